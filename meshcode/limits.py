@@ -1,0 +1,53 @@
+"""Every bound of the system, in one place: what it is, its unit, and why this number."""
+
+from __future__ import annotations
+
+# Sizes of one envelope and one frame.
+NAME_BYTES_MAX = 255  # One length byte in the header; the seed's names are dotted module paths.
+META_BYTES_MAX = 16 * 1024  # Options of one call; anything larger belongs in the arguments.
+BODY_BYTES_MAX = 16 * 1024 * 1024  # Arguments or result of one call.
+ENVELOPE_BYTES_MAX = 80 + NAME_BYTES_MAX + META_BYTES_MAX + BODY_BYTES_MAX
+FRAME_BYTES_MAX = 20 * 1024 * 1024  # One link message; one full envelope fits with room to spare.
+FRAME_ENVELOPES_MAX = 4096  # Rows of one index call.
+FRAME_BYTES_GOAL = 256 * 1024  # A sender closes a batch here; larger gains nothing.
+DATA_DEPTH_MAX = 64  # Nesting of one value; deeper is refused, never recursed into.
+
+# Back-pressure between a client and its node.
+WINDOW_CALLS = 8192  # Submitted and not yet acknowledged, per client.
+WINDOW_BYTES = 16 * 1024 * 1024  # The same in bytes; one larger call may always pass alone.
+CLIENT_OUTBOX_BYTES_MAX = 64 * 1024 * 1024  # Outcomes waiting for a slow client; then it is told it lags.
+TURN_EVENTS_MAX = 64  # Link messages drained in one turn, so that timers never starve.
+TURNS_UNSYNCED_MAX = 8  # Turns thought but not yet synced; above, links are left unread.
+CLIENTS_MAX = 1024  # Live client sessions of one node.
+
+# The core.
+RETRIES_DEFAULT = 5  # Further attempts after a worker died under a call (RELIABILITY rule 3).
+RETRY_DELAY_MS_MIN = 200
+RETRY_DELAY_MS_MAX = 60_000
+RUNNING_MARK_MS = 1_000  # A call running longer is marked in the log, so a crash counts its attempt.
+CREDIT_CALLS_MAX = 512  # Calls staged at one worker, however short they are.
+CREDIT_WORK_US = 5_000  # Work staged at one worker, in microseconds of its usual run time.
+CREDIT_BYTES_MAX = 8 * 1024 * 1024  # Bytes staged at one worker.
+PRIORITY_MAX = 9  # 0 is least, 9 runs first.
+PRIORITY_DEFAULT = 4
+STORY_EVENTS_MAX = 64  # Events kept per call; the first and the newest stay.
+OPEN_CALLS_MAX = 20_000_000  # Waiting and running calls of one node.
+BODIES_IN_MEMORY_BYTES_MAX = 256 * 1024 * 1024  # Waiting bodies above this are read back from the log.
+
+# The log.
+BLOB_BYTES_MIN = 64 * 1024  # Records above this live in files beside the log.
+COMMIT_DELETES_MAX = 256  # Deletions per housekeeping transaction: large free lists slow commits.
+DISK_TIGHT_RATIO = 0.85  # Above: no new calls.
+DISK_FULL_RATIO = 0.95  # Above: outcomes only.
+DISK_NEVER_RATIO = 0.98  # Never given away.
+BALLAST_BYTES = 32 * 1024 * 1024  # Freed first when the disk is full.
+
+# Workers.
+CANCEL_GRACE_MS = 2_000  # From interrupt to kill.
+OUTPUT_BYTES_MAX = 256 * 1024  # Captured stdout and stderr kept per call; the tail is kept.
+FLUSH_MS = 2  # A worker reports finished calls at least this often.
+ASYNC_CALLS_MAX = 64  # `async def` calls running at once in one worker.
+
+# History.
+RESULT_KEEP_MS = 7 * 24 * 3600 * 1000  # Outcomes stay readable for a week.
+RESULT_KEEP_COUNT = 10_000_000
