@@ -1,0 +1,32 @@
+"""meshcode: durable calls of functions from git repositories, on a mesh without a broker.
+
+The public names are loaded when they are first used, so that `import meshcode` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "connect": "meshcode.client",
+    "connect_async": "meshcode.client",
+    "Socket": "meshcode.client",
+    "Call": "meshcode.client",
+    "Node": "meshcode.node",
+    "current_call": "meshcode.worker.context",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    module = _PUBLIC.get(name)
+    if module is None:
+        raise AttributeError(f"module 'meshcode' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,311 @@
+"""The whole error tree, by who must act.
+
+    MeshError
+      CallerError      fix the call: the mesh is well and nothing was changed
+      PeerError        drop or distrust the other side of a link
+      NodeError        the node's disk, limits or environment: page someone
+      RemoteError      the task itself raised
+
+Each class has a `code` (stable, on the wire), an `exit_status` for the shell, and a text built from
+its fields: what happened, both numbers, what is still true, what to do next.  `to_data` and
+`from_data` carry any of them across a link.  A broken invariant is none of these: it is an assert.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any, ClassVar
+
+
+class MeshError(Exception):
+    """Anything meshcode raises on purpose."""
+
+    code: ClassVar[str] = "mesh"
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, text: str, **fields: Any) -> None:
+        super().__init__(text)
+        self.text = text
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data for the wire: `{"code", "text", "fields"}`."""
+        return {"code": self.code, "text": self.text, "fields": self.fields}
+
+
+class CallerError(MeshError):
+    """The call is wrong or refused; fix it and send it again.  Nothing was changed."""
+
+    code = "caller"
+    exit_status = 2
+
+
+class PeerError(MeshError):
+    """The other side of a link broke the protocol.  Its message was dropped whole."""
+
+    code = "peer"
+
+
+class NodeError(MeshError):
+    """This node cannot go on as it is.  What was acknowledged is still in the log."""
+
+    code = "node"
+
+
+# Fix the call.
+
+
+class UnknownSocket(CallerError):
+    """No socket of that name is in the model."""
+
+    code = "unknown_socket"
+    exit_status = 3
+
+
+class UnknownCall(CallerError):
+    """No call of that id is open or kept in the history."""
+
+    code = "unknown_call"
+    exit_status = 3
+
+
+class UnknownObject(CallerError):
+    """The model has no such object."""
+
+    code = "unknown_object"
+    exit_status = 3
+
+
+class ObjectExists(CallerError):
+    """The model already has an object of that name; it is unchanged."""
+
+    code = "object_exists"
+    exit_status = 6
+
+
+class WrongArguments(CallerError):
+    """The arguments do not fit the signature of the task."""
+
+    code = "wrong_arguments"
+
+
+class BadData(CallerError):
+    """A value cannot be written as plain data, or the text given for one cannot be read."""
+
+    code = "bad_data"
+
+
+class TooLarge(CallerError):
+    """A call, result or option is over its limit."""
+
+    code = "too_large"
+
+
+class BadRequest(CallerError):
+    """A request to a node has a field that is missing or wrong."""
+
+    code = "bad_request"
+
+
+class QueueFull(CallerError):
+    """The line of the socket is at its limit; the call was not accepted.  Try again later."""
+
+    code = "queue_full"
+    exit_status = 9
+
+
+class Busy(CallerError):
+    """The node takes no new calls now (draining, or its disk is nearly full).  Try again later."""
+
+    code = "busy"
+    exit_status = 9
+
+
+class Refused(CallerError):
+    """Policy forbids it."""
+
+    code = "refused"
+    exit_status = 9
+
+
+class NotAllowed(CallerError):
+    """The principal has no right to do this."""
+
+    code = "not_allowed"
+    exit_status = 4
+
+
+class WrongState(CallerError):
+    """The call or object is not in a state in which this can be done; it is unchanged."""
+
+    code = "wrong_state"
+    exit_status = 6
+
+
+class ResultExpired(CallerError):
+    """The result was kept for its time and is gone."""
+
+    code = "result_expired"
+    exit_status = 5
+
+
+class CallCancelled(CallerError):
+    """The call was cancelled, or expired before it could run; it has no result."""
+
+    code = "cancelled"
+    exit_status = 5
+
+
+class NoNode(CallerError):
+    """No node answers at the address."""
+
+    code = "no_node"
+    exit_status = 7
+
+
+class WaitTimeout(CallerError, TimeoutError):
+    """The wait ended before the call did.  The call goes on; ask again by its id."""
+
+    code = "timeout"
+    exit_status = 124
+
+
+# Distrust the peer.
+
+
+class BadFrame(PeerError):
+    """Bytes that are not a frame of ours: bad magic, version, length or checksum."""
+
+    code = "bad_frame"
+
+
+class BadValue(PeerError):
+    """Bytes that are not plain data: unknown type, too deep, cut short, or with a tail."""
+
+    code = "bad_value"
+
+
+# Page someone.
+
+
+class LogDamaged(NodeError):
+    """A log record fails its checksum or is missing.  All other records are kept."""
+
+    code = "log_damaged"
+
+
+class LogSuspect(NodeError):
+    """Writing the log failed.  The node stops; what was acknowledged is on disk."""
+
+    code = "log_suspect"
+
+
+class DiskFull(NodeError):
+    """The disk or the log's map is over its limit.  Nothing accepted is lost."""
+
+    code = "disk_full"
+    exit_status = 9
+
+
+class FolderInUse(NodeError):
+    """Another node has this data folder open."""
+
+    code = "folder_in_use"
+    exit_status = 6
+
+
+class UnfitFileSystem(NodeError):
+    """The file system cannot keep a log safely."""
+
+    code = "unfit_file_system"
+    exit_status = 2
+
+
+class MountFailed(NodeError):
+    """Code could not be fetched, built or loaded.  An older environment keeps running."""
+
+    code = "mount_failed"
+
+
+class ModelUnavailable(NodeError):
+    """The model process does not answer.  The node goes on with its last snapshot."""
+
+    code = "model_unavailable"
+    exit_status = 7
+
+
+# The task raised.
+
+
+class RemoteError(MeshError):
+    """The task raised.  `type_name`, `text` and `traceback_text` are as they were in the worker.
+
+    When the type is a built-in exception, what `raise_remote` raises is an instance of that type
+    too, so `except ValueError` works across the mesh.
+    """
+
+    code = "remote"
+    exit_status = 1
+
+    @property
+    def type_name(self) -> str:
+        """The exception's class name in the worker, for instance `ValueError`."""
+        return str(self.fields.get("type", ""))
+
+    @property
+    def traceback_text(self) -> str:
+        """The traceback as the worker printed it; empty when there was none."""
+        return str(self.fields.get("traceback", ""))
+
+
+class WorkerDied(RemoteError):
+    """The worker process died under the call as often as its retries allow."""
+
+    code = "worker_died"
+
+
+class TimeLimit(RemoteError):
+    """The task ran longer than its time limit and was stopped."""
+
+    code = "time_limit"
+
+
+def _tree(root: type[MeshError]) -> dict[str, type[MeshError]]:
+    found = {root.code: root}
+    for kind in root.__subclasses__():
+        for code, cls in _tree(kind).items():
+            found.setdefault(code, cls)
+    return found
+
+
+ERRORS_BY_CODE = _tree(MeshError)
+
+
+def _remote_class(kind: type[MeshError], type_name: str) -> type[MeshError]:
+    base = getattr(builtins, type_name, None)
+    if not (isinstance(base, type) and issubclass(base, Exception)) or issubclass(base, OSError | UnicodeError):
+        return kind  # Types whose constructor wants other arguments stay plain RemoteErrors.
+    try:
+        return type(type_name, (kind, base), {"__module__": "meshcode.errors"})
+    except TypeError:  # The two layouts do not fit together.
+        return kind
+
+
+def from_data(data: Any) -> MeshError:
+    """Make the error again from what `to_data` gave; unknown codes become plain `MeshError`."""
+    if not isinstance(data, dict):
+        return MeshError(f"the peer sent an error of an unknown shape: {data!r}")
+    kind = ERRORS_BY_CODE.get(str(data.get("code", "")), MeshError)
+    fields = data.get("fields")
+    fields = {str(k): v for k, v in fields.items()} if isinstance(fields, dict) else {}
+    if issubclass(kind, RemoteError):
+        kind = _remote_class(kind, str(fields.get("type", "")))
+    fields.pop("text", None)
+    error = kind(str(data.get("text", "")), **fields)
+    traceback_text = fields.get("traceback")
+    if traceback_text:
+        error.add_note(f"The traceback in the worker:\n{traceback_text}")
+    return error

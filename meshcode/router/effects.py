@@ -1,0 +1,45 @@
+"""What the router core wants done.
+
+One `Effects` per step, or merged per turn.  The law: the shell writes and syncs `records` before
+anything else in here leaves the node.  Order inside each list is the order of the steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# One change of the log: table, key, value.  None deletes.
+Op = tuple[str, bytes, bytes | None]
+
+# One call to hand to a worker: id, attempt, sequence number in the log, envelope.
+# The envelope is None when it is not in memory: read it from table "open" by the sequence.
+Assignment = tuple[bytes, int, int, bytes | None]
+
+
+@dataclass(slots=True)
+class Effects:
+    """Orders to the shell, in batches."""
+
+    records: list[Op] = field(default_factory=list)
+    # client, frame sequence, level: the whole frame is accepted, but for what was refused.
+    accepted: list[tuple[int, int, int]] = field(default_factory=list)
+    # client, call id, error data (errors.MeshError.to_data).
+    refused: list[tuple[int, bytes, dict[str, Any]]] = field(default_factory=list)
+    # client, sealed OUTCOME envelope.
+    outcomes: list[tuple[int, bytes]] = field(default_factory=list)
+    # worker, assignments.
+    starts: list[tuple[int, list[Assignment]]] = field(default_factory=list)
+    # worker, call id, "cancel" or "time limit": interrupt it; kill the worker after the grace.
+    interrupts: list[tuple[int, bytes, str]] = field(default_factory=list)
+    # client, request id, good, data.
+    answers: list[tuple[int, bytes, bool, Any]] = field(default_factory=list)
+    # call id, socket, event name, note, node ms: for listeners; may be lost.
+    events: list[tuple[bytes, str, str, str, int]] = field(default_factory=list)
+
+    def merge(self, other: Effects) -> None:
+        """Append all of `other`, which came later."""
+        for name in self.__slots__:
+            theirs = getattr(other, name)
+            if theirs:
+                getattr(self, name).extend(theirs)

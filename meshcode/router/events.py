@@ -1,0 +1,161 @@
+"""What can happen to the router core: the only things `Router.step` takes.
+
+An event is a past participle and carries a batch wherever there can be more than one.  Times are
+node milliseconds (`node/clock.py`): Unix milliseconds at boot, then counted by a clock that only
+goes forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# One submitted call, as the shell indexed it:
+#   id, flow, parent: 16 bytes each
+#   socket: the name
+#   argc: positional arguments, 255 = not told
+#   options: the decoded meta, None when empty (see docs/wire.md, "Options of a call")
+#   envelope: the sealed bytes, exactly as received
+NewCall = tuple[bytes, bytes, bytes, str, int, dict[str, Any] | None, bytes]
+
+# One reported outcome: id, attempt, code (wire.kinds.Outcome), retry (the failure may be tried
+# again), duration_us, started_ms, and the sealed OUTCOME envelope, exactly as received.
+Report = tuple[bytes, int, int, bool, int, int, bytes]
+
+
+@dataclass(slots=True)
+class Submitted:
+    """A client sent a frame of calls."""
+
+    client: int
+    sequence: int  # Of the frame; the acknowledgement names it.
+    calls: list[NewCall]
+    ended: dict[bytes, bytes] = field(default_factory=dict)  # Ids with an outcome: its envelope.
+
+
+@dataclass(slots=True)
+class Watched:
+    """A client wants the outcomes of these calls (after a reconnect, or from another process)."""
+
+    client: int
+    ids: list[bytes]
+
+
+@dataclass(slots=True)
+class ClientLeft:
+    """A client session is gone.  Its calls go on."""
+
+    client: int
+
+
+@dataclass(slots=True)
+class WorkerJoined:
+    """A worker has loaded its code and can take calls."""
+
+    worker: int
+    processor: str
+    sockets: tuple[str, ...]  # The sockets it has functions for; () = all of the processor.
+    slots: int = 1  # Calls it runs at once: 1, or more for `async def` tasks.
+
+
+@dataclass(slots=True)
+class WorkerLeaving:
+    """A worker takes no more calls, but finishes those it runs (recycle, stop, new commit).
+
+    The calls staged there and not begun come back with its `WorkerLost`.
+    """
+
+    worker: int
+
+
+@dataclass(slots=True)
+class Finished:
+    """A worker reported outcomes."""
+
+    worker: int
+    reports: list[Report]
+
+
+@dataclass(slots=True)
+class WorkerLost:
+    """A worker process is gone.
+
+    `begun` are the calls it had begun and not finished (from its control page): these count an
+    attempt.  All others it held go back without one.
+    """
+
+    worker: int
+    begun: list[bytes]
+    reason: str  # "exit 1", "signal 9", "over its time limit", "stopped", ...
+    blame: bool = True  # False: the node stopped it on purpose, so no attempt is counted.
+
+
+@dataclass(slots=True)
+class CancelAsked:
+    """Someone wants a call to end now."""
+
+    client: int
+    request: bytes
+    id: bytes
+    by: str
+
+
+@dataclass(slots=True)
+class RetryAsked:
+    """Someone wants a HELD or waiting-for-retry call to be tried now, with fresh attempts."""
+
+    client: int
+    request: bytes
+    id: bytes
+    by: str
+
+
+@dataclass(slots=True)
+class ModelChanged:
+    """A newer snapshot of the model.  Plain data, see `router/config.py`."""
+
+    snapshot: dict[str, Any]
+
+
+@dataclass(slots=True)
+class ProcessorChanged:
+    """What this node knows of a processor's code: is there an environment, what are its tasks."""
+
+    processor: str
+    reason: str  # Why its calls wait: "environment is being built", "" when it is ready.
+    signatures: dict[str, Any] = field(default_factory=dict)  # By task; see router/signature.py.
+
+
+@dataclass(slots=True)
+class Drained:
+    """The node is asked to take no new calls and begin none; what runs may finish."""
+
+
+@dataclass(slots=True)
+class DiskChanged:
+    """How full the disk or the map is now: 0 good, 1 tight (no new calls), 2 full (outcomes only)."""
+
+    level: int
+
+
+@dataclass(slots=True)
+class Ticked:
+    """Time passed: `Router.next_due_ms()` is reached, or a second is over."""
+
+
+Event = (
+    Submitted
+    | Watched
+    | ClientLeft
+    | WorkerJoined
+    | WorkerLeaving
+    | Finished
+    | WorkerLost
+    | CancelAsked
+    | RetryAsked
+    | ModelChanged
+    | ProcessorChanged
+    | Drained
+    | DiskChanged
+    | Ticked
+)

@@ -1,0 +1,52 @@
+"""The kinds of envelope and the small codes in their headers.  `docs/wire.md` says the same in bytes."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+
+class Kind(IntEnum):
+    """What an envelope is.  Client and node use 1 to 19, node and worker 13, 15 and 20 to 39."""
+
+    HELLO = 1  # client -> node: opens a session.  body: {"version", "session", "pid"}
+    SUBMIT = 2  # client -> node: one call.  name: socket, meta: options, body: arguments
+    ASK = 3  # client -> node: one request.  id: request id, name: operation, body: {fields}
+    BYE = 4  # client -> node: the session ends; its calls go on
+    WELCOME = 10  # node -> client: answers HELLO.  body: {"node", "boot", "window_calls", ...}
+    ACCEPTED = 11  # node -> client: number: sequence of the SUBMIT frame; code: level
+    REFUSED = 12  # node -> client: id: the call; body: error data
+    OUTCOME = 13  # node -> client, worker -> node: id: the call; code: Outcome; body: value or error
+    ANSWER = 14  # node -> client: id: request id; code 0 good, 1 error; body: data
+    ITEM = 15  # worker -> node -> client: number: index of the item; body: value
+    EVENT = 16  # node -> client: id: the request that subscribed; body: data
+    LAGGED = 17  # node -> client: some messages for this session were dropped: ask again by id
+    READY = 30  # worker -> node: the worker can take calls.  body: {"pid", ...}
+    START = 31  # node -> worker: attempt numbers of the SUBMIT envelopes that follow, 4 bytes each
+    STOP = 32  # node -> worker: finish what runs, report, leave
+    OUTPUT = 33  # worker -> node: captured output.  id: the call; code 1 stdout, 2 stderr; body: bytes
+
+
+class Outcome(IntEnum):
+    """How a call ended; chosen once."""
+
+    DONE = 1
+    FAILED = 2
+    CANCELLED = 3
+    MOVED = 4
+
+
+class Level(IntEnum):
+    """What is true when the node says ACCEPTED."""
+
+    LOCAL = 1  # On one disk, synced.
+    QUORUM = 2  # On a majority of three disks.
+    ALL = 3  # On every voter's disk.
+
+
+class Flag(IntFlag):
+    """Bits of the header's flags byte."""
+
+    FRESH = 1  # SUBMIT: this id was made now and never sent before, so nothing can be known of it.
+    LAST = 2  # ANSWER, EVENT, ITEM: nothing more comes for this request.
+    KWARGS = 4  # SUBMIT: the body holds a second object, the keyword arguments.
+    RETRY = 8  # OUTCOME from a worker: the failure may be tried again.
