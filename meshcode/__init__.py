@@ -18,7 +18,7 @@ _PUBLIC = {
     "current_call": "meshcode.worker.context",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = ["__version__", "connect", "connect_async", "Socket", "Call", "Node", "current_call"]  # noqa: F822
 
 
 def __getattr__(name: str) -> Any:

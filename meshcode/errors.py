@@ -286,7 +286,9 @@ ERRORS_BY_CODE = _tree(MeshError)
 
 def _remote_class(kind: type[MeshError], type_name: str) -> type[MeshError]:
     base = getattr(builtins, type_name, None)
-    if not (isinstance(base, type) and issubclass(base, Exception)) or issubclass(base, OSError | UnicodeError):
+    if not (isinstance(base, type) and issubclass(base, Exception)) or issubclass(
+        base, OSError | UnicodeError
+    ):
         return kind  # Types whose constructor wants other arguments stay plain RemoteErrors.
     try:
         return type(type_name, (kind, base), {"__module__": "meshcode.errors"})

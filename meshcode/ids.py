@@ -45,7 +45,11 @@ def child_id(parent: bytes, edge: bytes) -> bytes:
     It keeps the parent's time, so re-running a step after a crash meets its own children.
     """
     digest = hashlib.blake2b(edge, key=parent, digest_size=10).digest()
-    return parent[:6] + bytes([0x70 | digest[0] & 0x0F, digest[1], 0x80 | digest[2] & 0x3F]) + digest[3:]
+    return (
+        parent[:6]
+        + bytes([0x70 | digest[0] & 0x0F, digest[1], 0x80 | digest[2] & 0x3F])
+        + digest[3:]
+    )
 
 
 def unix_ms_of(call_id: bytes) -> int:

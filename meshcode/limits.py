@@ -15,7 +15,7 @@ DATA_DEPTH_MAX = 64  # Nesting of one value; deeper is refused, never recursed i
 # Back-pressure between a client and its node.
 WINDOW_CALLS = 8192  # Submitted and not yet acknowledged, per client.
 WINDOW_BYTES = 16 * 1024 * 1024  # The same in bytes; one larger call may always pass alone.
-CLIENT_OUTBOX_BYTES_MAX = 64 * 1024 * 1024  # Outcomes waiting for a slow client; then it is told it lags.
+CLIENT_OUTBOX_BYTES_MAX = 64 * 1024 * 1024  # Waiting for a slow client; then it lags.
 TURN_EVENTS_MAX = 64  # Link messages drained in one turn, so that timers never starve.
 TURNS_UNSYNCED_MAX = 8  # Turns thought but not yet synced; above, links are left unread.
 CLIENTS_MAX = 1024  # Live client sessions of one node.
@@ -24,7 +24,8 @@ CLIENTS_MAX = 1024  # Live client sessions of one node.
 RETRIES_DEFAULT = 5  # Further attempts after a worker died under a call (RELIABILITY rule 3).
 RETRY_DELAY_MS_MIN = 200
 RETRY_DELAY_MS_MAX = 60_000
-RUNNING_MARK_MS = 1_000  # A call running longer is marked in the log, so a crash counts its attempt.
+RUNNING_MARK_MS = 1_000  # A call running longer is marked, so a crash counts its attempt.
+STUCK_MS = 100  # Calls staged behind one that runs longer than this are taken back.
 CREDIT_CALLS_MAX = 512  # Calls staged at one worker, however short they are.
 CREDIT_WORK_US = 5_000  # Work staged at one worker, in microseconds of its usual run time.
 CREDIT_BYTES_MAX = 8 * 1024 * 1024  # Bytes staged at one worker.
@@ -32,7 +33,7 @@ PRIORITY_MAX = 9  # 0 is least, 9 runs first.
 PRIORITY_DEFAULT = 4
 STORY_EVENTS_MAX = 64  # Events kept per call; the first and the newest stay.
 OPEN_CALLS_MAX = 20_000_000  # Waiting and running calls of one node.
-BODIES_IN_MEMORY_BYTES_MAX = 256 * 1024 * 1024  # Waiting bodies above this are read back from the log.
+BODIES_IN_MEMORY_BYTES_MAX = 256 * 1024 * 1024  # Bodies above this are read back from the log.
 
 # The log.
 BLOB_BYTES_MIN = 64 * 1024  # Records above this live in files beside the log.

@@ -34,6 +34,10 @@ class Effects:
     interrupts: list[tuple[int, bytes, str]] = field(default_factory=list)
     # client, request id, good, data.
     answers: list[tuple[int, bytes, bool, Any]] = field(default_factory=list)
+    # log sequences whose envelopes the core wants back in memory; answered by events.Fetched.
+    fetches: list[int] = field(default_factory=list)
+    # workers whose staged, not begun calls shall come back (events.Returned): one is stuck.
+    recalls: list[int] = field(default_factory=list)
     # call id, socket, event name, note, node ms: for listeners; may be lost.
     events: list[tuple[bytes, str, str, str, int]] = field(default_factory=list)
 

@@ -91,6 +91,21 @@ class WorkerLost:
 
 
 @dataclass(slots=True)
+class Returned:
+    """A worker gave back calls that it had not begun (it was asked to, see Effects.recalls)."""
+
+    worker: int
+    ids: list[bytes]
+
+
+@dataclass(slots=True)
+class Fetched:
+    """Envelopes that the core asked for (Effects.fetches), by log sequence."""
+
+    envelopes: list[tuple[int, bytes]]
+
+
+@dataclass(slots=True)
 class CancelAsked:
     """Someone wants a call to end now."""
 
@@ -102,12 +117,17 @@ class CancelAsked:
 
 @dataclass(slots=True)
 class RetryAsked:
-    """Someone wants a HELD or waiting-for-retry call to be tried now, with fresh attempts."""
+    """Someone wants a HELD or DELAYED call tried now with fresh attempts, or an ended one again.
+
+    An ended call keeps its outcome; a new call with the same arguments is made and its id answered.
+    `ended` is the SUBMIT envelope of the ended call and what split_done gives, when there is one.
+    """
 
     client: int
     request: bytes
     id: bytes
     by: str
+    ended: tuple[bytes, dict[str, Any]] | None = None
 
 
 @dataclass(slots=True)
@@ -127,13 +147,20 @@ class ProcessorChanged:
 
 
 @dataclass(slots=True)
+class Forgotten:
+    """Outcomes of calls made before this were pruned: such an old id cannot be told from new."""
+
+    before_ms: int
+
+
+@dataclass(slots=True)
 class Drained:
     """The node is asked to take no new calls and begin none; what runs may finish."""
 
 
 @dataclass(slots=True)
 class DiskChanged:
-    """How full the disk or the map is now: 0 good, 1 tight (no new calls), 2 full (outcomes only)."""
+    """How full the disk or map is now: 0 good, 1 tight (no new calls), 2 full (outcomes only)."""
 
     level: int
 
@@ -150,11 +177,14 @@ Event = (
     | WorkerJoined
     | WorkerLeaving
     | Finished
+    | Returned
+    | Fetched
     | WorkerLost
     | CancelAsked
     | RetryAsked
     | ModelChanged
     | ProcessorChanged
+    | Forgotten
     | Drained
     | DiskChanged
     | Ticked

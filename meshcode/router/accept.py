@@ -1,0 +1,233 @@
+"""Accepting calls: check, refuse with both numbers, or append and acknowledge."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from meshcode import errors, limits
+from meshcode.router import ending
+from meshcode.router.call import Call
+from meshcode.router.effects import Effects
+from meshcode.router.events import Submitted
+from meshcode.router.line import Line
+from meshcode.router.states import State
+from meshcode.router.timers import T_DUE, T_EXPIRE
+from meshcode.wire.codec import unpack
+from meshcode.wire.kinds import Flag, Level
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+_ENVELOPE_HEAD = 80  # docs/wire.md
+_META_SIZE_AT = 68
+
+# Options that a client may give, with the least and greatest value; all are whole numbers.
+_NUMBERS = {
+    "priority": (0, limits.PRIORITY_MAX),
+    "delay_ms": (0, 10 * 365 * 86_400_000),
+    "eta_ms": (0, 1 << 53),
+    "retries": (0, 1_000_000),
+    "retry_delay_ms": (0, 30 * 86_400_000),
+    "time_limit_ms": (1, 365 * 86_400_000),
+    "expires_ms": (1, 10 * 365 * 86_400_000),
+}
+_TEXTS = {"key": 200, "by": 200, "trace": 200}
+
+
+def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None:
+    """Accept or refuse every call of a frame, then acknowledge the frame."""
+    client = event.client
+    before, after = r.custody
+    custody = b"".join((before, now_ms.to_bytes(8, "little"), after))
+    records = out.records
+    touched: dict[str, Line] = {}
+    for id, _flow, _parent, name, argc, options, envelope in event.calls:
+        call = r.calls.get(id)
+        if call is not None:  # A repeated submit: the same answer, and this client is told too.
+            _watch(r, call, client)
+            continue
+        ended = event.ended.get(id) if event.ended else None
+        if ended is not None:
+            out.outcomes.append((client, ended))
+            continue
+        line = r.lines.get(name)
+        refusal = check(r, line, name, id, argc, options, len(envelope))
+        if refusal is not None:
+            out.refused.append((client, id, refusal.to_data()))
+            continue
+        assert line is not None
+        sequence = r.next_sequence
+        r.next_sequence = sequence + 1
+        call = Call(id, sequence, line, envelope, len(envelope), options, client, now_ms)
+        records.append(("open", sequence.to_bytes(8, "big"), custody + envelope))
+        over = is_over(line, call.size) if line.config.dead_letter_overflow else None
+        r.keep(call, whole=over is not None)
+        line.depth += 1
+        line.bytes += call.size
+        if over is not None:
+            ending.dead_letter(r, call, over, now_ms, out)
+            continue
+        due_ms = None if options is None else due_of(options, now_ms)
+        if due_ms is not None and due_ms > now_ms:
+            call.state = State.DELAYED
+            call.due_ms = due_ms
+            call.reason = "delayed by its submitter"
+            r.at(due_ms, T_DUE, call)
+        else:
+            line.push(call)
+            touched[name] = line
+        if options is not None or line.config.message_ttl_ms or line.config.expires_ms:
+            arm_expiry(r, call, now_ms)
+        if r.listening:
+            r.tell(out, call, "received", "", now_ms)
+    for line in touched.values():
+        pool = r.pools[line.config.processor]
+        pool.offer(line)
+        r.touch(pool)
+    out.accepted.append((client, event.sequence, int(Level.LOCAL)))
+
+
+def _watch(r: Router, call: Call, client: int) -> None:
+    if not client or call.client == client:
+        return
+    if not call.client:
+        call.client = client
+    else:
+        others = r.watchers.setdefault(call.id, [])
+        if client not in others:
+            others.append(client)
+
+
+def check(
+    r: Router,
+    line: Line | None,
+    name: str,
+    id: bytes,
+    argc: int,
+    options: dict[str, Any] | None,
+    size: int,
+) -> errors.CallerError | None:
+    """Why a call cannot be accepted, or None."""
+    if line is None or line.removed:
+        return _unknown_socket(r, name)
+    if r.draining:
+        return errors.Busy("this node is draining and takes no new calls; try again or elsewhere")
+    if r.disk_level:
+        return errors.Busy(
+            "this node takes no new calls because its disk or log is nearly full; what it accepted "
+            "is safe; free some space or prune the history, then try again",
+            level=r.disk_level,
+        )
+    if int.from_bytes(id[:6], "big") < r.horizon_ms:
+        return errors.ResultExpired(
+            f"the id was made at {int.from_bytes(id[:6], 'big')} ms, outcomes made before "
+            f"{r.horizon_ms} ms are forgotten, so it cannot be told from a call that ran; "
+            "submit it with a new id",
+        )
+    if options is not None:
+        problem = option_problem(options)
+        if problem is not None:
+            return errors.BadRequest(f"socket {name}: {problem}")
+    if line.signature is not None and argc != 255:
+        keywords = options.get("kw", ()) if options else ()
+        problem = line.signature.problem(argc, keywords)
+        if problem is not None:
+            return errors.WrongArguments(
+                f"{name}{line.signature.text} {problem}; the call was not accepted"
+            )
+    if not line.config.dead_letter_overflow:
+        over = is_over(line, size)
+        if over is not None:
+            return errors.QueueFull(
+                f"{over}; the call was not accepted; try again later", queue=line.config.queue
+            )
+    if len(r.calls) >= limits.OPEN_CALLS_MAX:
+        return errors.Busy(
+            f"this node has {len(r.calls)} open calls, the limit is {limits.OPEN_CALLS_MAX}"
+        )
+    return None
+
+
+def _unknown_socket(r: Router, name: str) -> errors.UnknownSocket:
+    known = [line.name for line in r.lines.values() if not line.removed]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "`mesh ls sockets` shows what there is"
+    return errors.UnknownSocket(f"there is no socket {name!r}; {hint}", name=name)
+
+
+def is_over(line: Line, size: int) -> str | None:
+    """Which limit of the queue one more call of `size` bytes would break, with both numbers."""
+    config = line.config
+    if config.max_length is not None and line.depth >= config.max_length:
+        return (
+            f"the line of socket {line.name} holds {line.depth} calls, its queue "
+            f"{config.queue} allows {config.max_length}"
+        )
+    if config.max_length_bytes is not None and line.bytes + size > config.max_length_bytes:
+        return (
+            f"the line of socket {line.name} would hold {line.bytes + size} bytes, its queue "
+            f"{config.queue} allows {config.max_length_bytes}"
+        )
+    return None
+
+
+def option_problem(options: dict[str, Any]) -> str | None:
+    """What is wrong with the options of a call, or None; unknown options are let through."""
+    for name, value in options.items():
+        bounds = _NUMBERS.get(name)
+        if bounds is not None:
+            if not isinstance(value, int) or isinstance(value, bool):
+                return f"option {name} must be a whole number, it is {value!r}"
+            if not bounds[0] <= value <= bounds[1]:
+                return f"option {name} must be {bounds[0]} to {bounds[1]}, it is {value}"
+        elif name in _TEXTS:
+            if not isinstance(value, str) or len(value) > _TEXTS[name]:
+                return f"option {name} must be text of at most {_TEXTS[name]} characters"
+        elif name == "kw" and not (
+            isinstance(value, list) and all(isinstance(word, str) for word in value)
+        ):
+            return "option kw must be a list of names"
+    return None
+
+
+def due_of(options: dict[str, Any] | None, accepted_ms: int) -> int | None:
+    """When a call may begin at the earliest, in node milliseconds; None = at once."""
+    if not options:
+        return None
+    if options.get("delay_ms"):
+        return accepted_ms + int(options["delay_ms"])
+    eta_ms = options.get("eta_ms")
+    return None if eta_ms is None else int(eta_ms)
+
+
+def arm_expiry(r: Router, call: Call, now_ms: int) -> None:
+    """Set the timer that ends the call if it waits or lives too long."""
+    due_ms = expiry_of(call)
+    if due_ms is not None:
+        r.at(max(due_ms, now_ms + 1), T_EXPIRE, call)
+
+
+def expiry_of(call: Call) -> int | None:
+    """When the call expires if it is not running then: message TTL or its own expiry, the first."""
+    expires_ms = call.setting("expires_ms")
+    times = []
+    if expires_ms is not None:
+        times.append(call.accepted_ms + expires_ms)
+    ttl_ms = call.line.config.message_ttl_ms
+    if ttl_ms is not None:
+        times.append(max(call.accepted_ms, call.due_ms) + ttl_ms)
+    return min(times) if times else None
+
+
+def read_envelope(envelope: bytes) -> tuple[str, dict[str, Any] | None]:
+    """The socket name and the options of a SUBMIT envelope that was checked when it came."""
+    name_end = _ENVELOPE_HEAD + envelope[15]
+    meta_size = int.from_bytes(envelope[_META_SIZE_AT : _META_SIZE_AT + 4], "little")
+    options = unpack(envelope[name_end : name_end + meta_size]) if meta_size else None
+    return envelope[_ENVELOPE_HEAD:name_end].decode(), options
+
+
+def has_kwargs(envelope: bytes) -> bool:
+    """Whether the body of a SUBMIT envelope holds keyword arguments."""
+    return bool(envelope[12] & Flag.KWARGS)

@@ -1,0 +1,119 @@
+"""One open call, as the router remembers it.  Ended calls live only in the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshcode.limits import PRIORITY_DEFAULT, STORY_EVENTS_MAX
+from meshcode.router.states import State, is_allowed
+
+if TYPE_CHECKING:
+    from meshcode.router.line import Line
+    from meshcode.router.pool import Worker
+
+
+class Call:
+    """A call between its acceptance and its outcome.
+
+    `envelope` is None while the bytes are only in the log: see limits.BODIES_IN_MEMORY_BYTES_MAX.
+    """
+
+    __slots__ = (
+        "accepted_ms",
+        "attempt",
+        "cancelled_by",
+        "client",
+        "due_ms",
+        "envelope",
+        "epoch",
+        "estimate_us",
+        "id",
+        "interrupted",
+        "line",
+        "marked",
+        "options",
+        "priority",
+        "reason",
+        "recorded",
+        "sequence",
+        "size",
+        "started_ms",
+        "state",
+        "story",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        id: bytes,
+        sequence: int,
+        line: Line,
+        envelope: bytes | None,
+        size: int,
+        options: dict[str, Any] | None,
+        client: int,
+        accepted_ms: int,
+    ) -> None:
+        """A call that was just accepted or recovered; it is in no line yet."""
+        self.id = id
+        self.sequence = sequence
+        self.line = line
+        self.envelope = envelope
+        self.size = size  # Of the envelope, in bytes.
+        self.options = options
+        self.client = client  # Who is told the outcome; 0 = nobody.  More are in Router.watchers.
+        self.accepted_ms = accepted_ms
+        self.state = State.WAITING
+        self.priority = line.priority
+        self.attempt = 0  # Of the running try, or of the last one; 0 before the first.
+        self.epoch = 0
+        self.worker: Worker | None = None
+        self.started_ms = 0  # When the running attempt began, as far as the router can know.
+        self.due_ms = 0  # While DELAYED: when it becomes WAITING.
+        self.estimate_us = 0
+        self.cancelled_by: str | None = None
+        self.interrupted = ""  # Why the running attempt was told to stop: "cancel", "time limit".
+        self.reason = ""  # Why it is HELD or DELAYED, for people.
+        self.recorded = False  # A `state` record exists in the log.
+        self.marked = False  # The log knows that this attempt began.
+        self.story: list[list[Any]] | None = None
+        if options is not None:
+            self.priority = options.get("priority", line.priority)
+
+    def option(self, name: str) -> Any:
+        """The call's own option, or None."""
+        return None if self.options is None else self.options.get(name)
+
+    def setting(self, name: str) -> Any:
+        """The call's own option, else its socket's, else None."""
+        value = None if self.options is None else self.options.get(name)
+        return getattr(self.line.config, name) if value is None else value
+
+    def move(self, state: State) -> None:
+        """Change the state; a move that is not in the table is a bug and stops the node."""
+        assert is_allowed(self.state, state), (self.state, state, self.id.hex(), self.story)
+        self.state = state
+
+    def note(self, now_ms: int, name: str, text: str = "") -> None:
+        """Remember an event that a reader of the call's history will want to see."""
+        if self.story is None:
+            self.story = []
+        if len(self.story) >= STORY_EVENTS_MAX:
+            del self.story[STORY_EVENTS_MAX // 2]  # The first and the newest stay.
+        self.story.append([now_ms, name, text])
+
+    def changes(self) -> dict[str, Any]:
+        """The fields of its `state` record."""
+        return {
+            "state": int(self.state),
+            "attempt": self.attempt,
+            "due_ms": self.due_ms,
+            "reason": self.reason,
+            "story": self.story or [],
+            "begun": self.marked,
+        }
+
+
+def priority_of(value: int | None) -> int:
+    """The priority to use where none is given."""
+    return PRIORITY_DEFAULT if value is None else value

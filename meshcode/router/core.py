@@ -1,0 +1,332 @@
+"""The router core: one node's calls as a deterministic state machine.
+
+`step(event, now_ms) -> Effects` is the only door.  There is no link, clock, disk, thread, random
+source or logger in here: time, ids, random numbers and what the log holds all come in.  The shell
+writes and syncs the records of an `Effects` before anything else of it happens (DESIGN 3, the law),
+so nothing in here ever asks whether something is durable yet.
+
+Reading order: `states`, `events`, `effects`, `call`, `line`, `pool`, then this, `accept`,
+`dispatch`, `ending`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any
+
+from meshcode import limits
+from meshcode.router import accept, dispatch, ending, events, requests
+from meshcode.router.call import Call
+from meshcode.router.config import SocketConfig
+from meshcode.router.effects import Effects
+from meshcode.router.line import Line
+from meshcode.router.pool import Pool, Worker
+from meshcode.router.records import custody_parts, split_open, split_state
+from meshcode.router.signature import Signature
+from meshcode.router.states import State
+from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE
+
+
+class Router:
+    """All calls of one node, and who may run them."""
+
+    def __init__(self, node: bytes, boot: int, rng: Random) -> None:
+        """A router that knows nothing yet.
+
+        Args:
+            node: this node's id, 16 bytes.
+            boot: which start of the node this is, from 1; durable before it is used.
+            rng: for the jitter of retry delays; seeded in tests.
+        """
+        self.node = node
+        self.boot = boot
+        self.rng = rng
+        self.custody = custody_parts(node, boot)
+        self.calls: dict[bytes, Call] = {}
+        self.by_sequence: dict[int, Call] = {}  # Only calls whose envelope is not in memory.
+        self.lines: dict[str, Line] = {}
+        self.pools: dict[str, Pool] = {}
+        self.workers: dict[int, Worker] = {}
+        self.watchers: dict[bytes, list[int]] = {}  # Clients besides the one that submitted.
+        self.timers: list[tuple[int, int, int, Any]] = []
+        self.timer_count = 0
+        self.next_sequence = 1
+        self.model_number = 0
+        self.horizon_ms = 0  # Ids made before this may have been forgotten.
+        self.bodies_bytes = 0  # Of envelopes in memory.
+        self.bodies_bytes_max = limits.BODIES_IN_MEMORY_BYTES_MAX
+        self.disk_level = 0
+        self.draining = False
+        self.listening = False  # Someone wants Effects.events; off, none are made.
+        self._touched: dict[str, Pool] = {}
+        self._handlers: dict[type, Callable[[Router, Any, int, Effects], None]] = {
+            events.Submitted: accept.on_submitted,
+            events.Watched: requests.on_watched,
+            events.ClientLeft: requests.on_client_left,
+            events.CancelAsked: requests.on_cancel,
+            events.RetryAsked: requests.on_retry,
+            events.WorkerJoined: dispatch.on_worker_joined,
+            events.WorkerLeaving: dispatch.on_worker_leaving,
+            events.WorkerLost: ending.on_worker_lost,
+            events.Finished: ending.on_finished,
+            events.Returned: dispatch.on_returned,
+            events.Fetched: dispatch.on_fetched,
+            events.ModelChanged: _on_model_changed,
+            events.ProcessorChanged: _on_processor_changed,
+            events.Forgotten: _on_forgotten,
+            events.Drained: _on_drained,
+            events.DiskChanged: _on_disk_changed,
+            events.Ticked: _on_ticked,
+        }
+
+    def step(self, event: events.Event, now_ms: int) -> Effects:
+        """Let `event` happen at node time `now_ms`; what must be done comes back.
+
+        `now_ms` never goes back.  Timers that are due by then fire first.
+        """
+        out = Effects()
+        if self.timers and self.timers[0][0] <= now_ms:
+            self._fire_timers(now_ms, out)
+        self._handlers[type(event)](self, event, now_ms, out)
+        while self._touched:
+            _, pool = self._touched.popitem()
+            dispatch.dispatch(self, pool, now_ms, out)
+        return out
+
+    def next_due_ms(self) -> int | None:
+        """When the shell must send `Ticked` at the latest; None when nothing waits for time."""
+        return self.timers[0][0] if self.timers else None
+
+    def recover(
+        self,
+        opens: Iterable[tuple[bytes, bytes]],
+        states: Iterable[tuple[bytes, bytes]],
+        now_ms: int,
+    ) -> Effects:
+        """Take over what an earlier boot left in the log; call once, after the model is known.
+
+        Args:
+            opens: the `open` records in key order.
+            states: the `state` records in key order.
+            now_ms: node time.
+
+        Returns:
+            Effects with records only.
+        """
+        out = Effects()
+        changed = {key: split_state(value) for key, value in states}
+        for key, value in opens:
+            self._recover_one(key, value, changed.pop(key, None), now_ms, out)
+        for key in changed:  # The call ended; its state record is a leftover.
+            out.records.append(("state", key, None))
+        for pool in self.pools.values():
+            for line in pool.lines.values():
+                pool.offer(line)
+        return out
+
+    def _recover_one(
+        self, key: bytes, value: bytes, state: dict[str, Any] | None, now_ms: int, out: Effects
+    ) -> None:
+        custody, envelope = split_open(value)
+        sequence = int.from_bytes(key, "big")
+        self.next_sequence = max(self.next_sequence, sequence + 1)
+        name, options = accept.read_envelope(envelope)
+        line = self.lines.get(name)
+        if line is None:
+            line = self.line_of_removed(name)
+        call = Call(
+            envelope[16:32], sequence, line, envelope, len(envelope), options, 0,
+            custody["accepted_ms"],
+        )  # fmt: skip
+        call.epoch = self.boot
+        self.keep(call)
+        if state is not None:
+            call.recorded = True
+            call.attempt = state["attempt"]
+            call.due_ms = state["due_ms"]
+            call.reason = state["reason"]
+            call.story = state["story"] or None
+            call.state = State(state["state"])
+            if call.state is State.RUNNING:  # Marked: it surely began before the node went down.
+                ending.lost_attempt(self, call, "the node stopped while it ran", now_ms, out)
+                return
+        elif (due_ms := accept.due_of(options, custody["accepted_ms"])) is not None:
+            call.state = State.DELAYED
+            call.due_ms = due_ms
+        line.depth += 1
+        line.bytes += call.size
+        if call.state is State.HELD:
+            line.depth -= 1
+            line.bytes -= call.size
+        elif call.state is State.DELAYED and call.due_ms > now_ms:
+            self.at(call.due_ms, T_DUE, call)
+        else:
+            call.state = State.WAITING
+            line.push(call)
+        accept.arm_expiry(self, call, now_ms)
+
+    # What the handlers share.
+
+    def keep(self, call: Call, *, whole: bool = False) -> None:
+        """Remember an open call; its envelope, unless `whole`, only while memory has room."""
+        self.calls[call.id] = call
+        if not whole and self.bodies_bytes + call.size > self.bodies_bytes_max:
+            call.envelope = None
+            self.by_sequence[call.sequence] = call
+        else:
+            self.bodies_bytes += call.size
+
+    def forget(self, call: Call) -> None:
+        """Drop an ended call from memory."""
+        del self.calls[call.id]
+        if call.envelope is None:
+            del self.by_sequence[call.sequence]
+        else:
+            self.bodies_bytes -= call.size
+
+    def at(self, due_ms: int, kind: int, what: Any) -> None:
+        """Set a timer."""
+        self.timer_count += 1
+        heapq.heappush(self.timers, (due_ms, self.timer_count, kind, what))
+
+    def touch(self, pool: Pool) -> None:
+        """Something of this pool may begin now: look at it at the end of the step."""
+        self._touched[pool.name] = pool
+
+    def pool(self, name: str) -> Pool:
+        """The pool of a processor, made when it is first named."""
+        pool = self.pools.get(name)
+        if pool is None:
+            pool = self.pools[name] = Pool(name)
+        return pool
+
+    def line_of_removed(self, name: str) -> Line:
+        """A line for calls whose socket is not in the model: they stay, PARKED."""
+        empty = {"sockets": {name: {"processor": "", "task": "", "queue": ""}}}
+        line = self.lines[name] = Line(SocketConfig(name, empty))
+        line.removed = True
+        self.pool("").lines[name] = line
+        return line
+
+    def tell(self, out: Effects, call: Call, name: str, note: str, now_ms: int) -> None:
+        """Report an event of a call to whoever listens."""
+        if self.listening:
+            out.events.append((call.id, call.line.name, name, note, now_ms))
+
+    def parked_reason(self, line: Line) -> str:
+        """Why no call of the line can begin; "" when they wait only for their turn."""
+        if line.removed:
+            return f"socket {line.name} is not in the model any more; add it again or cancel"
+        if self.draining:
+            return "this node is draining"
+        return self.pools[line.config.processor].parked_reason()
+
+    def _fire_timers(self, now_ms: int, out: Effects) -> None:
+        while self.timers and self.timers[0][0] <= now_ms:
+            due_ms, _, kind, what = heapq.heappop(self.timers)
+            if kind == T_DUE:
+                if what.state is State.DELAYED and what.due_ms == due_ms:
+                    dispatch.release(self, what, now_ms, out)
+            elif kind == T_EXPIRE:
+                ending.expire(self, what, now_ms, out)
+            elif kind == T_RATE:
+                what.rate_timer_ms = 0
+                pool = self.pools[what.config.processor]
+                pool.offer(what)
+                self.touch(pool)
+            else:
+                dispatch.watch_worker(self, what, now_ms, out)
+
+    def check(self) -> None:
+        """Assert what must always hold; slow, for tests and the simulator."""
+        waiting: dict[str, int] = {}
+        running: dict[str, int] = {}
+        for call in self.calls.values():
+            assert call.state in (State.WAITING, State.DELAYED, State.RUNNING, State.HELD), (
+                call.state
+            )
+            assert (call.state is State.RUNNING) == (call.worker is not None), call.story
+            if call.worker is not None:
+                assert call.worker.held[call.id] is call, call.story
+                running[call.line.name] = running.get(call.line.name, 0) + 1
+            elif call.state is not State.HELD:
+                waiting[call.line.name] = waiting.get(call.line.name, 0) + 1
+        for line in self.lines.values():
+            assert line.depth == waiting.get(line.name, 0), (line.name, line.depth, waiting)
+            assert line.running == running.get(line.name, 0), (line.name, line.running)
+        for worker in self.workers.values():
+            assert sum(call.size for call in worker.held.values()) == worker.bytes
+            assert worker.slots == 1 or len(worker.held) <= worker.slots
+        in_memory = sum(call.size for call in self.calls.values() if call.envelope is not None)
+        assert in_memory == self.bodies_bytes, (in_memory, self.bodies_bytes)
+
+
+def _on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: Effects) -> None:
+    snapshot = event.snapshot
+    if snapshot["number"] < r.model_number:
+        return
+    r.model_number = snapshot["number"]
+    for name, fields in snapshot.get("processors", {}).items():
+        pool = r.pool(name)
+        pool.stopped = fields.get("requested_status") == "stop"
+        pool.paused = fields.get("requested_status") == "pause"
+    wanted = snapshot.get("sockets", {})
+    for name in wanted:
+        config = SocketConfig(name, snapshot)
+        line = r.lines.get(name)
+        if line is None:
+            line = r.lines[name] = Line(config)
+            r.pool(config.processor).lines[name] = line
+        else:
+            before = r.pool(line.config.processor)
+            if before.name != config.processor:
+                before.withdraw(line)
+                del before.lines[name]
+                r.pool(config.processor).lines[name] = line
+            line.configure(config)
+            line.removed = False
+        _learn_signature(r.pool(config.processor), line)
+    for name, line in r.lines.items():
+        if name not in wanted:
+            line.removed = True
+    for pool in r.pools.values():
+        for line in pool.lines.values():
+            pool.offer(line)
+        r.touch(pool)
+
+
+def _learn_signature(pool: Pool, line: Line) -> None:
+    data = pool.signatures.get(line.config.task)
+    line.signature = None if data is None else Signature(data)
+
+
+def _on_processor_changed(
+    r: Router, event: events.ProcessorChanged, now_ms: int, out: Effects
+) -> None:
+    pool = r.pool(event.processor)
+    pool.reason = event.reason
+    if event.signatures:
+        pool.signatures = event.signatures
+        for line in pool.lines.values():
+            _learn_signature(pool, line)
+    r.touch(pool)
+
+
+def _on_forgotten(r: Router, event: events.Forgotten, now_ms: int, out: Effects) -> None:
+    r.horizon_ms = max(r.horizon_ms, event.before_ms)
+
+
+def _on_drained(r: Router, event: events.Drained, now_ms: int, out: Effects) -> None:
+    r.draining = True
+
+
+def _on_disk_changed(r: Router, event: events.DiskChanged, now_ms: int, out: Effects) -> None:
+    r.disk_level = event.level
+
+
+def _on_ticked(r: Router, event: events.Ticked, now_ms: int, out: Effects) -> None:
+    for worker in list(r.workers.values()):
+        if worker.held:
+            dispatch.watch_worker(r, worker, now_ms, out)

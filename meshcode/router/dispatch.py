@@ -1,0 +1,214 @@
+"""Handing calls to workers: who is next, which worker, and how many at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshcode import limits
+from meshcode.router import accept, events
+from meshcode.router.call import Call
+from meshcode.router.effects import Assignment, Effects
+from meshcode.router.line import Line
+from meshcode.router.pool import Pool, Worker
+from meshcode.router.records import pack_state, sequence_key
+from meshcode.router.states import State
+from meshcode.router.timers import T_RATE, T_WORKER
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+FETCH_CALLS = 512  # Envelopes read back from the log at once.
+
+
+def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
+    """Give every worker of the pool as many calls as it has credit for."""
+    if r.draining or pool.paused or pool.stopped:
+        return
+    for worker in sorted(pool.workers.values(), key=_load):
+        if worker.leaving:
+            continue
+        batch: list[Assignment] = []
+        while (found := _next(pool)) is not None:
+            priority, line = found
+            room = worker.room(line)
+            if room <= 0:
+                break
+            calls = line.take(priority, room, now_ms)
+            for call in calls:
+                call.state = State.RUNNING  # From WAITING, as `Line.take` saw.
+                call.attempt += 1
+                call.marked = False
+                call.interrupted = ""
+                worker.take(call, now_ms)
+                batch.append((call.id, call.attempt, call.sequence, call.envelope))
+                if r.listening:
+                    r.tell(out, call, "prerun", f"worker {worker.id}", now_ms)
+            _settle(r, pool, line, priority, len(calls), room, now_ms, out)
+        if batch:
+            out.starts.append((worker.id, batch))
+            arm_watch(r, worker, now_ms)
+        elif not pool.rotation:
+            return
+
+
+def _load(worker: Worker) -> tuple[int, int, int]:
+    return (len(worker.held) // worker.slots, worker.work_us, worker.id)
+
+
+def _next(pool: Pool) -> tuple[int, Line] | None:
+    while pool.rotation:
+        priority = max(pool.rotation)
+        lines = pool.rotation[priority]
+        if lines:
+            return priority, lines[0]
+        del pool.rotation[priority]
+    return None
+
+
+def _settle(
+    r: Router,
+    pool: Pool,
+    line: Line,
+    priority: int,
+    taken: int,
+    room: int,
+    now_ms: int,
+    out: Effects,
+) -> None:
+    """After a take: the line goes to the back of its rotation, or out of it while it is blocked."""
+    lines = pool.rotation[priority]
+    lines.popleft()
+    ready = line.ready.get(priority)
+    if not ready:
+        line.offered.discard(priority)
+        if ready is not None:
+            del line.ready[priority]
+        return
+    if taken >= room:
+        lines.append(line)
+        return
+    line.offered.discard(priority)  # Blocked: what unblocks it offers it again.
+    if line.fetching:
+        out.fetches.extend(line.to_fetch(FETCH_CALLS))
+    elif line.rate is not None and not line.rate_timer_ms:
+        due_ms = line.rate.next_ms()
+        if due_ms > now_ms:
+            line.rate_timer_ms = due_ms
+            r.at(due_ms, T_RATE, line)
+
+
+def requeue(r: Router, call: Call, now_ms: int, *, front: bool) -> None:
+    """Put a call that was not running any more, or not yet, in its line."""
+    call.move(State.WAITING)
+    line = call.line
+    line.push(call, front=front)
+    pool = r.pools[line.config.processor]
+    pool.offer(line)
+    r.touch(pool)
+    accept.arm_expiry(r, call, now_ms)
+
+
+def release(r: Router, call: Call, now_ms: int, out: Effects) -> None:
+    """A DELAYED call's time has come (its place in `depth` it has already)."""
+    call.reason = ""
+    requeue(r, call, now_ms, front=False)
+
+
+def take_back(call: Call, worker: Worker, now_ms: int) -> None:
+    """A handed-over call leaves its worker, for whatever state comes next."""
+    worker.drop(call, now_ms)
+    call.line.leave_running(call)
+
+
+def give_back(r: Router, call: Call, worker: Worker, now_ms: int) -> None:
+    """A staged call that never began goes back to the front; the attempt is not counted."""
+    take_back(call, worker, now_ms)
+    call.attempt -= 1
+    call.line.depth += 1
+    call.line.bytes += call.size
+    requeue(r, call, now_ms, front=True)
+
+
+def on_worker_joined(r: Router, event: events.WorkerJoined, now_ms: int, out: Effects) -> None:
+    """A worker can take calls: its pool may move now."""
+    assert event.worker not in r.workers, event.worker
+    pool = r.pool(event.processor)
+    worker = Worker(event.worker, pool, event.slots)
+    pool.workers[worker.id] = r.workers[worker.id] = worker
+    r.touch(pool)
+
+
+def on_worker_leaving(r: Router, event: events.WorkerLeaving, now_ms: int, out: Effects) -> None:
+    """A worker takes no more calls."""
+    worker = r.workers.get(event.worker)
+    if worker is not None:
+        worker.leaving = True
+
+
+def on_returned(r: Router, event: events.Returned, now_ms: int, out: Effects) -> None:
+    """Staged calls came back from behind a long one."""
+    worker = r.workers.get(event.worker)
+    if worker is None:
+        return
+    for id in reversed(event.ids):
+        call = worker.held.get(id)
+        if call is not None:
+            give_back(r, call, worker, now_ms)
+
+
+def on_fetched(r: Router, event: events.Fetched, now_ms: int, out: Effects) -> None:
+    """Envelopes are in memory again: their lines may move."""
+    for sequence, envelope in event.envelopes:
+        call = r.by_sequence.pop(sequence, None)
+        if call is None:
+            continue  # It ended meanwhile.
+        call.envelope = envelope
+        r.bodies_bytes += call.size
+        line = call.line
+        line.fetching = False
+        pool = r.pools[line.config.processor]
+        pool.offer(line)
+        r.touch(pool)
+
+
+def arm_watch(r: Router, worker: Worker, now_ms: int) -> None:
+    """Set the timer at which something of what the worker runs needs a look."""
+    due_ms = _watch_due(worker)
+    if due_ms is not None and (not worker.watch_ms or due_ms < worker.watch_ms):
+        worker.watch_ms = max(due_ms, now_ms + 1)
+        r.at(worker.watch_ms, T_WORKER, worker)
+
+
+def _watch_due(worker: Worker) -> int | None:
+    times: list[int] = []
+    for call in worker.begun():
+        limit_ms = call.setting("time_limit_ms")
+        if limit_ms is not None and not call.interrupted:
+            times.append(call.started_ms + limit_ms)
+        if not call.marked:
+            times.append(call.started_ms + limits.RUNNING_MARK_MS)
+        if worker.slots == 1 and len(worker.held) > 1:
+            times.append(call.started_ms + limits.STUCK_MS)
+    return min(times) if times else None
+
+
+def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
+    """Interrupt what is over its time limit, mark what runs long, take back what is stuck."""
+    if worker.watch_ms and worker.watch_ms <= now_ms:
+        worker.watch_ms = 0
+    if worker.id not in r.workers:
+        return
+    for call in worker.begun():
+        ran_ms = now_ms - call.started_ms
+        limit_ms = call.setting("time_limit_ms")
+        if limit_ms is not None and ran_ms >= limit_ms and not call.interrupted:
+            call.interrupted = "time limit"
+            call.note(now_ms, "interrupted", f"ran {ran_ms} ms, its time limit is {limit_ms} ms")
+            out.interrupts.append((worker.id, call.id, "time limit"))
+        if ran_ms >= limits.RUNNING_MARK_MS and not call.marked:
+            call.marked = call.recorded = True
+            out.records.append(("state", sequence_key(call.sequence), pack_state(call.changes())))
+        if worker.slots == 1 and len(worker.held) > 1 and ran_ms >= limits.STUCK_MS:
+            call.line.learn(ran_ms * 1_000)
+            out.recalls.append(worker.id)
+    arm_watch(r, worker, now_ms)

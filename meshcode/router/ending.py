@@ -1,0 +1,305 @@
+"""How a call ends, or does not yet: outcomes, retries, deaths of workers, expiry, dead letters.
+
+One outcome per call: `end` is the only place that writes a `done` record, and it removes the
+waiting record and the memory of the call in the same batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshcode import errors, limits
+from meshcode.ids import child_id
+from meshcode.router import accept, dispatch, events
+from meshcode.router.call import Call
+from meshcode.router.effects import Effects
+from meshcode.router.records import pack_done, pack_state, sequence_key
+from meshcode.router.states import State
+from meshcode.router.timers import T_DUE, T_EXPIRE
+from meshcode.wire.codec import pack
+from meshcode.wire.frame import envelope as seal
+from meshcode.wire.kinds import Kind, Outcome
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+_STATE_OF = {code: State(10 + code) for code in (1, 2, 3, 4)}
+
+
+def on_finished(r: Router, event: events.Finished, now_ms: int, out: Effects) -> None:
+    """A worker reported outcomes: record them, or try again what failed and may."""
+    worker = r.workers.get(event.worker)
+    if worker is None:
+        return
+    for id, attempt, code, retry, duration_us, started_ms, envelope in event.reports:
+        call = worker.held.get(id)
+        if call is None or call.attempt != attempt:  # A late report of an attempt given up.
+            if r.listening:
+                out.events.append((id, "", "superseded", f"attempt {attempt}", now_ms))
+            continue
+        line = call.line
+        line.learn(duration_us)
+        dispatch.take_back(call, worker, now_ms)
+        call.started_ms = started_ms or call.started_ms
+        if code == Outcome.FAILED and retry and call.interrupted != "cancel" and may_retry(call):
+            delay_retry(r, call, "failed", now_ms, out)
+        else:
+            end(r, call, code, envelope, now_ms, out)
+        if line.config.concurrency is not None or line.config.key_concurrency is not None:
+            worker.pool.offer(line)
+    r.touch(worker.pool)
+    dispatch.arm_watch(r, worker, now_ms)
+
+
+def end(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects) -> None:
+    """Choose the outcome of a call that is in no line and at no worker; exactly once."""
+    call.move(_STATE_OF[code])
+    key = sequence_key(call.sequence)
+    records = out.records
+    records.append(("open", key, None))
+    if call.recorded:
+        records.append(("state", key, None))
+    submit = call.envelope
+    assert submit is not None or code == Outcome.CANCELLED, call.story
+    records.append((
+        "done",
+        call.id,
+        pack_done(
+            code, call.attempt, call.accepted_ms, call.started_ms, now_ms, call.sequence,
+            envelope, submit or b"", call.story,
+        ),
+    ))  # fmt: skip
+    r.forget(call)
+    if call.client:
+        out.outcomes.append((call.client, envelope))
+    if r.watchers:
+        for client in r.watchers.pop(call.id, ()):
+            out.outcomes.append((client, envelope))
+    if r.listening:
+        r.tell(out, call, "postrun", _STATE_OF[code].name, now_ms)
+
+
+def end_with_error(
+    r: Router, call: Call, code: int, error: errors.MeshError, now_ms: int, out: Effects
+) -> None:
+    """The same for an outcome that the router itself decides."""
+    body = pack(error.to_data())
+    envelope = seal(Kind.OUTCOME, id=call.id, code=code, attempt=call.attempt, body=body)
+    end(r, call, code, envelope, now_ms, out)
+
+
+def may_retry(call: Call) -> bool:
+    """Whether an attempt that raised is tried again: only where retries were asked for."""
+    retries = call.setting("retries")
+    return retries is not None and call.attempt <= retries
+
+
+def save(call: Call, out: Effects) -> None:
+    """Write what changed of an open call."""
+    call.recorded = True
+    out.records.append(("state", sequence_key(call.sequence), pack_state(call.changes())))
+
+
+def delay_retry(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
+    """A call that just left its worker waits for its next attempt: doubled each time, jittered."""
+    base = call.setting("retry_delay_ms")
+    delay_ms = limits.RETRY_DELAY_MS_MIN if base is None else base
+    if base is None or base:
+        delay_ms = min(
+            delay_ms << min(call.attempt - 1, 20), max(limits.RETRY_DELAY_MS_MAX, delay_ms)
+        )
+        delay_ms = delay_ms // 2 + r.rng.randrange(delay_ms // 2 + 1)
+    call.move(State.DELAYED)
+    call.marked = False
+    call.due_ms = now_ms + delay_ms
+    call.reason = f"attempt {call.attempt} {why}; the next begins in {delay_ms} ms"
+    call.note(now_ms, "retried", call.reason)
+    call.line.depth += 1
+    call.line.bytes += call.size
+    r.at(call.due_ms, T_DUE, call)
+    accept.arm_expiry(r, call, now_ms)
+    save(call, out)
+    r.tell(out, call, "retried", call.reason, now_ms)
+
+
+def lost_attempt(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
+    """A worker died under this call (it is at no worker now): again, or HELD with the evidence."""
+    retries = call.setting("retries")
+    allowed = limits.RETRIES_DEFAULT if retries is None else retries
+    call.note(now_ms, "worker lost", f"attempt {call.attempt}: {why}")
+    if call.attempt <= allowed:
+        delay_retry(r, call, f"ended with its worker ({why})", now_ms, out)
+        return
+    call.move(State.HELD)
+    call.marked = False
+    call.reason = (
+        f"its worker died in {call.attempt} of {allowed + 1} attempts, last: {why}; "
+        "look at its output, then `mesh call retry` or `mesh call cancel`"
+    )
+    call.note(now_ms, "held", call.reason)
+    save(call, out)
+    r.tell(out, call, "held", call.reason, now_ms)
+
+
+def on_worker_lost(r: Router, event: events.WorkerLost, now_ms: int, out: Effects) -> None:
+    """A worker is gone: begun calls count an attempt, staged ones go back to the front.
+
+    Without knowledge of what had begun, the first it held is taken to have.
+    """
+    worker = r.workers.pop(event.worker, None)
+    if worker is None:
+        return
+    del worker.pool.workers[worker.id]
+    begun = [worker.held[id] for id in event.begun if id in worker.held]
+    if not begun and event.blame and worker.held:
+        begun = worker.begun()
+    for call in begun:
+        dispatch.take_back(call, worker, now_ms)
+        if call.interrupted == "cancel":
+            end_with_error(r, call, Outcome.CANCELLED, _cancelled(call), now_ms, out)
+        elif call.interrupted == "time limit":
+            _over_time(r, call, now_ms, out)
+        elif event.blame:
+            lost_attempt(r, call, event.reason, now_ms, out)
+        else:
+            call.attempt -= 1
+            call.note(now_ms, "given back", event.reason)
+            call.line.depth += 1
+            call.line.bytes += call.size
+            dispatch.requeue(r, call, now_ms, front=True)
+    for call in reversed(list(worker.held.values())):
+        if call.interrupted == "cancel":
+            dispatch.take_back(call, worker, now_ms)
+            end_with_error(r, call, Outcome.CANCELLED, _cancelled(call), now_ms, out)
+        else:
+            dispatch.give_back(r, call, worker, now_ms)
+    r.touch(worker.pool)
+    for line in worker.pool.lines.values():
+        worker.pool.offer(line)
+
+
+def _over_time(r: Router, call: Call, now_ms: int, out: Effects) -> None:
+    limit_ms = call.setting("time_limit_ms")
+    if may_retry(call):
+        delay_retry(r, call, f"ran over its time limit of {limit_ms} ms", now_ms, out)
+        return
+    error = errors.TimeLimit(
+        f"attempt {call.attempt} ran longer than its time limit of {limit_ms} ms and did not stop "
+        "when asked, so its worker was killed",
+        type="TimeLimit",
+    )
+    end_with_error(r, call, Outcome.FAILED, error, now_ms, out)
+
+
+def _cancelled(call: Call) -> errors.CallCancelled:
+    return errors.CallCancelled(f"cancelled by {call.cancelled_by or 'its submitter'}")
+
+
+def cancel(r: Router, call: Call, by: str, now_ms: int, out: Effects) -> str:
+    """End a call now if it does not run, else interrupt it; returns what was done, for people."""
+    call.cancelled_by = by
+    call.note(now_ms, "cancel asked", f"by {by}")
+    if call.state is State.RUNNING:
+        assert call.worker is not None
+        if call.interrupted != "cancel":
+            call.interrupted = "cancel"
+            out.interrupts.append((call.worker.id, call.id, "cancel"))
+        return "interrupted"
+    leave_line(call)
+    end_with_error(r, call, Outcome.CANCELLED, _cancelled(call), now_ms, out)
+    return "cancelled"
+
+
+def leave_line(call: Call) -> None:
+    """Count a call out of its line that ends before it runs; HELD ones are in none."""
+    if call.state is not State.HELD:
+        call.line.depth -= 1
+        call.line.bytes -= call.size
+
+
+def expire(r: Router, call: Call, now_ms: int, out: Effects) -> None:
+    """End a call that waited or lived too long, if it still waits."""
+    if r.calls.get(call.id) is not call or call.state not in (State.WAITING, State.DELAYED):
+        return
+    due_ms = accept.expiry_of(call)
+    if due_ms is None:
+        return  # The limit was lifted.
+    if due_ms > now_ms:
+        accept.arm_expiry(r, call, now_ms)
+        return
+    if call.envelope is None and call.line.config.dead_letter:
+        out.fetches.append(call.sequence)  # Its bytes must move to the dead-letter socket.
+        r.at(now_ms + limits.STUCK_MS, T_EXPIRE, call)
+        return
+    why = f"it expired after waiting {now_ms - call.accepted_ms} ms"
+    dead_letter(r, call, why, now_ms, out)
+
+
+def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
+    """End a waiting call as CANCELLED; it lives on as a child at the dead-letter socket, if any."""
+    leave_line(call)
+    target = r.lines.get(call.line.config.dead_letter or "")
+    submit = call.envelope
+    where = ""
+    if target is not None and not target.removed and target is not call.line and submit is not None:
+        child = child_id(call.id, b"dead-letter")
+        again = resubmit(r, submit, child, call.id, target.name, now_ms, out, strip=True)
+        where = f"; it goes on as {again.hex()} at socket {target.name}"
+    call.note(now_ms, "dead-lettered", why + where)
+    error = errors.CallCancelled(f"not run: {why}{where}", expired=True)
+    end_with_error(r, call, Outcome.CANCELLED, error, now_ms, out)
+
+
+def resubmit(
+    r: Router,
+    submit: bytes,
+    id: bytes,
+    parent: bytes,
+    name: str,
+    now_ms: int,
+    out: Effects,
+    *,
+    strip: bool,
+) -> bytes:
+    """Accept the call of an earlier SUBMIT envelope again, under a new id, at socket `name`.
+
+    `strip` drops its options (delays and expiry must not follow a dead letter).  Repeating it does
+    nothing: the id is derived.
+    """
+    if id in r.calls:
+        return id
+    head = 80 + submit[15]
+    meta_size = int.from_bytes(submit[68:72], "little")
+    meta = submit[head : head + meta_size]
+    if strip and meta:
+        options: dict[str, Any] = accept.read_envelope(submit)[1] or {}
+        kept = {name: options[name] for name in ("kw", "by", "trace") if name in options}
+        meta = pack(kept) if kept else b""
+    envelope = seal(
+        Kind.SUBMIT,
+        id=id,
+        flow=submit[32:48],
+        parent=parent,
+        name=name.encode(),
+        meta=meta,
+        body=submit[head + meta_size :],
+        flags=submit[12],
+        argc=submit[14],
+    )
+    line = r.lines[name]
+    sequence = r.next_sequence
+    r.next_sequence += 1
+    call = Call(
+        id, sequence, line, envelope, len(envelope), accept.read_envelope(envelope)[1], 0, now_ms
+    )
+    before, after = r.custody
+    custody = b"".join((before, now_ms.to_bytes(8, "little"), after))
+    out.records.append(("open", sequence_key(sequence), custody + envelope))
+    r.keep(call)
+    line.depth += 1
+    line.bytes += call.size
+    line.push(call)
+    pool = r.pools[line.config.processor]
+    pool.offer(line)
+    r.touch(pool)
+    return id

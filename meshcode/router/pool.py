@@ -1,0 +1,128 @@
+"""The workers of one processor and the lines that wait for them."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from meshcode.limits import CREDIT_BYTES_MAX, CREDIT_CALLS_MAX, CREDIT_WORK_US
+from meshcode.router.call import Call
+from meshcode.router.line import Line
+
+
+class Worker:
+    """One worker process, as far as the router cares: what it holds and how much more it may."""
+
+    __slots__ = ("bytes", "held", "id", "leaving", "pool", "slots", "watch_ms", "work_us")
+
+    def __init__(self, id: int, pool: Pool, slots: int) -> None:
+        """A worker that holds nothing yet."""
+        self.id = id
+        self.pool = pool
+        self.slots = slots
+        self.held: dict[bytes, Call] = {}  # Begun and staged, in the order they were handed over.
+        self.work_us = 0  # What it holds should take this long.
+        self.bytes = 0
+        self.leaving = False
+        self.watch_ms = 0  # A timer is set for then, to look at what it runs; 0 = none.
+
+    def room(self, line: Line) -> int:
+        """How many calls of `line` it may be handed now.
+
+        An idle worker always takes one.  More are staged behind it only while all of them together
+        should take no longer than CREDIT_WORK_US, so that a long call is never hoarded.
+        """
+        count = len(self.held)
+        if self.slots > 1:
+            return self.slots - count
+        usual = line.run_us
+        if usual is None:
+            return 0 if count else 1
+        room = (CREDIT_WORK_US - self.work_us) // (usual or 1)
+        if self.bytes >= CREDIT_BYTES_MAX:
+            room = 0
+        room = min(room, CREDIT_CALLS_MAX - count)
+        return max(room, 0 if count else 1)
+
+    def take(self, call: Call, now_ms: int) -> None:
+        """Hold one more call."""
+        call.worker = self
+        if not self.held or self.slots > 1:
+            call.started_ms = now_ms
+        else:
+            call.started_ms = 0  # Staged: it begins when those before it have ended.
+        call.estimate_us = call.line.run_us or 0
+        self.work_us += call.estimate_us
+        self.bytes += call.size
+        self.held[call.id] = call
+
+    def drop(self, call: Call, now_ms: int) -> None:
+        """Hold one call less; the next of a one-slot worker has begun now."""
+        del self.held[call.id]
+        call.worker = None
+        self.work_us -= call.estimate_us
+        self.bytes -= call.size
+        if self.slots == 1 and self.held:
+            head = next(iter(self.held.values()))
+            if not head.started_ms:
+                head.started_ms = now_ms
+
+    def begun(self) -> list[Call]:
+        """The calls that run, as far as the router can know: the first, or all with many slots."""
+        if self.slots > 1:
+            return list(self.held.values())
+        return [next(iter(self.held.values()))] if self.held else []
+
+
+class Pool:
+    """One processor on this node."""
+
+    __slots__ = (
+        "lines",
+        "name",
+        "paused",
+        "reason",
+        "rotation",
+        "signatures",
+        "stopped",
+        "workers",
+    )
+
+    def __init__(self, name: str) -> None:
+        """A pool without workers."""
+        self.name = name
+        self.workers: dict[int, Worker] = {}
+        self.lines: dict[str, Line] = {}
+        self.rotation: dict[int, deque[Line]] = {}  # By priority: lines that may have a next call.
+        self.paused = False
+        self.stopped = False
+        self.reason = (
+            "its processor has no worker yet"  # Why it has no worker; "" = no known cause.
+        )
+        self.signatures: dict[str, dict[str, object]] = {}
+
+    def offer(self, line: Line) -> None:
+        """Put the line in rotation under every priority that has a waiting call."""
+        for priority, ready in line.ready.items():
+            if ready and priority not in line.offered:
+                line.offered.add(priority)
+                self.rotation.setdefault(priority, deque()).append(line)
+
+    def withdraw(self, line: Line) -> None:
+        """Take the line out of rotation altogether (it moved to another pool)."""
+        for priority in line.offered:
+            self.rotation[priority].remove(line)
+        line.offered.clear()
+
+    def parked_reason(self) -> str:
+        """Why no call of this processor can begin; "" when some worker may take them."""
+        if self.stopped:
+            return (
+                f"processor {self.name} is stopped; start it with `mesh proc start -n {self.name}`"
+            )
+        if self.paused:
+            return (
+                f"processor {self.name} is paused; `mesh proc resume -n {self.name}` lets it go on"
+            )
+        if any(not worker.leaving for worker in self.workers.values()):
+            return ""
+        return f"processor {self.name} has no worker here: {self.reason or 'starting'}"

@@ -1,0 +1,136 @@
+"""The records of the log that the router writes and reads back, byte for byte.
+
+Three tables (`store/contract.py`):
+
+    open   sequence -> custody header, SUBMIT envelope    written once, when the call is accepted
+    state  sequence -> what changed since                 only for calls that were not plain
+    done   call id  -> done header, OUTCOME envelope, SUBMIT envelope, story
+
+The custody header already carries what replication needs: generation, the boot and epoch under
+which the record was made, home, owner and the voters (one voter, the home itself, so far).
+A restarted node owns its calls under epoch = its new boot number, which is durable before use and
+never repeated, so no epoch is ever used twice.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from meshcode.wire.codec import pack, unpack
+
+# version, voters, generation, boot, epoch, flags, accepted_ms, home, owner; then 16 bytes a voter.
+CUSTODY = struct.Struct("<BBHIIIQ16s16s")
+RECORD_VERSION = 1
+
+# version, code, flags, attempts, accepted_ms, started_ms, finished_ms, sequence, bytes of: the
+# outcome envelope, the submit envelope; the rest is the packed story (may be empty).
+DONE_HEAD = struct.Struct("<BBHIQQQQII")
+
+
+def sequence_key(sequence: int) -> bytes:
+    """The log key of an open call."""
+    return sequence.to_bytes(8, "big")
+
+
+def custody_parts(node: bytes, boot: int) -> tuple[bytes, bytes]:
+    """The custody header of a fresh call of this node, before and after its `accepted_ms`."""
+    whole = CUSTODY.pack(RECORD_VERSION, 1, 0, boot, 0, 0, 0, node, node) + node
+    at = CUSTODY.size - 40
+    return whole[:at], whole[at + 8 :]
+
+
+def split_open(value: bytes) -> tuple[dict[str, Any], bytes]:
+    """The custody fields and the SUBMIT envelope of an `open` record."""
+    version, voters, generation, boot, epoch, _flags, accepted_ms, home, owner = (
+        CUSTODY.unpack_from(value)
+    )
+    assert version == RECORD_VERSION, version
+    at = CUSTODY.size + 16 * voters
+    custody = {
+        "generation": generation,
+        "boot": boot,
+        "epoch": epoch,
+        "accepted_ms": accepted_ms,
+        "home": home,
+        "owner": owner,
+        "voters": [
+            value[CUSTODY.size + 16 * n : CUSTODY.size + 16 * n + 16] for n in range(voters)
+        ],
+    }
+    return custody, value[at:]
+
+
+def pack_state(fields: dict[str, Any]) -> bytes:
+    """A `state` record: what of the call is no longer as it was accepted."""
+    return pack(fields)
+
+
+def split_state(value: bytes) -> dict[str, Any]:
+    """The fields of a `state` record."""
+    fields = unpack(value)
+    assert isinstance(fields, dict), fields
+    return fields
+
+
+def pack_done(
+    code: int,
+    attempts: int,
+    accepted_ms: int,
+    started_ms: int,
+    finished_ms: int,
+    sequence: int,
+    outcome: bytes,
+    submit: bytes,
+    story: list[Any] | None,
+) -> bytes:
+    """A `done` record."""
+    head = DONE_HEAD.pack(
+        RECORD_VERSION,
+        code,
+        0,
+        attempts,
+        accepted_ms,
+        started_ms,
+        finished_ms,
+        sequence,
+        len(outcome),
+        len(submit),
+    )
+    return b"".join((head, outcome, submit, pack(story) if story else b""))
+
+
+def split_done(value: bytes) -> dict[str, Any]:
+    """The fields of a `done` record; `outcome` and `submit` are sealed envelopes."""
+    (
+        version,
+        code,
+        _flags,
+        attempts,
+        accepted_ms,
+        started_ms,
+        finished_ms,
+        sequence,
+        n_out,
+        n_sub,
+    ) = DONE_HEAD.unpack_from(value)
+    assert version == RECORD_VERSION, version
+    at = DONE_HEAD.size
+    rest = value[at + n_out + n_sub :]
+    return {
+        "code": code,
+        "attempts": attempts,
+        "accepted_ms": accepted_ms,
+        "started_ms": started_ms,
+        "finished_ms": finished_ms,
+        "sequence": sequence,
+        "outcome": value[at : at + n_out],
+        "submit": value[at + n_out : at + n_out + n_sub],
+        "story": unpack(rest) if rest else [],
+    }
+
+
+def outcome_of(value: bytes) -> bytes:
+    """Only the OUTCOME envelope of a `done` record."""
+    at = DONE_HEAD.size
+    return value[at : at + DONE_HEAD.unpack_from(value)[8]]

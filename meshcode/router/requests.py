@@ -1,0 +1,103 @@
+"""What people and clients ask of calls: tell me, cancel, try again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshcode import errors
+from meshcode.ids import child_id, text_of
+from meshcode.router import dispatch, ending, events
+from meshcode.router.effects import Effects
+from meshcode.router.states import State
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+
+def on_watched(r: Router, event: events.Watched, now_ms: int, out: Effects) -> None:
+    """Remember who wants the outcomes; those that ended already the shell has answered."""
+    for id in event.ids:
+        call = r.calls.get(id)
+        if call is None:
+            continue
+        if not call.client:
+            call.client = event.client
+        elif call.client != event.client:
+            others = r.watchers.setdefault(id, [])
+            if event.client not in others:
+                others.append(event.client)
+
+
+def on_client_left(r: Router, event: events.ClientLeft, now_ms: int, out: Effects) -> None:
+    """Forget a session; its calls go on."""
+    for id in [id for id, clients in r.watchers.items() if event.client in clients]:
+        r.watchers[id].remove(event.client)
+        if not r.watchers[id]:
+            del r.watchers[id]
+
+
+def _refuse(out: Effects, client: int, request: bytes, error: errors.MeshError) -> None:
+    out.answers.append((client, request, False, error.to_data()))
+
+
+def on_cancel(r: Router, event: events.CancelAsked, now_ms: int, out: Effects) -> None:
+    """Cancel an open call; one that ended keeps its outcome."""
+    call = r.calls.get(event.id)
+    if call is None:
+        error = errors.WrongState(
+            f"call {text_of(event.id)} is not open: it ended, or was never accepted here"
+        )
+        _refuse(out, event.client, event.request, error)
+        return
+    done = ending.cancel(r, call, event.by, now_ms, out)
+    data = {"id": text_of(event.id), "done": done}
+    out.answers.append((event.client, event.request, True, data))
+
+
+def on_retry(r: Router, event: events.RetryAsked, now_ms: int, out: Effects) -> None:
+    """Let a HELD or DELAYED call begin now, attempts afresh; an ended one begins as a new call."""
+    call = r.calls.get(event.id)
+    if call is None and event.ended is not None:
+        _retry_ended(r, event, now_ms, out)
+        return
+    if call is None:
+        error = errors.UnknownCall(f"no call {text_of(event.id)} is open or kept in the history")
+        _refuse(out, event.client, event.request, error)
+        return
+    if call.state not in (State.HELD, State.DELAYED):
+        error_state = errors.WrongState(
+            f"call {text_of(event.id)} is {call.state.name}; only HELD, DELAYED or ended calls "
+            "can be retried"
+        )
+        _refuse(out, event.client, event.request, error_state)
+        return
+    call.note(now_ms, "retry asked", f"by {event.by}")
+    if call.state is State.HELD:
+        call.line.depth += 1
+        call.line.bytes += call.size
+    call.attempt = 0
+    call.reason = ""
+    dispatch.requeue(r, call, now_ms, front=False)
+    ending.save(call, out)
+    data = {"id": text_of(event.id), "done": "waiting"}
+    out.answers.append((event.client, event.request, True, data))
+
+
+def _retry_ended(r: Router, event: events.RetryAsked, now_ms: int, out: Effects) -> None:
+    assert event.ended is not None
+    submit, done = event.ended
+    name = submit[80 : 80 + submit[15]].decode() if submit else ""
+    line = r.lines.get(name)
+    if not submit or line is None or line.removed:
+        error = errors.WrongState(
+            f"call {text_of(event.id)} cannot be tried again: "
+            + (f"there is no socket {name!r} now" if submit else "its arguments are not kept")
+        )
+        _refuse(out, event.client, event.request, error)
+        return
+    # One id for each second in which it is asked: a repeated request does not make two calls.
+    edge = b"retry/%d/%d" % (done["finished_ms"], now_ms // 1_000)
+    again = child_id(event.id, edge)
+    ending.resubmit(r, submit, again, event.id, name, now_ms, out, strip=False)
+    data = {"id": text_of(again), "done": "submitted again", "was": text_of(event.id)}
+    out.answers.append((event.client, event.request, True, data))

@@ -1,0 +1,53 @@
+"""The states of a call and the moves between them, as data.
+
+`docs/states.md` is drawn from these tables by `docs/draw_states.py`; `Router` asserts every move
+against `MOVES` and the simulator counts that each is taken.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class State(IntEnum):
+    """Where a call is.  1 to 9 are open; 11 and up are outcomes (10 + wire.kinds.Outcome)."""
+
+    WAITING = 1  # In the line of its socket.
+    DELAYED = 2  # Waits for a time: an ETA, or the delay before a retry.
+    RUNNING = 3  # Handed to a worker: begun, or staged behind one that is.
+    HELD = 4  # Its attempts are used up by dying workers; waits for a person.
+    DONE = 11
+    FAILED = 12
+    CANCELLED = 13
+    MOVED = 14
+
+
+# PARKED is how a WAITING call is shown whose line cannot move: no worker, no code, paused, removed
+# from the model.  It belongs to the line, not to the call: no timer, no attempt, no record.
+PARKED = "PARKED"
+
+# (from, to): why.  None is "not here yet".
+MOVES: dict[tuple[State | None, State], str] = {
+    (None, State.WAITING): "accepted",
+    (None, State.DELAYED): "accepted with a delay or an ETA",
+    (None, State.CANCELLED): "over the limit of its queue: dead-lettered",
+    (State.WAITING, State.RUNNING): "handed to a worker with credit",
+    (State.WAITING, State.CANCELLED): "cancelled, or expired",
+    (State.DELAYED, State.WAITING): "its time came, or a person asked",
+    (State.DELAYED, State.CANCELLED): "cancelled, or expired",
+    (State.RUNNING, State.WAITING): "its worker is gone or gave it back",
+    (State.RUNNING, State.DELAYED): "to be retried",
+    (State.RUNNING, State.HELD): "workers died under it too often",
+    (State.RUNNING, State.DONE): "returned",
+    (State.RUNNING, State.FAILED): "raised, or over its time limit, with no attempts left",
+    (State.RUNNING, State.CANCELLED): "cancelled while running",
+    (State.HELD, State.WAITING): "a person asked for a retry",
+    (State.HELD, State.CANCELLED): "cancelled",
+}
+
+OPEN_STATES = (State.WAITING, State.DELAYED, State.RUNNING, State.HELD)
+
+
+def is_allowed(before: State | None, after: State) -> bool:
+    """Whether a call may move from `before` to `after`."""
+    return (before, after) in MOVES
