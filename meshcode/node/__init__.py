@@ -1,1 +1,17 @@
+"""The shell around the router core: links, processes, disk, time.
 
+`loop.py` is the one thread that owns the core and all links; `committer.py` is the one thread that
+writes the log.  `Node` embeds a node in another program.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Node":
+        from meshcode.node.embedded import Node
+
+        return Node
+    raise AttributeError(f"module 'meshcode.node' has no attribute {name!r}")

@@ -1,0 +1,97 @@
+"""The turn law: nothing leaves the node before the records of its turn are synced.
+
+A turn is some steps of the core and their merged effects.  Turns are pipelined: while one batch of
+turns is being synced, the next is thought.  They are released in order, each after its own sync
+and all earlier ones.  No link, thread or clock in here, so the simulator runs this very code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from meshcode.router.core import Router
+from meshcode.router.effects import Effects, Op
+from meshcode.router.events import Event
+from meshcode.router.records import outcome_of
+
+
+class Turns:
+    """Between the core and the log on one side, and everything that leaves on the other."""
+
+    def __init__(self, router: Router, release: Callable[[Effects], None]) -> None:
+        """`release` is called with the effects of turns whose records are on disk, in order."""
+        self.router = router
+        self._release = release
+        self._open: Effects | None = None  # The turn being thought.
+        self._thought: list[Effects] = []  # Closed, not yet handed to the log.
+        self._flying: list[Effects] = []  # Handed to the log, not yet synced.
+
+    def step(self, event: Event, now_ms: int) -> None:
+        """Let the core take one event; its effects join the open turn."""
+        effects = self.router.step(event, now_ms)
+        if self._open is None:
+            self._open = effects
+        else:
+            self._open.merge(effects)
+
+    def add(self, effects: Effects) -> None:
+        """Join effects from elsewhere (recovery, housekeeping) to the open turn."""
+        if self._open is None:
+            self._open = Effects()
+        self._open.merge(effects)
+
+    def close(self) -> None:
+        """End the open turn."""
+        if self._open is not None:
+            self._thought.append(self._open)
+            self._open = None
+
+    @property
+    def unsynced(self) -> int:
+        """Closed turns that wait for the disk."""
+        return len(self._thought) + len(self._flying)
+
+    def begin_sync(self) -> list[Op] | None:
+        """Hand all closed turns to the log: the ops to stage and sync, in order.
+
+        Returns None when there is nothing to write now: a sync is under way, or there are no closed
+        turns, or they had no records (these are released at once, since all before them is synced).
+        """
+        if self._flying or not self._thought:
+            return None
+        self._flying, self._thought = self._thought, []
+        ops: list[Op] = []
+        for effects in self._flying:
+            ops.extend(effects.records)
+        if not ops:
+            self.synced()
+            return None
+        return ops
+
+    def synced(self) -> None:
+        """What `begin_sync` gave is on disk: release those turns."""
+        flying, self._flying = self._flying, []
+        for effects in flying:
+            self._release(effects)
+
+    def ended(self, ids: Iterable[bytes], get: Callable[[bytes], bytes | None]) -> dict[bytes, bytes]:
+        """OUTCOME envelopes of those of `ids` that have ended, also in turns not yet synced.
+
+        Args:
+            ids: call ids.
+            get: reads the `done` record of an id from the log.
+        """
+        found: dict[bytes, bytes] = {}
+        wanted = set(ids)
+        turns = [*self._flying, *self._thought]
+        if self._open is not None:
+            turns.append(self._open)
+        for effects in turns:
+            for table, key, value in effects.records:
+                if table == "done" and value is not None and key in wanted:
+                    found[key] = outcome_of(value)
+        for id in wanted - found.keys():
+            value = get(id)
+            if value is not None:
+                found[id] = outcome_of(value)
+        return found
