@@ -40,12 +40,15 @@ BLOB_BYTES_MIN = 64 * 1024  # Records above this live in files beside the log.
 COMMIT_DELETES_MAX = 256  # Deletions per housekeeping transaction: large free lists slow commits.
 DISK_TIGHT_RATIO = 0.85  # Above: no new calls.
 DISK_FULL_RATIO = 0.95  # Above: outcomes only.
-DISK_NEVER_RATIO = 0.98  # Never given away.
+DISK_NEVER_RATIO = 0.98  # Never given away: what is above is kept for deletes.
+DISK_TIGHT_FREE_BYTES = 4 * 1024**3  # A disk with more than this left is never tight, at any ratio.
+DISK_FULL_FREE_BYTES = 1024**3  # The same for full.
 BALLAST_BYTES = 32 * 1024 * 1024  # Freed first when the disk is full.
 
 # Workers.
 CANCEL_GRACE_MS = 2_000  # From interrupt to kill.
 OUTPUT_BYTES_MAX = 256 * 1024  # Captured stdout and stderr kept per call; the tail is kept.
+TRACEBACK_BYTES_MAX = 32 * 1024  # Of a failed call's traceback and text; the tail is kept.
 FLUSH_MS = 2  # A worker reports finished calls at least this often.
 ASYNC_CALLS_MAX = 64  # `async def` calls running at once in one worker.
 

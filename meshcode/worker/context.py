@@ -1,0 +1,85 @@
+"""What task code may ask about the call it runs in.
+
+    from meshcode.worker.context import current_call
+
+    def charge(order):
+        key = current_call().key or current_call().id_text
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from meshcode.ids import text_of
+
+# One staged call: its indexed row, the frame it lies in, the attempt.  See wire.frame.Row.
+Staged = tuple[Any, bytes, int]
+
+# The call of the main thread, so that entering a call costs one list store; async calls have theirs
+# in a context variable, because many run at once.
+main_call: list[Staged | None] = [None]
+async_call: ContextVar[Staged | None] = ContextVar("meshcode_call", default=None)
+
+
+class CallInfo(NamedTuple):
+    """The facts of one attempt of one call."""
+
+    id: bytes  # 16 bytes, the same for every attempt.
+    attempt: int  # 1 for the first try.
+    socket: str
+    flow: bytes  # Id of the root call of the flow.
+    key: str | None  # The caller's concurrency key.
+
+    @property
+    def id_text(self) -> str:
+        """The call's id as people see it.
+
+        It is the idempotency key to hand to other systems: all attempts of a call share it.
+        """
+        return text_of(self.id)
+
+
+class DoNotRetry(Exception):
+    """Raise it, or a subclass, to say that trying again cannot help: no retry is made.
+
+    An exception class of your own with the attribute `do_not_retry = True` says the same without
+    importing meshcode.
+    """
+
+
+class CallInterrupted(BaseException):
+    """Raised inside a running call that was cancelled or ran over its time limit.
+
+    It is no `Exception`, so `except Exception` lets it through.  Clean up and let it go on: a
+    worker whose call does not end is killed after CANCEL_GRACE_MS.
+    """
+
+    def __init__(self, reason: int) -> None:
+        super().__init__("the call was cancelled" if reason == 1 else "the call is over its time limit")
+        self.reason = reason
+
+
+def running_call() -> Staged | None:
+    """The staged call this code belongs to; threads of a task count as its main call."""
+    return async_call.get() or main_call[0]
+
+
+def current_call() -> CallInfo:
+    """The call this code runs in.
+
+    Raises:
+        RuntimeError: the code runs outside of any call, for instance while its module is imported.
+    """
+    staged = running_call()
+    if staged is None:
+        raise RuntimeError("there is no current call: this code was not called through a socket")
+    row, frame, attempt = staged
+    key = None
+    if row.meta_at < row.body_at:
+        from meshcode.wire.codec import unpack
+
+        options = unpack(frame[row.meta_at : row.body_at])
+        key = options.get("key") if isinstance(options, dict) else None
+    socket = frame[row.name_at : row.meta_at].decode("utf-8", "replace")
+    return CallInfo(row.id, attempt, socket, row.flow, key)

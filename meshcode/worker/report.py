@@ -1,0 +1,136 @@
+"""How a call's end is told: OUTCOME and ITEM drafts, and error data from exceptions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshcode.errors import MeshError, MountFailed, TimeLimit, WrongArguments
+from meshcode.limits import TRACEBACK_BYTES_MAX
+from meshcode.wire.codec import pack
+from meshcode.wire.frame import Row, draft
+from meshcode.wire.kinds import Flag, Kind, Outcome
+from meshcode.worker.context import CallInterrupted, DoNotRetry
+from meshcode.worker.control import REASON_TIME_LIMIT
+
+KIND_OUTCOME = int(Kind.OUTCOME)
+KIND_ITEM = int(Kind.ITEM)
+DONE, FAILED, CANCELLED = int(Outcome.DONE), int(Outcome.FAILED), int(Outcome.CANCELLED)
+RETRY = int(Flag.RETRY)
+_OWN_FILES = ("/meshcode/worker/runner.py", "/meshcode/worker/loop.py", "/meshcode/worker/report.py")
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback as Python prints it, without the worker's own frames; the tail when long."""
+    import traceback  # Loaded at the first failure: it is a good part of an idle worker's memory.
+
+    place = error.__traceback__
+    while place is not None and place.tb_frame.f_code.co_filename.endswith(_OWN_FILES):
+        place = place.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, place))
+    except Exception as second:  # A __str__ or __repr__ of the user's that raises.
+        text = f"{type(error).__name__}: its traceback cannot be printed ({type(second).__name__})\n"
+    if len(text) > TRACEBACK_BYTES_MAX:
+        text = "[...]\n" + text[-TRACEBACK_BYTES_MAX:]
+    # Lone surrogates come from undecodable file names; the wire carries UTF-8.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def exception_text(error: BaseException) -> str:
+    """`ValueError: boom`, or the type alone when it has no text."""
+    name = type(error).__name__
+    try:
+        said = str(error)
+    except Exception:
+        return name
+    text = f"{name}: {said}" if said else name
+    return text[:TRACEBACK_BYTES_MAX].encode("utf-8", "backslashreplace").decode()
+
+
+def error_data(error: BaseException) -> dict[str, Any]:
+    """Plain error data of an exception that task code raised (errors.from_data reads it)."""
+    fields: dict[str, Any] = {
+        "type": type(error).__name__,
+        "traceback": traceback_text(error),
+    }
+    try:
+        args = list(error.args)
+        pack(args)
+    except Exception:  # Not plain data, or of any shape a subclass makes it.
+        pass
+    else:
+        fields["args"] = args
+    return {"code": "remote", "text": exception_text(error), "fields": fields}
+
+
+def may_retry(error: BaseException) -> bool:
+    """The failure may be tried again: the task's code has not said otherwise."""
+    return not (isinstance(error, DoNotRetry) or getattr(type(error), "do_not_retry", False) is True)
+
+
+def _packed_error(data: dict[str, Any]) -> bytes:
+    try:
+        return pack(data)
+    except MeshError:  # Fields over the limits: the text alone always fits.
+        return pack({"code": data["code"], "text": data["text"], "fields": {}})
+
+
+def outcome(row: Row, attempt: int, code: int, body: bytes, run_us: int, flags: int = 0) -> bytes:
+    """The draft of an OUTCOME."""
+    return draft(
+        KIND_OUTCOME,
+        id=row.id,
+        flow=row.flow,
+        body=body,
+        flags=flags,
+        code=code,
+        attempt=attempt,
+        number=run_us,
+    )
+
+
+def item(row: Row, attempt: int, number: int, body: bytes) -> bytes:
+    """The draft of an ITEM: one value a generator yielded."""
+    return draft(KIND_ITEM, id=row.id, flow=row.flow, body=body, attempt=attempt, number=number)
+
+
+def failed(row: Row, attempt: int, error: BaseException, run_us: int) -> bytes:
+    """The draft of the OUTCOME of a call whose code raised `error`."""
+    if isinstance(error, CallInterrupted):
+        return interrupted(row, attempt, error.reason, run_us)
+    flags = RETRY if may_retry(error) else 0
+    return outcome(row, attempt, FAILED, _packed_error(error_data(error)), run_us, flags)
+
+
+def refused(row: Row, attempt: int, error: MeshError, run_us: int = 0) -> bytes:
+    """The draft of a FAILED that trying again cannot change: our own error, not the task's."""
+    return outcome(row, attempt, FAILED, _packed_error(error.to_data()), run_us)
+
+
+def interrupted(row: Row, attempt: int, reason: int, run_us: int) -> bytes:
+    """The draft of the OUTCOME of a call that was made to end."""
+    ran = f"after {run_us / 1e6:.3f} s"
+    if reason == REASON_TIME_LIMIT:
+        error: MeshError = TimeLimit(
+            f"the call was stopped {ran}: it is over its time limit",
+            type="TimeLimit",
+            run_us=run_us,
+        )
+        return outcome(row, attempt, FAILED, pack(error.to_data()), run_us, RETRY)
+    text = f"the call was cancelled {ran}" if run_us else "the call was cancelled before it began"
+    data = {"code": "cancelled", "text": text, "fields": {"run_us": run_us}}
+    return outcome(row, attempt, CANCELLED, pack(data), run_us)
+
+
+def no_function(socket: str) -> MountFailed:
+    """The error of a call for a socket this worker has no function for."""
+    return MountFailed(
+        f"this worker has no function for the socket {socket!r}; the call was not run."
+        " Check the task of the socket against the module",
+        socket=socket,
+    )
+
+
+def wrong_arguments(error: TypeError) -> WrongArguments:
+    """The error of a call whose arguments the function does not take."""
+    return WrongArguments(f"{error}; the function was not entered")

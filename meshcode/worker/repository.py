@@ -1,0 +1,276 @@
+"""Repositories: a bare mirror per URL, and a detached worktree per commit.
+
+A mirror holds all commits and trees but fetches file contents only for the commits that are
+mounted (a blobless partial clone, where the remote can serve one; a full copy where not), so a
+second commit of a repository costs a fraction of a clone.  A worktree is the exact content of one
+commit and is never written to.  A remote that cannot be reached does not matter when the mirror
+already has what is wanted.
+
+    <cache>/mirrors/<name>-<hash>.git
+    <cache>/trees/<name>-<hash>/<commit>
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from meshcode.errors import MountFailed
+from meshcode.worker import git
+
+DEFAULT_BRANCH = "main"
+Tell = Callable[[str, str], None]  # step, text: progress for people.
+
+
+class Checkout(NamedTuple):
+    """One commit on disk."""
+
+    url: str  # Normalised, without a password.
+    commit: str  # The full id.
+    folder: str  # Its worktree.
+    name: str  # Of the repository within the cache; also in the key of its environments.
+
+
+def _silent(_step: str, _text: str) -> None:
+    return
+
+
+@contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Hold the lock file `path`; waits while another process holds it."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+def name_of(url: str) -> str:
+    """The folder name of a normalised URL: readable, then a hash of the whole."""
+    short = re.sub(r"[^A-Za-z0-9._-]", "-", url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git"))
+    digest = hashlib.blake2b(url.removesuffix(".git").encode(), digest_size=8).hexdigest()
+    return f"{short.lstrip('-.')[:40] or 'repository'}-{digest}"
+
+
+class Repository:
+    """One remote repository and what this host has of it."""
+
+    def __init__(self, url: str, cache: str, *, allow_file: bool = True, tell: Tell = _silent) -> None:
+        self.remote = git.parse_remote(url, allow_file=allow_file)
+        self.name = name_of(self.remote.url)
+        self.mirror = os.path.join(cache, "mirrors", self.name + ".git")
+        self.trees = os.path.join(cache, "trees", self.name)
+        self.lock = os.path.join(cache, "locks", self.name + ".git.lock")
+        self.tell = tell
+
+    def checkout(
+        self, *, branch: str = "", commit: str = "", tag: str = "", offline: bool = False
+    ) -> Checkout:
+        """Put the wanted commit on disk and say where.
+
+        A tag wins over a commit, a commit over a branch; with none of them it is the branch
+        `main`, or the remote's own default branch when there is no `main`.
+
+        Args:
+            offline: never ask the remote; what the mirror has must do.
+
+        Raises:
+            MountFailed: step "fetch"; `reason` is one of bad_url, bad_ref, no_git, no_repository,
+                unreachable, no_branch, no_tag, no_commit, no_files.
+        """
+        if tag:
+            git.check_ref(tag, "tag")
+        elif commit:
+            commit = git.check_commit(commit)
+        elif branch:
+            git.check_ref(branch, "branch")
+        with locked(self.lock):
+            trouble = self._refresh(commit if not tag else "", offline)
+            try:
+                full = self._resolve(branch=branch, commit=commit, tag=tag, trouble=trouble)
+            except MountFailed as error:
+                if trouble and error.fields.get("reason") in ("no_branch", "no_tag", "no_commit"):
+                    raise self._unreachable(trouble) from error
+                raise
+            if trouble:
+                self.tell("fetch", f"{trouble}; using {full[:12]} from the mirror on this host")
+            folder = self._worktree(full)
+        return Checkout(self.remote.url, full, folder, self.name)
+
+    # The mirror.
+
+    def _git(self, *arguments: str, stdin: str = "", network: bool = False) -> str:
+        return git.run(
+            f"--git-dir={self.mirror}",
+            *arguments,
+            remote=self.remote,
+            stdin=stdin,
+            network=network,
+        )
+
+    def _make_mirror(self) -> None:
+        shutil.rmtree(self.mirror, ignore_errors=True)
+        os.makedirs(os.path.dirname(self.mirror), mode=0o700, exist_ok=True)
+        git.run("init", "--quiet", "--bare", self.mirror)
+        for key, value in (
+            ("core.repositoryFormatVersion", "1"),
+            ("extensions.partialClone", "origin"),
+            ("remote.origin.url", self.remote.url),
+            ("remote.origin.promisor", "true"),
+            ("remote.origin.partialCloneFilter", "blob:none"),
+        ):
+            self._git("config", key, value)
+
+    def _refresh(self, commit: str, offline: bool) -> str:
+        """Bring the mirror up to date; returns why that was not possible, or ""."""
+        known = os.path.exists(os.path.join(self.mirror, "mesh-fetched"))
+        if known and commit and self._lookup(commit):
+            return ""
+        if offline:
+            if known:
+                return "fetching is switched off"
+            raise self._unreachable("fetching is switched off")
+        self.tell("fetch", f"fetching {self.remote.url}")
+        if not known:
+            self._make_mirror()
+        try:
+            self._fetch("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+        except git.GitFailed as error:
+            if not known:
+                shutil.rmtree(self.mirror, ignore_errors=True)
+                raise self._missing(error.text) from error
+            return f"the remote could not be asked ({error.text})"
+        if not known:
+            with open(os.path.join(self.mirror, "mesh-fetched"), "w", encoding="ascii"):
+                pass
+        if len(commit) in (40, 64) and not self._lookup(commit):
+            # Not on any branch or tag: many servers still hand it out when asked by id.
+            try:
+                self._fetch(commit)
+            except git.GitFailed as error:
+                self.tell("fetch", f"the remote has no commit {commit}: {error.text}")
+        return ""
+
+    def _fetch(self, *refs: str) -> None:
+        prune = ["--prune"] if refs[0].startswith("+") else []
+        self._git(
+            *("fetch", "--quiet", "--force", "--no-write-fetch-head", *prune),
+            *("--no-recurse-submodules", "--no-auto-gc", "--filter=blob:none"),
+            *("--end-of-options", "origin", *refs),
+            network=True,
+        )
+
+    def _lookup(self, name: str) -> str:
+        """The full id of the commit a full ref name or hexadecimal id stands for, or ""."""
+        # On standard input: whatever the name is, it cannot be an option.
+        try:
+            answer = self._git(
+                "cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=f"{name}^{{commit}}\n"
+            )
+        except git.GitFailed:  # A missing object makes a partial clone ask its remote, in vain.
+            return ""
+        full, _, kind = answer.strip().partition(" ")
+        return full if kind == "commit" else ""
+
+    def _resolve(self, *, branch: str, commit: str, tag: str, trouble: str) -> str:
+        where = self.remote.url
+        if tag:
+            full = self._lookup(f"refs/tags/{tag}")
+            if not full:
+                raise self._no("tag", tag, self._names("refs/tags/"))
+            return full
+        if commit:
+            full = self._lookup(commit)
+            if not full or not full.startswith(commit):
+                raise MountFailed(
+                    f"the repository {where} has no commit {commit}, or more than one that begins"
+                    " so; nothing was mounted. Push the commit, or give more digits",
+                    step="fetch",
+                    reason="no_commit",
+                )
+            return full
+        full = self._lookup(f"refs/heads/{branch or DEFAULT_BRANCH}")
+        if not full and not branch and not trouble:
+            full = self._remote_default()
+        if not full:
+            raise self._no("branch", branch or DEFAULT_BRANCH, self._names("refs/heads/"))
+        return full
+
+    def _remote_default(self) -> str:
+        try:
+            answer = self._git("ls-remote", "--symref", "origin", "HEAD", network=True)
+        except git.GitFailed:
+            return ""
+        found = re.match(r"ref: (refs/heads/\S+)\tHEAD", answer)
+        return self._lookup(found[1]) if found else ""
+
+    def _names(self, prefix: str) -> list[str]:
+        rows = self._git("for-each-ref", "--count=20", "--format=%(refname)", prefix).split()
+        return [row.removeprefix(prefix) for row in rows]
+
+    # Errors.
+
+    def _no(self, what: str, name: str, there: list[str]) -> MountFailed:
+        has = f"it has {', '.join(there)}" if there else f"it has no {what} at all"
+        return MountFailed(
+            f"the repository {self.remote.url} has no {what} {name!r}; {has}; nothing was mounted",
+            step="fetch",
+            reason=f"no_{what}",
+        )
+
+    def _unreachable(self, why: str) -> MountFailed:
+        return MountFailed(
+            f"the repository {self.remote.url} cannot be reached and this host has no copy of"
+            f" what is wanted: {why}; nothing was mounted. It is tried again when it is asked for",
+            step="fetch",
+            reason="unreachable",
+        )
+
+    def _missing(self, said: str) -> MountFailed:
+        gone = ("does not appear to be a git repository", "not found", "does not exist")
+        if not any(sign in said for sign in gone):
+            return self._unreachable(said)
+        return MountFailed(
+            f"there is no repository at {self.remote.url}: {said}; nothing was mounted."
+            " Check the address, and that this host may read it",
+            step="fetch",
+            reason="no_repository",
+        )
+
+    # Worktrees.
+
+    def _worktree(self, commit: str) -> str:
+        folder = os.path.join(self.trees, commit)
+        whole = folder + ".whole"  # Made last: a folder without it is a leftover of a crash.
+        if os.path.exists(whole):
+            os.utime(whole)
+            return folder
+        os.makedirs(self.trees, mode=0o700, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            self._git("worktree", "prune")
+            # Contents are fetched here, all missing ones at once.
+            self._git(
+                *("worktree", "add", "--quiet", "--force", "--detach", "--end-of-options"),
+                *(folder, commit),
+                network=True,
+            )
+        except git.GitFailed as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise MountFailed(
+                f"the files of commit {commit[:12]} of {self.remote.url} cannot be had:"
+                f" {error.text}; nothing was mounted. Mount it once while the remote answers",
+                step="fetch",
+                reason="no_files",
+            ) from error
+        with open(whole, "w", encoding="ascii"):
+            pass
+        return folder
