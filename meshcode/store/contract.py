@@ -10,6 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from meshcode.limits import (
+    DISK_FULL_FREE_BYTES,
+    DISK_FULL_RATIO,
+    DISK_TIGHT_FREE_BYTES,
+    DISK_TIGHT_RATIO,
+)
+
 # One change: table, key, value.  None deletes.  Deleting what is not there is no error.
 Op = tuple[str, bytes, bytes | None]
 
@@ -21,21 +28,66 @@ MODEL = "model"  # b"snapshot" -> the last model snapshot; b"processor/<name>" -
 OUTPUT = "output"  # Call id + u32 attempt -> captured stdout and stderr of that attempt.
 TABLES = (META, OPEN, STATE, DONE, MODEL, OUTPUT)
 
+KEY_BYTES_MAX = 480  # The tree takes 511; the log puts a few bytes in front for its own tables.
+
+# Usage.level.
+GOOD = 0
+TIGHT = 1  # No new calls.
+FULL = 2  # Outcomes only.
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """How full the log is, in bytes."""
 
-    map_used: int
+    map_used: int  # Pages that hold something; pages freed by deletes are used again first.
     map_size: int  # The map grows by doubling, up to map_limit.
     map_limit: int
     disk_free: int
     disk_total: int
+    reusable: int = 0  # Free pages inside the log's file: room even when the disk has none.
 
     @property
     def level(self) -> int:
-        """0 good, 1 tight (no new calls), 2 full (outcomes only); see limits.DISK_*_RATIO."""
-        raise NotImplementedError  # replaced by the store's author
+        """GOOD, TIGHT (no new calls) or FULL (outcomes only).
+
+        The map counts by its ratio alone; see limits.DISK_*_RATIO.  The disk counts when its ratio
+        is over the same bound *and* the bytes left are few (limits.DISK_*_FREE_BYTES): 5 % of a
+        large disk is plenty of room.
+        """
+        left = self.disk_free + self.reusable
+        taken = self.disk_total - left
+        for level, ratio, left_min in (
+            (FULL, DISK_FULL_RATIO, DISK_FULL_FREE_BYTES),
+            (TIGHT, DISK_TIGHT_RATIO, DISK_TIGHT_FREE_BYTES),
+        ):
+            if self.map_used > ratio * self.map_limit:
+                return level
+            if taken > ratio * self.disk_total and left < left_min:
+                return level
+        return GOOD
+
+
+def plan(ops: Sequence[Op]) -> dict[str, dict[bytes, bytes | None]]:
+    """Table -> key -> its last change in `ops`.
+
+    What came before the last change of a key cannot be seen by anyone, for ops are atomic.
+
+    Raises:
+        ValueError: a key is empty or over KEY_BYTES_MAX, or a table is not one of TABLES.
+    """
+    changes: dict[str, dict[bytes, bytes | None]] = {}
+    for table, key, value in ops:
+        if not 0 < len(key) <= KEY_BYTES_MAX:
+            size = len(key)
+            raise ValueError(f"a key of table {table} has {size} bytes, not 1 to {KEY_BYTES_MAX}")
+        values = changes.get(table)
+        if values is None:
+            if table not in TABLES:
+                raise ValueError(f"no table {table!r}; there are {', '.join(TABLES)}")
+            values = changes[table] = {}
+        values[key] = value
+    return changes
 
 
 class Log(Protocol):
@@ -47,7 +99,7 @@ class Log(Protocol):
 
     @property
     def store_id(self) -> bytes:
-        """16 random bytes made with the store; a copy or restored store is told by it and `boot`."""
+        """16 random bytes made with the store; with `boot` they tell a copy from the store."""
 
     @property
     def boot(self) -> int:
@@ -57,7 +109,13 @@ class Log(Protocol):
         """Begin the next transaction and put `ops` in it; nothing is durable or visible yet.
 
         Quick, and holds the interpreter lock; call it while no other thread wants that.
-        Several calls before one `sync` join the same transaction, in order.
+        Several calls before one `sync` join the same transaction, in order.  The sequence is not
+        copied: do not change it before the `sync`.
+
+        Raises:
+            ValueError: a key is empty or over KEY_BYTES_MAX, or the table is not one of TABLES.
+                Nothing of `ops` was staged; what was staged before still is.
+            LogSuspect: an earlier sync failed.
         """
 
     def sync(self) -> None:

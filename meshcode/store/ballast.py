@@ -1,0 +1,57 @@
+"""Ballast: a file that takes room while there is some, so that it can be given back when not.
+
+When the disk is full, the log deletes its ballast first: the outcomes of calls that are already
+running then still find room.  It is made again when the disk has plenty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+BALLAST_BYTES_MIN = 1024 * 1024
+ROOM_FACTOR = 8  # The disk must have this many times the ballast free before it is made.
+
+
+class Ballast:
+    """The ballast file of one log.  Only the log's writer thread uses it."""
+
+    def __init__(self, path: Path, bytes_max: int) -> None:
+        self.path = path
+        self.bytes_max = bytes_max
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes now; 0 when there is none."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
+    def keep(self, log_bytes: int, disk_free: int) -> None:
+        """Make or enlarge it when the disk has room: a quarter of the log, within its bounds.
+
+        Failing is no error: the log goes on without ballast.
+        """
+        want = min(self.bytes_max, max(BALLAST_BYTES_MIN, log_bytes // 4))
+        size = self.size
+        if want < 2 * size or want <= size or disk_free < ROOM_FACTOR * want:
+            return
+        try:
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(handle, 0, want)
+            finally:
+                os.close(handle)
+        except (OSError, AttributeError):  # Not every system can reserve room.
+            self.free()
+
+    def free(self) -> bool:
+        """Give the room back; False when there was none to give."""
+        if not self.size:
+            return False
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+            return True
+        return False

@@ -1,0 +1,113 @@
+"""Blobs: large values in files of their own beside the log.
+
+A blob is written, synced and named *before* the transaction that refers to it commits, and removed
+*after* the transaction that lets go of it has.  So a file without a reference may be left over by a
+crash (swept at the next open), but a reference without its file is damage.
+
+    blobs/ab/abcdef...   the value, nothing else; named by the BLAKE2b-256 of table, key and value
+
+Because table and key are in the name, no two records ever share a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from hashlib import blake2b
+from pathlib import Path
+
+from meshcode.store.filesystem import make_folder, sync_folder, write_all
+
+REFERENCE_BYTES = 40  # 32 bytes name, 8 bytes size, little endian.
+_TEMP = ".new"
+
+
+def refer(table: str, key: bytes, value: bytes) -> bytes:
+    """The reference of a value: what stands in the log in its place."""
+    return _digest(table, key, value) + len(value).to_bytes(8, "little")
+
+
+def _digest(table: str, key: bytes, value: bytes) -> bytes:
+    name = table.encode()
+    head = len(name).to_bytes(2, "little") + len(key).to_bytes(2, "little") + name + key
+    digest = blake2b(head, digest_size=32)
+    digest.update(value)
+    return digest.digest()
+
+
+class BlobFolder:
+    """The blob files of one log."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: set[Path] = set()  # Sub-folders whose own names are durable.
+
+    def _path(self, reference: bytes) -> Path:
+        name = reference[:32].hex()
+        return self.folder / name[:2] / name
+
+    def write(self, blobs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Make these (reference, value) durable, file and name.
+
+        Raises:
+            OSError: some may be written, none is referred to: `remove` them.
+        """
+        folders = set()
+        for reference, value in blobs:
+            path = self._path(reference)
+            if path.parent not in self._known:
+                make_folder(path.parent)
+                self._known.add(path.parent)
+            temp = path.with_name(path.name + _TEMP)
+            handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                write_all(handle, value)
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            os.rename(temp, path)
+            folders.add(path.parent)
+        for folder in folders:
+            sync_folder(folder)
+
+    def read(self, table: str, key: bytes, reference: bytes) -> bytes | None:
+        """The value, or None when the file is missing, cut, or not what was written.
+
+        Raises:
+            OSError: the disk would not say.
+        """
+        try:
+            value = self._path(reference).read_bytes()
+        except FileNotFoundError:
+            return None
+        return value if _digest(table, key, value) == reference[:32] else None
+
+    def remove(self, references: Iterable[bytes]) -> None:
+        """Remove files, and what is left of their writing; one that will not go is swept later."""
+        for reference in references:
+            path = self._path(reference)
+            for each in (path, path.with_name(path.name + _TEMP)):
+                with contextlib.suppress(OSError):
+                    each.unlink()
+
+    def sweep(self, standing: set[bytes]) -> tuple[int, list[bytes]]:
+        """Remove all files but those of `standing` references.
+
+        Returns:
+            How many files went, and the references whose file is missing or of another size.
+        """
+        expected = {reference[:32].hex(): reference for reference in standing}
+        swept = 0
+        if self.folder.is_dir():
+            for sub in os.scandir(self.folder):
+                if not sub.is_dir(follow_symlinks=False):
+                    continue
+                for file in os.scandir(sub.path):
+                    reference = expected.get(file.name)
+                    if reference is None:
+                        os.unlink(file.path)
+                        swept += 1
+                    elif file.stat().st_size == int.from_bytes(reference[32:40], "little"):
+                        del expected[file.name]
+        return swept, sorted(expected.values())

@@ -1,0 +1,563 @@
+"""The durable log: LMDB, with checksums, blobs beside it, and the truth about failing disks.
+
+Read docs/log.md first; the argument why nothing acknowledged is lost is there.
+
+One thread writes (`stage`, `sync`, `close`); any thread reads.  Puts are made in `stage` because
+the LMDB module gives up and takes back the interpreter lock at every put: beside a busy thread
+each put would wait for its turn.  `sync` gives the lock up once, for the commit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+import lmdb
+
+from meshcode.errors import DiskFull, LogDamaged, LogSuspect, NodeError
+from meshcode.limits import BALLAST_BYTES, BLOB_BYTES_MIN, DISK_NEVER_RATIO
+from meshcode.store import opening, record
+from meshcode.store.ballast import Ballast
+from meshcode.store.blobs import REFERENCE_BYTES, BlobFolder, refer
+from meshcode.store.contract import KEY_BYTES_MAX, Op, Usage, plan
+from meshcode.store.filesystem import disk_room
+from meshcode.store.opening import BLOB_TABLE, Opened
+
+_WIDE = sys.maxsize > 2**32
+MAP_SIZE = (1 << 30) if _WIDE else (256 << 20)  # At first; it doubles when nearly used up.
+MAP_LIMIT = (64 << 30) if _WIDE else (256 << 20)  # Sparse: costs address space, not disk.
+GROW_RATIO = 0.75
+FREE_ENTRY_BYTES = 16  # A free page costs 8 bytes in the free list, which is half full at worst.
+BALLAST_COMMITS = 256  # Commits between two looks at the ballast.
+ROOM_SLACK_BYTES = 1 << 20  # A failed commit with less room than it wanted plus this: disk full.
+
+_FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What was staged since the last sync; kept until it is safe, so that it can be put again."""
+
+    ops: list[Sequence[Op]]
+    new: dict[bytes, bytes]  # Blob references put, with their values.
+    gone: set[bytes]  # Blob references overwritten or deleted.
+    standing: set[bytes]  # Those of `gone` or `new` that an earlier sync made durable.
+    bytes: int = 0  # Sealed values and blobs put.
+
+
+class LmdbLog:
+    """The log of one node in one folder; see `store/contract.py` for its duties.
+
+    Args:
+        folder: made (0700) when it is not there.  One process may have it open.
+        boot: False opens an existing log for reading only, without counting a boot.
+        map_size, map_limit: bytes of the map at first and at most.
+        ballast_bytes: bytes of the ballast file at most; 0 for none.
+        check_file_system: False lets the log live on file systems known to break it.
+
+    Attributes:
+        volatile: the folder is on a file system that is gone with the machine's power.
+        opened: what was found and done at the open (`opening.Opened`).
+
+    Raises:
+        FolderInUse: another log has the folder open.
+        UnfitFileSystem: the folder is on a file system that cannot keep a log.
+        LogDamaged: the structure of the file is broken; nothing was changed.
+        NodeError: the log was written by a newer version, or cannot be opened at all.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        boot: bool = True,
+        map_size: int = MAP_SIZE,
+        map_limit: int = MAP_LIMIT,
+        ballast_bytes: int = BALLAST_BYTES,
+        check_file_system: bool = True,
+        **lmdb_options: Any,
+    ) -> None:
+        assert 0 < map_size <= map_limit, (map_size, map_limit)
+        self.folder = Path(folder).absolute()
+        self._pid = os.getpid()
+        self._writable = boot
+        self._gate = threading.Lock()  # Held by reads and by what must not run beside them.
+        self._closed = False
+        self._suspect: str = ""
+        self._damaged: dict[tuple[str, bytes], None] = {}
+        self._map_limit = map_limit
+        # The last pages are for deletes only: a map filled to the end cannot be drained.
+        self._map_soft = int(map_limit * DISK_NEVER_RATIO) & ~0xFFFF
+        self._map_size = min(map_size, self._map_soft)
+        self._ballast = Ballast(self.folder / "ballast", ballast_bytes)
+        self._blobs = BlobFolder(self.folder / "blobs")
+        self._txn: lmdb.Transaction[bytes] | None = None
+        self._writer = 0  # Thread that staged last.
+        self._trouble: Exception | None = None
+        self._commits = 0
+        self._turn = _Turn([], {}, set(), set())
+
+        door = opening.Door(self.folder, writable=boot, check_file_system=check_file_system)
+        try:
+            self._env = door.open_env(self._map_size, self._map_soft, lmdb_options)
+            self._map_size = int(self._env.info()["map_size"])
+            self._page_bytes = int(self._env.stat()["psize"])
+            self._tables = door.open_tables(self._env)
+            self.opened: Opened = door.begin(self._env, self._tables, self._blobs)
+        except BaseException:
+            door.end(clean=False)
+            raise
+        self._door = door
+        self.volatile = door.volatile
+        self._blob_count = self.opened.blobs
+        for place in self.opened.damaged:
+            self._damaged[place] = None
+        if boot:
+            self._keep_ballast()
+
+    @property
+    def store_id(self) -> bytes:
+        """16 random bytes made with the store."""
+        return self.opened.store_id
+
+    @property
+    def boot(self) -> int:
+        """How often this store was opened for writing, counting from 1."""
+        return self.opened.boot
+
+    # Writing: one thread.
+
+    def stage(self, ops: Sequence[Op]) -> None:
+        """Put `ops` into the next transaction.  See `Log.stage`."""
+        self._check_writable()
+        changes = plan(ops)
+        if not ops:
+            return
+        self._writer = threading.get_ident()
+        self._turn.ops.append(ops)
+        if self._trouble is not None:
+            return  # The transaction is lost already; `sync` puts everything again.
+        try:
+            if self._txn is None:
+                self._begin()
+            for table, values in changes.items():
+                self._put(table, values)
+        except lmdb.Error as error:
+            self._drop()
+            self._trouble = error
+
+    def sync(self) -> None:
+        """Commit what was staged.  See `Log.sync`."""
+        self._check_writable()
+        turn = self._turn
+        if not turn.ops:
+            return
+        while True:
+            try:
+                if self._trouble is not None:
+                    trouble, self._trouble = self._trouble, None
+                    raise trouble
+                if self._txn is None:
+                    self._replay()
+                self._commit()
+                break
+            except (lmdb.Error, OSError) as error:
+                self._drop()
+                if not self._make_room(error):
+                    self._refuse(error)
+        self._blobs.remove(turn.gone)
+        self._turn = _Turn([], {}, set(), set())
+        self._commits += 1
+        if self._map_size > self._map_soft:
+            self._resize(self._map_soft)  # The reserve was lent to one transaction of deletes.
+        if self._commits % BALLAST_COMMITS == 0:
+            self._keep_ballast()
+
+    def _begin(self) -> None:
+        page = self._env.info()["last_pgno"] + 1
+        if page * self._page_bytes > GROW_RATIO * self._map_size:
+            self._grow()
+        self._txn = self._env.begin(write=True)
+
+    def _put(self, table: str, values: dict[bytes, bytes | None]) -> None:
+        """Make one table's changes; the last change of a key is the only one in `values`."""
+        txn, turn = self._txn, self._turn
+        assert txn is not None
+        database = self._tables[table]
+        if self._blob_count or turn.new:
+            self._let_go_of_blobs(table, values)
+        seed = record.SEEDS[table]
+        seal = record.seal
+        items: list[tuple[bytes, bytes]] = []
+        for key, value in values.items():
+            if value is None:
+                txn.delete(key, db=database)
+            elif len(value) > BLOB_BYTES_MIN:
+                items.append((key, self._put_blob(table, seed, key, value)))
+            else:
+                items.append((key, seal(seed, key, value)))
+        if not items:
+            return
+        items.sort()
+        turn.bytes += sum([len(value) for _, value in items])
+        cursor = txn.cursor(database)
+        append = not cursor.last() or cursor.key() < items[0][0]
+        cursor.putmulti(items, dupdata=False, overwrite=True, append=append)
+        cursor.close()
+
+    def _put_blob(self, table: str, seed: int, key: bytes, value: bytes) -> bytes:
+        txn, turn = self._txn, self._turn
+        assert txn is not None
+        reference = refer(table, key, value)
+        if reference in turn.gone:
+            turn.gone.discard(reference)  # The same value again: its file stays.
+        if reference not in turn.standing:
+            turn.new[reference] = value
+            turn.bytes += len(value)
+        txn.put(opening.blob_key(table, key), reference, db=self._tables[BLOB_TABLE])
+        return record.seal_blob(seed, key, reference)
+
+    def _let_go_of_blobs(self, table: str, values: dict[bytes, bytes | None]) -> None:
+        """Find the blobs these keys refer to now; their files go once this transaction is safe."""
+        txn, turn = self._txn, self._turn
+        assert txn is not None
+        blobs = self._tables[BLOB_TABLE]
+        for key in values:
+            place = opening.blob_key(table, key)
+            reference = txn.get(place, db=blobs)
+            if reference is None:
+                continue
+            if reference not in turn.new:
+                turn.standing.add(reference)
+            turn.gone.add(reference)
+            turn.new.pop(reference, None)
+            txn.delete(place, db=blobs)
+
+    def _commit(self) -> None:
+        txn, turn = self._txn, self._turn
+        assert txn is not None
+        if turn.new:
+            self._blobs.write(turn.new.items())
+        blobs = txn.stat(self._tables[BLOB_TABLE])["entries"]
+        txn.commit()
+        self._txn = None
+        self._blob_count = blobs
+
+    def _drop(self) -> None:
+        """Abort the transaction; what was staged is kept in the turn."""
+        txn, self._txn = self._txn, None
+        if txn is not None:
+            with contextlib.suppress(lmdb.Error):
+                txn.abort()
+        turn = self._turn
+        self._blobs.remove(reference for reference in turn.new if reference not in turn.standing)
+        self._turn = _Turn(turn.ops, {}, set(), set(), turn.bytes)
+
+    def _replay(self) -> None:
+        """Put everything staged again, into a new transaction."""
+        self._turn.bytes = 0
+        self._begin()
+        for ops in self._turn.ops:
+            for table, values in plan(ops).items():
+                self._put(table, values)
+
+    # Room and failure.
+
+    def _grow(self) -> bool:
+        """Double the map if its limit allows; never inside a transaction."""
+        size = min(2 * self._map_size, self._map_soft)
+        if size <= self._map_size or not _has_address_space(size):
+            return False
+        self._resize(size)
+        return True
+
+    def _resize(self, size: int) -> None:
+        assert self._txn is None
+        with self._gate:  # No read may be open while the map moves.
+            self._env.set_mapsize(size)
+            self._map_size = int(self._env.info()["map_size"])
+
+    def _make_room(self, error: Exception) -> bool:
+        """After a failed commit: True when there is room now and it should be tried again."""
+        if isinstance(error, lmdb.MapFullError):
+            if self._grow():
+                return True
+            only_deletes = all(value is None for ops in self._turn.ops for _, _, value in ops)
+            limit = self._map_limit
+            if only_deletes and self._map_size < limit and _has_address_space(limit):
+                self._resize(limit)
+                return True
+            return False
+        return self._is_full(error) and self._ballast.free()
+
+    def _is_full(self, error: Exception) -> bool:
+        """Errors lie: a full disk may say "I/O error".  The free space is measured too."""
+        if isinstance(error, lmdb.MapFullError):
+            return True
+        if isinstance(error, lmdb.PanicError):
+            return False  # The write of the root page failed; no room can mend that.
+        code = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
+        if code in _FULL_CODES:
+            return True
+        try:
+            free, _ = disk_room(self.folder)
+        except OSError:
+            return False
+        return free < self._turn.bytes + ROOM_SLACK_BYTES
+
+    def _refuse(self, error: Exception) -> NoReturn:
+        """Drop what was staged and say why."""
+        turn, self._turn = self._turn, _Turn([], {}, set(), set())
+        if isinstance(error, lmdb.MapFullError):
+            if self._map_size > self._map_soft:
+                self._resize(self._map_soft)
+            raise DiskFull(
+                f"the log in {self.folder} is at its limit: its map may take"
+                f" {self._map_limit:,} bytes and {turn.bytes:,} more were wanted; nothing of this"
+                " batch was kept, all before it is safe; let calls finish, shorten the history,"
+                " or raise the limit",
+                folder=str(self.folder),
+                limit=self._map_limit,
+                wanted=turn.bytes,
+            ) from error
+        if self._is_full(error):
+            free, total = disk_room(self.folder)
+            raise DiskFull(
+                f"the disk under {self.folder} is full: {turn.bytes:,} bytes wanted, {free:,} of"
+                f" {total:,} free ({error}); nothing of this batch was kept, all before it is"
+                " safe; make room, the node goes on by itself",
+                folder=str(self.folder),
+                free=free,
+                wanted=turn.bytes,
+            ) from error
+        self._suspect = str(error) or type(error).__name__
+        self._door.mark_suspect(self._suspect)
+        raise self._suspect_error() from error
+
+    def _suspect_error(self) -> LogSuspect:
+        return LogSuspect(
+            f"writing the log in {self.folder} failed: {self._suspect}; it takes no more writes;"
+            " every earlier sync is safe, the last batch may be there or not; look at the disk"
+            " (dmesg, smartctl) and start the node again: it verifies the log first",
+            folder=str(self.folder),
+            cause=self._suspect,
+        )
+
+    def _keep_ballast(self) -> None:
+        if self._ballast.bytes_max:
+            with contextlib.suppress(OSError):
+                self._ballast.keep(self._map_used(), disk_room(self.folder)[0])
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NodeError(f"the log in {self.folder} is closed", folder=str(self.folder))
+        if os.getpid() != self._pid:
+            raise NodeError(
+                f"the log in {self.folder} belongs to process {self._pid} and cannot be used in"
+                f" its fork {os.getpid()}; it is unharmed; start other processes by exec",
+                folder=str(self.folder),
+            )
+
+    def _check_writable(self) -> None:
+        self._check_open()
+        if self._suspect:
+            raise self._suspect_error()
+        if not self._writable:
+            raise NodeError(f"the log in {self.folder} was opened for reading only")
+
+    # Reading: any thread.
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """The synced value of `key`, or None.  See `Log.get`."""
+        if not 0 < len(key) <= KEY_BYTES_MAX:
+            return None
+        seed = record.SEEDS[table]
+        last: bytes | None = None
+        while True:
+            with self._gate:
+                self._check_open()
+                with self._reading(), self._env.begin(db=self._tables[table]) as txn:
+                    stored = txn.get(key)
+            if stored is None:
+                return None
+            state = record.residue(seed, key, stored)
+            if state == record.PLAIN_RESIDUE:
+                return bytes(stored[: -record.CHECK_BYTES])
+            if state != record.BLOB_RESIDUE or len(stored) != REFERENCE_BYTES + record.CHECK_BYTES:
+                found, wanted = record.checks(seed, key, stored)
+                raise self._damage(
+                    table, key, f"checksum {found:08x} stored, {wanted:08x} computed"
+                )
+            value = self._read_blob(table, key, stored)
+            if value is not None:
+                return value
+            if stored == last:
+                raise self._damage(table, key, "its blob file is missing or was changed")
+            last = stored  # It may have been deleted while we looked for its file: look again.
+
+    def scan(
+        self,
+        table: str,
+        start: bytes | None = None,
+        *,
+        reverse: bool = False,
+        limit: int = 1000,
+    ) -> list[tuple[bytes, bytes]]:
+        """Up to `limit` synced records in key order from `start` on.  See `Log.scan`."""
+        assert limit >= 0, limit
+        start = None if start is None else start[: KEY_BYTES_MAX + 1]
+        found: list[tuple[bytes, bytes]] = []
+        while limit > len(found):
+            page = self._page(table, start, reverse, limit - len(found))
+            if not page:
+                break
+            self._check_page(table, page, found)
+            last = page[-1][0]
+            # All keys after `last`, in the direction of the scan; damaged ones made room for more.
+            start = opening.key_before(last) if reverse else last + b"\0"
+            if start is None:
+                break
+        return found
+
+    def _page(
+        self, table: str, start: bytes | None, reverse: bool, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """Raw records; the transaction ends before anything is checked."""
+        with self._gate:
+            self._check_open()
+            with self._reading(), self._env.begin() as txn:
+                cursor = txn.cursor(self._tables[table])
+                if not reverse:
+                    there = cursor.set_range(start) if start else cursor.first()
+                    rows = cursor.iternext()
+                else:
+                    if start and cursor.set_range(start):
+                        there = cursor.key() == start or cursor.prev()
+                    else:  # Nothing from `start` on, or no start: from the end.  b"" is before all.
+                        there = start != b"" and cursor.last()
+                    rows = cursor.iterprev()
+                return list(islice(rows, limit)) if there else []
+
+    def _check_page(
+        self, table: str, page: list[tuple[bytes, bytes]], found: list[tuple[bytes, bytes]]
+    ) -> None:
+        seed, good, residue = record.SEEDS[table], record.PLAIN_RESIDUE, record.residue
+        cut = -record.CHECK_BYTES
+        for key, stored in page:
+            if residue(seed, key, stored) == good:
+                found.append((key, stored[:cut]))
+                continue
+            try:
+                value = self.get(table, key)
+            except LogDamaged:
+                continue
+            if value is not None:
+                found.append((key, value))
+
+    def _read_blob(self, table: str, key: bytes, stored: bytes) -> bytes | None:
+        try:
+            return self._blobs.read(table, key, stored[:REFERENCE_BYTES])
+        except OSError as error:
+            raise self._damage(table, key, f"its blob file cannot be read ({error})") from error
+
+    def _damage(self, table: str, key: bytes, why: str) -> LogDamaged:
+        self._damaged[table, key] = None
+        return LogDamaged(
+            f"record {key.hex()} of table {table} in {self.folder} is damaged: {why}; all other"
+            " records are kept; restore it from a copy or let the call be made again",
+            folder=str(self.folder),
+            table=table,
+            key=key.hex(),
+        )
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except lmdb.PanicError as error:
+            raise self._suspect_error() from error
+        except (lmdb.CorruptedError, lmdb.PageNotFoundError) as error:
+            raise LogDamaged(
+                f"the tree of the log in {self.folder} is damaged: {error}; stop the node; at its"
+                " next start the log is verified",
+                folder=str(self.folder),
+            ) from error
+
+    def count(self, table: str) -> int:
+        """How many synced records the table has."""
+        with self._gate:
+            self._check_open()
+            with self._reading(), self._env.begin() as txn:
+                return int(txn.stat(self._tables[table])["entries"])
+
+    def damaged(self) -> list[tuple[str, bytes]]:
+        """Table and key of every record found damaged since the log was opened."""
+        return list(self._damaged)
+
+    def _map_used(self) -> int:
+        """Bytes of pages that hold something, free-list pages estimated from above."""
+        with self._gate:
+            self._check_open()
+            with self._reading(), self._env.begin() as txn:
+                stats = [self._env.stat(), *[txn.stat(db) for db in self._tables.values()]]
+            end = self._env.info()["last_pgno"] + 1
+        pages = 2 + sum(
+            stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats
+        )
+        pages += (end - pages) * FREE_ENTRY_BYTES // self._page_bytes + 1
+        return int(min(pages, end)) * self._page_bytes
+
+    def usage(self) -> Usage:
+        """How full it is now."""
+        used = self._map_used()
+        free, total = disk_room(self.folder)
+        file_bytes = (self.folder / opening.DATA_FILE).stat().st_size
+        return Usage(
+            map_used=used,
+            map_size=self._map_size,
+            map_limit=self._map_limit,
+            disk_free=free,
+            disk_total=total,
+            reusable=max(0, file_bytes - used),
+        )
+
+    def close(self) -> None:
+        """Give up the folder; staged and unsynced changes are dropped.
+
+        Call it from the writing thread, or when that thread has ended.
+        """
+        if self._closed or os.getpid() != self._pid:
+            return
+        mine = self._txn is None or self._writer == threading.get_ident()
+        self._drop()
+        with self._gate:
+            self._closed = True
+            clean = self._writable and not self._suspect and mine
+            self._door.end(clean=clean)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _has_address_space(size: int) -> bool:
+    """Whether a map of `size` bytes would be given now.
+
+    LMDB lets go of the old map before it asks for the new one, and has none when that fails.
+    """
+    try:
+        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0).close()
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True

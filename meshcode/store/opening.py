@@ -1,0 +1,334 @@
+"""Opening and closing a durable log: one owner, a fit disk, a counted boot, and what went before.
+
+The folder:
+
+    data.mdb, lock.mdb   the LMDB environment
+    lock                 held (flock) while the log is open; holds "pid os-boot-id" until it is
+                         closed in order, and is empty afterwards
+    new                  there until the very first open has finished
+    suspect              why a write failed; there until the log was verified
+    blobs/, ballast      see blobs.py and ballast.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from zlib import crc32
+
+import lmdb
+
+from meshcode.errors import DiskFull, FolderInUse, LogDamaged, NodeError
+from meshcode.store import filesystem, record, verify
+from meshcode.store.blobs import BlobFolder
+from meshcode.store.contract import KEY_BYTES_MAX, TABLES
+
+_T = TypeVar("_T")
+
+FORMAT = 1  # Of tables and records; docs/log.md.  A log of a higher one is refused.
+DATA_FILE = "data.mdb"
+VERIFY_BYTES_MAX = 1 << 30  # A larger log is not verified at the open; it would take too long.
+
+STORE_TABLE = "store"  # Format, id and boot counter of the store.
+BLOB_TABLE = "blobs"  # Table number and key -> blob reference, for all records that have one.
+_STORE_SEED = crc32(b"store\0")
+_TABLE_NUMBERS = {table: bytes([number]) for number, table in enumerate(TABLES)}
+
+FRESH, CLEAN, KILLED = "new", "clean", "killed"
+POWER, COPIED, SUSPECT = "power", "copied", "suspect"
+
+
+@dataclass(slots=True)
+class Opened:
+    """What an open found and did."""
+
+    store_id: bytes
+    boot: int
+    # How it was left: "new", "clean", "killed" (the process died, the system did not), "power" (the
+    # system went down), "copied" (no lock file), "suspect" (a write had failed).
+    before: str
+    verified: bool = False  # All records and the structure were checked now.
+    records: int = 0  # Checked and good, when verified.
+    damaged: list[tuple[str, bytes]] = field(default_factory=list)
+    blobs: int = 0  # References to blobs.
+    swept: int = 0  # Blob files without a reference, removed.
+
+
+def blob_key(table: str, key: bytes) -> bytes:
+    """The key of a record's entry in BLOB_TABLE."""
+    return _TABLE_NUMBERS[table] + key
+
+
+def key_before(key: bytes) -> bytes | None:
+    """The last key that can come before `key`; None when none can."""
+    if key[-1] == 0:
+        return key[:-1] or None
+    return (key[:-1] + bytes([key[-1] - 1])).ljust(KEY_BYTES_MAX, b"\xff")
+
+
+def os_boot_id() -> str:
+    """A text that changes when the operating system starts; "-" when there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip() or "-"
+    except OSError:
+        return "-"
+
+
+class Door:
+    """The folder of a log while it is open: its lock, its marks, and the way in and out."""
+
+    def __init__(self, folder: Path, *, writable: bool, check_file_system: bool) -> None:
+        self.folder = folder
+        self.writable = writable
+        self._env: Any = None
+        if not writable and not (folder / DATA_FILE).exists():
+            raise NodeError(f"there is no log in {folder} to read", folder=str(folder))
+        there = folder
+        while not there.exists():
+            there = there.parent
+        kind = filesystem.refuse_unfit(there) if check_file_system else filesystem.kind_of(there)
+        self.volatile = kind in filesystem.VOLATILE
+        filesystem.make_folder(folder)
+        had_lock = (folder / "lock").exists()
+        self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.read(self._lock, 200).decode("ascii", "replace").split()
+            os.close(self._lock)
+            raise _in_use(folder, owner[0] if owner else "unknown") from error
+        self.before = self._how_it_was_left(had_lock)
+
+    def _how_it_was_left(self, had_lock: bool) -> str:
+        last = os.pread(self._lock, 200, 0).decode("ascii", "replace").split()
+        if not (self.folder / DATA_FILE).exists() or (self.folder / "new").exists():
+            return FRESH
+        if (self.folder / "suspect").exists():
+            return SUSPECT
+        if not had_lock:
+            return COPIED
+        if not last:
+            return CLEAN
+        same = len(last) == 2 and last[1] == os_boot_id() != "-"
+        return KILLED if same else POWER
+
+    @property
+    def _must_verify(self) -> bool:
+        if not self.writable or self.before in (FRESH, CLEAN, KILLED):
+            return False  # A process that dies leaves the files as the system sees them: whole.
+        return (self.folder / DATA_FILE).stat().st_size < VERIFY_BYTES_MAX
+
+    def open_env(self, map_size: int, map_soft: int, options: dict[str, Any]) -> Any:
+        """Open the LMDB environment, its structure verified where that is due.
+
+        Raises:
+            LogDamaged: the structure is broken.
+            NodeError: LMDB cannot open it.
+        """
+        data = self.folder / DATA_FILE
+        if self._must_verify and (problems := verify.structure_problems(data)):
+            raise _broken(self.folder, problems)
+        if self.before == FRESH:
+            self._start_afresh()
+        size = map_size
+        if data.exists():
+            while size < data.stat().st_size and size < map_soft:
+                size = min(2 * size, map_soft)
+        try:
+            self._env = lmdb.open(
+                str(self.folder),
+                map_size=size,
+                max_dbs=len(TABLES) + 10,
+                max_spare_txns=0,
+                mode=0o600,
+                readonly=not self.writable,
+                create=self.writable,
+                lock=self.writable,
+                **{"lib_version": 0, **options},
+            )
+        except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
+            raise _broken(self.folder, [str(error)]) from error
+        except lmdb.Error as error:
+            text = f"LMDB cannot open the log in {self.folder}: {error}; it is unchanged"
+            raise NodeError(text, folder=str(self.folder)) from error
+        if self.writable:
+            self._env.reader_check()
+        return self._env
+
+    def _start_afresh(self) -> None:
+        """Mark that nothing is promised yet, and clear what a broken first open left.
+
+        A first open that was cut short may leave a file that is no log yet.  Nothing was ever
+        acknowledged from it, for the open did not return; but only a file that is not sound is
+        thrown away.
+        """
+        data = self.folder / DATA_FILE
+        if data.exists() and verify.structure_problems(data):
+            data.unlink()
+        filesystem.write_durably(self.folder / "new", b"")
+
+    def open_tables(self, env: Any) -> dict[str, Any]:
+        """Name -> database, made where they are missing.
+
+        Raises:
+            NodeError: a log opened for reading lacks a table.
+            DiskFull: there is no room to make them.
+        """
+        names = (*TABLES, STORE_TABLE, BLOB_TABLE)
+        if not self.writable:
+            try:
+                return {name: env.open_db(name.encode(), create=False) for name in names}
+            except lmdb.NotFoundError as error:
+                raise NodeError(f"the log in {self.folder} was never opened for writing") from error
+        return self._with_room(lambda: _make_tables(env, names))
+
+    def begin(self, env: Any, tables: dict[str, Any], blobs: BlobFolder) -> Opened:
+        """Verify where due, count the boot, sweep blobs; all durable when it returns.
+
+        Raises:
+            LogDamaged: the store's own record fails its checksum.
+            NodeError: the log is of a newer format.
+            DiskFull: there is no room to count the boot.
+        """
+        with env.begin() as txn:
+            store = {name: self._stored(txn, tables, name) for name in (b"format", b"id", b"boot")}
+        form = int.from_bytes(store[b"format"] or b"", "big")
+        if form > FORMAT:
+            raise NodeError(
+                f"the log in {self.folder} has format {form}, this version knows {FORMAT} and"
+                " older; it is unchanged; start a newer meshcode",
+                folder=str(self.folder),
+            )
+        boot = int.from_bytes(store[b"boot"] or b"", "big") + self.writable
+        opened = Opened(store[b"id"] or os.urandom(16), boot, self.before)
+        if self._must_verify:
+            found = verify.check_records(env, {name: tables[name] for name in TABLES})
+            opened.verified = True
+            opened.records, opened.damaged = found.good, found.damaged
+        if self.writable:
+            self._with_room(lambda: _count_boot(env, tables, opened))
+        self._sweep(env, tables, blobs, opened)
+        if self.writable:
+            self._own()
+        return opened
+
+    def _stored(self, txn: Any, tables: dict[str, Any], name: bytes) -> bytes | None:
+        stored = txn.get(name, db=tables[STORE_TABLE])
+        if stored is None:
+            return None
+        if record.residue(_STORE_SEED, name, stored) != record.PLAIN_RESIDUE:
+            raise LogDamaged(
+                f"the log in {self.folder} has a damaged {name.decode()} of the store itself;"
+                " it is unchanged; restore it from a copy",
+                folder=str(self.folder),
+                table=STORE_TABLE,
+                key=name.hex(),
+            )
+        return bytes(stored[: -record.CHECK_BYTES])
+
+    def _sweep(self, env: Any, tables: dict[str, Any], blobs: BlobFolder, opened: Opened) -> None:
+        places: dict[bytes, bytes] = {}
+        with env.begin() as txn:
+            for place, reference in txn.cursor(tables[BLOB_TABLE]):
+                places[reference] = place
+        opened.blobs = len(places)
+        if not self.writable:
+            return
+        opened.swept, missing = blobs.sweep(set(places))
+        for reference in missing:
+            place = places[reference]
+            damaged = (TABLES[place[0]], place[1:])
+            if damaged not in opened.damaged:
+                opened.damaged.append(damaged)
+
+    def _own(self) -> None:
+        """Write who has the log now, and clear the marks of what went before."""
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()} {os_boot_id()}\n".encode("ascii"), 0)
+        os.fsync(self._lock)
+        for mark in ("new", "suspect"):
+            with contextlib.suppress(FileNotFoundError):
+                (self.folder / mark).unlink()
+        filesystem.sync_folder(self.folder)
+
+    def _with_room(self, change: Callable[[], _T]) -> _T:
+        """Do it; when the disk has no room, give the ballast back and do it again.
+
+        Raises:
+            DiskFull: LMDB failed and there is little room.
+            NodeError: LMDB failed for another reason.
+        """
+        for last in (False, True):
+            try:
+                return change()
+            except lmdb.Error as error:
+                ballast = self.folder / "ballast"
+                if not last and ballast.exists():
+                    ballast.unlink()
+                    continue
+                free, total = filesystem.disk_room(self.folder)
+                full = isinstance(error, lmdb.MapFullError) or free < 1 << 20
+                raise (DiskFull if full else NodeError)(
+                    f"the log in {self.folder} cannot be written ({error}), {free:,} of {total:,}"
+                    " bytes of the disk are free; nothing in it was changed; make room or look at"
+                    " the disk, and start again",
+                    folder=str(self.folder),
+                    free=free,
+                ) from error
+        raise AssertionError("unreachable")
+
+    def mark_suspect(self, why: str) -> None:
+        """Leave a mark that makes the next open verify; best effort, the disk may be gone."""
+        with contextlib.suppress(OSError):
+            filesystem.write_durably(self.folder / "suspect", why.encode())
+
+    def end(self, *, clean: bool) -> None:
+        """Close the environment and let go of the folder."""
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+        if clean:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._lock, 0)
+                os.fsync(self._lock)
+        os.close(self._lock)
+
+
+def _make_tables(env: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    with env.begin(write=True) as txn:
+        return {name: env.open_db(name.encode(), txn=txn) for name in names}
+
+
+def _count_boot(env: Any, tables: dict[str, Any], opened: Opened) -> None:
+    rows = {
+        b"format": FORMAT.to_bytes(4, "big"),
+        b"id": opened.store_id,
+        b"boot": opened.boot.to_bytes(8, "big"),
+    }
+    with env.begin(write=True) as txn:
+        for name, value in rows.items():
+            txn.put(name, record.seal(_STORE_SEED, name, value), db=tables[STORE_TABLE])
+
+
+def _in_use(folder: Path, pid: str) -> FolderInUse:
+    return FolderInUse(
+        f"the log in {folder} is open in process {pid}; it is unharmed; stop that node first, or"
+        " give this one a folder of its own",
+        folder=str(folder),
+        pid=pid,
+    )
+
+
+def _broken(folder: Path, problems: list[str]) -> LogDamaged:
+    return LogDamaged(
+        f"the log in {folder} has {len(problems)} or more breaks in its structure, first:"
+        f" {problems[0]}; nothing was changed; keep a copy of the folder and restore the log from"
+        " a sound one",
+        folder=str(folder),
+        problems=problems,
+    )
