@@ -1,0 +1,188 @@
+"""The outside history checker: reads what clients wrote down and judges the mesh by it.
+
+It knows nothing of meshcode: three JSONL files go in, a verdict comes out.
+
+    history     {"t", "client", "op", "id", "type": "invoke"|"ok"|"fail"|"info", "value"}
+                op "submit": invoke = about to send, value = the argument; ok = acknowledged;
+                             fail = refused, so it must never run; info = nobody knows
+                op "result": ok = value is the outcome the client was given; fail = an error
+    effects     {"id", "attempt", "value"}: one line per execution, appended by the task itself
+    listing     {"id", "state", "result"}: what the mesh says at the end, one line per record
+
+`info` is never counted for or against: a client that was killed knows nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ENDED = {"DONE", "FAILED", "CANCELLED"}
+SHOWN_MAX = 5  # Ids named per kind of violation; the count tells the rest.
+
+
+@dataclass
+class Verdict:
+    """What the histories add up to.  The violations are lists of `id: why`."""
+
+    attempted: int = 0
+    acknowledged: int = 0
+    ok: int = 0
+    refused: int = 0
+    unknown: int = 0  # Sent, and nobody lived to hear the answer.
+    recovered: int = 0  # Of the unknown, those that were accepted after all.
+    executions: int = 0
+    executed_twice: int = 0  # Allowed: a worker may die after the effect and before the report.
+    lost: list[str] = field(default_factory=list)  # Acknowledged, and the mesh has no record.
+    stuck: list[str] = field(default_factory=list)  # On record and not ended after the healing.
+    recorded_twice: list[str] = field(default_factory=list)  # Two records or two outcomes.
+    unexpected: list[str] = field(default_factory=list)  # Ran or is listed, but nobody asked.
+    wrong_value: list[str] = field(default_factory=list)  # The result is not what the task gives.
+    never_ran: list[str] = field(default_factory=list)  # DONE without a trace of an execution.
+    failed: list[str] = field(default_factory=list)  # Ended as anything but DONE.
+
+    VIOLATIONS = (
+        "lost", "stuck", "recorded_twice", "unexpected", "wrong_value", "never_ran", "failed",
+    )  # fmt: skip
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing that was promised was broken."""
+        return not any(getattr(self, name) for name in self.VIOLATIONS)
+
+    def report(self) -> str:
+        """The figures, one a line, and the first few ids of each violation."""
+        lines = [
+            f"attempted        {self.attempted}",
+            f"acknowledged     {self.acknowledged}",
+            f"ok               {self.ok}",
+            f"refused          {self.refused}",
+            f"unknown          {self.unknown}, of which {self.recovered} were accepted",
+            f"executions       {self.executions}, {self.executed_twice} of them repeats (allowed)",
+        ]
+        for name in self.VIOLATIONS:
+            found = getattr(self, name)
+            lines.append(f"{name.replace('_', ' '):<16} {len(found)}")
+            lines += [f"    {one}" for one in found[:SHOWN_MAX]]
+        lines.append("verdict          " + ("good" if self.good else "BROKEN"))
+        return "\n".join(lines)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSONL file; a last line cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    whole, tail = lines[:-1], lines[-1]
+    records = [json.loads(line) for line in whole if line.strip()]
+    if tail.strip():
+        with suppress(ValueError):  # The writer was killed inside its last line.
+            records.append(json.loads(tail))
+    return records
+
+
+def check(
+    history: Iterable[dict[str, Any]],
+    effects: Iterable[dict[str, Any]],
+    listing: Iterable[dict[str, Any]],
+    expected: Callable[[Any], Any],
+) -> Verdict:
+    """Judge.  `expected` is the task as a pure function: argument -> result."""
+    verdict = Verdict()
+    sent: dict[str, Any] = {}
+    acknowledged: set[str] = set()
+    refused: set[str] = set()
+    answers: dict[str, list[Any]] = defaultdict(list)
+    for line in history:
+        id_, kind = line["id"], line["type"]
+        if line["op"] == "submit" and kind == "invoke":
+            sent[id_] = line["value"]
+        elif line["op"] == "submit" and kind == "ok":
+            acknowledged.add(id_)
+        elif line["op"] == "submit" and kind == "fail":
+            refused.add(id_)
+        elif line["op"] == "result" and kind in ("ok", "fail"):
+            answers[id_].append((kind, line["value"]))
+            acknowledged.add(id_)  # Who gives an outcome has accepted the call.
+
+    ran = Counter(line["id"] for line in effects)
+    records: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for line in listing:
+        records[line["id"]].append(line)
+
+    verdict.attempted = len(sent)
+    verdict.acknowledged = len(acknowledged)
+    verdict.refused = len(refused - acknowledged)
+    silent = set(sent) - acknowledged - refused
+    verdict.unknown = len(silent)
+    verdict.recovered = sum(1 for id_ in silent if records.get(id_))
+    verdict.executions = sum(ran.values())
+    verdict.executed_twice = sum(count - 1 for count in ran.values())
+
+    for id_ in sorted(set(sent) | set(ran) | set(records) | set(answers)):
+        _judge(id_, id_ in sent, records.get(id_, []), answers.get(id_, []), ran[id_], verdict)
+        if id_ in acknowledged and not records.get(id_):
+            verdict.lost.append(f"{id_}: acknowledged, and the mesh does not know it")
+        if id_ in refused - acknowledged and (ran[id_] or records.get(id_)):
+            verdict.unexpected.append(f"{id_}: refused, but it ran or is on record")
+        if id_ in sent:
+            _compare(id_, expected(sent[id_]), records.get(id_, []), answers.get(id_, []), verdict)
+    return verdict
+
+
+def _judge(
+    id_: str, asked: bool, records: list[dict[str, Any]], answers: list[Any], ran: int, v: Verdict
+) -> None:
+    """Counts and states of one call."""
+    if not asked:
+        v.unexpected.append(f"{id_}: nobody sent it, yet it ran or is on record")
+    if len(records) > 1:
+        v.recorded_twice.append(f"{id_}: {len(records)} records")
+    if len({json.dumps(answer, sort_keys=True) for answer in answers}) > 1:
+        v.recorded_twice.append(f"{id_}: two different outcomes were given out: {answers}")
+    for record in records:
+        if record["state"] not in ENDED:
+            v.stuck.append(f"{id_}: {record['state']} {record.get('reason', '')}".rstrip())
+        elif record["state"] != "DONE":
+            v.failed.append(f"{id_}: {record['state']}")
+        elif not ran:
+            v.never_ran.append(f"{id_}: DONE, but no execution left its line")
+
+
+def _compare(
+    id_: str, right: Any, records: list[dict[str, Any]], answers: list[Any], v: Verdict
+) -> None:
+    """The value on record and every value a client was given, against the task's own."""
+    done = [r for r in records if r["state"] == "DONE"]
+    given = [value for kind, value in answers if kind == "ok"]
+    for value in [r.get("result") for r in done] + given:
+        if value != right:
+            v.wrong_value.append(f"{id_}: {value!r}, should be {right!r}")
+    if given or (done and not answers):
+        v.ok += 1
+
+
+def task(value: Any) -> Any:
+    """What the campaign's task returns for its argument, written down a second time."""
+    return (value * 1103515245 + 12345) % 2147483648
+
+
+def main(arguments: list[str]) -> int:
+    """`checker.py FOLDER`: judge history*.jsonl, effects.jsonl and listing.jsonl in it."""
+    folder = Path(arguments[0])
+    history = [line for path in sorted(folder.glob("history*.jsonl")) for line in read_lines(path)]
+    verdict = check(
+        history, read_lines(folder / "effects.jsonl"), read_lines(folder / "listing.jsonl"), task
+    )
+    print(verdict.report())
+    return 0 if verdict.good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
