@@ -1,0 +1,250 @@
+"""The framing twin without C: the same rows and the same faults, with `zlib.crc32` for speed.
+
+Used where there is no compiler, or when MESHCODE_PURE is 1.  Every function here has a sister in
+`framing.c` with the same checks in the same order; `tests/wire/test_twins.py` holds them together.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from zlib import crc32
+
+from meshcode.limits import (
+    BODY_BYTES_MAX,
+    FRAME_BYTES_MAX,
+    FRAME_ENVELOPES_MAX,
+    META_BYTES_MAX,
+)
+from meshcode.native.layout import (
+    ENVELOPE_HEADER,
+    ENVELOPE_HEADER_BYTES,
+    ENVELOPE_MAGIC,
+    ENVELOPE_VERSION,
+    FRAME_HEADER,
+    FRAME_HEADER_BYTES,
+    FRAME_MAGIC,
+    FRAME_VERSION,
+    TUPLE_EXT,
+    Fault,
+    FaultCode,
+    Row,
+)
+
+Bytes = bytes | bytearray | memoryview
+
+_U32 = Struct("<I")
+_FRAME_MAGIC_NUMBER = int.from_bytes(FRAME_MAGIC, "little")
+_ENVELOPE_MAGIC_NUMBER = int.from_bytes(ENVELOPE_MAGIC, "little")
+
+# An envelope's checksum begins with its first four bytes, of which only the kind varies.
+CRC_STARTS = [crc32(ENVELOPE_MAGIC + bytes([ENVELOPE_VERSION, kind])) for kind in range(256)]
+
+
+def index(frame: Bytes) -> list[Row]:
+    """Check a whole frame and return one row for each of its envelopes, in order.
+
+    Raises:
+        Fault: the first thing that is wrong, in the order of the bytes.
+    """
+    view = memoryview(frame)
+    count = _check_frame_header(view)
+    rows = []
+    at = FRAME_HEADER_BYTES
+    for _ in range(count):
+        row = _check_envelope(view, at)
+        rows.append(row)
+        at = row.end
+    if at != len(view):
+        raise Fault(FaultCode.FRAME_TAIL, at, len(view) - at, 0)
+    return rows
+
+
+def check(envelope: Bytes) -> Row:
+    """Check one envelope that stands alone; the offsets of the row are into `envelope`.
+
+    Raises:
+        Fault: the first thing that is wrong, in the order of the bytes.
+    """
+    view = memoryview(envelope)
+    row = _check_envelope(view, 0)
+    if row.end != len(view):
+        raise Fault(FaultCode.ENVELOPE_TAIL, row.end, len(view) - row.end, 0)
+    return row
+
+
+def seal(frame: bytearray) -> None:
+    """Write the checksum of every envelope of `frame` and of its header, in place.
+
+    Raises:
+        Fault: the envelopes do not fill the frame.  Some checksums may have been written.
+    """
+    view = memoryview(frame)
+    size = len(view)
+    if size < FRAME_HEADER_BYTES:
+        raise Fault(FaultCode.FRAME_SHORT, 0, size, FRAME_HEADER_BYTES)
+    (count,) = _U32.unpack_from(view, 8)
+    at = FRAME_HEADER_BYTES
+    for _ in range(count):
+        left = size - at
+        if left < ENVELOPE_HEADER_BYTES:
+            raise Fault(FaultCode.ENVELOPE_SHORT, at, left, ENVELOPE_HEADER_BYTES)
+        (envelope_size,) = _U32.unpack_from(view, at + 8)
+        if envelope_size < ENVELOPE_HEADER_BYTES:
+            raise Fault(FaultCode.ENVELOPE_SMALL, at + 8, envelope_size, ENVELOPE_HEADER_BYTES)
+        if envelope_size > left:
+            raise Fault(FaultCode.ENVELOPE_CUT, at + 8, envelope_size, left)
+        end = at + envelope_size
+        _U32.pack_into(view, at + 4, crc32(view[at + 8 : end], crc32(view[at : at + 4])))
+        at = end
+    if at != size:
+        raise Fault(FaultCode.FRAME_TAIL, at, size - at, 0)
+    _U32.pack_into(view, 36, crc32(view[:36]))
+
+
+def _check_frame_header(view: memoryview) -> int:
+    size = len(view)
+    if size > FRAME_BYTES_MAX:
+        raise Fault(FaultCode.FRAME_LARGE, 0, size, FRAME_BYTES_MAX)
+    if size < FRAME_HEADER_BYTES:
+        raise Fault(FaultCode.FRAME_SHORT, 0, size, FRAME_HEADER_BYTES)
+    head = FRAME_HEADER.unpack_from(view)
+    magic, version, flags, reserved, count, told_size, _, _, _, reserved_2, crc = head
+    if magic != FRAME_MAGIC:
+        found = int.from_bytes(magic, "little")
+        raise Fault(FaultCode.FRAME_MAGIC, 0, found, _FRAME_MAGIC_NUMBER)
+    if version != FRAME_VERSION:
+        raise Fault(FaultCode.FRAME_VERSION, 4, version, FRAME_VERSION)
+    true_crc = crc32(view[:36])
+    if crc != true_crc:
+        raise Fault(FaultCode.FRAME_CRC, 36, crc, true_crc)
+    for offset, value in ((5, flags), (6, reserved), (32, reserved_2)):
+        if value:
+            raise Fault(FaultCode.FRAME_RESERVED, offset, value, 0)
+    if told_size != size:
+        raise Fault(FaultCode.FRAME_SIZE, 12, told_size, size)
+    count_max = min(FRAME_ENVELOPES_MAX, (size - FRAME_HEADER_BYTES) // ENVELOPE_HEADER_BYTES)
+    if count > count_max:
+        raise Fault(FaultCode.FRAME_COUNT, 8, count, count_max)
+    return int(count)
+
+
+def _check_envelope(view: memoryview, at: int) -> Row:
+    left = len(view) - at
+    if left < ENVELOPE_HEADER_BYTES:
+        raise Fault(FaultCode.ENVELOPE_SHORT, at, left, ENVELOPE_HEADER_BYTES)
+    (
+        magic, version, kind, crc, size, flags, code, argc, name_size,
+        call_id, flow, parent, attempt, meta_size, number,
+    ) = ENVELOPE_HEADER.unpack_from(view, at)  # fmt: skip
+    if magic != ENVELOPE_MAGIC:
+        found = int.from_bytes(magic, "little")
+        raise Fault(FaultCode.ENVELOPE_MAGIC, at, found, _ENVELOPE_MAGIC_NUMBER)
+    if version != ENVELOPE_VERSION:
+        raise Fault(FaultCode.ENVELOPE_VERSION, at + 2, version, ENVELOPE_VERSION)
+    if meta_size > META_BYTES_MAX:
+        raise Fault(FaultCode.META_LARGE, at + 68, meta_size, META_BYTES_MAX)
+    size_min = ENVELOPE_HEADER_BYTES + name_size + meta_size
+    if size < size_min:
+        raise Fault(FaultCode.ENVELOPE_SMALL, at + 8, size, size_min)
+    if size > left:
+        raise Fault(FaultCode.ENVELOPE_CUT, at + 8, size, left)
+    if size - size_min > BODY_BYTES_MAX:
+        raise Fault(FaultCode.BODY_LARGE, at + 8, size - size_min, BODY_BYTES_MAX)
+    end = at + size
+    true_crc = crc32(view[at + 8 : end], CRC_STARTS[kind])
+    if crc != true_crc:
+        raise Fault(FaultCode.ENVELOPE_CRC, at + 4, crc, true_crc)
+    name_at = at + ENVELOPE_HEADER_BYTES
+    meta_at = name_at + name_size
+    return Row(
+        kind, flags, code, argc, call_id, flow, parent, attempt, number,
+        at, name_at, meta_at, meta_at + meta_size, end,
+    )  # fmt: skip
+
+
+# The shape of packed data.  One entry per first byte: what follows it.
+_SCALAR, _BYTES, _ITEMS, _EXT, _BAD = range(5)
+
+
+def _token_table() -> list[tuple[int, int, int]]:
+    """(what, bytes of the length field or of a scalar, fixed length or items per count)."""
+    table = [(_SCALAR, 0, 0)] * 256
+    for byte in range(0x80, 0x90):
+        table[byte] = (_ITEMS, 0, 2 * (byte & 15))
+    for byte in range(0x90, 0xA0):
+        table[byte] = (_ITEMS, 0, byte & 15)
+    for byte in range(0xA0, 0xC0):
+        table[byte] = (_BYTES, 0, byte & 31)
+    table[0xC1] = (_BAD, 0, 0)
+    for byte, width in ((0xC4, 1), (0xC5, 2), (0xC6, 4), (0xD9, 1), (0xDA, 2), (0xDB, 4)):
+        table[byte] = (_BYTES, width, 0)
+    for byte, width in ((0xC7, 1), (0xC8, 2), (0xC9, 4)):
+        table[byte] = (_EXT, width, 0)
+    for byte in range(0xCA, 0xD4):  # float 32, float 64, then uint and int of 8 to 64 bits
+        width = (4, 8, 1, 2, 4, 8, 1, 2, 4, 8)[byte - 0xCA]
+        table[byte] = (_SCALAR, width, 0)
+    for byte in range(0xD4, 0xD9):
+        table[byte] = (_EXT, 0, 1 << (byte - 0xD4))
+    table[0xDC] = (_ITEMS, 2, 1)
+    table[0xDD] = (_ITEMS, 4, 1)
+    table[0xDE] = (_ITEMS, 2, 2)
+    table[0xDF] = (_ITEMS, 4, 2)
+    return table
+
+
+_TOKENS = _token_table()
+
+
+def scan(data: Bytes, objects: int, depth_max: int) -> None:
+    """Check the shape of `objects` packed values that fill `data`, without building them.
+
+    A list, map or tuple is one level deep; its items may be one deeper.  The declared counts are
+    held against the bytes that are left, so no reader allocates more than the sender sent.
+
+    Raises:
+        Fault: cut short, deeper than `depth_max`, more items than bytes, a byte that begins no
+            value, or bytes after the last value.
+    """
+    view = memoryview(data)
+    size = len(view)
+    at = 0
+    pending = objects  # Values still to come, at all levels.
+    levels = [objects]  # The same per level; the first is no container.
+    while True:
+        while levels and not levels[-1]:
+            levels.pop()
+        if not levels:
+            break
+        levels[-1] -= 1
+        pending -= 1
+        left = size - at
+        if not left:
+            raise Fault(FaultCode.DATA_CUT, at, 0, 1)
+        what, width, fixed = _TOKENS[view[at]]
+        head = 1 + width + (what == _EXT)
+        if left < head:
+            raise Fault(FaultCode.DATA_CUT, at, left, head)
+        if what == _BAD:
+            raise Fault(FaultCode.DATA_TYPE, at, view[at], 0)
+        number = int.from_bytes(view[at + 1 : at + 1 + width], "big") if width else 0
+        if what == _ITEMS:
+            items = number * fixed if width else fixed
+            room = max(0, left - head - pending)
+            if len(levels) > depth_max:
+                raise Fault(FaultCode.DATA_DEPTH, at, len(levels), depth_max)
+            if items > room:
+                raise Fault(FaultCode.DATA_COUNT, at, items, room)
+            levels.append(items)
+            pending += items
+        elif what in (_BYTES, _EXT):
+            length = number if width else fixed
+            if length > left - head:
+                raise Fault(FaultCode.DATA_CUT, at, left, head + length)
+            if what == _EXT and view[at + head - 1] == TUPLE_EXT:
+                levels[-1] += 1  # The payload is the list of the tuple's items: look inside.
+                pending += 1
+            else:
+                head += length
+        at += head
+    if at != size:
+        raise Fault(FaultCode.DATA_TAIL, at, size - at, 0)

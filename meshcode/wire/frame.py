@@ -1,0 +1,343 @@
+"""Frames and envelopes: build them, seal them, index them.
+
+One ZeroMQ message part is one frame: a 40-byte header and then envelopes, each an 80-byte header,
+a name, a meta map and a body, without padding.  `docs/wire.md` has the tables.  A batch is sealed
+and indexed by one call into `meshcode.native`; the bodies are never decoded here.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
+from zlib import crc32
+
+from meshcode import native
+from meshcode.errors import BadData, BadFrame, TooLarge
+from meshcode.ids import ID_BYTES, NO_ID
+from meshcode.limits import (
+    BODY_BYTES_MAX,
+    FRAME_BYTES_MAX,
+    FRAME_ENVELOPES_MAX,
+    META_BYTES_MAX,
+    NAME_BYTES_MAX,
+)
+from meshcode.native.layout import (
+    ENVELOPE_HEADER_BYTES,
+    ENVELOPE_MAGIC,
+    ENVELOPE_VERSION,
+    FRAME_HEADER,
+    FRAME_HEADER_BYTES,
+    FRAME_MAGIC,
+    FRAME_VERSION,
+    Fault,
+    FaultCode,
+    Row,
+)
+from meshcode.native.pure import CRC_STARTS
+
+__all__ = [
+    "FrameHead",
+    "Row",
+    "index",
+    "envelope",
+    "draft",
+    "frame",
+    "seal_frame",
+    "check_envelope",
+    "name_of",
+    "ENVELOPE_HEADER_BYTES",
+    "FRAME_HEADER_BYTES",
+]
+
+ARGC_NOT_TOLD = 255
+_ENVELOPE_REST = struct.Struct("<IBBBB16s16s16sIIQ")  # The envelope header from its size on.
+_U32 = struct.Struct("<I")
+_STARTS = [ENVELOPE_MAGIC + bytes([ENVELOPE_VERSION, kind]) for kind in range(256)]
+_UNSEALED = bytes(4)
+
+
+class FrameHead(NamedTuple):
+    """The header of an indexed frame."""
+
+    count: int  # type: ignore[assignment]  # Envelopes; hides tuple.count.
+    size: int  # Bytes of the whole frame, the header included.
+    sender_boot: int
+    receiver_boot: int
+    sequence: int  # Counts the frames of one session from 1; 0 = not counted.
+
+
+def index(frame: bytes | bytearray | memoryview) -> tuple[FrameHead, list[Row]]:
+    """Check a whole frame and tell where everything in it is.
+
+    Bounds, magics, versions, sizes and all checksums are checked; kinds, flags, names and the
+    bytes of meta and body are not: they belong to the reader of each kind.
+
+    Args:
+        frame: one link message part, any bytes at all.
+
+    Returns:
+        The header, and one row per envelope in order.
+
+    Raises:
+        BadFrame: the first thing wrong, with its offset and both numbers.  Use nothing of it.
+    """
+    try:
+        rows = native.index(frame)
+    except Fault as fault:
+        _raise_bad_frame(fault, "frame", len(frame))
+    _, _, _, _, count, size, sender_boot, receiver_boot, sequence, _, _ = FRAME_HEADER.unpack_from(
+        frame
+    )
+    return FrameHead(count, size, sender_boot, receiver_boot, sequence), rows
+
+
+def check_envelope(data: bytes | bytearray | memoryview) -> Row:
+    """Check one envelope that stands alone, for instance one read back from the log.
+
+    Raises:
+        BadFrame: the first thing wrong, with its offset and both numbers.
+    """
+    try:
+        return native.check(data)
+    except Fault as fault:
+        _raise_bad_frame(fault, "envelope", len(data))
+
+
+def name_of(frame: bytes, row: Row) -> str:
+    """The name in an envelope as text.
+
+    Raises:
+        BadFrame: the name is not UTF-8.
+    """
+    try:
+        return frame[row.name_at : row.meta_at].decode()
+    except UnicodeDecodeError as error:
+        raise BadFrame(
+            f"the envelope at offset {row.start} has a name that is not UTF-8: byte "
+            f"{error.start} of {row.meta_at - row.name_at} is 0x{error.object[error.start]:02x}; "
+            "the envelope was not used",
+            fault="name",
+            offset=row.name_at + error.start,
+        ) from None
+
+
+def envelope(
+    kind: int,
+    *,
+    id: bytes = NO_ID,
+    flow: bytes = NO_ID,
+    parent: bytes = NO_ID,
+    name: bytes = b"",
+    meta: bytes = b"",
+    body: bytes = b"",
+    flags: int = 0,
+    code: int = 0,
+    argc: int = ARGC_NOT_TOLD,
+    attempt: int = 0,
+    number: int = 0,
+) -> bytes:
+    """Build one sealed envelope.
+
+    Args:
+        kind: `wire.kinds.Kind`, 1 to 255.
+        id: 16 bytes; so are flow and parent.
+        name: UTF-8, at most NAME_BYTES_MAX bytes.
+        meta: a packed map, or empty; at most META_BYTES_MAX bytes.
+        body: at most BODY_BYTES_MAX bytes.
+        argc: positional arguments, 0 to 254; 255 = not told.
+        attempt: u32.
+        number: u64.
+
+    Raises:
+        TooLarge: name, meta or body is over its limit.
+        BadData: a field does not fit its place in the header.
+    """
+    rest = _rest(id, flow, parent, name, meta, body, flags, code, argc, attempt, number)
+    crc = crc32(body, crc32(rest, CRC_STARTS[kind]))
+    return b"".join((_STARTS[kind], _U32.pack(crc), rest, body))
+
+
+def draft(
+    kind: int,
+    *,
+    id: bytes = NO_ID,
+    flow: bytes = NO_ID,
+    parent: bytes = NO_ID,
+    name: bytes = b"",
+    meta: bytes = b"",
+    body: bytes = b"",
+    flags: int = 0,
+    code: int = 0,
+    argc: int = ARGC_NOT_TOLD,
+    attempt: int = 0,
+    number: int = 0,
+) -> bytes:
+    """Build one envelope without its checksum, for `seal_frame`.  Arguments as for `envelope`."""
+    rest = _rest(id, flow, parent, name, meta, body, flags, code, argc, attempt, number)
+    return b"".join((_STARTS[kind], _UNSEALED, rest, body))
+
+
+def frame(
+    envelopes: Sequence[bytes],
+    *,
+    sequence: int = 0,
+    sender_boot: int = 0,
+    receiver_boot: int = 0,
+) -> bytes:
+    """Put sealed envelopes into one frame.
+
+    Raises:
+        TooLarge: more than FRAME_ENVELOPES_MAX envelopes or FRAME_BYTES_MAX bytes.
+    """
+    body = b"".join(envelopes)
+    head = _frame_head(len(envelopes), len(body), sequence, sender_boot, receiver_boot)
+    return b"".join((head, _U32.pack(crc32(head)), body))
+
+
+def seal_frame(
+    drafts: Sequence[bytes],
+    *,
+    sequence: int = 0,
+    sender_boot: int = 0,
+    receiver_boot: int = 0,
+) -> bytes:
+    """Put drafts into one frame and write all checksums in one native call.
+
+    Sealed envelopes may be among the drafts; their checksums are made again.
+
+    Raises:
+        TooLarge: more than FRAME_ENVELOPES_MAX envelopes or FRAME_BYTES_MAX bytes.
+    """
+    size = sum(map(len, drafts))
+    head = _frame_head(len(drafts), size, sequence, sender_boot, receiver_boot)
+    sealed = bytearray().join((head, _UNSEALED, *drafts))
+    try:
+        native.seal(sealed)
+    except Fault as fault:
+        raise AssertionError(f"seal_frame was given no drafts but other bytes: {fault}") from fault
+    return bytes(sealed)
+
+
+def _rest(
+    id: bytes,
+    flow: bytes,
+    parent: bytes,
+    name: bytes,
+    meta: bytes,
+    body: bytes,
+    flags: int,
+    code: int,
+    argc: int,
+    attempt: int,
+    number: int,
+) -> bytes:
+    """The envelope from its size to the end of its meta, checked."""
+    name_size = len(name)
+    meta_size = len(meta)
+    body_size = len(body)
+    if name_size > NAME_BYTES_MAX or meta_size > META_BYTES_MAX or body_size > BODY_BYTES_MAX:
+        _raise_too_large(name_size, meta_size, body_size)
+    if not len(id) == len(flow) == len(parent) == ID_BYTES:
+        _raise_bad_ids(id, flow, parent)
+    size = ENVELOPE_HEADER_BYTES + name_size + meta_size + body_size
+    try:
+        head = _ENVELOPE_REST.pack(
+            size, flags, code, argc, name_size, id, flow, parent, attempt, meta_size, number
+        )
+    except struct.error as error:
+        raise BadData(
+            f"a header field is out of range ({error}): flags {flags}, code {code}, argc {argc} "
+            f"go to 255, attempt {attempt} to {2**32 - 1}, number {number} to {2**64 - 1}"
+        ) from None
+    return head + name + meta
+
+
+def _frame_head(
+    count: int, envelopes_size: int, sequence: int, sender_boot: int, receiver_boot: int
+) -> bytes:
+    """The first 36 bytes of a frame: all but the checksum."""
+    size = FRAME_HEADER_BYTES + envelopes_size
+    if count > FRAME_ENVELOPES_MAX:
+        raise TooLarge(
+            f"a frame of {count} envelopes is over the limit of {FRAME_ENVELOPES_MAX}; "
+            "send them in several frames",
+            found=count,
+            limit=FRAME_ENVELOPES_MAX,
+        )
+    if size > FRAME_BYTES_MAX:
+        raise TooLarge(
+            f"a frame of {size} bytes is over the limit of {FRAME_BYTES_MAX}; "
+            "send the envelopes in several frames",
+            found=size,
+            limit=FRAME_BYTES_MAX,
+        )
+    return FRAME_HEADER.pack(
+        FRAME_MAGIC, FRAME_VERSION, 0, 0, count, size, sender_boot, receiver_boot, sequence, 0, 0
+    )[:36]
+
+
+def _raise_too_large(name_size: int, meta_size: int, body_size: int) -> NoReturn:
+    for what, size, limit, advice in (
+        ("name", name_size, NAME_BYTES_MAX, "use a shorter name"),
+        ("meta", meta_size, META_BYTES_MAX, "move large options into the arguments"),
+        ("body", body_size, BODY_BYTES_MAX, "pass large data by reference, for instance a path"),
+    ):
+        if size > limit:
+            raise TooLarge(
+                f"the {what} has {size} bytes, the limit is {limit}; nothing was sent; {advice}",
+                found=size,
+                limit=limit,
+            )
+    raise AssertionError("called although all sizes are within their limits")
+
+
+def _raise_bad_ids(call_id: bytes, flow: bytes, parent: bytes) -> NoReturn:
+    for what, value in (("id", call_id), ("flow", flow), ("parent", parent)):
+        if len(value) != ID_BYTES:
+            raise BadData(
+                f"{what} has {len(value)} bytes, an id has {ID_BYTES}; nothing was sent",
+                found=len(value),
+                limit=ID_BYTES,
+            )
+    raise AssertionError("called although all ids have their size")
+
+
+# What is at the offset, and what was wanted there.  `{0}` is found, `{1}` is expected.
+_TEXTS = {
+    FaultCode.FRAME_SHORT: "the frame has {0} bytes, its header alone needs {1}",
+    FaultCode.FRAME_LARGE: "the frame has {0} bytes, the limit is {1}",
+    FaultCode.FRAME_MAGIC: "the frame's magic is 0x{0:08x}, expected 0x{1:08x} (MESH)",
+    FaultCode.FRAME_VERSION: "the frame is of version {0}, this node speaks version {1}",
+    FaultCode.FRAME_CRC: "the frame header's checksum is 0x{0:08x}, its bytes give 0x{1:08x}",
+    FaultCode.FRAME_RESERVED: "a reserved field of the frame header is {0}, expected {1}",
+    FaultCode.FRAME_SIZE: "the frame header tells {0} bytes, the message has {1}",
+    FaultCode.FRAME_COUNT: "the frame header tells {0} envelopes, at most {1} fit",
+    FaultCode.FRAME_TAIL: "after the last envelope {0} bytes are left, expected {1}",
+    FaultCode.ENVELOPE_SHORT: "{0} bytes are left for an envelope, its header alone needs {1}",
+    FaultCode.ENVELOPE_MAGIC: "the envelope's magic is 0x{0:04x}, expected 0x{1:04x} (mE)",
+    FaultCode.ENVELOPE_VERSION: "the envelope is of version {0}, this node speaks version {1}",
+    FaultCode.ENVELOPE_SMALL: "the envelope tells {0} bytes, its parts need at least {1}",
+    FaultCode.ENVELOPE_CUT: "the envelope tells {0} bytes, {1} are left",
+    FaultCode.META_LARGE: "the envelope's meta has {0} bytes, the limit is {1}",
+    FaultCode.BODY_LARGE: "the envelope's body has {0} bytes, the limit is {1}",
+    FaultCode.ENVELOPE_CRC: "the envelope's checksum is 0x{0:08x}, its bytes give 0x{1:08x}",
+    FaultCode.ENVELOPE_TAIL: "after the envelope {0} bytes are left, expected {1}",
+}
+_ADVICE = {
+    FaultCode.FRAME_VERSION: "install the same meshcode on both sides",
+    FaultCode.ENVELOPE_VERSION: "install the same meshcode on both sides",
+}
+
+
+def _raise_bad_frame(fault: Fault, what: str, size: int) -> NoReturn:
+    said = _TEXTS[fault.code].format(fault.found, fault.expected)
+    advice = _ADVICE.get(fault.code, "send it again")
+    raise BadFrame(
+        f"bad {what} of {size} bytes: at offset {fault.offset} {said}; "
+        f"nothing of the {what} was used; {advice}",
+        fault=fault.code.name.lower(),
+        offset=fault.offset,
+        found=fault.found,
+        expected=fault.expected,
+    ) from None
