@@ -1,0 +1,138 @@
+"""Where a node keeps its things, and where its links are: one answer for node, client and command.
+
+    $MESH_HOME            default ~/.local/share/meshcode
+      run/                0700: the ipc links, node.pid, ipc.path, control pages of workers
+      data/               the log
+      model/model.db      the declared objects, unless MESH_MODEL names another database
+      code/               mirrors, work trees and environments; may be deleted when no node runs
+      log/node.log
+
+Every function takes `base`, the home folder; without it the environment decides, at each call.
+Only `make_folders` and `make_ipc_dir` write anything.
+"""
+
+from __future__ import annotations
+
+import os
+
+# A Unix socket's path has 107 bytes on Linux, 103 elsewhere; libzmq cuts longer ones in silence.
+IPC_PATH_BYTES_MAX = 99
+_LONGEST_LINK = "/workers.ipc"
+_FOLDERS = ("run", "data", "model", "code", "log")
+
+
+def home(base: str | None = None) -> str:
+    """The home folder as an absolute path: `base`, else $MESH_HOME, else the default."""
+    chosen = base or os.environ.get("MESH_HOME") or "~/.local/share/meshcode"
+    return os.path.abspath(os.path.expanduser(chosen))
+
+
+def run_dir(base: str | None = None) -> str:
+    """The folder of what exists while a node runs: pid file, ipc links, control pages."""
+    return os.path.join(home(base), "run")
+
+
+def data_dir(base: str | None = None) -> str:
+    """The folder of the log."""
+    return os.path.join(home(base), "data")
+
+
+def code_dir(base: str | None = None) -> str:
+    """The cache of mirrors, work trees and environments."""
+    return os.path.join(home(base), "code")
+
+
+def log_file(base: str | None = None) -> str:
+    """The log text of a node that was started in the background."""
+    return os.path.join(home(base), "log", "node.log")
+
+
+def pid_file(base: str | None = None) -> str:
+    """The file with the process id of the node of this home."""
+    return os.path.join(run_dir(base), "node.pid")
+
+
+def control_dir(base: str | None = None) -> str:
+    """The folder of the control pages that node and workers share."""
+    return os.path.join(run_dir(base), "control")
+
+
+def model_uri(base: str | None = None) -> str:
+    """The database of the model: $MESH_MODEL, else a SQLite file in the home."""
+    path = os.path.join(home(base), "model", "model.db")
+    return os.environ.get("MESH_MODEL") or f"sqlite:///{path}"
+
+
+def ipc_path_file(base: str | None = None) -> str:
+    """The file that names the folder of the ipc links when that is not `run/` itself."""
+    return os.path.join(run_dir(base), "ipc.path")
+
+
+def ipc_dir(base: str | None = None) -> str:
+    """The folder of the ipc links: the one `run/ipc.path` names, else `run/`."""
+    try:
+        with open(ipc_path_file(base), encoding="utf-8") as file:
+            named = file.read().strip()
+    except OSError:
+        named = ""
+    return named or run_dir(base)
+
+
+def clients_address(base: str | None = None) -> str:
+    """Where clients connect: $MESH_NODE when it is set and no `base` is given, else an ipc link."""
+    told = os.environ.get("MESH_NODE") if base is None else None
+    return told or f"ipc://{ipc_dir(base)}/clients.ipc"
+
+
+def workers_address(base: str | None = None) -> str:
+    """Where workers connect to their node."""
+    return f"ipc://{ipc_dir(base)}/workers.ipc"
+
+
+def make_folders(base: str | None = None) -> str:
+    """Make the home and its folders, open to their owner only; returns the home.
+
+    Raises:
+        OSError: a folder cannot be made; its `filename` says which.
+    """
+    root = home(base)
+    os.makedirs(root, mode=0o700, exist_ok=True)
+    for name in _FOLDERS:
+        os.makedirs(os.path.join(root, name), mode=0o700, exist_ok=True)
+    os.chmod(run_dir(base), 0o700)  # Also when it was there before, with a wider mode.
+    return root
+
+
+def make_ipc_dir(base: str | None = None) -> str:
+    """The folder in which the node binds its ipc links; for the node only, after `make_folders`.
+
+    It is `run/` when the paths of its links fit a Unix socket.  Otherwise a private folder under
+    /tmp is made and `run/ipc.path` names it; a restarted node takes the same one, so its clients
+    find it again by themselves.
+    """
+    run = run_dir(base)
+    file = ipc_path_file(base)
+    if len(os.fsencode(run + _LONGEST_LINK)) <= IPC_PATH_BYTES_MAX:
+        if os.path.exists(file):
+            os.unlink(file)
+        return run
+    named = ipc_dir(base)
+    if named != run and _is_private(named):
+        return named
+    named = f"/tmp/meshcode-{os.getuid()}-{os.urandom(6).hex()}"
+    os.mkdir(named, 0o700)
+    aside = f"{file}.{os.getpid()}"
+    with open(aside, "w", encoding="utf-8") as out:
+        out.write(named + "\n")
+    os.replace(aside, file)  # A reader sees the old name or the new one, never half of one.
+    return named
+
+
+def _is_private(folder: str) -> bool:
+    """Is it a real folder that only this user can enter?  /tmp is everybody's."""
+    try:
+        found = os.lstat(folder)
+    except OSError:
+        return False
+    is_folder = found.st_mode & 0o170000 == 0o040000
+    return is_folder and found.st_uid == os.getuid() and found.st_mode & 0o077 == 0
