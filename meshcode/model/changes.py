@@ -1,0 +1,366 @@
+"""Every change and question of the model: add, update, delete, get, list, report, and the actions.
+
+`apply` runs inside one transaction that its caller opened and commits; it raises before anything
+is half done, and a raise rolls all of it back.  It says whether the declared model changed, so the
+caller can number the new snapshot in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from meshcode.errors import ObjectExists, UnknownObject, WrongState
+from meshcode.model.fields import (
+    FIELDS,
+    KINDS,
+    NAME_CHARS_MAX,
+    PLURALS,
+    STATUS_CHARS_MAX,
+    bad,
+    check_kind,
+    check_new,
+    check_object_name,
+    check_together,
+    check_value,
+    near,
+    shown,
+)
+from meshcode.model.snapshot import PUBLISHED
+from meshcode.model.tables import TABLES, Deployment, Object, Processor, Queue, Socket
+
+ACTIONS = ("start", "stop", "restart", "pause", "resume", "remove")  # Of processors.
+QUESTIONS = ("list", "get")
+CHANGES = ("add", "update", "delete", "report", *ACTIONS)
+NAMED_MAX = 3  # Users of an object that an error text names; it counts the rest.
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a request did."""
+
+    data: Any  # The answer: an object as `describe` gives it, or a list of them.
+    declared: bool  # The declared model is another than before, so it needs a new number.
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    session: Session
+    kind: str
+    name: str
+    fields: dict[str, Any]
+    owner: str
+    now_ms: int
+
+
+def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: int) -> Change:
+    """Do one request of the node in the session's transaction.
+
+    Args:
+        session: for a change, in a write transaction that holds the model's lock.
+        request: {"do", "kind", "name", "fields", "by"}; docs/model.md has the table.
+        owner: who owns what is added when the request has no "by".
+        now_ms: Unix milliseconds.
+
+    Raises:
+        BadRequest, UnknownObject, ObjectExists, WrongState: nothing was changed.
+    """
+    do = request.get("do")
+    kind = check_kind(request.get("kind", "processor" if do in ACTIONS else None))
+    fields = request.get("fields") or {}
+    if not isinstance(fields, dict) or not all(isinstance(field, str) for field in fields):
+        raise bad(f"the fields of a request are {shown(fields)}; they must be a map of options")
+    by = request.get("by", owner)
+    if not isinstance(by, str) or not 1 <= len(by) <= NAME_CHARS_MAX:
+        raise bad(f"the owner is {shown(by)}; it must be text of 1 to {NAME_CHARS_MAX} characters")
+    if do == "list":
+        return Change(_list(session, kind), declared=False)
+    handler = _HANDLERS.get(do) if isinstance(do, str) else None
+    if handler is None:
+        known = (*QUESTIONS, *CHANGES)
+        raise bad(
+            f"the model cannot do {shown(do)}{near(str(do), known)}; it can: {', '.join(known)}"
+        )
+    name = check_object_name(kind, request.get("name"))
+    return handler(_Request(session, kind, name, dict(fields), by, now_ms))
+
+
+def describe(row: Object) -> dict[str, Any]:
+    """An object as plain data: what every object has, then its options."""
+    kind = _kind_of(row)
+    common = ("id", "name", "owner", "status", "requested_status")
+    times = ("created_ms", "updated_ms", "revision")
+    return {
+        "kind": kind,
+        **{field: getattr(row, field) for field in (*common, *times, *PUBLISHED[kind])},
+    }
+
+
+def find(session: Session, kind: str, name: str) -> Object:
+    """The object of that name or id.
+
+    Raises:
+        UnknownObject: there is none; the text has a name that is close.
+    """
+    row = _get(session, kind, name)
+    if row is None:
+        row = session.execute(select(TABLES[kind]).filter_by(id=name)).scalar_one_or_none()
+    if row is None:
+        known = session.execute(select(TABLES[kind].name)).scalars().all()
+        text = (
+            f"no {kind} is named {name!r}{near(name, known)};"
+            f" `mesh ls {PLURALS[kind]}` shows all {len(known)}"
+        )
+        raise UnknownObject(text, kind=kind, name=name)
+    return row
+
+
+def users(session: Session, kind: str, name: str) -> dict[str, list[str]]:
+    """Who refers to the object, in names by plural kind; kinds without any are left out."""
+    found: dict[str, list[str]] = {}
+    for other in KINDS:
+        for field, spec in FIELDS[other].items():
+            if spec.refers == kind:
+                table = TABLES[other]
+                query = select(table.name).where(getattr(table, field) == name).order_by(table.name)
+                names = list(session.execute(query).scalars())
+                if names:
+                    found.setdefault(PLURALS[other], []).extend(names)
+    return found
+
+
+def _kind_of(row: Object) -> str:
+    return next(kind for kind in KINDS if TABLES[kind] is type(row))
+
+
+def _get(session: Session, kind: str, name: str) -> Object | None:
+    return session.execute(select(TABLES[kind]).filter_by(name=name)).scalar_one_or_none()
+
+
+def _list(session: Session, kind: str) -> list[dict[str, Any]]:
+    table = TABLES[kind]
+    return [describe(row) for row in session.execute(select(table).order_by(table.name)).scalars()]
+
+
+def _look(request: _Request) -> Change:
+    row = find(request.session, request.kind, request.name)
+    data = describe(row)
+    data["used_by"] = users(request.session, request.kind, row.name)
+    return Change(data, declared=False)
+
+
+def _add(request: _Request) -> Change:
+    session, kind, name = request.session, request.kind, request.name
+    exists_ok = request.fields.pop("exists_ok", False)
+    if not isinstance(exists_ok, bool):
+        raise bad(f"exists_ok is {shown(exists_ok)}; it must be true or false", field="exists_ok")
+    options = check_new(kind, name, request.fields)
+    found = _get(session, kind, name)
+    if found is not None:
+        return _add_again(request, found, options, exists_ok=exists_ok)
+    _check_references(request, options)
+    row = TABLES[kind](
+        name=name, owner=request.owner, created_ms=request.now_ms, updated_ms=request.now_ms
+    )
+    for field, value in options.items():
+        setattr(row, field, value)
+    session.add(row)
+    session.flush()
+    _check_dead_letters(session, row)
+    return Change(describe(row), declared=True)
+
+
+def _add_again(
+    request: _Request, found: Object, options: dict[str, Any], *, exists_ok: bool
+) -> Change:
+    kind, name = request.kind, request.name
+    # Only what was said is compared: who leaves an option out does not ask for its default.
+    others = [field for field in request.fields if getattr(found, field) != options[field]]
+    if exists_ok and not others:
+        return Change(describe(found), declared=False)
+    if exists_ok:
+        show = FIELDS[kind][others[0]].show
+        has, asked = show(getattr(found, others[0])), show(options[others[0]])
+        text = (
+            f"{kind} {name!r} exists and has {others[0]} {has}, not {asked};"
+            f" it is unchanged; change it with `mesh update {kind} -n {name}`"
+        )
+    else:
+        text = (
+            f"{kind} {name!r} exists already, made by {found.owner}; it is unchanged;"
+            f" choose another name, or change it with `mesh update {kind} -n {name}`"
+        )
+    raise ObjectExists(text, kind=kind, name=name, different=others)
+
+
+def _update(request: _Request) -> Change:
+    session, kind = request.session, request.kind
+    fields = request.fields
+    revision = fields.pop("revision", None)
+    if not fields:
+        raise bad(f"nothing to change; give at least one of: {', '.join(FIELDS[kind])}", kind=kind)
+    given = {field: check_value(kind, request.name, field, fields[field]) for field in fields}
+    row = find(session, kind, request.name)
+    _check_revision(row, revision)
+    options = {field: getattr(row, field) for field in FIELDS[kind]} | given
+    check_together(kind, row.name, options)
+    _check_references(request, given)
+    changed = [field for field, value in given.items() if getattr(row, field) != value]
+    for field in changed:
+        setattr(row, field, given[field])
+    if changed:
+        _touch(request, row)
+        _check_dead_letters(session, row)
+    return Change(describe(row), declared=bool(changed))
+
+
+def _delete(request: _Request) -> Change:
+    row = find(request.session, request.kind, request.name)
+    _check_revision(row, request.fields.pop("revision", None))
+    _check_no_options(request)
+    _check_unused(request.session, row)
+    data = describe(row)
+    request.session.delete(row)
+    return Change(data, declared=True)
+
+
+def _report(request: _Request) -> Change:
+    """What a node found the object to be doing.  No declaration, so no number and no revision."""
+    status = request.fields.pop("status", None)
+    _check_no_options(request)
+    if not isinstance(status, str) or not 1 <= len(status) <= STATUS_CHARS_MAX:
+        raise bad(
+            f"the status is {shown(status)}; it must be text of 1 to {STATUS_CHARS_MAX} characters",
+            field="status",
+        )
+    row = find(request.session, request.kind, request.name)
+    table = TABLES[request.kind]
+    request.session.execute(update(table).where(table.id == row.id).values(status=status))
+    return Change(describe(row), declared=False)
+
+
+def _act(action: str) -> Callable[[_Request], Change]:
+    def act(request: _Request) -> Change:
+        if request.kind != "processor":
+            raise bad(f"only a processor can {action}, not a {request.kind}", kind=request.kind)
+        _check_no_options(request)
+        row = find(request.session, "processor", request.name)
+        assert isinstance(row, Processor)
+        if action == "remove":
+            return _remove(request, row)
+        before = (row.requested_status, row.restarted)
+        if action in ("pause", "resume") and row.requested_status == "stop":
+            text = (
+                f"processor {row.name!r} is stopped, so it cannot {action}; it is unchanged;"
+                f" start it with `mesh proc start -n {row.name}`"
+            )
+            raise WrongState(text, kind="processor", name=row.name)
+        wanted = {"stop": "stop", "pause": "pause"}
+        row.requested_status = wanted.get(action, "start")
+        row.restarted += action == "restart"
+        changed = before != (row.requested_status, row.restarted)
+        if changed:
+            _touch(request, row)
+        return Change(describe(row), declared=changed)
+
+    return act
+
+
+def _remove(request: _Request, row: Processor) -> Change:
+    """Delete a processor and its deployments, which mean nothing without it; never its sockets."""
+    session = request.session
+    query = select(Deployment).filter_by(processor=row.name)
+    for deployment in session.execute(query).scalars():
+        session.delete(deployment)
+    session.flush()
+    _check_unused(session, row)
+    data = describe(row)
+    session.delete(row)
+    return Change(data, declared=True)
+
+
+def _touch(request: _Request, row: Object) -> None:
+    row.revision += 1
+    row.updated_ms = request.now_ms
+    request.session.flush()
+
+
+def _check_no_options(request: _Request) -> None:
+    for field in request.fields:
+        raise bad(f"this request takes no option {shown(field)}", kind=request.kind, field=field)
+
+
+def _check_revision(row: Object, revision: Any) -> None:
+    if revision is None or revision == row.revision:
+        return
+    kind = _kind_of(row)
+    text = (
+        f"{kind} {row.name!r} is at revision {row.revision} and this edit is of revision"
+        f" {shown(revision)}; it is unchanged; look at it with `mesh get {kind} {row.name}`"
+        " and make the edit again"
+    )
+    raise WrongState(text, kind=kind, name=row.name, revision=row.revision)
+
+
+def _check_references(request: _Request, options: Mapping[str, Any]) -> None:
+    for field, value in options.items():
+        refers = FIELDS[request.kind][field].refers
+        if refers is None or value is None or _get(request.session, refers, value) is not None:
+            continue
+        known = request.session.execute(select(TABLES[refers].name)).scalars().all()
+        text = (
+            f"{request.kind} {request.name!r}: no {refers} is named {value!r}{near(value, known)};"
+            f" nothing was changed; add it first with `mesh add {refers} -n {value}`"
+        )
+        raise UnknownObject(text, kind=refers, name=value)
+
+
+def _check_unused(session: Session, row: Object) -> None:
+    kind = _kind_of(row)
+    found = users(session, kind, row.name)
+    names = [f"{plural[:-1]} {name!r}" for plural, group in found.items() for name in group]
+    if not names:
+        return
+    rest = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
+    text = (
+        f"{kind} {row.name!r} is used by {', '.join(names[:NAMED_MAX])}{rest};"
+        " it is unchanged; update or delete what uses it first"
+    )
+    raise WrongState(text, kind=kind, name=row.name, used_by=found)
+
+
+def _check_dead_letters(session: Session, row: Object) -> None:
+    """Dead letters must come to an end: a call must not go round between full queues."""
+    if isinstance(row, Queue):
+        start = row.name
+    elif isinstance(row, Socket):
+        start = row.queue
+    else:
+        return
+    path = [start]
+    while True:
+        query = select(Socket.queue).join(Queue, Queue.dead_letter == Socket.name)
+        after = session.execute(query.where(Queue.name == path[-1])).scalar_one_or_none()
+        if after is None:
+            return
+        path.append(after)
+        if after in path[:-1]:
+            round_trip = " -> ".join(path[path.index(after) :])
+            text = (
+                f"dead letters would go round: queue {round_trip}; give a socket of another queue"
+            )
+            raise bad(text, kind="queue", name=start, field="dead_letter")
+
+
+_HANDLERS: dict[str, Callable[[_Request], Change]] = {
+    "add": _add,
+    "get": _look,
+    "update": _update,
+    "delete": _delete,
+    "report": _report,
+    **{action: _act(action) for action in ACTIONS},
+}

@@ -1,0 +1,283 @@
+"""The model's database: opened, made, watched, and never trusted to be there.
+
+SQLite by default, Postgres by URI.  One connection, used by one thread.  Every write transaction
+takes the model's lock first (`BEGIN IMMEDIATE`, or the row of `model_state`), so numbers go up in
+the order of the commits, whoever makes them.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select, text
+from sqlalchemy import update as sql_update
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from meshcode.errors import ModelUnavailable
+from meshcode.model.tables import SCHEMA_VERSION, Base, State
+
+BUSY_MS = 5_000  # How long a write waits for another process's write.
+CONNECT_S = 5  # How long a connection to Postgres may take.
+
+_GOES_ON = "the node goes on with the snapshot it has"
+
+
+class Database:
+    """One model database.  Opens when it is first needed, and again when the file was replaced."""
+
+    def __init__(self, uri: str) -> None:
+        """`uri`: a SQLAlchemy URL, or the path of a SQLite file.  Touches nothing yet."""
+        self.opened = 0  # How often it was opened; another number means another connection.
+        self.url: URL | None = None
+        self.path: Path | None = None  # Of the SQLite file.
+        self.where = uri if "://" not in uri else "of the given address"  # For error texts.
+        self._wrong: ModelUnavailable | None = None  # Why this address can never be opened.
+        self._engine: Engine | None = None
+        self._identity: tuple[int, int] | None = None  # Device and inode of the open file.
+        try:
+            self._read_address(uri)
+        except ModelUnavailable as exc:
+            self._wrong = exc
+
+    def _read_address(self, uri: str) -> None:
+        try:
+            url = make_url(uri if "://" in uri else f"sqlite:///{Path(uri).absolute()}")
+        except (SQLAlchemyError, ValueError):
+            raise ModelUnavailable(
+                f"the address of the model's database cannot be read; {_GOES_ON}; give a path, or"
+                " a URL like sqlite:////var/lib/mesh/model.db or postgresql://host/mesh"
+            ) from None
+        backend = url.get_backend_name()
+        if backend not in ("sqlite", "postgresql"):
+            raise ModelUnavailable(
+                f"the model can be kept in sqlite or postgresql, not in {backend!r}; {_GOES_ON}"
+            )
+        if backend == "sqlite":
+            if not url.database or url.database == ":memory:":
+                raise ModelUnavailable(
+                    f"the model needs a SQLite file, not a database in memory; {_GOES_ON}"
+                )
+            self.path = Path(url.database).absolute()
+        self.url = url
+        self.where = url.render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        """Close the connection; the next use opens it again."""
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that sees one state of the database.
+
+        Raises:
+            ModelUnavailable: the database cannot be opened or read.
+        """
+        with self._session(write=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that holds the model's lock; committed at the end, or undone by a raise.
+
+        Raises:
+            ModelUnavailable: the database cannot be opened or written; nothing was changed.
+        """
+        with self._session(write=True) as session:
+            # For SQLite the lock is BEGIN IMMEDIATE; this is the same for a server.
+            session.execute(select(State.number).with_for_update())
+            yield session
+
+    def version(self) -> tuple[int, int]:
+        """Something that is another one after somebody else's commit or when opened again.
+
+        Raises:
+            ModelUnavailable: the database cannot be opened or read.
+        """
+        question = "PRAGMA data_version" if self.path else "SELECT number FROM model_state"
+        with self._session(write=False) as session:
+            found = int(session.execute(text(question)).scalar_one())
+        return self.opened, found
+
+    def replaced(self) -> bool:
+        """The open file is no longer the one at its path: deleted, moved or copied over."""
+        return self._engine is not None and self._identity != _identity(self.path)
+
+    @contextmanager
+    def _session(self, *, write: bool) -> Iterator[Session]:
+        if self._wrong is not None:
+            raise self._wrong
+        if self.replaced():
+            self.close()
+        try:
+            engine = self._engine or self._open()
+            with engine.connect() as connection:
+                chosen = connection.execution_options(mesh_write=write)
+                with Session(chosen, expire_on_commit=False) as session, session.begin():
+                    yield session
+        except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as exc:
+            self.close()  # Whatever is wrong with this connection ends with it.
+            cause = getattr(exc, "orig", None) or exc
+            reason = " ".join(str(cause).split())
+            raise ModelUnavailable(
+                f"the model's database {self.where} fails: {reason}; nothing was changed and"
+                f" {_GOES_ON}; repair the database and ask again",
+                database=self.where,
+            ) from exc
+
+    def _open(self) -> Engine:
+        engine = self._open_sqlite(self.path) if self.path else self._open_server()
+        try:
+            with (
+                engine.connect() as connection,
+                connection.execution_options(mesh_write=True).begin(),
+            ):
+                Base.metadata.create_all(connection)
+                self._check_schema(connection)
+        except BaseException:
+            engine.dispose()
+            raise
+        self._identity = _identity(self.path)
+        self._engine = engine
+        self.opened += 1
+        return engine
+
+    def _open_sqlite(self, path: Path) -> Engine:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _examine(path, self.where)
+        if not path.exists():
+            # Options may hold secrets, so the file is made private before SQLite opens it.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        _use_wal(path)
+        assert self.url is not None
+        engine = create_engine(self.url, pool_size=1, max_overflow=0)
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+    def _open_server(self) -> Engine:
+        assert self.url is not None
+        engine = create_engine(
+            self.url,
+            pool_size=1,
+            max_overflow=0,
+            pool_pre_ping=True,
+            isolation_level="REPEATABLE READ",
+            connect_args={"connect_timeout": CONNECT_S},
+        )
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            # A writer must see what was committed while it waited for the lock.
+            if connection.get_execution_options().get("mesh_write"):
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+
+        return engine
+
+    def _check_schema(self, connection: Connection) -> None:
+        found = connection.execute(select(State.schema_version)).scalar_one_or_none()
+        if found is None:
+            first = {"id": 1, "number": 0, "schema_version": SCHEMA_VERSION}
+            connection.execute(insert(State).values(first))
+        elif found > SCHEMA_VERSION:
+            raise ModelUnavailable(
+                f"the model's database {self.where} has tables of version {found}, this meshcode"
+                f" reads up to {SCHEMA_VERSION}; it is untouched and {_GOES_ON}; install a newer"
+                " meshcode",
+                database=self.where,
+            )
+
+
+def set_number(session: Session, number: int) -> None:
+    """Number the snapshot that this write transaction makes."""
+    session.execute(sql_update(State).values(number=number))
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    if path is None:
+        return None
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _examine(path: Path, where: str) -> None:
+    """Look at a file before anything is written to it: is it ours, and whole?"""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise ModelUnavailable(f"{path} is not a file, so it cannot hold the model; {_GOES_ON}")
+    if found.st_size == 0:
+        return
+    link = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+    try:
+        link.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        report = [row[0] for row in link.execute("PRAGMA quick_check(1)")]
+        tables = {row[0] for row in link.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.DatabaseError as exc:
+        report, tables = [str(exc)], set()
+    finally:
+        link.close()
+    if report != ["ok"]:
+        raise ModelUnavailable(
+            f"the model's database {where} is damaged: {' '.join(report[0].split())}; the file is"
+            f" untouched and {_GOES_ON}; put a copy back, or move the file away and it is made"
+            " again from that snapshot",
+            database=where,
+        )
+    if tables and State.__tablename__ not in tables:
+        raise ModelUnavailable(
+            f"{where} is a database of something else, with {len(tables)} tables and indexes and"
+            f" no {State.__tablename__}; it is untouched and {_GOES_ON}; give another path",
+            database=where,
+        )
+
+
+def _use_wal(path: Path) -> None:
+    """Switch to the write-ahead log, once in the life of the file.
+
+    SQLite does not wait for a lock here, so two processes that open a new file at once meet an
+    error that its busy timeout does not cover.
+    """
+    link = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None)
+    deadline = time.monotonic() + BUSY_MS / 1000
+    try:
+        while True:
+            try:
+                link.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as exc:
+                if "locked" not in str(exc) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+    finally:
+        link.close()
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's events below say BEGIN, not the driver.
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA synchronous = FULL")  # What was answered survives a power cut.
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("mesh_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

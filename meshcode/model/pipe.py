@@ -1,0 +1,81 @@
+"""Messages on the pipes between the node and its model process.
+
+One message is its length in bytes (u32, little endian) and a packed map:
+
+    node -> model    {"id", "do", "kind", "name", "fields", "by"}
+    model -> node    {"id", "ok": True, "data", "number", "snapshot" when it changed}
+                     {"id", "ok": False, "error", "number"}
+    model -> node    {"snapshot", "number"} or {"error", "number"}, unasked: at start and when
+                     somebody else changed the database
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from meshcode.errors import BadFrame, BadValue
+from meshcode.limits import BODY_BYTES_MAX
+from meshcode.wire.codec import pack, unpack
+
+MESSAGE_BYTES_MAX = BODY_BYTES_MAX + 64 * 1024  # What `pack` allows; about 60,000 sockets.
+READ_BYTES = 256 * 1024  # One read of a pipe; the kernel's pipe holds 64 KiB.
+
+_LENGTH = struct.Struct("<I")
+
+
+def pack_message(message: dict[str, Any]) -> bytes:
+    """A message as it goes through the pipe.
+
+    Raises:
+        BadData: a value that is not plain data.
+        TooLarge: over BODY_BYTES_MAX.
+    """
+    body = pack(message, "the message to or from the model process")
+    return _LENGTH.pack(len(body)) + body
+
+
+class MessageReader:
+    """Cuts what comes out of a pipe into messages."""
+
+    def __init__(self) -> None:
+        """Nothing is read yet."""
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[dict[str, Any] | BadValue]:
+        """Take the next bytes; give the messages that are whole now.
+
+        A message whose length is good and whose content is not comes back as the `BadValue` it
+        is, so that the reader can go on behind it.
+
+        Raises:
+            BadFrame: a length over MESSAGE_BYTES_MAX: the place in the stream is lost for good.
+        """
+        buffer = self._buffer
+        buffer += data
+        messages: list[dict[str, Any] | BadValue] = []
+        at = 0
+        while len(buffer) - at >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(buffer, at)
+            if size > MESSAGE_BYTES_MAX:
+                raise BadFrame(
+                    f"a message on the model's pipe says it has {size} bytes, the most is"
+                    f" {MESSAGE_BYTES_MAX}; the pipe is given up and made anew"
+                )
+            end = at + _LENGTH.size + size
+            if len(buffer) < end:
+                break
+            messages.append(_read(bytes(buffer[at + _LENGTH.size : end])))
+            at = end
+        del buffer[:at]
+        return messages
+
+
+def _read(body: bytes) -> dict[str, Any] | BadValue:
+    try:
+        value = unpack(body)
+    except BadValue as exc:
+        return exc
+    if not isinstance(value, dict):
+        return BadValue(f"a message on the model's pipe is a {type(value).__name__}, not a map")
+    return value
