@@ -1,0 +1,122 @@
+"""The root command and the one place where an error becomes a text and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from meshcode import __version__
+from meshcode.cli import output
+from meshcode.cli.lazy import LazyGroup
+from meshcode.cli.registry import COMMANDS
+from meshcode.errors import MeshError, RemoteError
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count.
+EXIT_PIPE = 141  # 128 + SIGPIPE: the reader went away, as `mesh ls calls | head` does.
+
+_HELP = """Durable calls of functions from git repositories, on a mesh without a broker.
+
+\b
+Examples:
+  mesh dev                                  a node to try things on
+  mesh add queue -n q1
+  mesh add processor -n proc1 -g file:///home/me/repo -m pkg.module
+  mesh add socket -n pkg.module.fn -q q1 -pn proc1 -t fn
+  mesh run pkg.module.fn "some data"
+  mesh ls calls
+
+\b
+Exit status: 0 done, 1 the task raised, 2 usage, 3 not found, 4 not allowed,
+5 cancelled or expired, 6 exists, 7 no node, 9 refused, 124 timeout, 130 Ctrl-C.
+"""
+
+
+def _apply(home: str | None, node: str | None, color: str) -> None:
+    """Options go before the environment: --home means its node, whatever MESH_NODE says."""
+    output.set_colour(color)
+    if home is not None:
+        os.environ["MESH_HOME"] = os.path.abspath(home)
+        os.environ.pop("MESH_NODE", None)
+    if node is not None:
+        os.environ["MESH_NODE"] = node
+
+
+def root() -> LazyGroup:
+    """The `mesh` group with its global options."""
+    params: list[click.Parameter] = [
+        click.Option(
+            ["--home"], metavar="DIR",
+            help="Folder of the node.  [env: MESH_HOME; default: ~/.local/share/meshcode]",
+        ),
+        click.Option(
+            ["--node"], metavar="ADDRESS",
+            help="Address of the node to talk to.  [env: MESH_NODE]",
+        ),
+        click.Option(
+            ["--color"], type=click.Choice(["auto", "always", "never"]), default="auto",
+            help="Colour the output.  [env: FORCE_COLOR, NO_COLOR]",
+        ),
+        click.Option(
+            ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version,
+            help="Print the version.",
+        ),
+    ]  # fmt: skip
+    return LazyGroup("mesh", _HELP, COMMANDS, params=params, callback=_apply)
+
+
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"mesh {__version__}")
+        ctx.exit()
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; print its errors; return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # A result may hold what this terminal cannot show.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _run(list(arguments) or ["--help"])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left in the buffer has no reader; without this the interpreter complains at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    return status
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        status = root().main(arguments, prog_name="mesh", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        _usage(error)
+        return error.exit_code
+    except MeshError as error:
+        sys.stdout.flush()
+        output.say(text_of(error))
+        return error.exit_status
+    return status if isinstance(status, int) else 0
+
+
+def _usage(error: click.ClickException) -> None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        output.say(error.format_message())
+        return
+    output.say(f"mesh: {error.format_message()}")
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        output.say(f"See `{error.ctx.command_path} --help`.")
+
+
+def text_of(error: MeshError) -> str:
+    """What the person reads: for a task that raised its traceback in the worker, then the text."""
+    lines = [f"mesh: {error.text or error.code}"]
+    if isinstance(error, RemoteError) and error.traceback_text:
+        lines.insert(0, error.traceback_text.rstrip("\n"))
+    return "\n".join(lines)

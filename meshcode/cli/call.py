@@ -1,0 +1,242 @@
+"""`mesh ls calls|call`, `mesh call get|cancel|retry`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from meshcode.cli import objects, output, plain
+from meshcode.cli.objects import column
+from meshcode.cli.options import complete, help_text, listing, styled
+from meshcode.cli.output import Column, Style
+from meshcode.cli.run import result_options, wait_and_print
+from meshcode.cli.session import session, who
+from meshcode.cli.table import clean, draw
+
+_STATES = (
+    "WAITING", "DELAYED", "PARKED", "RUNNING", "HELD", "DONE", "FAILED", "CANCELLED",
+)  # fmt: skip
+
+
+def _time(key: str, title: str) -> Column:
+    return Column(key, title, plain.local_time)
+
+
+# As the original system lists calls; a call has no owner of its own.
+COLUMNS = [
+    column("page"), column("row"), Column("socket", "Name"), Column("id", "ID"),
+    _time("updated_ms", "Last Updated"), Column("socket", "Socket"),
+    _time("started_ms", "Started"), _time("finished_ms", "Finished"), column("state"),
+]  # fmt: skip
+EVENT_COLUMNS = [column("name"), _time("ms", "Time"), column("note")]
+
+
+def _updated(row: dict[str, Any]) -> int | None:
+    times = [row.get(k) for k in ("accepted_ms", "started_ms", "finished_ms")]
+    times += [event.get("ms") for event in row.get("events") or ()]
+    return max((t for t in times if t), default=None)
+
+
+@click.command(
+    help=help_text(
+        "List calls, newest first.",
+        "mesh ls calls",
+        "mesh ls calls -u                       those that have not ended",
+        "mesh ls calls --state HELD -s shop.charge",
+        "mesh ls calls -p 2 -r 100 -o json",
+        "mesh ls calls -u -i | xargs -n1 mesh call cancel",
+    )
+)
+@click.option(
+    "-p", "--page", type=click.IntRange(1), default=1, show_default=True, help="Page to show."
+)
+@click.option(
+    "-r",
+    "--rows",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="Calls per page.",
+)
+@click.option("-u", "--unfinished", is_flag=True, help="Only calls that have not ended.")
+@click.option("-a", "--ascend", is_flag=True, help="Oldest first.")
+@click.option("-i", "--id", "--ids", "ids", is_flag=True, help="Ids only, one a line.")
+@click.option(
+    "-s", "--socket", shell_complete=complete("socket"), help="Only calls of this socket."
+)
+@click.option(
+    "--state", type=click.Choice(_STATES, case_sensitive=False), help="Only calls in this state."
+)
+@listing
+def ls_calls(
+    page: int,
+    rows: int,
+    unfinished: bool,
+    ascend: bool,
+    ids: bool,
+    socket: str | None,
+    state: str | None,
+    style: Style,
+) -> None:
+    fields: dict[str, Any] = {"page": page, "rows": rows}
+    if unfinished:
+        fields["unfinished"] = True
+    if ascend:
+        fields["ascending"] = True
+    if socket is not None:
+        fields["socket"] = socket
+    if state is not None:
+        fields["state"] = state.upper()
+    with session() as client:
+        found = client.ask("call.list", **fields)
+    calls = [_as_row(c, page, at) for at, c in enumerate(found["calls"], (page - 1) * rows + 1)]
+    if ids:
+        style = style._replace(quiet=True)
+    footer = _footer(page, rows, len(calls), found.get("total"), filtered=bool(socket or state))
+    output.show("call", calls, COLUMNS, style, name="id", footer=footer)
+
+
+def _as_row(call: dict[str, Any], page: int, row: int) -> dict[str, Any]:
+    return {
+        **call,
+        "name": call.get("socket"),
+        "page": page,
+        "row": row,
+        "updated_ms": _updated(call),
+    }
+
+
+def _footer(page: int, rows: int, shown: int, total: int | None, *, filtered: bool) -> str:
+    if total is None or filtered:  # What matches is not counted: that would read the whole history.
+        more = f"; `-p {page + 1}` for more" if shown == rows else ""
+        return f"Page {page} with {shown} records{more}"
+    pages = max(1, -(-total // rows))
+    return f"Page {page} of {pages} of {total} total records"
+
+
+@click.command(
+    help=help_text(
+        "Show a call: details, provenance, events; any unique beginning of its id will do.",
+        "mesh ls call --id 0192f3c1",
+        "mesh ls call 0192f3c1 -r --output",
+        "mesh ls call 0192f3c1 -o json",
+    )
+)
+@click.argument("id_word", metavar="[ID]", required=False)
+@click.option("--id", "id_given", metavar="ID", help="Id of the call, or its beginning.")
+@click.option("-r", "--result", is_flag=True, help="Include the result or the error.")
+@click.option("--events/--no-events", default=True, help="Include the events.  [default: yes]")
+@click.option(
+    "--output", "--captured", "captured", is_flag=True, help="Include what the task printed."
+)
+@click.option(
+    "-o", "form", type=click.Choice(output.FORMATS), default="table", show_default=True,
+    help="Format of the output.",
+)  # fmt: skip
+def ls_call(
+    id_word: str | None,
+    id_given: str | None,
+    result: bool,
+    events: bool,
+    captured: bool,
+    form: str,
+) -> None:
+    if (id_word is None) == (id_given is None):
+        raise click.UsageError("name one call, as ID or with --id ID")
+    with session() as client:
+        call = client.ask("call.get", id=id_word or id_given, result=result, output=captured)
+    call = {**call, "name": call.get("socket"), "updated_ms": _updated(call)}
+    if not events:
+        call.pop("events", None)
+    if form != "table":
+        output.show_facts("call", call, [], Style(form))
+        return
+    _show_call(call)
+
+
+def _show_call(call: dict[str, Any]) -> None:
+    room = output.terminal_columns()
+    columns = [c for c in COLUMNS if c.key not in ("page", "row")]
+    _table(columns, [call], room)
+    facts = ("processor", "worker", "commit", "attempts", "priority", "reason")
+    pairs = [(key, objects.value_text(key, call.get(key))) for key in facts]
+    if call.get("due_ms"):
+        pairs.append(("due", plain.local_time(call["due_ms"])))
+    if call.get("run_us"):
+        pairs.append(("ran for", plain.length_of_time(call["run_us"] / 1000)))
+    output.write_lines(f"{name}: {clean(value)}" for name, value in pairs if value)
+    output.write("Provenance")
+    provenance = [column("id", "Call"), column("parent", "Parent"), column("flow", "Flow")]
+    _table(provenance, [{**call, "parent": call.get("parent") or "None"}], room)
+    if "events" in call:
+        output.write("Events")
+        _table(EVENT_COLUMNS, call["events"], room)
+    if "result" in call:
+        output.write("Result")
+        output.write_raw(call["result"])
+    if call.get("error"):
+        error = call["error"]
+        output.write("Error")
+        trace = (error.get("fields") or {}).get("traceback")
+        output.write((trace or error.get("text") or str(error)).rstrip("\n"))
+    for stream, text in (call.get("output") or {}).items():
+        if text:
+            output.write(f"Output ({stream})")
+            output.write(str(text).rstrip("\n"))
+
+
+def _table(columns: list[Column], rows: list[dict[str, Any]], room: int | None) -> None:
+    cells = [[c.text(row.get(c.key)) for c in columns] for row in rows]
+    output.write_lines(draw([c.title for c in columns], cells, room=room))
+
+
+@click.command(
+    help=help_text(
+        "Wait for a call and print its result, as the command that made it would have.",
+        "mesh call get 0192f3c1",
+        "mesh call get 0192f3c1 --timeout 30s -o json",
+    )
+)
+@click.argument("id_text", metavar="ID")
+@result_options
+def get(id_text: str, form: str, timeout: int | None, stream: bool) -> None:
+    with session() as client:
+        found = client.ask("call.get", id=id_text)
+        wait_and_print(client.call(found["id"]), form=form, timeout=timeout, stream=stream)
+
+
+def _act(do: str, id_text: str, style: Style) -> None:
+    with session() as client:
+        found = client.ask("call.get", id=id_text)
+        answer = client.ask(f"call.{do}", id=found["id"], by=who())
+    answer = answer if isinstance(answer, dict) else {"id": found["id"]}
+    if style.format != "table":
+        output.show_facts("call", answer, [], style)
+        return
+    text = f"call {answer.get('id', found['id'])} {answer.get('done', do)}"
+    output.write(text + (f", was {answer['was']}" if answer.get("was") else ""))
+
+
+@click.command(
+    help=help_text(
+        "Cancel a call: one that waits never begins, one that runs is interrupted.",
+        "mesh call cancel 0192f3c1",
+    )
+)
+@click.argument("id_text", metavar="ID")
+@styled
+def cancel(id_text: str, style: Style) -> None:
+    _act("cancel", id_text, style)
+
+
+@click.command(
+    help=help_text(
+        "Let a held or delayed call begin now; an ended one begins again as a new call.",
+        "mesh call retry 0192f3c1",
+    )
+)
+@click.argument("id_text", metavar="ID")
+@styled
+def retry(id_text: str, style: Style) -> None:
+    _act("retry", id_text, style)

@@ -1,0 +1,84 @@
+"""`mesh add|update|delete|get deployment`, `mesh ls deployments|deployment`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from meshcode.cli import objects
+from meshcode.cli.objects import Field, column
+from meshcode.cli.options import help_text, listing, styled
+from meshcode.cli.output import Style
+
+KIND = "deployment"
+FIELDS = [
+    Field(
+        ("-h", "--hostname"),
+        "host",
+        click.STRING,
+        "Host, or * for any.  [default: *]",
+        metavar="HOST",
+    ),
+    Field(("-c", "--cpus"), "cpus", click.INT, "CPUs, one worker each.  [default: 1]", metavar="N"),
+]
+COLUMNS = [column("name"), column("processor"), column("host"), column("cpus")]
+
+
+@click.command(
+    help=help_text(
+        "Give a processor CPUs on a host; each CPU gets one pinned worker process.",
+        "mesh add deployment -n proc1 -d proc1-here -h localhost -c 4",
+        "mesh add deployment -n proc1 -d anywhere -c 8",
+    )
+)
+@click.option("-n", "--name", "processor", required=True, help="Name of the processor.")
+@click.option(
+    "-d", "--deployment", "name", help="Name of the deployment.  [default: the processor's]"
+)
+@objects.fields(FIELDS)
+@objects.exists_ok_option
+@styled
+def add(name: str | None, processor: str, exists_ok: bool, style: Style, **given: Any) -> None:
+    given["processor"] = processor
+    objects.add(KIND, name or processor, given, style, exists_ok=exists_ok)
+
+
+@click.command(help=help_text("Change a deployment.", "mesh update deployment -n proc1-here -c 2"))
+@objects.one_name(KIND)
+@click.option("-pn", "--procname", "processor", metavar="PROCESSOR", help="Another processor.")
+@objects.fields(FIELDS, update=True)
+@styled
+def update(name: str, style: Style, **given: Any) -> None:
+    objects.update(KIND, name, given, style)
+
+
+@click.command(help=help_text("Remove a deployment.", "mesh delete deployment proc1-here -y"))
+@objects.one_name(KIND)
+@objects.yes_option
+@styled
+def delete(name: str, yes: bool, style: Style) -> None:
+    objects.delete(KIND, name, yes=yes, style=style)
+
+
+@click.command(help=help_text("Show a deployment.", "mesh get deployment proc1-here"))
+@objects.one_name(KIND)
+@styled
+def get(name: str, style: Style) -> None:
+    objects.show_one(KIND, name, style)
+
+
+@click.command(help=help_text("List deployments.", "mesh ls deployments"))
+@listing
+def ls_deployments(style: Style) -> None:
+    objects.listed(
+        KIND, COLUMNS, style,
+        empty="no deployment; a processor without one runs its --workers on this node",
+    )  # fmt: skip
+
+
+@click.command(help=help_text("Show a deployment.", "mesh ls deployment proc1-here"))
+@objects.one_name(KIND)
+@styled
+def ls_deployment(name: str, style: Style) -> None:
+    objects.show_one(KIND, name, style)

@@ -1,0 +1,86 @@
+"""Command groups that import a command only when it runs.
+
+The registry holds names, help lines and where the command lives, so `mesh --help` imports nothing
+but click.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+
+ALIASES = {"list": "ls", "rm": "delete"}
+
+
+class Command(NamedTuple):
+    """A command: `module:attribute` and its help line."""
+
+    target: str
+    help: str
+
+
+class Group(NamedTuple):
+    """A group of commands: its help line and its entries by name."""
+
+    help: str
+    entries: Mapping[str, Any]
+
+
+class LazyGroup(click.Group):
+    """A click group over registry entries."""
+
+    def __init__(self, name: str, help_text: str, entries: Mapping[str, Any], **more: Any) -> None:
+        super().__init__(name=name, help=help_text, **more)
+        self.entries = entries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The names in registry order."""
+        return list(self.entries)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        cmd_name: str,
+    ) -> click.Command | None:
+        """Load the command of that name or alias; None when there is none."""
+        name = cmd_name if cmd_name in self.entries else ALIASES.get(cmd_name, cmd_name)
+        entry = self.entries.get(name)
+        if entry is None:
+            return None
+        if isinstance(entry, Group):
+            return LazyGroup(name, entry.help, entry.entries)
+        module, _, attribute = entry.target.partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or refuse with the nearest names."""
+        wanted = args[0]
+        if self.get_command(ctx, wanted) is None and not wanted.startswith("-"):
+            raise click.UsageError(self._no_such(ctx, wanted), ctx)
+        return super().resolve_command(ctx, args)
+
+    def _no_such(self, ctx: click.Context, wanted: str) -> str:
+        from difflib import get_close_matches
+
+        known = [*self.entries, *(a for a, name in ALIASES.items() if name in self.entries)]
+        near = get_close_matches(wanted.lower(), known, n=3, cutoff=0.6)
+        if near:
+            return (
+                f"{ctx.command_path} has no command {wanted!r}; did you mean {' or '.join(near)}?"
+            )
+        return f"{ctx.command_path} has no command {wanted!r}; it has {', '.join(self.entries)}"
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """List the entries from the registry alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in self.entries.items()])

@@ -1,0 +1,68 @@
+"""`mesh logs`: what tasks printed, as it is printed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from meshcode.cli import output, plain
+from meshcode.cli.options import complete, help_text
+from meshcode.cli.session import session
+
+
+@click.command(
+    help=help_text(
+        "Print what the calls of a socket wrote to stdout and stderr; -f follows.",
+        "mesh logs shop.clean",
+        "mesh logs shop.clean -f",
+        "mesh logs shop.clean -f -o jsonl | jq .text",
+        "mesh logs --call 0192f3c1",
+    )
+)
+@click.argument("socket", required=False, shell_complete=complete("socket"))
+@click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("--call", "call_id", metavar="ID", help="Only this call.")
+@click.option(
+    "--tail", type=click.IntRange(0), default=100, show_default=True, help="Older lines first."
+)
+@click.option(
+    "--channel", type=click.Choice(["log", "task", "state"]), default="log", show_default=True,
+    help="log: what tasks print; task: results; state: every change of a call.",
+)  # fmt: skip
+@click.option("-o", "form", type=click.Choice(["text", "jsonl"]), default="text", show_default=True)
+def logs(
+    socket: str | None, follow: bool, call_id: str | None, tail: int, channel: str, form: str
+) -> None:
+    if socket is None and call_id is None:
+        raise click.UsageError("name a SOCKET, or one call with --call ID")
+    fields: dict[str, Any] = {"channel": channel, "tail": tail, "follow": follow}
+    with session() as client:
+        if socket is not None:
+            # Refuses an unknown name, and says which is near.
+            client.ask("socket.describe", name=socket)
+            fields["socket"] = socket
+        if call_id is not None:
+            fields["call"] = client.ask("call.get", id=call_id)["id"]
+        for event in client.ask_stream("subscribe", **fields):
+            _print(event, form)
+            sys.stdout.flush()
+
+
+def _print(event: Any, form: str) -> None:
+    if form == "jsonl" or not isinstance(event, dict):
+        output.write(plain.to_json(event))
+        return
+    text = event.get("text", event.get("data", ""))
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    head = " ".join(
+        part for part in (plain.local_time(event.get("ms")), str(event.get("id") or "")[:8]) if part
+    )
+    if not text:
+        rest = {k: v for k, v in event.items() if k not in ("ms", "id")}
+        output.write(f"{head} {plain.to_json(rest)}")
+        return
+    for line in str(text).splitlines():
+        output.write(f"{head} {line}" if head else line)

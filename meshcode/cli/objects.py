@@ -1,0 +1,205 @@
+"""What the four kinds of model object have in common: add, update, delete, get, list."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from meshcode.cli import output, plain
+from meshcode.cli.options import NONE, OrNone, complete
+from meshcode.cli.output import Column, Style
+from meshcode.cli.session import model, objects, session
+from meshcode.errors import UnknownObject
+
+_HOUSEKEEPING = ("id", "owner", "revision", "created_ms", "updated_ms")  # Shown last.
+
+
+class Field(NamedTuple):
+    """An option of a kind: how it is typed, and the field of the model it sets."""
+
+    flags: tuple[str, ...]
+    field: str
+    type: click.ParamType[Any]
+    help: str
+    required: bool = False
+    metavar: str | None = None
+
+
+def fields(table: Sequence[Field], *, update: bool = False) -> Callable[[Any], Any]:
+    """Add the options of a kind; when updating none is required and `none` takes one away."""
+
+    def decorate(command: Any) -> Any:
+        decorated: Any = command
+        for field in reversed(table):
+            optional = update and not field.required
+            decorated = click.option(
+                *field.flags,
+                field.field,
+                type=OrNone(field.type) if optional else field.type,
+                required=field.required and not update,
+                metavar=field.metavar,
+                help=field.help,
+            )(decorated)
+        return decorated
+
+    return decorate
+
+
+def name_option(kind: str, *, flag: str = "-n") -> Callable[[Any], Any]:
+    """Add a required -n / --name."""
+    return click.option(flag, "--name", required=True, help=f"Name of the {kind}.")
+
+
+def one_name(kind: str) -> Callable[[Any], Any]:
+    """Add NAME, which may also be written `-n NAME`; the command gets it as `name`."""
+
+    def decorate(command: Any) -> Any:
+        from functools import wraps
+
+        @wraps(command)
+        def with_name(*args: Any, **kwargs: Any) -> Any:
+            word, given = kwargs.pop("name_word"), kwargs.pop("name")
+            if (word is None) == (given is None):
+                raise click.UsageError(
+                    f"name one {kind}, as NAME or with -n NAME"
+                    + ("" if word is None else f"; this names {word!r} and {given!r}"),
+                    click.get_current_context(),
+                )
+            return command(*args, name=word or given, **kwargs)
+
+        decorated: Any = click.option(
+            "-n", "--name", shell_complete=complete(kind), help=f"Name of the {kind}."
+        )(with_name)
+        return click.argument(
+            "name_word", metavar="NAME", required=False, shell_complete=complete(kind)
+        )(decorated)
+
+    return decorate
+
+
+def exists_ok_option(command: Any) -> Any:
+    """Add --exists-ok."""
+    return click.option(
+        "--exists-ok", is_flag=True, help="Succeed when it exists already and is equal."
+    )(command)
+
+
+def yes_option(command: Any) -> Any:
+    """Add -y."""
+    return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(command)
+
+
+def given_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, `none` as None."""
+    return {k: None if v is NONE else v for k, v in options.items() if v is not None}
+
+
+def add(kind: str, name: str, options: Mapping[str, Any], style: Style, *, exists_ok: bool) -> None:
+    """Add an object and say so."""
+    given = given_fields(options)
+    if exists_ok:
+        given["exists_ok"] = True
+    with session() as client:
+        done(kind, name, "added", model(client, "add", kind, name, **given), style)
+
+
+def update(kind: str, name: str, options: Mapping[str, Any], style: Style) -> None:
+    """Change the options that were given and say so."""
+    given = given_fields(options)
+    if not given:
+        raise click.UsageError(
+            f"nothing to change: give an option of {kind} {name!r}", click.get_current_context()
+        )
+    with session() as client:
+        done(kind, name, "changed", model(client, "update", kind, name, **given), style)
+
+
+def delete(kind: str, name: str, *, yes: bool, style: Style) -> None:
+    """Remove an object, after asking when a person is there."""
+    confirm(f"delete {kind} {name}", yes=yes)
+    with session() as client:
+        done(kind, name, "deleted", model(client, "delete", kind, name), style)
+
+
+def confirm(what: str, *, yes: bool) -> None:
+    """Ask before something is removed.
+
+    Raises:
+        click.UsageError: nobody can be asked, and -y was not given.
+        click.Abort: the person said no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            f"{what}? Nobody is here to ask; say -y to go ahead", click.get_current_context()
+        )
+    click.confirm(f"{what}?", abort=True, err=True)
+
+
+def done(kind: str, name: str, verb: str, answer: Any, style: Style) -> None:
+    """Say that something was done; in the other formats, print the object as it is now."""
+    if style.format == "table":
+        output.write(f"{kind} {name} {verb}")
+        return
+    item = answer if isinstance(answer, dict) else {"name": name}
+    output.show_facts(kind, {"name": name, **item}, [], style)
+
+
+def listed(kind: str, columns: Sequence[Column], style: Style, *, empty: str) -> None:
+    """List all objects of a kind."""
+    with session() as client:
+        rows = objects(client, kind)
+    output.show(kind, rows, columns, style, empty=empty)
+
+
+def one(client: Any, kind: str, name: str) -> dict[str, Any]:
+    """One object with its `name`.
+
+    Raises:
+        UnknownObject: there is none, as the model says.
+    """
+    found = model(client, "get", kind, name)
+    if not isinstance(found, dict):
+        raise UnknownObject(f"there is no {kind} {name!r}", kind=kind, name=name)
+    return {"name": name, **found}
+
+
+def show_one(kind: str, name: str, style: Style) -> None:
+    """Print one object: all its options and nothing else."""
+    with session() as client:
+        item = one(client, kind, name)
+    output.show_facts(kind, item, pairs_of(item), style)
+
+
+def pairs_of(item: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The facts of an object for people: times as times, name first, housekeeping last."""
+    keys = sorted(item, key=lambda key: (key != "name", key in _HOUSEKEEPING))
+    return [(_title(key), value_text(key, item[key])) for key in keys]
+
+
+def _title(key: str) -> str:
+    return key.removesuffix("_ms").replace("_", " ")
+
+
+def value_text(key: str, value: Any) -> str:
+    """One value for people; empty when there is none."""
+    if value is None or value in ({}, [], ""):
+        return ""
+    if key in ("created_ms", "updated_ms"):
+        return plain.local_time(value)
+    if key.endswith("_ms") and isinstance(value, int):
+        return plain.length_of_time(value)
+    if isinstance(value, dict):
+        return " ".join(f"{k}={v}" for k, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(str(v) for v in value)
+    return str(value)
+
+
+def column(key: str, title: str | None = None) -> Column:
+    """A column that shows `key` as `value_text` does."""
+    return Column(key, title or _title(key).title(), lambda value: value_text(key, value))

@@ -1,0 +1,138 @@
+"""Options that many commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from meshcode.cli.data import parse_duration
+from meshcode.cli.output import FORMATS, Style
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]i?)?B?")
+_SIZE_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
+
+
+class Duration(click.ParamType[Any]):
+    """`500ms`, `5s`, `2m`, `1h`: whole milliseconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Milliseconds; refuses a number without a unit."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Size(click.ParamType[Any]):
+    """`1000`, `64KiB`, `10MB`: whole bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes; KiB is 1024, kB is 1000."""
+        if isinstance(value, int):
+            return value
+        found = _SIZE.fullmatch(value.strip())
+        if found is None:
+            self.fail(f"{value!r} is not a size; write bytes, or a unit: 64KiB, 10MB", param, ctx)
+        unit = found[2] or ""
+        base = 1024 if unit.endswith("i") else 1000
+        return round(float(found[1]) * base ** (_SIZE_POWERS[unit[0].lower()] if unit else 0))
+
+
+class OrNone(click.ParamType[Any]):
+    """A value of another type, or `none` to take the option away."""
+
+    def __init__(self, inner: click.ParamType[Any]) -> None:
+        self.inner = inner
+        self.name = inner.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """None for the word `none`, else what the inner type makes of it."""
+        if value == "none":
+            return NONE
+        return self.inner.convert(value, param, ctx)
+
+
+class _None:
+    """Told apart from an option that was not given."""
+
+    def __repr__(self) -> str:
+        return "none"
+
+
+NONE = _None()
+DURATION = Duration()
+SIZE = Size()
+
+
+def _columns(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    names = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not names:
+        raise click.BadParameter("write column names separated by commas")
+    return names
+
+
+def _style_keywords(kwargs: dict[str, Any]) -> Style:
+    return Style(kwargs.pop("output"), kwargs.pop("quiet", False), kwargs.pop("columns", None))
+
+
+def listing(command: Any) -> Any:
+    """Add -o, -q and --columns; the command gets them as `style`."""
+    from functools import wraps
+
+    @wraps(command)
+    def with_style(*args: Any, **kwargs: Any) -> Any:
+        return command(*args, style=_style_keywords(kwargs), **kwargs)
+
+    decorated = click.option(
+        "--columns", metavar="A,B", callback=_columns, help="Show these columns, in this order."
+    )(with_style)
+    decorated = click.option("-q", "--quiet", is_flag=True, help="Names or ids only.")(decorated)
+    return output_option(decorated)
+
+
+def styled(command: Any) -> Any:
+    """Add -o alone; the command gets it as `style`."""
+    from functools import wraps
+
+    @wraps(command)
+    def with_style(*args: Any, **kwargs: Any) -> Any:
+        return command(*args, style=_style_keywords(kwargs), **kwargs)
+
+    return output_option(with_style)
+
+
+def output_option(command: Any) -> Any:
+    """Add -o / --output with the formats of a listing."""
+    return click.option(
+        "-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True,
+        help="Format of the output.",
+    )(command)  # fmt: skip
+
+
+def help_text(text: str, *examples: str) -> str:
+    """The help of a command: what it does, then `Examples:` with one command a line."""
+    return f"{text}\n\n\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
+
+
+def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """A completer of object names: asks the node for at most 150 ms, silent on any failure."""
+
+    def names(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[str]:
+        from meshcode.cli.session import names_of
+
+        return [name for name in names_of(kind) if name.startswith(typed)]
+
+    return names

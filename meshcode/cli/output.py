@@ -1,0 +1,202 @@
+"""Printing: data to stdout, talk to stderr, each listing in the format that was asked for.
+
+    table   for people; may change
+    json    {"kind", "schema": 1, "items": [...]}; a contract
+    jsonl   one item a line
+    yaml    the same document as json
+    name    kind/name, one a line
+
+With -q: the names alone, whatever the format.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TextIO
+
+from meshcode.cli import plain
+from meshcode.cli.table import draw, facts
+from meshcode.errors import CallerError
+
+SCHEMA = 1  # Of the JSON documents; raised when a field is renamed or removed.
+FORMATS = ("table", "json", "jsonl", "yaml", "name")
+
+_COLOURS = {
+    "DONE": "32", "OK": "32", "start": "32",
+    "RUNNING": "36",
+    "WAITING": "33", "DELAYED": "33", "PARKED": "33", "HELD": "33", "WARN": "33", "pause": "33",
+    "FAILED": "31", "CANCELLED": "31", "FAIL": "31", "stop": "31",
+}  # fmt: skip
+
+_colour_wanted = "auto"
+
+
+class Column(NamedTuple):
+    """One column: the key in the item, the title, and how its value is shown in a table."""
+
+    key: str
+    title: str
+    text: Callable[[Any], str] = lambda value: "" if value is None else str(value)
+
+
+class Style(NamedTuple):
+    """What -o, -q and --columns asked for."""
+
+    format: str = "table"
+    quiet: bool = False
+    columns: tuple[str, ...] | None = None
+
+
+def set_colour(wanted: str) -> None:
+    """Choose `auto`, `always` or `never` for the rest of this process."""
+    global _colour_wanted
+    _colour_wanted = wanted
+
+
+def has_colour(stream: TextIO) -> bool:
+    """Whether to colour `stream`: --color, then FORCE_COLOR, NO_COLOR, then a terminal."""
+    if _colour_wanted != "auto":
+        return _colour_wanted == "always"
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
+
+
+def paint(word: str, stream: TextIO, *, code: str | None = None) -> str:
+    """The word in its colour, when there is one and `stream` shows colours."""
+    code = code or _COLOURS.get(word.strip())
+    return f"\x1b[{code}m{word}\x1b[0m" if code and has_colour(stream) else word
+
+
+def say(text: str) -> None:
+    """Tell the person something: stderr, so that a pipe never sees it."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def write(text: str) -> None:
+    """Data: one line to stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def write_raw(value: Any) -> None:
+    """Data: the value as a pipe wants it, byte for byte."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(plain.to_raw(value))
+    sys.stdout.buffer.flush()
+
+
+def terminal_columns() -> int | None:
+    """The width of the terminal stdout is, or None when it is none: then nothing is cut."""
+    if not sys.stdout.isatty():
+        return None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except OSError:
+        return None
+
+
+def show(
+    kind: str,
+    items: Iterable[dict[str, Any]],
+    columns: Sequence[Column],
+    style: Style,
+    *,
+    name: str = "name",
+    footer: str = "",
+    empty: str = "",
+) -> None:
+    """Print a listing.
+
+    Args:
+        kind: singular, as in `kind/name` and the `kind` of the JSON document.
+        items: plain data, one dict each.
+        columns: of the table; with --columns, those it names instead, from these or any item key.
+        name: the key that identifies an item.
+        footer: said under the table only.
+        empty: said on stderr when there is no item and a person looks.
+    """
+    rows = list(items)
+    if style.quiet:
+        write_lines(str(row.get(name, "")) for row in rows)
+        return
+    if style.format == "name":
+        write_lines(f"{kind}/{row.get(name, '')}" for row in rows)
+        return
+    chosen = _choose(columns, rows, style)
+    if style.format == "table":
+        if not rows and empty:
+            say(empty)
+        _show_table(rows, chosen)
+        if footer:
+            write(footer)
+        return
+    if style.columns is not None:
+        rows = [{c.key: row.get(c.key) for c in chosen} for row in rows]
+    show_document(kind, rows, style.format)
+
+
+def show_document(kind: str, items: Sequence[Any], form: str) -> None:
+    """Print items as json, jsonl or yaml."""
+    if form == "jsonl":
+        write_lines(plain.to_json(item) for item in items)
+        return
+    document = {"kind": kind, "schema": SCHEMA, "items": list(items)}
+    text = plain.to_yaml(document) if form == "yaml" else plain.to_json(document, indent=2) + "\n"
+    sys.stdout.write(text)
+
+
+def show_facts(
+    kind: str, item: dict[str, Any], pairs: Sequence[tuple[str, str]], style: Style
+) -> None:
+    """Print one object: lines of `name  value` for people, else the document with one item."""
+    if style.quiet or style.format == "name":
+        name = item.get("name", item.get("id", ""))
+        write(str(name) if style.quiet else f"{kind}/{name}")
+    elif style.format == "table":
+        write_lines(facts([p for p in pairs if p[1] != ""]))
+    else:
+        show_document(kind, [item], style.format)
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Data: many lines to stdout."""
+    for line in lines:
+        sys.stdout.write(line + "\n")
+
+
+def _choose(columns: Sequence[Column], rows: list[dict[str, Any]], style: Style) -> list[Column]:
+    if style.columns is None:
+        return list(columns)
+    known = {c.key: c for c in columns}
+    by_title = {c.title.lower().replace(" ", "_"): c for c in columns}
+    extra = {key for row in rows for key in row}
+    chosen = []
+    for wanted in style.columns:
+        column = known.get(wanted) or by_title.get(wanted.lower().replace(" ", "_"))
+        if column is None and wanted in extra:
+            column = Column(wanted, wanted.replace("_", " ").title())
+        if column is None:
+            names = ", ".join(sorted(extra.union(known)))
+            raise CallerError(f"there is no column {wanted!r} here; the columns are {names}")
+        chosen.append(column)
+    return chosen
+
+
+def _show_table(rows: list[dict[str, Any]], columns: Sequence[Column]) -> None:
+    cells = [[c.text(row.get(c.key)) for c in columns] for row in rows]
+    lines = draw([c.title for c in columns], cells, room=terminal_columns())
+    if has_colour(sys.stdout):
+        lines = [_paint_states(line) for line in lines]
+    write_lines(lines)
+
+
+def _paint_states(line: str) -> str:
+    painted = []
+    for part in line.split(" | "):
+        word = part.strip()
+        painted.append(part.replace(word, paint(word, sys.stdout), 1) if word else part)
+    return " | ".join(painted)

@@ -1,0 +1,251 @@
+"""`mesh add|update|delete|get processor`, `mesh ls processors|processor`, `mesh proc ...`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from meshcode.cli import objects, output
+from meshcode.cli.objects import Field, column
+from meshcode.cli.options import DURATION, help_text, listing, styled
+from meshcode.cli.output import Style
+from meshcode.cli.session import model, session
+from meshcode.cli.session import objects as all_objects
+from meshcode.errors import CallerError
+
+KIND = "processor"
+_TEXT, _INT = click.STRING, click.INT
+FIELDS = [
+    Field(
+        ("-g", "--gitrepo"),
+        "git",
+        _TEXT,
+        "URL of the git repository.",
+        required=True,
+        metavar="URL",
+    ),
+    Field(
+        ("-m", "--module"),
+        "module",
+        _TEXT,
+        "Python module with the tasks: pkg.module.",
+        required=True,
+    ),
+    Field(("-br", "--branch"), "branch", _TEXT, "Branch to check out.  [default: main]"),
+    Field(("-c", "--commit"), "commit", _TEXT, "Commit to check out, 7 digits or more."),
+    Field(("--tag",), "tag", _TEXT, "Tag to check out."),
+    Field(("-rq", "--requirements"), "requirements", _TEXT, "Requirements file of the repository."),
+    Field(
+        ("-mp", "--modulepath"), "module_path", _TEXT, "Folder in the repository to import from."
+    ),
+    Field(
+        ("-w", "--workers"), "workers", _INT, "Worker processes without deployments.  [default: 1]"
+    ),
+    Field(("-r", "--retries"), "retries", _INT, "Further attempts of a call that failed."),
+    Field(
+        ("--retry-delay",), "retry_delay_ms", DURATION, "First delay before a retry; it doubles."
+    ),
+    Field(("--time-limit",), "time_limit_ms", DURATION, "Longest run time of one attempt."),
+    Field(
+        ("--rate-limit",), "rate_limit", _TEXT, "Calls per time: 10/s, 60/m, 5/h.", metavar="RATE"
+    ),
+    Field(
+        ("-rs", "--requested-status"),
+        "requested_status",
+        _TEXT,
+        "start, stop or pause.  [default: start]",
+        metavar="STATUS",
+    ),
+]
+COLUMNS = [
+    column("name"), column("module"), column("git", "Repository"), column("branch"),
+    column("commit"),
+    column("workers"), column("requested_status", "Requested"), column("status"),
+]  # fmt: skip
+
+
+def _environment(
+    _ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str] | None:
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"write NAME=VALUE, this has no '=': {text!r}")
+        found[name] = value
+    return found or None
+
+
+_env_option = click.option(
+    "--env", multiple=True, metavar="NAME=VALUE", callback=_environment,
+    help="Environment variable of its workers; may be repeated.",
+)  # fmt: skip
+
+
+@click.command(
+    help=help_text(
+        "Add a processor: a git repository, a module in it, and how to run it.",
+        "mesh add processor -n proc1 -g file:///home/me/repo -m pkg.module",
+        "mesh add processor -n proc1 -g https://github.com/me/repo -m pkg.module -br main -w 4",
+        "mesh add processor -n proc1 -g file:///srv/repo -m pkg.module -rq requirements.txt",
+        "mesh add processor -n proc1 -g file:///srv/repo -m pkg.module -d -h localhost -cs 2",
+    )
+)
+@objects.name_option(KIND)
+@objects.fields(FIELDS)
+@_env_option
+@click.option("-h", "--hostname", metavar="HOST", help="Deploy on this host.  [default: any]")
+@click.option("-cs", "--cpus", type=int, help="CPUs of the deployment.  [default: 1]")
+@click.option("-d", "--deploy", is_flag=True, help="Add a deployment of the same name too.")
+@objects.exists_ok_option
+@styled
+def add(
+    name: str,
+    hostname: str | None,
+    cpus: int | None,
+    deploy: bool,
+    exists_ok: bool,
+    style: Style,
+    **given: Any,
+) -> None:
+    fields = objects.given_fields(given)
+    if exists_ok:
+        fields["exists_ok"] = True
+    with session() as client:
+        added = model(client, "add", KIND, name, **fields)
+        if deploy or hostname is not None or cpus is not None:
+            placed = objects.given_fields({"host": hostname, "cpus": cpus})
+            if exists_ok:
+                placed["exists_ok"] = True
+            try:
+                model(client, "add", "deployment", name, processor=name, **placed)
+            except CallerError as error:
+                error.text = f"processor {name} was added, its deployment was not: {error.text}"
+                raise
+            if style.format == "table":
+                output.write(f"deployment {name} added")
+    objects.done(KIND, name, "added", added, style)
+
+
+@click.command(
+    help=help_text(
+        "Change a processor; workers with the new code replace the old ones.",
+        "mesh update processor -n proc1 -c 4f2a9c1",
+        "mesh update processor -n proc1 -w 8 --time-limit 30s",
+        "mesh update processor -n proc1 -c none -br main",
+    )
+)
+@objects.one_name(KIND)
+@objects.fields(FIELDS, update=True)
+@_env_option
+@styled
+def update(name: str, style: Style, **given: Any) -> None:
+    objects.update(KIND, name, given, style)
+
+
+@click.command(
+    help=help_text("Remove a processor that no socket uses.", "mesh delete processor proc1 -y")
+)
+@objects.one_name(KIND)
+@objects.yes_option
+@styled
+def delete(name: str, yes: bool, style: Style) -> None:
+    objects.delete(KIND, name, yes=yes, style=style)
+
+
+@click.command(help=help_text("Show a processor.", "mesh get processor proc1 -o json"))
+@objects.one_name(KIND)
+@styled
+def get(name: str, style: Style) -> None:
+    objects.show_one(KIND, name, style)
+
+
+@click.command(
+    help=help_text(
+        "List processors.", "mesh ls processors", "mesh ls processors --columns name,commit,status"
+    )
+)
+@listing
+def ls_processors(style: Style) -> None:
+    objects.listed(
+        KIND, COLUMNS, style,
+        empty="no processor yet; add one: mesh add processor -n NAME -g URL -m MODULE",
+    )  # fmt: skip
+
+
+@click.command(
+    help=help_text("Show a processor, its sockets and deployments.", "mesh ls processor proc1")
+)
+@objects.one_name(KIND)
+@styled
+def ls_processor(name: str, style: Style) -> None:
+    with session() as client:
+        item = objects.one(client, KIND, name)
+        for kind in ("socket", "deployment"):
+            rows = all_objects(client, kind)
+            item[kind + "s"] = [r["name"] for r in rows if r.get("processor") == name]
+    output.show_facts(KIND, item, objects.pairs_of(item), style)
+
+
+def _proc(do: str, name: str, style: Style, said: str) -> None:
+    with session() as client:
+        answer = client.ask("proc", do=do, name=name)
+    objects.done(KIND, name, said, answer, style)
+
+
+@click.command(help=help_text("Start the workers of a processor.", "mesh proc start -n proc1"))
+@objects.one_name(KIND)
+@styled
+def start(name: str, style: Style) -> None:
+    _proc("start", name, style, "starts")
+
+
+@click.command(
+    help=help_text(
+        "Stop the workers of a processor when their calls are done; its calls wait.",
+        "mesh proc stop -n proc1",
+    )
+)
+@objects.one_name(KIND)
+@styled
+def stop(name: str, style: Style) -> None:
+    _proc("stop", name, style, "stops")
+
+
+@click.command(
+    help=help_text(
+        "Replace the workers of a processor by fresh ones.", "mesh proc restart -n proc1"
+    )
+)
+@objects.one_name(KIND)
+@styled
+def restart(name: str, style: Style) -> None:
+    _proc("restart", name, style, "restarts")
+
+
+@click.command(
+    help=help_text("Keep the workers and give them no calls.", "mesh proc pause -n proc1")
+)
+@objects.one_name(KIND)
+@styled
+def pause(name: str, style: Style) -> None:
+    _proc("pause", name, style, "pauses")
+
+
+@click.command(help=help_text("Give the workers calls again.", "mesh proc resume -n proc1"))
+@objects.one_name(KIND)
+@styled
+def resume(name: str, style: Style) -> None:
+    _proc("resume", name, style, "goes on")
+
+
+@click.command(
+    help=help_text("Stop a processor and remove it from the model.", "mesh proc remove proc1 -y")
+)
+@objects.one_name(KIND)
+@objects.yes_option
+@styled
+def remove(name: str, yes: bool, style: Style) -> None:
+    objects.confirm(f"remove processor {name}", yes=yes)
+    _proc("remove", name, style, "removed")

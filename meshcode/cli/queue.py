@@ -1,0 +1,112 @@
+"""`mesh add|update|delete|get queue`, `mesh ls queues|queue`."""
+
+from __future__ import annotations
+
+import click
+
+from meshcode.cli import objects, output
+from meshcode.cli.objects import Field, column
+from meshcode.cli.options import DURATION, SIZE, help_text, listing, styled
+from meshcode.cli.output import Style
+from meshcode.cli.session import objects as all_objects
+from meshcode.cli.session import session
+
+KIND = "queue"
+FIELDS = [
+    Field(
+        ("-t", "--type"),
+        "type",
+        click.STRING,
+        "Type of the queue.  [default: direct]",
+        metavar="TYPE",
+    ),
+    Field(("--max-length",), "max_length", click.INT, "Calls that may wait.", metavar="N"),
+    Field(
+        ("--max-length-bytes",), "max_length_bytes", SIZE, "Bytes of calls that may wait: 64MiB."
+    ),
+    Field(
+        ("--message-ttl",), "message_ttl_ms", DURATION, "A call not begun within this is cancelled."
+    ),
+    Field(("--expires",), "expires_ms", DURATION, "Longest time from accept to the end of a call."),
+    Field(
+        ("--overflow",),
+        "overflow",
+        click.STRING,
+        "When full: reject, or dead-letter to a socket.  [default: reject]",
+        metavar="HOW",
+    ),
+    Field(
+        ("--dead-letter",),
+        "dead_letter",
+        click.STRING,
+        "Socket for what does not fit.",
+        metavar="SOCKET",
+    ),
+]
+COLUMNS = [
+    column("name"), column("type"), column("max_length"), column("max_length_bytes"),
+    column("message_ttl_ms"), column("expires_ms"), column("overflow"), column("dead_letter"),
+]  # fmt: skip
+
+
+@click.command(
+    help=help_text(
+        "Add a queue: the durable waiting line in front of sockets.",
+        "mesh add queue -n pkg.queue1 -t direct",
+        "mesh add queue -n orders --max-length 100000 --message-ttl 1h",
+    )
+)
+@objects.name_option(KIND)
+@objects.fields(FIELDS)
+@objects.exists_ok_option
+@styled
+def add(name: str, exists_ok: bool, style: Style, **given: object) -> None:
+    objects.add(KIND, name, given, style, exists_ok=exists_ok)
+
+
+@click.command(
+    help=help_text(
+        "Change a queue; `none` takes a limit away.",
+        "mesh update queue -n orders --max-length 200000",
+        "mesh update queue -n orders --message-ttl none",
+    )
+)
+@objects.one_name(KIND)
+@objects.fields(FIELDS, update=True)
+@styled
+def update(name: str, style: Style, **given: object) -> None:
+    objects.update(KIND, name, given, style)
+
+
+@click.command(help=help_text("Remove a queue that no socket uses.", "mesh delete queue orders -y"))
+@objects.one_name(KIND)
+@objects.yes_option
+@styled
+def delete(name: str, yes: bool, style: Style) -> None:
+    objects.delete(KIND, name, yes=yes, style=style)
+
+
+@click.command(
+    help=help_text("Show a queue.", "mesh get queue orders", "mesh get queue orders -o json")
+)
+@objects.one_name(KIND)
+@styled
+def get(name: str, style: Style) -> None:
+    objects.show_one(KIND, name, style)
+
+
+@click.command(help=help_text("List queues.", "mesh ls queues", "mesh ls queues -o jsonl"))
+@listing
+def ls_queues(style: Style) -> None:
+    objects.listed(KIND, COLUMNS, style, empty="no queue yet; add one: mesh add queue -n NAME")
+
+
+@click.command(help=help_text("Show a queue and its sockets.", "mesh ls queue orders"))
+@objects.one_name(KIND)
+@styled
+def ls_queue(name: str, style: Style) -> None:
+    with session() as client:
+        item = objects.one(client, KIND, name)
+        sockets = [s["name"] for s in all_objects(client, "socket") if s.get("queue") == name]
+    item["sockets"] = sockets
+    output.show_facts(KIND, item, objects.pairs_of(item), style)

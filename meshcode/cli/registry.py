@@ -1,0 +1,116 @@
+"""Every command of `mesh`: its name, its help line, and the module that holds it.
+
+Nothing is imported from here but the two tuples; a test checks that each entry exists.
+"""
+
+from __future__ import annotations
+
+from meshcode.cli.lazy import Command, Group
+
+_QUEUE = "meshcode.cli.queue"
+_PROCESSOR = "meshcode.cli.processor"
+_SOCKET = "meshcode.cli.socket"
+_DEPLOYMENT = "meshcode.cli.deployment"
+_TASK = "meshcode.cli.task"
+_CALL = "meshcode.cli.call"
+_NODE = "meshcode.cli.node"
+
+COMMANDS = {
+    "dev": Command("meshcode.cli.dev:dev", "Run a throw-away node in this terminal."),
+    "up": Command(f"{_NODE}:up", "Start the node of this user in the background."),
+    "down": Command(f"{_NODE}:down", "Finish what runs and stop the node."),
+    "status": Command(f"{_NODE}:status", "Say what the node is doing."),
+    "demo": Command(
+        "meshcode.cli.demo:demo", "Show that nothing is lost when processes are killed."
+    ),
+    "doctor": Command("meshcode.cli.doctor:doctor", "Check this machine and say what to fix."),
+    "version": Command("meshcode.cli.version:version", "Print the versions of everything in use."),
+    "add": Group(
+        "Add an object to the model.",
+        {
+            "queue": Command(f"{_QUEUE}:add", "Add a queue."),
+            "processor": Command(
+                f"{_PROCESSOR}:add", "Add a processor: a git repository and a module."
+            ),
+            "socket": Command(f"{_SOCKET}:add", "Add a socket: a callable endpoint of a task."),
+            "deployment": Command(f"{_DEPLOYMENT}:add", "Give a processor CPUs on a host."),
+        },
+    ),
+    "update": Group(
+        "Change an object of the model; the node follows without a restart.",
+        {
+            "queue": Command(f"{_QUEUE}:update", "Change a queue."),
+            "processor": Command(f"{_PROCESSOR}:update", "Change a processor."),
+            "socket": Command(f"{_SOCKET}:update", "Change a socket."),
+            "deployment": Command(f"{_DEPLOYMENT}:update", "Change a deployment."),
+        },
+    ),
+    "delete": Group(
+        "Remove an object from the model.",
+        {
+            "queue": Command(f"{_QUEUE}:delete", "Remove a queue."),
+            "processor": Command(f"{_PROCESSOR}:delete", "Remove a processor."),
+            "socket": Command(f"{_SOCKET}:delete", "Remove a socket."),
+            "deployment": Command(f"{_DEPLOYMENT}:delete", "Remove a deployment."),
+        },
+    ),
+    "get": Group(
+        "Show one object of the model.",
+        {
+            "queue": Command(f"{_QUEUE}:get", "Show a queue."),
+            "processor": Command(f"{_PROCESSOR}:get", "Show a processor."),
+            "socket": Command(f"{_SOCKET}:get", "Show a socket."),
+            "deployment": Command(f"{_DEPLOYMENT}:get", "Show a deployment."),
+        },
+    ),
+    "ls": Group(
+        "List objects, calls, nodes and workers.",
+        {
+            "queues": Command(f"{_QUEUE}:ls_queues", "List queues."),
+            "queue": Command(f"{_QUEUE}:ls_queue", "Show a queue and its sockets."),
+            "processors": Command(f"{_PROCESSOR}:ls_processors", "List processors."),
+            "processor": Command(f"{_PROCESSOR}:ls_processor", "Show a processor and its sockets."),
+            "sockets": Command(f"{_SOCKET}:ls_sockets", "List sockets."),
+            "socket": Command(f"{_SOCKET}:ls_socket", "Show a socket: task, signature, limits."),
+            "deployments": Command(f"{_DEPLOYMENT}:ls_deployments", "List deployments."),
+            "deployment": Command(f"{_DEPLOYMENT}:ls_deployment", "Show a deployment."),
+            "tasks": Command(f"{_TASK}:ls_tasks", "List tasks with their sockets."),
+            "calls": Command(f"{_CALL}:ls_calls", "List calls, newest first."),
+            "call": Command(f"{_CALL}:ls_call", "Show a call: state, provenance, events, result."),
+            "nodes": Command(f"{_NODE}:ls_nodes", "List nodes."),
+            "workers": Command(f"{_NODE}:ls_workers", "List worker processes."),
+        },
+    ),
+    "proc": Group(
+        "Start, stop and pause processors.",
+        {
+            "start": Command(f"{_PROCESSOR}:start", "Start the workers of a processor."),
+            "stop": Command(f"{_PROCESSOR}:stop", "Stop them; its calls wait."),
+            "restart": Command(f"{_PROCESSOR}:restart", "Start fresh worker processes."),
+            "pause": Command(f"{_PROCESSOR}:pause", "Keep the workers, give them no calls."),
+            "resume": Command(f"{_PROCESSOR}:resume", "Give them calls again."),
+            "remove": Command(f"{_PROCESSOR}:remove", "Stop a processor and remove it."),
+        },
+    ),
+    "task": Group(
+        "Run a task through its socket; see its code.",
+        {
+            "run": Command(f"{_TASK}:run", "Call a socket with --data or stdin."),
+            "show": Command(f"{_TASK}:show", "Show a task: signature, module, sockets."),
+            "code": Command(f"{_TASK}:code", "Print the source of a task."),
+        },
+    ),
+    "run": Command("meshcode.cli.run:run", "Call a socket and print the result."),
+    "call": Group(
+        "Work with one call.",
+        {
+            "get": Command(f"{_CALL}:get", "Wait for a call and print its result."),
+            "cancel": Command(f"{_CALL}:cancel", "Cancel a call, running or not."),
+            "retry": Command(f"{_CALL}:retry", "Try a held or failed call again."),
+        },
+    ),
+    "logs": Command("meshcode.cli.logs:logs", "Print what tasks wrote; follow with -f."),
+    "completion": Command(
+        "meshcode.cli.completion:completion", "Print the completion script of a shell."
+    ),
+}

@@ -1,0 +1,247 @@
+"""`mesh run`, and what it shares with `mesh task run` and `mesh call get`: submit, wait, print."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from meshcode.cli import output, plain
+from meshcode.cli.data import parse_keyword, parse_word
+from meshcode.cli.options import DURATION, complete, help_text
+from meshcode.cli.session import session
+from meshcode.errors import BadData, TooLarge, WaitTimeout
+from meshcode.limits import BODY_BYTES_MAX, PRIORITY_MAX
+
+if TYPE_CHECKING:
+    from meshcode.client import Call
+
+RESULT_FORMATS = ("auto", "json", "yaml", "raw", "repr")
+_NUMBER = re.compile(r"-(\d|\.\d).*")
+
+
+def result_options(command: Any) -> Any:
+    """Add what every command that waits for a result has: -o, --timeout, --stream."""
+    decorated: Any = click.option(
+        "--stream", is_flag=True, help="Print the items of a generator, one a line, as they come."
+    )(command)
+    decorated = click.option(
+        "--timeout", type=DURATION, help="Give up waiting after this; the call goes on."
+    )(decorated)
+    return click.option(
+        "-o",
+        "--output",
+        "form",
+        type=click.Choice(RESULT_FORMATS),
+        default="auto",
+        show_default=True,
+        help="auto: strings as they are, anything else as JSON.",
+    )(decorated)
+
+
+def call_options(command: Any) -> Any:
+    """Add the options of one call; the command gets them as a dict `options` for Socket.options."""
+    from functools import wraps
+
+    @wraps(command)
+    def with_options(*args: Any, **kwargs: Any) -> Any:
+        options: dict[str, Any] = {}
+        for name in ("delay", "expires", "retry_delay", "time_limit"):
+            given = kwargs.pop(name)
+            if given is not None:
+                options[name] = given / 1000  # The client counts seconds.
+        for name in ("priority", "retries", "key"):
+            given = kwargs.pop(name)
+            if given is not None:
+                options[name] = given
+        return command(*args, options=options, **kwargs)
+
+    decorated: Any = with_options
+    for flags, kind, text in reversed(
+        [
+            (
+                ("--priority",),
+                click.IntRange(0, PRIORITY_MAX),
+                "9 runs first.  [default: the socket's]",
+            ),
+            (("--delay",), DURATION, "Begin no earlier than this from now."),
+            (("--expires",), DURATION, "Cancel it when it has not ended within this."),
+            (("--retries",), click.IntRange(0), "Further attempts when it fails."),
+            (("--retry-delay",), DURATION, "First delay before a retry; it doubles."),
+            (("--time-limit",), DURATION, "Longest run time of one attempt."),
+            (("--key",), click.STRING, "Calls of one key share the socket's --key-concurrency."),
+        ]
+    ):
+        decorated = click.option(*flags, type=kind, help=text)(decorated)
+    return click.option(
+        "--no-wait", is_flag=True, help="Print the id when the call is safe, and do not wait."
+    )(decorated)
+
+
+class RunCommand(click.Command):
+    """A command whose arguments may be negative numbers; a mistyped option is still refused."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let `-5` through; refuse `-x` unless it stands after `--`."""
+        head = args[: args.index("--")] if "--" in args else args
+        literal = len(args) - len(head) - 1 if "--" in args else 0
+        rest = super().parse_args(ctx, args)
+        words: Sequence[str] = ctx.params.get("words", ())
+        for word in words[: len(words) - literal]:
+            if word.startswith("-") and word != "-" and not _NUMBER.fullmatch(word):
+                raise click.NoSuchOption(word, ctx=ctx)
+        return rest
+
+
+@click.command(
+    cls=RunCommand,
+    context_settings={"ignore_unknown_options": True},
+    help=help_text(
+        "Call a socket and print the result.  Each ARG is a value when it is JSON, else a string;"
+        " - is the text of stdin.",
+        'mesh run shop.clean "some text"',
+        "mesh run shop.add 2 3 -o json",
+        "mesh run shop.report '[1, 2]' -k title=October -k top=5",
+        "mesh run shop.clean --text 007          007 as a string, whatever it looks like",
+        "cat page.html | mesh run shop.clean -",
+        "mesh run shop.slow --no-wait            prints the id; `mesh call get ID` waits for it",
+    ),
+)
+@click.argument("socket", shell_complete=complete("socket"))
+@click.argument("words", nargs=-1, metavar="[ARG]...", type=click.UNPROCESSED)
+@click.option(
+    "-k", "--keyword", "keywords", multiple=True, metavar="NAME=VALUE", help="Keyword argument."
+)
+@click.option("--text", is_flag=True, help="Every ARG and VALUE is a string.")
+@call_options
+@result_options
+def run(
+    socket: str,
+    words: tuple[str, ...],
+    keywords: tuple[str, ...],
+    text: bool,
+    options: Mapping[str, Any],
+    no_wait: bool,
+    form: str,
+    timeout: int | None,
+    stream: bool,
+) -> None:
+    if words.count("-") > 1:
+        raise click.UsageError("stdin can be one argument only, and - is given twice")
+    args = [read_stdin() if w == "-" else w if text else parse_word(w) for w in words]
+    named = keyword_arguments(keywords, text=text)
+    submit(socket, args, named, options, no_wait=no_wait, form=form, timeout=timeout, stream=stream)
+
+
+def keyword_arguments(texts: Iterable[str], *, text: bool) -> dict[str, Any]:
+    """The keyword arguments of `-k NAME=VALUE`s; a name given twice is refused."""
+    found: dict[str, Any] = {}
+    for given in texts:
+        name, value = parse_keyword(given, words=text)
+        if name in found:
+            raise click.UsageError(f"-k {name} is given twice")
+        found[name] = value
+    return found
+
+
+def submit(
+    socket: str,
+    args: Sequence[Any],
+    named: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    no_wait: bool,
+    form: str,
+    timeout: int | None,
+    stream: bool,
+) -> None:
+    """Make one call; print its id when it is safe, or its result when it has ended."""
+    with session() as client:
+        target = client.socket(socket)
+        if options:
+            target = target.options(**options)
+        call = target.submit(*args, **named)
+        if no_wait:
+            call.wait_accepted()
+            output.write(call.id)
+            return
+        wait_and_print(call, form=form, timeout=timeout, stream=stream)
+
+
+def wait_and_print(call: Call, *, form: str, timeout: int | None, stream: bool) -> None:
+    """Wait for a call, at most `timeout` milliseconds, and print its result.
+
+    Raises:
+        WaitTimeout: it has not ended; the text has its id.
+        MeshError: it failed, was refused or was cancelled.
+    """
+    seconds = None if timeout is None else timeout / 1000
+    try:
+        if stream:
+            for item in call.items():
+                print_result(item, form if form != "auto" else "line")
+            call.result(seconds)
+            return
+        value = call.result(seconds)
+    except WaitTimeout:
+        raise WaitTimeout(
+            f"call {call.id} has not ended within {plain.length_of_time(timeout or 0)}; it goes on:"
+            f" `mesh call get {call.id}` waits for it, `mesh call cancel {call.id}` stops it",
+            id=call.id,
+        ) from None
+    except KeyboardInterrupt:
+        output.say(f"mesh: call {call.id} goes on; `mesh call cancel {call.id}` stops it")
+        raise
+    print_result(value, form)
+
+
+def print_result(value: Any, form: str) -> None:
+    """Print a result in one of RESULT_FORMATS, or as one line of JSON for `line`."""
+    if form == "json":
+        output.write(plain.to_json(value, indent=2))
+    elif form == "yaml":
+        output.write_lines(plain.to_yaml(value).splitlines())
+    elif form == "repr":
+        output.write(repr(value))
+    elif form == "line":
+        output.write(plain.to_json(value))
+        sys.stdout.flush()
+    else:
+        output.write_raw(value)
+
+
+def has_stdin() -> bool:
+    """Whether something was piped or redirected into this process; not for /dev/null."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
+def read_stdin() -> str:
+    """The text of stdin without its last newline.
+
+    Raises:
+        BadData: it is not UTF-8.
+        TooLarge: it is longer than the arguments of one call may be.
+    """
+    data = sys.stdin.buffer.read(BODY_BYTES_MAX + 1)
+    if len(data) > BODY_BYTES_MAX:
+        raise TooLarge(
+            f"stdin has more than {BODY_BYTES_MAX} bytes, the limit of the arguments of one call;"
+            " nothing was sent; send the name of a file instead"
+        )
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise BadData(
+            f"stdin is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x};"
+            " nothing was sent"
+        ) from None
+    return text.removesuffix("\n")

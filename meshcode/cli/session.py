@@ -1,0 +1,99 @@
+"""Talking to the node: one connection per command, opened when the first question is asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from meshcode.errors import NoNode
+
+if TYPE_CHECKING:
+    from meshcode.client import Client
+
+CONNECT_S = 5.0  # A node that has the link open and does not greet for so long is not well.
+COMPLETE_S = 0.15  # A Tab that takes longer feels broken.
+
+
+def address() -> str:
+    """Where the node of this shell listens: MESH_NODE, else the run folder of MESH_HOME."""
+    from meshcode import paths
+
+    return os.environ.get("MESH_NODE") or paths.clients_address()
+
+
+def no_node(where: str) -> NoNode:
+    """The error of exit status 7."""
+    return NoNode(
+        f"no node answers at {where}; start one with `mesh up` or `mesh dev`", address=where
+    )
+
+
+def listens(where: str) -> bool:
+    """Whether any process has this ipc address open; True for what cannot be asked this way."""
+    if not where.startswith("ipc://"):
+        return True
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(CONNECT_S)
+        try:
+            probe.connect(where.removeprefix("ipc://"))
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # Let the client find out and say why.
+    return True
+
+
+@contextmanager
+def session(*, timeout: float = CONNECT_S) -> Iterator[Client]:
+    """A connected client, closed at the end.
+
+    Raises:
+        NoNode: nothing listens at the address, which is known at once, or nothing greets within
+            `timeout` seconds.
+    """
+    where = address()
+    if not listens(where):
+        raise no_node(where)
+    from meshcode.client import connect
+
+    try:
+        client = connect(where, timeout=timeout)
+    except NoNode:
+        raise no_node(where) from None
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def model(client: Client, do: str, kind: str, name: str | None = None, **fields: Any) -> Any:
+    """One request to the model behind the node."""
+    request: dict[str, Any] = {"do": do, "kind": kind, "fields": fields}
+    if name is not None:
+        request["name"] = name
+    return client.ask("model", **request)
+
+
+def objects(client: Client, kind: str) -> list[dict[str, Any]]:
+    """All objects of a kind, each with its `name`, in the order of names."""
+    found = model(client, "list", kind)
+    rows = found.get("items", []) if isinstance(found, dict) else found
+    return sorted(rows, key=lambda row: str(row["name"]))
+
+
+def names_of(kind: str) -> list[str]:
+    """Names for the completion of a shell: quick, and empty on any failure."""
+    try:
+        with session(timeout=COMPLETE_S) as client:
+            return [str(row["name"]) for row in objects(client, kind)]
+    except Exception:  # A Tab must never print a traceback into the line being typed.
+        return []
+
+
+def who() -> str:
+    """The name this person goes by, for `by` fields: the login name, else the user id."""
+    return os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid {os.getuid()}"

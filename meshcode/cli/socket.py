@@ -1,0 +1,137 @@
+"""`mesh add|update|delete|get socket`, `mesh ls sockets|socket`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from meshcode.cli import objects, output
+from meshcode.cli.objects import Field, column
+from meshcode.cli.options import DURATION, help_text, listing, styled
+from meshcode.cli.output import Style
+from meshcode.cli.session import session
+
+KIND = "socket"
+_TEXT, _INT = click.STRING, click.INT
+FIELDS = [
+    Field(
+        ("-q", "--queue"), "queue", _TEXT, "Queue in front of it.", required=True, metavar="QUEUE"
+    ),
+    Field(
+        ("-pn", "--procname"),
+        "processor",
+        _TEXT,
+        "Processor that runs it.",
+        required=True,
+        metavar="PROCESSOR",
+    ),
+    Field(
+        ("-t", "--task"),
+        "task",
+        _TEXT,
+        "Function of the module.",
+        required=True,
+        metavar="FUNCTION",
+    ),
+    Field(("--priority",), "priority", _INT, "0 to 9; 9 runs first.  [default: 4]", metavar="N"),
+    Field(
+        ("--rate-limit",), "rate_limit", _TEXT, "Calls per time: 10/s, 60/m, 5/h.", metavar="RATE"
+    ),
+    Field(("--concurrency",), "concurrency", _INT, "Calls that may run at once.", metavar="N"),
+    Field(
+        ("--key-concurrency",),
+        "key_concurrency",
+        _INT,
+        "Calls of one --key that may run at once.",
+        metavar="N",
+    ),
+    Field(("--retries",), "retries", _INT, "Further attempts of a call that failed.", metavar="N"),
+    Field(
+        ("--retry-delay",), "retry_delay_ms", DURATION, "First delay before a retry; it doubles."
+    ),
+    Field(("--time-limit",), "time_limit_ms", DURATION, "Longest run time of one attempt."),
+]
+COLUMNS = [
+    column("name"), column("processor"), column("task"), column("queue"), column("priority"),
+    column("rate_limit"), column("concurrency"), column("retries"), column("time_limit_ms"),
+]  # fmt: skip
+
+
+@click.command(
+    help=help_text(
+        "Add a socket: the callable endpoint of a task, with a queue in front.",
+        "mesh add socket -n pkg.module.fn -q q1 -pn proc1 -t fn",
+        "mesh add socket -n shop.charge -q q1 -pn shop -t charge --key-concurrency 1 --retries 3",
+    )
+)
+@objects.name_option(KIND)
+@objects.fields(FIELDS)
+@objects.exists_ok_option
+@styled
+def add(name: str, exists_ok: bool, style: Style, **given: Any) -> None:
+    objects.add(KIND, name, given, style, exists_ok=exists_ok)
+
+
+@click.command(
+    help=help_text(
+        "Change a socket; `none` takes a limit away.",
+        "mesh update socket -n shop.charge --rate-limit 60/m",
+        "mesh update socket -n shop.charge --rate-limit none",
+    )
+)
+@objects.one_name(KIND)
+@objects.fields(FIELDS, update=True)
+@styled
+def update(name: str, style: Style, **given: Any) -> None:
+    objects.update(KIND, name, given, style)
+
+
+@click.command(
+    help=help_text(
+        "Remove a socket; its waiting calls stay parked until it is back or they are cancelled.",
+        "mesh delete socket shop.charge -y",
+    )
+)
+@objects.one_name(KIND)
+@objects.yes_option
+@styled
+def delete(name: str, yes: bool, style: Style) -> None:
+    objects.delete(KIND, name, yes=yes, style=style)
+
+
+@click.command(help=help_text("Show a socket.", "mesh get socket shop.charge -o json"))
+@objects.one_name(KIND)
+@styled
+def get(name: str, style: Style) -> None:
+    objects.show_one(KIND, name, style)
+
+
+@click.command(help=help_text("List sockets.", "mesh ls sockets", "mesh ls sockets -q"))
+@listing
+def ls_sockets(style: Style) -> None:
+    objects.listed(
+        KIND, COLUMNS, style,
+        empty="no socket yet; add one: mesh add socket -n NAME -q QUEUE -pn PROCESSOR -t FUNCTION",
+    )  # fmt: skip
+
+
+@click.command(
+    help=help_text(
+        "Show a socket: its options, and what the node knows of its task.",
+        "mesh ls socket shop.charge",
+    )
+)
+@objects.one_name(KIND)
+@styled
+def ls_socket(name: str, style: Style) -> None:
+    with session() as client:
+        item = objects.one(client, KIND, name)
+        known = client.ask("socket.describe", name=name)
+    for key, value in known.items():
+        if key != "source":  # `mesh task code` prints it.
+            item.setdefault(key, value)
+    signature = item.get("signature")
+    if isinstance(signature, dict):
+        item["signature"] = signature.get("text", "")
+    output.show_facts(KIND, item, objects.pairs_of(item), style)

@@ -1,0 +1,142 @@
+"""`mesh task run|show|code`, `mesh ls tasks`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from meshcode.cli import objects, output
+from meshcode.cli.data import arguments_of, parse_data, parse_json
+from meshcode.cli.objects import column
+from meshcode.cli.options import complete, help_text, listing, styled
+from meshcode.cli.output import Style
+from meshcode.cli.run import (
+    call_options,
+    has_stdin,
+    keyword_arguments,
+    read_stdin,
+    result_options,
+    submit,
+)
+from meshcode.cli.session import objects as all_objects
+from meshcode.cli.session import session
+
+
+@click.command(
+    help=help_text(
+        "Call a socket and print the result.  --data is JSON or a Python literal: a list or tuple"
+        " is the positional arguments, anything else is one argument.  Without --data, the text of"
+        " a piped stdin is the argument.",
+        "mesh task run --socket pkg.module.fn --data \"['some data']\"",
+        "mesh task run -s shop.add --data '[2, 3]'",
+        "echo 'HI THERE!' | mesh task run -s shop.clean | mesh task run -s shop.count",
+        "curl -s https://host/x.json | mesh task run -s shop.load --json-stdin",
+    )
+)
+@click.option(
+    "-s", "--socket", required=True, shell_complete=complete("socket"), help="Socket to call."
+)
+@click.option("-d", "--data", metavar="VALUE", help="The arguments; - is the text of stdin.")
+@click.option(
+    "-k", "--keyword", "keywords", multiple=True, metavar="NAME=VALUE", help="Keyword argument."
+)
+@click.option("--json-stdin", is_flag=True, help="stdin is JSON, read as --data is.")
+@call_options
+@result_options
+def run(
+    socket: str,
+    data: str | None,
+    keywords: tuple[str, ...],
+    json_stdin: bool,
+    options: Mapping[str, Any],
+    no_wait: bool,
+    form: str,
+    timeout: int | None,
+    stream: bool,
+) -> None:
+    args = call_arguments(data, json_stdin=json_stdin)
+    named = keyword_arguments(keywords, text=False)
+    submit(socket, args, named, options, no_wait=no_wait, form=form, timeout=timeout, stream=stream)
+
+
+def call_arguments(data: str | None, *, json_stdin: bool) -> list[Any]:
+    """The positional arguments from --data or stdin.
+
+    Raises:
+        BadData: what was given cannot be read.
+        click.UsageError: both were given.
+    """
+    if json_stdin:
+        if data not in (None, "-"):
+            raise click.UsageError("give --data or --json-stdin, not both")
+        return arguments_of(parse_json(read_stdin()))
+    if data == "-":
+        return [read_stdin()]
+    if data is not None:
+        return arguments_of(parse_data(data))
+    return [read_stdin()] if has_stdin() else []
+
+
+def _describe(name: str) -> dict[str, Any]:
+    with session() as client:
+        found = client.ask("task.show", name=name)
+    return found if isinstance(found, dict) else {}
+
+
+@click.command(
+    help=help_text(
+        "Show a task: its signature, its module and the sockets that call it.",
+        "mesh task show clean",
+        "mesh task show shop.clean -o json",
+    )
+)
+@objects.one_name("socket")
+@styled
+def show(name: str, style: Style) -> None:
+    item = _describe(name)
+    item.pop("source", None)
+    signature = item.get("signature")
+    shown = {**item, "signature": signature.get("text")} if isinstance(signature, dict) else item
+    output.show_facts("task", item, objects.pairs_of(shown), style)
+
+
+@click.command(
+    help=help_text("Print the source of a task as it runs now.", "mesh task code shop.clean")
+)
+@objects.one_name("socket")
+def code(name: str) -> None:
+    with session() as client:
+        found = client.ask("task.code", name=name)
+    source = found.get("source", "") if isinstance(found, dict) else found
+    if not source:
+        output.say(f"mesh: the source of {name} is not known yet; its processor is not mounted")
+        click.get_current_context().exit(3)
+    output.write(str(source).rstrip("\n"))
+
+
+@click.command(help=help_text("List tasks with their sockets.", "mesh ls tasks"))
+@listing
+def ls_tasks(style: Style) -> None:
+    with session() as client:
+        sockets = all_objects(client, "socket")
+        modules = {p["name"]: p.get("module") for p in all_objects(client, "processor")}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for socket in sockets:
+        key = (socket["processor"], socket["task"])
+        row = rows.setdefault(
+            key,
+            {
+                "name": socket["task"],
+                "module": modules.get(socket["processor"]),
+                "processor": socket["processor"],
+                "sockets": [],
+            },
+        )
+        row["sockets"].append(socket["name"])
+    columns = [column("name"), column("module"), column("processor"), column("sockets")]
+    output.show(
+        "task", [rows[key] for key in sorted(rows)], columns, style,
+        empty="no task yet; `mesh add socket` declares one",
+    )  # fmt: skip
