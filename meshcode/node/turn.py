@@ -74,7 +74,9 @@ class Turns:
         for effects in flying:
             self._release(effects)
 
-    def ended(self, ids: Iterable[bytes], get: Callable[[bytes], bytes | None]) -> dict[bytes, bytes]:
+    def ended(
+        self, ids: Iterable[bytes], get: Callable[[bytes], bytes | None]
+    ) -> dict[bytes, bytes]:
         """OUTCOME envelopes of those of `ids` that have ended, also in turns not yet synced.
 
         Args:

@@ -1,0 +1,7 @@
+"""`python -m meshcode.node`: see `daemon.py`."""
+
+import sys
+
+from meshcode.node.daemon import main
+
+sys.exit(main())

@@ -1,0 +1,373 @@
+"""The worker processes of a node: started, spoken to, watched from outside, buried.
+
+A worker is watched by its process descriptor and its control page, never by a heartbeat of the
+interpreter that runs the code, so a task that holds that interpreter for an hour is just running.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from meshcode import limits
+from meshcode.errors import MeshError
+from meshcode.router.effects import Assignment
+from meshcode.router.events import (
+    Event,
+    Finished,
+    Report,
+    Returned,
+    WorkerJoined,
+    WorkerLost,
+)
+from meshcode.wire.codec import pack, unpack
+from meshcode.wire.frame import Row, envelope, frame, index
+from meshcode.wire.kinds import Flag, Kind
+from meshcode.worker import lend
+from meshcode.worker.control import ControlPage
+
+START_BYTES_MAX = limits.FRAME_BYTES_MAX // 2
+NAMES_OF_STREAMS = {1: "stdout", 2: "stderr"}
+
+
+class WorkerProcess:
+    """One worker process and what the node knows of it."""
+
+    def __init__(self, id: int, processor: str, key: str, cpu: int | None) -> None:
+        """A worker that is about to be started for environment `key` of `processor`."""
+        self.id = id
+        self.processor = processor
+        self.key = key
+        self.cpu = cpu
+        self.token = secrets.token_hex(16)
+        self.routing_id = b""
+        self.state = "starting"  # starting, ready, leaving, gone
+        self.stopping = ""  # Why the node stops it on purpose; "" = it does not.
+        self.started_ms = 0
+        self.ready_ms = 0
+        self.kill_at_ms = 0  # It is stopping and killed then; 0 = not.
+        self.interrupted: dict[bytes, int] = {}  # Calls told to end, and when their grace is over.
+        self.calls = 0  # Outcomes reported.
+        self.error = ""  # Why it could not load its code.
+        self.output: dict[tuple[bytes, int], dict[str, bytes]] = {}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pidfd = -1
+        self.page: ControlPage | None = None
+
+    def kill_due_ms(self) -> int | None:
+        """When it is to be killed, unless it or its interrupted call ends before."""
+        times = list(self.interrupted.values())
+        if self.kill_at_ms:
+            times.append(self.kill_at_ms)
+        return min(times, default=None)
+
+    @property
+    def pid(self) -> int:
+        """The process id, 0 before the start."""
+        return self.process.pid if self.process else 0
+
+
+class Crew:
+    """All worker processes of a node and the link they speak to it on."""
+
+    def __init__(self, context: zmq.Context[Any], address: str, run_dir: Path, boot: int) -> None:
+        """Bind the workers' link; control pages and configurations go into `run_dir`/workers."""
+        self.address = address
+        self.boot = boot
+        self.folder = run_dir / "workers"
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.link = context.socket(zmq.ROUTER)
+        self.link.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.link.setsockopt(zmq.LINGER, 0)
+        # More than the frames that credit lets the node have under way, so a send never blocks.
+        self.link.setsockopt(zmq.SNDHWM, 4 * limits.CREDIT_CALLS_MAX)
+        self.link.setsockopt(zmq.RCVHWM, 1_024)
+        self.link.setsockopt(zmq.MAXMSGSIZE, limits.FRAME_BYTES_MAX)
+        self.link.bind(address)
+        self.by_id: dict[int, WorkerProcess] = {}
+        self._by_routing: dict[bytes, WorkerProcess] = {}
+        self._by_pidfd: dict[int, WorkerProcess] = {}
+        self._last_id = 0
+        self.log_file = run_dir.parent / "log" / "workers.log"
+
+    # Starting and stopping.
+
+    def spawn(
+        self,
+        processor: str,
+        mount: dict[str, Any],
+        config: dict[str, Any],
+        cpu: int | None,
+        now_ms: int,
+    ) -> WorkerProcess:
+        """Start one worker of a mounted processor.
+
+        Args:
+            mount: what `meshcode.worker.mount` gave: python, import_path, module, commit, key.
+            config: further fields of the worker's configuration (sockets, env, lend).
+        """
+        self._last_id += 1
+        worker = WorkerProcess(self._last_id, processor, mount["key"], cpu)
+        stem = self.folder / f"{self.boot}-{worker.id}"
+        worker.page = ControlPage.create(f"{stem}.page")
+        body = {
+            "link": self.address,
+            "worker": worker.id,
+            "token": worker.token,
+            "processor": processor,
+            "module": mount["module"],
+            "import_path": mount["import_path"],
+            "control": worker.page.path,
+            "lend": config["lend"],
+            "cpu": cpu,
+            "commit": mount["commit"],
+            "sockets": config["sockets"],
+        }
+        path = Path(f"{stem}.json")
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(body))
+        self.log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.log_file.open("ab") as log:
+            worker.process = subprocess.Popen(
+                [mount["python"], lend.bootstrap_path(config["lend"]), str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=worker_environment(config.get("env") or {}),
+                cwd=mount.get("worktree") or None,
+                start_new_session=True,
+            )
+        worker.pidfd = os.pidfd_open(worker.process.pid)
+        worker.started_ms = now_ms
+        self.by_id[worker.id] = worker
+        self._by_pidfd[worker.pidfd] = worker
+        return worker
+
+    def stop(self, worker: WorkerProcess, why: str, now_ms: int, grace_ms: int) -> None:
+        """Ask a worker to finish what runs and leave; it is killed after `grace_ms`."""
+        worker.stopping = worker.stopping or why
+        due_ms = now_ms + grace_ms
+        worker.kill_at_ms = min(worker.kill_at_ms or due_ms, due_ms)
+        worker.state = "leaving"
+        if worker.routing_id:
+            self._send(worker, [envelope(Kind.STOP)])
+        else:
+            self.signal(worker, signal.SIGTERM)
+
+    def signal(self, worker: WorkerProcess, number: int) -> None:
+        """Send a signal to the worker's process; it may have gone."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(worker.pidfd, number)
+
+    def kill(self, worker: WorkerProcess) -> None:
+        """End the worker and what it started, now."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
+
+    def kill_overdue(self, now_ms: int) -> None:
+        """Kill the workers that did not stop, or did not stop their call, in their grace."""
+        for worker in self.by_id.values():
+            due_ms = worker.kill_due_ms()
+            if due_ms is not None and now_ms >= due_ms:
+                worker.kill_at_ms = 0
+                worker.interrupted.clear()
+                self.kill(worker)
+
+    def next_kill_ms(self) -> int | None:
+        """When `kill_overdue` has something to do."""
+        times = [worker.kill_due_ms() for worker in self.by_id.values()]
+        return min((time for time in times if time is not None), default=None)
+
+    def bury(self, pidfd: int) -> tuple[WorkerProcess, WorkerLost]:
+        """A process descriptor became readable: what died, and what it was doing."""
+        worker = self._by_pidfd.pop(pidfd)
+        assert worker.process is not None
+        assert worker.page is not None
+        code = worker.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)  # What it started dies with it.
+        os.close(pidfd)
+        begun = [running.id for running in worker.page.running()]
+        worker.page.close()
+        for suffix in (".page", ".json"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{worker.page.path.removesuffix('.page')}{suffix}")
+        del self.by_id[worker.id]
+        self._by_routing.pop(worker.routing_id, None)
+        was_ready = worker.state != "starting"
+        worker.state = "gone"
+        reason = worker.stopping or (f"signal {-code}" if code < 0 else f"exit {code}")
+        blame = not worker.stopping and was_ready
+        return worker, WorkerLost(worker.id, begun, reason, blame)
+
+    # Speaking.
+
+    def _send(self, worker: WorkerProcess, envelopes: list[bytes]) -> None:
+        try:
+            self.link.send_multipart(
+                [worker.routing_id, frame(envelopes, sender_boot=self.boot)], zmq.NOBLOCK
+            )
+        except zmq.ZMQError as error:
+            # The process is gone and its descriptor says so in a moment: its calls come back then.
+            assert error.errno == zmq.EHOSTUNREACH, error
+
+    def start(self, worker_id: int, assignments: list[Assignment]) -> None:
+        """Hand calls to a worker; every envelope is in memory by now."""
+        worker = self.by_id.get(worker_id)
+        if worker is None:
+            return
+        at, size = 0, 0
+        for end, assignment in enumerate(assignments, 1):
+            data = assignment[3]
+            assert data is not None
+            size += len(data)
+            following = assignments[end][3] if end < len(assignments) else None
+            if following is None or size + len(following) > START_BYTES_MAX:
+                part = assignments[at:end]
+                attempts = array.array("I", [item[1] for item in part])
+                if sys.byteorder == "big":
+                    attempts.byteswap()
+                head = envelope(Kind.START, body=attempts.tobytes())
+                self._send(worker, [head, *(item[3] or b"" for item in part)])
+                at, size = end, 0
+
+    def interrupt(self, worker_id: int, call: bytes, reason: str, now_ms: int) -> None:
+        """Ask a worker to end one call; it is killed when the call does not end in its grace."""
+        worker = self.by_id.get(worker_id)
+        if worker is None or worker.page is None:
+            return
+        if worker.page.ask_cancel(call, reason):
+            self.signal(worker, signal.SIGUSR1)
+        worker.interrupted.setdefault(call, now_ms + limits.CANCEL_GRACE_MS)
+
+    def recall(self, worker_id: int) -> None:
+        """Ask a worker for the calls that it has not begun."""
+        worker = self.by_id.get(worker_id)
+        if worker is not None and worker.page is not None and worker.page.ask_cancel(bytes(16), "recall"):
+            self.signal(worker, signal.SIGUSR1)
+
+    def tell_sockets(self, worker: WorkerProcess, sockets: dict[str, str]) -> None:
+        """Change which socket runs which function, while it runs."""
+        self._send(worker, [envelope(Kind.SETUP, body=pack({"sockets": sockets}))])
+
+    # Listening.
+
+    def receive(self, frames_max: int, now_ms: int) -> tuple[list[Event], list[bytes]]:
+        """Up to `frames_max` frames: events for the core, and ITEM envelopes to pass on."""
+        found: list[Event] = []
+        items: list[bytes] = []
+        for _ in range(frames_max):
+            try:
+                parts = self.link.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            if len(parts) != 2:
+                continue
+            routing_id, data = parts
+            try:
+                _, rows = index(data)
+            except MeshError:
+                self._distrust(routing_id)
+                continue
+            worker = self._by_routing.get(routing_id)
+            if worker is None:
+                joined = self._join(routing_id, rows, data, now_ms)
+                if joined is not None:
+                    found.append(joined)
+                continue
+            self._take(worker, rows, data, now_ms, found, items)
+        return found, items
+
+    def _distrust(self, routing_id: bytes) -> None:
+        """A worker that sends bytes that are no frame is broken beyond repair."""
+        worker = self._by_routing.get(routing_id)
+        if worker is not None:
+            self.kill(worker)
+
+    def _join(
+        self, routing_id: bytes, rows: list[Row], data: bytes, now_ms: int
+    ) -> WorkerJoined | None:
+        if not rows or rows[0].kind != Kind.READY:
+            return None
+        row = rows[0]
+        body = unpack(data[row.body_at : row.end])
+        worker = self.by_id.get(body.get("worker", -1)) if isinstance(body, dict) else None
+        if worker is None or not secrets.compare_digest(str(body.get("token")), worker.token):
+            return None
+        worker.routing_id = routing_id
+        self._by_routing[routing_id] = worker
+        if row.code:
+            worker.error = str(body.get("error", {}).get("text", "its code could not be loaded"))
+            return None
+        if worker.state != "starting":
+            return None
+        worker.state = "ready"
+        worker.ready_ms = now_ms
+        return WorkerJoined(worker.id, worker.processor, (), int(body.get("slots", 1)))
+
+    def _take(
+        self,
+        worker: WorkerProcess,
+        rows: list[Row],
+        data: bytes,
+        now_ms: int,
+        found: list[Event],
+        items: list[bytes],
+    ) -> None:
+        reports: list[Report] = []
+        for row in rows:
+            if row.kind == Kind.OUTCOME:
+                retry = bool(row.flags & Flag.RETRY)
+                started_ms = now_ms - row.number // 1_000
+                reports.append((
+                    row.id, row.attempt, row.code, retry, row.number, started_ms,
+                    data[row.start : row.end],
+                ))  # fmt: skip
+            elif row.kind == Kind.OUTPUT:
+                self._keep_output(worker, row, data[row.body_at : row.end])
+            elif row.kind == Kind.ITEM:
+                items.append(data[row.start : row.end])
+            elif row.kind == Kind.RETURNED:
+                body = data[row.body_at : row.end]
+                ids = [body[at : at + 16] for at in range(0, len(body), 16)]
+                for id in ids:
+                    worker.interrupted.pop(id, None)
+                found.append(Returned(worker.id, ids))
+        if reports:
+            worker.calls += len(reports)
+            if worker.interrupted:
+                for report in reports:
+                    worker.interrupted.pop(report[0], None)
+            found.append(Finished(worker.id, reports))
+
+    @staticmethod
+    def _keep_output(worker: WorkerProcess, row: Row, data: bytes) -> None:
+        streams = worker.output.setdefault((row.id, row.attempt), {})
+        name = NAMES_OF_STREAMS.get(row.code, "stdout")
+        streams[name] = (streams.get(name, b"") + data)[-limits.OUTPUT_BYTES_MAX :]
+
+    def close(self) -> None:
+        """Kill what is left and unbind."""
+        for worker in list(self.by_id.values()):
+            self.kill(worker)
+            self.bury(worker.pidfd)
+        self.link.close(0)
+
+
+def worker_environment(own: dict[str, str]) -> dict[str, str]:
+    """The environment of a worker: a few safe names of the node's, and the processor's own."""
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+    found = {name: os.environ[name] for name in kept if name in os.environ}
+    found["PYTHONUNBUFFERED"] = "1"
+    found.update({str(name): str(value) for name, value in own.items()})
+    return found

@@ -1,0 +1,72 @@
+"""A node as a process: folders, pid file, signals, exit status.
+
+    python -m meshcode.node [--home DIR]
+
+Exit status: 0 drained or stopped; 3 the log became suspect (start it again: it verifies first);
+otherwise that of the error it prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+from pathlib import Path
+
+from meshcode import paths
+from meshcode.errors import LogSuspect, MeshError, NodeError
+from meshcode.node.loop import Loop
+
+SUSPECT_STATUS = 3
+
+
+def open_loop(home: str | None = None) -> Loop:
+    """Open the log of a home folder and make its node; `Loop.run` starts it.
+
+    Raises:
+        NodeError: the folder or its log cannot be used; nothing was changed.
+    """
+    if not __debug__:
+        raise NodeError("a node needs its asserts: start Python without -O")
+    from meshcode.store.lmdb_log import LmdbLog
+
+    base = paths.make_folders(home)
+    log = LmdbLog(paths.data_dir(base))
+    try:
+        paths.make_ipc_dir(base)
+        return Loop(base, log)
+    except BaseException:
+        log.close()
+        raise
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a node in the foreground until it is told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m meshcode.node", description=__doc__)
+    parser.add_argument("--home", default=None, help="the node's folder (default: $MESH_HOME)")
+    parser.add_argument("--foreground", action="store_true", help="accepted for clarity")
+    given = parser.parse_args(arguments)
+    os.umask(0o077)
+    try:
+        loop = open_loop(given.home)
+    except MeshError as error:
+        print(f"mesh node: {error}", file=sys.stderr)
+        return error.exit_status
+    pid_file = Path(paths.pid_file(given.home))
+    pid_file.write_text(f"{os.getpid()}\n")
+    loop.install_signals()
+    gc.collect()
+    gc.freeze()  # What start-up made lives as long as the node.
+    node = loop.node_id.hex()[:12]
+    print(f"node {node} boot {loop.log.boot} pid {os.getpid()} is ready", flush=True)
+    try:
+        loop.run()
+    except LogSuspect as error:
+        print(f"mesh node: {error}", file=sys.stderr, flush=True)
+        os._exit(SUSPECT_STATUS)  # Nothing more may be written, not even by a clean-up.
+    finally:
+        pid_file.unlink(missing_ok=True)
+    loop.close()
+    print(f"node ended: {loop.stopped_by or 'stopped'}", flush=True)
+    return 0

@@ -1,0 +1,235 @@
+"""Reading calls for people: open ones from the core, ended ones from the log, as plain dicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshcode.errors import BadRequest, UnknownCall
+from meshcode.ids import NO_ID, text_of
+from meshcode.router.call import Call
+from meshcode.router.core import Router
+from meshcode.router.records import split_done, split_open
+from meshcode.router.states import PARKED, State
+from meshcode.store.contract import DONE, OPEN, OUTPUT, Log
+from meshcode.wire.codec import unpack
+from meshcode.wire.frame import check_envelope
+
+SCAN_MAX = 50_000  # Records looked at for one filtered listing.
+ROWS_MAX = 1_000
+
+
+def _text(id: bytes) -> str | None:
+    return None if id == NO_ID else text_of(id)
+
+
+class History:
+    """The calls of one node, for listings."""
+
+    def __init__(self, router: Router, log: Log, commits: dict[str, str]) -> None:
+        """`commits`: the commit that runs, by processor."""
+        self._router = router
+        self._log = log
+        self._commits = commits
+
+    def open_row(self, call: Call) -> dict[str, Any]:
+        """An open call."""
+        line = call.line
+        state, reason = call.state.name, call.reason
+        if call.state is State.WAITING:
+            reason = self._router.parked_reason(line)
+            if reason:
+                state = PARKED
+        envelope = call.envelope
+        if envelope is None:
+            value = self._log.get(OPEN, call.sequence.to_bytes(8, "big"))
+            envelope = split_open(value)[1] if value else bytes(80)
+        running = call.state is State.RUNNING
+        events = [{"name": "received", "ms": call.accepted_ms, "note": f"socket {line.name}"}]
+        events += [{"name": name, "ms": ms, "note": note} for ms, name, note in call.story or ()]
+        if running:
+            note = f"attempt {call.attempt}"
+            events.append({"name": "prerun", "ms": call.started_ms, "note": note})
+        return {
+            "id": text_of(call.id),
+            "flow": _text(envelope[32:48]) or text_of(call.id),
+            "parent": _text(envelope[48:64]),
+            "socket": line.name,
+            "processor": line.config.processor,
+            "state": state,
+            "reason": reason,
+            "attempts": call.attempt,
+            "priority": call.priority,
+            "accepted_ms": call.accepted_ms,
+            "started_ms": call.started_ms or None if running else None,
+            "finished_ms": None,
+            "due_ms": call.due_ms if call.state is State.DELAYED else None,
+            "worker": str(call.worker.id) if call.worker else None,
+            "commit": self._commits.get(line.config.processor),
+            "events": events,
+        }
+
+    def done_row(self, id: bytes, value: bytes, *, result: bool = False) -> dict[str, Any]:
+        """An ended call; `result` adds its value or error."""
+        done = split_done(value)
+        outcome = done["outcome"]
+        row = check_envelope(outcome)
+        meta = unpack(outcome[row.meta_at : row.body_at]) if row.body_at > row.meta_at else {}
+        submit = done["submit"]
+        name = submit[80 : 80 + submit[15]].decode() if submit else ""
+        line = self._router.lines.get(name)
+        state = State(10 + done["code"]).name
+        events = [{"name": "received", "ms": done["accepted_ms"], "note": f"socket {name}"}]
+        events += [{"name": event, "ms": ms, "note": note} for ms, event, note in done["story"]]
+        if done["started_ms"]:
+            note = f"attempt {done['attempts']}"
+            events.append({"name": "prerun", "ms": done["started_ms"], "note": note})
+        note = f"{state} after {row.number} us" if row.number else state
+        events.append({"name": "postrun", "ms": done["finished_ms"], "note": note})
+        found: dict[str, Any] = {
+            "id": text_of(id),
+            "flow": (_text(submit[32:48]) if submit else None) or text_of(id),
+            "parent": _text(submit[48:64]) if submit else None,
+            "socket": name,
+            "processor": line.config.processor if line else None,
+            "state": state,
+            "reason": "",
+            "attempts": done["attempts"],
+            "priority": None,
+            "accepted_ms": done["accepted_ms"],
+            "started_ms": done["started_ms"] or None,
+            "finished_ms": done["finished_ms"],
+            "due_ms": None,
+            "run_us": row.number,
+            "worker": meta.get("worker"),
+            "commit": meta.get("commit"),
+            "events": events,
+        }
+        if state != "DONE":
+            error = unpack(outcome[row.body_at :])
+            found["reason"] = str(error.get("text", "")) if isinstance(error, dict) else ""
+            if result:
+                found["error"] = error
+        elif result:
+            found["result"] = unpack(outcome[row.body_at :])
+        return found
+
+    def find(self, which: Any) -> bytes:
+        """The id of the one call that `which` names: 16 bytes, or text that begins its id.
+
+        Raises:
+            BadRequest: not an id, or too short to be one call's only.
+            UnknownCall: no such call is open or kept.
+        """
+        if isinstance(which, bytes) and len(which) == 16:
+            if which in self._router.calls or self._log.get(DONE, which) is not None:
+                return which
+            raise UnknownCall(f"no call {text_of(which)} is open or kept in the history")
+        digits = str(which).replace("-", "").lower()
+        if not 4 <= len(digits) <= 32 or digits.strip("0123456789abcdef"):
+            raise BadRequest(f"a call id is 4 to 32 hexadecimal digits, this is {which!r}")
+        low = bytes.fromhex(digits.ljust(32, "0"))
+        high = bytes.fromhex(digits.ljust(32, "f"))
+        found = [id for id in self._router.calls if low <= id <= high]
+        found += [id for id, _ in self._log.scan(DONE, low, limit=3) if id <= high]
+        if not found:
+            raise UnknownCall(f"no call whose id begins with {which!r} is open or kept")
+        if len(set(found)) > 1:
+            raise BadRequest(f"{which!r} begins the ids of several calls; give more of it")
+        return found[0]
+
+    def get(self, which: Any, *, result: bool = False, output: bool = False) -> dict[str, Any]:
+        """One call as a dict."""
+        id = self.find(which)
+        call = self._router.calls.get(id)
+        if call is not None:
+            row = self.open_row(call)
+        else:
+            value = self._log.get(DONE, id)
+            if value is None:
+                raise UnknownCall(f"no call {text_of(id)} is open or kept in the history")
+            row = self.done_row(id, value, result=result)
+        if output:
+            row["output"] = self.output(id)
+        return row
+
+    def output(self, id: bytes) -> dict[str, Any]:
+        """Captured output of all attempts of a call, in order."""
+        texts: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        for key, value in self._log.scan(OUTPUT, id + bytes(4), limit=100):
+            if key[:16] != id:
+                break
+            for name, data in unpack(value).items():
+                texts[name].append(data.decode(errors="replace"))
+        return {name: "".join(parts) for name, parts in texts.items()}
+
+    def list(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """A page of calls, newest first (oldest first with `ascending`).
+
+        Fields: page (from 1), rows, unfinished, ascending, socket, state, before (an id: only
+        older calls; the quick way through a long history).
+        """
+        rows = min(max(int(fields.get("rows") or 10), 1), ROWS_MAX)
+        page = max(int(fields.get("page") or 1), 1)
+        ascending = bool(fields.get("ascending"))
+        opens = sorted(self._router.calls, reverse=not ascending)
+        unfinished = bool(fields.get("unfinished"))
+        done_count = 0 if unfinished else self._log.count(DONE)
+        total = len(opens) + done_count
+        keep = self._filter(fields)
+        skip = 0 if fields.get("before") else (page - 1) * rows
+        start = self.find(fields["before"]) if fields.get("before") else None
+        if start is not None:
+            opens = [id for id in opens if (id > start if ascending else id < start)]
+        merged = self._merged(opens, start, ascending, unfinished)
+        found: list[dict[str, Any]] = []
+        for looked, (id, value) in enumerate(merged):
+            if looked >= SCAN_MAX or len(found) >= rows:
+                break
+            if keep is None:
+                if skip:
+                    skip -= 1
+                    continue
+                found.append(self._row(id, value))
+                continue
+            row = self._row(id, value)
+            if keep(row):
+                if skip:
+                    skip -= 1
+                    continue
+                found.append(row)
+        return {"calls": found, "total": total, "page": page, "rows": rows}
+
+    def _row(self, id: bytes, value: bytes | None) -> dict[str, Any]:
+        if value is None:
+            return self.open_row(self._router.calls[id])
+        return self.done_row(id, value)
+
+    @staticmethod
+    def _filter(fields: dict[str, Any]) -> Any:
+        socket, state = fields.get("socket"), fields.get("state")
+        if not socket and not state:
+            return None
+        return lambda row: (
+            (not socket or row["socket"] == socket) and (not state or row["state"] == state)
+        )
+
+    def _merged(
+        self, opens: list[bytes], start: bytes | None, ascending: bool, unfinished: bool
+    ) -> Any:
+        """Ids of open and ended calls in one order; the value is None for open ones."""
+        at = 0
+        cursor = start
+        while not unfinished:
+            batch = self._log.scan(DONE, cursor, reverse=not ascending, limit=256)
+            if cursor is not None and batch and batch[0][0] == cursor:
+                batch = batch[1:]
+            if not batch:
+                break
+            for id, value in batch:
+                while at < len(opens) and (opens[at] < id if ascending else opens[at] > id):
+                    yield opens[at], None
+                    at += 1
+                yield id, value
+            cursor = batch[-1][0]
+        for id in opens[at:]:
+            yield id, None

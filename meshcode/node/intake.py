@@ -1,0 +1,77 @@
+"""From frames of clients to events of the core."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshcode.errors import MeshError
+from meshcode.node import requests
+from meshcode.node.sessions import Session
+from meshcode.router.core import Router
+from meshcode.router.effects import Effects
+from meshcode.router.events import ClientLeft, NewCall, Submitted
+from meshcode.wire.codec import unpack
+from meshcode.wire.frame import FrameHead, Row
+from meshcode.wire.kinds import Flag, Kind
+
+if TYPE_CHECKING:
+    from meshcode.node.loop import Loop
+
+_names: dict[bytes, str] = {}  # Socket names seen, decoded; bounded below.
+_NAMES_MAX = 100_000
+
+
+def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: bytes) -> None:
+    """Take one frame: its calls as one event, its requests one by one."""
+    calls: list[NewCall] = []
+    again: list[bytes] = []  # Ids that may have been sent before.
+    refused: list[tuple[int, bytes, dict[str, Any]]] = []
+    for row in rows:
+        if row.kind == Kind.SUBMIT:
+            try:
+                calls.append(_call(row, data))
+            except MeshError as error:
+                refused.append((session.id, row.id, error.to_data()))
+                continue
+            if not row.flags & Flag.FRESH:
+                again.append(row.id)
+        elif row.kind == Kind.ASK:
+            requests.handle(loop, session, row, data)
+        elif row.kind == Kind.BYE:
+            loop.sessions.close(session)
+            loop.step(ClientLeft(session.id))
+    if refused:
+        loop.turns.add(Effects(refused=refused))
+    if calls or refused:
+        ended = loop.turns.ended(again, loop.done_record) if again else {}
+        loop.step(Submitted(session.id, head.sequence, calls, ended))
+
+
+def _call(row: Row, data: bytes) -> NewCall:
+    raw = data[row.name_at : row.meta_at]
+    name = _names.get(raw)
+    if name is None:
+        name = raw.decode(errors="replace")
+        if len(_names) < _NAMES_MAX:
+            _names[raw] = name
+    options = None
+    if row.body_at > row.meta_at:
+        options = unpack(data[row.meta_at : row.body_at])
+        if not isinstance(options, dict):
+            options = {"priority": options}  # No map: refused by the core's check of options.
+    envelope = data[row.start : row.end]
+    return (row.id, row.flow, row.parent, name, row.argc, options, envelope)
+
+
+def items_for_clients(router: Router, items: list[bytes]) -> list[tuple[int, bytes]]:
+    """Who is to get each ITEM envelope of a running generator: the clients that want its call."""
+    found: list[tuple[int, bytes]] = []
+    for item in items:
+        id = item[16:32]
+        call = router.calls.get(id)
+        if call is None:
+            continue
+        if call.client:
+            found.append((call.client, item))
+        found.extend((client, item) for client in router.watchers.get(id, ()))
+    return found

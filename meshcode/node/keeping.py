@@ -1,0 +1,149 @@
+"""Housekeeping of a node: captured output, how full the disk is, and forgetting old history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshcode import limits
+from meshcode.ids import text_of, unix_ms_of
+from meshcode.node.sessions import Session
+from meshcode.router.effects import Effects, Op
+from meshcode.router.events import DiskChanged, Event, Finished, Forgotten
+from meshcode.router.records import DONE_HEAD
+from meshcode.store.contract import DONE, META, OUTPUT
+from meshcode.wire.codec import pack, unpack
+from meshcode.wire.frame import envelope
+from meshcode.wire.kinds import Kind
+
+if TYPE_CHECKING:
+    from meshcode.node.crew import WorkerProcess
+    from meshcode.node.loop import Loop
+
+FORGET_MS = 10_000  # Between two looks at what is old enough to forget.
+
+
+class Keeping:
+    """What a node does beside its calls."""
+
+    def __init__(self, loop: Loop) -> None:
+        """For one loop."""
+        self._loop = loop
+        self._next_forget_ms = 0
+        self.keep_ms = limits.RESULT_KEEP_MS
+        self.keep_count = limits.RESULT_KEEP_COUNT
+        self._said: dict[tuple[int, bytes, int, str], int] = {}  # Bytes already published.
+
+    def before(self, event: Event) -> None:
+        """Write the captured output of calls whose outcomes are about to be recorded."""
+        if isinstance(event, Finished):
+            worker = self._loop.crew.by_id.get(event.worker)
+            if worker is not None and worker.output:
+                self.publish_output()
+                self.save_output(worker, {report[0] for report in event.reports})
+
+    def save_output(self, worker: WorkerProcess, ids: set[bytes] | None) -> None:
+        """Record what a worker's calls printed; `ids` None = of all it still holds."""
+        records: list[Op] = []
+        for (id, attempt), streams in list(worker.output.items()):
+            if ids is None or id in ids:
+                records.append((OUTPUT, id + attempt.to_bytes(4, "big"), pack(streams)))
+                del worker.output[(id, attempt)]
+                for name in streams:
+                    self._said.pop((worker.id, id, attempt, name), None)
+        if records:
+            self._loop.turns.add(Effects(records=records))
+
+    def publish_output(self) -> None:
+        """Send new captured output to whoever listens to the log channel."""
+        listeners = self._loop.listeners
+        if not listeners.wants("log"):
+            return
+        now_ms = self._loop.clock.now_ms()
+        for worker in self._loop.crew.by_id.values():
+            for (id, attempt), streams in worker.output.items():
+                call = self._loop.router.calls.get(id)
+                socket = call.line.name if call else ""
+                for name, data in streams.items():
+                    key = (worker.id, id, attempt, name)
+                    said = self._said.get(key, 0)
+                    if len(data) > said:
+                        text = data[said:].decode(errors="replace")
+                        self._said[key] = len(data)
+                        event = {"stream": name, "text": text, "ms": now_ms, "attempt": attempt}
+                        listeners.publish("log", id, socket, event)
+
+    def send_tail(
+        self, session: Session, request: bytes, fields: dict[str, Any], count: int
+    ) -> None:
+        """Send the newest kept output to one new listener, oldest first."""
+        loop = self._loop
+        found = []
+        for key, value in loop.log.scan(OUTPUT, None, reverse=True, limit=1_000):
+            id = key[:16]
+            call = loop.router.calls.get(id)
+            if call is not None:
+                socket, ms = call.line.name, call.accepted_ms
+            else:
+                done = loop.log.get(DONE, id)
+                if done is None:
+                    continue
+                row = loop.history.done_row(id, done)
+                socket, ms = row["socket"], row["finished_ms"]
+            if fields.get("socket") not in (None, socket):
+                continue
+            if fields.get("call") not in (None, text_of(id)):
+                continue
+            for name, data in unpack(value).items():
+                found.append({
+                    "channel": "log", "call": text_of(id), "socket": socket, "stream": name,
+                    "text": data.decode(errors="replace"), "ms": ms,
+                    "attempt": int.from_bytes(key[16:], "big"),
+                })  # fmt: skip
+            if len(found) >= count:
+                break
+        events = [envelope(Kind.EVENT, id=request, body=pack(event)) for event in found[:count]]
+        if events:
+            loop.sessions.send(session, events[::-1])
+
+    def tick(self, now_ms: int) -> None:
+        """Once a second."""
+        loop = self._loop
+        level = loop.log.usage().level
+        if level != loop.router.disk_level:
+            loop.step(DiskChanged(level))
+        loop.processors.reconcile(now_ms)
+        loop.watch()
+        if now_ms >= self._next_forget_ms:
+            self._next_forget_ms = now_ms + FORGET_MS
+            self._forget(now_ms)
+
+    def disk_full(self) -> None:
+        """A commit found no room: no new calls until there is some."""
+        if self._loop.router.disk_level < 2:
+            self._loop.step(DiskChanged(2))
+
+    def _forget(self, now_ms: int) -> None:
+        """Delete outcomes that were kept for their time, oldest first, a few at a time."""
+        loop = self._loop
+        over = loop.log.count(DONE) - self.keep_count
+        records: list[Op] = []
+        newest = b""
+        for id, value in loop.log.scan(DONE, None, limit=limits.COMMIT_DELETES_MAX):
+            finished_ms = DONE_HEAD.unpack_from(value)[6]
+            if finished_ms + self.keep_ms > now_ms and over <= 0:
+                break
+            over -= 1
+            newest = id
+            records.append((DONE, id, None))
+            for key, _ in loop.log.scan(OUTPUT, id + bytes(4), limit=20):
+                if key[:16] != id:
+                    break
+                records.append((OUTPUT, key, None))
+        if not records:
+            return
+        before_ms = unix_ms_of(newest) + 1
+        records.append((META, b"horizon", before_ms.to_bytes(8, "big")))
+        loop.turns.add(Effects(records=records))
+        loop.step(Forgotten(before_ms))
+        if len(records) >= limits.COMMIT_DELETES_MAX:
+            self._next_forget_ms = now_ms  # There is more: go on with the next tick.

@@ -1,0 +1,61 @@
+"""Subscriptions: who is told of events and captured output as they happen.
+
+Telemetry only: a slow listener loses some, never work.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshcode.ids import text_of
+from meshcode.node.sessions import Sessions
+from meshcode.wire.codec import pack
+from meshcode.wire.frame import envelope
+from meshcode.wire.kinds import Kind
+
+OUTBOX_BYTES_MAX = 4 * 1024 * 1024  # A listener with more than this waiting misses events.
+
+
+class Listeners:
+    """All subscriptions of a node's clients."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        """Nobody listens yet."""
+        self._sessions = sessions
+        self._all: dict[bytes, tuple[int, dict[str, Any]]] = {}  # By request id.
+
+    def add(self, client: int, request: bytes, fields: dict[str, Any]) -> None:
+        """Begin to send EVENT envelopes with this request's id; fields filter them."""
+        self._all[request] = (client, fields)
+
+    def remove(self, request: bytes) -> None:
+        """End a subscription; unknown ones are ignored."""
+        self._all.pop(request, None)
+
+    def wants(self, channel: str) -> bool:
+        """Whether anyone listens to a channel; subscriptions of closed sessions end here."""
+        for request, (client, _) in list(self._all.items()):
+            if client not in self._sessions.by_id:
+                del self._all[request]
+        return any(
+            (fields.get("channel") or "log") in (channel, "all")
+            for _, fields in self._all.values()
+        )
+
+    def publish(self, channel: str, call: bytes, socket: str, data: dict[str, Any]) -> None:
+        """Send one event to everyone whose filter it passes."""
+        body = None
+        for request, (client, fields) in self._all.items():
+            if (fields.get("channel") or "log") not in (channel, "all"):
+                continue
+            if fields.get("socket") not in (None, socket):
+                continue
+            if fields.get("call") not in (None, text_of(call)):
+                continue
+            session = self._sessions.by_id.get(client)
+            if session is None or session.outbox_bytes > OUTBOX_BYTES_MAX:
+                continue
+            if body is None:
+                whole = {"channel": channel, "call": text_of(call), "socket": socket, **data}
+                body = pack(whole)
+            self._sessions.send(session, [envelope(Kind.EVENT, id=request, body=body)])

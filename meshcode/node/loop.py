@@ -1,0 +1,396 @@
+"""The node's one thread: it owns the core, all links, and the order in which things happen.
+
+Each round: wait until something is ready or due; take a bounded share of everything (frames of
+clients and workers, deaths, mounts, the model, timers) as events; close the turn; hand closed
+turns to the committer when it is free; release what is on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket as hostnames
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import zmq
+
+import meshcode
+from meshcode import limits, paths
+from meshcode.errors import LogSuspect, MeshError
+from meshcode.model.client import ModelProcess
+from meshcode.node import intake
+from meshcode.node.clock import Clock
+from meshcode.node.committer import Committer, is_full
+from meshcode.node.crew import Crew
+from meshcode.node.history import History
+from meshcode.node.hosted import Hosted
+from meshcode.node.keeping import Keeping
+from meshcode.node.listeners import Listeners
+from meshcode.node.processors import Processors
+from meshcode.node.release import Release
+from meshcode.node.sessions import Session, Sessions
+from meshcode.node.turn import Turns
+from meshcode.router.core import Router
+from meshcode.router.effects import Effects
+from meshcode.router.events import Drained, Event, ModelChanged, Ticked
+from meshcode.store.contract import DONE, META, MODEL, OPEN, STATE, Log
+from meshcode.wire.codec import pack, unpack
+
+TICK_MS = 1_000
+FULL_RETRY_MS = 500
+EMPTY_SNAPSHOT: dict[str, Any] = {
+    "number": 0, "queues": {}, "processors": {}, "sockets": {}, "deployments": {},
+}  # fmt: skip
+
+
+class Loop:
+    """One running node."""
+
+    def __init__(self, home: str, log: Log) -> None:
+        """Recover from the log and bind the links; `run` does the rest.
+
+        Args:
+            home: the node's folder, made by `paths.make_folders` and `paths.make_ipc_dir`.
+            log: open, and this node's alone.
+        """
+        self.home = Path(home)
+        self.log = log
+        self.committer = Committer(log)
+        self.node_id = self._identity()
+        self.clock = Clock(int.from_bytes(log.get(META, b"now") or b"", "big"))
+        self.router = Router(self.node_id, log.boot, Random(os.urandom(16)))
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.context: zmq.Context[Any] = zmq.Context()
+        welcome = {
+            "node": self.node_id, "boot": log.boot, "version": meshcode.__version__,
+            "pid": os.getpid(), "window_calls": limits.WINDOW_CALLS,
+            "window_bytes": limits.WINDOW_BYTES, "body_bytes_max": limits.BODY_BYTES_MAX,
+        }  # fmt: skip
+        boot32 = log.boot & 0xFFFFFFFF
+        self.sessions = Sessions(self.context, paths.clients_address(home), boot32, welcome)
+        self.crew = Crew(self.context, paths.workers_address(home), Path(paths.run_dir(home)), boot32)
+        self.hosted = Hosted(self.wake)
+        self.listeners = Listeners(self.sessions)
+        self.release = Release(self)
+        self.turns = Turns(self.router, self.release)
+        host = hostnames.gethostname()
+        code = Path(paths.code_dir(home))
+        self.processors = Processors(self.crew, code, host, self.step, self._save_mount)
+        self.history = History(self.router, log, self.processors.commits)
+        self.keeping = Keeping(self)
+        self.snapshot = EMPTY_SNAPSHOT
+        self._recover()
+        known = self.snapshot if self.snapshot["number"] else None
+        self.model = ModelProcess(paths.model_uri(home), known=known)
+        self._model_requests: dict[bytes, int] = {}
+        self._signals = 0
+        self._drain_until_ms = 0
+        self._full_until_ms = 0
+        self._held_ops: list[Any] | None = None  # A batch that found the disk full.
+        self._next_tick_ms = 0
+        self._poller = zmq.Poller()
+        self._watched: set[int] = set()
+        self._reading_clients = False
+        self.stopped_by = ""
+
+    def _identity(self) -> bytes:
+        """This node's id, made at its first boot; durable before it is used."""
+        node_id = self.log.get(META, b"node")
+        if node_id is None:
+            node_id = os.urandom(16)
+            self.committer.start([(META, b"node", node_id)])
+            error = self.committer.wait()
+            if error is not None:
+                raise error
+        return node_id
+
+    def _recover(self) -> None:
+        """Take over what earlier boots left: model, mounts, open calls."""
+        kept = self.log.get(MODEL, b"snapshot")
+        horizon = self.log.get(META, b"horizon")
+        self.router.horizon_ms = int.from_bytes(horizon or b"", "big")
+        self.apply_snapshot(EMPTY_SNAPSHOT if kept is None else unpack(kept), save=False)
+        for key, value in self.log.scan(MODEL, b"processor/", limit=100_000):
+            name = key.removeprefix(b"processor/").decode()
+            if name in self.snapshot["processors"] and key.startswith(b"processor/"):
+                self.processors.restore(name, unpack(value))
+        now_ms = self.clock.now_ms()
+        self.turns.add(self.router.recover(self._all(OPEN), self._all(STATE), now_ms))
+
+    def _all(self, table: str) -> Iterator[tuple[bytes, bytes]]:
+        start: bytes | None = None
+        while True:
+            batch = self.log.scan(table, start, limit=4_096)
+            yield from batch
+            if len(batch) < 4_096:
+                return
+            start = (int.from_bytes(batch[-1][0], "big") + 1).to_bytes(8, "big")
+
+    # What the other parts of the shell call.
+
+    def step(self, event: Event) -> None:
+        """Let the core take an event now."""
+        self.turns.step(event, self.clock.now_ms())
+
+    def done_record(self, id: bytes) -> bytes | None:
+        """The synced record of an ended call."""
+        return self.log.get(DONE, id)
+
+    def wake(self) -> None:
+        """Make the loop look around; the only method other threads may call."""
+        try:
+            os.write(self._wake_write, b"w")
+        except (BlockingIOError, OSError):
+            return  # It is awake, or gone.
+
+    def ask_model(self, client: int, request: bytes, fields: dict[str, Any]) -> None:
+        """Pass a request to the model process; the client is answered when it is in force."""
+        fields["id"] = request
+        self.model.request(fields)
+        self._model_requests[request] = client
+        self.watch()
+
+    def apply_snapshot(self, snapshot: dict[str, Any], *, save: bool = True) -> None:
+        """Take over a model snapshot, with the functions this program serves itself on top."""
+        self.snapshot = snapshot
+        whole = self.hosted.overlay(snapshot)
+        self.step(ModelChanged(whole))
+        self.processors.apply(snapshot)
+        if save:
+            self.turns.add(Effects(records=[(MODEL, b"snapshot", pack(snapshot))]))
+
+    def _save_mount(self, name: str, kept: dict[str, Any]) -> None:
+        self.turns.add(Effects(records=[(MODEL, b"processor/" + name.encode(), pack(kept))]))
+
+    def send_log_tail(
+        self, session: Session, request: bytes, fields: dict[str, Any], count: int
+    ) -> None:
+        """Send the newest captured output that a new subscription asked to begin with."""
+        self.keeping.send_tail(session, request, fields, count)
+
+    # Stopping.
+
+    def drain(self, why: str, grace_ms: int = 60_000) -> None:
+        """Take no new calls, begin none, let what runs finish, then end."""
+        if not self._drain_until_ms:
+            self.stopped_by = why
+            self._drain_until_ms = self.clock.now_ms() + grace_ms
+            self.step(Drained())
+
+    def install_signals(self) -> None:
+        """Let SIGTERM and SIGINT call `stop` (not in an embedded node)."""
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        signal.signal(signal.SIGINT, lambda *_: self.stop())
+
+    def stop(self) -> None:
+        """From any thread or signal: the first call drains the node, the second stops it."""
+        self._signals += 1
+        self.wake()
+
+    # The rounds.
+
+    def run(self) -> None:
+        """Run until drained or stopped.
+
+        Raises:
+            LogSuspect: the log could not be written; nothing unsynced was said to anyone.
+        """
+        self._poller.register(self._wake_read, select.POLLIN)
+        self._poller.register(self.committer.fileno(), select.POLLIN)
+        self._poller.register(self.crew.link, zmq.POLLIN)
+        self._poller.register(self.model.fileno(), select.POLLIN)
+        if os.path.exists(self.model_file()):
+            self.model.start()
+        self.watch()
+        while not self._is_over():
+            self._round()
+
+    def model_file(self) -> str:
+        """The SQLite file of the model, whether it exists or not."""
+        return str(self.home / "model" / "model.db")
+
+    def _round(self) -> None:
+        now_ms = self.clock.now_ms()
+        self._read_clients(self.turns.unsynced < limits.TURNS_UNSYNCED_MAX)
+        ready = {key for key, _ in self._poller.poll(self._timeout_ms(now_ms))}
+        now_ms = self.clock.now_ms()
+        if self.committer.fileno() in ready:
+            self._synced(now_ms)
+        if self._wake_read in ready:
+            self._woken()
+        if self._reading_clients and self.sessions.link in ready:
+            for session, head, rows, data in self.sessions.receive(
+                limits.TURN_EVENTS_MAX, now_ms
+            ):
+                intake.take(self, session, head, rows, data)
+        if self.crew.link in ready:
+            self.take_workers(now_ms)
+        if self.hosted.ready:
+            for event in self.hosted.receive():
+                self.step(event)
+        for fd in ready & self._watched:
+            self._descriptor(fd, now_ms)
+        if self.model.fileno() in ready:
+            self._hear_model()
+        self._on_time(now_ms)
+        self.turns.close()
+        self._commit(now_ms)
+        if self.sessions.backlog:
+            self.sessions.flush()
+
+    def _read_clients(self, wanted: bool) -> None:
+        """Leave the clients' frames in the link while the disk is behind: they feel it there."""
+        if wanted != self._reading_clients:
+            self._reading_clients = wanted
+            if wanted:
+                self._poller.register(self.sessions.link, zmq.POLLIN)
+            else:
+                self._poller.unregister(self.sessions.link)
+
+    def _timeout_ms(self, now_ms: int) -> int:
+        times = [self._next_tick_ms]
+        for due_ms in (self.router.next_due_ms(), self.crew.next_kill_ms()):
+            if due_ms is not None:
+                times.append(due_ms)
+        if self._held_ops is not None:
+            times.append(self._full_until_ms)
+        if self.sessions.backlog:
+            times.append(now_ms + 5)
+        return max(0, min(times) - now_ms)
+
+    def _woken(self) -> None:
+        try:
+            while os.read(self._wake_read, 4_096):
+                pass
+        except BlockingIOError:
+            pass
+        if self.hosted.take_changes():
+            self.apply_snapshot(self.snapshot, save=False)
+            for event in self.hosted.joins():
+                self.step(event)
+        if self._signals == 1:
+            self.drain("asked to stop")
+
+    def take_workers(self, now_ms: int) -> None:
+        """Take what workers sent: outcomes, items, output."""
+        found, items = self.crew.receive(4 * limits.TURN_EVENTS_MAX, now_ms)
+        for event in found:
+            self.keeping.before(event)
+            self.step(event)
+        if items:
+            self.turns.add(Effects(outcomes=intake.items_for_clients(self.router, items)))
+        self.keeping.publish_output()
+
+    def _descriptor(self, fd: int, now_ms: int) -> None:
+        processor = self.processors.descriptors().get(fd)
+        if processor is not None:
+            self.processors.hear(processor, now_ms)
+        else:
+            self.take_workers(now_ms)  # What it sent before it died goes first.
+            worker, lost = self.crew.bury(fd)
+            self.keeping.save_output(worker, None)
+            self.step(lost)
+            self.processors.lost(worker, lost.reason, now_ms)
+            self.processors.reconcile(now_ms)
+        self.watch()
+
+    def watch(self) -> None:
+        """Keep the poller's descriptors those of the live workers and mounts."""
+        wanted = {worker.pidfd for worker in self.crew.by_id.values()}
+        wanted.update(self.processors.descriptors())
+        for fd in self._watched - wanted:
+            self._poller.unregister(fd)
+        for fd in wanted - self._watched:
+            self._poller.register(fd, select.POLLIN)
+        self._watched = wanted
+
+    def _hear_model(self) -> None:
+        answers = []
+        for message in self.model.receive():
+            snapshot = message.get("snapshot")
+            if snapshot is not None and snapshot["number"] >= self.snapshot["number"]:
+                self.apply_snapshot(snapshot)
+            client = self._model_requests.pop(message.get("id") or b"", None)
+            if client is not None:
+                good = bool(message.get("ok"))
+                data = message.get("data") if good else message.get("error")
+                answers.append((client, message["id"], good, data))
+        if answers:
+            self.turns.add(Effects(answers=answers))
+        self.processors.reconcile(self.clock.now_ms())
+        self.watch()
+
+    def _on_time(self, now_ms: int) -> None:
+        if now_ms >= self._next_tick_ms:
+            self._next_tick_ms = now_ms + TICK_MS
+            self.step(Ticked())
+            self._hear_model()
+            self.keeping.tick(now_ms)
+        else:
+            due_ms = self.router.next_due_ms()
+            if due_ms is not None and due_ms <= now_ms:
+                self.step(Ticked())
+        self.crew.kill_overdue(now_ms)
+
+    def _commit(self, now_ms: int) -> None:
+        if self.committer.busy:
+            return
+        ops = self._held_ops
+        if ops is not None:
+            if now_ms < self._full_until_ms:
+                return
+        else:
+            ops = self.turns.begin_sync()
+            if ops is None:
+                return
+            ops.append((META, b"now", now_ms.to_bytes(8, "big")))
+        self._held_ops = ops
+        self.committer.start(ops)
+
+    def _synced(self, now_ms: int) -> None:
+        error = self.committer.finish()
+        if self.committer.busy:
+            return
+        if error is None:
+            self._held_ops = None
+            self.turns.synced()
+            return
+        if is_full(error):  # Nothing of it was kept or said; it is tried again until there is room.
+            self._full_until_ms = now_ms + FULL_RETRY_MS
+            self.keeping.disk_full()
+            return
+        if isinstance(error, MeshError):
+            raise error
+        raise LogSuspect(f"the log could not be written: {error}; this node stops") from error
+
+    def _is_over(self) -> bool:
+        if self._signals >= 2:
+            return True
+        if not self._drain_until_ms:
+            return False
+        busy = any(worker.held for worker in self.router.workers.values())
+        if busy and self.clock.now_ms() < self._drain_until_ms:
+            return False
+        return not self.turns.unsynced and not self.committer.busy
+
+    def close(self) -> None:
+        """End workers, mounts and the model process, sync what is left, give up the folder."""
+        now_ms = self.clock.now_ms()
+        self.processors.stop_all("the node stops", now_ms, 0)
+        if self.committer.busy and self.committer.wait() is None:
+            self._held_ops = None
+            self.turns.synced()
+        self.crew.close()
+        self.model.stop()
+        self.hosted.close()
+        self.committer.close()
+        self.sessions.link.close(200)
+        self.context.term()
+        self.log.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+

@@ -1,0 +1,313 @@
+"""What the model asks of this node, and what is: code mounted, workers up, one pool per processor.
+
+`reconcile` is called after every change and every second; it compares and does the next step.
+Mounting (git, environment, inspection) runs in a child process, so this file knows nothing of git.
+An environment that cannot be built leaves the old one running.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from meshcode.node.crew import Crew, WorkerProcess
+from meshcode.router.events import Event, ProcessorChanged, WorkerLeaving
+from meshcode.worker import lend
+
+# The fields of a processor that decide which code runs.
+CODE_FIELDS = (
+    "git", "branch", "commit", "tag", "module", "module_path", "requirements", "restarted",
+)  # fmt: skip
+STOP_GRACE_MS = 30_000  # A running call may take this long after `mesh proc stop`.
+BACKOFF_MS = (0, 200, 1_000, 5_000, 15_000, 30_000)  # Before the next start of a crashing worker.
+MOUNT_RETRY_MS = 30_000  # A failed mount is tried again: the git server may be back.
+WORKER_CALLS_MAX = 1_000_000  # A worker is replaced after so many calls,
+WORKER_AGE_MS = 24 * 3_600_000  # or so long,
+WORKER_RESIDENT_MAX = 2 << 30  # or when it holds so many bytes; limits.* of the processor go first.
+
+
+class Processor:
+    """One processor on this node: wanted and actual."""
+
+    def __init__(self, name: str) -> None:
+        """Nothing is known of it yet."""
+        self.name = name
+        self.fields: dict[str, Any] = {}
+        self.sockets: dict[str, str] = {}
+        self.count = 0  # Workers wanted here.
+        self.wanted_code: tuple[Any, ...] = ()
+        self.mounted_code: tuple[Any, ...] = ()  # What `mount` was made from.
+        self.mount: dict[str, Any] | None = None
+        self.reason = "its code is not mounted yet"
+        self.child: subprocess.Popen[bytes] | None = None
+        self.child_code: tuple[Any, ...] = ()
+        self.child_output = b""
+        self.retry_ms = 0
+        self.crashes = 0  # Workers in a row that died young.
+        self.next_start_ms = 0
+
+
+class Processors:
+    """All processors of the model, as far as this node runs them."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        code_dir: Path,
+        host: str,
+        emit: Callable[[Event], None],
+        save: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        """`emit` takes events for the core; `save` keeps a finished mount in the log."""
+        self.crew = crew
+        self.code_dir = code_dir
+        self.host = host
+        self.emit = emit
+        self.save = save
+        self.by_name: dict[str, Processor] = {}
+        self.commits: dict[str, str] = {}
+        self._cpus = sorted(os.sched_getaffinity(0))
+        self._next_cpu = 0
+        self.stopping = False
+
+    def restore(self, name: str, kept: dict[str, Any]) -> None:
+        """A mount of an earlier boot: its workers can start without git or a database."""
+        processor = self.by_name.setdefault(name, Processor(name))
+        processor.mount = kept["mount"]
+        processor.mounted_code = tuple(kept["code"])
+        self.commits[name] = kept["mount"]["commit"]
+        self.emit(ProcessorChanged(name, "its workers are starting", _signatures(kept["mount"])))
+
+    def apply(self, snapshot: dict[str, Any]) -> None:
+        """Take over a model snapshot."""
+        wanted = snapshot.get("processors", {})
+        sockets: dict[str, dict[str, str]] = {name: {} for name in wanted}
+        for name, fields in snapshot.get("sockets", {}).items():
+            sockets.setdefault(fields["processor"], {})[name] = fields["task"]
+        for name, fields in wanted.items():
+            processor = self.by_name.setdefault(name, Processor(name))
+            processor.fields = fields
+            processor.count = self._count(name, fields, snapshot.get("deployments", {}))
+            processor.wanted_code = tuple(fields.get(field) for field in CODE_FIELDS)
+            if processor.sockets != sockets[name]:
+                processor.sockets = sockets[name]
+                for worker in self._workers(name):
+                    if worker.state == "ready":
+                        self.crew.tell_sockets(worker, processor.sockets)
+        for name, processor in self.by_name.items():
+            if name not in wanted:
+                processor.count = 0
+
+    def _count(self, name: str, fields: dict[str, Any], deployments: dict[str, Any]) -> int:
+        if fields.get("requested_status") == "stop":
+            return 0
+        mine = [entry for entry in deployments.values() if entry["processor"] == name]
+        if not mine:
+            return int(fields.get("workers") or 1)
+        here = ("*", "localhost", self.host, None, "")
+        return sum(int(entry["cpus"]) for entry in mine if entry.get("host") in here)
+
+    def _workers(self, name: str) -> list[WorkerProcess]:
+        return [worker for worker in self.crew.by_id.values() if worker.processor == name]
+
+    def descriptors(self) -> dict[int, Processor]:
+        """Descriptors to watch: the output of running mounts."""
+        found = {}
+        for processor in self.by_name.values():
+            if processor.child is not None and processor.child.stdout is not None:
+                found[processor.child.stdout.fileno()] = processor
+        return found
+
+    def reconcile(self, now_ms: int) -> None:
+        """Do what is needed next for every processor."""
+        for processor in self.by_name.values():
+            if self.stopping:
+                return
+            if processor.count and processor.wanted_code != processor.mounted_code:
+                self._start_mount(processor, now_ms)
+            self._match_workers(processor, now_ms)
+
+    # Mounting.
+
+    def _start_mount(self, processor: Processor, now_ms: int) -> None:
+        if processor.child is not None:
+            return
+        failed_same = processor.child_code == processor.wanted_code
+        if failed_same and now_ms < processor.retry_ms:
+            return
+        request = {name: processor.fields.get(name) for name in CODE_FIELDS}
+        request |= {
+            "name": processor.name, "cache": str(self.code_dir), "tasks": [], "allow_file": True,
+        }  # fmt: skip
+        child = subprocess.Popen(
+            [sys.executable, "-m", "meshcode.worker.mount"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(json.dumps(request).encode())
+        child.stdin.close()
+        os.set_blocking(child.stdout.fileno(), False)
+        processor.child = child
+        processor.child_code = processor.wanted_code
+        processor.child_output = b""
+        if processor.mount is None:
+            self._explain(processor, "its code is being fetched and its environment built")
+
+    def _explain(self, processor: Processor, reason: str) -> None:
+        processor.reason = reason
+        self.emit(ProcessorChanged(processor.name, reason))
+
+    def hear(self, processor: Processor, now_ms: int) -> None:
+        """Read what a mount says; at its end, take over the result."""
+        child = processor.child
+        assert child is not None
+        assert child.stdout is not None
+        while True:
+            data = child.stdout.read(65_536)
+            if data is None:
+                return  # More comes later.
+            if not data:
+                break
+            processor.child_output += data
+        child.stdout.close()
+        child.wait()
+        processor.child = None
+        lines = processor.child_output.splitlines()
+        try:
+            result = json.loads(lines[-1]) if lines else {}
+        except ValueError:
+            result = {}
+        if result.get("ok"):
+            self._mounted(processor, result, now_ms)
+            return
+        step = result.get("step", "start")
+        text = result.get("text") or f"the mounting process ended with exit code {child.returncode}"
+        processor.retry_ms = now_ms + MOUNT_RETRY_MS
+        reason = f"its code could not be mounted ({step}): {text}"
+        if processor.mount is not None:
+            reason = f"{reason}; the code of commit {processor.mount['commit'][:12]} keeps running"
+        self._explain(processor, reason)
+
+    def _mounted(self, processor: Processor, result: dict[str, Any], now_ms: int) -> None:
+        processor.mount = result
+        processor.mounted_code = processor.child_code
+        processor.crashes = 0
+        processor.next_start_ms = 0
+        processor.reason = "its workers are starting"
+        self.commits[processor.name] = result["commit"]
+        self.save(processor.name, {"mount": result, "code": list(processor.mounted_code)})
+        self.emit(ProcessorChanged(processor.name, processor.reason, _signatures(result)))
+        self.reconcile(now_ms)
+
+    # Workers.
+
+    def _match_workers(self, processor: Processor, now_ms: int) -> None:
+        workers = self._workers(processor.name)
+        live = [worker for worker in workers if not worker.stopping]
+        mount = processor.mount
+        if mount is None:
+            return
+        code = self._code_key(processor)
+        current = [worker for worker in live if worker.key == code]
+        old = [worker for worker in live if worker.key != code]
+        for worker in current[processor.count :]:
+            self._leave(worker, "not wanted any more", now_ms)
+        missing = processor.count - len(current)
+        if missing > 0 and now_ms >= processor.next_start_ms:
+            processor.next_start_ms = 0
+            for _ in range(missing):
+                self._spawn(processor, now_ms)
+        ready = sum(1 for worker in current if worker.state == "ready")
+        if old and ready >= min(processor.count, 1):  # The new code runs: the old may leave.
+            for worker in old:
+                self._leave(worker, "newer code took over", now_ms)
+        for worker in current:
+            if worker.state == "ready" and (why := self._worn_out(worker, processor, now_ms)):
+                self._leave(worker, why, now_ms)
+
+    def _code_key(self, processor: Processor) -> str:
+        assert processor.mount is not None
+        return f"{processor.mount['key']}/{processor.mount['commit']}/{processor.mounted_code!r}"
+
+    @staticmethod
+    def _worn_out(worker: WorkerProcess, processor: Processor, now_ms: int) -> str:
+        env = processor.fields.get("env") or {}
+        calls = int(env.get("MESH_WORKER_CALLS", WORKER_CALLS_MAX))
+        age_ms = int(env.get("MESH_WORKER_AGE_MS", WORKER_AGE_MS))
+        resident = int(env.get("MESH_WORKER_RESIDENT", WORKER_RESIDENT_MAX))
+        assert worker.page is not None
+        if worker.calls >= calls:
+            return f"recycled after {worker.calls} calls, the limit is {calls}"
+        if now_ms - worker.ready_ms >= age_ms:
+            return f"recycled after {now_ms - worker.ready_ms} ms, the limit is {age_ms} ms"
+        if worker.page.resident > resident:
+            return f"recycled at {worker.page.resident} bytes of memory, the limit is {resident}"
+        return ""
+
+    def _spawn(self, processor: Processor, now_ms: int) -> None:
+        assert processor.mount is not None
+        cpu = self._cpus[self._next_cpu % len(self._cpus)]
+        self._next_cpu += 1
+        config = {"sockets": processor.sockets, "env": processor.fields.get("env")}
+        try:
+            config["lend"] = lend.ensure(str(self.code_dir))
+            worker = self.crew.spawn(processor.name, processor.mount, config, cpu, now_ms)
+        except OSError as error:  # The environment is gone: build it again.
+            processor.mounted_code = ()
+            processor.next_start_ms = now_ms + BACKOFF_MS[-1]
+            self._explain(processor, f"its workers cannot be started: {error}")
+            return
+        worker.key = self._code_key(processor)
+
+    def _leave(self, worker: WorkerProcess, why: str, now_ms: int) -> None:
+        self.emit(WorkerLeaving(worker.id))
+        self.crew.stop(worker, why, now_ms, STOP_GRACE_MS)
+
+    def lost(self, worker: WorkerProcess, reason: str, now_ms: int) -> None:
+        """A worker is gone: count it when it died young, so that a crashing one is not a storm."""
+        processor = self.by_name.get(worker.processor)
+        if processor is None or worker.stopping:
+            return
+        young = not worker.ready_ms or (not worker.calls and now_ms - worker.ready_ms < 5_000)
+        processor.crashes = processor.crashes + 1 if young else 0
+        delay_ms = BACKOFF_MS[min(processor.crashes, len(BACKOFF_MS) - 1)]
+        processor.next_start_ms = now_ms + delay_ms
+        if worker.error:
+            self._explain(processor, f"its code does not load: {worker.error}")
+        elif processor.crashes > 1:
+            self._explain(
+                processor, f"its workers crash ({processor.crashes} in a row, last: {reason})"
+            )
+
+    def next_due_ms(self) -> int | None:
+        """When `reconcile` has something to do that only time brings."""
+        times = [
+            processor.next_start_ms
+            for processor in self.by_name.values()
+            if processor.count and processor.mount and processor.next_start_ms
+        ]
+        return min(times) if times else None
+
+    def stop_all(self, why: str, now_ms: int, grace_ms: int) -> None:
+        """Let every worker finish what it runs and leave; running mounts are ended."""
+        self.stopping = True
+        for worker in list(self.crew.by_id.values()):
+            self.crew.stop(worker, why, now_ms, grace_ms)
+        for processor in self.by_name.values():
+            if processor.child is not None:
+                processor.child.kill()
+                processor.child.wait()
+                processor.child = None
+
+
+def _signatures(mount: dict[str, Any]) -> dict[str, Any]:
+    return {name: task["signature"] for name, task in mount.get("tasks", {}).items()}

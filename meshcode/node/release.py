@@ -1,0 +1,81 @@
+"""What leaves the node, once its records are on disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshcode.node.sessions import answer_envelope
+from meshcode.router.effects import Effects
+from meshcode.router.events import Fetched
+from meshcode.router.records import sequence_key, split_open
+from meshcode.store.contract import OPEN
+from meshcode.wire.codec import pack
+from meshcode.wire.frame import envelope
+from meshcode.wire.kinds import Kind
+
+if TYPE_CHECKING:
+    from meshcode.node.loop import Loop
+
+COPIES = (1 << 8) | 1  # One copy of one voter: docs/wire.md, ACCEPTED.
+
+
+class Release:
+    """Carries out the effects of synced turns."""
+
+    def __init__(self, loop: Loop) -> None:
+        """Through the links and processes of `loop`."""
+        self._loop = loop
+
+    def __call__(self, effects: Effects) -> None:
+        """Do all of it: workers first, so that they work while clients are told."""
+        loop = self._loop
+        for worker, assignments in effects.starts:
+            if loop.hosted.is_mine(worker):
+                loop.hosted.start(assignments)
+            else:
+                loop.crew.start(worker, assignments)
+        self._to_clients(effects)
+        now_ms = loop.clock.now_ms()
+        for worker, call, reason in effects.interrupts:
+            if loop.hosted.is_mine(worker):
+                loop.hosted.interrupt(call, reason)
+            else:
+                loop.crew.interrupt(worker, call, reason, now_ms)
+        for worker in effects.recalls:
+            loop.crew.recall(worker)
+        if effects.fetches:
+            self._fetch(effects.fetches)
+        for call, socket, name, note, ms in effects.events:
+            event = {"name": name, "note": note, "ms": ms}
+            loop.listeners.publish("state", call, socket, event)
+            if name in ("received", "prerun", "postrun"):
+                loop.listeners.publish("task", call, socket, event)
+
+    def _to_clients(self, effects: Effects) -> None:
+        by_client: dict[int, list[bytes]] = {}
+        for client, id, error in effects.refused:
+            data = envelope(Kind.REFUSED, id=id, body=pack(error))
+            by_client.setdefault(client, []).append(data)
+        for client, sequence, level in effects.accepted:
+            data = envelope(Kind.ACCEPTED, number=sequence, code=level, attempt=COPIES)
+            by_client.setdefault(client, []).append(data)
+        for client, data in effects.outcomes:
+            found = by_client.get(client)
+            if found is None:
+                found = by_client[client] = []
+            found.append(data)
+        for client, request, good, answer in effects.answers:
+            by_client.setdefault(client, []).append(answer_envelope(request, good, answer))
+        sessions = self._loop.sessions
+        for client, envelopes in by_client.items():
+            session = sessions.by_id.get(client)
+            if session is not None:
+                sessions.send(session, envelopes)
+
+    def _fetch(self, sequences: list[int]) -> None:
+        found = []
+        for sequence in sequences:
+            value = self._loop.log.get(OPEN, sequence_key(sequence))
+            if value is not None:
+                found.append((sequence, split_open(value)[1]))
+        self._loop.step(Fetched(found))

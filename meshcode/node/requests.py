@@ -1,0 +1,220 @@
+"""What a client may ASK of a node: one function per operation (docs/wire.md, "Operations")."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import meshcode
+from meshcode.errors import BadRequest, MeshError, UnknownObject, UnknownSocket
+from meshcode.ids import text_of
+from meshcode.node.sessions import Session
+from meshcode.router.effects import Effects
+from meshcode.router.events import CancelAsked, RetryAsked, Watched
+from meshcode.router.records import split_done
+from meshcode.store.contract import DONE
+from meshcode.wire.codec import unpack
+from meshcode.wire.frame import Row
+
+if TYPE_CHECKING:
+    from meshcode.node.loop import Loop
+
+PROC_ACTIONS = ("start", "stop", "restart", "pause", "resume", "remove")
+
+
+def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
+    """Answer one ASK envelope, now or when what it caused is on disk."""
+    name = data[row.name_at : row.meta_at].decode(errors="replace")
+    operation = OPERATIONS.get(name)
+    try:
+        if operation is None:
+            near = difflib.get_close_matches(name, OPERATIONS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise BadRequest(f"this node knows no operation {name!r}{hint}")
+        fields = unpack(data[row.body_at : row.end]) if row.end > row.body_at else {}
+        if not isinstance(fields, dict):
+            raise BadRequest(f"the fields of {name} must be a map, they are {fields!r}")
+        answer = operation(loop, session, row.id, fields)
+    except MeshError as error:
+        loop.sessions.answer(session.id, row.id, False, error.to_data())
+        return
+    if answer is not None:
+        loop.sessions.answer(session.id, row.id, True, answer)
+
+
+def _needed(fields: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
+    value = fields.get(name)
+    if not isinstance(value, kind):
+        raise BadRequest(f"field {name!r} is missing or of the wrong kind: {value!r}")
+    return value
+
+
+def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    router = loop.router
+    states: dict[str, int] = {}
+    for line in router.lines.values():
+        if line.depth:
+            key = "parked" if router.parked_reason(line) else "waiting"
+            states[key] = states.get(key, 0) + line.depth
+        if line.running:
+            states["running"] = states.get("running", 0) + line.running
+    held = sum(1 for call in router.calls.values() if call.state.name == "HELD")
+    if held:
+        states["held"] = held
+    usage = loop.log.usage()
+    workers = []
+    for worker in loop.crew.by_id.values():
+        known = router.workers.get(worker.id)
+        workers.append({
+            "id": worker.id, "processor": worker.processor, "pid": worker.pid,
+            "state": worker.state, "cpu": worker.cpu, "calls": worker.calls,
+            "holds": len(known.held) if known else 0,
+            "resident": worker.page.resident if worker.page else 0,
+        })  # fmt: skip
+    processors = []
+    for processor in loop.processors.by_name.values():
+        pool = router.pools.get(processor.name)
+        processors.append({
+            "name": processor.name, "workers": processor.count,
+            "commit": loop.processors.commits.get(processor.name),
+            "parked": pool.parked_reason() if pool else "", "building": processor.child is not None,
+        })  # fmt: skip
+    return {
+        "node": loop.node_id.hex(), "boot": loop.log.boot, "pid": os.getpid(),
+        "version": meshcode.__version__, "home": str(loop.home),
+        "uptime_ms": loop.clock.now_ms() - loop.clock.boot_ms,
+        "state": "draining" if router.draining else "ready",
+        "clients": len(loop.sessions.by_id), "calls": {"open": len(router.calls), **states},
+        "done": loop.log.count(DONE), "model": router.model_number,
+        "log": {
+            "used": usage.map_used, "size": usage.map_size, "limit": usage.map_limit,
+            "disk_free": usage.disk_free, "level": usage.level,
+            "damaged": [f"{table} {key.hex()}" for table, key in loop.log.damaged()],
+        },
+        "workers": workers, "processors": processors,
+    }  # fmt: skip
+
+
+def _call_list(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    return loop.history.list(fields)
+
+
+def _call_get(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    which = _needed(fields, "id", (bytes, str))
+    return loop.history.get(
+        which, result=bool(fields.get("result")), output=bool(fields.get("output"))
+    )
+
+
+def _call_cancel(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    id = loop.history.find(_needed(fields, "id", (bytes, str)))
+    by = str(fields.get("by") or "its submitter")[:200]
+    loop.step(CancelAsked(session.id, request, id, by))
+
+
+def _call_retry(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    id = loop.history.find(_needed(fields, "id", (bytes, str)))
+    ended = None
+    if id not in loop.router.calls:
+        value = loop.log.get(DONE, id)
+        if value is not None:
+            done = split_done(value)
+            ended = (done["submit"], done)
+    loop.step(RetryAsked(session.id, request, id, str(fields.get("by") or "")[:200], ended))
+
+
+def _call_watch(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    ids = [id for id in _needed(fields, "ids", list) if isinstance(id, bytes)]
+    missing = [id for id in ids if id not in loop.router.calls]
+    ended = loop.turns.ended(missing, loop.done_record) if missing else {}
+    loop.step(Watched(session.id, ids))
+    outcomes = [(session.id, envelope) for envelope in ended.values()]
+    unknown = [id for id in missing if id not in ended]
+    answer = (session.id, request, True, {"unknown": unknown})
+    loop.turns.add(Effects(outcomes=outcomes, answers=[answer]))
+
+
+def _socket_describe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    name = _needed(fields, "name", str)
+    line = loop.router.lines.get(name)
+    if line is None or line.removed:
+        known = [other.name for other in loop.router.lines.values() if not other.removed]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "`mesh ls sockets` shows what there is"
+        raise UnknownSocket(f"there is no socket {name!r}; {hint}", name=name)
+    config = line.config
+    processor = loop.processors.by_name.get(config.processor)
+    mount = processor.mount if processor else None
+    task = (mount or {}).get("tasks", {}).get(config.task, {})
+    return {
+        "name": name, "task": config.task, "processor": config.processor, "queue": config.queue,
+        "module": (mount or {}).get("module"), "commit": (mount or {}).get("commit"),
+        "signature": task.get("signature"), "source": task.get("source"), "doc": task.get("doc"),
+        "kind": task.get("kind"), "parked": loop.router.parked_reason(line),
+        "waiting": line.depth, "running": line.running,
+        "limits": {
+            "max_length": config.max_length, "max_length_bytes": config.max_length_bytes,
+            "concurrency": config.concurrency, "key_concurrency": config.key_concurrency,
+            "rate": list(config.rate) if config.rate else None, "retries": config.retries,
+            "time_limit_ms": config.time_limit_ms,
+        },
+    }  # fmt: skip
+
+
+def _model(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    _needed(fields, "do", str)
+    _needed(fields, "kind", str)
+    loop.ask_model(session.id, request, dict(fields))
+
+
+def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    action = _needed(fields, "do", str)
+    name = _needed(fields, "name", str)
+    if action not in PROC_ACTIONS:
+        raise BadRequest(f"a processor can be told {', '.join(PROC_ACTIONS)}, not {action!r}")
+    if name not in loop.processors.by_name and action != "remove":
+        known = list(loop.processors.by_name)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnknownObject(f"there is no processor {name!r}{hint}")
+    loop.ask_model(session.id, request, {"do": action, "kind": "processor", "name": name})
+
+
+def _subscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    loop.listeners.add(session.id, request, fields)
+    loop.router.listening = loop.listeners.wants("state") or loop.listeners.wants("task")
+    tail = int(fields.get("tail") or 0)
+    if tail:
+        loop.send_log_tail(session, request, fields, min(tail, 1_000))
+    return {"subscribed": text_of(request)}
+
+
+def _unsubscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    loop.listeners.remove(_needed(fields, "id", bytes))
+    loop.router.listening = loop.listeners.wants("state") or loop.listeners.wants("task")
+    return {}
+
+
+def _drain(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    loop.drain("asked to drain")
+    return {"pid": os.getpid(), "running": sum(len(w.held) for w in loop.router.workers.values())}
+
+
+OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
+    "status": _status,
+    "call.list": _call_list,
+    "call.get": _call_get,
+    "call.cancel": _call_cancel,
+    "call.retry": _call_retry,
+    "call.watch": _call_watch,
+    "socket.describe": _socket_describe,
+    "task.show": _socket_describe,
+    "task.code": _socket_describe,
+    "model": _model,
+    "proc": _proc,
+    "subscribe": _subscribe,
+    "unsubscribe": _unsubscribe,
+    "drain": _drain,
+}
