@@ -9,24 +9,17 @@ from __future__ import annotations
 
 import os
 
-from meshcode.native import pure
+_PURE_WANTED = os.environ.get("MESHCODE_PURE", "") not in ("", "0")
 
-TWIN = "pure"
-index = pure.index
-check = pure.check
-seal = pure.seal
-scan = pure.scan
+try:
+    if _PURE_WANTED:
+        raise ImportError("MESHCODE_PURE is set")
+    from meshcode.native.compiled import check, index, scan, seal
 
-if os.environ.get("MESHCODE_PURE", "") in ("", "0"):
-    try:
-        from meshcode.native import compiled
-    except ImportError:  # Not compiled here: the pure twin does the same, slower.
-        pass
-    else:
-        TWIN = "c"
-        index = compiled.index
-        check = compiled.check
-        seal = compiled.seal
-        scan = compiled.scan
+    TWIN = "c"
+except ImportError:  # Not wanted or not compiled here: the pure twin does the same, slower.
+    from meshcode.native.pure import check, index, scan, seal
+
+    TWIN = "pure"
 
 __all__ = ["TWIN", "index", "check", "seal", "scan"]

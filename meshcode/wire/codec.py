@@ -139,16 +139,17 @@ def unpack_call(
     Raises:
         BadValue: the bytes are anything else; nothing else is ever raised.
     """
+    kwargs: Any = {}
     if has_kwargs:
         args, kwargs = _unpack(body, 2, _CALL_DEPTH_MAX, _unpack_two)
+        if type(kwargs) is not dict or not all(type(key) is str for key in kwargs):
+            raise BadValue(
+                f"expected a map of keyword arguments, found {_short(kwargs)}; the call was not run"
+            )
     else:
-        args, kwargs = _unpack(body, 1, _CALL_DEPTH_MAX, _unpack_any), {}
+        args = _unpack(body, 1, _CALL_DEPTH_MAX, _unpack_any)
     if type(args) is not list:
         raise BadValue(f"expected a list of arguments, found {_short(args)}; the call was not run")
-    if type(kwargs) is not dict or not all(type(key) is str for key in kwargs):
-        raise BadValue(
-            f"expected a map of keyword arguments, found {_short(kwargs)}; the call was not run"
-        )
     return args, kwargs
 
 
