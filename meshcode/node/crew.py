@@ -253,7 +253,11 @@ class Crew:
     def recall(self, worker_id: int) -> None:
         """Ask a worker for the calls that it has not begun."""
         worker = self.by_id.get(worker_id)
-        if worker is not None and worker.page is not None and worker.page.ask_cancel(bytes(16), "recall"):
+        if (
+            worker is not None
+            and worker.page is not None
+            and worker.page.ask_cancel(bytes(16), "recall")
+        ):
             self.signal(worker, signal.SIGUSR1)
 
     def tell_sockets(self, worker: WorkerProcess, sockets: dict[str, str]) -> None:

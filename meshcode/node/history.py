@@ -162,7 +162,7 @@ class History:
                 texts[name].append(data.decode(errors="replace"))
         return {name: "".join(parts) for name, parts in texts.items()}
 
-    def list(self, fields: dict[str, Any]) -> dict[str, Any]:
+    def page(self, fields: dict[str, Any]) -> dict[str, Any]:
         """A page of calls, newest first (oldest first with `ascending`).
 
         Fields: page (from 1), rows, unfinished, ascending, socket, state, before (an id: only

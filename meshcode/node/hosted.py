@@ -152,7 +152,7 @@ class Hosted:
         name = envelope[row.name_at : row.meta_at].decode(errors="replace")
         function = self._functions.get(name)
         if function is None:
-            return report.refused(row, attempt, report.no_function(name))
+            return report.refused(row, attempt, report.no_function(name.encode()))
         begun = time.perf_counter_ns()
         with self._lock:
             self._running[row.id] = threading.get_ident()
@@ -168,7 +168,9 @@ class Hosted:
     ) -> bytes:
         token = async_call.set((row, envelope, attempt))
         try:
-            args, kwargs = unpack_call(envelope[row.body_at : row.end], row.flags & Flag.KWARGS)
+            args, kwargs = unpack_call(
+                envelope[row.body_at : row.end], bool(row.flags & Flag.KWARGS)
+            )
             value = function(*args, **kwargs)
             if inspect.isgenerator(value):
                 value = list(value)

@@ -38,8 +38,7 @@ class Listeners:
             if client not in self._sessions.by_id:
                 del self._all[request]
         return any(
-            (fields.get("channel") or "log") in (channel, "all")
-            for _, fields in self._all.values()
+            (fields.get("channel") or "log") in (channel, "all") for _, fields in self._all.values()
         )
 
     def publish(self, channel: str, call: bytes, socket: str, data: dict[str, Any]) -> None:

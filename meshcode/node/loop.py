@@ -72,7 +72,9 @@ class Loop:
         }  # fmt: skip
         boot32 = log.boot & 0xFFFFFFFF
         self.sessions = Sessions(self.context, paths.clients_address(home), boot32, welcome)
-        self.crew = Crew(self.context, paths.workers_address(home), Path(paths.run_dir(home)), boot32)
+        self.crew = Crew(
+            self.context, paths.workers_address(home), Path(paths.run_dir(home)), boot32
+        )
         self.hosted = Hosted(self.wake)
         self.listeners = Listeners(self.sessions)
         self.release = Release(self)
@@ -223,9 +225,7 @@ class Loop:
         if self._wake_read in ready:
             self._woken()
         if self._reading_clients and self.sessions.link in ready:
-            for session, head, rows, data in self.sessions.receive(
-                limits.TURN_EVENTS_MAX, now_ms
-            ):
+            for session, head, rows, data in self.sessions.receive(limits.TURN_EVENTS_MAX, now_ms):
                 intake.take(self, session, head, rows, data)
         if self.crew.link in ready:
             self.take_workers(now_ms)
@@ -393,4 +393,3 @@ class Loop:
         self.log.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
-

@@ -98,7 +98,7 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
 
 
 def _call_list(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    return loop.history.list(fields)
+    return loop.history.page(fields)
 
 
 def _call_get(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
