@@ -10,7 +10,6 @@ each put would wait for its turn.  `sync` gives the lock up once, for the commit
 from __future__ import annotations
 
 import contextlib
-import errno
 import mmap
 import os
 import sys
@@ -38,9 +37,6 @@ MAP_LIMIT = (64 << 30) if _WIDE else (256 << 20)  # Sparse: costs address space,
 GROW_RATIO = 0.75
 FREE_ENTRY_BYTES = 16  # A free page costs 8 bytes in the free list, which is half full at worst.
 BALLAST_COMMITS = 256  # Commits between two looks at the ballast.
-ROOM_SLACK_BYTES = 1 << 20  # A failed commit with less room than it wanted plus this: disk full.
-
-_FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(slots=True)
@@ -106,9 +102,23 @@ class LmdbLog:
         self._commits = 0
         self._turn = _Turn([], {}, set(), set())
 
-        door = opening.Door(self.folder, writable=boot, check_file_system=check_file_system)
         try:
-            self._env = door.open_env(self._map_size, self._map_soft, lmdb_options)
+            self._open(check_file_system, lmdb_options)
+        except OSError as error:
+            raise opening.failed(self.folder, error) from error
+        self.volatile = self._door.volatile
+        self._blob_count = self.opened.blobs
+        for place in self.opened.damaged:
+            self._damaged[place] = None
+        if boot:
+            self._keep_ballast()
+
+    def _open(self, check_file_system: bool, options: dict[str, Any]) -> None:
+        door = opening.Door(
+            self.folder, writable=self._writable, check_file_system=check_file_system
+        )
+        try:
+            self._env = door.open_env(self._map_size, self._map_soft, options)
             self._map_size = int(self._env.info()["map_size"])
             self._page_bytes = int(self._env.stat()["psize"])
             self._tables = door.open_tables(self._env)
@@ -117,12 +127,6 @@ class LmdbLog:
             door.end(clean=False)
             raise
         self._door = door
-        self.volatile = door.volatile
-        self._blob_count = self.opened.blobs
-        for place in self.opened.damaged:
-            self._damaged[place] = None
-        if boot:
-            self._keep_ballast()
 
     @property
     def store_id(self) -> bytes:
@@ -275,16 +279,17 @@ class LmdbLog:
     def _grow(self) -> bool:
         """Double the map if its limit allows; never inside a transaction."""
         size = min(2 * self._map_size, self._map_soft)
-        if size <= self._map_size or not _has_address_space(size):
-            return False
-        self._resize(size)
-        return True
+        return size > self._map_size and self._resize(size)
 
-    def _resize(self, size: int) -> None:
+    def _resize(self, size: int) -> bool:
+        """Give the map another size; False when there is no address space for it."""
         assert self._txn is None
+        if not _has_address_space(size):
+            return False
         with self._gate:  # No read may be open while the map moves.
             self._env.set_mapsize(size)
             self._map_size = int(self._env.info()["map_size"])
+        return True
 
     def _make_room(self, error: Exception) -> bool:
         """After a failed commit: True when there is room now and it should be tried again."""
@@ -292,27 +297,12 @@ class LmdbLog:
             if self._grow():
                 return True
             only_deletes = all(value is None for ops in self._turn.ops for _, _, value in ops)
-            limit = self._map_limit
-            if only_deletes and self._map_size < limit and _has_address_space(limit):
-                self._resize(limit)
-                return True
-            return False
+            lent = only_deletes and self._map_size < self._map_limit
+            return lent and self._resize(self._map_limit)
         return self._is_full(error) and self._ballast.free()
 
     def _is_full(self, error: Exception) -> bool:
-        """Errors lie: a full disk may say "I/O error".  The free space is measured too."""
-        if isinstance(error, lmdb.MapFullError):
-            return True
-        if isinstance(error, lmdb.PanicError):
-            return False  # The write of the root page failed; no room can mend that.
-        code = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
-        if code in _FULL_CODES:
-            return True
-        try:
-            free, _ = disk_room(self.folder)
-        except OSError:
-            return False
-        return free < self._turn.bytes + ROOM_SLACK_BYTES
+        return opening.says_full(error, self.folder, self._turn.bytes)
 
     def _refuse(self, error: Exception) -> NoReturn:
         """Drop what was staged and say why."""

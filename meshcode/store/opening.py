@@ -13,6 +13,7 @@ The folder:
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Callable
@@ -27,6 +28,9 @@ from meshcode.errors import DiskFull, FolderInUse, LogDamaged, NodeError
 from meshcode.store import filesystem, record, verify
 from meshcode.store.blobs import BlobFolder
 from meshcode.store.contract import KEY_BYTES_MAX, TABLES
+
+FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+ROOM_SLACK_BYTES = 1 << 20  # A failed write with less room than it wanted plus this: disk full.
 
 _T = TypeVar("_T")
 
@@ -154,11 +158,22 @@ class Door:
         except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
             raise _broken(self.folder, [str(error)]) from error
         except lmdb.Error as error:
-            text = f"LMDB cannot open the log in {self.folder}: {error}; it is unchanged"
-            raise NodeError(text, folder=str(self.folder)) from error
+            raise self._failed(error) from error
+        self._refuse_cut_file(data)
         if self.writable:
             self._env.reader_check()
         return self._env
+
+    def _refuse_cut_file(self, data: Path) -> None:
+        """A page read beyond the end of its file kills the process: find out before.
+
+        The last pages may rightly be missing, when they were given up before they were written.
+        """
+        pages = self._env.info()["last_pgno"] + 1
+        if data.stat().st_size < pages * self._env.stat()["psize"]:
+            problems = verify.structure_problems(data)
+            if problems:
+                raise _broken(self.folder, problems)
 
     def _start_afresh(self) -> None:
         """Mark that nothing is promised yet, and clear what a broken first open left.
@@ -271,16 +286,18 @@ class Door:
                 if not last and ballast.exists():
                     ballast.unlink()
                     continue
-                free, total = filesystem.disk_room(self.folder)
-                full = isinstance(error, lmdb.MapFullError) or free < 1 << 20
-                raise (DiskFull if full else NodeError)(
-                    f"the log in {self.folder} cannot be written ({error}), {free:,} of {total:,}"
-                    " bytes of the disk are free; nothing in it was changed; make room or look at"
-                    " the disk, and start again",
-                    folder=str(self.folder),
-                    free=free,
-                ) from error
+                raise self._failed(error) from error
         raise AssertionError("unreachable")
+
+    def _failed(self, error: lmdb.Error) -> NodeError:
+        free, total = filesystem.disk_room(self.folder)
+        return (DiskFull if says_full(error, self.folder) else NodeError)(
+            f"the log in {self.folder} cannot be opened ({error}), {free:,} of {total:,} bytes of"
+            " the disk are free; nothing in it was changed; make room or look at the disk, and"
+            " start again",
+            folder=str(self.folder),
+            free=free,
+        )
 
     def mark_suspect(self, why: str) -> None:
         """Leave a mark that makes the next open verify; best effort, the disk may be gone."""
@@ -297,6 +314,38 @@ class Door:
                 os.ftruncate(self._lock, 0)
                 os.fsync(self._lock)
         os.close(self._lock)
+
+
+def says_full(error: Exception, folder: Path, wanted: int = 0) -> bool:
+    """Whether a failed write is to be taken as "no room" rather than as a failing disk.
+
+    Errors lie: a full disk may say "I/O error".  So the free space is measured too.
+
+    Args:
+        wanted: bytes that were to be written.
+    """
+    if isinstance(error, lmdb.MapFullError):
+        return True
+    if isinstance(error, lmdb.PanicError):
+        return False  # The write of the root page failed; no room can mend that.
+    code = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
+    if code in FULL_CODES:
+        return True
+    try:
+        free, _ = filesystem.disk_room(folder)
+    except OSError:
+        return False
+    return free < wanted + ROOM_SLACK_BYTES
+
+
+def failed(folder: Path, error: OSError) -> NodeError:
+    """The error of an open that the operating system refused."""
+    kind = DiskFull if says_full(error, folder) else NodeError
+    return kind(
+        f"the log in {folder} cannot be opened: {error}; what is in it is unchanged; check the"
+        " folder, its owner and its disk, and start again",
+        folder=str(folder),
+    )
 
 
 def _make_tables(env: Any, names: tuple[str, ...]) -> dict[str, Any]:
