@@ -38,7 +38,7 @@ class Lent:
         self.open = True  # While the packages are loaded, all of LENT is found here.
         self.builtins = {**builtins.__dict__, "__import__": self.import_}
 
-    def find_spec(self, name: str, path=None, target=None):
+    def find_spec(self, name: str, path=None, _target=None):
         """Find lent modules; everything else, and private ones from outside, is not ours."""
         top = name.partition(".")[0]
         if top not in LENT or not (self.open or top in SHARED):

@@ -56,7 +56,8 @@ class CallInterrupted(BaseException):
     """
 
     def __init__(self, reason: int) -> None:
-        super().__init__("the call was cancelled" if reason == 1 else "the call is over its time limit")
+        said = "the call was cancelled" if reason == 1 else "the call is over its time limit"
+        super().__init__(said)
         self.reason = reason
 
 

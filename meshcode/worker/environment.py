@@ -1,10 +1,10 @@
 """Environments: one Python environment per code and requirements, built once and shared.
 
 An environment is found by a key over everything that can change its content.  It is built in a
-folder aside and renamed into place, so a half-built one is never seen; two builders of the same key
-wait for each other; one that cannot be built leaves all others as they are.  A worktree comes first
-on `sys.path`, so the code that runs is always the code at the pinned commit; what a repository's own
-setup adds is its dependencies, entry points and compiled parts.
+folder aside and renamed into place, so a half-built one is never seen; two builders of the same
+key wait for each other; one that cannot be built leaves all others as they are.  A worktree comes
+first on `sys.path`, so the code that runs is always the code at the pinned commit; what a
+repository's own setup adds is its dependencies, entry points and compiled parts.
 
     <cache>/envs/<key>/bin/python     <cache>/envs/<key>/mesh-env.json
 """

@@ -106,9 +106,8 @@ def parse_remote(url: str, *, allow_file: bool = True) -> Remote:
     # ssh needs its user in the URL; https gets it from the credential helper.
     login = f"{quote(user)}@" if user and parts.scheme == "ssh" else ""
     path = parts.path.rstrip("/")
-    return Remote(
-        f"{parts.scheme}://{login}{host}{port}{path}", user, unquote(parts.password or ""), allow_file
-    )
+    url = f"{parts.scheme}://{login}{host}{port}{path}"
+    return Remote(url, user, unquote(parts.password or ""), allow_file)
 
 
 def check_ref(name: str, what: str) -> str:

@@ -6,9 +6,9 @@ main thread between calls, by the loop of the async calls, and by the flusher th
 it that a finished call is reported within FLUSH_MS also while the next one runs for an hour.
 
 The flusher ticks only while there is something going on.  It dozes once the main thread has not
-flushed for DOZE_NS and nothing waits; whoever makes something to send calls `wake`.  The main thread
-stamps `flushed_ns` and then looks at `dozing`; the flusher sets `dozing` and then looks at the
-stamp: so one of the two always sees the other.
+flushed for DOZE_NS and nothing waits; whoever makes something to send calls `wake`.  The main
+thread stamps `flushed_ns` and then looks at `dozing`; the flusher sets `dozing` and then looks at
+the stamp: so one of the two always sees the other.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Outbox:
     def wake(self, always: bool = False) -> None:
         """Make a dozing flusher tick.  Safe at any point, also in a signal handler."""
         if self.dozing or always:
-            try:
+            try:  # noqa: SIM105 - one call only, so that an interrupt cannot come in between
                 self._doze.release()
             except RuntimeError:  # Someone else was first.
                 pass
@@ -102,7 +102,8 @@ class Outbox:
         part: list[bytes] = []
         size = 0
         for envelope in batch:
-            if part and (size + len(envelope) > FRAME_BYTES_GOAL or len(part) == FRAME_ENVELOPES_MAX):
+            full = len(part) == FRAME_ENVELOPES_MAX or size + len(envelope) > FRAME_BYTES_GOAL
+            if part and full:
                 self._send_frame(part)
                 part, size = [], 0
             part.append(envelope)

@@ -16,7 +16,12 @@ KIND_OUTCOME = int(Kind.OUTCOME)
 KIND_ITEM = int(Kind.ITEM)
 DONE, FAILED, CANCELLED = int(Outcome.DONE), int(Outcome.FAILED), int(Outcome.CANCELLED)
 RETRY = int(Flag.RETRY)
-_OWN_FILES = ("/meshcode/worker/runner.py", "/meshcode/worker/loop.py", "/meshcode/worker/report.py")
+_OWN_FILES = (
+    "/meshcode/worker/runner.py",
+    "/meshcode/worker/loop.py",
+    "/meshcode/worker/asynchronous.py",
+    "importlib/__init__.py",
+)
 
 
 def traceback_text(error: BaseException) -> str:
@@ -24,12 +29,16 @@ def traceback_text(error: BaseException) -> str:
     import traceback  # Loaded at the first failure: it is a good part of an idle worker's memory.
 
     place = error.__traceback__
-    while place is not None and place.tb_frame.f_code.co_filename.endswith(_OWN_FILES):
+    while place is not None:
+        file = place.tb_frame.f_code.co_filename
+        if not (file.endswith(_OWN_FILES) or file.startswith("<frozen importlib")):
+            break
         place = place.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, place))
     except Exception as second:  # A __str__ or __repr__ of the user's that raises.
-        text = f"{type(error).__name__}: its traceback cannot be printed ({type(second).__name__})\n"
+        why = type(second).__name__
+        text = f"{type(error).__name__}: its traceback cannot be printed ({why})\n"
     if len(text) > TRACEBACK_BYTES_MAX:
         text = "[...]\n" + text[-TRACEBACK_BYTES_MAX:]
     # Lone surrogates come from undecodable file names; the wire carries UTF-8.
@@ -65,7 +74,8 @@ def error_data(error: BaseException) -> dict[str, Any]:
 
 def may_retry(error: BaseException) -> bool:
     """The failure may be tried again: the task's code has not said otherwise."""
-    return not (isinstance(error, DoNotRetry) or getattr(type(error), "do_not_retry", False) is True)
+    final = isinstance(error, DoNotRetry) or getattr(type(error), "do_not_retry", False) is True
+    return not final
 
 
 def _packed_error(data: dict[str, Any]) -> bytes:
@@ -122,8 +132,9 @@ def interrupted(row: Row, attempt: int, reason: int, run_us: int) -> bytes:
     return outcome(row, attempt, CANCELLED, pack(data), run_us)
 
 
-def no_function(socket: str) -> MountFailed:
+def no_function(name: bytes) -> MountFailed:
     """The error of a call for a socket this worker has no function for."""
+    socket = name.decode("utf-8", "replace")
     return MountFailed(
         f"this worker has no function for the socket {socket!r}; the call was not run."
         " Check the task of the socket against the module",

@@ -63,7 +63,9 @@ def name_of(url: str) -> str:
 class Repository:
     """One remote repository and what this host has of it."""
 
-    def __init__(self, url: str, cache: str, *, allow_file: bool = True, tell: Tell = _silent) -> None:
+    def __init__(
+        self, url: str, cache: str, *, allow_file: bool = True, tell: Tell = _silent
+    ) -> None:
         self.remote = git.parse_remote(url, allow_file=allow_file)
         self.name = name_of(self.remote.url)
         self.mirror = os.path.join(cache, "mirrors", self.name + ".git")
@@ -172,9 +174,8 @@ class Repository:
         """The full id of the commit a full ref name or hexadecimal id stands for, or ""."""
         # On standard input: whatever the name is, it cannot be an option.
         try:
-            answer = self._git(
-                "cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=f"{name}^{{commit}}\n"
-            )
+            form = "--batch-check=%(objectname) %(objecttype)"
+            answer = self._git("cat-file", form, stdin=f"{name}^{{commit}}\n")
         except git.GitFailed:  # A missing object makes a partial clone ask its remote, in vain.
             return ""
         full, _, kind = answer.strip().partition(" ")

@@ -1,0 +1,174 @@
+"""`async def` tasks: many calls at once, on one event loop in a thread of its own.
+
+The main thread calls the function, which only makes the coroutine, and hands it over here; plain
+calls go on beside.  At most `calls_max` run at once; the others wait in order.  asyncio is loaded
+for the first coroutine only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from contextvars import copy_context
+from time import monotonic_ns
+from types import AsyncGeneratorType
+from typing import Any
+
+from meshcode.errors import MeshError
+from meshcode.wire.codec import pack
+from meshcode.worker import loop as main_loop
+from meshcode.worker import report
+from meshcode.worker.context import CallInterrupted, Staged, async_call
+from meshcode.worker.control import ASYNC_ROWS, ControlPage
+from meshcode.worker.outbox import Outbox
+
+
+class AsyncCalls:
+    """The coroutines of one worker."""
+
+    def __init__(self, page: ControlPage, outbox: Outbox, calls_max: int) -> None:
+        self.page = page
+        self.outbox = outbox
+        self.free = list(range(min(calls_max, ASYNC_ROWS)))  # Rows of the control page.
+        self.waiting: deque[tuple[Staged, Any]] = deque()  # The main thread appends.
+        self.known: dict[bytes, int] = {}  # Ids here, and why to cancel them; 0: not cancelled.
+        self.tasks: dict[bytes, asyncio.Task[None]] = {}
+        self.scheduled = False
+        self.flushing = False
+        self.stopping = False
+        self.idle = threading.Event()
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self._run, name="meshcode-async", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
+
+    # Called by the main thread.
+
+    def hand_over(self, call: Staged, value: Any) -> None:
+        """Run a coroutine or async generator when there is a row for it."""
+        self.known[call[0].id] = 0
+        self.waiting.append((call, value))
+        if not self.scheduled:
+            self.scheduled = True
+            self.loop.call_soon_threadsafe(self._pump)
+
+    def cancel(self, call_id: bytes, reason: int) -> bool:
+        """Cancel one call; False when it is not here.  Called by the signal handler."""
+        if call_id not in self.known:
+            return False
+        self.known[call_id] = reason
+        self.loop.call_soon_threadsafe(self._cancel, call_id)
+        return True
+
+    def stop(self) -> None:
+        """Begin none that waits, and return when all that run have ended."""
+        self.stopping = True
+        self.loop.call_soon_threadsafe(self._pump)
+        self.idle.wait()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+
+    # Called in the loop.
+
+    def _pump(self) -> None:
+        self.scheduled = False
+        while self.waiting and self.free and not self.stopping:
+            call, value = self.waiting.popleft()
+            if self.known[call[0].id]:
+                self._report_waiting(call, value)
+                continue
+            row = self.free.pop()
+            self.page.begin_async(row, call[0].id, call[2], monotonic_ns())
+            context = copy_context()
+            context.run(async_call.set, call)
+            task = self.loop.create_task(self._one(call, value, row), context=context)
+            self.tasks[call[0].id] = task
+        if self.stopping:
+            for _call, value in self.waiting:
+                _abandon(value)
+            self.waiting.clear()
+            if not self.tasks:
+                self.idle.set()
+
+    def _cancel(self, call_id: bytes) -> None:
+        task = self.tasks.get(call_id)
+        if task is not None:
+            task.cancel()
+            return
+        for entry in list(self.waiting):
+            if entry[0][0].id == call_id:
+                self.waiting.remove(entry)
+                self._report_waiting(*entry)
+
+    def _report_waiting(self, call: Staged, value: Any) -> None:
+        row, _frame, attempt = call
+        _abandon(value)
+        reason = self.known.pop(row.id)
+        self.outbox.drafts.append(report.interrupted(row, attempt, reason, 0))
+        self._flush_soon()
+
+    async def _one(self, call: Staged, value: Any, slot: int) -> None:
+        row, _frame, attempt = call
+        began = monotonic_ns()
+        try:
+            outcome = await self._outcome(call, value, began)
+        except BaseException as error:
+            run_us = (monotonic_ns() - began) // 1000
+            reason = self.known.get(row.id, 0)
+            if isinstance(error, main_loop.OwnError):
+                outcome = report.refused(row, attempt, error.error, run_us)
+            elif reason and isinstance(error, asyncio.CancelledError | CallInterrupted):
+                outcome = report.interrupted(row, attempt, reason, run_us)
+            else:
+                outcome = report.failed(row, attempt, error, run_us)
+        self.known.pop(row.id, None)
+        self.tasks.pop(row.id, None)
+        if self.outbox.capture.written or self.outbox.capture.printed:
+            self.outbox.end_output(row.id, attempt)
+        self.outbox.drafts.append(outcome)
+        self.page.finish_async(slot)
+        self.free.append(slot)
+        self._flush_soon()
+        if self.waiting or self.stopping:
+            self._pump()
+
+    async def _outcome(self, call: Staged, value: Any, began: int) -> bytes:
+        row, _frame, attempt = call
+        if isinstance(value, AsyncGeneratorType):
+            items = main_loop.Items(row, attempt)
+            try:
+                async for item in value:
+                    self.outbox.drafts.append(items.add(item))
+                    self._flush_soon()
+            finally:
+                await value.aclose()
+            return items.outcome((monotonic_ns() - began) // 1000)
+        result = await value
+        try:
+            body = pack(result, "the result")
+        except MeshError as error:
+            raise main_loop.OwnError(error) from None
+        return report.outcome(row, attempt, report.DONE, body, (monotonic_ns() - began) // 1000)
+
+    def _flush_soon(self) -> None:
+        # One flush per turn of the loop, however many calls end in it.
+        if not self.flushing:
+            self.flushing = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self.flushing = False
+        self.outbox.flush()
+
+
+def _abandon(value: Any) -> None:
+    """Drop a coroutine that was never begun, without the warning that it never was."""
+    close = getattr(value, "close", None)
+    if close is not None:
+        close()

@@ -1,0 +1,225 @@
+"""Mounting code: `python -m meshcode.worker.mount`, one JSON object in, JSON lines out.
+
+In:  {"name", "git", "branch", "commit", "tag", "module", "module_path", "requirements",
+      "cache": folder, "tasks": [names], "allow_file": true, "offline": false,
+      "builder": "auto" | "uv" | "venv"}; all but git, module and cache may be left out.
+Out: {"step", "text"} lines, for people; then one last line:
+     {"ok": true, "commit", "python", "worktree", "import_path", "module", "lend", "key",
+      "environment", "builder", "built", "tasks": {task: {"signature", "source", "doc", "kind",
+      "file", "line"}}}
+  or {"ok": false, "code": "mount_failed", "step": "fetch" | "environment" | "import" | "task",
+      "reason", "text"}
+
+It is a process of its own because it runs git, builders and other people's code, and because what
+it imports stays out of the node.  It ends with status 0 when the last line is ok, else 1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from meshcode.errors import MeshError, MountFailed
+from meshcode.worker import environment, launch, lend
+from meshcode.worker.repository import Repository, Tell
+
+INSPECT_SECONDS_MAX = 120  # Importing the largest scientific packages takes seconds.
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
+OUTPUT_LINES_MAX = 20  # Of what a module printed before it failed.
+
+
+def _field(request: dict[str, Any], name: str, kind: type, default: Any) -> Any:
+    value = request.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, kind):
+        raise MountFailed(
+            f"the field {name!r} of a mount is {value!r}, wanted a {kind.__name__}",
+            step="fetch",
+            reason="bad_request",
+        )
+    return value
+
+
+def _text(request: dict[str, Any], name: str, *, needed: bool = False) -> str:
+    value: str = _field(request, name, str, "")
+    if needed and not value:
+        raise MountFailed(f"a mount needs the field {name!r}", step="fetch", reason="bad_request")
+    return value
+
+
+def mount(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    """Mount code: fetch it, build its environment, look at its functions.
+
+    Raises:
+        MountFailed: with the fields `step` and `reason`.
+    """
+    cache = os.path.abspath(_text(request, "cache", needed=True))
+    module = _text(request, "module", needed=True)
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise MountFailed(
+            f"{module!r} is no name of a module; write it as in an import, for instance"
+            " `package.module`",
+            step="import",
+            reason="bad_request",
+        )
+    started = time.monotonic()
+    repository = Repository(
+        _text(request, "git", needed=True),
+        cache,
+        allow_file=_field(request, "allow_file", bool, True),
+        tell=tell,
+    )
+    checkout = repository.checkout(
+        branch=_text(request, "branch"),
+        commit=_text(request, "commit"),
+        tag=_text(request, "tag"),
+        offline=_field(request, "offline", bool, False),
+    )
+    fetched = time.monotonic()
+    tell("fetch", f"commit {checkout.commit} in {fetched - started:.2f} s")
+    module_path = _text(request, "module_path")
+    want = environment.wanted(checkout, _text(request, "requirements"), module_path)
+    builder = _text(request, "builder") or "auto"
+    ready = environment.Environments(cache, builder=builder, tell=tell).ensure(want)
+    lent = lend.ensure(cache)
+    tell("environment", f"{ready.key} in {time.monotonic() - fetched:.2f} s")
+    config = {
+        "inspect": True,
+        "lend": lent,
+        "processor": _text(request, "name"),
+        "module": module,
+        "import_path": environment.import_path(checkout.folder, module_path),
+        "worktree": os.path.realpath(checkout.folder),
+        "tasks": _field(request, "tasks", list, []),
+    }
+    found = inspect_module(ready.python, config, _field(request, "env", dict, {}))
+    return {
+        "ok": True,
+        "commit": checkout.commit,
+        "python": ready.python,
+        "worktree": config["worktree"],
+        "import_path": config["import_path"],
+        "module": module,
+        "lend": lent,
+        "key": ready.key,
+        "environment": ready.folder,
+        "builder": ready.builder,
+        "built": ready.built,
+        "tasks": found["tasks"],
+    }
+
+
+def inspect_module(
+    python: str, config: dict[str, Any], env: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Import a module in its environment, in a process of its own, and describe its functions.
+
+    Raises:
+        MountFailed: step "import" or "task"; the text has the traceback and what was printed.
+    """
+    folder = tempfile.mkdtemp(prefix="mesh-inspect-")
+    answer_end, write_end = os.pipe()
+    with tempfile.TemporaryFile() as printed:
+        try:
+            config = {**config, "answer_file": write_end}
+            path = os.path.join(folder, "config.json")
+            launch.write_config(path, config)
+            process = subprocess.Popen(
+                launch.command(python, config["lend"], path),
+                env=launch.environment(env),
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                pass_fds=(write_end,),
+                start_new_session=True,
+                cwd=folder,
+            )
+            os.close(write_end)
+            write_end = -1
+            data = _read_answer(answer_end, time.monotonic() + INSPECT_SECONDS_MAX)
+            os.killpg(process.pid, signal.SIGKILL)  # Whatever the module started goes too.
+            status = process.wait()
+        finally:
+            os.close(answer_end)
+            if write_end >= 0:
+                os.close(write_end)
+            shutil.rmtree(folder, ignore_errors=True)
+        printed.seek(0)
+        output = printed.read()[-65536:].decode("utf-8", "replace").strip().splitlines()
+    tail = "\n".join(output[-OUTPUT_LINES_MAX:])
+    said = f"; it printed:\n{tail}" if tail else ""
+    if data is None:
+        raise MountFailed(
+            f"importing the module {config['module']!r} did not end within {INSPECT_SECONDS_MAX} s"
+            f" and was stopped{said}",
+            step="import",
+            reason="timeout",
+        )
+    try:
+        answer: dict[str, Any] = json.loads(data)
+    except ValueError:
+        raise MountFailed(
+            f"the process that imported the module {config['module']!r} ended with status {status}"
+            f" before it answered{said}",
+            step="import",
+            reason="died",
+        ) from None
+    if not answer["ok"]:
+        raise MountFailed(answer["text"], step=answer["step"], reason=f"bad_{answer['step']}")
+    return answer
+
+
+def _read_answer(file: int, deadline: float) -> bytes | None:
+    """Read to the end; None when that does not come in time."""
+    parts = []
+    size = 0
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or size > ANSWER_BYTES_MAX:
+            return None
+        if select.select([file], [], [], left)[0]:
+            part = os.read(file, 1 << 20)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+            size += len(part)
+
+
+def main() -> int:
+    """Serve one request from standard input."""
+
+    def say(line: dict[str, Any]) -> None:
+        print(json.dumps(line), flush=True)
+
+    try:
+        request = json.loads(sys.stdin.buffer.read())
+        if not isinstance(request, dict):
+            raise ValueError("it is no object")
+    except ValueError as error:
+        text = f"the request on standard input is not a JSON object: {error}"
+        step, reason = "fetch", "bad_request"
+    else:
+        try:
+            say(mount(request, lambda step, text: say({"step": step, "text": text})))
+            return 0
+        except MeshError as error:
+            text = error.text
+            step, reason = error.fields.get("step", "environment"), error.fields.get("reason", "")
+        except OSError as error:
+            text = f"this host could not do it: {error}; what was mounted before is as it was"
+            step, reason = "environment", "os_error"
+    say({"ok": False, "code": "mount_failed", "step": step, "reason": reason, "text": text})
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""A worker process: it loads one module of one commit and runs calls of its functions.
+
+Started by `bootstrap.py` with a configuration (see `launch.py`).  It ties itself to the node,
+connects its link, imports the module with output captured, says READY and enters the loop of
+`loop.py`.  It ends with status 0 after STOP, 3 when its code cannot be loaded, and by SIGKILL
+together with its node.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import zmq
+
+from meshcode.errors import MeshError, MountFailed
+from meshcode.limits import ASYNC_CALLS_MAX, FLUSH_MS, FRAME_BYTES_MAX, OUTPUT_BYTES_MAX
+from meshcode.wire.codec import pack
+from meshcode.wire.frame import draft
+from meshcode.wire.kinds import Kind
+from meshcode.worker import isolation, report
+from meshcode.worker.control import ControlPage
+from meshcode.worker.loop import Worker, resident_bytes
+from meshcode.worker.outbox import Outbox
+from meshcode.worker.output import STDERR, STDOUT, CallStream
+
+EXIT_NOT_LOADED = 3
+LINGER_MS = 5_000  # For the last outcomes to reach a node that is slow to read.
+_POLLIN = int(zmq.POLLIN)
+_EVENTS = int(zmq.EVENTS)
+_NOBLOCK = int(zmq.NOBLOCK)
+
+
+class Link:
+    """The worker's one link to its node.  All but `wait` are called with the outbox's lock held.
+
+    The main thread waits on the link's descriptor and not in libzmq, because other threads send
+    meanwhile.  That descriptor tells of changes only, and a send may use up such a telling: so who
+    sends from another thread looks whether something has arrived, and wakes the main thread.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.context = zmq.Context()
+        self.link = self.context.socket(zmq.DEALER)
+        self.link.setsockopt(zmq.LINGER, LINGER_MS)
+        # The node's credit bounds what is on its way; a limit here could only lose or block.
+        self.link.setsockopt(zmq.SNDHWM, 0)
+        self.link.setsockopt(zmq.RCVHWM, 0)
+        self.link.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
+        self.link.connect(address)
+        self.wake_file = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.poll = select.poll()
+        self.poll.register(self.link.getsockopt(zmq.FD), select.POLLIN)
+        self.poll.register(self.wake_file, select.POLLIN)
+        self.main_thread = threading.get_ident()
+
+    def send(self, frame: bytes) -> None:
+        """Send one frame; never waits."""
+        self.link.send(frame, _NOBLOCK)
+        if threading.get_ident() != self.main_thread and self.link.getsockopt(_EVENTS) & _POLLIN:
+            os.eventfd_write(self.wake_file, 1)
+
+    def receive(self) -> Iterator[bytes]:
+        """All frames that have arrived."""
+        link = self.link
+        while link.getsockopt(_EVENTS) & _POLLIN:
+            yield link.recv(_NOBLOCK)
+
+    def wait(self) -> None:
+        """Wait until something may have arrived.  Signals are handled meanwhile."""
+        for file, _events in self.poll.poll():
+            if file == self.wake_file:
+                os.eventfd_read(self.wake_file)
+
+    def close(self) -> None:
+        """Let what was sent arrive, for LINGER_MS at most, and close."""
+        self.link.close()
+        self.context.term()
+
+
+def find_function(module: Any, task: str) -> Callable[..., Any] | None:
+    """The function a task names; dots reach into classes and sub-objects."""
+    found = module
+    for part in task.split("."):
+        found = getattr(found, part, None)
+    return found if callable(found) else None
+
+
+def load_module(config: dict[str, Any]) -> Any:
+    """Import the module the configuration names, from its import path.
+
+    Raises:
+        MountFailed: it cannot be imported; the text ends with the traceback.
+    """
+    sys.path[:0] = config["import_path"]
+    name = config["module"]
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except BaseException as error:  # SystemExit at import is a failed import too.
+        raise MountFailed(
+            f"the module {name!r} cannot be imported: {report.exception_text(error)}",
+            step="import",
+            traceback=report.traceback_text(error),
+        ) from error
+
+
+def _ready(config: dict[str, Any], worker: Worker | None, error: MeshError | None) -> bytes:
+    sockets = sorted(name.decode() for name in worker.targets) if worker else []
+    body = {
+        "worker": config["worker"],
+        "token": config["token"],
+        "pid": os.getpid(),
+        "commit": config.get("commit", ""),
+        "sockets": sockets,
+        "slots": worker.slots if worker else 0,
+        "cpu": config.get("cpu"),
+        "resident": resident_bytes(),
+    }
+    if error is not None:
+        body["error"] = error.to_data()
+    return draft(int(Kind.READY), code=0 if error is None else 1, body=pack(body))
+
+
+def prepare(config: dict[str, Any]) -> None:
+    """Tie the process down, before any code of the repository is loaded."""
+    isolation.own_group()
+    isolation.tie_to_parent(config.get("parent"))
+    isolation.drop_privileges()
+    config["cpu"] = isolation.pin(config.get("cpu"))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node, which sends STOP.
+
+
+def run(config: dict[str, Any]) -> int:
+    """Load, say READY, run calls until STOP.  Returns the exit status."""
+    limits = config.get("limits") or {}
+    page = ControlPage.open(config["control"])
+    page.set_pid(os.getpid())
+    link = Link(config["link"])
+    outbox = Outbox(
+        link.send,
+        flush_ms=limits.get("FLUSH_MS", FLUSH_MS),
+        output_bytes_max=limits.get("OUTPUT_BYTES_MAX", OUTPUT_BYTES_MAX),
+    )
+    sys.stdout = CallStream(outbox.capture, STDOUT)
+    sys.stderr = CallStream(outbox.capture, STDERR)
+    module: Any = None
+
+    def load(sockets: dict[str, str]) -> dict[str, Callable[..., Any]]:
+        found = {name: find_function(module, task) for name, task in sockets.items()}
+        return {name: function for name, function in found.items() if function is not None}
+
+    calls_max = limits.get("ASYNC_CALLS_MAX", ASYNC_CALLS_MAX)
+    worker = Worker(page, outbox, link.receive, load, calls_max)
+    worker.ready = lambda: _ready(config, worker, None)
+    try:
+        module = load_module(config)
+    except MountFailed as error:
+        outbox.drafts.append(_ready(config, None, error))
+        outbox.flush()
+        link.close()
+        return EXIT_NOT_LOADED
+    worker.setup(config["sockets"])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The module may have changed these two.
+    signal.signal(signal.SIGUSR1, worker.handle_signal)
+    # What is loaded by now stays: no collection needs to look at it again.
+    gc.collect()
+    gc.freeze()
+    page.set_resident(resident_bytes())
+    outbox.start()
+    outbox.drafts.append(worker.ready())
+    _loop(worker, outbox, link)
+    worker.stop()
+    link.close()
+    return 0
+
+
+def _loop(worker: Worker, outbox: Outbox, link: Link) -> None:
+    idled = False
+    while not worker.stopping:
+        # First send, then look: a send may use up the telling that something has arrived.
+        outbox.flush()
+        worker.drain()
+        if idled and worker.cancels:
+            worker.forget_stale_cancels()
+        idled = False
+        if worker.staged:
+            worker.run_staged()
+        elif not worker.stopping:
+            link.wait()
+            idled = True
+
+
+def main(config: dict[str, Any]) -> int:
+    """Run a worker process with this configuration."""
+    prepare(config)
+    return run(config)
