@@ -21,7 +21,7 @@ from meshcode.worker import lend
 
 # The fields of a processor that decide which code runs.
 CODE_FIELDS = (
-    "git", "branch", "commit", "tag", "module", "module_path", "requirements", "restarted",
+    "git", "branch", "commit", "tag", "module", "module_path", "requirements", "env", "restarted",
 )  # fmt: skip
 STOP_GRACE_MS = 30_000  # A running call may take this long after `mesh proc stop`.
 BACKOFF_MS = (0, 200, 1_000, 5_000, 15_000, 30_000)  # Before the next start of a crashing worker.
