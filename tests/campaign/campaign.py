@@ -79,7 +79,7 @@ class Campaign:
         make_repository(repository, {"outside/__init__.py": "", "outside/effects.py": TASK})
         self.mesh.start()
         self.mesh.offer(
-            "campaign", repository, MODULE, ["turn"], workers=self.workers, retries=1_000_000,
+            "campaign", repository, MODULE, ["turn"], workers=self.workers, retries=1_000,
             retry_delay_ms=20, env={"EFFECTS": str(self.folder / "effects.jsonl")},
         )  # fmt: skip
         self.mesh.wait_ready("campaign", self.workers)
