@@ -236,7 +236,7 @@ class Router:
                 pool = self.pools[what.config.processor]
                 pool.offer(what)
                 self.touch(pool)
-            else:
+            elif what.watch_ms == due_ms:  # Else an earlier look was set since.
                 dispatch.watch_worker(self, what, now_ms, out)
 
     def check(self) -> None:

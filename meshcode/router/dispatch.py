@@ -187,14 +187,14 @@ def _watch_due(worker: Worker) -> int | None:
             times.append(call.started_ms + limit_ms)
         if not call.marked:
             times.append(call.started_ms + limits.RUNNING_MARK_MS)
-        if worker.slots == 1 and len(worker.held) > 1:
+        if worker.slots == 1 and len(worker.held) > 1 and worker.recalled is not call:
             times.append(call.started_ms + limits.STUCK_MS)
     return min(times) if times else None
 
 
 def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
     """Interrupt what is over its time limit, mark what runs long, take back what is stuck."""
-    if worker.watch_ms and worker.watch_ms <= now_ms:
+    if worker.watch_ms <= now_ms:
         worker.watch_ms = 0
     if worker.id not in r.workers:
         return
@@ -208,7 +208,9 @@ def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
         if ran_ms >= limits.RUNNING_MARK_MS and not call.marked:
             call.marked = call.recorded = True
             out.records.append(("state", sequence_key(call.sequence), pack_state(call.changes())))
-        if worker.slots == 1 and len(worker.held) > 1 and ran_ms >= limits.STUCK_MS:
+        stuck = worker.slots == 1 and len(worker.held) > 1 and ran_ms >= limits.STUCK_MS
+        if stuck and worker.recalled is not call:
+            worker.recalled = call
             call.line.learn(ran_ms * 1_000)
             out.recalls.append(worker.id)
     arm_watch(r, worker, now_ms)

@@ -12,7 +12,7 @@ from meshcode.router.line import Line
 class Worker:
     """One worker process, as far as the router cares: what it holds and how much more it may."""
 
-    __slots__ = ("bytes", "held", "id", "leaving", "pool", "slots", "watch_ms", "work_us")
+    __slots__ = ("bytes", "held", "id", "leaving", "pool", "recalled", "slots", "watch_ms", "work_us")
 
     def __init__(self, id: int, pool: Pool, slots: int) -> None:
         """A worker that holds nothing yet."""
@@ -23,6 +23,7 @@ class Worker:
         self.work_us = 0  # What it holds should take this long.
         self.bytes = 0
         self.leaving = False
+        self.recalled: Call | None = None  # The call it was stuck at when calls were asked back.
         self.watch_ms = 0  # A timer is set for then, to look at what it runs; 0 = none.
 
     def room(self, line: Line) -> int:

@@ -24,6 +24,7 @@ class Kind(IntEnum):
     START = 31  # node -> worker: attempt numbers of the SUBMIT envelopes that follow, 4 bytes each
     STOP = 32  # node -> worker: finish what runs, report, leave
     OUTPUT = 33  # worker -> node: captured output.  id: the call; code 1 stdout, 2 stderr; body: bytes
+    RETURNED = 35  # worker -> node: ids of staged calls that it gives back, 16 bytes each
     SETUP = 34  # node -> worker: the sockets it serves have changed.  body: {"sockets": {socket: task}}
 
 

@@ -32,11 +32,12 @@ from meshcode.wire.frame import draft, index
 from meshcode.wire.kinds import Flag, Kind
 from meshcode.worker import report
 from meshcode.worker.context import CallInterrupted, Staged, main_call
-from meshcode.worker.control import ControlPage
+from meshcode.worker.control import REASON_RECALL, ControlPage
 from meshcode.worker.outbox import Outbox
 from meshcode.worker.report import DONE, KIND_OUTCOME
 
 _START, _SUBMIT, _STOP, _SETUP = map(int, (Kind.START, Kind.SUBMIT, Kind.STOP, Kind.SETUP))
+KIND_RETURNED = int(Kind.RETURNED)
 _KWARGS = int(Flag.KWARGS)
 _LAZY = frozenset({GeneratorType, CoroutineType, AsyncGeneratorType})
 _STALE_NS = CANCEL_GRACE_MS * 1_000_000  # A cancel nobody claimed for so long came too late.
@@ -93,12 +94,13 @@ class Worker:
         self.staged: deque[Staged] = deque()  # Only the main thread takes from it.
         self.cancels: dict[bytes, tuple[int, int]] = {}  # Id -> reason, when; not begun yet.
         self.skip: set[tuple[bytes, int]] = set()  # Id, attempt: reported as cancelled.
+        self.recalled = False  # The node wants the calls back that have not begun.
         self.stopping = False
         self.interrupted: Staged | None = None
         self.forked: list[int] = []  # Not empty in a process that task code forked off.
         self.asynchronous: Any = None  # Made for the first coroutine; see asynchronous.py.
         self.resident_at_ns = 0
-        outbox.cancels_waiting = lambda: bool(self.cancels)
+        outbox.cancels_waiting = lambda: bool(self.cancels) or self.recalled
         outbox.serve_cancels = self.serve_cancels
         os.register_at_fork(after_in_child=lambda: self.forked.append(os.getpid()))
 
@@ -188,7 +190,10 @@ class Worker:
         now = self.turn()
         deadline = now + patience
         while staged and not self.stopping:
-            call = popleft()
+            try:
+                call = popleft()
+            except IndexError:  # The flusher gave the last ones back just now.
+                break
             row, frame, attempt = call
             _, flags, _, _, call_id, flow, _, _, _, _, name_at, meta_at, body_at, end = row
             function = target_of(frame[name_at:meta_at])
@@ -318,11 +323,13 @@ class Worker:
         hit = 0
         call = main_call[0]
         for call_id, reason in self.page.take_cancels():
-            if call is not None and call[0].id == call_id:
+            if reason == REASON_RECALL:
+                self.recalled = True
+            elif call is not None and call[0].id == call_id:
                 hit = reason
             elif self.asynchronous is None or not self.asynchronous.cancel(call_id, reason):
                 self.cancels[call_id] = (reason, monotonic_ns())
-        if self.cancels:
+        if self.cancels or self.recalled:
             self.outbox.wake()
         if hit and self.interrupted is not call:
             self.interrupted = call
@@ -341,6 +348,25 @@ class Worker:
                 asked = self.cancels.pop(row.id, None)
                 if asked is not None:
                     self.outbox.drafts.append(report.interrupted(row, attempt, asked[0], 0))
+            if self.recalled:
+                self.recalled = False
+                self.give_back()
+
+    def give_back(self) -> None:
+        """By the flusher: calls staged behind one that runs long go back, for other workers."""
+        returned: list[bytes] = []
+        while True:
+            try:
+                row, _frame, attempt = self.staged.pop()
+            except IndexError:
+                break
+            if (row.id, attempt) in self.skip:
+                self.skip.discard((row.id, attempt))  # Reported as cancelled already.
+            else:
+                returned.append(row.id)
+        if returned:
+            returned.reverse()
+            self.outbox.drafts.append(draft(KIND_RETURNED, body=b"".join(returned)))
 
     def stop(self) -> None:
         """After STOP: let the async calls that run end, and report everything."""
