@@ -256,7 +256,7 @@ class Loop:
         for due_ms in (self.router.next_due_ms(), self.crew.next_kill_ms()):
             if due_ms is not None:
                 times.append(due_ms)
-        if self._held_ops is not None:
+        if self._held_ops is not None and not self.committer.busy:
             times.append(self._full_until_ms)
         if self.sessions.backlog:
             times.append(now_ms + 5)

@@ -131,7 +131,7 @@ def check(
             return errors.BadRequest(f"socket {name}: {problem}")
     if line.signature is not None and argc != 255:
         keywords = options.get("kw", ()) if options else ()
-        problem = line.signature.problem(argc, keywords)
+        problem = line.signature.check(argc, keywords)
         if problem is not None:
             return errors.WrongArguments(
                 f"{name}{line.signature.text} {problem}; the call was not accepted"

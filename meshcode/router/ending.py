@@ -23,6 +23,7 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
+_FAILED, _CANCELLED = int(Outcome.FAILED), int(Outcome.CANCELLED)
 _STATE_OF = {code: State(10 + code) for code in (1, 2, 3, 4)}
 
 
@@ -41,7 +42,7 @@ def on_finished(r: Router, event: events.Finished, now_ms: int, out: Effects) ->
         line.learn(duration_us)
         dispatch.take_back(call, worker, now_ms)
         call.started_ms = started_ms or call.started_ms
-        if code == Outcome.FAILED and retry and call.interrupted != "cancel" and may_retry(call):
+        if retry and code == _FAILED and call.interrupted != "cancel" and may_retry(call):
             delay_retry(r, call, "failed", now_ms, out)
         else:
             end(r, call, code, envelope, now_ms, out)
@@ -60,7 +61,7 @@ def end(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Eff
     if call.recorded:
         records.append(("state", key, None))
     submit = call.envelope
-    assert submit is not None or code == Outcome.CANCELLED, call.story
+    assert submit is not None or code == _CANCELLED, call.story
     records.append((
         "done",
         call.id,

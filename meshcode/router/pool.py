@@ -12,7 +12,17 @@ from meshcode.router.line import Line
 class Worker:
     """One worker process, as far as the router cares: what it holds and how much more it may."""
 
-    __slots__ = ("bytes", "held", "id", "leaving", "pool", "recalled", "slots", "watch_ms", "work_us")
+    __slots__ = (
+        "bytes",
+        "held",
+        "id",
+        "leaving",
+        "pool",
+        "recalled",
+        "slots",
+        "watch_ms",
+        "work_us",
+    )
 
     def __init__(self, id: int, pool: Pool, slots: int) -> None:
         """A worker that holds nothing yet."""

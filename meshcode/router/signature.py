@@ -15,7 +15,16 @@ from typing import Any
 class Signature:
     """One task's parameters, ready for quick checks."""
 
-    __slots__ = ("kwonly_required", "names", "positional", "required", "text", "varargs", "varkw")
+    __slots__ = (
+        "by_count",
+        "kwonly_required",
+        "names",
+        "positional",
+        "required",
+        "text",
+        "varargs",
+        "varkw",
+    )
 
     def __init__(self, data: dict[str, Any]) -> None:
         """Read the plain data; unknown kinds are taken as absent."""
@@ -24,6 +33,7 @@ class Signature:
         self.names: set[str] = set()  # That may be given by keyword.
         self.kwonly_required: list[str] = []
         self.varargs = self.varkw = False
+        self.by_count: dict[int, str | None] = {}  # Problems of calls without keywords.
         self.text = str(data.get("text", "(...)"))
         for name, kind, required in data.get("args", ()):
             if kind in ("pos", "posonly"):
@@ -35,6 +45,14 @@ class Signature:
                 self.kwonly_required.append(name)
             self.varargs = self.varargs or kind == "varargs"
             self.varkw = self.varkw or kind == "varkw"
+
+    def check(self, argc: int, keywords: Sequence[str]) -> str | None:
+        """The same as `problem`, remembered where there are no keywords; argc is a byte."""
+        if keywords:
+            return self.problem(argc, keywords)
+        if argc not in self.by_count:
+            self.by_count[argc] = self.problem(argc, ())
+        return self.by_count[argc]
 
     def problem(self, argc: int, keywords: Sequence[str]) -> str | None:
         """What is wrong with `argc` positional arguments and these keywords, or None."""
