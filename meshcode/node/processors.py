@@ -310,4 +310,7 @@ class Processors:
 
 
 def _signatures(mount: dict[str, Any]) -> dict[str, Any]:
-    return {name: task["signature"] for name, task in mount.get("tasks", {}).items()}
+    return {
+        name: {**task["signature"], "at_once": task["kind"].startswith("async")}
+        for name, task in mount.get("tasks", {}).items()
+    }

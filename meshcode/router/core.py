@@ -258,7 +258,8 @@ class Router:
             assert line.running == running.get(line.name, 0), (line.name, line.running)
         for worker in self.workers.values():
             assert sum(call.size for call in worker.held.values()) == worker.bytes
-            assert worker.slots == 1 or len(worker.held) <= worker.slots
+            assert all(worker.held.get(id) is call for id, call in worker.queued.items())
+            assert len(worker.held) - len(worker.queued) <= max(worker.slots, 1)
         in_memory = sum(call.size for call in self.calls.values() if call.envelope is not None)
         assert in_memory == self.bodies_bytes, (in_memory, self.bodies_bytes)
 
@@ -300,6 +301,7 @@ def _on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: E
 def _learn_signature(pool: Pool, line: Line) -> None:
     data = pool.signatures.get(line.config.task)
     line.signature = None if data is None else Signature(data)
+    line.at_once = data is None or bool(data.get("at_once", True))
 
 
 def _on_processor_changed(

@@ -52,7 +52,7 @@ def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
 
 
 def _load(worker: Worker) -> tuple[int, int, int]:
-    return (len(worker.held) // worker.slots, worker.work_us, worker.id)
+    return (len(worker.queued) or len(worker.held) // worker.slots, worker.work_us, worker.id)
 
 
 def _next(pool: Pool) -> tuple[int, Line] | None:
@@ -187,7 +187,7 @@ def _watch_due(worker: Worker) -> int | None:
             times.append(call.started_ms + limit_ms)
         if not call.marked:
             times.append(call.started_ms + limits.RUNNING_MARK_MS)
-        if worker.slots == 1 and len(worker.held) > 1 and worker.recalled is not call:
+        if call.id in worker.queued and len(worker.queued) > 1 and worker.recalled is not call:
             times.append(call.started_ms + limits.STUCK_MS)
     return min(times) if times else None
 
@@ -208,7 +208,7 @@ def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
         if ran_ms >= limits.RUNNING_MARK_MS and not call.marked:
             call.marked = call.recorded = True
             out.records.append(("state", sequence_key(call.sequence), pack_state(call.changes())))
-        stuck = worker.slots == 1 and len(worker.held) > 1 and ran_ms >= limits.STUCK_MS
+        stuck = call.id in worker.queued and len(worker.queued) > 1 and ran_ms >= limits.STUCK_MS
         if stuck and worker.recalled is not call:
             worker.recalled = call
             call.line.learn(ran_ms * 1_000)

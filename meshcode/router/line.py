@@ -21,6 +21,7 @@ class Line:
     """All open calls of one socket that are not running, and counts of those that are."""
 
     __slots__ = (
+        "at_once",
         "bytes",
         "config",
         "depth",
@@ -50,6 +51,7 @@ class Line:
         self.bytes = 0  # Of their envelopes.
         self.running = 0
         self.run_us: int | None = None  # Usual run time; None until one call has ended.
+        self.at_once = True  # Workers with many slots run its calls beside each other.
         self.fetching = False  # Envelopes of the next calls are being read from the log.
         self.removed = False  # The model has no such socket any more; its calls stay, PARKED.
         self.rate: Rate | None = None

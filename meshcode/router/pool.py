@@ -19,6 +19,7 @@ class Worker:
         "leaving",
         "pool",
         "recalled",
+        "queued",
         "slots",
         "watch_ms",
         "work_us",
@@ -29,7 +30,8 @@ class Worker:
         self.id = id
         self.pool = pool
         self.slots = slots
-        self.held: dict[bytes, Call] = {}  # Begun and staged, in the order they were handed over.
+        self.held: dict[bytes, Call] = {}  # All its calls, in the order they were handed over.
+        self.queued: dict[bytes, Call] = {}  # Those of them that run one after the other.
         self.work_us = 0  # What it holds should take this long.
         self.bytes = 0
         self.leaving = False
@@ -42,9 +44,9 @@ class Worker:
         An idle worker always takes one.  More are staged behind it only while all of them together
         should take no longer than CREDIT_WORK_US, so that a long call is never hoarded.
         """
-        count = len(self.held)
-        if self.slots > 1:
-            return self.slots - count
+        count = len(self.queued)
+        if self._at_once(line):
+            return self.slots - (len(self.held) - count)
         usual = line.run_us
         if usual is None:
             return 0 if count else 1
@@ -57,10 +59,11 @@ class Worker:
     def take(self, call: Call, now_ms: int) -> None:
         """Hold one more call."""
         call.worker = self
-        if not self.held or self.slots > 1:
+        if self._at_once(call.line):
             call.started_ms = now_ms
-        else:
-            call.started_ms = 0  # Staged: it begins when those before it have ended.
+        else:  # Staged ones begin when those before them have ended.
+            call.started_ms = 0 if self.queued else now_ms
+            self.queued[call.id] = call
         call.estimate_us = call.line.run_us or 0
         self.work_us += call.estimate_us
         self.bytes += call.size
@@ -72,16 +75,23 @@ class Worker:
         call.worker = None
         self.work_us -= call.estimate_us
         self.bytes -= call.size
-        if self.slots == 1 and self.held:
-            head = next(iter(self.held.values()))
+        if self.queued.pop(call.id, None) is not None and self.queued:
+            head = next(iter(self.queued.values()))
             if not head.started_ms:
                 head.started_ms = now_ms
 
     def begun(self) -> list[Call]:
-        """The calls that run, as far as the router can know: the first, or all with many slots."""
-        if self.slots > 1:
-            return list(self.held.values())
-        return [next(iter(self.held.values()))] if self.held else []
+        """The calls that run, as far as the router can know: the first queued, and the others."""
+        found = []
+        if len(self.held) > len(self.queued):
+            found = [call for call in self.held.values() if call.id not in self.queued]
+        if self.queued:
+            found.append(next(iter(self.queued.values())))
+        return found
+
+    def _at_once(self, line: Line) -> bool:
+        """Whether calls of the line run beside each other here (`async def` tasks, threads)."""
+        return self.slots > 1 and line.at_once
 
 
 class Pool:

@@ -3,7 +3,7 @@
 The router never reads argument values; it knows how many positional arguments there are and the
 names of the keyword ones.  A signature is plain data made where the code is loaded:
 `{"args": [[name, kind, required], ...], "text": "(a, b=1)"}`, kinds: "pos", "posonly", "kwonly",
-"varargs", "varkw".
+"varargs", "varkw".  `at_once` says whether calls may run beside each other in one worker.
 """
 
 from __future__ import annotations
