@@ -1,7 +1,8 @@
 """Ballast: a file that takes room while there is some, so that it can be given back when not.
 
-When the disk is full, the log deletes its ballast first: the outcomes of calls that are already
-running then still find room.  It is made again when the disk has plenty.
+When the disk is full, the log deletes its ballast for the first batch that deletes something: the
+outcomes of calls that are already running still find room.  Batches that only add may not have it.
+It is made again when the disk has plenty.
 """
 
 from __future__ import annotations

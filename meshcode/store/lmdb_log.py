@@ -293,13 +293,15 @@ class LmdbLog:
 
     def _make_room(self, error: Exception) -> bool:
         """After a failed commit: True when there is room now and it should be tried again."""
+        values = [value for ops in self._turn.ops for _, _, value in ops]
         if isinstance(error, lmdb.MapFullError):
             if self._grow():
                 return True
-            only_deletes = all(value is None for ops in self._turn.ops for _, _, value in ops)
+            only_deletes = not any(value is not None for value in values)
             lent = only_deletes and self._map_size < self._map_limit
             return lent and self._resize(self._map_limit)
-        return self._is_full(error) and self._ballast.free()
+        # The ballast is for what ends calls; a batch that only adds may not use it up.
+        return self._is_full(error) and None in values and self._ballast.free()
 
     def _is_full(self, error: Exception) -> bool:
         return opening.says_full(error, self.folder, self._turn.bytes)

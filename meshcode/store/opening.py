@@ -229,7 +229,7 @@ class Door:
             self._with_room(lambda: _count_boot(env, tables, opened))
         self._sweep(env, tables, blobs, opened)
         if self.writable:
-            self._own()
+            self._with_room(self._own)
         return opened
 
     def _stored(self, txn: Any, tables: dict[str, Any], name: bytes) -> bytes | None:
@@ -275,13 +275,13 @@ class Door:
         """Do it; when the disk has no room, give the ballast back and do it again.
 
         Raises:
-            DiskFull: LMDB failed and there is little room.
-            NodeError: LMDB failed for another reason.
+            DiskFull: it failed and there is little room.
+            NodeError: it failed for another reason.
         """
         for last in (False, True):
             try:
                 return change()
-            except lmdb.Error as error:
+            except (lmdb.Error, OSError) as error:
                 ballast = self.folder / "ballast"
                 if not last and ballast.exists():
                     ballast.unlink()
@@ -289,7 +289,7 @@ class Door:
                 raise self._failed(error) from error
         raise AssertionError("unreachable")
 
-    def _failed(self, error: lmdb.Error) -> NodeError:
+    def _failed(self, error: Exception) -> NodeError:
         free, total = filesystem.disk_room(self.folder)
         return (DiskFull if says_full(error, self.folder) else NodeError)(
             f"the log in {self.folder} cannot be opened ({error}), {free:,} of {total:,} bytes of"

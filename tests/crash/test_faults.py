@@ -37,7 +37,7 @@ def test_a_call_that_fails_loses_nothing_acknowledged(
     assert told["points"] > 60
     if fault in ("enospc", "full"):  # Full is not failing: the log goes on.
         assert told["acknowledged all"] > 40
-        assert ("DiskFull" in told) == (fault == "full")  # Once, the ballast makes up for it.
+        assert told["DiskFull"] > 10
     else:
         assert told["LogSuspect"] > 10
         assert "DiskFull" not in told
