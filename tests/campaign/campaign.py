@@ -80,7 +80,7 @@ class Campaign:
         self.mesh.start()
         self.mesh.offer(
             "campaign", repository, MODULE, ["turn"], workers=self.workers, retries=1_000,
-            retry_delay_ms=20, env={"EFFECTS": str(self.folder / "effects.jsonl")},
+            retry_delay_ms=5, env={"EFFECTS": str(self.folder / "effects.jsonl")},
         )  # fmt: skip
         self.mesh.wait_ready("campaign", self.workers)
         for number in range(len(self.clients)):
@@ -153,7 +153,7 @@ class Campaign:
         """Kill until there were `kills` of them or the time is over."""
         end = time.monotonic() + seconds
         while self.kills.total() < kills and time.monotonic() < end:
-            self.pause(self.rng.uniform(0.02, 0.5))
+            self.pause(self.rng.uniform(0.05, 1.0))
             self.kill_one()
 
     # Healing and judging.

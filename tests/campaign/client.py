@@ -28,8 +28,8 @@ from meshcode.wire.kinds import Flag, Kind, Outcome
 from tests.campaign.checker import read_lines
 from tests.live.rawlink import RawLink, body_of
 
-OPEN_MAX = 300  # Calls without an outcome, per client.
-BATCH_MAX = 48
+OPEN_MAX = 2_000  # Calls without an outcome, per client.
+BATCH_MAX = 256
 WATCH_MAX = 1_000
 QUIET_S = 1.0  # Nothing heard for so long with calls open: ask whether anybody is there.
 

@@ -122,11 +122,11 @@ class Mesh:
                 start_new_session=True,
             )  # fmt: skip
 
-    def start(self, *arguments: str) -> Mesh:
-        """Start the node and wait until it answers."""
+    def start(self, *arguments: str, seconds: float = START_S) -> Mesh:
+        """Start the node and wait until it answers, for at most `seconds`."""
         assert self.process is None or self.process.poll() is not None
         self.process = self.spawn(*arguments)
-        until(self._answers, START_S, lambda: f"the node answers; it said:\n{self.words()}")
+        until(self._answers, seconds, lambda: f"the node answers; it said:\n{self.words()}")
         return self
 
     def _answers(self) -> bool:

@@ -1,0 +1,1 @@
+"""The measurements: each prints the machine, the commit and the spread.  See bench/README.md."""

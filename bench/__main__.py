@@ -1,0 +1,33 @@
+"""`python -m bench [NAME..]`: the named measurements, by default all of them, one after another."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from bench.machine import ROOT
+
+SCRIPTS = ("pump", "end_to_end", "startup", "memory", "recovery")
+
+
+def main(names: list[str]) -> int:
+    """Run each in a process of its own, so that none inherits the memory of another."""
+    unknown = [name for name in names if name not in (*SCRIPTS, "micro")]
+    if unknown:
+        print(f"there is no measurement {unknown[0]!r}; there are {', '.join(SCRIPTS)}, micro")
+        return 2
+    status = 0
+    for name in names or (*SCRIPTS, "micro"):
+        print(f"\n== {name}", flush=True)
+        command = [sys.executable, "-m", f"bench.{name}"]
+        if name == "micro":
+            command = [
+                sys.executable, "-m", "pytest", "bench", "--benchmark-only", "-q",
+                "--override-ini", "addopts=", "--benchmark-columns=median,iqr,rounds",
+            ]  # fmt: skip
+        status = subprocess.run(command, cwd=ROOT, check=False).returncode or status
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

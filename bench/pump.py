@@ -1,0 +1,192 @@
+"""The bare pump: the same links, the same log, the same bytes, and no features.
+
+client DEALER -> ROUTER [log: put, sync] ROUTER -> DEALER worker -> ROUTER [log: put, delete, sync]
+ROUTER -> DEALER client.  It cannot refuse, retry, limit, cancel, recover or say where a call is:
+it is what the transport and the disk allow on this machine, so the mesh is measured against it.
+
+    python -m bench.pump [--seconds 3] [--runs 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from bench import machine
+from meshcode import limits
+from meshcode.ids import make_ids
+from meshcode.node.committer import Committer
+from meshcode.store.contract import DONE, OPEN
+from meshcode.store.lmdb_log import LmdbLog
+from meshcode.wire.codec import pack, pack_call
+from meshcode.wire.frame import draft, index, seal_frame
+from meshcode.wire.kinds import Flag, Kind, Outcome
+
+BATCH = 512
+SOCKET = b"bench.nop"
+
+
+def link_of(context: zmq.Context[Any], kind: int) -> zmq.Socket[Any]:
+    """A link without lingering, with room for the window."""
+    link = context.socket(kind)
+    link.setsockopt(zmq.LINGER, 0)
+    link.setsockopt(zmq.SNDHWM, 4_096)
+    link.setsockopt(zmq.RCVHWM, 4_096)
+    return link
+
+
+class Node:
+    """The middle: two links and the log, with syncs pipelined as the real node has them."""
+
+    def __init__(self, folder: Path) -> None:
+        """Bind both links and open the log."""
+        context: zmq.Context[Any] = zmq.Context()
+        self.clients = link_of(context, zmq.ROUTER)
+        self.workers = link_of(context, zmq.ROUTER)
+        self.clients.bind(f"ipc://{folder}/clients.ipc")
+        self.workers.bind(f"ipc://{folder}/workers.ipc")
+        self.committer = Committer(LmdbLog(str(folder / "data")))
+        self.worker = b""
+        self.client = b""
+        self.sequence = 0
+        self.sequences: dict[bytes, int] = {}
+        self.ops: list[Any] = []
+        self.out: list[tuple[zmq.Socket[Any], list[bytes]]] = []
+        self.flying: list[tuple[zmq.Socket[Any], list[bytes]]] = []
+
+    def run(self) -> None:
+        """Pump until killed."""
+        self.worker = self.workers.recv_multipart()[0]
+        poller = zmq.Poller()
+        for what in (self.clients, self.workers, self.committer.fileno()):
+            poller.register(what, zmq.POLLIN)
+        while True:
+            ready = dict(poller.poll())
+            if self.committer.fileno() in ready:
+                error = self.committer.finish()
+                assert error is None, error
+                for link, parts in self.flying:
+                    link.send_multipart(parts)
+                self.flying = []
+            if self.clients in ready:
+                self.take(self.clients)
+            if self.workers in ready:
+                self.take(self.workers)
+            if self.ops and not self.committer.busy:
+                self.flying, self.out = self.out, []
+                ops, self.ops = self.ops, []
+                self.committer.start(ops)
+
+    def take(self, link: zmq.Socket[Any]) -> None:
+        """Up to a turn's share of frames: records to write, frames to pass on after the sync."""
+        for _ in range(limits.TURN_EVENTS_MAX):
+            try:
+                sender, data = link.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            _, rows = index(data)
+            if link is self.clients:
+                self.client = sender
+                for row in rows:
+                    self.sequence += 1
+                    self.sequences[row.id] = self.sequence
+                    key = self.sequence.to_bytes(8, "big")
+                    self.ops.append((OPEN, key, data[row.start : row.end]))
+                self.out.append((self.workers, [self.worker, data]))
+            else:
+                for row in rows:
+                    key = self.sequences.pop(row.id).to_bytes(8, "big")
+                    self.ops.append((OPEN, key, None))
+                    self.ops.append((DONE, row.id, data[row.start : row.end]))
+                self.out.append((self.clients, [self.client, data]))
+
+
+def work(folder: Path) -> None:
+    """The worker: one OUTCOME for each SUBMIT, frame by frame."""
+    link = link_of(zmq.Context(), zmq.DEALER)
+    link.connect(f"ipc://{folder}/workers.ipc")
+    link.send(b"ready")
+    value = pack(None)
+    while True:
+        _, rows = index(link.recv())
+        link.send(seal_frame([
+            draft(Kind.OUTCOME, id=row.id, code=Outcome.DONE, body=value) for row in rows
+        ]))  # fmt: skip
+
+
+def rate(folder: Path, seconds: float) -> tuple[float, int]:
+    """The client: calls a second with their results back, and how many."""
+    link = link_of(zmq.Context(), zmq.DEALER)
+    link.connect(f"ipc://{folder}/clients.ipc")
+    body = pack_call([], {})
+    under_way: deque[int] = deque()
+    calls, opened = 0, 0
+    begin = time.perf_counter()
+    while True:
+        elapsed = time.perf_counter() - begin
+        while opened + BATCH <= limits.WINDOW_CALLS and elapsed < seconds:
+            link.send(seal_frame([
+                draft(Kind.SUBMIT, id=id, flow=id, name=SOCKET, body=body, argc=0, flags=Flag.FRESH)
+                for id in make_ids(BATCH)
+            ]))  # fmt: skip
+            under_way.append(BATCH)
+            opened += BATCH
+        if not opened:
+            return calls / (time.perf_counter() - begin), calls
+        head, _ = index(link.recv())
+        calls += head.count
+        opened -= head.count
+
+
+def one_run(seconds: float) -> tuple[float, float]:
+    """Calls a second, and CPU microseconds per call over all three processes."""
+    with tempfile.TemporaryDirectory(prefix="pump-") as name:
+        folder = Path(name)
+        children = [
+            subprocess.Popen([sys.executable, "-m", "bench.pump", "--role", role, "--folder", name])
+            for role in ("node", "worker")
+        ]
+        try:
+            rate(folder, 0.3)  # Warm: both sides are up and the log has its first pages.
+            pids = [os.getpid(), *(child.pid for child in children)]
+            before = sum(map(machine.cpu_s, pids))
+            per_second, calls = rate(folder, seconds)
+            used = sum(map(machine.cpu_s, pids)) - before
+        finally:
+            for child in children:
+                child.kill()
+                child.wait()
+    return per_second, used / calls * 1e6
+
+
+def main(arguments: list[str] | None = None) -> float:
+    """Command line; returns the median rate."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--role", choices=["node", "worker"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args(arguments)
+    if args.role == "node":
+        Node(args.folder).run()
+    elif args.role == "worker":
+        work(args.folder)
+    print(machine.describe())
+    results = [one_run(args.seconds) for _ in range(args.runs)]
+    rates = [found[0] for found in results]
+    print(f"pump       {machine.spread(rates)} durable round trips/s")
+    print(f"pump cpu   {machine.spread([r[1] for r in results], '{:.1f}')} us per call, all three")
+    return sorted(rates)[len(rates) // 2]
+
+
+if __name__ == "__main__":
+    main()
