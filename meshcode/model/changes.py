@@ -70,6 +70,11 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
         BadRequest, UnknownObject, ObjectExists, WrongState: nothing was changed.
     """
     do = request.get("do")
+    handler = _HANDLERS.get(do) if isinstance(do, str) else None
+    if handler is None and do != "list":
+        known = (*QUESTIONS, *CHANGES)
+        text = f"the model cannot do {shown(do)}{near(do, known)}; it can: {', '.join(known)}"
+        raise bad(text)
     kind = check_kind(request.get("kind", "processor" if do in ACTIONS else None))
     fields = request.get("fields") or {}
     if not isinstance(fields, dict) or not all(isinstance(field, str) for field in fields):
@@ -77,14 +82,8 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
     by = request.get("by", owner)
     if not isinstance(by, str) or not 1 <= len(by) <= NAME_CHARS_MAX:
         raise bad(f"the owner is {shown(by)}; it must be text of 1 to {NAME_CHARS_MAX} characters")
-    if do == "list":
-        return Change(_list(session, kind), declared=False)
-    handler = _HANDLERS.get(do) if isinstance(do, str) else None
     if handler is None:
-        known = (*QUESTIONS, *CHANGES)
-        raise bad(
-            f"the model cannot do {shown(do)}{near(str(do), known)}; it can: {', '.join(known)}"
-        )
+        return Change(_list(session, kind), declared=False)
     name = check_object_name(kind, request.get("name"))
     return handler(_Request(session, kind, name, dict(fields), by, now_ms))
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import selectors
+import site
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from meshcode.errors import BadFrame, BadValue, Busy, ModelUnavailable
@@ -98,11 +100,15 @@ class ModelProcess:
             return
         self._restart_at_s = None
         self._reader, self._unsent = MessageReader(), bytearray()
-        command = [sys.executable, "-m", "meshcode.model.server", "--idle", str(self._idle_s)]
-        environment = {**os.environ, "MESH_MODEL_DB": self._db_uri}
+        # -P: a file of the folder the node was started in must not pass for a module.
+        command = [sys.executable, "-P", "-m", "meshcode.model.server"]
         try:
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment
+                [*command, "--idle", str(self._idle_s)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                env=_environment(self._db_uri),
             )
         except OSError as exc:
             self._fail_all(f"the model process cannot be started: {exc}")
@@ -276,3 +282,13 @@ class ModelProcess:
             answer = {"id": request_id, "ok": False, "error": error.to_data()}
             self._undelivered.append({**answer, "number": self.number})
         self._pending.clear()
+
+
+def _environment(db_uri: str) -> dict[str, str]:
+    """This process's own, with the database, and with the way to a meshcode not installed."""
+    environment = {**os.environ, "MESH_MODEL": db_uri}  # Not an argument: it may hold a password.
+    root = str(Path(__file__).resolve().parents[2])
+    if root not in site.getsitepackages():
+        paths = [path for path in (environment.get("PYTHONPATH"), root) if path]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+    return environment

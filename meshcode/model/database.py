@@ -7,10 +7,10 @@ the order of the commits, whoever makes them.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +43,9 @@ class Database:
         self.where = uri if "://" not in uri else "of the given address"  # For error texts.
         self._wrong: ModelUnavailable | None = None  # Why this address can never be opened.
         self._engine: Engine | None = None
-        self._identity: tuple[int, int] | None = None  # Device and inode of the open file.
+        # Device and inode of the open file and of its write-ahead log.
+        self._identity: tuple[int, int] | None = None
+        self._wal_identity: tuple[int, int] | None = None
         try:
             self._read_address(uri)
         except ModelUnavailable as exc:
@@ -118,9 +120,10 @@ class Database:
     def _session(self, *, write: bool) -> Iterator[Session]:
         if self._wrong is not None:
             raise self._wrong
-        if self.replaced():
-            self.close()
         try:
+            if self.replaced():
+                self.close()
+                self._drop_old_wal()
             engine = self._engine or self._open()
             with engine.connect() as connection:
                 chosen = connection.execution_options(mesh_write=write)
@@ -149,22 +152,36 @@ class Database:
             engine.dispose()
             raise
         self._identity = _identity(self.path)
+        self._wal_identity = _identity(_wal_of(self.path))
         self._engine = engine
         self.opened += 1
         return engine
 
     def _open_sqlite(self, path: Path) -> Engine:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _examine(path, self.where)
-        if not path.exists():
+        with _alone(path.parent):
+            _examine(path, self.where)
             # Options may hold secrets, so the file is made private before SQLite opens it.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        _use_wal(path)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            _use_wal(path)
         assert self.url is not None
         engine = create_engine(self.url, pool_size=1, max_overflow=0)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
+
+    def _drop_old_wal(self) -> None:
+        """Remove the write-ahead log of a file that is gone, before it is played into the new one.
+
+        SQLite knows a log by its name only.  Whoever puts a copy back moves one file.
+        """
+        wal = _wal_of(self.path)
+        if self.path is None or wal is None or _identity(wal) is None:
+            return
+        with _alone(self.path.parent):
+            if _identity(wal) == self._wal_identity:
+                wal.unlink()
+                self.path.with_name(self.path.name + "-shm").unlink(missing_ok=True)
 
     def _open_server(self) -> Engine:
         assert self.url is not None
@@ -214,6 +231,10 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _wal_of(path: Path | None) -> Path | None:
+    return path and path.with_name(path.name + "-wal")
+
+
 def _examine(path: Path, where: str) -> None:
     """Look at a file before anything is written to it: is it ours, and whole?"""
     try:
@@ -249,24 +270,27 @@ def _examine(path: Path, where: str) -> None:
 
 
 def _use_wal(path: Path) -> None:
-    """Switch to the write-ahead log, once in the life of the file.
-
-    SQLite does not wait for a lock here, so two processes that open a new file at once meet an
-    error that its busy timeout does not cover.
-    """
+    """Switch to the write-ahead log, once in the life of the file."""
     link = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None)
-    deadline = time.monotonic() + BUSY_MS / 1000
     try:
-        while True:
-            try:
-                link.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError as exc:
-                if "locked" not in str(exc) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
+        link.execute("PRAGMA journal_mode = WAL")
     finally:
         link.close()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time opens databases of a folder.
+
+    SQLite does not wait for a lock while it switches to the write-ahead log, so two processes
+    that open a new file at once meet an error that its busy timeout does not cover.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

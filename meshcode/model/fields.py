@@ -71,9 +71,11 @@ class Field:
     show: Callable[[Any], str] = shown  # For error texts: without the secrets a value may hold.
 
 
-def near(word: str, known: Collection[str]) -> str:
+def near(word: Any, known: Collection[str]) -> str:
     """`; did you mean 'x'?` when something in `known` is close to `word`, else nothing."""
-    found = difflib.get_close_matches(word, known, n=1)
+    if not isinstance(word, str):
+        return ""
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
@@ -288,11 +290,9 @@ def bad(text: str, **fields: Any) -> BadRequest:
 
 def check_kind(kind: Any) -> str:
     """The kind of a request; raises `BadRequest` for any but the four."""
-    if kind in FIELDS:
+    if kind in KINDS:
         return str(kind)
-    raise bad(
-        f"the model has no kind {shown(kind)}{near(str(kind), KINDS)}; it has: {', '.join(KINDS)}"
-    )
+    raise bad(f"the model has no kind {shown(kind)}{near(kind, KINDS)}; it has: {', '.join(KINDS)}")
 
 
 def check_object_name(kind: str, name: Any) -> str:
@@ -315,8 +315,7 @@ def check_value(kind: str, name: str, field: str, value: Any) -> Any:
     spec = FIELDS[kind].get(field)
     if spec is None:
         known = ", ".join(FIELDS[kind])
-        close = near(field, FIELDS[kind]) if isinstance(field, str) else ""
-        text = f"a {kind} has no option {shown(field)}{close}; it has: {known}"
+        text = f"a {kind} has no option {shown(field)}{near(field, FIELDS[kind])}; it has: {known}"
         raise bad(text, kind=kind, name=name, field=str(field))
     if value is None:
         if spec.required:

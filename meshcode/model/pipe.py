@@ -12,13 +12,14 @@ One message is its length in bytes (u32, little endian) and a packed map:
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 from meshcode.errors import BadFrame, BadValue
 from meshcode.limits import BODY_BYTES_MAX
-from meshcode.wire.codec import pack, unpack
+from meshcode.wire.codec import pack, unpack_map
 
-MESSAGE_BYTES_MAX = BODY_BYTES_MAX + 64 * 1024  # What `pack` allows; about 60,000 sockets.
+MESSAGE_BYTES_MAX = BODY_BYTES_MAX  # What `pack` gives; a snapshot of about 60,000 sockets.
 READ_BYTES = 256 * 1024  # One read of a pipe; the kernel's pipe holds 64 KiB.
 
 _LENGTH = struct.Struct("<I")
@@ -42,8 +43,8 @@ class MessageReader:
         """Nothing is read yet."""
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[dict[str, Any] | BadValue]:
-        """Take the next bytes; give the messages that are whole now.
+    def feed(self, data: bytes) -> Iterator[dict[str, Any] | BadValue]:
+        """Take the next bytes; give the messages that are whole now.  Read it to its end.
 
         A message whose length is good and whose content is not comes back as the `BadValue` it
         is, so that the reader can go on behind it.
@@ -53,29 +54,27 @@ class MessageReader:
         """
         buffer = self._buffer
         buffer += data
-        messages: list[dict[str, Any] | BadValue] = []
         at = 0
-        while len(buffer) - at >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(buffer, at)
-            if size > MESSAGE_BYTES_MAX:
-                raise BadFrame(
-                    f"a message on the model's pipe says it has {size} bytes, the most is"
-                    f" {MESSAGE_BYTES_MAX}; the pipe is given up and made anew"
-                )
-            end = at + _LENGTH.size + size
-            if len(buffer) < end:
-                break
-            messages.append(_read(bytes(buffer[at + _LENGTH.size : end])))
-            at = end
-        del buffer[:at]
-        return messages
+        try:
+            while len(buffer) - at >= _LENGTH.size:
+                (size,) = _LENGTH.unpack_from(buffer, at)
+                if size > MESSAGE_BYTES_MAX:
+                    raise BadFrame(
+                        f"a message on the model's pipe says it has {size} bytes, the most is"
+                        f" {MESSAGE_BYTES_MAX}; the pipe is given up and made anew"
+                    )
+                end = at + _LENGTH.size + size
+                if len(buffer) < end:
+                    return
+                message = _read(bytes(buffer[at + _LENGTH.size : end]))
+                at = end
+                yield message
+        finally:
+            del buffer[:at]
 
 
 def _read(body: bytes) -> dict[str, Any] | BadValue:
     try:
-        value = unpack(body)
+        return unpack_map(body)
     except BadValue as exc:
         return exc
-    if not isinstance(value, dict):
-        return BadValue(f"a message on the model's pipe is a {type(value).__name__}, not a map")
-    return value

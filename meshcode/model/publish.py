@@ -45,8 +45,15 @@ class Publisher:
         known = fields.get("snapshot") if isinstance(fields, dict) else None
         if not isinstance(known, dict) or not isinstance(known.get("number"), int):
             raise bad(f"the known snapshot is {shown(known)}; it must be one with a number")
-        if known["number"] >= self.number:
-            self.latest = {"number": known["number"], **snapshot.content(known)}
+        told = {"number": known["number"], **snapshot.content(known)}
+        for plural in PLURALS.values():
+            objects = told[plural]
+            if not isinstance(objects, dict) or not all(
+                isinstance(options, dict) for options in objects.values()
+            ):
+                raise bad(f"the known snapshot's {plural} are {shown(objects)}; they must be a map")
+        if told["number"] >= self.number:
+            self.latest = told
             self._version = None
 
     def refresh(self, now_ms: int) -> dict[str, Any] | None:
