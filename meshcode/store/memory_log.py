@@ -13,11 +13,11 @@ boot.  Faults are asked for by name, and happen where the durable log would meet
 from __future__ import annotations
 
 import os
-import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from meshcode.errors import DiskFull, FolderInUse, LogDamaged, LogSuspect, NodeError
 from meshcode.limits import DISK_NEVER_RATIO
@@ -91,12 +91,22 @@ class MemoryDisk:
 class MemoryLog:
     """The log of one node on a `MemoryDisk`; see `store/contract.py` for its duties.
 
+    Args:
+        boot: False opens for reading only, without counting a boot.
+        gate: a `threading.Lock()` when other threads read; a simulation has one thread only.
+
     Raises:
         FolderInUse: another log is open on the disk.
         NodeError: opened for reading only, and never opened for writing before.
     """
 
-    def __init__(self, disk: MemoryDisk | None = None, *, boot: bool = True) -> None:
+    def __init__(
+        self,
+        disk: MemoryDisk | None = None,
+        *,
+        boot: bool = True,
+        gate: AbstractContextManager[Any] | None = None,
+    ) -> None:
         disk = MemoryDisk() if disk is None else disk
         if disk.owner is not None:
             raise FolderInUse("another log is open on this disk; close or crash it first")
@@ -108,7 +118,7 @@ class MemoryLog:
         self.disk = disk
         self._boot = disk.boot
         self._writable = boot
-        self._gate = threading.Lock()
+        self._gate = nullcontext() if gate is None else gate
         self._closed = False
         self._suspect = False
         self._staged: dict[str, dict[bytes, bytes | None]] = {}

@@ -30,7 +30,7 @@ def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]
         if request.param == "lmdb":
             log = LmdbLog(tmp_path / "data", boot=boot, map_size=1 << 20)
         else:
-            log = MemoryLog(disk, boot=boot)
+            log = MemoryLog(disk, boot=boot, gate=threading.Lock())
         opened.append(log)
         return log
 
@@ -203,7 +203,8 @@ def test_a_scan_goes_backwards_from_start_or_the_end(open_log: Opener):
     write(log, *[(OPEN, number(n), b"%d" % n) for n in range(1, 6)])
 
     def found(**how: object) -> list[int]:
-        return [int(value) for _, value in log.scan(OPEN, reverse=True, **how)]  # type: ignore[arg-type]
+        rows = log.scan(OPEN, reverse=True, **how)  # type: ignore[arg-type]
+        return [int(value) for _, value in rows]
 
     assert found() == [5, 4, 3, 2, 1]
     assert found(start=number(3)) == [3, 2, 1]
