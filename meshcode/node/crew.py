@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import json
 import os
 import secrets
 import signal
@@ -33,7 +32,7 @@ from meshcode.router.events import (
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import Row, envelope, frame, index
 from meshcode.wire.kinds import Flag, Kind
-from meshcode.worker import lend
+from meshcode.worker import launch
 from meshcode.worker.control import ControlPage
 
 # Plain numbers: arithmetic on enum members costs a microsecond.
@@ -82,9 +81,20 @@ class WorkerProcess:
 class Crew:
     """All worker processes of a node and the link they speak to it on."""
 
-    def __init__(self, context: zmq.Context[Any], address: str, run_dir: Path, boot: int) -> None:
-        """Bind the workers' link; control pages and configurations go into `run_dir`/workers."""
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        address: str,
+        run_dir: Path,
+        boot: int,
+        clients_address: str,
+    ) -> None:
+        """Bind the workers' link; control pages and configurations go into `run_dir`/workers.
+
+        Workers are told `clients_address`, so that task code can make calls.
+        """
         self.address = address
+        self.clients_address = clients_address
         self.boot = boot
         self.folder = run_dir / "workers"
         self.folder.mkdir(mode=0o700, exist_ok=True)
@@ -134,18 +144,18 @@ class Crew:
             "cpu": cpu,
             "commit": mount["commit"],
             "sockets": config["sockets"],
+            "parent": os.getpid(),
         }
-        path = Path(f"{stem}.json")
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(body))
+        path = f"{stem}.json"
+        launch.write_config(path, body)
         self.log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             worker.process = subprocess.Popen(
-                [mount["python"], lend.bootstrap_path(config["lend"]), str(path)],
+                launch.command(mount["python"], config["lend"], path),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=worker_environment(config.get("env") or {}),
+                env=launch.environment(config.get("env"), self.clients_address),
                 cwd=mount.get("worktree") or None,
                 start_new_session=True,
             )
@@ -368,12 +378,3 @@ class Crew:
             self.kill(worker)
             self.bury(worker.pidfd)
         self.link.close(0)
-
-
-def worker_environment(own: dict[str, str]) -> dict[str, str]:
-    """The environment of a worker: a few safe names of the node's, and the processor's own."""
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-    found = {name: os.environ[name] for name in kept if name in os.environ}
-    found["PYTHONUNBUFFERED"] = "1"
-    found.update({str(name): str(value) for name, value in own.items()})
-    return found

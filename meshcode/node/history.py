@@ -85,6 +85,7 @@ class History:
             events.append({"name": "prerun", "ms": done["started_ms"], "note": note})
         note = f"{state} after {row.number} us" if row.number else state
         events.append({"name": "postrun", "ms": done["finished_ms"], "note": note})
+        events.sort(key=lambda event: event["ms"])
         found: dict[str, Any] = {
             "id": text_of(id),
             "flow": (_text(submit[32:48]) if submit else None) or text_of(id),

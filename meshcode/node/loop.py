@@ -73,7 +73,11 @@ class Loop:
         boot32 = log.boot & 0xFFFFFFFF
         self.sessions = Sessions(self.context, paths.clients_address(home), boot32, welcome)
         self.crew = Crew(
-            self.context, paths.workers_address(home), Path(paths.run_dir(home)), boot32
+            self.context,
+            paths.workers_address(home),
+            Path(paths.run_dir(home)),
+            boot32,
+            paths.clients_address(home),
         )
         self.hosted = Hosted(self.wake)
         self.listeners = Listeners(self.sessions)

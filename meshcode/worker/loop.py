@@ -186,7 +186,7 @@ class Worker:
         append, begin, finish = self.outbox.drafts.append, self.page.begin, self.page.finish
         written, printed = self.outbox.capture.written, self.outbox.capture.printed
         cancels, skip, forked = self.cancels, self.skip, self.forked
-        patience = self.outbox.flush_ns
+        patience, who = self.outbox.flush_ns, report.who[0]
         now = self.turn()
         deadline = now + patience
         while staged and not self.stopping:
@@ -216,8 +216,8 @@ class Worker:
                     body = pack(value, "the result")
                     after = monotonic_ns()
                     outcome = draft(
-                        KIND_OUTCOME, id=call_id, flow=flow, body=body, code=DONE, attempt=attempt,
-                        number=(after - now) // 1000,
+                        KIND_OUTCOME, id=call_id, flow=flow, meta=who, body=body, code=DONE,
+                        attempt=attempt, number=(after - now) // 1000,
                     )  # fmt: skip
                     if len(body) > _LARGE_BYTES:
                         deadline = 0

@@ -85,12 +85,17 @@ def _packed_error(data: dict[str, Any]) -> bytes:
         return pack({"code": data["code"], "text": data["text"], "fields": {}})
 
 
+# Who ran it, packed once by the runner: the meta of every OUTCOME, {"worker", "commit"}.
+who: list[bytes] = [b""]
+
+
 def outcome(row: Row, attempt: int, code: int, body: bytes, run_us: int, flags: int = 0) -> bytes:
     """The draft of an OUTCOME."""
     return draft(
         KIND_OUTCOME,
         id=row.id,
         flow=row.flow,
+        meta=who[0],
         body=body,
         flags=flags,
         code=code,

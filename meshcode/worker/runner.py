@@ -140,6 +140,8 @@ def prepare(config: dict[str, Any]) -> None:
 
 def run(config: dict[str, Any]) -> int:
     """Load, say READY, run calls until STOP.  Returns the exit status."""
+    name = f"{config['processor']}/{config['worker']}"
+    report.who[0] = pack({"worker": name, "commit": config.get("commit", "")})
     limits = config.get("limits") or {}
     page = ControlPage.open(config["control"])
     page.set_pid(os.getpid())
