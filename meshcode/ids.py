@@ -7,7 +7,6 @@ makes its id; repeating a submit with the same id is harmless.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 
@@ -44,6 +43,8 @@ def child_id(parent: bytes, edge: bytes) -> bytes:
 
     It keeps the parent's time, so re-running a step after a crash meets its own children.
     """
+    import hashlib  # Here, because it brings 4 MiB of OpenSSL and a worker never needs it.
+
     digest = hashlib.blake2b(edge, key=parent, digest_size=10).digest()
     return (
         parent[:6]

@@ -14,8 +14,15 @@ import importlib.machinery
 import importlib.util
 import sys
 
+# Started without -I, Python has put this folder first, and it has modules with common names.
+sys.path[:] = [entry for entry in sys.path if entry != (__file__ or "").rpartition("/")[0]]
+
 LENT = frozenset({"meshcode", "zmq", "msgpack", "_cffi_backend"})
 SHARED = frozenset({"meshcode"})  # Task code may import it, and gets ours.
+# What pyzmq imports for functions a worker never calls: loaded when one is called, else not.
+LATER = frozenset({"json", "pickle", "platform", "random"})
+# Two answers pyzmq wants while it is loaded, so that the modules that have them need not be.
+ANSWERS = {"DEFAULT_PROTOCOL": 4, "python_implementation": lambda: sys.implementation.name}
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -27,6 +34,18 @@ class _Loader(importlib.machinery.SourceFileLoader):
         """Run the module's code with our builtins."""
         module.__dict__["__builtins__"] = self.world.builtins
         super().exec_module(module)
+
+
+class _Later:
+    """Stands for a module of the standard library until one of its names is asked for."""
+
+    def __init__(self, name: str) -> None:
+        self.__dict__["__name__"] = name
+
+    def __getattr__(self, attribute: str):
+        if attribute in ANSWERS:
+            return ANSWERS[attribute]
+        return getattr(importlib.import_module(self.__name__), attribute)
 
 
 class Lent:
@@ -55,6 +74,8 @@ class Lent:
 
     def import_(self, name, globals_=None, locals_=None, fromlist=(), level=0):
         """`__import__` as lent modules see it."""
+        if name in LATER and not fromlist and (globals_ or {}).get("__package__", "")[:3] == "zmq":
+            return sys.modules.get(name) or _Later(name)
         full = name
         if level:
             package = (globals_ or {}).get("__package__") or ""

@@ -10,11 +10,11 @@ Copies, not links: two versions of a compiled module live in one process only as
 
 from __future__ import annotations
 
-import compileall
 import hashlib
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -91,7 +91,12 @@ def _make(files: list[tuple[str, str]], final: str) -> None:
         os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
         shutil.copyfile(path, target)
     # Compiled here, with the final place in the tracebacks: workers must not write into it.
-    compileall.compile_dir(aside, quiet=2, stripdir=aside, prependdir=final, workers=1)
+    # Without columns, which only tracebacks through our own code would show: smaller workers.
+    program = "import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2,"
+    program += " stripdir=sys.argv[1], prependdir=sys.argv[2])"
+    subprocess.run(
+        [sys.executable, "-I", "-X", "no_debug_ranges", "-c", program, aside, final], check=True
+    )
     os.rename(aside, final)
 
 

@@ -44,8 +44,7 @@ class Repo:
             ["git", *identity, *arguments],
             cwd=self.folder,
             check=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
         )
         return done.stdout.decode().strip()
 

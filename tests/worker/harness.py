@@ -56,7 +56,9 @@ class Process:
     def send(self, data: bytes) -> None:
         self.node.link.send_multipart([self.route, data])
 
-    def start(self, *calls: tuple[str, tuple[Any, ...], dict[str, Any]], **options: Any) -> list[bytes]:
+    def start(
+        self, *calls: tuple[str, tuple[Any, ...], dict[str, Any]], **options: Any
+    ) -> list[bytes]:
         """Send calls in one START frame: (socket, args, kwargs); returns their ids."""
         ids = options.get("ids") or make_ids(len(calls))
         attempts = options.get("attempts") or [1] * len(calls)
