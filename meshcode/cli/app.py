@@ -89,8 +89,13 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    group = root()
+    if "_MESH_COMPLETE" in os.environ:  # A Tab: the script of `mesh completion` asks.
+        group.main(arguments, prog_name="mesh")
     try:
-        status = root().main(arguments, prog_name="mesh", standalone_mode=False)
+        # Not group.main: it would answer a reader that went away with status 1.
+        with group.make_context("mesh", arguments) as context:
+            status = group.invoke(context)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except (click.Abort, KeyboardInterrupt):

@@ -8,7 +8,7 @@ import click
 
 from meshcode.cli import objects, output, plain
 from meshcode.cli.objects import column
-from meshcode.cli.options import complete, help_text, listing, styled
+from meshcode.cli.options import command, complete, listing, styled
 from meshcode.cli.output import Column, Style
 from meshcode.cli.run import result_options, wait_and_print
 from meshcode.cli.session import session, who
@@ -38,16 +38,7 @@ def _updated(row: dict[str, Any]) -> int | None:
     return max((t for t in times if t), default=None)
 
 
-@click.command(
-    help=help_text(
-        "List calls, newest first.",
-        "mesh ls calls",
-        "mesh ls calls -u                       those that have not ended",
-        "mesh ls calls --state HELD -s shop.charge",
-        "mesh ls calls -p 2 -r 100 -o json",
-        "mesh ls calls -u -i | xargs -n1 mesh call cancel",
-    )
-)
+@command()
 @click.option(
     "-p", "--page", type=click.IntRange(1), default=1, show_default=True, help="Page to show."
 )
@@ -79,6 +70,15 @@ def ls_calls(
     state: str | None,
     style: Style,
 ) -> None:
+    """List calls, newest first.
+
+    Examples:
+      mesh ls calls
+      mesh ls calls -u                       those that have not ended
+      mesh ls calls --state HELD -s shop.charge
+      mesh ls calls -p 2 -r 100 -o json
+      mesh ls calls -u -i | xargs -n1 mesh call cancel
+    """
     fields: dict[str, Any] = {"page": page, "rows": rows}
     if unfinished:
         fields["unfinished"] = True
@@ -115,14 +115,7 @@ def _footer(page: int, rows: int, shown: int, total: int | None, *, filtered: bo
     return f"Page {page} of {pages} of {total} total records"
 
 
-@click.command(
-    help=help_text(
-        "Show a call: details, provenance, events; any unique beginning of its id will do.",
-        "mesh ls call --id 0192f3c1",
-        "mesh ls call 0192f3c1 -r --output",
-        "mesh ls call 0192f3c1 -o json",
-    )
-)
+@command()
 @click.argument("id_word", metavar="[ID]", required=False)
 @click.option("--id", "id_given", metavar="ID", help="Id of the call, or its beginning.")
 @click.option("-r", "--result", is_flag=True, help="Include the result or the error.")
@@ -142,6 +135,13 @@ def ls_call(
     captured: bool,
     form: str,
 ) -> None:
+    """Show a call: details, provenance, events; any unique beginning of its id will do.
+
+    Examples:
+      mesh ls call --id 0192f3c1
+      mesh ls call 0192f3c1 -r --output
+      mesh ls call 0192f3c1 -o json
+    """
     if (id_word is None) == (id_given is None):
         raise click.UsageError("name one call, as ID or with --id ID")
     with session() as client:
@@ -191,16 +191,16 @@ def _table(columns: list[Column], rows: list[dict[str, Any]], room: int | None) 
     output.write_lines(draw([c.title for c in columns], cells, room=room))
 
 
-@click.command(
-    help=help_text(
-        "Wait for a call and print its result, as the command that made it would have.",
-        "mesh call get 0192f3c1",
-        "mesh call get 0192f3c1 --timeout 30s -o json",
-    )
-)
+@command()
 @click.argument("id_text", metavar="ID")
 @result_options
 def get(id_text: str, form: str, timeout: int | None, stream: bool) -> None:
+    """Wait for a call and print its result, as the command that made it would have.
+
+    Examples:
+      mesh call get 0192f3c1
+      mesh call get 0192f3c1 --timeout 30s -o json
+    """
     with session() as client:
         found = client.ask("call.get", id=id_text)
         wait_and_print(client.call(found["id"]), form=form, timeout=timeout, stream=stream)
@@ -218,25 +218,25 @@ def _act(do: str, id_text: str, style: Style) -> None:
     output.write(text + (f", was {answer['was']}" if answer.get("was") else ""))
 
 
-@click.command(
-    help=help_text(
-        "Cancel a call: one that waits never begins, one that runs is interrupted.",
-        "mesh call cancel 0192f3c1",
-    )
-)
+@command()
 @click.argument("id_text", metavar="ID")
 @styled
 def cancel(id_text: str, style: Style) -> None:
+    """Cancel a call: one that waits never begins, one that runs is interrupted.
+
+    Examples:
+      mesh call cancel 0192f3c1
+    """
     _act("cancel", id_text, style)
 
 
-@click.command(
-    help=help_text(
-        "Let a held or delayed call begin now; an ended one begins again as a new call.",
-        "mesh call retry 0192f3c1",
-    )
-)
+@command()
 @click.argument("id_text", metavar="ID")
 @styled
 def retry(id_text: str, style: Style) -> None:
+    """Let a held or delayed call begin now; an ended one begins again as a new call.
+
+    Examples:
+      mesh call retry 0192f3c1
+    """
     _act("retry", id_text, style)

@@ -209,18 +209,14 @@ def _offender(node: ast.expr) -> tuple[ast.expr, str] | None:
 
 
 def _check_depth(value: Any, source: str) -> None:
-    level = [value]
-    for _ in range(DATA_DEPTH_MAX + 1):
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner.extend(item.values())
-            elif isinstance(item, list | tuple):
-                inner.extend(item)
-        if not inner:
-            return
-        level = inner
-    raise _too_deep(source)
+    level, depth = [value], 0
+    while level := [item for item in level if isinstance(item, dict | list | tuple)]:
+        depth += 1
+        if depth > DATA_DEPTH_MAX:
+            raise _too_deep(source)
+        level = [
+            part for item in level for part in (item.values() if isinstance(item, dict) else item)
+        ]
 
 
 def _too_deep(source: str) -> BadData:

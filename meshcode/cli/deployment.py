@@ -8,7 +8,7 @@ import click
 
 from meshcode.cli import objects
 from meshcode.cli.objects import Field, column
-from meshcode.cli.options import help_text, listing, styled
+from meshcode.cli.options import command, listing, styled
 from meshcode.cli.output import Style
 
 KIND = "deployment"
@@ -25,13 +25,7 @@ FIELDS = [
 COLUMNS = [column("name"), column("processor"), column("host"), column("cpus")]
 
 
-@click.command(
-    help=help_text(
-        "Give a processor CPUs on a host; each CPU gets one pinned worker process.",
-        "mesh add deployment -n proc1 -d proc1-here -h localhost -c 4",
-        "mesh add deployment -n proc1 -d anywhere -c 8",
-    )
-)
+@command()
 @click.option("-n", "--name", "processor", required=True, help="Name of the processor.")
 @click.option(
     "-d", "--deployment", "name", help="Name of the deployment.  [default: the processor's]"
@@ -40,45 +34,76 @@ COLUMNS = [column("name"), column("processor"), column("host"), column("cpus")]
 @objects.exists_ok_option
 @styled
 def add(name: str | None, processor: str, exists_ok: bool, style: Style, **given: Any) -> None:
+    """Give a processor CPUs on a host; each CPU gets one pinned worker process.
+
+    Examples:
+      mesh add deployment -n proc1 -d proc1-here -h localhost -c 4
+      mesh add deployment -n proc1 -d anywhere -c 8
+    """
     given["processor"] = processor
     objects.add(KIND, name or processor, given, style, exists_ok=exists_ok)
 
 
-@click.command(help=help_text("Change a deployment.", "mesh update deployment -n proc1-here -c 2"))
+@command()
 @objects.one_name(KIND)
 @click.option("-pn", "--procname", "processor", metavar="PROCESSOR", help="Another processor.")
 @objects.fields(FIELDS, update=True)
 @styled
 def update(name: str, style: Style, **given: Any) -> None:
+    """Change a deployment.
+
+    Examples:
+      mesh update deployment -n proc1-here -c 2
+    """
     objects.update(KIND, name, given, style)
 
 
-@click.command(help=help_text("Remove a deployment.", "mesh delete deployment proc1-here -y"))
+@command()
 @objects.one_name(KIND)
 @objects.yes_option
 @styled
 def delete(name: str, yes: bool, style: Style) -> None:
+    """Remove a deployment.
+
+    Examples:
+      mesh delete deployment proc1-here -y
+    """
     objects.delete(KIND, name, yes=yes, style=style)
 
 
-@click.command(help=help_text("Show a deployment.", "mesh get deployment proc1-here"))
+@command()
 @objects.one_name(KIND)
 @styled
 def get(name: str, style: Style) -> None:
+    """Show a deployment.
+
+    Examples:
+      mesh get deployment proc1-here
+    """
     objects.show_one(KIND, name, style)
 
 
-@click.command(help=help_text("List deployments.", "mesh ls deployments"))
+@command()
 @listing
 def ls_deployments(style: Style) -> None:
+    """List deployments.
+
+    Examples:
+      mesh ls deployments
+    """
     objects.listed(
         KIND, COLUMNS, style,
         empty="no deployment; a processor without one runs its --workers on this node",
     )  # fmt: skip
 
 
-@click.command(help=help_text("Show a deployment.", "mesh ls deployment proc1-here"))
+@command()
 @objects.one_name(KIND)
 @styled
 def ls_deployment(name: str, style: Style) -> None:
+    """Show a deployment.
+
+    Examples:
+      mesh ls deployment proc1-here
+    """
     objects.show_one(KIND, name, style)

@@ -8,19 +8,11 @@ from typing import Any
 import click
 
 from meshcode.cli import output, plain
-from meshcode.cli.options import complete, help_text
+from meshcode.cli.options import command, complete
 from meshcode.cli.session import session
 
 
-@click.command(
-    help=help_text(
-        "Print what the calls of a socket wrote to stdout and stderr; -f follows.",
-        "mesh logs shop.clean",
-        "mesh logs shop.clean -f",
-        "mesh logs shop.clean -f -o jsonl | jq .text",
-        "mesh logs --call 0192f3c1",
-    )
-)
+@command()
 @click.argument("socket", required=False, shell_complete=complete("socket"))
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
 @click.option("--call", "call_id", metavar="ID", help="Only this call.")
@@ -35,6 +27,14 @@ from meshcode.cli.session import session
 def logs(
     socket: str | None, follow: bool, call_id: str | None, tail: int, channel: str, form: str
 ) -> None:
+    """Print what the calls of a socket wrote to stdout and stderr; -f follows.
+
+    Examples:
+      mesh logs shop.clean
+      mesh logs shop.clean -f
+      mesh logs shop.clean -f -o jsonl | jq .text
+      mesh logs --call 0192f3c1
+    """
     if socket is None and call_id is None:
         raise click.UsageError("name a SOCKET, or one call with --call ID")
     fields: dict[str, Any] = {"channel": channel, "tail": tail, "follow": follow}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ class Duration(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Milliseconds; refuses a number without a unit."""
         if isinstance(value, int):
-            return value
+            return int(value)
         try:
             return parse_duration(str(value))
         except ValueError as error:
@@ -44,7 +45,8 @@ class Size(click.ParamType[Any]):
             self.fail(f"{value!r} is not a size; write bytes, or a unit: 64KiB, 10MB", param, ctx)
         unit = found[2] or ""
         base = 1024 if unit.endswith("i") else 1000
-        return round(float(found[1]) * base ** (_SIZE_POWERS[unit[0].lower()] if unit else 0))
+        power = _SIZE_POWERS[unit[0].lower()] if unit else 0
+        return round(float(found[1]) * float(base**power))
 
 
 class OrNone(click.ParamType[Any]):
@@ -122,9 +124,15 @@ def output_option(command: Any) -> Any:
     )(command)  # fmt: skip
 
 
-def help_text(text: str, *examples: str) -> str:
-    """The help of a command: what it does, then `Examples:` with one command a line."""
-    return f"{text}\n\n\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
+def command(**settings: Any) -> Callable[[Any], Any]:
+    """`click.command` with the docstring as help, the lines of `Examples:` kept as they are."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        text = inspect.cleandoc(function.__doc__ or "").replace("\nExamples:", "\n\b\nExamples:")
+        make: Any = click.command(help=text, **settings)
+        return make(function)
+
+    return decorate
 
 
 def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:

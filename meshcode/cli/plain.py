@@ -83,8 +83,19 @@ def _yaml_scalar(value: Any) -> str:
     if isinstance(value, str):
         if _YAML_PLAIN.fullmatch(value) and value.lower() not in _YAML_WORDS:
             return value
-        return json.dumps(value)  # A JSON string is a YAML string, escapes and all.
+        return '"' + "".join(map(_yaml_character, value)) + '"'
     return json.dumps(value)  # Numbers, true, false, null, {} and [].
+
+
+def _yaml_character(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def to_raw(value: Any) -> bytes:

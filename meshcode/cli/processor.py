@@ -8,7 +8,7 @@ import click
 
 from meshcode.cli import objects, output
 from meshcode.cli.objects import Field, column
-from meshcode.cli.options import DURATION, help_text, listing, styled
+from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import model, session
 from meshcode.cli.session import objects as all_objects
@@ -83,15 +83,7 @@ _env_option = click.option(
 )  # fmt: skip
 
 
-@click.command(
-    help=help_text(
-        "Add a processor: a git repository, a module in it, and how to run it.",
-        "mesh add processor -n proc1 -g file:///home/me/repo -m pkg.module",
-        "mesh add processor -n proc1 -g https://github.com/me/repo -m pkg.module -br main -w 4",
-        "mesh add processor -n proc1 -g file:///srv/repo -m pkg.module -rq requirements.txt",
-        "mesh add processor -n proc1 -g file:///srv/repo -m pkg.module -d -h localhost -cs 2",
-    )
-)
+@command()
 @objects.name_option(KIND)
 @objects.fields(FIELDS)
 @_env_option
@@ -109,6 +101,14 @@ def add(
     style: Style,
     **given: Any,
 ) -> None:
+    """Add a processor: a git repository, a module in it, and how to run it.
+
+    Examples:
+      mesh add processor -n proc1 -g file:///home/me/repo -m pkg.module
+      mesh add processor -n proc1 -g https://github.com/me/repo -m pkg.module -br main -w 4
+      mesh add processor -n proc1 -g file:///srv/repo -m pkg.module -rq requirements.txt
+      mesh add processor -n proc1 -g file:///srv/repo -m pkg.module -d -h localhost -cs 2
+    """
     fields = objects.given_fields(given)
     if exists_ok:
         fields["exists_ok"] = True
@@ -128,58 +128,71 @@ def add(
     objects.done(KIND, name, "added", added, style)
 
 
-@click.command(
-    help=help_text(
-        "Change a processor; workers with the new code replace the old ones.",
-        "mesh update processor -n proc1 -c 4f2a9c1",
-        "mesh update processor -n proc1 -w 8 --time-limit 30s",
-        "mesh update processor -n proc1 -c none -br main",
-    )
-)
+@command()
 @objects.one_name(KIND)
 @objects.fields(FIELDS, update=True)
 @_env_option
 @styled
 def update(name: str, style: Style, **given: Any) -> None:
+    """Change a processor; workers with the new code replace the old ones.
+
+    Examples:
+      mesh update processor -n proc1 -c 4f2a9c1
+      mesh update processor -n proc1 -w 8 --time-limit 30s
+      mesh update processor -n proc1 -c none -br main
+    """
     objects.update(KIND, name, given, style)
 
 
-@click.command(
-    help=help_text("Remove a processor that no socket uses.", "mesh delete processor proc1 -y")
-)
+@command()
 @objects.one_name(KIND)
 @objects.yes_option
 @styled
 def delete(name: str, yes: bool, style: Style) -> None:
+    """Remove a processor that no socket uses.
+
+    Examples:
+      mesh delete processor proc1 -y
+    """
     objects.delete(KIND, name, yes=yes, style=style)
 
 
-@click.command(help=help_text("Show a processor.", "mesh get processor proc1 -o json"))
+@command()
 @objects.one_name(KIND)
 @styled
 def get(name: str, style: Style) -> None:
+    """Show a processor.
+
+    Examples:
+      mesh get processor proc1 -o json
+    """
     objects.show_one(KIND, name, style)
 
 
-@click.command(
-    help=help_text(
-        "List processors.", "mesh ls processors", "mesh ls processors --columns name,commit,status"
-    )
-)
+@command()
 @listing
 def ls_processors(style: Style) -> None:
+    """List processors.
+
+    Examples:
+      mesh ls processors
+      mesh ls processors --columns name,commit,status
+    """
     objects.listed(
         KIND, COLUMNS, style,
         empty="no processor yet; add one: mesh add processor -n NAME -g URL -m MODULE",
     )  # fmt: skip
 
 
-@click.command(
-    help=help_text("Show a processor, its sockets and deployments.", "mesh ls processor proc1")
-)
+@command()
 @objects.one_name(KIND)
 @styled
 def ls_processor(name: str, style: Style) -> None:
+    """Show a processor, its sockets and deployments.
+
+    Examples:
+      mesh ls processor proc1
+    """
     with session() as client:
         item = objects.one(client, KIND, name)
         for kind in ("socket", "deployment"):
@@ -194,58 +207,75 @@ def _proc(do: str, name: str, style: Style, said: str) -> None:
     objects.done(KIND, name, said, answer, style)
 
 
-@click.command(help=help_text("Start the workers of a processor.", "mesh proc start -n proc1"))
+@command()
 @objects.one_name(KIND)
 @styled
 def start(name: str, style: Style) -> None:
+    """Start the workers of a processor.
+
+    Examples:
+      mesh proc start -n proc1
+    """
     _proc("start", name, style, "starts")
 
 
-@click.command(
-    help=help_text(
-        "Stop the workers of a processor when their calls are done; its calls wait.",
-        "mesh proc stop -n proc1",
-    )
-)
+@command()
 @objects.one_name(KIND)
 @styled
 def stop(name: str, style: Style) -> None:
+    """Stop the workers of a processor when their calls are done; its calls wait.
+
+    Examples:
+      mesh proc stop -n proc1
+    """
     _proc("stop", name, style, "stops")
 
 
-@click.command(
-    help=help_text(
-        "Replace the workers of a processor by fresh ones.", "mesh proc restart -n proc1"
-    )
-)
+@command()
 @objects.one_name(KIND)
 @styled
 def restart(name: str, style: Style) -> None:
+    """Replace the workers of a processor by fresh ones.
+
+    Examples:
+      mesh proc restart -n proc1
+    """
     _proc("restart", name, style, "restarts")
 
 
-@click.command(
-    help=help_text("Keep the workers and give them no calls.", "mesh proc pause -n proc1")
-)
+@command()
 @objects.one_name(KIND)
 @styled
 def pause(name: str, style: Style) -> None:
+    """Keep the workers and give them no calls.
+
+    Examples:
+      mesh proc pause -n proc1
+    """
     _proc("pause", name, style, "pauses")
 
 
-@click.command(help=help_text("Give the workers calls again.", "mesh proc resume -n proc1"))
+@command()
 @objects.one_name(KIND)
 @styled
 def resume(name: str, style: Style) -> None:
+    """Give the workers calls again.
+
+    Examples:
+      mesh proc resume -n proc1
+    """
     _proc("resume", name, style, "goes on")
 
 
-@click.command(
-    help=help_text("Stop a processor and remove it from the model.", "mesh proc remove proc1 -y")
-)
+@command()
 @objects.one_name(KIND)
 @objects.yes_option
 @styled
 def remove(name: str, yes: bool, style: Style) -> None:
+    """Stop a processor and remove it from the model.
+
+    Examples:
+      mesh proc remove proc1 -y
+    """
     objects.confirm(f"remove processor {name}", yes=yes)
     _proc("remove", name, style, "removed")

@@ -6,7 +6,7 @@ import click
 
 from meshcode.cli import objects, output
 from meshcode.cli.objects import Field, column
-from meshcode.cli.options import DURATION, SIZE, help_text, listing, styled
+from meshcode.cli.options import DURATION, SIZE, command, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session
@@ -49,62 +49,82 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-@click.command(
-    help=help_text(
-        "Add a queue: the durable waiting line in front of sockets.",
-        "mesh add queue -n pkg.queue1 -t direct",
-        "mesh add queue -n orders --max-length 100000 --message-ttl 1h",
-    )
-)
+@command()
 @objects.name_option(KIND)
 @objects.fields(FIELDS)
 @objects.exists_ok_option
 @styled
 def add(name: str, exists_ok: bool, style: Style, **given: object) -> None:
+    """Add a queue: the durable waiting line in front of sockets.
+
+    Examples:
+      mesh add queue -n pkg.queue1 -t direct
+      mesh add queue -n orders --max-length 100000 --message-ttl 1h
+    """
     objects.add(KIND, name, given, style, exists_ok=exists_ok)
 
 
-@click.command(
-    help=help_text(
-        "Change a queue; `none` takes a limit away.",
-        "mesh update queue -n orders --max-length 200000",
-        "mesh update queue -n orders --message-ttl none",
-    )
-)
+@command()
 @objects.one_name(KIND)
 @objects.fields(FIELDS, update=True)
 @styled
 def update(name: str, style: Style, **given: object) -> None:
+    """Change a queue; `none` takes a limit away.
+
+    Examples:
+      mesh update queue -n orders --max-length 200000
+      mesh update queue -n orders --message-ttl none
+    """
     objects.update(KIND, name, given, style)
 
 
-@click.command(help=help_text("Remove a queue that no socket uses.", "mesh delete queue orders -y"))
+@command()
 @objects.one_name(KIND)
 @objects.yes_option
 @styled
 def delete(name: str, yes: bool, style: Style) -> None:
+    """Remove a queue that no socket uses.
+
+    Examples:
+      mesh delete queue orders -y
+    """
     objects.delete(KIND, name, yes=yes, style=style)
 
 
-@click.command(
-    help=help_text("Show a queue.", "mesh get queue orders", "mesh get queue orders -o json")
-)
+@command()
 @objects.one_name(KIND)
 @styled
 def get(name: str, style: Style) -> None:
+    """Show a queue.
+
+    Examples:
+      mesh get queue orders
+      mesh get queue orders -o json
+    """
     objects.show_one(KIND, name, style)
 
 
-@click.command(help=help_text("List queues.", "mesh ls queues", "mesh ls queues -o jsonl"))
+@command()
 @listing
 def ls_queues(style: Style) -> None:
+    """List queues.
+
+    Examples:
+      mesh ls queues
+      mesh ls queues -o jsonl
+    """
     objects.listed(KIND, COLUMNS, style, empty="no queue yet; add one: mesh add queue -n NAME")
 
 
-@click.command(help=help_text("Show a queue and its sockets.", "mesh ls queue orders"))
+@command()
 @objects.one_name(KIND)
 @styled
 def ls_queue(name: str, style: Style) -> None:
+    """Show a queue and its sockets.
+
+    Examples:
+      mesh ls queue orders
+    """
     with session() as client:
         item = objects.one(client, KIND, name)
         sockets = [s["name"] for s in all_objects(client, "socket") if s.get("queue") == name]

@@ -13,7 +13,7 @@ import click
 
 from meshcode.cli import output, plain
 from meshcode.cli.data import parse_keyword, parse_word
-from meshcode.cli.options import DURATION, complete, help_text
+from meshcode.cli.options import DURATION, command, complete
 from meshcode.cli.session import session
 from meshcode.errors import BadData, TooLarge, WaitTimeout
 from meshcode.limits import BODY_BYTES_MAX, PRIORITY_MAX
@@ -98,20 +98,7 @@ class RunCommand(click.Command):
         return rest
 
 
-@click.command(
-    cls=RunCommand,
-    context_settings={"ignore_unknown_options": True},
-    help=help_text(
-        "Call a socket and print the result.  Each ARG is a value when it is JSON, else a string;"
-        " - is the text of stdin.",
-        'mesh run shop.clean "some text"',
-        "mesh run shop.add 2 3 -o json",
-        "mesh run shop.report '[1, 2]' -k title=October -k top=5",
-        "mesh run shop.clean --text 007          007 as a string, whatever it looks like",
-        "cat page.html | mesh run shop.clean -",
-        "mesh run shop.slow --no-wait            prints the id; `mesh call get ID` waits for it",
-    ),
-)
+@command(cls=RunCommand, context_settings={"ignore_unknown_options": True})
 @click.argument("socket", shell_complete=complete("socket"))
 @click.argument("words", nargs=-1, metavar="[ARG]...", type=click.UNPROCESSED)
 @click.option(
@@ -131,6 +118,17 @@ def run(
     timeout: int | None,
     stream: bool,
 ) -> None:
+    """Call a socket and print the result. Each ARG is a value when it is JSON, else a string; - is
+    the text of stdin.
+
+    Examples:
+      mesh run shop.clean "some text"
+      mesh run shop.add 2 3 -o json
+      mesh run shop.report '[1, 2]' -k title=October -k top=5
+      mesh run shop.clean --text 007          007 as a string, whatever it looks like
+      cat page.html | mesh run shop.clean -
+      mesh run shop.slow --no-wait            prints the id; `mesh call get ID` waits for it
+    """
     if words.count("-") > 1:
         raise click.UsageError("stdin can be one argument only, and - is given twice")
     args = [read_stdin() if w == "-" else w if text else parse_word(w) for w in words]

@@ -8,7 +8,7 @@ import click
 
 from meshcode.cli import objects, output
 from meshcode.cli.objects import Field, column
-from meshcode.cli.options import DURATION, help_text, listing, styled
+from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import session
 
@@ -58,73 +58,84 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-@click.command(
-    help=help_text(
-        "Add a socket: the callable endpoint of a task, with a queue in front.",
-        "mesh add socket -n pkg.module.fn -q q1 -pn proc1 -t fn",
-        "mesh add socket -n shop.charge -q q1 -pn shop -t charge --key-concurrency 1 --retries 3",
-    )
-)
+@command()
 @objects.name_option(KIND)
 @objects.fields(FIELDS)
 @objects.exists_ok_option
 @styled
 def add(name: str, exists_ok: bool, style: Style, **given: Any) -> None:
+    """Add a socket: the callable endpoint of a task, with a queue in front.
+
+    Examples:
+      mesh add socket -n pkg.module.fn -q q1 -pn proc1 -t fn
+      mesh add socket -n shop.charge -q q1 -pn shop -t charge --key-concurrency 1 --retries 3
+    """
     objects.add(KIND, name, given, style, exists_ok=exists_ok)
 
 
-@click.command(
-    help=help_text(
-        "Change a socket; `none` takes a limit away.",
-        "mesh update socket -n shop.charge --rate-limit 60/m",
-        "mesh update socket -n shop.charge --rate-limit none",
-    )
-)
+@command()
 @objects.one_name(KIND)
 @objects.fields(FIELDS, update=True)
 @styled
 def update(name: str, style: Style, **given: Any) -> None:
+    """Change a socket; `none` takes a limit away.
+
+    Examples:
+      mesh update socket -n shop.charge --rate-limit 60/m
+      mesh update socket -n shop.charge --rate-limit none
+    """
     objects.update(KIND, name, given, style)
 
 
-@click.command(
-    help=help_text(
-        "Remove a socket; its waiting calls stay parked until it is back or they are cancelled.",
-        "mesh delete socket shop.charge -y",
-    )
-)
+@command()
 @objects.one_name(KIND)
 @objects.yes_option
 @styled
 def delete(name: str, yes: bool, style: Style) -> None:
+    """Remove a socket; its waiting calls stay parked until it is back or they are cancelled.
+
+    Examples:
+      mesh delete socket shop.charge -y
+    """
     objects.delete(KIND, name, yes=yes, style=style)
 
 
-@click.command(help=help_text("Show a socket.", "mesh get socket shop.charge -o json"))
+@command()
 @objects.one_name(KIND)
 @styled
 def get(name: str, style: Style) -> None:
+    """Show a socket.
+
+    Examples:
+      mesh get socket shop.charge -o json
+    """
     objects.show_one(KIND, name, style)
 
 
-@click.command(help=help_text("List sockets.", "mesh ls sockets", "mesh ls sockets -q"))
+@command()
 @listing
 def ls_sockets(style: Style) -> None:
+    """List sockets.
+
+    Examples:
+      mesh ls sockets
+      mesh ls sockets -q
+    """
     objects.listed(
         KIND, COLUMNS, style,
         empty="no socket yet; add one: mesh add socket -n NAME -q QUEUE -pn PROCESSOR -t FUNCTION",
     )  # fmt: skip
 
 
-@click.command(
-    help=help_text(
-        "Show a socket: its options, and what the node knows of its task.",
-        "mesh ls socket shop.charge",
-    )
-)
+@command()
 @objects.one_name(KIND)
 @styled
 def ls_socket(name: str, style: Style) -> None:
+    """Show a socket: its options, and what the node knows of its task.
+
+    Examples:
+      mesh ls socket shop.charge
+    """
     with session() as client:
         item = objects.one(client, KIND, name)
         known = client.ask("socket.describe", name=name)

@@ -10,7 +10,7 @@ import click
 from meshcode.cli import objects, output
 from meshcode.cli.data import arguments_of, parse_data, parse_json
 from meshcode.cli.objects import column
-from meshcode.cli.options import complete, help_text, listing, styled
+from meshcode.cli.options import command, complete, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.run import (
     call_options,
@@ -24,17 +24,7 @@ from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session
 
 
-@click.command(
-    help=help_text(
-        "Call a socket and print the result.  --data is JSON or a Python literal: a list or tuple"
-        " is the positional arguments, anything else is one argument.  Without --data, the text of"
-        " a piped stdin is the argument.",
-        "mesh task run --socket pkg.module.fn --data \"['some data']\"",
-        "mesh task run -s shop.add --data '[2, 3]'",
-        "echo 'HI THERE!' | mesh task run -s shop.clean | mesh task run -s shop.count",
-        "curl -s https://host/x.json | mesh task run -s shop.load --json-stdin",
-    )
-)
+@command()
 @click.option(
     "-s", "--socket", required=True, shell_complete=complete("socket"), help="Socket to call."
 )
@@ -56,6 +46,16 @@ def run(
     timeout: int | None,
     stream: bool,
 ) -> None:
+    """Call a socket and print the result. --data is JSON or a Python literal: a list or tuple is
+    the positional arguments, anything else is one argument. Without --data, the text of a piped
+    stdin is the argument.
+
+    Examples:
+      mesh task run --socket pkg.module.fn --data "['some data']"
+      mesh task run -s shop.add --data '[2, 3]'
+      echo 'HI THERE!' | mesh task run -s shop.clean | mesh task run -s shop.count
+      curl -s https://host/x.json | mesh task run -s shop.load --json-stdin
+    """
     args = call_arguments(data, json_stdin=json_stdin)
     named = keyword_arguments(keywords, text=False)
     submit(socket, args, named, options, no_wait=no_wait, form=form, timeout=timeout, stream=stream)
@@ -85,16 +85,16 @@ def _describe(name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-@click.command(
-    help=help_text(
-        "Show a task: its signature, its module and the sockets that call it.",
-        "mesh task show clean",
-        "mesh task show shop.clean -o json",
-    )
-)
+@command()
 @objects.one_name("socket")
 @styled
 def show(name: str, style: Style) -> None:
+    """Show a task: its signature, its module and the sockets that call it.
+
+    Examples:
+      mesh task show clean
+      mesh task show shop.clean -o json
+    """
     item = _describe(name)
     item.pop("source", None)
     signature = item.get("signature")
@@ -102,11 +102,14 @@ def show(name: str, style: Style) -> None:
     output.show_facts("task", item, objects.pairs_of(shown), style)
 
 
-@click.command(
-    help=help_text("Print the source of a task as it runs now.", "mesh task code shop.clean")
-)
+@command()
 @objects.one_name("socket")
 def code(name: str) -> None:
+    """Print the source of a task as it runs now.
+
+    Examples:
+      mesh task code shop.clean
+    """
     with session() as client:
         found = client.ask("task.code", name=name)
     source = found.get("source", "") if isinstance(found, dict) else found
@@ -116,9 +119,14 @@ def code(name: str) -> None:
     output.write(str(source).rstrip("\n"))
 
 
-@click.command(help=help_text("List tasks with their sockets.", "mesh ls tasks"))
+@command()
 @listing
 def ls_tasks(style: Style) -> None:
+    """List tasks with their sockets.
+
+    Examples:
+      mesh ls tasks
+    """
     with session() as client:
         sockets = all_objects(client, "socket")
         modules = {p["name"]: p.get("module") for p in all_objects(client, "processor")}

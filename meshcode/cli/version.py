@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-import platform
-from typing import Any
-
-import click
-
-from meshcode import __version__
 from meshcode.cli import output
-from meshcode.cli.options import help_text, styled
+from meshcode.cli.doctor import versions
+from meshcode.cli.options import command, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import listens, session
 from meshcode.errors import MeshError
 
 
-def versions() -> dict[str, Any]:
-    """What runs in this process; nothing is asked of a node."""
-    import lmdb
-    import msgpack
-    import zmq
-
-    from meshcode.native import TWIN
-
-    return {
-        "name": "mesh",
-        "client": __version__,
-        "python": platform.python_version(),
-        "libzmq": zmq.zmq_version(),
-        "pyzmq": zmq.pyzmq_version(),
-        "lmdb": ".".join(str(part) for part in lmdb.version()),
-        "msgpack": ".".join(str(part) for part in msgpack.version),
-        "framing": TWIN,
-    }
-
-
-@click.command(
-    help=help_text(
-        "Print the versions of everything in use, and of the node when one answers.",
-        "mesh version",
-        "mesh version -o json",
-        "mesh --version",
-    )
-)
+@command()
 @styled
 def version(style: Style) -> None:
+    """Print the versions of everything in use, and of the node when one answers.
+
+    Examples:
+      mesh version
+      mesh version -o json
+      mesh --version
+    """
     found = versions()
     found["node"] = _node_version()
     output.show_facts(

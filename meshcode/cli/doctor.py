@@ -1,0 +1,354 @@
+"""`mesh doctor`: what this machine has, what it lacks, and what to do about it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from meshcode import limits, paths
+from meshcode.cli import output, plain
+from meshcode.cli.node import size_text
+from meshcode.cli.options import command, styled
+from meshcode.cli.output import Style
+
+OK, WARN, FAIL = "OK", "WARN", "FAIL"
+EXIT = {OK: 0, WARN: 1, FAIL: 2}
+
+PYTHON_MIN = (3, 11)
+LIBZMQ_MIN = (4, 3, 5)  # Older ones lose messages of a full ROUTER and have known crashes.
+GIT_MIN = (2, 25)  # Partial clones and work trees as we use them.
+SYNC_MS_SLOW = 20.0  # One durable call costs at least one sync.
+SYNC_MS_UNTRUE = 0.02  # No disk is that fast: it is memory, or the sync does nothing.
+SYNCS = 15
+FILES_WARN = 1024  # Each worker takes a few, each client one.
+FILES_FAIL = 256
+COMMAND_S = 10.0
+
+
+class Check(NamedTuple):
+    """One line of the report; `fix` says what to do when the state is not OK."""
+
+    name: str
+    state: str
+    detail: str
+    fix: str = ""
+
+
+def versions() -> dict[str, Any]:
+    """The versions of what runs in this process; nothing is asked of a node."""
+    import lmdb
+    import zmq
+
+    from meshcode import __version__
+    from meshcode.native import TWIN
+
+    return {
+        "name": "mesh",
+        "client": __version__,
+        "python": platform.python_version(),
+        "libzmq": zmq.zmq_version(),
+        "pyzmq": zmq.pyzmq_version(),
+        "lmdb": ".".join(str(part) for part in lmdb.version()),
+        "framing": TWIN,
+    }
+
+
+def check_python() -> Check:
+    """The interpreter: its version, and that asserts are on."""
+    text = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info < PYTHON_MIN:
+        return Check("python", FAIL, text, "install Python 3.11 or newer")
+    if not __debug__:
+        return Check("python", FAIL, f"{text}, with -O", "run without -O: a node needs its asserts")
+    return Check("python", OK, text)
+
+
+def check_libzmq() -> Check:
+    """The transport library."""
+    try:
+        import zmq
+    except ImportError as error:
+        return Check("libzmq", FAIL, str(error), "install pyzmq into this environment")
+    text = f"{zmq.zmq_version()}, pyzmq {zmq.pyzmq_version()}"
+    if zmq.zmq_version_info() < LIBZMQ_MIN:
+        return Check("libzmq", FAIL, text, "upgrade pyzmq: its wheels bring libzmq 4.3.5")
+    return Check("libzmq", OK, text)
+
+
+def check_lmdb() -> Check:
+    """The engine of the log."""
+    try:
+        import lmdb
+    except ImportError as error:
+        return Check("lmdb", FAIL, str(error), "install lmdb into this environment")
+    return Check("lmdb", OK, ".".join(str(part) for part in lmdb.version()))
+
+
+def check_framing() -> Check:
+    """Which twin frames envelopes; the C one needs a compiler at install time."""
+    from meshcode.native import TWIN
+
+    if TWIN == "c":
+        return Check("framing", OK, "compiled")
+    compiler = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
+    if os.environ.get("MESHCODE_PURE", "") not in ("", "0"):
+        return Check("framing", WARN, "pure Python, because MESHCODE_PURE is set", "unset it")
+    has = f"a compiler is at {compiler}" if compiler else "no C compiler is installed"
+    fix = "install meshcode again" if compiler else "install gcc, then meshcode again"
+    return Check("framing", WARN, f"pure Python, slower; {has}", fix)
+
+
+def existing(folder: str) -> Path:
+    """The folder, or its nearest ancestor that exists."""
+    path = Path(folder)
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def check_folder(folder: str) -> Check:
+    """Whether the log may live there: owner, writable, a fit file system."""
+    from meshcode.errors import UnfitFileSystem
+    from meshcode.store.filesystem import VOLATILE, refuse_unfit
+
+    place = existing(folder)
+    if not os.access(place, os.W_OK | os.X_OK) or not place.is_dir():
+        fix = "make it writable, or set MESH_HOME to a folder of yours"
+        return Check("data folder", FAIL, f"{place} is not writable", fix)
+    try:
+        kind = refuse_unfit(place)
+    except UnfitFileSystem as error:
+        return Check("data folder", FAIL, str(error), "set MESH_HOME to a folder on a local disk")
+    text = f"{folder} on {kind or 'an unknown file system'}"
+    if kind in VOLATILE:
+        return Check(
+            "data folder", WARN, f"{text}: gone at power-off", "set MESH_HOME to a folder on a disk"
+        )
+    return Check("data folder", OK, text)
+
+
+def sync_ms(folder: Path, count: int = SYNCS) -> float:
+    """The median time to make 4 KiB durable in that folder, in milliseconds."""
+    times = []
+    sync = getattr(os, "fdatasync", os.fsync)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range(count):
+            file.write(os.urandom(4096))
+            file.flush()
+            begun = time.perf_counter()
+            sync(file.fileno())
+            times.append((time.perf_counter() - begun) * 1000)
+    return statistics.median(times)
+
+
+def check_sync(folder: str) -> Check:
+    """How long the disk takes to promise that data is kept."""
+    place = existing(folder)
+    try:
+        took = sync_ms(place)
+    except OSError as error:
+        return Check("disk sync", FAIL, f"{place}: {error}", "see `data folder`")
+    return judge_sync(took)
+
+
+def judge_sync(took: float) -> Check:
+    """What a sync time in milliseconds says."""
+    text = f"{plain.length_of_time(took)} for 4 KiB"
+    if took > SYNC_MS_SLOW:
+        fix = "put MESH_HOME on an SSD: each durable call waits for one sync, batches share it"
+        return Check("disk sync", WARN, text, fix)
+    if took < SYNC_MS_UNTRUE:
+        fix = "make sure that this disk keeps what it acknowledged when the power goes"
+        return Check("disk sync", WARN, f"{text}: faster than any disk", fix)
+    return Check("disk sync", OK, text)
+
+
+def check_space(folder: str) -> Check:
+    """Free space against the levels at which a node refuses calls."""
+    usage = shutil.disk_usage(existing(folder))
+    return judge_space(usage.total, usage.free)
+
+
+def judge_space(total: int, free: int) -> Check:
+    """What total and free bytes of the disk say."""
+    used = 1 - free / total if total else 1.0
+    text = f"{size_text(free)} free of {size_text(total)}"
+    if used > limits.DISK_FULL_RATIO and free < limits.DISK_FULL_FREE_BYTES:
+        return Check("disk space", FAIL, f"{text}: a node takes outcomes only", "free some")
+    if used > limits.DISK_TIGHT_RATIO and free < limits.DISK_TIGHT_FREE_BYTES:
+        return Check("disk space", WARN, f"{text}: a node takes no new calls", "free some")
+    return Check("disk space", OK, text)
+
+
+def check_files() -> Check:
+    """How many files one process may have open."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return judge_files(soft, hard)
+
+
+def judge_files(soft: int, hard: int) -> Check:
+    """What the two limits on open files say; -1 is no limit."""
+    shown = "unlimited" if soft < 0 else str(soft)
+    if soft < 0 or soft >= FILES_WARN:
+        return Check("open files", OK, shown)
+    fix = f"ulimit -n {4096 if hard < 0 else min(hard, 4096)}"
+    return Check("open files", WARN if soft >= FILES_FAIL else FAIL, shown, fix)
+
+
+def _command(*words: str) -> str | None:
+    try:
+        found = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
+
+
+def version_in(text: str) -> tuple[int, ...]:
+    """The first dotted number in a text: `git version 2.39.5` gives (2, 39, 5)."""
+    import re
+
+    found = re.search(r"\d+(?:\.\d+)+", text)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def check_git() -> Check:
+    """The program that fetches code."""
+    text = _command("git", "--version")
+    if text is None:
+        return Check("git", FAIL, "not found on PATH", "install git 2.25 or newer")
+    if version_in(text) < GIT_MIN:
+        return Check("git", FAIL, text, "upgrade git to 2.25 or newer")
+    return Check("git", OK, text.removeprefix("git version "))
+
+
+def check_uv() -> Check:
+    """The fast builder of environments."""
+    beside = Path(sys.executable).with_name("uv")
+    program = str(beside) if beside.exists() else shutil.which("uv")
+    text = _command(program, "--version") if program else None
+    if text is None:
+        detail = "not found: environments are built with venv and pip, which takes longer"
+        return Check("uv", WARN, detail, "install uv: pip install uv")
+    return Check("uv", OK, text.removeprefix("uv "))
+
+
+def landlock_version() -> int:
+    """The version of Landlock that this kernel offers, 0 for none."""
+    if sys.platform != "linux":
+        return 0
+    # landlock_create_ruleset(NULL, 0, LANDLOCK_CREATE_RULESET_VERSION); one number everywhere.
+    return max(0, int(ctypes.CDLL(None, use_errno=True).syscall(444, None, 0, 1)))
+
+
+def check_landlock() -> Check:
+    """Whether the kernel can shut a worker out of folders."""
+    found = landlock_version()
+    if found:
+        return Check("landlock", OK, f"version {found}")
+    text = f"not offered by {platform.system()} {platform.release()}"
+    return Check("landlock", WARN, text, "workers then rely on the user they run as")
+
+
+def check_cpus() -> Check:
+    """How many CPUs workers can be pinned to."""
+    total = os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    if not usable:
+        return Check("cpus", WARN, f"{total}, and no pinning here", "workers run unpinned")
+    if usable < total:
+        return Check("cpus", OK, f"{usable} of {total} may be used")
+    return Check("cpus", OK, str(total))
+
+
+def check_node() -> Check:
+    """Whether a node answers, and whether it is of this version."""
+    from meshcode import __version__
+    from meshcode.cli.session import address, session
+    from meshcode.errors import MeshError
+
+    try:
+        with session(timeout=2.0) as client:
+            found = dict(client.ask("status"))
+    except MeshError as error:
+        first = str(error).split(";", maxsplit=1)[0]
+        return Check("node", WARN, first, "start one: mesh up")
+    text = f"pid {found.get('pid')}, version {found.get('version')}, {address()}"
+    if found.get("version") != __version__:
+        fix = f"restart it with {__version__}: mesh down, mesh up"
+        return Check("node", WARN, text, fix)
+    if (found.get("log") or {}).get("damaged"):
+        fix = "see docs/log.md: all other records are kept; replace the disk"
+        return Check("node", FAIL, f"{text}; damaged records in its log", fix)
+    return Check("node", OK, text)
+
+
+def examine() -> Iterable[Check]:
+    """All checks, in the order in which a person should fix them."""
+    data = paths.data_dir()
+    checks: list[Callable[[], Check]] = [
+        check_python,
+        check_libzmq,
+        check_lmdb,
+        check_framing,
+        lambda: check_folder(data),
+        lambda: check_sync(data),
+        lambda: check_space(data),
+        check_files,
+        check_git,
+        check_uv,
+        check_landlock,
+        check_cpus,
+        check_node,
+    ]
+    for check in checks:
+        yield check()
+
+
+@command()
+@styled
+def doctor(style: Style) -> None:
+    """Check this machine and say what to fix. Exit status: 0 all well, 1 warnings, 2 failures.
+
+    Examples:
+      mesh doctor
+      mesh doctor -o json
+    """
+    found: list[Check] = []
+    for check in examine():
+        found.append(check)
+        if style.format == "table":
+            _print(check)
+    if style.format != "table":
+        rows: list[dict[str, Any]] = [check._asdict() for check in found]
+        output.show("check", rows, [], style)
+    worst = max((EXIT[check.state] for check in found), default=0)
+    click.get_current_context().exit(worst)
+
+
+def _print(check: Check) -> None:
+    word = output.paint(f"{check.state:<4}", sys.stdout)
+    output.write(f"{word}  {check.name:<12}  {check.detail}")
+    if check.fix and check.state != OK:
+        output.write(f"{'':4}  {'':12}  fix: {check.fix}")
+    sys.stdout.flush()

@@ -1,0 +1,258 @@
+"""`mesh up`, `mesh down`, `mesh status`, `mesh ls nodes|workers`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from meshcode import paths
+from meshcode.cli import output, plain
+from meshcode.cli.objects import column
+from meshcode.cli.options import DURATION, command, listing, styled
+from meshcode.cli.output import Column, Style
+from meshcode.cli.session import session
+from meshcode.errors import WaitTimeout
+
+if TYPE_CHECKING:
+    import psutil
+
+_NEXT = "mesh add queue -n q1"
+
+
+@command()
+@click.option("--foreground", is_flag=True, help="Become the node instead of starting one.")
+@click.option("--timeout", type=DURATION, default="15s", show_default=True, help="Longest wait.")
+@styled
+def up(foreground: bool, timeout: int, style: Style) -> None:
+    """Start the node of this user in the background, and wait until it answers.
+
+    Examples:
+      mesh up
+      mesh --home /srv/mesh up
+      mesh up --foreground                    for a service manager
+    """
+    from meshcode.cli import process
+
+    home = paths.home()
+    found = process.ask_status(home, timeout=2.0)
+    if found is not None:
+        output.say(f"the node is up already: pid {found.get('pid')}")
+        _show_up(found, home, style)
+        return
+    if foreground:
+        os.chdir("/")
+        command = process.node_command(home)
+        os.execve(sys.executable, command, process.node_environment(home))
+    with process.open_log(home) as log:
+        child = process.spawn_node(home, log)
+    found = process.wait_until_answers(home, child, timeout=timeout / 1000)
+    _show_up(found, home, style)
+
+
+def _show_up(found: dict[str, Any], home: str, style: Style) -> None:
+    item = {
+        "name": "node",
+        "pid": found.get("pid"),
+        "home": home,
+        "address": paths.clients_address(home),
+        "log": paths.log_file(home),
+        "boot": found.get("boot"),
+        "version": found.get("version"),
+    }
+    pairs = [(k, str(item[k])) for k in ("pid", "home", "log")]
+    output.show_facts("node", item, [*pairs, ("next", _NEXT)], style)
+
+
+@command()
+@click.option("--timeout", type=DURATION, default="30s", show_default=True, help="Longest wait.")
+@click.option("--now", is_flag=True, help="Do not wait for running calls.")
+def down(timeout: int, now: bool) -> None:
+    """Finish what runs and stop the node. What waits is kept and goes on after `mesh up`.
+
+    Examples:
+      mesh down
+      mesh down --timeout 5m                  for calls that take long
+      mesh down --now                         running calls are interrupted and run again
+    """
+    from meshcode.cli import process
+
+    home = paths.home()
+    found = process.ask_status(home, timeout=2.0)
+    if found is None:
+        silent = process.find_process(home)
+        if silent is None:
+            output.say(f"no node is up in {home}")
+            return
+        output.say(f"process {silent.pid} of {home} does not answer; telling it to stop")
+        _terminate(silent, twice=now)
+        _wait(silent, timeout, home)
+        return
+    target = process.prove(home, int(found["pid"]), found.get("boot"))
+    if target is None:
+        output.write("the node is down")  # It ended between two questions.
+        return
+    if now:
+        _terminate(target, twice=True)
+    else:
+        _drain(home)
+    _wait(target, timeout, home)
+
+
+def _drain(home: str) -> None:
+    from meshcode.client import connect
+    from meshcode.errors import NoNode
+
+    # A node with nothing to do may be gone before its answer is read.
+    with contextlib.suppress(NoNode, WaitTimeout):
+        with connect(paths.clients_address(home), timeout=2.0) as client:
+            running = client.ask("drain").get("running", 0)
+        if running:
+            output.say(f"waiting for {running} running calls")
+
+
+def _terminate(target: psutil.Process, *, twice: bool) -> None:
+    import psutil
+
+    from meshcode.cli import process
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        target.terminate()
+        # The second one is told apart from the first only when the first was taken.
+        if twice and not process.wait_gone(target, 0.3):
+            target.terminate()
+
+
+def _wait(target: psutil.Process, timeout: int, home: str) -> None:
+    from meshcode.cli import process
+
+    if process.wait_gone(target, timeout / 1000):
+        output.write("the node is down")
+        return
+    raise WaitTimeout(
+        f"process {target.pid} has not ended within {plain.length_of_time(timeout)}; it takes no"
+        f" new calls; wait on with `mesh down`, or end it with `mesh down --now`; its log is"
+        f" {paths.log_file(home)}"
+    )
+
+
+@command()
+@styled
+def status(style: Style) -> None:
+    """Say what the node is doing.
+
+    Examples:
+      mesh status
+      mesh status -o json | jq '.items[0].calls'
+    """
+    with session() as client:
+        found = dict(client.ask("status"))
+    item = {"name": "node", **found}
+    output.show_facts("node", item, status_pairs(found), style)
+
+
+def status_pairs(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """The facts of a status for people."""
+    calls = dict(found.get("calls") or {})
+    log = dict(found.get("log") or {})
+    opened = calls.pop("open", 0)
+    detail = ", ".join(f"{count} {state}" for state, count in calls.items())
+    pairs = [
+        ("node", str(found.get("node", ""))[:8]),
+        ("state", str(found.get("state", ""))),
+        ("pid", str(found.get("pid", ""))),
+        ("up", plain.length_of_time(found.get("uptime_ms") or 0)),
+        ("boot", str(found.get("boot", ""))),
+        ("version", str(found.get("version", ""))),
+        ("home", str(found.get("home", ""))),
+        ("clients", str(found.get("clients", ""))),
+        (
+            "calls",
+            f"{opened} open" + (f": {detail}" if detail else "") + f"; {found.get('done', 0)} kept",
+        ),
+        ("log", _log_text(log)),
+    ]
+    for worker in found.get("workers") or ():
+        cpu = "" if worker.get("cpu") is None else f", cpu {worker['cpu']}"
+        pairs.append(
+            (
+                f"worker {worker.get('id')}",
+                f"{worker.get('processor')}, {worker.get('state')}, pid {worker.get('pid')}{cpu},"
+                f" {worker.get('calls', 0)} calls",
+            )
+        )
+    for processor in found.get("processors") or ():
+        if processor.get("parked") or processor.get("building"):
+            why = processor.get("parked") or "its environment is being built"
+            pairs.append((f"processor {processor.get('name')}", str(why)))
+    return pairs
+
+
+def _log_text(log: dict[str, Any]) -> str:
+    if not log:
+        return ""
+    text = f"{size_text(log.get('used'))} used, {size_text(log.get('disk_free'))} free on disk"
+    damaged = log.get("damaged") or []
+    return text + (f"; {len(damaged)} DAMAGED records" if damaged else "")
+
+
+def size_text(size: Any) -> str:
+    """Bytes for people: `12.3 MiB`."""
+    value = float(size or 0)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+_NODE_COLUMNS = [
+    Column("node", "Node", lambda v: str(v or "")[:8]),
+    column("state"), column("pid"), column("version"), column("boot"),
+    Column("uptime_ms", "Up", lambda v: plain.length_of_time(v or 0)),
+    column("workers"), column("calls", "Open Calls"), column("done", "Kept Calls"), column("home"),
+]  # fmt: skip
+_WORKER_COLUMNS = [
+    column("id", "Worker"), column("processor"), column("state"), column("pid"),
+    Column("cpu", "CPU", lambda v: "" if v is None else str(v)),
+    column("calls"), column("holds"), Column("resident", "Memory", size_text),
+]  # fmt: skip
+
+
+@command()
+@listing
+def ls_nodes(style: Style) -> None:
+    """List nodes.
+
+    Examples:
+      mesh ls nodes
+      mesh ls nodes -o json
+    """
+    with session() as client:
+        found = dict(client.ask("status"))
+    row = {**found, "name": found.get("node")}
+    row["workers"] = len(found.get("workers") or ())
+    row["calls"] = (found.get("calls") or {}).get("open", 0)
+    for part in ("processors", "log"):
+        row.pop(part, None)
+    output.show("node", [row], _NODE_COLUMNS, style, name="node")
+
+
+@command()
+@listing
+def ls_workers(style: Style) -> None:
+    """List worker processes.
+
+    Examples:
+      mesh ls workers
+      mesh ls workers --columns id,pid,processor
+    """
+    with session() as client:
+        rows = client.ask("status").get("workers") or []
+    output.show(
+        "worker", rows, _WORKER_COLUMNS, style, name="id",
+        empty="no worker; a processor with sockets gets them: see `mesh status`",
+    )  # fmt: skip
