@@ -57,6 +57,12 @@ class Model:
         self.database.close()
 
 
+@pytest.fixture(scope="session")
+def open_model() -> type[Model]:
+    """Opens a model on a path."""
+    return Model
+
+
 @pytest.fixture
 def model_path(tmp_path: Path) -> Path:
     return tmp_path / "model" / "model.db"

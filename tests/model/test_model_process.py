@@ -92,7 +92,9 @@ def test_the_snapshot_comes_unasked_at_the_start(start):
 
 
 def test_an_answer_to_a_change_has_the_new_snapshot(start):
-    asker = start()
+    """And whoever wants to be called with each message is."""
+    called: list[dict[str, Any]] = []
+    asker = start(on_message=called.append)
     asker.shop()
 
     answer = asker.seen[-1]
@@ -103,6 +105,7 @@ def test_an_answer_to_a_change_has_the_new_snapshot(start):
     assert asker.process.number == 3
     assert [q["name"] for q in asker.ask("list", "queue")] == ["orders"]
     assert asker.process.pending == 0
+    assert called == asker.seen
 
 
 def test_answers_come_in_the_order_of_the_requests_and_in_bulk(start):
@@ -117,16 +120,6 @@ def test_answers_come_in_the_order_of_the_requests_and_in_bulk(start):
     assert [m["id"] for m in asker.seen if m.get("id")] == ids
     assert [s["number"] for s in asker.snapshots()] == list(range(len(asker.snapshots())))
     assert len(asker.answer(ids[100])["data"]) == 60
-
-
-def test_messages_go_to_whoever_wants_them_called(model_path):
-    got: list[dict[str, Any]] = []
-    process = ModelProcess(str(model_path), got.append)
-    asker = Asker(process)
-    asker.ask("add", "queue", "q")
-    process.stop()
-
-    assert got == asker.seen
 
 
 BAD_REQUESTS = [
@@ -166,17 +159,6 @@ def test_a_bad_request_is_answered_and_ends_nothing(shared, request_, code):
 
     assert (answer["ok"], answer["error"]["code"]) == (False, code)
     assert (shared.process.pid, last["number"]) == (pid, 0)
-
-
-def test_killed_between_requests_it_is_started_again_and_the_data_is_there(start):
-    asker = start()
-    asker.shop()
-    number, pid = asker.process.number, asker.process.pid
-    os.kill(pid, signal.SIGKILL)
-    asker.until(lambda: asker.process.pid != pid)
-
-    assert [s["name"] for s in asker.ask("list", "socket")] == ["shop.clean"]
-    assert asker.process.number == number
 
 
 def test_killed_without_requests_it_is_started_again_by_itself(start, model_path):

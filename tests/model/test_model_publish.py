@@ -442,12 +442,12 @@ _STEPS = st.lists(
         st.tuples(st.sampled_from(["stop", "start", "restart", "pause", "remove"]),
                   st.just("processor"), _NAMES, st.just({})),
     ),
-    max_size=25,
+    max_size=20,
 )  # fmt: skip
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=_STEPS)
 def test_numbers_go_up_by_one_with_each_change_and_only_then(model, model_path, steps):
