@@ -60,7 +60,7 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
             states[key] = states.get(key, 0) + line.depth
         if line.running:
             states["running"] = states.get("running", 0) + line.running
-    held = sum(1 for call in router.calls.values() if call.state.name == "HELD")
+    held = len(router.calls) - sum(states.values())  # In no line and at no worker.
     if held:
         states["held"] = held
     usage = loop.log.usage()
