@@ -1,0 +1,132 @@
+"""The turn law: nothing is released before its records are synced, and everything in order."""
+
+from __future__ import annotations
+
+from random import Random
+
+from meshcode.ids import make_ids
+from meshcode.node.turn import Turns
+from meshcode.router.core import Router
+from meshcode.router.effects import Effects
+from meshcode.router.events import Finished, ModelChanged, Submitted, Ticked, WorkerJoined
+from meshcode.router.records import outcome_of
+from meshcode.wire.codec import pack, pack_call
+from meshcode.wire.frame import envelope
+from meshcode.wire.kinds import Flag, Kind, Outcome
+
+NODE = bytes(range(16))
+SNAPSHOT = {
+    "number": 1,
+    "queues": {"q": {}},
+    "processors": {"p": {}},
+    "sockets": {"s": {"processor": "p", "task": "t", "queue": "q"}},
+}
+
+
+class World:
+    """A router and turns that remember what they released."""
+
+    def __init__(self) -> None:
+        self.released: list[Effects] = []
+        self.turns = Turns(Router(NODE, 1, Random(1)), self.released.append)
+        self.turns.step(ModelChanged(SNAPSHOT), 1)
+        self.turns.step(WorkerJoined(1, "p", ()), 1)
+        self.turns.close()
+        assert self.turns.begin_sync() is None  # Nothing to write: released at once.
+        self.released.clear()
+        self.sequence = 0
+
+    def submit(self, id: bytes) -> None:
+        """One fresh call in a turn of its own."""
+        data = envelope(
+            Kind.SUBMIT, id=id, name=b"s", body=pack_call([1], {}), argc=1, flags=Flag.FRESH
+        )
+        self.sequence += 1
+        call = (id, bytes(16), bytes(16), "s", 1, None, data)
+        self.turns.step(Submitted(7, self.sequence, [call]), 10)
+        self.turns.close()
+
+    def accepted(self) -> list[int]:
+        """Sequences of the frames acknowledged so far, in order."""
+        return [sequence for out in self.released for _, sequence, _ in out.accepted]
+
+
+def test_nothing_is_said_before_the_sync():
+    world = World()
+    world.submit(make_ids(1)[0])
+
+    ops = world.turns.begin_sync()
+
+    assert ops is not None
+    assert [table for table, _, _ in ops] == ["open"]
+    assert world.released == []
+    world.turns.synced()
+    assert world.accepted() == [1]
+
+
+def test_turns_thought_during_a_sync_wait_for_the_next():
+    """They were not in the batch that is being written, so its end says nothing of them."""
+    world = World()
+    first, second, third = make_ids(3)
+    world.submit(first)
+    assert world.turns.begin_sync() is not None
+    world.submit(second)
+    world.submit(third)
+
+    assert world.turns.begin_sync() is None
+    world.turns.synced()
+    assert world.accepted() == [1]
+    ops = world.turns.begin_sync()
+    assert ops is not None
+    assert len(ops) == 2
+    world.turns.synced()
+
+    assert world.accepted() == [1, 2, 3]
+
+
+def test_a_turn_without_records_still_waits_for_those_before_it():
+    world = World()
+    id = make_ids(1)[0]
+    world.submit(id)
+    world.turns.begin_sync()
+    world.submit(id)  # A repeat: nothing to write, but the answer depends on the first.
+
+    assert world.accepted() == []
+    world.turns.synced()
+    assert world.turns.begin_sync() is None
+
+    assert world.accepted() == [1, 2]
+
+
+def test_an_outcome_not_yet_synced_is_known_to_have_ended():
+    """Else a repeated submit that comes within the commit window would run again."""
+    world = World()
+    id = make_ids(1)[0]
+    world.submit(id)
+    world.turns.begin_sync()
+    world.turns.synced()
+    outcome = envelope(Kind.OUTCOME, id=id, code=Outcome.DONE, attempt=1, body=pack(5))
+    report = (id, 1, int(Outcome.DONE), False, 10, 9, outcome)
+    world.turns.step(Finished(1, [report]), 20)
+
+    assert world.turns.ended([id], lambda _: None) == {id: outcome}
+    world.turns.close()
+    world.turns.begin_sync()
+    assert world.turns.ended([id], lambda _: None) == {id: outcome}
+    world.turns.synced()
+
+    records = [op for out in world.released for op in out.records if op[0] == "done"]
+    assert [outcome_of(value) for _, _, value in records] == [outcome]
+    assert world.turns.ended([id], lambda _: None) == {}
+    assert world.turns.ended([id], lambda _: records[0][2]) == {id: outcome}
+
+
+def test_an_empty_turn_is_no_turn():
+    world = World()
+    world.turns.close()
+    assert world.turns.unsynced == 0
+    world.turns.step(Ticked(), 30)
+    world.turns.close()
+    assert world.turns.unsynced == 1
+    assert world.turns.begin_sync() is None
+    assert world.turns.unsynced == 0
