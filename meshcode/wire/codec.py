@@ -159,6 +159,10 @@ def unpack_call(
 def _default(level: int, value: Any) -> Any:
     """Called by msgpack for what it does not know, `level` tuples down."""
     if isinstance(value, tuple):
+        # Each level of tuples may hold lists to msgpack's own limit of 511, so before many of those
+        # add up on the C stack, look at the rest without recursion.
+        if level == 2 and plain.deeper_than(value, _CALL_DEPTH_MAX):
+            raise _TooDeep
         return msgpack.ExtType(TUPLE_EXT, _pack_at(level + 1, list(tuple.__iter__(value))))
     found = plain.encode(value)
     return msgpack.ExtType(*found) if type(found) is tuple else found
@@ -234,8 +238,7 @@ def _decode_ext(level: int, arrays: bool, code: int, payload: bytes) -> Any:
     if code == TUPLE_EXT:
         if level > _CALL_DEPTH_MAX:
             raise plain.BadExtension(f"tuples nested more than {_CALL_DEPTH_MAX} deep")
-        hooks = _HOOKS if arrays else _STRICT_HOOKS
-        items = _unpackb(payload, strict_map_key=not arrays, ext_hook=hooks[level])
+        items = _read_inside(level, arrays, payload)
         if type(items) is not list:
             raise plain.BadExtension(f"a tuple whose payload is {_short(items)}")
         return tuple(items)
@@ -243,6 +246,26 @@ def _decode_ext(level: int, arrays: bool, code: int, payload: bytes) -> Any:
     if decoder is None or (code == plain.ARRAY_EXT and not arrays):
         raise plain.BadExtension(f"an extension of type {code}, which is not known here")
     return decoder(payload)
+
+
+def _read_inside(level: int, arrays: bool, payload: bytes) -> Any:
+    hook = (_HOOKS if arrays else _STRICT_HOOKS)[level]
+    if level <= 4:
+        return _unpackb(payload, strict_map_key=not arrays, ext_hook=hook)
+    # `unpackb` keeps 40 KB on the C stack while a tuple inside is read; an Unpacker keeps it
+    # elsewhere, so that any thread's stack is deep enough.
+    unpacker = msgpack.Unpacker(
+        raw=False,
+        timestamp=3,
+        strict_map_key=not arrays,
+        ext_hook=hook,
+        max_buffer_size=max(len(payload), 1),
+    )
+    unpacker.feed(payload)
+    items = unpacker.unpack()
+    if unpacker.tell() != len(payload):
+        raise plain.BadExtension("a tuple whose payload has bytes after its list")
+    return items
 
 
 _HOOKS = [partial(_decode_ext, level + 1, True) for level in range(_CALL_DEPTH_MAX + 1)]

@@ -12,8 +12,9 @@ import math
 import re
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
+from itertools import chain
 from typing import Any
 
 from meshcode.native.layout import TUPLE_EXT
@@ -136,18 +137,12 @@ def _encode_timedelta(value: timedelta) -> tuple[int, bytes]:
     return TIMEDELTA_EXT, _TIMEDELTA.pack(value.days, value.seconds, value.microseconds)
 
 
-def _encode_memoryview(value: memoryview) -> bytes:
-    return value.tobytes()
-
-
 _ENCODERS: dict[type, Callable[[Any], Any]] = {
     int: _encode_int,
     datetime: _encode_datetime,
     date: _encode_date,
     time: _encode_time,
     timedelta: _encode_timedelta,
-    memoryview: _encode_memoryview,
-    bytearray: bytes,
 }
 
 
@@ -292,6 +287,27 @@ def _key_part(key: Any) -> str:
     return f"[{text if len(text) <= 60 else text[:57] + '...'}]"
 
 
+def _inside(container: Any) -> Iterator[Any]:
+    if isinstance(container, dict):
+        return chain(dict.keys(container), dict.values(container))
+    return list.__iter__(container) if isinstance(container, list) else tuple.__iter__(container)
+
+
+def deeper_than(value: Any, levels: int) -> bool:
+    """Whether a list, tuple or dict is nested more than `levels` levels deep; no recursion."""
+    todo = [_inside(value)]
+    while todo:
+        for child in todo[-1]:
+            if isinstance(child, dict | list | tuple):
+                if len(todo) >= levels:
+                    return True
+                todo.append(_inside(child))
+                break
+        else:
+            todo.pop()
+    return False
+
+
 def find_trouble(value: Any, depth_max: int) -> Trouble | None:
     """Walk a value that could not be packed and say where the first trouble is.
 
@@ -311,8 +327,7 @@ def find_trouble(value: Any, depth_max: int) -> Trouble | None:
                 children.append((key, (path, ", a key,"), depth))
                 children.append((child, (path, _key_part(key)), depth))
         elif isinstance(item, list | tuple):
-            items = list.__iter__(item) if isinstance(item, list) else tuple.__iter__(item)
-            children = [(child, (path, f"[{n}]"), depth) for n, child in enumerate(items)]
+            children = [(child, (path, f"[{n}]"), depth) for n, child in enumerate(_inside(item))]
         else:
             reason = _leaf_trouble(item)
             if reason is not None:
@@ -322,8 +337,10 @@ def find_trouble(value: Any, depth_max: int) -> Trouble | None:
 
 
 def _leaf_trouble(value: Any) -> str | None:
-    if value is None or type(value) in (bool, float, bytes):
+    if value is None or type(value) in (bool, float, bytes, bytearray):
         return None
+    if type(value) is memoryview:
+        return None if value.c_contiguous else "is a memoryview with gaps; use bytes(view)"
     if isinstance(value, str):
         try:
             value.encode()
