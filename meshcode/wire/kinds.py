@@ -1,4 +1,4 @@
-"""The kinds of envelope and the small codes in their headers.  `docs/wire.md` says the same in bytes."""
+"""The kinds of envelope and the small codes in their headers; `docs/wire.md` has their bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Kind(IntEnum):
     WELCOME = 10  # node -> client: answers HELLO.  body: {"node", "boot", "window_calls", ...}
     ACCEPTED = 11  # node -> client: number: sequence of the SUBMIT frame; code: level
     REFUSED = 12  # node -> client: id: the call; body: error data
-    OUTCOME = 13  # node -> client, worker -> node: id: the call; code: Outcome; body: value or error
+    OUTCOME = 13  # node -> client, worker -> node.  id: the call; code: Outcome; body: value, error
     ANSWER = 14  # node -> client: id: request id; code 0 good, 1 error; body: data
     ITEM = 15  # worker -> node -> client: number: index of the item; body: value
     EVENT = 16  # node -> client: id: the request that subscribed; body: data
@@ -23,9 +23,9 @@ class Kind(IntEnum):
     READY = 30  # worker -> node: the worker can take calls.  body: {"pid", ...}
     START = 31  # node -> worker: attempt numbers of the SUBMIT envelopes that follow, 4 bytes each
     STOP = 32  # node -> worker: finish what runs, report, leave
-    OUTPUT = 33  # worker -> node: captured output.  id: the call; code 1 stdout, 2 stderr; body: bytes
+    OUTPUT = 33  # worker -> node: captured output.  id: the call; code: 1 stdout, 2 stderr
     RETURNED = 35  # worker -> node: ids of staged calls that it gives back, 16 bytes each
-    SETUP = 34  # node -> worker: the sockets it serves have changed.  body: {"sockets": {socket: task}}
+    SETUP = 34  # node -> worker: the sockets it serves changed.  body: {"sockets": {socket: task}}
 
 
 class Outcome(IntEnum):

@@ -81,21 +81,25 @@ def repaired(data: bytes) -> bytes:
     return bytes(fixed)
 
 
-def try_frame(data: bytes) -> None:
-    """Index as a frame and check as an envelope, by both twins; they must agree."""
+def wrong_of_frame(data: bytes) -> list[str]:
+    """Index as a frame, check as an envelope, scan and seal by both twins; what is not right."""
+    wrong = []
     for name, args in (("index", ()), ("check", ()), ("scan", (1, 64)), ("scan", (2, 65))):
         said = [verdict(getattr(twin, name), data, *args) for twin in TWINS]
-        assert said[0] == said[-1], (name, said)
+        if said[0] != said[-1]:
+            wrong.append(f"the twins' {name} differ: {said}")
     sealed = [bytearray(data) for _ in TWINS]
     said = [verdict(twin.seal, buffer) for twin, buffer in zip(TWINS, sealed, strict=True)]
-    assert said[0][0] == said[-1][0], said
-    assert sealed[0] == sealed[-1]
+    if said[0] != said[-1] or sealed[0] != sealed[-1]:
+        wrong.append(f"the twins' seal differ: {said}")
     try:
         _, rows = frame.index(data)
     except frame.BadFrame:
-        return
+        return wrong
     again = frame.frame([data[row.start : row.end] for row in rows])
-    assert frame.index(again)[1] == rows
+    if frame.index(again)[1] != rows:
+        wrong.append("a good frame is not the same after it was taken apart")
+    return wrong
 
 
 def read_by(twin: Any, read: Callable[..., Any], *args: Any) -> tuple[str, Any]:
@@ -111,8 +115,9 @@ def read_by(twin: Any, read: Callable[..., Any], *args: Any) -> tuple[str, Any]:
         native.scan, codec._COUNT_BYTES_MAX = kept
 
 
-def try_data(data: bytes) -> None:
-    """Read as packed data in each way; whatever comes out must be written and read again."""
+def wrong_of_data(data: bytes) -> list[str]:
+    """Read as packed data in each way; what comes out must be written and read again."""
+    wrong = []
     for read, *args in (
         (codec.unpack, data),
         (codec.unpack_map, data),
@@ -120,17 +125,23 @@ def try_data(data: bytes) -> None:
         (codec.unpack_call, data, True),
     ):
         said = [read_by(twin, read, *args) for twin in TWINS]
-        assert repr(said[0]) == repr(said[-1]), said
+        if repr(said[0]) != repr(said[-1]):
+            wrong.append(f"{read.__name__} says two things: {said}")
         if said[0][0] == "value" and read is codec.unpack:
             once = codec.pack(said[0][1])
-            assert codec.pack(codec.unpack(once)) == once
+            if codec.pack(codec.unpack(once)) != once:
+                wrong.append(f"a value is not the same when it is written again: {once!r}")
+    return wrong
 
 
 def try_bytes(data: bytes) -> None:
-    """One input, in all ways."""
-    try_frame(data)
-    try_frame(repaired(data))
-    try_data(data)
+    """One input, in all ways.
+
+    Raises:
+        AssertionError: something was not right.  Any other exception is a finding too.
+    """
+    wrong = wrong_of_frame(data) + wrong_of_frame(repaired(data)) + wrong_of_data(data)
+    assert not wrong, wrong
 
 
 def seeds() -> list[bytes]:

@@ -183,7 +183,7 @@ def test_packing_works_on_after_a_failure():
 def test_a_tzinfo_that_raises_is_bad_data():
     class Broken(tzinfo):
         def utcoffset(self, when):
-            raise NotImplementedError("no offset today")
+            raise LookupError("no offset today")
 
     with pytest.raises(BadData, match=r"the value\[0\] cannot be written: .*no offset today"):
         pack([datetime(2026, 1, 1, tzinfo=Broken())])
@@ -264,7 +264,8 @@ def test_deep_data_needs_no_deep_stack():
         cwd=pathlib.Path(__file__).parents[2],
     )  # fmt: skip
 
-    assert (run.returncode, run.stdout.split()) == (0, ["too_large"] + ["bad_value"] * 2), run.stderr
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == ["too_large", "bad_value", "bad_value"]
 
 
 def test_more_bytes_than_a_body_may_have_are_refused_both_ways():
