@@ -248,10 +248,16 @@ def _decode_ext(level: int, arrays: bool, code: int, payload: bytes) -> Any:
     return decoder(payload)
 
 
+_TUPLE_TAIL = "a tuple whose payload has bytes after its list"
+
+
 def _read_inside(level: int, arrays: bool, payload: bytes) -> Any:
     hook = (_HOOKS if arrays else _STRICT_HOOKS)[level]
     if level <= 4:
-        return _unpackb(payload, strict_map_key=not arrays, ext_hook=hook)
+        try:
+            return _unpackb(payload, strict_map_key=not arrays, ext_hook=hook)
+        except msgpack.ExtraData:  # It must not pass for the tail of the message itself.
+            raise plain.BadExtension(_TUPLE_TAIL) from None
     # `unpackb` keeps 40 KB on the C stack while a tuple inside is read; an Unpacker keeps it
     # elsewhere, so that any thread's stack is deep enough.
     unpacker = msgpack.Unpacker(
@@ -264,7 +270,7 @@ def _read_inside(level: int, arrays: bool, payload: bytes) -> Any:
     unpacker.feed(payload)
     items = unpacker.unpack()
     if unpacker.tell() != len(payload):
-        raise plain.BadExtension("a tuple whose payload has bytes after its list")
+        raise plain.BadExtension(_TUPLE_TAIL)
     return items
 
 

@@ -391,6 +391,14 @@ def test_arguments_of_another_shape_are_bad(data, has_kwargs):
         unpack_call(data, has_kwargs)
 
 
+def test_a_tail_inside_a_tuple_does_not_pass_for_the_keywords():
+    """Found by fuzzing: the first tuple's payload was an empty list and, after it, a map."""
+    with pytest.raises(BadValue):
+        unpack_call(ext(2, b"\x90\x80"), True)
+    with pytest.raises(BadValue):
+        unpack_call(b"\x91" + ext(2, b"\x90\x80") + b"\x80", True)
+
+
 def test_arguments_and_keywords_come_back():
     assert pack_call((1, "a"), {}) == b"\x92\x01\xa1a"
     assert unpack_call(pack_call((1, (2,))), False) == ([1, (2,)], {})
