@@ -1,0 +1,202 @@
+"""What people, clients, hosts and disks do in the first phase of a world."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshcode.router import events
+from meshcode.router.states import State
+from meshcode.sim import options as drawn
+from meshcode.sim.checks import Fact
+
+if TYPE_CHECKING:
+    from meshcode.sim.world import World
+
+_DRAIN_TRIES = 40
+
+
+def submit(world: World) -> None:
+    """A client sends a frame of calls, some of them twice."""
+    rng, options = world.rng, world.options
+    client = rng.choice(world.clients)
+    if not client.alive:
+        return
+    names = list(world.first["sockets"])
+    calls: list[tuple[bytes, int]] = []
+    unix_ms = 1_700_000_000_000 + world.now
+    for _ in range(rng.randint(1, options.frame_calls_max)):
+        id = unix_ms.to_bytes(6, "big") + rng.randbytes(10)
+        name = "s9" if rng.random() < 0.01 else rng.choice(names)
+        own = drawn.draw_call_options(rng, unix_ms) if world.chance(options.option_chance) else None
+        body = rng.randbytes(rng.randint(0, options.body_bytes_max))
+        world.checker.facts[id] = Fact(id, name, own, body)
+        calls.append((id, rng.choice((1, 1, 2, 255 if not options.signed else 3))))
+    client.submit(calls, fresh=options.fresh)
+    if world.chance(options.repeat_chance):
+        again = rng.choice(calls)
+        client.submit([again, again], fresh=False)
+    if world.chance(options.repeat_chance):
+        other = rng.choice(world.clients)
+        if other.alive:
+            other.submit([rng.choice(calls)], fresh=False)
+
+
+def crash(world: World) -> None:
+    """kill -9 of the node."""
+    world.crash(keep=world.chance(world.options.crash_kept_chance))
+
+
+def drain(world: World) -> None:
+    """The node is asked to finish what runs and to stop."""
+    if world.node is not None:
+        world.say("node: drain")
+        world.post(events.Drained())
+        world.after(20, _drained, world, world.node, _DRAIN_TRIES)
+
+
+def _drained(world: World, node: object, tries: int) -> None:
+    here = world.node
+    if here is None or here is not node:
+        return
+    running = any(call.state is State.RUNNING for call in here.router.calls.values())
+    busy = running or here.inbox or here.turns.unsynced
+    if busy and tries:
+        world.after(20, _drained, world, node, tries - 1)
+    else:
+        world.crash(keep=False)
+
+
+def worker_death(world: World) -> None:
+    """The kernel or a person kills a worker."""
+    if world.workers:
+        worker = world.workers[world.rng.choice(list(world.workers))]
+        world.kill_worker(worker, "signal 9")
+
+
+def worker_recycle(world: World) -> None:
+    """A worker has run long enough."""
+    if world.workers:
+        worker = world.workers[world.rng.choice(list(world.workers))]
+        if not worker.leaving:
+            world.leave(worker)
+
+
+def worker_stop(world: World) -> None:
+    """The node stops a worker on purpose, whatever it runs."""
+    if world.workers:
+        worker = world.workers[world.rng.choice(list(world.workers))]
+        world.kill_worker(worker, "stopped", blame=False)
+
+
+def disk_full(world: World) -> None:
+    """The next write finds no room."""
+    if world.node is not None:
+        world.node.log.fail_next_sync("full")
+
+
+def disk_suspect(world: World) -> None:
+    """The next write fails."""
+    if world.node is not None:
+        world.suspect_kept = world.rng.random() < 0.5
+        world.node.log.fail_next_sync("suspect", keep=world.suspect_kept)
+
+
+def disk_level(world: World) -> None:
+    """The disk fills, or is cleared."""
+    world.post(events.DiskChanged(world.rng.choice((0, 1, 2))))
+
+
+def model_change(world: World) -> None:
+    """An operator changes the model."""
+    world.snapshot = drawn.change_snapshot(world.rng, world.snapshot, world.first)
+    world.say("model: %d", world.snapshot["number"])
+    world.post(events.ModelChanged(drawn.copy_of(world.snapshot)))
+    if world.node is not None:
+        world.staff()
+
+
+def client_crash(world: World) -> None:
+    """A client process dies; mostly it comes back and knows its ids."""
+    client = world.rng.choice(world.clients)
+    if not client.alive:
+        return
+    world.say("client %d: crash", client.number)
+    if client.session and world.rng.random() < 0.7:
+        world.to_node(client.session, events.ClientLeft(client.session))
+    client.crash()
+    if world.rng.random() < 0.8:
+        world.after(world.rng.choice((1, 50, 1_000)), _client_returns, world, client)
+
+
+def _client_returns(world: World, client: object) -> None:
+    for mine in world.clients:
+        if mine is client:
+            mine.alive = True
+            world.reconnect(mine)
+
+
+def _any_id(world: World) -> bytes | None:
+    ids = list(world.checker.facts)
+    return world.rng.choice(ids[-20:]) if ids else None
+
+
+def cancel(world: World) -> None:
+    """Someone wants a call to end."""
+    id = _any_id(world)
+    client = world.rng.choice(world.clients)
+    if id is None or not client.session:
+        return
+    world.requests += 1
+    world.say("client %d: cancel %s", client.number, id)
+    world.checker.facts[id].cancel_asked = True
+    request = world.requests.to_bytes(16, "big")
+    world.to_node(client.session, events.CancelAsked(client.session, request, id, "a person"))
+
+
+def retry(world: World) -> None:
+    """Someone wants a call tried again: rather one that is HELD."""
+    id = _any_id(world)
+    held = [fact.id for fact in world.checker.facts.values() if fact.held]
+    if held and world.rng.random() < 0.7:
+        id = world.rng.choice(held)
+    client = world.rng.choice(world.clients)
+    if id is None or not client.session:
+        return
+    world.requests += 1
+    world.say("client %d: retry %s", client.number, id)
+    request = world.requests.to_bytes(16, "big")
+    item = ("retry", client.session, request, id, "a person")
+    world.to_node(client.session, item)
+    if world.chance(world.options.repeat_chance):
+        world.to_node(client.session, item)
+
+
+def watch(world: World) -> None:
+    """A client wants the outcomes of calls that others submitted."""
+    client = world.rng.choice(world.clients)
+    ids = [fact.id for fact in world.checker.facts.values() if fact.acked and not fact.held]
+    if not ids or not client.session:
+        return
+    ids = [id for id in ids[-5:] if id not in client.got]
+    for id in ids:
+        client.waiting[id] = None
+    world.to_node(client.session, ("watch", client.session, ids))
+
+
+# Field of Options that counts them -> act.
+ACTS = {
+    "frames": submit,
+    "crashes": crash,
+    "drains": drain,
+    "worker_deaths": worker_death,
+    "worker_recycles": worker_recycle,
+    "worker_stops": worker_stop,
+    "disk_fulls": disk_full,
+    "disk_suspects": disk_suspect,
+    "disk_levels": disk_level,
+    "model_changes": model_change,
+    "client_crashes": client_crash,
+    "cancels": cancel,
+    "retries": retry,
+    "watches": watch,
+}

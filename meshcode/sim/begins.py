@@ -1,0 +1,229 @@
+"""Who may begin, checked from outside: limits, order, expiry, and that no free worker is left idle.
+
+Reads the model as the node was told it, and counts for itself; the core's own counters are used
+only where `Router.check` has just proved them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshcode import limits
+from meshcode.router import events
+from meshcode.router.config import SocketConfig
+from meshcode.router.core import Router
+from meshcode.router.effects import Assignment
+from meshcode.router.states import State
+from meshcode.sim.violation import require
+
+if TYPE_CHECKING:
+    from meshcode.sim.checks import Checker, Fact
+
+_RATE_WINDOW = 64  # Begins remembered per socket.
+
+
+class Begins:
+    """What the node was told, and what is at which worker."""
+
+    def __init__(self, checker: Checker) -> None:
+        self.checker = checker
+        self.at_worker: dict[bytes, int] = {}  # Call -> the worker process that has it.
+        self.started_now: dict[str, int] = {}  # Per socket, in the step being checked.
+        self.retries_max: dict[str, int] = {}  # Per socket: the most that was ever allowed.
+        self._configs: dict[str, SocketConfig] = {}
+        self._rates: dict[str, tuple[tuple[int, int], list[int]]] = {}
+        self._statuses: dict[str, str] = {}
+        self.fetching: set[int] = set()  # Sequences that were asked for and not yet answered.
+        self.processors: dict[int, str] = {}  # Worker -> processor, while the core knows it.
+        self.leaving: set[int] = set()
+        self.draining = False
+        self.disk_level = 0
+
+    def booted(self) -> None:
+        """A new boot of the node knows nothing and has no workers."""
+        self.at_worker.clear()
+        self._rates.clear()
+        self.fetching.clear()
+        self.processors.clear()
+        self.leaving.clear()
+        self._configs = {}
+        self._statuses = {}
+        self.draining = False
+        self.disk_level = 0
+
+    def config(self, name: str) -> SocketConfig | None:
+        """What the node was told last of a socket; None when it is not in the model."""
+        return self._configs.get(name)
+
+    def told(self, event: Any) -> None:
+        """The node is about to be told `event`."""
+        kind = type(event)
+        if kind is events.ModelChanged:
+            self._model(event.snapshot)
+        elif kind is events.Drained:
+            self.draining = True
+        elif kind is events.DiskChanged:
+            self.disk_level = event.level
+        elif kind is events.WorkerJoined:
+            self.processors[event.worker] = event.processor
+        elif kind is events.WorkerLeaving:
+            self.leaving.add(event.worker)
+        elif kind is events.WorkerLost:
+            self.processors.pop(event.worker, None)
+            for id in [id for id, worker in self.at_worker.items() if worker == event.worker]:
+                del self.at_worker[id]
+        elif kind is events.Fetched:
+            self.fetching.difference_update(sequence for sequence, _ in event.envelopes)
+
+    def _model(self, snapshot: dict[str, Any]) -> None:
+        self._configs = {name: SocketConfig(name, snapshot) for name in snapshot["sockets"]}
+        self._statuses = {
+            name: fields["requested_status"] for name, fields in snapshot["processors"].items()
+        }
+        for name, config in self._configs.items():
+            allowed = limits.RETRIES_DEFAULT if config.retries is None else config.retries
+            self.retries_max[name] = max(self.retries_max.get(name, 0), allowed)
+            rate = self._rates.get(name)
+            if config.rate is None:
+                self._rates.pop(name, None)
+            elif rate is None or rate[0] != config.rate:
+                self._rates[name] = (config.rate, [])
+
+    def expiry_ms(self, fact: Fact, config: SocketConfig | None, call: Any) -> int | None:
+        """When a waiting call expires, worked out anew; None = never."""
+        times = []
+        own = fact.options.get("expires_ms")
+        if own is None and config is not None:
+            own = config.expires_ms
+        if own is not None:
+            times.append(fact.accepted_ms + own)
+        if config is not None and config.message_ttl_ms is not None:
+            since = fact.accepted_ms if call is None else max(fact.accepted_ms, call.due_ms)
+            times.append(since + config.message_ttl_ms)
+        return min(times) if times else None
+
+    def started(
+        self,
+        router: Router,
+        starts: list[tuple[int, list[Assignment]]],
+        now_ms: int,
+    ) -> None:
+        """Check one step's assignments."""
+        lowest: dict[str, int] = {}
+        for worker, batch in starts:
+            for id, attempt, _sequence, envelope in batch:
+                call = router.calls[id]
+                self._start(worker, call, attempt, envelope, now_ms)
+                name = call.line.name
+                self.started_now[name] = self.started_now.get(name, 0) + 1
+                lowest[name] = min(lowest.get(name, 9), call.priority)
+        for name in self.started_now:
+            self._limits(router, name, lowest[name], now_ms)
+
+    def _start(
+        self, worker: int, call: Any, attempt: int, envelope: bytes | None, now_ms: int
+    ) -> None:
+        fact: Fact = self.checker.facts[call.id]
+        text = call.id.hex()
+        require(call.state is State.RUNNING and call.worker.id == worker, "begin", text)
+        require(envelope is not None and envelope[16:32] == call.id, "begin", "envelope", text)
+        require(call.id not in self.at_worker, "begin", "at two workers", text)
+        self.at_worker[call.id] = worker
+        config = self._configs.get(fact.name)
+        require(config is not None, "begin", "its socket was removed", text)
+        assert config is not None
+        require(self.processors.get(worker) == config.processor, "begin", "wrong processor", text)
+        require(worker not in self.leaving, "begin", "at a worker that leaves", text)
+        require(not self.draining, "begin", "while draining", text)
+        status = self._statuses.get(config.processor, "start")
+        require(status == "start", "begin", "processor is", status, text)
+        require(not fact.cancelled_told, "cancel", "begins after it was told as cancelled", text)
+        require(not fact.held, "I12 HELD", "begins without a person", text)
+        expiry_ms = self.expiry_ms(fact, config, call)
+        require(expiry_ms is None or now_ms < expiry_ms, "expiry", "begins after", expiry_ms, text)
+        if attempt == 1 and not call.story and fact.edge != b"retry":
+            delay_ms = fact.options.get("delay_ms")
+            due_ms = fact.accepted_ms + delay_ms if delay_ms else fact.options.get("eta_ms", 0)
+            require(now_ms >= due_ms, "delay", "begins before", due_ms, "at", now_ms, text)
+        allowed = max(self.retries_max[fact.name], fact.options.get("retries", 0))
+        require(1 <= attempt <= allowed + 1, "attempts", attempt, "allowed", allowed + 1, text)
+
+    def _limits(self, router: Router, name: str, lowest: int, now_ms: int) -> None:
+        config = self._configs[name]
+        running = waiting_above = 0
+        by_key: dict[str, int] = {}
+        for call in router.calls.values():
+            if call.line.name != name:
+                continue
+            if call.state is State.RUNNING:
+                running += 1
+                key = call.option("key")
+                if key is not None:
+                    by_key[key] = by_key.get(key, 0) + 1
+            elif call.state is State.WAITING and call.priority > lowest:
+                keyed = config.key_concurrency is not None and call.option("key") is not None
+                waiting_above += call.envelope is not None and not keyed
+        require(waiting_above == 0, "priority", name, waiting_above, "waiting above", lowest)
+        limit = config.concurrency
+        require(limit is None or running <= limit, "concurrency", name, running, "of", limit)
+        key_limit = config.key_concurrency
+        if key_limit is not None:
+            most = max(by_key.values(), default=0)
+            require(most <= key_limit, "key concurrency", name, most, "of", key_limit)
+        if name in self._rates:
+            self._rate(name, now_ms)
+
+    def _rate(self, name: str, now_ms: int) -> None:
+        (count, per_ms), begins = self._rates[name]
+        begins.extend([now_ms] * self.started_now[name])
+        burst = max(1, count * 1_000 // per_ms)
+        for at, begin_ms in enumerate(begins):
+            begun = len(begins) - at
+            bound = burst * per_ms + (now_ms - begin_ms) * count
+            require(begun * per_ms <= bound, "rate", name, begun, "in", now_ms - begin_ms, "ms")
+        del begins[:-_RATE_WINDOW]
+
+    def idle(self, router: Router, now_ms: int) -> None:
+        """No worker is left with nothing while a call could begin there."""
+        if self.draining or not self.processors:
+            return
+        busy = {call.worker.id for call in router.calls.values() if call.worker is not None}
+        free = {
+            processor
+            for worker, processor in self.processors.items()
+            if worker not in busy and worker not in self.leaving
+        }
+        for processor in free:
+            if self._statuses.get(processor, "start") == "start":
+                self._idle_at(router, processor, now_ms)
+
+    def _idle_at(self, router: Router, processor: str, now_ms: int) -> None:
+        for call in router.calls.values():
+            if call.state is not State.WAITING:
+                continue
+            line = call.line
+            config = self._configs.get(line.name)
+            if config is None or config.processor != processor:
+                continue
+            if config.concurrency is not None and line.running >= config.concurrency:
+                continue
+            if line.rate is not None and line.rate.allowed(now_ms) < 1:
+                timed = line.rate_timer_ms and line.rate_timer_ms <= line.rate.next_ms()
+                require(timed, "I4 liveness", "no timer for the rate of", line.name)
+                continue
+            key = call.option("key")
+            if key is not None and config.key_concurrency is not None:
+                running = line.key_running.get(key, 0)
+                if running >= config.key_concurrency:
+                    continue
+            if self._behind_fetch(call):
+                continue
+            require(False, "I4 liveness", "a worker of", processor, "is free, not begun:",
+                    call.id.hex(), call.line.name, call.story)  # fmt: skip
+
+    def _behind_fetch(self, call: Any) -> bool:
+        """Whether the call waits behind one whose bytes are being read from the log."""
+        return any(
+            other.envelope is None and other.sequence in self.fetching
+            for other in call.line.ready.get(call.priority, ())
+        )

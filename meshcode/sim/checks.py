@@ -1,0 +1,406 @@
+"""What must be true in every world, checked after every step, sync and release.
+
+The checker keeps its own books: what the core wrote (`thought`), what reached the disk
+(`durable`), what workers really did (`Fact.executed`) and what people were told.  It compares; it
+never decides.  Rule numbers are those of docs/simulation.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from zlib import crc32
+
+from meshcode import limits
+from meshcode.ids import child_id
+from meshcode.router import events
+from meshcode.router.config import SocketConfig
+from meshcode.router.core import Router
+from meshcode.router.effects import Effects, Op
+from meshcode.router.records import CUSTODY, sequence_key, split_done, split_open, split_state
+from meshcode.router.states import State
+from meshcode.sim.begins import Begins
+from meshcode.sim.violation import require
+from meshcode.store.memory_log import MemoryDisk
+from meshcode.wire.codec import unpack
+from meshcode.wire.frame import check_envelope
+from meshcode.wire.kinds import Outcome
+
+_ID_AT = CUSTODY.size + 16 + 16  # Of the call id in an `open` record with one voter.
+_DEEP_CALLS = 48  # Worlds with more open calls than this get the slow check at some steps only.
+
+
+class Fact:
+    """What the world outside the node knows of one call id."""
+
+    __slots__ = (
+        "accepted_ms",
+        "acked",
+        "body",
+        "cancel_asked",
+        "cancelled_told",
+        "edge",
+        "executed",
+        "held",
+        "id",
+        "name",
+        "options",
+        "parent",
+        "refused",
+        "told",
+    )
+
+    def __init__(self, id: bytes, name: str, options: dict[str, Any] | None, body: bytes) -> None:
+        self.id = id
+        self.name = name
+        self.options = options or {}
+        self.body = body
+        self.accepted_ms = 0
+        self.acked = False
+        self.refused = False  # By its last answer.
+        self.executed: list[bytes] = []  # OUTCOME envelopes that workers really made.
+        self.cancel_asked = False
+        self.cancelled_told = False
+        self.held = False
+        self.told: bytes | None = None  # The outcome somebody was told.
+        self.parent: bytes | None = None
+        self.edge = b""
+
+
+class Books:
+    """Tables of the log as ids and sequences: what is open, which have a state record, what ended."""
+
+    __slots__ = ("done", "open", "open_ids", "state")
+
+    def __init__(self) -> None:
+        self.open: dict[bytes, bytes] = {}  # Sequence key -> id.
+        self.open_ids: dict[bytes, bytes] = {}  # Id -> sequence key.
+        self.state: dict[bytes, bytes] = {}
+        self.done: dict[bytes, bytes] = {}
+
+    def copy(self) -> Books:
+        """The same, to be changed apart."""
+        new = Books()
+        new.open, new.open_ids = dict(self.open), dict(self.open_ids)
+        new.state, new.done = dict(self.state), dict(self.done)
+        return new
+
+    def apply(self, op: Op) -> None:
+        """Enter one change; what cannot follow from what is there is a violation."""
+        table, key, value = op
+        if table == "open":
+            if value is None:
+                require(key in self.open, "I2 one outcome", "no open record to remove", key.hex())
+                del self.open_ids[self.open.pop(key)]
+            else:
+                id = value[_ID_AT : _ID_AT + 16]
+                require(key not in self.open, "log", "sequence used twice", key.hex())
+                require(id not in self.open_ids, "I2 one outcome", "accepted twice", id.hex())
+                require(id not in self.done, "I9 no resurrection", id.hex())
+                self.open[key] = id
+                self.open_ids[id] = key
+        elif table == "done":
+            require(value is not None, "log", "a done record is removed", key.hex())
+            require(key not in self.done, "I2 one outcome", "a second one for", key.hex())
+            assert value is not None
+            self.done[key] = value
+        elif table == "state":
+            if value is None:
+                self.state.pop(key, None)
+            else:
+                self.state[key] = value
+
+
+class Checker:
+    """The judge of one world; it outlives the node's boots."""
+
+    def __init__(self) -> None:
+        self.facts: dict[bytes, Fact] = {}
+        self.thought = Books()
+        self.durable = Books()
+        self.begins = Begins(self)
+        self.steps = 0
+        self.digest = 0  # Of all that happened: the same seed gives the same one.
+
+    # The node.
+
+    def booted(self, router: Router, effects: Effects) -> None:
+        """The node recovered from the disk."""
+        self.thought = self.durable.copy()
+        self.begins.booted()
+        self._records(effects.records, None, 0)
+        self._tables(router)
+
+    def crashed(self, disk: MemoryDisk) -> None:
+        """The node is gone: what the books say is durable is what the disk has."""
+        for table, mine in (
+            ("open", self.durable.open),
+            ("state", self.durable.state),
+            ("done", self.durable.done),
+        ):
+            real = disk.tables[table].values
+            require(real.keys() == mine.keys(), "disk", table, len(real), len(mine))
+
+    def stepped(
+        self, router: Router, event: Any, effects: Effects, now_ms: int
+    ) -> None:
+        """The core took one event."""
+        self.steps += 1
+        told = b"".join(data for _, data in effects.outcomes)
+        self.digest = crc32(
+            b"%d %d %d" % (now_ms, len(effects.records), len(effects.starts)) + told, self.digest
+        )
+        begins = self.begins
+        begins.started_now = {}
+        begins.fetching.update(effects.fetches)
+        self._records(effects.records, event, now_ms)
+        if effects.starts:
+            begins.started(router, effects.starts, now_ms)
+        for _client, id, data in effects.refused:
+            self._refused(router, event, id, data)
+        for _client, envelope in effects.outcomes:
+            id = envelope[16:32]
+            done = self.thought.done.get(id)
+            require(done is not None, "I2 one outcome", "told but not recorded", id.hex())
+            assert done is not None
+            require(split_done(done)["outcome"] == envelope, "I2 one outcome", "another", id.hex())
+        begins.idle(router, now_ms)
+        self._tables(router)
+        if len(router.calls) <= _DEEP_CALLS or self.steps % 16 == 0:
+            router.check()
+        self._memory(router)
+
+    def _memory(self, router: Router) -> None:
+        largest = max((call.size for call in router.calls.values()), default=0)
+        bound = router.bodies_bytes_max
+        bound += (largest + router.fetch_bytes_min) * (len(router.lines) + 1)
+        held = sum(worker.bytes for worker in router.workers.values())
+        require(
+            router.bodies_bytes <= bound + held,
+            "I15 memory", router.bodies_bytes, "bytes, bound", bound, "at workers", held,
+        )  # fmt: skip
+
+    def _tables(self, router: Router) -> None:
+        books = self.thought
+        require(
+            len(books.open) == len(router.calls),
+            "tables", len(books.open), "open records,", len(router.calls), "open calls",
+        )  # fmt: skip
+        require(books.state.keys() <= books.open.keys(), "tables", "a state record without a call")
+        for call in router.calls.values():
+            key = sequence_key(call.sequence)
+            require(books.open.get(key) == call.id, "tables", "open record of", call.id.hex())
+            state = books.state.get(key)
+            require((state is not None) == call.recorded, "tables", "recorded?", call.id.hex())
+            if state is None:
+                require(call.attempt <= 1 or call.worker is not None or not call.attempt,
+                        "tables", "attempts not on disk", call.id.hex(), call.attempt)  # fmt: skip
+                require(call.state is not State.HELD, "tables", "held, not on disk", call.id.hex())
+            else:
+                self._state_agrees(call, split_state(state))
+
+    def _state_agrees(self, call: Any, fields: dict[str, Any]) -> None:
+        recorded = State(fields["state"])
+        attempts = call.attempt
+        if call.state is State.RUNNING:
+            # A try that has begun and is not marked yet is not in the record.
+            require(
+                fields["attempt"] in (attempts, attempts - 1),
+                "tables", "attempts", call.id.hex(), fields, attempts,
+            )  # fmt: skip
+            require(call.marked == (recorded is State.RUNNING and fields["begun"]), "tables",
+                    "mark", call.id.hex(), fields, call.marked)  # fmt: skip
+            return
+        require(fields["attempt"] == attempts, "tables", "attempts", call.id.hex(), fields, attempts)
+        require((recorded is State.HELD) == (call.state is State.HELD), "tables", call.id.hex())
+        require(recorded is not State.RUNNING, "tables", "RUNNING on disk only", call.id.hex())
+        if call.state is State.DELAYED:
+            require(fields["due_ms"] == call.due_ms, "tables", "due", call.id.hex(), fields)
+
+    def _records(self, records: Iterable[Op], event: Any, now_ms: int) -> None:
+        fresh: list[Fact] = []
+        for op in records:
+            self.thought.apply(op)
+            table, key, value = op
+            if table == "open" and value is not None:
+                fresh.append(self._opened(value, event))
+            elif table == "done" and value is not None:
+                self._ended(key, value, now_ms)
+            elif table == "state" and value is not None:
+                held = split_state(value)["state"] == State.HELD
+                fact = self.facts[self.thought.open[key]]
+                if fact.held and not held:
+                    asked = isinstance(event, events.RetryAsked) and event.id == fact.id
+                    require(asked, "I12 HELD", "left without a person", fact.id.hex())
+                fact.held = held
+        for fact in fresh:
+            if fact.edge == b"dead-letter":
+                require(fact.parent in self.thought.done, "I5 child", "parent has not ended")
+
+    def _opened(self, value: bytes, event: Any) -> Fact:
+        custody, envelope = split_open(value)
+        row = check_envelope(envelope)
+        fact = self.facts.get(row.id)
+        if fact is None:
+            fact = self._child(row, envelope, event)
+        require(envelope[row.body_at :] == fact.body, "I6 content", "body of", row.id.hex())
+        fact.accepted_ms = custody["accepted_ms"]
+        fact.held = False
+        return fact
+
+    def _child(self, row: Any, envelope: bytes, event: Any) -> Fact:
+        parent = self.facts.get(row.parent)
+        require(parent is not None, "I5 child", "of an unknown call", row.id.hex())
+        assert parent is not None
+        meta = envelope[row.meta_at : row.body_at]
+        name = envelope[row.name_at : row.meta_at].decode()
+        fact = Fact(row.id, name, unpack(meta) if meta else None, parent.body)
+        fact.parent = parent.id
+        if row.id == child_id(parent.id, b"dead-letter"):
+            fact.edge = b"dead-letter"
+        else:
+            asked = isinstance(event, events.RetryAsked) and event.id == parent.id
+            require(asked, "I5 child", "nobody asked for", row.id.hex())
+            fact.edge = b"retry"
+        self.facts[row.id] = fact
+        return fact
+
+    def _ended(self, id: bytes, value: bytes, now_ms: int) -> None:
+        done = split_done(value)
+        fact = self.facts[id]
+        row = check_envelope(done["outcome"])
+        require(row.id == id and row.code == done["code"], "I6 content", id.hex())
+        fact.held = False
+        if done["outcome"] in fact.executed:
+            require(row.attempt == done["attempts"] or fact.cancel_asked, "I6 attempt", id.hex())
+            return
+        require(done["code"] != Outcome.DONE, "I6 content", "nobody made this result", id.hex())
+        error = unpack(done["outcome"][row.body_at :])
+        if done["code"] == Outcome.FAILED:
+            require(error["code"] == "time_limit", "I6 content", "failed by itself", error)
+        elif not error["fields"].get("expired"):
+            require(fact.cancel_asked, "cancel", "nobody asked", id.hex())
+        else:
+            self._dead_lettered(fact, error["text"], now_ms)
+
+    def _dead_lettered(self, fact: Fact, text: str, now_ms: int) -> None:
+        config = self.begins.config(fact.name)
+        if "it expired" in text:
+            due_ms = self.begins.expiry_ms(fact, config, None)
+            require(due_ms is not None and due_ms <= now_ms, "expiry", "too early", fact.id.hex())
+        else:
+            require(config is not None and config.dead_letter_overflow, "queue", text)
+        if "it goes on as" in text:
+            child = child_id(fact.id, b"dead-letter")
+            require(child in self.thought.open_ids, "I5 child", "not accepted", child.hex())
+
+    def _refused(self, router: Router, event: Any, id: bytes, data: dict[str, Any]) -> None:
+        fact = self.facts[id]
+        code = data["code"]
+        require(id not in self.thought.open_ids, "refusal", "of an open call", id.hex(), code)
+        require(id not in self.thought.done, "refusal", "of an ended call", id.hex(), code)
+        config = self.begins.config(fact.name)
+        if code == "unknown_socket":
+            true = config is None
+        elif code == "busy":
+            true = self.begins.draining or self.begins.disk_level > 0
+        elif code == "queue_full":
+            true = config is not None and self._is_full(router, config, fact)
+        elif code == "bad_request":
+            value = fact.options.get("priority")
+            true = value is not None and (type(value) is not int or not 0 <= value <= 9)
+        elif code == "wrong_arguments":
+            argc = next(call[4] for call in event.calls if call[0] == id)
+            true = argc not in (1, 2)
+        else:
+            true = False
+        require(true, "refusal", "without a true reason", code, data["text"])
+
+    def _is_full(self, router: Router, config: SocketConfig, fact: Fact) -> bool:
+        waiting = [
+            call
+            for call in router.calls.values()
+            if call.line.name == fact.name and call.state in (State.WAITING, State.DELAYED)
+        ]
+        # Calls of the same frame may have been handed over in this very step.
+        started = self.begins.started_now.get(fact.name, 0)
+        count = len(waiting) + started
+        if config.max_length is not None and count >= config.max_length:
+            return True
+        size = sum(call.size for call in waiting)
+        return config.max_length_bytes is not None and (
+            size + (started + 1) * (len(fact.body) + 200) > config.max_length_bytes
+        )
+
+    # The disk and what leaves.
+
+    def synced(self, ops: Iterable[Op]) -> None:
+        """These changes are on disk now."""
+        for op in ops:
+            self.durable.apply(op)
+
+    def released(self, router: Router, effects: Effects, frames: dict[Any, list[bytes]]) -> None:
+        """The effects of a turn leave the node: all they tell must be on disk."""
+        durable = self.durable
+        refused = {(client, id) for client, id, _ in effects.refused}
+        for client, sequence, _level in effects.accepted:
+            for id in frames[client, sequence]:
+                if (client, id) in refused:
+                    continue
+                on_disk = id in durable.open_ids or id in durable.done
+                require(on_disk, "I1 acknowledged", "but not on disk", id.hex())
+                self.facts[id].acked = True
+        for _client, envelope in effects.outcomes:
+            self._told(envelope)
+        for _worker, batch in effects.starts:
+            for id, _attempt, _sequence, _envelope in batch:
+                on_disk = id in durable.open_ids or id in durable.done
+                require(on_disk, "law", "handed over before it is on disk", id.hex())
+        for _client, request, good, data in effects.answers:
+            if good and isinstance(data, dict) and "done" in data:
+                self._answered(request, data)
+
+    def _told(self, envelope: bytes) -> None:
+        id = envelope[16:32]
+        done = self.durable.done.get(id)
+        require(done is not None, "law", "outcome told before it is on disk", id.hex())
+        assert done is not None
+        fact = self.facts[id]
+        same = split_done(done)["outcome"] == envelope and fact.told in (None, envelope)
+        require(same, "I2 one outcome", "told another", id.hex())
+        fact.told = envelope
+
+    def _answered(self, request: bytes, data: dict[str, Any]) -> None:
+        id = bytes.fromhex(data["id"].replace("-", ""))
+        what = data["done"]
+        on_disk = id in self.durable.open_ids or id in self.durable.done
+        if what == "cancelled":
+            require(id in self.durable.done, "law", "cancel told before it is on disk", id.hex())
+            self.facts[id].cancelled_told = True
+        elif what == "interrupted":
+            require(on_disk, "law", "cancel told before it is on disk", id.hex())
+            self.facts[id].cancelled_told = True
+        elif what in ("submitted again", "waiting"):
+            require(on_disk, "law", "retry told before it is on disk", id.hex())
+            self.facts[id].acked = True
+
+    # The end.
+
+    def at_the_end(self, router: Router) -> None:
+        """All is calm and nothing moves any more: who is still open must have a reason."""
+        for id, fact in self.facts.items():
+            ended = id in self.durable.done
+            require(not (ended and id in self.durable.open_ids), "I2 one outcome", id.hex())
+            if ended or not fact.acked:
+                continue
+            call = router.calls.get(id)
+            require(call is not None, "I4 lost", id.hex(), fact.name)
+            assert call is not None
+            require(call.state is State.HELD, "I4 liveness", id.hex(), call.state.name,
+                    router.parked_reason(call.line), call.story)  # fmt: skip
+        for id, fact in self.facts.items():
+            if fact.edge == b"dead-letter":
+                known = id in self.durable.done or id in self.durable.open_ids
+                parent = fact.parent in self.durable.done
+                require(known == parent, "I5 child", "parent and child disagree", id.hex())
+        require(len(router.calls) <= limits.OPEN_CALLS_MAX, "bound")
