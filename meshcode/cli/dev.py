@@ -36,7 +36,9 @@ def dev(data: str | None) -> None:
         if not data:
             stack.callback(shutil.rmtree, home, ignore_errors=True)
         log = stack.enter_context(process.open_log(home))
-        child = process.spawn_node(home, log, follow_parent=True)
+        # What is thrown away must not reach the database of $MESH_MODEL.
+        more = {} if data else {"MESH_MODEL": ""}
+        child = process.spawn_node(home, log, follow_parent=True, more=more)
         signals = stack.enter_context(_signals_to(child))
         stack.callback(_end, child)
         try:

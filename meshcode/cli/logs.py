@@ -17,7 +17,11 @@ from meshcode.cli.session import session
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
 @click.option("--call", "call_id", metavar="ID", help="Only this call.")
 @click.option(
-    "--tail", type=click.IntRange(0), default=100, show_default=True, help="Older lines first."
+    "--tail",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    help="Begin with so many older pieces of output.",
 )
 @click.option(
     "--channel", type=click.Choice(["log", "task", "state"]), default="log", show_default=True,
@@ -37,7 +41,7 @@ def logs(
     """
     if socket is None and call_id is None:
         raise click.UsageError("name a SOCKET, or one call with --call ID")
-    fields: dict[str, Any] = {"channel": channel, "tail": tail, "follow": follow}
+    fields: dict[str, Any] = {"channel": channel, "tail": tail}
     with session() as client:
         if socket is not None:
             # Refuses an unknown name, and says which is near.
@@ -45,24 +49,26 @@ def logs(
             fields["socket"] = socket
         if call_id is not None:
             fields["call"] = client.ask("call.get", id=call_id)["id"]
-        for event in client.ask_stream("subscribe", **fields):
-            _print(event, form)
-            sys.stdout.flush()
+        with client.ask_stream("subscribe", **fields) as stream:
+            if not follow:
+                # The older lines come before the answer to any later question.
+                client.ask("status")
+                stream.close()
+            for event in stream:
+                _print(event, form)
+                sys.stdout.flush()
 
 
 def _print(event: Any, form: str) -> None:
     if form == "jsonl" or not isinstance(event, dict):
         output.write(plain.to_json(event))
         return
-    text = event.get("text", event.get("data", ""))
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "replace")
-    head = " ".join(
-        part for part in (plain.local_time(event.get("ms")), str(event.get("id") or "")[:8]) if part
-    )
-    if not text:
-        rest = {k: v for k, v in event.items() if k not in ("ms", "id")}
-        output.write(f"{head} {plain.to_json(rest)}")
+    if "dropped" in event:
+        output.say(f"mesh: {event['dropped']} events were not read in time and are left out")
         return
-    for line in str(text).splitlines():
-        output.write(f"{head} {line}" if head else line)
+    head = f"{plain.local_time(event.get('ms'))} {str(event.get('call') or '')[:13]}"
+    if "text" not in event:
+        output.write(f"{head} {event.get('socket')} {event.get('name')} {event.get('note', '')}")
+        return
+    for line in str(event["text"]).splitlines():
+        output.write(f"{head} {line}")

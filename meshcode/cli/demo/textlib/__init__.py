@@ -1,0 +1,1 @@
+"""The code that `mesh demo` puts into a git repository: statistics of text files."""
