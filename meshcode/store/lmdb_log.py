@@ -100,6 +100,7 @@ class LmdbLog:
         self._writer = 0  # Thread that staged last.
         self._trouble: Exception | None = None
         self._commits = 0
+        self._removals = 0  # Syncs that removed blob files.
         self._turn = _Turn([], {}, set(), set())
 
         try:
@@ -123,6 +124,9 @@ class LmdbLog:
             self._page_bytes = int(self._env.stat()["psize"])
             self._tables = door.open_tables(self._env)
             self.opened: Opened = door.begin(self._env, self._tables, self._blobs)
+        except lmdb.Error as error:
+            door.end(clean=False)
+            raise door.failed(error) from error
         except BaseException:
             door.end(clean=False)
             raise
@@ -178,7 +182,9 @@ class LmdbLog:
                 self._drop()
                 if not self._make_room(error):
                     self._refuse(error)
-        self._blobs.remove(turn.gone)
+        if turn.gone:
+            self._blobs.remove(turn.gone)
+            self._removals += 1  # After it: see `get`.
         self._turn = _Turn([], {}, set(), set())
         self._commits += 1
         if self._map_size > self._map_soft:
@@ -373,8 +379,9 @@ class LmdbLog:
         if not 0 < len(key) <= KEY_BYTES_MAX:
             return None
         seed = record.SEEDS[table]
-        last: bytes | None = None
+        last: tuple[int, bytes] | None = None
         while True:
+            removals = self._removals
             with self._gate:
                 self._check_open()
                 with self._reading(), self._env.begin(db=self._tables[table]) as txn:
@@ -392,9 +399,11 @@ class LmdbLog:
             value = self._read_blob(table, key, stored)
             if value is not None:
                 return value
-            if stored == last:
+            # The record may have been deleted while we looked for its file, so look again.  Only
+            # the same record twice, and no file removed since before the first, is damage.
+            if last == (removals, stored):
                 raise self._damage(table, key, "its blob file is missing or was changed")
-            last = stored  # It may have been deleted while we looked for its file: look again.
+            last = removals, stored
 
     def scan(
         self,
@@ -477,7 +486,7 @@ class LmdbLog:
             yield
         except lmdb.PanicError as error:
             raise self._suspect_error() from error
-        except (lmdb.CorruptedError, lmdb.PageNotFoundError) as error:
+        except opening.BROKEN as error:
             raise LogDamaged(
                 f"the tree of the log in {self.folder} is damaged: {error}; stop the node; at its"
                 " next start the log is verified",

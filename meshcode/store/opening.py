@@ -30,6 +30,12 @@ from meshcode.store.blobs import BlobFolder
 from meshcode.store.contract import KEY_BYTES_MAX, TABLES
 
 FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+BROKEN = (
+    lmdb.InvalidError,
+    lmdb.CorruptedError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+)
 ROOM_SLACK_BYTES = 1 << 20  # A failed write with less room than it wanted plus this: disk full.
 
 _T = TypeVar("_T")
@@ -155,10 +161,8 @@ class Door:
                 lock=self.writable,
                 **{"lib_version": 0, **options},
             )
-        except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
-            raise _broken(self.folder, [str(error)]) from error
         except lmdb.Error as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
         self._refuse_cut_file(data)
         if self.writable:
             self._env.reader_check()
@@ -286,10 +290,13 @@ class Door:
                 if not last and ballast.exists():
                     ballast.unlink()
                     continue
-                raise self._failed(error) from error
+                raise self.failed(error) from error
         raise AssertionError("unreachable")
 
-    def _failed(self, error: Exception) -> NodeError:
+    def failed(self, error: Exception) -> NodeError:
+        """The error of an open that LMDB or the operating system refused."""
+        if isinstance(error, BROKEN):
+            return _broken(self.folder, [str(error)])
         free, total = filesystem.disk_room(self.folder)
         return (DiskFull if says_full(error, self.folder) else NodeError)(
             f"the log in {self.folder} cannot be opened ({error}), {free:,} of {total:,} bytes of"

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lmdb import verify as lmdb_verify
-
 from meshcode.store import record
 
 PROBLEMS_MAX = 20  # Problems of the structure that are told; one is enough to refuse the file.
@@ -31,6 +29,8 @@ def structure_problems(data_file: Path) -> list[str]:
 
     About 200 MB/s.  Nobody may write the file meanwhile.
     """
+    from lmdb import verify as lmdb_verify
+
     try:
         found = lmdb_verify.verify(str(data_file))
     except (lmdb_verify.VerifyError, OSError, ValueError) as error:

@@ -314,6 +314,37 @@ def test_other_threads_read_only_whole_transactions(open_log: Opener):
     assert reads[0] > 1
 
 
+def test_a_large_value_that_comes_and_goes_is_read_whole_or_not_at_all(open_log: Opener):
+    """Its file is removed while others read; that must not look like damage."""
+    log = open_log()
+    values = [bytes([letter]) * 100_000 for letter in b"ab"]
+    seen: set[bytes | None] = set()
+    errors: list[Exception] = []
+    ready, done = threading.Event(), threading.Event()
+
+    def read() -> None:
+        try:
+            while not done.is_set():
+                seen.add(log.get(DONE, b"k"))
+                seen.update(value for _, value in log.scan(DONE))
+                ready.set()
+        except Exception as error:
+            errors.append(error)
+            ready.set()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert ready.wait(10)
+    for n in range(150):
+        write(log, (DONE, b"k", values[n % 2] if n % 3 else None))
+    done.set()
+    thread.join(10)
+
+    assert errors == []
+    assert seen <= {None, *values}
+    assert log.damaged() == []
+
+
 def test_a_random_history_ends_as_a_dictionary_says(open_log: Opener):
     """Puts, deletes, re-opens and lost stages of one seed, against plain dictionaries."""
     rng = random.Random(20261123)
