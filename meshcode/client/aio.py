@@ -1,0 +1,401 @@
+"""The client for asyncio: the same I/O thread, its news brought into the event loop in batches.
+
+    client = await connect_async()
+    value = await client.socket("shop.clean")("some text")
+
+No call blocks the loop.  Cancelling a wait does not cancel the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from meshcode.client.call import Call, deadline_of, seconds_left, user_name
+from meshcode.client.client import ASK_S, CLOSE_S, CONNECT_S, Client, no_node
+from meshcode.client.default import default_client
+from meshcode.client.mapping import CHUNK, Flight
+from meshcode.client.requests import Ask, Stream
+from meshcode.client.session import UP
+from meshcode.client.socket import Socket
+from meshcode.errors import BadRequest, WaitTimeout
+from meshcode.wire.codec import unpack
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from meshcode.client.options import Seconds
+
+    _Nothing = asyncio.Future[None]
+
+
+async def connect_async(address: str | None = None, *, timeout: float = CONNECT_S) -> AsyncClient:
+    """As `connect`, for asyncio.
+
+    Raises:
+        NoNode: nothing answered in time; the text names the address.
+        BadRequest: the address is not one.
+    """
+    client = Client(address)
+    session = client.session
+    try:
+        await _news(client, lambda: session.phase is UP or session.outbox.gone, timeout)
+    except WaitTimeout:
+        error = no_node(session, timeout)
+        await AsyncClient(client).close(0)
+        raise error from None
+    except BaseException:
+        client.session.stop(0)
+        raise
+    return AsyncClient(client)
+
+
+class AsyncClient:
+    """A connection to a node for asyncio; `connect_async` makes one."""
+
+    def __init__(self, client: Client) -> None:
+        """Wrap a client; both may be used side by side."""
+        self.sync = client
+
+    @property
+    def address(self) -> str:
+        """Where the node listens."""
+        return self.sync.address
+
+    @property
+    def node(self) -> dict[str, Any]:
+        """What the node said when it greeted."""
+        return self.sync.node
+
+    def socket(self, name: str) -> AsyncSocket:
+        """A socket to call, by its name in the model.  Nothing is sent yet."""
+        return AsyncSocket(name, self)
+
+    async def call(self, call_id: str | bytes) -> AsyncCall:
+        """A call made earlier, perhaps by another process; see `Client.call`."""
+        if isinstance(call_id, str) and len(call_id.replace("-", "")) < 32:
+            call_id = (await self.ask("call.get", id=call_id))["id"]
+        return AsyncCall(self.sync.call(call_id))
+
+    async def ask(self, operation: str, /, *, timeout: float | None = ASK_S, **fields: Any) -> Any:
+        """As `Client.ask`."""
+        done: _Nothing = asyncio.get_running_loop().create_future()
+        request = Ask(operation, fields, partial(_bridge().push, done))
+        self.sync.session.begin(request)
+        try:
+            await asyncio.wait_for(done, timeout)
+        except TimeoutError:
+            raise self.sync.too_late(operation, timeout) from None
+        finally:
+            if not request.is_answered:
+                self.sync.session.forget(request)
+        return request.value()
+
+    async def ask_stream(self, operation: str, /, **fields: Any) -> AsyncIterator[Any]:
+        """As `Client.ask_stream`; the subscription begins with the first event awaited."""
+        stream = Stream(self.sync.session, operation, fields)
+        self.sync.session.begin_stream(stream)
+        loop, bridge = asyncio.get_running_loop(), _bridge()
+        with stream:
+            while True:
+                ready: _Nothing = loop.create_future()
+                stream.on_next(partial(bridge.push, ready))
+                if stream.has_next():
+                    try:
+                        yield next(stream)
+                    except StopIteration:
+                        return
+                else:
+                    await ready
+
+    async def close(self, timeout: float = CLOSE_S) -> None:
+        """As `Client.close`, without blocking the loop."""
+        await asyncio.get_running_loop().run_in_executor(None, self.sync.close, timeout)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            await self.close()
+            return
+        with contextlib.suppress(WaitTimeout):  # What ends the `with` matters more.
+            await self.close()
+
+
+class AsyncSocket:
+    """A function of the mesh: `await client.socket("shop.clean")("some text")`."""
+
+    __slots__ = ("_client", "sync")
+
+    def __init__(self, name: str | Socket, client: AsyncClient | None = None) -> None:
+        """Without a client, the process-wide one; that connects in the first call."""
+        if isinstance(name, Socket):
+            self.sync = name
+        else:
+            self.sync = Socket(name, None if client is None else client.sync)
+
+    @property
+    def name(self) -> str:
+        """The name of the socket."""
+        return self.sync.name
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function and wait: its value, or its exception raised here."""
+        return await (await self.submit(*args, **kwargs))
+
+    async def submit(self, *args: Any, **kwargs: Any) -> AsyncCall:
+        """As `Socket.submit`: waits only while the window of the client is full."""
+        client = await self._ready_client()
+        call, data = self.sync._prepare(client, args, kwargs)
+        await _put(client, [call], [data], len(data))
+        return AsyncCall(call)
+
+    def options(
+        self,
+        *,
+        priority: int | None = None,
+        delay: Seconds | None = None,
+        eta: datetime | None = None,
+        retries: int | None = None,
+        retry_delay: Seconds | None = None,
+        time_limit: Seconds | None = None,
+        expires: Seconds | None = None,
+        key: str | None = None,
+        trace: str | None = None,
+    ) -> AsyncSocket:
+        """A copy of this socket whose calls have these options; see `Socket.options`."""
+        return AsyncSocket(self.sync.options(
+            priority=priority, delay=delay, eta=eta, retries=retries, retry_delay=retry_delay,
+            time_limit=time_limit, expires=expires, key=key, trace=trace,
+        ))  # fmt: skip
+
+    async def map(
+        self,
+        iterable: Iterable[Any],
+        *,
+        chunk: int = CHUNK,
+        timeout: float | None = None,
+        propagate: bool = True,
+    ) -> AsyncIterator[Any]:
+        """As `Socket.map`; nothing is submitted before the first value is awaited."""
+        if chunk < 1:
+            raise BadRequest(f"a chunk has at least 1 item, not {chunk}")
+        await self._ready_client()
+        deadline = deadline_of(timeout)
+        flight = Flight(self.sync, ((item,) for item in iterable), chunk)
+        await _fill(flight)
+        while (call := flight.take()) is not None:
+            if not call._code:
+                await _ended(call, seconds_left(deadline))
+            yield flight.value_of(call, propagate)
+            await _fill(flight)
+
+    async def _ready_client(self) -> Client:
+        if self.sync._client is not None:
+            return self.sync._client
+        return await asyncio.get_running_loop().run_in_executor(None, default_client)
+
+
+class AsyncCall:
+    """A handle of one call for asyncio: `await call` gives its value or raises its error."""
+
+    __slots__ = ("sync",)
+
+    def __init__(self, call: Call) -> None:
+        """Wrap a call; both handles may be used side by side."""
+        self.sync = call
+
+    @property
+    def id(self) -> str:
+        """The id as text."""
+        return self.sync.id
+
+    @property
+    def accepted(self) -> str | None:
+        """What the node said is true of the call; None before that."""
+        return self.sync.accepted
+
+    @property
+    def state(self) -> str:
+        """What this client knows; see `Call.state`."""
+        return self.sync.state
+
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.sync.done()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return wait_for_call(self.sync).__await__()
+
+    async def result(self, timeout: float | None = None, propagate: bool = True) -> Any:
+        """As `Call.result`."""
+        call = self.sync
+        if not call._code:
+            await _ended(call, timeout)
+        return call._outcome(propagate)
+
+    async def wait_accepted(self, timeout: float | None = None) -> str:
+        """As `Call.wait_accepted`."""
+        call = self.sync
+        with contextlib.suppress(WaitTimeout):
+            await _news(call._client, call._is_answered, timeout)
+        return call.wait_accepted(0)
+
+    async def items(self) -> AsyncIterator[Any]:
+        """As `Call.items`."""
+        call = self.sync
+        call._begin_wait()
+        given = 0
+        while True:
+            found = call._next_item(given)
+            if found is not None:
+                yield unpack(found)
+                given += 1
+            elif call._code:
+                break
+            else:
+                await _news(call._client, partial(call._has_item, given), None)
+        for item in call._rest(given):
+            yield item
+
+    async def info(self) -> dict[str, Any]:
+        """As `Call.info`."""
+        record: dict[str, Any] = await self._ask("call.get")
+        return record
+
+    async def events(self) -> list[dict[str, Any]]:
+        """As `Call.events`."""
+        events: list[dict[str, Any]] = (await self.info()).get("events", [])
+        return events
+
+    async def output(self) -> dict[str, Any]:
+        """As `Call.output`."""
+        record = await self._ask("call.get", output=True)
+        output: dict[str, Any] = record.get("output") or {"stdout": "", "stderr": ""}
+        return output
+
+    async def cancel(self, by: str | None = None) -> Any:
+        """As `Call.cancel`."""
+        return await self._ask("call.cancel", by=by or user_name())
+
+    async def retry(self, by: str | None = None) -> Any:
+        """As `Call.retry`."""
+        return await self._ask("call.retry", by=by or user_name())
+
+    async def _ask(self, operation: str, **fields: Any) -> Any:
+        return await AsyncClient(self.sync._client).ask(operation, id=self.sync._id, **fields)
+
+    def __repr__(self) -> str:
+        return f"<Async{repr(self.sync)[1:]}"
+
+
+async def wait_for_call(call: Call) -> Any:
+    """The value of a call, without blocking the loop; raises its error."""
+    if not call._code:
+        await _ended(call)
+    return call._outcome()
+
+
+class Bridge:
+    """Brings what the I/O thread has to say into one event loop.
+
+    However many futures are done in one frame, the loop is woken once.
+    """
+
+    __slots__ = ("__weakref__", "_done", "_loop", "_woken")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """For `loop`, in whose thread this is made."""
+        self._loop = weakref.ref(loop)
+        self._done: deque[_Nothing] = deque()
+        self._woken = False
+
+    def push(self, future: _Nothing) -> None:
+        """Have `future` done in its loop; from any thread."""
+        self._done.append(future)
+        if self._woken:
+            return
+        self._woken = True
+        loop = self._loop()
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits in it.
+                loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        self._woken = False  # First: what is pushed from here on wakes the loop again.
+        done = self._done
+        while done:
+            future = done.popleft()
+            if not future.done():
+                future.set_result(None)
+
+
+_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bridge] = weakref.WeakKeyDictionary()
+
+
+def _bridge() -> Bridge:
+    loop = asyncio.get_running_loop()
+    bridge = _bridges.get(loop)
+    if bridge is None:
+        bridge = _bridges[loop] = Bridge(loop)
+    return bridge
+
+
+async def _ended(call: Call, timeout: float | None = None) -> None:
+    """Wait until a call has ended.
+
+    Raises:
+        WaitTimeout: it has not ended in time; it goes on.
+    """
+    call._begin_wait()
+    future: _Nothing = asyncio.get_running_loop().create_future()
+    callback = partial(_bridge().push, future)
+    call._add_callback(callback)
+    try:
+        if timeout is None:
+            await future
+        else:
+            await asyncio.wait_for(future, timeout)
+    except TimeoutError:
+        raise call._too_late(timeout) from None
+    finally:
+        call._drop_callback(callback)
+
+
+async def _news(client: Client, condition: Callable[[], bool], timeout: float | None) -> None:
+    """Wait until `condition()`, which is looked at after each frame from the node.
+
+    Raises:
+        WaitTimeout: it was not true in time.
+    """
+    loop, bridge = asyncio.get_running_loop(), _bridge()
+    try:
+        async with asyncio.timeout(timeout):
+            while True:
+                future: _Nothing = loop.create_future()
+                client.session.on_news(partial(bridge.push, future))
+                if condition() or client.session.outbox.gone:
+                    return
+                await future
+    except TimeoutError:
+        raise WaitTimeout(f"it was not so within {timeout} s") from None
+
+
+async def _put(client: Client, calls: list[Call], drafts: Sequence[bytes], size: int) -> None:
+    """Hand calls over, waiting for room without blocking the loop."""
+    outbox = client.session.outbox
+    while not outbox.try_put(calls, list(drafts), size):
+        future: _Nothing = asyncio.get_running_loop().create_future()
+        outbox.on_room(partial(_bridge().push, future))
+        await future
+
+
+async def _fill(flight: Flight) -> None:
+    while (found := flight.next_chunk()) is not None:
+        await _put(flight.client, *found)

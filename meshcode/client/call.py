@@ -1,0 +1,353 @@
+"""One call as its caller sees it: its id, whether it is safe, how it ended.
+
+A `Call` costs eight words until someone waits for it: the I/O thread stores the bytes of the
+outcome, and they are decoded when the result is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from meshcode.client.wake import Waiter
+from meshcode.errors import MeshError, WaitTimeout, from_data
+from meshcode.ids import text_of
+from meshcode.wire.codec import pack, unpack
+from meshcode.wire.kinds import Outcome
+
+if TYPE_CHECKING:
+    from meshcode.client.client import Client
+
+# How a call ended, in `_code`: 0 not yet, an `Outcome`, or one of these two.
+REFUSED = 5  # The node did not accept it.
+LOST = 6  # This client cannot learn how it ends: closed, or unknown to the node.
+
+_DONE = int(Outcome.DONE)
+_STATES = {1: "DONE", 2: "FAILED", 3: "CANCELLED", 4: "MOVED", 5: "REFUSED", 6: "LOST"}
+
+_register = Lock()  # Guards every call's list of callbacks; held for a few instructions only.
+
+
+def renew_lock() -> None:
+    """For a forked child: another thread of the parent may have held the lock."""
+    global _register
+    _register = Lock()
+
+
+class _Decoded:
+    """The value of a call, in the place of its bytes."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Call:
+    """A handle of one call.  Dropping it does not end the call; `Client.call(id)` finds it again.
+
+    Any thread may use it.  In asyncio, `await call` is `call.result()` without blocking the loop.
+    """
+
+    __slots__ = (
+        "__weakref__", "_accepted", "_body", "_callbacks", "_client", "_code", "_id", "_items",
+        "_socket",
+    )  # fmt: skip
+
+    def __init__(self, client: Client, call_id: bytes, socket: str) -> None:
+        """Made by `Socket.submit` and `Client.call`."""
+        self._client = client
+        self._id = call_id
+        self._socket = socket
+        self._code = 0
+        self._body: Any = None
+        self._accepted: str | None = None
+        self._callbacks: list[Callable[[], object]] | None = None
+        self._items: dict[int, bytes] | None = None
+
+    # What is known here, without asking anyone.
+
+    @property
+    def id(self) -> str:
+        """The id as text: print it, keep it, give it to `Client.call` in another process."""
+        return text_of(self._id)
+
+    @property
+    def socket(self) -> str:
+        """The name of the socket; empty for a call found again by its id."""
+        return self._socket
+
+    @property
+    def accepted(self) -> str | None:
+        """What the node said is true of the call, for instance "local 1/1"; None before that."""
+        return self._accepted
+
+    @property
+    def state(self) -> str:
+        """What this client knows: SENT, ACCEPTED, then DONE, FAILED, CANCELLED, REFUSED or LOST.
+
+        `info()["state"]` asks the node, which also knows WAITING, PARKED, RUNNING and HELD.
+        """
+        if self._code:
+            return _STATES[self._code]
+        return "SENT" if self._accepted is None else "ACCEPTED"
+
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        self._begin_wait()
+        return self._code != 0
+
+    def __repr__(self) -> str:
+        return f"<Call {self.id} {self._socket} {self.state}>"
+
+    # Waiting.
+
+    def result(self, timeout: float | None = None, propagate: bool = True) -> Any:
+        """Wait for the call to end; its value.
+
+        Args:
+            timeout: seconds; None waits as long as it takes, over restarts of the node too.
+            propagate: False returns the error instead of raising it.
+
+        Raises:
+            WaitTimeout: it has not ended in time; it goes on.
+            RemoteError: the task raised.  For a built-in exception it is that type too, so
+                `except ValueError` works; a note has the traceback in the worker.
+            CallCancelled: it was cancelled or expired.
+            CallerError: it was refused; the text says why.
+        """
+        if not self._code:
+            self._wait(timeout)
+        return self._outcome(propagate)
+
+    def exception(self, timeout: float | None = None) -> MeshError | None:
+        """Wait for the call to end; its error, or None when it has a value.
+
+        Raises:
+            WaitTimeout: it has not ended in time; it goes on.
+        """
+        if not self._code:
+            self._wait(timeout)
+        return None if self._code == _DONE else self._error()
+
+    def wait_accepted(self, timeout: float | None = None) -> str:
+        """Wait until the node has the call on disk; what is true then, as `accepted` says.
+
+        Raises:
+            CallerError: it was refused; the text says why.
+            WaitTimeout: no answer in time.  The call may still be accepted later.
+        """
+        client = self._client
+        if not client.session.wait_news(self._is_answered, timeout):
+            raise WaitTimeout(
+                f"call {self.id} to {self._socket} was not acknowledged within {timeout} s "
+                f"by the node at {client.address}; it is sent again as soon as that answers",
+                id=self.id,
+            )
+        if self._code in (REFUSED, LOST):
+            raise self._error()
+        return self._accepted or "accepted"  # The outcome may come with the acknowledgement lost.
+
+    def items(self, timeout: float | None = None) -> Iterator[Any]:
+        """The items of a generator task, each as soon as it is there, in order.
+
+        When the call is retried, items after those already given come from the new attempt.  For
+        a task that is no generator: the items of the list it returned, or its one value.
+
+        Args:
+            timeout: seconds to wait for each next item.
+
+        Raises:
+            WaitTimeout: no item in time.
+            MeshError: as `result`, after the items that came before the failure.
+        """
+        self._begin_wait()
+        given = 0
+        while True:
+            found = self._next_item(given)
+            if found is not None:
+                yield unpack(found)
+            elif self._code:
+                break
+            elif self._client.session.wait_news(partial(self._has_item, given), timeout):
+                continue
+            else:
+                raise self._too_late(timeout)
+            given += 1
+        yield from self._rest(given)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        from meshcode.client.aio import wait_for_call
+
+        return wait_for_call(self).__await__()
+
+    # Asking the node.
+
+    def info(self) -> dict[str, Any]:
+        """The node's record of the call: state, reason, attempts, times, worker, commit, ..."""
+        record: dict[str, Any] = self._client.ask("call.get", id=self._id)
+        return record
+
+    def events(self) -> list[dict[str, Any]]:
+        """What happened to it, oldest first: `{"name", "ms", "note"}`, ms in Unix milliseconds."""
+        events: list[dict[str, Any]] = self.info().get("events", [])
+        return events
+
+    def output(self) -> dict[str, Any]:
+        """What the task printed: `{"stdout": text, "stderr": text}`."""
+        record = self._client.ask("call.get", id=self._id, output=True)
+        output: dict[str, Any] = record.get("output") or {"stdout": "", "stderr": ""}
+        return output
+
+    def cancel(self, by: str | None = None) -> Any:
+        """Ask the node to end it: a waiting call at once, a running one by interrupting it.
+
+        Raises:
+            WrongState: it has ended already.
+        """
+        return self._client.ask("call.cancel", id=self._id, by=by or user_name())
+
+    def retry(self, by: str | None = None) -> Any:
+        """Ask the node to try a HELD or failed call again now, with fresh attempts.
+
+        Raises:
+            WrongState: there is nothing to retry.
+        """
+        return self._client.ask("call.retry", id=self._id, by=by or user_name())
+
+    # For the package.
+
+    def _begin_wait(self) -> None:
+        """A submitted call is told of its end anyway."""
+
+    def _wait(self, timeout: float | None) -> None:
+        self._begin_wait()
+        waiter = Waiter()
+        self._add_callback(waiter.set)
+        if not waiter.wait(timeout):
+            self._drop_callback(waiter.set)
+            if not self._code:
+                raise self._too_late(timeout)
+
+    def _too_late(self, timeout: float | None) -> WaitTimeout:
+        return WaitTimeout(
+            f"call {self.id} has not ended within {timeout} s; it goes on: ask again with "
+            "result(), from anywhere by its id, or end it with cancel()",
+            id=self.id,
+        )
+
+    def _outcome(self, propagate: bool = True) -> Any:
+        code, body = self._code, self._body
+        if type(body) is _Decoded:
+            return body.value
+        if code == _DONE:
+            value = unpack(body)
+            self._body = _Decoded(value)  # One store, so that no thread sees half of it.
+            return value
+        error = self._error()
+        if propagate:
+            raise error
+        return error
+
+    def _error(self) -> MeshError:
+        error = from_data(unpack(self._body))
+        error.fields.setdefault("call", self.id)
+        return error
+
+    def _end(self, code: int, body: bytes) -> None:
+        """For the I/O thread, once; a second end is ignored."""
+        if self._code:
+            return
+        self._body = body
+        self._code = code
+        if self._callbacks is not None:
+            self._run_callbacks()
+
+    def _end_with(self, error: MeshError) -> None:
+        self._end(LOST, pack(error.to_data()))
+
+    def _add_callback(self, callback: Callable[[], object]) -> None:
+        """Run `callback` once when the call has ended, in the I/O thread or at once in this one."""
+        with _register:
+            if self._callbacks is None:
+                self._callbacks = [callback]
+            else:
+                self._callbacks.append(callback)
+        # Look again: the I/O thread sets the code first and looks for callbacks then.
+        if self._code:
+            self._run_callbacks()
+
+    def _drop_callback(self, callback: Callable[[], object]) -> None:
+        with _register:
+            if self._callbacks and callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+    def _run_callbacks(self) -> None:
+        with _register:
+            callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
+            callback()
+
+    def _is_answered(self) -> bool:
+        return self._accepted is not None or self._code != 0
+
+    def _has_item(self, n: int) -> bool:
+        return self._code != 0 or (self._items is not None and n in self._items)
+
+    def _next_item(self, n: int) -> bytes | None:
+        return self._items.pop(n, None) if self._items else None
+
+    def _rest(self, given: int) -> list[Any]:
+        """What is left of an ended call's items; raises its error."""
+        value = self._outcome()
+        if isinstance(value, list):
+            return value[given:]
+        return [] if given else [value]
+
+
+class FoundCall(Call):
+    """A call found again by its id; the node is asked for its outcome when someone wants it."""
+
+    __slots__ = ("_watched",)
+
+    def __init__(self, client: Client, call_id: bytes) -> None:
+        super().__init__(client, call_id, "")
+        self._watched = False
+
+    @property
+    def state(self) -> str:
+        """As `Call.state`, and UNKNOWN before it has ended: `info()["state"]` asks the node."""
+        return _STATES[self._code] if self._code else "UNKNOWN"
+
+    def wait_accepted(self, timeout: float | None = None) -> str:
+        """Ask the node whether it has the call; it was accepted earlier or it is unknown.
+
+        Raises:
+            UnknownCall: the node has no such call.
+        """
+        self._client.ask("call.get", timeout=timeout, id=self._id)
+        return "accepted"
+
+    def _begin_wait(self) -> None:
+        if not self._watched:
+            self._watched = True
+            self._client.session.watch(self)
+
+
+def user_name() -> str:
+    """Who asks: the name of the user, for the record of the call."""
+    return os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid {os.getuid()}"
+
+
+def deadline_of(timeout: float | None) -> float | None:
+    """The moment a wait ends, on the monotonic clock; None = never."""
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def seconds_left(deadline: float | None) -> float | None:
+    """Seconds until `deadline`, at least 0."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -1,0 +1,244 @@
+"""A client: one link to one node, shared by all threads of a process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+import weakref
+from typing import Any
+
+import zmq
+
+from meshcode import paths
+from meshcode.client.call import Call, FoundCall, renew_lock
+from meshcode.client.freshids import FreshIds
+from meshcode.client.link import new_link
+from meshcode.client.requests import Ask, Stream
+from meshcode.client.session import AWAY, UP, Session
+from meshcode.client.socket import Socket
+from meshcode.client.wake import Waiter
+from meshcode.errors import BadRequest, NoNode, WaitTimeout
+from meshcode.ids import ID_BYTES, parse_id
+
+CONNECT_S = 5.0
+ASK_S = 30.0  # For one request; nodes answer in milliseconds, but builds may hold up a model.
+CLOSE_S = 5.0  # For what was submitted to be acknowledged before a client is closed.
+
+
+def connect(address: str | None = None, *, timeout: float = CONNECT_S) -> Client:
+    """Connect to a node.
+
+    Args:
+        address: where the node listens, for instance "ipc:///run/mesh/clients.ipc"; without it
+            $MESH_NODE, else the node of $MESH_HOME, else the one of the default home.
+        timeout: seconds to wait for the node's greeting.
+
+    Returns:
+        A client; close it, or use it in a `with`.  It outlives restarts of the node.
+
+    Raises:
+        NoNode: nothing answered in time; the text names the address.
+        BadRequest: the address is not one.
+    """
+    client = Client(address)
+    session = client.session
+    try:
+        welcomed = session.wait_news(lambda: session.phase is UP or session.outbox.gone, timeout)
+    except BaseException:
+        client.close(0)
+        raise
+    if welcomed and session.phase is UP:
+        return client
+    client.close(0)
+    raise no_node(session, timeout)
+
+
+def no_node(session: Session, timeout: float) -> NoNode:
+    """The error of a connection that did not come up, with what is known of the reason."""
+    what = "nothing listens there" if session.phase is AWAY else "it does not greet"
+    return NoNode(
+        f"no node answers at {session.address} within {timeout:g} s: {session.problem or what}; "
+        "start one with `mesh up` or `mesh dev`, or name another with MESH_NODE",
+        address=session.address,
+    )
+
+
+class Client:
+    """A connection to a node.  `connect` makes one and waits for the node; see there."""
+
+    def __init__(self, address: str | None = None) -> None:
+        """Start to connect, without waiting.
+
+        Raises:
+            BadRequest: the address is not one.
+        """
+        self.address = address or paths.clients_address()
+        self.pid = os.getpid()
+        self.session = _open(self.address)
+        self.fresh_id = FreshIds()
+        _sessions.add(self.session)
+        # A client that is dropped without close() must not keep its thread for ever.
+        self._finalizer = weakref.finalize(self, self.session.stop, CLOSE_S)
+        self._finalizer.atexit = False
+
+    @property
+    def node(self) -> dict[str, Any]:
+        """What the node said when it greeted: `{"node", "boot", "version", "pid", ...}`."""
+        return dict(self.session.welcome)
+
+    def socket(self, name: str) -> Socket:
+        """A socket to call, by its name in the model.  Nothing is sent yet."""
+        return Socket(name, self)
+
+    def call(self, call_id: str | bytes) -> Call:
+        """A call made earlier, perhaps by another process.
+
+        Args:
+            call_id: the id as text, or its 16 bytes, or the beginning of the text if the node
+                knows only one call that begins so.
+
+        Raises:
+            UnknownCall: no call begins so.  A whole id is looked up only when it is used.
+        """
+        if isinstance(call_id, bytes) and len(call_id) == ID_BYTES:
+            return FoundCall(self, call_id)
+        try:
+            return FoundCall(self, parse_id(str(call_id)))
+        except ValueError:
+            found = self.ask("call.get", id=call_id)
+            return FoundCall(self, parse_id(str(found["id"])))
+
+    def ask(self, operation: str, /, *, timeout: float | None = ASK_S, **fields: Any) -> Any:
+        """Ask the node for something: one request, one answer (docs/wire.md, "Operations").
+
+        Args:
+            operation: for instance "status" or "call.list".
+            timeout: seconds to wait for the answer; None waits as long as it takes.
+            fields: of the request, plain data.
+
+        Raises:
+            MeshError: what the node answered instead.
+            NoNode: the node is away, or went away while it did something that is not safe to ask
+                for twice.
+            WaitTimeout: the node is there and did not answer in time.
+        """
+        waiter = Waiter()
+        request = Ask(operation, fields, waiter.set)
+        self.session.begin(request)
+        if not waiter.wait(timeout):
+            self.session.forget(request)
+            raise self.too_late(operation, timeout)
+        return request.value()
+
+    def ask_stream(self, operation: str, /, **fields: Any) -> Stream:
+        """Ask for something that goes on, for instance "subscribe"; an iterator of its events.
+
+        It ends when the node says so or when it is closed, and begins again by itself after a
+        restart of the node.
+
+        Raises:
+            MeshError: what the node answered instead; from the iterator.
+        """
+        stream = Stream(self.session, operation, fields)
+        self.session.begin_stream(stream)
+        return stream
+
+    def too_late(self, operation: str, timeout: float | None) -> NoNode | WaitTimeout:
+        """The error of a request without an answer."""
+        if self.session.phase is not UP:
+            return no_node(self.session, timeout or 0.0)
+        return WaitTimeout(
+            f"the node at {self.address} did not answer {operation!r} within {timeout} s; "
+            "it may still do it; look before asking again",
+            operation=operation,
+        )
+
+    def close(self, timeout: float = CLOSE_S) -> None:
+        """Close the link, once everything submitted is acknowledged.
+
+        Args:
+            timeout: seconds to wait for the acknowledgements.
+
+        Raises:
+            WaitTimeout: some calls were not acknowledged; they may or may not have been accepted.
+        """
+        self._finalizer.detach()
+        unacknowledged = _close(self.session, timeout)
+        if unacknowledged and timeout > 0:
+            raise WaitTimeout(
+                f"{unacknowledged} calls were not acknowledged by the node at {self.address} "
+                f"within {timeout:g} s; the client is closed, they may or may not be accepted",
+                calls=unacknowledged,
+            )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except WaitTimeout as error:  # What ends the `with` matters more.
+            print(f"meshcode: {error}", file=sys.stderr)
+
+    def __repr__(self) -> str:
+        return f"<Client {self.address} {self.session.phase}>"
+
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # Of this process.
+_of_parent: list[Session] = []  # Kept, because links made before a fork must not be closed after.
+
+
+def _open(address: str) -> Session:
+    context: zmq.Context[Any] = zmq.Context()
+    link = new_link(context)
+    session = Session(address, link, context)
+    try:
+        session.start()
+    except zmq.ZMQError as error:
+        session.abort()
+        raise BadRequest(
+            f"{address!r} cannot be connected to: {error.strerror or error}; "
+            "an address is for instance ipc:///run/mesh/clients.ipc",
+            address=address,
+        ) from None
+    return session
+
+
+def _close(session: Session, timeout: float) -> int:
+    """Stop a session; how many calls were not acknowledged."""
+    end = time.monotonic() + timeout
+    session.stop(timeout)
+    session.join(max(0.0, end - time.monotonic()) + 1.0)
+    _sessions.discard(session)
+    return session.outbox.unacked_calls
+
+
+@atexit.register
+def _close_all() -> None:
+    """The end of the program: what was submitted is sent first."""
+    for session in list(_sessions):
+        unacknowledged = _close(session, CLOSE_S)
+        if unacknowledged:
+            print(
+                f"meshcode: {unacknowledged} calls were not acknowledged by the node at "
+                f"{session.address} before this program ended; they may or may not be accepted",
+                file=sys.stderr,
+            )
+
+
+def _after_fork_in_child() -> None:
+    """A child has none of its parent's threads: the parent's clients are closed for it."""
+    renew_lock()
+    for session in list(_sessions):
+        session.abandon()
+    _of_parent.extend(_sessions)
+    _sessions.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

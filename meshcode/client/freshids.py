@@ -1,0 +1,42 @@
+"""Call ids for one client, made quickly: the layout of `meshcode.ids`, one random start per
+millisecond instead of one per id.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from itertools import count
+
+_VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
+
+
+class FreshIds:
+    """Makes ids that are unique everywhere and ascend within this client.
+
+    Within one millisecond ids count up from 62 random bits; the 12 bits between are random too.
+    Threads may share one maker: two that see the same new millisecond both begin at their own
+    random start, so nothing is given twice.
+    """
+
+    __slots__ = ("_ms", "_numbers")
+
+    def __init__(self) -> None:
+        self._ms = -1
+        self._numbers: Iterator[int] = count()
+
+    def __call__(self) -> bytes:
+        """One fresh id of 16 bytes; reads the clock."""
+        ms = time.time_ns() // 1_000_000
+        if ms > self._ms:  # When the clock is set back, ids go on ascending from where they were.
+            self._begin(ms)
+        return next(self._numbers).to_bytes(16, "big")
+
+    def _begin(self, ms: int) -> None:
+        random = int.from_bytes(os.urandom(10), "big")
+        # The top bit of the 62 stays 0, so that counting up never runs into the variant bits.
+        rand_b = (random >> 12) & ((1 << 61) - 1)
+        start = (ms << 80) | _VERSION_AND_VARIANT | ((random & 0xFFF) << 64) | rand_b
+        self._numbers = count(start)
+        self._ms = ms

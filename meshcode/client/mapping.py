@@ -1,0 +1,117 @@
+"""`Socket.map`: many calls of one function, batched on the wire and bounded in flight."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from meshcode.client.call import Call, deadline_of, seconds_left
+
+if TYPE_CHECKING:
+    from meshcode.client.client import Client
+    from meshcode.client.socket import Socket
+
+CHUNK = 256  # Items sent together.
+FLIGHT_CALLS_MAX = 4096  # Calls in flight: half a window, so that others may submit beside a map.
+FLIGHT_BYTES_MAX = 64 * 1024 * 1024  # Of results in flight, judged by the largest one seen.
+
+
+class Flight:
+    """The calls of one map that were submitted and not taken yet.
+
+    It begins with one chunk in flight and doubles with every chunk, up to FLIGHT_CALLS_MAX: large
+    results show themselves before many of them are on their way.
+    """
+
+    __slots__ = (
+        "_arguments",
+        "_calls",
+        "_chunk",
+        "_largest",
+        "_limit",
+        "_more",
+        "_socket",
+        "error",
+    )
+
+    def __init__(self, socket: Socket, arguments: Iterator[Sequence[Any]], chunk: int) -> None:
+        """Nothing is submitted yet."""
+        self._socket = socket
+        self._arguments = arguments
+        self._chunk = chunk
+        self._limit = chunk
+        self._largest = 1
+        self._calls: deque[Call] = deque()
+        self._more = True
+        self.error: Exception | None = None  # What ended the items: raised after the results.
+
+    def next_chunk(self) -> tuple[list[Call], list[bytes], int] | None:
+        """The next calls to hand over, or None when enough are in flight or there are no more."""
+        room = min(self._limit, max(1, FLIGHT_BYTES_MAX // self._largest)) - len(self._calls)
+        if not self._more or (room < min(self._chunk, self._limit) and self._calls):
+            return None
+        socket = self._socket
+        count = max(1, min(self._chunk, room))
+        calls, drafts, size, self.error = socket._prepare_many(
+            socket.client, self._arguments, count
+        )
+        if self.error is not None or not calls:
+            self._more = False
+        if not calls:
+            return None
+        self._limit = min(FLIGHT_CALLS_MAX, 2 * self._limit)
+        self._calls.extend(calls)
+        return calls, drafts, size
+
+    @property
+    def client(self) -> Client:
+        """Whose calls these are."""
+        return self._socket.client
+
+    def fill(self) -> None:
+        """Submit as much as may be in flight."""
+        outbox = self.client.session.outbox
+        while (found := self.next_chunk()) is not None:
+            outbox.put_many(*found)
+
+    def take(self) -> Call | None:
+        """The oldest call in flight, or None at the end.
+
+        Raises:
+            Exception: what ended the items.
+        """
+        if self._calls:
+            return self._calls.popleft()
+        if self.error is not None:
+            raise self.error
+        return None
+
+    def value_of(self, call: Call, propagate: bool) -> Any:
+        """The outcome of a call that has ended."""
+        if type(call._body) is bytes and len(call._body) > self._largest:
+            self._largest = len(call._body)
+        return call._outcome(propagate)
+
+
+def map_calls(
+    socket: Socket,
+    arguments: Iterator[Sequence[Any]],
+    *,
+    chunk: int,
+    timeout: float | None,
+    propagate: bool,
+) -> Iterator[Any]:
+    """Submit the first calls now; the rest as results are taken.  See `Socket.map`."""
+    deadline = deadline_of(timeout)
+    flight = Flight(socket, arguments, chunk)
+    flight.fill()
+    return _results(flight, deadline, propagate)
+
+
+def _results(flight: Flight, deadline: float | None, propagate: bool) -> Iterator[Any]:
+    while (call := flight.take()) is not None:
+        if not call._code:
+            call._wait(seconds_left(deadline))
+        yield flight.value_of(call, propagate)
+        flight.fill()

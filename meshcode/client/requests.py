@@ -1,0 +1,248 @@
+"""Requests to the node that are open: what was asked, and who is told the answer.
+
+The I/O thread calls `answered`, `event` and `failed`; everything else belongs to callers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from meshcode.client.wake import Waiter
+from meshcode.errors import MeshError, NoNode, UnknownCall, from_data
+from meshcode.ids import make_id, text_of
+from meshcode.wire.codec import pack, unpack
+from meshcode.wire.frame import draft
+from meshcode.wire.kinds import Kind
+
+if TYPE_CHECKING:
+    from meshcode.client.pending import Pending
+    from meshcode.client.session import Session
+
+# Operations that may be asked twice without harm.  The others are not asked again when the node
+# went away with one open: whether it was done must then be looked up.
+_SAFE = {
+    "status", "call.list", "call.get", "call.cancel", "call.watch", "socket.describe", "task.show",
+    "task.code", "subscribe", "unsubscribe", "drain",
+}  # fmt: skip
+_SAFE_MODEL = {"list", "get"}
+
+STREAM_EVENTS_MAX = 10_000  # Events kept for a slow reader of a stream; then the oldest go.
+
+
+class Request:
+    """One ASK envelope on its way, and what becomes of its answer; as it is, nothing."""
+
+    __slots__ = ("draft", "id", "operation", "safe", "sent")
+
+    def __init__(self, operation: str, fields: dict[str, Any]) -> None:
+        """Pack the request.
+
+        Raises:
+            BadData, TooLarge: a field is not plain data.
+        """
+        self.id = make_id()
+        self.operation = operation
+        self.safe = operation in _SAFE or (operation == "model" and fields.get("do") in _SAFE_MODEL)
+        self.sent = False
+        self._pack(fields)
+
+    def _pack(self, fields: dict[str, Any]) -> None:
+        body = pack(fields, "the request")
+        self.draft = draft(Kind.ASK, id=self.id, name=self.operation.encode(), body=body)
+
+    def answered(self, good: bool, body: bytes) -> bool:
+        """Take the ANSWER; whether nothing more comes for this request.  Here nobody needs it."""
+        del good, body
+        return True
+
+    def failed(self, error: MeshError) -> None:
+        """There will be no answer.  Here nobody needs it."""
+        del error
+
+    def before_again(self) -> None:
+        """Called before it is sent to a node that may not know it."""
+
+
+class Ask(Request):
+    """A request with one answer, for one caller."""
+
+    __slots__ = ("_body", "_callback", "_error", "_good")
+
+    def __init__(
+        self, operation: str, fields: dict[str, Any], callback: Callable[[], object]
+    ) -> None:
+        super().__init__(operation, fields)
+        self._callback = callback
+        self._good = False
+        self._body = b""
+        self._error: MeshError | None = None
+
+    def answered(self, good: bool, body: bytes) -> bool:
+        """Keep the answer and tell the caller."""
+        self._good, self._body = good, body
+        self._callback()
+        return True
+
+    def failed(self, error: MeshError) -> None:
+        """Keep the error and tell the caller."""
+        self._error = error
+        self._callback()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the answer is there, or will never be."""
+        return self._error is not None or self._body != b""
+
+    def value(self) -> Any:
+        """The answer, once the callback ran.
+
+        Raises:
+            MeshError: the node refused the request, or went away with it.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._good:
+            return unpack(self._body)
+        raise from_data(unpack(self._body))
+
+
+class Watch(Request):
+    """Asks to be told the outcomes of calls; the calls the node does not know end here."""
+
+    __slots__ = ("_pending", "ids")
+
+    def __init__(self, pending: Pending, ids: list[bytes]) -> None:
+        super().__init__("call.watch", {"ids": ids})
+        self._pending = pending
+        self.ids = ids
+
+    def answered(self, good: bool, body: bytes) -> bool:
+        """End the calls that the node does not know."""
+        if not good:
+            self._pending.lose(self.ids, from_data(unpack(body)))
+            return True
+        data = unpack(body)
+        unknown = data.get("unknown") if isinstance(data, dict) else None
+        for call_id in unknown or ():
+            self._pending.lose(
+                [call_id],
+                UnknownCall(
+                    f"the node knows no call {text_of(call_id)}: it was never accepted there, or "
+                    "its result was kept for its time and is gone",
+                    id=text_of(call_id),
+                ),
+            )
+        return True
+
+
+class Stream(Request):
+    """A request answered by many events: an iterator of their data.
+
+    Closing it, also by leaving a `with`, ends the subscription; so does dropping it.  A reader that
+    is too slow misses the oldest events and finds `{"dropped": how many}` in their place.
+    """
+
+    __slots__ = (
+        "__weakref__", "_dropped", "_ended", "_error", "_events", "_fields", "_notify", "_session",
+    )  # fmt: skip
+
+    def __init__(self, session: Session, operation: str, fields: dict[str, Any]) -> None:
+        super().__init__(operation, fields)
+        self._session = session
+        self._events: deque[bytes] = deque()
+        self._dropped = 0
+        self._ended = False
+        self._error: MeshError | None = None
+        self._notify: Callable[[], object] | None = None
+        self._fields = fields
+
+    def answered(self, good: bool, body: bytes) -> bool:
+        """An error ends the stream; a good answer to `subscribe` only says that it began."""
+        if not good:
+            self._error = from_data(unpack(body))
+        elif self.operation == "subscribe":
+            return False
+        else:
+            self._events.append(body)
+        self._end()
+        return True
+
+    def event(self, body: bytes, last: bool) -> bool:
+        """Keep one event for the reader; whether it was the last."""
+        if len(self._events) >= STREAM_EVENTS_MAX:
+            self._events.popleft()
+            self._dropped += 1
+        self._events.append(body)
+        if last:
+            self._end()
+        else:
+            self._tell()
+        return last
+
+    def failed(self, error: MeshError) -> None:
+        """The reader gets the events that came, then the error."""
+        self._error = error
+        self._end()
+
+    def before_again(self) -> None:
+        """A node that is asked again must not send the tail that was read already."""
+        if self._fields.get("tail"):
+            self._pack({**self._fields, "tail": 0})
+
+    def on_next(self, callback: Callable[[], object]) -> None:
+        """Run `callback` in the I/O thread, once, when there is something new for the reader."""
+        self._notify = callback
+
+    def has_next(self) -> bool:
+        """Whether `next` would not wait."""
+        return bool(self._events or self._ended)
+
+    def _tell(self) -> None:
+        notify, self._notify = self._notify, None
+        if notify is not None:
+            notify()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._tell()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        while not self.has_next():
+            waiter = Waiter()
+            self.on_next(waiter.set)
+            if not self.has_next():  # Looked at again, so that no event is missed.
+                waiter.wait(None)
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            return {"dropped": dropped}
+        if self._events:
+            return unpack(self._events.popleft())
+        if self._error is not None:
+            raise self._error
+        raise StopIteration
+
+    def close(self) -> None:
+        """End the subscription."""
+        if not self._ended:
+            self._ended = True
+            self._session.end_stream(self)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def went_away(operation: str) -> NoNode:
+    """The error of a request that cannot be repeated safely."""
+    return NoNode(
+        f"the node went away while it was asked to do {operation!r}: it may have been done or "
+        "not; look before asking again",
+        operation=operation,
+    )

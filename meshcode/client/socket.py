@@ -1,0 +1,229 @@
+"""Sockets: the callable endpoints of the mesh, seen from a client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from meshcode.client.call import Call
+from meshcode.client.mapping import CHUNK, map_calls
+from meshcode.client.options import to_wire
+from meshcode.errors import BadRequest
+from meshcode.limits import FRAME_BYTES_GOAL, NAME_BYTES_MAX
+from meshcode.wire.codec import pack, pack_call
+from meshcode.wire.frame import draft
+from meshcode.wire.kinds import Flag, Kind
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from meshcode.client.client import Client
+    from meshcode.client.options import Seconds
+
+_SUBMIT = int(Kind.SUBMIT)
+_FRESH = int(Flag.FRESH)
+_WITH_KEYWORDS = int(Flag.FRESH | Flag.KWARGS)
+_ARGC_MAX = 254  # More are not told: 255 says so.
+_KEYWORD_SETS_MAX = 64  # Packed metas kept per socket.
+
+
+class Socket:
+    """A function of the mesh, by the name of its socket: `Socket("shop.clean")("some text")`.
+
+    Without a client, the process-wide one is connected when it is first needed.  Making a socket
+    sends nothing; whether there is one of that name the first call tells.
+    """
+
+    __slots__ = ("_client", "_meta", "_metas", "_name", "_options", "name")
+
+    def __init__(
+        self, name: str, client: Client | None = None, _options: dict[str, Any] | None = None
+    ) -> None:
+        """Raises BadRequest when `name` can be no socket's."""
+        if not isinstance(name, str) or not name:
+            raise BadRequest(f"a socket has a name of 1 character at least, not {name!r}")
+        self.name = name
+        self._name = name.encode()
+        if len(self._name) > NAME_BYTES_MAX:
+            raise BadRequest(
+                f"the name of a socket has at most {NAME_BYTES_MAX} bytes, "
+                f"this has {len(self._name)}: {name:.40}..."
+            )
+        self._client = client
+        self._options = _options or {}
+        self._meta = pack(self._options) if self._options else b""
+        self._metas: dict[tuple[str, ...], bytes] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function and wait: its value, or its exception raised here.
+
+        Raises:
+            as `submit` and `Call.result`.
+        """
+        return self.submit(*args, **kwargs).result()
+
+    def submit(self, *args: Any, **kwargs: Any) -> Call:
+        """Call the function without waiting for it, or for the node.
+
+        It only waits while the window of the client is full: 8192 calls or 16 MiB that the node has
+        not acknowledged yet.
+
+        Raises:
+            BadData: an argument is not plain data; the text says where.
+            TooLarge: the arguments have too many bytes.
+            WrongState: the client is closed.
+        """
+        client = self.client
+        call, data = self._prepare(client, args, kwargs)
+        client.session.outbox.put(call, data)
+        return call
+
+    def map(
+        self,
+        iterable: Iterable[Any],
+        *,
+        chunk: int = CHUNK,
+        timeout: float | None = None,
+        propagate: bool = True,
+    ) -> Iterator[Any]:
+        """Call the function with each item; the values in the order of the items.
+
+        The items are read as results are taken: a few thousand calls are in flight at most, and
+        fewer when results are large, so `iterable` may be endless.
+
+        Args:
+            chunk: items to send together; smaller chunks have their first result earlier.
+            timeout: seconds from now until the last result; None waits as long as it takes.
+            propagate: False gives errors in the place of values instead of raising them.
+
+        Raises:
+            as `submit` and `Call.result`, in the place of the item.  The calls behind it go on.
+        """
+        return self.starmap(
+            ((item,) for item in iterable), chunk=chunk, timeout=timeout, propagate=propagate
+        )
+
+    def starmap(
+        self,
+        iterable: Iterable[Sequence[Any]],
+        *,
+        chunk: int = CHUNK,
+        timeout: float | None = None,
+        propagate: bool = True,
+    ) -> Iterator[Any]:
+        """As `map`, with each item a sequence of arguments."""
+        if chunk < 1:
+            raise BadRequest(f"a chunk has at least 1 item, not {chunk}")
+        return map_calls(self, iter(iterable), chunk=chunk, timeout=timeout, propagate=propagate)
+
+    def options(
+        self,
+        *,
+        priority: int | None = None,
+        delay: Seconds | None = None,
+        eta: datetime | None = None,
+        retries: int | None = None,
+        retry_delay: Seconds | None = None,
+        time_limit: Seconds | None = None,
+        expires: Seconds | None = None,
+        key: str | None = None,
+        trace: str | None = None,
+    ) -> Socket:
+        """A copy of this socket whose calls have these options; None leaves one as it was.
+
+        Args:
+            priority: 0 to 9; 9 runs first.  Usually 4.
+            delay: seconds from acceptance before it may run.
+            eta: the moment before which it may not run; with a time zone.
+            retries: further attempts after a failure that may be tried again.
+            retry_delay: seconds before the first further attempt; it grows from there.
+            time_limit: seconds one attempt may run.
+            expires: seconds from acceptance after which it is cancelled if it has not begun.
+            key: calls with one key share a concurrency limit of the socket.
+            trace: a W3C traceparent, handed to the task.
+
+        Raises:
+            BadRequest: a value is of the wrong kind or out of its range.
+        """
+        given = to_wire({
+            "priority": priority, "delay": delay, "eta": eta, "retries": retries,
+            "retry_delay": retry_delay, "time_limit": time_limit, "expires": expires, "key": key,
+            "trace": trace,
+        })  # fmt: skip
+        return type(self)(self.name, self._client, {**self._options, **given})
+
+    def describe(self) -> dict[str, Any]:
+        """What the node knows of it: task, processor, queue, signature, source, doc, limits.
+
+        Raises:
+            UnknownSocket: the model has no socket of that name; the text names the nearest.
+        """
+        answer: dict[str, Any] = self.client.ask("socket.describe", name=self.name)
+        return answer
+
+    @property
+    def client(self) -> Client:
+        """The client it calls through."""
+        if self._client is not None:
+            return self._client
+        from meshcode.client.default import default_client
+
+        return default_client()
+
+    def __repr__(self) -> str:
+        options = f", {self._options}" if self._options else ""
+        return f"Socket({self.name!r}{options})"
+
+    # For the package.
+
+    def _prepare(
+        self, client: Client, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Call, bytes]:
+        """A new call and its envelope, not handed over yet."""
+        body = pack_call(args, kwargs)
+        argc = len(args)
+        call_id = client.fresh_id()
+        data = draft(
+            _SUBMIT,
+            id=call_id,
+            flow=call_id,
+            name=self._name,
+            meta=self._meta_with(kwargs) if kwargs else self._meta,
+            body=body,
+            flags=_WITH_KEYWORDS if kwargs else _FRESH,
+            argc=argc if argc <= _ARGC_MAX else 255,
+        )
+        return Call(client, call_id, self.name), data
+
+    def _prepare_many(
+        self, client: Client, arguments: Iterator[Sequence[Any]], count: int
+    ) -> tuple[list[Call], list[bytes], int, Exception | None]:
+        """Up to `count` calls, fewer when they fill a frame or the next one cannot be made.
+
+        Returns:
+            The calls, their envelopes, the bytes of these, and what was wrong with the next.
+        """
+        calls: list[Call] = []
+        drafts: list[bytes] = []
+        size = 0
+        try:
+            for args in islice(arguments, count):
+                call, data = self._prepare(client, args, {})
+                calls.append(call)
+                drafts.append(data)
+                size += len(data)
+                if size >= FRAME_BYTES_GOAL:
+                    break
+        except Exception as error:  # Of the caller's iterable too: raised in its place, later.
+            return calls, drafts, size, error
+        return calls, drafts, size, None
+
+    def _meta_with(self, kwargs: Mapping[str, Any]) -> bytes:
+        names = tuple(kwargs)
+        meta = self._metas.get(names)
+        if meta is None:
+            meta = pack({**self._options, "kw": list(names)}, "the options")
+            if len(self._metas) < _KEYWORD_SETS_MAX:
+                self._metas[names] = meta
+        return meta
