@@ -14,10 +14,11 @@ import zmq
 
 from meshcode import limits
 from meshcode.errors import BadFrame, MeshError
-from meshcode.wire.codec import pack
+from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import FrameHead, Row, envelope, frame, index
 from meshcode.wire.kinds import Flag, Kind
 
+SESSION_VERSION = 1
 FRAME_OUTCOMES_MAX = 1024  # Envelopes per answer frame.
 
 
@@ -76,10 +77,15 @@ class Sessions:
                 self._reply_raw(routing_id, _error(error))
                 continue
             session = self._by_routing.get(routing_id)
-            if session is None or (rows and rows[0].kind == Kind.HELLO):
+            hello = bool(rows) and rows[0].kind == Kind.HELLO
+            if session is None or hello:
+                problem = hello_problem(rows[0], data) if hello else None
+                if problem is not None:
+                    self._reply_raw(routing_id, _error(problem))
+                    continue
                 session = self._open(routing_id, now_ms)
                 self.send(session, [self._welcome])
-                if not rows or rows[0].kind != Kind.HELLO:
+                if not hello:
                     self.close(session)  # It knows another boot of this node: it must begin again.
                 continue
             session.heard_ms = now_ms
@@ -169,6 +175,21 @@ class Sessions:
         """Do something for every open session."""
         for session in list(self.by_id.values()):
             action(session)
+
+
+def hello_problem(row: Row, data: bytes) -> MeshError | None:
+    """Why a HELLO cannot be welcomed, or None."""
+    try:
+        body = unpack(data[row.body_at : row.end])
+    except MeshError as error:
+        return error
+    version = body.get("version") if isinstance(body, dict) else None
+    if version == SESSION_VERSION:
+        return None
+    return BadFrame(
+        f"HELLO asks for session version {version!r}, this node speaks {SESSION_VERSION}; "
+        "use a client of the same release"
+    )
 
 
 def answer_envelope(request: bytes, good: bool, data: Any) -> bytes:
