@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,6 +29,7 @@ from meshcode.model.tables import SCHEMA_VERSION, Base, State
 BUSY_MS = 5_000  # How long a write waits for another process's write.
 CONNECT_S = 5  # How long a connection to Postgres may take.
 
+_MAKING_TABLES = 0x6D657368  # "mesh"; the lock of a Postgres database while tables are made.
 _GOES_ON = "the node goes on with the snapshot it has"
 
 
@@ -59,6 +60,9 @@ class Database:
                 f"the address of the model's database cannot be read; {_GOES_ON}; give a path, or"
                 " a URL like sqlite:////var/lib/mesh/model.db or postgresql://host/mesh"
             ) from None
+        if url.drivername in ("postgres", "postgresql"):
+            # The driver we depend on; SQLAlchemy 2.1 would take another one.
+            url = url.set(drivername="postgresql+psycopg2")
         backend = url.get_backend_name()
         if backend not in ("sqlite", "postgresql"):
             raise ModelUnavailable(
@@ -107,10 +111,11 @@ class Database:
         Raises:
             ModelUnavailable: the database cannot be opened or read.
         """
-        question = "PRAGMA data_version" if self.path else "SELECT number FROM model_state"
-        with self._session(write=False) as session:
-            found = int(session.execute(text(question)).scalar_one())
-        return self.opened, found
+        with self._ready() as engine:
+            if self.path is not None:
+                return self.opened, _data_version(engine)
+            with engine.connect() as connection:
+                return self.opened, connection.execute(select(State.number)).scalar_one()
 
     def replaced(self) -> bool:
         """The open file is no longer the one at its path: deleted, moved or copied over."""
@@ -118,17 +123,21 @@ class Database:
 
     @contextmanager
     def _session(self, *, write: bool) -> Iterator[Session]:
+        with self._ready() as engine, engine.connect() as connection:
+            chosen = connection.execution_options(mesh_write=write)
+            with Session(chosen, expire_on_commit=False) as session, session.begin():
+                yield session
+
+    @contextmanager
+    def _ready(self) -> Iterator[Engine]:
+        """The open database; every way in which it can fail becomes one error."""
         if self._wrong is not None:
             raise self._wrong
         try:
             if self.replaced():
                 self.close()
                 self._drop_old_wal()
-            engine = self._engine or self._open()
-            with engine.connect() as connection:
-                chosen = connection.execution_options(mesh_write=write)
-                with Session(chosen, expire_on_commit=False) as session, session.begin():
-                    yield session
+            yield self._engine or self._open()
         except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as exc:
             self.close()  # Whatever is wrong with this connection ends with it.
             cause = getattr(exc, "orig", None) or exc
@@ -146,6 +155,9 @@ class Database:
                 engine.connect() as connection,
                 connection.execution_options(mesh_write=True).begin(),
             ):
+                if self.path is None:
+                    # Two who make the tables at once would both begin with the first of them.
+                    connection.execute(select(func.pg_advisory_xact_lock(_MAKING_TABLES)))
                 Base.metadata.create_all(connection)
                 self._check_schema(connection)
         except BaseException:
@@ -291,6 +303,15 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _data_version(engine: Engine) -> int:
+    # Asked twice a second for ever, so past the ORM: 0.05 ms instead of 1 ms.
+    connection = engine.raw_connection()
+    try:
+        return int(connection.cursor().execute("PRAGMA data_version").fetchone()[0])
+    finally:
+        connection.close()
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

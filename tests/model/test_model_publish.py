@@ -388,7 +388,7 @@ def test_a_server_that_does_not_answer_is_an_error_without_its_password():
     with pytest.raises(ModelUnavailable) as caught, database.read():
         pass
 
-    assert "postgresql://joe:***@127.0.0.1:1/mesh fails: " in caught.value.text
+    assert "://joe:***@127.0.0.1:1/mesh fails: " in caught.value.text
     assert "secret" not in caught.value.text
     assert caught.value.exit_status == 7
 

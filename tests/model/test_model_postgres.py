@@ -1,0 +1,240 @@
+"""The model on a real Postgres server: the same requests, the same numbers.
+
+Runs where MESH_TEST_PG_URL names a database, or Postgres is installed; the server is private to
+the test run, without a network port.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine import make_url
+
+from meshcode.errors import ModelUnavailable, WrongState
+from meshcode.model.database import Database
+from meshcode.model.publish import Publisher
+from meshcode.model.tables import Base
+
+NOW_MS = 1_700_000_000_000
+START_S = 30.0
+
+
+class Server:
+    """One private Postgres, which can be stopped and started again."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self.programs, self.folder = programs, folder
+        self.process: subprocess.Popen[bytes] | None = None
+        # Postgres refuses to run as root.
+        self.user = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
+        self.url = f"postgresql://mesh@/postgres?host={folder}"
+        command = [programs / "initdb", "-U", "mesh", "-A", "trust", "--no-sync", folder / "data"]
+        subprocess.run(command, check=True, capture_output=True, cwd=folder, **self.user)
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [self.programs / "postgres", "-D", self.folder / "data", "-k", self.folder,
+             "-c", "listen_addresses=", "-c", "fsync=off"],
+            cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self.user,
+        )  # fmt: skip
+        ready = [self.programs / "pg_isready", "-q", "-h", self.folder, "-d", "postgres"]
+        end = time.monotonic() + START_S
+        while subprocess.run(ready, check=False).returncode != 0:
+            assert self.process.poll() is None and time.monotonic() < end
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(2)  # Fast: connections are closed, not waited for.
+            self.process.wait(START_S)
+            self.process = None
+
+
+def programs() -> Path | None:
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb")) or [shutil.which("initdb")]
+    return Path(found[-1]).parent if found[-1] else None
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    place = programs()
+    if place is None:
+        pytest.skip("no Postgres is installed here and MESH_TEST_PG_URL names none")
+    if os.getuid() == 0:
+        try:
+            pwd.getpwnam("postgres")
+        except KeyError:
+            pytest.skip("Postgres does not run as root, and there is no user postgres")
+    folder = Path(tempfile.mkdtemp(prefix="mesh-pg-"))
+    if os.getuid() == 0:
+        shutil.chown(folder, "postgres", "postgres")
+    started = Server(place, folder)
+    try:
+        started.start()
+        yield started
+    finally:
+        started.stop()
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def engine_of(address: str) -> Iterator[Engine]:
+    """Another program's way in."""
+    url = make_url(address).set(drivername="postgresql+psycopg2")
+    engine = create_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@pytest.fixture
+def url(request) -> str:
+    """An address without our tables in it."""
+    given = os.environ.get("MESH_TEST_PG_URL")
+    found: str = given or request.getfixturevalue("server").url
+    with engine_of(found) as engine:
+        Base.metadata.drop_all(engine)
+    return found
+
+
+class Asker:
+    """One publisher, asked as the model process asks it."""
+
+    def __init__(self, url: str) -> None:
+        self.publisher = Publisher(Database(url), owner="ann")
+
+    def ask(self, do, kind, name=None, **fields):
+        self.publisher.refresh(NOW_MS)
+        request = {"do": do, "kind": kind, "name": name, "fields": fields}
+        return self.publisher.request(request, NOW_MS)[0]
+
+    def shop(self) -> None:
+        self.ask("add", "queue", "orders")
+        self.ask("add", "processor", "shop", git="/srv/shop", module="shop.tasks", env={"A": "1"})
+        self.ask("add", "socket", "shop.clean", processor="shop", task="clean", queue="orders")
+
+    @property
+    def latest(self):
+        return self.publisher.latest
+
+
+@pytest.fixture
+def askers(url) -> Iterator[list[Asker]]:
+    made = [Asker(url), Asker(url)]
+    yield made
+    for one in made:
+        one.publisher.database.close()
+
+
+def test_the_snapshot_is_the_same_as_from_sqlite(askers, model):
+    """The two fixtures differ in nothing but the database."""
+    askers[0].shop()
+    model.shop()
+    model.ask("delete", "deployment", "shop-here")
+    model.ask("update", "processor", "shop", env={"A": "1"})
+
+    with_postgres = {k: v for k, v in askers[0].latest.items() if k != "number"}
+    with_sqlite = {k: v for k, v in model.published[-1].items() if k != "number"}
+
+    assert with_postgres == with_sqlite
+    assert askers[0].latest["number"] == 3
+
+
+def test_references_and_revisions_hold(askers):
+    first, second = askers
+    first.shop()
+    first.ask("add", "queue", "small", overflow="dead-letter", dead_letter="shop.clean")
+    second.ask("update", "queue", "orders", max_length=5, revision=1)
+
+    with pytest.raises(WrongState):
+        first.ask("update", "queue", "orders", max_length=6, revision=1)
+    with pytest.raises(WrongState):
+        second.ask("delete", "socket", "shop.clean")
+
+    assert second.ask("get", "queue", "orders")["max_length"] == 5
+
+
+def test_another_process_sees_the_change(askers):
+    first, second = askers
+    second.publisher.refresh(NOW_MS)
+    first.shop()
+
+    news = second.publisher.refresh(NOW_MS)
+
+    assert news == first.latest
+    assert second.publisher.refresh(NOW_MS) is None
+
+
+def test_many_writers_at_once_each_get_a_number_of_their_own(askers):
+    """The row of the model's state is the lock: no change is lost, no number is given twice."""
+    errors: list[BaseException] = []
+
+    def write(asker: Asker, who: str) -> None:
+        try:
+            for n in range(15):
+                asker.ask("add", "queue", f"{who}{n}")
+        except BaseException as exc:
+            errors.append(exc)
+
+    threads = [
+        threading.Thread(target=write, args=(a, w)) for a, w in zip(askers, "ab", strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert errors == []
+    askers[0].publisher.refresh(NOW_MS)
+    assert askers[0].latest["number"] == 30
+    assert len(askers[0].latest["queues"]) == 30
+
+
+def test_tables_that_were_dropped_are_made_again_from_the_last_snapshot(askers, url):
+    askers[0].shop()
+    before = askers[0].latest
+    with engine_of(url) as engine:
+        Base.metadata.drop_all(engine)
+
+    with contextlib.suppress(ModelUnavailable):  # The open connection finds out first.
+        askers[0].publisher.refresh(NOW_MS)
+    askers[0].publisher.refresh(NOW_MS)
+
+    assert askers[0].latest == {**before, "number": 4}
+
+
+def test_a_server_that_was_away_is_an_error_and_then_is_back(askers, server):
+    askers[0].shop()
+    server.stop()
+
+    with pytest.raises(ModelUnavailable) as caught:
+        askers[0].publisher.refresh(NOW_MS)
+    server.start()
+
+    assert "nothing was changed and the node goes on with the snapshot it has" in caught.value.text
+    assert askers[0].ask("add", "queue", "later")["name"] == "later"
+    assert askers[0].latest["number"] == 4
+
+
+def test_rows_written_by_hand_with_a_number_are_published(askers, url):
+    """On a server a change by hand must count the number itself: that is what is watched."""
+    askers[0].shop()
+    with engine_of(url) as engine, engine.begin() as link:
+        link.execute(text("UPDATE sockets SET priority = 7"))
+        link.execute(text("UPDATE model_state SET number = number + 1"))
+
+    news = askers[0].publisher.refresh(NOW_MS)
+
+    assert (news["number"], news["sockets"]["shop.clean"]["priority"]) == (4, 7)
