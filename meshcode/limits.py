@@ -34,6 +34,8 @@ PRIORITY_DEFAULT = 4
 STORY_EVENTS_MAX = 64  # Events kept per call; the first and the newest stay.
 OPEN_CALLS_MAX = 20_000_000  # Waiting and running calls of one node.
 BODIES_IN_MEMORY_BYTES_MAX = 256 * 1024 * 1024  # Bodies above this are read back from the log.
+FETCH_CALLS_MAX = 512  # Envelopes of one line read back from the log at once.
+FETCH_BYTES_MIN = 1024 * 1024  # Of one line, however full the memory is; one call may be larger.
 
 # The log.
 BLOB_BYTES_MIN = 64 * 1024  # Records above this live in files beside the log.

@@ -42,6 +42,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
     custody = b"".join((before, now_ms.to_bytes(8, "little"), after))
     records = out.records
     touched: dict[str, Line] = {}
+    over_ids: set[bytes] = set()  # Ended in this very step, so `ended` cannot know them.
     for id, _flow, _parent, name, argc, options, envelope in event.calls:
         call = r.calls.get(id)
         if call is not None:  # A repeated submit: the same answer, and this client is told too.
@@ -50,6 +51,8 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
         ended = event.ended.get(id) if event.ended else None
         if ended is not None:
             out.outcomes.append((client, ended))
+            continue
+        if id in over_ids:
             continue
         line = r.lines.get(name)
         refusal = check(r, line, name, id, argc, options, len(envelope))
@@ -66,6 +69,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
         line.depth += 1
         line.bytes += call.size
         if over is not None:
+            over_ids.add(id)
             ending.dead_letter(r, call, over, now_ms, out)
             continue
         due_ms = None if options is None else due_of(options, now_ms)
@@ -77,14 +81,12 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
         else:
             line.push(call)
             touched[name] = line
-        if options is not None or line.config.message_ttl_ms or line.config.expires_ms:
-            arm_expiry(r, call, now_ms)
+        if options is not None or line.expires:
+            arm_expiry(r, call)
         if r.listening:
             r.tell(out, call, "received", "", now_ms)
     for line in touched.values():
-        pool = r.pools[line.config.processor]
-        pool.offer(line)
-        r.touch(pool)
+        r.offer(line)
     out.accepted.append((client, event.sequence, int(Level.LOCAL)))
 
 
@@ -111,14 +113,8 @@ def check(
     """Why a call cannot be accepted, or None."""
     if line is None or line.removed:
         return _unknown_socket(r, name)
-    if r.draining:
-        return errors.Busy("this node is draining and takes no new calls; try again or elsewhere")
-    if r.disk_level:
-        return errors.Busy(
-            "this node takes no new calls because its disk or log is nearly full; what it accepted "
-            "is safe; free some space or prune the history, then try again",
-            level=r.disk_level,
-        )
+    if r.draining or r.disk_level:
+        return busy(r)
     if int.from_bytes(id[:6], "big") < r.horizon_ms:
         return errors.ResultExpired(
             f"the id was made at {int.from_bytes(id[:6], 'big')} ms, outcomes made before "
@@ -145,6 +141,19 @@ def check(
     if len(r.calls) >= limits.OPEN_CALLS_MAX:
         return errors.Busy(
             f"this node has {len(r.calls)} open calls, the limit is {limits.OPEN_CALLS_MAX}"
+        )
+    return None
+
+
+def busy(r: Router) -> errors.Busy | None:
+    """Why this node takes no new calls at all, or None."""
+    if r.draining:
+        return errors.Busy("this node is draining and takes no new calls; try again or elsewhere")
+    if r.disk_level:
+        return errors.Busy(
+            "this node takes no new calls because its disk or log is nearly full; what it accepted "
+            "is safe; free some space or prune the history, then try again",
+            level=r.disk_level,
         )
     return None
 
@@ -201,11 +210,11 @@ def due_of(options: dict[str, Any] | None, accepted_ms: int) -> int | None:
     return None if eta_ms is None else int(eta_ms)
 
 
-def arm_expiry(r: Router, call: Call, now_ms: int) -> None:
-    """Set the timer that ends the call if it waits or lives too long."""
+def arm_expiry(r: Router, call: Call) -> None:
+    """Set the timer that ends the call if it waits or lives too long; it may be due already."""
     due_ms = expiry_of(call)
     if due_ms is not None:
-        r.at(max(due_ms, now_ms + 1), T_EXPIRE, call)
+        r.at(due_ms, T_EXPIRE, call)
 
 
 def expiry_of(call: Call) -> int | None:

@@ -40,6 +40,7 @@ class Call:
         "started_ms",
         "state",
         "story",
+        "timers",
         "worker",
     )
 
@@ -77,6 +78,7 @@ class Call:
         self.recorded = False  # A `state` record exists in the log.
         self.marked = False  # The log knows that this attempt began.
         self.story: list[list[Any]] | None = None
+        self.timers = 0  # In the heap of the router: for its due time and its expiry.
         if options is not None:
             self.priority = options.get("priority", line.priority)
 
@@ -111,6 +113,7 @@ class Call:
             "reason": self.reason,
             "story": self.story or [],
             "begun": self.marked,
+            "cancelled_by": self.cancelled_by,
         }
 
 

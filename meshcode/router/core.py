@@ -26,7 +26,7 @@ from meshcode.router.pool import Pool, Worker
 from meshcode.router.records import custody_parts, split_open, split_state
 from meshcode.router.signature import Signature
 from meshcode.router.states import State
-from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE
+from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE, TIMERS_DEAD_MIN
 
 
 class Router:
@@ -57,10 +57,12 @@ class Router:
         self.horizon_ms = 0  # Ids made before this may have been forgotten.
         self.bodies_bytes = 0  # Of envelopes in memory.
         self.bodies_bytes_max = limits.BODIES_IN_MEMORY_BYTES_MAX
+        self.fetch_bytes_min = limits.FETCH_BYTES_MIN
         self.disk_level = 0
         self.draining = False
         self.listening = False  # Someone wants Effects.events; off, none are made.
         self._touched: dict[str, Pool] = {}
+        self._timers_dead = 0  # Timers in the heap of calls that have ended.
         self._handlers: dict[type, Callable[[Router, Any, int, Effects], None]] = {
             events.Submitted: accept.on_submitted,
             events.Watched: requests.on_watched,
@@ -84,12 +86,14 @@ class Router:
     def step(self, event: events.Event, now_ms: int) -> Effects:
         """Let `event` happen at node time `now_ms`; what must be done comes back.
 
-        `now_ms` never goes back.  Timers that are due by then fire first.
+        `now_ms` never goes back.  Timers that are due by then fire after the event and before
+        anything begins: what the shell looked up for the event (`Submitted.ended`) still holds when
+        it is read, and nothing that is over its expiry is handed over.
         """
         out = Effects()
+        self._handlers[type(event)](self, event, now_ms, out)
         if self.timers and self.timers[0][0] <= now_ms:
             self._fire_timers(now_ms, out)
-        self._handlers[type(event)](self, event, now_ms, out)
         while self._touched:
             _, pool = self._touched.popitem()
             dispatch.dispatch(self, pool, now_ms, out)
@@ -149,6 +153,10 @@ class Router:
             call.reason = state["reason"]
             call.story = state["story"] or None
             call.state = State(state["state"])
+            call.cancelled_by = state["cancelled_by"]
+            if call.cancelled_by is not None:  # It was told to stop, and has: its worker is gone.
+                ending.end_cancelled(self, call, now_ms, out)
+                return
             if call.state is State.RUNNING:  # Marked: it surely began before the node went down.
                 ending.lost_attempt(self, call, "the node stopped while it ran", now_ms, out)
                 return
@@ -165,7 +173,7 @@ class Router:
         else:
             call.state = State.WAITING
             line.push(call)
-        accept.arm_expiry(self, call, now_ms)
+        accept.arm_expiry(self, call)
 
     # What the handlers share.
 
@@ -178,21 +186,54 @@ class Router:
         else:
             self.bodies_bytes += call.size
 
+    def spill(self, call: Call) -> None:
+        """A call that ran waits again: its envelope stays in memory only while there is room."""
+        if call.envelope is not None and self.bodies_bytes > self.bodies_bytes_max:
+            call.envelope = None
+            self.bodies_bytes -= call.size
+            self.by_sequence[call.sequence] = call
+
     def forget(self, call: Call) -> None:
-        """Drop an ended call from memory."""
+        """Drop an ended call from memory; timers and lines that still name it skip it."""
         del self.calls[call.id]
         if call.envelope is None:
             del self.by_sequence[call.sequence]
+            if call.sequence in call.line.fetching:  # Its line need not wait for it any more.
+                call.line.fetching.discard(call.sequence)
+                self.offer(call.line)
         else:
             self.bodies_bytes -= call.size
+            call.envelope = None
+        call.story = call.options = None
+        if call.timers:
+            self._timers_dead += call.timers
+            if self._timers_dead > TIMERS_DEAD_MIN and 2 * self._timers_dead > len(self.timers):
+                self._sweep_timers()
+
+    def _sweep_timers(self) -> None:
+        self.timers = [
+            timer
+            for timer in self.timers
+            if timer[2] not in (T_DUE, T_EXPIRE) or timer[3].id in self.calls
+        ]
+        heapq.heapify(self.timers)
+        self._timers_dead = 0
 
     def at(self, due_ms: int, kind: int, what: Any) -> None:
         """Set a timer."""
         self.timer_count += 1
         heapq.heappush(self.timers, (due_ms, self.timer_count, kind, what))
+        if kind in (T_DUE, T_EXPIRE):
+            what.timers += 1
 
     def touch(self, pool: Pool) -> None:
         """Something of this pool may begin now: look at it at the end of the step."""
+        self._touched[pool.name] = pool
+
+    def offer(self, line: Line) -> None:
+        """Calls of this line may begin now: let its pool look at it at the end of the step."""
+        pool = self.pools[line.config.processor]
+        pool.offer(line)
         self._touched[pool.name] = pool
 
     def pool(self, name: str) -> Pool:
@@ -226,6 +267,11 @@ class Router:
     def _fire_timers(self, now_ms: int, out: Effects) -> None:
         while self.timers and self.timers[0][0] <= now_ms:
             due_ms, _, kind, what = heapq.heappop(self.timers)
+            if kind in (T_DUE, T_EXPIRE):
+                what.timers -= 1
+                if what.id not in self.calls:
+                    self._timers_dead -= 1
+                    continue
             if kind == T_DUE:
                 if what.state is State.DELAYED and what.due_ms == due_ms:
                     dispatch.release(self, what, now_ms, out)
@@ -233,9 +279,7 @@ class Router:
                 ending.expire(self, what, now_ms, out)
             elif kind == T_RATE:
                 what.rate_timer_ms = 0
-                pool = self.pools[what.config.processor]
-                pool.offer(what)
-                self.touch(pool)
+                self.offer(what)
             elif what.watch_ms == due_ms:  # Else an earlier look was set since.
                 dispatch.watch_worker(self, what, now_ms, out)
 
@@ -274,9 +318,12 @@ def _on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: E
         pool.stopped = fields.get("requested_status") == "stop"
         pool.paused = fields.get("requested_status") == "pause"
     wanted = snapshot.get("sockets", {})
+    expiring: set[str] = set()  # Lines whose waiting calls may expire sooner than their timers say.
     for name in wanted:
         config = SocketConfig(name, snapshot)
         line = r.lines.get(name)
+        if line is not None and line.expires_sooner(config):
+            expiring.add(name)
         if line is None:
             line = r.lines[name] = Line(config)
             r.pool(config.processor).lines[name] = line
@@ -292,6 +339,10 @@ def _on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: E
     for name, line in r.lines.items():
         if name not in wanted:
             line.removed = True
+    if expiring:
+        for call in r.calls.values():
+            if call.line.name in expiring:
+                accept.arm_expiry(r, call)
     for pool in r.pools.values():
         for line in pool.lines.values():
             pool.offer(line)

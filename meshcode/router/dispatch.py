@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshcode import limits
-from meshcode.router import accept, events
+from meshcode.router import accept, ending, events
 from meshcode.router.call import Call
 from meshcode.router.effects import Assignment, Effects
 from meshcode.router.line import Line
@@ -16,8 +16,6 @@ from meshcode.router.timers import T_RATE, T_WORKER
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
-
-FETCH_CALLS = 512  # Envelopes read back from the log at once.
 
 
 def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
@@ -88,11 +86,12 @@ def _settle(
         lines.append(line)
         return
     line.offered.discard(priority)  # Blocked: what unblocks it offers it again.
-    if line.fetching:
-        out.fetches.extend(line.to_fetch(FETCH_CALLS))
-    elif line.rate is not None and not line.rate_timer_ms:
+    if line.starved and not line.fetching:
+        size_max = max(r.bodies_bytes_max - r.bodies_bytes, r.fetch_bytes_min)
+        out.fetches.extend(line.to_fetch(size_max))
+    if line.rate is not None:
         due_ms = line.rate.next_ms()
-        if due_ms > now_ms:
+        if due_ms > now_ms and not 0 < line.rate_timer_ms <= due_ms:
             line.rate_timer_ms = due_ms
             r.at(due_ms, T_RATE, line)
 
@@ -100,12 +99,10 @@ def _settle(
 def requeue(r: Router, call: Call, now_ms: int, *, front: bool) -> None:
     """Put a call that was not running any more, or not yet, in its line."""
     call.move(State.WAITING)
-    line = call.line
-    line.push(call, front=front)
-    pool = r.pools[line.config.processor]
-    pool.offer(line)
-    r.touch(pool)
-    accept.arm_expiry(r, call, now_ms)
+    r.spill(call)
+    call.line.push(call, front=front)
+    r.offer(call.line)
+    accept.arm_expiry(r, call)
 
 
 def release(r: Router, call: Call, now_ms: int, out: Effects) -> None:
@@ -114,19 +111,28 @@ def release(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     requeue(r, call, now_ms, front=False)
 
 
-def take_back(call: Call, worker: Worker, now_ms: int) -> None:
+def take_back(r: Router, call: Call, worker: Worker, now_ms: int) -> None:
     """A handed-over call leaves its worker, for whatever state comes next."""
     worker.drop(call, now_ms)
-    call.line.leave_running(call)
+    line = call.line
+    line.leave_running(call)
+    if line.config.concurrency is not None or line.config.key_concurrency is not None:
+        r.offer(line)  # The line may be of another pool than the worker by now.
 
 
-def give_back(r: Router, call: Call, worker: Worker, now_ms: int) -> None:
-    """A staged call that never began goes back to the front; the attempt is not counted."""
-    take_back(call, worker, now_ms)
+def give_back(r: Router, call: Call, worker: Worker, now_ms: int, out: Effects) -> None:
+    """A call whose attempt does not count goes back to the front; a cancelled one ends."""
+    take_back(r, call, worker, now_ms)
+    if call.interrupted == "cancel":
+        ending.end_cancelled(r, call, now_ms, out)
+        return
     call.attempt -= 1
     call.line.depth += 1
     call.line.bytes += call.size
     requeue(r, call, now_ms, front=True)
+    if call.marked:  # The log says that it began; that must not count after a crash.
+        call.marked = False
+        ending.save(call, out)
 
 
 def on_worker_joined(r: Router, event: events.WorkerJoined, now_ms: int, out: Effects) -> None:
@@ -153,7 +159,8 @@ def on_returned(r: Router, event: events.Returned, now_ms: int, out: Effects) ->
     for id in reversed(event.ids):
         call = worker.held.get(id)
         if call is not None:
-            give_back(r, call, worker, now_ms)
+            give_back(r, call, worker, now_ms, out)
+    arm_watch(r, worker, now_ms)
 
 
 def on_fetched(r: Router, event: events.Fetched, now_ms: int, out: Effects) -> None:
@@ -164,11 +171,11 @@ def on_fetched(r: Router, event: events.Fetched, now_ms: int, out: Effects) -> N
             continue  # It ended meanwhile.
         call.envelope = envelope
         r.bodies_bytes += call.size
-        line = call.line
-        line.fetching = False
-        pool = r.pools[line.config.processor]
-        pool.offer(line)
-        r.touch(pool)
+        call.line.fetching.discard(sequence)
+        expiry_ms = accept.expiry_of(call)
+        if expiry_ms is not None and expiry_ms <= now_ms:
+            ending.expire(r, call, now_ms, out)  # It was fetched to be moved to its dead letters.
+        r.offer(call.line)
 
 
 def arm_watch(r: Router, worker: Worker, now_ms: int) -> None:

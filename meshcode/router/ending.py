@@ -6,6 +6,7 @@ waiting record and the memory of the call in the same batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from meshcode.router.core import Router
 
 _FAILED, _CANCELLED = int(Outcome.FAILED), int(Outcome.CANCELLED)
+# Delays, expiry and retries must not follow a call to its dead letters.
+_KEPT_BY_DEAD_LETTERS = frozenset(("kw", "by", "trace")).__contains__
 _STATE_OF = {code: State(10 + code) for code in (1, 2, 3, 4)}
 
 
@@ -40,21 +43,22 @@ def on_finished(r: Router, event: events.Finished, now_ms: int, out: Effects) ->
             continue
         line = call.line
         line.learn(duration_us)
-        dispatch.take_back(call, worker, now_ms)
+        dispatch.take_back(r, call, worker, now_ms)
         call.started_ms = started_ms or call.started_ms
         if retry and code == _FAILED and call.interrupted != "cancel" and may_retry(call):
             delay_retry(r, call, "failed", now_ms, out)
         else:
             end(r, call, code, envelope, now_ms, out)
-        if line.config.concurrency is not None or line.config.key_concurrency is not None:
-            worker.pool.offer(line)
     r.touch(worker.pool)
     dispatch.arm_watch(r, worker, now_ms)
 
 
 def end(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects) -> None:
     """Choose the outcome of a call that is in no line and at no worker; exactly once."""
+    was = call.state
     call.move(_STATE_OF[code])
+    if was is State.WAITING and call.line.leave_waiting(call):
+        r.offer(call.line)
     key = sequence_key(call.sequence)
     records = out.records
     records.append(("open", key, None))
@@ -118,7 +122,8 @@ def delay_retry(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
     call.line.depth += 1
     call.line.bytes += call.size
     r.at(call.due_ms, T_DUE, call)
-    accept.arm_expiry(r, call, now_ms)
+    accept.arm_expiry(r, call)
+    r.spill(call)
     save(call, out)
     r.tell(out, call, "retried", call.reason, now_ms)
 
@@ -138,6 +143,7 @@ def lost_attempt(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> 
         "look at its output, then `mesh call retry` or `mesh call cancel`"
     )
     call.note(now_ms, "held", call.reason)
+    r.spill(call)
     save(call, out)
     r.tell(out, call, "held", call.reason, now_ms)
 
@@ -155,28 +161,18 @@ def on_worker_lost(r: Router, event: events.WorkerLost, now_ms: int, out: Effect
     if not begun and event.blame and worker.held:
         begun = worker.begun()
     for call in begun:
-        dispatch.take_back(call, worker, now_ms)
-        if call.interrupted == "cancel":
-            end_with_error(r, call, Outcome.CANCELLED, _cancelled(call), now_ms, out)
-        elif call.interrupted == "time limit":
+        if call.interrupted == "cancel" or not (call.interrupted or event.blame):
+            continue
+        dispatch.take_back(r, call, worker, now_ms)
+        if call.interrupted == "time limit":
             _over_time(r, call, now_ms, out)
-        elif event.blame:
+        else:
             lost_attempt(r, call, event.reason, now_ms, out)
-        else:
-            call.attempt -= 1
-            call.note(now_ms, "given back", event.reason)
-            call.line.depth += 1
-            call.line.bytes += call.size
-            dispatch.requeue(r, call, now_ms, front=True)
     for call in reversed(list(worker.held.values())):
-        if call.interrupted == "cancel":
-            dispatch.take_back(call, worker, now_ms)
-            end_with_error(r, call, Outcome.CANCELLED, _cancelled(call), now_ms, out)
-        else:
-            dispatch.give_back(r, call, worker, now_ms)
+        if call in begun and call.interrupted != "cancel":
+            call.note(now_ms, "given back", event.reason)
+        dispatch.give_back(r, call, worker, now_ms, out)
     r.touch(worker.pool)
-    for line in worker.pool.lines.values():
-        worker.pool.offer(line)
 
 
 def _over_time(r: Router, call: Call, now_ms: int, out: Effects) -> None:
@@ -192,8 +188,10 @@ def _over_time(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     end_with_error(r, call, Outcome.FAILED, error, now_ms, out)
 
 
-def _cancelled(call: Call) -> errors.CallCancelled:
-    return errors.CallCancelled(f"cancelled by {call.cancelled_by or 'its submitter'}")
+def end_cancelled(r: Router, call: Call, now_ms: int, out: Effects) -> None:
+    """End a call that was asked to stop, as CANCELLED."""
+    error = errors.CallCancelled(f"cancelled by {call.cancelled_by or 'its submitter'}")
+    end_with_error(r, call, _CANCELLED, error, now_ms, out)
 
 
 def cancel(r: Router, call: Call, by: str, now_ms: int, out: Effects) -> str:
@@ -204,10 +202,11 @@ def cancel(r: Router, call: Call, by: str, now_ms: int, out: Effects) -> str:
         assert call.worker is not None
         if call.interrupted != "cancel":
             call.interrupted = "cancel"
+            save(call, out)  # Whoever asked was told: it does not begin again after a crash.
             out.interrupts.append((call.worker.id, call.id, "cancel"))
         return "interrupted"
     leave_line(call)
-    end_with_error(r, call, Outcome.CANCELLED, _cancelled(call), now_ms, out)
+    end_cancelled(r, call, now_ms, out)
     return "cancelled"
 
 
@@ -226,7 +225,7 @@ def expire(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     if due_ms is None:
         return  # The limit was lifted.
     if due_ms > now_ms:
-        accept.arm_expiry(r, call, now_ms)
+        accept.arm_expiry(r, call)
         return
     if call.envelope is None and call.line.config.dead_letter:
         out.fetches.append(call.sequence)  # Its bytes must move to the dead-letter socket.
@@ -244,8 +243,8 @@ def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
     where = ""
     if target is not None and not target.removed and target is not call.line and submit is not None:
         child = child_id(call.id, b"dead-letter")
-        again = resubmit(r, submit, child, call.id, target.name, now_ms, out, strip=True)
-        where = f"; it goes on as {again.hex()} at socket {target.name}"
+        resubmit(r, submit, child, call.id, target.name, now_ms, out, keep=_KEPT_BY_DEAD_LETTERS)
+        where = f"; it goes on as {child.hex()} at socket {target.name}"
     call.note(now_ms, "dead-lettered", why + where)
     error = errors.CallCancelled(f"not run: {why}{where}", expired=True)
     end_with_error(r, call, Outcome.CANCELLED, error, now_ms, out)
@@ -260,22 +259,21 @@ def resubmit(
     now_ms: int,
     out: Effects,
     *,
-    strip: bool,
-) -> bytes:
+    keep: Callable[[str], bool],
+) -> None:
     """Accept the call of an earlier SUBMIT envelope again, under a new id, at socket `name`.
 
-    `strip` drops its options (delays and expiry must not follow a dead letter).  Repeating it does
-    nothing: the id is derived.
+    Only the options that `keep` says yes to go with it.  It begins as soon as it can.
     """
-    if id in r.calls:
-        return id
+    assert id not in r.calls, id.hex()
     head = 80 + submit[15]
     meta_size = int.from_bytes(submit[68:72], "little")
     meta = submit[head : head + meta_size]
-    if strip and meta:
-        options: dict[str, Any] = accept.read_envelope(submit)[1] or {}
-        kept = {name: options[name] for name in ("kw", "by", "trace") if name in options}
-        meta = pack(kept) if kept else b""
+    options: dict[str, Any] | None = None
+    if meta:
+        given = accept.read_envelope(submit)[1] or {}
+        options = {option: value for option, value in given.items() if keep(option)} or None
+        meta = pack(options) if options else b""
     envelope = seal(
         Kind.SUBMIT,
         id=id,
@@ -290,9 +288,7 @@ def resubmit(
     line = r.lines[name]
     sequence = r.next_sequence
     r.next_sequence += 1
-    call = Call(
-        id, sequence, line, envelope, len(envelope), accept.read_envelope(envelope)[1], 0, now_ms
-    )
+    call = Call(id, sequence, line, envelope, len(envelope), options, 0, now_ms)
     before, after = r.custody
     custody = b"".join((before, now_ms.to_bytes(8, "little"), after))
     out.records.append(("open", sequence_key(sequence), custody + envelope))
@@ -300,7 +296,5 @@ def resubmit(
     line.depth += 1
     line.bytes += call.size
     line.push(call)
-    pool = r.pools[line.config.processor]
-    pool.offer(line)
-    r.touch(pool)
-    return id
+    r.offer(line)
+    accept.arm_expiry(r, call)

@@ -7,7 +7,9 @@ that end while they wait are skipped when they come to the front, so nothing is 
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain, islice
 
+from meshcode.limits import FETCH_CALLS_MAX
 from meshcode.router.call import Call, priority_of
 from meshcode.router.config import SocketConfig
 from meshcode.router.rate import Rate
@@ -15,6 +17,7 @@ from meshcode.router.signature import Signature
 from meshcode.router.states import State
 
 _WAITING = State.WAITING
+ENDED_MIN = 1_024  # So many ended calls in a line are not worth a sweep.
 
 
 class Line:
@@ -25,6 +28,8 @@ class Line:
         "bytes",
         "config",
         "depth",
+        "ended",
+        "expires",
         "fetching",
         "key_running",
         "key_waiting",
@@ -38,6 +43,7 @@ class Line:
         "run_us",
         "running",
         "signature",
+        "starved",
     )
 
     def __init__(self, config: SocketConfig) -> None:
@@ -52,7 +58,9 @@ class Line:
         self.running = 0
         self.run_us: int | None = None  # Usual run time; None until one call has ended.
         self.at_once = True  # Workers with many slots run its calls beside each other.
-        self.fetching = False  # Envelopes of the next calls are being read from the log.
+        self.fetching: set[int] = set()  # Sequences whose envelopes are being read from the log.
+        self.starved = False  # The last `take` ended at a call whose envelope is only in the log.
+        self.ended = 0  # Calls in `ready` that ended while they waited.
         self.removed = False  # The model has no such socket any more; its calls stay, PARKED.
         self.rate: Rate | None = None
         self.rate_timer_ms = 0  # A timer is set for then; 0 = none.
@@ -63,6 +71,7 @@ class Line:
         """Take over new limits; calls in the line stay as they are."""
         self.config = config
         self.priority = priority_of(config.priority)
+        self.expires = config.message_ttl_ms is not None or config.expires_ms is not None
         for blocked in self.key_waiting.values():  # The limit per key may have changed.
             for call in reversed(blocked):
                 self.push(call, front=True)
@@ -71,6 +80,16 @@ class Line:
             self.rate = None
         elif self.rate is None or (self.rate.count, self.rate.per_ms) != config.rate:
             self.rate = Rate(*config.rate)
+
+    def expires_sooner(self, config: SocketConfig) -> bool:
+        """Whether calls in the line may expire sooner under `config` than they do now."""
+        for new, old in (
+            (config.message_ttl_ms, self.config.message_ttl_ms),
+            (config.expires_ms, self.config.expires_ms),
+        ):
+            if new is not None and (old is None or new < old):
+                return True
+        return False
 
     def push(self, call: Call, *, front: bool = False) -> None:
         """Put a WAITING call at the back, or back at the front when it came from there."""
@@ -92,19 +111,24 @@ class Line:
         if self.rate is not None:
             room = min(room, self.rate.allowed(now_ms))
         key_limit = self.config.key_concurrency
+        self.starved = False
         taken: list[Call] = []
         size = 0
         while ready and len(taken) < room:
             call = ready[0]
             if call.state is not _WAITING:
                 ready.popleft()
+                self.ended -= 1
+                continue
+            if call.options is not None and self._blocked_by_key(call, key_limit):
+                ready.popleft()
                 continue
             if call.envelope is None:
-                self.fetching = True
+                self.starved = True
                 break
             ready.popleft()
-            if call.options is not None and self._blocked_by_key(call, key_limit):
-                continue
+            if call.options is not None and (key := call.options.get("key")) is not None:
+                self.key_running[key] = self.key_running.get(key, 0) + 1
             taken.append(call)
             size += call.size
         if taken:
@@ -119,12 +143,14 @@ class Line:
         key = call.option("key")
         if key is None:
             return False
-        running = self.key_running.get(key, 0)
-        if limit is not None and running >= limit:
-            self.key_waiting.setdefault(key, deque()).append(call)
-            return True
-        self.key_running[key] = running + 1
-        return False
+        if limit is None or self.key_running.get(key, 0) < limit:
+            return False
+        blocked = self.key_waiting.setdefault(key, deque())
+        if blocked and call.sequence < blocked[0].sequence:
+            blocked.appendleft(call)  # It was let in before, and is the next again.
+        else:
+            blocked.append(call)
+        return True
 
     def leave_running(self, call: Call) -> None:
         """A running call ended or came back: count it out, and let the next of its key in."""
@@ -136,6 +162,25 @@ class Line:
         self.key_running[key] -= 1
         if not self.key_running[key]:
             del self.key_running[key]
+        self._let_in(key)
+
+    def leave_waiting(self, call: Call) -> bool:
+        """A call that was WAITING has ended; True when another of its key may begin for it.
+
+        It stays in `ready` until it comes to the front or there are many such.
+        """
+        self.ended += 1
+        if self.ended > ENDED_MIN and self.ended > self.depth:
+            for priority, ready in self.ready.items():
+                self.ready[priority] = deque(one for one in ready if one.state is _WAITING)
+            self.ended = 0
+        key = call.option("key") if self.key_waiting else None
+        if key is None:
+            return False
+        self._let_in(key)
+        return True
+
+    def _let_in(self, key: str) -> None:
         blocked = self.key_waiting.get(key)
         while blocked:
             waiting = blocked.popleft()
@@ -145,15 +190,29 @@ class Line:
         if blocked is not None and not blocked:
             del self.key_waiting[key]
 
-    def to_fetch(self, count: int) -> list[int]:
-        """Log sequences of the next `count` waiting calls whose envelopes are not in memory."""
+    def to_fetch(self, size_max: int) -> list[int]:
+        """Log sequences of the next waiting calls whose envelopes are not in memory.
+
+        As many as fit into `size_max` bytes and FETCH_CALLS_MAX, but always one if there is one.
+        They are in `fetching` until `events.Fetched` brings them, or they end.
+        """
         found: list[int] = []
-        for priority in sorted(self.ready, reverse=True):
-            for call in self.ready[priority]:
-                if call.state is _WAITING and call.envelope is None:
-                    found.append(call.sequence)
-                    if len(found) >= count:
-                        return found
+        size = 0
+        keys = dict(self.key_running)
+        calls = chain.from_iterable(self.ready[one] for one in sorted(self.ready, reverse=True))
+        for call in islice(calls, 4 * FETCH_CALLS_MAX):
+            if call.state is not _WAITING or call.envelope is not None:
+                continue
+            key = call.option("key")
+            if key is not None and self.config.key_concurrency is not None:
+                if keys.get(key, 0) >= self.config.key_concurrency:
+                    continue  # It would only wait in memory for its key.
+                keys[key] = keys.get(key, 0) + 1
+            size += call.size
+            if found and (size > size_max or len(found) >= FETCH_CALLS_MAX):
+                break
+            found.append(call.sequence)
+        self.fetching.update(found)
         return found
 
     def learn(self, run_us: int) -> None:

@@ -47,6 +47,8 @@ class Worker:
         count = len(self.queued)
         if self._at_once(line):
             return self.slots - (len(self.held) - count)
+        if count and next(iter(self.queued.values())) is self.recalled:
+            return 0  # It is stuck at a long call: what was taken back must not return to it.
         usual = line.run_us
         if usual is None:
             return 0 if count else 1

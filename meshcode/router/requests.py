@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshcode import errors
 from meshcode.ids import child_id, text_of
-from meshcode.router import dispatch, ending, events
+from meshcode.router import accept, dispatch, ending, events
 from meshcode.router.effects import Effects
 from meshcode.router.states import State
 
@@ -76,6 +76,7 @@ def on_retry(r: Router, event: events.RetryAsked, now_ms: int, out: Effects) -> 
         call.line.depth += 1
         call.line.bytes += call.size
     call.attempt = 0
+    call.due_ms = now_ms  # The time it may wait in its queue counts from here.
     call.reason = ""
     dispatch.requeue(r, call, now_ms, front=False)
     ending.save(call, out)
@@ -83,9 +84,13 @@ def on_retry(r: Router, event: events.RetryAsked, now_ms: int, out: Effects) -> 
     out.answers.append((event.client, event.request, True, data))
 
 
+def _is_kept_by_retry(option: str) -> bool:
+    return option not in ("delay_ms", "eta_ms")  # Whoever asks wants it now.
+
+
 def _retry_ended(r: Router, event: events.RetryAsked, now_ms: int, out: Effects) -> None:
     assert event.ended is not None
-    submit, done = event.ended
+    submit, _ = event.ended
     name = submit[80 : 80 + submit[15]].decode() if submit else ""
     line = r.lines.get(name)
     if not submit or line is None or line.removed:
@@ -95,9 +100,12 @@ def _retry_ended(r: Router, event: events.RetryAsked, now_ms: int, out: Effects)
         )
         _refuse(out, event.client, event.request, error)
         return
-    # One id for each second in which it is asked: a repeated request does not make two calls.
-    edge = b"retry/%d/%d" % (done["finished_ms"], now_ms // 1_000)
-    again = child_id(event.id, edge)
-    ending.resubmit(r, submit, again, event.id, name, now_ms, out, strip=False)
+    busy = accept.busy(r)
+    if busy is not None:
+        _refuse(out, event.client, event.request, busy)
+        return
+    # Never the same id twice: an id made from the request could have run and ended by now.
+    again = child_id(event.id, b"retry/%d/%d" % (r.boot, r.next_sequence))
+    ending.resubmit(r, submit, again, event.id, name, now_ms, out, keep=_is_kept_by_retry)
     data = {"id": text_of(again), "done": "submitted again", "was": text_of(event.id)}
     out.answers.append((event.client, event.request, True, data))

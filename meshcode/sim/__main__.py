@@ -102,9 +102,7 @@ def try_mutants(names: list[str], seeds: int, jobs: int) -> int:
     missed = 0
     for name in names:
         begun = time.perf_counter()
-        caught = next(
-            (row for row in run_seeds(0, seeds, jobs=jobs, mutant=name) if row[3]), None
-        )
+        caught = next((row for row in run_seeds(0, seeds, jobs=jobs, mutant=name) if row[3]), None)
         took = time.perf_counter() - begun
         if caught is None:
             missed += 1

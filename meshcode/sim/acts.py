@@ -31,11 +31,12 @@ def submit(world: World) -> None:
         body = rng.randbytes(rng.randint(0, options.body_bytes_max))
         world.checker.facts[id] = Fact(id, name, own, body)
         calls.append((id, rng.choice((1, 1, 2, 255 if not options.signed else 3))))
-    client.submit(calls, fresh=options.fresh)
+    shared = world.chance(options.repeat_chance)  # Another client sends one of the ids too.
+    client.submit(calls, fresh=options.fresh and not shared)
     if world.chance(options.repeat_chance):
         again = rng.choice(calls)
         client.submit([again, again], fresh=False)
-    if world.chance(options.repeat_chance):
+    if shared:
         other = rng.choice(world.clients)
         if other.alive:
             other.submit([rng.choice(calls)], fresh=False)

@@ -31,6 +31,7 @@ class Begins:
         self.started_now: dict[str, int] = {}  # Per socket, in the step being checked.
         self.retries_max: dict[str, int] = {}  # Per socket: the most that was ever allowed.
         self._configs: dict[str, SocketConfig] = {}
+        self._last_configs: dict[str, SocketConfig] = {}  # With those of removed sockets.
         self._rates: dict[str, tuple[tuple[int, int], list[int]]] = {}
         self._statuses: dict[str, str] = {}
         self.fetching: set[int] = set()  # Sequences that were asked for and not yet answered.
@@ -47,9 +48,14 @@ class Begins:
         self.processors.clear()
         self.leaving.clear()
         self._configs = {}
+        self._last_configs = {}
         self._statuses = {}
         self.draining = False
         self.disk_level = 0
+
+    def limits_of(self, name: str) -> SocketConfig | None:
+        """What the node was told last of the limits of a socket, also when it was removed since."""
+        return self._last_configs.get(name)
 
     def config(self, name: str) -> SocketConfig | None:
         """What the node was told last of a socket; None when it is not in the model."""
@@ -77,6 +83,7 @@ class Begins:
 
     def _model(self, snapshot: dict[str, Any]) -> None:
         self._configs = {name: SocketConfig(name, snapshot) for name in snapshot["sockets"]}
+        self._last_configs.update(self._configs)
         self._statuses = {
             name: fields["requested_status"] for name, fields in snapshot["processors"].items()
         }
@@ -162,7 +169,10 @@ class Begins:
                     by_key[key] = by_key.get(key, 0) + 1
             elif call.state is State.WAITING and call.priority > lowest:
                 keyed = config.key_concurrency is not None and call.option("key") is not None
-                waiting_above += call.envelope is not None and not keyed
+                # Calls behind one whose bytes are read from the log let lower priorities pass.
+                before = call.line.ready.get(call.priority, ())
+                spilled = any(one.envelope is None for one in before)
+                waiting_above += not (keyed or spilled)
         require(waiting_above == 0, "priority", name, waiting_above, "waiting above", lowest)
         limit = config.concurrency
         require(limit is None or running <= limit, "concurrency", name, running, "of", limit)
@@ -208,7 +218,7 @@ class Begins:
             if config.concurrency is not None and line.running >= config.concurrency:
                 continue
             if line.rate is not None and line.rate.allowed(now_ms) < 1:
-                timed = line.rate_timer_ms and line.rate_timer_ms <= line.rate.next_ms()
+                timed = line.rate_timer_ms > 0 and line.rate_timer_ms <= line.rate.next_ms()
                 require(timed, "I4 liveness", "no timer for the rate of", line.name)
                 continue
             key = call.option("key")
@@ -216,14 +226,9 @@ class Begins:
                 running = line.key_running.get(key, 0)
                 if running >= config.key_concurrency:
                     continue
-            if self._behind_fetch(call):
+            if any(other.envelope is None for other in line.ready.get(call.priority, ())):
+                asked = bool(line.fetching) and line.fetching <= self.fetching
+                require(asked, "I4 liveness", "nobody reads the log for", call.id.hex())
                 continue
             require(False, "I4 liveness", "a worker of", processor, "is free, not begun:",
                     call.id.hex(), call.line.name, call.story)  # fmt: skip
-
-    def _behind_fetch(self, call: Any) -> bool:
-        """Whether the call waits behind one whose bytes are being read from the log."""
-        return any(
-            other.envelope is None and other.sequence in self.fetching
-            for other in call.line.ready.get(call.priority, ())
-        )

@@ -68,7 +68,7 @@ class Fact:
 
 
 class Books:
-    """Tables of the log as ids and sequences: what is open, which have a state record, what ended."""
+    """Tables of the log as ids and sequences: open calls, their state records, outcomes."""
 
     __slots__ = ("done", "open", "open_ids", "state")
 
@@ -119,6 +119,7 @@ class Checker:
         self.thought = Books()
         self.durable = Books()
         self.begins = Begins(self)
+        self.ended_now: list[str] = []  # Sockets of the calls that ended in this step.
         self.steps = 0
         self.digest = 0  # Of all that happened: the same seed gives the same one.
 
@@ -141,9 +142,7 @@ class Checker:
             real = disk.tables[table].values
             require(real.keys() == mine.keys(), "disk", table, len(real), len(mine))
 
-    def stepped(
-        self, router: Router, event: Any, effects: Effects, now_ms: int
-    ) -> None:
+    def stepped(self, router: Router, event: Any, effects: Effects, now_ms: int) -> None:
         """The core took one event."""
         self.steps += 1
         told = b"".join(data for _, data in effects.outcomes)
@@ -152,6 +151,7 @@ class Checker:
         )
         begins = self.begins
         begins.started_now = {}
+        self.ended_now.clear()
         begins.fetching.update(effects.fetches)
         self._records(effects.records, event, now_ms)
         if effects.starts:
@@ -211,7 +211,9 @@ class Checker:
             require(call.marked == (recorded is State.RUNNING and fields["begun"]), "tables",
                     "mark", call.id.hex(), fields, call.marked)  # fmt: skip
             return
-        require(fields["attempt"] == attempts, "tables", "attempts", call.id.hex(), fields, attempts)
+        require(
+            fields["attempt"] == attempts, "tables", "attempts", call.id.hex(), fields, attempts
+        )
         require((recorded is State.HELD) == (call.state is State.HELD), "tables", call.id.hex())
         require(recorded is not State.RUNNING, "tables", "RUNNING on disk only", call.id.hex())
         if call.state is State.DELAYED:
@@ -271,6 +273,7 @@ class Checker:
         row = check_envelope(done["outcome"])
         require(row.id == id and row.code == done["code"], "I6 content", id.hex())
         fact.held = False
+        self.ended_now.append(fact.name)
         if done["outcome"] in fact.executed:
             require(row.attempt == done["attempts"] or fact.cancel_asked, "I6 attempt", id.hex())
             return
@@ -284,7 +287,7 @@ class Checker:
             self._dead_lettered(fact, error["text"], now_ms)
 
     def _dead_lettered(self, fact: Fact, text: str, now_ms: int) -> None:
-        config = self.begins.config(fact.name)
+        config = self.begins.limits_of(fact.name)
         if "it expired" in text:
             due_ms = self.begins.expiry_ms(fact, config, None)
             require(due_ms is not None and due_ms <= now_ms, "expiry", "too early", fact.id.hex())
@@ -322,8 +325,8 @@ class Checker:
             for call in router.calls.values()
             if call.line.name == fact.name and call.state in (State.WAITING, State.DELAYED)
         ]
-        # Calls of the same frame may have been handed over in this very step.
-        started = self.begins.started_now.get(fact.name, 0)
+        # Some may have been handed over, or have expired, in this very step.
+        started = self.begins.started_now.get(fact.name, 0) + self.ended_now.count(fact.name)
         count = len(waiting) + started
         if config.max_length is not None and count >= config.max_length:
             return True
@@ -339,7 +342,7 @@ class Checker:
         for op in ops:
             self.durable.apply(op)
 
-    def released(self, router: Router, effects: Effects, frames: dict[Any, list[bytes]]) -> None:
+    def released(self, effects: Effects, frames: dict[tuple[int, int], list[bytes]]) -> None:
         """The effects of a turn leave the node: all they tell must be on disk."""
         durable = self.durable
         refused = {(client, id) for client, id, _ in effects.refused}
@@ -356,9 +359,9 @@ class Checker:
             for id, _attempt, _sequence, _envelope in batch:
                 on_disk = id in durable.open_ids or id in durable.done
                 require(on_disk, "law", "handed over before it is on disk", id.hex())
-        for _client, request, good, data in effects.answers:
+        for _client, _request, good, data in effects.answers:
             if good and isinstance(data, dict) and "done" in data:
-                self._answered(request, data)
+                self._answered(data)
 
     def _told(self, envelope: bytes) -> None:
         id = envelope[16:32]
@@ -370,7 +373,7 @@ class Checker:
         require(same, "I2 one outcome", "told another", id.hex())
         fact.told = envelope
 
-    def _answered(self, request: bytes, data: dict[str, Any]) -> None:
+    def _answered(self, data: dict[str, Any]) -> None:
         id = bytes.fromhex(data["id"].replace("-", ""))
         what = data["done"]
         on_disk = id in self.durable.open_ids or id in self.durable.done

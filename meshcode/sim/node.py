@@ -14,12 +14,12 @@ from typing import Any
 
 from meshcode import limits
 from meshcode.errors import DiskFull
+from meshcode.node.turn import Turns
 from meshcode.router import events
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects, Op
-from meshcode.router.records import split_done
+from meshcode.router.records import split_done, split_open
 from meshcode.sim.checks import Checker
-from meshcode.node.turn import Turns
 from meshcode.store.memory_log import MemoryDisk, MemoryLog
 from meshcode.wire.codec import unpack
 from meshcode.wire.frame import index, name_of
@@ -183,7 +183,7 @@ class SimNode:
         return True
 
     def _release(self, effects: Effects) -> None:
-        self.checker.released(self.router, effects, self.frames)
+        self.checker.released(effects, self.frames)
         self.release(effects)
         if effects.fetches:
             self._fetch(effects.fetches)
@@ -196,7 +196,7 @@ class SimNode:
             value = self.log.get("open", sequence.to_bytes(8, "big"))
             if value is None:
                 continue  # It ended while it was asked for.
-            found.append((sequence, value[-_envelope_size(value) :]))
+            found.append((sequence, split_open(value)[1]))
             size += len(value)
             if size >= FETCH_BYTES:
                 self.post(events.Fetched(found))
@@ -205,15 +205,9 @@ class SimNode:
             self.post(events.Fetched(found))
 
     def crash(self, *, keep: bool) -> None:
-        """kill -9 and power loss: what is not synced is lost, but the batch in flight may be kept."""
+        """kill -9 or power loss: what is not synced is lost, but `keep` the batch in flight."""
         ops, self.ops = self.ops, None
         disk = self.log.crash(keep=keep and ops is not None)
         if keep and ops is not None:
             self.checker.synced(ops)
         self.checker.crashed(disk)
-
-
-def _envelope_size(value: bytes) -> int:
-    from meshcode.router.records import split_open
-
-    return len(split_open(value)[1])

@@ -122,7 +122,8 @@ def draw_snapshot(rng: Random) -> Snapshot:
     processors = {f"p{n}": _processor(rng) for n in range(rng.choice((1, 1, 2)))}
     queues = {f"q{n}": _queue(rng) for n in range(rng.choice((1, 2)))}
     sockets = {
-        f"s{n}": _socket(rng, list(processors), list(queues)) for n in range(rng.choice((1, 1, 2, 4)))
+        f"s{n}": _socket(rng, list(processors), list(queues))
+        for n in range(rng.choice((1, 1, 2, 4)))
     }
     if rng.random() < 0.3:
         for queue in queues.values():

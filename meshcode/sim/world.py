@@ -19,8 +19,8 @@ from meshcode.router.effects import Effects
 from meshcode.router.records import split_open, split_state
 from meshcode.router.states import State
 from meshcode.sim import options as drawn
-from meshcode.sim.acts import ACTS
 from meshcode.sim.actors import SimClient, SimWorker
+from meshcode.sim.acts import ACTS
 from meshcode.sim.checks import Checker
 from meshcode.sim.node import SimNode
 from meshcode.sim.violation import Violation, require
