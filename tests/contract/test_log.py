@@ -20,7 +20,7 @@ Opener = Callable[..., Log]
 
 
 @pytest.fixture(params=["lmdb", "memory"])
-def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+def open_log(request: pytest.FixtureRequest, quick_folder: Path) -> Iterator[Opener]:
     """Opens the log of this test; closed again at its end."""
     disk = MemoryDisk()
     opened: list[Log] = []
@@ -28,7 +28,7 @@ def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]
     def open_it(*, boot: bool = True) -> Log:
         log: Log
         if request.param == "lmdb":
-            log = LmdbLog(tmp_path / "data", boot=boot, map_size=1 << 20)
+            log = LmdbLog(quick_folder / "data", boot=boot, map_size=1 << 20)
         else:
             log = MemoryLog(disk, boot=boot, gate=threading.Lock())
         opened.append(log)

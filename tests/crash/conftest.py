@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +15,3 @@ def disk_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not shutil.which("cc"):
         pytest.skip("no C compiler (cc) to build the remembering disk with")
     return build(tmp_path_factory.mktemp("disk") / "disk.so")
-
-
-@pytest.fixture
-def quick_folder() -> Iterator[Path]:
-    """A folder where a sync costs nothing, if the system has one: these tests sync often."""
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as temp:
-        yield Path(temp)

@@ -1,4 +1,4 @@
-"""Where the tests of the store that sync often may work."""
+"""What tests of several folders share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOM_BYTES = 6 << 30  # Above all limits of Usage.level, so that only the log's own map counts.
+ROOM_BYTES = 6 << 30  # Above all limits of Usage.level, so that only a log's own map counts.
 
 
 @pytest.fixture
