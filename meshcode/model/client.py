@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from meshcode.errors import BadFrame, BadValue, Busy, ModelUnavailable
-from meshcode.model.pipe import READ_BYTES, MessageReader, pack_message
+from meshcode.model.pipe import NODE_ID, READ_BYTES, MessageReader, pack_message
 
 PENDING_MAX = 1_024  # Requests of one node without an answer.
 ANSWER_S = 30.0  # A process that takes longer is hung: it is killed and started again.
@@ -121,7 +121,7 @@ class ModelProcess:
         self._selector.register(process.stdout, selectors.EVENT_READ)
         if self._known is not None:
             fields = {"snapshot": self._known}
-            self._write(pack_message({"id": b"", "do": "known", "fields": fields}))
+            self._write(pack_message({"id": NODE_ID, "do": "known", "fields": fields}))
         for pending in self._pending.values():
             self._write(pending.data)
 
@@ -220,8 +220,8 @@ class ModelProcess:
     def _take(self, message: Message | BadValue) -> None:
         if isinstance(message, BadValue):
             message = {"error": message.to_data(), "number": self.number}
-        if "id" in message and message["id"] == b"" and message.get("ok"):
-            return  # Our own "known".
+        if message.get("id") == NODE_ID and message.get("ok"):
+            return  # The answer to our own "known".
         snapshot = message.get("snapshot")
         if snapshot is not None:
             if self._known is not None and snapshot["number"] <= self.number:

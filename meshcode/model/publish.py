@@ -18,6 +18,8 @@ from meshcode.model.database import Database, set_number
 from meshcode.model.fields import FIELDS, KINDS, PLURALS, bad, check_new, check_object_name, shown
 from meshcode.model.tables import TABLES, Queue
 
+NUMBER_MAX = 1 << 62  # What a database column holds, with room to count on.
+
 
 class Publisher:
     """Does requests on a database and says what the model is now."""
@@ -43,16 +45,17 @@ class Publisher:
         """
         fields = request.get("fields")
         known = fields.get("snapshot") if isinstance(fields, dict) else None
-        if not isinstance(known, dict) or not isinstance(known.get("number"), int):
+        number = known.get("number") if isinstance(known, dict) else None
+        if not isinstance(known, dict) or not isinstance(number, int) or number > NUMBER_MAX:
             raise bad(f"the known snapshot is {shown(known)}; it must be one with a number")
-        told = {"number": known["number"], **snapshot.content(known)}
+        told = {"number": number, **snapshot.content(known)}
         for plural in PLURALS.values():
             objects = told[plural]
             if not isinstance(objects, dict) or not all(
                 isinstance(options, dict) for options in objects.values()
             ):
                 raise bad(f"the known snapshot's {plural} are {shown(objects)}; they must be a map")
-        if told["number"] >= self.number:
+        if number >= self.number:
             self.latest = told
             self._version = None
 

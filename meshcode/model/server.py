@@ -21,7 +21,7 @@ from typing import Any
 
 from meshcode.errors import BadFrame, BadValue, MeshError, ModelUnavailable, TooLarge
 from meshcode.model.database import Database
-from meshcode.model.pipe import READ_BYTES, MessageReader, pack_message
+from meshcode.model.pipe import NODE_ID, READ_BYTES, MessageReader, pack_message
 from meshcode.model.publish import Publisher
 
 POLL_S = 0.5  # How soon a change that somebody else made is seen.
@@ -72,7 +72,7 @@ class Server:
             self._answer(request_id, ok=True, data=data, **news)
 
     def _do(self, message: dict[str, Any]) -> tuple[Any, dict[str, Any] | None]:
-        if message.get("do") == "known":
+        if message.get("do") == "known" and message.get("id") == NODE_ID:
             self.publisher.learn(message)
             self._refresh()
             return None, None

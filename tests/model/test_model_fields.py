@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from meshcode.errors import BadRequest
@@ -234,3 +236,16 @@ def test_no_two_objects_share_a_default_that_can_change():
 
     assert first["env"] == second["env"] == {}
     assert first["env"] is not second["env"]
+
+
+def test_every_option_is_in_the_manual():
+    manual = (Path(__file__).parents[2] / "docs" / "model.md").read_text()
+
+    missing = [
+        field
+        for kind in fields.KINDS
+        for field in fields.FIELDS[kind]
+        if f"`{field}`" not in manual
+    ]
+
+    assert missing == []

@@ -268,12 +268,28 @@ def test_a_node_that_knows_the_same_is_told_nothing(model, model_path):
     fresh.close()
 
 
-@pytest.mark.parametrize("fields", [None, {}, {"snapshot": 1}, {"snapshot": {"number": "1"}}])
-def test_what_a_node_knows_must_have_a_number(model, fields):
+KNOWN = [
+    (None, "the known snapshot is None; it must be one with a number"),
+    ({}, "the known snapshot is None; it must be one with a number"),
+    ({"snapshot": 1}, "the known snapshot is 1; it must be one with a number"),
+    ({"snapshot": {"number": "1"}},
+     "the known snapshot is {'number': '1'}; it must be one with a number"),
+    ({"snapshot": {"number": 1 << 63}},
+     "the known snapshot is {'number': 9223372036854775808}; it must be one with a number"),
+    ({"snapshot": {"number": 9, "queues": 3}},
+     "the known snapshot's queues are 3; they must be a map"),
+    ({"snapshot": {"number": 9, "sockets": {"a": 3}}},
+     "the known snapshot's sockets are {'a': 3}; they must be a map"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "text"), KNOWN)
+def test_what_a_node_knows_must_be_a_snapshot(model, fields, text):
     with pytest.raises(BadRequest) as caught:
         model.publisher.learn({"fields": fields})
 
-    assert "it must be one with a number" in caught.value.text
+    assert caught.value.text == f"{text}; nothing was changed"
+    assert model.number == 0
 
 
 def damaged_by_text(path):
