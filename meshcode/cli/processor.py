@@ -51,6 +51,24 @@ FIELDS = [
         ("--rate-limit",), "rate_limit", _TEXT, "Calls per time: 10/s, 60/m, 5/h.", metavar="RATE"
     ),
     Field(
+        ("--recycle-calls",),
+        "recycle_calls",
+        _INT,
+        "Replace a worker after so many calls.",
+    ),
+    Field(
+        ("--recycle-age",),
+        "recycle_age_ms",
+        DURATION,
+        "Replace a worker after so long.",
+    ),
+    Field(
+        ("--recycle-bytes",),
+        "recycle_bytes",
+        _INT,
+        "Replace a worker that holds so much memory.",
+    ),
+    Field(
         ("-rs", "--requested-status"),
         "requested_status",
         _TEXT,

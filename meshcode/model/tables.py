@@ -94,6 +94,9 @@ class Processor(Object):
     retry_delay_ms: Mapped[int | None] = mapped_column(BigInteger)
     time_limit_ms: Mapped[int | None] = mapped_column(BigInteger)
     rate_limit: Mapped[str | None] = mapped_column(String(32))
+    recycle_calls: Mapped[int | None] = mapped_column(BigInteger)
+    recycle_age_ms: Mapped[int | None] = mapped_column(BigInteger)
+    recycle_bytes: Mapped[int | None] = mapped_column(BigInteger)
     restarted: Mapped[int] = mapped_column(Integer, default=0)  # How often a restart was asked for.
     env: Mapped[dict[str, str]] = mapped_column(JSON)
 

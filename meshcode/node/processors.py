@@ -28,7 +28,7 @@ BACKOFF_MS = (0, 200, 1_000, 5_000, 15_000, 30_000)  # Before the next start of 
 MOUNT_RETRY_MS = 30_000  # A failed mount is tried again: the git server may be back.
 WORKER_CALLS_MAX = 1_000_000  # A worker is replaced after so many calls,
 WORKER_AGE_MS = 24 * 3_600_000  # or so long,
-WORKER_RESIDENT_MAX = 2 << 30  # or when it holds so many bytes; limits.* of the processor go first.
+WORKER_RESIDENT_MAX = 2 << 30  # or when it holds so many bytes; the model's recycle_* go first.
 
 
 class Processor:
@@ -240,10 +240,10 @@ class Processors:
 
     @staticmethod
     def _worn_out(worker: WorkerProcess, processor: Processor, now_ms: int) -> str:
-        env = processor.fields.get("env") or {}
-        calls = int(env.get("MESH_WORKER_CALLS", WORKER_CALLS_MAX))
-        age_ms = int(env.get("MESH_WORKER_AGE_MS", WORKER_AGE_MS))
-        resident = int(env.get("MESH_WORKER_RESIDENT", WORKER_RESIDENT_MAX))
+        fields = processor.fields
+        calls = fields.get("recycle_calls") or WORKER_CALLS_MAX
+        age_ms = fields.get("recycle_age_ms") or WORKER_AGE_MS
+        resident = fields.get("recycle_bytes") or WORKER_RESIDENT_MAX
         assert worker.page is not None
         if worker.calls >= calls:
             return f"recycled after {worker.calls} calls, the limit is {calls}"

@@ -21,6 +21,7 @@ SHOP = {
         "shop": {
             "git": "file:///srv/shop", "module": "shop.tasks", "branch": None, "commit": None,
             "tag": None, "requirements": None, "module_path": None, "workers": 1, "retries": None,
+            "recycle_calls": None, "recycle_age_ms": None, "recycle_bytes": None,
             "retry_delay_ms": None, "time_limit_ms": None, "rate_limit": None,
             "requested_status": "start", "restarted": 0, "env": {},
         }
