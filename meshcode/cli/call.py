@@ -202,19 +202,17 @@ def get(id_text: str, form: str, timeout: int | None, stream: bool) -> None:
       mesh call get 0192f3c1 --timeout 30s -o json
     """
     with session() as client:
-        found = client.ask("call.get", id=id_text)
-        wait_and_print(client.call(found["id"]), form=form, timeout=timeout, stream=stream)
+        wait_and_print(client.call(id_text), form=form, timeout=timeout, stream=stream)
 
 
 def _act(do: str, id_text: str, style: Style) -> None:
     with session() as client:
-        found = client.ask("call.get", id=id_text)
-        answer = client.ask(f"call.{do}", id=found["id"], by=who())
-    answer = answer if isinstance(answer, dict) else {"id": found["id"]}
+        answer = client.ask(f"call.{do}", id=id_text, by=who())
+    answer = answer if isinstance(answer, dict) else {"id": id_text}
     if style.format != "table":
         output.show_facts("call", answer, [], style)
         return
-    text = f"call {answer.get('id', found['id'])} {answer.get('done', do)}"
+    text = f"call {answer.get('id', id_text)} {answer.get('done', do)}"
     output.write(text + (f", was {answer['was']}" if answer.get("was") else ""))
 
 

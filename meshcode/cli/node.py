@@ -95,23 +95,12 @@ def down(timeout: int, now: bool) -> None:
     if target is None:
         output.write("the node is down")  # It ended between two questions.
         return
-    if now:
-        _terminate(target, twice=True)
-    else:
-        _drain(home)
+    running = (found.get("calls") or {}).get("running", 0)
+    if running and not now:
+        output.say(f"waiting for {running} running calls")
+    # The first SIGTERM drains, the same as asking: and who has just ended need not answer.
+    _terminate(target, twice=now)
     _wait(target, timeout, home)
-
-
-def _drain(home: str) -> None:
-    from meshcode.client import connect
-    from meshcode.errors import NoNode
-
-    # A node with nothing to do may be gone before its answer is read.
-    with contextlib.suppress(NoNode, WaitTimeout):
-        with connect(paths.clients_address(home), timeout=2.0) as client:
-            running = client.ask("drain").get("running", 0)
-        if running:
-            output.say(f"waiting for {running} running calls")
 
 
 def _terminate(target: psutil.Process, *, twice: bool) -> None:

@@ -74,9 +74,19 @@ def _die_with_parent() -> None:
 
 
 def open_log(home: str) -> IO[bytes]:
-    """The node's log file, opened to append, readable by its owner only; folders are made."""
-    paths.make_folders(home)
-    handle = os.open(paths.log_file(home), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    """The node's log file, opened to append, readable by its owner only; folders are made.
+
+    Raises:
+        NodeError: a folder or the file cannot be made; the text says which.
+    """
+    try:
+        paths.make_folders(home)
+        handle = os.open(paths.log_file(home), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise NodeError(
+            f"{error.filename or home} cannot be made or written: {error.strerror}; give a node"
+            " another folder with --home or MESH_HOME"
+        ) from None
     return os.fdopen(handle, "ab", buffering=0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import time
@@ -46,6 +47,8 @@ def demo(files: int, offline: bool, keep: bool, form: str) -> None:
     from meshcode.cli.demo.story import Story
     from meshcode.cli.demo.verify import verify
 
+    # Ended from outside, it still stops what it started and removes what it made.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="mesh-demo-"))
     stage = Stage(folder, quiet=form == "json")
@@ -76,6 +79,7 @@ def _report(story: Story, found: Found, took: float, form: str) -> None:
             "mismatches": story.mismatches,
             **{k: round(v, 4) if isinstance(v, float) else v for k, v in vars(facts).items()},
             **vars(found),
+            "report": {**facts.report, "lines": facts.report.get("lines", [])[:3]},
         }
         output.show_document("demo", [item], "json")
         return

@@ -1,0 +1,668 @@
+"""The command against a real node: what a person types, what is printed, and the exit status."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from meshcode.cli import main
+from meshcode.cli.process import node_environment
+
+TASKS = '''
+"""Tasks of these tests."""
+
+import sys
+import time
+
+
+def do_something(text):
+    """Say what came."""
+    return f"Do something: {text}"
+
+
+def do_this(text):
+    """Say what came, too."""
+    return f"Do this: {text}"
+
+
+def add(left, right=0, *, scale=1):
+    """The sum of two numbers."""
+    return (left + right) * scale
+
+
+def kind(*values, **named):
+    """The types of what came."""
+    return [[type(v).__name__ for v in values], {k: type(v).__name__ for k, v in named.items()}]
+
+
+def raw():
+    """Bytes that are no text."""
+    return b"\\x00\\xff"
+
+
+def boom(text):
+    """Raise."""
+    raise ValueError(text)
+
+
+def talk(text):
+    """Print to both streams."""
+    print(text)
+    print(text.upper(), file=sys.stderr)
+    return len(text)
+
+
+def upto(count):
+    """Give numbers one by one."""
+    yield from range(count)
+
+
+def rest(seconds):
+    """Take time."""
+    time.sleep(seconds)
+    return seconds
+'''
+NAMES = ["do_something", "do_this", "add", "kind", "raw", "boom", "talk", "upto", "rest"]
+
+
+class Shell:
+    """A shell whose `mesh` belongs to one home."""
+
+    def __init__(self, home):
+        self.home = str(home)
+        self.environment = node_environment(self.home)
+        self.environment.pop("NO_COLOR", None)
+        self.environment.pop("FORCE_COLOR", None)
+
+    def __call__(self, *words, status=0, stdin=None):
+        """Run `mesh` in this process; check its exit status; return (stdout, stderr) as text."""
+        code, out, err = self.run(words, stdin)
+        assert code == status, (words, code, out, err)
+        return out.decode(), err.decode()
+
+    def run(self, words, stdin=None):
+        """Run `mesh` in this process: (exit status, stdout, stderr), the two as bytes."""
+        streams, kept = (sys.stdin, sys.stdout, sys.stderr), dict(os.environ)
+        out, err = io.BytesIO(), io.BytesIO()
+        with open(os.devnull, "rb") if stdin is None else tempfile.TemporaryFile() as given:
+            if stdin is not None:
+                given.write(stdin)
+                given.seek(0)
+            try:
+                os.environ.clear()
+                os.environ.update(self.environment)
+                mine = [io.TextIOWrapper(stream) for stream in (given, out, err)]
+                sys.stdin, sys.stdout, sys.stderr = mine
+                code = main(words)
+                for stream in mine[1:]:
+                    stream.flush()
+                    stream.detach()  # Dropping it must not close what it wrote to.
+            finally:
+                sys.stdin, sys.stdout, sys.stderr = streams
+                os.environ.clear()
+                os.environ.update(kept)
+        return code, out.getvalue(), err.getvalue()
+
+    def json(self, *words):
+        """The items that `mesh ... -o json` prints."""
+        document = json.loads(self(*words, "-o", "json")[0])
+        assert document["schema"] == 1
+        return document["items"]
+
+    def start(self, *words):
+        """Begin `mesh` and do not wait for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "meshcode.cli", *words],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=self.environment, cwd="/",
+        )  # fmt: skip
+
+    def bash(self, line):
+        """Run a line of bash in which `mesh` is this command."""
+        script = f'mesh() {{ "{sys.executable}" -m meshcode.cli "$@"; }}; {line}'
+        found = subprocess.run(
+            ["bash", "-c", script], check=True, capture_output=True, text=True,
+            env=self.environment, cwd="/", timeout=60,
+        )  # fmt: skip
+        return found.stdout
+
+    def end(self):
+        """Stop the node of this home, whatever state it is in."""
+        self.run(["down", "--now"])
+
+
+def git(folder, *words):
+    who = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
+    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("repository")
+    (folder / "shop").mkdir()
+    (folder / "shop" / "__init__.py").write_text("")
+    (folder / "shop" / "tasks.py").write_text(TASKS)
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "tasks")
+    return folder
+
+
+def offer(shell, repository, names, *, workers="1"):
+    shell("add", "queue", "-n", "shop.queue1", "-t", "direct")
+    shell(
+        "add", "processor", "-n", "proc1", "-g", repository.as_uri(), "-m", "shop.tasks",
+        "-br", "main", "-w", workers,
+    )  # fmt: skip
+    for name in names:
+        shell(
+            "add", "socket", "-n", f"shop.{name}", "-q", "shop.queue1", "-pn", "proc1", "-t", name
+        )
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory, repository):
+    """A node with all tasks as sockets; tests leave it as it was."""
+    found = Shell(tmp_path_factory.mktemp("home"))
+    try:
+        found("up")
+        offer(found, repository, NAMES, workers="2")
+        yield found
+    finally:
+        found.end()
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """A home of one's own, without a node yet; whatever runs in it is stopped afterwards."""
+    found = Shell(tmp_path / "home")
+    yield found
+    found.end()
+
+
+def test_the_first_flow_of_the_original_guide(shell):
+    out, _ = shell("task", "run", "--socket", "shop.do_this", "--data", "['some data']")
+
+    assert out == "Do this: some data\n"
+
+
+def test_tasks_can_be_piped_into_each_other(shell):
+    out = shell.bash(
+        "echo 'HI THERE!' | mesh task run -s shop.do_something"
+        ' | echo "$(cat -) add some text" | mesh task run -s shop.do_this'
+    )
+
+    assert out == "Do this: Do something: HI THERE! add some text\n"
+
+
+def test_only_the_last_newline_of_stdin_is_taken_away(shell):
+    out, _ = shell("task", "run", "-s", "shop.do_this", "-o", "json", stdin=b"a\n\n")
+
+    assert json.loads(out) == "Do this: a\n"
+
+
+def test_stdin_that_is_no_text_is_refused(shell):
+    _, err = shell("task", "run", "-s", "shop.do_this", stdin=b"ok\xff", status=2)
+
+    assert err == "mesh: stdin is not UTF-8 text: byte 2 is 0xff; nothing was sent\n"
+
+
+def test_stdin_can_be_json(shell):
+    out, _ = shell("task", "run", "-s", "shop.add", "--json-stdin", stdin=b"[20, 1]")
+
+    assert out == "21\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "printed"),
+    [
+        (["shop.add", "2", "3"], "5\n"),
+        (["shop.add", "-5", "-.5"], '"not used"'),
+        (["shop.add", "2", "3", "-k", "scale=10"], "50\n"),
+        (["shop.add", "-k", "left=4"], "4\n"),
+        (["shop.kind", "1", "x", "[1]", "null", "--", "-k", "--no"],
+         '[["int", "str", "list", "NoneType", "str", "str"], {}]\n'),
+        (["shop.kind", "--text", "1", "-k", "a=1"], '[["str"], {"a": "str"}]\n'),
+        (["shop.do_this", "x"], "Do this: x\n"),
+        (["shop.do_this", "x", "-o", "json"], '"Do this: x"\n'),
+        (["shop.do_this", "x", "-o", "repr"], "'Do this: x'\n"),
+        (["shop.kind", "-o", "yaml"], "- []\n- {}\n"),
+        (["shop.upto", "3"], "[0, 1, 2]\n"),
+        (["shop.upto", "3", "--stream"], "0\n1\n2\n"),
+    ],
+)  # fmt: skip
+def test_run_reads_words_and_prints_the_result(shell, words, printed):
+    if "-.5" in words:
+        words, printed = ["shop.kind", "-5", "-.5", "-1e3"], '[["int", "str", "float"], {}]\n'
+
+    assert shell("run", *words) == (printed, "")
+
+
+def test_bytes_are_printed_as_they_are(shell):
+    assert shell.run(["run", "shop.raw"]) == (0, b"\x00\xff", b"")
+
+
+def test_a_task_that_raises_shows_its_traceback_on_stderr(shell):
+    out, err = shell("run", "shop.boom", "no luck", status=1)
+
+    assert out == ""
+    assert "Traceback" in err
+    assert "in boom" in err
+    assert err.endswith("mesh: ValueError: no luck\n")
+
+
+def test_what_is_not_there_is_3_and_the_nearest_name_is_told(shell):
+    _, err = shell("run", "shop.ad", "1", status=3)
+    assert "did you mean 'shop.add'?" in err
+    _, err = shell("get", "socket", "shop.ad", status=3)
+    assert "shop.add" in err
+    _, err = shell("logs", "shop.ad", status=3)
+    assert "did you mean 'shop.add'?" in err
+    shell("ls", "call", "00000000", status=3)
+
+
+def test_wrong_arguments_are_2(shell):
+    _, err = shell("run", "shop.add", "1", "2", "3", status=2)
+
+    assert "add" in err or "argument" in err
+
+
+def test_what_exists_is_6_unless_it_may(shell):
+    _, err = shell("add", "queue", "-n", "shop.queue1", status=6)
+    assert "shop.queue1" in err
+
+    out, _ = shell("add", "queue", "-n", "shop.queue1", "-t", "direct", "--exists-ok")
+    assert out == "queue shop.queue1 added\n"
+
+
+def test_an_object_is_added_changed_shown_and_deleted(shell):
+    shell("add", "queue", "-n", "temporary", "--message-ttl", "1h", "--max-length-bytes", "64KiB")
+    shell("update", "queue", "temporary", "--max-length", "7", "--message-ttl", "none")
+    (item,) = shell.json("get", "queue", "temporary")
+    shown, _ = shell("ls", "queue", "temporary")
+    _, refused = shell("delete", "queue", "temporary", status=2)
+    out, _ = shell("delete", "queue", "temporary", "-y")
+
+    changed = ("max_length", "message_ttl_ms", "max_length_bytes")
+    assert [item[field] for field in changed] == [7, None, 65_536]
+    assert "max length" in shown
+    assert "say -y" in refused
+    assert out == "queue temporary deleted\n"
+    shell("get", "queue", "temporary", status=3)
+
+
+def test_what_is_in_use_is_not_deleted(shell):
+    _, err = shell("delete", "queue", "shop.queue1", "-y", status=6)
+
+    assert "shop.add" in err
+
+
+def test_a_processor_can_bring_its_deployment(shell, repository):
+    out, _ = shell(
+        "add", "processor", "-n", "placed", "-g", repository.as_uri(), "-m", "shop.tasks",
+        "-d", "-h", "elsewhere", "-cs", "3", "-rs", "stop", "--env", "A=1", "--env", "B=x=y",
+    )  # fmt: skip
+    (deployment,) = shell.json("get", "deployment", "placed")
+    (processor,) = shell.json("get", "processor", "placed")
+    shell("proc", "remove", "placed", "-y")
+
+    assert out == "deployment placed added\nprocessor placed added\n"
+    assert (deployment["host"], deployment["cpus"]) == ("elsewhere", 3)
+    assert processor["env"] == {"A": "1", "B": "x=y"}
+    assert shell("ls", "deployments", "-q") == ("", "")
+
+
+def test_listings_in_all_formats(shell):
+    names = [f"shop.{name}" for name in sorted(NAMES)]
+
+    assert shell("ls", "sockets", "-q")[0].split() == names
+    assert shell("ls", "sockets", "-o", "name")[0].split() == [f"socket/{n}" for n in names]
+    assert [item["name"] for item in shell.json("ls", "sockets")] == names
+    lines = shell("ls", "sockets", "-o", "jsonl")[0].splitlines()
+    assert [json.loads(line)["name"] for line in lines] == names
+    table = shell("ls", "sockets", "--columns", "task,name")[0].splitlines()
+    assert table[1].split() == ["|", "Task", "|", "Name", "|"]
+    assert len(table) == len(names) + 4
+    yaml = pytest.importorskip("yaml")
+    document = yaml.safe_load(shell("ls", "sockets", "-o", "yaml")[0])
+    assert [item["name"] for item in document["items"]] == names
+
+
+def test_an_unknown_column_is_2_and_names_the_known(shell):
+    _, err = shell("ls", "sockets", "--columns", "colour", status=2)
+
+    assert err.startswith("mesh: there is no column 'colour' here; the columns are ")
+    assert "priority" in err
+
+
+def test_one_call_from_its_id_to_its_details(shell):
+    id = shell("run", "shop.talk", "hello", "--no-wait")[0].strip()
+    result, _ = shell("call", "get", id)
+    details, _ = shell("ls", "call", "--id", id[:18], "-r", "--output")
+    (item,) = shell.json("ls", "call", id, "-r")
+    (row, *_) = shell.json("ls", "calls", "-s", "shop.talk")
+
+    assert len(id) == 36
+    assert result == "5\n"
+    for text in ("shop.talk", id, "Provenance", "received", "prerun", "postrun", "Result\n5\n",
+                 "Output (stdout)\nhello\n", "Output (stderr)\nHELLO\n", "attempts: 1"):  # fmt: skip
+        assert text in details
+    assert (item["state"], item["result"], item["flow"]) == ("DONE", 5, id)
+    assert (row["id"], row["socket"], row["page"], row["row"]) == (id, "shop.talk", 1, 1)
+
+
+def test_calls_are_listed_in_pages(shell):
+    ids = [shell("run", "shop.add", "1", "--no-wait")[0].strip() for _ in range(3)]
+    for id in ids:
+        shell("call", "get", id)
+
+    first, _ = shell("ls", "calls", "-r", "2")
+    newest = shell("ls", "calls", "-r", "3", "-i")[0].split()
+    second = shell("ls", "calls", "-r", "2", "-p", "2", "-q")[0].split()
+    oldest = shell("ls", "calls", "-r", "1", "-a", "-q")[0].split()
+
+    total = int(first.split(" total records")[0].split()[-1])
+    assert f"Page 1 of {-(-total // 2)} of {total} total records\n" in first
+    for title in ("Page", "Row", "Name", "ID", "Last Updated", "Socket", "Started", "Finished"):
+        assert title in first
+    assert newest == ids[::-1]
+    assert second[0] == ids[0]
+    assert oldest != newest[:1]
+
+
+def test_a_timeout_is_124_and_the_call_goes_on(shell):
+    _, err = shell("run", "shop.rest", "30", "--timeout", "300ms", status=124)
+    id = err.split()[2]
+    (row,) = shell.json("ls", "calls", "-u", "-s", "shop.rest")
+    out, _ = shell("call", "cancel", id[:23])
+    _, late = shell("call", "get", id, status=5)
+
+    assert f"call {id} has not ended within 300ms; it goes on" in err
+    assert (row["id"], row["finished_ms"]) == (id, None)
+    assert out.startswith(f"call {id} ")
+    assert "cancel" in late
+    assert shell("ls", "calls", "-u", "-q") == ("", "")
+
+
+def test_ctrl_c_is_130_and_names_the_call(shell):
+    process = shell.start("run", "shop.rest", "30")
+    wait_until(lambda: shell.json("ls", "calls", "-u"))
+
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+
+    assert (process.returncode, out) == (130, "")
+    id = err.split()[2]
+    assert err == f"mesh: call {id} goes on; `mesh call cancel {id}` stops it\n"
+    shell("call", "cancel", id)
+    shell("call", "get", id, status=5)
+
+
+def wait_until(condition, seconds=20):
+    """Look again until it is true; each look is a question to the node and takes its time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+    raise AssertionError("it did not become true")
+
+
+def test_a_delayed_call_can_be_started_now(shell):
+    id = shell("run", "shop.add", "1", "--delay", "1h", "--no-wait")[0].strip()
+    (row,) = shell.json("ls", "call", id)
+    out, _ = shell("call", "retry", id)
+
+    assert row["state"] == "DELAYED"
+    assert out == f"call {id} waiting\n"
+    assert shell("call", "get", id, "--timeout", "20s") == ("1\n", "")
+
+
+def test_an_ended_call_is_tried_again_as_a_new_one(shell):
+    id = shell("run", "shop.add", "5", "--no-wait")[0].strip()
+    shell("call", "get", id)
+
+    out, _ = shell("call", "retry", id)
+
+    again = out.split()[1]
+    assert out == f"call {again} submitted again, was {id}\n"
+    assert again != id
+    assert shell("call", "get", again) == ("5\n", "")
+
+
+def test_a_paused_processor_parks_its_calls(shell):
+    assert shell("proc", "pause", "-n", "proc1")[0] == "processor proc1 pauses\n"
+    id = shell("run", "shop.add", "1", "--no-wait")[0].strip()
+    (row,) = shell.json("ls", "call", id)
+    shell("proc", "resume", "proc1")
+
+    assert (row["state"], bool(row["reason"])) == ("PARKED", True)
+    assert shell("call", "get", id, "--timeout", "20s") == ("1\n", "")
+    shell("proc", "pause", "-n", "proc2", status=3)
+
+
+def test_logs_show_what_was_printed_and_follow(shell):
+    shell("run", "shop.talk", "before")
+    process = shell.start("logs", "shop.talk", "-f", "-o", "jsonl", "--tail", "0")
+    lines = []
+    os.set_blocking(process.stdout.fileno(), False)
+
+    def talk_and_look():  # A subscription that began later than a call does not see it.
+        shell("run", "shop.talk", "live")
+        lines.extend(json.loads(line) for line in process.stdout.readlines())
+        return lines
+
+    wait_until(talk_and_look)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+
+    text, _ = shell("logs", "shop.talk")
+    assert process.returncode == 130
+    assert {line["text"] for line in lines} <= {"live\n", "LIVE\n"}
+    assert lines[0]["socket"] == "shop.talk"
+    assert [line.split()[-1] for line in text.splitlines() if "before" in line.lower()]
+    assert "LIVE" in text
+
+
+def test_the_code_of_a_task_can_be_seen(shell):
+    shell("run", "shop.add", "1")
+    code, _ = shell("task", "code", "shop.add")
+    shown, _ = shell("task", "show", "shop.add")
+    (task,) = [item for item in shell.json("ls", "tasks") if item["name"] == "add"]
+    (socket,) = shell.json("ls", "socket", "shop.add")
+
+    assert code.startswith("def add(left, right=0, *, scale=1):\n")
+    assert "(left, right=0, *, scale=1)" in shown
+    assert "The sum of two numbers." in shown
+    assert (task["module"], task["sockets"]) == ("shop.tasks", ["shop.add"])
+    assert socket["signature"] == "(left, right=0, *, scale=1)"
+
+
+def test_the_status_counts_and_names_its_workers(shell):
+    (status,) = shell.json("status")
+    text, _ = shell("status")
+    workers = shell.json("ls", "workers")
+    (node,) = shell.json("ls", "nodes")
+
+    assert {"pid", "home", "boot", "version", "uptime_ms", "calls", "workers"} <= set(status)
+    assert status["home"] == shell.home
+    assert f"pid        {status['pid']}\n" in text or str(status["pid"]) in text
+    assert [w["processor"] for w in workers] == ["proc1", "proc1"]
+    assert (node["pid"], node["workers"]) == (status["pid"], 2)
+
+
+def test_a_tab_completes_names_of_sockets(shell):
+    environment = {
+        **shell.environment, "_MESH_COMPLETE": "bash_complete", "COMP_WORDS": "mesh run shop.do",
+        "COMP_CWORD": "2",
+    }  # fmt: skip
+    found = subprocess.run(
+        [sys.executable, "-c", "from meshcode.cli import main; main([])"],
+        check=False, capture_output=True, text=True, env=environment,
+    )  # fmt: skip
+
+    assert found.stdout.split() == ["plain,shop.do_something", "plain,shop.do_this"]
+
+
+def test_the_doctor_finds_the_node_well(shell):
+    _, out, _ = shell.run(["doctor", "-o", "json"])
+
+    states = {item["name"]: item["state"] for item in json.loads(out)["items"]}
+    assert states["node"] == "OK"
+
+
+def test_up_is_done_when_it_is_up(shell):
+    out, err = shell("up")
+    (status,) = shell.json("status")
+
+    assert err == f"the node is up already: pid {status['pid']}\n"
+    assert f"pid   {status['pid']}\n" in out
+    assert "next  mesh add queue -n q1\n" in out
+
+
+def test_a_node_goes_down_and_nothing_of_it_is_left(fresh):
+    fresh("up")
+    (status,) = fresh.json("status")
+    node = psutil.Process(status["pid"])
+    family = [node, *node.children(recursive=True)]
+
+    assert fresh("down") == ("the node is down\n", "")
+
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    fresh("status", status=7)
+    assert fresh("down")[1] == f"no node is up in {fresh.home}\n"
+
+
+def test_a_killed_node_comes_up_again_with_its_calls(fresh, repository):
+    """Nothing answers at the link it left, and `up` and `down` do not mistake the number."""
+    fresh("up")
+    offer(fresh, repository, ["add"])
+    id = fresh("run", "shop.add", "2", "3", "--delay", "1h", "--no-wait")[0].strip()
+    (status,) = fresh.json("status")
+    node = psutil.Process(status["pid"])
+    node.kill()
+    node.wait(10)
+
+    fresh("status", status=7)
+    assert fresh("down")[1] == f"no node is up in {fresh.home}\n"
+    fresh("up")
+
+    (again,) = fresh.json("status")
+    assert (again["boot"], again["node"]) == (status["boot"] + 1, status["node"])
+    fresh("call", "retry", id)
+    assert fresh("call", "get", id, "--timeout", "30s") == ("5\n", "")
+
+
+def test_down_waits_for_running_calls_and_says_so_when_it_gives_up(fresh, repository):
+    fresh("up")
+    offer(fresh, repository, ["rest"])
+    id = fresh("run", "shop.rest", "60", "--no-wait")[0].strip()
+    wait_until(lambda: fresh.json("ls", "call", id)[0]["state"] == "RUNNING")
+
+    _, err = fresh("down", "--timeout", "500ms", status=124)
+    assert "waiting for 1 running calls\n" in err
+    assert "has not ended within 500ms; it takes no new calls" in err
+
+    assert fresh("down", "--now")[0] == "the node is down\n"
+
+
+def test_a_folder_that_cannot_be_made_is_named(fresh):
+    home = Path(fresh.home)
+    home.mkdir()
+    (home / "data").write_text("not a folder")
+
+    _, err = fresh("up", status=1)
+
+    assert err == (
+        f"mesh: {home / 'data'} cannot be made or written: File exists; give a node another folder"
+        " with --home or MESH_HOME\n"
+    )
+
+
+def test_a_node_that_cannot_start_says_why(fresh):
+    """Something else holds the folder of the log, so the node ends before it answers."""
+    import fcntl
+
+    data = Path(fresh.home) / "data"
+    data.mkdir(parents=True)
+    with open(data / "lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        _, err = fresh("up", status=1)
+
+    assert err.startswith("mesh: the node ended with status 6 before it answered; the end of ")
+    assert str(Path(fresh.home) / "log" / "node.log") in err
+
+
+def test_up_in_the_foreground_is_the_node(fresh):
+    process = fresh.start("up", "--foreground")
+    assert "is ready" in process.stdout.readline()
+    (status,) = fresh.json("status")
+
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+
+    assert status["pid"] == process.pid
+    assert process.returncode == 0
+
+
+def test_dev_is_found_by_other_shells_and_leaves_nothing(fresh):
+    process = fresh.start("dev")
+    lines = [process.stdout.readline() for _ in range(4)]
+    address, log = lines[0].split()[1].rstrip(","), Path(lines[2].split()[1])
+    temporary = log.parent.parent
+
+    assert [line.split()[0] for line in lines] == ["node", "first", "log", "note"]
+    assert "thrown away" in lines[3]
+    fresh("add", "queue", "-n", "q1")
+    (status,) = fresh.json("status")
+    assert status["home"] == str(temporary)
+    assert address == f"ipc://{temporary}/run/clients.ipc"
+    _, err = fresh("dev", status=6)
+    assert err.startswith(f"mesh: a node is up already at {address}; ")
+
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+
+    assert (process.returncode, err) == (130, "")
+    assert not psutil.pid_exists(status["pid"])
+    assert not temporary.exists()
+    assert not (Path(fresh.home) / "run" / "ipc.path").exists()
+    fresh("status", status=7)
+
+
+def test_dev_keeps_its_data_where_it_is_told(fresh, tmp_path):
+    for _ in range(2):
+        process = fresh.start("dev", "--data", str(tmp_path / "kept"))
+        lines = [process.stdout.readline() for _ in range(4)]
+        fresh("add", "queue", "-n", "q1", "--exists-ok")
+        names = fresh("ls", "queues", "-q")[0].split()
+        process.terminate()
+        process.communicate(timeout=20)
+
+        assert lines[3] == f"note   data is kept in {tmp_path / 'kept'}\n"
+        assert names == ["q1"]
+        assert process.returncode == 143
+
+
+def test_dev_killed_outright_takes_its_node_along(fresh):
+    process = fresh.start("dev")
+    lines = [process.stdout.readline() for _ in range(4)]
+    node = psutil.Process(int(lines[0].split("pid ")[1].split(";")[0]))
+
+    process.kill()
+    process.communicate()
+
+    psutil.wait_procs([node], timeout=20)
+    assert not node.is_running()
+    fresh("up")  # The name it left behind in the run folder does not matter.
+    (status,) = fresh.json("status")
+    assert status["home"] == fresh.home
