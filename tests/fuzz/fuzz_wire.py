@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import argparse
 import random
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -230,12 +231,22 @@ def run_random(seconds: float, seed: int) -> int:
     return count
 
 
+def run_guided(seconds: int, seed: int, corpus: str) -> NoReturn:
+    """Hand over to atheris, which ends the process; a failed input is in the file that it names."""
+    options = [f"-max_total_time={seconds}", f"-seed={seed}", "-max_len=4096", "-timeout=20"]
+    options += [f"-artifact_prefix={tempfile.gettempdir()}/fuzz-wire-", "-print_final_stats=1"]
+    atheris.Setup([sys.argv[0], *options, corpus], try_bytes)
+    atheris.Fuzz()
+    raise AssertionError("atheris came back")
+
+
 def main() -> None:
     """Run for the given seconds; the exit status is not 0 when an input failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--random", action="store_true", help="do not use atheris")
+    parser.add_argument("--corpus", help=argparse.SUPPRESS)
     parser.add_argument("inputs", nargs="*", help="files to try once, instead of fuzzing")
     asked = parser.parse_args()
     for name in asked.inputs:
@@ -249,14 +260,16 @@ def main() -> None:
         count = run_random(asked.seconds, asked.seed)
         print(f"{count} inputs of seed {asked.seed} tried, 0 failed")
         return
+    if asked.corpus:
+        run_guided(asked.seconds, asked.seed, asked.corpus)
+    # libFuzzer ends its process without any cleaning up, so it has one of its own.
     with tempfile.TemporaryDirectory(prefix="fuzz-wire-") as folder:
         for n, data in enumerate(seeds()):
             (Path(folder) / f"seed-{n:02d}").write_bytes(data)
-        options = [f"-max_total_time={asked.seconds}", f"-seed={asked.seed}", "-max_len=4096"]
-        options += [f"-artifact_prefix={tempfile.gettempdir()}/fuzz-wire-", "-print_final_stats=1"]
-        options += ["-timeout=20"]
-        atheris.Setup([sys.argv[0], *options, folder], try_bytes)
-        atheris.Fuzz()
+        command = [sys.executable, __file__, "--corpus", folder]
+        command += ["--seconds", str(asked.seconds), "--seed", str(asked.seed)]
+        status = subprocess.run(command, check=False).returncode
+    sys.exit(status)
 
 
 if __name__ == "__main__":
