@@ -30,10 +30,12 @@ class AsyncCalls:
     def __init__(self, page: ControlPage, outbox: Outbox, calls_max: int) -> None:
         self.page = page
         self.outbox = outbox
-        self.free = list(range(min(calls_max, ASYNC_ROWS)))  # Rows of the control page.
+        self.rows = min(calls_max, ASYNC_ROWS)
+        self.free = list(range(self.rows))  # Rows of the control page.
         self.waiting: deque[tuple[Staged, Any]] = deque()  # The main thread appends.
         self.known: dict[bytes, int] = {}  # Ids here, and why to cancel them; 0: not cancelled.
-        self.tasks: dict[bytes, asyncio.Task[None]] = {}
+        self.tasks: dict[bytes, asyncio.Task[None]] = {}  # Those that have entered `_one`.
+        self.alive: set[asyncio.Task[None]] = set()  # The loop itself only holds them weakly.
         self.scheduled = False
         self.flushing = False
         self.stopping = False
@@ -88,12 +90,13 @@ class AsyncCalls:
             context = copy_context()
             context.run(async_call.set, call)
             task = self.loop.create_task(self._one(call, value, row), context=context)
-            self.tasks[call[0].id] = task
+            self.alive.add(task)
+            task.add_done_callback(self.alive.discard)
         if self.stopping:
             for _call, value in self.waiting:
                 _abandon(value)
             self.waiting.clear()
-            if not self.tasks:
+            if len(self.free) == self.rows:
                 self.idle.set()
 
     def _cancel(self, call_id: bytes) -> None:
@@ -101,6 +104,8 @@ class AsyncCalls:
         if task is not None:
             task.cancel()
             return
+        # A task cancelled before its first step would never enter its code and never report; so it
+        # is left to `_one`, which looks at `known` first.
         for entry in list(self.waiting):
             if entry[0][0].id == call_id:
                 self.waiting.remove(entry)
@@ -116,7 +121,13 @@ class AsyncCalls:
     async def _one(self, call: Staged, value: Any, slot: int) -> None:
         row, _frame, attempt = call
         began = monotonic_ns()
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks[row.id] = task
         try:
+            if self.known[row.id]:
+                _abandon(value)
+                raise asyncio.CancelledError
             outcome = await self._outcome(call, value, began)
         except BaseException as error:
             run_us = (monotonic_ns() - began) // 1000

@@ -257,6 +257,10 @@ class Worker:
 
             self.asynchronous = AsyncCalls(self.page, self.outbox, self.async_calls_max)
         self.asynchronous.hand_over(call, value)
+        if self.cancels:  # One that came when the call was neither here nor there.
+            asked = self.cancels.pop(call[0].id, None)
+            if asked is not None:
+                self.asynchronous.cancel(call[0].id, asked[0])
         return None
 
 
@@ -270,6 +274,8 @@ class Worker:
             while True:
                 try:
                     main_call[0] = call
+                    if self.cancels:  # One that came while an item was written.
+                        self.check_cancelled(call)
                     value = next(generator)
                 except StopIteration:
                     break

@@ -54,9 +54,17 @@ class _Printed:
         self.size = tail_max
 
     def take(self, tail_max: int) -> bytes:
-        if self.size > tail_max:
-            self._cut(tail_max)
         data = b"".join(self.parts)
+        room = max(tail_max - self.sent, 0)
+        if room < len(data) and len(data) > tail_max:
+            if room:  # The head goes out now; the tail of the rest stays for the next time.
+                self.sent += room
+                self.parts, self.size = [data[room:]], len(data) - room
+                if self.size > tail_max:
+                    self._cut(tail_max)
+                return data[:room]
+            self._cut(tail_max)
+            data = self.parts[0]
         if self.dropped:
             data = b"\n[%d bytes of output left out here]\n" % self.dropped + data
         self.sent += self.size
@@ -111,7 +119,7 @@ class Capture:
         self.collect(drafts)
         for stream in (STDOUT, STDERR):
             printed = self.printed.pop((call_id, attempt, stream), None)
-            if printed is not None and printed.size:
+            while printed is not None and printed.size:
                 self._send((call_id, attempt, stream), printed, drafts)
 
     def _send(

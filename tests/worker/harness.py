@@ -226,7 +226,10 @@ class MiniNode:
         while not condition():
             self.poll()
             if time.monotonic() > deadline:
-                logs = [f"{w.popen.poll()} {w.log.read_text()} {w.told}" for w in self.workers]
+                logs = [
+                    f"{w.popen.poll()} {w.log.read_text()} {w.told[:3]}...{w.told[-3:]}"
+                    for w in self.workers
+                ]
                 raise AssertionError(f"waited {WAIT_S} s for {what}; workers: {logs}")
 
     def close(self) -> None:

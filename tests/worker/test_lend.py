@@ -1,0 +1,161 @@
+"""The lend folder: a worker has what it needs, and task code sees nothing of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from meshcode.worker import lend as lend_module
+from tests.worker.harness import MiniNode
+
+NODE_PACKAGES = ["zmq", "msgpack", "_cffi_backend", "cffi", "click", "lmdb", "sqlalchemy", "git",
+                 "psutil", "psycopg2", "pytest"]  # fmt: skip
+
+PROBE = '''
+import importlib, sys, threading
+def try_import(names):
+    found = []
+    for name in names:
+        try:
+            module = importlib.import_module(name)
+            found.append([name, getattr(module, "__file__", None)])
+        except ImportError as error:
+            pass
+    return found
+def loaded(): return sorted({name.partition(".")[0] for name in sys.modules})
+def path(): return sys.path
+def version(name):
+    module = importlib.import_module(name)
+    return getattr(module, "version", None) or module.__version__
+def use_msgpack(value):
+    import msgpack
+    return [msgpack.unpackb(msgpack.packb(value)), msgpack.__file__]
+def use_zmq():
+    import zmq
+    context = zmq.Context()
+    a, b = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    a.bind("inproc://x"); b.connect("inproc://x"); b.send(b"hi")
+    try:
+        a.recv(zmq.NOBLOCK) and a.recv(zmq.NOBLOCK)
+    except zmq.Again:
+        kind = "Again"
+    a.close(); b.close(); context.term()
+    return [kind, zmq.__file__]
+def meshcode_place():
+    import meshcode
+    from meshcode.worker.context import current_call
+    return [meshcode.__file__, current_call().socket]
+def zmq_error():
+    """What lent pyzmq imports at run time still finds its own packages."""
+    import meshcode.worker.runner as runner
+    from importlib import import_module
+    try:
+        runner.zmq.Context().socket(runner.zmq.DEALER).recv(runner.zmq.NOBLOCK)
+    except Exception as error:
+        return type(error).__name__
+'''
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An environment with nothing installed."""
+    folder = tmp_path_factory.mktemp("bare")
+    command = [sys.executable, "-m", "venv", "--without-pip", "--symlinks", str(folder / "env")]
+    subprocess.run(command, check=True)
+    return str(folder / "env" / "bin" / "python")
+
+
+def site_packages(python: str) -> Path:
+    return next(Path(python).parent.parent.glob("lib/python*/site-packages"))
+
+
+def test_a_bare_environment_runs_calls_and_sees_nothing_of_the_node(
+    node: MiniNode, bare_python: str
+):
+    worker = node.worker(PROBE, python=bare_python)
+    assert worker.result("s.try_import", NODE_PACKAGES) == []
+    assert set(worker.result("s.loaded")) & set(NODE_PACKAGES) == set()
+    assert [p for p in worker.result("s.path") if node.lend in p or "/site-packages" in p] == [
+        str(site_packages(bare_python))
+    ]
+    file, socket = worker.result("s.meshcode_place")
+    assert (file, socket) == (f"{node.lend}/meshcode/__init__.py", "s.meshcode_place")
+    assert worker.result("s.zmq_error") == "Again"
+
+
+def test_task_code_gets_its_own_msgpack(node: MiniNode, bare_python: str, tmp_path: Path):
+    """A different version, pure Python, while the worker goes on with its own."""
+    own = tmp_path / "own"
+    (own / "msgpack").mkdir(parents=True)
+    (own / "msgpack" / "__init__.py").write_text(
+        "version = (0, 0, 1)\n__version__ = '0.0.1'\n"
+        "def packb(value): return repr(value).encode()\ndef unpackb(data): return data.decode()\n"
+    )
+    worker = node.worker(PROBE, python=bare_python, import_path=[str(own), _code_folder(node)])
+    value, file = worker.result("s.use_msgpack", {"a": [1]})
+    assert value == "{'a': [1]}"
+    assert file == f"{own}/msgpack/__init__.py"
+    assert worker.result("s.version", "msgpack") == (0, 0, 1)
+
+
+def _code_folder(node: MiniNode) -> str:
+    return str(node.folder / f"code{len(node.workers)}")
+
+
+def test_task_code_with_the_same_packages_has_copies_of_its_own(node: MiniNode):
+    """Two copies of the compiled modules live side by side in one process."""
+    worker = node.worker(PROBE, python=sys.executable)
+    kind, file = worker.result("s.use_zmq")
+    assert kind == "Again"
+    assert not file.startswith(node.lend)
+    value, file = worker.result("s.use_msgpack", {"a": [1]})
+    assert value == {"a": [1]}
+    assert not file.startswith(node.lend)
+    assert worker.result("s.zmq_error") == "Again"
+
+
+def test_packages_an_environment_loads_at_start_stay_its_own(
+    node: MiniNode, bare_python: str, tmp_path: Path
+):
+    """A .pth file imports msgpack before the worker's own code runs."""
+    site = site_packages(bare_python)
+    (site / "msgpack.py").write_text("__version__ = 'mine'\n")
+    (site / "early.pth").write_text("import msgpack\n")
+    try:
+        worker = node.worker(PROBE, python=bare_python)
+        assert worker.result("s.version", "msgpack") == "mine"
+        assert worker.result("s.try_import", ["msgpack"]) == [["msgpack", str(site / "msgpack.py")]]
+    finally:
+        (site / "msgpack.py").unlink()
+        (site / "early.pth").unlink()
+
+
+def test_a_module_called_like_one_of_ours_is_the_users(node: MiniNode):
+    """Also when the interpreter was not started isolated, which puts our folder on the path."""
+    folder = node.folder / "shadow"
+    folder.mkdir()
+    (folder / "report.py").write_text("WHOSE = 'mine'\n")
+    code = "import report, sys\ndef f(): return [report.WHOSE, sys.path[0]]\n"
+    worker = node.worker(code, import_path=[_code_folder(node), str(folder)])
+    assert worker.result("s.f") == ["mine", str(node.folder / "code0")]
+
+
+def test_the_folder_holds_only_what_a_worker_needs(lend: str):
+    top = sorted(name for name in os.listdir(lend) if not name.startswith("_cffi_backend"))
+    assert [n for n in top if n not in ("pyzmq.libs",)] == ["meshcode", "msgpack", "zmq"]
+    own = {n for n in os.listdir(f"{lend}/meshcode") if not n.startswith("__")}
+    assert own <= {"errors.py", "ids.py", "limits.py", "paths.py", "wire", "native", "worker",
+                   "client"}  # fmt: skip
+    assert not os.path.exists(f"{lend}/zmq/tests")
+
+
+def test_the_same_versions_share_one_folder(tmp_path: Path):
+    first = lend_module.ensure(str(tmp_path))
+    assert lend_module.ensure(str(tmp_path)) == first
+    assert os.listdir(tmp_path / "lend") == [os.path.basename(first)]
+    compiled = list(Path(first, "meshcode", "worker").glob("__pycache__/loop.*.pyc"))
+    assert compiled, "compiled ahead, because workers do not write there"
