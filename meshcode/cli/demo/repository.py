@@ -33,7 +33,7 @@ def naturalsize(size, binary=True):
     base, units = (1024, "Bytes KiB MiB GiB TiB") if binary else (1000, "Bytes kB MB GB TB")
     value = float(size)
     for unit in units.split():
-        if value < base:
+        if value < base or unit == "TiB" or unit == "TB":
             break
         value /= base
     return f"{value:.0f} {unit}" if unit == "Bytes" else f"{value:.1f} {unit}"
