@@ -268,7 +268,10 @@ class _Builder:
 
     def with_uv(self, uv: str, want: Wanted) -> None:
         """Build by uv: files are linked from its cache where the file system can."""
-        self.run(uv, "venv", "--quiet", "--no-project", "--python", sys.executable, self.folder)
+        self.run(
+            *(uv, "venv", "--quiet", "--no-project", "--prompt", want.checkout.name),
+            *("--python", sys.executable, self.folder),
+        )
         install = self.arguments(want)
         if install:
             self.tell("environment", "installing with uv")
@@ -282,7 +285,8 @@ class _Builder:
         install = self.arguments(want)
         own_pip = importlib.util.find_spec("pip") is not None
         seed = ["--without-pip"] if own_pip or not install else []
-        self.run(sys.executable, "-I", "-m", "venv", *seed, self.folder)
+        prompt = ["--prompt", want.checkout.name]
+        self.run(sys.executable, "-I", "-m", "venv", *seed, *prompt, self.folder)
         if install:
             self.tell("environment", "installing with pip")
             pip = [sys.executable, "-I", "-m", "pip", "--python", self.python]

@@ -87,8 +87,9 @@ def sockets_of(*names: str) -> dict[str, str]:
 
 
 ALL = sockets_of(
-    *("add pair boom final mine odd leave ctrl_c bad huge inner_type_error who who_in_thread".split()),
-    *("say direct flood nap noop squares broken unplain big_items fork Tools.deep".split()),
+    *("add", "pair", "boom", "final", "mine", "odd", "leave", "ctrl_c", "bad", "huge"),
+    *("inner_type_error", "who", "who_in_thread", "say", "direct", "flood", "nap", "noop"),
+    *("squares", "broken", "unplain", "big_items", "fork", "Tools.deep"),
 )
 
 
