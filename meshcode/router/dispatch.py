@@ -171,10 +171,13 @@ def on_fetched(r: Router, event: events.Fetched, now_ms: int, out: Effects) -> N
             continue  # It ended meanwhile.
         call.envelope = envelope
         r.bodies_bytes += call.size
+        asked = sequence in call.line.fetching
         call.line.fetching.discard(sequence)
         expiry_ms = accept.expiry_of(call)
         if expiry_ms is not None and expiry_ms <= now_ms:
             ending.expire(r, call, now_ms, out)  # It was fetched to be moved to its dead letters.
+        elif not asked:
+            r.spill(call)  # The same, but its expiry was lifted meanwhile.
         r.offer(call.line)
 
 

@@ -103,6 +103,7 @@ class Line:
 
     def take(self, priority: int, room: int, now_ms: int) -> list[Call]:
         """Up to `room` calls of that priority that may begin now, in order; they leave the line."""
+        self.starved = False
         ready = self.ready.get(priority)
         if not ready or self.removed:
             return []
@@ -111,7 +112,6 @@ class Line:
         if self.rate is not None:
             room = min(room, self.rate.allowed(now_ms))
         key_limit = self.config.key_concurrency
-        self.starved = False
         taken: list[Call] = []
         size = 0
         while ready and len(taken) < room:

@@ -4,53 +4,17 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import multiprocessing
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from meshcode.sim import mutants
+from meshcode.sim.run import Result, run_seeds
 from meshcode.sim.world import World
 
-_CHUNK = 50  # Seeds per piece of work of one process.
 _SHOWN_MAX = 20  # Failing seeds told one by one.
 MUTANT_SEEDS = 5_000  # A mutant must be caught within so many.
-
-
-def run_seed(seed: int) -> tuple[int, int, str]:
-    """Run one world: its steps, its digest, and what went wrong ("" when all is well)."""
-    world = World(seed)
-    try:
-        steps, digest = world.run()
-    except Exception as error:  # Whatever it is, this world has failed.
-        where = traceback.extract_tb(error.__traceback__)
-        frames = [frame for frame in where if not frame.filename.endswith("violation.py")]
-        text = f"{type(error).__name__}: {error} ({frames[-1].name}:{frames[-1].lineno})"
-        return world.checker.steps, world.checker.digest, text
-    return steps, digest, ""
-
-
-def _chunk(job: tuple[int, int, str | None]) -> list[tuple[int, int, int, str]]:
-    low, high, mutant = job
-    if mutant is None:
-        return [(seed, *run_seed(seed)) for seed in range(low, high)]
-    with mutants.planted(mutant):
-        return [(seed, *run_seed(seed)) for seed in range(low, high)]
-
-
-def run_seeds(
-    low: int, high: int, *, jobs: int = 1, mutant: str | None = None
-) -> Iterator[tuple[int, int, int, str]]:
-    """Run the worlds `low` to `high` - 1; yields (seed, steps, digest, failure) in order."""
-    work = [(at, min(at + _CHUNK, high), mutant) for at in range(low, high, _CHUNK)]
-    if jobs <= 1:
-        for job in work:
-            yield from _chunk(job)
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for results in pool.imap(_chunk, work):
-            yield from results
 
 
 def tell(seed: int, mutant: str | None) -> int:
@@ -73,7 +37,7 @@ def tell(seed: int, mutant: str | None) -> int:
     return 0
 
 
-def report(results: Iterable[tuple[int, int, int, str]], mutant: str | None) -> int:
+def report(results: Iterable[Result], mutant: str | None) -> int:
     """Print failures and the sum; the number of worlds that failed."""
     begun = time.perf_counter()
     seeds = steps = failed = 0

@@ -53,6 +53,10 @@ class Begins:
         self.draining = False
         self.disk_level = 0
 
+    def allow_retries(self, name: str, retries: int) -> None:
+        """Calls of the socket may have been tried so often."""
+        self.retries_max[name] = max(self.retries_max.get(name, 0), retries)
+
     def limits_of(self, name: str) -> SocketConfig | None:
         """What the node was told last of the limits of a socket, also when it was removed since."""
         return self._last_configs.get(name)
@@ -88,8 +92,8 @@ class Begins:
             name: fields["requested_status"] for name, fields in snapshot["processors"].items()
         }
         for name, config in self._configs.items():
-            allowed = limits.RETRIES_DEFAULT if config.retries is None else config.retries
-            self.retries_max[name] = max(self.retries_max.get(name, 0), allowed)
+            retries = limits.RETRIES_DEFAULT if config.retries is None else config.retries
+            self.allow_retries(name, retries)
             rate = self._rates.get(name)
             if config.rate is None:
                 self._rates.pop(name, None)
@@ -218,13 +222,13 @@ class Begins:
             if config.concurrency is not None and line.running >= config.concurrency:
                 continue
             if line.rate is not None and line.rate.allowed(now_ms) < 1:
-                timed = line.rate_timer_ms > 0 and line.rate_timer_ms <= line.rate.next_ms()
+                timed = 0 < line.rate_timer_ms <= line.rate.next_ms() or bool(line.fetching)
                 require(timed, "I4 liveness", "no timer for the rate of", line.name)
                 continue
             key = call.option("key")
             if key is not None and config.key_concurrency is not None:
                 running = line.key_running.get(key, 0)
-                if running >= config.key_concurrency:
+                if running >= config.key_concurrency or self._another_was_let_in(call, key):
                     continue
             if any(other.envelope is None for other in line.ready.get(call.priority, ())):
                 asked = bool(line.fetching) and line.fetching <= self.fetching
@@ -232,3 +236,13 @@ class Begins:
                 continue
             require(False, "I4 liveness", "a worker of", processor, "is free, not begun:",
                     call.id.hex(), call.line.name, call.story)  # fmt: skip
+
+    def _another_was_let_in(self, call: Any, key: str) -> bool:
+        """Whether the call waits for its key behind one that may begin, which is looked at too."""
+        if call not in call.line.key_waiting.get(key, ()):
+            return False
+        return any(
+            other.state is State.WAITING and other.option("key") == key
+            for ready in call.line.ready.values()
+            for other in ready
+        )

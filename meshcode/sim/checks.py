@@ -128,7 +128,17 @@ class Checker:
     def booted(self, router: Router, effects: Effects) -> None:
         """The node recovered from the disk."""
         self.thought = self.durable.copy()
+        held = {
+            self.durable.open[key]
+            for key, value in self.durable.state.items()
+            if split_state(value)["state"] == State.HELD
+        }
+        for fact in self.facts.values():
+            fact.held = fact.id in held
         self.begins.booted()
+        for line in router.lines.values():
+            if line.removed:  # Nothing is known of its limits: the defaults hold.
+                self.begins.allow_retries(line.name, limits.RETRIES_DEFAULT)
         self._records(effects.records, None, 0)
         self._tables(router)
 
@@ -402,8 +412,8 @@ class Checker:
             require(call.state is State.HELD, "I4 liveness", id.hex(), call.state.name,
                     router.parked_reason(call.line), call.story)  # fmt: skip
         for id, fact in self.facts.items():
-            if fact.edge == b"dead-letter":
+            if fact.edge == b"dead-letter" and fact.parent is not None:
                 known = id in self.durable.done or id in self.durable.open_ids
-                parent = fact.parent in self.durable.done
-                require(known == parent, "I5 child", "parent and child disagree", id.hex())
+                named = id.hex().encode() in self.durable.done.get(fact.parent, b"")
+                require(known == named, "I5 child", "parent and child disagree", id.hex())
         require(len(router.calls) <= limits.OPEN_CALLS_MAX, "bound")
