@@ -52,6 +52,7 @@ class WorkerProcess:
         self.cpu = cpu
         self.token = secrets.token_hex(16)
         self.routing_id = b""
+        self.sockets: dict[str, str] = {}  # What it was told to serve.
         self.state = "starting"  # starting, ready, leaving, gone
         self.stopping = ""  # Why the node stops it on purpose; "" = it does not.
         self.started_ms = 0
@@ -161,6 +162,7 @@ class Crew:
             )
         worker.pidfd = os.pidfd_open(worker.process.pid)
         worker.started_ms = now_ms
+        worker.sockets = dict(config["sockets"])
         self.by_id[worker.id] = worker
         self._by_pidfd[worker.pidfd] = worker
         return worker
@@ -274,6 +276,7 @@ class Crew:
 
     def tell_sockets(self, worker: WorkerProcess, sockets: dict[str, str]) -> None:
         """Change which socket runs which function, while it runs."""
+        worker.sockets = dict(sockets)
         self._send(worker, [envelope(Kind.SETUP, body=pack({"sockets": sockets}))])
 
     # Listening.

@@ -36,7 +36,7 @@ from meshcode.node.sessions import Session, Sessions
 from meshcode.node.turn import Turns
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
-from meshcode.router.events import Drained, Event, ModelChanged, Ticked
+from meshcode.router.events import Drained, Event, ModelChanged, Ticked, WorkerJoined
 from meshcode.store.contract import DONE, META, MODEL, OPEN, STATE, Log
 from meshcode.wire.codec import pack, unpack
 
@@ -284,6 +284,8 @@ class Loop:
         found, items = self.crew.receive(4 * limits.TURN_EVENTS_MAX, now_ms)
         for event in found:
             self.keeping.before(event)
+            if isinstance(event, WorkerJoined):
+                self.processors.joined(event.worker)
             self.step(event)
         if items:
             self.turns.add(Effects(outcomes=intake.items_for_clients(self.router, items)))

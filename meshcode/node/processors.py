@@ -44,6 +44,7 @@ class Processor:
         self.mounted_code: tuple[Any, ...] = ()  # What `mount` was made from.
         self.mount: dict[str, Any] | None = None
         self.reason = "its code is not mounted yet"
+        self.problem = ""  # What went wrong last, also while older code keeps running.
         self.child: subprocess.Popen[bytes] | None = None
         self.child_code: tuple[Any, ...] = ()
         self.child_output = b""
@@ -102,6 +103,16 @@ class Processors:
         for name, processor in self.by_name.items():
             if name not in wanted:
                 processor.count = 0
+
+    def joined(self, worker_id: int) -> None:
+        """A worker is ready: tell it the sockets that changed while it was starting.
+
+        Before the core hears of it, so that no call for a new socket overtakes this.
+        """
+        worker = self.crew.by_id.get(worker_id)
+        processor = self.by_name.get(worker.processor) if worker else None
+        if worker and processor and worker.sockets != processor.sockets:
+            self.crew.tell_sockets(worker, processor.sockets)
 
     def _count(self, name: str, fields: dict[str, Any], deployments: dict[str, Any]) -> int:
         if fields.get("requested_status") == "stop":
@@ -195,12 +206,14 @@ class Processors:
         reason = f"its code could not be mounted ({step}): {text}"
         if processor.mount is not None:
             reason = f"{reason}; the code of commit {processor.mount['commit'][:12]} keeps running"
+        processor.problem = reason
         self._explain(processor, reason)
 
     def _mounted(self, processor: Processor, result: dict[str, Any], now_ms: int) -> None:
         processor.mount = result
         processor.mounted_code = processor.child_code
         processor.crashes = 0
+        processor.problem = ""
         processor.next_start_ms = 0
         processor.reason = "its workers are starting"
         self.commits[processor.name] = result["commit"]

@@ -80,6 +80,7 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
             "name": processor.name, "workers": processor.count,
             "commit": loop.processors.commits.get(processor.name),
             "parked": pool.parked_reason() if pool else "", "building": processor.child is not None,
+            "problem": processor.problem,
         })  # fmt: skip
     return {
         "node": loop.node_id.hex(), "boot": loop.log.boot, "pid": os.getpid(),

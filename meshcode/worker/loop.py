@@ -91,6 +91,7 @@ class Worker:
         self.ready: Callable[[], bytes] = bytes  # Makes the READY draft; set by the runner.
         self.async_calls_max = async_calls_max
         self.targets: dict[bytes, Callable[..., Any]] = {}  # By socket; changed in place.
+        self.absent: dict[bytes, str] = {}  # Sockets without a function: why.
         self.staged: deque[Staged] = deque()  # Only the main thread takes from it.
         self.cancels: dict[bytes, tuple[int, int]] = {}  # Id -> reason, when; not begun yet.
         self.skip: set[tuple[bytes, int]] = set()  # Id, attempt: reported as cancelled.
@@ -200,7 +201,8 @@ class Worker:
             begin(call_id, attempt, now)
             try:
                 if function is None:
-                    raise OwnError(report.no_function(frame[name_at:meta_at]))
+                    name = frame[name_at:meta_at]
+                    raise OwnError(report.no_function(name, self.absent.get(name, "")))
                 args, kwargs = unpack_call(frame[body_at:end], flags & _KWARGS)
                 try:
                     main_call[0] = call

@@ -137,12 +137,12 @@ def interrupted(row: Row, attempt: int, reason: int, run_us: int) -> bytes:
     return outcome(row, attempt, CANCELLED, pack(data), run_us)
 
 
-def no_function(name: bytes) -> MountFailed:
-    """The error of a call for a socket this worker has no function for."""
+def no_function(name: bytes, why: str = "") -> MountFailed:
+    """The error of a call for a socket this worker has no function for; `why` names them."""
     socket = name.decode("utf-8", "replace")
+    why = why or "the worker was not told of it"
     return MountFailed(
-        f"this worker has no function for the socket {socket!r}; the call was not run."
-        " Check the task of the socket against the module",
+        f"the socket {socket!r} has no function to run: {why}; the call was not run",
         socket=socket,
     )
 

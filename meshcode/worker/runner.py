@@ -32,6 +32,7 @@ from meshcode.worker.outbox import Outbox
 from meshcode.worker.output import STDERR, STDOUT, CallStream
 
 EXIT_NOT_LOADED = 3
+NAMES_MAX = 50  # Functions named in an error.
 LINGER_MS = 5_000  # For the last outcomes to reach a node that is slow to read.
 _POLLIN = int(zmq.POLLIN)
 _EVENTS = int(zmq.EVENTS)
@@ -112,6 +113,19 @@ def load_module(config: dict[str, Any]) -> Any:
         ) from error
 
 
+def no_such_function(module: Any, task: str) -> str:
+    """What to tell about a task that the module does not have: the functions it does have."""
+    there = [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and callable(value)
+        and getattr(value, "__module__", None) == module.__name__
+    ]
+    listed = ", ".join(there[:NAMES_MAX]) or "none"
+    return f"the module {module.__name__!r} has no function {task!r}; its functions are: {listed}"
+
+
 def _ready(config: dict[str, Any], worker: Worker | None, error: MeshError | None) -> bytes:
     sockets = sorted(name.decode() for name in worker.targets) if worker else []
     body = {
@@ -157,6 +171,11 @@ def run(config: dict[str, Any]) -> int:
 
     def load(sockets: dict[str, str]) -> dict[str, Callable[..., Any]]:
         found = {name: find_function(module, task) for name, task in sockets.items()}
+        worker.absent = {
+            name.encode(): no_such_function(module, sockets[name])
+            for name, function in found.items()
+            if function is None
+        }
         return {name: function for name, function in found.items() if function is not None}
 
     calls_max = limits.get("ASYNC_CALLS_MAX", ASYNC_CALLS_MAX)
