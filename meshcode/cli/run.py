@@ -21,6 +21,7 @@ from meshcode.limits import BODY_BYTES_MAX, PRIORITY_MAX
 if TYPE_CHECKING:
     from meshcode.client import Call
 
+TELL_WHY_S = 3.0  # A call that has not begun by then may wait for something a person can mend.
 RESULT_FORMATS = ("auto", "json", "yaml", "raw", "repr")
 _NUMBER = re.compile(r"-(\d|\.\d).*")
 
@@ -185,7 +186,7 @@ def wait_and_print(call: Call, *, form: str, timeout: int | None, stream: bool) 
                 print_result(item, form if form != "auto" else "line")
             call.result(seconds)
             return
-        value = call.result(seconds)
+        value = _result(call, seconds)
     except WaitTimeout:
         raise WaitTimeout(
             f"call {call.id} has not ended within {plain.length_of_time(timeout or 0)}; it goes on:"
@@ -196,6 +197,22 @@ def wait_and_print(call: Call, *, form: str, timeout: int | None, stream: bool) 
         output.say(f"mesh: call {call.id} goes on; `mesh call cancel {call.id}` stops it")
         raise
     print_result(value, form)
+
+
+def _result(call: Call, seconds: float | None) -> Any:
+    """The call's result; a person who waits for a call that cannot begin is told why, once."""
+    if seconds is None or seconds > TELL_WHY_S:
+        try:
+            return call.result(TELL_WHY_S)
+        except WaitTimeout:
+            found = call.info()
+            if found.get("state") == "PARKED":
+                output.say(
+                    f"mesh: call {call.id} waits: {found.get('reason')}; it is safe and begins when"
+                    " it can; Ctrl-C stops this waiting only"
+                )
+        seconds = None if seconds is None else seconds - TELL_WHY_S
+    return call.result(seconds)
 
 
 def print_result(value: Any, form: str) -> None:
