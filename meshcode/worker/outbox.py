@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from time import monotonic_ns, sleep
+from time import monotonic_ns
 
 from meshcode.limits import FLUSH_MS, FRAME_BYTES_GOAL, FRAME_ENVELOPES_MAX
 from meshcode.wire.frame import seal_frame
@@ -49,8 +49,10 @@ class Outbox:
             self.capture = Capture(self.wake)
         else:
             self.capture = Capture(self.wake, output_bytes_max)
-        self._doze = threading.Lock()
+        self._doze = threading.Lock()  # Free when a dozing flusher shall tick.
         self._doze.acquire()
+        self._ended = threading.Lock()  # Free when the flusher shall end.
+        self._ended.acquire()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -61,6 +63,7 @@ class Outbox:
     def close(self) -> None:
         """Send what is left and end the flusher."""
         self.closed = True
+        self._ended.release()
         self.wake(True)
         if self._thread is not None:
             self._thread.join()
@@ -117,8 +120,7 @@ class Outbox:
     def _tick(self) -> None:
         capture = self.capture
         seconds = self.flush_ns / 1e9
-        while not self.closed:
-            sleep(seconds)
+        while not self._ended.acquire(timeout=seconds):
             if self.cancels_waiting():
                 self.serve_cancels()
             self.flush()

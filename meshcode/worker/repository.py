@@ -17,7 +17,8 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -275,3 +276,25 @@ class Repository:
         with open(whole, "w", encoding="ascii"):
             pass
         return folder
+
+
+def clean_trees(cache: str, older_than_s: float, keep: Collection[str] = ()) -> list[str]:
+    """Remove worktrees not mounted for that many seconds; returns their folders.
+
+    Args:
+        keep: folders of worktrees that running workers use.
+    """
+    removed = []
+    horizon = time.time() - older_than_s
+    top = os.path.join(cache, "trees")
+    for name in sorted(os.listdir(top)) if os.path.isdir(top) else []:
+        with locked(os.path.join(cache, "locks", f"{name}.git.lock")):
+            for mark in sorted(os.listdir(os.path.join(top, name))):
+                path = os.path.join(top, name, mark)
+                folder = path.removesuffix(".whole")
+                if folder == path or folder in keep or os.path.getmtime(path) >= horizon:
+                    continue
+                os.unlink(path)  # First the mark: what is half removed is never mounted.
+                shutil.rmtree(folder, ignore_errors=True)
+                removed.append(folder)
+    return removed

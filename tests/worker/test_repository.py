@@ -10,7 +10,7 @@ import pytest
 
 from meshcode.errors import MountFailed
 from meshcode.worker import git
-from meshcode.worker.repository import Checkout, Repository
+from meshcode.worker.repository import Checkout, Repository, clean_trees
 from tests.worker.conftest import Repo
 
 
@@ -161,6 +161,20 @@ def test_a_checkout_cut_short_is_done_again(repo: Repo, cache: str):
     os.unlink(found.folder + ".whole")
     Path(found.folder, "m.py").write_text("half")
     assert content(checkout(repo, cache)) == "1"
+
+
+def test_unused_worktrees_are_removed(repo: Repo, cache: str):
+    repo.commit({"m.py": "1"})
+    old = checkout(repo, cache)
+    repo.commit({"m.py": "2"})
+    new = checkout(repo, cache)
+    for found in (old, new):
+        os.utime(found.folder + ".whole", (0, 0))
+
+    assert clean_trees(cache, 60, keep=[new.folder]) == [old.folder]
+    assert not os.path.exists(old.folder)
+    assert content(checkout(repo, cache, commit=old.commit)) == "1", "made again when wanted"
+    assert clean_trees(cache, 60) == [new.folder], "a mount made the other one new"
 
 
 def test_a_mirror_cut_short_is_made_again(repo: Repo, cache: str):
