@@ -172,13 +172,6 @@ class Worker:
             self.page.set_resident(resident_bytes())
         return monotonic_ns()
 
-    def forget_stale_cancels(self) -> None:
-        """After idling: cancels for calls that had ended before they came are of no more use."""
-        horizon = monotonic_ns() - _STALE_NS
-        for call_id, (_reason, when) in list(self.cancels.items()):
-            if when < horizon:
-                self.cancels.pop(call_id, None)
-
     # What is run.
 
     def run_staged(self) -> None:
@@ -356,6 +349,12 @@ class Worker:
                 asked = self.cancels.pop(row.id, None)
                 if asked is not None:
                     self.outbox.drafts.append(report.interrupted(row, attempt, asked[0], 0))
+            # The calls of all others had ended before their cancel came; but it may also have been
+            # faster than the call, so they are kept for a while.
+            horizon = monotonic_ns() - _STALE_NS
+            for call_id, (_reason, when) in list(self.cancels.items()):
+                if when < horizon:
+                    self.cancels.pop(call_id, None)
             if self.recalled:
                 self.recalled = False
                 self.give_back()

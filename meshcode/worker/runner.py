@@ -72,6 +72,9 @@ class Link:
         """All frames that have arrived."""
         link = self.link
         while link.getsockopt(_EVENTS) & _POLLIN:
+            if threading.get_ident() != self.main_thread:
+                # The main thread may be waiting for just this; it takes the lock and then looks.
+                os.eventfd_write(self.wake_file, 1)
             yield link.recv(_NOBLOCK)
 
     def wait(self) -> None:
@@ -204,19 +207,14 @@ def run(config: dict[str, Any]) -> int:
 
 
 def _loop(worker: Worker, outbox: Outbox, link: Link) -> None:
-    idled = False
     while not worker.stopping:
         # First send, then look: a send may use up the telling that something has arrived.
         outbox.flush()
         worker.drain()
-        if idled and worker.cancels:
-            worker.forget_stale_cancels()
-        idled = False
         if worker.staged:
             worker.run_staged()
         elif not worker.stopping:
             link.wait()
-            idled = True
 
 
 def main(config: dict[str, Any]) -> int:

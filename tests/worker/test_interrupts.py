@@ -154,6 +154,20 @@ def test_a_cancel_of_a_call_that_has_ended_hits_no_other(worker: Process):
     assert len(worker.kinds(Kind.OUTCOME, done)) == 1
 
 
+def test_a_cancel_nobody_claims_is_forgotten_and_wakes_nobody(worker: Process):
+    """An idle worker reads a call that comes just while the flusher looks for cancelled ones."""
+    for _ in range(50):
+        worker.cancel(make_id())
+        assert worker.result("s.add", 1) == 2
+    assert not worker.node.link.poll(2_500), "nothing is said of them"
+    with open(f"/proc/{worker.popen.pid}/stat") as file:
+        before = file.read().rpartition(")")[2].split()[11:13]
+    assert not worker.node.link.poll(500)
+    with open(f"/proc/{worker.popen.pid}/stat") as file:
+        after = file.read().rpartition(")")[2].split()[11:13]
+    assert sum(map(int, after)) - sum(map(int, before)) <= 1, "the flusher dozes again"
+
+
 def test_a_storm_of_cancels_never_breaks_the_loop(worker: Process):
     """Cancels that hit the loop at every possible instant: one outcome per call, no crash."""
     total = 0
