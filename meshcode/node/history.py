@@ -130,6 +130,8 @@ class History:
         digits = str(which).replace("-", "").lower()
         if not 4 <= len(digits) <= 32 or digits.strip("0123456789abcdef"):
             raise BadRequest(f"a call id is 4 to 32 hexadecimal digits, this is {which!r}")
+        if len(digits) == 32:  # A whole id is looked up, so that a damaged record is told.
+            return self.find(bytes.fromhex(digits))
         low = bytes.fromhex(digits.ljust(32, "0"))
         high = bytes.fromhex(digits.ljust(32, "f"))
         found = [id for id in self._router.calls if low <= id <= high]
