@@ -1,0 +1,164 @@
+"""A node whose disk is damaged, full or taken: what it says, and what stays true."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from meshcode import paths
+from meshcode.client import Call, Socket, connect
+from meshcode.errors import Busy, CallerError, FolderInUse, LogDamaged
+from meshcode.ids import parse_id
+from meshcode.store.contract import DONE
+from tests.live.harness import Mesh, refusal, until
+
+MIB = 1024 * 1024
+
+
+def test_a_second_node_on_the_same_folder_is_refused_and_the_first_goes_on(fresh: Mesh):
+    assert fresh.process is not None
+    first = fresh.process.pid
+
+    second = fresh.spawn()
+    status = second.wait(20)
+
+    assert status == FolderInUse.exit_status
+    assert f"{first}" in fresh.words()
+    assert "data" in fresh.words()
+    assert fresh.ask("status")["pid"] == first
+
+
+def test_a_damaged_record_is_told_and_all_others_are_kept(repository: Path, tmp_path: Path):
+    """One bit of one outcome flips while the node is down."""
+    marks = [f"mark-{n}-" + "m" * 40 for n in range(20)]
+    with Mesh(tmp_path / "home") as mesh:
+        mesh.offer("live", repository, "live.tasks", ["echo"])
+        mesh.wait_ready("live")
+        with connect(mesh.address) as client:
+            calls = [client.socket("live.tasks.echo").submit(mark) for mark in marks]
+            assert [call.result(30) for call in calls] == marks
+            ids = [call.id for call in calls]
+        mesh.stop()
+        flipped = flip_in_records(mesh, marks[7])
+        assert flipped
+
+        mesh.start()
+
+        error = refusal(lambda: mesh.ask("call.get", id=ids[7], result=True))
+        assert isinstance(error, LogDamaged), repr(error)
+        assert parse_id(ids[7]).hex() in str(error)
+        for id, mark in zip(ids, marks, strict=True):
+            if id != ids[7]:
+                assert mesh.ask("call.get", id=id, result=True)["result"] == mark
+        assert mesh.ask("status")["log"]["damaged"] == [f"{DONE} {parse_id(ids[7]).hex()}"]
+        listed = {row["id"] for row in mesh.ask("call.list", rows=100)["calls"]}
+        assert listed == set(ids) - {ids[7]}
+
+
+def flip_in_records(mesh: Mesh, text: str) -> int:
+    """Flip one bit in every copy of `text` in the log's file, live page or not; how many."""
+    [file] = Path(paths.data_dir(str(mesh.home))).rglob("data.mdb")
+    data = bytearray(file.read_bytes())
+    count, at = 0, data.find(text.encode())
+    while at >= 0:
+        data[at] ^= 1
+        count += 1
+        at = data.find(text.encode(), at + 1)
+    file.write_bytes(data)
+    return count
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 192 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small file system")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=192m", "tmpfs", str(folder)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+VALUE = "v" * 200
+BUSY = (
+    "this node takes no new calls because its disk or log is nearly full; what it accepted is "
+    "safe; free some space or prune the history, then try again"
+)
+
+
+def test_a_full_disk_refuses_new_calls_keeps_the_old_and_recovers(
+    small_disk: Path, repository: Path
+):
+    """At 97 %: no new calls, but those there are end.  At 100 %: what was sent waits for room."""
+    with Mesh(small_disk / "home") as mesh:
+        mesh.offer("live", repository, "live.tasks", ["echo"])
+        mesh.wait_ready("live")
+        nearly, rest = small_disk / "nearly", small_disk / "rest"
+        with connect(mesh.address) as client:
+            echo = client.socket("live.tasks.echo")
+            mesh.ask("proc", do="pause", name="live")
+            waiting = [echo.submit(VALUE) for _ in range(50)]
+            for call in waiting:
+                call.wait_accepted()
+
+            fill(nearly, share=0.97)
+            error = until(lambda: refused(echo, waiting), 10, "the node sees the full disk")
+            assert isinstance(error, Busy)
+            assert str(error) == BUSY
+            mesh.ask("proc", do="resume", name="live")
+            assert {call.result(30) for call in waiting} == {VALUE}
+
+            nearly.unlink()
+            late = until(lambda: accepted(echo), 10, "the node sees the room")
+            fill(rest, share=1.0)
+            late.append(echo.submit(VALUE))
+            rest.unlink()
+            for call in late:
+                outcome = call.result(30, propagate=False)
+                assert outcome == VALUE or isinstance(outcome, Busy), outcome
+        mesh.stop()
+        mesh.start()
+        assert mesh.ask("status")["calls"] == {"open": 0}
+
+
+def refused(socket: Socket, accepted_too: list[Call]) -> Exception | None:
+    """Submit one more: the refusal, or None when it was taken."""
+    call = socket.submit(VALUE)
+    try:
+        call.wait_accepted(20)
+    except CallerError as error:
+        return error
+    accepted_too.append(call)
+    return None
+
+
+def accepted(socket: Socket) -> list[Call]:
+    """Submit one more: it alone when it was taken, [] when it was refused."""
+    call = socket.submit(VALUE)
+    try:
+        call.wait_accepted(20)
+    except Busy:
+        return []
+    return [call]
+
+
+def fill(file: Path, share: float) -> None:
+    """Write until so much of the file system is taken."""
+    disk = os.statvfs(file.parent)
+    left = int(disk.f_bavail - (1 - share) * disk.f_blocks) * disk.f_frsize
+    with file.open("wb", buffering=0) as out:
+        while left > 0:
+            try:
+                left -= out.write(bytes(min(MIB, left)))
+            except OSError:  # Somebody else took the rest.
+                return
