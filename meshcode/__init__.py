@@ -18,7 +18,7 @@ _PUBLIC = {
     "current_call": "meshcode.worker.context",
 }
 
-__all__ = ["__version__", "connect", "connect_async", "Socket", "Call", "Node", "current_call"]  # noqa: F822
+__all__ = ["__version__", "connect", "connect_async", "Socket", "Call", "Node", "current_call"]
 
 
 def __getattr__(name: str) -> Any:

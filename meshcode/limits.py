@@ -6,7 +6,7 @@ from __future__ import annotations
 NAME_BYTES_MAX = 255  # One length byte in the header; the seed's names are dotted module paths.
 META_BYTES_MAX = 16 * 1024  # Options of one call; anything larger belongs in the arguments.
 BODY_BYTES_MAX = 16 * 1024 * 1024  # Arguments or result of one call.
-ENVELOPE_BYTES_MAX = 80 + NAME_BYTES_MAX + META_BYTES_MAX + BODY_BYTES_MAX
+ENVELOPE_BYTES_MAX = 80 + NAME_BYTES_MAX + META_BYTES_MAX + BODY_BYTES_MAX  # All at their limit.
 FRAME_BYTES_MAX = 20 * 1024 * 1024  # One link message; one full envelope fits with room to spare.
 FRAME_ENVELOPES_MAX = 4096  # Rows of one index call.
 FRAME_BYTES_GOAL = 256 * 1024  # A sender closes a batch here; larger gains nothing.
@@ -22,15 +22,15 @@ CLIENTS_MAX = 1024  # Live client sessions of one node.
 
 # The core.
 RETRIES_DEFAULT = 5  # Further attempts after a worker died under a call (RELIABILITY rule 3).
-RETRY_DELAY_MS_MIN = 200
-RETRY_DELAY_MS_MAX = 60_000
+RETRY_DELAY_MS_MIN = 200  # Before the second attempt; doubled for each further one.
+RETRY_DELAY_MS_MAX = 60_000  # Doubling ends here: a fault is noticed gone in a minute.
 RUNNING_MARK_MS = 1_000  # A call running longer is marked, so a crash counts its attempt.
 STUCK_MS = 100  # Calls staged behind one that runs longer than this are taken back.
 CREDIT_CALLS_MAX = 512  # Calls staged at one worker, however short they are.
 CREDIT_WORK_US = 5_000  # Work staged at one worker, in microseconds of its usual run time.
 CREDIT_BYTES_MAX = 8 * 1024 * 1024  # Bytes staged at one worker.
 PRIORITY_MAX = 9  # 0 is least, 9 runs first.
-PRIORITY_DEFAULT = 4
+PRIORITY_DEFAULT = 4  # Room for less and for more urgent calls.
 STORY_EVENTS_MAX = 64  # Events kept per call; the first and the newest stay.
 OPEN_CALLS_MAX = 20_000_000  # Waiting and running calls of one node.
 BODIES_IN_MEMORY_BYTES_MAX = 256 * 1024 * 1024  # Bodies above this are read back from the log.
@@ -56,4 +56,4 @@ ASYNC_CALLS_MAX = 64  # `async def` calls running at once in one worker.
 
 # History.
 RESULT_KEEP_MS = 7 * 24 * 3600 * 1000  # Outcomes stay readable for a week.
-RESULT_KEEP_COUNT = 10_000_000
+RESULT_KEEP_COUNT = 10_000_000  # About 5 GB of small calls; the oldest go first.

@@ -29,7 +29,7 @@ from meshcode.router.events import (
     WorkerJoined,
     WorkerLost,
 )
-from meshcode.wire.codec import pack, unpack
+from meshcode.wire.codec import pack, unpack_map
 from meshcode.wire.frame import Row, envelope, frame, index
 from meshcode.wire.kinds import Flag, Kind
 from meshcode.worker import launch
@@ -319,8 +319,11 @@ class Crew:
         if not rows or rows[0].kind != Kind.READY:
             return None
         row = rows[0]
-        body = unpack(data[row.body_at : row.end])
-        worker = self.by_id.get(body.get("worker", -1)) if isinstance(body, dict) else None
+        try:
+            body = unpack_map(data[row.body_at : row.end])
+        except MeshError:
+            return None
+        worker = self.by_id.get(body.get("worker", -1))
         if worker is None or not secrets.compare_digest(str(body.get("token")), worker.token):
             return None
         worker.routing_id = routing_id

@@ -1,4 +1,9 @@
-"""A node inside another program: `with Node(data="...") as node: node.serve("device.read", fn)`."""
+"""A node inside another program.
+
+with Node(data="/var/lib/device") as node:
+    node.serve("device.read", read)
+    client = connect(node.address)
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,10 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from meshcode import paths
 from meshcode.errors import NodeError
-
-if TYPE_CHECKING:
-    from meshcode.client import Client
 
 
 class Node:
@@ -33,7 +35,6 @@ class Node:
         self._loop: Any = None
         self._error: BaseException | None = None
         self._served: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
-        self._client: Client | None = None
 
     @property
     def address(self) -> str:
@@ -78,24 +79,12 @@ class Node:
         if self._loop is not None:
             self._loop.hosted.serve(name, function, options)
 
-    @property
-    def client(self) -> Client:
-        """A client of this node."""
-        if self._client is None:
-            from meshcode.client import connect
-
-            self._client = connect(self.address)
-        return self._client
-
     def stop(self) -> None:
         """Drain and end.  What was acknowledged is kept for the next start.
 
         Raises:
             NodeError: the node had ended by itself; the cause says why.
         """
-        if self._client is not None:
-            self._client.close()
-            self._client = None
         if self._thread is not None:
             if self._thread.is_alive():
                 self._loop.stop()

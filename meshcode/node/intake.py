@@ -10,7 +10,7 @@ from meshcode.node.sessions import Session
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.router.events import ClientLeft, NewCall, Submitted
-from meshcode.wire.codec import unpack
+from meshcode.wire.codec import unpack_map
 from meshcode.wire.frame import FrameHead, Row
 from meshcode.wire.kinds import Flag, Kind
 
@@ -59,9 +59,7 @@ def _call(row: Row, data: bytes) -> NewCall:
             _names[raw] = name
     options = None
     if row.body_at > row.meta_at:
-        options = unpack(data[row.meta_at : row.body_at])
-        if not isinstance(options, dict):
-            options = {"priority": options}  # No map: refused by the core's check of options.
+        options = unpack_map(data[row.meta_at : row.body_at])
     envelope = data[row.start : row.end]
     return (row.id, row.flow, row.parent, name, row.argc, options, envelope)
 

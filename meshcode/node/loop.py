@@ -92,6 +92,7 @@ class Loop:
         self._recover()
         known = self.snapshot if self.snapshot["number"] else None
         self.model = ModelProcess(paths.model_uri(home), known=known)
+        self._model_uri_given = "MESH_MODEL" in os.environ
         self._model_requests: dict[bytes, int] = {}
         self._signals = 0
         self._drain_until_ms = 0
@@ -209,7 +210,7 @@ class Loop:
         self._poller.register(self.committer.fileno(), select.POLLIN)
         self._poller.register(self.crew.link, zmq.POLLIN)
         self._poller.register(self.model.fileno(), select.POLLIN)
-        if os.path.exists(self.model_file()):
+        if self._model_uri_given or self.model.number or os.path.exists(self.model_file()):
             self.model.start()
         self.watch()
         while not self._is_over():

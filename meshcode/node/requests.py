@@ -15,7 +15,7 @@ from meshcode.router.effects import Effects
 from meshcode.router.events import CancelAsked, RetryAsked, Watched
 from meshcode.router.records import split_done
 from meshcode.store.contract import DONE
-from meshcode.wire.codec import unpack
+from meshcode.wire.codec import unpack_map
 from meshcode.wire.frame import Row
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
             near = difflib.get_close_matches(name, OPERATIONS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise BadRequest(f"this node knows no operation {name!r}{hint}")
-        fields = unpack(data[row.body_at : row.end]) if row.end > row.body_at else {}
-        if not isinstance(fields, dict):
-            raise BadRequest(f"the fields of {name} must be a map, they are {fields!r}")
+        fields = unpack_map(data[row.body_at : row.end])
         answer = operation(loop, session, row.id, fields)
     except MeshError as error:
         loop.sessions.answer(session.id, row.id, False, error.to_data())
@@ -180,7 +178,10 @@ def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UnknownObject(f"there is no processor {name!r}{hint}")
-    loop.ask_model(session.id, request, {"do": action, "kind": "processor", "name": name})
+    model = {"do": action, "kind": "processor", "name": name}
+    if "by" in fields:
+        model["by"] = fields["by"]
+    loop.ask_model(session.id, request, model)
 
 
 def _subscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
