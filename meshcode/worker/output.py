@@ -109,9 +109,12 @@ class Capture:
                 continue
             if printed.sent >= self.tail_max:
                 now = now or monotonic_ns()
-                if now < printed.due_ns:
+                first = not printed.due_ns
+                if not first and now < printed.due_ns:
                     continue
                 printed.due_ns = now + TAIL_EVERY_NS
+                if first:  # The head has just gone out.
+                    continue
             self._send(key, printed, drafts)
 
     def end(self, call_id: bytes, attempt: int, drafts: list[bytes]) -> None:
