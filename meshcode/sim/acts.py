@@ -141,9 +141,16 @@ def _any_id(world: World) -> bytes | None:
     return world.rng.choice(ids[-20:]) if ids else None
 
 
+def _next_id(world: World) -> bytes | None:
+    """A call that is the next of its line: the one that others may be waiting for."""
+    lines = world.node.router.lines.values() if world.node is not None else ()
+    heads = [ready[0].id for line in lines for ready in line.ready.values() if ready]
+    return world.rng.choice(heads) if heads else None
+
+
 def cancel(world: World) -> None:
     """Someone wants a call to end."""
-    id = _any_id(world)
+    id = _next_id(world) if world.rng.random() < 0.4 else _any_id(world)
     client = world.rng.choice(world.clients)
     if id is None or not client.session:
         return

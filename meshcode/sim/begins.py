@@ -221,15 +221,15 @@ class Begins:
                 continue
             if config.concurrency is not None and line.running >= config.concurrency:
                 continue
-            if line.rate is not None and line.rate.allowed(now_ms) < 1:
-                timed = 0 < line.rate_timer_ms <= line.rate.next_ms() or bool(line.fetching)
-                require(timed, "I4 liveness", "no timer for the rate of", line.name)
-                continue
             key = call.option("key")
             if key is not None and config.key_concurrency is not None:
                 running = line.key_running.get(key, 0)
                 if running >= config.key_concurrency or self._another_was_let_in(call, key):
                     continue
+            if line.rate is not None and line.rate.allowed(now_ms) < 1:
+                timed = 0 < line.rate_timer_ms <= line.rate.next_ms() or bool(line.fetching)
+                require(timed, "I4 liveness", "no timer for the rate of", line.name)
+                continue
             if any(other.envelope is None for other in line.ready.get(call.priority, ())):
                 asked = bool(line.fetching) and line.fetching <= self.fetching
                 require(asked, "I4 liveness", "nobody reads the log for", call.id.hex())

@@ -14,6 +14,7 @@ from zlib import crc32
 from meshcode import limits
 from meshcode.ids import child_id
 from meshcode.router import events
+from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects, Op
@@ -119,6 +120,8 @@ class Checker:
         self.thought = Books()
         self.durable = Books()
         self.begins = Begins(self)
+        self.last_acked: dict[int, int] = {}  # Client session -> sequence of its last frame.
+        self.accepted_now: list[Fact] = []  # In this step.
         self.ended_now: list[str] = []  # Sockets of the calls that ended in this step.
         self.steps = 0
         self.digest = 0  # Of all that happened: the same seed gives the same one.
@@ -140,7 +143,7 @@ class Checker:
             if line.removed:  # Nothing is known of its limits: the defaults hold.
                 self.begins.allow_retries(line.name, limits.RETRIES_DEFAULT)
         self._records(effects.records, None, 0)
-        self._tables(router)
+        self._tables(router, 0)
 
     def crashed(self, disk: MemoryDisk) -> None:
         """The node is gone: what the books say is durable is what the disk has."""
@@ -166,6 +169,8 @@ class Checker:
         self._records(effects.records, event, now_ms)
         if effects.starts:
             begins.started(router, effects.starts, now_ms)
+        if isinstance(event, events.Submitted):
+            self._queues(router)
         for _client, id, data in effects.refused:
             self._refused(router, event, id, data)
         for _client, envelope in effects.outcomes:
@@ -175,10 +180,24 @@ class Checker:
             assert done is not None
             require(split_done(done)["outcome"] == envelope, "I2 one outcome", "another", id.hex())
         begins.idle(router, now_ms)
-        self._tables(router)
+        self._tables(router, now_ms)
         if len(router.calls) <= _DEEP_CALLS or self.steps % 16 == 0:
             router.check()
         self._memory(router)
+
+    def _queues(self, router: Router) -> None:
+        """What was accepted in this step had room in its queue."""
+        for name in {fact.name for fact in self.accepted_now if not fact.edge}:
+            config = self.begins.config(name)
+            if config is None or config.max_length is None or config.dead_letter_overflow:
+                continue
+            depth = sum(
+                call.line.name == name and call.state in (State.WAITING, State.DELAYED)
+                for call in router.calls.values()
+            )
+            depth += self.begins.started_now.get(name, 0)
+            depth -= sum(fact.name == name and fact.edge != b"" for fact in self.accepted_now)
+            require(depth <= config.max_length, "queue", name, depth, "of", config.max_length)
 
     def _memory(self, router: Router) -> None:
         largest = max((call.size for call in router.calls.values()), default=0)
@@ -190,7 +209,15 @@ class Checker:
             "I15 memory", router.bodies_bytes, "bytes, bound", bound, "at workers", held,
         )  # fmt: skip
 
-    def _tables(self, router: Router) -> None:
+    def _not_expired(self, call: Call, now_ms: int) -> None:
+        config = self.begins.limits_of(call.line.name)
+        if call.envelope is None and config is not None and config.dead_letter:
+            return  # Its bytes are being read from the log, to be moved.
+        expiry_ms = self.begins.expiry_ms(self.facts[call.id], config, call)
+        alive = expiry_ms is None or now_ms < expiry_ms
+        require(alive, "expiry", "still open after", expiry_ms, call.id.hex(), call.state.name)
+
+    def _tables(self, router: Router, now_ms: int) -> None:
         books = self.thought
         require(
             len(books.open) == len(router.calls),
@@ -200,6 +227,8 @@ class Checker:
         for call in router.calls.values():
             key = sequence_key(call.sequence)
             require(books.open.get(key) == call.id, "tables", "open record of", call.id.hex())
+            if call.state in (State.WAITING, State.DELAYED):
+                self._not_expired(call, now_ms)
             state = books.state.get(key)
             require((state is not None) == call.recorded, "tables", "recorded?", call.id.hex())
             if state is None:
@@ -209,7 +238,7 @@ class Checker:
             else:
                 self._state_agrees(call, split_state(state))
 
-    def _state_agrees(self, call: Any, fields: dict[str, Any]) -> None:
+    def _state_agrees(self, call: Call, fields: dict[str, Any]) -> None:
         recorded = State(fields["state"])
         attempts = call.attempt
         if call.state is State.RUNNING:
@@ -230,7 +259,7 @@ class Checker:
             require(fields["due_ms"] == call.due_ms, "tables", "due", call.id.hex(), fields)
 
     def _records(self, records: Iterable[Op], event: Any, now_ms: int) -> None:
-        fresh: list[Fact] = []
+        self.accepted_now = fresh = []
         for op in records:
             self.thought.apply(op)
             table, key, value = op
@@ -357,6 +386,8 @@ class Checker:
         durable = self.durable
         refused = {(client, id) for client, id, _ in effects.refused}
         for client, sequence, _level in effects.accepted:
+            require(self.last_acked.get(client, 0) < sequence, "law", "released out of order")
+            self.last_acked[client] = sequence
             for id in frames[client, sequence]:
                 if (client, id) in refused:
                     continue

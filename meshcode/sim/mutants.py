@@ -1,18 +1,398 @@
-"""Single rules of the core broken on purpose: the simulator must catch each."""
+"""Single rules of the core broken on purpose: the simulator must catch each.
+
+A mutant replaces one function (or one method) by a version with one rule missing, as a careless
+change would leave it.  `python -m meshcode.sim --mutants` tells how many seeds each needed.
+"""
+
+# ruff: noqa: ARG001, ARG005 - a replacement has the shape of what it replaces.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-MUTANTS: dict[str, Callable[[], Callable[[], None]]] = {}
+from meshcode.node.turn import Turns
+from meshcode.router import accept, core, dispatch, ending, events, requests
+from meshcode.router.call import Call
+from meshcode.router.core import Router
+from meshcode.router.effects import Effects
+from meshcode.router.line import Line
+from meshcode.router.pool import Pool, Worker
+from meshcode.router.rate import Rate
+from meshcode.router.records import outcome_of
+from meshcode.router.states import State
+
+# What to replace (an object and the name in it) and what by; given the real one.
+Plant = tuple[Any, str, Callable[[Any], Any]]
+MUTANTS: dict[str, Plant] = {}
+
+
+def _mutant(owner: Any, name: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    def register(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        MUTANTS[make.__name__.strip("_").replace("_", "-")] = (owner, name, make)
+        return make
+
+    return register
 
 
 @contextmanager
-def planted(name: str) -> Iterator[None]:
+def planted(mutant: str) -> Iterator[None]:
     """Break one rule for as long as the block runs."""
-    undo = MUTANTS[name]()
+    owner, name, make = MUTANTS[mutant]
+    real = getattr(owner, name)
+    setattr(owner, name, make(real))
     try:
         yield
     finally:
-        undo()
+        setattr(owner, name, real)
+
+
+# The law and the log.
+
+
+@_mutant(Turns, "close")
+def _speak_before_the_sync(real: Any) -> Any:
+    def close(self: Turns) -> None:
+        turn = self._open
+        real(self)
+        if turn is not None:
+            self._release(turn)
+            turn.accepted, turn.outcomes, turn.answers, turn.starts = [], [], [], []
+
+    return close
+
+
+@_mutant(Turns, "synced")
+def _release_the_thought_with_the_synced(real: Any) -> Any:
+    def synced(self: Turns) -> None:
+        real(self)
+        for turn in self._thought:
+            self._release(turn)
+            turn.accepted, turn.outcomes, turn.answers, turn.starts = [], [], [], []
+
+    return synced
+
+
+@_mutant(Turns, "synced")
+def _release_in_the_wrong_order(real: Any) -> Any:
+    def synced(self: Turns) -> None:
+        self._flying.reverse()
+        real(self)
+
+    return synced
+
+
+@_mutant(Turns, "ended")
+def _forget_what_is_not_synced_yet(_real: Any) -> Any:
+    def ended(
+        self: Turns, ids: Iterable[bytes], get: Callable[[bytes], bytes | None]
+    ) -> dict[bytes, bytes]:
+        found = {id: get(id) for id in ids}
+        return {id: outcome_of(value) for id, value in found.items() if value is not None}
+
+    return ended
+
+
+@_mutant(ending, "end")
+def _outcome_leaves_the_open_record(real: Any) -> Any:
+    def end(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects) -> None:
+        real(r, call, code, envelope, now_ms, out)
+        out.records[:] = [op for op in out.records if op[0] != "open" or op[2] is not None]
+
+    return end
+
+
+@_mutant(ending, "end")
+def _outcome_leaves_the_state_record(real: Any) -> Any:
+    def end(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects) -> None:
+        call.recorded = False
+        real(r, call, code, envelope, now_ms, out)
+
+    return end
+
+
+@_mutant(Router, "recover")
+def _recovery_forgets_state_records(real: Any) -> Any:
+    def recover(self: Router, opens: Any, states: Any, now_ms: int) -> Effects:
+        effects: Effects = real(self, opens, (), now_ms)
+        return effects
+
+    return recover
+
+
+@_mutant(Router, "recover")
+def _recovery_skips_the_last_call(real: Any) -> Any:
+    def recover(self: Router, opens: Any, states: Any, now_ms: int) -> Effects:
+        effects: Effects = real(self, list(opens)[:-1], states, now_ms)
+        return effects
+
+    return recover
+
+
+# Accepting.
+
+
+@_mutant(accept, "on_submitted")
+def _ended_lookup_ignored(real: Any) -> Any:
+    def on_submitted(r: Router, event: events.Submitted, now_ms: int, out: Effects) -> None:
+        event.ended = {}
+        real(r, event, now_ms, out)
+
+    return on_submitted
+
+
+@_mutant(accept, "on_submitted")
+def _repeat_is_accepted_again(real: Any) -> Any:
+    def on_submitted(r: Router, event: events.Submitted, now_ms: int, out: Effects) -> None:
+        for id, *_ in event.calls:
+            call = r.calls.get(id)
+            if call is not None and call.state is State.WAITING:
+                del r.calls[id]
+        real(r, event, now_ms, out)
+
+    return on_submitted
+
+
+@_mutant(accept, "_watch")
+def _second_client_is_not_told(_real: Any) -> Any:
+    return lambda r, call, client: None
+
+
+@_mutant(accept, "is_over")
+def _queue_one_too_long(real: Any) -> Any:
+    def is_over(line: Line, size: int) -> str | None:
+        line.depth -= 1
+        try:
+            over: str | None = real(line, size)
+        finally:
+            line.depth += 1
+        return over
+
+    return is_over
+
+
+# Beginning.
+
+
+@_mutant(Line, "take")
+def _concurrency_ignored(real: Any) -> Any:
+    def take(self: Line, priority: int, room: int, now_ms: int) -> list[Call]:
+        limit, self.config.concurrency = self.config.concurrency, None
+        taken: list[Call] = real(self, priority, room, now_ms)
+        self.config.concurrency = limit
+        return taken
+
+    return take
+
+
+@_mutant(Line, "_blocked_by_key")
+def _key_limit_one_too_high(real: Any) -> Any:
+    def blocked(self: Line, call: Call, limit: int | None) -> bool:
+        found: bool = real(self, call, None if limit is None else limit + 1)
+        return found
+
+    return blocked
+
+
+@_mutant(Rate, "use")
+def _rate_stamp_not_used(_real: Any) -> Any:
+    return lambda self, calls, now_ms: None
+
+
+@_mutant(dispatch, "_next")
+def _lowest_priority_first(_real: Any) -> Any:
+    def lowest(pool: Pool) -> Any:
+        for priority in sorted(pool.rotation):
+            if pool.rotation[priority]:
+                return priority, pool.rotation[priority][0]
+        return None
+
+    return lowest
+
+
+@_mutant(dispatch, "dispatch")
+def _paused_processor_begins(real: Any) -> Any:
+    def begin(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
+        paused, pool.paused = pool.paused, False
+        real(r, pool, now_ms, out)
+        pool.paused = paused
+
+    return begin
+
+
+@_mutant(ending, "expire")
+def _expiry_ignored_while_delayed(real: Any) -> Any:
+    def expire(r: Router, call: Call, now_ms: int, out: Effects) -> None:
+        if call.state is not State.DELAYED:
+            real(r, call, now_ms, out)
+
+    return expire
+
+
+@_mutant(accept, "arm_expiry")
+def _expiry_never_set(_real: Any) -> Any:
+    return lambda r, call: None
+
+
+@_mutant(dispatch, "on_fetched")
+def _fetched_line_is_not_offered(_real: Any) -> Any:
+    def on_fetched(r: Router, event: events.Fetched, now_ms: int, out: Effects) -> None:
+        for sequence, envelope in event.envelopes:
+            call = r.by_sequence.pop(sequence, None)
+            if call is not None:
+                call.envelope = envelope
+                r.bodies_bytes += call.size
+                call.line.fetching.discard(sequence)
+
+    return on_fetched
+
+
+# Attempts, retries, deaths.
+
+
+@_mutant(ending, "lost_attempt")
+def _death_counts_no_attempt(real: Any) -> Any:
+    def lost_attempt(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
+        call.attempt -= 1
+        real(r, call, why, now_ms, out)
+
+    return lost_attempt
+
+
+@_mutant(ending, "lost_attempt")
+def _held_is_never_reached(real: Any) -> Any:
+    def lost_attempt(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
+        call.options = {**(call.options or {}), "retries": 1_000_000}
+        real(r, call, why, now_ms, out)
+
+    return lost_attempt
+
+
+@_mutant(dispatch, "give_back")
+def _giving_back_counts_an_attempt(real: Any) -> Any:
+    def give_back(r: Router, call: Call, worker: Worker, now_ms: int, out: Effects) -> None:
+        call.attempt += 1
+        real(r, call, worker, now_ms, out)
+
+    return give_back
+
+
+@_mutant(dispatch, "give_back")
+def _given_back_call_stays_marked(real: Any) -> Any:
+    def give_back(r: Router, call: Call, worker: Worker, now_ms: int, out: Effects) -> None:
+        marked, call.marked = call.marked, False
+        real(r, call, worker, now_ms, out)
+        call.marked = marked
+
+    return give_back
+
+
+@_mutant(Line, "push")
+def _requeued_call_is_in_line_twice(real: Any) -> Any:
+    def push(self: Line, call: Call, *, front: bool = False) -> None:
+        real(self, call, front=front)
+        if front:
+            real(self, call)
+
+    return push
+
+
+@_mutant(ending, "on_worker_lost")
+def _staged_calls_of_a_dead_worker_are_lost(real: Any) -> Any:
+    def on_worker_lost(r: Router, event: events.WorkerLost, now_ms: int, out: Effects) -> None:
+        worker = r.workers.get(event.worker)
+        if worker is not None and len(worker.held) > 1:
+            return
+        real(r, event, now_ms, out)
+
+    return on_worker_lost
+
+
+# People.
+
+
+@_mutant(requests, "on_cancel")
+def _cancel_of_running_ignored(real: Any) -> Any:
+    def on_cancel(r: Router, event: events.CancelAsked, now_ms: int, out: Effects) -> None:
+        call = r.calls.get(event.id)
+        if call is not None and call.state is State.RUNNING:
+            data = {"id": event.id.hex(), "done": "interrupted"}
+            out.answers.append((event.client, event.request, True, data))
+            return
+        real(r, event, now_ms, out)
+
+    return on_cancel
+
+
+@_mutant(ending, "cancel")
+def _cancel_of_running_not_in_the_log(real: Any) -> Any:
+    def cancel(r: Router, call: Call, by: str, now_ms: int, out: Effects) -> str:
+        recorded, records = call.recorded, len(out.records)
+        done: str = real(r, call, by, now_ms, out)
+        if done == "interrupted":
+            call.recorded = recorded
+            del out.records[records:]
+        return done
+
+    return cancel
+
+
+@_mutant(ending, "child_id")
+def _dead_letter_child_has_another_id(real: Any) -> Any:
+    def child_id(parent: bytes, edge: bytes) -> bytes:
+        other: bytes = real(real(parent, edge), b"again")
+        return other
+
+    return child_id
+
+
+@_mutant(ending, "dead_letter")
+def _dead_letter_has_no_child(real: Any) -> Any:
+    def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
+        resubmit, ending.resubmit = ending.resubmit, lambda *_, **__: None
+        try:
+            real(r, call, why, now_ms, out)
+        finally:
+            ending.resubmit = resubmit
+
+    return dead_letter
+
+
+@_mutant(Line, "leave_waiting")
+def _key_of_a_cancelled_call_stays_taken(_real: Any) -> Any:
+    def leave_waiting(self: Line, call: Call) -> bool:
+        self.ended += 1
+        return False
+
+    return leave_waiting
+
+
+@_mutant(Router, "offer")
+def _moved_line_is_offered_to_its_old_pool(real: Any) -> Any:
+    first: dict[int, str] = {}
+
+    def offer(self: Router, line: Line) -> None:
+        name = first.setdefault(id(line), line.config.processor)
+        if name == line.config.processor:
+            real(self, line)
+        else:
+            self.pools[name].offer(line)
+            self.touch(self.pools[name])
+
+    return offer
+
+
+@_mutant(Router, "spill")
+def _memory_without_a_bound(_real: Any) -> Any:
+    return lambda self, call: None
+
+
+@_mutant(core, "_on_model_changed")
+def _removed_socket_goes_on(real: Any) -> Any:
+    def on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: Effects) -> None:
+        real(r, event, now_ms, out)
+        for line in r.lines.values():
+            line.removed = False
+
+    return on_model_changed

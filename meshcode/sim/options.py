@@ -71,9 +71,10 @@ def draw(rng: Random) -> Options:
     def chance(on: float, high: float) -> float:
         return rng.random() * high if rng.random() < on else 0.0
 
+    crowded = rng.random() < 0.1
     run_low = rng.choice((0, 0, 1, 5))
     sync_low = rng.choice((0, 0, 1, 3))
-    return Options(
+    options = Options(
         phase_ms=rng.randint(PHASE_MS_MIN, PHASE_MS_MAX),
         snapshot=draw_snapshot(rng),
         workers_max=rng.choice((1, 1, 2, 3)),
@@ -111,10 +112,28 @@ def draw(rng: Random) -> Options:
         blind_boot_chance=chance(0.2, 1.0),
         clock_steps=rng.random() < 0.3,
         client_crashes=sometimes(0.3, 3),
-        cancels=sometimes(0.4, 8),
+        cancels=sometimes(0.4, rng.choice((3, 25))),
         retries=sometimes(0.3, 5),
         watches=sometimes(0.3, 3),
     )
+    if crowded:
+        _crowd(rng, options)
+    return options
+
+
+def _crowd(rng: Random, options: Options) -> None:
+    """Many calls, few workers, limits per key, and people who cancel: lines wait for each other."""
+    options.frames, options.frame_calls_max = 12, 8
+    options.workers_max = rng.choice((2, 3))
+    options.run_ms = (20, 400)
+    options.option_chance = 1.0
+    options.cancels = 25
+    options.model_changes = 0
+    for socket in options.snapshot["sockets"].values():
+        socket["key_concurrency"] = rng.choice((1, 1, 2))
+        socket["time_limit_ms"] = None
+    for queue in options.snapshot["queues"].values():
+        queue["max_length"] = queue["max_length_bytes"] = None
 
 
 def draw_snapshot(rng: Random) -> Snapshot:
@@ -207,7 +226,7 @@ def _socket(rng: Random, processors: list[str], queues: list[str]) -> dict[str, 
         "task": "work",
         "queue": rng.choice(queues),
         "priority": _maybe(rng, 0.2, (0, 7)),
-        "rate_limit": _maybe(rng, 0.15, ("1/s", "60/m", "20/s", "100/m", "2000/s")),
+        "rate_limit": _maybe(rng, 0.2, ("1/s", "60/m", "20/s", "100/m", "2000/s")),
         "concurrency": _maybe(rng, 0.25, (1, 1, 2)),
         "key_concurrency": _maybe(rng, 0.25, (1, 1, 2)),
         "retries": _maybe(rng, 0.2, (0, 1, 2)),
@@ -219,8 +238,8 @@ def _socket(rng: Random, processors: list[str], queues: list[str]) -> dict[str, 
 def draw_call_options(rng: Random, now_unix_ms: int) -> dict[str, Any]:
     """Options of one call; now and then a wrong one, which must be refused."""
     options: dict[str, Any] = {}
-    if rng.random() < 0.4:
-        options["key"] = rng.choice(("k1", "k1", "k2"))
+    if rng.random() < 0.5:
+        options["key"] = rng.choice(("k1", "k1", "k1", "k2"))
     if rng.random() < 0.25:
         options["priority"] = rng.choice((0, 3, 9))
     if rng.random() < 0.2:
