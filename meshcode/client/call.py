@@ -84,7 +84,7 @@ class Call:
     @property
     def accepted(self) -> str | None:
         """What the node said is true of the call, for instance "local 1/1"; None before that."""
-        return self._accepted
+        return None if self._code == REFUSED else self._accepted
 
     @property
     def state(self) -> str:
@@ -292,6 +292,10 @@ class Call:
         for callback in callbacks or ():
             callback()
 
+    def _is_known(self) -> bool:
+        """Whether the node has said that it has the call."""
+        return self._accepted is not None
+
     def _is_answered(self) -> bool:
         return self._accepted is not None or self._code != 0
 
@@ -331,6 +335,9 @@ class FoundCall(Call):
         """
         self._client.ask("call.get", timeout=timeout, id=self._id)
         return "accepted"
+
+    def _is_known(self) -> bool:
+        return True  # It knew it once, or will say that it does not.
 
     def _begin_wait(self) -> None:
         if not self._watched:

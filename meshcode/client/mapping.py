@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 CHUNK = 256  # Items sent together.
 FLIGHT_CALLS_MAX = 4096  # Calls in flight: half a window, so that others may submit beside a map.
+FLIGHT_BEGINS = 64
 FLIGHT_BYTES_MAX = 64 * 1024 * 1024  # Of results in flight, judged by the largest one seen.
 
 
 class Flight:
     """The calls of one map that were submitted and not taken yet.
 
-    It begins with one chunk in flight and doubles with every chunk, up to FLIGHT_CALLS_MAX: large
-    results show themselves before many of them are on their way.
+    It begins with FLIGHT_BEGINS calls in flight, and with every result taken one more may be, up to
+    FLIGHT_CALLS_MAX: large results show themselves before many of them are on their way.
     """
 
     __slots__ = (
@@ -40,7 +41,7 @@ class Flight:
         self._socket = socket
         self._arguments = arguments
         self._chunk = chunk
-        self._limit = chunk
+        self._limit = FLIGHT_BEGINS
         self._largest = 1
         self._calls: deque[Call] = deque()
         self._more = True
@@ -48,19 +49,18 @@ class Flight:
 
     def next_chunk(self) -> tuple[list[Call], list[bytes], int] | None:
         """The next calls to hand over, or None when enough are in flight or there are no more."""
-        room = min(self._limit, max(1, FLIGHT_BYTES_MAX // self._largest)) - len(self._calls)
-        if not self._more or (room < min(self._chunk, self._limit) and self._calls):
+        limit = min(self._limit, max(1, FLIGHT_BYTES_MAX // self._largest))
+        room = limit - len(self._calls)
+        if not self._more or room < max(1, min(self._chunk, limit // 2)):
             return None
         socket = self._socket
-        count = max(1, min(self._chunk, room))
         calls, drafts, size, self.error = socket._prepare_many(
-            socket.client, self._arguments, count
+            socket.client, self._arguments, min(self._chunk, room)
         )
         if self.error is not None or not calls:
             self._more = False
         if not calls:
             return None
-        self._limit = min(FLIGHT_CALLS_MAX, 2 * self._limit)
         self._calls.extend(calls)
         return calls, drafts, size
 
@@ -89,6 +89,8 @@ class Flight:
 
     def value_of(self, call: Call, propagate: bool) -> Any:
         """The outcome of a call that has ended."""
+        if self._limit < FLIGHT_CALLS_MAX:
+            self._limit += 1
         if type(call._body) is bytes and len(call._body) > self._largest:
             self._largest = len(call._body)
         return call._outcome(propagate)

@@ -21,13 +21,14 @@ _Reference = weakref.ref[Call]
 class Pending:
     """All followed calls by id."""
 
-    __slots__ = ("_sweep_at", "calls", "twins")
+    __slots__ = ("_round", "_sweep_at", "calls", "twins")
 
     def __init__(self) -> None:
         """None yet."""
         self.calls: dict[bytes, _Reference] = {}
         self.twins: dict[bytes, list[_Reference]] = {}  # More handles of the same call.
         self._sweep_at = SWEEP_MIN
+        self._round: list[bytes] = []  # What `some_known` has not named yet.
 
     def __len__(self) -> int:
         return len(self.calls)
@@ -66,6 +67,13 @@ class Pending:
         if twins:
             self.twins[call_id] = twins
         return True
+
+    def some_known(self, count: int) -> list[bytes]:
+        """Up to `count` ids of calls that the node should know, others each time."""
+        if not self._round:
+            self._round = list(self.calls)
+        asked, self._round = self._round[:count], self._round[count:]
+        return [id for id in asked if any(call._is_known() for call in self.handles(id))]
 
     def handles(self, call_id: bytes) -> list[Call]:
         """All living handles of one call that has not ended."""

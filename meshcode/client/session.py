@@ -227,7 +227,7 @@ class Session:
             elif self._is_silent():
                 self._ask_for_a_word()
             if self._resync_due and self.phase is UP and time.monotonic() >= self._next_resync():
-                self._resync()
+                self._resync(new_session=False)
 
     def _is_over(self) -> bool:
         stop_at = self._stop_at
@@ -264,12 +264,16 @@ class Session:
         )
 
     def _ask_for_a_word(self) -> None:
-        """The node may have forgotten this session: any frame makes it say so."""
+        """The node may have forgotten this session: any frame makes it say so.
+
+        The question is for outcomes that should have come: were one ever lost in silence, whatever
+        the reason, it would come now.
+        """
         if self.phase is GREETING:
             self._echoes = False
             self._greet()
         elif not self._unsent:
-            self._begin(Watch(self.pending, []))
+            self._begin(Watch(self.pending, self.pending.some_known(WATCH_IDS_MAX)))
         else:
             self._heard = time.monotonic()
 
@@ -408,9 +412,9 @@ class Session:
         self.outbox.window_calls = int(found.get("window_calls") or self.outbox.window_calls)
         self.outbox.window_bytes = int(found.get("window_bytes") or self.outbox.window_bytes)
         self.phase = UP
-        self._resync()
+        self._resync(new_session=True)
 
-    def _resync(self) -> None:
+    def _resync(self, *, new_session: bool) -> None:
         """Tell the node everything again that it may not know."""
         self._resync_due = False
         self._resynced = time.monotonic()
@@ -418,11 +422,11 @@ class Session:
         for request in list(self._requests.values()):
             if isinstance(request, Watch):
                 del self._requests[request.id]  # Its calls are watched below.
-            elif request.sent and not request.safe:
+            elif request.safe or not request.sent:
+                self._send_request(request)
+            elif new_session:
                 del self._requests[request.id]
                 request.failed(went_away(request.operation))
-            else:
-                self._send_request(request)
         for stream in self._live_streams():
             stream.before_again()
             self._send_request(stream)

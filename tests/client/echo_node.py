@@ -36,6 +36,7 @@ class EchoNode:
         self.window_calls = window_calls
         self.link = zmq.Context().socket(zmq.ROUTER)
         self.link.setsockopt(zmq.LINGER, 0)
+        self.link.setsockopt(zmq.SNDHWM, 0)
         self.link.bind(address)
         self.sequence = 0
         self.sessions: set[bytes] = set()
@@ -44,7 +45,6 @@ class EchoNode:
         self.streams: dict[bytes, bytes] = {}  # Request -> who asked.
         self.counts = {"submits": 0, "again": 0, "fresh_twice": 0, "frames": 0, "hellos": 0}
         self.deaf = False  # Drops outcomes instead of sending them.
-        self.lied: list[bytes] = []  # Bad frames to send before the next answer.
         self.log = open(log, "a+b", buffering=0)  # noqa: SIM115  It lives as long as the process.
         self._read_log()
 
@@ -81,8 +81,14 @@ class EchoNode:
 
     def send(self, to: bytes, drafts: list[bytes]) -> None:
         """One frame to one client."""
-        self.sequence += 1
-        self.link.send_multipart([to, seal_frame(drafts, sequence=self.sequence)])
+        while drafts:
+            count = 1
+            while count < min(len(drafts), 1024) and sum(map(len, drafts[:count])) < 200_000:
+                count *= 2
+            self.sequence += 1
+            data = seal_frame(drafts[:count], sequence=self.sequence)
+            self.link.send_multipart([to, data])
+            drafts = drafts[count:]
 
     def welcome(self, to: bytes, hello: bytes) -> None:
         """Greet, or say that the sender is not known."""
@@ -281,6 +287,15 @@ class EchoNode:
         self.deaf = True
         return {}
 
+    def reset(self, sender: bytes, request: bytes, fields: dict[str, Any]) -> Any:
+        """Forget all calls, streams and counts."""
+        self.ended.clear()
+        self.open.clear()
+        self.streams.clear()
+        self.counts = dict.fromkeys(self.counts, 0)
+        self.deaf = False
+        return {}
+
     def forget(self, sender: bytes, request: bytes, fields: dict[str, Any]) -> Any:
         """Forget the session of the sender, without telling it."""
         self.sessions.discard(sender)
@@ -351,6 +366,7 @@ OPERATIONS: dict[str, Any] = {
     "test.release": EchoNode.release,
     "test.lag": EchoNode.lag,
     "test.deaf": EchoNode.make_deaf,
+    "test.reset": EchoNode.reset,
     "test.forget": EchoNode.forget,
     "test.refuse_frame": EchoNode.refuse_frame,
     "test.garble": EchoNode.garble,

@@ -1,0 +1,228 @@
+"""The asyncio client: the same calls, and the loop never blocked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from meshcode import connect_async, errors
+from meshcode.client import AsyncClient, aio
+from tests.client.conftest import SOON_S
+
+
+@pytest.fixture
+def run(peer) -> Callable[[Callable[[AsyncClient], Awaitable[Any]]], Any]:
+    """Runs a coroutine function with a connected client, for at most SOON_S seconds."""
+
+    async def main(body: Callable[[AsyncClient], Awaitable[Any]]) -> Any:
+        async with await connect_async(peer.address, timeout=SOON_S) as client:
+            return await body(client)
+
+    return lambda body: asyncio.run(asyncio.wait_for(main(body), SOON_S))
+
+
+def test_awaiting_a_socket_gives_the_value(run):
+    async def body(client):
+        return await client.socket("echo")("some text")
+
+    assert run(body) == "some text"
+
+
+def test_a_call_is_a_handle_that_can_be_awaited(run):
+    async def body(client):
+        call = await client.socket("later").submit(5)
+        assert await call.wait_accepted() == call.accepted == "local 1/1"
+        assert (call.state, call.done()) == ("ACCEPTED", False)
+        assert await call.events() == [{"name": "received", "ms": 1, "note": ""}]
+        assert (await call.output())["stdout"] == "printed"
+        assert (await call.retry(by="ann"))["by"] == "ann"
+        await client.ask("test.release")
+        assert repr(call).startswith(f"<AsyncCall {call.id} later ")
+        return await call, await call.result(), call.done()
+
+    assert run(body) == (5, 5, True)
+
+
+def test_errors_are_raised_where_they_are_awaited(run):
+    async def body(client):
+        with pytest.raises(KeyError):
+            await client.socket("fail")("KeyError")
+        with pytest.raises(errors.BadData):
+            await client.socket("echo")({1})
+        with pytest.raises(errors.QueueFull):
+            await (await client.socket("refuse").submit()).wait_accepted()
+        with pytest.raises(errors.WrongState, match="no operation"):
+            await client.ask("nonsense")
+        call = await client.socket("fail").submit("ValueError")
+        return await call.result(propagate=False)
+
+    assert isinstance(run(body), ValueError)
+
+
+def test_many_waits_run_side_by_side(run):
+    async def body(client):
+        echo = client.socket("echo")
+        return await asyncio.gather(*(echo(n) for n in range(2000)))
+
+    assert run(body) == list(range(2000))
+
+
+def test_a_wait_may_end_before_the_call(run):
+    async def body(client):
+        call = await client.socket("later").submit("x")
+        with pytest.raises(errors.WaitTimeout):
+            await call.result(timeout=0.01)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(call.result(), 0.01)
+        with pytest.raises(errors.WaitTimeout):
+            await client.ask("test.silence", timeout=0.01)
+        assert not call.sync._callbacks
+        await client.ask("test.release")
+        return await call
+
+    assert run(body) == "x"
+
+
+def test_cancelling_a_wait_does_not_cancel_the_call(run):
+    async def body(client):
+        call = await client.socket("later").submit("x")
+        task = asyncio.ensure_future(call.result())
+        await call.wait_accepted()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await client.ask("test.release")
+        return await call.result()
+
+    assert run(body) == "x"
+
+
+def test_cancelling_a_call_is_a_request_to_the_node(run):
+    async def body(client):
+        call = await client.socket("later").submit("x")
+        await call.cancel(by="ann")
+        with pytest.raises(errors.CallCancelled, match="cancelled by ann"):
+            await call
+        return call.state
+
+    assert run(body) == "CANCELLED"
+
+
+def test_items_come_one_by_one(run):
+    async def body(client):
+        call = await client.socket("items").submit(5)
+        return [item async for item in call.items()]
+
+    assert run(body) == [0, 1, 2, 3, 4]
+
+
+def test_map_gives_results_in_order(run):
+    async def body(client):
+        values = [value async for value in client.socket("echo").map(range(3000))]
+        with pytest.raises(errors.WaitTimeout):
+            async for _ in client.socket("never").map(range(3), timeout=0.01):
+                raise AssertionError("nothing can come")
+        with pytest.raises(errors.BadRequest):
+            async for _ in client.socket("echo").map([1], chunk=0):
+                raise AssertionError("nothing can come")
+        return values
+
+    assert run(body) == list(range(3000))
+
+
+def test_submit_waits_for_room_without_blocking_the_loop(make_peer):
+    peer = make_peer(window=10).start()
+
+    async def main() -> list[int]:
+        client = await connect_async(peer.address, timeout=SOON_S)
+        mute = client.socket("mute")
+        calls = [await mute.submit(n) for n in range(10)]
+        eleventh = asyncio.ensure_future(mute.submit(10))
+        done, _ = await asyncio.wait([eleventh], timeout=0.05)
+        assert not done
+        peer.kill()
+        peer.start()  # Now `mute` acknowledges what is sent again.
+        values = [await call for call in calls]
+        assert (await eleventh).state == "SENT"
+        client.sync.session.stop(0)
+        return values
+
+    assert asyncio.run(asyncio.wait_for(main(), SOON_S)) == list(range(10))
+
+
+def test_options_travel(run):
+    async def body(client):
+        socket = client.socket("report").options(priority=9, delay=1)
+        assert socket.name == "report"
+        return (await socket(x=1))["options"]
+
+    assert run(body) == {"priority": 9, "delay_ms": 1000, "kw": ["x"]}
+
+
+def test_a_call_is_found_again(run):
+    async def body(client):
+        call = await client.socket("later").submit("x")
+        await call.wait_accepted()
+        found = [await client.call(call.id), await client.call(call.id[:20])]
+        await client.ask("test.release")
+        return [await handle for handle in found]
+
+    assert run(body) == ["x", "x"]
+
+
+def test_a_stream_is_an_async_iterator(run):
+    async def body(client):
+        found = []
+        async for event in client.ask_stream("subscribe", tail=2):
+            found.append(event)
+            if event == {"old": 1}:
+                await client.ask("test.publish", events=["new"], last=True)
+        return found
+
+    assert run(body) == [{"old": 0}, {"old": 1}, "new"]
+
+
+def test_a_call_of_the_blocking_client_can_be_awaited(client):
+    async def main():
+        return await client.socket("echo").submit("x")
+
+    assert asyncio.run(main()) == "x"
+
+
+def test_no_node_is_an_error_that_names_the_address(make_peer):
+    address = make_peer().address
+
+    with pytest.raises(errors.NoNode, match="no node answers at ipc"):
+        asyncio.run(connect_async(address, timeout=0.05))
+    with pytest.raises(errors.BadRequest, match="cannot be connected"):
+        asyncio.run(connect_async("nonsense"))
+
+
+def test_the_default_client_serves_a_socket_without_one(peer, monkeypatch):
+    monkeypatch.setenv("MESH_NODE", peer.address)
+
+    async def main():
+        return await aio.AsyncSocket("echo")(1), await aio.AsyncSocket("echo")(2)
+
+    assert asyncio.run(main()) == (1, 2)
+
+
+def test_the_loop_is_woken_once_for_many_results():
+    """A frame of results is one wake-up of the loop, not one for each."""
+
+    async def main() -> tuple[int, bool]:
+        loop = asyncio.get_running_loop()
+        woken = []
+        real = loop.call_soon_threadsafe
+        loop.call_soon_threadsafe = lambda *args: woken.append(real(*args))  # type: ignore
+        bridge = aio.Bridge(loop)
+        futures = [loop.create_future() for _ in range(100)]
+        for future in futures:
+            bridge.push(future)
+        await asyncio.gather(*futures)
+        return len(woken), all(future.done() for future in futures)
+
+    assert asyncio.run(main()) == (1, True)

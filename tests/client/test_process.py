@@ -1,0 +1,211 @@
+"""What a process pays and owes: start-up, the default client, forks, the end of the program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from meshcode import Socket, errors
+from meshcode.client import default_client
+from meshcode.client.freshids import FreshIds
+from meshcode.ids import unix_ms_of
+from tests.client.conftest import ROOT, SOON_S
+
+# Each of these costs a process milliseconds or megabytes that calling a function does not need.
+FORBIDDEN = (
+    "asyncio", "sqlalchemy", "git", "lmdb", "click", "psutil", "zeroconf", "psycopg2", "numpy",
+    "dataclasses", "inspect", "ssl", "http", "socket", "subprocess", "logging", "tempfile",
+    "concurrent.futures", "importlib.metadata", "meshcode.node", "meshcode.model",
+    "meshcode.router", "meshcode.store", "meshcode.worker", "meshcode.cli", "meshcode.client.aio",
+)  # fmt: skip
+
+
+def python(code: str, address: str = "ipc:///nowhere") -> subprocess.CompletedProcess[str]:
+    """Run a small program with MESH_NODE set."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MESH_NODE": address}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=SOON_S,
+        check=False,
+    )  # fmt: skip
+
+
+def test_importing_and_calling_loads_nothing_heavy(peer):
+    run = python(
+        "import sys; before = set(sys.modules)\n"
+        "from meshcode import connect, Socket\n"
+        "with connect() as client: assert client.socket('echo')(1) == 1\n"
+        "print(*sorted(set(sys.modules) - before))",
+        peer.address,
+    )
+
+    assert run.returncode == 0, run.stderr
+    loaded = run.stdout.split()
+    assert "meshcode.client.session" in loaded
+    assert [name for name in FORBIDDEN if name in loaded] == []
+
+
+def test_importing_meshcode_loads_no_client():
+    run = python(
+        "import meshcode, sys; print('zmq' in sys.modules, 'meshcode.client' in sys.modules)"
+    )
+
+    assert run.stdout.split() == ["False", "False"]
+
+
+def test_the_process_wide_client_is_made_once(peer, monkeypatch):
+    monkeypatch.setenv("MESH_NODE", peer.address)
+
+    assert Socket("echo")("x") == "x"
+    assert default_client() is default_client()
+    first = default_client()
+    first.close()
+    assert Socket("echo")("y") == "y"
+    assert default_client() is not first
+    default_client().close()
+
+
+def test_without_a_node_a_program_says_so():
+    run = python("from meshcode import connect\nconnect(timeout=0.05)", "ipc:///tmp/no-such-node")
+
+    assert run.returncode == 1
+    assert "NoNode: no node answers at ipc:///tmp/no-such-node" in run.stderr
+
+
+FORK = """
+import os, sys
+from meshcode import Socket, errors
+from meshcode.client import default_client
+
+later = Socket("later").submit(1)
+later.wait_accepted()
+parent = default_client()
+ids = [Socket("echo").submit(0).id]
+read, write = os.pipe()
+child = os.fork()
+if child == 0:
+    said = []
+    try:
+        parent.ask("status")
+    except errors.WrongState as error:
+        said.append("was forked" in str(error))
+    try:
+        later.result()
+    except errors.WrongState as error:
+        said.append("was forked" in str(error))
+    said.append(Socket("echo")("in the child") == "in the child")
+    said.append(default_client() is not parent)
+    os.write(write, repr(said).encode())
+    sys.exit(0)
+_, status = os.waitpid(child, 0)
+print(os.read(read, 1000).decode(), status)
+parent.ask("test.release")
+print(later.result(10), Socket("echo")("in the parent"))
+"""
+
+
+def test_a_forked_child_makes_its_own_connection(peer):
+    """The parent's link and thread are not the child's; using them would mix two streams."""
+    run = python(FORK, peer.address)
+
+    assert run.stderr == ""
+    assert run.stdout == "[True, True, True, True] 0\n1 in the parent\n"
+
+
+def test_a_fork_while_other_threads_submit_cannot_hang_the_child(peer):
+    """Whatever lock a thread of the parent holds at that moment, the child has its own."""
+    run = python(
+        """
+import os, threading
+from meshcode import Socket
+stop = threading.Event()
+def work():
+    while not stop.is_set():
+        list(Socket("noop").map(range(200)))
+threads = [threading.Thread(target=work) for _ in range(3)]
+Socket("noop")()
+for thread in threads: thread.start()
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if Socket("echo")(5) == 5 else 1)
+    print(os.waitpid(child, 0)[1])
+stop.set()
+for thread in threads: thread.join()
+""",
+        peer.address,
+    )
+
+    assert run.stdout.split() == ["0"] * 10, run.stderr
+
+
+def test_what_was_submitted_is_sent_before_the_program_ends(peer, client):
+    run = python(
+        "from meshcode import Socket\nfor n in range(1000): Socket('never').submit(n)",
+        peer.address,
+    )
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert client.ask("test.count")["open"] == 1000
+
+
+def test_a_program_says_at_its_end_what_was_not_acknowledged(peer):
+    run = python(
+        "from meshcode import Socket, client\n"
+        "client.client.CLOSE_S = 0.05\n"
+        "Socket('mute').submit(1)",
+        peer.address,
+    )
+
+    assert "1 calls were not acknowledged by the node" in run.stderr
+
+
+def test_ids_are_unique_and_ascend():
+    maker = FreshIds()
+    ids = [maker() for _ in range(20_000)]
+
+    assert ids == sorted(set(ids))
+    assert all(len(id) == 16 for id in ids)
+    assert {id[6] >> 4 for id in ids} == {7}
+    assert {id[8] >> 6 for id in ids} == {0b10}
+    assert 0 <= unix_ms_of(ids[-1]) - unix_ms_of(ids[0]) < 60_000
+
+
+def test_ids_of_many_threads_are_unique():
+    maker = FreshIds()
+    found: list[list[bytes]] = []
+    threads = [
+        threading.Thread(target=lambda: found.append([maker() for _ in range(5_000)]))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len({id for ids in found for id in ids}) == 20_000
+
+
+def test_ids_ascend_when_the_clock_is_set_back(monkeypatch):
+    times = iter([5_000_000_000, 2_000_000_000, 6_000_000_000])
+    monkeypatch.setattr("meshcode.client.freshids.time.time_ns", lambda: next(times))
+    maker = FreshIds()
+
+    ids = [maker(), maker(), maker()]
+
+    assert ids == sorted(ids)
+    assert [unix_ms_of(id) for id in ids] == [5000, 5000, 6000]
+
+
+def test_the_public_names_are_there():
+    import meshcode
+    import meshcode.client as module
+
+    assert meshcode.connect is module.connect
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    with pytest.raises(AttributeError):
+        module.nonsense
+    assert issubclass(errors.NoNode, errors.CallerError)
