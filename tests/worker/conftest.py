@@ -20,14 +20,24 @@ def lend(tmp_path_factory: pytest.TempPathFactory) -> str:
     return lend_module.ensure(str(tmp_path_factory.mktemp("cache")))
 
 
-@pytest.fixture
-def node(lend: str) -> Iterator[MiniNode]:
-    """A ROUTER and the workers a test starts on it.  In a short path: ipc addresses are limited."""
-    folder = Path(tempfile.mkdtemp(prefix="mw"))
+def _node(lend: str) -> Iterator[MiniNode]:
+    folder = Path(tempfile.mkdtemp(prefix="mw"))  # A short path: ipc addresses are limited.
     made = MiniNode(folder, lend)
     yield made
     made.close()
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def node(lend: str) -> Iterator[MiniNode]:
+    """A ROUTER and the workers a test starts on it."""
+    yield from _node(lend)
+
+
+@pytest.fixture(scope="module")
+def shared_node(lend: str) -> Iterator[MiniNode]:
+    """The same for all tests of a file, so that they can share workers (`MiniNode.fresh`)."""
+    yield from _node(lend)
 
 
 class Repo:

@@ -52,6 +52,9 @@ class Process:
         self.told: list[Told] = []
         self.frames = 0
         self.log: Path
+        self.ready: Told
+        self.code = ""
+        self.spoiled = False  # Not fit for another test.
 
     def send(self, data: bytes) -> None:
         self.node.link.send_multipart([self.route, data])
@@ -125,6 +128,7 @@ class Process:
 
     def stop(self) -> int:
         """Send STOP and wait for the end; returns the exit status."""
+        self.spoiled = True
         self.send(frame([envelope(Kind.STOP, id=make_id())]))
         return self.wait()
 
@@ -190,7 +194,7 @@ class MiniNode:
             },
         )
         log = self.folder / f"log{number}"
-        with open(log, "wb") as stream:
+        with open(log, "ab") as stream:
             popen = subprocess.Popen(
                 launch.command(python, self.lend, path),
                 env=launch.environment(env),
@@ -200,11 +204,23 @@ class MiniNode:
             )
         process = Process(self, popen, page)
         process.log = log
+        process.code = code
         self.workers.append(process)
         self.by_token[token] = process
         if ready:
             self.until(lambda: process.route, "READY")
+            process.ready = process.told[0]
         return process
+
+    def fresh(self, code: str, sockets: dict[str, str] | None = None) -> Process:
+        """A worker on this code as if just started: one of an earlier test when it is well."""
+        for process in self.workers:
+            if process.code == code and not process.spoiled and process.popen.poll() is None:
+                self.poll(0)
+                process.told = [process.ready]
+                os.truncate(process.log, 0)
+                return process
+        return self.worker(code, sockets)
 
     def poll(self, timeout_ms: int = 20) -> None:
         """Take all frames that have come."""

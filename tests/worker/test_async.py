@@ -57,8 +57,8 @@ def decorated(*args): return nap(*args)
 
 
 @pytest.fixture
-def worker(node: MiniNode) -> Process:
-    return node.worker(CODE)
+def worker(shared_node: MiniNode) -> Process:
+    return shared_node.fresh(CODE)
 
 
 def test_ready_tells_how_many_run_at_once(node: MiniNode):
@@ -67,8 +67,9 @@ def test_ready_tells_how_many_run_at_once(node: MiniNode):
     assert node.worker(CODE, {"s.d": "decorated"}).told[0].value["slots"] == ASYNC_CALLS_MAX
 
 
-def test_many_run_at_once(worker: Process):
+def test_many_run_at_once(node: MiniNode):
     """Each waits for all others: one after the other they would never end."""
+    worker = node.worker(CODE)
     ids = worker.start(*[("s.meet", (50,), {})] * 50)
     assert [worker.outcome(i).value for i in ids] == [50] * 50
     assert worker.page.running() == []

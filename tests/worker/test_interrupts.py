@@ -44,8 +44,8 @@ def count():
 
 
 @pytest.fixture
-def worker(node: MiniNode) -> Process:
-    return node.worker(CODE)
+def worker(shared_node: MiniNode) -> Process:
+    return shared_node.fresh(CODE)
 
 
 @pytest.mark.parametrize("name", ["nap", "spin", "polite"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from meshcode.errors import MountFailed
 from meshcode.worker import mount as mount_module
 from tests.worker.conftest import Repo
 from tests.worker.harness import MiniNode
@@ -58,10 +59,25 @@ def mounted(cache: Path, **request: Any) -> dict[str, Any]:
 
 
 def refused(cache: Path, **request: Any) -> dict[str, Any]:
-    lines, status = run_mount(cache, **request)
-    last = lines[-1]
-    assert (last["ok"], last["code"], status) == (False, "mount_failed", 1)
-    return last
+    """The failure of a mount, in this process."""
+    request.setdefault("cache", str(cache / "code"))
+    with pytest.raises(MountFailed) as caught:
+        mount_module.mount(request, lambda _step, _text: None)
+    return {"text": caught.value.text, **caught.value.fields}
+
+
+def test_a_failed_mount_ends_with_one_line_that_says_so(shared: tuple[Repo, Path]):
+    repo, folder = shared
+    lines, status = run_mount(folder, git=str(repo.folder), module="shop.steps", tag="v9")
+    assert status == 1
+    assert lines[-1] == {
+        "ok": False,
+        "code": "mount_failed",
+        "step": "fetch",
+        "reason": "no_tag",
+        "text": f"the repository file://{repo.folder} has no tag 'v9'; it has no tag at all;"
+        " nothing was mounted",
+    }
 
 
 def test_what_a_mount_tells(repo: Repo, tmp_path: Path):
@@ -206,7 +222,7 @@ def test_an_import_that_does_not_end_is_stopped(
     repo, folder = shared
     monkeypatch.setattr(mount_module, "INSPECT_SECONDS_MAX", 1)
     request = {"git": str(repo.folder), "module": "hangs", "cache": str(folder / "code")}
-    with pytest.raises(mount_module.MountFailed) as caught:
+    with pytest.raises(MountFailed) as caught:
         mount_module.mount(request, lambda _step, _text: None)
     assert caught.value.fields == {"step": "import", "reason": "timeout"}
     assert "did not end within 1 s and was stopped; it printed:\nwaiting" in caught.value.text

@@ -93,8 +93,8 @@ ALL = sockets_of(
 
 
 @pytest.fixture
-def worker(node: MiniNode):
-    return node.worker(CODE, ALL)
+def worker(shared_node: MiniNode):
+    return shared_node.fresh(CODE, ALL)
 
 
 def test_ready_says_who_it_is_and_what_it_can_run(node: MiniNode):
@@ -311,6 +311,7 @@ def test_stop_finishes_the_running_call_and_begins_no_other(worker):
 
 def test_setup_changes_the_sockets_of_a_running_worker(worker):
     body = pack({"sockets": {"s.sum": "add", "s.gone": "nothing"}})
+    worker.spoiled = True
     worker.send(frame([envelope(Kind.SETUP, body=body)]))
     worker.node.until(lambda: len(worker.kinds(Kind.READY)) == 2, "the second READY")
     assert worker.kinds(Kind.READY)[1].value["sockets"] == ["s.sum"]
@@ -413,7 +414,8 @@ def test_isolation(node: MiniNode):
     assert worker.told[0].value["cpu"] == cpu
 
 
-def test_the_token_does_not_stay_on_disk(worker, node: MiniNode):
+def test_the_token_does_not_stay_on_disk(node: MiniNode):
+    worker = node.worker(CODE, ALL)
     assert not (node.folder / "config0.json").exists()
     with open(f"/proc/{worker.popen.pid}/cmdline", "rb") as file:
         assert worker.told[0].value["token"].encode() not in file.read()
