@@ -122,17 +122,18 @@ class History:
         Raises:
             BadRequest: not an id, or too short to be one call's only.
             UnknownCall: no such call is open or kept.
+            LogDamaged: there is such a call, and its record fails its checksum.
         """
-        if isinstance(which, bytes) and len(which) == 16:
-            if which in self._router.calls or self._log.get(DONE, which) is not None:
-                return which
-            raise UnknownCall(f"no call {text_of(which)} is open or kept in the history")
-        digits = str(which).replace("-", "").lower()
+        digits = which.hex() if isinstance(which, bytes) else str(which).replace("-", "").lower()
         if not 4 <= len(digits) <= 32 or digits.strip("0123456789abcdef"):
             raise BadRequest(f"a call id is 4 to 32 hexadecimal digits, this is {which!r}")
         if len(digits) == 32:  # A whole id is looked up, so that a damaged record is told.
             return self.find(bytes.fromhex(digits))
         low = bytes.fromhex(digits.ljust(32, "0"))
+        if len(digits) == 32:
+            if low in self._router.calls or self._log.get(DONE, low) is not None:
+                return low
+            raise UnknownCall(f"no call {text_of(low)} is open or kept in the history")
         high = bytes.fromhex(digits.ljust(32, "f"))
         found = [id for id in self._router.calls if low <= id <= high]
         found += [id for id, _ in self._log.scan(DONE, low, limit=3) if id <= high]
