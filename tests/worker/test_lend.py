@@ -49,6 +49,14 @@ def meshcode_place():
     import meshcode
     from meshcode.worker.context import current_call
     return [meshcode.__file__, current_call().socket]
+def make_calls():
+    """The client library works in a task, although pyzmq is not there for the task."""
+    import meshcode
+    from meshcode.errors import MeshError
+    try:
+        meshcode.connect("ipc:///nowhere/at/all.ipc", timeout=0.2)
+    except MeshError as error:
+        return error.code
 def zmq_error():
     """What lent pyzmq imports at run time still finds its own packages."""
     import meshcode.worker.runner as runner
@@ -85,6 +93,8 @@ def test_a_bare_environment_runs_calls_and_sees_nothing_of_the_node(
     file, socket = worker.result("s.meshcode_place")
     assert (file, socket) == (f"{node.lend}/meshcode/__init__.py", "s.meshcode_place")
     assert worker.result("s.zmq_error") == "Again"
+    assert worker.result("s.make_calls") == "no_node"
+    assert worker.result("s.try_import", ["zmq"]) == []
 
 
 def test_task_code_gets_its_own_msgpack(node: MiniNode, bare_python: str, tmp_path: Path):
