@@ -127,10 +127,8 @@ class History:
         digits = which.hex() if isinstance(which, bytes) else str(which).replace("-", "").lower()
         if not 4 <= len(digits) <= 32 or digits.strip("0123456789abcdef"):
             raise BadRequest(f"a call id is 4 to 32 hexadecimal digits, this is {which!r}")
-        if len(digits) == 32:  # A whole id is looked up, so that a damaged record is told.
-            return self.find(bytes.fromhex(digits))
         low = bytes.fromhex(digits.ljust(32, "0"))
-        if len(digits) == 32:
+        if len(digits) == 32:  # A whole id is looked up, so that a damaged record is told.
             if low in self._router.calls or self._log.get(DONE, low) is not None:
                 return low
             raise UnknownCall(f"no call {text_of(low)} is open or kept in the history")
