@@ -32,6 +32,7 @@ _NUMBERS = {
     "time_limit_ms": (1, 365 * 86_400_000),
     "expires_ms": (1, 10 * 365 * 86_400_000),
 }
+DELAYED_REASON = "delayed by its submitter"
 _TEXTS = {"key": 200, "by": 200, "trace": 200}
 
 
@@ -76,7 +77,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
         if due_ms is not None and due_ms > now_ms:
             call.state = State.DELAYED
             call.due_ms = due_ms
-            call.reason = "delayed by its submitter"
+            call.reason = DELAYED_REASON
             r.at(due_ms, T_DUE, call)
         else:
             line.push(call)

@@ -163,6 +163,7 @@ class Router:
         elif (due_ms := accept.due_of(options, custody["accepted_ms"])) is not None:
             call.state = State.DELAYED
             call.due_ms = due_ms
+            call.reason = accept.DELAYED_REASON
         line.depth += 1
         line.bytes += call.size
         if call.state is State.HELD:
@@ -172,6 +173,7 @@ class Router:
             self.at(call.due_ms, T_DUE, call)
         else:
             call.state = State.WAITING
+            call.reason = ""
             line.push(call)
         accept.arm_expiry(self, call)
 

@@ -28,7 +28,7 @@ def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
         batch: list[Assignment] = []
         while (found := _next(pool)) is not None:
             priority, line = found
-            room = worker.room(line)
+            room = worker.room(line, now_ms)
             if room <= 0:
                 break
             calls = line.take(priority, room, now_ms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from meshcode.limits import CREDIT_BYTES_MAX, CREDIT_CALLS_MAX, CREDIT_WORK_US
+from meshcode.limits import CREDIT_BYTES_MAX, CREDIT_CALLS_MAX, CREDIT_WORK_US, STUCK_MS
 from meshcode.router.call import Call
 from meshcode.router.line import Line
 
@@ -38,7 +38,7 @@ class Worker:
         self.recalled: Call | None = None  # The call it was stuck at when calls were asked back.
         self.watch_ms = 0  # A timer is set for then, to look at what it runs; 0 = none.
 
-    def room(self, line: Line) -> int:
+    def room(self, line: Line, now_ms: int) -> int:
         """How many calls of `line` it may be handed now.
 
         An idle worker always takes one.  More are staged behind it only while all of them together
@@ -47,8 +47,8 @@ class Worker:
         count = len(self.queued)
         if self._at_once(line):
             return self.slots - (len(self.held) - count)
-        if count and next(iter(self.queued.values())) is self.recalled:
-            return 0  # It is stuck at a long call: what was taken back must not return to it.
+        if count and now_ms - next(iter(self.queued.values())).started_ms >= STUCK_MS:
+            return 0  # It is stuck at a long call: what is taken back must not return to it.
         usual = line.run_us
         if usual is None:
             return 0 if count else 1

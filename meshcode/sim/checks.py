@@ -28,6 +28,7 @@ from meshcode.wire.frame import check_envelope
 from meshcode.wire.kinds import Outcome
 
 _ID_AT = CUSTODY.size + 16 + 16  # Of the call id in an `open` record with one voter.
+_CALL_BYTES_MAX = 700  # Of one envelope, in any world.
 _DEEP_CALLS = 48  # Worlds with more open calls than this get the slow check at some steps only.
 
 
@@ -349,8 +350,11 @@ class Checker:
         elif code == "queue_full":
             true = config is not None and self._is_full(router, config, fact)
         elif code == "bad_request":
-            value = fact.options.get("priority")
-            true = value is not None and (type(value) is not int or not 0 <= value <= 9)
+            true = any(
+                type(value) is not int or value < 0 or (name == "priority" and value > 9)
+                for name, value in fact.options.items()
+                if name != "key"
+            )
         elif code == "wrong_arguments":
             argc = next(call[4] for call in event.calls if call[0] == id)
             true = argc not in (1, 2)
@@ -371,7 +375,7 @@ class Checker:
             return True
         size = sum(call.size for call in waiting)
         return config.max_length_bytes is not None and (
-            size + (started + 1) * (len(fact.body) + 200) > config.max_length_bytes
+            size + len(fact.body) + 250 + started * _CALL_BYTES_MAX > config.max_length_bytes
         )
 
     # The disk and what leaves.
