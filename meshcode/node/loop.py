@@ -351,9 +351,10 @@ class Loop:
             if now_ms < self._full_until_ms:
                 return
         else:
-            ops = self.turns.begin_sync()
-            if ops is None:
-                return
+            while (ops := self.turns.begin_sync()) is None:
+                self.turns.close()  # What was let out may have read envelopes back: go on at once.
+                if not self.turns.unsynced:
+                    return
             ops.append((META, b"now", now_ms.to_bytes(8, "big")))
         self._held_ops = ops
         self.committer.start(ops)
