@@ -1,9 +1,9 @@
 """What task code may ask about the call it runs in.
 
-    from meshcode.worker.context import current_call
+from meshcode.worker.context import current_call
 
-    def charge(order):
-        key = current_call().key or current_call().id_text
+def charge(order):
+    key = current_call().key or current_call().id_text
 """
 
 from __future__ import annotations

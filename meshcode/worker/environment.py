@@ -151,7 +151,8 @@ def wanted(checkout: Checkout, requirements: str = "", module_path: str = "") ->
     """
     root = os.path.realpath(checkout.folder)
     project = next((p for p in import_path(root, module_path) if _is_project(p)), "")
-    text, file, lines = requirements.strip(), "", ()
+    text, file = requirements.strip(), ""
+    lines: tuple[str, ...] = ()
     content: dict[str, str] = {}
     if text and "\n" not in text and _names_a_file(root, text):
         file = os.path.relpath(inside(root, text, "requirements file"), root)

@@ -15,9 +15,9 @@ an hour.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import repeat
@@ -148,8 +148,9 @@ class Worker:
                     self.outbox.wake()
         except (BadFrame, BadValue) as error:
             # The rest of the frame is dropped whole; the node sees those calls unreported.
-            sys.__stderr__.write(f"meshcode worker: dropped what the node sent: {error}\n")
-            sys.__stderr__.flush()
+            said = f"meshcode worker: dropped what the node sent: {error}\n"
+            with contextlib.suppress(OSError):
+                os.write(2, said.encode("utf-8", "backslashreplace"))
 
     def drain(self) -> None:
         """Take all frames that have arrived."""
@@ -257,7 +258,6 @@ class Worker:
             if asked is not None:
                 self.asynchronous.cancel(call[0].id, asked[0])
         return None
-
 
     def run_generator(self, call: Staged, generator: Any, began_ns: int) -> bytes:
         """Send each yielded value as an ITEM; the outcome is the list of all."""
@@ -380,7 +380,6 @@ class Worker:
         if self.asynchronous is not None:
             self.asynchronous.stop()
         self.outbox.close()
-
 
 
 class Items:

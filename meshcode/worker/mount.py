@@ -180,7 +180,7 @@ def inspect_module(
 
 def _read_answer(file: int, deadline: float) -> bytes | None:
     """Read to the end; None when that does not come in time."""
-    parts = []
+    parts: list[bytes] = []
     size = 0
     while True:
         left = deadline - time.monotonic()

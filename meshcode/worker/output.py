@@ -125,9 +125,7 @@ class Capture:
             while printed is not None and printed.size:
                 self._send((call_id, attempt, stream), printed, drafts)
 
-    def _send(
-        self, key: tuple[bytes, int, int], printed: _Printed, drafts: list[bytes]
-    ) -> None:
+    def _send(self, key: tuple[bytes, int, int], printed: _Printed, drafts: list[bytes]) -> None:
         call_id, attempt, stream = key
         data = printed.take(self.tail_max)
         for at in range(0, len(data), CHUNK_BYTES_MAX):

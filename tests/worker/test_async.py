@@ -79,8 +79,7 @@ def test_many_run_at_once(node: MiniNode):
 def test_no_more_than_the_limit_run_at_once(node: MiniNode):
     worker = node.worker(CODE, limits={"ASYNC_CALLS_MAX": 3})
     ids = worker.start(*[("s.nap", (0.2,), {})] * 7)
-    worker.until_running(ids[2])
-    assert [r.id for r in worker.page.running()] != ids
+    node.until(lambda: worker.page.finished >= 7, "the main thread to have handed over all")
     assert len(worker.page.running()) <= 3
     assert [worker.outcome(i).code for i in ids] == [Outcome.DONE] * 7
 
@@ -144,7 +143,7 @@ def test_running_ones_are_cancelled(worker: Process):
 def test_waiting_ones_are_cancelled(node: MiniNode):
     worker = node.worker(CODE, limits={"ASYNC_CALLS_MAX": 1})
     first, second = worker.start(("s.nap", (60,), {}), ("s.nap", (60,), {}))
-    worker.until_running(first)
+    node.until(lambda: worker.page.finished == 2, "the main thread to have handed over both")
     worker.cancel(second)
     assert worker.outcome(second).value["text"] == "the call was cancelled before it began"
     worker.cancel(first)

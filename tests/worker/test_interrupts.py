@@ -11,7 +11,7 @@ from meshcode.ids import make_id
 from meshcode.wire.kinds import Flag, Kind, Outcome
 from tests.worker.harness import MiniNode, Process
 
-CODE = '''
+CODE = """
 import time
 caught = []
 def nap(s): time.sleep(s); return s
@@ -40,7 +40,7 @@ def count():
         yield n
         n += 1
         time.sleep(0.005)
-'''
+"""
 
 
 @pytest.fixture

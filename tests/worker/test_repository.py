@@ -192,7 +192,7 @@ def test_hooks_and_configuration_of_others_are_not_run(repo: Repo, cache: str, t
     config = tmp_path / "home"
     config.mkdir()
     (config / ".gitconfig").write_text(
-        f"[filter \"evil\"]\n\tsmudge = touch {evil}\n[core]\n\tsshCommand = touch {evil}\n"
+        f'[filter "evil"]\n\tsmudge = touch {evil}\n[core]\n\tsshCommand = touch {evil}\n'
         f"[alias]\n\tfetch = !touch {evil}\n"
     )
     before = os.environ["HOME"]

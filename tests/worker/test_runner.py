@@ -16,7 +16,7 @@ from meshcode.wire.frame import envelope, frame
 from meshcode.wire.kinds import Flag, Kind, Outcome
 from tests.worker.harness import MiniNode
 
-CODE = '''
+CODE = """
 import logging, os, subprocess, sys, threading, time
 from meshcode.worker.context import DoNotRetry, current_call
 
@@ -78,7 +78,7 @@ def fork():
 class Tools:
     @staticmethod
     def deep(x): return x * 2
-'''
+"""
 
 
 def sockets_of(*names: str) -> dict[str, str]:

@@ -49,7 +49,7 @@ def _write(path: Path, info: str, files: dict) -> Path:
 
 
 # A build backend within the repository: what it installs depends on nothing but itself.
-BACKEND = '''
+BACKEND = """
 import zipfile
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     name = "demo-1.0-py3-none-any.whl"
@@ -68,7 +68,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
             "".join(path + ",,\\n" for path in [*files, "demo-1.0.dist-info/RECORD"]))
     open("left-behind-by-the-build", "w").close()
     return name
-'''
+"""
 PYPROJECT = (
     '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     '[project]\nname = "demo"\nversion = "1.0"\ndependencies = ["tiny>=1"]\n'
