@@ -1,0 +1,87 @@
+"""The model and the node: what is declared is in force at once, and without the database too."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from meshcode.client import connect
+from tests.live.harness import Mesh, make_repository, refusal, until
+
+
+def test_a_new_socket_can_be_called_within_a_second_without_a_restart(mesh: Mesh):
+    with connect(mesh.address) as client:
+        begin = time.monotonic()
+
+        mesh.add("socket", "quick.echo", processor="live", task="echo", queue="q")
+        value = client.socket("quick.echo")("now")
+
+        assert value == "now"
+        assert time.monotonic() - begin < 1.0
+
+
+def test_each_socket_of_a_processor_runs_its_own_function(mesh: Mesh):
+    with connect(mesh.address) as client:
+        assert client.socket("live.tasks.echo")("a") == "a"
+        assert client.socket("live.tasks.join")("a", "b", by="-") == "a-b"
+        assert client.socket("live.tasks.say")("abc") == 3
+
+
+def test_a_changed_limit_is_in_force_for_calls_that_wait(mesh: Mesh):
+    mesh.add("queue", "narrow", max_length=1)
+    mesh.add("socket", "narrow.echo", processor="live", task="echo", queue="narrow")
+    mesh.ask("proc", do="pause", name="live")
+    with connect(mesh.address) as client:
+        socket = client.socket("narrow.echo")
+        first = socket.submit(1)
+        first.wait_accepted(20)
+        refusal(lambda: socket.submit(2).result(20))
+
+        mesh.ask("model", do="update", kind="queue", name="narrow", fields={"max_length": 2})
+        second = socket.submit(2)
+        second.wait_accepted(20)
+
+        mesh.ask("proc", do="resume", name="live")
+        assert (first.result(20), second.result(20)) == (1, 2)
+
+
+def test_a_node_boots_with_its_last_snapshot_when_the_database_is_gone(
+    fresh: Mesh, repository: Path
+):
+    fresh.offer("live", repository, "live.tasks", ["echo"])
+    fresh.wait_ready("live")
+    number = fresh.ask("status")["model"]
+    fresh.kill()
+    for file in (fresh.home / "model").iterdir():
+        file.unlink()
+
+    fresh.start()
+
+    with connect(fresh.address) as client:
+        assert client.socket("live.tasks.echo")("still here") == "still here"
+    assert fresh.ask("status")["model"] == number
+
+
+def test_new_code_replaces_old_without_losing_a_call(fresh: Mesh, tmp_path: Path):
+    """The commit changes under load: every call ends, each with the value of one of the two."""
+    repository = tmp_path / "repository"
+    old = make_repository(repository, {"one.py": "def which(n):\n    return ('old', n)\n"})
+    fresh.offer("swap", repository, "one", ["which"], commit=old)
+    fresh.wait_ready("swap")
+    new = make_repository(repository, {"one.py": "def which(n):\n    return ('new', n)\n"})
+    with connect(fresh.address) as client:
+        socket = client.socket("one.which")
+        before = [socket.submit(n) for n in range(200)]
+        fresh.ask("model", do="update", kind="processor", name="swap", fields={"commit": new})
+        after = []
+        until(
+            lambda: after.append(socket.submit(len(after))) or after[-1].result(20)[0] == "new",
+            60,
+            lambda: f"the new code answers: {fresh.processor('swap')}",
+        )
+
+        values = [call.result(20) for call in [*before, *after]]
+
+    assert [n for _, n in values] == [*range(200), *range(len(after))]
+    assert {name for name, _ in values} <= {"old", "new"}
+    assert fresh.processor("swap")["commit"] == new
