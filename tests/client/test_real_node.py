@@ -1,0 +1,139 @@
+"""The client with a real node, real workers and a real repository; killed in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from meshcode import connect, connect_async, errors
+from meshcode.client import Client
+from tests.live.harness import Mesh, make_repository
+
+TASKS = '''
+import time
+
+
+def echo(value):
+    """Return `value` as it came."""
+    return value
+
+
+def boom(text):
+    raise ValueError(text)
+
+
+def count(n):
+    for i in range(n):
+        yield i
+
+
+def say(text):
+    print(text)
+
+
+def wait(seconds):
+    time.sleep(seconds)
+'''
+NAMES = ("echo", "boom", "count", "say", "wait")
+WAIT_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A node that offers TASKS."""
+    folder = tmp_path_factory.mktemp("code") / "repository"
+    make_repository(folder, {"lib.py": TASKS})
+    with Mesh() as node:
+        node.offer("p", folder, "lib", NAMES)
+        node.wait_ready("p")
+        yield node
+
+
+@pytest.fixture
+def client(mesh: Mesh) -> Iterator[Client]:
+    """A client of it."""
+    found = connect(mesh.address, timeout=WAIT_S)
+    yield found
+    found.close(0)
+
+
+def test_values_and_errors_cross_the_mesh(client):
+    assert client.socket("lib.echo")({"a": [1, b"2", (3, None)]}) == {"a": [1, b"2", (3, None)]}
+    assert list(client.socket("lib.echo").map(range(2000))) == list(range(2000))
+    with pytest.raises(ValueError, match="boom") as caught:
+        client.socket("lib.boom")("boom")
+    assert "in boom" in caught.value.traceback_text
+
+
+def test_the_node_refuses_what_cannot_run(client):
+    with pytest.raises(errors.UnknownSocket, match=r"did you mean 'lib\.echo'"):
+        client.socket("lib.ecko")(1)
+    with pytest.raises(errors.WrongArguments, match="misses 'value'"):
+        client.socket("lib.echo")()
+    with pytest.raises(errors.WrongArguments, match="has no argument 'other'"):
+        client.socket("lib.echo")(1, other=2)
+
+
+def test_a_call_can_be_followed(client):
+    call = client.socket("lib.say").submit("hello")
+    assert call.wait_accepted(WAIT_S) == "local 1/1"
+    assert call.result(WAIT_S) is None
+
+    assert call.output()["stdout"] == "hello\n"
+    assert call.info()["state"] == "DONE"
+    names = [event["name"] for event in call.events()]
+    assert (names[0], names[-1]) == ("received", "postrun")
+
+
+def test_a_generator_streams(client):
+    assert list(client.socket("lib.count").submit(5).items(WAIT_S)) == [0, 1, 2, 3, 4]
+
+
+def test_a_running_call_is_cancelled(client):
+    call = client.socket("lib.wait").submit(WAIT_S)
+    call.wait_accepted(WAIT_S)
+
+    call.cancel()
+
+    with pytest.raises(errors.CallCancelled):
+        call.result(WAIT_S)
+
+
+def test_a_finished_call_is_found_by_another_client(client, mesh):
+    call = client.socket("lib.echo").submit("kept")
+    call.result(WAIT_S)
+
+    with connect(mesh.address) as other:
+        assert other.call(call.id).result(WAIT_S) == "kept"
+
+
+def test_asyncio_runs_many_calls_side_by_side(mesh):
+    async def main():
+        async with await connect_async(mesh.address, timeout=WAIT_S) as client:
+            echo = client.socket("lib.echo")
+            return await asyncio.gather(*(echo(n) for n in range(500)))
+
+    assert asyncio.run(main()) == list(range(500))
+
+
+def test_calls_survive_the_kill_of_the_node(client, mesh):
+    """Some acknowledged, some on their way, some submitted while it is away: all end once."""
+    echo = client.socket("lib.echo")
+    calls = [echo.submit(n) for n in range(3000)]
+    mesh.kill()
+    calls += [echo.submit(n) for n in range(3000, 4000)]
+    mesh.start()
+
+    assert [call.result(WAIT_S) for call in calls] == list(range(4000))
+    assert client.ask("status")["calls"]["open"] == 0
+
+
+def test_the_folder_of_the_node_is_found_by_its_home(mesh, monkeypatch):
+    monkeypatch.delenv("MESH_NODE", raising=False)
+    monkeypatch.setenv("MESH_HOME", str(mesh.home))
+
+    with connect() as client:
+        assert client.address == mesh.address
+        assert client.socket("lib.echo")(1) == 1
