@@ -44,7 +44,8 @@ class _Printed:
     def add(self, data: bytes, tail_max: int) -> None:
         self.parts.append(data)
         self.size += len(data)
-        if self.size > tail_max and self.sent >= tail_max:
+        # At twice the tail, so that a flood of short lines is not joined again for each of them.
+        if self.size > 2 * tail_max and self.sent >= tail_max:
             self._cut(tail_max)
 
     def _cut(self, tail_max: int) -> None:
@@ -55,14 +56,14 @@ class _Printed:
 
     def take(self, tail_max: int) -> bytes:
         data = b"".join(self.parts)
-        room = max(tail_max - self.sent, 0)
-        if room < len(data) and len(data) > tail_max:
-            if room:  # The head goes out now; the tail of the rest stays for the next time.
-                self.sent += room
-                self.parts, self.size = [data[room:]], len(data) - room
-                if self.size > tail_max:
-                    self._cut(tail_max)
-                return data[:room]
+        room = tail_max - self.sent
+        if 0 < room < len(data):  # The head goes out now; the tail of the rest stays.
+            self.sent = tail_max
+            self.parts, self.size = [data[room:]], len(data) - room
+            if self.size > tail_max:
+                self._cut(tail_max)
+            return data[:room]
+        if self.size > tail_max:
             self._cut(tail_max)
             data = self.parts[0]
         if self.dropped:
