@@ -1,6 +1,6 @@
 """What the client costs: CPU per call by steps, and whole calls through a peer process.
 
-    ./dev bench client
+    pytest bench/test_client.py --benchmark-only --override-ini addopts=
 
 The peer is the echo node of the tests: it speaks the whole protocol and does no work, so the
 figures are the client's.  `test_calibration` is a plain Python loop: compare with it, not across
