@@ -75,11 +75,11 @@ def test_a_cancelled_call_lets_the_next_of_its_key_in():
     """It was let in itself, and had not begun yet."""
     made = Driver(key_concurrency=1)
     made.run_us = 50_000
+    made.socket("b", priority=9)
     made.join(1)
     made.join(2)
     first, second, third = made.submit(3, key="k")
     [busy] = made.submit(1)
-    made.socket("b", priority=9)
     [urgent] = made.submit(1, "b")
     assert begun(made.finish(first)) == [urgent], "so the second of the key is only let in"
 
