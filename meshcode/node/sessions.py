@@ -14,6 +14,7 @@ import zmq
 
 from meshcode import limits
 from meshcode.errors import BadFrame, MeshError
+from meshcode.ids import NO_ID
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import FrameHead, Row, envelope, frame, index
 from meshcode.wire.kinds import Flag, Kind
@@ -51,7 +52,7 @@ class Sessions:
         self.link.setsockopt(zmq.RCVHWM, 256)
         self.link.setsockopt(zmq.MAXMSGSIZE, limits.FRAME_BYTES_MAX)
         self.link.bind(address)
-        self._welcome = envelope(Kind.WELCOME, body=pack(welcome))
+        self._welcome = pack(welcome)
         self._by_routing: dict[bytes, Session] = {}
         self.by_id: dict[int, Session] = {}
         self._last_id = 0
@@ -84,7 +85,8 @@ class Sessions:
                     self._reply_raw(routing_id, _error(problem))
                     continue
                 session = self._open(routing_id, now_ms)
-                self.send(session, [self._welcome])
+                greeting = rows[0].id if hello else NO_ID
+                self.send(session, [envelope(Kind.WELCOME, id=greeting, body=self._welcome)])
                 if not hello:
                     self.close(session)  # It knows another boot of this node: it must begin again.
                 continue
