@@ -196,7 +196,10 @@ def test_calls_not_begun_are_given_back_when_recalled(worker: Process):
 
     worker.node.until(lambda: worker.kinds(Kind.RETURNED), "RETURNED")
     body = worker.kinds(Kind.RETURNED)[0].body
-    assert [body[at : at + 16] for at in range(0, len(body), 16)] == [*staged, unread]
+    returned = [body[at : at + 16] for at in range(0, len(body), 16)]
+    assert returned in ([*staged, unread], staged)
+    if unread not in returned:  # The signal was faster than the frame: then it is run.
+        assert worker.outcome(unread).value == 10
     assert worker.outcome(running).code == Outcome.DONE
     assert worker.result("s.add", 1) == 2
     assert [t.id for t in worker.kinds(Kind.OUTCOME) if t.id in staged] == []
