@@ -350,6 +350,7 @@ class Loop:
         if ops is not None:
             if now_ms < self._full_until_ms:
                 return
+            ops.extend(self.turns.more_sync())
         else:
             while (ops := self.turns.begin_sync()) is None:
                 self.turns.close()  # What was let out may have read envelopes back: go on at once.

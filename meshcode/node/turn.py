@@ -68,6 +68,15 @@ class Turns:
             return None
         return ops
 
+    def more_sync(self) -> list[Op]:
+        """Join the turns closed meanwhile to those that the log had no room for; their ops.
+
+        What ends calls makes room, so it must not wait behind a batch that only adds.
+        """
+        more, self._thought = self._thought, []
+        self._flying += more
+        return [op for effects in more for op in effects.records]
+
     def synced(self) -> None:
         """What `begin_sync` gave is on disk: release those turns."""
         flying, self._flying = self._flying, []

@@ -175,6 +175,7 @@ class SimNode:
         try:
             self.log.sync()
         except DiskFull:
+            self.ops.extend(self.turns.more_sync())
             self.log.stage(self.ops)
             return False
         ops, self.ops = self.ops, None

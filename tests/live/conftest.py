@@ -14,6 +14,7 @@ TASKS = '''
 
 import os
 import sys
+import time
 
 
 def echo(value):
@@ -49,6 +50,12 @@ def die():
 def where():
     """Which process and which environment run this."""
     return {"pid": os.getpid(), "prefix": sys.prefix}
+
+
+def nap(seconds):
+    """Take its time."""
+    time.sleep(seconds)
+    return seconds
 
 
 def say(text):

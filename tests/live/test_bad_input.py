@@ -343,7 +343,7 @@ def test_a_function_that_is_not_there(mesh: Mesh):
 
     assert str(error) == (
         "the socket 'no.function' has no function to run: the module 'live.tasks' has no function "
-        "'ecoh'; its functions are: echo, join, boom, a_set, large, die, where, say; "
+        "'ecoh'; its functions are: echo, join, boom, a_set, large, die, where, nap, say; "
         "the call was not run"
     )
     mesh.ask("model", do="delete", kind="socket", name="no.function", fields={})

@@ -99,9 +99,9 @@ BUSY = (
 def test_a_full_disk_refuses_new_calls_keeps_the_old_and_recovers(
     small_disk: Path, repository: Path
 ):
-    """At 97 %: no new calls, but those there are end.  At 100 %: what was sent waits for room."""
+    """At 97 %: no new calls, but those there are end.  At 100 %: what runs still ends."""
     with Mesh(small_disk / "home") as mesh:
-        mesh.offer("live", repository, "live.tasks", ["echo"])
+        mesh.offer("live", repository, "live.tasks", ["echo", "nap"])
         mesh.wait_ready("live")
         nearly, rest = small_disk / "nearly", small_disk / "rest"
         with connect(mesh.address) as client:
@@ -120,8 +120,12 @@ def test_a_full_disk_refuses_new_calls_keeps_the_old_and_recovers(
 
             nearly.unlink()
             late = until(lambda: accepted(echo), 10, "the node sees the room")
+            running = client.socket("live.tasks.nap").submit(1.0)
+            running.wait_accepted(20)
+            until(lambda: mesh.ask("status")["calls"].get("running"), 10, "it runs")
             fill(rest, share=1.0)
             late.append(echo.submit(VALUE))
+            assert running.result(20) == 1.0  # Its end finds room in the ballast.
             rest.unlink()
             for call in late:
                 outcome = call.result(30, propagate=False)

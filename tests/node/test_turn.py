@@ -84,6 +84,24 @@ def test_turns_thought_during_a_sync_wait_for_the_next():
     assert world.accepted() == [1, 2, 3]
 
 
+def test_a_batch_that_found_no_room_takes_later_turns_along():
+    """What ends calls makes room, so it must not wait behind a batch that only adds."""
+    world = World()
+    first, second = make_ids(2)
+    world.submit(first)
+    ops = world.turns.begin_sync()
+    assert ops is not None
+    world.submit(second)
+
+    ops += world.turns.more_sync()
+
+    assert [table for table, _, _ in ops] == ["open", "open"]
+    assert world.accepted() == []
+    world.turns.synced()
+    assert world.accepted() == [1, 2]
+    assert world.turns.unsynced == 0
+
+
 def test_a_turn_without_records_still_waits_for_those_before_it():
     world = World()
     id = make_ids(1)[0]
