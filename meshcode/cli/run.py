@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -15,7 +16,7 @@ from meshcode.cli import output, plain
 from meshcode.cli.data import parse_keyword, parse_word
 from meshcode.cli.options import DURATION, command, complete
 from meshcode.cli.session import session
-from meshcode.errors import BadData, TooLarge, WaitTimeout
+from meshcode.errors import BadData, TooLarge, UnknownCall, WaitTimeout
 from meshcode.limits import BODY_BYTES_MAX, PRIORITY_MAX
 
 if TYPE_CHECKING:
@@ -205,7 +206,9 @@ def _result(call: Call, seconds: float | None) -> Any:
         try:
             return call.result(TELL_WHY_S)
         except WaitTimeout:
-            found = call.info()
+            found: dict[str, Any] = {}
+            with contextlib.suppress(UnknownCall):  # It ends just now.
+                found = call.info()
             if found.get("state") == "PARKED":
                 output.say(
                     f"mesh: call {call.id} waits: {found.get('reason')}; it is safe and begins when"

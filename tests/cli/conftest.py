@@ -13,7 +13,7 @@ import time
 import pytest
 
 from meshcode.cli import main
-from meshcode.cli.process import node_environment
+from meshcode.cli.process import log_tail, node_environment
 
 TASKS = '''
 """Tasks of these tests."""
@@ -85,7 +85,7 @@ class Shell:
     def __call__(self, *words, status=0, stdin=None):
         """Run `mesh` in this process; check its exit status; return (stdout, stderr) as text."""
         code, out, err = self.run(words, stdin)
-        assert code == status, (words, code, out, err)
+        assert code == status, (words, code, out, err, log_tail(self.home))
         return out.decode(), err.decode()
 
     def run(self, words, stdin=None):

@@ -18,6 +18,7 @@ from meshcode.cli.demo.story import ECHOES, Story
 from meshcode.cli.demo.textlib.count import measure
 from meshcode.cli.demo.verify import verify
 from meshcode.cli.process import node_environment
+from meshcode.errors import MeshError
 
 FILES = 60  # Enough to be in the middle of when the processes are killed.
 
@@ -28,7 +29,10 @@ def story(tmp_path_factory):
     stage = Stage(tmp_path_factory.mktemp("demo"), quiet=True)
     try:
         played = Story(stage, files=FILES, offline=True)
-        played.play()
+        try:
+            played.play()
+        except MeshError as error:
+            raise AssertionError(stage.log_end()) from error
         yield played
     finally:
         stage.close(keep=False)

@@ -13,6 +13,7 @@ import click
 
 from meshcode.cli import output
 from meshcode.cli.options import command
+from meshcode.errors import MeshError
 
 if TYPE_CHECKING:
     from meshcode.cli.demo.story import Facts, Story
@@ -61,6 +62,10 @@ def demo(files: int, offline: bool, keep: bool, form: str) -> None:
         stage.mesh("down")
         left = stage.left_running(STOP_S)
         story.check(not left, f"{len(left)} processes are still running: {'; '.join(left)}")
+    except MeshError:
+        if stage.node is not None and stage.node.poll() is not None:
+            output.say(f"the node ended with status {stage.node.returncode}; {stage.log_end()}")
+        raise
     finally:
         stage.close(keep=keep)
     took = time.monotonic() - begun

@@ -127,8 +127,11 @@ class Stage:
             code = self.node.wait(LOOK_S)
         except subprocess.TimeoutExpired:
             return
-        lines = "\n".join(process.log_tail(self.home))
-        raise NodeError(f"the node ended by itself with status {code}; its log ends:\n{lines}")
+        raise NodeError(f"the node ended by itself with status {code}; {self.log_end()}")
+
+    def log_end(self) -> str:
+        """The end of the node's log, for the text of an error."""
+        return "its log ends:\n" + "\n".join(f"  {line}" for line in process.log_tail(self.home))
 
     def kill_node(self) -> None:
         """`kill -9` of the node, in the middle of whatever it does."""
