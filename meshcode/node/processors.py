@@ -154,6 +154,7 @@ class Processors:
         request = {name: processor.fields.get(name) for name in CODE_FIELDS}
         request |= {
             "name": processor.name, "cache": str(self.code_dir), "tasks": [], "allow_file": True,
+            "in_use": self._in_use(),
         }  # fmt: skip
         child = subprocess.Popen(
             [sys.executable, "-m", "meshcode.worker.mount"],
@@ -172,6 +173,14 @@ class Processors:
         processor.child_output = b""
         if processor.mount is None:
             self._explain(processor, "its code is being fetched and its environment built")
+
+    def _in_use(self) -> dict[str, list[str]]:
+        """What of the cache must stay, however old it is."""
+        mounts = [other.mount for other in self.by_name.values() if other.mount is not None]
+        return {
+            "keys": [mount["key"] for mount in mounts],
+            "worktrees": [mount["worktree"] for mount in mounts],
+        }
 
     def _explain(self, processor: Processor, reason: str) -> None:
         processor.reason = reason

@@ -2,7 +2,9 @@
 
 In:  {"name", "git", "branch", "commit", "tag", "module", "module_path", "requirements",
       "cache": folder, "tasks": [names], "allow_file": true, "offline": false,
-      "builder": "auto" | "uv" | "venv"}; all but git, module and cache may be left out.
+      "builder": "auto" | "uv" | "venv", "in_use": {"keys": [...], "worktrees": [...]}}; all but
+      git, module and cache may be left out.  With `in_use`, what was not mounted for UNUSED_S and
+      is not named there is removed from the cache afterwards.
 Out: {"step", "text"} lines, for people; then one last line:
      {"ok": true, "commit", "python", "worktree", "import_path", "module", "lend", "key",
       "environment", "builder", "built", "tasks": {task: {"signature", "source", "doc", "kind",
@@ -29,8 +31,9 @@ from typing import Any
 
 from meshcode.errors import MeshError, MountFailed
 from meshcode.worker import environment, launch, lend
-from meshcode.worker.repository import Repository, Tell
+from meshcode.worker.repository import Repository, Tell, clean_trees
 
+UNUSED_S = 30 * 86_400  # A month: a processor that comes back sooner is mounted in no time.
 INSPECT_SECONDS_MAX = 120  # Importing the largest scientific packages takes seconds.
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 OUTPUT_LINES_MAX = 20  # Of what a module printed before it failed.
@@ -116,6 +119,26 @@ def mount(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         "built": ready.built,
         "tasks": found["tasks"],
     }
+
+
+def clean_up(request: dict[str, Any], result: dict[str, Any], unused_s: float = UNUSED_S) -> int:
+    """Remove what nobody mounted for `unused_s` seconds; returns how many things.
+
+    What is in use is named in the request, and what was mounted just now is in `result`.  A cache
+    that cannot be cleaned is no failure of the mount.
+    """
+    in_use = _field(request, "in_use", dict, {})
+    if not in_use:
+        return 0
+    cache = os.path.abspath(request["cache"])
+    keys = {*in_use.get("keys", ()), result["key"]}
+    trees = {*in_use.get("worktrees", ()), result["worktree"]}
+    try:
+        gone = environment.Environments(cache).clean(unused_s, keys)
+        gone += clean_trees(cache, unused_s, trees)
+    except OSError:
+        return 0
+    return len(gone)
 
 
 def inspect_module(
@@ -209,7 +232,9 @@ def main() -> int:
         step, reason = "fetch", "bad_request"
     else:
         try:
-            say(mount(request, lambda step, text: say({"step": step, "text": text})))
+            result = mount(request, lambda step, text: say({"step": step, "text": text}))
+            say(result)
+            clean_up(request, result)
             return 0
         except MeshError as error:
             text = error.text
