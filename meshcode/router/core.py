@@ -345,6 +345,7 @@ def _on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: E
         for call in r.calls.values():
             if call.line.name in expiring:
                 accept.arm_expiry(r, call)
+    _on_ticked(r, event, now_ms, out)  # A shorter time limit holds for what runs already.
     for pool in r.pools.values():
         for line in pool.lines.values():
             pool.offer(line)
@@ -381,7 +382,7 @@ def _on_disk_changed(r: Router, event: events.DiskChanged, now_ms: int, out: Eff
     r.disk_level = event.level
 
 
-def _on_ticked(r: Router, event: events.Ticked, now_ms: int, out: Effects) -> None:
+def _on_ticked(r: Router, event: events.Event, now_ms: int, out: Effects) -> None:
     for worker in list(r.workers.values()):
         if worker.held:
             dispatch.watch_worker(r, worker, now_ms, out)

@@ -144,7 +144,9 @@ class SimWorker:
     def pump(self) -> None:
         """Begin what there are slots for."""
         world = self.world
-        while self.staged and len(self.running) < self.slots:
+        options = world.options
+        at_once = self.slots if options.at_once or not options.signed else 1
+        while self.staged and len(self.running) < at_once:
             id, attempt, _, _data = self.staged.pop(0)
             run = Run(id, attempt, world.draw_fate())
             self.running[id] = run

@@ -19,6 +19,7 @@ from meshcode.sim.violation import require
 if TYPE_CHECKING:
     from meshcode.sim.checks import Checker, Fact
 
+_HOARDED_MS_MAX = 5_000  # To be asked back, on the slowest disk and link of any world.
 _RATE_WINDOW = 64  # Begins remembered per socket.
 
 
@@ -80,6 +81,8 @@ class Begins:
             self.leaving.add(event.worker)
         elif kind is events.WorkerLost:
             self.processors.pop(event.worker, None)
+            for id in event.begun if event.blame else ():
+                self.checker.facts[id].deaths += self.at_worker.get(id) == event.worker
             for id in [id for id, worker in self.at_worker.items() if worker == event.worker]:
                 del self.at_worker[id]
         elif kind is events.Fetched:
@@ -157,6 +160,7 @@ class Begins:
             due_ms = fact.accepted_ms + delay_ms if delay_ms else fact.options.get("eta_ms", 0)
             require(now_ms >= due_ms, "delay", "begins before", due_ms, "at", now_ms, text)
         allowed = max(self.retries_max[fact.name], fact.options.get("retries", 0))
+        require(fact.deaths <= allowed, "attempts", fact.deaths, "deaths, retries", allowed, text)
         require(1 <= attempt <= allowed + 1, "attempts", attempt, "allowed", allowed + 1, text)
 
     def _limits(self, router: Router, name: str, lowest: int, now_ms: int) -> None:
@@ -197,6 +201,17 @@ class Begins:
             require(begun * per_ms <= bound, "rate", name, begun, "in", now_ms - begin_ms, "ms")
         del begins[:-_RATE_WINDOW]
 
+    def over_time(self, router: Router, now_ms: int) -> None:
+        """What runs over its time limit was told to stop."""
+        for worker in router.workers.values():
+            for call in worker.begun():
+                config = self._last_configs.get(call.line.name)
+                limit_ms = call.option("time_limit_ms")
+                if limit_ms is None and config is not None:
+                    limit_ms = config.time_limit_ms
+                good = limit_ms is None or now_ms - call.started_ms < limit_ms or call.interrupted
+                require(bool(good), "time limit", call.id.hex(), "runs since", call.started_ms)
+
     def idle(self, router: Router, now_ms: int) -> None:
         """No worker is left with nothing while a call could begin there."""
         if self.draining or not self.processors:
@@ -208,6 +223,7 @@ class Begins:
             if worker not in busy and worker not in self.leaving
         }
         for processor in free:
+            self._hoarded(router, processor, now_ms)
             if self._statuses.get(processor, "start") == "start":
                 self._idle_at(router, processor, now_ms)
 
@@ -236,6 +252,16 @@ class Begins:
                 continue
             require(False, "I4 liveness", "a worker of", processor, "is free, not begun:",
                     call.id.hex(), call.line.name, call.story)  # fmt: skip
+
+    def _hoarded(self, router: Router, processor: str, now_ms: int) -> None:
+        """No call stays staged behind a long one for long while another worker is free."""
+        for number, name in self.processors.items():
+            worker = router.workers[number]
+            if name != processor or len(worker.queued) < 2:
+                continue
+            head = next(iter(worker.queued.values()))
+            good = now_ms - head.started_ms < _HOARDED_MS_MAX
+            require(good, "hoarding", "worker", number, "stuck since", head.started_ms)
 
     def _another_was_let_in(self, call: Any, key: str) -> bool:
         """Whether the call waits for its key behind one that may begin, which is looked at too."""

@@ -41,6 +41,7 @@ class Fact:
         "body",
         "cancel_asked",
         "cancelled_told",
+        "deaths",
         "edge",
         "executed",
         "held",
@@ -64,6 +65,7 @@ class Fact:
         self.cancel_asked = False
         self.cancelled_told = False
         self.held = False
+        self.deaths = 0  # Workers that died under it since it was accepted or asked to be retried.
         self.told: bytes | None = None  # The outcome somebody was told.
         self.parent: bytes | None = None
         self.edge = b""
@@ -139,6 +141,9 @@ class Checker:
         }
         for fact in self.facts.values():
             fact.held = fact.id in held
+            state = self.durable.state.get(self.durable.open_ids.get(fact.id, b""))
+            attempts = 0 if state is None else split_state(state)["attempt"]
+            fact.deaths = min(fact.deaths, attempts)  # What was not on disk is not remembered.
         self.begins.booted()
         for line in router.lines.values():
             if line.removed:  # Nothing is known of its limits: the defaults hold.
@@ -181,6 +186,7 @@ class Checker:
             assert done is not None
             require(split_done(done)["outcome"] == envelope, "I2 one outcome", "another", id.hex())
         begins.idle(router, now_ms)
+        begins.over_time(router, now_ms)
         self._tables(router, now_ms)
         if len(router.calls) <= _DEEP_CALLS or self.steps % 16 == 0:
             router.check()
@@ -274,6 +280,8 @@ class Checker:
                 if fact.held and not held:
                     asked = isinstance(event, events.RetryAsked) and event.id == fact.id
                     require(asked, "I12 HELD", "left without a person", fact.id.hex())
+                if isinstance(event, events.RetryAsked) and event.id == fact.id:
+                    fact.deaths = 0
                 fact.held = held
         for fact in fresh:
             if fact.edge == b"dead-letter":

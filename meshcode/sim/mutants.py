@@ -254,8 +254,9 @@ def _fetched_line_is_not_offered(_real: Any) -> Any:
 @_mutant(ending, "lost_attempt")
 def _death_counts_no_attempt(real: Any) -> Any:
     def lost_attempt(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
-        call.attempt -= 1
         real(r, call, why, now_ms, out)
+        call.attempt -= 1
+        ending.save(call, out)
 
     return lost_attempt
 
@@ -296,6 +297,24 @@ def _requeued_call_is_in_line_twice(real: Any) -> Any:
             real(self, call)
 
     return push
+
+
+@_mutant(dispatch, "watch_worker")
+def _stuck_calls_are_not_asked_back(real: Any) -> Any:
+    def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
+        real(r, worker, now_ms, out)
+        out.recalls.clear()
+
+    return watch_worker
+
+
+@_mutant(dispatch, "watch_worker")
+def _time_limit_is_not_enforced(real: Any) -> Any:
+    def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
+        real(r, worker, now_ms, out)
+        out.interrupts[:] = [one for one in out.interrupts if one[2] != "time limit"]
+
+    return watch_worker
 
 
 @_mutant(ending, "on_worker_lost")

@@ -43,6 +43,7 @@ class Options:
     repeat_chance: float  # A call or frame is sent once more.
     fresh: bool  # Clients mark first submits.
     signed: bool  # The node knows the signature of the task.
+    at_once: bool  # If it knows: workers with many slots run its calls beside each other.
     listening: bool
     crashes: int
     crash_kept_chance: float  # What was being written reached the disk.
@@ -98,6 +99,7 @@ def draw(rng: Random) -> Options:
         repeat_chance=chance(0.5, 0.4),
         fresh=rng.random() < 0.7,
         signed=rng.random() < 0.3,
+        at_once=rng.random() < 0.6,
         listening=rng.random() < 0.3,
         crashes=sometimes(0.5, 3),
         crash_kept_chance=rng.choice((0.0, 0.5, 1.0)),

@@ -29,7 +29,7 @@ from meshcode.store.memory_log import MemoryDisk
 WALL_MS = 1_700_000_000_000  # Unix milliseconds at which every world begins.
 EVENTS_MAX = 60_000  # More in one world means that something spins.
 CALM_MS_MAX = 6 * 3_600_000
-SIGNATURES = {"work": {"args": [["a", "pos", True], ["b", "pos", False]], "text": "(a, b=1)"}}
+SIGNATURE = {"args": [["a", "pos", True], ["b", "pos", False]], "text": "(a, b=1)"}
 
 
 def _short(table: str, key: bytes, value: bytes | None) -> str:
@@ -288,7 +288,8 @@ class World:
             node.post(events.ModelChanged(drawn.copy_of(self.snapshot)))
         if options.signed:
             for name in self.first["processors"]:
-                node.post(events.ProcessorChanged(name, "", SIGNATURES))
+                signature = SIGNATURE | {"at_once": options.at_once}
+                node.post(events.ProcessorChanged(name, "", {"work": signature}))
         self.flush()
         self.wake()
         self.staff()

@@ -102,6 +102,18 @@ def test_a_quicker_rate_does_not_wait_for_the_timer_of_the_old_one():
     assert len(begun(effects)) == 1
 
 
+def test_a_shorter_time_limit_holds_for_what_runs_already():
+    """It is interrupted in the step that says so."""
+    made = Driver()
+    made.join(1)
+    [id] = made.submit()
+    made.now += 500
+
+    effects = made.socket("a", time_limit_ms=100)
+
+    assert effects.interrupts == [(1, id, "time limit")]
+
+
 def test_a_shorter_time_to_live_holds_for_calls_that_wait_already():
     """And the one that is over it ends in the step that says so."""
     made = Driver()
