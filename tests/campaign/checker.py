@@ -75,15 +75,13 @@ class Verdict:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSONL file; a last line cut short by a kill is left out."""
+    """The records of a JSONL file; lines cut short by the kill of their writer are left out."""
     if not path.exists():
         return []
-    lines = path.read_bytes().split(b"\n")
-    whole, tail = lines[:-1], lines[-1]
-    records = [json.loads(line) for line in whole if line.strip()]
-    if tail.strip():
-        with suppress(ValueError):  # The writer was killed inside its last line.
-            records.append(json.loads(tail))
+    records = []
+    for line in path.read_bytes().split(b"\n"):
+        with suppress(ValueError):  # Empty, or the writer was killed inside its write.
+            records.append(json.loads(line))
     return records
 
 

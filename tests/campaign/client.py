@@ -1,8 +1,8 @@
 """One client process of the campaign: submits, writes down what it knows, and may be killed.
 
 `python -m tests.campaign.client ADDRESS HISTORY SEED SOCKET`.  Before a frame leaves, each of its
-calls is in the history (one write to an O_APPEND file, so a kill tears no line).  In its next life
-it reads its own history first: what was sent and not acknowledged is sent again under the same id;
+calls is in the history.  A kill may cut a write short: then what follows was not sent either, and
+the next life begins a new line.  It reads its own history first: what was sent and not acknowledged is sent again under the same id;
 what was acknowledged and has no outcome is sent again or watched, as chance wants.
 
 SIGTERM ends the submitting; the process leaves when every call it knows of has an outcome.
@@ -48,6 +48,7 @@ class Client:
         self.by_frame: dict[int, list[bytes]] = {}
         self._remember(history)
         self.file = os.open(history, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(self.file, b"\n")
         self.to_log: deque[dict[str, Any]] = deque()
         self.link = RawLink(address)
         self.heard = time.monotonic()
@@ -73,7 +74,7 @@ class Client:
         })  # fmt: skip
 
     def write(self) -> None:
-        """Write the lines that wait, in one go."""
+        """Write the lines that wait."""
         if self.to_log:
             text = "".join(json.dumps(line) + "\n" for line in self.to_log)
             self.to_log.clear()

@@ -178,9 +178,10 @@ def test_what_nobody_knows_counts_for_neither_side():
 
 def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path: Path):
     path = tmp_path / "history.jsonl"
-    path.write_bytes(json.dumps(line("submit", "ok", "id1")).encode() + b'\n{"t": 1, "cli')
+    first, second = (json.dumps(line("submit", "ok", name)).encode() for name in ("id1", "id2"))
+    path.write_bytes(first + b'\n{"t": 1, "cli\n' + second + b'\n{"t": 1')
 
-    assert [record["id"] for record in checker.read_lines(path)] == ["id1"]
+    assert [record["id"] for record in checker.read_lines(path)] == ["id1", "id2"]
 
 
 def test_it_runs_on_a_folder_and_its_exit_status_is_the_verdict(tmp_path: Path):
