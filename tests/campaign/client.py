@@ -2,8 +2,9 @@
 
 `python -m tests.campaign.client ADDRESS HISTORY SEED SOCKET`.  Before a frame leaves, each of its
 calls is in the history.  A kill may cut a write short: then what follows was not sent either, and
-the next life begins a new line.  It reads its own history first: what was sent and not acknowledged is sent again under the same id;
-what was acknowledged and has no outcome is sent again or watched, as chance wants.
+the next life begins a new line.  It reads its own history first: what was sent and not acknowledged
+is sent again under the same id; what was acknowledged and has no outcome is sent again or watched,
+as chance wants.
 
 SIGTERM ends the submitting; the process leaves when every call it knows of has an outcome.
 """
