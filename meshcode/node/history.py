@@ -82,7 +82,7 @@ class History:
         state = State(10 + done["code"]).name
         events = [{"name": "received", "ms": done["accepted_ms"], "note": f"socket {name}"}]
         events += [{"name": event, "ms": ms, "note": note} for ms, event, note in done["story"]]
-        if done["started_ms"]:
+        if done["started_ms"] and (row.number or state == "DONE"):  # Else it never began.
             note = f"attempt {done['attempts']}"
             events.append({"name": "prerun", "ms": done["started_ms"], "note": note})
         note = f"{state} after {row.number} us" if row.number else state
