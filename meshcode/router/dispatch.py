@@ -87,8 +87,8 @@ def _settle(
         return
     line.offered.discard(priority)  # Blocked: what unblocks it offers it again.
     if line.starved and not line.fetching:
-        size_max = max(r.bodies_bytes_max - r.bodies_bytes, r.fetch_bytes_min)
-        out.fetches.extend(line.to_fetch(size_max))
+        room = r.bodies_bytes_max - r.bodies_bytes
+        out.fetches.extend(line.to_fetch(room, r.fetch_bytes_min))
     if line.rate is not None:
         due_ms = line.rate.next_ms()
         if due_ms > now_ms and not 0 < line.rate_timer_ms <= due_ms:

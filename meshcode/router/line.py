@@ -190,26 +190,39 @@ class Line:
         if blocked is not None and not blocked:
             del self.key_waiting[key]
 
-    def to_fetch(self, size_max: int) -> list[int]:
+    def to_fetch(self, room: int, ahead_max: int) -> list[int]:
         """Log sequences of the next waiting calls whose envelopes are not in memory.
 
-        As many as fit into `size_max` bytes and FETCH_CALLS_MAX, but always one if there is one.
         They are in `fetching` until `events.Fetched` brings them, or they end.
+
+        Args:
+            room: bytes that memory has left, less than 0 when it is over its limit.
+            ahead_max: bytes of waiting calls that this line may have in memory without room.
+
+        Returns:
+            As many as fit, up to FETCH_CALLS_MAX, but always one if there is one.
         """
         found: list[int] = []
-        size = 0
+        candidates: list[Call] = []
+        ahead = 0
         keys = dict(self.key_running)
         calls = chain.from_iterable(self.ready[one] for one in sorted(self.ready, reverse=True))
         for call in islice(calls, 4 * FETCH_CALLS_MAX):
-            if call.state is not _WAITING or call.envelope is not None:
+            if call.state is not _WAITING:
+                continue
+            if call.envelope is not None:
+                ahead += call.size
                 continue
             key = call.option("key")
             if key is not None and self.config.key_concurrency is not None:
                 if keys.get(key, 0) >= self.config.key_concurrency:
                     continue  # It would only wait in memory for its key.
                 keys[key] = keys.get(key, 0) + 1
-            size += call.size
-            if found and (size > size_max or len(found) >= FETCH_CALLS_MAX):
+            candidates.append(call)
+        left = max(room, ahead_max - ahead)
+        for call in candidates[:FETCH_CALLS_MAX]:
+            left -= call.size
+            if found and left < 0:
                 break
             found.append(call.sequence)
         self.fetching.update(found)
