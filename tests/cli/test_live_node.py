@@ -8,9 +8,10 @@ from pathlib import Path
 import psutil
 
 
-def test_up_is_done_when_it_is_up(shell):
-    out, err = shell("up")
-    (status,) = shell.json("status")
+def test_up_is_done_when_it_is_up(fresh):
+    fresh("up")
+    out, err = fresh("up")
+    (status,) = fresh.json("status")
 
     assert err == f"the node is up already: pid {status['pid']}\n"
     assert f"pid   {status['pid']}\n" in out
