@@ -243,7 +243,10 @@ def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
     where = ""
     if target is not None and not target.removed and target is not call.line and submit is not None:
         child = child_id(call.id, b"dead-letter")
-        resubmit(r, submit, child, call.id, target.name, now_ms, out, keep=_KEPT_BY_DEAD_LETTERS)
+        if child not in r.calls:  # It is, when a client gave an ended id a second life (FRESH).
+            resubmit(
+                r, submit, child, call.id, target.name, now_ms, out, keep=_KEPT_BY_DEAD_LETTERS
+            )
         where = f"; it goes on as {child.hex()} at socket {target.name}"
     call.note(now_ms, "dead-lettered", why + where)
     error = errors.CallCancelled(f"not run: {why}{where}", expired=True)

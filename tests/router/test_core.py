@@ -318,6 +318,21 @@ def test_a_dead_letter_expires_at_its_own_socket():
     assert made.router.calls == {}
 
 
+def test_a_client_that_breaks_its_fresh_promise_harms_only_its_own_call():
+    """The same id lives and is dead-lettered twice; the node goes on, with one child."""
+    made = Driver()
+    made.socket("grave")
+    made.socket("a", queue={"message_ttl_ms": 10, "dead_letter": "grave"})
+    [id] = made.submit()
+    submit = made.router.calls[id].envelope
+    made.wait(10)
+    made.step(events.Submitted(1, 9, [(id, id, bytes(16), "a", 1, None, submit)]))
+
+    made.wait(10)
+
+    assert [call.line.name for call in made.router.calls.values()] == ["grave"]
+
+
 def test_the_story_of_a_call_is_bounded():
     """The first and the newest stay."""
     made = Driver(retries=1_000, retry_delay_ms=0)
