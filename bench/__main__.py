@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from bench.machine import ROOT
+from bench import machine
 
 SCRIPTS = ("pump", "end_to_end", "startup", "memory", "recovery")
 
@@ -21,11 +21,12 @@ def main(names: list[str]) -> int:
         print(f"\n== {name}", flush=True)
         command = [sys.executable, "-m", f"bench.{name}"]
         if name == "micro":
+            print(machine.describe(), flush=True)
             command = [
                 sys.executable, "-m", "pytest", "bench", "--benchmark-only", "-q",
                 "--override-ini", "addopts=", "--benchmark-columns=median,iqr,rounds",
             ]  # fmt: skip
-        status = subprocess.run(command, cwd=ROOT, check=False).returncode or status
+        status = subprocess.run(command, cwd=machine.ROOT, check=False).returncode or status
     return status
 
 
