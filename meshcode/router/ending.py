@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _FAILED, _CANCELLED = int(Outcome.FAILED), int(Outcome.CANCELLED)
 # Delays, expiry and retries must not follow a call to its dead letters.
-_KEPT_BY_DEAD_LETTERS = frozenset(("kw", "by", "trace")).__contains__
+_KEPT_OPTIONS = frozenset(("kw", "by", "trace")).__contains__
 _STATE_OF = {code: State(10 + code) for code in (1, 2, 3, 4)}
 
 
@@ -244,9 +244,7 @@ def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
     if target is not None and not target.removed and target is not call.line and submit is not None:
         child = child_id(call.id, b"dead-letter")
         if child not in r.calls:  # It is, when a client gave an ended id a second life (FRESH).
-            resubmit(
-                r, submit, child, call.id, target.name, now_ms, out, keep=_KEPT_BY_DEAD_LETTERS
-            )
+            resubmit(r, submit, child, call.id, target.name, now_ms, out, keep=_KEPT_OPTIONS)
         where = f"; it goes on as {child.hex()} at socket {target.name}"
     call.note(now_ms, "dead-lettered", why + where)
     error = errors.CallCancelled(f"not run: {why}{where}", expired=True)

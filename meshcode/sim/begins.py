@@ -38,6 +38,7 @@ class Begins:
         self.fetching: set[int] = set()  # Sequences that were asked for and not yet answered.
         self.processors: dict[int, str] = {}  # Worker -> processor, while the core knows it.
         self.leaving: set[int] = set()
+        self.interrupted: set[bytes] = set()  # Calls that were told to stop since they began.
         self.draining = False
         self.disk_level = 0
 
@@ -143,6 +144,7 @@ class Begins:
         require(envelope is not None and envelope[16:32] == call.id, "begin", "envelope", text)
         require(call.id not in self.at_worker, "begin", "at two workers", text)
         self.at_worker[call.id] = worker
+        self.interrupted.discard(call.id)
         config = self._configs.get(fact.name)
         require(config is not None, "begin", "its socket was removed", text)
         assert config is not None
@@ -209,8 +211,14 @@ class Begins:
                 limit_ms = call.option("time_limit_ms")
                 if limit_ms is None and config is not None:
                     limit_ms = config.time_limit_ms
-                good = limit_ms is None or now_ms - call.started_ms < limit_ms or call.interrupted
-                require(bool(good), "time limit", call.id.hex(), "runs since", call.started_ms)
+                good = limit_ms is None or now_ms - call.started_ms < limit_ms
+                require(
+                    good or call.id in self.interrupted,
+                    "time limit",
+                    call.id.hex(),
+                    "runs since",
+                    call.started_ms,
+                )
 
     def idle(self, router: Router, now_ms: int) -> None:
         """No worker is left with nothing while a call could begin there."""

@@ -172,6 +172,7 @@ class Checker:
         begins.started_now = {}
         self.ended_now.clear()
         begins.fetching.update(effects.fetches)
+        begins.interrupted.update(id for _, id, _ in effects.interrupts)
         self._records(effects.records, event, now_ms)
         if effects.starts:
             begins.started(router, effects.starts, now_ms)
