@@ -101,10 +101,14 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def resident_mib(pid: int) -> float:
-    """Resident memory of a process in MiB."""
+def resident_mib(pid: int, kind: str = "VmRSS") -> float:
+    """Resident memory of a process in MiB; `RssAnon` leaves out the pages of mapped files.
+
+    The log is mapped, so VmRSS of a node also counts what the system caches of it and can take
+    back at any moment.
+    """
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(kind + ":"):
             return int(line.split()[1]) / 1024
     return 0.0
 

@@ -28,7 +28,11 @@ def measure(mesh: Mesh, seconds: float) -> None:
     elapsed = time.monotonic() - begin
     for name, pid in rows.items():
         share = (machine.cpu_s(pid) - before[name]) / elapsed * 100
-        print(f"{name:<10} {machine.resident_mib(pid):6.1f} MiB resident, {share:.2f} % CPU idle")
+        own = machine.resident_mib(pid, "RssAnon")
+        print(
+            f"{name:<10} {machine.resident_mib(pid):6.1f} MiB resident, {own:.1f} MiB of its own, "
+            f"{share:.2f} % CPU idle"
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -86,10 +86,11 @@ def main(arguments: list[str] | None = None) -> None:
             status = mesh.ask("status")
             assert status["calls"]["open"] == calls, status["calls"]
             assert mesh.process is not None
-            resident = machine.resident_mib(mesh.process.pid)
+            own, whole = (machine.resident_mib(mesh.process.pid, k) for k in ("RssAnon", "VmRSS"))
             print(
                 f"{start:<10} ready with {status['calls']['open']:,} calls after {ready_s:.1f} s, "
-                f"{resident:.0f} MiB resident, {resident * 2**20 / calls:.0f} bytes per call"
+                f"{own:.0f} MiB of its own, {own * 2**20 / calls:.0f} bytes per call; "
+                f"{whole:.0f} MiB with mapped pages of the log"
             )
             mesh.kill()
     finally:

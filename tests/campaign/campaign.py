@@ -161,9 +161,7 @@ class Campaign:
     def heal(self) -> float:
         """No more kills; seconds until every client has all its outcomes and left."""
         begin = time.monotonic()
-        for client in self.clients:
-            assert client is not None
-            client.terminate()
+        (self.folder / "stop").touch()
         for number, client in enumerate(self.clients):
             assert client is not None
             left = max(0.1, HEAL_S - (time.monotonic() - begin))
@@ -173,6 +171,8 @@ class Campaign:
                 client.kill()
                 client.wait()
                 print(f"client {number} still waits after {HEAL_S:.0f} s of peace", flush=True)
+                continue
+            assert client.returncode == 0, f"client {number}: {self.words_of(number)}"
         return time.monotonic() - begin
 
     def export(self) -> int:

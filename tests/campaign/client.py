@@ -6,20 +6,19 @@ the next life begins a new line.  It reads its own history first: what was sent 
 is sent again under the same id; what was acknowledged and has no outcome is sent again or watched,
 as chance wants.
 
-SIGTERM ends the submitting; the process leaves when every call it knows of has an outcome.
+A file named `stop` beside the history ends the submitting; the process leaves with status 0 when
+every call it knows of has an outcome.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
 from collections import deque
 from pathlib import Path
 from random import Random
-from types import FrameType
 from typing import Any
 
 from meshcode.ids import make_id, make_ids, parse_id, text_of
@@ -43,7 +42,7 @@ class Client:
         self.rng = Random(f"{seed} {history.name} {os.getpid()}")
         self.socket = socket.encode()
         self.name = history.stem
-        self.stopping = False
+        self.stop_file = history.parent / "stop"
         self.unacknowledged: dict[bytes, int] = {}
         self.acknowledged: dict[bytes, int] = {}
         self.by_frame: dict[int, list[bytes]] = {}
@@ -155,9 +154,9 @@ class Client:
     def run(self) -> None:
         """Work until told to stop, then until nothing is open."""
         self.greet()
-        while not self.stopping or self.unacknowledged or self.acknowledged:
+        while not (stopping := self.stop_file.exists()) or self.unacknowledged or self.acknowledged:
             opened = len(self.unacknowledged) + len(self.acknowledged)
-            if not self.stopping and self.link.boot and opened < OPEN_MAX:
+            if not stopping and self.link.boot and opened < OPEN_MAX:
                 self.submit_new()
             self.hear(0.02 if opened < OPEN_MAX else 0.2)
             if time.monotonic() - self.heard > QUIET_S:
@@ -168,10 +167,6 @@ class Client:
         """A node that was started anew answers anything with WELCOME."""
         self.by_frame.setdefault(-1, [])  # Something is under way: that WELCOME is news.
         self.link.send([envelope(Kind.ASK, id=make_id(), name=b"status", body=pack({}))])
-
-    def stop(self, _signal: int, _frame: FrameType | None) -> None:
-        """SIGTERM."""
-        self.stopping = True
 
 
 def options_of(value: int) -> bytes:
@@ -190,7 +185,6 @@ def main() -> None:
     """Entry point of the process."""
     address, history, seed, socket = sys.argv[1:]
     client = Client(address, Path(history), int(seed), socket)
-    signal.signal(signal.SIGTERM, client.stop)
     client.run()
 
 
