@@ -205,9 +205,8 @@ class Router:
                 self.offer(call.line)
         else:
             self.bodies_bytes -= call.size
-            call.envelope = None
-        call.story = call.options = None
         if call.timers:
+            call.envelope = None
             self._timers_dead += call.timers
             if self._timers_dead > TIMERS_DEAD_MIN and 2 * self._timers_dead > len(self.timers):
                 self._sweep_timers()

@@ -116,7 +116,7 @@ def take_back(r: Router, call: Call, worker: Worker, now_ms: int) -> None:
     worker.drop(call, now_ms)
     line = call.line
     line.leave_running(call)
-    if line.config.concurrency is not None or line.config.key_concurrency is not None:
+    if line.limited:
         r.offer(line)  # The line may be of another pool than the worker by now.
 
 

@@ -55,10 +55,8 @@ def on_finished(r: Router, event: events.Finished, now_ms: int, out: Effects) ->
 
 def end(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects) -> None:
     """Choose the outcome of a call that is in no line and at no worker; exactly once."""
-    was = call.state
+    waited = call.state is State.WAITING
     call.move(_STATE_OF[code])
-    if was is State.WAITING and call.line.leave_waiting(call):
-        r.offer(call.line)
     key = sequence_key(call.sequence)
     records = out.records
     records.append(("open", key, None))
@@ -75,6 +73,10 @@ def end(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Eff
         ),
     ))  # fmt: skip
     r.forget(call)
+    if waited:
+        call.envelope = None  # Its line still names it for a while.
+        if call.line.leave_waiting(call):
+            r.offer(call.line)
     if call.client:
         out.outcomes.append((call.client, envelope))
     if r.watchers:

@@ -33,6 +33,7 @@ class Line:
         "fetching",
         "key_running",
         "key_waiting",
+        "limited",
         "name",
         "offered",
         "priority",
@@ -71,6 +72,7 @@ class Line:
         """Take over new limits; calls in the line stay as they are."""
         self.config = config
         self.priority = priority_of(config.priority)
+        self.limited = config.concurrency is not None or config.key_concurrency is not None
         self.expires = config.message_ttl_ms is not None or config.expires_ms is not None
         for blocked in self.key_waiting.values():  # The limit per key may have changed.
             for call in reversed(blocked):
