@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from meshcode.errors import BadRequest, UnknownCall
 from meshcode.ids import NO_ID, text_of
+from meshcode.node.turn import Turns
 from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.records import split_done, split_open
@@ -16,7 +18,7 @@ from meshcode.wire.codec import unpack
 from meshcode.wire.frame import check_envelope
 
 OPEN_SORTED_MAX = 10_000  # Open calls sorted for a listing.
-SCAN_MAX = 50_000  # Records looked at for one filtered listing.
+SCAN_MAX = 200_000  # Records looked at for one listing: a fraction of a second.
 ROWS_MAX = 1_000
 
 
@@ -24,12 +26,30 @@ def _text(id: bytes) -> str | None:
     return None if id == NO_ID else text_of(id)
 
 
+def whole(fields: dict[str, Any], name: str, default: int) -> int:
+    """A whole number of a request, or the default when it is not given.
+
+    Raises:
+        BadRequest: it is something else.
+    """
+    value = fields.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadRequest(f"field {name!r} must be a whole number, it is {value!r}")
+    return value
+
+
 class History:
     """The calls of one node, for listings."""
 
-    def __init__(self, router: Router, log: Log, commits: dict[str, str]) -> None:
-        """`commits`: the commit that runs, by processor."""
+    def __init__(self, router: Router, turns: Turns, log: Log, commits: dict[str, str]) -> None:
+        """`commits`: the commit that runs, by processor.
+
+        What is read here may not be on disk yet, so it must leave with the turn (`Turns.add`).
+        """
         self._router = router
+        self._turns = turns
         self._log = log
         self._commits = commits
 
@@ -129,17 +149,22 @@ class History:
             raise BadRequest(f"a call id is 4 to 32 hexadecimal digits, this is {which!r}")
         low = bytes.fromhex(digits.ljust(32, "0"))
         if len(digits) == 32:  # A whole id is looked up, so that a damaged record is told.
-            if low in self._router.calls or self._log.get(DONE, low) is not None:
+            if low in self._router.calls or self.done_record(low) is not None:
                 return low
             raise UnknownCall(f"no call {text_of(low)} is open or kept in the history")
         high = bytes.fromhex(digits.ljust(32, "f"))
-        found = [id for id in self._router.calls if low <= id <= high]
+        near = (*self._router.calls, *self._turns.fresh_done())
+        found = [id for id in near if low <= id <= high]
         found += [id for id, _ in self._log.scan(DONE, low, limit=3) if id <= high]
         if not found:
             raise UnknownCall(f"no call whose id begins with {which!r} is open or kept")
         if len(set(found)) > 1:
             raise BadRequest(f"{which!r} begins the ids of several calls; give more of it")
         return found[0]
+
+    def done_record(self, id: bytes) -> bytes | None:
+        """The record of an ended call; also when it ended in a turn that is not yet synced."""
+        return self._turns.fresh_done().get(id) or self._log.get(DONE, id)
 
     def get(self, which: Any, *, result: bool = False, output: bool = False) -> dict[str, Any]:
         """One call as a dict."""
@@ -148,9 +173,8 @@ class History:
         if call is not None:
             row = self.open_row(call)
         else:
-            value = self._log.get(DONE, id)
-            if value is None:
-                raise UnknownCall(f"no call {text_of(id)} is open or kept in the history")
+            value = self.done_record(id)
+            assert value is not None, id.hex()
             row = self.done_row(id, value, result=result)
         if output:
             row["output"] = self.output(id)
@@ -172,19 +196,25 @@ class History:
         Fields: page (from 1), rows, unfinished, ascending, socket, state, before (an id: only
         older calls; the quick way through a long history).
         """
-        rows = min(max(int(fields.get("rows") or 10), 1), ROWS_MAX)
-        page = max(int(fields.get("page") or 1), 1)
+        rows = min(max(whole(fields, "rows", 10), 1), ROWS_MAX)
+        page = max(whole(fields, "page", 1), 1)
         ascending = bool(fields.get("ascending"))
-        opens = self._open_ids(page * rows, ascending)
         unfinished = bool(fields.get("unfinished"))
-        done_count = 0 if unfinished else self._log.count(DONE)
-        total = len(self._router.calls) + done_count
         keep = self._filter(fields)
         skip = 0 if fields.get("before") else (page - 1) * rows
+        if skip + rows > SCAN_MAX:
+            raise BadRequest(
+                f"page {page} begins at row {skip + 1}, pages reach to row {SCAN_MAX}; go on from "
+                "a call with the field `before`"
+            )
+        fresh = {} if unfinished else self._turns.fresh_done()
+        total = len(self._router.calls) + len(fresh)
+        total += 0 if unfinished else self._log.count(DONE)
+        opens = sorted((*self._open_ids(page * rows, ascending), *fresh), reverse=not ascending)
         start = self.find(fields["before"]) if fields.get("before") else None
         if start is not None:
             opens = [id for id in opens if (id > start if ascending else id < start)]
-        merged = self._merged(opens, start, ascending, unfinished)
+        merged = self._merged(opens, fresh, start, ascending, unfinished)
         found: list[dict[str, Any]] = []
         for looked, (id, value) in enumerate(merged):
             if looked >= SCAN_MAX or len(found) >= rows:
@@ -204,16 +234,16 @@ class History:
         return {"calls": found, "total": total, "page": page, "rows": rows}
 
     def _open_ids(self, wanted: int, ascending: bool) -> list[bytes]:
-        """Ids of open calls in order; of very many, only those accepted first or last.
+        """Ids of open calls; of very many, only those accepted first or last.
 
         Calls are accepted nearly in the order of their ids, so a page is right without sorting
         millions.
         """
         calls = self._router.calls
         if len(calls) <= OPEN_SORTED_MAX:
-            return sorted(calls, reverse=not ascending)
+            return list(calls)
         near = islice(calls if ascending else reversed(calls), 4 * wanted + OPEN_SORTED_MAX)
-        return sorted(near, reverse=not ascending)
+        return list(near)
 
     def _row(self, id: bytes, value: bytes | None) -> dict[str, Any]:
         if value is None:
@@ -230,8 +260,13 @@ class History:
         )
 
     def _merged(
-        self, opens: list[bytes], start: bytes | None, ascending: bool, unfinished: bool
-    ) -> Any:
+        self,
+        opens: list[bytes],
+        fresh: dict[bytes, bytes],
+        start: bytes | None,
+        ascending: bool,
+        unfinished: bool,
+    ) -> Iterator[tuple[bytes, bytes | None]]:
         """Ids of open and ended calls in one order; the value is None for open ones."""
         at = 0
         cursor = start
@@ -243,9 +278,9 @@ class History:
                 break
             for id, value in batch:
                 while at < len(opens) and (opens[at] < id if ascending else opens[at] > id):
-                    yield opens[at], None
+                    yield opens[at], fresh.get(opens[at])
                     at += 1
                 yield id, value
             cursor = batch[-1][0]
         for id in opens[at:]:
-            yield id, None
+            yield id, fresh.get(id)

@@ -86,7 +86,7 @@ class Loop:
         host = hostnames.gethostname()
         code = Path(paths.code_dir(home))
         self.processors = Processors(self.crew, code, host, self.step, self._save_mount)
-        self.history = History(self.router, log, self.processors.commits)
+        self.history = History(self.router, self.turns, log, self.processors.commits)
         self.keeping = Keeping(self)
         self.snapshot = EMPTY_SNAPSHOT
         self._recover()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meshcode import limits
+from meshcode.errors import LogDamaged
 from meshcode.node.sessions import answer_envelope
 from meshcode.router.effects import Effects
 from meshcode.router.events import Fetched
@@ -73,9 +75,17 @@ class Release:
                 sessions.send(session, envelopes)
 
     def _fetch(self, sequences: list[int]) -> None:
-        found = []
+        found: list[tuple[int, bytes]] = []
+        size = 0
         for sequence in sequences:
-            value = self._loop.log.get(OPEN, sequence_key(sequence))
-            if value is not None:
-                found.append((sequence, split_open(value)[1]))
-        self._loop.step(Fetched(found))
+            try:
+                value = self._loop.log.get(OPEN, sequence_key(sequence))
+            except LogDamaged:
+                value = None
+            found.append((sequence, b"" if value is None else split_open(value)[1]))
+            size += len(found[-1][1])
+            if size >= limits.FETCH_BYTES_MIN:  # In pieces, so that memory holds one at a time.
+                self._loop.step(Fetched(found))
+                found, size = [], 0
+        if found:
+            self._loop.step(Fetched(found))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import meshcode
 from meshcode.errors import BadRequest, MeshError, UnknownObject, UnknownSocket
 from meshcode.ids import text_of
+from meshcode.node.history import whole
 from meshcode.node.sessions import Session
 from meshcode.router.effects import Effects
 from meshcode.router.events import CancelAsked, RetryAsked, Watched
@@ -25,7 +26,9 @@ PROC_ACTIONS = ("start", "stop", "restart", "pause", "resume", "remove")
 
 
 def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
-    """Answer one ASK envelope, now or when what it caused is on disk."""
+    """Answer one ASK envelope: the answer joins the turn, so that it leaves when all that it may
+    tell of is on disk.
+    """
     name = data[row.name_at : row.meta_at].decode(errors="replace")
     operation = OPERATIONS.get(name)
     try:
@@ -35,11 +38,11 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
             raise BadRequest(f"this node knows no operation {name!r}{hint}")
         fields = unpack_map(data[row.body_at : row.end])
         answer = operation(loop, session, row.id, fields)
+        good = True
     except MeshError as error:
-        loop.sessions.answer(session.id, row.id, False, error.to_data())
-        return
+        answer, good = error.to_data(), False
     if answer is not None:
-        loop.sessions.answer(session.id, row.id, True, answer)
+        loop.turns.add(Effects(answers=[(session.id, row.id, good, answer)]))
 
 
 def _needed(fields: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
@@ -117,7 +120,7 @@ def _call_retry(loop: Loop, session: Session, request: bytes, fields: dict[str, 
     id = loop.history.find(_needed(fields, "id", (bytes, str)))
     ended = None
     if id not in loop.router.calls:
-        value = loop.log.get(DONE, id)
+        value = loop.history.done_record(id)
         if value is not None:
             done = split_done(value)
             ended = (done["submit"], done)
@@ -187,7 +190,7 @@ def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
 def _subscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     loop.listeners.add(session.id, request, fields)
     loop.router.listening = loop.listeners.wants("state") or loop.listeners.wants("task")
-    tail = int(fields.get("tail") or 0)
+    tail = whole(fields, "tail", 0)
     if tail:
         loop.send_log_tail(session, request, fields, min(tail, 1_000))
     return {"subscribed": text_of(request)}

@@ -61,9 +61,15 @@ class Sessions:
     def receive(
         self, frames_max: int, now_ms: int
     ) -> list[tuple[Session, FrameHead, list[Row], bytes]]:
-        """Up to `frames_max` frames of open sessions; opening and answering sessions on the way."""
+        """Up to `frames_max` frames of open sessions; opening and answering sessions on the way.
+
+        What is over TURN_BYTES_MAX stays in the link for the next turn.
+        """
         received = []
+        size = 0
         for _ in range(frames_max):
+            if size >= limits.TURN_BYTES_MAX:
+                break
             try:
                 parts = self.link.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
@@ -72,6 +78,7 @@ class Sessions:
                 self._reply_raw(parts[0], _error(BadFrame(f"{len(parts) - 1} parts, expected 1")))
                 continue
             routing_id, data = parts
+            size += len(data)
             try:
                 head, rows = index(data)
             except MeshError as error:
@@ -159,12 +166,6 @@ class Sessions:
                 if session.lagged:
                     session.lagged = False
                     self._send_frame(session, [envelope(Kind.LAGGED)])
-
-    def answer(self, client: int, request: bytes, good: bool, data: Any) -> None:
-        """Send the ANSWER to a request; a session that is gone gets none."""
-        session = self.by_id.get(client)
-        if session is not None:
-            self.send(session, [answer_envelope(request, good, data)])
 
     def _reply_raw(self, routing_id: bytes, data: bytes) -> None:
         try:

@@ -83,6 +83,18 @@ class Turns:
         for effects in flying:
             self._release(effects)
 
+    def fresh_done(self) -> dict[bytes, bytes]:
+        """The `done` records of turns not yet synced, by call id."""
+        turns = [*self._flying, *self._thought]
+        if self._open is not None:
+            turns.append(self._open)
+        return {
+            key: value
+            for effects in turns
+            for table, key, value in effects.records
+            if table == "done" and value is not None
+        }
+
     def ended(
         self, ids: Iterable[bytes], get: Callable[[bytes], bytes | None]
     ) -> dict[bytes, bytes]:
@@ -92,17 +104,10 @@ class Turns:
             ids: call ids.
             get: reads the `done` record of an id from the log.
         """
+        fresh = self.fresh_done()
         found: dict[bytes, bytes] = {}
-        wanted = set(ids)
-        turns = [*self._flying, *self._thought]
-        if self._open is not None:
-            turns.append(self._open)
-        for effects in turns:
-            for table, key, value in effects.records:
-                if table == "done" and value is not None and key in wanted:
-                    found[key] = outcome_of(value)
-        for id in wanted - found.keys():
-            value = get(id)
+        for id in ids:
+            value = fresh.get(id) or get(id)
             if value is not None:
                 found[id] = outcome_of(value)
         return found
