@@ -30,7 +30,7 @@ _MEANING = {
     State.WAITING: "in the line of its socket",
     State.DELAYED: "waits for a time: an ETA, or the delay before a retry",
     State.RUNNING: "handed to a worker: begun, or staged behind one that is",
-    State.HELD: "its attempts are used up by dying workers; waits for a person",
+    State.HELD: "workers died under it too often, or it cannot be read; waits for a person",
     State.DONE: "the function returned; the result is kept",
     State.FAILED: "the function raised, or was stopped over its time limit, for the last time",
     State.CANCELLED: "a person ended it, or it expired, or its queue overflowed",

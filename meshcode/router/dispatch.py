@@ -166,9 +166,13 @@ def on_returned(r: Router, event: events.Returned, now_ms: int, out: Effects) ->
 def on_fetched(r: Router, event: events.Fetched, now_ms: int, out: Effects) -> None:
     """Envelopes are in memory again: their lines may move."""
     for sequence, envelope in event.envelopes:
-        call = r.by_sequence.pop(sequence, None)
+        call = r.by_sequence.get(sequence)
         if call is None:
             continue  # It ended meanwhile.
+        if not envelope:
+            ending.hold_unreadable(r, call, now_ms, out)
+            continue
+        del r.by_sequence[sequence]
         call.envelope = envelope
         r.bodies_bytes += call.size
         asked = sequence in call.line.fetching

@@ -150,6 +150,24 @@ def lost_attempt(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> 
     r.tell(out, call, "held", call.reason, now_ms)
 
 
+def hold_unreadable(r: Router, call: Call, now_ms: int, out: Effects) -> None:
+    """The log cannot give back the envelope of a call that was only there."""
+    line = call.line
+    line.fetching.discard(call.sequence)
+    r.offer(line)
+    expiry_ms = accept.expiry_of(call)
+    if expiry_ms is not None and expiry_ms <= now_ms:
+        dead_letter(r, call, "it expired, and its record in the log cannot be read", now_ms, out)
+    elif call.state is State.WAITING:
+        line.remove(call)
+        leave_line(call)
+        call.move(State.HELD)
+        call.reason = "its record in the log cannot be read; cancel it and submit it again"
+        call.note(now_ms, "held", call.reason)
+        save(call, out)
+        r.tell(out, call, "held", call.reason, now_ms)
+
+
 def on_worker_lost(r: Router, event: events.WorkerLost, now_ms: int, out: Effects) -> None:
     """A worker is gone: begun calls count an attempt, staged ones go back to the front.
 

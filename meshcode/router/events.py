@@ -100,7 +100,10 @@ class Returned:
 
 @dataclass(slots=True)
 class Fetched:
-    """Envelopes that the core asked for (Effects.fetches), by log sequence."""
+    """Envelopes that the core asked for (Effects.fetches), by log sequence.
+
+    An empty one could not be read: its record is damaged or missing.
+    """
 
     envelopes: list[tuple[int, bytes]]
 

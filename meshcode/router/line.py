@@ -182,6 +182,13 @@ class Line:
         self._let_in(key)
         return True
 
+    def remove(self, call: Call) -> None:
+        """Take a waiting call out of the line, wherever in it it is."""
+        for calls in (*self.ready.values(), *self.key_waiting.values()):
+            if call in calls:
+                calls.remove(call)
+                return
+
     def _let_in(self, key: str) -> None:
         blocked = self.key_waiting.get(key)
         while blocked:

@@ -15,7 +15,7 @@ class State(IntEnum):
     WAITING = 1  # In the line of its socket.
     DELAYED = 2  # Waits for a time: an ETA, or the delay before a retry.
     RUNNING = 3  # Handed to a worker: begun, or staged behind one that is.
-    HELD = 4  # Its attempts are used up by dying workers; waits for a person.
+    HELD = 4  # Its attempts are used up by dying workers, or it cannot be read; waits for a person.
     DONE = 11
     FAILED = 12
     CANCELLED = 13
@@ -33,6 +33,7 @@ MOVES: dict[tuple[State | None, State], str] = {
     (None, State.CANCELLED): "over the limit of its queue: dead-lettered",
     (State.WAITING, State.RUNNING): "handed to a worker with credit",
     (State.WAITING, State.CANCELLED): "cancelled, or expired",
+    (State.WAITING, State.HELD): "its record in the log cannot be read",
     (State.DELAYED, State.WAITING): "its time came, or a person asked",
     (State.DELAYED, State.CANCELLED): "cancelled, or expired",
     (State.RUNNING, State.WAITING): "its worker is gone or gave it back",

@@ -195,10 +195,8 @@ class SimNode:
         size = 0
         for sequence in sequences:
             value = self.log.get("open", sequence.to_bytes(8, "big"))
-            if value is None:
-                continue  # It ended while it was asked for.
-            found.append((sequence, split_open(value)[1]))
-            size += len(value)
+            found.append((sequence, b"" if value is None else split_open(value)[1]))
+            size += len(found[-1][1])
             if size >= FETCH_BYTES:
                 self.post(events.Fetched(found))
                 found, size = [], 0

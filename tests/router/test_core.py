@@ -205,6 +205,26 @@ def test_a_line_does_not_wait_for_a_fetch_of_a_call_that_ended():
     assert begun(effects) == [second]
 
 
+def test_a_call_that_the_log_cannot_give_back_is_held_and_the_line_goes_on():
+    """It was acknowledged: it neither vanishes nor blocks those behind it."""
+    made = Driver()
+    made.router.bodies_bytes_max = made.router.fetch_bytes_min = 0
+    damaged, good = made.submit(2)
+    made.join(1)
+
+    effects = made.step(events.Fetched([(1, b"")]))
+
+    assert made.router.calls[damaged].state is State.HELD
+    assert made.router.calls[damaged].reason.startswith("its record in the log cannot be read")
+    assert effects.fetches == [2]
+    assert begun(made.fetch(effects)) == [good]
+
+    made.step(events.RetryAsked(1, b"r" * 16, damaged, "ann"))
+    made.step(events.CancelAsked(1, b"r" * 16, damaged, "ann"))
+
+    assert list(made.router.calls) == [good]
+
+
 def test_calls_that_waited_for_a_retry_leave_memory_when_it_is_full():
     """A socket that fails for hours must not fill the memory with its calls."""
     made = Driver(retries=9, retry_delay_ms=1_000)
