@@ -17,6 +17,7 @@ WINDOW_CALLS = 8192  # Submitted and not yet acknowledged, per client.
 WINDOW_BYTES = 16 * 1024 * 1024  # The same in bytes; one larger call may always pass alone.
 CLIENT_OUTBOX_BYTES_MAX = 64 * 1024 * 1024  # Waiting for a slow client; then it lags.
 TURN_EVENTS_MAX = 64  # Link messages drained in one turn, so that timers never starve.
+TURN_BYTES_MAX = 8 * 1024 * 1024  # The same in bytes of clients; one frame may pass it.
 TURNS_UNSYNCED_MAX = 8  # Turns thought but not yet synced; above, links are left unread.
 CLIENTS_MAX = 1024  # Live client sessions of one node.
 
