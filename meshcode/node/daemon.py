@@ -33,12 +33,15 @@ def open_loop(home: str | None = None) -> Loop:
 
     base = paths.make_folders(home)
     log = LmdbLog(paths.data_dir(base))
+    gc.disable()  # Recovery makes millions of objects and no garbage.
     try:
         paths.make_ipc_dir(base)
         return Loop(base, log)
     except BaseException:
         log.close()
         raise
+    finally:
+        gc.enable()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,7 +59,6 @@ def main(arguments: list[str] | None = None) -> int:
     pid_file = Path(paths.pid_file(given.home))
     pid_file.write_text(f"{os.getpid()}\n")
     loop.install_signals()
-    gc.collect()
     gc.freeze()  # What start-up made lives as long as the node.
     node = loop.node_id.hex()[:12]
     print(f"node {node} boot {loop.log.boot} pid {os.getpid()} is ready", flush=True)

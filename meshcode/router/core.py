@@ -23,7 +23,7 @@ from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
 from meshcode.router.line import Line
 from meshcode.router.pool import Pool, Worker
-from meshcode.router.records import custody_parts, split_open, split_state
+from meshcode.router.records import accepted_call, custody_parts, split_state
 from meshcode.router.signature import Signature
 from meshcode.router.states import State
 from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE, TIMERS_DEAD_MIN
@@ -133,17 +133,15 @@ class Router:
     def _recover_one(
         self, key: bytes, value: bytes, state: dict[str, Any] | None, now_ms: int, out: Effects
     ) -> None:
-        custody, envelope = split_open(value)
+        accepted_ms, envelope = accepted_call(value)
         sequence = int.from_bytes(key, "big")
         self.next_sequence = max(self.next_sequence, sequence + 1)
         name, options = accept.read_envelope(envelope)
         line = self.lines.get(name)
         if line is None:
             line = self.line_of_removed(name)
-        call = Call(
-            envelope[16:32], sequence, line, envelope, len(envelope), options, 0,
-            custody["accepted_ms"],
-        )  # fmt: skip
+        size = len(envelope)
+        call = Call(envelope[16:32], sequence, line, envelope, size, options, 0, accepted_ms)
         call.epoch = self.boot
         self.keep(call)
         if state is not None:
@@ -160,7 +158,7 @@ class Router:
             if call.state is State.RUNNING:  # Marked: it surely began before the node went down.
                 ending.lost_attempt(self, call, "the node stopped while it ran", now_ms, out)
                 return
-        elif (due_ms := accept.due_of(options, custody["accepted_ms"])) is not None:
+        elif (due_ms := accept.due_of(options, accepted_ms)) is not None:
             call.state = State.DELAYED
             call.due_ms = due_ms
             call.reason = accept.DELAYED_REASON
@@ -175,7 +173,8 @@ class Router:
             call.state = State.WAITING
             call.reason = ""
             line.push(call)
-        accept.arm_expiry(self, call)
+        if options is not None or line.expires:
+            accept.arm_expiry(self, call)
 
     # What the handlers share.
 

@@ -22,6 +22,7 @@ from meshcode.wire.codec import pack, unpack
 # version, voters, generation, boot, epoch, flags, accepted_ms, home, owner; then 16 bytes a voter.
 CUSTODY = struct.Struct("<BBHIIIQ16s16s")
 RECORD_VERSION = 1
+_ACCEPTED_AT = CUSTODY.size - 40
 
 # version, code, flags, attempts, accepted_ms, started_ms, finished_ms, sequence, bytes of: the
 # outcome envelope, the submit envelope; the rest is the packed story (may be empty).
@@ -36,8 +37,14 @@ def sequence_key(sequence: int) -> bytes:
 def custody_parts(node: bytes, boot: int) -> tuple[bytes, bytes]:
     """The custody header of a fresh call of this node, before and after its `accepted_ms`."""
     whole = CUSTODY.pack(RECORD_VERSION, 1, 0, boot, 0, 0, 0, node, node) + node
-    at = CUSTODY.size - 40
-    return whole[:at], whole[at + 8 :]
+    return whole[:_ACCEPTED_AT], whole[_ACCEPTED_AT + 8 :]
+
+
+def accepted_call(value: bytes) -> tuple[int, bytes]:
+    """Only when an `open` record was accepted, and its SUBMIT envelope: recovery reads millions."""
+    assert value[0] == RECORD_VERSION, value[0]
+    accepted_ms = int.from_bytes(value[_ACCEPTED_AT : _ACCEPTED_AT + 8], "little")
+    return accepted_ms, value[CUSTODY.size + 16 * value[1] :]
 
 
 def split_open(value: bytes) -> tuple[dict[str, Any], bytes]:
