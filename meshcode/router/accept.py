@@ -6,21 +6,18 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
-from meshcode.router import ending
+from meshcode.router import ending, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.events import Submitted
 from meshcode.router.line import Line
 from meshcode.router.states import State
-from meshcode.router.timers import T_DUE, T_EXPIRE
-from meshcode.wire.codec import unpack
-from meshcode.wire.kinds import Flag, Level
+from meshcode.router.timers import T_DUE
+from meshcode.wire.kinds import Level
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_ENVELOPE_HEAD = 80  # docs/wire.md
-_META_SIZE_AT = 68
 
 # Options that a client may give, with the least and greatest value; all are whole numbers.
 _NUMBERS = {
@@ -73,7 +70,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
             over_ids.add(id)
             ending.dead_letter(r, call, over, now_ms, out)
             continue
-        due_ms = None if options is None else due_of(options, now_ms)
+        due_ms = None if options is None else timers.due_of(options, now_ms)
         if due_ms is not None and due_ms > now_ms:
             call.state = State.DELAYED
             call.due_ms = due_ms
@@ -83,7 +80,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
             line.push(call)
             touched[name] = line
         if options is not None or line.expires:
-            arm_expiry(r, call)
+            timers.arm_expiry(r, call)
         if r.listening:
             r.tell(out, call, "received", "", now_ms)
     for line in touched.values():
@@ -194,50 +191,8 @@ def option_problem(options: dict[str, Any]) -> str | None:
         elif name in _TEXTS:
             if not isinstance(value, str) or len(value) > _TEXTS[name]:
                 return f"option {name} must be text of at most {_TEXTS[name]} characters"
-        elif name == "kw" and not (
+        elif name in ("kw", "died") and not (
             isinstance(value, list) and all(isinstance(word, str) for word in value)
         ):
-            return "option kw must be a list of names"
+            return f"option {name} must be a list of names"
     return None
-
-
-def due_of(options: dict[str, Any] | None, accepted_ms: int) -> int | None:
-    """When a call may begin at the earliest, in node milliseconds; None = at once."""
-    if not options:
-        return None
-    if options.get("delay_ms"):
-        return accepted_ms + int(options["delay_ms"])
-    eta_ms = options.get("eta_ms")
-    return None if eta_ms is None else int(eta_ms)
-
-
-def arm_expiry(r: Router, call: Call) -> None:
-    """Set the timer that ends the call if it waits or lives too long; it may be due already."""
-    due_ms = expiry_of(call)
-    if due_ms is not None:
-        r.at(due_ms, T_EXPIRE, call)
-
-
-def expiry_of(call: Call) -> int | None:
-    """When the call expires if it is not running then: message TTL or its own expiry, the first."""
-    expires_ms = call.setting("expires_ms")
-    times = []
-    if expires_ms is not None:
-        times.append(call.accepted_ms + expires_ms)
-    ttl_ms = call.line.config.message_ttl_ms
-    if ttl_ms is not None:
-        times.append(max(call.accepted_ms, call.due_ms) + ttl_ms)
-    return min(times) if times else None
-
-
-def read_envelope(envelope: bytes) -> tuple[str, dict[str, Any] | None]:
-    """The socket name and the options of a SUBMIT envelope that was checked when it came."""
-    name_end = _ENVELOPE_HEAD + envelope[15]
-    meta_size = int.from_bytes(envelope[_META_SIZE_AT : _META_SIZE_AT + 4], "little")
-    options = unpack(envelope[name_end : name_end + meta_size]) if meta_size else None
-    return envelope[_ENVELOPE_HEAD:name_end].decode(), options
-
-
-def has_kwargs(envelope: bytes) -> bool:
-    """Whether the body of a SUBMIT envelope holds keyword arguments."""
-    return bool(envelope[12] & Flag.KWARGS)

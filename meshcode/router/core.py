@@ -17,13 +17,13 @@ from random import Random
 from typing import Any
 
 from meshcode import limits
-from meshcode.router import accept, dispatch, ending, events, requests
+from meshcode.router import accept, dispatch, ending, events, holding, requests, timers
 from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
 from meshcode.router.line import Line
 from meshcode.router.pool import Pool, Worker
-from meshcode.router.records import accepted_call, custody_parts, split_state
+from meshcode.router.records import accepted_call, custody_parts, read_envelope, split_state
 from meshcode.router.signature import Signature
 from meshcode.router.states import State
 from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE, TIMERS_DEAD_MIN
@@ -136,7 +136,7 @@ class Router:
         accepted_ms, envelope = accepted_call(value)
         sequence = int.from_bytes(key, "big")
         self.next_sequence = max(self.next_sequence, sequence + 1)
-        name, options = accept.read_envelope(envelope)
+        name, options = read_envelope(envelope)
         line = self.lines.get(name)
         if line is None:
             line = self.line_of_removed(name)
@@ -158,7 +158,7 @@ class Router:
             if call.state is State.RUNNING:  # Marked: it surely began before the node went down.
                 ending.lost_attempt(self, call, "the node stopped while it ran", now_ms, out)
                 return
-        elif (due_ms := accept.due_of(options, accepted_ms)) is not None:
+        elif (due_ms := timers.due_of(options, accepted_ms)) is not None:
             call.state = State.DELAYED
             call.due_ms = due_ms
             call.reason = accept.DELAYED_REASON
@@ -174,7 +174,7 @@ class Router:
             call.reason = ""
             line.push(call)
         if options is not None or line.expires:
-            accept.arm_expiry(self, call)
+            timers.arm_expiry(self, call)
 
     # What the handlers share.
 
@@ -274,14 +274,14 @@ class Router:
                     continue
             if kind == T_DUE:
                 if what.state is State.DELAYED and what.due_ms == due_ms:
-                    dispatch.release(self, what, now_ms, out)
+                    holding.release(self, what, now_ms, out)
             elif kind == T_EXPIRE:
                 ending.expire(self, what, now_ms, out)
             elif kind == T_RATE:
                 what.rate_timer_ms = 0
                 self.offer(what)
             elif what.watch_ms == due_ms:  # Else an earlier look was set since.
-                dispatch.watch_worker(self, what, now_ms, out)
+                holding.watch_worker(self, what, now_ms, out)
 
     def check(self) -> None:
         """Assert what must always hold; slow, for tests and the simulator."""
@@ -342,7 +342,7 @@ def _on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: E
     if expiring:
         for call in r.calls.values():
             if call.line.name in expiring:
-                accept.arm_expiry(r, call)
+                timers.arm_expiry(r, call)
     _on_ticked(r, event, now_ms, out)  # A shorter time limit holds for what runs already.
     for pool in r.pools.values():
         for line in pool.lines.values():
@@ -383,4 +383,4 @@ def _on_disk_changed(r: Router, event: events.DiskChanged, now_ms: int, out: Eff
 def _on_ticked(r: Router, event: events.Event, now_ms: int, out: Effects) -> None:
     for worker in list(r.workers.values()):
         if worker.held:
-            dispatch.watch_worker(r, worker, now_ms, out)
+            holding.watch_worker(r, worker, now_ms, out)

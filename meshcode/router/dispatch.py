@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshcode import limits
-from meshcode.router import accept, ending, events
-from meshcode.router.call import Call
+from meshcode.router import ending, events, holding, timers
 from meshcode.router.effects import Assignment, Effects
 from meshcode.router.line import Line
 from meshcode.router.pool import Pool, Worker
-from meshcode.router.records import pack_state, sequence_key
 from meshcode.router.states import State
-from meshcode.router.timers import T_RATE, T_WORKER
+from meshcode.router.timers import T_RATE
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
@@ -44,7 +41,7 @@ def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
             _settle(r, pool, line, priority, len(calls), room, now_ms, out)
         if batch:
             out.starts.append((worker.id, batch))
-            arm_watch(r, worker, now_ms)
+            holding.arm_watch(r, worker, now_ms)
         elif not pool.rotation:
             return
 
@@ -96,45 +93,6 @@ def _settle(
             r.at(due_ms, T_RATE, line)
 
 
-def requeue(r: Router, call: Call, now_ms: int, *, front: bool) -> None:
-    """Put a call that was not running any more, or not yet, in its line."""
-    call.move(State.WAITING)
-    r.spill(call)
-    call.line.push(call, front=front)
-    r.offer(call.line)
-    accept.arm_expiry(r, call)
-
-
-def release(r: Router, call: Call, now_ms: int, out: Effects) -> None:
-    """A DELAYED call's time has come (its place in `depth` it has already)."""
-    call.reason = ""
-    requeue(r, call, now_ms, front=False)
-
-
-def take_back(r: Router, call: Call, worker: Worker, now_ms: int) -> None:
-    """A handed-over call leaves its worker, for whatever state comes next."""
-    worker.drop(call, now_ms)
-    line = call.line
-    line.leave_running(call)
-    if line.limited:
-        r.offer(line)  # The line may be of another pool than the worker by now.
-
-
-def give_back(r: Router, call: Call, worker: Worker, now_ms: int, out: Effects) -> None:
-    """A call whose attempt does not count goes back to the front; a cancelled one ends."""
-    take_back(r, call, worker, now_ms)
-    if call.interrupted == "cancel":
-        ending.end_cancelled(r, call, now_ms, out)
-        return
-    call.attempt -= 1
-    call.line.depth += 1
-    call.line.bytes += call.size
-    requeue(r, call, now_ms, front=True)
-    if call.marked:  # The log says that it began; that must not count after a crash.
-        call.marked = False
-        ending.save(call, out)
-
-
 def on_worker_joined(r: Router, event: events.WorkerJoined, now_ms: int, out: Effects) -> None:
     """A worker can take calls: its pool may move now."""
     assert event.worker not in r.workers, event.worker
@@ -159,8 +117,8 @@ def on_returned(r: Router, event: events.Returned, now_ms: int, out: Effects) ->
     for id in reversed(event.ids):
         call = worker.held.get(id)
         if call is not None:
-            give_back(r, call, worker, now_ms, out)
-    arm_watch(r, worker, now_ms)
+            ending.give_back(r, call, worker, now_ms, out)
+    holding.arm_watch(r, worker, now_ms)
 
 
 def on_fetched(r: Router, event: events.Fetched, now_ms: int, out: Effects) -> None:
@@ -177,54 +135,9 @@ def on_fetched(r: Router, event: events.Fetched, now_ms: int, out: Effects) -> N
         r.bodies_bytes += call.size
         asked = sequence in call.line.fetching
         call.line.fetching.discard(sequence)
-        expiry_ms = accept.expiry_of(call)
+        expiry_ms = timers.expiry_of(call)
         if expiry_ms is not None and expiry_ms <= now_ms:
             ending.expire(r, call, now_ms, out)  # It was fetched to be moved to its dead letters.
         elif not asked:
             r.spill(call)  # The same, but its expiry was lifted meanwhile.
         r.offer(call.line)
-
-
-def arm_watch(r: Router, worker: Worker, now_ms: int) -> None:
-    """Set the timer at which something of what the worker runs needs a look."""
-    due_ms = _watch_due(worker)
-    if due_ms is not None and (not worker.watch_ms or due_ms < worker.watch_ms):
-        worker.watch_ms = max(due_ms, now_ms + 1)
-        r.at(worker.watch_ms, T_WORKER, worker)
-
-
-def _watch_due(worker: Worker) -> int | None:
-    times: list[int] = []
-    for call in worker.begun():
-        limit_ms = call.setting("time_limit_ms")
-        if limit_ms is not None and not call.interrupted:
-            times.append(call.started_ms + limit_ms)
-        if not call.marked:
-            times.append(call.started_ms + limits.RUNNING_MARK_MS)
-        if call.id in worker.queued and len(worker.queued) > 1 and worker.recalled is not call:
-            times.append(call.started_ms + limits.STUCK_MS)
-    return min(times) if times else None
-
-
-def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
-    """Interrupt what is over its time limit, mark what runs long, take back what is stuck."""
-    if worker.watch_ms <= now_ms:
-        worker.watch_ms = 0
-    if worker.id not in r.workers:
-        return
-    for call in worker.begun():
-        ran_ms = now_ms - call.started_ms
-        limit_ms = call.setting("time_limit_ms")
-        if limit_ms is not None and ran_ms >= limit_ms and not call.interrupted:
-            call.interrupted = "time limit"
-            call.note(now_ms, "interrupted", f"ran {ran_ms} ms, its time limit is {limit_ms} ms")
-            out.interrupts.append((worker.id, call.id, "time limit"))
-        if ran_ms >= limits.RUNNING_MARK_MS and not call.marked:
-            call.marked = call.recorded = True
-            out.records.append(("state", sequence_key(call.sequence), pack_state(call.changes())))
-        stuck = call.id in worker.queued and len(worker.queued) > 1 and ran_ms >= limits.STUCK_MS
-        if stuck and worker.recalled is not call:
-            worker.recalled = call
-            call.line.learn(ran_ms * 1_000)
-            out.recalls.append(worker.id)
-    arm_watch(r, worker, now_ms)

@@ -6,14 +6,14 @@ waiting record and the memory of the call in the same batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
 from meshcode.ids import child_id
-from meshcode.router import accept, dispatch, events
+from meshcode.router import events, holding, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.router.pool import Worker
 from meshcode.router.records import pack_done, pack_state, sequence_key
 from meshcode.router.states import State
 from meshcode.router.timers import T_DUE, T_EXPIRE
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from meshcode.router.core import Router
 
 _FAILED, _CANCELLED = int(Outcome.FAILED), int(Outcome.CANCELLED)
-# Delays, expiry and retries must not follow a call to its dead letters.
-_KEPT_OPTIONS = frozenset(("kw", "by", "trace")).__contains__
+_KEPT_OPTIONS = ("kw", "by", "trace")  # Delays, expiry and retries stay behind at a dead letter.
+_DIED_MAX = 16  # Sockets that one call may die at in turn.
+_DIED_ENTRY_BYTES = limits.NAME_BYTES_MAX + 16  # What one more of them adds to its options.
 _STATE_OF = {code: State(10 + code) for code in (1, 2, 3, 4)}
 
 
@@ -43,14 +44,14 @@ def on_finished(r: Router, event: events.Finished, now_ms: int, out: Effects) ->
             continue
         line = call.line
         line.learn(duration_us)
-        dispatch.take_back(r, call, worker, now_ms)
+        holding.take_back(r, call, worker, now_ms)
         call.started_ms = started_ms or call.started_ms
         if retry and code == _FAILED and call.interrupted != "cancel" and may_retry(call):
             delay_retry(r, call, "failed", now_ms, out)
         else:
             end(r, call, code, envelope, now_ms, out)
     r.touch(worker.pool)
-    dispatch.arm_watch(r, worker, now_ms)
+    holding.arm_watch(r, worker, now_ms)
 
 
 def end(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects) -> None:
@@ -124,7 +125,7 @@ def delay_retry(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
     call.line.depth += 1
     call.line.bytes += call.size
     r.at(call.due_ms, T_DUE, call)
-    accept.arm_expiry(r, call)
+    timers.arm_expiry(r, call)
     r.spill(call)
     save(call, out)
     r.tell(out, call, "retried", call.reason, now_ms)
@@ -155,7 +156,7 @@ def hold_unreadable(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     line = call.line
     line.fetching.discard(call.sequence)
     r.offer(line)
-    expiry_ms = accept.expiry_of(call)
+    expiry_ms = timers.expiry_of(call)
     if expiry_ms is not None and expiry_ms <= now_ms:
         dead_letter(r, call, "it expired, and its record in the log cannot be read", now_ms, out)
     elif call.state is State.WAITING:
@@ -166,6 +167,21 @@ def hold_unreadable(r: Router, call: Call, now_ms: int, out: Effects) -> None:
         call.note(now_ms, "held", call.reason)
         save(call, out)
         r.tell(out, call, "held", call.reason, now_ms)
+
+
+def give_back(r: Router, call: Call, worker: Worker, now_ms: int, out: Effects) -> None:
+    """A call whose attempt does not count goes back to the front; a cancelled one ends."""
+    holding.take_back(r, call, worker, now_ms)
+    if call.interrupted == "cancel":
+        end_cancelled(r, call, now_ms, out)
+        return
+    call.attempt -= 1
+    call.line.depth += 1
+    call.line.bytes += call.size
+    holding.requeue(r, call, now_ms, front=True)
+    if call.marked:  # The log says that it began; that must not count after a crash.
+        call.marked = False
+        save(call, out)
 
 
 def on_worker_lost(r: Router, event: events.WorkerLost, now_ms: int, out: Effects) -> None:
@@ -183,7 +199,7 @@ def on_worker_lost(r: Router, event: events.WorkerLost, now_ms: int, out: Effect
     for call in begun:
         if call.interrupted == "cancel" or not (call.interrupted or event.blame):
             continue
-        dispatch.take_back(r, call, worker, now_ms)
+        holding.take_back(r, call, worker, now_ms)
         if call.interrupted == "time limit":
             _over_time(r, call, now_ms, out)
         else:
@@ -191,7 +207,7 @@ def on_worker_lost(r: Router, event: events.WorkerLost, now_ms: int, out: Effect
     for call in reversed(list(worker.held.values())):
         if call in begun and call.interrupted != "cancel":
             call.note(now_ms, "given back", event.reason)
-        dispatch.give_back(r, call, worker, now_ms, out)
+        give_back(r, call, worker, now_ms, out)
     r.touch(worker.pool)
 
 
@@ -241,11 +257,11 @@ def expire(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     """End a call that waited or lived too long, if it still waits."""
     if r.calls.get(call.id) is not call or call.state not in (State.WAITING, State.DELAYED):
         return
-    due_ms = accept.expiry_of(call)
+    due_ms = timers.expiry_of(call)
     if due_ms is None:
         return  # The limit was lifted.
     if due_ms > now_ms:
-        accept.arm_expiry(r, call)
+        timers.arm_expiry(r, call)
         return
     if call.envelope is None and call.line.config.dead_letter:
         out.fetches.append(call.sequence)  # Its bytes must move to the dead-letter socket.
@@ -260,11 +276,19 @@ def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
     leave_line(call)
     target = r.lines.get(call.line.config.dead_letter or "")
     submit = call.envelope
+    died = [*(call.option("died") or ()), call.line.name]
     where = ""
-    if target is not None and not target.removed and target is not call.line and submit is not None:
+    if target is None or target.removed or submit is None:
+        pass
+    elif int.from_bytes(submit[68:72], "little") + _DIED_ENTRY_BYTES > limits.META_BYTES_MAX:
+        where = "; its options leave no room to say where it was, so it ends here"
+    elif target.name in died or len(died) >= _DIED_MAX:  # It must not go round for ever.
+        where = f"; it was dead-lettered at {', '.join(died)} already, so it ends here"
+    else:
         child = child_id(call.id, b"dead-letter")
         if child not in r.calls:  # It is, when a client gave an ended id a second life (FRESH).
-            resubmit(r, submit, child, call.id, target.name, now_ms, out, keep=_KEPT_OPTIONS)
+            kept = {name: call.option(name) for name in _KEPT_OPTIONS if call.option(name)}
+            resubmit(r, submit, child, call.id, target.name, kept | {"died": died}, now_ms, out)
         where = f"; it goes on as {child.hex()} at socket {target.name}"
     call.note(now_ms, "dead-lettered", why + where)
     error = errors.CallCancelled(f"not run: {why}{where}", expired=True)
@@ -277,24 +301,18 @@ def resubmit(
     id: bytes,
     parent: bytes,
     name: str,
+    options: dict[str, Any] | None,
     now_ms: int,
     out: Effects,
-    *,
-    keep: Callable[[str], bool],
 ) -> None:
     """Accept the call of an earlier SUBMIT envelope again, under a new id, at socket `name`.
 
-    Only the options that `keep` says yes to go with it.  It begins as soon as it can.
+    It has these options and no others, and begins as soon as it can.
     """
     assert id not in r.calls, id.hex()
     head = 80 + submit[15]
     meta_size = int.from_bytes(submit[68:72], "little")
-    meta = submit[head : head + meta_size]
-    options: dict[str, Any] | None = None
-    if meta:
-        given = accept.read_envelope(submit)[1] or {}
-        options = {option: value for option, value in given.items() if keep(option)} or None
-        meta = pack(options) if options else b""
+    meta = pack(options) if options else b""
     envelope = seal(
         Kind.SUBMIT,
         id=id,
@@ -318,4 +336,4 @@ def resubmit(
     line.bytes += call.size
     line.push(call)
     r.offer(line)
-    accept.arm_expiry(r, call)
+    timers.arm_expiry(r, call)

@@ -141,3 +141,11 @@ def outcome_of(value: bytes) -> bytes:
     """Only the OUTCOME envelope of a `done` record."""
     at = DONE_HEAD.size
     return value[at : at + DONE_HEAD.unpack_from(value)[8]]
+
+
+def read_envelope(envelope: bytes) -> tuple[str, dict[str, Any] | None]:
+    """The socket name and the options of a SUBMIT envelope that was checked when it came."""
+    name_end = 80 + envelope[15]
+    meta_size = int.from_bytes(envelope[68:72], "little")
+    options = unpack(envelope[name_end : name_end + meta_size]) if meta_size else None
+    return envelope[80:name_end].decode(), options

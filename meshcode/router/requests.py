@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 from meshcode import errors
 from meshcode.ids import child_id, text_of
-from meshcode.router import accept, dispatch, ending, events
+from meshcode.router import accept, ending, events, holding
 from meshcode.router.effects import Effects
+from meshcode.router.records import read_envelope
 from meshcode.router.states import State
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
+
+_NOT_KEPT = ("delay_ms", "eta_ms", "died")  # Whoever asks for a retry wants it now, and afresh.
 
 
 def on_watched(r: Router, event: events.Watched, now_ms: int, out: Effects) -> None:
@@ -78,14 +81,10 @@ def on_retry(r: Router, event: events.RetryAsked, now_ms: int, out: Effects) -> 
     call.attempt = 0
     call.due_ms = now_ms  # The time it may wait in its queue counts from here.
     call.reason = ""
-    dispatch.requeue(r, call, now_ms, front=False)
+    holding.requeue(r, call, now_ms, front=False)
     ending.save(call, out)
     data = {"id": text_of(event.id), "done": "waiting"}
     out.answers.append((event.client, event.request, True, data))
-
-
-def _is_kept_by_retry(option: str) -> bool:
-    return option not in ("delay_ms", "eta_ms")  # Whoever asks wants it now.
 
 
 def _retry_ended(r: Router, event: events.RetryAsked, now_ms: int, out: Effects) -> None:
@@ -106,6 +105,8 @@ def _retry_ended(r: Router, event: events.RetryAsked, now_ms: int, out: Effects)
         return
     # Never the same id twice: an id made from the request could have run and ended by now.
     again = child_id(event.id, b"retry/%d/%d" % (r.boot, r.next_sequence))
-    ending.resubmit(r, submit, again, event.id, name, now_ms, out, keep=_is_kept_by_retry)
+    given = read_envelope(submit)[1] or {}
+    kept = {option: value for option, value in given.items() if option not in _NOT_KEPT} or None
+    ending.resubmit(r, submit, again, event.id, name, kept, now_ms, out)
     data = {"id": text_of(again), "done": "submitted again", "was": text_of(event.id)}
     out.answers.append((event.client, event.request, True, data))

@@ -1,8 +1,16 @@
-"""The kinds of timers of the core.
+"""The kinds of timers of the core, and when calls are due and expire.
 
 A timer is data in one heap.  When it fires, it is checked against the state and dropped if that has
 moved on, so timers are never cancelled.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from meshcode.router.call import Call
+    from meshcode.router.core import Router
 
 T_DUE = 0  # A DELAYED call's time has come.
 T_EXPIRE = 1  # A call waited, or lived, as long as it may.
@@ -10,3 +18,32 @@ T_RATE = 2  # A line's rate limit lets the next call begin.
 T_WORKER = 3  # Look at what a worker runs: time limit, mark in the log, stuck calls behind it.
 
 TIMERS_DEAD_MIN = 1_024  # So many timers of ended calls are not worth a sweep of the heap.
+
+
+def due_of(options: dict[str, Any] | None, accepted_ms: int) -> int | None:
+    """When a call may begin at the earliest, in node milliseconds; None = at once."""
+    if not options:
+        return None
+    if options.get("delay_ms"):
+        return accepted_ms + int(options["delay_ms"])
+    eta_ms = options.get("eta_ms")
+    return None if eta_ms is None else int(eta_ms)
+
+
+def arm_expiry(r: Router, call: Call) -> None:
+    """Set the timer that ends the call if it waits or lives too long; it may be due already."""
+    due_ms = expiry_of(call)
+    if due_ms is not None:
+        r.at(due_ms, T_EXPIRE, call)
+
+
+def expiry_of(call: Call) -> int | None:
+    """When the call expires if it is not running then: message TTL or its own expiry, the first."""
+    expires_ms = call.setting("expires_ms")
+    times = []
+    if expires_ms is not None:
+        times.append(call.accepted_ms + expires_ms)
+    ttl_ms = call.line.config.message_ttl_ms
+    if ttl_ms is not None:
+        times.append(max(call.accepted_ms, call.due_ms) + ttl_ms)
+    return min(times) if times else None

@@ -132,8 +132,9 @@ class Begins:
                 name = call.line.name
                 self.started_now[name] = self.started_now.get(name, 0) + 1
                 lowest[name] = min(lowest.get(name, 9), call.priority)
+        begun = {id for _, batch in starts for id, *_ in batch}
         for name in self.started_now:
-            self._limits(router, name, lowest[name], now_ms)
+            self._limits(router, name, lowest[name], begun, now_ms)
 
     def _start(
         self, worker: int, call: Any, attempt: int, envelope: bytes | None, now_ms: int
@@ -165,10 +166,13 @@ class Begins:
         require(fact.deaths <= allowed, "attempts", fact.deaths, "deaths, retries", allowed, text)
         require(1 <= attempt <= allowed + 1, "attempts", attempt, "allowed", allowed + 1, text)
 
-    def _limits(self, router: Router, name: str, lowest: int, now_ms: int) -> None:
+    def _limits(
+        self, router: Router, name: str, lowest: int, begun: set[bytes], now_ms: int
+    ) -> None:
         config = self._configs[name]
         running = waiting_above = 0
         by_key: dict[str, int] = {}
+        keys: set[str] = set()  # Of calls begun now; a lowered limit lets what runs go on.
         for call in router.calls.values():
             if call.line.name != name:
                 continue
@@ -177,6 +181,8 @@ class Begins:
                 key = call.option("key")
                 if key is not None:
                     by_key[key] = by_key.get(key, 0) + 1
+                    if call.id in begun:
+                        keys.add(key)
             elif call.state is State.WAITING and call.priority > lowest:
                 keyed = config.key_concurrency is not None and call.option("key") is not None
                 # Calls behind one whose bytes are read from the log let lower priorities pass.
@@ -188,7 +194,7 @@ class Begins:
         require(limit is None or running <= limit, "concurrency", name, running, "of", limit)
         key_limit = config.key_concurrency
         if key_limit is not None:
-            most = max(by_key.values(), default=0)
+            most = max((by_key[key] for key in keys), default=0)
             require(most <= key_limit, "key concurrency", name, most, "of", key_limit)
         if name in self._rates:
             self._rate(name, now_ms)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from meshcode.node.turn import Turns
-from meshcode.router import accept, core, dispatch, ending, events, requests
+from meshcode.router import accept, core, dispatch, ending, events, holding, requests, timers
 from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
@@ -230,7 +230,7 @@ def _expiry_ignored_while_delayed(real: Any) -> Any:
     return expire
 
 
-@_mutant(accept, "arm_expiry")
+@_mutant(timers, "arm_expiry")
 def _expiry_never_set(_real: Any) -> Any:
     return lambda r, call: None
 
@@ -270,7 +270,7 @@ def _held_is_never_reached(real: Any) -> Any:
     return lost_attempt
 
 
-@_mutant(dispatch, "give_back")
+@_mutant(ending, "give_back")
 def _giving_back_counts_an_attempt(real: Any) -> Any:
     def give_back(r: Router, call: Call, worker: Worker, now_ms: int, out: Effects) -> None:
         call.attempt += 1
@@ -279,7 +279,7 @@ def _giving_back_counts_an_attempt(real: Any) -> Any:
     return give_back
 
 
-@_mutant(dispatch, "give_back")
+@_mutant(ending, "give_back")
 def _given_back_call_stays_marked(real: Any) -> Any:
     def give_back(r: Router, call: Call, worker: Worker, now_ms: int, out: Effects) -> None:
         marked, call.marked = call.marked, False
@@ -299,7 +299,7 @@ def _requeued_call_is_in_line_twice(real: Any) -> Any:
     return push
 
 
-@_mutant(dispatch, "watch_worker")
+@_mutant(holding, "watch_worker")
 def _stuck_calls_are_not_asked_back(real: Any) -> Any:
     def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
         real(r, worker, now_ms, out)
@@ -308,7 +308,7 @@ def _stuck_calls_are_not_asked_back(real: Any) -> Any:
     return watch_worker
 
 
-@_mutant(dispatch, "watch_worker")
+@_mutant(holding, "watch_worker")
 def _time_limit_is_not_enforced(real: Any) -> Any:
     def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
         real(r, worker, now_ms, out)

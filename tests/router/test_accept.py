@@ -8,9 +8,10 @@ import pytest
 
 from meshcode import limits
 from meshcode.ids import NO_ID, make_ids
-from meshcode.router.accept import due_of, option_problem
+from meshcode.router.accept import option_problem
 from meshcode.router.core import Router
 from meshcode.router.events import DiskChanged, Forgotten, ModelChanged, Submitted
+from meshcode.router.timers import due_of
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
@@ -57,6 +58,7 @@ BAD_OPTIONS = [
     ({"kw": "ab"}, "option kw must be a list of names"),
     ({"kw": [1]}, "option kw must be a list of names"),
     ({"kw": None}, "option kw must be a list of names"),
+    ({"died": 7}, "option died must be a list of names"),
 ]
 
 

@@ -338,6 +338,33 @@ def test_a_dead_letter_expires_at_its_own_socket():
     assert made.router.calls == {}
 
 
+def test_dead_letters_do_not_go_round_for_ever():
+    """Two sockets that are each other's dead letters, and nobody who runs them."""
+    made = Driver()
+    made.socket("b", queue={"message_ttl_ms": 10, "dead_letter": "a"})
+    made.socket("a", queue={"message_ttl_ms": 10, "dead_letter": "b"})
+    made.submit(1, by="ann", delay_ms=1)
+
+    ended = [op for _ in range(10) for op in made.wait(10).records if op[0] == "done"]
+
+    assert made.router.calls == {}
+    assert len(ended) == 2
+    assert b"it was dead-lettered at a, b already, so it ends here" in ended[1][2]
+
+
+def test_options_without_room_do_not_stop_the_node():
+    """The names of its arguments fill the options: there is no room for where it died."""
+    made = Driver()
+    made.socket("grave")
+    made.socket("a", queue={"message_ttl_ms": 10, "dead_letter": "grave"})
+    made.submit(1, kw=["k" * 100] * 160)
+
+    effects = made.wait(10)
+
+    assert made.router.calls == {}
+    assert b"its options leave no room" in effects.records[-1][2]
+
+
 def test_a_client_that_breaks_its_fresh_promise_harms_only_its_own_call():
     """The same id lives and is dead-lettered twice; the node goes on, with one child."""
     made = Driver()
