@@ -4,8 +4,9 @@
 
 The node runs a task from a git repository that appends one line to an outside file and returns a
 function of its argument.  Clients write histories.  Router, workers, model process and clients are
-killed with -9 at seeded moments and started again; then all is left in peace, the clients collect
-their outcomes, the mesh's own listing is exported, and `checker.py` judges from outside.
+killed with -9 at seeded moments and started again, and now and then the node is drained, the
+processor restarted, a worker frozen.  Then all is left in peace, the clients collect their outcomes,
+the mesh's own listing is exported, and `checker.py` judges from outside.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class Campaign:
         self.mesh = Mesh(folder / "home")
         self.clients: list[subprocess.Popen[bytes] | None] = [None] * clients
         self.kills: Counter[str] = Counter()
+        self.orders: Counter[str] = Counter()  # What an operator may do as well.
         self.back_s: list[float] = []  # From the start of a killed node to its first answer.
 
     # The world.
@@ -99,16 +101,33 @@ class Campaign:
     # Killing.
 
     def kill_one(self) -> None:
-        """One kill -9 of something that this campaign started."""
-        chance = self.rng.random()
-        if chance < 0.30:
-            self._kill_node()
-        elif chance < 0.65:
-            self._kill_worker()
-        elif chance < 0.70:
-            self._kill_model()
-        else:
-            self._kill_client()
+        """One kill -9, or one of the ruder orders of an operator."""
+        acts = (self._kill_node, self._kill_worker, self._kill_client, self._kill_model,
+                self._drain_node, self._restart_processor, self._freeze_worker)  # fmt: skip
+        self.rng.choices(acts, weights=(27, 33, 27, 4, 3, 3, 3))[0]()
+
+    def _drain_node(self) -> None:
+        """SIGTERM under load: what runs may finish, what waits is kept."""
+        status = self.mesh.stop()
+        assert status == 0, f"the node drained with status {status}: {self.mesh.words()}"
+        self.orders["drain"] += 1
+        self.mesh.start()
+
+    def _restart_processor(self) -> None:
+        """Fresh workers for the same code, the old ones leave."""
+        self.mesh.ask("proc", do="restart", name="campaign")
+        self.orders["restart"] += 1
+
+    def _freeze_worker(self) -> None:
+        """A worker that does not answer for a while, and then goes on as if nothing had been."""
+        pids = sorted(self.mesh.worker_pids())
+        if not pids:
+            return
+        pid = self.rng.choice(pids)
+        if kill(pid, signal.SIGSTOP):
+            self.orders["freeze"] += 1
+            self.pause(self.rng.uniform(0.2, 1.0))
+            kill(pid, signal.SIGCONT)
 
     def _kill_node(self) -> None:
         self.mesh.kill()
@@ -205,10 +224,10 @@ class Campaign:
         self.mesh.stop()
 
 
-def kill(pid: int) -> bool:
-    """kill -9; False when it had gone by itself."""
+def kill(pid: int, number: int = signal.SIGKILL) -> bool:
+    """Send a signal, by default -9; False when the process had gone by itself."""
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         return False
     return True
@@ -244,6 +263,8 @@ def run(folder: Path, args: argparse.Namespace) -> int:
     kills = ", ".join(f"{count} {name}" for name, count in sorted(campaign.kills.items()))
     print(f"seed             {args.seed}")
     print(f"kills            {campaign.kills.total()} in {raged_s:.0f} s: {kills}")
+    orders = ", ".join(f"{count} {name}" for name, count in sorted(campaign.orders.items()))
+    print(f"orders           {orders or 'none'}")
     print(f"healed           {healed_s:.1f} s after the last kill")
     if campaign.back_s:
         ordered = sorted(campaign.back_s)
