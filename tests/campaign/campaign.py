@@ -5,8 +5,8 @@
 The node runs a task from a git repository that appends one line to an outside file and returns a
 function of its argument.  Clients write histories.  Router, workers, model process and clients are
 killed with -9 at seeded moments and started again, and now and then the node is drained, the
-processor restarted, a worker frozen.  Then all is left in peace, the clients collect their outcomes,
-the mesh's own listing is exported, and `checker.py` judges from outside.
+processor restarted, a worker frozen.  Then all is left in peace, the clients collect their
+outcomes, the mesh's own listing is exported, and `checker.py` judges from outside.
 """
 
 from __future__ import annotations
