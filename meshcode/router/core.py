@@ -5,8 +5,8 @@ source or logger in here: time, ids, random numbers and what the log holds all c
 writes and syncs the records of an `Effects` before anything else of it happens (DESIGN 3, the law),
 so nothing in here ever asks whether something is durable yet.
 
-Reading order: `states`, `events`, `effects`, `call`, `line`, `pool`, then this, `accept`,
-`dispatch`, `ending`.
+Reading order: `states`, `events`, `effects`, `call`, `line`, `pool`, then this, `holding`,
+`ending`, `dispatch`, `accept`.
 """
 
 from __future__ import annotations

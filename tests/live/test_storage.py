@@ -124,7 +124,7 @@ def test_a_full_disk_refuses_new_calls_keeps_the_old_and_recovers(
             running.wait_accepted(20)
             until(lambda: mesh.ask("status")["calls"].get("running"), 10, "it runs")
             fill(rest, share=1.0)
-            late += [echo.submit(VALUE * 250) for _ in range(2)]  # Less than the ballast gives back.
+            late += [echo.submit(VALUE * 250) for _ in range(2)]  # Less than the ballast.
             assert running.result(20) == 1.0  # Its end finds room in the ballast.
             rest.unlink()
             for call in late:
