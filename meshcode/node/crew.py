@@ -335,7 +335,7 @@ class Crew:
             return None
         worker.state = "ready"
         worker.ready_ms = now_ms
-        return WorkerJoined(worker.id, worker.processor, (), int(body.get("slots", 1)))
+        return WorkerJoined(worker.id, worker.processor, int(body.get("slots", 1)))
 
     def _take(
         self,

@@ -86,7 +86,7 @@ class Hosted:
         events: list[Event] = []
         if not self._joined:
             self._joined = True
-            events.append(WorkerJoined(HOST_WORKER, HOST_PROCESSOR, (), THREADS))
+            events.append(WorkerJoined(HOST_WORKER, HOST_PROCESSOR, THREADS))
         return [*events, ProcessorChanged(HOST_PROCESSOR, "", signatures)]
 
     def overlay(self, snapshot: dict[str, Any]) -> dict[str, Any]:

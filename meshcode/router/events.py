@@ -54,7 +54,6 @@ class WorkerJoined:
 
     worker: int
     processor: str
-    sockets: tuple[str, ...]  # The sockets it has functions for; () = all of the processor.
     slots: int = 1  # Calls it runs at once: 1, or more for `async def` tasks.
 
 

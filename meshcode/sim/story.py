@@ -214,7 +214,7 @@ class Story:
         for name in names:
             self.workers[name] = len(self.workers) + 1
             processor, slots = given.get("processor", "p"), int(given.get("slots", 1))
-            self.tell(events.WorkerJoined(self.workers[name], processor, (), slots))
+            self.tell(events.WorkerJoined(self.workers[name], processor, slots))
 
     def do_leaving(self, names: list[str], _given: dict[str, str]) -> None:
         """A worker takes no more calls."""

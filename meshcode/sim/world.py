@@ -327,7 +327,7 @@ class World:
         if worker.alive and not worker.leaving:
             worker.joined = True
             self.say("worker %d: ready for %s", worker.number, worker.processor)
-            self.post(events.WorkerJoined(worker.number, worker.processor, (), worker.slots))
+            self.post(events.WorkerJoined(worker.number, worker.processor, worker.slots))
 
     def leave(self, worker: SimWorker) -> None:
         """Let a worker finish what it runs and exit."""

@@ -30,7 +30,7 @@ class World:
         self.released: list[Effects] = []
         self.turns = Turns(Router(NODE, 1, Random(1)), self.released.append)
         self.turns.step(ModelChanged(SNAPSHOT), 1)
-        self.turns.step(WorkerJoined(1, "p", ()), 1)
+        self.turns.step(WorkerJoined(1, "p"), 1)
         self.turns.close()
         assert self.turns.begin_sync() is None  # Nothing to write: released at once.
         self.released.clear()

@@ -71,7 +71,7 @@ class Driver:
 
     def join(self, worker: int = 1, processor: str = "p", slots: int = 1) -> Effects:
         """A worker is ready."""
-        return self.step(events.WorkerJoined(worker, processor, (), slots))
+        return self.step(events.WorkerJoined(worker, processor, slots))
 
     def finish(self, id: bytes, code: Outcome = Outcome.DONE, *, retry: bool = False) -> Effects:
         """The worker that has the call reports it."""
