@@ -116,7 +116,8 @@ def check(
 
     verdict.attempted = len(sent)
     verdict.acknowledged = len(acknowledged)
-    verdict.refused = len(refused - acknowledged)
+    refused -= acknowledged
+    verdict.refused = len(refused)
     silent = set(sent) - acknowledged - refused
     verdict.unknown = len(silent)
     verdict.recovered = sum(1 for id_ in silent if records.get(id_))
@@ -127,7 +128,7 @@ def check(
         _judge(id_, id_ in sent, records.get(id_, []), answers.get(id_, []), ran[id_], verdict)
         if id_ in acknowledged and not records.get(id_):
             verdict.lost.append(f"{id_}: acknowledged, and the mesh does not know it")
-        if id_ in refused - acknowledged and (ran[id_] or records.get(id_)):
+        if id_ in refused and (ran[id_] or records.get(id_)):
             verdict.unexpected.append(f"{id_}: refused, but it ran or is on record")
         if id_ in sent:
             _compare(id_, expected(sent[id_]), records.get(id_, []), answers.get(id_, []), verdict)

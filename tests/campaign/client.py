@@ -31,6 +31,7 @@ from tests.live.rawlink import RawLink, body_of
 OPEN_MAX = 2_000  # Calls without an outcome, per client.
 BATCH_MAX = 256
 WATCH_MAX = 1_000
+REFUSED_S = 0.1  # Nothing new is sent for so long after a refusal: the node drains.
 QUIET_S = 1.0  # Nothing heard for so long with calls open: ask whether anybody is there.
 
 
@@ -52,6 +53,7 @@ class Client:
         self.to_log: deque[dict[str, Any]] = deque()
         self.link = RawLink(address)
         self.heard = time.monotonic()
+        self.quiet_until = 0.0
 
     def _remember(self, history: Path) -> None:
         for line in read_lines(history):
@@ -141,7 +143,8 @@ class Client:
                     self.note("submit", "ok", id)
         elif row.kind == Kind.REFUSED:
             if self.unacknowledged.pop(row.id, None) is not None:
-                self.note("submit", "fail", row.id, body_of(row, data))
+                self.note("submit", "fail", row.id, body_of(row, data)["code"])
+                self.quiet_until = time.monotonic() + REFUSED_S
         elif row.kind == Kind.OUTCOME:
             if row.id in self.unacknowledged or row.id in self.acknowledged:
                 kind = "ok" if row.code == Outcome.DONE else "fail"
@@ -156,7 +159,8 @@ class Client:
         self.greet()
         while not (stopping := self.stop_file.exists()) or self.unacknowledged or self.acknowledged:
             opened = len(self.unacknowledged) + len(self.acknowledged)
-            if not stopping and self.link.boot and opened < OPEN_MAX:
+            quiet = time.monotonic() < self.quiet_until
+            if not (stopping or quiet) and self.link.boot and opened < OPEN_MAX:
                 self.submit_new()
             self.hear(0.02 if opened < OPEN_MAX else 0.2)
             if time.monotonic() - self.heard > QUIET_S:
