@@ -325,11 +325,18 @@ class Loop:
             if client is not None:
                 good = bool(message.get("ok"))
                 data = message.get("data") if good else message.get("error")
+                self._show_status(data)
                 answers.append((client, message["id"], good, data))
         if answers:
             self.turns.add(Effects(answers=answers))
         self.processors.reconcile(self.clock.now_ms())
         self.watch()
+
+    def _show_status(self, data: Any) -> None:
+        """Rows of processors say what this node knows of them now; the database cannot know it."""
+        for row in data if isinstance(data, list) else [data]:
+            if isinstance(row, dict) and row.get("kind") == "processor" and "status" in row:
+                row["status"] = self.processors.status_of(str(row["name"]))
 
     def _on_time(self, now_ms: int) -> None:
         if now_ms >= self._next_tick_ms:

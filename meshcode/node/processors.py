@@ -104,6 +104,22 @@ class Processors:
             if name not in wanted:
                 processor.count = 0
 
+    def status_of(self, name: str) -> str:
+        """What a processor does here, in one word, for listings."""
+        processor = self.by_name.get(name)
+        if processor is None:
+            return "unknown"
+        requested = processor.fields.get("requested_status")
+        if requested in ("stop", "pause"):
+            return "stopped" if requested == "stop" else "paused"
+        if processor.child is not None:
+            return "building"
+        if processor.problem:
+            return "failed"
+        if any(worker.state == "ready" for worker in self._workers(name)):
+            return "running"
+        return "starting" if processor.count else "idle"
+
     def joined(self, worker_id: int) -> None:
         """A worker is ready: tell it the sockets that changed while it was starting.
 

@@ -85,3 +85,21 @@ def test_new_code_replaces_old_without_losing_a_call(fresh: Mesh, tmp_path: Path
     assert [n for _, n in values] == [*range(200), *range(len(after))]
     assert {name for name, _ in values} <= {"old", "new"}
     assert fresh.processor("swap")["commit"] == new
+
+
+def test_a_listing_says_what_each_processor_does(fresh: Mesh, repository: Path):
+    """What was asked for is in the database; what is, the node knows."""
+
+    def status(name: str) -> str:
+        rows = fresh.ask("model", do="list", kind="processor")
+        return next(row["status"] for row in rows if row["name"] == name)
+
+    fresh.offer("good", repository, "live.tasks", ["echo"])
+    fresh.add("processor", "bad", git=repository.as_uri(), module="live.bad", branch="main")
+
+    until(lambda: status("good") == "running", 60, "the good one runs")
+    until(lambda: status("bad") == "failed", 60, "the bad one has failed")
+    fresh.ask("proc", do="pause", name="good")
+    assert status("good") == "paused"
+    fresh.ask("proc", do="stop", name="good")
+    assert status("good") == "stopped"
