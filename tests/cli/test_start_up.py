@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -16,7 +15,6 @@ HEAVY = {
     "ssl", "unittest", "urllib.request", "yaml", "zeroconf",
 }  # fmt: skip
 NETWORK = {"msgpack", "zmq", "meshcode.client"}
-VERSION_RATIO_MAX = 5.0
 
 
 def loaded_by(*arguments):
@@ -77,24 +75,3 @@ def test_help_loads_the_registry_and_no_command():
         "meshcode", "meshcode.cli", "meshcode.cli.app", "meshcode.cli.lazy", "meshcode.cli.output",
         "meshcode.cli.plain", "meshcode.cli.registry", "meshcode.cli.table", "meshcode.errors",
     }  # fmt: skip
-
-
-def best_of(words, times=9):
-    best = float("inf")
-    for _ in range(times):
-        begun = time.perf_counter()
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-        best = min(best, time.perf_counter() - begun)
-    return best
-
-
-@pytest.mark.parametrize("line", ["--version", "--help"])
-def test_it_starts_within_five_times_a_bare_python(line):
-    """A ratio, so that a slow machine does not matter; twice, so that a busy moment does not."""
-    words = [sys.executable, "-m", "meshcode.cli", line]
-    for _ in range(2):
-        bare = best_of([sys.executable, "-c", "pass"])
-        ours = best_of(words)
-        if ours <= VERSION_RATIO_MAX * bare:
-            break
-    assert ours <= VERSION_RATIO_MAX * bare
