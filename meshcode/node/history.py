@@ -11,7 +11,7 @@ from meshcode.ids import NO_ID, text_of
 from meshcode.node.turn import Turns
 from meshcode.router.call import Call
 from meshcode.router.core import Router
-from meshcode.router.records import split_done, split_open
+from meshcode.router.records import accepted_call, split_done
 from meshcode.router.states import PARKED, State
 from meshcode.store.contract import DONE, OPEN, OUTPUT, Log
 from meshcode.wire.codec import unpack
@@ -64,7 +64,7 @@ class History:
         envelope = call.envelope
         if envelope is None:
             value = self._log.get(OPEN, call.sequence.to_bytes(8, "big"))
-            envelope = split_open(value)[1] if value else bytes(80)
+            envelope = accepted_call(value)[1] if value else bytes(80)
         running = call.state is State.RUNNING
         events = [{"name": "received", "ms": call.accepted_ms, "note": f"socket {line.name}"}]
         events += [{"name": name, "ms": ms, "note": note} for ms, name, note in call.story or ()]

@@ -111,8 +111,6 @@ class Keeping:
         level = loop.log.usage().level
         if level != loop.router.disk_level:
             loop.step(DiskChanged(level))
-        loop.processors.reconcile(now_ms)
-        loop.watch()
         if now_ms >= self._next_forget_ms:
             self._next_forget_ms = now_ms + FORGET_MS
             self._forget(now_ms)

@@ -32,7 +32,7 @@ from meshcode.node.keeping import Keeping
 from meshcode.node.listeners import Listeners
 from meshcode.node.processors import Processors
 from meshcode.node.release import Release
-from meshcode.node.sessions import Session, Sessions
+from meshcode.node.sessions import Sessions
 from meshcode.node.turn import Turns
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
@@ -172,12 +172,6 @@ class Loop:
 
     def _save_mount(self, name: str, kept: dict[str, Any]) -> None:
         self.turns.add(Effects(records=[(MODEL, b"processor/" + name.encode(), pack(kept))]))
-
-    def send_log_tail(
-        self, session: Session, request: bytes, fields: dict[str, Any], count: int
-    ) -> None:
-        """Send the newest captured output that a new subscription asked to begin with."""
-        self.keeping.send_tail(session, request, fields, count)
 
     # Stopping.
 

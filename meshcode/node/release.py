@@ -9,7 +9,7 @@ from meshcode.errors import LogDamaged
 from meshcode.node.sessions import answer_envelope
 from meshcode.router.effects import Effects
 from meshcode.router.events import Fetched
-from meshcode.router.records import sequence_key, split_open
+from meshcode.router.records import accepted_call, sequence_key
 from meshcode.store.contract import OPEN
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
@@ -82,7 +82,7 @@ class Release:
                 value = self._loop.log.get(OPEN, sequence_key(sequence))
             except LogDamaged:
                 value = None
-            found.append((sequence, b"" if value is None else split_open(value)[1]))
+            found.append((sequence, b"" if value is None else accepted_call(value)[1]))
             size += len(found[-1][1])
             if size >= limits.FETCH_BYTES_MIN:  # In pieces, so that memory holds one at a time.
                 self._loop.step(Fetched(found))

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import meshcode
-from meshcode.errors import BadRequest, MeshError, UnknownObject, UnknownSocket
+from meshcode.errors import BadRequest, MeshError, UnknownObject
 from meshcode.ids import text_of
 from meshcode.node.history import whole
 from meshcode.node.sessions import Session
+from meshcode.router.accept import unknown_socket
 from meshcode.router.effects import Effects
 from meshcode.router.events import CancelAsked, RetryAsked, Watched
 from meshcode.router.records import split_done
@@ -142,10 +143,7 @@ def _socket_describe(loop: Loop, session: Session, request: bytes, fields: dict[
     name = _needed(fields, "name", str)
     line = loop.router.lines.get(name)
     if line is None or line.removed:
-        known = [other.name for other in loop.router.lines.values() if not other.removed]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "`mesh ls sockets` shows what there is"
-        raise UnknownSocket(f"there is no socket {name!r}; {hint}", name=name)
+        raise unknown_socket(loop.router, name)
     config = line.config
     processor = loop.processors.by_name.get(config.processor)
     mount = processor.mount if processor else None
@@ -192,7 +190,7 @@ def _subscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, A
     loop.router.listening = loop.listeners.wants("state") or loop.listeners.wants("task")
     tail = whole(fields, "tail", 0)
     if tail:
-        loop.send_log_tail(session, request, fields, min(tail, 1_000))
+        loop.keeping.send_tail(session, request, fields, min(tail, 1_000))
     return {"subscribed": text_of(request)}
 
 

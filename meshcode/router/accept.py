@@ -36,15 +36,14 @@ _TEXTS = {"key": 200, "by": 200, "trace": 200}
 def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None:
     """Accept or refuse every call of a frame, then acknowledge the frame."""
     client = event.client
-    before, after = r.custody
-    custody = b"".join((before, now_ms.to_bytes(8, "little"), after))
+    custody = r.custody_at(now_ms)
     records = out.records
     touched: dict[str, Line] = {}
     over_ids: set[bytes] = set()  # Ended in this very step, so `ended` cannot know them.
     for id, _flow, _parent, name, argc, options, envelope in event.calls:
         call = r.calls.get(id)
         if call is not None:  # A repeated submit: the same answer, and this client is told too.
-            _watch(r, call, client)
+            r.watch(call, client)
             continue
         ended = event.ended.get(id) if event.ended else None
         if ended is not None:
@@ -64,8 +63,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
         records.append(("open", sequence.to_bytes(8, "big"), custody + envelope))
         over = is_over(line, call.size) if line.config.dead_letter_overflow else None
         r.keep(call, whole=over is not None)
-        line.depth += 1
-        line.bytes += call.size
+        line.count_in(call)
         if over is not None:
             over_ids.add(id)
             ending.dead_letter(r, call, over, now_ms, out)
@@ -88,17 +86,6 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
     out.accepted.append((client, event.sequence, int(Level.LOCAL)))
 
 
-def _watch(r: Router, call: Call, client: int) -> None:
-    if not client or call.client == client:
-        return
-    if not call.client:
-        call.client = client
-    else:
-        others = r.watchers.setdefault(call.id, [])
-        if client not in others:
-            others.append(client)
-
-
 def check(
     r: Router,
     line: Line | None,
@@ -110,7 +97,7 @@ def check(
 ) -> errors.CallerError | None:
     """Why a call cannot be accepted, or None."""
     if line is None or line.removed:
-        return _unknown_socket(r, name)
+        return unknown_socket(r, name)
     if r.draining or r.disk_level:
         return busy(r)
     if int.from_bytes(id[:6], "big") < r.horizon_ms:
@@ -156,7 +143,8 @@ def busy(r: Router) -> errors.Busy | None:
     return None
 
 
-def _unknown_socket(r: Router, name: str) -> errors.UnknownSocket:
+def unknown_socket(r: Router, name: str) -> errors.UnknownSocket:
+    """The error for a name that is no socket's, with the nearest one."""
     known = [line.name for line in r.lines.values() if not line.removed]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "`mesh ls sockets` shows what there is"

@@ -43,7 +43,7 @@ class Router:
         self.node = node
         self.boot = boot
         self.rng = rng
-        self.custody = custody_parts(node, boot)
+        self._custody = custody_parts(node, boot)
         self.calls: dict[bytes, Call] = {}
         self.by_sequence: dict[int, Call] = {}  # Only calls whose envelope is not in memory.
         self.lines: dict[str, Line] = {}
@@ -162,12 +162,10 @@ class Router:
             call.state = State.DELAYED
             call.due_ms = due_ms
             call.reason = accept.DELAYED_REASON
-        line.depth += 1
-        line.bytes += call.size
         if call.state is State.HELD:
-            line.depth -= 1
-            line.bytes -= call.size
-        elif call.state is State.DELAYED and call.due_ms > now_ms:
+            return  # It is in no line, and expires only once it waits again.
+        line.count_in(call)
+        if call.state is State.DELAYED and call.due_ms > now_ms:
             self.at(call.due_ms, T_DUE, call)
         else:
             call.state = State.WAITING
@@ -177,6 +175,22 @@ class Router:
             timers.arm_expiry(self, call)
 
     # What the handlers share.
+
+    def custody_at(self, now_ms: int) -> bytes:
+        """The custody header of a call accepted at `now_ms`."""
+        before, after = self._custody
+        return b"".join((before, now_ms.to_bytes(8, "little"), after))
+
+    def watch(self, call: Call, client: int) -> None:
+        """Tell this client the outcome too, besides whoever is told already."""
+        if not client or call.client == client:
+            return
+        if not call.client:
+            call.client = client
+            return
+        others = self.watchers.setdefault(call.id, [])
+        if client not in others:
+            others.append(client)
 
     def keep(self, call: Call, *, whole: bool = False) -> None:
         """Remember an open call; its envelope, unless `whole`, only while memory has room."""
@@ -274,7 +288,7 @@ class Router:
                     continue
             if kind == T_DUE:
                 if what.state is State.DELAYED and what.due_ms == due_ms:
-                    holding.release(self, what, now_ms, out)
+                    holding.release(self, what, now_ms)
             elif kind == T_EXPIRE:
                 ending.expire(self, what, now_ms, out)
             elif kind == T_RATE:

@@ -14,7 +14,7 @@ from meshcode.router import events, holding, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.pool import Worker
-from meshcode.router.records import pack_done, pack_state, sequence_key
+from meshcode.router.records import pack_done, sequence_key
 from meshcode.router.states import State
 from meshcode.router.timers import T_DUE, T_EXPIRE
 from meshcode.wire.codec import pack
@@ -102,12 +102,6 @@ def may_retry(call: Call) -> bool:
     return retries is not None and call.attempt <= retries
 
 
-def save(call: Call, out: Effects) -> None:
-    """Write what changed of an open call."""
-    call.recorded = True
-    out.records.append(("state", sequence_key(call.sequence), pack_state(call.changes())))
-
-
 def delay_retry(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
     """A call that just left its worker waits for its next attempt: doubled each time, jittered."""
     base = call.setting("retry_delay_ms")
@@ -122,12 +116,11 @@ def delay_retry(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
     call.due_ms = now_ms + delay_ms
     call.reason = f"attempt {call.attempt} {why}; the next begins in {delay_ms} ms"
     call.note(now_ms, "retried", call.reason)
-    call.line.depth += 1
-    call.line.bytes += call.size
+    call.line.count_in(call)
     r.at(call.due_ms, T_DUE, call)
     timers.arm_expiry(r, call)
     r.spill(call)
-    save(call, out)
+    holding.save(call, out)
     r.tell(out, call, "retried", call.reason, now_ms)
 
 
@@ -147,7 +140,7 @@ def lost_attempt(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> 
     )
     call.note(now_ms, "held", call.reason)
     r.spill(call)
-    save(call, out)
+    holding.save(call, out)
     r.tell(out, call, "held", call.reason, now_ms)
 
 
@@ -165,7 +158,7 @@ def hold_unreadable(r: Router, call: Call, now_ms: int, out: Effects) -> None:
         call.move(State.HELD)
         call.reason = "its record in the log cannot be read; cancel it and submit it again"
         call.note(now_ms, "held", call.reason)
-        save(call, out)
+        holding.save(call, out)
         r.tell(out, call, "held", call.reason, now_ms)
 
 
@@ -176,12 +169,11 @@ def give_back(r: Router, call: Call, worker: Worker, now_ms: int, out: Effects) 
         end_cancelled(r, call, now_ms, out)
         return
     call.attempt -= 1
-    call.line.depth += 1
-    call.line.bytes += call.size
+    call.line.count_in(call)
     holding.requeue(r, call, now_ms, front=True)
     if call.marked:  # The log says that it began; that must not count after a crash.
         call.marked = False
-        save(call, out)
+        holding.save(call, out)
 
 
 def on_worker_lost(r: Router, event: events.WorkerLost, now_ms: int, out: Effects) -> None:
@@ -238,7 +230,7 @@ def cancel(r: Router, call: Call, by: str, now_ms: int, out: Effects) -> str:
         assert call.worker is not None
         if call.interrupted != "cancel":
             call.interrupted = "cancel"
-            save(call, out)  # Whoever asked was told: it does not begin again after a crash.
+            holding.save(call, out)  # Whoever asked was told: a crash must not begin it again.
             out.interrupts.append((call.worker.id, call.id, "cancel"))
         return "interrupted"
     leave_line(call)
@@ -249,8 +241,7 @@ def cancel(r: Router, call: Call, by: str, now_ms: int, out: Effects) -> str:
 def leave_line(call: Call) -> None:
     """Count a call out of its line that ends before it runs; HELD ones are in none."""
     if call.state is not State.HELD:
-        call.line.depth -= 1
-        call.line.bytes -= call.size
+        call.line.count_out(call)
 
 
 def expire(r: Router, call: Call, now_ms: int, out: Effects) -> None:
@@ -328,12 +319,9 @@ def resubmit(
     sequence = r.next_sequence
     r.next_sequence += 1
     call = Call(id, sequence, line, envelope, len(envelope), options, 0, now_ms)
-    before, after = r.custody
-    custody = b"".join((before, now_ms.to_bytes(8, "little"), after))
-    out.records.append(("open", sequence_key(sequence), custody + envelope))
+    out.records.append(("open", sequence_key(sequence), r.custody_at(now_ms) + envelope))
     r.keep(call)
-    line.depth += 1
-    line.bytes += call.size
+    line.count_in(call)
     line.push(call)
     r.offer(line)
     timers.arm_expiry(r, call)

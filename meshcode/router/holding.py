@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from meshcode.router.core import Router
 
 
+def save(call: Call, out: Effects) -> None:
+    """Write what changed of an open call."""
+    call.recorded = True
+    out.records.append(("state", sequence_key(call.sequence), pack_state(call.changes())))
+
+
 def requeue(r: Router, call: Call, now_ms: int, *, front: bool) -> None:
     """Put a call that was not running any more, or not yet, in its line."""
     call.move(State.WAITING)
@@ -26,7 +32,7 @@ def requeue(r: Router, call: Call, now_ms: int, *, front: bool) -> None:
     timers.arm_expiry(r, call)
 
 
-def release(r: Router, call: Call, now_ms: int, out: Effects) -> None:
+def release(r: Router, call: Call, now_ms: int) -> None:
     """A DELAYED call's time has come (its place in `depth` it has already)."""
     call.reason = ""
     requeue(r, call, now_ms, front=False)
@@ -76,8 +82,8 @@ def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
             call.note(now_ms, "interrupted", f"ran {ran_ms} ms, its time limit is {limit_ms} ms")
             out.interrupts.append((worker.id, call.id, "time limit"))
         if ran_ms >= limits.RUNNING_MARK_MS and not call.marked:
-            call.marked = call.recorded = True
-            out.records.append(("state", sequence_key(call.sequence), pack_state(call.changes())))
+            call.marked = True
+            save(call, out)
         stuck = call.id in worker.queued and len(worker.queued) > 1 and ran_ms >= limits.STUCK_MS
         if stuck and worker.recalled is not call:
             worker.recalled = call

@@ -93,6 +93,16 @@ class Line:
                 return True
         return False
 
+    def count_in(self, call: Call) -> None:
+        """One more call waits here, or is delayed."""
+        self.depth += 1
+        self.bytes += call.size
+
+    def count_out(self, call: Call) -> None:
+        """One call less waits here, for whatever reason but that it was taken."""
+        self.depth -= 1
+        self.bytes -= call.size
+
     def push(self, call: Call, *, front: bool = False) -> None:
         """Put a WAITING call at the back, or back at the front when it came from there."""
         ready = self.ready.get(call.priority)

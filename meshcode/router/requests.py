@@ -21,14 +21,8 @@ def on_watched(r: Router, event: events.Watched, now_ms: int, out: Effects) -> N
     """Remember who wants the outcomes; those that ended already the shell has answered."""
     for id in event.ids:
         call = r.calls.get(id)
-        if call is None:
-            continue
-        if not call.client:
-            call.client = event.client
-        elif call.client != event.client:
-            others = r.watchers.setdefault(id, [])
-            if event.client not in others:
-                others.append(event.client)
+        if call is not None:
+            r.watch(call, event.client)
 
 
 def on_client_left(r: Router, event: events.ClientLeft, now_ms: int, out: Effects) -> None:
@@ -76,13 +70,12 @@ def on_retry(r: Router, event: events.RetryAsked, now_ms: int, out: Effects) -> 
         return
     call.note(now_ms, "retry asked", f"by {event.by}")
     if call.state is State.HELD:
-        call.line.depth += 1
-        call.line.bytes += call.size
+        call.line.count_in(call)
     call.attempt = 0
     call.due_ms = now_ms  # The time it may wait in its queue counts from here.
     call.reason = ""
     holding.requeue(r, call, now_ms, front=False)
-    ending.save(call, out)
+    holding.save(call, out)
     data = {"id": text_of(event.id), "done": "waiting"}
     out.answers.append((event.client, event.request, True, data))
 

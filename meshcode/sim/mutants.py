@@ -256,7 +256,7 @@ def _death_counts_no_attempt(real: Any) -> Any:
     def lost_attempt(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
         real(r, call, why, now_ms, out)
         call.attempt -= 1
-        ending.save(call, out)
+        holding.save(call, out)
 
     return lost_attempt
 

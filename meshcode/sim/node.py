@@ -18,7 +18,7 @@ from meshcode.node.turn import Turns
 from meshcode.router import events
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects, Op
-from meshcode.router.records import split_done, split_open
+from meshcode.router.records import accepted_call, split_done
 from meshcode.sim.checks import Checker
 from meshcode.store.memory_log import MemoryDisk, MemoryLog
 from meshcode.wire.codec import unpack
@@ -195,7 +195,7 @@ class SimNode:
         size = 0
         for sequence in sequences:
             value = self.log.get("open", sequence.to_bytes(8, "big"))
-            found.append((sequence, b"" if value is None else split_open(value)[1]))
+            found.append((sequence, b"" if value is None else accepted_call(value)[1]))
             size += len(found[-1][1])
             if size >= FETCH_BYTES:
                 self.post(events.Fetched(found))
