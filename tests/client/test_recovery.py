@@ -31,6 +31,8 @@ def test_calls_survive_a_node_that_is_killed_and_started_again(make_peer, echoes
         client.ask("status")  # After this the node has all of them.
 
         peer.kill()
+        # Sent before that is noticed, they would be lost in the dying link and sent again.
+        until(lambda: client.session.phase is session_module.AWAY, "the client notices")
         meanwhile = [client.socket("echo").submit(n) for n in range(20)]
         peer.start()
 
