@@ -188,6 +188,108 @@ class BadValue(PeerError):
     code = "bad_value"
 
 
+# Joining a mesh.
+
+
+class BadInvitation(CallerError):
+    """The line of an invitation is not whole.  Nothing was sent and nothing was written."""
+
+    code = "bad_invitation"
+
+
+class UnknownInvitation(CallerError):
+    """The node has no such invitation, or its secret is another.  Nobody was admitted."""
+
+    code = "unknown_invitation"
+    exit_status = 3
+
+
+class InvitationExpired(CallerError):
+    """The time of the invitation is over, by the clock of the node that made it."""
+
+    code = "invitation_expired"
+    exit_status = 5
+
+
+class InvitationUsed(CallerError):
+    """Another key has used the invitation.  Nobody else was admitted."""
+
+    code = "invitation_used"
+    exit_status = 6
+
+
+class NotApproved(CallerError):
+    """A person refused the join, or did not answer in time."""
+
+    code = "not_approved"
+    exit_status = 4
+
+
+class NameTaken(CallerError):
+    """A member of that name is in the mesh.  Nobody was admitted; the invitation is still good."""
+
+    code = "name_taken"
+    exit_status = 6
+
+
+class MeshExists(CallerError):
+    """The home belongs to a mesh already; it is unchanged."""
+
+    code = "mesh_exists"
+    exit_status = 6
+
+
+class NoMesh(CallerError):
+    """The home belongs to no mesh."""
+
+    code = "no_mesh"
+    exit_status = 3
+
+
+class CannotReach(CallerError):
+    """No address of the invitation answers."""
+
+    code = "cannot_reach"
+    exit_status = 7
+
+
+class TooManyAttempts(CallerError):
+    """More attempts to join from one address than a node answers in a minute."""
+
+    code = "too_many_attempts"
+    exit_status = 9
+
+
+class JoinVersion(CallerError):
+    """The two sides of a join speak different versions of it."""
+
+    code = "join_version"
+
+
+class WrongFingerprint(PeerError):
+    """What listens at the address does not have the key that the invitation names."""
+
+    code = "wrong_fingerprint"
+
+
+class BadJoin(PeerError):
+    """A message of a join is malformed or its proof is wrong.  Nothing was changed."""
+
+    code = "bad_join"
+
+
+class BadRoster(PeerError):
+    """A roster or statement is malformed, foreign, or wrongly signed.  Nothing was changed."""
+
+    code = "bad_roster"
+
+
+class TrustDamaged(NodeError):
+    """A file of the mesh folder is missing or damaged.  It is left as it is."""
+
+    code = "trust_damaged"
+
+
 # Page someone.
 
 

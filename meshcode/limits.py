@@ -58,3 +58,23 @@ ASYNC_CALLS_MAX = 64  # `async def` calls running at once in one worker.
 # History.
 RESULT_KEEP_MS = 7 * 24 * 3600 * 1000  # Outcomes stay readable for a week.
 RESULT_KEEP_COUNT = 10_000_000  # About 5 GB of small calls; the oldest go first.
+
+# Trust: the roster and joining.
+NODE_NAME_BYTES_MAX = 64  # Shown in every listing; a DNS label has 63.
+ROSTER_MEMBERS_MAX = 2_048  # Chains of members, evicted ones too; we simulate 500 nodes.
+ROSTER_DELEGATIONS_MAX = 64  # Admitting keys ever delegated; each one is a risk.
+ROSTER_BYTES_MAX = 4 * 1024 * 1024  # A packed roster: 2,048 members with a few rotations each.
+ROTATIONS_MAX = 64  # Entries of one member's chain: over five years of monthly rotation.
+KEEPS_MAX = 4_096  # Statements an eviction lets stand: every member, once rotated.
+KEY_OVERLAP_MS = 24 * 3600 * 1000  # An old key is good this long: a day off-line costs nothing.
+KEY_OVERLAP_EDGE_MS = 30 * 24 * 3600 * 1000  # Edge nodes are off-line for weeks.
+INVITE_TTL_MS_MAX = 24 * 3600 * 1000  # A line in a chat log must not stay a door.
+INVITES_MAX = 256  # Files of invitations; what is long expired is removed first.
+INVITE_LINE_BYTES_MAX = 1_024  # Eight addresses with room to spare.
+INVITE_HOSTS_MAX = 8  # Addresses in one line; each is tried for seconds.
+JOIN_MESSAGE_BYTES_MAX = 8 * 1024  # A request has 600 bytes; strangers may send no more.
+JOIN_ATTEMPTS_PER_MINUTE = 10  # Of one remote address; a person joins a node once.
+JOIN_MESSAGES_PER_MINUTE = 240  # Of one remote address, waiting for approval included.
+JOIN_ADDRESSES_MAX = 1_024  # Remote addresses that are counted; the oldest are forgotten.
+JOIN_MESSAGES_PER_TURN = 16  # Answered before the node's loop goes on.
+JOIN_WAIT_MS = 10_000  # A joiner waits this long for each step of one address.

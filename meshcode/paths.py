@@ -6,6 +6,7 @@
       model/model.db      the declared objects, unless MESH_MODEL names another database
       code/               mirrors, work trees and environments; may be deleted when no node runs
       log/node.log
+      mesh/                 0700: keys, roster and invitations; only when the node is in a mesh
 
 Every function takes `base`, the home folder; without it the environment decides, at each call.
 Only `make_folders` and `make_ipc_dir` write anything.
@@ -40,6 +41,11 @@ def data_dir(base: str | None = None) -> str:
 def code_dir(base: str | None = None) -> str:
     """The cache of mirrors, work trees and environments."""
     return os.path.join(home(base), "code")
+
+
+def mesh_dir(base: str | None = None) -> str:
+    """The folder of keys, roster and invitations; without `self.json` in it there is no mesh."""
+    return os.path.join(home(base), "mesh")
 
 
 def log_file(base: str | None = None) -> str:
