@@ -1,0 +1,231 @@
+"""One client process of a mesh campaign: it calls at a steady rate and writes down what it knows.
+
+    python -m tests.mesh.client CONFIG.json
+
+It speaks the wire itself, so that a fault of the client library cannot hide one of a node.  When
+its node falls silent it goes to the next address: what nobody acknowledged is sent again under the
+same id, what was acknowledged is asked for by id, again and again, since a node that takes over
+may know it only in a while.
+
+A file named `stop` beside the history ends the calling; the process leaves with status 0 when
+every call it knows of has an outcome.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from meshcode.ids import make_id, make_ids, parse_id, text_of
+from meshcode.wire.codec import pack, pack_call
+from meshcode.wire.frame import Row, envelope
+from meshcode.wire.kinds import Flag, Kind, Level, Outcome
+from tests.campaign.checker import read_lines
+from tests.live.rawlink import RawLink, body_of
+from tests.mesh.notes import Notes
+
+OPEN_MAX = 4_000  # Calls without an outcome; above it nothing new is sent.
+BATCH_MAX = 128
+WATCH_MAX = 1_000
+TICK_S = 0.02
+QUIET_S = 1.0  # Nothing heard for so long with calls open: ask whether anybody is there.
+SILENT_S = 3.0  # Nothing heard for so long although asked: go to the next node.
+WATCH_AGAIN_S = 5.0  # What is acknowledged and has no outcome is asked for this often.
+UNACKNOWLEDGED_S = 10.0  # A node that answers and does not acknowledge: send again.
+REFUSALS_MAX = 100  # Calls refused in a row: this node takes nothing, go to the next.
+AGAIN = int(getattr(Flag, "AGAIN", 0))  # On a submit that another node may have taken already.
+LEVELS = {Level.LOCAL: "local", Level.QUORUM: "quorum", Level.ALL: "all"}
+
+
+class Client:
+    """What one process knows, and the link it uses."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Read the history of earlier lives, if there were any."""
+        self.addresses: list[tuple[str, str]] = [(n, a) for n, a in config["addresses"]]
+        self.at = config["first"]
+        self.rate = config["rate"]
+        self.ack = config["ack"]
+        self.socket = config["socket"].encode()
+        history = Path(config["history"])
+        self.rng = Random(f"{config['seed']} {history.name}")
+        self.stop_file = history.parent / "stop"
+        self.unacknowledged: dict[bytes, int] = {}
+        self.acknowledged: dict[bytes, int] = {}
+        self.sends: Counter[bytes] = Counter()
+        self.by_frame: dict[int, list[bytes]] = {}
+        self._remember(history)
+        self.notes = Notes(history)
+        self.refusals = 0
+        self.owed = 0.0  # Calls that the rate allows and that are not sent.
+        self.acknowledged_at = self.watched_at = self.heard = time.monotonic()
+        self.link = RawLink(self.addresses[self.at][1])
+
+    @property
+    def node(self) -> str:
+        """The name of the node it talks to."""
+        return self.addresses[self.at][0]
+
+    def _remember(self, history: Path) -> None:
+        for line in read_lines(history):
+            id = parse_id(line["id"])
+            if line["op"] == "submit" and line["type"] == "invoke":
+                self.unacknowledged[id] = line["value"]
+                self.sends[id] = 1
+            elif line["op"] == "submit" and line["type"] == "ok" and id in self.unacknowledged:
+                self.acknowledged[id] = self.unacknowledged.pop(id)
+            else:  # Refused, given up, or it has its outcome.
+                self.unacknowledged.pop(id, None)
+                self.acknowledged.pop(id, None)
+
+    # Talking.
+
+    def greet(self) -> None:
+        """Open a session."""
+        self.link.hello()
+        self.by_frame.clear()
+
+    def next_node(self) -> None:
+        """Leave this node for the next address."""
+        self.link.close()
+        self.at = (self.at + 1) % len(self.addresses)
+        self.link = RawLink(self.addresses[self.at][1])
+        self.heard = time.monotonic()
+        self.refusals = 0
+        self.greet()
+
+    def submit_new(self, count: int) -> None:
+        """A batch of fresh calls: into the history, then onto the link."""
+        values = {id: self.rng.randrange(1 << 31) for id in make_ids(count)}
+        for id, value in values.items():
+            self.notes.add("submit", "invoke", text_of(id), value, level=self.ack, node=self.node)
+        self.notes.write()
+        self.unacknowledged |= values
+        self._send(values, Flag.FRESH)
+
+    def _send(self, calls: dict[bytes, int], flags: int) -> None:
+        options = pack({"ack": self.ack}) if self.ack else b""
+        envelopes = [
+            envelope(
+                Kind.SUBMIT, id=id, flow=id, name=self.socket, meta=options,
+                body=pack_call([value], {}), argc=1, flags=flags,
+            )
+            for id, value in calls.items()
+        ]  # fmt: skip
+        self.by_frame[self.link.send(envelopes)] = list(calls)
+        self.sends.update(calls.keys())
+        self.acknowledged_at = time.monotonic()
+
+    def ask_again(self) -> None:
+        """After a WELCOME: send again what nobody acknowledged, ask for the rest."""
+        todo = list(self.unacknowledged.items())
+        for at in range(0, len(todo), BATCH_MAX):
+            self._send(dict(todo[at : at + BATCH_MAX]), AGAIN)
+        self.watch()
+
+    def watch(self) -> None:
+        """Ask for every acknowledged call that has no outcome."""
+        self.watched_at = time.monotonic()
+        known = list(self.acknowledged)
+        for at in range(0, len(known), WATCH_MAX):
+            self.ask("call.watch", ids=known[at : at + WATCH_MAX])
+
+    def ask(self, operation: str, **fields: Any) -> None:
+        """A request whose answer only shows that somebody is there."""
+        body = pack(fields)
+        self.link.send([envelope(Kind.ASK, id=make_id(), name=operation.encode(), body=body)])
+
+    # Hearing.
+
+    def hear(self) -> None:
+        """Take what comes."""
+        for row, data in self.link.receive(TICK_S):
+            self.heard = time.monotonic()
+            self._take(row, data)
+        self.notes.write()
+
+    def _take(self, row: Row, data: bytes) -> None:
+        if row.kind == Kind.WELCOME:
+            if self.link.boot:
+                self.greet()  # It was started anew and does not know this session.
+            else:
+                self.link.welcomed(row, data)
+                self.ask_again()
+        elif row.kind == Kind.ACCEPTED:
+            self._accepted(self.by_frame.pop(row.number, []), row.code)
+        elif row.kind == Kind.REFUSED:
+            self._refused(row, data)
+        elif row.kind == Kind.OUTCOME:
+            self._ended(row, data)
+        elif row.kind == Kind.LAGGED:
+            self.watch()
+
+    def _accepted(self, ids: list[bytes], code: int) -> None:
+        self.refusals = 0
+        self.acknowledged_at = time.monotonic()
+        for id in ids:
+            if id in self.unacknowledged:
+                self.acknowledged[id] = self.unacknowledged.pop(id)
+                level = LEVELS.get(code, str(code))
+                self.notes.add("submit", "ok", text_of(id), level=level, node=self.node)
+
+    def _refused(self, row: Row, data: bytes) -> None:
+        if self.unacknowledged.pop(row.id, None) is None:
+            return
+        # Sent more than once, another node may have taken it: then a refusal proves nothing.
+        kind = "fail" if self.sends[row.id] == 1 else "info"
+        why = body_of(row, data)["code"]
+        self.notes.add("submit", kind, text_of(row.id), why, node=self.node)
+        self.refusals += 1
+
+    def _ended(self, row: Row, data: bytes) -> None:
+        if row.id in self.unacknowledged or row.id in self.acknowledged:
+            kind = "ok" if row.code == Outcome.DONE else "fail"
+            value = body_of(row, data)
+            self.notes.add("result", kind, text_of(row.id), value, node=self.node)
+            self.unacknowledged.pop(row.id, None)
+            self.acknowledged.pop(row.id, None)
+
+    # The whole.
+
+    def run(self) -> None:
+        """Work until told to stop, then until nothing is open."""
+        self.greet()
+        last = time.monotonic()
+        while not (stopping := self.stop_file.exists()) or self.unacknowledged or self.acknowledged:
+            now = time.monotonic()
+            self.owed = min(self.owed + (now - last) * self.rate, BATCH_MAX)
+            last = now
+            opened = len(self.unacknowledged) + len(self.acknowledged)
+            if not stopping and self.link.boot and opened < OPEN_MAX and self.owed >= 1:
+                self.submit_new(int(self.owed))
+                self.owed -= int(self.owed)
+            self.hear()
+            self._look_around(time.monotonic())
+
+    def _look_around(self, now: float) -> None:
+        """Ask, ask again, or leave."""
+        if now - self.heard > SILENT_S or self.refusals > REFUSALS_MAX:
+            self.next_node()
+        elif self.link.boot and self.acknowledged and now - self.watched_at > WATCH_AGAIN_S:
+            self.watch()
+        elif self.unacknowledged and now - self.acknowledged_at > UNACKNOWLEDGED_S:
+            self.greet()
+            self.acknowledged_at = now
+        elif now - self.heard > QUIET_S and now - self.watched_at > QUIET_S:
+            self.watched_at = now
+            self.ask("status") if self.link.boot else self.greet()
+
+
+def main() -> None:
+    """Entry point of the process."""
+    Client(json.loads(Path(sys.argv[1]).read_text())).run()
+
+
+if __name__ == "__main__":
+    main()

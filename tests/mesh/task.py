@@ -1,0 +1,46 @@
+"""The code that the mesh runs in a campaign, as text for a git repository made on the spot.
+
+Each execution appends a line to a file of its node outside the mesh, and returns a function of its
+argument (`tests.campaign.checker.task` says the same a second time).  A worker finds the name of
+its node in the address that it is given for making calls: the folder of that node's home.
+"""
+
+from __future__ import annotations
+
+MODULE = "outside.effects"
+SOCKET = f"{MODULE}.turn"
+PROCESSOR = "effects"
+
+TASK = '''
+"""The campaign's task: its effect is a line in a file of its node, outside the mesh."""
+
+import json
+import os
+import time
+
+from meshcode.worker.context import current_call
+
+NODE = os.path.basename(os.path.dirname(os.path.dirname(os.environ["MESH_NODE"][6:])))
+FILE = os.open(
+    os.path.join(os.environ["EFFECTS"], NODE + ".jsonl"),
+    os.O_WRONLY | os.O_APPEND | os.O_CREAT,
+    0o600,
+)
+
+
+def turn(value):
+    """Append a line, then return a function of `value`; some calls take their time."""
+    call = current_call()
+    line = {
+        "id": call.id_text, "attempt": call.attempt, "node": NODE, "value": value,
+        "unix_ms": int(time.time() * 1000),
+    }
+    os.write(FILE, (json.dumps(line) + "\\n").encode())
+    if value % 97 == 0:
+        time.sleep(0.05)
+    if value % 1999 == 0:
+        time.sleep(1.5)
+    return (value * 1103515245 + 12345) % 2147483648
+'''
+
+FILES = {"outside/__init__.py": "", "outside/effects.py": TASK}
