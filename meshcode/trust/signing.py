@@ -22,7 +22,7 @@ class SigningKey:
         """The signature of `data`, 64 bytes; always the same for the same two."""
         from nacl.signing import SigningKey as NaclKey
 
-        return NaclKey(self.seed).sign(data).signature
+        return bytes(NaclKey(self.seed).sign(data).signature)
 
 
 def from_seed(seed: bytes) -> SigningKey:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from meshcode.errors import BadRoster, BadValue
@@ -244,7 +245,7 @@ def parse_eviction(statement: Statement, mesh: bytes) -> Eviction:
         raise fields.bad("keeps", f"must be a list of at most {KEEPS_MAX}")
     if not all(type(item) is bytes and len(item) == ID_BYTES for item in keeps):
         raise fields.bad("keeps", f"holds something that is not {ID_BYTES} bytes")
-    if any(left >= right for left, right in zip(keeps, keeps[1:], strict=False)):
+    if any(left >= right for left, right in pairwise(keeps)):
         raise fields.bad("keeps", "is not in order")
     found = Eviction(
         node=fields.exact("node", ID_BYTES),
