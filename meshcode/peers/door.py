@@ -1,0 +1,109 @@
+"""The link in: one ROUTER that all peers send to, bound at every address of this node.
+
+libzmq asks the ZAP handler at the handshake only, so a session that was let in goes on when its
+member is evicted.  Its messages are refused one by one (`links`), and `restart` cuts it.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any, NamedTuple
+
+import zmq
+
+from meshcode.errors import NodeError
+from meshcode.peers.options import server_link
+
+_REBIND_MS = 20  # libzmq gives an address back a moment after the link was closed.
+
+
+class Arrived(NamedTuple):
+    """One message as it came in."""
+
+    route: bytes  # libzmq's own name of the connection; good for an answer, never for identity.
+    user: str  # The user id the ZAP handler gave at the handshake: the sender's key in hex.
+    parts: list[bytes]  # Of the sender; ours have one.
+
+
+class Door:
+    """The listening link, with all its addresses."""
+
+    def __init__(self, context: zmq.Context[Any], secret: bytes, bind: list[str]) -> None:
+        """Bind at every address; a wildcard port is chosen once and kept over restarts.
+
+        Raises:
+            NodeError: an address cannot be bound.
+        """
+        self._context = context
+        self._secret = secret
+        self._rebind_ms: int | None = None
+        self.restarts = 0
+        self.link = server_link(context, secret)
+        self.endpoints: list[str] = []
+        for address in bind:
+            try:
+                self.link.bind(address)
+            except zmq.ZMQError as error:
+                self.link.close()
+                raise NodeError(
+                    f"the address {address} for peers cannot be bound: {error}; this node was not "
+                    "started; give another address, or stop what uses it",
+                    address=address,
+                ) from None
+            self.endpoints.append(self.link.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0"))
+
+    def receive(self) -> Arrived | None:
+        """The next message, or None."""
+        try:
+            frames = self.link.recv_multipart(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return None
+        user = _user_of(frames[-1])
+        return Arrived(frames[0].bytes, user, [frame.bytes for frame in frames[1:]])
+
+    def answer(self, route: bytes, frame: bytes) -> bool:
+        """Answer on the connection a message came by; false = it is gone or does not read."""
+        try:
+            self.link.send_multipart([route, frame], zmq.NOBLOCK)
+        except zmq.ZMQError:  # EHOSTUNREACH by ROUTER_MANDATORY, or EAGAIN.
+            return False
+        return True
+
+    def restart(self, now_ms: int) -> None:
+        """Cut every connection; members come back within a second, others are denied."""
+        self.restarts += 1
+        self.link.close(0)
+        self.link = server_link(self._context, self._secret)
+        self._rebind_ms = now_ms
+        self.tick(now_ms)
+
+    def tick(self, now_ms: int) -> None:
+        """Bind again after a restart, as soon as libzmq has given the addresses back."""
+        if self._rebind_ms is None or now_ms < self._rebind_ms:
+            return
+        try:
+            for address in self.endpoints:
+                self.link.bind(address)
+        except zmq.ZMQError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise NodeError(f"the addresses for peers cannot be bound again: {error}") from None
+            self.link.close(0)  # Some may be bound already: all of them again.
+            self.link = server_link(self._context, self._secret)
+            self._rebind_ms = now_ms + _REBIND_MS
+            return
+        self._rebind_ms = None
+
+    def next_due_ms(self) -> int | None:
+        """When `tick` has something to do."""
+        return self._rebind_ms
+
+    def close(self) -> None:
+        """Take nobody in any more."""
+        self.link.close(0)
+
+
+def _user_of(frame: zmq.Frame) -> str:
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:  # Never on a CURVE link with an enforced domain; then nobody it is.
+        return ""
