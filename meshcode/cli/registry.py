@@ -14,12 +14,16 @@ _DEPLOYMENT = "meshcode.cli.deployment"
 _TASK = "meshcode.cli.task"
 _CALL = "meshcode.cli.call"
 _NODE = "meshcode.cli.node"
+_MESH = "meshcode.cli.mesh"
 
 COMMANDS = {
     "dev": Command("meshcode.cli.dev:dev", "Run a throw-away node in this terminal."),
     "up": Command(f"{_NODE}:up", "Start the node of this user in the background."),
     "down": Command(f"{_NODE}:down", "Finish what runs and stop the node."),
     "status": Command(f"{_NODE}:status", "Say what the node is doing."),
+    "init": Command(f"{_MESH}:init", "Make a mesh, with this node as its first member."),
+    "invite": Command(f"{_MESH}:invite", "Print the line by which one other node can join."),
+    "join": Command(f"{_MESH}:join", "Join the mesh of an invitation."),
     "demo": Command(
         "meshcode.cli.demo:demo", "Show that nothing is lost when processes are killed."
     ),
