@@ -7,8 +7,9 @@ its node falls silent it goes to the next address: what nobody acknowledged is s
 same id, what was acknowledged is asked for by id, again and again, since a node that takes over
 may know it only in a while.
 
-A file named `stop` beside the history ends the calling; the process leaves with status 0 when
-every call it knows of has an outcome.
+A file named `stop` beside the history ends the calling; it holds the names of nodes that were taken
+away for good.  The process leaves with status 0 when every call it knows of has an outcome, except
+those that such a node acknowledged `local`: nobody can be asked for them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ WATCH_AGAIN_S = 5.0  # What is acknowledged and has no outcome is asked for this
 UNACKNOWLEDGED_S = 10.0  # A node that answers and does not acknowledge: send again.
 REFUSALS_MAX = 100  # Calls refused in a row: this node takes nothing, go to the next.
 AGAIN = int(getattr(Flag, "AGAIN", 0))  # On a submit that another node may have taken already.
-LEVELS = {Level.LOCAL: "local", Level.QUORUM: "quorum", Level.ALL: "all"}
+LEVELS: dict[int, str] = {Level.LOCAL: "local", Level.QUORUM: "quorum", Level.ALL: "all"}
 
 
 class Client:
@@ -48,7 +49,7 @@ class Client:
     def __init__(self, config: dict[str, Any]) -> None:
         """Read the history of earlier lives, if there were any."""
         self.addresses: list[tuple[str, str]] = [(n, a) for n, a in config["addresses"]]
-        self.at = config["first"]
+        self.at: int = config["first"]
         self.rate = config["rate"]
         self.ack = config["ack"]
         self.socket = config["socket"].encode()
@@ -57,6 +58,7 @@ class Client:
         self.stop_file = history.parent / "stop"
         self.unacknowledged: dict[bytes, int] = {}
         self.acknowledged: dict[bytes, int] = {}
+        self.local: dict[bytes, str] = {}  # Acknowledged on one disk only: the node of that disk.
         self.sends: Counter[bytes] = Counter()
         self.by_frame: dict[int, list[bytes]] = {}
         self._remember(history)
@@ -172,6 +174,8 @@ class Client:
             if id in self.unacknowledged:
                 self.acknowledged[id] = self.unacknowledged.pop(id)
                 level = LEVELS.get(code, str(code))
+                if code == Level.LOCAL:
+                    self.local[id] = self.node
                 self.notes.add("submit", "ok", text_of(id), level=level, node=self.node)
 
     def _refused(self, row: Row, data: bytes) -> None:
@@ -190,6 +194,14 @@ class Client:
             self.notes.add("result", kind, text_of(row.id), value, node=self.node)
             self.unacknowledged.pop(row.id, None)
             self.acknowledged.pop(row.id, None)
+            self.local.pop(row.id, None)
+
+    def give_up(self, gone: set[str]) -> None:
+        """Wait no more for what only a node knew that was taken away."""
+        for id in [id for id, node in self.local.items() if node in gone]:
+            del self.local[id]
+            self.acknowledged.pop(id, None)
+            self.notes.add("result", "info", text_of(id))
 
     # The whole.
 
@@ -207,6 +219,8 @@ class Client:
                 self.owed -= int(self.owed)
             self.hear()
             self._look_around(time.monotonic())
+            if stopping and self.local:
+                self.give_up(set(json.loads(self.stop_file.read_text())))
 
     def _look_around(self, now: float) -> None:
         """Ask, ask again, or leave."""

@@ -277,7 +277,8 @@ class Cluster:
         if processor:
             found = len(self[name].ready_workers(processor))
             if found < workers:
-                lacks.append(f"{name} has {found} of {workers} workers of {processor}")
+                why = self[name].processor(processor).get("parked") or ""
+                lacks.append(f"{name} has {found} of {workers} workers of {processor} {why}")
         return lacks
 
     def is_shut_out(self, name: str) -> bool:

@@ -11,8 +11,7 @@ It knows nothing of meshcode.  JSONL files go in, a verdict comes out:
     effects     {"id", "attempt", "node", "value", "unix_ms"}    one line per execution, by the task
     listings    {"id", "state", "result", "reason", "node"}      what each living node says at the
                 end, a line per record; state UNKNOWN = asked for this id, it knew nothing
-    faults      {"t", "do", "nodes"}    what was done to the mesh; "destroy" and "evict" take nodes
-                away for good
+    faults      {"t", "do", "nodes"}    what was done to the mesh; see FOR_GOOD
 
 An acknowledgement holds unless its level was `local` and the node that gave it was taken away:
 that loss is in the bargain, it is counted beside.  Times are Unix seconds.
@@ -32,7 +31,8 @@ from tests.campaign.checker import read_lines, task
 
 ENDED = {"DONE", "FAILED", "CANCELLED"}
 NO_RECORD = {"UNKNOWN", "MOVED"}  # MOVED closes one set of voters; its successor is the record.
-FOR_GOOD = {"destroy", "evict"}  # What takes a node away and never brings it back.
+# What takes a node, or its log, away and never brings it back.
+FOR_GOOD = {"destroy", "evict", "kill_for_good", "lose_disk", "restore_disk"}
 LOCAL = "local"
 STRICT = "strict"
 SHOWN_MAX = 5  # Ids named per kind of violation; the count tells the rest.

@@ -47,8 +47,8 @@ class Network(Protocol):
     def block(self, pairs: Iterable[Pair]) -> None:
         """What these sources send to these targets is lost or held."""
 
-    def unblock(self, pairs: Iterable[Pair]) -> None:
-        """It passes again."""
+    def fair(self, pairs: Iterable[Pair]) -> None:
+        """No fault on these ways any more, whatever it was."""
 
     def heal(self) -> None:
         """Clear weather everywhere."""
@@ -91,7 +91,7 @@ class LoopbackNetwork:
         """Hold the bytes, as a partition does until TCP gives up."""
         self.shaper.change(pairs, mode=HOLD)
 
-    def unblock(self, pairs: Iterable[Pair]) -> None:
+    def fair(self, pairs: Iterable[Pair]) -> None:
         """Clear weather for these ways."""
         self.shaper.heal(pairs)
 
@@ -202,7 +202,7 @@ class NamespaceNetwork:
                      "nud", "permanent", "dev", self._device(target))  # fmt: skip
             self.blocked.add((source, target))
 
-    def unblock(self, pairs: Iterable[Pair]) -> None:
+    def _unblock(self, pairs: Iterable[Pair]) -> None:
         """The source asks for the right hardware address again."""
         for source, target in sorted(set(pairs) & self.blocked):
             self._in(source, "neigh", "del", self.hosts[target], "dev", self._device(target))
@@ -237,12 +237,17 @@ class NamespaceNetwork:
                self._device(target), "root")  # fmt: skip
             self.slowed.discard((source, target))
 
-    def heal(self) -> None:
+    def fair(self, pairs: Iterable[Pair]) -> None:
         """Cables in, packets pass, full speed."""
-        self.plug([(min(cable), max(cable)) for cable in self.down])
-        self.unblock(set(self.blocked))
-        for source, target in sorted(self.slowed):
+        chosen = set(pairs)
+        self.plug(chosen)
+        self._unblock(chosen)
+        for source, target in sorted(chosen & self.slowed):
             self._fast(source, target)
+
+    def heal(self) -> None:
+        """The same everywhere."""
+        self.fair(permutations(self.names, 2))
 
     def close(self) -> None:
         """Delete the namespaces; the cables go with them."""

@@ -20,22 +20,27 @@ import time
 
 from meshcode.worker.context import current_call
 
-NODE = os.path.basename(os.path.dirname(os.path.dirname(os.environ["MESH_NODE"][6:])))
-FILE = os.open(
-    os.path.join(os.environ["EFFECTS"], NODE + ".jsonl"),
-    os.O_WRONLY | os.O_APPEND | os.O_CREAT,
-    0o600,
-)
+
+class Effects:
+    """The file, opened by the first call: an import knows of no node."""
+
+    node = ""
+    file = -1
 
 
 def turn(value):
     """Append a line, then return a function of `value`; some calls take their time."""
+    if not Effects.node:
+        address = os.environ["MESH_NODE"]  # ipc://.../NAME/run/clients.ipc
+        Effects.node = os.path.basename(os.path.dirname(os.path.dirname(address)))
+        path = os.path.join(os.environ["EFFECTS"], Effects.node + ".jsonl")
+        Effects.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     call = current_call()
     line = {
-        "id": call.id_text, "attempt": call.attempt, "node": NODE, "value": value,
+        "id": call.id_text, "attempt": call.attempt, "node": Effects.node, "value": value,
         "unix_ms": int(time.time() * 1000),
     }
-    os.write(FILE, (json.dumps(line) + "\\n").encode())
+    os.write(Effects.file, (json.dumps(line) + "\\n").encode())
     if value % 97 == 0:
         time.sleep(0.05)
     if value % 1999 == 0:

@@ -120,7 +120,7 @@ def test_one_node_that_knows_it_is_enough(world: World):
     assert violations(world) == {}
 
 
-@pytest.mark.parametrize("act", ["destroy", "evict"])
+@pytest.mark.parametrize("act", ["destroy", "evict", "kill_for_good", "lose_disk", "restore_disk"])
 def test_local_work_of_a_node_taken_away_is_in_the_bargain(world: World, act: str):
     world.call(4, level="local")
     world.forget("id4", *NODES)

@@ -103,7 +103,7 @@ def test_all_hear_all_and_each_shape_does_what_it_says(
     ):
         network.block(shape)
         assert world() == expected(shape)
-        network.unblock(shape)
+        network.fair(shape)
     assert world() == expected(frozenset())
 
 
