@@ -19,6 +19,7 @@ import os
 # A Unix socket's path has 107 bytes on Linux, 103 elsewhere; libzmq cuts longer ones in silence.
 IPC_PATH_BYTES_MAX = 99
 _LONGEST_LINK = "/workers.ipc"
+_CLIENTS_FILE_MAX = 1024 * 1024  # Characters: 500 nodes need about 80,000.
 _FOLDERS = ("run", "data", "model", "code", "log")
 
 
@@ -88,6 +89,36 @@ def clients_address(base: str | None = None) -> str:
     """Where clients connect: $MESH_NODE when it is set and no `base` is given, else an ipc link."""
     told = os.environ.get("MESH_NODE") if base is None else None
     return told or f"ipc://{ipc_dir(base)}/clients.ipc"
+
+
+def clients_addresses(base: str | None = None) -> list[str]:
+    """Where clients may connect, best first: any node of a mesh can stand in for another.
+
+    $MESH_NODE alone when it is set and no `base` is given; it may hold several, with commas between
+    them.  Else the ipc link of this home's node, then `ADDRESS?key=KEY` of its peers, as that node
+    keeps them in `mesh/clients.json`; a file that is missing or cannot be read names none.
+    """
+    first = clients_address(base)
+    if base is None and os.environ.get("MESH_NODE"):
+        return [first]
+    return [first, *_peers_addresses(base)]
+
+
+def _peers_addresses(base: str | None) -> list[str]:
+    import json
+
+    try:
+        with open(os.path.join(home(base), "mesh", "clients.json"), encoding="utf-8") as file:
+            found = json.loads(file.read(_CLIENTS_FILE_MAX))
+    except (OSError, ValueError):  # They help where they are; nothing depends on them.
+        return []
+    peers = found if isinstance(found, list) else []
+    known = [(peer.get("address"), peer.get("key")) for peer in peers if isinstance(peer, dict)]
+    return [
+        f"{address}?key={key}" if key else address
+        for address, key in known
+        if isinstance(address, str) and isinstance(key, str | None)
+    ]
 
 
 def workers_address(base: str | None = None) -> str:

@@ -29,19 +29,25 @@ from meshcode.wire.codec import unpack
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from meshcode.client.keys import Key
     from meshcode.client.options import Seconds
 
     _Nothing = asyncio.Future[None]
 
 
-async def connect_async(address: str | None = None, *, timeout: float = CONNECT_S) -> AsyncClient:
+async def connect_async(
+    address: str | Sequence[str] | None = None,
+    *,
+    timeout: float = CONNECT_S,
+    curve: Sequence[Key] | None = None,
+) -> AsyncClient:
     """As `connect`, for asyncio.
 
     Raises:
-        NoNode: nothing answered in time; the text names the address.
-        BadRequest: the address is not one.
+        NoNode: nothing answered in time; the text names every address and what was wrong there.
+        BadRequest: an address or a key is not one.
     """
-    client = Client(address)
+    client = Client(address, curve=curve)
     session = client.session
     try:
         await _news(client, lambda: session.phase is UP or session.outbox.gone, timeout)
@@ -64,12 +70,17 @@ class AsyncClient:
 
     @property
     def address(self) -> str:
-        """Where the node listens."""
+        """As `Client.address`."""
         return self.sync.address
 
     @property
+    def addresses(self) -> list[str]:
+        """As `Client.addresses`."""
+        return self.sync.addresses
+
+    @property
     def node(self) -> dict[str, Any]:
-        """What the node said when it greeted."""
+        """As `Client.node`."""
         return self.sync.node
 
     def socket(self, name: str) -> AsyncSocket:
@@ -167,12 +178,13 @@ class AsyncSocket:
         time_limit: Seconds | None = None,
         expires: Seconds | None = None,
         key: str | None = None,
+        ack: str | None = None,
         trace: str | None = None,
     ) -> AsyncSocket:
         """A copy of this socket whose calls have these options; see `Socket.options`."""
         return AsyncSocket(self.sync.options(
             priority=priority, delay=delay, eta=eta, retries=retries, retry_delay=retry_delay,
-            time_limit=time_limit, expires=expires, key=key, trace=trace,
+            time_limit=time_limit, expires=expires, key=key, ack=ack, trace=trace,
         ))  # fmt: skip
 
     async def map(

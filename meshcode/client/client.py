@@ -1,4 +1,4 @@
-"""A client: one link to one node, shared by all threads of a process."""
+"""A client: one link to one node at a time, shared by all threads of a process."""
 
 from __future__ import annotations
 
@@ -7,42 +7,55 @@ import os
 import sys
 import time
 import weakref
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from meshcode import paths
 from meshcode.client.call import Call, FoundCall, renew_lock
 from meshcode.client.freshids import FreshIds
-from meshcode.client.link import new_link
 from meshcode.client.requests import Ask, Stream
+from meshcode.client.route import Route
+from meshcode.client.seeds import Seed, seeds_of
 from meshcode.client.session import AWAY, UP, Session
 from meshcode.client.socket import Socket
 from meshcode.client.wake import Waiter
 from meshcode.errors import BadRequest, NoNode, WaitTimeout
 from meshcode.ids import ID_BYTES, parse_id
 
+if TYPE_CHECKING:
+    from meshcode.client.keys import Key
+
 CONNECT_S = 5.0
 ASK_S = 30.0  # For one request; nodes answer in milliseconds, but builds may hold up a model.
 CLOSE_S = 5.0  # For what was submitted to be acknowledged before a client is closed.
 
 
-def connect(address: str | None = None, *, timeout: float = CONNECT_S) -> Client:
+def connect(
+    address: str | Sequence[str] | None = None,
+    *,
+    timeout: float = CONNECT_S,
+    curve: Sequence[Key] | None = None,
+) -> Client:
     """Connect to a node.
 
     Args:
-        address: where the node listens, for instance "ipc:///run/mesh/clients.ipc"; without it
-            $MESH_NODE, else the node of $MESH_HOME, else the one of the default home.
-        timeout: seconds to wait for the node's greeting.
+        address: where a node listens: "ipc:///run/mesh/clients.ipc" or "tcp://HOST:PORT?key=KEY".
+            Several, in a list or with commas between them, are tried in their order, and when one
+            is gone the client goes on at another.  Without it $MESH_NODE, else the node of
+            $MESH_HOME or of the default home, then the peers of that node.
+        timeout: seconds to wait for a node's greeting.
+        curve: the key pair for links over TCP, public and secret; without it the one in the file
+            $MESH_CLIENT_KEY, else that of this home's node, else a fresh one.
 
     Returns:
         A client; close it, or use it in a `with`.  It outlives restarts of the node.
 
     Raises:
-        NoNode: nothing answered in time; the text names the address.
-        BadRequest: the address is not one.
+        NoNode: nothing answered in time; the text names every address and what was wrong there.
+        BadRequest: an address or a key is not one.
     """
-    client = Client(address)
+    client = Client(address, curve=curve)
     session = client.session
     try:
         welcomed = session.wait_news(lambda: session.phase is UP or session.outbox.gone, timeout)
@@ -57,26 +70,35 @@ def connect(address: str | None = None, *, timeout: float = CONNECT_S) -> Client
 
 def no_node(session: Session, timeout: float) -> NoNode:
     """The error of a connection that did not come up, with what is known of the reason."""
-    what = "nothing listens there" if session.phase is AWAY else "it does not greet"
+    route = session.route
+    if route.several:
+        where = f"at any of {len(route.seeds)} addresses within {timeout:g} s: "
+        where += route.reasons(otherwise="no answer yet")
+    else:
+        what = "nothing listens there" if session.phase is AWAY else "it does not greet"
+        where = f"at {session.address} within {timeout:g} s: "
+        where += session.problem or route.reason(otherwise=what)
     return NoNode(
-        f"no node answers at {session.address} within {timeout:g} s: {session.problem or what}; "
+        f"no node answers {where}; "
         "start one with `mesh up` or `mesh dev`, or name another with MESH_NODE",
         address=session.address,
+        addresses=[seed.address for seed in route.seeds],
     )
 
 
 class Client:
     """A connection to a node.  `connect` makes one and waits for the node; see there."""
 
-    def __init__(self, address: str | None = None) -> None:
-        """Start to connect, without waiting.
+    def __init__(
+        self, address: str | Sequence[str] | None = None, *, curve: Sequence[Key] | None = None
+    ) -> None:
+        """Start to connect, without waiting; see `connect`.
 
         Raises:
-            BadRequest: the address is not one.
+            BadRequest: an address or a key is not one.
         """
-        self.address = address or paths.clients_address()
         self.pid = os.getpid()
-        self.session = _open(self.address)
+        self.session = _open(seeds_of(address or None), curve)
         self.fresh_id = FreshIds()
         _sessions.add(self.session)
         # A client that is dropped without close() must not keep its thread for ever.
@@ -84,8 +106,18 @@ class Client:
         self._finalizer.atexit = False
 
     @property
+    def address(self) -> str:
+        """Where the node listens that is used now, or tried."""
+        return self.session.address
+
+    @property
+    def addresses(self) -> list[str]:
+        """All addresses of this client, in the order in which they are tried."""
+        return [seed.address for seed in self.session.route.seeds]
+
+    @property
     def node(self) -> dict[str, Any]:
-        """What the node said when it greeted: `{"node", "boot", "version", "pid", ...}`."""
+        """What the node said that greeted last: `{"node", "boot", "version", "pid", ...}`."""
         return dict(self.session.welcome)
 
     def socket(self, name: str) -> Socket:
@@ -193,10 +225,14 @@ _sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # Of this process.
 _of_parent: list[Session] = []  # Kept, because links made before a fork must not be closed after.
 
 
-def _open(address: str) -> Session:
-    context: zmq.Context[Any] = zmq.Context()
-    link = new_link(context)
-    session = Session(address, link, context)
+def _open(seeds: list[Seed], curve: Sequence[Key] | None) -> Session:
+    keys = None
+    if curve is not None or any(seed.key for seed in seeds):
+        from meshcode.client.keys import key_pair
+
+        keys = key_pair(curve)
+    session = Session(Route(seeds, _jitter), keys)
+    address = session.address
     try:
         session.start()
     except zmq.ZMQError as error:
@@ -207,6 +243,10 @@ def _open(address: str) -> Session:
             address=address,
         ) from None
     return session
+
+
+def _jitter() -> float:
+    return os.urandom(1)[0] / 255
 
 
 def _close(session: Session, timeout: float) -> int:

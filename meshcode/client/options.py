@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     Seconds = float | timedelta
 
 _TEXT_MAX = 200  # Characters of `key` and `trace`; the node holds the same limit.
+ACK_LEVELS = ("local", "quorum", "all", "strict")  # Names of docs/wire.md, "Options of a call".
 _RETRIES_MAX = 1_000_000
 _DAY_MS = 86_400_000
 
@@ -42,6 +43,8 @@ def to_wire(given: dict[str, Any]) -> dict[str, Any]:
             wire["priority"] = _whole(name, value, PRIORITY_MAX)
         elif name == "retries":
             wire["retries"] = _whole(name, value, _RETRIES_MAX)
+        elif name == "ack":
+            wire["ack"] = _level(value)
         elif name == "eta":
             wire["eta_ms"] = _unix_ms(value)
         else:
@@ -79,6 +82,12 @@ def _whole(name: str, value: int, most: int) -> int:
 def _text(name: str, value: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= _TEXT_MAX:
         _refuse(f"it is a text of 1 to {_TEXT_MAX} characters, not {value!r:.80}", name)
+    return value
+
+
+def _level(value: str) -> str:
+    if value not in ACK_LEVELS:
+        _refuse(f"it is one of {', '.join(ACK_LEVELS)}, not {value!r:.80}", "ack")
     return value
 
 

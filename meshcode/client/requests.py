@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from meshcode.client.wake import Waiter
-from meshcode.errors import MeshError, NoNode, UnknownCall, from_data
-from meshcode.ids import make_id, text_of
+from meshcode.errors import MeshError, from_data
+from meshcode.ids import make_id
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import draft
 from meshcode.wire.kinds import Kind
 
 if TYPE_CHECKING:
-    from meshcode.client.pending import Pending
+    from meshcode.client.doubts import Doubts
     from meshcode.client.session import Session
 
 # Operations that may be asked twice without harm.  The others are not asked again when the node
@@ -109,31 +109,24 @@ class Ask(Request):
 
 
 class Watch(Request):
-    """Asks to be told the outcomes of calls; the calls the node does not know end here."""
+    """Asks to be told the outcomes of calls; what the node does not know joins the doubts."""
 
-    __slots__ = ("_pending", "ids")
+    __slots__ = ("_doubts", "ids")
 
-    def __init__(self, pending: Pending, ids: list[bytes]) -> None:
+    def __init__(self, doubts: Doubts, ids: list[bytes]) -> None:
         super().__init__("call.watch", {"ids": ids})
-        self._pending = pending
+        self._doubts = doubts
         self.ids = ids
 
     def answered(self, good: bool, body: bytes) -> bool:
-        """End the calls that the node does not know."""
+        """Tell which calls the node does not know; an error ends them all."""
         if not good:
-            self._pending.lose(self.ids, from_data(unpack(body)))
+            self._doubts.pending.lose(self.ids, from_data(unpack(body)))
             return True
         data = unpack(body)
         unknown = data.get("unknown") if isinstance(data, dict) else None
-        for call_id in unknown or ():
-            self._pending.lose(
-                [call_id],
-                UnknownCall(
-                    f"the node knows no call {text_of(call_id)}: it was never accepted there, or "
-                    "its result was kept for its time and is gone",
-                    id=text_of(call_id),
-                ),
-            )
+        if unknown:
+            self._doubts.add(unknown)
         return True
 
 
@@ -237,12 +230,3 @@ class Stream(Request):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def went_away(operation: str) -> NoNode:
-    """The error of a request that cannot be repeated safely."""
-    return NoNode(
-        f"the node went away while it was asked to do {operation!r}: it may have been done or "
-        "not; look before asking again",
-        operation=operation,
-    )

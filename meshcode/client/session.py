@@ -7,10 +7,14 @@ has three phases:
     GREETING   connected, HELLO sent, WELCOME awaited
     UP         calls and requests flow
 
+With several addresses it goes to the next when a node is gone: refuses the connection, does not
+greet, or does not answer a question (`route.py` says which is next).
+
 Every WELCOME ends in a *resync*, because it may come from a node that was started again and knows
 nothing of this client: calls not yet acknowledged are sent again in their order, requests too, and
-the node is asked to watch the acknowledged ones.  Sequence numbers never start again, so an
-acknowledgement can only be for the frame it names.
+the node is asked to watch the acknowledged ones.  To another node than before the calls go with the
+mark AGAIN, and those it does not know yet are asked for again (`doubts.py`).  Sequence numbers
+never start again, so an acknowledgement can only be for the frame it names.
 """
 
 from __future__ import annotations
@@ -20,34 +24,50 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from threading import Thread, current_thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from meshcode.client.batch import Batch, split
+from meshcode.client.batch import Unacknowledged, level_text, split
 from meshcode.client.call import Call, deadline_of, seconds_left
+from meshcode.client.doubts import Doubts
+from meshcode.client.ends import closed, forked, thread_ended, went_away
+from meshcode.client.link import DOWN, Link
 from meshcode.client.link import UP as CONNECTED
-from meshcode.client.link import connection_news, watch_connection
 from meshcode.client.outbox import Outbox
 from meshcode.client.pending import Pending
-from meshcode.client.requests import Request, Stream, Watch, went_away
+from meshcode.client.quiet import Quiet
+from meshcode.client.requests import Request, Stream, Watch
+from meshcode.client.route import Route
+from meshcode.client.sender import Sender
 from meshcode.client.wake import Waiter
-from meshcode.errors import BadFrame, MeshError, NodeError, WrongState, from_data
+from meshcode.errors import BadFrame, MeshError, from_data
 from meshcode.ids import NO_ID
 from meshcode.wire.codec import pack, unpack
-from meshcode.wire.frame import Row, draft, index, seal_frame
-from meshcode.wire.kinds import Flag, Kind, Level
+from meshcode.wire.frame import Row, draft, index
+from meshcode.wire.kinds import Flag, Kind
+
+if TYPE_CHECKING:
+    from meshcode.client.keys import KeyPair
 
 AWAY, GREETING, UP = "away", "greeting", "up"
 
 RESYNC_S = 1.0  # At most one resync in this time when frames were lost or bad.
 SILENCE_S = 2.0  # After so long without a word while something is awaited, the node is asked.
+# With several addresses it is asked sooner, and is gone when it owes an answer for FAILOVER_S: the
+# question is then out for 1.5 s, which a healthy node's slowest sync does not take, and a caller
+# who waits 5 s gets the answer of another node.
+QUESTION_S = 1.0
+FAILOVER_S = 2.5
 FRAMES_PER_TURN = 64  # Received before sending gets its turn.
 WATCH_IDS_MAX = 1000  # Calls in one call.watch request.
 BAD_FRAMES_MAX = 3  # Frames of ours the node may call bad in a row before their calls are given up.
 LINGER_MS = 200  # For the last frame, BYE, when the client is closed.
 
+# Why a node counts as gone, by the phase of its session.
+_GONE = {AWAY: "no connection", GREETING: "it does not greet", UP: "it does not answer"}
 _OUTCOME = int(Kind.OUTCOME)
 _OUTCOMES = (1, 2, 3, 4)
 
@@ -55,38 +75,41 @@ _OUTCOMES = (1, 2, 3, 4)
 class Session:
     """The state of the I/O thread; callers use only the methods under "For callers"."""
 
-    def __init__(self, address: str, link: zmq.Socket[bytes], context: zmq.Context[Any]) -> None:
-        """Take over `link`, a DEALER that is not connected yet; `start` connects it."""
-        self.address = address
+    def __init__(self, route: Route, keys: KeyPair | None) -> None:
+        """Not connected yet; `keys` are for links over TCP."""
+        self.route = route
         self.outbox = Outbox()
         self.welcome: dict[str, Any] = {}  # What the node said of itself, last time.
         self.phase = AWAY
         self.problem = ""  # Why there is no session yet, for the error of `connect`.
-        self._link = link
-        self._context = context
-        self._monitor: zmq.Socket[bytes] | None = None
+        self._link = Link(zmq.Context(), keys, self.outbox.wakeup.fd)
+        self._quiet = Quiet()
+        self._sender = Sender(self._link, self._quiet)
         self._thread = Thread(target=self._run, name="meshcode-client", daemon=True)
         self._news: deque[Callable[[], object]] = deque()
         self._stop_at: float | None = None  # Monotonic; end then, or when all is acknowledged.
         # All below belongs to the I/O thread.
         self._hello = b""
         self._session_id = os.urandom(16)
-        self._boot = int.from_bytes(os.urandom(4), "little")
-        self._node_boot = 0
-        self._sequence = 0
-        self._unsent: deque[bytes] = deque()  # Frames the link did not take.
-        self._sent: dict[int, Batch] = {}  # By sequence: not acknowledged.
+        self._node: Any = None  # Who greeted last: its id, else its address.
+        self._sent = Unacknowledged()
         self.pending = Pending()  # Sent, not ended.
+        self._doubts = Doubts(self.pending)
         self._requests: dict[bytes, Request] = {}
         self._streams: dict[bytes, weakref.ref[Stream]] = {}
-        self._heard = 0.0  # Monotonic time of the last frame, either way.
+        self._open_at = inf  # When to try the next address, in a pause between two rounds.
+        self._unwelcome = ""  # Why the node does not greet, if it said so.
         self._resync_due = False  # Something was lost: tell and ask everything again.
         self._resynced = 0.0  # Monotonic time of the last resync.
         self._echoes = False  # The node's WELCOME carries the id of the HELLO it answers.
         self._bad_frames = 0
-        self._levels: dict[tuple[int, int], str] = {}
 
     # For callers.
+
+    @property
+    def address(self) -> str:
+        """Where the node listens that is used now, or tried."""
+        return self.route.seed.address
 
     def start(self) -> None:
         """Connect the link and start the thread.
@@ -94,8 +117,8 @@ class Session:
         Raises:
             zmq.ZMQError: the address cannot be used at all.
         """
-        self._monitor = watch_connection(self._link)
-        self._link.connect(self.address)
+        self._quiet.heard(time.monotonic())
+        self._link.open(self.route.seed)
         self._thread.start()
 
     def wait_news(self, condition: Callable[[], bool], timeout: float | None) -> bool:
@@ -155,7 +178,7 @@ class Session:
     def stop(self, seconds: float) -> None:
         """Take nothing new; end when all is acknowledged, at the latest in `seconds`."""
         self._stop_at = time.monotonic() + seconds
-        self.outbox.close(_closed())
+        self.outbox.close(closed())
 
     def join(self, seconds: float) -> None:
         """Wait for the thread to end."""
@@ -164,42 +187,30 @@ class Session:
 
     def abort(self) -> None:
         """Close the link of a session whose `start` failed."""
-        self._close_link()
-        self.outbox.end(_closed())
-        self._context.term()
+        self._link.close()
+        self.outbox.end(closed())
+        self._link.context.term()
 
     def abandon(self) -> None:
         """In a forked child: the thread and the link are the parent's."""
-        why = WrongState(
-            "this process was forked from the one whose client this is; "
-            "connect again here, and use client.call(id) to ask for the parent's calls"
-        )
+        why = forked()
         self.outbox.abandon(why)
         self._let_go(why)
 
     # The thread.
 
     def _run(self) -> None:
-        why: MeshError = _closed()
+        why: MeshError = closed()
         try:
             self._loop()
         except Exception as error:  # Whoever waits must hear of it, whatever it was.
-            why = NodeError(
-                f"the client's I/O thread ended: {type(error).__name__}: {error}; what was "
-                "acknowledged goes on at the node; connect again to ask for it by id"
-            )
-            why.__cause__ = error
+            why = thread_ended(error)
         finally:
             self._end(why)
 
     def _loop(self) -> None:
         link, outbox = self._link, self.outbox
-        poller = zmq.Poller()
-        poller.register(link, zmq.POLLIN)
-        poller.register(self._monitor, zmq.POLLIN)
-        poller.register(outbox.wakeup.fd, zmq.POLLIN)
         wakeup_fd = outbox.wakeup.fd
-        flags = zmq.POLLIN
         while not self._is_over():
             for action in outbox.take_commands():
                 if self.phase is UP:
@@ -207,27 +218,24 @@ class Session:
                 action()
             if self.phase is UP:
                 self._send_calls()
-            if self._unsent:
-                self._send_unsent()
-            wanted = zmq.POLLIN | zmq.POLLOUT if self._unsent else zmq.POLLIN
-            if wanted != flags:
-                poller.register(link, wanted)
-                flags = wanted
+            if self._sender.unsent:
+                self._sender.flush()
             timeout: int | None = 0
             if outbox.may_sleep(sends_calls=self.phase is UP):
                 timeout = self._patience_ms()
-            ready = dict(poller.poll(timeout))
+            ready = link.poll(timeout, sends=bool(self._sender.unsent))
             outbox.sleeping = False
             if wakeup_fd in ready:
                 outbox.wakeup.clear()
-            if self._monitor in ready:
+            if link.monitor in ready:
                 self._hear_monitor()
-            if ready.get(link, 0) & zmq.POLLIN:
+            if ready.get(link.dealer, 0) & zmq.POLLIN:
                 self._receive()
-            elif self._is_silent():
-                self._ask_for_a_word()
-            if self._resync_due and self.phase is UP and time.monotonic() >= self._next_resync():
-                self._resync(new_session=False)
+            else:
+                self._mind_the_time()
+            if self.phase is UP and time.monotonic() >= self._doubts.due:
+                self._watch(self._doubts.take())
+            self._resync_if_due()
 
     def _is_over(self) -> bool:
         stop_at = self._stop_at
@@ -239,29 +247,44 @@ class Session:
         """How long the poll may take; None = until something happens."""
         moments = []
         if self.phase is not AWAY and self._is_waiting():
-            moments.append(self._heard + SILENCE_S)
-        if self._resync_due and self.phase is UP:
-            moments.append(self._next_resync())
+            moments.append(self._next_question())
+        if self.route.several:
+            moments.append(min(self._gone_at(), self._open_at))
+        if self.phase is UP:
+            moments.append(self._doubts.due)
+            if self._resync_due:
+                moments.append(self._resynced + RESYNC_S)
         if self._stop_at is not None:
             moments.append(self._stop_at)
-        if not moments:
+        if not moments or min(moments) == inf:
             return None
         return max(0, int((min(moments) - time.monotonic()) * 1000) + 1)
-
-    def _next_resync(self) -> float:
-        return self._resynced + RESYNC_S
 
     def _is_waiting(self) -> bool:
         return bool(self.pending or self._requests or self._streams or self._sent) or (
             self.phase is GREETING
         )
 
-    def _is_silent(self) -> bool:
-        return (
-            self.phase is not AWAY
-            and self._is_waiting()
-            and time.monotonic() >= self._heard + SILENCE_S
-        )
+    def _next_question(self) -> float:
+        interval = min(SILENCE_S, QUESTION_S) if self.route.several else SILENCE_S
+        return self._quiet.next_question(interval)
+
+    def _mind_the_time(self) -> None:
+        """Nothing was received in this turn: see what is due."""
+        now = time.monotonic()
+        if now >= self._open_at:
+            self._open()
+        elif self.route.several and (self._unwelcome or now >= self._gone_at()):
+            self._move_on(self._unwelcome or f"{_GONE[self.phase]} within {FAILOVER_S:g} s")
+        elif self.phase is not AWAY and self._is_waiting() and now >= self._next_question():
+            self._ask_for_a_word()
+
+    def _gone_at(self) -> float:
+        """When the node of one of several addresses counts as gone, if there is no word of it."""
+        in_pause = self._open_at < inf
+        if in_pause or (self.phase is UP and not (self._quiet.is_asked and self._is_waiting())):
+            return inf
+        return self._quiet.since + FAILOVER_S
 
     def _ask_for_a_word(self) -> None:
         """The node may have forgotten this session: any frame makes it say so.
@@ -269,35 +292,28 @@ class Session:
         The question is for outcomes that should have come: were one ever lost in silence, whatever
         the reason, it would come now.
         """
+        self._quiet.asked(time.monotonic())
         if self.phase is GREETING:
             self._echoes = False
             self._greet()
-        elif not self._unsent:
-            self._begin(Watch(self.pending, self.pending.some_known(WATCH_IDS_MAX)))
-        else:
-            self._heard = time.monotonic()
+        elif not self._sender.unsent:  # Else it does not even take what it was told.
+            known = self.pending.some_known(WATCH_IDS_MAX)
+            self._begin(Watch(self._doubts, known))
 
     def _end(self, why: MeshError) -> None:
         """Leave the node, close the link, and let go everyone who waits."""
-        if self.phase is UP and not self._unsent:
-            self._send([draft(Kind.BYE)])
-        self._close_link()
+        if self.phase is UP and not self._sender.unsent:
+            self._sender.send([draft(Kind.BYE)])
+        self._link.close(LINGER_MS)
         self.outbox.end(why)
         self._let_go(why)
-        self._context.term()
-
-    def _close_link(self) -> None:
-        self._link.disable_monitor()
-        if self._monitor is not None:
-            self._monitor.close(0)
-        self._link.close(LINGER_MS)
+        self._link.context.term()
 
     def _let_go(self, why: MeshError) -> None:
         """End everything that is open, so that nobody waits for ever."""
         self.phase = AWAY
         calls, _, _ = self.outbox.take_calls()
-        for batch in self._sent.values():
-            calls += batch.calls
+        self._sent.end_all(why)
         for call in calls:
             call._end_with(why)
         self.pending.lose_all(why)
@@ -310,36 +326,13 @@ class Session:
 
     # Sending.
 
-    def _send(self, drafts: list[bytes]) -> int:
-        """Send one frame; returns its sequence number."""
-        self._sequence += 1
-        self._heard = time.monotonic()  # Its answer is what is waited for now.
-        data = seal_frame(
-            drafts,
-            sequence=self._sequence,
-            sender_boot=self._boot,
-            receiver_boot=self._node_boot,
-        )
-        self._unsent.append(data)
-        self._send_unsent()
-        return self._sequence
-
-    def _send_unsent(self) -> None:
-        unsent = self._unsent
-        while unsent:
-            try:
-                self._link.send(unsent[0], zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            unsent.popleft()
-
     def _send_calls(self) -> None:
         calls, drafts, size = self.outbox.take_calls()
         if not calls:
             return
         self.pending.follow(calls)
         for batch in split(calls, drafts, size):
-            self._sent[self._send(batch.drafts)] = batch
+            self._sent.add(self._sender.send(batch.drafts), batch)
 
     def _begin(self, request: Request) -> None:
         self._requests[request.id] = request
@@ -348,7 +341,7 @@ class Session:
     def _send_request(self, request: Request) -> None:
         if self.phase is UP:
             request.sent = True
-            self._send([request.draft])
+            self._sender.send([request.draft])
 
     def _begin_stream(self, reference: weakref.ref[Stream]) -> None:
         stream = reference()
@@ -366,21 +359,50 @@ class Session:
 
     def _watch_call(self, call: Call) -> None:
         if self.pending.follow_found(call):
-            self._begin(Watch(self.pending, [call._id]))
+            self._watch([call._id])
+
+    def _watch(self, ids: list[bytes]) -> None:
+        for start in range(0, len(ids), WATCH_IDS_MAX):
+            chunk = ids[start : start + WATCH_IDS_MAX]
+            self._begin(Watch(self._doubts, chunk))
 
     # Greeting and coming back.
 
     def _hear_monitor(self) -> None:
-        assert self._monitor is not None
-        for news in connection_news(self._monitor):
+        for news, why in self._link.news():
             if news == CONNECTED:
+                self._quiet.heard(time.monotonic())
                 self._greet()
-            else:
+            elif news == DOWN:
                 self._leave_connection()
+            elif self.route.several:
+                self._move_on(why)
+            else:
+                self.route.note(why)
+
+    def _move_on(self, why: str) -> None:
+        """The node is gone: leave it for the next address, now or after a pause."""
+        pause_s = self.route.failed(why)
+        self._leave_connection()
+        self._link.close()
+        self._open_at = time.monotonic() + pause_s
+        if not pause_s:
+            self._open()
+
+    def _open(self) -> None:
+        self._open_at = inf
+        now = time.monotonic()
+        self._quiet.heard(now)
+        try:
+            self._link.open(self.route.seed)
+        except zmq.ZMQError as error:
+            self._open_at = now + self.route.failed(str(error.strerror or error))
 
     def _leave_connection(self) -> None:
         self.phase = AWAY
-        self._unsent.clear()  # The resync makes these frames again.
+        self._quiet.heard(time.monotonic())
+        self._unwelcome = ""
+        self._sender.unsent.clear()  # The resync makes these frames again.
         for request in list(self._requests.values()):
             if request.sent and not request.safe:
                 del self._requests[request.id]
@@ -388,11 +410,11 @@ class Session:
 
     def _greet(self) -> None:
         self.phase = GREETING
-        self._unsent.clear()
-        self._node_boot = 0
+        self._sender.unsent.clear()
+        self._sender.node_boot = 0
         self._hello = os.urandom(16)
         body = pack({"version": 1, "session": self._session_id, "pid": os.getpid()})
-        self._send([draft(Kind.HELLO, id=self._hello, body=body)])
+        self._sender.send([draft(Kind.HELLO, id=self._hello, body=body)])
 
     def _welcomed(self, row: Row, frame: bytes) -> None:
         """A WELCOME answers HELLO, or a frame of a session that the node does not know."""
@@ -408,17 +430,28 @@ class Session:
         if not isinstance(found, dict):
             raise BadFrame(f"the node at {self.address} sent a WELCOME that is no map: {found!r}")
         self.welcome = found
-        self._node_boot = int(found.get("boot") or 0) & 0xFFFF_FFFF
+        self._sender.node_boot = int(found.get("boot") or 0) & 0xFFFF_FFFF
         self.outbox.window_calls = int(found.get("window_calls") or self.outbox.window_calls)
         self.outbox.window_bytes = int(found.get("window_bytes") or self.outbox.window_bytes)
         self.phase = UP
-        self._resync(new_session=True)
+        self._unwelcome = ""
+        node = found.get("node") or self.address
+        elsewhere = self._node not in (None, node)
+        self._node = node
+        if self.route.arrived() or elsewhere:
+            self._doubts.begin()
+        self._resync(new_session=True, elsewhere=elsewhere)
 
-    def _resync(self, *, new_session: bool) -> None:
+    def _resync_if_due(self) -> None:
+        if self._resync_due and self.phase is UP and time.monotonic() >= self._resynced + RESYNC_S:
+            self._resync(new_session=False)
+
+    def _resync(self, *, new_session: bool, elsewhere: bool = False) -> None:
         """Tell the node everything again that it may not know."""
         self._resync_due = False
         self._resynced = time.monotonic()
-        unacknowledged = self._send_again()
+        self._doubts.clear()  # All are asked for below.
+        unacknowledged = self._sent.send_again(self._sender.send, elsewhere=elsewhere)
         for request in list(self._requests.values()):
             if isinstance(request, Watch):
                 del self._requests[request.id]  # Its calls are watched below.
@@ -431,31 +464,19 @@ class Session:
             stream.before_again()
             self._send_request(stream)
         self.pending.sweep()
-        ids = [call_id for call_id in self.pending.calls if call_id not in unacknowledged]
-        for start in range(0, len(ids), WATCH_IDS_MAX):
-            self._begin(Watch(self.pending, ids[start : start + WATCH_IDS_MAX]))
-
-    def _send_again(self) -> set[bytes]:
-        """Send all calls that were sent and not acknowledged; returns their ids."""
-        again = list(self._sent.values())
-        self._sent.clear()
-        ids: set[bytes] = set()
-        for batch in again:
-            batch.sent_before()
-            ids.update(call._id for call in batch.calls)
-            self._sent[self._send(batch.drafts)] = batch
-        return ids
+        self._watch([call_id for call_id in self.pending.calls if call_id not in unacknowledged])
 
     # Receiving.
 
     def _receive(self) -> None:
-        link = self._link
+        dealer = self._link.dealer
+        assert dealer is not None  # It was ready; nothing in this loop closes it.
         for _ in range(FRAMES_PER_TURN):
             try:
-                frame = link.recv(zmq.NOBLOCK)
+                frame = dealer.recv(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            self._heard = time.monotonic()
+            self._quiet.heard(time.monotonic())
             try:
                 _, rows = index(frame)
             except BadFrame as error:
@@ -494,6 +515,8 @@ class Session:
         """The node sent what cannot be read: whatever it said, have it say it again."""
         self.problem = str(error)
         self._resync_due = True
+        if self.phase is GREETING:
+            self._unwelcome = self.problem
 
     def _take_other(self, row: Row, frame: bytes) -> None:
         try:
@@ -519,22 +542,14 @@ class Session:
             self._resync_due = True
 
     def _acknowledged(self, row: Row) -> None:
-        batch = self._sent.pop(row.number, None)
+        batch = self._sent.pop(row.number)
         if batch is None:
             return
         self._bad_frames = 0
-        level = self._level_text(row.code, row.attempt)
+        level = level_text(row.code, row.attempt)
         for call in batch.calls:
             call._accepted = level
         self.outbox.acknowledged(len(batch.calls), batch.size)
-
-    def _level_text(self, code: int, copies: int) -> str:
-        text = self._levels.get((code, copies))
-        if text is None:
-            name = Level(code).name.lower() if code in list(Level) else f"level {code}"
-            text = f"{name} {copies >> 8}/{copies & 0xFF}"
-            self._levels[(code, copies)] = text
-        return text
 
     def _refused(self, row: Row, body: bytes) -> None:
         if row.id == NO_ID:
@@ -545,15 +560,15 @@ class Session:
     def _frame_refused(self, body: bytes) -> None:
         """The node could not read a frame of ours, and cannot say what was in it."""
         self.problem = str(from_data(unpack(body)))
-        self._bad_frames += 1
         self._resync_due = True
+        if self.phase is GREETING and self.route.several:
+            self._unwelcome = self.problem  # Another node may greet, and take the calls.
+            return
+        self._bad_frames += 1
         if self._bad_frames > BAD_FRAMES_MAX:
             error = from_data(unpack(body))
-            for batch in self._sent.values():
-                for call in batch.calls:
-                    call._end_with(error)
+            for batch in self._sent.end_all(error):
                 self.outbox.acknowledged(len(batch.calls), batch.size)
-            self._sent.clear()
             self._bad_frames = 0
 
     def _answered(self, row: Row, body: bytes) -> None:
@@ -581,10 +596,3 @@ class Session:
         news = self._news
         for _ in range(len(news)):
             news.popleft()()
-
-
-def _closed() -> WrongState:
-    return WrongState(
-        "the client is closed; what was acknowledged goes on at the node; "
-        "connect again and use client.call(id) to ask for it"
-    )

@@ -130,6 +130,7 @@ class Socket:
         time_limit: Seconds | None = None,
         expires: Seconds | None = None,
         key: str | None = None,
+        ack: str | None = None,
         trace: str | None = None,
     ) -> Socket:
         """A copy of this socket whose calls have these options; None leaves one as it was.
@@ -143,6 +144,10 @@ class Socket:
             time_limit: seconds one attempt may run.
             expires: seconds from acceptance after which it is cancelled if it has not begun.
             key: calls with one key share a concurrency limit of the socket.
+            ack: how safe it must be before it is acknowledged: "local", on the disk of one node;
+                "quorum", on a majority of its voters; "all", on every voter's; "strict", as
+                "quorum", and refused where there are too few nodes for one.  Without it as
+                "quorum" when the node can.  `Call.accepted` says what is true.
             trace: a W3C traceparent, handed to the task.
 
         Raises:
@@ -151,7 +156,7 @@ class Socket:
         given = to_wire({
             "priority": priority, "delay": delay, "eta": eta, "retries": retries,
             "retry_delay": retry_delay, "time_limit": time_limit, "expires": expires, "key": key,
-            "trace": trace,
+            "ack": ack, "trace": trace,
         })  # fmt: skip
         return type(self)(self.name, self._client, {**self._options, **given})
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,10 +24,22 @@ SOON_S = 15.0  # Long enough for a busy machine; no test waits so long when all 
 class Peer:
     """One echo node that can be killed and started again at the same address."""
 
-    def __init__(self, window: int = 8192, echoes: bool = True) -> None:
+    def __init__(
+        self,
+        window: int = 8192,
+        echoes: bool = True,
+        *,
+        log: Path | None = None,
+        address: str | None = None,
+        **options: object,
+    ) -> None:
+        """`log` is shared by the peers of one mesh; `options` are those of EchoNode."""
         self._folder = tempfile.TemporaryDirectory(prefix="mc-")
-        self.address = f"ipc://{self._folder.name}/clients.ipc"
-        self._arguments = [f"{self._folder.name}/log", str(window), "echoes" if echoes else "-"]
+        self.address = address or f"ipc://{self._folder.name}/clients.ipc"
+        self._arguments = [
+            str(log or f"{self._folder.name}/log"), str(window), "echoes" if echoes else "-",
+            json.dumps(options),
+        ]  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Peer:
@@ -42,6 +56,11 @@ class Peer:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+
+    def stop(self) -> None:
+        """SIGSTOP: it is there and says nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
 
     def remove(self) -> None:
         """End it and delete its folder."""

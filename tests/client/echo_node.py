@@ -1,7 +1,9 @@
 """A peer for the client: a real process with a ROUTER link that speaks the client's protocol.
 
 It runs no code and has no queues: the name of the socket says what becomes of a call.  What it
-accepted it keeps in a file, so that it can be killed and started again.
+accepted it keeps in a file, so that it can be killed and started again.  Nodes that share the file
+are a mesh: each knows what another accepted, once it has looked; it looks when a call comes with
+the mark AGAIN and when it is asked to watch one, with `shy` n only from the n-th question on.
 
     noop      DONE, None                     never     accepted, never ends
     echo      DONE, the first argument       later     ends at "test.release"
@@ -12,11 +14,15 @@ accepted it keeps in a file, so that it can be killed and started again.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
+import threading
 from typing import Any
 
 import zmq
+from zmq.utils import z85
 
 from meshcode.errors import CallCancelled, QueueFull, RemoteError, UnknownSocket, WrongState
 from meshcode.ids import NO_ID, text_of
@@ -25,16 +31,25 @@ from meshcode.wire.frame import Row, draft, index, seal_frame
 from meshcode.wire.kinds import Flag, Kind, Level, Outcome
 
 NIL = pack(None)
+AGAIN = 16  # Flag of docs/wire.md.
 
 
 class EchoNode:
     """The state of the peer: its sessions, its calls, and what it counted."""
 
-    def __init__(self, address: str, log: str, window_calls: int, echoes: bool) -> None:
+    def __init__(
+        self, address: str, log: str, window_calls: int, echoes: bool, options: dict[str, Any]
+    ) -> None:
+        self.node = hashlib.blake2b(address.encode(), digest_size=16).digest()
+        self.shy = int(options.get("shy", 0))  # Questions before it knows calls of others.
+        self.greets = bool(options.get("greets", True))  # Whether it answers HELLO well.
         self.boot = int.from_bytes(os.urandom(3), "big") + 1
         self.echoes = echoes  # Whether WELCOME carries the id of the HELLO.
         self.window_calls = window_calls
-        self.link = zmq.Context().socket(zmq.ROUTER)
+        context = zmq.Context()
+        self.link = context.socket(zmq.ROUTER)
+        if "secret" in options:
+            _demand_keys(context, self.link, options)
         self.link.setsockopt(zmq.LINGER, 0)
         self.link.setsockopt(zmq.SNDHWM, 0)
         self.link.bind(address)
@@ -43,21 +58,21 @@ class EchoNode:
         self.ended: dict[bytes, bytes] = {}  # Outcome drafts by call.
         self.open: dict[bytes, tuple[bytes, bytes]] = {}  # Call -> who asked, draft of its outcome.
         self.streams: dict[bytes, bytes] = {}  # Request -> who asked.
-        self.counts = {"submits": 0, "again": 0, "fresh_twice": 0, "frames": 0, "hellos": 0}
+        self.counts = {
+            "submits": 0, "again": 0, "elsewhere": 0, "fresh_twice": 0, "frames": 0, "hellos": 0,
+        }  # fmt: skip
         self.deaf = False  # Drops outcomes instead of sending them.
         self.log = open(log, "a+b", buffering=0)  # noqa: SIM115  It lives as long as the process.
+        self.log_read = 0  # Bytes of it that are known here.
         self._read_log()
 
     def _read_log(self) -> None:
-        self.log.seek(0)
-        data = self.log.read()
-        while data:
-            size = int.from_bytes(data[:4], "little")
-            ends, call_id, outcome = unpack(data[4 : 4 + size])
-            data = data[4 + size :]
+        for ends, call_id, outcome, size in records_of(self.log, self.log_read):
+            self.log_read += size
             if ends:
+                self.open.pop(call_id, None)
                 self.ended[call_id] = outcome
-            else:
+            elif call_id not in self.open and call_id not in self.ended:
                 self.open[call_id] = (b"", outcome)
 
     def _write_log(self, ends: bool, call_id: bytes, outcome: bytes) -> None:
@@ -70,7 +85,10 @@ class EchoNode:
             sender, data = self.link.recv_multipart()
             head, rows = index(data)
             self.counts["frames"] += 1
-            if rows[0].kind == Kind.HELLO:
+            if rows[0].kind == Kind.HELLO and not self.greets:
+                error = WrongState("this release does not speak with yours")
+                self.send(sender, [draft(Kind.REFUSED, body=pack(error.to_data()))])
+            elif rows[0].kind == Kind.HELLO:
                 self.counts["hellos"] += 1
                 self.sessions.add(sender)
                 self.welcome(sender, rows[0].id if self.echoes else NO_ID)
@@ -93,7 +111,7 @@ class EchoNode:
     def welcome(self, to: bytes, hello: bytes) -> None:
         """Greet, or say that the sender is not known."""
         body = {
-            "node": bytes(16), "boot": self.boot, "version": "0.1.0", "pid": os.getpid(),
+            "node": self.node, "boot": self.boot, "version": "0.1.0", "pid": os.getpid(),
             "window_calls": self.window_calls, "window_bytes": 16 * 1024 * 1024,
             "body_bytes_max": 16 * 1024 * 1024,
         }  # fmt: skip
@@ -127,6 +145,9 @@ class EchoNode:
         counts["submits"] += 1
         fresh = bool(row.flags & Flag.FRESH)
         counts["again"] += not fresh
+        if row.flags & AGAIN:
+            counts["elsewhere"] += 1
+            self._read_log()
         name = data[row.name_at : row.meta_at]
         if name == b"noop":
             out.append(draft(Kind.OUTCOME, id=call_id, code=Outcome.DONE, body=NIL))
@@ -226,6 +247,9 @@ class EchoNode:
     def watch(self, sender: bytes, request: bytes, fields: dict[str, Any]) -> Any:
         """Tell outcomes now and later."""
         unknown = []
+        self.shy -= bool(fields["ids"])
+        if self.shy < 0:
+            self._read_log()
         for call_id in fields["ids"]:
             if call_id in self.ended:
                 self.send(sender, [self.ended[call_id]])
@@ -344,6 +368,38 @@ class EchoNode:
         return {**self.counts, "open": len(self.open), "ended": len(self.ended)}
 
 
+def records_of(log: Any, start: int = 0) -> list[tuple[bool, bytes, bytes, int]]:
+    """What a log holds from byte `start` on: whether it ends, the call, its outcome, the bytes."""
+    log.seek(start)
+    data = log.read()
+    found, at = [], 0
+    while at < len(data):
+        size = 4 + int.from_bytes(data[at : at + 4], "little")
+        ends, call_id, outcome = unpack(data[at + 4 : at + size])
+        found.append((ends, call_id, outcome, size))
+        at += size
+    return found
+
+
+def _demand_keys(context: Any, link: Any, options: dict[str, Any]) -> None:
+    """CURVE with the node's `secret`; `allow` lists the keys that get in, without it all do."""
+    link.setsockopt(zmq.CURVE_SERVER, 1)
+    link.setsockopt(zmq.CURVE_SECRETKEY, options["secret"].encode())
+    link.setsockopt(zmq.ZAP_DOMAIN, b"clients")
+    allow = options.get("allow")
+    door = context.socket(zmq.REP)
+    door.bind("inproc://zeromq.zap.01")
+
+    def judge() -> None:
+        while True:
+            _, request, _, _, _, _, key = door.recv_multipart()
+            good = allow is None or z85.encode(key).decode() in allow
+            code = b"200" if good else b"400"
+            door.send_multipart([b"1.0", request, code, b"", b"", b""])
+
+    threading.Thread(target=judge, daemon=True).start()
+
+
 class MeshRefusal:
     """A call that is not accepted."""
 
@@ -377,4 +433,6 @@ OPERATIONS: dict[str, Any] = {
 
 
 if __name__ == "__main__":
-    EchoNode(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "echoes").run()
+    _, address, log, window, echoes, *more = sys.argv
+    options = json.loads(more[0]) if more else {}
+    EchoNode(address, log, int(window), echoes == "echoes", options).run()
