@@ -86,6 +86,7 @@ CODE_CHUNK_BYTES = 256 * 1024  # Read in one go on the node's thread: well under
 CODE_CHUNKS_ASKED = 8  # Asked for and not yet here: 2 MiB hide 20 ms of round trip at 100 MB/s.
 CODE_CHUNKS_OWED_MAX = 256  # Asked of this node by all peers and not yet taken by their links.
 CODE_BUNDLES_KEPT = 16  # Bundle files on disk, kept to serve others; the oldest go first.
+CODE_PARTS_KEPT = 8  # Bundles that came in part, to go on with; twice what is fetched at once.
 CODE_PULLS_MAX = 4  # Commits that are fetched from peers at once; further ones wait.
 CODE_SEARCHES_MAX = 256  # Processors without their code; a model has fewer repositories.
 CODE_ANSWER_COMMITS_MAX = 8  # Commits one peer may name for one question.
@@ -155,8 +156,7 @@ SWIM_INCARNATION_MAX = 2**31  # Refutations in one boot: one a second for 68 yea
 SWIM_RTT_MS_MAX = 60_000  # Round trips above this are noise of a resumed host.
 
 # The model between nodes.
-MODEL_MESSAGE_BYTES_MAX = 200 * 1024  # One peer message; calls between nodes pass in between.
-MODEL_OBJECT_BYTES_MAX = 96 * 1024  # An object at every limit of its options has 70 KiB.
+MODEL_MESSAGE_BYTES_MAX = 200 * 1024  # One peer message; an object has 64 KiB at the most.
 MODEL_OBJECTS_MAX = 50_000  # Of a mesh, deleted ones included; what one pipe message carries.
 MODEL_BYTES_MAX = 10 * 1024 * 1024  # The same in bytes: a snapshot must fit BODY_BYTES_MAX.
 MODEL_EDITORS_MAX = 16  # Nodes whose edits of an object are remembered; more only dim a warning.

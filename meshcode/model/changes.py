@@ -20,6 +20,7 @@ from meshcode.model.fields import (
     KINDS,
     NAME_CHARS_MAX,
     PLURALS,
+    PUBLISHED,
     STATUS_CHARS_MAX,
     bad,
     check_kind,
@@ -30,7 +31,6 @@ from meshcode.model.fields import (
     near,
     shown,
 )
-from meshcode.model.snapshot import PUBLISHED
 from meshcode.model.tables import TABLES, Deployment, Object, Processor, Queue, Socket
 
 ACTIONS = ("start", "stop", "restart", "pause", "resume", "remove")  # Of processors.

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from meshcode.errors import BadFrame, BadValue, Busy, ModelUnavailable
-from meshcode.model.pipe import NODE_ID, READ_BYTES, MessageReader, pack_message
+from meshcode.model.pipe import ADOPT_ID, NODE_ID, READ_BYTES, MessageReader, pack_message
 
 PENDING_MAX = 1_024  # Requests of one node without an answer.
 ANSWER_S = 30.0  # A process that takes longer is hung: it is killed and started again.
@@ -71,6 +71,7 @@ class ModelProcess:
         self._unsent = bytearray()
         self._pending: dict[bytes, _Pending] = {}
         self._undelivered: list[Message] = []
+        self._adopting: Mapping[str, Any] = {}  # The snapshot last given to `adopt`.
         self._restart_at_s: float | None = None
         self._restart_s = RESTART_S_MIN
         self._stopped = False
@@ -146,6 +147,31 @@ class ModelProcess:
         self._pending[request["id"]] = _Pending(what.strip(), deadline_s, data)
         if self._process is None:
             self.start()  # Which writes all that is pending.
+        else:
+            self._write(data)
+
+    def adopt(self, snapshot: Mapping[str, Any], base: int) -> None:
+        """Make the database equal to a merged snapshot; starts the process if none runs.
+
+        It is done before any later request.  The answer comes out of `receive` with the id
+        `ADOPT_ID`: the database is at the snapshot's number, or an error and it is as it was.
+        After an error that is ModelUnavailable nobody knows; the next snapshot tells.
+
+        Args:
+            snapshot: newer than all that came from the process.
+            base: number of the snapshot that the node last took from `receive`.
+
+        Raises:
+            TooLarge: more than the pipe carries.
+        """
+        assert ADOPT_ID not in self._pending, "one snapshot is being adopted"
+        fields = {"snapshot": dict(snapshot), "base": base}
+        data = pack_message({"id": ADOPT_ID, "do": "adopt", "fields": fields})
+        deadline_s = time.monotonic() + self._answer_s
+        self._pending[ADOPT_ID] = _Pending("adopt", deadline_s, data)
+        self._adopting = dict(snapshot)
+        if self._process is None:
+            self.start()
         else:
             self._write(data)
 
@@ -230,6 +256,8 @@ class ModelProcess:
                     return
             else:
                 self._known = snapshot
+        if message.get("id") == ADOPT_ID and message.get("ok"):
+            self._known = self._adopting
         if "id" in message:
             self._pending.pop(message["id"], None)
             self._restart_s = RESTART_S_MIN

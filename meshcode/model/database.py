@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, inspect, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -226,6 +226,22 @@ class Database:
                 " meshcode",
                 database=self.where,
             )
+        elif found < SCHEMA_VERSION:
+            _drop_foreign_keys(connection)
+            connection.execute(sql_update(State).values(schema_version=SCHEMA_VERSION))
+
+
+def _drop_foreign_keys(connection: Connection) -> None:
+    """From version 1 to 2.  SQLite's stay in the file and are not looked at (`_set_up_sqlite`)."""
+    if connection.dialect.name == "sqlite":
+        return
+    quote_name = connection.dialect.identifier_preparer.quote
+    found = inspect(connection)
+    for table in Base.metadata.tables:
+        for key in found.get_foreign_keys(table):
+            name = quote_name(str(key["name"]))
+            drop = f"ALTER TABLE {quote_name(table)} DROP CONSTRAINT {name}"
+            connection.exec_driver_sql(drop)
 
 
 def set_number(session: Session, number: int) -> None:
@@ -318,7 +334,7 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # SQLAlchemy's events below say BEGIN, not the driver.
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA foreign_keys = OFF")  # Files of version 1 still have them.
     cursor.execute("PRAGMA synchronous = FULL")  # What was answered survives a power cut.
     cursor.close()
 

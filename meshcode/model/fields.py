@@ -30,6 +30,7 @@ RATE_COUNT_MAX = 1_000_000  # Calls per unit of a rate limit; above it a limit l
 ENV_ENTRIES_MAX = 64
 ENV_BYTES_MAX = 16 * 1024  # All names and values of one processor's environment together.
 STATUS_CHARS_MAX = 200
+RESTARTS_MAX = (1 << 31) - 1  # What the column holds.
 
 KINDS = ("queue", "processor", "socket", "deployment")
 PLURALS = {kind: kind + "s" for kind in KINDS}
@@ -285,6 +286,12 @@ FIELDS: dict[str, dict[str, Field]] = {
     },
 }
 
+# What a snapshot shows of an object; how often a restart was asked for is no option of anybody's.
+PUBLISHED: dict[str, tuple[str, ...]] = {
+    kind: (*FIELDS[kind], "restarted") if kind == "processor" else tuple(FIELDS[kind])
+    for kind in KINDS
+}
+
 
 def bad(text: str, **fields: Any) -> BadRequest:
     """The error of every refused option: `text` and that nothing was changed."""
@@ -359,3 +366,45 @@ def check_together(kind: str, name: str, options: Mapping[str, Any]) -> None:
             f" {options['commit'][:12]!r}; give one, and none for the other"
         )
         raise bad(text, kind=kind, name=name, field="commit")
+
+
+def check_published(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of an object of a snapshot: those that are there, as they are, and defaults.
+
+    They were checked where they were declared; here nobody trusts that.  A value is kept as it
+    stands there, so that the same object is the same everywhere.
+
+    Raises:
+        BadRequest: no command of ours would have let it in.
+    """
+    check_object_name(kind, name)
+    given = {field: value for field, value in options.items() if field != "restarted"}
+    kept = check_new(kind, name, given)
+    if kind == "processor":
+        kept["restarted"] = _check_restarted(name, options.get("restarted"))
+    elif "restarted" in options:
+        raise bad(f"{kind} {name!r} counts restarts, which only a processor does", kind=kind)
+    return {
+        field: kept[field] if options.get(field) is None else options[field]
+        for field in PUBLISHED[kind]
+    }
+
+
+def _check_restarted(name: str, value: Any) -> int:
+    count = 0 if value is None else value
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= RESTARTS_MAX:
+        text = f"processor {name!r}: restarted is {shown(value)}; it must be a count of restarts"
+        raise bad(text, kind="processor", name=name, field="restarted")
+    return count
+
+
+def fill(kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of an object of a snapshot, with defaults for those a version did not know.
+
+    Unchecked; the map itself when nothing is missing.
+    """
+    wanted = PUBLISHED[kind]
+    if len(options) == len(wanted) and all(field in options for field in wanted):
+        return options
+    defaults = {field: spec.default for field, spec in FIELDS[kind].items()} | {"restarted": 0}
+    return {field: options.get(field, defaults[field]) for field in wanted}

@@ -4,6 +4,7 @@ One message is its length in bytes (u32, little endian) and a packed map:
 
     node -> model    {"id", "do", "kind", "name", "fields", "by"}
     node -> model    {"id": b"", "do": "known", "fields": {"snapshot"}}, first, if it has one
+    node -> model    {"id": b"adopt", "do": "adopt", "fields": {"snapshot", "base"}}
     model -> node    {"id", "ok": True, "data", "number", "snapshot" when it changed}
                      {"id", "ok": False, "error", "number"}
     model -> node    {"snapshot", "number"} or {"error", "number"}, unasked: at start and when
@@ -21,7 +22,8 @@ from meshcode.limits import BODY_BYTES_MAX
 from meshcode.wire.codec import pack, unpack_map
 
 MESSAGE_BYTES_MAX = BODY_BYTES_MAX  # What `pack` gives; a snapshot of about 60,000 sockets.
-NODE_ID = b""  # Of what the node itself says; requests of clients have ids that are not empty.
+NODE_ID = b""  # Of what the node itself says; requests of clients have ids of 16 bytes.
+ADOPT_ID = b"adopt"  # Of the node's wish that the database becomes what it merged with its peers.
 READ_BYTES = 256 * 1024  # One read of a pipe; the kernel's pipe holds 64 KiB.
 
 _LENGTH = struct.Struct("<I")

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from meshcode.errors import BadRequest, ModelUnavailable
+from meshcode.errors import BadRequest, ModelUnavailable, WrongState
 from meshcode.model import changes, snapshot
 from meshcode.model.database import Database, set_number
-from meshcode.model.fields import FIELDS, KINDS, PLURALS, bad, check_new, check_object_name, shown
-from meshcode.model.tables import TABLES, Queue
+from meshcode.model.equal import make_equal
+from meshcode.model.fields import PLURALS, bad, shown
 
 NUMBER_MAX = 1 << 62  # What a database column holds, with room to count on.
 
@@ -43,19 +42,8 @@ class Publisher:
         Raises:
             BadRequest: there is no snapshot in the request.
         """
-        fields = request.get("fields")
-        known = fields.get("snapshot") if isinstance(fields, dict) else None
-        number = known.get("number") if isinstance(known, dict) else None
-        if not isinstance(known, dict) or not isinstance(number, int) or number > NUMBER_MAX:
-            raise bad(f"the known snapshot is {shown(known)}; it must be one with a number")
-        told = {"number": number, **snapshot.content(known)}
-        for plural in PLURALS.values():
-            objects = told[plural]
-            if not isinstance(objects, dict) or not all(
-                isinstance(options, dict) for options in objects.values()
-            ):
-                raise bad(f"the known snapshot's {plural} are {shown(objects)}; they must be a map")
-        if number >= self.number:
+        told = _snapshot_of(request, "known")
+        if told["number"] >= self.number:
             self.latest = told
             self._version = None
 
@@ -87,12 +75,7 @@ class Publisher:
                 done = changes.apply(session, request, owner=self.owner, now_ms=now_ms)
             return done.data, None
         with self.database.write() as session:
-            if self._version is None or self.database.opened != self._version[0]:
-                # A new file may want its content back from us before anything is added to it.
-                raise ModelUnavailable(
-                    f"the model's database {self.database.where} was replaced just now;"
-                    " nothing was changed; ask again"
-                )
+            self._check_same_file()
             done = changes.apply(session, request, owner=self.owner, now_ms=now_ms)
             if not done.declared:
                 return done.data, None
@@ -101,6 +84,56 @@ class Publisher:
         if self.problem is not None and not self._usable(found):
             return done.data, None
         return done.data, self._publish(found)
+
+    def adopt(self, request: Mapping[str, Any], now_ms: int) -> None:
+        """Make the database equal to the snapshot that the node merged with those of its peers.
+
+        Ids, owners and times of rows that are equal already stay.  Afterwards the database has the
+        number of that snapshot, and so has `latest`: nothing is published, the node knows it.
+
+        Args:
+            request: with "fields": {"snapshot", "base": number of the snapshot that the node last
+                had from here}.
+            now_ms: Unix milliseconds.
+
+        Raises:
+            WrongState: the database is not at `base` any more; the node does not know what somebody
+                changed, so nothing was overwritten.
+            BadRequest: no snapshot, an object that cannot be used, or a number that is not newer.
+            ModelUnavailable: the database fails, or holds a row nobody could have declared.
+        """
+        wanted = _snapshot_of(request, "merged")
+        base = request["fields"].get("base")
+        if self.problem is not None:
+            raise self.problem
+        with self.database.write() as session:
+            self._check_same_file()
+            found = snapshot.read(session)
+            if found["number"] != base or found != self.latest:
+                raise WrongState(
+                    f"the model's database is at number {found['number']} and the merged snapshot"
+                    f" {wanted['number']} was made from {shown(base)}; nothing was overwritten;"
+                    " merge what is new there and ask again",
+                    number=found["number"],
+                    base=base,
+                )
+            if wanted["number"] <= found["number"]:
+                raise bad(
+                    f"the merged snapshot has number {wanted['number']} and the database is at"
+                    f" {found['number']}; a snapshot must be newer than the one it replaces"
+                )
+            make_equal(session, wanted, owner=self.owner, now_ms=now_ms)
+            set_number(session, wanted["number"])
+            made = snapshot.read(session)
+        self.latest = made
+
+    def _check_same_file(self) -> None:
+        if self._version is None or self.database.opened != self._version[0]:
+            # A new file may want its content back from us before anything is added to it.
+            raise ModelUnavailable(
+                f"the model's database {self.database.where} was replaced just now;"
+                " nothing was changed; ask again"
+            )
 
     def _publish(self, found: dict[str, Any]) -> dict[str, Any] | None:
         if self.problem is not None:
@@ -135,9 +168,21 @@ class Publisher:
                 return found
             assert self.latest is not None
             if found["number"] == 0 and snapshot.is_empty(found):
-                restore(session, self.latest, owner=self.owner, now_ms=now_ms)
+                self._restore(session, now_ms)
             set_number(session, max(found["number"], self.latest["number"]) + 1)
             return snapshot.read(session)
+
+    def _restore(self, session: Session, now_ms: int) -> None:
+        """Fill an empty database from what is known.  Ids, owners and times are made anew."""
+        assert self.latest is not None
+        try:
+            make_equal(session, self.latest, owner=self.owner, now_ms=now_ms)
+        except BadRequest as exc:
+            found = exc.text.removesuffix("; nothing was changed")
+            raise ModelUnavailable(
+                "the model's database is gone and cannot be made again from the last snapshot:"
+                f" {found}; the node goes on with that snapshot; put a copy of the database back"
+            ) from None
 
     def _fits(self, found: dict[str, Any]) -> bool:
         latest = self.latest
@@ -147,38 +192,18 @@ class Publisher:
         return same and found["number"] == latest["number"]
 
 
-def restore(session: Session, known: Mapping[str, Any], *, owner: str, now_ms: int) -> None:
-    """Fill an empty database from a snapshot.  Ids, owners and times are made anew.
-
-    Raises:
-        ModelUnavailable: the snapshot holds what no command of ours would have let in.
-    """
-    dead_letters: dict[str, str] = {}
-    # A queue may name a socket, which names its queue: queues first, their dead letters last.
-    for kind in KINDS:
-        for name, options in known[PLURALS[kind]].items():
-            kept = _kept(kind, name, options)
-            row = TABLES[kind](name=name, owner=owner, created_ms=now_ms, updated_ms=now_ms)
-            if kind == "queue" and kept["dead_letter"] is not None:
-                dead_letters[name] = kept.pop("dead_letter")
-            for field, value in kept.items():
-                setattr(row, field, value)
-            session.add(row)
-        session.flush()
-    for name, socket in dead_letters.items():
-        session.execute(update(Queue).filter_by(name=name).values(dead_letter=socket))
-    session.flush()
-
-
-def _kept(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        check_object_name(kind, name)
-        kept = check_new(kind, name, {field: options.get(field) for field in FIELDS[kind]})
-    except BadRequest as exc:
-        raise ModelUnavailable(
-            f"the model's database is gone and cannot be made again from the last snapshot:"
-            f" {exc.text}; the node goes on with that snapshot; put a copy of the database back"
-        ) from None
-    if kind == "processor":
-        kept["restarted"] = int(options.get("restarted") or 0)
-    return kept
+def _snapshot_of(request: Mapping[str, Any], what: str) -> dict[str, Any]:
+    fields = request.get("fields")
+    given = fields.get("snapshot") if isinstance(fields, dict) else None
+    number = given.get("number") if isinstance(given, dict) else None
+    good = isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= NUMBER_MAX
+    if not isinstance(given, dict) or not good:
+        raise bad(f"the {what} snapshot is {shown(given)}; it must be one with a number")
+    told = {"number": number, **snapshot.content(given)}
+    for plural in PLURALS.values():
+        objects = told[plural]
+        if not isinstance(objects, dict) or not all(
+            isinstance(options, dict) for options in objects.values()
+        ):
+            raise bad(f"the {what} snapshot's {plural} are {shown(objects)}; they must be a map")
+    return told

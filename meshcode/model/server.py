@@ -21,7 +21,7 @@ from typing import Any
 
 from meshcode.errors import BadFrame, BadValue, MeshError, ModelUnavailable, TooLarge
 from meshcode.model.database import Database
-from meshcode.model.pipe import NODE_ID, READ_BYTES, MessageReader, pack_message
+from meshcode.model.pipe import ADOPT_ID, NODE_ID, READ_BYTES, MessageReader, pack_message
 from meshcode.model.publish import Publisher
 
 POLL_S = 0.5  # How soon a change that somebody else made is seen.
@@ -77,6 +77,9 @@ class Server:
             self._refresh()
             return None, None
         self._refresh()
+        if message.get("do") == "adopt" and message.get("id") == ADOPT_ID:
+            self.publisher.adopt(message, _now_ms())
+            return None, None
         return self.publisher.request(message, _now_ms())
 
     def _refresh(self) -> None:

@@ -14,13 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from meshcode.errors import BadRequest, ModelUnavailable
-from meshcode.model.fields import FIELDS, KINDS, PLURALS, check_new, check_object_name
+from meshcode.model.fields import KINDS, PLURALS, PUBLISHED, check_published
 from meshcode.model.tables import TABLES, State
-
-PUBLISHED: dict[str, tuple[str, ...]] = {
-    kind: (*FIELDS[kind], "restarted") if kind == "processor" else tuple(FIELDS[kind])
-    for kind in KINDS
-}
 
 EMPTY: dict[str, Any] = {"number": 0, **{PLURALS[kind]: {} for kind in KINDS}}
 
@@ -60,10 +55,8 @@ def check(snapshot: dict[str, Any]) -> None:
     """
     for kind in KINDS:
         for name, options in snapshot[PLURALS[kind]].items():
-            given = {field: options.get(field) for field in FIELDS[kind]}
             try:
-                check_object_name(kind, name)
-                check_new(kind, name, given)
+                check_published(kind, name, options)
             except BadRequest as exc:
                 found = exc.text.removesuffix("; nothing was changed")
                 raise ModelUnavailable(

@@ -1,7 +1,7 @@
 """The tables of the model: what somebody declared, and nothing that happens by itself.
 
-Objects name each other by name, as people and snapshots do; the database keeps the references
-whole.  Types are portable: the same tables serve SQLite and Postgres.  Times are Unix milliseconds.
+Objects name each other by name, as people and snapshots do.  Types are portable: the same tables
+serve SQLite and Postgres.  Times are Unix milliseconds.
 """
 
 from __future__ import annotations
@@ -9,26 +9,21 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Integer, String, Text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Integer, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from meshcode.model.fields import NAME_CHARS_MAX, STATUS_CHARS_MAX
 
-SCHEMA_VERSION = 1  # Goes up with every change of these tables; a newer file is refused.
+# Goes up with every change of these tables; a newer file is refused, an older one changed.
+SCHEMA_VERSION = 2  # 2: names of other objects are no foreign keys any more.
 
 _Name = String(NAME_CHARS_MAX)
 
 
-def _refers(target: str, *, nullable: bool = False, index: bool = True) -> Mapped[Any]:
-    # RESTRICT is the second lock on this door: changes.py says in words who still needs the object.
-    # A loop between two tables cannot be created in one go, so the queue's side is added after.
-    key = ForeignKey(
-        target,
-        ondelete="RESTRICT",
-        use_alter=nullable,
-        name="fk_queues_dead_letter" if nullable else None,
-    )
-    return mapped_column(_Name, key, nullable=nullable, index=index)
+def _refers(*, nullable: bool = False) -> Mapped[Any]:
+    # No foreign key: in a mesh two nodes may delete a queue and add a socket to it at once, and
+    # both are right.  changes.py sees to it, under the model's lock, that no command does that.
+    return mapped_column(_Name, nullable=nullable, index=True)
 
 
 class Base(DeclarativeBase):
@@ -74,7 +69,7 @@ class Queue(Object):
     message_ttl_ms: Mapped[int | None] = mapped_column(BigInteger)
     expires_ms: Mapped[int | None] = mapped_column(BigInteger)
     overflow: Mapped[str] = mapped_column(String(16))
-    dead_letter: Mapped[str | None] = _refers("sockets.name", nullable=True)
+    dead_letter: Mapped[str | None] = _refers(nullable=True)
 
 
 class Processor(Object):
@@ -106,9 +101,9 @@ class Socket(Object):
 
     __tablename__ = "sockets"
 
-    processor: Mapped[str] = _refers("processors.name")
+    processor: Mapped[str] = _refers()
     task: Mapped[str] = mapped_column(_Name)
-    queue: Mapped[str] = _refers("queues.name")
+    queue: Mapped[str] = _refers()
     priority: Mapped[int | None] = mapped_column(Integer)
     rate_limit: Mapped[str | None] = mapped_column(String(32))
     concurrency: Mapped[int | None] = mapped_column(Integer)
@@ -123,7 +118,7 @@ class Deployment(Object):
 
     __tablename__ = "deployments"
 
-    processor: Mapped[str] = _refers("processors.name")
+    processor: Mapped[str] = _refers()
     host: Mapped[str] = mapped_column(String(253))
     cpus: Mapped[int] = mapped_column(Integer)
 
