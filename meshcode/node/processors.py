@@ -13,11 +13,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshcode.node.crew import Crew, WorkerProcess
 from meshcode.router.events import Event, ProcessorChanged, WorkerLeaving
 from meshcode.worker import lend
+
+if TYPE_CHECKING:
+    from meshcode.node.codeserve import Held, Send
+    from meshcode.node.codeshare import CodeShare
 
 # The fields of a processor that decide which code runs.
 CODE_FIELDS = (
@@ -49,6 +53,8 @@ class Processor:
         self.child_code: tuple[Any, ...] = ()
         self.child_output = b""
         self.retry_ms = 0
+        self.held = ""  # The commit that a peer gave for the next mount.
+        self.child_held = ""  # The same of the mount that runs, or ran last.
         self.crashes = 0  # Workers in a row that died young.
         self.next_start_ms = 0
 
@@ -75,6 +81,7 @@ class Processors:
         self._cpus = sorted(os.sched_getaffinity(0))
         self._next_cpu = 0
         self.stopping = False
+        self.share: CodeShare | None = None  # In a mesh: how commits come from peers.
 
     def restore(self, name: str, kept: dict[str, Any]) -> None:
         """A mount of an earlier boot: its workers can start without git or a database."""
@@ -112,7 +119,7 @@ class Processors:
         requested = processor.fields.get("requested_status")
         if requested in ("stop", "pause"):
             return "stopped" if requested == "stop" else "paused"
-        if processor.child is not None:
+        if processor.child is not None or (self.share is not None and self.share.busy(name)):
             return "building"
         if processor.problem:
             return "failed"
@@ -142,9 +149,11 @@ class Processors:
     def _workers(self, name: str) -> list[WorkerProcess]:
         return [worker for worker in self.crew.by_id.values() if worker.processor == name]
 
-    def descriptors(self) -> dict[int, Processor]:
-        """Descriptors to watch: the output of running mounts."""
-        found = {}
+    def descriptors(self) -> dict[int, Processor | CodeShare]:
+        """Descriptors to watch, with what `hear` wants: mounts, and children of the exchange."""
+        found: dict[int, Processor | CodeShare] = {}
+        if self.share is not None:
+            found.update(dict.fromkeys(self.share.descriptors(), self.share))
         for processor in self.by_name.values():
             if processor.child is not None and processor.child.stdout is not None:
                 found[processor.child.stdout.fileno()] = processor
@@ -157,6 +166,8 @@ class Processors:
                 return
             if processor.count and processor.wanted_code != processor.mounted_code:
                 self._start_mount(processor, now_ms)
+            elif self.share is not None:
+                self.share.forget(processor.name)
             self._match_workers(processor, now_ms)
 
     # Mounting.
@@ -167,10 +178,16 @@ class Processors:
         failed_same = processor.child_code == processor.wanted_code
         if failed_same and now_ms < processor.retry_ms:
             return
+        if self.share is not None:
+            if failed_same and self.share.busy(processor.name):
+                return
+            self.share.forget(processor.name)
+        processor.child_held = processor.held if failed_same else ""
+        processor.held = ""
         request = {name: processor.fields.get(name) for name in CODE_FIELDS}
         request |= {
             "name": processor.name, "cache": str(self.code_dir), "tasks": [], "allow_file": True,
-            "in_use": self._in_use(),
+            "in_use": self._in_use(), "held": processor.child_held,
         }  # fmt: skip
         child = subprocess.Popen(
             [sys.executable, "-m", "meshcode.worker.mount"],
@@ -202,8 +219,11 @@ class Processors:
         processor.reason = reason
         self.emit(ProcessorChanged(processor.name, reason))
 
-    def hear(self, processor: Processor, now_ms: int) -> None:
+    def hear(self, processor: Processor | CodeShare, now_ms: int) -> None:
         """Read what a mount says; at its end, take over the result."""
+        if not isinstance(processor, Processor):
+            processor.hear(now_ms)
+            return
         child = processor.child
         assert child is not None
         assert child.stdout is not None
@@ -225,10 +245,14 @@ class Processors:
         if result.get("ok"):
             self._mounted(processor, result, now_ms)
             return
-        step = result.get("step", "start")
         text = result.get("text") or f"the mounting process ended with exit code {child.returncode}"
+        reason = f"its code could not be mounted ({result.get('step', 'start')}): {text}"
         processor.retry_ms = now_ms + MOUNT_RETRY_MS
-        reason = f"its code could not be mounted ({step}): {text}"
+        self._failed(processor, reason)
+        if self.share is not None and not processor.child_held and self.share.helps(result):
+            self.share.wanted({**processor.fields, "name": processor.name}, reason, now_ms)
+
+    def _failed(self, processor: Processor, reason: str) -> None:
         if processor.mount is not None:
             reason = f"{reason}; the code of commit {processor.mount['commit'][:12]} keeps running"
         processor.problem = reason
@@ -245,6 +269,52 @@ class Processors:
         self.save(processor.name, {"mount": result, "code": list(processor.mounted_code)})
         self.emit(ProcessorChanged(processor.name, processor.reason, _signatures(result)))
         self.reconcile(now_ms)
+
+    # Code from peers.
+
+    def share_with(
+        self, send: Send, peers: Callable[[], list[bytes]], label: Callable[[bytes], str]
+    ) -> CodeShare:
+        """Exchange code with peers from now on.
+
+        Args:
+            send: hands a message to a peer; False when it could not be.
+            peers: the alive ones, now.
+            label: a peer as people call it.
+        """
+        from meshcode.node.codeshare import CodeShare  # A node without peers never needs it.
+
+        self.share = CodeShare(
+            send, peers, self.code_dir, held=self.held, ready=self._from_peer, tell=self._tell,
+            label=label,
+        )  # fmt: skip
+        return self.share
+
+    def held(self) -> list[Held]:
+        """What is mounted here, for peers that look for it."""
+        from meshcode.node.codeserve import Held, ref_of
+
+        found = []
+        for processor in self.by_name.values():
+            mount = processor.mount
+            if mount is not None and "url" in mount:
+                code = dict(zip(CODE_FIELDS, processor.mounted_code, strict=False))
+                branch, commit, tag = (code.get(key) or "" for key in ("branch", "commit", "tag"))
+                found.append(Held(mount["url"], ref_of(branch, commit, tag), mount["commit"]))
+        return found
+
+    def _from_peer(self, name: str, commit: str, now_ms: int) -> None:
+        """A peer gave the commit: mount it, whatever the git server does."""
+        processor = self.by_name.get(name)
+        if processor is not None and not self.stopping:
+            processor.held = commit
+            processor.retry_ms = 0
+            self._start_mount(processor, now_ms)
+
+    def _tell(self, name: str, text: str) -> None:
+        processor = self.by_name.get(name)
+        if processor is not None:
+            self._failed(processor, text)
 
     # Workers.
 
@@ -338,6 +408,8 @@ class Processors:
     def stop_all(self, why: str, now_ms: int, grace_ms: int) -> None:
         """Let every worker finish what it runs and leave; running mounts are ended."""
         self.stopping = True
+        if self.share is not None:
+            self.share.close()
         for worker in list(self.crew.by_id.values()):
             self.crew.stop(worker, why, now_ms, grace_ms)
         for processor in self.by_name.values():

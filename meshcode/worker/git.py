@@ -36,6 +36,12 @@ _OPTIONS = (
     "maintenance.auto=false",
     "advice.detachedHead=false",
 )
+# The same for objects that a peer gave, which arrive by no fetch.
+FSCK_OPTIONS = (
+    *("-c", "fsck.badTimezone=ignore"),
+    *("-c", "fsck.missingSpaceBeforeDate=ignore"),
+    *("-c", "fsck.zeroPaddedFilemode=ignore"),
+)
 _KEPT = ("PATH", "HOME", "SSH_AUTH_SOCK", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)")

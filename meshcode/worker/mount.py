@@ -2,11 +2,13 @@
 
 In:  {"name", "git", "branch", "commit", "tag", "module", "module_path", "requirements",
       "cache": folder, "tasks": [names], "allow_file": true, "offline": false,
-      "builder": "auto" | "uv" | "venv", "in_use": {"keys": [...], "worktrees": [...]}}; all but
+      "builder": "auto" | "uv" | "venv", "held": a commit that a peer gave for what is wanted,
+      "allowed": [urls], "signers": file (both: `policy.py`),
+      "in_use": {"keys": [...], "worktrees": [...]}}; all but
       git, module and cache may be left out.  With `in_use`, what was not mounted for UNUSED_S and
       is not named there is removed from the cache afterwards.
 Out: {"step", "text"} lines, for people; then one last line:
-     {"ok": true, "commit", "python", "worktree", "import_path", "module", "lend", "key",
+     {"ok": true, "url", "commit", "python", "worktree", "import_path", "module", "lend", "key",
       "environment", "builder", "built", "tasks": {task: {"signature", "source", "doc", "kind",
       "file", "line"}}}
   or {"ok": false, "code": "mount_failed", "step": "fetch" | "environment" | "import" | "task",
@@ -31,6 +33,7 @@ from typing import Any
 
 from meshcode.errors import MeshError, MountFailed
 from meshcode.worker import environment, launch, lend
+from meshcode.worker.policy import Policy
 from meshcode.worker.repository import Repository, Tell, clean_trees
 
 UNUSED_S = 30 * 86_400  # A month: a processor that comes back sooner is mounted in no time.
@@ -80,12 +83,17 @@ def mount(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         cache,
         allow_file=_field(request, "allow_file", bool, True),
         tell=tell,
+        rules=Policy(
+            None if request.get("allowed") is None else tuple(_field(request, "allowed", list, [])),
+            _text(request, "signers"),
+        ),
     )
     checkout = repository.checkout(
         branch=_text(request, "branch"),
         commit=_text(request, "commit"),
         tag=_text(request, "tag"),
         offline=_field(request, "offline", bool, False),
+        held=_text(request, "held"),
     )
     fetched = time.monotonic()
     tell("fetch", f"commit {checkout.commit} in {fetched - started:.2f} s")
@@ -107,6 +115,7 @@ def mount(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     found = inspect_module(ready.python, config, _field(request, "env", dict, {}))
     return {
         "ok": True,
+        "url": checkout.url,
         "commit": checkout.commit,
         "python": ready.python,
         "worktree": config["worktree"],

@@ -8,6 +8,7 @@ already has what is wanted.
 
     <cache>/mirrors/<name>-<hash>.git
     <cache>/trees/<name>-<hash>/<commit>
+    <cache>/commits/<name>-<hash>/<commit>.git  one commit that a peer gave (`bundle.py`)
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from meshcode.errors import MountFailed
-from meshcode.worker import git
+from meshcode.worker import git, policy
+from meshcode.worker.policy import Policy
 
 DEFAULT_BRANCH = "main"
 Tell = Callable[[str, str], None]  # step, text: progress for people.
@@ -61,13 +63,26 @@ def name_of(url: str) -> str:
     return f"{short.lstrip('-.')[:40] or 'repository'}-{digest}"
 
 
+def store_of(cache: str, name: str, commit: str) -> str:
+    """The repository of one commit that a peer gave, whether it is there or not."""
+    return os.path.join(cache, "commits", name, commit + ".git")
+
+
 class Repository:
     """One remote repository and what this host has of it."""
 
     def __init__(
-        self, url: str, cache: str, *, allow_file: bool = True, tell: Tell = _silent
+        self,
+        url: str,
+        cache: str,
+        *,
+        allow_file: bool = True,
+        tell: Tell = _silent,
+        rules: Policy | None = None,
     ) -> None:
         self.remote = git.parse_remote(url, allow_file=allow_file)
+        self.rules = rules or Policy()
+        self.cache = cache
         self.name = name_of(self.remote.url)
         self.mirror = os.path.join(cache, "mirrors", self.name + ".git")
         self.trees = os.path.join(cache, "trees", self.name)
@@ -75,7 +90,13 @@ class Repository:
         self.tell = tell
 
     def checkout(
-        self, *, branch: str = "", commit: str = "", tag: str = "", offline: bool = False
+        self,
+        *,
+        branch: str = "",
+        commit: str = "",
+        tag: str = "",
+        offline: bool = False,
+        held: str = "",
     ) -> Checkout:
         """Put the wanted commit on disk and say where.
 
@@ -84,11 +105,14 @@ class Repository:
 
         Args:
             offline: never ask the remote; what the mirror has must do.
+            held: the full id of a commit that a peer gave for what is wanted; used without asking
+                the remote.
 
         Raises:
-            MountFailed: step "fetch"; `reason` is one of bad_url, bad_ref, no_git, no_repository,
-                unreachable, no_branch, no_tag, no_commit, no_files.
+            MountFailed: step "fetch"; `reason` is one of bad_url, bad_ref, not_allowed, no_git,
+                no_repository, unreachable, no_branch, no_tag, no_commit, not_signed, no_files.
         """
+        policy.check_url(self.remote.url, self.rules)
         if tag:
             git.check_ref(tag, "tag")
         elif commit:
@@ -96,23 +120,48 @@ class Repository:
         elif branch:
             git.check_ref(branch, "branch")
         with locked(self.lock):
-            trouble = self._refresh(commit if not tag else "", offline)
-            try:
-                full = self._resolve(branch=branch, commit=commit, tag=tag, trouble=trouble)
-            except MountFailed as error:
-                if trouble and error.fields.get("reason") in ("no_branch", "no_tag", "no_commit"):
-                    raise self._unreachable(trouble) from error
-                raise
-            if trouble:
-                self.tell("fetch", f"{trouble}; using {full[:12]} from the mirror on this host")
-            folder = self._worktree(full)
+            if held:
+                full, source = self._held(git.check_commit(held), "" if tag else commit)
+            else:
+                full, source = self._find(branch, commit, tag, offline), self.mirror
+            policy.check_commit(self.remote.url, source, full, self.rules)
+            folder = self._worktree(full, source)
         return Checkout(self.remote.url, full, folder, self.name)
+
+    def _find(self, branch: str, commit: str, tag: str, offline: bool) -> str:
+        trouble = self._refresh(commit if not tag else "", offline)
+        try:
+            full = self._resolve(branch=branch, commit=commit, tag=tag, trouble=trouble)
+        except MountFailed as error:
+            if trouble and error.fields.get("reason") in ("no_branch", "no_tag", "no_commit"):
+                raise self._unreachable(trouble) from error
+            raise
+        if trouble:
+            self.tell("fetch", f"{trouble}; using {full[:12]} from the mirror on this host")
+        return full
+
+    def _held(self, held: str, pinned: str) -> tuple[str, str]:
+        """The commit that a peer gave, and the repository it is in."""
+        source = store_of(self.cache, self.name, held)
+        if not os.path.isdir(source):
+            source = self.mirror  # Mounted here before, for another processor.
+        if not held.startswith(pinned) or self._lookup(held, source) != held:
+            raise MountFailed(
+                f"commit {held[:12]} of {self.remote.url} did not come from a peer, or is not"
+                f" the wanted {pinned or 'one'}; nothing was mounted",
+                step="fetch",
+                reason="no_commit",
+            )
+        self.tell("fetch", f"using {held[:12]} as a peer has it")
+        return held, source
 
     # The mirror.
 
-    def _git(self, *arguments: str, stdin: str = "", network: bool = False) -> str:
+    def _git(
+        self, *arguments: str, stdin: str = "", network: bool = False, source: str = ""
+    ) -> str:
         return git.run(
-            f"--git-dir={self.mirror}",
+            f"--git-dir={source or self.mirror}",
             *arguments,
             remote=self.remote,
             stdin=stdin,
@@ -171,12 +220,12 @@ class Repository:
             network=True,
         )
 
-    def _lookup(self, name: str) -> str:
+    def _lookup(self, name: str, source: str = "") -> str:
         """The full id of the commit a full ref name or hexadecimal id stands for, or ""."""
         # On standard input: whatever the name is, it cannot be an option.
         try:
             form = "--batch-check=%(objectname) %(objecttype)"
-            answer = self._git("cat-file", form, stdin=f"{name}^{{commit}}\n")
+            answer = self._git("cat-file", form, stdin=f"{name}^{{commit}}\n", source=source)
         except git.GitFailed:  # A missing object makes a partial clone ask its remote, in vain.
             return ""
         full, _, kind = answer.strip().partition(" ")
@@ -249,7 +298,7 @@ class Repository:
 
     # Worktrees.
 
-    def _worktree(self, commit: str) -> str:
+    def _worktree(self, commit: str, source: str) -> str:
         folder = os.path.join(self.trees, commit)
         whole = folder + ".whole"  # Made last: a folder without it is a leftover of a crash.
         if os.path.exists(whole):
@@ -258,15 +307,18 @@ class Repository:
         os.makedirs(self.trees, mode=0o700, exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            self._git("worktree", "prune")
+            self._git("worktree", "prune", source=source)
             # Contents are fetched here, all missing ones at once.
             self._git(
                 *("worktree", "add", "--quiet", "--force", "--detach", "--end-of-options"),
                 *(folder, commit),
-                network=True,
+                network=source == self.mirror,
+                source=source,
             )
         except git.GitFailed as error:
             shutil.rmtree(folder, ignore_errors=True)
+            if source != self.mirror:  # It was whole once: the disk lost some of it.
+                shutil.rmtree(source, ignore_errors=True)
             raise MountFailed(
                 f"the files of commit {commit[:12]} of {self.remote.url} cannot be had:"
                 f" {error.text}; nothing was mounted. Mount it once while the remote answers",
@@ -296,5 +348,6 @@ def clean_trees(cache: str, older_than_s: float, keep: Collection[str] = ()) -> 
                     continue
                 os.unlink(path)  # First the mark: what is half removed is never mounted.
                 shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(store_of(cache, name, os.path.basename(folder)), ignore_errors=True)
                 removed.append(folder)
     return removed
