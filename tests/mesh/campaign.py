@@ -33,7 +33,7 @@ from tests.mesh.cluster import Cluster, product_is_ready
 from tests.mesh.faults import Player
 from tests.mesh.history import Verdict, check, read_folder
 from tests.mesh.network import LoopbackNetwork, NamespaceNetwork
-from tests.mesh.reading import read_node
+from tests.mesh.reading import PATIENCE_S, read_node
 from tests.mesh.scenarios import BY_NAME, SCENARIOS, Scenario, names_of, plan_of
 from tests.mesh.task import FILES, MODULE, PROCESSOR, SOCKET
 
@@ -111,18 +111,18 @@ class Load:
         for number, client in enumerate(self.clients):
             assert client.poll() is None, f"client {number} ended: {self.words_of(number)}"
 
-    def finish(self, gone: set[str]) -> list[str]:
-        """Tell them to stop, and wait; what went wrong."""
+    def finish(self, gone: set[str], seconds: float = HEAL_S) -> list[str]:
+        """Tell them to stop, and wait for their last outcomes; what went wrong."""
         aside = self.folder / "stop.new"
         aside.write_text(json.dumps(sorted(gone)))
         aside.rename(self.folder / "stop")
-        end = time.monotonic() + HEAL_S
+        end = time.monotonic() + seconds
         problems = []
         for number, client in enumerate(self.clients):
             try:
                 status = client.wait(max(0.1, end - time.monotonic()))
             except subprocess.TimeoutExpired:
-                problems.append(f"client {number} still waits after {HEAL_S:.0f} s of peace")
+                problems.append(f"client {number} still waits after {seconds:.0f} s of peace")
             else:
                 if status:
                     problems.append(f"client {number}: {self.words_of(number)}")
@@ -151,12 +151,7 @@ def make_cluster(folder: Path, scenario: Scenario, mode: str, seed: int) -> Clus
             kinds = {first[at]: kind for at, kind in scenario.kinds}
             cluster.assemble(first, kinds)
             cluster.wait_until_ready()
-        (folder / "effects").mkdir()
-        make_repository(folder / "repository", FILES)
-        cluster[first[0]].offer(
-            PROCESSOR, folder / "repository", MODULE, ["turn"], workers=1, retries=1_000,
-            retry_delay_ms=5, env={"EFFECTS": str(folder / "effects")},
-        )  # fmt: skip
+        offer(folder, cluster, first[0])
         witnesses = {first[at] for at, kind in scenario.kinds if kind == "witness"}
         cluster.wait_until_ready(processor=PROCESSOR, hosts=set(first) - witnesses)
     except BaseException:
@@ -165,7 +160,18 @@ def make_cluster(folder: Path, scenario: Scenario, mode: str, seed: int) -> Clus
     return cluster
 
 
-def export(folder: Path, cluster: Cluster) -> None:
+def offer(folder: Path, cluster: Cluster, name: str) -> None:
+    """Declare the code of the campaign at this node; `folder` holds its repository and effects."""
+    (folder / "effects").mkdir(exist_ok=True)
+    if not (folder / "repository").exists():
+        make_repository(folder / "repository", FILES)
+    cluster[name].offer(
+        PROCESSOR, folder / "repository", MODULE, ["turn"], workers=1, retries=1_000,
+        retry_delay_ms=5, env={"EFFECTS": str(folder / "effects")},
+    )  # fmt: skip
+
+
+def export(folder: Path, cluster: Cluster, patience_s: float = PATIENCE_S) -> None:
     """Write what every running member says of every call that a client knows."""
     wanted = {
         line["id"] for path in sorted(folder.glob("history-*.jsonl")) for line in read_lines(path)
@@ -173,7 +179,7 @@ def export(folder: Path, cluster: Cluster) -> None:
     for name in cluster.running():
         link = cluster[name].link()
         try:
-            rows = read_node(name, link, wanted)
+            rows = read_node(name, link, wanted, patience_s)
         finally:
             link.close()
         text = "".join(json.dumps(row) + "\n" for row in rows)

@@ -22,13 +22,16 @@ STATES: dict[int, str] = {
 }  # fmt: skip
 
 
-def read_node(name: str, link: RawLink, wanted: Iterable[str]) -> list[dict[str, Any]]:
+def read_node(
+    name: str, link: RawLink, wanted: Iterable[str], patience_s: float = PATIENCE_S
+) -> list[dict[str, Any]]:
     """One row per record that the node tells of, and per wanted id that it does not know.
 
     Args:
         name: goes into each row as `node`.
         link: a link with a session.
         wanted: ids as text.
+        patience_s: how long to ask again for what is open or unknown.
 
     Returns:
         `{"id", "state", "result", "reason", "node"}`; state UNKNOWN when it knows nothing, OPEN
@@ -36,7 +39,7 @@ def read_node(name: str, link: RawLink, wanted: Iterable[str]) -> list[dict[str,
     """
     listed = read_listing(link)
     ids = {parse_id(row["id"]) for row in listed} | {parse_id(text) for text in wanted}
-    outcomes, unknown = read_outcomes(link, ids)
+    outcomes, unknown = read_outcomes(link, ids, patience_s)
     rows, seen = [], set()
     for row in listed:
         id = parse_id(row["id"])
