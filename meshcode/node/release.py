@@ -18,7 +18,6 @@ from meshcode.wire.kinds import Kind
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
-COPIES = (1 << 8) | 1  # One copy of one voter: docs/wire.md, ACCEPTED.
 
 
 class Release:
@@ -58,8 +57,8 @@ class Release:
         for client, id, error in effects.refused:
             data = envelope(Kind.REFUSED, id=id, body=pack(error))
             by_client.setdefault(client, []).append(data)
-        for client, sequence, level in effects.accepted:
-            data = envelope(Kind.ACCEPTED, number=sequence, code=level, attempt=COPIES)
+        for client, sequence, level, copies, voters in effects.accepted:
+            data = envelope(Kind.ACCEPTED, number=sequence, code=level, attempt=copies << 8 | voters)
             by_client.setdefault(client, []).append(data)
         for client, data in effects.outcomes:
             found = by_client.get(client)

@@ -6,14 +6,15 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
-from meshcode.router import ending, timers
+from meshcode.router import ending, holding, replicated, timers
+from meshcode.replica.instance import ENDED
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.events import Submitted
 from meshcode.router.line import Line
+from meshcode.router.records import custody_header
 from meshcode.router.states import State
 from meshcode.router.timers import T_DUE
-from meshcode.wire.kinds import Level
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
@@ -29,7 +30,7 @@ _NUMBERS = {
     "time_limit_ms": (1, 365 * 86_400_000),
     "expires_ms": (1, 10 * 365 * 86_400_000),
 }
-DELAYED_REASON = "delayed by its submitter"
+_LEVELS = ("local", "quorum", "all", "strict")
 _TEXTS = {"key": 200, "by": 200, "trace": 200}
 
 
@@ -39,20 +40,30 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
     custody = r.custody_at(now_ms)
     records = out.records
     touched: dict[str, Line] = {}
+    kept = r.replica.by_id  # Calls that other nodes own and this one keeps too.
+    alone = not r.replica.peers.by_node
+    safe = (limits.VOTERS + 1, 1)  # Copies and voters of the call that has the fewest.
     over_ids: set[bytes] = set()  # Ended in this very step, so `ended` cannot know them.
     for id, _flow, _parent, name, argc, options, envelope in event.calls:
         call = r.calls.get(id)
         if call is not None:  # A repeated submit: the same answer, and this client is told too.
             r.watch(call, client)
+            if call.state is State.COPYING and call.inst is not None:
+                wanted = None if options is None else options.get("ack")
+                replicated.await_copies(r, call.inst, client, event.sequence, wanted)
+            safe = min(safe, replicated.copies_of(call))
             continue
         ended = event.ended.get(id) if event.ended else None
         if ended is not None:
             out.outcomes.append((client, ended))
             continue
-        if id in over_ids:
+        if id in over_ids or (kept and await_kept(r, id, client, event.sequence, out)):
             continue
         line = r.lines.get(name)
         refusal = check(r, line, name, id, argc, options, len(envelope))
+        voters = r.alone if alone else r.replica.peers.choose_voters(id)
+        if refusal is None and len(voters) == 1:
+            refusal = replicated.refuse_weak(options, voters)
         if refusal is not None:
             out.refused.append((client, id, refusal.to_data()))
             continue
@@ -60,19 +71,34 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
         sequence = r.next_sequence
         r.next_sequence = sequence + 1
         call = Call(id, sequence, line, envelope, len(envelope), options, client, now_ms)
-        records.append(("open", sequence.to_bytes(8, "big"), custody + envelope))
+        shared = len(voters) > 1
+        head = custody_header(r.node, r.boot, voters, now_ms) if shared else custody
+        records.append(("open", sequence.to_bytes(8, "big"), head + envelope))
         over = is_over(line, call.size) if line.config.dead_letter_overflow else None
-        r.keep(call, whole=over is not None)
+        r.keep(call, whole=shared or over is not None)
         line.count_in(call)
+        if shared:
+            replicated.begin(r, call, voters, now_ms, out)
+            assert call.inst is not None
+            wanted = None if options is None else options.get("ack")
+            replicated.await_copies(r, call.inst, client, event.sequence, wanted)
+        elif not alone:
+            r.narrow[id] = None
+        safe = min(safe, (1, len(voters)))
         if over is not None:
             over_ids.add(id)
             ending.dead_letter(r, call, over, now_ms, out)
+            continue
+        if shared:
+            r.spill(call)
+            if r.listening:
+                r.tell(out, call, "received", "", now_ms)
             continue
         due_ms = None if options is None else timers.due_of(options, now_ms)
         if due_ms is not None and due_ms > now_ms:
             call.state = State.DELAYED
             call.due_ms = due_ms
-            call.reason = DELAYED_REASON
+            call.reason = holding.DELAYED_REASON
             r.at(due_ms, T_DUE, call)
         else:
             line.push(call)
@@ -83,7 +109,30 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
             r.tell(out, call, "received", "", now_ms)
     for line in touched.values():
         r.offer(line)
-    out.accepted.append((client, event.sequence, int(Level.LOCAL)))
+    if (client, event.sequence) not in r.acks:  # Else when its calls have their copies.
+        copies, of = safe if safe[0] <= limits.VOTERS else (1, 1)
+        level = replicated.level_of(copies, of)
+        out.accepted.append((client, event.sequence, level, copies, of))
+
+
+def await_kept(r: Router, id: bytes, client: int, frame: int, out: Effects) -> bool:
+    """A call that another node owns and this one keeps: whoever asks is told when it ends.
+
+    It is acknowledged when a majority has it, for all this node can learn: when it is taken over
+    here, or ends.
+    """
+    inst = r.replica.by_id.get(id)
+    if inst is None:
+        return False
+    if inst.role == ENDED:
+        if inst.value is not None and inst.value.outcome:
+            out.outcomes.append((client, inst.value.outcome))
+        return True
+    clients = r.watchers.setdefault(id, [])
+    if client not in clients:
+        clients.append(client)
+    replicated.await_copies(r, inst, client, frame, None)
+    return True
 
 
 def check(
@@ -179,6 +228,8 @@ def option_problem(options: dict[str, Any]) -> str | None:
         elif name in _TEXTS:
             if not isinstance(value, str) or len(value) > _TEXTS[name]:
                 return f"option {name} must be text of at most {_TEXTS[name]} characters"
+        elif name == "ack" and value not in _LEVELS:
+            return f"option ack must be {', '.join(_LEVELS)}, it is {value!r}"
         elif name in ("kw", "died") and not (
             isinstance(value, list) and all(isinstance(word, str) for word in value)
         ):

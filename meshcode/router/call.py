@@ -8,6 +8,7 @@ from meshcode.limits import PRIORITY_DEFAULT, STORY_EVENTS_MAX
 from meshcode.router.states import State, is_allowed
 
 if TYPE_CHECKING:
+    from meshcode.replica.instance import Instance
     from meshcode.router.line import Line
     from meshcode.router.pool import Worker
 
@@ -28,10 +29,13 @@ class Call:
         "epoch",
         "estimate_us",
         "id",
+        "inst",
         "interrupted",
         "line",
         "marked",
         "options",
+        "owner",
+        "owner_attempt",
         "priority",
         "reason",
         "recorded",
@@ -78,6 +82,9 @@ class Call:
         self.recorded = False  # A `state` record exists in the log.
         self.marked = False  # The log knows that this attempt began.
         self.story: list[list[Any]] | None = None
+        self.inst: Instance | None = None  # Its agreement, when more nodes than this one keep it.
+        self.owner: bytes | None = None  # Of a guest: the peer that this node runs it for.
+        self.owner_attempt = 0  # Of a guest whose owner changed while it ran: the new one's count.
         self.timers = 0  # In the heap of the router: for its due time and its expiry.
         if options is not None:
             self.priority = options.get("priority", line.priority)

@@ -31,6 +31,7 @@ class SocketConfig:
         "dead_letter",
         "dead_letter_overflow",
         "expires_ms",
+        "guest",
         "key_concurrency",
         "max_length",
         "max_length_bytes",
@@ -57,6 +58,7 @@ class SocketConfig:
             return processor.get(field) if value is None else value
 
         self.name = name
+        self.guest = False
         self.processor: str = socket["processor"]
         self.task: str = socket["task"]
         self.queue: str = socket.get("queue") or ""
@@ -74,3 +76,16 @@ class SocketConfig:
         self.expires_ms: int | None = queue.get("expires_ms")
         self.dead_letter: str | None = queue.get("dead_letter")
         self.dead_letter_overflow: bool = queue.get("overflow") == "dead-letter"
+
+    @classmethod
+    def without_limits(cls, own: SocketConfig) -> SocketConfig:
+        """The same socket for calls of peers: only how a call runs; the owner holds the limits."""
+        guest = cls.__new__(cls)
+        for name in cls.__slots__:
+            setattr(guest, name, getattr(own, name))
+        guest.guest = True
+        guest.rate = guest.concurrency = guest.key_concurrency = None
+        guest.max_length = guest.max_length_bytes = guest.message_ttl_ms = None
+        guest.expires_ms = guest.dead_letter = None
+        guest.dead_letter_overflow = False
+        return guest

@@ -17,28 +17,48 @@ from random import Random
 from typing import Any
 
 from meshcode import limits
-from meshcode.router import accept, dispatch, ending, events, holding, requests, timers
+from meshcode.replica.core import Replica, recovered
+from meshcode.replica.instance import Instance, make_key
+from meshcode.router import (
+    dispatch,
+    ending,
+    events,
+    holding,
+    peers,
+    replicated,
+    requests,
+    timers,
+    work,
+)
+from meshcode.router.accept import on_submitted
 from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
 from meshcode.router.line import Line
 from meshcode.router.pool import Pool, Worker
-from meshcode.router.records import accepted_call, custody_parts, read_envelope, split_state
+from meshcode.router.records import (
+    accepted_call,
+    custody_parts,
+    read_envelope,
+    split_open,
+    split_state,
+)
 from meshcode.router.signature import Signature
-from meshcode.router.states import State
+from meshcode.router.states import OPEN_STATES, State
 from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE, TIMERS_DEAD_MIN
 
 
 class Router:
     """All calls of one node, and who may run them."""
 
-    def __init__(self, node: bytes, boot: int, rng: Random) -> None:
+    def __init__(self, node: bytes, boot: int, rng: Random, kind: str = "core") -> None:
         """A router that knows nothing yet.
 
         Args:
             node: this node's id, 16 bytes.
             boot: which start of the node this is, from 1; durable before it is used.
             rng: for the jitter of retry delays; seeded in tests.
+            kind: "core", "edge" or "witness": what this node is in its mesh.
         """
         self.node = node
         self.boot = boot
@@ -61,10 +81,22 @@ class Router:
         self.disk_level = 0
         self.draining = False
         self.listening = False  # Someone wants Effects.events; off, none are made.
+        self.replica = Replica(node, boot, rng, replicated.Replicated(self), kind)
+        self.alone = (node,)  # The voters of a call that nobody else keeps.
+        self.acks: dict[tuple[int, int], list[int]] = {}  # Client, frame: calls, copies, voters.
+        self.narrow: dict[bytes, None] = {}  # Calls kept alone although this node is in a mesh.
+        self.widen_from_ms = 0  # Not before: those who came may go again.
+        self.twins: dict[bytes, list[Instance]] = {}  # More instances of one id (P14).
+        self.guests: dict[bytes, Call] = {}  # Calls of peers that wait or run here.
+        self.guest_lines: dict[str, Line] = {}
+        self.reports: dict[bytes, tuple[bytes, list[Any]]] = {}  # Not yet taken by their owners.
+        self.peer_workers: dict[tuple[bytes, str], work.PeerWorker] = {}  # By node, processor.
+        self.last_peer_worker = 0  # Their ids count down.
+        self.grants_ms = 0  # When grants were told last.
         self._touched: dict[str, Pool] = {}
         self._timers_dead = 0  # Timers in the heap of calls that have ended.
         self._handlers: dict[type, Callable[[Router, Any, int, Effects], None]] = {
-            events.Submitted: accept.on_submitted,
+            events.Submitted: on_submitted,
             events.Watched: requests.on_watched,
             events.ClientLeft: requests.on_client_left,
             events.CancelAsked: requests.on_cancel,
@@ -80,6 +112,9 @@ class Router:
             events.Forgotten: _on_forgotten,
             events.Drained: _on_drained,
             events.DiskChanged: _on_disk_changed,
+            events.PeerSaid: work.on_peer_said,
+            events.PeerChanged: peers.on_peer_changed,
+            events.Read: peers.on_read,
             events.Ticked: _on_ticked,
         }
 
@@ -94,20 +129,29 @@ class Router:
         self._handlers[type(event)](self, event, now_ms, out)
         if self.timers and self.timers[0][0] <= now_ms:
             self._fire_timers(now_ms, out)
+        if self.replica.timers:
+            self.replica.tick(now_ms, out)
         while self._touched:
             _, pool = self._touched.popitem()
             dispatch.dispatch(self, pool, now_ms, out)
+            if self.replica.peers.by_node:
+                work.grant(self, pool, now_ms, out)
         return out
 
     def next_due_ms(self) -> int | None:
         """When the shell must send `Ticked` at the latest; None when nothing waits for time."""
-        return self.timers[0][0] if self.timers else None
+        due_ms = self.timers[0][0] if self.timers else None
+        other_ms = self.replica.next_due_ms()
+        if due_ms is None or (other_ms is not None and other_ms < due_ms):
+            return other_ms
+        return due_ms
 
     def recover(
         self,
         opens: Iterable[tuple[bytes, bytes]],
         states: Iterable[tuple[bytes, bytes]],
         now_ms: int,
+        votes: Iterable[tuple[bytes, bytes]] = (),
     ) -> Effects:
         """Take over what an earlier boot left in the log; call once, after the model is known.
 
@@ -115,20 +159,53 @@ class Router:
             opens: the `open` records in key order.
             states: the `state` records in key order.
             now_ms: node time.
+            votes: the `vote` records in key order.
 
         Returns:
-            Effects with records only.
+            Effects with records, and what replication wants to read.
         """
         out = Effects()
         changed = {key: split_state(value) for key, value in states}
+        voted = dict(votes)
         for key, value in opens:
-            self._recover_one(key, value, changed.pop(key, None), now_ms, out)
+            vote = voted.pop(key, None)
+            if vote is not None or value[1] != 1:
+                self._recover_shared(key, value, vote, changed.pop(key, None), now_ms, out)
+            else:
+                self._recover_one(key, value, changed.pop(key, None), now_ms, out)
+        for key, vote in voted.items():
+            number = int.from_bytes(key, "big")
+            self.next_sequence = max(self.next_sequence, number + 1)
+            inst = recovered(number, vote)
+            self.replica.recover(number, inst, payload=False, now_ms=now_ms, out=out)
         for key in changed:  # The call ended; its state record is a leftover.
             out.records.append(("state", key, None))
         for pool in self.pools.values():
             for line in pool.lines.values():
                 pool.offer(line)
         return out
+
+    def _recover_shared(
+        self,
+        key: bytes,
+        value: bytes,
+        vote: bytes | None,
+        state: dict[str, Any] | None,
+        now_ms: int,
+        out: Effects,
+    ) -> None:
+        """A call that other nodes keep too: nobody here owns it now (replication rule P6)."""
+        number = int.from_bytes(key, "big")
+        self.next_sequence = max(self.next_sequence, number + 1)
+        custody, envelope = split_open(value)
+        if vote is not None:
+            inst = recovered(number, vote)
+        else:
+            name = make_key(envelope[16:32], custody["home"], custody["generation"])
+            inst = Instance(name, tuple(custody["voters"]), custody["boot"], number)
+        if state is not None:
+            inst.note = state
+        self.replica.recover(number, inst, payload=True, now_ms=now_ms, out=out)
 
     def _recover_one(
         self, key: bytes, value: bytes, state: dict[str, Any] | None, now_ms: int, out: Effects
@@ -144,24 +221,40 @@ class Router:
         call = Call(envelope[16:32], sequence, line, envelope, size, options, 0, accepted_ms)
         call.epoch = self.boot
         self.keep(call)
+        self.restore(call, state, now_ms, out, why="the node stopped while it ran")
+
+    def restore(
+        self, call: Call, state: dict[str, Any] | None, now_ms: int, out: Effects, *, why: str
+    ) -> None:
+        """Put an open call where its `state` record, if any, says it was."""
+        options, accepted_ms, line = call.options, call.accepted_ms, call.line
         if state is not None:
             call.recorded = True
             call.attempt = state["attempt"]
             call.due_ms = state["due_ms"]
             call.reason = state["reason"]
-            call.story = state["story"] or None
+            call.story = list(state["story"]) or None
             call.state = State(state["state"])
             call.cancelled_by = state["cancelled_by"]
+            guest = self.guests.get(call.id)
+            if guest is not None and work.inherit(self, guest, call, now_ms):
+                return
             if call.cancelled_by is not None:  # It was told to stop, and has: its worker is gone.
                 ending.end_cancelled(self, call, now_ms, out)
                 return
             if call.state is State.RUNNING:  # Marked: it surely began before the node went down.
-                ending.lost_attempt(self, call, "the node stopped while it ran", now_ms, out)
+                ending.lost_attempt(self, call, why, now_ms, out)
                 return
-        elif (due_ms := timers.due_of(options, accepted_ms)) is not None:
-            call.state = State.DELAYED
-            call.due_ms = due_ms
-            call.reason = accept.DELAYED_REASON
+            if call.state in (State.COPYING, State.ENDING, State.MOVED):
+                call.state = State.WAITING  # Noted on the way to somewhere: it is not there.
+        else:
+            guest = self.guests.get(call.id)
+            if guest is not None and work.inherit(self, guest, call, now_ms):
+                return
+            if (due_ms := timers.due_of(options, accepted_ms)) is not None:
+                call.state = State.DELAYED
+                call.due_ms = due_ms
+                call.reason = holding.DELAYED_REASON
         if call.state is State.HELD:
             return  # It is in no line, and expires only once it waits again.
         line.count_in(call)
@@ -171,6 +264,7 @@ class Router:
             call.state = State.WAITING
             call.reason = ""
             line.push(call)
+            self.offer(line)
         if options is not None or line.expires:
             timers.arm_expiry(self, call)
 
@@ -203,7 +297,7 @@ class Router:
 
     def spill(self, call: Call) -> None:
         """A call that ran waits again: its envelope stays in memory only while there is room."""
-        if call.envelope is not None and self.bodies_bytes > self.bodies_bytes_max:
+        if call.owner is None and call.envelope is not None and self.bodies_bytes > self.bodies_bytes_max:
             call.envelope = None
             self.bodies_bytes -= call.size
             self.by_sequence[call.sequence] = call
@@ -302,22 +396,29 @@ class Router:
         waiting: dict[str, int] = {}
         running: dict[str, int] = {}
         for call in self.calls.values():
-            assert call.state in (State.WAITING, State.DELAYED, State.RUNNING, State.HELD), (
-                call.state
-            )
+            assert call.state in OPEN_STATES, call.state
             assert (call.state is State.RUNNING) == (call.worker is not None), call.story
             if call.worker is not None:
                 assert call.worker.held[call.id] is call, call.story
                 running[call.line.name] = running.get(call.line.name, 0) + 1
-            elif call.state is not State.HELD:
+            elif call.state not in (State.HELD, State.ENDING):
                 waiting[call.line.name] = waiting.get(call.line.name, 0) + 1
+        for call in self.guests.values():
+            counts = running if call.worker is not None else waiting
+            key = "@guest " + call.line.name
+            counts[key] = counts.get(key, 0) + 1
+            assert call.worker is None or call.worker.held[call.id] is call, call.id.hex()
+        for name, line in self.guest_lines.items():
+            assert line.depth == waiting.get("@guest " + name, 0), (name, line.depth)
+            assert line.running == running.get("@guest " + name, 0), (name, line.running)
         for line in self.lines.values():
             assert line.depth == waiting.get(line.name, 0), (line.name, line.depth, waiting)
             assert line.running == running.get(line.name, 0), (line.name, line.running)
         for worker in self.workers.values():
             assert sum(call.size for call in worker.held.values()) == worker.bytes
             assert all(worker.held.get(id) is call for id, call in worker.queued.items())
-            assert len(worker.held) - len(worker.queued) <= max(worker.slots, 1)
+            if worker.node is None:
+                assert len(worker.held) - len(worker.queued) <= max(worker.slots, 1)
         in_memory = sum(call.size for call in self.calls.values() if call.envelope is not None)
         assert in_memory == self.bodies_bytes, (in_memory, self.bodies_bytes)
 
@@ -353,6 +454,7 @@ def _on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: E
     for name, line in r.lines.items():
         if name not in wanted:
             line.removed = True
+    work.refresh_lines(r)
     if expiring:
         for call in r.calls.values():
             if call.line.name in expiring:
@@ -398,3 +500,5 @@ def _on_ticked(r: Router, event: events.Event, now_ms: int, out: Effects) -> Non
     for worker in list(r.workers.values()):
         if worker.held:
             holding.watch_worker(r, worker, now_ms, out)
+    if r.replica.peers.by_node:
+        peers.tick(r, now_ms, out)

@@ -10,9 +10,13 @@ from meshcode.router.line import Line
 from meshcode.router.pool import Pool, Worker
 from meshcode.router.states import State
 from meshcode.router.timers import T_RATE
+from meshcode.wire.kinds import Kind
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
+
+
+_RUN = int(Kind.RUN)
 
 
 def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
@@ -23,7 +27,7 @@ def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
         if worker.leaving:
             continue
         batch: list[Assignment] = []
-        while (found := _next(pool)) is not None:
+        while (found := _next_own(pool) if worker.node else _next(pool)) is not None:
             priority, line = found
             room = worker.room(line, now_ms)
             if room <= 0:
@@ -39,15 +43,20 @@ def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
                 if r.listening:
                     r.tell(out, call, "prerun", f"worker {worker.id}", now_ms)
             _settle(r, pool, line, priority, len(calls), room, now_ms, out)
-        if batch:
+        if batch and worker.node:
+            out.peer.extend((worker.node, _RUN, [item[1], item[3]]) for item in batch)
+        elif batch:
             out.starts.append((worker.id, batch))
             holding.arm_watch(r, worker, now_ms)
         elif not pool.rotation:
             return
 
 
-def _load(worker: Worker) -> tuple[int, int, int]:
-    return (len(worker.queued) or len(worker.held) // worker.slots, worker.work_us, worker.id)
+def _load(worker: Worker) -> tuple[bool, int, int, int]:
+    if worker.node:  # Peers after this node's own workers, the one with most room first.
+        return (True, len(worker.held) - worker.slots, worker.work_us, -worker.id)
+    waiting = len(worker.queued) or len(worker.held) // worker.slots
+    return (False, waiting, worker.work_us, worker.id)
 
 
 def _next(pool: Pool) -> tuple[int, Line] | None:
@@ -57,6 +66,17 @@ def _next(pool: Pool) -> tuple[int, Line] | None:
         if lines:
             return priority, lines[0]
         del pool.rotation[priority]
+    return None
+
+
+def _next_own(pool: Pool) -> tuple[int, Line] | None:
+    """The same for a peer: calls of other peers are not passed on."""
+    for priority in sorted(pool.rotation, reverse=True):
+        lines = pool.rotation[priority]
+        for at, line in enumerate(lines):
+            if not line.guest:
+                lines.rotate(-at)
+                return priority, line
     return None
 
 

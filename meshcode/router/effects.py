@@ -22,8 +22,9 @@ class Effects:
     """Orders to the shell, in batches."""
 
     records: list[Op] = field(default_factory=list)
-    # client, frame sequence, level: the whole frame is accepted, but for what was refused.
-    accepted: list[tuple[int, int, int]] = field(default_factory=list)
+    # client, frame sequence, level (wire.kinds.Level), copies, voters: the whole frame is accepted,
+    # but for what was refused, and each of its calls is on that many disks at least.
+    accepted: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     # client, call id, error data (errors.MeshError.to_data).
     refused: list[tuple[int, bytes, dict[str, Any]]] = field(default_factory=list)
     # client, sealed OUTCOME envelope.
@@ -38,6 +39,10 @@ class Effects:
     fetches: list[int] = field(default_factory=list)
     # workers whose staged, not begun calls shall come back (events.Returned): one is stuck.
     recalls: list[int] = field(default_factory=list)
+    # node, wire.kinds.Kind, entry: for a peer.  May be lost: whoever sends it sends it again.
+    peer: list[tuple[bytes, int, list[Any]]] = field(default_factory=list)
+    # log sequences of calls that replication wants to see; answered by events.Read.
+    reads: list[int] = field(default_factory=list)
     # call id, socket, event name, note, node ms: for listeners; may be lost.
     events: list[tuple[bytes, str, str, str, int]] = field(default_factory=list)
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
 from meshcode.ids import child_id
-from meshcode.router import events, holding, timers
+from meshcode.replica.instance import Child
+from meshcode.router import events, holding, replicated, timers, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.pool import Worker
-from meshcode.router.records import pack_done, sequence_key
+from meshcode.router.records import custody_header, pack_done, sequence_key
 from meshcode.router.states import State
 from meshcode.router.timers import T_DUE, T_EXPIRE
 from meshcode.wire.codec import pack
@@ -46,7 +47,11 @@ def on_finished(r: Router, event: events.Finished, now_ms: int, out: Effects) ->
         line.learn(duration_us)
         holding.take_back(r, call, worker, now_ms)
         call.started_ms = started_ms or call.started_ms
-        if retry and code == _FAILED and call.interrupted != "cancel" and may_retry(call):
+        if call.owner is not None:
+            r.lines[line.name].learn(duration_us)
+            report = (id, attempt, code, retry, duration_us, started_ms, envelope)
+            work.ran(r, call, report, out)
+        elif retry and code == _FAILED and call.interrupted != "cancel" and may_retry(call):
             delay_retry(r, call, "failed", now_ms, out)
         else:
             end(r, call, code, envelope, now_ms, out)
@@ -54,8 +59,29 @@ def on_finished(r: Router, event: events.Finished, now_ms: int, out: Effects) ->
     holding.arm_watch(r, worker, now_ms)
 
 
-def end(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects) -> None:
-    """Choose the outcome of a call that is in no line and at no worker; exactly once."""
+def end(
+    r: Router,
+    call: Call,
+    code: int,
+    envelope: bytes,
+    now_ms: int,
+    out: Effects,
+    children: tuple[Child, ...] = (),
+) -> None:
+    """Choose the outcome of a call that is in no line and at no worker; exactly once.
+
+    Where other nodes keep the call too, it is proposed to them: `finish` comes when they agree.
+    """
+    if call.owner is not None:
+        work.report(r, call, code, envelope, out)
+    elif call.inst is not None:
+        replicated.propose(r, call, code, envelope, children, now_ms, out)
+    else:
+        finish(r, call, code, envelope, now_ms, out)
+
+
+def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects) -> None:
+    """Record the outcome of a call, with all that goes with it, as one batch."""
     waited = call.state is State.WAITING
     call.move(_STATE_OF[code])
     key = sequence_key(call.sequence)
@@ -78,22 +104,33 @@ def end(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Eff
         call.envelope = None  # Its line still names it for a while.
         if call.line.leave_waiting(call):
             r.offer(call.line)
+    tell(r, call, envelope, out)
+    if r.listening:
+        r.tell(out, call, "postrun", _STATE_OF[code].name, now_ms)
+
+
+def tell(r: Router, call: Call, envelope: bytes, out: Effects) -> None:
+    """Give the outcome to whoever waits for it."""
     if call.client:
         out.outcomes.append((call.client, envelope))
     if r.watchers:
         for client in r.watchers.pop(call.id, ()):
             out.outcomes.append((client, envelope))
-    if r.listening:
-        r.tell(out, call, "postrun", _STATE_OF[code].name, now_ms)
 
 
 def end_with_error(
-    r: Router, call: Call, code: int, error: errors.MeshError, now_ms: int, out: Effects
+    r: Router,
+    call: Call,
+    code: int,
+    error: errors.MeshError,
+    now_ms: int,
+    out: Effects,
+    children: tuple[Child, ...] = (),
 ) -> None:
     """The same for an outcome that the router itself decides."""
     body = pack(error.to_data())
     envelope = seal(Kind.OUTCOME, id=call.id, code=code, attempt=call.attempt, body=body)
-    end(r, call, code, envelope, now_ms, out)
+    end(r, call, code, envelope, now_ms, out, children)
 
 
 def may_retry(call: Call) -> bool:
@@ -120,12 +157,15 @@ def delay_retry(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
     r.at(call.due_ms, T_DUE, call)
     timers.arm_expiry(r, call)
     r.spill(call)
-    holding.save(call, out)
+    holding.save(r, call, out)
     r.tell(out, call, "retried", call.reason, now_ms)
 
 
 def lost_attempt(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
     """A worker died under this call (it is at no worker now): again, or HELD with the evidence."""
+    if call.owner is not None:
+        work.lost(r, call, why, out)
+        return
     retries = call.setting("retries")
     allowed = limits.RETRIES_DEFAULT if retries is None else retries
     call.note(now_ms, "worker lost", f"attempt {call.attempt}: {why}")
@@ -140,7 +180,7 @@ def lost_attempt(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> 
     )
     call.note(now_ms, "held", call.reason)
     r.spill(call)
-    holding.save(call, out)
+    holding.save(r, call, out)
     r.tell(out, call, "held", call.reason, now_ms)
 
 
@@ -158,7 +198,7 @@ def hold_unreadable(r: Router, call: Call, now_ms: int, out: Effects) -> None:
         call.move(State.HELD)
         call.reason = "its record in the log cannot be read; cancel it and submit it again"
         call.note(now_ms, "held", call.reason)
-        holding.save(call, out)
+        holding.save(r, call, out)
         r.tell(out, call, "held", call.reason, now_ms)
 
 
@@ -173,7 +213,7 @@ def give_back(r: Router, call: Call, worker: Worker, now_ms: int, out: Effects) 
     holding.requeue(r, call, now_ms, front=True)
     if call.marked:  # The log says that it began; that must not count after a crash.
         call.marked = False
-        holding.save(call, out)
+        holding.save(r, call, out)
 
 
 def on_worker_lost(r: Router, event: events.WorkerLost, now_ms: int, out: Effects) -> None:
@@ -205,7 +245,7 @@ def on_worker_lost(r: Router, event: events.WorkerLost, now_ms: int, out: Effect
 
 def _over_time(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     limit_ms = call.setting("time_limit_ms")
-    if may_retry(call):
+    if call.owner is None and may_retry(call):
         delay_retry(r, call, f"ran over its time limit of {limit_ms} ms", now_ms, out)
         return
     error = errors.TimeLimit(
@@ -230,9 +270,11 @@ def cancel(r: Router, call: Call, by: str, now_ms: int, out: Effects) -> str:
         assert call.worker is not None
         if call.interrupted != "cancel":
             call.interrupted = "cancel"
-            holding.save(call, out)  # Whoever asked was told: a crash must not begin it again.
-            out.interrupts.append((call.worker.id, call.id, "cancel"))
+            holding.save(r, call, out)  # Whoever asked was told: a crash must not begin it again.
+            holding.interrupt(call, "cancel", out)
         return "interrupted"
+    if call.state is State.ENDING:
+        return "ending"
     leave_line(call)
     end_cancelled(r, call, now_ms, out)
     return "cancelled"
@@ -269,6 +311,7 @@ def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
     submit = call.envelope
     died = [*(call.option("died") or ()), call.line.name]
     where = ""
+    children: tuple[Child, ...] = ()
     if target is None or target.removed or submit is None:
         pass
     elif int.from_bytes(submit[68:72], "little") + _DIED_ENTRY_BYTES > limits.META_BYTES_MAX:
@@ -279,11 +322,39 @@ def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
         child = child_id(call.id, b"dead-letter")
         if child not in r.calls:  # It is, when a client gave an ended id a second life (FRESH).
             kept = {name: call.option(name) for name in _KEPT_OPTIONS if call.option(name)}
-            resubmit(r, submit, child, call.id, target.name, kept | {"died": died}, now_ms, out)
+            kept["died"] = died
+            if call.inst is None:
+                resubmit(r, submit, child, call.id, target.name, kept, now_ms, out)
+            else:
+                envelope = copy_of(submit, child, call.id, target.name, kept)
+                voters = r.replica.peers.choose_voters(child)
+                children = (Child(child, voters, envelope),)
         where = f"; it goes on as {child.hex()} at socket {target.name}"
     call.note(now_ms, "dead-lettered", why + where)
     error = errors.CallCancelled(f"not run: {why}{where}", expired=True)
-    end_with_error(r, call, Outcome.CANCELLED, error, now_ms, out)
+    end_with_error(r, call, Outcome.CANCELLED, error, now_ms, out, children)
+
+
+def copy_of(
+    submit: bytes, id: bytes, parent: bytes, name: str, options: dict[str, Any] | None
+) -> bytes:
+    """The SUBMIT envelope of an earlier call under a new id, at socket `name`, with these options.
+
+    It belongs to the same flow.
+    """
+    head = 80 + submit[15]
+    meta_size = int.from_bytes(submit[68:72], "little")
+    return seal(
+        Kind.SUBMIT,
+        id=id,
+        flow=submit[32:48],
+        parent=parent,
+        name=name.encode(),
+        meta=pack(options) if options else b"",
+        body=submit[head + meta_size :],
+        flags=submit[12],
+        argc=submit[14],
+    )
 
 
 def resubmit(
@@ -301,27 +372,20 @@ def resubmit(
     It has these options and no others, and begins as soon as it can.
     """
     assert id not in r.calls, id.hex()
-    head = 80 + submit[15]
-    meta_size = int.from_bytes(submit[68:72], "little")
-    meta = pack(options) if options else b""
-    envelope = seal(
-        Kind.SUBMIT,
-        id=id,
-        flow=submit[32:48],
-        parent=parent,
-        name=name.encode(),
-        meta=meta,
-        body=submit[head + meta_size :],
-        flags=submit[12],
-        argc=submit[14],
-    )
+    envelope = copy_of(submit, id, parent, name, options)
     line = r.lines[name]
     sequence = r.next_sequence
     r.next_sequence += 1
     call = Call(id, sequence, line, envelope, len(envelope), options, 0, now_ms)
-    out.records.append(("open", sequence_key(sequence), r.custody_at(now_ms) + envelope))
-    r.keep(call)
+    voters = r.replica.peers.choose_voters(id)
+    shared = len(voters) > 1
+    head = custody_header(r.node, r.boot, voters, now_ms) if shared else r.custody_at(now_ms)
+    out.records.append(("open", sequence_key(sequence), head + envelope))
+    r.keep(call, whole=shared)
     line.count_in(call)
+    if shared:
+        replicated.begin(r, call, voters, now_ms, out)
+        return
     line.push(call)
     r.offer(line)
     timers.arm_expiry(r, call)

@@ -168,6 +168,41 @@ class DiskChanged:
 
 
 @dataclass(slots=True)
+class PeerSaid:
+    """A peer sent entries of one kind (wire.kinds.Kind, 48 to 66)."""
+
+    node: bytes
+    kind: int
+    entries: list[Any]
+
+
+@dataclass(slots=True)
+class PeerChanged:
+    """Membership says something new of a peer: `replica.peers` has the states.
+
+    `boot` is the newest life of the peer that is known of, 0 = none.
+    """
+
+    node: bytes
+    state: str
+    boot: int
+    kind: str = "core"
+    domain: str = ""
+    name: str = ""
+
+
+@dataclass(slots=True)
+class Read:
+    """Calls that replication asked for (Effects.reads).
+
+    Each is its sequence, when it was accepted, its SUBMIT envelope (empty: it could not be read),
+    and the OUTCOME envelope that the history has under its id (empty: none).
+    """
+
+    calls: list[tuple[int, int, bytes, bytes]]
+
+
+@dataclass(slots=True)
 class Ticked:
     """Time passed: `Router.next_due_ms()` is reached, or a second is over."""
 
@@ -189,5 +224,8 @@ Event = (
     | Forgotten
     | Drained
     | DiskChanged
+    | PeerSaid
+    | PeerChanged
+    | Read
     | Ticked
 )

@@ -12,15 +12,34 @@ from meshcode.router.pool import Worker
 from meshcode.router.records import pack_state, sequence_key
 from meshcode.router.states import State
 from meshcode.router.timers import T_WORKER
+from meshcode.wire.kinds import Kind
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
 
-def save(call: Call, out: Effects) -> None:
-    """Write what changed of an open call."""
+DELAYED_REASON = "delayed by its submitter"
+
+
+def save(r: Router, call: Call, out: Effects) -> None:
+    """Write what changed of an open call, and tell its voters."""
+    if call.owner is not None:
+        return  # A guest: its owner keeps the books.
     call.recorded = True
-    out.records.append(("state", sequence_key(call.sequence), pack_state(call.changes())))
+    changes = call.changes()
+    out.records.append(("state", sequence_key(call.sequence), pack_state(changes)))
+    if call.inst is not None:
+        r.replica.note(call.inst, changes, out)
+
+
+def interrupt(call: Call, why: str, out: Effects) -> None:
+    """Tell whoever runs the call to stop it."""
+    worker = call.worker
+    assert worker is not None
+    if worker.node:
+        out.peer.append((worker.node, int(Kind.INTERRUPT), [call.id, why]))
+    else:
+        out.interrupts.append((worker.id, call.id, why))
 
 
 def requeue(r: Router, call: Call, now_ms: int, *, front: bool) -> None:
@@ -80,10 +99,10 @@ def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
         if limit_ms is not None and ran_ms >= limit_ms and not call.interrupted:
             call.interrupted = "time limit"
             call.note(now_ms, "interrupted", f"ran {ran_ms} ms, its time limit is {limit_ms} ms")
-            out.interrupts.append((worker.id, call.id, "time limit"))
+            interrupt(call, "time limit", out)
         if ran_ms >= limits.RUNNING_MARK_MS and not call.marked:
             call.marked = True
-            save(call, out)
+            save(r, call, out)
         stuck = call.id in worker.queued and len(worker.queued) > 1 and ran_ms >= limits.STUCK_MS
         if stuck and worker.recalled is not call:
             worker.recalled = call

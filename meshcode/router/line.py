@@ -31,6 +31,7 @@ class Line:
         "ended",
         "expires",
         "fetching",
+        "guest",
         "key_running",
         "key_waiting",
         "limited",
@@ -50,6 +51,7 @@ class Line:
     def __init__(self, config: SocketConfig) -> None:
         """An empty line of the socket."""
         self.name = config.name
+        self.guest = config.guest  # Its calls belong to peers.
         self.ready: dict[int, deque[Call]] = {}  # By priority.
         self.key_waiting: dict[str, deque[Call]] = {}  # Blocked by their key's limit.
         self.key_running: dict[str, int] = {}

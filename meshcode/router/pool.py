@@ -12,6 +12,8 @@ from meshcode.router.line import Line
 class Worker:
     """One worker process, as far as the router cares: what it holds and how much more it may."""
 
+    node: bytes | None = None  # Of a peer that stands in for workers: see `work.PeerWorker`.
+
     __slots__ = (
         "bytes",
         "held",
@@ -100,6 +102,8 @@ class Pool:
     """One processor on this node."""
 
     __slots__ = (
+        "granted",
+        "granted_ms",
         "lines",
         "name",
         "paused",
@@ -116,6 +120,8 @@ class Pool:
         self.workers: dict[int, Worker] = {}
         self.lines: dict[str, Line] = {}
         self.rotation: dict[int, deque[Line]] = {}  # By priority: lines that may have a next call.
+        self.granted = 0  # Slots that peers were told they may use.
+        self.granted_ms = 0  # When that changed.
         self.paused = False
         self.stopped = False
         self.reason = (
@@ -146,6 +152,6 @@ class Pool:
             return (
                 f"processor {self.name} is paused; `mesh proc resume -n {self.name}` lets it go on"
             )
-        if any(not worker.leaving for worker in self.workers.values()):
+        if any(not worker.leaving and worker.slots for worker in self.workers.values()):
             return ""
         return f"processor {self.name} has no worker here: {self.reason or 'starting'}"

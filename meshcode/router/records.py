@@ -40,6 +40,16 @@ def custody_parts(node: bytes, boot: int) -> tuple[bytes, bytes]:
     return whole[:_ACCEPTED_AT], whole[_ACCEPTED_AT + 8 :]
 
 
+def custody_header(
+    home: bytes, boot: int, voters: tuple[bytes, ...], accepted_ms: int, generation: int = 0
+) -> bytes:
+    """The custody header of a call that several nodes keep."""
+    head = CUSTODY.pack(
+        RECORD_VERSION, len(voters), generation, boot, 0, 0, accepted_ms, home, home
+    )
+    return head + b"".join(voters)
+
+
 def accepted_call(value: bytes) -> tuple[int, bytes]:
     """Only when an `open` record was accepted, and its SUBMIT envelope: recovery reads millions."""
     assert value[0] == RECORD_VERSION, value[0]

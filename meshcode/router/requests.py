@@ -75,7 +75,7 @@ def on_retry(r: Router, event: events.RetryAsked, now_ms: int, out: Effects) -> 
     call.due_ms = now_ms  # The time it may wait in its queue counts from here.
     call.reason = ""
     holding.requeue(r, call, now_ms, front=False)
-    holding.save(call, out)
+    holding.save(r, call, out)
     data = {"id": text_of(event.id), "done": "waiting"}
     out.answers.append((event.client, event.request, True, data))
 

@@ -16,6 +16,8 @@ class State(IntEnum):
     DELAYED = 2  # Waits for a time: an ETA, or the delay before a retry.
     RUNNING = 3  # Handed to a worker: begun, or staged behind one that is.
     HELD = 4  # Its attempts are used up by dying workers, or it cannot be read; waits for a person.
+    COPYING = 5  # Until a majority of its voters has it on disk.
+    ENDING = 6  # Until a majority of its voters has agreed to its outcome.
     DONE = 11
     FAILED = 12
     CANCELLED = 13
@@ -31,6 +33,25 @@ MOVES: dict[tuple[State | None, State], str] = {
     (None, State.WAITING): "accepted",
     (None, State.DELAYED): "accepted with a delay or an ETA",
     (None, State.CANCELLED): "over the limit of its queue: dead-lettered",
+    (None, State.COPYING): "accepted, with two more voters",
+    (State.COPYING, State.WAITING): "a majority has it",
+    (State.COPYING, State.DELAYED): "a majority has it, and it has a delay or an ETA",
+    (State.COPYING, State.ENDING): "cancelled, expired or dead-lettered",
+    (State.WAITING, State.COPYING): "more nodes are there to keep it",
+    (State.DELAYED, State.COPYING): "more nodes are there to keep it",
+    (State.WAITING, State.ENDING): "cancelled or expired, or it moves to other voters",
+    (State.DELAYED, State.ENDING): "cancelled or expired, or it moves to other voters",
+    (State.HELD, State.ENDING): "cancelled, or it moves to other voters",
+    (State.RUNNING, State.ENDING): "returned, raised or cancelled",
+    (State.ENDING, State.DONE): "a majority agreed",
+    (State.ENDING, State.FAILED): "a majority agreed",
+    (State.ENDING, State.CANCELLED): "a majority agreed",
+    (State.COPYING, State.MOVED): "another node took it over",
+    (State.WAITING, State.MOVED): "another node took it over",
+    (State.DELAYED, State.MOVED): "another node took it over",
+    (State.RUNNING, State.MOVED): "another node took it over",
+    (State.HELD, State.MOVED): "another node took it over",
+    (State.ENDING, State.MOVED): "another node took it over, or it moved to other voters",
     (State.WAITING, State.RUNNING): "handed to a worker with credit",
     (State.WAITING, State.CANCELLED): "cancelled, or expired",
     (State.WAITING, State.HELD): "its record in the log cannot be read",
@@ -46,7 +67,9 @@ MOVES: dict[tuple[State | None, State], str] = {
     (State.HELD, State.CANCELLED): "cancelled",
 }
 
-OPEN_STATES = (State.WAITING, State.DELAYED, State.RUNNING, State.HELD)
+OPEN_STATES = (
+    State.WAITING, State.DELAYED, State.RUNNING, State.HELD, State.COPYING, State.ENDING,
+)  # fmt: skip
 
 
 def is_allowed(before: State | None, after: State) -> bool:

@@ -32,7 +32,7 @@ def due_of(options: dict[str, Any] | None, accepted_ms: int) -> int | None:
 
 def arm_expiry(r: Router, call: Call) -> None:
     """Set the timer that ends the call if it waits or lives too long; it may be due already."""
-    due_ms = expiry_of(call)
+    due_ms = expiry_of(call) if call.owner is None else None
     if due_ms is not None:
         r.at(due_ms, T_EXPIRE, call)
 

@@ -398,7 +398,7 @@ class Checker:
         """The effects of a turn leave the node: all they tell must be on disk."""
         durable = self.durable
         refused = {(client, id) for client, id, _ in effects.refused}
-        for client, sequence, _level in effects.accepted:
+        for client, sequence, *_ in effects.accepted:
             require(self.last_acked.get(client, 0) < sequence, "law", "released out of order")
             self.last_acked[client] = sequence
             for id in frames[client, sequence]:

@@ -146,7 +146,7 @@ class Story:
         for client, id, error in effects.refused:
             who = self.who(self.clients, client)
             self.say(f"{who} <- REFUSED {self.name(id)} {error['code']}: {error['text']}")
-        for client, sequence, _ in effects.accepted:
+        for client, sequence, *_ in effects.accepted:
             refused = {id for session, id, _ in effects.refused if session == client}
             ids = [id for id in self.up().frames[client, sequence] if id not in refused]
             names = " ".join(self.name(id) for id in ids)

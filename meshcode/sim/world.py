@@ -226,7 +226,7 @@ class World:
         after, arrival = self.after, self._arrival
         for session, id, _data in effects.refused:
             after(arrival(1000 + session), self.sessions[session].on_refused, session, id)
-        for session, sequence, _level in effects.accepted:
+        for session, sequence, *_ in effects.accepted:
             client = self.sessions[session]
             after(arrival(1000 + session), client.on_accepted, session, sequence)
         for session, data in effects.outcomes:

@@ -28,6 +28,38 @@ class Kind(IntEnum):
     SETUP = 34  # node -> worker: the sockets it serves changed.  body: {"sockets": {socket: task}}
 
 
+    # Peer -> peer, 40 to 69.  Body: plain data; 48 to 66 carry lists of entries (docs/wire.md).
+    PEER_HELLO = 40  # Opens one direction between two nodes.
+    PEER_CREDIT = 41  # The last frame that was handled.
+    SWIM = 42  # Membership.
+    ROSTER = 43  # Signed members and evictions.
+    MODEL = 44  # Declared objects.
+    CODE = 45  # Commits, for peers that cannot reach the git server.
+    RELAY = 46  # What a client asked of a node that has not got it.
+    PEER_BYE = 47
+    NOTE = 48  # The owner's word on the attempts of a call.
+    GONE = 49  # No record: forgotten.
+    STORE = 50  # Keep this call.
+    STORED = 51  # It is on disk.
+    PREPARE = 52  # Promise me this call.
+    PROMISE = 53  # Promised; and what was accepted before.
+    PROPOSE = 54  # Accept this outcome.
+    AGREED = 55  # Accepted.
+    OVERTAKEN = 56  # A higher epoch was promised.
+    NEED = 57  # Send me the call, or its outcome.
+    TOLD = 58  # The outcome is chosen.
+    PARENT = 59  # How far is the instance that caused mine?
+    PARENT_SAYS = 60
+    GRANT = 61  # Calls that the sender's workers have room for.
+    RUN = 62  # Run these calls.
+    RAN = 63  # What came of them.
+    INTERRUPT = 64  # End this one.
+    GIVE_BACK = 65  # Return what has not begun.
+    GAVE_BACK = 66
+    TAKEN = 67  # The report has come.
+    HOLDS = 68  # Do you still have these calls of mine?
+
+
 class Outcome(IntEnum):
     """How a call ended; chosen once."""
 

@@ -48,7 +48,7 @@ class World:
 
     def accepted(self) -> list[int]:
         """Sequences of the frames acknowledged so far, in order."""
-        return [sequence for out in self.released for _, sequence, _ in out.accepted]
+        return [sequence for out in self.released for _, sequence, *_ in out.accepted]
 
 
 def test_nothing_is_said_before_the_sync():

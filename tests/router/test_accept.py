@@ -98,7 +98,7 @@ def test_bad_options_are_told_with_both_numbers(options, problem):
     [(client, refused, error)] = effects.refused
     assert (client, refused, error["code"]) == (3, id, "bad_request")
     assert error["text"] == f"socket a: {problem}"
-    assert effects.accepted == [(3, 1, 1)]
+    assert effects.accepted == [(3, 1, 1, 1, 1)]
 
 
 def test_the_due_time_is_a_delay_from_acceptance_or_an_eta():
@@ -158,7 +158,7 @@ def test_a_tight_disk_takes_no_new_calls_and_says_so():
     effects = made.step(Submitted(1, 2, [call(known), call(new)]), NOW)
 
     assert [(id, error["code"]) for _, id, error in effects.refused] == [(new, "busy")]
-    assert effects.accepted == [(1, 2, 1)]
+    assert effects.accepted == [(1, 2, 1, 1, 1)]
 
 
 def test_an_id_from_before_the_horizon_cannot_be_told_from_one_that_ran():

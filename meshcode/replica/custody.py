@@ -1,0 +1,183 @@
+"""Children of an outcome: kept by the parent's voters until their own have them (P8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshcode.replica import forgetting, storing
+from meshcode.replica.instance import (
+    Child,
+    Instance,
+    Parent,
+    make_key,
+    moved_key,
+    reissued_key,
+)
+from meshcode.router.effects import Effects
+from meshcode.wire.kinds import Kind, Outcome
+
+if TYPE_CHECKING:
+    from meshcode.replica.core import Replica
+
+_STORE = int(Kind.STORE)
+_MOVED = int(Outcome.MOVED)
+
+
+def begin(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
+    """Take custody of the children of an outcome that was just learnt."""
+    assert inst.value is not None
+    if not inst.value.children:
+        done(r, inst, out)
+        return
+    inst.custodians = {}
+    hand_over(r, inst, now_ms, out)
+
+
+def recover(r: Replica, inst: Instance) -> None:
+    """After a restart: custody goes on where hand-off was not finished."""
+    if not inst.handed:
+        inst.custodians = {}
+
+
+def children(r: Replica, inst: Instance) -> list[tuple[bytes, Child]]:
+    """The keys and voters of the children as they are now.
+
+    A child whose voters' majority was evicted before it had the child is issued again, as the next
+    generation, on the parent's own voters: all of them name it alike.
+    """
+    assert inst.value is not None
+    found = []
+    for child in inst.value.children:
+        if inst.value.code == _MOVED:
+            key = moved_key(inst.key)
+        else:
+            key = make_key(child.id, inst.home)
+        assert key is not None
+        gone = sum(node in r.peers.evicted for node in child.voters)
+        if gone > (len(child.voters) - 1) // 2:
+            again = reissued_key(key)
+            if again is not None:
+                found.append((again, Child(child.id, inst.voters, child.submit)))
+                continue
+        found.append((key, child))
+    return found
+
+
+def hand_over(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
+    """Send every child to those of its voters that did not confirm it."""
+    assert inst.value is not None
+    if inst.value.code == _MOVED:
+        if inst.payload:
+            out.reads.append(inst.sequence)  # The call itself is the child: see `with_payload`.
+        else:  # Only a voter that has the call can hand it over.
+            _register(r, inst)
+        return
+    for key, child in children(r, inst):
+        assert child.submit is not None
+        _send(r, inst, key, child, child.submit, now_ms, out)
+    _check(r, inst, now_ms, out)
+
+
+def _register(r: Replica, inst: Instance) -> None:
+    for key, _ in children(r, inst):
+        r.children[key] = inst
+
+
+def with_payload(
+    r: Replica,
+    inst: Instance,
+    accepted_ms: int,
+    submit: bytes,
+    ended: bytes,
+    now_ms: int,
+    out: Effects,
+) -> None:
+    """The call of an ended instance was read: file its outcome, or hand it to its next voters."""
+    assert inst.value is not None
+    if inst.value.code == _MOVED:
+        if not inst.handed:
+            for key, child in children(r, inst):
+                _send(r, inst, key, child, submit, now_ms, out)
+            _check(r, inst, now_ms, out)
+    elif not inst.filed:
+        r.host.file(inst, inst.value, accepted_ms, submit, now_ms, out, ended=bool(ended))
+        r.filed(inst, now_ms, out)
+
+
+def _send(
+    r: Replica, inst: Instance, key: bytes, child: Child, submit: bytes, now_ms: int, out: Effects
+) -> None:
+    r.children[key] = inst
+    assert inst.custodians is not None
+    have = inst.custodians.setdefault(key, set())
+    parent = Parent(inst.key, inst.voters)
+    if r.me in child.voters and r.me not in have:
+        have.add(r.me)
+        if key not in r.by_key:
+            _keep_own(r, key, child, submit, parent, now_ms, out)
+    entry = [
+        key, b"".join(child.voters), 0, now_ms, [parent.key, b"".join(parent.voters)], submit,
+        inst.note if inst.value is not None and inst.value.code == _MOVED else None,
+    ]  # fmt: skip
+    for node in child.voters:
+        if node != r.me and node not in have:
+            out.peer.append((node, _STORE, entry))
+
+
+def _keep_own(
+    r: Replica, key: bytes, child: Child, submit: bytes, parent: Parent, now_ms: int, out: Effects
+) -> None:
+    """This node is a voter of the child: it has it with the same batch of the log."""
+    own = r.find(key, child.voters, 0, parent)
+    assert own is not None
+    if not r.peers.is_witness(r.me):
+        own.payload = True
+        own.have |= own.bit(r.me)
+        r.host.keep_payload(own, now_ms, submit, out)
+    r.save(own, out)
+    r.rest(own, now_ms)
+
+
+def confirmed(
+    r: Replica, inst: Instance, key: bytes, node: bytes, now_ms: int, out: Effects
+) -> None:
+    """A voter of a child has it on its disk."""
+    if inst.custodians is None or inst.handed:
+        return
+    inst.custodians.setdefault(key, set()).add(node)
+    _check(r, inst, now_ms, out)
+
+
+def _check(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
+    """Hand-off is done when a majority of every child's voters has the child."""
+    assert inst.custodians is not None
+    for key, child in children(r, inst):
+        if not r.enough_copies(child.voters, inst.custodians.get(key, ())):
+            return
+    done(r, inst, out)
+    r.save(inst, out)
+    forgetting.passed(r, inst, now_ms, out)
+
+
+def done(r: Replica, inst: Instance, out: Effects) -> None:
+    """The children are safe without this instance."""
+    inst.handed = True
+    inst.custodians = None
+    for key in [key for key, parent in r.children.items() if parent is inst]:
+        del r.children[key]
+    assert inst.value is not None
+    if inst.value.code == _MOVED and not inst.filed:
+        inst.filed = True
+        if inst.payload:
+            inst.payload = False
+            r.host.drop_payload(inst, out)
+
+
+def look(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
+    """Hand-off is not confirmed yet: again."""
+    if inst.custodians is None:
+        inst.custodians = {}
+    hand_over(r, inst, now_ms, out)
+
+
+__all__ = ["begin", "recover", "children", "with_payload", "confirmed", "done", "look", "storing"]

@@ -1,0 +1,234 @@
+"""Telling the outcome to all voters, and forgetting it by agreement, never by time (P10).
+
+Two rounds.  *Seen*: a voter has the outcome and its children are safe.  *Full*: it knows that all
+have seen it.  What is dropped when all are full can never be asked for again; a child waits besides
+until no voter of its parent can send it any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshcode.replica import custody, outcomes, storing
+from meshcode.replica.instance import (
+    ENDED,
+    Instance,
+    epoch_of,
+    split_voters,
+    value_data,
+    value_of,
+)
+from meshcode.router.effects import Effects
+from meshcode.wire.kinds import Kind
+
+if TYPE_CHECKING:
+    from meshcode.replica.core import Replica
+
+_TOLD, _GONE, _NEED = int(Kind.TOLD), int(Kind.GONE), int(Kind.NEED)
+_PARENT, _PARENT_SAYS = int(Kind.PARENT), int(Kind.PARENT_SAYS)
+
+# What a voter of the parent answers to a child that wants to go.
+NONE, HELD, HANDED, FULL = "none", "held", "handed", "full"
+
+
+def passed(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
+    """This voter has the outcome and is past hand-off: the others may know."""
+    inst.seen |= inst.bit(r.me)
+    inst.told_ms = 0
+    inst.due_ms = 0
+    tell(r, inst, now_ms, out)
+    try_forget(r, inst, now_ms, out)
+
+
+def all_seen(r: Replica, inst: Instance) -> bool:
+    return all(inst.seen & inst.bit(node) for node in r.needed(inst.voters))
+
+
+def tell(r: Replica, inst: Instance, now_ms: int, out: Effects, *, again: bool = False) -> None:
+    """TOLD to every voter that may not know, or may not know that all do."""
+    phase = 2 if all_seen(r, inst) else 1
+    entry = _entry(inst, phase, with_value=False)
+    for node in r.needed(inst.voters):
+        if node == r.me or (again and not r.peers.is_here(node)):
+            continue
+        bit = inst.bit(node)
+        if not inst.seen & bit or not inst.full & bit:
+            out.peer.append((node, _TOLD, entry))
+    r.back_off(inst, now_ms)
+
+
+def _entry(inst: Instance, phase: int, *, with_value: bool) -> list[Any]:
+    value = value_data(inst.value) if with_value and inst.value is not None else None
+    epoch = None if inst.accepted is None else list(inst.accepted[0])
+    return [
+        inst.key, b"".join(inst.voters), inst.boot, storing.parent_data(inst), phase, epoch, value,
+    ]  # fmt: skip
+
+
+def send_value(r: Replica, inst: Instance, node: bytes, out: Effects) -> None:
+    """The whole outcome to one voter that asked for it.
+
+    Before hand-off it is told as phase 0: the voter learns, and takes custody as well.
+    """
+    if inst.role != ENDED or inst.value is None:
+        return
+    phase = 0 if not inst.handed else 2 if all_seen(r, inst) else 1
+    out.peer.append((node, _TOLD, _entry(inst, phase, with_value=True)))
+
+
+def on_told(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A voter says what was chosen, and how far it is."""
+    key, voters, boot, parent, phase, under, data = entry
+    inst = r.by_key.get(key)
+    if inst is None:
+        if phase == 2:
+            out.peer.append((node, _GONE, [key]))
+            return
+        if data is None:
+            out.peer.append((node, _NEED, [key, storing.VALUE]))
+            return
+        inst = r.find(key, split_voters(voters), boot, storing.parent_of(parent))
+    if inst is None or node not in inst.voters or phase not in (0, 1, 2):
+        return
+    if inst.role != ENDED:
+        value = None if data is None else value_of(data)
+        if value is None and inst.accepted is not None and under is not None:
+            if inst.accepted[0] >= epoch_of(under):  # What is chosen cannot have changed since.
+                value = inst.accepted[1]
+        if value is None:
+            out.peer.append((node, _NEED, [key, storing.VALUE]))
+            return
+        if phase:
+            _learn_handed(r, inst, value, now_ms, out)
+        else:
+            outcomes.chosen(r, inst, value, now_ms, out)
+    if phase == 0:
+        return
+    before = (inst.seen, inst.full, inst.handed)
+    knew_all = all_seen(r, inst)
+    if not inst.handed:
+        custody.done(r, inst, out)
+    inst.seen |= inst.bit(node) | inst.bit(r.me)
+    if phase == 2:
+        inst.full |= inst.bit(node)
+    if (inst.seen, inst.full, inst.handed) != before:
+        if all_seen(r, inst):
+            drop_value(inst)
+            if not knew_all:
+                inst.told_ms = 0
+                inst.due_ms = 0
+                tell(r, inst, now_ms, out)
+        r.save(inst, out)
+    elif phase == 1 and knew_all:  # It does not know yet that all have seen it.
+        out.peer.append((node, _TOLD, _entry(inst, 2, with_value=False)))
+    try_forget(r, inst, now_ms, out)
+
+
+def _learn_handed(r: Replica, inst: Instance, value: Any, now_ms: int, out: Effects) -> None:
+    """Learn an outcome from a voter that is past hand-off: nothing of it is to be handed over."""
+    outcomes.chosen(r, inst, value._replace(children=()), now_ms, out)
+
+
+def drop_value(inst: Instance) -> None:
+    """Every voter has the outcome: from here on only that it ended must be remembered."""
+    if inst.filed:
+        inst.value = None
+        inst.accepted = None
+
+
+def look(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
+    """Some voter has not answered: say it again."""
+    if not inst.handed:
+        custody.look(r, inst, now_ms, out)
+        if not inst.handed:
+            r.back_off(inst, now_ms)
+        return
+    inst.seen |= inst.bit(r.me)
+    tell(r, inst, now_ms, out, again=True)
+    try_forget(r, inst, now_ms, out)
+
+
+def on_gone(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A voter that was told of the end has no record: it has forgotten, so it knew of all."""
+    (key,) = entry
+    inst = r.by_key.get(key)
+    if inst is not None and node in inst.voters and inst.role == ENDED:
+        inst.full |= inst.bit(node)
+        r.save(inst, out)
+        try_forget(r, inst, now_ms, out)
+
+
+def try_forget(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
+    """Drop the last trace, if everyone has agreed to."""
+    if not inst.filed or not inst.handed or not all_seen(r, inst):
+        return
+    mine = inst.bit(r.me)
+    if not inst.full & mine:
+        inst.full |= mine
+        r.save(inst, out)
+    if not all(inst.full & inst.bit(node) for node in r.needed(inst.voters)):
+        return
+    if not _released(r, inst, now_ms, out):
+        r.wake_at(inst, now_ms + r.rng.randrange(1_000, 2_000))
+        return
+    r.forget(inst, out)
+
+
+# A child goes only when no voter of its parent can send it any more (P10, part 4).
+
+
+def _released(r: Replica, inst: Instance, now_ms: int, out: Effects) -> bool:
+    """Ask the parent's voters, twice: once to learn that they are past it, once to fence every
+    channel on which an earlier message could still be under way.
+    """
+    if inst.parent is None:
+        return True
+    asked = r.needed(inst.parent.voters)
+    if inst.release is None:
+        inst.release = (1, {})
+    number, answers = inst.release
+    if r.me in asked:
+        answers[r.me] = parent_state(r, inst.parent.key)
+    got = [answers.get(node) for node in asked]
+    if None not in got:
+        if number % 2 == 0 and all(state in (NONE, FULL, HANDED) for state in got):
+            return True
+        past = FULL in got or all(state == NONE for state in got)
+        number += 1 if number % 2 and past else 2 if number % 2 else 1
+        inst.release = (number, {})
+        answers = inst.release[1]
+        if r.me in asked:
+            answers[r.me] = parent_state(r, inst.parent.key)
+        if asked == [r.me] and number % 2 == 0:
+            return answers[r.me] in (NONE, FULL, HANDED)
+    for node in asked:
+        if node not in answers:
+            out.peer.append((node, _PARENT, [inst.parent.key, inst.key, number]))
+    return not asked
+
+
+def parent_state(r: Replica, key: bytes) -> str:
+    """How far this node is with an instance that was some child's parent."""
+    inst = r.by_key.get(key)
+    if inst is None:
+        return NONE
+    if not inst.handed:
+        return HELD
+    return FULL if all_seen(r, inst) else HANDED
+
+
+def on_parent(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A child asks how far its parent is."""
+    parent, child, number = entry
+    out.peer.append((node, _PARENT_SAYS, [child, number, parent_state(r, parent)]))
+
+
+def on_parent_says(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A voter of the parent answers."""
+    child, number, state = entry
+    inst = r.by_key.get(child)
+    if inst is None or inst.release is None or inst.release[0] != number:
+        return
+    if state in (NONE, HELD, HANDED, FULL):
+        inst.release[1][node] = state
+        try_forget(r, inst, now_ms, out)

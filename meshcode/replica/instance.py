@@ -1,0 +1,264 @@
+"""One instance of a call: who votes on it, what this node promised and accepted, what is chosen.
+
+An *instance* is a call and a set of voters.  The same call on other voters (moved, or issued again
+by its parent's voters) is another instance: the generation tells them apart.  Everything here that
+must survive is in its `vote` record; the call itself is in the `open` record of the same sequence.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from meshcode.ids import ID_BYTES, NO_ID
+from meshcode.wire.codec import pack, unpack
+
+KEY_BYTES = 2 * ID_BYTES + 2
+GENERATION_MAX = 0xFFFF
+NOBODY = NO_ID
+
+# Counter, node, boot of the node.  Higher ones win; the boot says which life of the node it was.
+Epoch = tuple[int, bytes, int]
+
+
+class Child(NamedTuple):
+    """A call that an outcome causes."""
+
+    id: bytes
+    voters: tuple[bytes, ...]
+    submit: bytes | None  # Its SUBMIT envelope; None = its parent's own (the call moved).
+
+
+class Value(NamedTuple):
+    """What is chosen for an instance: its outcome and, completely, the calls it causes."""
+
+    code: int  # wire.kinds.Outcome
+    outcome: bytes  # Sealed OUTCOME envelope; empty for MOVED.
+    children: tuple[Child, ...] = ()
+
+
+class Parent(NamedTuple):
+    """The instance whose outcome named this one."""
+
+    key: bytes
+    voters: tuple[bytes, ...]
+
+
+def make_key(id: bytes, home: bytes, generation: int = 0) -> bytes:
+    """The name of an instance: call id, home, generation; 34 bytes."""
+    return id + home + generation.to_bytes(2, "big")
+
+
+def generation_of(key: bytes) -> int:
+    """The generation in a key."""
+    return int.from_bytes(key[2 * ID_BYTES :], "big")
+
+
+def moved_key(key: bytes) -> bytes | None:
+    """The instance that a MOVED of `key` makes; None when it has moved too often.
+
+    Generations are numbered like the nodes of a binary tree (left: moved, right: issued again), so
+    no two histories of one call make the same key.
+    """
+    return _next_key(key, 1)
+
+
+def reissued_key(key: bytes) -> bytes | None:
+    """The instance that takes the place of `key`, whose voters were lost before they had it."""
+    return _next_key(key, 2)
+
+
+def _next_key(key: bytes, branch: int) -> bytes | None:
+    generation = 2 * generation_of(key) + branch
+    if generation > GENERATION_MAX:
+        return None
+    return key[: 2 * ID_BYTES] + generation.to_bytes(2, "big")
+
+
+def majority(voters: tuple[bytes, ...]) -> int:
+    """How many of the voters are more than half."""
+    return len(voters) // 2 + 1
+
+
+# What this node does for an instance.
+IDLE = 0  # A voter.
+STORING = 1  # Owns it by birth; waits until a majority has it.
+PREPARING = 2  # Claims it; waits for promises of a majority.
+READING = 3  # Owns it; its call is being read from the log, or asked of a voter.
+OWNING = 4  # Owns it; the router runs it.
+PROPOSING = 5  # Owns it; waits until a majority has accepted its outcome.
+ENDED = 6  # The outcome is chosen.
+
+
+class Instance:
+    """What one voter knows of one instance."""
+
+    __slots__ = (
+        "accepted",
+        "asked",
+        "boot",
+        "custodians",
+        "due_ms",
+        "epoch",
+        "filed",
+        "full",
+        "handed",
+        "have",
+        "heard",
+        "key",
+        "note",
+        "parent",
+        "payload",
+        "promise",
+        "release",
+        "role",
+        "seen",
+        "sequence",
+        "told_ms",
+        "value",
+        "voters",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        key: bytes,
+        voters: tuple[bytes, ...],
+        boot: int,
+        sequence: int,
+        parent: Parent | None = None,
+    ) -> None:
+        """An instance nobody has promised anything of.
+
+        Args:
+            boot: in which its home owns it from birth; 0 = born without an owner (a child).
+            sequence: of its records in this node's log.
+        """
+        self.key = key
+        self.voters = voters
+        self.boot = boot
+        self.sequence = sequence
+        self.parent = parent
+        self.payload = False  # The call itself is in the log of this node.
+        owner = key[ID_BYTES : 2 * ID_BYTES] if boot else NOBODY
+        self.promise: Epoch = (0, owner, boot)
+        self.accepted: tuple[Epoch, Value] | None = None
+        self.value: Value | None = None  # Chosen; None once ended when every voter has it.
+        self.filed = False  # The outcome is in the history, and the `open` record is gone.
+        self.handed = False  # A majority of every child's voters has the child.
+        self.seen = 0  # Voters (bit n: voters[n]) that have the outcome and are past hand-off.
+        self.full = 0  # Voters that know that all have seen it.
+        self.note: dict[str, Any] | None = None  # The owner's last word on its attempts and state.
+        # Below: only in memory.
+        self.role = IDLE
+        self.epoch: Epoch | None = None  # Under which this node owns or claims it.
+        self.heard: dict[bytes, Any] = {}  # Answers of voters in this phase, by node.
+        self.have = 0  # Voters known to have the call itself.
+        self.waiting: list[tuple[int, int, int]] | None = None  # Client, frame, copies it wants.
+        self.due_ms = 0  # When this phase is looked at again.
+        self.told_ms = 0  # How long until the next repeat; doubles.
+        self.asked: set[bytes] | None = None  # Voters who want the call itself.
+        self.custodians: dict[bytes, set[bytes]] | None = None  # By child key: who has it.
+        self.release: tuple[int, dict[bytes, str]] | None = None  # Of the parent: round, answers.
+
+    @property
+    def id(self) -> bytes:
+        """The call."""
+        return self.key[:ID_BYTES]
+
+    @property
+    def home(self) -> bytes:
+        """The node that accepted the call, or its root."""
+        return self.key[ID_BYTES : 2 * ID_BYTES]
+
+    @property
+    def majority(self) -> int:
+        """How many voters decide."""
+        return len(self.voters) // 2 + 1
+
+    @property
+    def ended(self) -> bool:
+        """Whether its outcome is chosen, as far as this node knows."""
+        return self.role == ENDED
+
+    def bit(self, node: bytes) -> int:
+        """The bit of a voter in `seen` and `full`."""
+        return 1 << self.voters.index(node)
+
+    def bits(self, nodes: Any) -> int:
+        """The bits of several voters."""
+        return sum(1 << n for n, voter in enumerate(self.voters) if voter in nodes)
+
+    def record(self) -> bytes:
+        """Its `vote` record."""
+        parent = None if self.parent is None else [self.parent.key, b"".join(self.parent.voters)]
+        accepted = None
+        if self.accepted is not None and self.accepted[1] is not self.value:
+            accepted = [list(self.accepted[0]), value_data(self.accepted[1])]
+        return pack([
+            self.key, b"".join(self.voters), self.boot, parent, list(self.promise), accepted,
+            None if self.value is None else value_data(self.value), self.role == ENDED, self.filed,
+            self.handed, self.seen, self.full, self.note,
+            list(self.accepted[0]) if self.accepted is not None else None,
+        ])  # fmt: skip
+
+
+def read_record(sequence: int, data: bytes) -> Instance:
+    """The instance of a `vote` record, as a restarted node has it: it owns nothing yet (P6)."""
+    (
+        key, voters, boot, parent, promise, accepted, value, ended, filed, handed, seen, full, note,
+        accepted_epoch,
+    ) = unpack(data)  # fmt: skip
+    whose = None if parent is None else Parent(parent[0], split_voters(parent[1]))
+    inst = Instance(key, split_voters(voters), boot, sequence, whose)
+    inst.promise = epoch_of(promise)
+    inst.value = None if value is None else value_of(value)
+    if accepted is not None:
+        inst.accepted = (epoch_of(accepted[0]), value_of(accepted[1]))
+    elif accepted_epoch is not None and inst.value is not None:
+        inst.accepted = (epoch_of(accepted_epoch), inst.value)
+    inst.role = ENDED if ended else IDLE
+    inst.filed, inst.handed, inst.seen, inst.full, inst.note = filed, handed, seen, full, note
+    return inst
+
+
+def split_voters(data: bytes) -> tuple[bytes, ...]:
+    """The voters of a run of 16-byte node ids."""
+    return tuple(data[at : at + ID_BYTES] for at in range(0, len(data), ID_BYTES))
+
+
+def epoch_of(data: Any) -> Epoch:
+    """An epoch as it was packed.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    counter, node, boot = data
+    if not (
+        isinstance(counter, int) and isinstance(boot, int) and isinstance(node, bytes)
+        and 0 <= counter < 1 << 32 and 0 <= boot < 1 << 32 and len(node) == ID_BYTES
+    ):  # fmt: skip
+        raise ValueError(f"not an epoch: {data!r}")
+    return counter, node, boot
+
+
+def value_data(value: Value) -> list[Any]:
+    """A value as plain data."""
+    children = [[child.id, b"".join(child.voters), child.submit] for child in value.children]
+    return [value.code, value.outcome, children]
+
+
+def value_of(data: Any) -> Value:
+    """A value as it was packed.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    code, outcome, children = data
+    if not (isinstance(code, int) and 1 <= code <= 4 and isinstance(outcome, bytes)):
+        raise ValueError(f"not an outcome: {code!r}")
+    found = []
+    for id, voters, submit in children:
+        if len(id) != ID_BYTES or not (submit is None or isinstance(submit, bytes)):
+            raise ValueError(f"not a child: {id!r}")
+        found.append(Child(bytes(id), split_voters(bytes(voters)), submit))
+    return Value(code, outcome, tuple(found))

@@ -1,0 +1,144 @@
+"""Choosing the outcome of a call: PROPOSE, AGREED (P7), and moving it to other voters (P9)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshcode.replica import custody, forgetting, storing
+from meshcode.replica.instance import (
+    ENDED,
+    PROPOSING,
+    Child,
+    Instance,
+    Value,
+    epoch_of,
+    moved_key,
+    split_voters,
+    value_data,
+    value_of,
+)
+from meshcode.router.effects import Effects
+from meshcode.wire.kinds import Kind, Outcome
+
+if TYPE_CHECKING:
+    from meshcode.replica.core import Replica
+
+_PROPOSE, _AGREED, _OVERTAKEN = int(Kind.PROPOSE), int(Kind.AGREED), int(Kind.OVERTAKEN)
+_MOVED = int(Outcome.MOVED)
+
+
+def propose(r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects) -> None:
+    """Propose a value under the epoch that this node owns; once per epoch (I10)."""
+    assert inst.epoch is not None, inst.key.hex()
+    assert inst.accepted is None or inst.accepted[0] != inst.epoch, inst.key.hex()
+    inst.role = PROPOSING
+    inst.accepted = (inst.epoch, value)
+    inst.heard = {r.me: True}
+    inst.told_ms = 0
+    inst.due_ms = 0
+    r.save(inst, out)
+    if len(inst.heard) >= inst.majority:
+        chosen(r, inst, value, now_ms, out)
+        return
+    send(r, inst, now_ms, out)
+
+
+def send(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
+    """PROPOSE to the voters that did not agree yet; again later."""
+    assert inst.accepted is not None
+    epoch, value = inst.accepted
+    entry = [
+        inst.key, b"".join(inst.voters), inst.boot, storing.parent_data(inst), list(epoch),
+        value_data(value),
+    ]  # fmt: skip
+    for node in inst.voters:
+        if node not in inst.heard and (inst.told_ms == 0 or r.peers.is_here(node)):
+            out.peer.append((node, _PROPOSE, entry))
+    r.back_off(inst, now_ms)
+
+
+def on_propose(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """An outcome under an epoch: accepted, unless a higher one was promised (P7)."""
+    key, voters, boot, parent, under, data = entry
+    epoch, value = epoch_of(under), value_of(data)
+    inst = r.find(key, split_voters(voters), boot, storing.parent_of(parent))
+    if inst is None or epoch[1] != node or node not in inst.voters:
+        return
+    if inst.role == ENDED:
+        if inst.accepted is not None and inst.accepted[0] == epoch:
+            out.peer.append((node, _AGREED, [key, under]))
+        else:
+            forgetting.send_value(r, inst, node, out)
+        return
+    if epoch < inst.promise:
+        out.peer.append((node, _OVERTAKEN, [key, list(inst.promise)]))
+        return
+    if epoch > inst.promise:
+        r.overtaken(inst, epoch, now_ms, out)
+    inst.accepted = (epoch, value)
+    r.save(inst, out)
+    out.peer.append((node, _AGREED, [key, under]))
+
+
+def on_agreed(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A voter accepted: with a majority the outcome is chosen, for ever."""
+    key, under = entry
+    inst = r.by_key.get(key)
+    if inst is None or inst.accepted is None or node not in inst.voters:
+        return
+    if inst.role != PROPOSING or inst.epoch != epoch_of(under):
+        return
+    inst.heard[node] = True
+    if len(inst.heard) >= inst.majority:
+        chosen(r, inst, inst.accepted[1], now_ms, out)
+
+
+def chosen(r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects) -> None:
+    """The outcome is known to be chosen: record it, tell, and bring its children to their voters.
+
+    All of it is one batch of the log, so a flow cannot be half advanced.
+    """
+    if inst.role == ENDED:
+        return
+    r.unrest(inst)
+    inst.role = ENDED
+    inst.epoch = None
+    inst.value = value
+    inst.heard = {}
+    inst.due_ms = 0
+    inst.told_ms = 0
+    if value.code == _MOVED:
+        r.host.disown(inst, now_ms, out)
+        if not inst.payload:
+            inst.filed = True
+    elif r.host.end(inst, value, now_ms, out):
+        inst.filed = True
+    elif inst.payload:
+        out.reads.append(inst.sequence)
+    else:
+        r.host.file(inst, value, 0, b"", now_ms, out)
+        inst.filed = True
+    custody.begin(r, inst, now_ms, out)
+    r.save(inst, out)
+    if inst.handed:
+        forgetting.passed(r, inst, now_ms, out)
+    else:
+        r.back_off(inst, now_ms)
+
+
+def repair(r: Replica, inst: Instance, now_ms: int, out: Effects) -> bool:
+    """Move a waiting call away from voters that are evicted, when there are others (P9)."""
+    evicted = r.peers.evicted
+    lost = [node for node in inst.voters if node in evicted]
+    if not lost or moved_key(inst.key) is None:
+        return False
+    kept = [node for node in inst.voters if node not in lost and r.peers.is_here(node)]
+    choice = [node for node in r.peers.choose_voters(inst.id) if node not in kept]
+    voters = tuple(dict.fromkeys([r.me, *kept, *choice]))[:3]
+    if len(voters) < 3 or not all(r.peers.is_here(node) for node in voters):
+        return False
+    if not r.host.may_move(inst, now_ms):
+        r.back_off(inst, now_ms)  # It runs; perhaps it ends first.
+        return True
+    propose(r, inst, Value(_MOVED, b"", (Child(inst.id, voters, None),)), now_ms, out)
+    return True

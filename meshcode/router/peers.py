@@ -1,0 +1,53 @@
+"""Other nodes come, go and are evicted; and calls that replication reads back from the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshcode import limits
+from meshcode.replica.peers import ALIVE, DEAD, EVICTED, LEFT
+from meshcode.router import events, replicated, work
+from meshcode.router.effects import Effects
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+
+def on_peer_changed(r: Router, event: events.PeerChanged, now_ms: int, out: Effects) -> None:
+    """Membership says something new of a node."""
+    known = r.replica.peers.by_node.get(event.node)
+    before = (known.state, known.boot) if known is not None else ("", 0)
+    peer = r.replica.peers.change(
+        event.node, event.state, event.boot, event.kind, event.domain, event.name, now_ms
+    )
+    if (peer.state, peer.boot) == before:
+        return
+    if peer.state in (DEAD, LEFT, EVICTED):
+        work.lose_peer(r, event.node, f"node {peer.name or event.node.hex()[:12]} is {peer.state}",
+                       now_ms, out)  # fmt: skip
+    elif before[1] and peer.boot > before[1]:
+        work.lose_peer(r, event.node, f"node {peer.name} was started again", now_ms, out)
+    r.replica.changed(event.node, now_ms, out)
+    if peer.state == ALIVE:
+        r.widen_from_ms = now_ms + limits.WIDEN_AFTER_MS
+        if not r.narrow:
+            r.narrow = {call.id: None for call in r.calls.values() if call.inst is None}
+        for pool in r.pools.values():
+            work.grant(r, pool, now_ms, out, again=True)
+
+
+def on_read(r: Router, event: events.Read, now_ms: int, out: Effects) -> None:
+    """Calls that replication asked for."""
+    for sequence, accepted_ms, submit, ended in event.calls:
+        r.replica.read(sequence, accepted_ms, submit, ended, now_ms, out)
+
+
+def tick(r: Router, now_ms: int, out: Effects) -> None:
+    """Once a second: calls kept alone are widened, grants and questions repeated."""
+    replicated.widen_some(r, now_ms, out)
+    again = now_ms - r.grants_ms >= limits.GRANT_AGAIN_MS
+    if again:
+        r.grants_ms = now_ms
+    for pool in r.pools.values():
+        work.grant(r, pool, now_ms, out, again=again)
+    work.ask_peers(r, now_ms, out)

@@ -1,0 +1,342 @@
+"""Calls that more nodes than this one keep: between the router and `meshcode/replica`.
+
+`Replicated` is the replica's `Host`: it writes the records and moves the calls.  The rest is what
+the router's handlers call: choosing voters for a new call, proposing an outcome, acknowledging a
+frame when all its calls have the copies that were asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshcode import errors, limits
+from meshcode.replica.instance import (
+    ENDED,
+    OWNING,
+    READING,
+    Child,
+    Instance,
+    Value,
+    generation_of,
+    make_key,
+)
+from meshcode.router import ending, holding, timers
+from meshcode.router.call import Call
+from meshcode.router.effects import Effects
+from meshcode.router.records import custody_header, pack_done, read_envelope, sequence_key
+from meshcode.router.states import State
+from meshcode.router.timers import T_DUE
+from meshcode.wire.kinds import Level, Outcome
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+_COPIES_WANTED = {"local": 1, "all": limits.VOTERS}  # All else: a majority.
+_DONE = int(Outcome.DONE)
+
+
+# A new call.
+
+
+def begin(r: Router, call: Call, voters: tuple[bytes, ...], now_ms: int, out: Effects) -> None:
+    """Let two more nodes keep a call that was just accepted and written; it waits for one."""
+    assert call.envelope is not None
+    inst = Instance(make_key(call.id, r.node), voters, r.boot, call.sequence)
+    call.inst = inst
+    call.state = State.COPYING
+    r.replica.begin(inst, call.accepted_ms, call.envelope, now_ms, out)
+
+
+def widen(r: Router, call: Call, voters: tuple[bytes, ...], now_ms: int, out: Effects) -> None:
+    """Let two more nodes keep a call that this node kept alone: it alone decides that.
+
+    The call goes on as it is; from here on a majority decides how it ended.
+    """
+    assert call.envelope is not None and call.inst is None
+    inst = Instance(make_key(call.id, r.node), voters, r.boot, call.sequence)
+    call.inst = inst
+    header = custody_header(r.node, r.boot, voters, call.accepted_ms)
+    out.records.append(("open", sequence_key(call.sequence), header + call.envelope))
+    if call.recorded:
+        inst.note = call.changes()
+    r.replica.begin(inst, call.accepted_ms, call.envelope, now_ms, out)
+    inst.role = OWNING
+
+
+def widen_some(r: Router, now_ms: int, out: Effects) -> None:
+    """Widen a few of the calls that this node keeps alone, once others are there to stay."""
+    if not r.narrow or now_ms < r.widen_from_ms:
+        return
+    for id in list(r.narrow)[: limits.WIDEN_CALLS_PER_TICK]:
+        call = r.calls.get(id)
+        if call is not None and call.inst is None and call.envelope is None:
+            continue  # It is only in the log; it is widened when it is read.
+        del r.narrow[id]
+        if call is None or call.inst is not None or call.owner is not None:
+            continue
+        voters = r.replica.peers.choose_voters(id)
+        if len(voters) > 1:
+            widen(r, call, voters, now_ms, out)
+
+
+# Acknowledging.
+
+
+def copies_of(call: Call) -> tuple[int, int]:
+    """On how many disks a call is, and how many voters it has."""
+    if call.inst is None:
+        return (1, 1)
+    return (call.inst.have.bit_count(), len(call.inst.voters))
+
+
+def await_copies(
+    r: Router, inst: Instance, client: int, frame: int, level: str | None
+) -> None:
+    """Acknowledge a frame only when this call of it has the copies that were asked for."""
+    if level == "local":
+        return
+    voters = len(inst.voters)
+    wanted = min(_COPIES_WANTED.get(level or "", voters // 2 + 1), voters)
+    if inst.waiting is None:
+        inst.waiting = []
+    inst.waiting.append((client, frame, wanted))
+    ack = r.acks.setdefault((client, frame), [0, voters, voters])
+    ack[0] += 1
+
+
+def acknowledge(r: Router, inst: Instance, copies: int, out: Effects) -> None:
+    """Tell those who wait for so many copies."""
+    if not inst.waiting:
+        return
+    waiting, inst.waiting = inst.waiting, None
+    for client, frame, wanted in waiting:
+        if copies < wanted:
+            inst.waiting = inst.waiting or []
+            inst.waiting.append((client, frame, wanted))
+            continue
+        ack = r.acks.get((client, frame))
+        if ack is None:
+            continue  # The client left.
+        ack[0] -= 1
+        ack[1] = min(ack[1], copies)
+        if not ack[0]:
+            del r.acks[(client, frame)]
+            out.accepted.append((client, frame, level_of(ack[1], ack[2]), ack[1], ack[2]))
+
+
+def level_of(copies: int, voters: int) -> int:
+    """The name of so many copies."""
+    if voters < limits.VOTERS or copies <= voters // 2:
+        return int(Level.LOCAL)
+    return int(Level.ALL if copies >= voters else Level.QUORUM)
+
+
+def refuse_weak(options: dict[str, Any] | None, voters: tuple[bytes, ...]) -> errors.Busy | None:
+    """Why a call that wants a majority cannot be accepted now, or None."""
+    if options is None or options.get("ack") != "strict" or len(voters) > 1:
+        return None
+    return errors.Busy(
+        f"the call wants {limits.VOTERS // 2 + 1} of {limits.VOTERS} copies, this node reaches "
+        f"{len(voters)} node that keeps calls, itself; nothing was accepted; try again, or take "
+        "ack=quorum and look at what was given"
+    )
+
+
+# Ending.
+
+
+def propose(
+    r: Router,
+    call: Call,
+    code: int,
+    envelope: bytes,
+    children: tuple[Child, ...],
+    now_ms: int,
+    out: Effects,
+) -> None:
+    """The call has ended here: let a majority of its voters say so."""
+    assert call.inst is not None
+    waited = call.state is State.WAITING
+    call.move(State.ENDING)
+    if waited and call.line.leave_waiting(call):
+        r.offer(call.line)
+    r.replica.propose(call.inst, Value(code, envelope, children), now_ms, out)
+
+
+def withdraw(r: Router, call: Call, now_ms: int) -> None:
+    """Take a call out of its line or from its worker, whatever state it is in."""
+    if call.state is State.RUNNING:
+        assert call.worker is not None
+        holding.take_back(r, call, call.worker, now_ms)
+    elif call.state is State.WAITING:
+        call.line.count_out(call)
+        if call.line.leave_waiting(call):
+            r.offer(call.line)
+    elif call.state in (State.DELAYED, State.COPYING):
+        call.line.count_out(call)
+
+
+class Replicated:
+    """The router as `replica.core.Host` sees it."""
+
+    def __init__(self, router: Router) -> None:
+        """For one router."""
+        self._r = router
+
+    def next_number(self) -> int:
+        """A sequence that no record of this log has."""
+        number = self._r.next_sequence
+        self._r.next_sequence += 1
+        return number
+
+    def keep_payload(self, inst: Instance, accepted_ms: int, submit: bytes, out: Effects) -> None:
+        """Write the `open` record of an instance."""
+        header = custody_header(
+            inst.home, inst.boot, inst.voters, accepted_ms, generation_of(inst.key)
+        )
+        out.records.append(("open", sequence_key(inst.sequence), header + submit))
+
+    def drop_payload(self, inst: Instance, out: Effects) -> None:
+        """Delete the `open` record (and the `state` record) of an instance."""
+        out.records.append(("open", sequence_key(inst.sequence), None))
+        if inst.note is not None:
+            out.records.append(("state", sequence_key(inst.sequence), None))
+
+    def _call(self, inst: Instance) -> Call | None:
+        call = self._r.calls.get(inst.id)
+        return call if call is not None and call.inst is inst else None
+
+    def envelope_of(self, inst: Instance) -> tuple[int, bytes] | None:
+        """When a call was accepted and its SUBMIT envelope, if it is in memory."""
+        call = self._call(inst)
+        if call is None or call.envelope is None:
+            return None
+        return call.accepted_ms, call.envelope
+
+    def ready(self, inst: Instance, now_ms: int, out: Effects) -> None:
+        """A majority has the call: it may run."""
+        call = self._call(inst)
+        if call is None or call.state is not State.COPYING:
+            return
+        due_ms = timers.due_of(call.options, call.accepted_ms)
+        if due_ms is not None and due_ms > now_ms:
+            call.move(State.DELAYED)
+            call.due_ms = due_ms
+            call.reason = holding.DELAYED_REASON
+            self._r.at(due_ms, T_DUE, call)
+        else:
+            call.move(State.WAITING)
+            call.line.push(call)
+            self._r.offer(call.line)
+        timers.arm_expiry(self._r, call)
+
+    def copied(self, inst: Instance, copies: int, now_ms: int, out: Effects) -> None:
+        """One more voter has the call."""
+        acknowledge(self._r, inst, copies, out)
+
+    def adopt(
+        self, inst: Instance, accepted_ms: int, submit: bytes, now_ms: int, out: Effects
+    ) -> None:
+        """This node took the call over: it may run here."""
+        r = self._r
+        if inst.id in r.calls:  # Another home accepted the same id (P14): it runs once here.
+            r.twins.setdefault(inst.id, []).append(inst)
+            return
+        name, options = read_envelope(submit)
+        line = r.lines.get(name) or r.line_of_removed(name)
+        call = Call(inst.id, inst.sequence, line, submit, len(submit), options, 0, accepted_ms)
+        call.inst = inst
+        call.epoch = 0 if inst.epoch is None else inst.epoch[0]
+        for client in r.watchers.pop(inst.id, ()):
+            r.watch(call, client)
+        r.keep(call)
+        whose = r.replica.peers.name_of(inst.home)
+        r.restore(call, inst.note, now_ms, out, why="the node that ran it is gone")
+        if call.inst is inst and call.id in r.calls:
+            call.note(now_ms, "taken over", f"epoch {call.epoch}, accepted by {whose}")
+            r.tell(out, call, "taken over", f"epoch {call.epoch}", now_ms)
+
+    def disown(self, inst: Instance, now_ms: int, out: Effects) -> None:
+        """Another node took the call over: it must not run here, and is not recorded here."""
+        r = self._r
+        call = self._call(inst)
+        if call is None:
+            twins = r.twins.get(inst.id)
+            if twins and inst in twins:
+                twins.remove(inst)
+            return
+        withdraw(r, call, now_ms)
+        call.move(State.MOVED)
+        r.forget(call)
+        if call.client:
+            r.watchers.setdefault(call.id, []).append(call.client)
+        r.tell(out, call, "left", "another node took it over", now_ms)
+        self._next_twin(inst.id, out)
+
+    def _next_twin(self, id: bytes, out: Effects) -> None:
+        for twin in self._r.twins.pop(id, ()):
+            twin.role = READING
+            out.reads.append(twin.sequence)
+
+    def end(self, inst: Instance, value: Value, now_ms: int, out: Effects) -> bool:
+        """The outcome is chosen: tell who waits, and file it if the call is in memory."""
+        r = self._r
+        acknowledge(r, inst, limits.VOTERS, out)
+        call = self._call(inst)
+        if call is None:
+            for client in r.watchers.pop(inst.id, ()):
+                out.outcomes.append((client, value.outcome))
+            return False
+        if call.state is not State.ENDING:  # Others chose it: this node was overtaken unawares.
+            withdraw(r, call, now_ms)
+            call.state = State.ENDING
+        if call.envelope is None:  # It is in the log only: it is filed when it was read.
+            inst.note = call.changes()
+            call.state = State.MOVED
+            r.forget(call)
+            ending.tell(r, call, value.outcome, out)
+            self._next_twin(inst.id, out)
+            return False
+        ending.finish(r, call, value.code, value.outcome, now_ms, out)
+        for twin in r.twins.pop(call.id, ()):
+            if twin.role == OWNING:
+                r.replica.propose(twin, value._replace(children=()), now_ms, out)
+        return True
+
+    def file(
+        self,
+        inst: Instance,
+        value: Value,
+        accepted_ms: int,
+        submit: bytes,
+        now_ms: int,
+        out: Effects,
+        *,
+        ended: bool = False,
+    ) -> None:
+        """Write the `done` record of an instance whose call was read back from the log.
+
+        With `ended` the history has an outcome of this id already, and keeps that one.
+        """
+        note = inst.note or {}
+        if not ended:
+            record = pack_done(
+                value.code, note.get("attempt", 1 if value.code == _DONE else 0), accepted_ms, 0,
+                now_ms, inst.sequence, value.outcome, submit, note.get("story"),
+            )  # fmt: skip
+            out.records.append(("done", inst.id, record))
+        self.drop_payload(inst, out)
+
+    def may_move(self, inst: Instance, now_ms: int) -> bool:
+        """Whether the call is not running, so that it may change its voters; it stops waiting."""
+        call = self._call(inst)
+        if call is None or call.state not in (State.WAITING, State.DELAYED, State.HELD):
+            return False
+        if call.state is not State.HELD:
+            inst.note = call.changes() if call.recorded else inst.note
+        withdraw(self._r, call, now_ms)
+        call.move(State.ENDING)
+        return True
+
+
+__all__ = ["Replicated", "begin", "widen_some", "await_copies", "refuse_weak", "propose", "ENDED"]

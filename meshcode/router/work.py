@@ -1,0 +1,387 @@
+"""Work between nodes: calls that peers run for this node, and calls that it runs for them.
+
+To its owner a peer is one more worker of a pool, with as many slots as the peer grants: the side
+that executes gives the credit, so nothing is hoarded.  To the executor a peer's call is a *guest*:
+it waits in a line of its own, takes a worker like any other call, and is reported to its owner;
+nothing of it is in the executor's log.  A report is sent until the owner has taken it, and an owner
+asks after what it has not heard of for a while, since a message between nodes may be lost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshcode import errors, limits
+from meshcode.router import ending, events, holding
+from meshcode.router.call import Call
+from meshcode.router.config import SocketConfig
+from meshcode.router.effects import Effects
+from meshcode.router.line import Line
+from meshcode.router.pool import Pool, Worker
+from meshcode.router.records import read_envelope
+from meshcode.router.states import State
+from meshcode.wire.codec import pack
+from meshcode.wire.frame import envelope as seal
+from meshcode.wire.kinds import Kind, Outcome
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+_GRANT, _RUN, _RAN, _TAKEN = int(Kind.GRANT), int(Kind.RUN), int(Kind.RAN), int(Kind.TAKEN)
+_INTERRUPT, _GAVE_BACK, _HOLDS = int(Kind.INTERRUPT), int(Kind.GAVE_BACK), int(Kind.HOLDS)
+_LOST = 0  # In place of an outcome: the worker died under the call.
+_GUEST_MARK = "@guest "  # In front of the name of a guest line: no socket has such a name.
+
+KINDS = (_GRANT, _RUN, _RAN, _TAKEN, _INTERRUPT, _GAVE_BACK, _HOLDS)
+
+
+class PeerWorker(Worker):
+    """A peer that runs calls of one processor, as one worker with the slots that it grants."""
+
+    __slots__ = ("asked_ms", "node")
+
+    def __init__(self, id: int, pool: Pool, node: bytes) -> None:
+        """A peer that has granted nothing yet."""
+        super().__init__(id, pool, 0)
+        self.node = node
+        self.asked_ms = 0  # When it was last asked what it holds.
+
+    def room(self, line: Line, now_ms: int) -> int:
+        """How many calls of `line` it may be handed now.
+
+        At least one a slot; more only while all of it should take no longer than
+        PEER_CREDIT_WORK_US a slot, which covers the way there and back.
+        """
+        count = len(self.held)
+        least = self.slots - count
+        usual = line.run_us
+        if not self.slots or usual is None or self.bytes >= limits.CREDIT_BYTES_MAX:
+            return max(least, 0)
+        room = (self.slots * limits.PEER_CREDIT_WORK_US - self.work_us) // (usual or 1)
+        return max(min(room, self.slots * limits.CREDIT_CALLS_MAX - count), least, 0)
+
+    def take(self, call: Call, now_ms: int) -> None:
+        """Hold one more call."""
+        call.worker = self
+        call.started_ms = now_ms
+        call.estimate_us = call.line.run_us or 0
+        self.work_us += call.estimate_us
+        self.bytes += call.size
+        self.held[call.id] = call
+
+    def begun(self) -> list[Call]:
+        """Nothing, as far as the owner knows: time limits and marks are the executor's work."""
+        return []
+
+
+# The owner's side.
+
+
+def on_peer_said(r: Router, event: events.PeerSaid, now_ms: int, out: Effects) -> None:
+    """Take what a peer sent: agreement goes to the replica, work is done here."""
+    if event.kind not in KINDS:
+        r.replica.heard(event.node, event.kind, event.entries, now_ms, out)
+        return
+    if event.node in r.replica.peers.evicted or event.node not in r.replica.peers.by_node:
+        r.replica.count("work of an unknown or evicted node")
+        return
+    handler = _HANDLERS[event.kind]
+    for entry in event.entries:
+        try:
+            handler(r, event.node, entry, now_ms, out)
+        except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+            r.replica.count(f"kind {event.kind}: {type(error).__name__}")
+
+
+def peer_worker(r: Router, node: bytes, processor: str) -> PeerWorker:
+    """The worker that stands for a peer in the pool of a processor."""
+    worker = r.peer_workers.get((node, processor))
+    if worker is None:
+        pool = r.pool(processor)
+        r.last_peer_worker -= 1
+        worker = PeerWorker(r.last_peer_worker, pool, node)
+        r.peer_workers[(node, processor)] = worker
+        pool.workers[worker.id] = r.workers[worker.id] = worker
+    return worker
+
+
+def send(worker: PeerWorker, calls: list[Call], out: Effects) -> None:
+    """Hand calls to a peer."""
+    for call in calls:
+        out.peer.append((worker.node, _RUN, [call.attempt, call.envelope]))
+
+
+def _on_grant(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    processor, slots = entry
+    if not (isinstance(processor, str) and isinstance(slots, int)):
+        raise ValueError(entry)
+    if processor not in r.pools:  # Of a model that this node has not got yet.
+        return
+    worker = peer_worker(r, node, processor)
+    worker.slots = min(max(slots, 0), limits.PEER_SLOTS_MAX)
+    r.touch(worker.pool)
+
+
+def _held_by(r: Router, node: bytes, id: bytes) -> tuple[PeerWorker, Call] | None:
+    call = r.calls.get(id)
+    if call is None or not isinstance(call.worker, PeerWorker) or call.worker.node != node:
+        return None
+    return call.worker, call
+
+
+def _on_ran(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    id, attempt, code, retry, duration_us, data = entry
+    out.peer.append((node, _TAKEN, [id, attempt]))
+    found = _held_by(r, node, id)
+    if found is None or found[1].attempt != attempt:
+        if r.listening:
+            out.events.append((id, "", "superseded", f"attempt {attempt}", now_ms))
+        return
+    worker, call = found
+    if code == _LOST:
+        holding.take_back(r, call, worker, now_ms)
+        if call.interrupted == "cancel":
+            ending.end_cancelled(r, call, now_ms, out)
+        else:
+            ending.lost_attempt(r, call, str(data), now_ms, out)
+        r.touch(worker.pool)
+        return
+    if not (isinstance(data, bytes) and data[16:32] == id and 1 <= code <= 3):
+        raise ValueError(code)
+    report = (id, attempt, int(code), bool(retry), int(duration_us), 0, data)
+    ending.on_finished(r, events.Finished(worker.id, [report]), now_ms, out)
+
+
+def _on_gave_back(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    id, attempt = entry
+    found = _held_by(r, node, id)
+    if found is not None and found[1].attempt == attempt:
+        worker, call = found
+        worker.slots = 0  # Until it grants again: what came back must not go there at once.
+        ending.give_back(r, call, worker, now_ms, out)
+
+
+def lose_peer(r: Router, node: bytes, why: str, now_ms: int, out: Effects) -> None:
+    """A peer is gone, or began a new life: what it ran for this node runs elsewhere now."""
+    for (whose, processor), worker in list(r.peer_workers.items()):
+        if whose == node:
+            del r.peer_workers[(whose, processor)]
+            lost = events.WorkerLost(worker.id, [], why, blame=False)
+            ending.on_worker_lost(r, lost, now_ms, out)
+    for id, (owner, _) in list(r.reports.items()):
+        if owner == node:
+            del r.reports[id]
+    for call in [call for call in r.guests.values() if call.owner == node]:
+        if call.state is State.WAITING:
+            _leave(r, call)
+
+
+def ask_peers(r: Router, now_ms: int, out: Effects) -> None:
+    """Ask after calls that a peer has had for a while without a word."""
+    for worker in r.peer_workers.values():
+        if not worker.held or now_ms - worker.asked_ms < limits.HOLDS_ASK_MS:
+            continue
+        worker.asked_ms = now_ms
+        for call in worker.held.values():
+            if now_ms - call.started_ms >= limits.HOLDS_ASK_MS:
+                out.peer.append((worker.node, _HOLDS, [call.id, call.attempt]))
+    for id, (owner, entry) in r.reports.items():
+        if r.replica.peers.is_here(owner):
+            out.peer.append((owner, _RAN, [id, *entry]))
+
+
+# The executor's side.
+
+
+def _guest_line(r: Router, name: str) -> Line | None:
+    own = r.lines.get(name)
+    if own is None or own.removed:
+        return None
+    line = r.guest_lines.get(name)
+    if line is None or line.config.processor != own.config.processor:
+        config = SocketConfig.without_limits(own.config)
+        line = r.guest_lines[name] = Line(config)
+        r.pool(config.processor).lines[_GUEST_MARK + name] = line
+    line.at_once, line.run_us = own.at_once, own.run_us
+    return line
+
+
+def refresh_lines(r: Router) -> None:
+    """The model changed: guests follow their sockets' new settings."""
+    for name, line in r.guest_lines.items():
+        own = r.lines.get(name)
+        if own is not None and not own.removed and own.config.processor == line.config.processor:
+            line.configure(SocketConfig.without_limits(own.config))
+
+
+def _on_run(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    attempt, submit = entry
+    id = submit[16:32]
+    if not (isinstance(attempt, int) and attempt > 0 and len(id) == 16):
+        raise ValueError(attempt)
+    done = r.reports.get(id)
+    if done is not None:  # It ran already, for an owner that has lost it since.
+        del r.reports[id]
+        _keep_report(r, id, node, [attempt, *done[1][1:]], out)
+        return
+    guest = r.guests.get(id)
+    if guest is not None:  # It runs already: whoever owns it now gets the report.
+        guest.owner = node
+        if guest.state is State.WAITING:
+            guest.attempt = attempt - 1
+        else:
+            guest.owner_attempt = attempt
+        return
+    name, options = read_envelope(submit)
+    line = _guest_line(r, name)
+    pool = None if line is None else r.pools.get(line.config.processor)
+    if line is None or pool is None or not _own_slots(r, pool) or id in r.calls:
+        out.peer.append((node, _GAVE_BACK, [id, attempt]))
+        return
+    call = Call(id, 0, line, submit, len(submit), options, 0, now_ms)
+    call.owner = node
+    call.attempt = attempt - 1
+    r.guests[id] = call
+    line.count_in(call)
+    line.push(call)
+    pool.offer(line)
+    r.touch(pool)
+
+
+def _leave(r: Router, call: Call) -> None:
+    """A waiting guest goes."""
+    call.line.count_out(call)
+    call.state = State.MOVED
+    call.line.leave_waiting(call)
+    r.guests.pop(call.id, None)
+
+
+def ran(r: Router, call: Call, report: events.Report, out: Effects) -> None:
+    """A guest has run: its owner decides what comes of it."""
+    id, attempt, code, retry, duration_us, _, data = report
+    del r.guests[id]
+    assert call.owner is not None
+    _keep_report(
+        r, id, call.owner, [call.owner_attempt or attempt, code, retry, duration_us, data], out
+    )
+
+
+def report(r: Router, call: Call, code: int, envelope: bytes, out: Effects) -> None:
+    """A guest ended otherwise than by its worker's report."""
+    retry = call.interrupted == "time limit"
+    ran(r, call, (call.id, call.attempt, code, retry, 0, 0, envelope), out)
+
+
+def lost(r: Router, call: Call, why: str, out: Effects) -> None:
+    """The worker died under a guest."""
+    del r.guests[call.id]
+    assert call.owner is not None
+    attempt = call.owner_attempt or call.attempt
+    _keep_report(r, call.id, call.owner, [attempt, _LOST, False, 0, why], out)
+
+
+def _keep_report(r: Router, id: bytes, owner: bytes, entry: list[Any], out: Effects) -> None:
+    r.reports[id] = (owner, entry)
+    out.peer.append((owner, _RAN, [id, *entry]))
+
+
+def _on_taken(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    id, attempt = entry
+    kept = r.reports.get(id)
+    if kept is not None and kept[0] == node and kept[1][0] == attempt:
+        del r.reports[id]
+
+
+def _on_interrupt(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    id, why = entry
+    call = r.guests.get(id)
+    if call is None or call.owner != node or why != "cancel":
+        return
+    call.cancelled_by = "its owner"
+    call.interrupted = "cancel"
+    if call.state is State.RUNNING and call.worker is not None:
+        out.interrupts.append((call.worker.id, id, why))
+        return
+    _leave(r, call)
+    r.guests[id] = call
+    call.attempt += 1  # The one that would have begun.
+    error = errors.CallCancelled("cancelled before it began")
+    data = seal(
+        Kind.OUTCOME, id=id, code=Outcome.CANCELLED, attempt=call.attempt,
+        body=pack(error.to_data()),
+    )  # fmt: skip
+    report(r, call, int(Outcome.CANCELLED), data, out)
+
+
+def _on_holds(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    id, attempt = entry
+    guest = r.guests.get(id)
+    kept = r.reports.get(id)
+    if kept is not None and kept[0] == node:
+        out.peer.append((node, _RAN, [id, *kept[1]]))
+    elif guest is None or guest.owner != node:
+        out.peer.append((node, _GAVE_BACK, [id, attempt]))
+
+
+def inherit(r: Router, guest: Call, call: Call, now_ms: int) -> bool:
+    """This node took over a call that it runs as a guest: the run goes on as its own.
+
+    Returns False when the guest had not been handed to a worker; then it just waits as its own.
+    """
+    worker = guest.worker
+    del r.guests[guest.id]
+    if worker is None or guest.state is not State.RUNNING:
+        r.guests[guest.id] = guest
+        _leave(r, guest)
+        return False
+    guest.line.leave_running(guest)
+    call.line.running += 1
+    call.attempt = guest.attempt
+    call.state = State.RUNNING
+    call.worker = worker
+    call.started_ms, call.estimate_us = guest.started_ms, guest.estimate_us
+    worker.held[call.id] = call
+    if call.id in worker.queued:
+        worker.queued[call.id] = call
+    return True
+
+
+def _own_slots(r: Router, pool: Pool) -> int:
+    if r.draining or pool.paused or pool.stopped:
+        return 0
+    return sum(
+        worker.slots
+        for worker in pool.workers.values()
+        if not worker.leaving and not isinstance(worker, PeerWorker)
+    )
+
+
+def grant(r: Router, pool: Pool, now_ms: int, out: Effects, *, again: bool = False) -> None:
+    """Tell the peers how many calls of the pool's processor this node can run for them."""
+    busy = any(
+        not line.guest for lines in pool.rotation.values() for line in lines
+    )
+    slots = 0 if busy else _own_slots(r, pool)
+    if slots == pool.granted and not again:
+        return
+    if slots and not pool.granted and now_ms - pool.granted_ms < limits.GRANT_QUIET_MS:
+        return  # It just had work of its own; the next tick tells.
+    if slots or pool.granted:
+        for node in r.replica.peers.here():
+            out.peer.append((node, _GRANT, [pool.name, slots]))
+    if slots != pool.granted:
+        pool.granted_ms = now_ms
+    pool.granted = slots
+
+
+_HANDLERS = {
+    _GRANT: _on_grant,
+    _RUN: _on_run,
+    _RAN: _on_ran,
+    _TAKEN: _on_taken,
+    _INTERRUPT: _on_interrupt,
+    _GAVE_BACK: _on_gave_back,
+    _HOLDS: _on_holds,
+}
+
+__all__ = ["PeerWorker", "on_peer_said", "lose_peer", "ask_peers", "grant", "inherit"]

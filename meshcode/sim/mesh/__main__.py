@@ -1,0 +1,94 @@
+"""Runs simulated meshes: `python -m meshcode.sim.mesh --seeds 0:1000 [--jobs 2] [--trace SEED]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from meshcode.sim.mesh.mutants import MUTANTS, planted
+from meshcode.sim.mesh.run import run_seed, run_seeds
+from meshcode.sim.mesh.world import MeshWorld
+
+
+def main() -> int:
+    """Run worlds, tell one, or plant mutants; 1 when a world failed or a mutant was not caught."""
+    parser = argparse.ArgumentParser(prog="python -m meshcode.sim.mesh", description=__doc__)
+    parser.add_argument("--seeds", default="0:1000", help="from:to, the end is not run")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--trace", type=int, help="tell one world")
+    parser.add_argument("--mutant", help="break this rule first")
+    parser.add_argument("--mutants", action="store_true", help="break one rule after the other")
+    parser.add_argument("--limit", type=int, default=5_000, help="seeds a mutant may take")
+    parser.add_argument("--sample", type=int, default=0, help="only so many mutants; 0 = all")
+    given = parser.parse_args()
+    if given.trace is not None:
+        return _trace(given.trace, given.mutant)
+    if given.mutants:
+        return _mutants(given.limit, given.jobs, given.sample)
+    low, high = (int(part) for part in given.seeds.split(":"))
+    return _seeds(low, high, given.jobs, given.mutant)
+
+
+def _seeds(low: int, high: int, jobs: int, mutant: str | None) -> int:
+    began = time.time()
+    failed, steps, digest = 0, 0, 0
+    totals: dict[str, int] = {}
+    for seed, ran, mark, counts, text in run_seeds(low, high, jobs=jobs, mutant=mutant):
+        steps += ran
+        digest = (digest * 1_000_003 + mark + seed) & 0xFFFFFFFFFFFFFFFF
+        for name, count in counts.items():
+            totals[name] = totals.get(name, 0) + count
+        if text:
+            failed += 1
+            print(f"seed {seed}: {text}", flush=True)
+            if failed >= 20:
+                break
+    took = time.time() - began
+    rate = (high - low) / took if took else 0
+    told = ", ".join(f"{name} {count}" for name, count in totals.items())
+    print(
+        f"{high - low} meshes: {failed} failed; {steps} steps in {took:.1f} s, {rate:.0f} seeds/s; "
+        f"{told}; digest {digest:016x}"
+    )
+    return 1 if failed else 0
+
+
+def _trace(seed: int, mutant: str | None) -> int:
+    lines: list[str] = []
+    with planted(mutant):
+        world = MeshWorld(seed, lines)
+        try:
+            world.run()
+            problem = ""
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+    print("\n".join(lines))
+    print(world.options)
+    print(problem or "all is well")
+    return 1 if problem else 0
+
+
+def _mutants(limit: int, jobs: int, sample: int) -> int:
+    names = list(MUTANTS)
+    if sample:
+        step = max(1, len(names) // sample)
+        names = names[int(time.time()) % step :: step][:sample]
+    survived = []
+    for name in names:
+        found = ""
+        for seed, _, _, _, text in run_seeds(0, limit, jobs=jobs, mutant=name):
+            if text:
+                found = f"caught after {seed + 1} seeds: {text[:110]}"
+                break
+        if not found:
+            survived.append(name)
+        print(f"{name:34} {found or f'NOT caught in {limit} seeds'}", flush=True)
+    print(f"{len(names)} mutants: {len(names) - len(survived)} caught, {len(survived)} not")
+    return 1 if survived else 0
+
+
+__all__ = ["main", "run_seed"]
+
+if __name__ == "__main__":
+    sys.exit(main())

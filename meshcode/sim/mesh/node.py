@@ -1,0 +1,325 @@
+"""One node of a simulated mesh: the real core, turns and log; its boots, disk and workers."""
+
+from __future__ import annotations
+
+from collections import deque
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from meshcode import limits
+from meshcode.errors import DiskFull, LogSuspect
+from meshcode.node.turn import Turns
+from meshcode.router import events
+from meshcode.router.core import Router
+from meshcode.router.effects import Effects, Op
+from meshcode.router.records import accepted_call, outcome_of, split_done
+from meshcode.sim.mesh.network import Channel
+from meshcode.sim.mesh.worker import MeshWorker
+from meshcode.store.memory_log import MemoryDisk, MemoryLog
+
+if TYPE_CHECKING:
+    from meshcode.sim.mesh.world import MeshWorld
+
+WALL_MS = 1_700_000_000_000
+ALIVE_MS = 5_000  # Without a sign of life for longer a peer is believed dead.
+BEAT_MS = 1_500
+
+
+class MeshNode:
+    """A host: its disk outlives its boots."""
+
+    def __init__(self, world: MeshWorld, index: int) -> None:
+        """Down, with an empty disk."""
+        self.world = world
+        self.index = index
+        self.id = b"node" + bytes([index]) * 12
+        self.kind = world.options.kinds[index]
+        self.disk = MemoryDisk(store_id=b"store" + bytes([index]) * 11)
+        self.up = False
+        self.lost = False  # For ever.
+        self.knows_evicted: set[int] = set()
+        self.boot = 0
+        self.life = 0
+        self.channels: dict[int, Channel] = {}
+        self.told: dict[int, tuple[str, int]] = {}  # What the core was told of each peer.
+        self.wrong: dict[int, int] = {}  # Peers wrongly believed dead, until then.
+        self.workers: dict[int, MeshWorker] = {}
+        self._last_worker = 0
+        self.inbox: deque[Any] = deque()
+        self.thinking_at = -1
+        self.ops: list[Op] | None = None
+        self.clock_step_ms = 0
+
+    # Lives.
+
+    def start(self) -> None:
+        """Boot: read the log, know the model and the roster."""
+        world = self.world
+        if self.up or self.lost:
+            return
+        self.up = True
+        self.life += 1
+        self.log = MemoryLog(self.disk)
+        self.boot = self.log.boot
+        rng = Random(world.seed * 7_919 + self.index * 101 + self.boot)
+        self.router = Router(self.id, self.boot, rng, self.kind)
+        self.turns = Turns(self, self._release)  # type: ignore[arg-type]
+        floor = int.from_bytes(self.log.get("meta", b"now") or b"", "big")
+        if world.options.clock_steps:
+            self.clock_step_ms = world.rng.choice((0, -9_000, 4_000, -3_600_000))
+        self._base_ms = max(WALL_MS + world.now + self.clock_step_ms, floor) - world.now
+        self.channels = {n: Channel() for n in range(world.options.nodes) if n != self.index}
+        self.told = {}
+        self.inbox.clear()
+        self.workers.clear()
+        self.ops = None
+        self.thinking_at = -1
+        self.router.step(events.ModelChanged(world.options.snapshot), self.now_ms)
+        for other in world.nodes:
+            if other is not self:
+                self.tell(other, "known", 0)
+        for index in sorted(self.knows_evicted):
+            self.tell(world.nodes[index], "evicted", 0)
+        effects = self.router.recover(
+            self.log.scan("open", limit=1 << 30), self.log.scan("state", limit=1 << 30),
+            self.now_ms, self.log.scan("vote", limit=1 << 30),
+        )  # fmt: skip
+        world.checker.booted(self)
+        self.turns.add(effects)
+        self.turns.close()
+        world.say("%s: boot %d, %d open", self, self.boot, len(self.router.replica.by_key))
+        self.flush()
+        self.wake()
+        world.after(world.rng.randint(1, 300), self.beat, self.life)
+        self.staff()
+
+    def tell(self, other: MeshNode, state: str, boot: int) -> None:
+        """Let the core know of a peer."""
+        if self.told.get(other.index) == (state, boot):
+            return
+        self.told[other.index] = (state, boot)
+        event = events.PeerChanged(
+            other.id, state, boot, other.kind, "", f"n{other.index}"
+        )
+        if state in ("known", "evicted") and not self.inbox and not boot:
+            self.turns.step(event, self.now_ms)
+            return
+        self.post(event)
+
+    def crash(self, *, keep: bool) -> None:
+        """Kill -9, or the power is cut."""
+        if not self.up:
+            return
+        self.up = False
+        ops, self.ops = self.ops, None
+        if self.log.disk.owner is self.log:
+            self.log.crash(keep=keep and ops is not None)
+            if keep and ops is not None:
+                self.world.checker.synced(self, ops)
+        for worker in self.workers.values():
+            worker.alive = False
+        self.workers.clear()
+        self.world.checker.crashed(self)
+        self.world.say("%s: crash", self)
+
+    def beat(self, life: int) -> None:
+        """Say that this node lives, and look at who else does."""
+        if not self.up or life != self.life:
+            return
+        world = self.world
+        for other in self.channels:
+            if not world.nodes[other].lost or world.calm is False:
+                world.network.beat(self, other)
+        for other, channel in self.channels.items():
+            self._judge(other, channel)
+        self.post(events.Ticked())
+        world.after(world.rng.randint(BEAT_MS - 300, BEAT_MS + 300), self.beat, life)
+
+    def _judge(self, other: int, channel: Channel) -> None:
+        if other in self.knows_evicted:
+            self.tell(self.world.nodes[other], "evicted", channel.peer_boot)
+        elif not channel.peer_boot:
+            return
+        elif (
+            self.world.now - channel.heard_ms > ALIVE_MS
+            or self.wrong.get(other, 0) > self.world.now
+        ):
+            self.tell(self.world.nodes[other], "dead", channel.peer_boot)
+        else:
+            self.tell(self.world.nodes[other], "alive", channel.peer_boot)
+
+    def heard_beat(self, sender: int, boot: int) -> None:
+        """A sign of life of a peer; an older life than one heard of is no life (P12)."""
+        channel = self.channels[sender]
+        if boot < channel.peer_boot:
+            return
+        channel.heard_ms = self.world.now
+        channel.peer_boot = boot
+        self._judge(sender, channel)
+
+    # Turns.
+
+    @property
+    def now_ms(self) -> int:
+        """Node time."""
+        return self._base_ms + self.world.now
+
+    def step(self, event: events.Event, now_ms: int) -> Effects:
+        """Stand between the turn code and the core, so that the checker sees every step."""
+        effects = self.router.step(event, now_ms)
+        self.world.checker.stepped(self, event, effects)
+        return effects
+
+    def post(self, event: Any) -> None:
+        """Something happened to the node."""
+        self.inbox.append(event)
+        self.wake()
+
+    def wake(self, delay_ms: int = 0) -> None:
+        """Let it think, once a millisecond at most."""
+        at = self.world.now + delay_ms
+        if self.thinking_at < self.world.now or self.thinking_at > at:
+            self.thinking_at = at
+            self.world.after(delay_ms, self._think, self.life)
+
+    def _think(self, life: int) -> None:
+        if not self.up or life != self.life:
+            return
+        self.thinking_at = -1
+        if self.turns.unsynced >= limits.TURNS_UNSYNCED_MAX:
+            return
+        now_ms = self.now_ms
+        if not self.inbox:
+            self.turns.step(events.Ticked(), now_ms)
+        for _ in range(min(len(self.inbox), limits.TURN_EVENTS_MAX)):
+            event = self.inbox.popleft()
+            if isinstance(event, events.Submitted):
+                ids = [call[0] for call in event.calls]
+                event.ended = self.turns.ended(ids, lambda id: self.log.get("done", id))
+            self.turns.step(event, now_ms)
+        self.turns.close()
+        self.flush()
+        if self.inbox:
+            self.wake(1)
+        due_ms = self.router.next_due_ms()
+        if due_ms is not None:
+            self.world.after(max(1, due_ms - now_ms), self._timer, self.life)
+
+    def _timer(self, life: int) -> None:
+        if self.up and life == self.life:
+            due_ms = self.router.next_due_ms()
+            if due_ms is not None and due_ms <= self.now_ms:
+                self.wake()
+
+    def flush(self) -> None:
+        """Begin to write what was thought, if the disk is free."""
+        if self.ops is not None:
+            return
+        ops = self.turns.begin_sync()
+        if ops is None:
+            return
+        self.ops = [*ops, ("meta", b"now", self.now_ms.to_bytes(8, "big"))]
+        self.log.stage(self.ops)
+        self.world.after(self.world.draw_sync_ms(), self._synced, self.life)
+
+    def _synced(self, life: int) -> None:
+        if not self.up or life != self.life:
+            return
+        assert self.ops is not None
+        try:
+            self.log.sync()
+        except DiskFull:
+            self.ops.extend(self.turns.more_sync())
+            self.log.stage(self.ops)
+            self.post(events.DiskChanged(2))
+            self.world.after(self.world.rng.randint(1, 50), self._synced, life)
+            return
+        except LogSuspect:
+            self.crash(keep=False)
+            self.world.after(500, self.start)
+            return
+        ops, self.ops = self.ops, None
+        self.world.checker.synced(self, ops)
+        if self.router.disk_level and not self.world.rng.randrange(3):
+            self.post(events.DiskChanged(0))
+        self.turns.synced()
+        self.flush()
+        self.wake()
+
+    # What leaves.
+
+    def _release(self, effects: Effects) -> None:
+        world = self.world
+        world.checker.released(self, effects)
+        frames: dict[bytes, list[tuple[int, list[Any]]]] = {}
+        for node, kind, entry in effects.peer:
+            frames.setdefault(node, []).append((kind, entry))
+        for node, frame in frames.items():
+            index = node[4]
+            if index in self.knows_evicted:
+                continue
+            for at in range(0, len(frame), 20):  # Small frames: more orders to try.
+                world.network.send(self, index, frame[at : at + 20])
+        for id, batch in effects.starts:
+            if id in self.workers:
+                world.after(world.rng.randint(0, 2), self.workers[id].take, batch)
+        for id, call, why in effects.interrupts:
+            if id in self.workers:
+                world.after(world.rng.randint(0, 2), self.workers[id].interrupt, call, why)
+        for id in effects.recalls:
+            if id in self.workers:
+                world.after(world.rng.randint(0, 2), self.workers[id].recall)
+        for client, sequence, *_ in effects.accepted:
+            world.client(client).accepted(client, sequence)
+        for client, call, data in effects.refused:
+            world.client(client).refused(client, call, data)
+        for client, outcome in effects.outcomes:
+            world.client(client).ended(client, outcome)
+        if effects.reads:
+            self._read(effects.reads)
+        if effects.fetches:
+            self._fetch(effects.fetches)
+
+    def _read(self, sequences: list[int]) -> None:
+        found = []
+        for sequence in sequences:
+            value = self.log.get("open", sequence.to_bytes(8, "big"))
+            if value is None:
+                found.append((sequence, 0, b"", b""))
+                continue
+            accepted_ms, submit = accepted_call(value)
+            done = self.log.get("done", submit[16:32])
+            fresh = self.turns.fresh_done().get(submit[16:32]) or done
+            found.append((sequence, accepted_ms, submit, outcome_of(fresh) if fresh else b""))
+        self.post(events.Read(found))
+
+    def _fetch(self, sequences: list[int]) -> None:
+        found = []
+        for sequence in sequences:
+            value = self.log.get("open", sequence.to_bytes(8, "big"))
+            found.append((sequence, b"" if value is None else accepted_call(value)[1]))
+        self.post(events.Fetched(found))
+
+    def done_codes(self) -> dict[bytes, int]:
+        """The outcomes on disk, by id."""
+        table = self.disk.tables["done"].values
+        return {id: split_done(value)["code"] for id, value in table.items()}
+
+    # Workers.
+
+    def staff(self) -> None:
+        """Start the workers that this node hosts."""
+        if not self.up or self.kind == "witness":
+            return
+        for name, hosts in self.world.options.hosts.items():
+            if self.index not in hosts:
+                continue
+            if any(worker.processor == name for worker in self.workers.values()):
+                continue
+            self._last_worker += 1
+            worker = MeshWorker(self, self._last_worker, name)
+            self.workers[worker.number] = worker
+            self.world.after(self.world.rng.randint(1, 100), worker.join)
+
+    def __str__(self) -> str:
+        return f"n{self.index}"

@@ -1,0 +1,108 @@
+"""A simulated worker: runs one call after the other, and returns, raises or dies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshcode.errors import CallCancelled, RemoteError
+from meshcode.router import events
+from meshcode.router.effects import Assignment
+from meshcode.wire.codec import pack
+from meshcode.wire.frame import envelope
+from meshcode.wire.kinds import Kind, Outcome
+
+if TYPE_CHECKING:
+    from meshcode.sim.mesh.node import MeshNode
+
+
+class MeshWorker:
+    """One worker process of a node."""
+
+    def __init__(self, node: MeshNode, number: int, processor: str) -> None:
+        """Starting."""
+        self.node = node
+        self.number = number
+        self.processor = processor
+        self.alive = True
+        self.staged: list[Assignment] = []
+        self.running: tuple[bytes, int] | None = None
+
+    def join(self) -> None:
+        """Its code is loaded."""
+        if self.alive:
+            self.node.post(events.WorkerJoined(self.number, self.processor, 1))
+
+    def take(self, batch: list[Assignment]) -> None:
+        """Calls came."""
+        if self.alive:
+            self.staged += batch
+            self._next()
+
+    def _next(self) -> None:
+        if self.running is not None or not self.staged or not self.alive:
+            return
+        world = self.node.world
+        id, attempt, _, data = self.staged.pop(0)
+        assert data is not None
+        self.running = (id, attempt)
+        world.checker.executes(self.node, id, data)
+        world.after(world.rng.randint(*world.options.run_ms), self._end, id, attempt)
+
+    def _end(self, id: bytes, attempt: int) -> None:
+        if not self.alive or self.running != (id, attempt):
+            return
+        world = self.node.world
+        fate = world.draw_fate()
+        if fate == "die":
+            self.die([id])
+        elif fate == "raise":
+            error = RemoteError("it raised", type="ValueError").to_data()
+            self._report(id, attempt, Outcome.FAILED, pack(error), retry=True)
+        else:
+            token = pack([self.node.index, world.now, attempt])
+            self._report(id, attempt, Outcome.DONE, token, retry=False)
+
+    def die(self, begun: list[bytes]) -> None:
+        """The process is gone; another takes its place."""
+        if not self.alive:
+            return
+        self.alive = False
+        node = self.node
+        del node.workers[self.number]
+        node.post(events.WorkerLost(self.number, begun, "signal 9"))
+        node.world.after(50, node.staff)
+
+    def _report(
+        self, id: bytes, attempt: int, code: Outcome, body: bytes, *, retry: bool
+    ) -> None:
+        data = envelope(Kind.OUTCOME, id=id, code=code, attempt=attempt, body=body)
+        world = self.node.world
+        world.checker.reported(id, data)
+        if self.running == (id, attempt):
+            self.running = None
+        report = (id, attempt, int(code), retry, world.rng.choice((10, 2_000, 90_000)), 0, data)
+        self.node.post(events.Finished(self.number, [report]))
+        self._next()
+
+    def interrupt(self, id: bytes, why: str) -> None:
+        """The call is to stop."""
+        if not self.alive:
+            return
+        attempts = [one[1] for one in self.staged if one[0] == id]
+        self.staged = [one for one in self.staged if one[0] != id]
+        if self.running is not None and self.running[0] == id:
+            attempts.append(self.running[1])
+        for attempt in attempts:
+            if why == "cancel":
+                error: Any = CallCancelled("cancelled while running").to_data()
+                self._report(id, attempt, Outcome.CANCELLED, pack(error), retry=False)
+            else:
+                error = RemoteError("over its time limit", type="TimeLimit").to_data()
+                self._report(id, attempt, Outcome.FAILED, pack(error), retry=True)
+
+    def recall(self) -> None:
+        """Give back what has not begun."""
+        if self.alive:
+            ids = [one[0] for one in self.staged]
+            self.staged.clear()
+            self.node.post(events.Returned(self.number, ids))

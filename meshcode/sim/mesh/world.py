@@ -1,0 +1,295 @@
+"""One mesh from one seed: nodes, disks, network, clients, faults, and then calm."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from meshcode.router import events
+from meshcode.sim.mesh import options as drawn
+from meshcode.sim.mesh.checks import MeshChecker
+from meshcode.sim.mesh.client import MeshClient, make_call
+from meshcode.sim.mesh.network import Frame, Network
+from meshcode.sim.mesh.node import MeshNode
+
+EVENTS_MAX = 600_000  # More in one world means that something spins.
+CALM_MS_MAX = 600_000
+LOOK_MS = 2_000
+
+
+class MeshWorld:
+    """All of one seed; `run` it once."""
+
+    def __init__(self, seed: int, trace: list[str] | None = None) -> None:
+        """Everything is drawn from `seed`."""
+        self.seed = seed
+        self.trace = trace
+        self.rng = Random(seed)
+        self.options = drawn.draw(self.rng)
+        self.now = 0
+        self.calm = False
+        self.checker = MeshChecker(self)
+        self.network = Network(self)
+        self.frames: dict[int, list[bytes]] = {}  # By session.
+        self.sockets: dict[bytes, str] = {}
+        self._sessions: dict[int, MeshClient] = {}
+        self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._count = 0
+        self.nodes: list[MeshNode] = []
+        for index in range(self.options.nodes):
+            self.nodes.append(MeshNode(self, index))
+
+    # Time and chance.
+
+    def after(self, delay_ms: int, act: Callable[..., None], *args: Any) -> None:
+        """Let something happen later."""
+        self._count += 1
+        heapq.heappush(self._heap, (self.now + delay_ms, self._count, act, args))
+
+    def draw_sync_ms(self) -> int:
+        """How long a sync takes."""
+        if self.calm:
+            return 1
+        if self.rng.random() < self.options.slow_sync:
+            return self.rng.randint(50, 1_500)
+        return self.rng.randint(*self.options.sync_ms)
+
+    def draw_fate(self) -> str:
+        """How an execution ends."""
+        if not self.calm and self.rng.random() < self.options.die_chance:
+            return "die"
+        return "raise" if self.rng.random() < self.options.raise_chance else "return"
+
+    def say(self, text: str, *args: Any) -> None:
+        """A line of the trace."""
+        if self.trace is not None:
+            self.trace.append(f"{self.now:7d} " + text % args)
+
+    # Clients.
+
+    def open_session(self, client: MeshClient) -> int:
+        """A number for a new session."""
+        number = len(self._sessions) + 1
+        self._sessions[number] = client
+        return number
+
+    def client(self, session: int) -> MeshClient:
+        """Whose session it is."""
+        return self._sessions[session]
+
+    def _submit(self, number: int) -> None:
+        calls = [
+            make_call(self, number * 100 + n)
+            for n in range(self.rng.randint(1, self.options.frame_calls))
+        ]
+        for call in calls:
+            self.sockets[call[0]] = call[3]
+        MeshClient(self, calls).submit()
+
+    # Network.
+
+    def beaten(self, sender: int, to: int, tag: tuple[int, int, int], frame: Frame) -> None:
+        """A sign of life arrives."""
+        node = self.nodes[to]
+        if node.up and (sender, to) not in self.network.cut:
+            node.heard_beat(sender, tag[0])
+
+    def arrived(self, sender: int, to: int, tag: tuple[int, int, int], frame: Frame) -> None:
+        """A frame arrives."""
+        node = self.nodes[to]
+        if not node.up or (sender, to) in self.network.cut:
+            return
+        if not self.network.accepts(node, sender, tag):
+            return
+        if self.trace is not None:
+            from meshcode.wire.kinds import Kind
+
+            said = [f"{Kind(kind).name}({_short(entry)})" for kind, entry in frame]
+            self.say("n%d -> n%d %s", sender, to, ", ".join(said))
+        for kind, entry in frame:
+            node.post(events.PeerSaid(self.nodes[sender].id, kind, [entry]))
+
+    # Faults.
+
+    def _fault(self) -> None:
+        if self.calm:
+            return
+        options, rng = self.options, self.rng
+        faults: list[tuple[float, Callable[[], None]]] = [
+            (options.crash, self._crash_one),
+            (options.power, self._power_cut),
+            (options.partition, self._partition),
+            (options.destroy, self._destroy),
+            (options.evict_living, self._evict_living),
+            (options.suspect, self._suspect),
+            (options.disk, self._disk),
+            (options.worker, self._worker),
+            (options.cancel, self._cancel),
+        ]
+        total = sum(weight for weight, _ in faults)
+        if total:
+            pick = rng.random() * total
+            for weight, fault in faults:
+                pick -= weight
+                if pick < 0:
+                    fault()
+                    break
+        self.after(rng.randint(200, options.fault_ms), self._fault)
+
+    def _pick(self) -> MeshNode:
+        return self.rng.choice(self.nodes)
+
+    def _crash_one(self) -> None:
+        node = self._pick()
+        node.crash(keep=self.rng.random() < 0.5)
+        self.after(self.rng.choice((200, 2_000, 15_000)), node.start)
+
+    def _power_cut(self) -> None:
+        self.say("power cut")
+        for node in self.nodes:
+            node.crash(keep=self.rng.random() < 0.5)
+            self.after(self.rng.choice((500, 1_000, 6_000)), node.start)
+
+    def _partition(self) -> None:
+        if self.rng.random() < 0.6 and self.options.nodes > 1:
+            self.network.split()
+            self.say("cut %s", sorted(self.network.cut))
+        else:
+            self.network.heal()
+            self.say("healed")
+
+    def _losses_left(self) -> int:
+        lost = sum(node.lost for node in self.nodes)
+        return (2 if self.options.nodes >= 5 else 1) - lost
+
+    def _destroy(self) -> None:
+        if self._losses_left() <= 0:
+            return
+        node = self._pick()
+        if node.lost:
+            return
+        self.say("%s: destroyed", node)
+        node.crash(keep=True)
+        node.lost = True
+        self.after(self.rng.randint(1_000, 20_000), self._evict, node)
+
+    def _evict_living(self) -> None:
+        if self._losses_left() <= 0:
+            return
+        node = self._pick()
+        if not node.lost:
+            self.say("%s: evicted although it lives", node)
+            node.lost = True
+            self._evict(node)
+
+    def _evict(self, node: MeshNode) -> None:
+        for other in self.nodes:
+            if other is not node:
+                self.after(self.rng.randint(1, 4_000), self._learn_evicted, other, node)
+
+    @staticmethod
+    def _learn_evicted(node: MeshNode, evicted: MeshNode) -> None:
+        node.knows_evicted.add(evicted.index)
+        if node.up:
+            node.tell(evicted, "evicted", node.channels[evicted.index].peer_boot)
+
+    def _suspect(self) -> None:
+        node, other = self._pick(), self._pick()
+        if node is not other and node.up:
+            node.wrong[other.index] = self.now + self.rng.choice((1_000, 8_000, 20_000))
+
+    def _disk(self) -> None:
+        node = self._pick()
+        if node.up:
+            kind = self.rng.choice(("full", "full", "suspect"))
+            node.log.fail_next_sync(kind, keep=kind == "suspect" and self.rng.random() < 0.5)
+
+    def _worker(self) -> None:
+        node = self._pick()
+        if node.up and node.workers:
+            worker = self.rng.choice(list(node.workers.values()))
+            running = [worker.running[0]] if worker.running else []
+            worker.die(running if self.rng.random() < 0.5 else [])
+
+    def _cancel(self) -> None:
+        node = self._pick()
+        if node.up and node.router.calls:
+            id = self.rng.choice(list(node.router.calls))
+            node.post(events.CancelAsked(0, bytes(16), id, "somebody"))
+
+    # The whole.
+
+    def living(self) -> list[MeshNode]:
+        """Nodes that are there to the end."""
+        return [node for node in self.nodes if not node.lost]
+
+    def run(self) -> tuple[int, int]:
+        """Faults, then calm, then judgement; returns steps and digest.
+
+        Raises:
+            Violation: a rule was broken.
+        """
+        rng, options = self.rng, self.options
+        for node in self.nodes:
+            self.after(rng.randint(0, 200), node.start)
+        for number in range(options.frames):
+            self.after(rng.randint(300, max(400, options.phase_ms * 8 // 10)), self._submit, number)
+        self.after(rng.randint(500, options.fault_ms), self._fault)
+        self._until(lambda: self.now >= options.phase_ms, options.phase_ms)
+        self._calm()
+        deadline = self.now + CALM_MS_MAX
+        look = self.now + LOOK_MS
+        while self.now < deadline:
+            self._until(lambda: False, look)
+            look = self.now + LOOK_MS
+            if self._is_quiet():
+                break
+        self.checker.finish()
+        return self.checker.steps, self.checker.digest
+
+    def _until(self, over: Callable[[], bool], end_ms: int) -> None:
+        heap = self._heap
+        while heap and heap[0][0] <= end_ms and not over():
+            self.now, number, act, args = heapq.heappop(heap)
+            assert number < EVENTS_MAX * 4, "too many events"
+            act(*args)
+        self.now = max(self.now, end_ms)
+
+    def _calm(self) -> None:
+        self.say("calm")
+        self.calm = True
+        self.network.heal()
+        for node in self.nodes:
+            node.wrong.clear()
+            if node.lost:
+                node.crash(keep=True)
+                for other in self.living():
+                    self._learn_evicted(other, node)
+            else:
+                node.start()
+                node.staff()
+                if node.router.disk_level:
+                    node.post(events.DiskChanged(0))
+
+    def _is_quiet(self) -> bool:
+        living = self.living()
+        for node in living:
+            if not node.up or node.ops is not None or node.inbox:
+                return False
+            if node.disk.tables["vote"].values:
+                return False
+            for call in node.router.calls.values():
+                if call.state.name != "HELD":
+                    return False
+        waiting = any(client.unacked for client in self._sessions.values())
+        return not waiting and not any(node.router.guests for node in living)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.hex()[-6:] if len(value) < 60 else f"{len(value)}B"
+    if isinstance(value, list | tuple):
+        return "[" + " ".join(_short(one) for one in value) + "]"
+    return str(value)
