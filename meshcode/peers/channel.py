@@ -50,10 +50,13 @@ class Channel:
         self.why = ""  # The reason of the newest refusal.
 
     def stamp(self) -> tuple[int, int, int]:
-        """The next frame's (sequence, sender_boot, receiver_boot)."""
+        """The next frame's (sequence, sender_boot, receiver_boot).
+
+        While the channel is not open the receiver boot is 0, so that the peer greets again.
+        """
         assert self.sent < SEQUENCE_MAX, self.sent
         self.sent += 1
-        return self.sent, self.boot, self.peer_boot
+        return self.sent, self.boot, self.peer_boot if self.is_open else 0
 
     def opens(self, head: Head) -> bool:
         """Take the header of a HELLO; the channel is open when this is true.

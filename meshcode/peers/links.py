@@ -19,6 +19,7 @@ import zmq
 from meshcode import limits
 from meshcode.errors import BadFrame, BadValue, NodeError, TooLarge
 from meshcode.peers import greeting, kinds, monitor
+from meshcode.peers.channel import Channel
 from meshcode.peers.dialer import Dialer
 from meshcode.peers.door import Arrived, Door
 from meshcode.peers.memory import PeerMemory
@@ -55,6 +56,7 @@ class _Peer:
 class PeerLinks:
     """The links of one node to all its peers.  All methods belong to one thread.
 
+    One for each boot: its sequences begin at 1, and peers take no lower one of the same boot.
     Poll `links()` for POLLIN (they change when `links_version` does) until `next_due_ms()`, then
     call `receive`, `tick`, `news`, and use the news before what was received.
 
@@ -109,6 +111,7 @@ class PeerLinks:
         self._now_ms = now_ms
         self._peers: dict[bytes, _Peer] = {}
         self._by_fd: dict[int, _Peer] = {}
+        self._channels: dict[bytes, Channel] = {}  # Of forgotten peers: sequences never go back.
         self._news: deque[News] = deque(maxlen=limits.PEER_NEWS_MAX)
         self._refusals = Refusals()
         self.counts = self._refusals.counts  # Of what belongs to no peer.
@@ -183,6 +186,10 @@ class PeerLinks:
         if peer is not None:
             self._hang_up(peer, "it was forgotten")
             self._collect(peer)
+            peer.session.channel.shut()
+            self._channels[node] = peer.session.channel
+            if len(self._channels) > limits.PEERS_MAX:
+                del self._channels[next(iter(self._channels))]
 
     def _peer(self, node: bytes) -> _Peer:
         peer = self._peers.get(node)
@@ -194,7 +201,8 @@ class PeerLinks:
                     found=len(self._peers),
                     limit=limits.PEERS_MAX,
                 )
-            peer = self._peers[node] = _Peer(Session(self.me, node, self.memory))
+            channel = self._channels.pop(node, None)
+            peer = self._peers[node] = _Peer(Session(self.me, node, self.memory, channel))
         return peer
 
     # Links out.
@@ -323,9 +331,6 @@ class PeerLinks:
         found: list[tuple[bytes, list[Row], bytes]] = []
         if self.stopped or self._door is None:
             return found
-        for fd, _ in self._events.poll(0):
-            if fd in self._by_fd:
-                self._hear_events(self._by_fd[fd])
         size = 0
         touched: dict[bytes, _Peer] = {}
         for _ in range(limits.TURN_EVENTS_MAX):
@@ -345,6 +350,9 @@ class PeerLinks:
                 found += [(node, rows, data) for rows, data in heard]
         for peer in touched.values():
             self._flush(peer)
+        for fd, _ in self._events.poll(0):  # After the messages: a good-bye comes before the end.
+            if fd in self._by_fd:
+                self._hear_events(self._by_fd[fd])
         return found
 
     def _sender(self, arrived: Arrived) -> _Peer | None:

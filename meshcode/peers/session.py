@@ -55,10 +55,17 @@ class Me:
 class Session:
     """One peer."""
 
-    def __init__(self, me: Me, node: bytes, memory: PeerMemory) -> None:
-        """Nothing was sent or heard; `memory` is shared by all sessions of this node."""
+    def __init__(
+        self, me: Me, node: bytes, memory: PeerMemory, channel: Channel | None = None
+    ) -> None:
+        """Nothing is sent or heard yet.
+
+        Args:
+            memory: shared by all sessions of this node.
+            channel: of an earlier session with the peer in this boot: its sequences go on.
+        """
         self.node = node
-        self.channel = Channel(me.boot)
+        self.channel = Channel(me.boot) if channel is None else channel
         self.is_up = False
         self.connected = False  # Our link to the peer stands.
         self.hello: greeting.Hello | None = None  # The newest of the peer.
@@ -158,11 +165,16 @@ class Session:
                 self._credited(row.number, now_ms)
             elif row.kind == kinds.BYE:
                 code, text, _ = greeting.read_bye(data[row.body_at : row.end])
+                self.counts["byes_in"] += 1
                 self.shut(f"the peer ended it: {text or code}", now_ms)
             elif row.kind == kinds.HELLO:
                 raise BadFrame("a HELLO behind other envelopes; it was dropped", fault="hello")
         for row in pieces:
-            done = self._assembly.take(row, data, now_ms)
+            try:
+                done = self._assembly.take(row, data, now_ms)
+            except BadFrame:  # Part of it was lost with a connection: no fault of this frame.
+                self.counts["bad_chunks"] += 1
+                continue
             if done is not None:
                 found.append(([done[0]], done[1]))
         self.counts["envelopes_in"] += sum(len(rows) for rows, _ in found)

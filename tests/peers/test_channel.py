@@ -106,6 +106,7 @@ def test_a_shut_channel_opens_only_by_a_newer_hello():
     channel = opened(sequence=7)
     channel.shut()
 
+    assert channel.stamp() == (1, 3, 0), "the peer must be told to greet"
     assert not channel.accepts(Head(5, 3, 8))
     assert not channel.opens(Head(5, 3, 7))
     assert channel.opens(Head(5, 3, 8))
