@@ -78,6 +78,8 @@ class ZapHandler:
 
     def tick(self, now_ms: int) -> None:
         """Ask the handler's thread whether it lives, and read its answer; never blocks."""
+        if self._beat.closed:
+            return  # It was stopped.
         while True:
             try:
                 self._beat.recv_multipart(zmq.NOBLOCK)

@@ -246,5 +246,3 @@ def test_closing_twice_leaves_no_thread_and_no_link():
         b.boot += 1
         b.start()
         join([a, b])
-
-

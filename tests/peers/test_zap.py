@@ -168,9 +168,7 @@ def test_bytes_that_are_no_request_are_answered_and_harm_nothing(house: House):
 
 
 def test_the_self_test_passes_at_a_good_door(house: House):
-    denied = check_door(
-        house.context, house.endpoint, house.public, house.public, house.secret
-    )
+    denied = check_door(house.context, house.endpoint, house.public, house.public, house.secret)
 
     assert [key for key, _ in house.zap.take_denied(DOMAIN)] == [denied]
 
