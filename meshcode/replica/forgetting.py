@@ -62,6 +62,7 @@ def _entry(inst: Instance, phase: int, *, with_value: bool) -> list[Any]:
     epoch = None if inst.accepted is None else list(inst.accepted[0])
     return [
         inst.key, b"".join(inst.voters), inst.boot, storing.parent_data(inst), phase, epoch, value,
+        inst.full,
     ]  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def send_value(r: Replica, inst: Instance, node: bytes, out: Effects) -> None:
 
 def on_told(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
     """A voter says what was chosen, and how far it is."""
-    key, voters, boot, parent, phase, under, data = entry
+    key, voters, boot, parent, phase, under, data, known_full = entry
     inst = r.by_key.get(key)
     if inst is None:
         if phase == 2:
@@ -119,7 +120,7 @@ def on_told(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects
                 inst.due_ms = 0
                 tell(r, inst, now_ms, out)
         r.save(inst, out)
-    elif phase == 1 and knew_all:  # It does not know yet that all have seen it.
+    if knew_all and not known_full & inst.bit(r.me):  # It has not heard that this node is full.
         out.peer.append((node, _TOLD, _entry(inst, 2, with_value=False)))
     try_forget(r, inst, now_ms, out)
 

@@ -154,7 +154,7 @@ def on_stored(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effec
     if inst is None or node not in inst.voters or inst.role == ENDED:
         return
     bit = inst.bit(node)
-    if inst.have & bit:
+    if inst.have & bit or r.peers.is_witness(node):
         return
     inst.have |= bit
     have = [voter for voter in inst.voters if inst.have & inst.bit(voter)]

@@ -109,7 +109,11 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
             r.tell(out, call, "received", "", now_ms)
     for line in touched.values():
         r.offer(line)
-    if (client, event.sequence) not in r.acks:  # Else when its calls have their copies.
+    ack = r.acks.get((client, event.sequence))
+    if ack is not None:  # It is acknowledged when its calls have their copies.
+        if safe[0] < ack[1]:
+            ack[1:] = safe
+    else:
         copies, of = safe if safe[0] <= limits.VOTERS else (1, 1)
         level = replicated.level_of(copies, of)
         out.accepted.append((client, event.sequence, level, copies, of))

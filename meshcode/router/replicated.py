@@ -100,7 +100,7 @@ def await_copies(
     if inst.waiting is None:
         inst.waiting = []
     inst.waiting.append((client, frame, wanted))
-    ack = r.acks.setdefault((client, frame), [0, voters, voters])
+    ack = r.acks.setdefault((client, frame), [0, limits.VOTERS + 1, voters])
     ack[0] += 1
 
 
@@ -118,7 +118,8 @@ def acknowledge(r: Router, inst: Instance, copies: int, out: Effects) -> None:
         if ack is None:
             continue  # The client left.
         ack[0] -= 1
-        ack[1] = min(ack[1], copies)
+        if copies < ack[1]:
+            ack[1:] = [copies, len(inst.voters)]
         if not ack[0]:
             del r.acks[(client, frame)]
             out.accepted.append((client, frame, level_of(ack[1], ack[2]), ack[1], ack[2]))
@@ -244,6 +245,7 @@ class Replicated:
             return
         name, options = read_envelope(submit)
         line = r.lines.get(name) or r.line_of_removed(name)
+        accepted_ms = min(accepted_ms, now_ms)  # By another clock; nothing was accepted later.
         call = Call(inst.id, inst.sequence, line, submit, len(submit), options, 0, accepted_ms)
         call.inst = inst
         call.epoch = 0 if inst.epoch is None else inst.epoch[0]
@@ -251,7 +253,11 @@ class Replicated:
             r.watch(call, client)
         r.keep(call)
         whose = r.replica.peers.name_of(inst.home)
-        r.restore(call, inst.note, now_ms, out, why="the node that ran it is gone")
+        note = inst.note
+        if note is not None and not (options and options.get("eta_ms")):
+            longest = max(limits.RETRY_DELAY_MS_MAX, call.setting("retry_delay_ms") or 0)
+            note = note | {"due_ms": min(note["due_ms"], now_ms + longest)}
+        r.restore(call, note, now_ms, out, why="the node that ran it is gone")
         if call.inst is inst and call.id in r.calls:
             call.note(now_ms, "taken over", f"epoch {call.epoch}, accepted by {whose}")
             r.tell(out, call, "taken over", f"epoch {call.epoch}", now_ms)

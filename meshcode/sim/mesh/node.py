@@ -49,6 +49,7 @@ class MeshNode:
         self.thinking_at = -1
         self.ops: list[Op] | None = None
         self.clock_step_ms = 0
+        self.suspect_keeps = False  # What a failing disk does with the batch.
 
     # Lives.
 
@@ -112,10 +113,10 @@ class MeshNode:
             return
         self.up = False
         ops, self.ops = self.ops, None
-        if self.log.disk.owner is self.log:
-            self.log.crash(keep=keep and ops is not None)
-            if keep and ops is not None:
-                self.world.checker.synced(self, ops)
+        suspect = self.disk.suspect
+        self.log.crash(keep=keep and ops is not None and not suspect)
+        if keep and ops is not None:
+            self.world.checker.synced(self, ops)
         for worker in self.workers.values():
             worker.alive = False
         self.workers.clear()
@@ -235,7 +236,7 @@ class MeshNode:
             self.world.after(self.world.rng.randint(1, 50), self._synced, life)
             return
         except LogSuspect:
-            self.crash(keep=False)
+            self.crash(keep=self.suspect_keeps)  # The log did with the batch as it was told to.
             self.world.after(500, self.start)
             return
         ops, self.ops = self.ops, None

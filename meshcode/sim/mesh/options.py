@@ -60,9 +60,8 @@ def draw(rng: Random) -> Options:
         for n in range(rng.randint(1, nodes - 1)):
             kinds[-1 - n] = "edge"
     processors = ("p0", "p1")
-    hosts = {
-        name: rng.sample(range(nodes), min(nodes, rng.choice((1, 2, 3)))) for name in processors
-    }
+    able = [n for n in range(nodes) if kinds[n] != "witness"]
+    hosts = {name: rng.sample(able, min(len(able), rng.choice((1, 2, 3)))) for name in processors}
     dead_letters = rng.random() < 0.25
     run_low = rng.choice((0, 1, 20))
     sync_low = rng.choice((0, 1, 5))

@@ -204,7 +204,9 @@ class MeshWorld:
         node = self._pick()
         if node.up:
             kind = self.rng.choice(("full", "full", "suspect"))
-            node.log.fail_next_sync(kind, keep=kind == "suspect" and self.rng.random() < 0.5)
+            keep = kind == "suspect" and self.rng.random() < 0.5
+            node.suspect_keeps = keep
+            node.log.fail_next_sync(kind, keep=keep)
 
     def _worker(self) -> None:
         node = self._pick()
@@ -278,8 +280,12 @@ class MeshWorld:
         for node in living:
             if not node.up or node.ops is not None or node.inbox:
                 return False
-            if node.disk.tables["vote"].values:
-                return False
+            orphans = node.router.replica.orphans()
+            for inst in node.router.replica.by_key.values():
+                call = node.router.calls.get(inst.id)
+                held = call is not None and call.state.name == "HELD"
+                if inst not in orphans and not held:
+                    return False
             for call in node.router.calls.values():
                 if call.state.name != "HELD":
                     return False
@@ -289,7 +295,11 @@ class MeshWorld:
 
 def _short(value: Any) -> str:
     if isinstance(value, bytes):
-        return value.hex()[-6:] if len(value) < 60 else f"{len(value)}B"
+        if len(value) == 34:
+            return f"{value[13:16].hex()}@{value[20]}/{value[33]}"
+        if len(value) == 16:
+            return value[13:].hex()
+        return f"{len(value)}B" if len(value) != 48 else "".join(f"n{value[n]}" for n in (4, 20, 36))
     if isinstance(value, list | tuple):
         return "[" + " ".join(_short(one) for one in value) + "]"
     return str(value)
