@@ -102,7 +102,7 @@ class Publisher:
             BadRequest: no snapshot, an object that cannot be used, or a number that is not newer.
             ModelUnavailable: the database fails, or holds a row nobody could have declared.
         """
-        wanted = _snapshot_of(request, "merged")
+        wanted = _snapshot_of(request, "merged", whole=True)
         base = request["fields"].get("base")
         if self.problem is not None:
             raise self.problem
@@ -192,13 +192,17 @@ class Publisher:
         return same and found["number"] == latest["number"]
 
 
-def _snapshot_of(request: Mapping[str, Any], what: str) -> dict[str, Any]:
+def _snapshot_of(request: Mapping[str, Any], what: str, *, whole: bool = False) -> dict[str, Any]:
+    """The snapshot in a request; `whole`: a kind that is not there does not count as empty."""
     fields = request.get("fields")
     given = fields.get("snapshot") if isinstance(fields, dict) else None
     number = given.get("number") if isinstance(given, dict) else None
     good = isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= NUMBER_MAX
     if not isinstance(given, dict) or not good:
         raise bad(f"the {what} snapshot is {shown(given)}; it must be one with a number")
+    missing = [plural for plural in PLURALS.values() if plural not in given]
+    if whole and missing:
+        raise bad(f"the {what} snapshot has no {', '.join(missing)}; it must have every kind")
     told = {"number": number, **snapshot.content(given)}
     for plural in PLURALS.values():
         objects = told[plural]

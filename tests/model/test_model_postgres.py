@@ -17,13 +17,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.engine import make_url
 
 from meshcode.errors import ModelUnavailable, WrongState
 from meshcode.model.database import Database
+from meshcode.model.fields import PUBLISHED
 from meshcode.model.publish import Publisher
 from meshcode.model.tables import Base
 
@@ -238,3 +240,82 @@ def test_rows_written_by_hand_with_a_number_are_published(askers, url):
     news = askers[0].publisher.refresh(NOW_MS)
 
     assert (news["number"], news["sockets"]["shop.clean"]["priority"]) == (4, 7)
+
+
+def merged(asker: Asker, number: int, **queues: int | None) -> dict[str, Any]:
+    """What the node made of the asker's snapshot and a peer's: queues of a length, or none."""
+    found = dict(asker.latest["queues"])
+    for name, max_length in queues.items():
+        found.pop(name, None)
+        if max_length is not None:
+            found[name] = {**dict.fromkeys(PUBLISHED["queue"]), "type": "direct",
+                           "overflow": "reject", "max_length": max_length}  # fmt: skip
+    return {**asker.latest, "number": number, "queues": found}
+
+
+def adopt(asker: Asker, snapshot: dict[str, Any], base: int) -> None:
+    asker.publisher.refresh(NOW_MS)
+    asker.publisher.adopt({"fields": {"snapshot": snapshot, "base": base}}, NOW_MS)
+
+
+def test_a_merged_snapshot_is_adopted_whole(askers):
+    first, second = askers
+    first.shop()
+    first.ask("add", "queue", "bills")
+    ids = {name: first.ask("get", "queue", name)["id"] for name in ("orders", "bills")}
+    wanted = merged(first, 20, bills=5, later=7)
+
+    adopt(first, wanted, base=4)
+
+    assert first.publisher.refresh(NOW_MS) is None
+    assert second.publisher.refresh(NOW_MS) == first.latest == wanted
+    assert {name: second.ask("get", "queue", name)["id"] for name in ids} == ids
+    second.ask("add", "queue", "next")
+    assert first.publisher.refresh(NOW_MS)["number"] == 21
+
+
+def test_a_merged_snapshot_may_leave_a_socket_without_its_queue(askers):
+    first, _second = askers
+    first.shop()
+
+    adopt(first, merged(first, 20, orders=None), base=3)
+
+    assert set(first.latest["queues"]) == set()
+    assert first.ask("get", "socket", "shop.clean")["queue"] == "orders"
+
+
+def test_a_merged_snapshot_never_overwrites_what_another_process_changed(askers):
+    """Also when that one committed between the look and the lock."""
+    first, second = askers
+    first.shop()
+    wanted = merged(first, 20, later=7)
+    second.ask("add", "queue", "theirs")
+
+    with pytest.raises(WrongState):
+        first.publisher.adopt({"fields": {"snapshot": wanted, "base": 3}}, NOW_MS)
+    with pytest.raises(WrongState):
+        adopt(first, wanted, base=3)
+
+    assert set(first.latest["queues"]) == {"orders", "theirs"}
+
+
+def test_tables_of_version_1_are_used_without_their_foreign_keys(askers, url):
+    first, second = askers
+    first.shop()
+    first.publisher.database.close()
+    with engine_of(url) as engine, engine.begin() as link:
+        for statement in (
+            "ALTER TABLE sockets ADD FOREIGN KEY (queue) REFERENCES queues (name)",
+            "ALTER TABLE queues ADD CONSTRAINT fk_queues_dead_letter"
+            " FOREIGN KEY (dead_letter) REFERENCES sockets (name)",
+            "UPDATE model_state SET schema_version = 1",
+        ):
+            link.execute(text(statement))
+
+    adopt(second, merged(first, 20, orders=None), base=3)
+
+    with engine_of(url) as engine:
+        assert inspect(engine).get_foreign_keys("sockets") == []
+        assert inspect(engine).get_foreign_keys("queues") == []
+        with engine.connect() as link:
+            assert link.execute(text("SELECT schema_version FROM model_state")).scalar_one() == 2

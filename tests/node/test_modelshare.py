@@ -1,4 +1,4 @@
-"""The model of a mesh, merged without a head node: laws, lossy worlds, bad messages."""
+"""The model of a mesh, merged without a head node: what it does, its laws, lossy worlds."""
 
 from __future__ import annotations
 
@@ -9,99 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshcode import limits
 from meshcode.errors import BadValue
-from meshcode.model.entries import BUCKET_BYTES, BUCKETS, make_entry, messages_of
-from meshcode.model.fields import KINDS, PLURALS, fill
+from meshcode.model.entries import make_entry, messages_of
 from meshcode.node.modelshare import Change, Message, ModelShare
-from meshcode.wire.codec import pack, unpack_map
-
-A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))
-NAMES = {A: "ann", B: "bob", C: "cy"}
-
-
-def queue(**options: Any) -> dict[str, Any]:
-    return fill("queue", options)
-
-
-def socket(**options: Any) -> dict[str, Any]:
-    return fill("socket", {"processor": "shop", "task": "clean", "queue": "orders"} | options)
-
-
-def processor(**options: Any) -> dict[str, Any]:
-    return fill("processor", {"git": "file:///srv/shop", "module": "shop"} | options)
-
-
-def deployment(**options: Any) -> dict[str, Any]:
-    return fill("deployment", {"processor": "shop"} | options)
-
-
-class Node:
-    """A share with the database it has, as far as a snapshot is one."""
-
-    def __init__(self, node: bytes, **options: Any) -> None:
-        self.share = ModelShare(node, **options)
-        self.database: dict[str, Any] = {"number": 0, **{PLURALS[kind]: {} for kind in KINDS}}
-
-    def declare(self, kind: str, name: str, fields: dict[str, Any] | None) -> Change:
-        """A command on this node, with the database level first as `Adopter` has it."""
-        self.level()
-        return self.edit(kind, name, fields)
-
-    def edit(self, kind: str, name: str, fields: dict[str, Any] | None) -> Change:
-        """A change of the database, whatever it holds."""
-        plural = PLURALS[kind]
-        objects = {k: v for k, v in self.database[plural].items() if k != name}
-        if fields is not None:
-            objects[name] = fields
-        number = self.database["number"] + 1
-        self.database = {**self.database, plural: objects, "number": number}
-        return self.share.local_changed(self.database)
-
-    def level(self) -> None:
-        """Hear of a database that adopted before a crash; then adopt what is new."""
-        if self.share.base_number < self.database["number"]:
-            assert self.share.local_changed(self.database).news == []
-        self.adopt()
-
-    def adopt(self) -> None:
-        """What the model process does with an offer whose base is its number."""
-        if self.share.behind:
-            snapshot, base = self.share.offer()
-            assert base == self.database["number"] < snapshot["number"]
-            self.database = snapshot
-            self.share.adopted()
-        assert content(self.database) == content(self.share.snapshot())
-
-    def restarted(self) -> Node:
-        """The node after a crash: what was in its log, and its database as it is."""
-        again = Node(self.share.node_id, kept=self.share.pack(), host=self.share.host)
-        again.database = self.database
-        return again
-
-
-def content(snapshot: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in snapshot.items() if key != "number"}
-
-
-def tell(change: Change, *nodes: Node) -> list[Change]:
-    """Send what was new to others, as bytes."""
-    return [
-        node.share.receive(unpack_map(pack(message))) for message in change.news for node in nodes
-    ]
-
-
-def talk(first: Node, second: Node) -> None:
-    """One round of the repair between two nodes, until nobody has anything to say."""
-    todo = [(second, first.share.hello())]
-    count = 0
-    while todo:
-        node, message = todo.pop(0)
-        peer = first if node is second else second
-        todo += [(peer, reply) for reply in node.share.receive(message).replies]
-        count += 1
-        assert count < 1_000
-
+from tests.node.modelnode import (
+    NAMES,
+    A,
+    B,
+    C,
+    Node,
+    content,
+    deployment,
+    processor,
+    queue,
+    socket,
+    talk,
+    tell,
+)
 
 # What an operator sees.
 
@@ -556,140 +480,3 @@ def test_three_nodes_in_a_lossy_world_have_one_model_after_it_heals(seed):
     for node in world.nodes.values():
         node.level()
         assert content(node.database) == content(shares[0].snapshot())
-
-
-# Messages between nodes.
-
-
-def test_a_large_model_goes_in_messages_of_bounded_size():
-    ann, bob = Node(A), Node(B)
-    many = {f"p{n}": processor(env={"E": "x" * 15_000}) for n in range(60)}
-    change = ann.share.local_changed({**ann.database, "number": 1, "processors": many})
-
-    sizes = [len(pack(message)) for message in change.news]
-    talk(ann, bob)
-
-    assert len(sizes) > 1
-    assert max(sizes) <= limits.MODEL_MESSAGE_BYTES_MAX
-    assert ann.share.digest == bob.share.digest
-
-
-def test_a_repair_sends_little_more_than_what_differs():
-    ann, bob = Node(A), Node(B)
-    many = {f"q{n}": queue() for n in range(2_000)}
-    change = ann.share.local_changed({**ann.database, "number": 1, "queues": many})
-    tell(change, bob)
-    many = {**many, "q7": queue(max_length=1)}
-    ann.share.local_changed({**ann.database, "number": 2, "queues": many})
-
-    asked = bob.share.receive(ann.share.hello()).replies[0]
-    sent = ann.share.receive(asked).replies
-
-    assert sum(len(message.get("objects", [])) for message in sent) < 20
-    assert bob.share.receive(bob.share.hello()).replies == []
-
-
-GOOD = ["queue", "q", 3, B, queue(), []]
-
-
-def row(**parts: Any) -> list[Any]:
-    names = ("kind", "name", "number", "node", "fields", "seen")
-    return [parts.get(name, value) for name, value in zip(names, GOOD, strict=True)]
-
-
-BAD_MESSAGES = [
-    None, 7, [], {}, {"digest": b"x" * 16, "objects": []}, {"object": []}, {7: 8},
-    {"digest": b"short"}, {"digest": "x" * 16}, {"digest": None},
-    {"ask": b"", "back": False}, {"ask": None, "back": False}, {"ask": b"x"},
-    {"ask": bytes(BUCKETS * BUCKET_BYTES), "back": 1},
-    {"objects": None}, {"objects": {}}, {"objects": b"x"}, {"objects": [None]},
-    {"objects": [[]]}, {"objects": [GOOD[:5]]}, {"objects": [[*GOOD, 1]]},
-    {"objects": [row(kind="user")]}, {"objects": [row(kind=None)]}, {"objects": [row(kind=[])]},
-    {"objects": [row(name="")]}, {"objects": [row(name="-rf")]}, {"objects": [row(name=b"q")]},
-    {"objects": [row(name="q" * 201)]}, {"objects": [row(name="a b")]},
-    {"objects": [row(number=0)]}, {"objects": [row(number=-1)]}, {"objects": [row(number=True)]},
-    {"objects": [row(number=1.5)]}, {"objects": [row(number=1 << 62)]},
-    {"objects": [row(number=1 << 63)]}, {"objects": [row(number=(1 << 32) + 2)]},
-    {"objects": [row(node=b"b" * 15)]}, {"objects": [row(node="b" * 16)]},
-    {"objects": [row(node=None)]},
-    {"objects": [row(fields=[])]}, {"objects": [row(fields={1: 2})]}, {"objects": [row(fields=0)]},
-    {"objects": [row(seen=None)]}, {"objects": [row(seen=[[B]])]}, {"objects": [row(seen=[B])]},
-    {"objects": [row(seen=[[B, 3]])]}, {"objects": [row(seen=[[B, 0]])]},
-    {"objects": [row(seen=[[A, 1], [A, 2]])]}, {"objects": [row(seen=[[B, 1], [A, 1]])]},
-    {"objects": [row(seen=[[bytes([n]) * 16, 1] for n in range(17)])]},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("message", BAD_MESSAGES, ids=repr)
-def test_a_bad_message_is_refused_and_changes_nothing(message: Any):
-    """Also what stands before it in the same message is not taken."""
-    ann = Node(A)
-    ann.declare("queue", "orders", queue())
-    before = ann.share.pack()
-    if isinstance(message, dict) and isinstance(message.get("objects"), list) and len(message) == 1:
-        message = {"objects": [["queue", "first", 2, B, queue(), []], *message["objects"]]}
-
-    with pytest.raises(BadValue) as caught:
-        ann.share.receive(message)
-
-    assert len(caught.value.text) < 400
-    assert ann.share.pack() == before
-
-
-UNUSABLE = [
-    ("queue", {"max_length": 0}), ("queue", {"max_length": "9"}), ("queue", {"new_option": 1}),
-    ("queue", {"overflow": "dead-letter"}), ("queue", {"restarted": 1}), ("socket", {}),
-    ("queue", {"dead_letter": ["a"]}), ("processor", {"git": "/x", "module": "m", "env": {"A": 1}}),
-    ("processor", {"git": "https://joe:secret@host/x", "module": "m"}),
-    ("processor", {"git": "ext::sh -c id", "module": "m"}),
-    ("processor", {"git": "/x", "module": "m", "restarted": -1}),
-    ("processor", {"git": "/x", "module": "m", "restarted": 1 << 31}),
-    ("deployment", {"processor": "p", "host": "a b"}), ("deployment", {"processor": "p", "cpus": 0})
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("kind", "fields"), UNUSABLE, ids=repr)
-def test_an_object_this_version_cannot_use_is_left_out_with_its_reason(kind: str, fields: Any):
-    """The others of the message are taken: a newer version's options must not hold them up."""
-    ann = Node(A)
-    good = ["queue", "good", 2, B, queue(), []]
-
-    change = ann.share.receive({"objects": [[kind, "bad", 3, B, fields, []], good]})
-
-    assert len(change.refused) == 1 and "'bad'" in change.refused[0]
-    assert "secret" not in change.refused[0]
-    assert ann.share.problems() == change.refused
-    assert content(ann.share.snapshot())["queues"] == {"good": queue()}
-    assert all("bad" not in ann.share.snapshot()[plural] for plural in PLURALS.values())
-    ann.share.receive({"objects": [[kind, "bad", 4, B, None, []]]})
-    assert ann.share.problems() == []
-
-
-def test_the_largest_object_that_its_options_allow_fits_a_message():
-    ann = Node(A)
-    fields = processor(requirements="\U0001f600" * 4_000, git="file:///" + "\U0001f600" * 3_900,
-                       module_path="\U0001f600" * 4_000, env={"E": "x" * 16_000})  # fmt: skip
-
-    seen = [[bytes([n]) * 16, 1] for n in range(limits.MODEL_EDITORS_MAX)]
-
-    change = ann.share.receive({"objects": [["processor", "p" * 200, 3, B, fields, seen]]})
-
-    assert change.changed and change.refused == []
-    assert 60 * 1024 < len(pack(change.news[0])) <= limits.MODEL_MESSAGE_BYTES_MAX // 2
-
-
-def test_a_full_model_takes_edits_and_no_new_objects(monkeypatch):
-    monkeypatch.setattr("meshcode.node.modelshare.MODEL_OBJECTS_MAX", 2)
-    ann, bob = Node(A), Node(B)
-    tell(bob.declare("queue", "x", queue()), ann)
-    tell(bob.declare("queue", "y", queue()), ann)
-
-    third = tell(bob.declare("queue", "z", queue()), ann)[0]
-    edit = tell(bob.declare("queue", "x", queue(max_length=1)), ann)[0]
-    own = ann.declare("queue", "own", queue())
-
-    assert third.refused[0].startswith(
-        "queue 'z' of another node was not taken: the mesh's model has 2 objects of "
-    )
-    assert edit.changed and own.changed
-    assert set(ann.share.snapshot()["queues"]) == {"x", "y", "own"}
