@@ -20,10 +20,12 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from threading import Event
 
 from meshcode.errors import MeshError
 from tests.campaign.checker import read_lines, task
@@ -37,6 +39,7 @@ from tests.mesh.reading import PATIENCE_S, read_node
 from tests.mesh.scenarios import BY_NAME, SCENARIOS, Scenario, names_of, plan_of
 from tests.mesh.task import FILES, MODULE, PROCESSOR, SOCKET
 
+STOP = Event()  # Set when the command is told to stop while scenarios run on other threads.
 HEAL_S = 120.0  # The promise is judged this long after the last fault.
 WORDS_MAX = 1_000  # Of what a client printed.
 
@@ -84,7 +87,9 @@ class Load:
             known = [name] if edge else core
             first = 0 if edge or self.scenario.at_first else core.index(name)
             for _ in range(self.scenario.clients):
-                self._start_one(known, first, ack=None if edge else self.scenario.ack)
+                acks = self.scenario.acks
+                ack = self.rng.choice(acks) if self.clients else acks[0]
+                self._start_one(known, first, ack=None if edge else ack)
 
     def _start_one(self, names: list[str], first: int, ack: str | None) -> None:
         number = len(self.clients)
@@ -107,7 +112,9 @@ class Load:
         return (self.folder / f"client-{number}.txt").read_text()[-WORDS_MAX:]
 
     def watch(self) -> None:
-        """Raise when a client ended by itself."""
+        """Raise when a client ended by itself, or when all is to end."""
+        if STOP.is_set():
+            raise RuntimeError("told to stop")
         for number, client in enumerate(self.clients):
             assert client.poll() is None, f"client {number} ended: {self.words_of(number)}"
 
@@ -219,6 +226,9 @@ def run(scenario: Scenario, args: argparse.Namespace) -> Result:
         run_in(folder, result, args.seconds)
     except (AssertionError, NoAnswer, MeshError, OSError, RuntimeError, subprocess.SubprocessError):
         result.problems.append(traceback.format_exc())
+    except BaseException:  # Told to stop: nobody will look into the folder.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     result.seconds = time.monotonic() - began
     row = {
         "scenario": scenario.name, "seed": result.seed, "mode": result.mode, "good": result.good,
@@ -234,6 +244,18 @@ def run(scenario: Scenario, args: argparse.Namespace) -> Result:
     else:
         result.folder = folder
     return result
+
+
+def run_all(scenarios: list[Scenario], args: argparse.Namespace) -> Iterator[Result]:
+    """Their results in order; several at a time when it was asked for."""
+    if args.jobs == 1:  # On this thread, so that a signal ends it at once.
+        yield from (run(scenario, args) for scenario in scenarios)
+        return
+    with ThreadPoolExecutor(args.jobs) as pool:
+        try:
+            yield from pool.map(lambda scenario: run(scenario, args), scenarios)
+        finally:
+            STOP.set()
 
 
 def mode_of(scenario: Scenario, asked: str) -> str:
@@ -325,10 +347,9 @@ def main(arguments: list[str] | None = None) -> int:
         fit += [] if why else [scenario]
     print(f"seed {args.seed}\n{HEAD}", flush=True)
     results = []
-    with ThreadPoolExecutor(args.jobs) as pool:
-        for result in pool.map(lambda scenario: run(scenario, args), fit):
-            show(result)
-            results.append(result)
+    for result in run_all(fit, args):
+        show(result)
+        results.append(result)
     for line in left_out:
         print(f"left out: {line}")
     passed = sum(result.good for result in results)

@@ -20,7 +20,7 @@ from tests.mesh.scenarios import Act
 from tests.mesh.shapes import Pair
 
 SHUT_OUT_S = 30.0  # So long the others may take to see that a node is none of them.
-STAYS_OUT_S = 5.0  # And so long it must stay like that.
+STAYS_OUT_S = 10.0  # And so long it must stay like that.
 
 
 class Player:

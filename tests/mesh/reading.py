@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from threading import Event
 from typing import Any
 
 from meshcode.ids import make_id, parse_id, text_of
@@ -81,10 +82,14 @@ def read_outcomes(
     outcomes: dict[bytes, tuple[str, Any]] = {}
     unknown: set[bytes] = set()
     end = time.monotonic() + patience_s
-    while (left := ids - outcomes.keys()) and time.monotonic() < end:
+    pause = Event()
+    while left := ids - outcomes.keys():
         unknown = set()
         for ask in _batches(sorted(left)):
             unknown |= _ask_some(link, ask, outcomes)
+        if time.monotonic() > end:
+            break
+        pause.wait(POLL_S if len(outcomes) + len(left) == len(ids) else 0)
     return outcomes, unknown - outcomes.keys()
 
 

@@ -16,6 +16,8 @@ from tests.mesh import shapes
 from tests.mesh.network import BLOCK, CABLE, CUT, DELAY, HALF, REFUSED, SPEED
 
 FREEZE_S_MAX = 60.0
+# What clients ask for: the first of each scenario the first, the others drawn.  None = the default.
+ACKS = ("quorum", "quorum", None, "strict", "local")
 CALM = 0.12  # This part of the time is without faults at first: the load runs, records exist.
 
 
@@ -64,7 +66,7 @@ class Scenario:
     spares: int = 0
     needs: frozenset[str] = frozenset()  # Of the network.
     kinds: tuple[tuple[int, str], ...] = ()  # (index of a node, its class) where not core.
-    ack: str | None = "quorum"
+    acks: tuple[str | None, ...] = ACKS
     rate: tuple[int, int] = (20, 200)  # Calls per second and client, drawn.
     clients: int = 1  # Per node.
     library: bool = False  # Clients made of the client library.
@@ -292,7 +294,8 @@ def cut_links(draw: Draw) -> list[Act]:
     """Resets at any byte."""
     acts = []
     for at in draw.moments((0.2, 2)):
-        pairs = sorted(shapes.both([tuple(draw.rng.sample(draw.names, 2))]))  # type: ignore[list-item]
+        a, b = draw.rng.sample(draw.names, 2)
+        pairs = sorted(shapes.both([(a, b)]))
         if draw.rng.random() < 0.5:
             acts.append(Act(at, "cut", (), {"pairs": pairs}))
         else:
@@ -464,7 +467,7 @@ SCENARIOS = (
     five("everything", "Five nodes, any fault at any moment.", everything),
     Scenario("two-nodes", "A mesh of two: each is killed and comes back.", each_in_turn, nodes=2),
     Scenario("single", "One node without a mesh, killed again and again.", each_in_turn, nodes=1,
-             ack=None),
+             acks=(None,)),
 )  # fmt: skip
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
+import psutil
 import pytest
 
 from meshcode.ids import make_id, text_of
@@ -61,7 +63,7 @@ def strangers(folder: Path) -> Iterator[Cluster]:
 def load_of(folder: Path, cluster: Cluster, nodes: int = 2, *, library: bool = False) -> Load:
     """One slow client for each node."""
     scenario = Scenario(
-        "t", "A test.", lambda draw: [], nodes=nodes, ack=None, rate=(50, 50), library=library,
+        "t", "A test.", lambda draw: [], nodes=nodes, acks=(None,), rate=(50, 50), library=library,
         at_first=True,
     )  # fmt: skip
     return Load(folder, cluster, scenario, seed=1)
@@ -214,6 +216,31 @@ def test_a_client_that_ends_by_itself_is_noticed(folder: Path):
         with pytest.raises(AssertionError, match="client 0 ended"):
             load.watch()
         load.close()
+
+
+def test_told_to_stop_it_ends_everything_that_it_started():
+    run = subprocess.Popen(
+        [sys.executable, "-m", "tests.mesh.campaign", "--scenarios", "single", "--seconds", "600",
+         "--mode", "loopback"],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    mine = psutil.Process(run.pid)
+
+    def started() -> list[psutil.Process]:
+        with suppress(psutil.Error):  # Some end while they are looked at.
+            below = mine.children(recursive=True)
+            if any("tests.mesh.client" in process.cmdline() for process in below):
+                return below
+        return []
+
+    try:
+        below = until(started, SOON_S, "a node and a client run")
+    finally:
+        run.terminate()
+        status = run.wait(SOON_S)
+
+    assert status == 143
+    until(lambda: not any(p.is_running() for p in below), SOON_S, "nothing runs any more")
 
 
 def test_the_command_refuses_a_scenario_that_is_not_there():
