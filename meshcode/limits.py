@@ -185,3 +185,13 @@ PEER_SLOTS_MAX = 4_096  # That one peer can grant for one processor.
 GRANT_QUIET_MS = 50  # A node that had work of its own does not grant again before.
 GRANT_AGAIN_MS = 5_000  # Grants are repeated, for one may be lost.
 HOLDS_ASK_MS = 3_000  # A call at a peer without a word for so long is asked after.
+
+# Discovery (docs/discovery.md).
+DISCOVERY_NODES_MAX = 1_024  # As many as peers; a flood of made-up ones costs no more memory.
+DISCOVERY_ADDRESSES_MAX = 8  # Of one node, as many as PEER_ADDRESSES_MAX: more are never tried.
+DISCOVERY_INTERFACES_MAX = 16  # Each costs a descriptor and a copy of every packet.
+DISCOVERY_WATCH_S = 30.0  # Interfaces come and go with cables and Wi-Fi; a look takes 0.2 ms.
+MULTICAST_CHECK_S = 1.0  # A packet to oneself takes microseconds; longer means it never comes.
+SEEDS_LEARNED_MAX = 256  # Addresses told by others; the fixed ones are kept beside them.
+SEED_RETRY_MS_MIN = 1_000  # After the first failure; doubled for each further one.
+SEED_RETRY_MS_MAX = 60_000  # Doubling ends here: a node that returns is found within a minute.
