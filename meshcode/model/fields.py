@@ -49,7 +49,10 @@ _REF_BAD = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)")
 
 def shown(value: Any) -> str:
     """`repr` of a value for an error text, at most 80 characters long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # An integer of thousands of digits, or something with one in it.
+        return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= 80 else text[:77] + "..."
 
 

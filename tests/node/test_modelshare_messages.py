@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meshcode import limits
 from meshcode.errors import BadValue
@@ -89,6 +91,48 @@ def test_a_bad_message_is_refused_and_changes_nothing(message: Any):
     assert ann.share.pack() == before
 
 
+_PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(max_size=20)
+    | st.sampled_from([10**4_000, "queue", "\ud800", A, b"", "-", "*"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text(max_size=3) | st.sampled_from([*queue(), "env", "git"]), inner,
+                      max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+_WHERE = st.lists(st.integers(0, 5), min_size=1, max_size=2)
+
+
+@settings(max_examples=300)
+@given(_WHERE, _PLAIN, st.sampled_from(["queue", "processor", "socket", "deployment"]))
+def test_whatever_stands_in_a_row_it_is_taken_or_refused(where, value, kind):
+    ann = Node(A)
+    bad = [kind, *GOOD[1:]]
+    for place in where:
+        bad[place] = value
+
+    try:
+        change = ann.share.receive({"objects": [bad]})
+    except BadValue as exc:
+        assert len(exc.text) < 400
+        assert ann.share.number == 0
+    else:
+        assert change.changed or change.save or change.refused
+        Node(A, kept=ann.share.pack())
+
+
+@pytest.mark.parametrize("option", [*queue(), *processor()])
+@given(value=_PLAIN)
+@settings(max_examples=30)
+def test_whatever_stands_in_an_option_it_is_taken_or_refused(option, value):
+    kind, fields = ("queue", queue()) if option in queue() else ("processor", processor())
+    ann = Node(A)
+
+    change = ann.share.receive({"objects": [[kind, "x", 3, B, {**fields, option: value}, []]]})
+
+    assert bool(change.refused) != change.changed
+    Node(A, kept=ann.share.pack())
+
+
 UNUSABLE = [
     ("queue", {"max_length": 0}), ("queue", {"max_length": "9"}), ("queue", {"new_option": 1}),
     ("queue", {"overflow": "dead-letter"}), ("queue", {"restarted": 1}), ("socket", {}),
@@ -99,6 +143,18 @@ UNUSABLE = [
     ("processor", {"git": "/x", "module": "m", "restarted": 1 << 31}),
     ("deployment", {"processor": "p", "host": "a b"}), ("deployment", {"processor": "p", "cpus": 0})
 ]  # fmt: skip
+
+
+def test_a_number_too_long_to_be_written_is_refused_like_any_other():
+    """Python does not write integers of more than 4,300 digits."""
+    ann = Node(A)
+    huge = 10**5_000
+
+    change = ann.share.receive({"objects": [["queue", "q", 3, B, {"max_length": huge}, []]]})
+    with pytest.raises(BadValue, match="a int that cannot be shown"):
+        ann.share.receive({"objects": [["queue", "q", huge, B, None, []]]})
+
+    assert "max_length is a int that cannot be shown" in change.refused[0]
 
 
 @pytest.mark.parametrize(("kind", "fields"), UNUSABLE, ids=repr)
