@@ -165,3 +165,19 @@ def test_a_flood_of_chunks_that_nobody_asked_for_is_dropped(world: World, repo: 
     assert pull.have == have
     world.run(lambda: settled(b))
     assert b.ready == [("p", head)]
+
+
+def test_another_commit_than_the_pinned_one_is_not_even_asked_for(world: World, repo: Repo):
+    old, new = fill(repo, "old"), fill(repo, "new")
+    liar, b = world.node("liar"), world.node("b")
+    liar.mount(str(repo.folder))
+    url = gone(repo)
+    world.tamper = change("have", commits=[new])
+
+    b.want(url, commit=old)
+    world.run(lambda: settled(b))
+
+    assert b.last.startswith(
+        f"its code could not be mounted; none of 1 other nodes has commit {old} mounted"
+    )
+    assert not world.words("b", "liar", "want") and not b.ready

@@ -285,6 +285,27 @@ def test_a_full_link_costs_no_repetition(world: World, repo: Repo):
     assert offsets == sorted(set(offsets)) and len(offsets) == len(taken)
 
 
+def test_what_is_owed_goes_out_in_order(world: World, repo: Repo):
+    """The link refuses one chunk and would take the next: that one waits for the first."""
+    head = fill(repo)
+    a, b = world.node("a"), world.node("b")
+    a.mount(str(repo.folder))
+    url = gone(repo)
+    tries = [0]
+
+    def full(_source: str, message: dict[str, Any]) -> bool:
+        tries[0] += message["op"] == "chunk"
+        return message["op"] == "chunk" and tries[0] in (1, 4)
+
+    world.refuses = full
+    b.want(url)
+    world.run(lambda: settled(b))
+
+    assert b.ready == [("p", head)]
+    offsets = [message["offset"] for message in world.words("a", "b", "chunk")]
+    assert offsets == sorted(set(offsets)) and offsets[0] == 0
+
+
 def test_two_processors_of_one_repository_share_one_bundle(world: World, repo: Repo):
     """By branch, by branch again and by commit: one transfer, three mounts."""
     head = fill(repo)
