@@ -7,14 +7,28 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 import pytest
+import zmq
 
-from tests.live.harness import ROOT
+from tests.live.harness import ROOT, until
 from tests.mesh import shapes
-from tests.mesh.network import BLOCK, CABLE, PORT, LoopbackNetwork, NamespaceNetwork, ip
+from tests.mesh.cluster import Cluster
+from tests.mesh.faults import Player
+from tests.mesh.network import (
+    BLOCK,
+    CABLE,
+    PORT,
+    LoopbackNetwork,
+    NamespaceNetwork,
+    Network,
+    ip,
+)  # fmt: skip
+from tests.mesh.scenarios import SCENARIOS, plan_of
+from tests.mesh.shaper import Weather
 from tests.mesh.shapes import Pair
 
 NAMES = ["a", "b", "c", "d"]
@@ -201,3 +215,79 @@ def test_shapes_cut_what_their_names_say():
         assert len(out) >= 2
     assert shapes.alone("a", five) == shapes.both(("a", other) for other in "bcde")
     assert shapes.one_way(["a"], five) == {(other, "a") for other in "bcde"}
+
+
+@pytest.mark.parametrize("mode", ["loopback", pytest.param("netns", marks=needs_root)])
+def test_every_network_fault_of_every_plan_can_be_done_and_undone(mode: str, tmp_path: Path):
+    """Faults overlap: what is blocked is blocked again, what is fair is made fair."""
+    if mode == "netns" and not NamespaceNetwork.possible():
+        pytest.skip("this root may not make network namespaces")
+    kind = LoopbackNetwork if mode == "loopback" else NamespaceNetwork
+    done = 0
+    for count in {scenario.nodes for scenario in SCENARIOS}:
+        fitting = [s for s in SCENARIOS if s.nodes == count and s.needs and s.needs <= kind.can]
+        if not fitting:
+            continue
+        names = [f"n{number + 1}" for number in range(count)]
+        with Cluster(tmp_path, kind(names), names) as cluster:
+            player = Player(cluster, tmp_path / "faults.jsonl", seed=1)
+            for scenario in fitting:
+                acts = [act for act in plan_of(scenario, 3, 20.0) if "pairs" in act.how]
+                for act in acts:
+                    player.do(act)
+                player.heal()
+                assert is_clear(cluster.network), scenario.name
+                done += len(acts)
+    assert done > 50
+
+
+def is_clear(network: Network) -> bool:
+    """Whether no fault is left."""
+    if isinstance(network, NamespaceNetwork):
+        return not (network.blocked or network.down or network.slowed)
+    assert isinstance(network, LoopbackNetwork)
+    return all(way.weather == Weather() for way in network.shaper.ways.values())
+
+
+def test_messages_of_zeromq_survive_a_hold_and_a_reset_on_the_way(network: Net):
+    """The links of nodes are ZeroMQ's: they connect again by themselves, and their heartbeat finds
+    out.  Sent again until it comes, as protocols above a link do.
+    """
+    if not isinstance(network, LoopbackNetwork):
+        assert not network.can & {"half-open", "cut"}
+        return
+    context = zmq.Context()
+    router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
+    try:
+        router.bind(network.bind("b"))
+        for option, value in (
+            (zmq.LINGER, 0), (zmq.RECONNECT_IVL, 50), (zmq.HEARTBEAT_IVL, 100),
+            (zmq.HEARTBEAT_TIMEOUT, 500), (zmq.IMMEDIATE, 1),
+        ):  # fmt: skip
+            dealer.setsockopt(option, value)
+        dealer.connect(network.via("a")["b"])
+
+        def arrives(text: bytes) -> bool:
+            with suppress(zmq.Again):
+                dealer.send(text, zmq.NOBLOCK)
+            found = []
+            while router.poll(100):
+                found.append(router.recv_multipart()[-1])
+            return text in found
+
+        until(lambda: arrives(b"first"), 5, "it arrives")
+        network.block([("a", "b"), ("b", "a")])
+        assert not arrives(b"held")
+        network.heal()
+        until(lambda: arrives(b"healed"), 5, "it arrives after the hold")
+        network.cut([("a", "b")])
+        until(lambda: arrives(b"cut"), 5, "it arrives after the reset")
+        network.half_open([("a", "b")])
+        assert not arrives(b"lost")
+        until(lambda: network.shaper.figures()["a", "b"]["dropped"], 5, "bytes vanish")
+        network.heal()
+        until(lambda: arrives(b"again"), 5, "it arrives after the half-open link was reset")
+    finally:
+        dealer.close(0)
+        router.close(0)
+        context.term()
