@@ -103,6 +103,7 @@ class Cluster:
         self.count = 0
         self.hosts: dict[bytes, Host] = {}
         self.blocked: set[tuple[bytes, bytes]] = set()  # from, to
+        self.evictions: set[bytes] = set()  # As the newest roster has them.
         self.loss = self.options.loss
         self.calm = False
         self.steps = 0
@@ -307,6 +308,7 @@ class Cluster:
     def fault_evict(self) -> None:
         host = self.victim()
         self.say(f"{name(host.node)} is evicted")
+        self.evictions.add(host.node)
         for other in self.hosts.values():
             self.at(self.rng.randrange(2_000), self.learn_eviction, other, host.node)
 
@@ -317,7 +319,7 @@ class Cluster:
 
     def fault_join(self) -> None:
         host = self.make_host("core")
-        host.evicted = set().union(*(other.evicted for other in self.hosts.values()))
+        host.evicted = set(self.evictions)  # It joins with the newest roster.
         for other in list(self.hosts.values()):
             host.told[other.node] = other.kind
             if other is not host:
