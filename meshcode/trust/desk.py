@@ -90,6 +90,7 @@ class Desk:
         if not self._rates.hear(address, now_unix_ms):
             return b"", []
         news: list[News] = []
+        kind = ""
         try:
             self._rates.refuse_too_many(address, now_unix_ms)
             kind, fields = handshake.read(data, "hello", "request")
@@ -98,7 +99,7 @@ class Desk:
                 return self._challenge(fields, key, now_unix_ms), news
             return self._request(fields, key, address, now_unix_ms, news), news
         except MeshError as error:
-            if isinstance(error, BadJoin | UnknownInvitation):
+            if kind != "hello" and isinstance(error, BadJoin | UnknownInvitation):
                 self._rates.count(address)
             news.append(("refused", address, error.text))
             return handshake.write_error(error), news

@@ -39,6 +39,7 @@ from meshcode.trust.roster import Roster
 _PENDING = "joining.json"
 _ASK_AGAIN_MS = 1_000  # While a person is asked.
 _RECONNECT_MS = 200
+_CLOSINGS_MAX = 2  # One may be chance: a node that is just being started again.
 _EVENTS = (
     zmq.EVENT_CONNECTED
     | zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -175,7 +176,7 @@ class _Attempt:
         self.verifier = verifier_of(line.secret)
         self.has_connected = False
         self.has_shaken = False
-        self.is_refused = False
+        self.closings = 0  # Connections that ended before the keys were proved.
         self.has_requested = False
         self.link: Any = None
         self.monitor: Any = None
@@ -329,12 +330,16 @@ class _Attempt:
                 f"{self.host} takes no more connections from this address for now; nothing was"
                 " written; try again in a minute"
             )
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            raise self._wrong_key()  # It speaks, and not as a node of ours does.
         elif event == zmq.EVENT_DISCONNECTED and self.has_connected and not self.has_shaken:
-            raise self._wrong_key()
+            self.closings += 1
+            if self.closings >= _CLOSINGS_MAX:
+                raise self._wrong_key()
 
     def _wrong_key(self) -> WrongFingerprint:
         return WrongFingerprint(
-            f"what listens at {self.host} does not have the key of the invitation's fingerprint;"
+            f"what listens at {self.host} does not prove the key of the invitation's fingerprint;"
             " nothing was written; the node has changed its keys, it is another node, or somebody"
             " is in between: ask for a new invitation over a channel you trust"
         )
