@@ -67,8 +67,12 @@ def echo(pipe: Connection, curve: bool) -> None:
             link.send_multipart([route, b"+"])
 
 
-def raw_links(curve: bool, seconds: float) -> tuple[dict[int, float], list[float]]:
-    """Frames a second for each size, and milliseconds of single round trips of 200 bytes."""
+Rates = dict[int, tuple[float, float]]
+"""By size: frames a second, and CPU microseconds of the sender for each frame, all its threads."""
+
+
+def raw_links(curve: bool, seconds: float) -> tuple[Rates, list[float]]:
+    """The rates for each size, and milliseconds of single round trips of 200 bytes."""
     ours, theirs = SPAWN.Pipe()
     child = SPAWN.Process(target=echo, args=(theirs, curve), daemon=True)
     child.start()
@@ -97,10 +101,10 @@ def raw_links(curve: bool, seconds: float) -> tuple[dict[int, float], list[float
     return rates, times
 
 
-def stream(link: zmq.Socket[bytes], size: int, seconds: float) -> float:
-    """Frames a second, one way, with at most WINDOW unacknowledged."""
+def stream(link: zmq.Socket[bytes], size: int, seconds: float) -> tuple[float, float]:
+    """One way, with at most WINDOW unacknowledged: see `Rates`."""
     frame, flying, handled = b"!" + bytes(size - 1), 0, 0
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), time.process_time()
     while (elapsed := time.perf_counter() - begin) < seconds:
         while flying < WINDOW:
             link.send(frame)
@@ -108,12 +112,13 @@ def stream(link: zmq.Socket[bytes], size: int, seconds: float) -> float:
         link.recv()
         flying -= WINDOW // 2
         handled += WINDOW // 2
+    used = time.process_time() - used
     while flying >= WINDOW // 2:
         link.recv()
         flying -= WINDOW // 2
     for _ in range((WINDOW // 2 - flying) % (WINDOW // 2)):
         link.send(frame)  # So that the other side's count begins again at nothing.
-    return handled / elapsed
+    return handled / elapsed, used / handled * 1e6
 
 
 def links_of(which: int, pairs: list[tuple[bytes, bytes]], context: zmq.Context[Any]) -> PeerLinks:
@@ -216,11 +221,13 @@ def main(arguments: list[str] | None = None) -> None:
         for curve in (False, True):
             found[curve].append(raw_links(curve, args.seconds))
     for size in SIZES:
-        rates = {c: [rates[size] for rates, _ in found[c]] for c in (False, True)}
-        middle = {c: sorted(rates[c])[len(rates[c]) // 2] for c in rates}
-        print(f"stream     {size:>7,} bytes: plain {machine.spread(rates[False])} frames/s")
-        print(f"                          CURVE {machine.spread(rates[True])} frames/s")
-        print(f"                          ratio {middle[True] / middle[False]:.2f}")
+        print(f"stream     frames of {size:,} bytes, {args.runs} runs of both, turn about")
+        for at, form, what in ((0, "{:,.0f}", "frames/s"), (1, "{:.1f}", "us CPU of the sender")):
+            plain, curve_too = ([rates[size][at] for rates, _ in found[c]] for c in (False, True))
+            ratios = [c / p for p, c in zip(plain, curve_too, strict=True)]
+            print(f"  plain    {machine.spread(plain, form)} {what}")
+            print(f"  CURVE    {machine.spread(curve_too, form)} {what}")
+            print(f"  ratio    {machine.spread(ratios, '{:.2f}')}")
     p50 = {c: machine.percentile([t for _, ts in found[c] for t in ts], 0.5) for c in found}
     p99 = {c: machine.percentile([t for _, ts in found[c] for t in ts], 0.99) for c in found}
     for curve, name in ((False, "plain"), (True, "CURVE")):

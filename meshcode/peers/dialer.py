@@ -31,6 +31,13 @@ class Dialer:
         self.events = Monitor(self._link)
         self._link.connect(address)
 
+    def filenos(self) -> tuple[int, int]:
+        """Readable when there may be events or answers.
+
+        A `send` may swallow the sign that an answer came: look for answers after it as well.
+        """
+        return self.events.fileno(), int(self._link.getsockopt(zmq.FD))
+
     def send(self, frame: bytes) -> bool:
         """Hand one frame to libzmq; false = not connected, or its queue is full."""
         try:

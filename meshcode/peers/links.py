@@ -111,6 +111,7 @@ class PeerLinks:
         self._now_ms = now_ms
         self._peers: dict[bytes, _Peer] = {}
         self._by_fd: dict[int, _Peer] = {}
+        self._spoken: set[_Peer] = set()  # Sent to since answers were looked for.
         self._channels: dict[bytes, Channel] = {}  # Of forgotten peers: sequences never go back.
         self._news: deque[News] = deque(maxlen=limits.PEER_NEWS_MAX)
         self._refusals = Refusals()
@@ -220,17 +221,17 @@ class PeerLinks:
         except zmq.ZMQError as error:
             self._tell_once(peer.session.node, f"its address {address} is no good: {error}")
             return
-        fd = peer.dialer.events.fileno()
-        self._by_fd[fd] = peer
-        self._events.register(fd, select.EPOLLIN)
+        for fd in peer.dialer.filenos():
+            self._by_fd[fd] = peer
+            self._events.register(fd, select.EPOLLIN)
         self._hear_events(peer)
 
     def _hang_up(self, peer: _Peer, why: str, linger_ms: int = 0) -> None:
         dialer, peer.dialer = peer.dialer, None
         if dialer is not None:
-            fd = dialer.events.fileno()
-            self._events.unregister(fd)
-            self._by_fd.pop(fd, None)
+            for fd in dialer.filenos():
+                self._events.unregister(fd)
+                self._by_fd.pop(fd, None)
             dialer.close(linger_ms)
         peer.unsent = None
         peer.session.link_down(why, self._now_ms)
@@ -315,6 +316,7 @@ class PeerLinks:
                 peer.blocked = True
                 break
             peer.unsent = None
+            self._spoken.add(peer)
         self._collect(peer)
         due_ms = self._due_of(peer)
         if due_ms is not None and due_ms < self._due_ms:
@@ -350,10 +352,17 @@ class PeerLinks:
                 found += [(node, rows, data) for rows, data in heard]
         for peer in touched.values():
             self._flush(peer)
-        for fd, _ in self._events.poll(0):  # After the messages: a good-bye comes before the end.
-            if fd in self._by_fd:
-                self._hear_events(self._by_fd[fd])
+        self._hear_links()
         return found
+
+    def _hear_links(self) -> None:
+        """Answers and events of the links out, after the messages: a good-bye comes first."""
+        ready = {self._by_fd.get(fd) for fd, _ in self._events.poll(0)}
+        spoken, self._spoken = self._spoken, set()
+        for peer in ready | spoken:
+            if peer is not None:
+                self._hear_answers(peer)
+                self._hear_events(peer)
 
     def _sender(self, arrived: Arrived) -> _Peer | None:
         """The member that holds the key of this connection now, or None: the message is dropped."""

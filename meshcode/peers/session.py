@@ -133,7 +133,7 @@ class Session:
             return []
         self._asked_ms = None
         self._known = True
-        self._maybe_up(now_ms)
+        self._maybe_up()
         try:
             found = self._sort(rows, data, now_ms)
         except (BadFrame, BadValue) as error:
@@ -235,7 +235,7 @@ class Session:
             self._known = True
         elif self.connected:
             self._hello_due_ms = now_ms  # It does not know us yet.
-        self._maybe_up(now_ms)
+        self._maybe_up()
 
     def _judge(self, hello: greeting.Hello, head: FrameHead) -> tuple[str, str]:
         """Why this greeting is refused: a code and a sentence, or two empty texts."""
@@ -272,13 +272,11 @@ class Session:
             self.counts["skews"] += 1
             self.news.append(("skew", self.node, text))
 
-    def _maybe_up(self, now_ms: int) -> None:
+    def _maybe_up(self) -> None:
         if self.is_up or not (self.connected and self._known and self.channel.is_open):
             return
         assert self.hello is not None, self.node
         self.is_up = True
-        self.window.clear()
-        self.window.since_ms = now_ms
         self._hello_wait_ms = limits.PEER_HELLO_MS_MIN
         if self._said:
             self._hello_due_ms = None

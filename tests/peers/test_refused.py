@@ -79,14 +79,13 @@ def test_an_evicted_live_session_is_refused_at_once_told_why_and_cut():
 
         assert b.got == [(a.node, b"before")]
         assert b.links.counts["not_member"] == 1
-        a.skipped_ms += limits.PEER_TICK_MS
         run([a, b, c], lambda: a.told("statement"))
         assert a.told("statement", b.node) == [b"signed by the root"]
         assert not a.is_up(b)
 
         b.skipped_ms += limits.PEER_TICK_MS
         run([a, b, c], lambda: b.links._door.restarts == 1 and not a.stats_of(b)["connected"])
-        run([a, b, c], lambda: c.is_up(b) and b.is_up(c))
+        run([a, b, c], lambda: c.told("down", b.node) and c.is_up(b))
         assert c.links.send(b.node, [message(b"goes on")])
         run([a, b, c], lambda: (c.node, b"goes on") in b.got)
         settle([a, b, c])
@@ -212,7 +211,6 @@ def test_a_node_that_lost_its_disk_is_refused_and_told(what: str):
         a.start()
         a.knows(b)
         run([a, b], lambda: b.told("refused", a.node))
-        a.skipped_ms += limits.PEER_TICK_MS
         run([a, b], lambda: a.told("refused", b.node))
 
         assert "join it as a new node" in b.told("refused", a.node)[0]

@@ -238,6 +238,24 @@ def test_over_the_credit_frames_wait_and_over_the_queue_they_are_refused():
     assert len(wire.sides[1].got) == taken
 
 
+def test_credit_in_bytes_is_exact_to_the_last_one():
+    """Header and CREDIT count too: a sender that forgot them would be taken for a flood."""
+    for size in range(0, 250_000, 9_973):
+        wire = pair()
+        a, b = wire.sides
+        assert a.session.offer([message(bytes(100_000 + size))] * 64)
+        wire.send()
+        assert a.session.window.bytes <= limits.PEER_CREDIT_BYTES
+        for filler in range(0, 256 * 1024, 8_192):
+            assert a.session.offer([message(bytes(filler))])
+            wire.send()
+            assert a.session.window.bytes <= limits.PEER_CREDIT_BYTES
+
+        wire.settle(1_000)
+
+        assert b.session.counts["over_credit"] == 0 and len(b.got) == 96
+
+
 def test_a_peer_that_sends_over_its_credit_is_not_listened_to():
     wire = pair()
     a, b = wire.sides
