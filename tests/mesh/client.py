@@ -37,7 +37,7 @@ TICK_S = 0.02
 QUIET_S = 1.0  # Nothing heard for so long with calls open: ask whether anybody is there.
 SILENT_S = 3.0  # Nothing heard for so long although asked: go to the next node.
 WATCH_AGAIN_S = 5.0  # What is acknowledged and has no outcome is asked for this often.
-UNACKNOWLEDGED_S = 10.0  # A node that answers and does not acknowledge: send again.
+UNACKNOWLEDGED_S = 10.0  # A node that answers and does not acknowledge: ask again, here or there.
 REFUSALS_MAX = 100  # Calls refused in a row: this node takes nothing, go to the next.
 AGAIN = int(getattr(Flag, "AGAIN", 0))  # On a submit that another node may have taken already.
 LEVELS: dict[int, str] = {Level.LOCAL: "local", Level.QUORUM: "quorum", Level.ALL: "all"}
@@ -60,12 +60,12 @@ class Client:
         self.acknowledged: dict[bytes, int] = {}
         self.local: dict[bytes, str] = {}  # Acknowledged on one disk only: the node of that disk.
         self.sends: Counter[bytes] = Counter()
-        self.by_frame: dict[int, list[bytes]] = {}
+        self.by_frame: dict[int, tuple[float, list[bytes]]] = {}  # Sequence -> when sent, which.
         self._remember(history)
         self.notes = Notes(history)
         self.refusals = 0
         self.owed = 0.0  # Calls that the rate allows and that are not sent.
-        self.acknowledged_at = self.watched_at = self.heard = time.monotonic()
+        self.watched_at = self.heard = time.monotonic()
         self.link = RawLink(self.addresses[self.at][1])
 
     @property
@@ -119,9 +119,8 @@ class Client:
             )
             for id, value in calls.items()
         ]  # fmt: skip
-        self.by_frame[self.link.send(envelopes)] = list(calls)
+        self.by_frame[self.link.send(envelopes)] = (time.monotonic(), list(calls))
         self.sends.update(calls.keys())
-        self.acknowledged_at = time.monotonic()
 
     def ask_again(self) -> None:
         """After a WELCOME: send again what nobody acknowledged, ask for the rest."""
@@ -159,7 +158,7 @@ class Client:
                 self.link.welcomed(row, data)
                 self.ask_again()
         elif row.kind == Kind.ACCEPTED:
-            self._accepted(self.by_frame.pop(row.number, []), row.code)
+            self._accepted(self.by_frame.pop(row.number, (0.0, []))[1], row.code)
         elif row.kind == Kind.REFUSED:
             self._refused(row, data)
         elif row.kind == Kind.OUTCOME:
@@ -169,7 +168,6 @@ class Client:
 
     def _accepted(self, ids: list[bytes], code: int) -> None:
         self.refusals = 0
-        self.acknowledged_at = time.monotonic()
         for id in ids:
             if id in self.unacknowledged:
                 self.acknowledged[id] = self.unacknowledged.pop(id)
@@ -228,12 +226,17 @@ class Client:
             self.next_node()
         elif self.link.boot and self.acknowledged and now - self.watched_at > WATCH_AGAIN_S:
             self.watch()
-        elif self.unacknowledged and now - self.acknowledged_at > UNACKNOWLEDGED_S:
-            self.greet()
-            self.acknowledged_at = now
+        elif now - self._oldest_sent(now) > UNACKNOWLEDGED_S:
+            # It may be cut off from the others.  Elsewhere the same ids meet a node that has not
+            # heard of them, while this one still tries: there must be one outcome.
+            self.greet() if self.rng.random() < 0.5 else self.next_node()
         elif now - self.heard > QUIET_S and now - self.watched_at > QUIET_S:
             self.watched_at = now
             self.ask("status") if self.link.boot else self.greet()
+
+    def _oldest_sent(self, now: float) -> float:
+        """When the frame was sent that waits longest for its acknowledgement."""
+        return next((sent for sent, _ in self.by_frame.values()), now)
 
 
 def main() -> None:
