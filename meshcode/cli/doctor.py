@@ -35,6 +35,7 @@ SYNCS = 15
 FILES_WARN = 1024  # Each worker takes a few, each client one.
 FILES_FAIL = 256
 COMMAND_S = 10.0
+HANDSHAKE_S = 2.0  # On 127.0.0.1 it takes 2 ms.
 
 
 class Check(NamedTuple):
@@ -85,6 +86,73 @@ def check_libzmq() -> Check:
     if zmq.zmq_version_info() < LIBZMQ_MIN:
         return Check("libzmq", FAIL, text, "upgrade pyzmq: its wheels bring libzmq 4.3.5")
     return Check("libzmq", OK, text)
+
+
+def check_curve() -> Check:
+    """Encryption between nodes: that it works, and that without a doorkeeper nobody gets in.
+
+    A CURVE server lets every key in as long as nobody answers its ZAP questions, unless option 93
+    (ZMQ_ZAP_ENFORCE_DOMAIN) is set and honoured.
+    """
+    import zmq
+
+    if not zmq.has("curve"):
+        fix = "upgrade pyzmq: its wheels bring a libzmq with CURVE"
+        return Check("curve", FAIL, "this libzmq has no CURVE: no encrypted links", fix)
+    try:
+        opened, shut = curve_lets_in(enforce=False), curve_lets_in(enforce=True)
+    except zmq.ZMQError as error:
+        return Check("curve", FAIL, str(error), "upgrade pyzmq: its wheels bring libzmq 4.3.5")
+    return judge_curve(opened, shut)
+
+
+def judge_curve(opened: bool | None, shut: bool | None) -> Check:
+    """What the two trials say: `opened` without option 93, `shut` with it; None is no answer."""
+    fix = "upgrade pyzmq: its wheels bring libzmq 4.3.5"
+    if shut:
+        text = "option 93 is not honoured: unlisted keys get in when the doorkeeper is gone"
+        return Check("curve", FAIL, text, fix)
+    if opened is None or shut is None:
+        text = f"no handshake on 127.0.0.1 within {HANDSHAKE_S:g} s"
+        return Check("curve", WARN, text, "let programs reach ports of 127.0.0.1")
+    if not opened:
+        return Check("curve", FAIL, "a handshake failed that should succeed", fix)
+    return Check("curve", OK, "works, and option 93 is honoured")
+
+
+def curve_lets_in(*, enforce: bool) -> bool | None:
+    """Whether a fresh key gets into a CURVE server on 127.0.0.1 that has no ZAP handler.
+
+    Args:
+        enforce: set option 93 on the server.
+
+    Returns:
+        How the client's handshake ended; None when it did not within HANDSHAKE_S.
+    """
+    import zmq
+    from zmq.utils.monitor import recv_monitor_message
+
+    public, secret = zmq.curve_keypair()
+    context: zmq.Context[Any] = zmq.Context()
+    try:
+        server, client = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
+        server.curve_server, server.curve_secretkey = 1, secret
+        server.zap_domain = b"doctor"
+        if enforce:
+            server.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        client.curve_serverkey = public
+        client.curve_publickey, client.curve_secretkey = zmq.curve_keypair()
+        port = server.bind_to_random_port("tcp://127.0.0.1")
+        monitor = client.get_monitor_socket(zmq.Event.ALL)
+        client.connect(f"tcp://127.0.0.1:{port}")
+        end = time.monotonic() + HANDSHAKE_S
+        while monitor.poll(max(0, int((end - time.monotonic()) * 1000))):
+            event = zmq.Event(recv_monitor_message(monitor)["event"])
+            if "HANDSHAKE" in (event.name or ""):
+                return event == zmq.Event.HANDSHAKE_SUCCEEDED
+        return None
+    finally:
+        context.destroy(linger=0)
 
 
 def check_lmdb() -> Check:
@@ -305,10 +373,13 @@ def check_node() -> Check:
 
 def examine() -> Iterable[Check]:
     """All checks, in the order in which a person should fix them."""
-    data = paths.data_dir()
+    from meshcode.cli import doctor_network
+
+    data, mesh = paths.data_dir(), Path(paths.mesh_dir())
     checks: list[Callable[[], Check]] = [
         check_python,
         check_libzmq,
+        check_curve,
         check_lmdb,
         check_framing,
         lambda: check_folder(data),
@@ -319,6 +390,9 @@ def examine() -> Iterable[Check]:
         check_uv,
         check_landlock,
         check_cpus,
+        lambda: doctor_network.check_mesh_files(mesh),
+        lambda: doctor_network.check_zeroconf(mesh),
+        lambda: doctor_network.check_multicast(mesh),
         check_node,
     ]
     for check in checks:

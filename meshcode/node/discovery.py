@@ -268,7 +268,8 @@ class Discovery:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._session()
+                if self._session():
+                    continue
             except ImportError:
                 self._set("off: zeroconf is not installed; nodes are found by seeds alone")
                 return  # It will not come by itself.
@@ -276,15 +277,19 @@ class Discovery:
                 self._set(f"off: {_in_one_line(error)}; nodes are found by seeds alone")
             self._stopping.wait(self._watch_s)
 
-    def _session(self) -> None:
-        """Announce and listen on the interfaces of now, until they change or `stop` is called."""
+    def _session(self) -> bool:
+        """Announce and listen on the interfaces of now, until they change or `stop` is called.
+
+        Returns:
+            False when there is no interface to listen on.
+        """
         from zeroconf import IPVersion, Zeroconf
 
         chosen = self._choose()
         if not chosen:
             what = f"none of {', '.join(self._wanted)} is" if self._wanted else "no interface is"
             self._set(f"off: {what} up with an IPv4 address; nodes are found by seeds alone")
-            return
+            return False
         # One address per interface: a second one would double every packet.
         places = [one.addresses[0] for one in chosen]
         zeroconf = Zeroconf(interfaces=places, ip_version=IPVersion.V4Only)
@@ -294,6 +299,7 @@ class Discovery:
                 pass
         finally:
             zeroconf.close()
+        return True
 
     def _choose(self) -> list[Interface]:
         hosts = [host for host, _ in self._announce]

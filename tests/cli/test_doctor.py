@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from meshcode.cli import doctor, main
+from meshcode.cli import doctor, doctor_network, main
 
 GIB = 1024**3
 
@@ -85,8 +87,6 @@ def test_a_file_in_the_way_fails(tmp_path):
 
 
 def test_python_with_asserts_off_fails(monkeypatch):
-    import subprocess
-
     code = "from meshcode.cli import doctor; print(doctor.check_python().state)"
     found = subprocess.run(
         [sys.executable, "-O", "-c", code], check=True, capture_output=True, text=True
@@ -108,8 +108,8 @@ def test_the_report_ends_with_the_worst_state(tmp_path, monkeypatch, capsys):
     assert (report["kind"], report["schema"]) == ("check", 1)
     assert states["node"] == "WARN"
     assert list(states) == [
-        "python", "libzmq", "lmdb", "framing", "data folder", "disk sync", "disk space",
-        "open files", "git", "uv", "landlock", "cpus", "node",
+        "python", "libzmq", "curve", "lmdb", "framing", "data folder", "disk sync", "disk space",
+        "open files", "git", "uv", "landlock", "cpus", "mesh files", "mdns", "multicast", "node",
     ]  # fmt: skip
     assert status == max({"OK": 0, "WARN": 1, "FAIL": 2}[state] for state in states.values())
     assert all(item["fix"] for item in report["items"] if item["state"] != "OK")
@@ -125,3 +125,144 @@ def test_the_report_for_people_names_the_fix(tmp_path, monkeypatch, capsys):
     at = next(i for i, line in enumerate(lines) if "  node  " in line)
     assert lines[at].startswith("WARN  node          no node answers at ipc://")
     assert lines[at + 1].strip() == "fix: start one: mesh up"
+
+
+def test_curve_without_option_93_lets_anybody_in_and_with_it_nobody():
+    """Real handshakes: the first is the trap that the second closes."""
+    assert doctor.curve_lets_in(enforce=False) is True
+    assert doctor.curve_lets_in(enforce=True) is False
+    assert doctor.check_curve().state == "OK"
+
+
+@pytest.mark.parametrize(
+    ("opened", "shut", "state", "says"),
+    [
+        (True, False, "OK", "works, and option 93 is honoured"),
+        (True, True, "FAIL", "option 93 is not honoured"),
+        (None, True, "FAIL", "option 93 is not honoured"),
+        (False, False, "FAIL", "a handshake failed"),
+        (None, False, "WARN", "no handshake on 127.0.0.1"),
+        (True, None, "WARN", "no handshake on 127.0.0.1"),
+    ],
+)
+def test_curve_is_judged(opened, shut, state, says):
+    found = doctor.judge_curve(opened, shut)
+
+    assert (found.state, says in found.detail) == (state, True)
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Path:
+    """A mesh folder as `mesh init` leaves it, as far as modes go."""
+    folder = tmp_path / "mesh"
+    for one in (folder, folder / "invites"):
+        one.mkdir(mode=0o700)
+    for name in ("self.json", "node.key", "roster", "invites/12ab"):
+        (folder / name).touch(mode=0o600)
+    return folder
+
+
+def test_private_mesh_files_are_well(mesh):
+    assert doctor_network.check_mesh_files(mesh)[:3] == ("mesh files", "OK", f"{mesh}, private")
+
+
+def test_a_home_without_a_mesh_is_well(tmp_path):
+    found = doctor_network.check_mesh_files(tmp_path / "mesh")
+
+    assert found.state == "OK"
+    assert found.detail == "none: this home is a single node; see `mesh init`"
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "shown"),
+    [
+        ("node.key", 0o640, "0640"),
+        ("node.key", 0o604, "0604"),
+        ("roster", 0o620, "0620"),
+        ("invites/12ab", 0o644, "0644"),
+        ("invites", 0o750, "0750"),
+        (".", 0o711, "0711"),
+    ],
+)
+def test_mesh_files_open_to_others_fail_and_the_fix_helps(mesh, name, mode, shown):
+    (mesh / name).chmod(mode)
+
+    found = doctor_network.check_mesh_files(mesh)
+
+    assert (found.state, found.detail) == ("FAIL", f"open to others: {shown} {mesh / name}")
+    subprocess.run(found.fix.split(";")[0].split(), check=True)
+    assert doctor_network.check_mesh_files(mesh).state == "OK"
+
+
+def test_many_open_files_are_counted(mesh):
+    for number in range(10):
+        (mesh / f"invites/{number}").touch(mode=0o600)
+        (mesh / f"invites/{number}").chmod(0o644)
+
+    assert doctor_network.check_mesh_files(mesh).detail.endswith(" and 7 more")
+
+
+@pytest.mark.parametrize("name", ["self.json", "node.key", "roster"])
+def test_half_a_mesh_fails(mesh, name):
+    (mesh / name).unlink()
+
+    found = doctor_network.check_mesh_files(mesh)
+
+    assert (found.state, found.detail) == ("FAIL", f"{mesh} lacks {name}")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_mesh_files_of_another_user_are_said(mesh):
+    os.chown(mesh / "node.key", 12_345, -1)
+
+    found = doctor_network.check_mesh_files(mesh)
+
+    assert (found.state, found.detail) == ("WARN", f"owned by another user: {mesh / 'node.key'}")
+
+
+@pytest.mark.parametrize(
+    ("found", "only_loopback", "state", "detail"),
+    [
+        ({"eth0": "ok"}, False, "OK", "ok on eth0, as far as one host can tell"),
+        (
+            {"eth0": "ok", "wlan0": "blocked: Operation not permitted"}, False, "WARN",
+            "ok on eth0; blocked on wlan0: Operation not permitted; nodes there then need seeds",
+        ),
+        (
+            {"wlan0": "blocked: x"}, False, "WARN",
+            "blocked on wlan0: x; nodes there then need seeds",
+        ),
+        (
+            {"lo": "ok"}, True, "WARN",
+            "ok on lo; no network with other hosts: nodes there need seeds",
+        ),
+        ({}, True, "WARN", "no network with other hosts: nodes there need seeds"),
+    ],
+)  # fmt: skip
+def test_multicast_is_judged(found, only_loopback, state, detail):
+    check = doctor_network.judge_multicast(found, only_loopback=only_loopback)
+
+    assert (check.state, check.detail) == (state, detail)
+    assert (check.fix == "") == (state == "OK")
+
+
+def test_what_only_a_mesh_needs_does_not_trouble_a_single_node(tmp_path):
+    assert doctor_network.check_multicast(tmp_path / "mesh").state == "OK"
+    assert doctor_network.check_zeroconf(tmp_path / "mesh").state == "OK"
+
+
+def test_a_mesh_without_zeroconf_is_warned(tmp_path):
+    """An interpreter that no longer sees what is installed."""
+    code = (
+        "import sys; from pathlib import Path; from meshcode.cli import doctor_network as d\n"
+        "sys.path[:] = [one for one in sys.path if 'site-packages' not in one]\n"
+        f"print(*d.check_zeroconf(Path({str(tmp_path)!r})), sep='|')"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+    assert found == (
+        "mdns|WARN|zeroconf is not installed: nodes are found by seeds alone"
+        "|pip install 'meshcode[mdns]', or use seeds"
+    )
