@@ -46,7 +46,8 @@ class Home(Mesh):
     @property
     def env(self) -> dict[str, str]:
         """The environment of the node: its own home, and its own ways to its peers."""
-        return {**super().env, "MESH_PEER_VIA": json.dumps(self.network.via(self.name))}
+        via = json.dumps(self.network.via(self.name))
+        return {**super().env, "MESH_PEER_VIA": via, "MESH_MDNS": "0"}
 
     def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start the process where this node lives."""
