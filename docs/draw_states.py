@@ -31,6 +31,8 @@ _MEANING = {
     State.DELAYED: "waits for a time: an ETA, or the delay before a retry",
     State.RUNNING: "handed to a worker: begun, or staged behind one that is",
     State.HELD: "workers died under it too often, or it cannot be read; waits for a person",
+    State.COPYING: "accepted here; a second disk is still to say that it has it",
+    State.ENDING: "it has ended here; a second voter is still to agree to the outcome",
     State.DONE: "the function returned; the result is kept",
     State.FAILED: "the function raised, or was stopped over its time limit, for the last time",
     State.CANCELLED: "a person ended it, or it expired, or its queue overflowed",

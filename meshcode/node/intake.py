@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
 # Plain numbers: arithmetic on enum members costs a microsecond.
-_SUBMIT, _FRESH = int(Kind.SUBMIT), int(Flag.FRESH)
+_SUBMIT, _FRESH, _AGAIN = int(Kind.SUBMIT), int(Flag.FRESH), int(Flag.AGAIN)
 
 _names: dict[bytes, str] = {}  # Socket names seen, decoded; bounded below.
 _NAMES_MAX = 100_000
@@ -27,6 +27,7 @@ _NAMES_MAX = 100_000
 def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: bytes) -> None:
     """Take one frame: its calls as one event, its requests one by one."""
     calls: list[NewCall] = []
+    elsewhere: set[bytes] = set()  # Ids that another node may have accepted.
     again: list[bytes] = []  # Ids that may have been sent before.
     refused: list[tuple[int, bytes, dict[str, Any]]] = []
     for row in rows:
@@ -38,6 +39,8 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
                 continue
             if not row.flags & _FRESH:
                 again.append(row.id)
+                if row.flags & _AGAIN:
+                    elsewhere.add(row.id)
         elif row.kind == Kind.ASK:
             requests.handle(loop, session, row, data)
         elif row.kind == Kind.BYE:
@@ -47,7 +50,11 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
         loop.turns.add(Effects(refused=refused))
     if calls or refused:
         ended = loop.turns.ended(again, loop.done_record) if again else {}
-        loop.step(Submitted(session.id, head.sequence, calls, ended))
+        event = Submitted(session.id, head.sequence, calls, ended)
+        if elsewhere and loop.mesh is not None:
+            loop.mesh.relay.submit_again(session, event, elsewhere)
+        else:
+            loop.step(event)
 
 
 def _call(row: Row, data: bytes) -> NewCall:

@@ -14,7 +14,7 @@ import socket as hostnames
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
@@ -23,6 +23,7 @@ from meshcode import limits, paths
 from meshcode.errors import LogSuspect, MeshError
 from meshcode.model.client import ModelProcess
 from meshcode.node import intake
+from meshcode.node.adopter import Adopter
 from meshcode.node.clock import Clock
 from meshcode.node.committer import Committer, is_full
 from meshcode.node.crew import Crew
@@ -37,8 +38,12 @@ from meshcode.node.turn import Turns
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.router.events import Drained, Event, ModelChanged, Ticked, WorkerJoined
-from meshcode.store.contract import DONE, META, MODEL, OPEN, STATE, Log
+from meshcode.store.contract import DONE, META, MODEL, OPEN, STATE, VOTE, Log
+from meshcode.trust.identity import load as load_identity
 from meshcode.wire.codec import pack, unpack
+
+if TYPE_CHECKING:
+    from meshcode.node.mesh import Mesh
 
 TICK_MS = 1_000
 FULL_RETRY_MS = 500
@@ -60,9 +65,12 @@ class Loop:
         self.home = Path(home)
         self.log = log
         self.committer = Committer(log)
+        self.identity = load_identity(home)
         self.node_id = self._identity()
         self.clock = Clock(int.from_bytes(log.get(META, b"now") or b"", "big"))
-        self.router = Router(self.node_id, log.boot, Random(os.urandom(16)))
+        kind = self.identity.kind if self.identity else "core"
+        self.router = Router(self.node_id, log.boot, Random(os.urandom(16)), kind)
+        self.mesh: Mesh | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.context: zmq.Context[Any] = zmq.Context()
         welcome = {
@@ -89,9 +97,18 @@ class Loop:
         self.history = History(self.router, self.turns, log, self.processors.commits)
         self.keeping = Keeping(self)
         self.snapshot = EMPTY_SNAPSHOT
+        if self.identity is not None:
+            from meshcode.node.mesh import Mesh  # A node without peers never needs it.
+
+            self.mesh = Mesh(self, self.identity, self.clock.now_ms())
+            self.processors.name = self.identity.name
         self._recover()
         known = self.snapshot if self.snapshot["number"] else None
+        if self.mesh is not None:
+            known = self.mesh.share.base_snapshot()
         self.model = ModelProcess(paths.model_uri(home), known=known)
+        if self.mesh is not None:
+            self.mesh.adopter = Adopter(self.mesh.share, self.model)
         self._model_uri_given = "MESH_MODEL" in os.environ
         self._model_requests: dict[bytes, int] = {}
         self._signals = 0
@@ -105,7 +122,12 @@ class Loop:
         self.stopped_by = ""
 
     def _identity(self) -> bytes:
-        """This node's id, made at its first boot; durable before it is used."""
+        """This node's id: in a mesh that of its key, else one made at its first boot.
+
+        It is durable before it is used.
+        """
+        if self.identity is not None:
+            return self.identity.node
         node_id = self.log.get(META, b"node")
         if node_id is None:
             node_id = os.urandom(16)
@@ -120,13 +142,20 @@ class Loop:
         kept = self.log.get(MODEL, b"snapshot")
         horizon = self.log.get(META, b"horizon")
         self.router.horizon_ms = int.from_bytes(horizon or b"", "big")
-        self.apply_snapshot(EMPTY_SNAPSHOT if kept is None else unpack(kept), save=False)
+        snapshot = EMPTY_SNAPSHOT if kept is None else unpack(kept)
+        if self.mesh is not None:
+            if kept is not None and not self.mesh.share.number:  # It was alone until now.
+                self.mesh.share.local_changed(snapshot)
+            snapshot = self.mesh.share.snapshot()
+            self.mesh.tell_roster()
+        self.apply_snapshot(snapshot, save=False)
         for key, value in self.log.scan(MODEL, b"processor/", limit=100_000):
             name = key.removeprefix(b"processor/").decode()
             if name in self.snapshot["processors"] and key.startswith(b"processor/"):
                 self.processors.restore(name, unpack(value))
         now_ms = self.clock.now_ms()
-        self.turns.add(self.router.recover(self._all(OPEN), self._all(STATE), now_ms))
+        votes = self._all(VOTE) if self.log.count(VOTE) else ()
+        self.turns.add(self.router.recover(self._all(OPEN), self._all(STATE), now_ms, votes))
 
     def _all(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         start: bytes | None = None
@@ -157,7 +186,11 @@ class Loop:
     def ask_model(self, client: int, request: bytes, fields: dict[str, Any]) -> None:
         """Pass a request to the model process; the client is answered when it is in force."""
         fields["id"] = request
-        self.model.request(fields)
+        if self.mesh is not None and self.mesh.adopter is not None:
+            self.mesh.adopter.request(fields)
+            self.mesh.save_model()
+        else:
+            self.model.request(fields)
         self._model_requests[request] = client
         self.watch()
 
@@ -207,6 +240,8 @@ class Loop:
         if self._model_uri_given or self.model.number or os.path.exists(self.model_file()):
             self.model.start()
         self.watch()
+        if self.mesh is not None:
+            self.mesh.open(self.clock.now_ms())
         while not self._is_over():
             self._round()
 
@@ -217,6 +252,8 @@ class Loop:
     def _round(self) -> None:
         now_ms = self.clock.now_ms()
         self._read_clients(self.turns.unsynced < limits.TURNS_UNSYNCED_MAX)
+        if self.mesh is not None:
+            self.mesh.register(self._poller)
         ready = {key for key, _ in self._poller.poll(self._timeout_ms(now_ms))}
         now_ms = self.clock.now_ms()
         if self.committer.fileno() in ready:
@@ -226,6 +263,8 @@ class Loop:
         if self._reading_clients and self.sessions.link in ready:
             for session, head, rows, data in self.sessions.receive(limits.TURN_EVENTS_MAX, now_ms):
                 intake.take(self, session, head, rows, data)
+        if self.mesh is not None and self.turns.unsynced < limits.TURNS_UNSYNCED_MAX:
+            self.mesh.turn(now_ms)
         if self.crew.link in ready:
             self.take_workers(now_ms)
         if self.hosted.ready:
@@ -257,6 +296,8 @@ class Loop:
                 times.append(due_ms)
         if self._held_ops is not None and not self.committer.busy:
             times.append(self._full_until_ms)
+        if self.mesh is not None:
+            times.append(self.mesh.next_due_ms(now_ms))
         if self.sessions.backlog:
             times.append(now_ms + 5)
         return max(0, min(times) - now_ms)
@@ -313,18 +354,34 @@ class Loop:
         answers = []
         for message in self.model.receive():
             snapshot = message.get("snapshot")
-            if snapshot is not None and snapshot["number"] >= self.snapshot["number"]:
+            if self.mesh is not None:
+                self.mesh.hear_model_process(message)
+            elif snapshot is not None and snapshot["number"] >= self.snapshot["number"]:
                 self.apply_snapshot(snapshot)
-            client = self._model_requests.pop(message.get("id") or b"", None)
-            if client is not None:
-                good = bool(message.get("ok"))
-                data = message.get("data") if good else message.get("error")
-                self._show_status(data)
-                answers.append((client, message["id"], good, data))
+            answers += self._model_answer(message)
         if answers:
             self.turns.add(Effects(answers=answers))
         self.processors.reconcile(self.clock.now_ms())
         self.watch()
+
+    def _model_answer(self, message: dict[str, Any]) -> list[tuple[int, bytes, bool, Any]]:
+        client = self._model_requests.pop(message.get("id") or b"", None)
+        if client is None:
+            return []
+        good = bool(message.get("ok"))
+        data = message.get("data") if good else message.get("error")
+        self._show_status(data)
+        return [(client, message["id"], good, data)]
+
+    def model_saved(self, serial: int) -> None:
+        """What the model's adopter wanted kept is on disk: it goes on."""
+        assert self.mesh is not None and self.mesh.adopter is not None
+        answers: list[Any] = []
+        for message in self.mesh.adopter.synced(serial):
+            answers += self._model_answer(message)
+        self.mesh.save_model()
+        if answers:
+            self.turns.add(Effects(answers=answers))
 
     def _show_status(self, data: Any) -> None:
         """Rows of processors say what this node knows of them now; the database cannot know it."""
@@ -394,6 +451,9 @@ class Loop:
         if self.committer.busy and self.committer.wait() is None:
             self._held_ops = None
             self.turns.synced()
+        if self.mesh is not None:
+            self.mesh.unregister(self._poller)
+            self.mesh.close()
         self.crew.close()
         self.model.stop()
         self.hosted.close()

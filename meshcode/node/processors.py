@@ -81,6 +81,8 @@ class Processors:
         self._cpus = sorted(os.sched_getaffinity(0))
         self._next_cpu = 0
         self.stopping = False
+        self.name = ""  # Of this node in its mesh.
+        self.other_names: set[str] = set()  # Of its peers.
         self.share: CodeShare | None = None  # In a mesh: how commits come from peers.
 
     def restore(self, name: str, kept: dict[str, Any]) -> None:
@@ -143,8 +145,14 @@ class Processors:
         mine = [entry for entry in deployments.values() if entry["processor"] == name]
         if not mine:
             return int(fields.get("workers") or 1)
-        here = ("*", "localhost", self.host, None, "")
-        return sum(int(entry["cpus"]) for entry in mine if entry.get("host") in here)
+        return sum(int(entry["cpus"]) for entry in mine if self._is_here(entry.get("host")))
+
+    def _is_here(self, host: str | None) -> bool:
+        if host in ("*", None, "") or (self.name and host == self.name):
+            return True
+        if host == "localhost":
+            return not self.name  # In a mesh it was replaced when it was declared.
+        return host == self.host and host not in self.other_names
 
     def _workers(self, name: str) -> list[WorkerProcess]:
         return [worker for worker in self.crew.by_id.values() if worker.processor == name]

@@ -8,7 +8,7 @@ from meshcode import limits
 from meshcode.errors import LogDamaged
 from meshcode.node.sessions import answer_envelope
 from meshcode.router.effects import Effects
-from meshcode.router.events import Fetched
+from meshcode.router.events import Fetched, Read
 from meshcode.router.records import accepted_call, sequence_key
 from meshcode.store.contract import OPEN
 from meshcode.wire.codec import pack
@@ -46,6 +46,13 @@ class Release:
             loop.crew.recall(worker)
         if effects.fetches:
             self._fetch(effects.fetches)
+        if loop.mesh is not None:
+            if effects.peer:
+                loop.mesh.say_entries(effects.peer)
+            if effects.reads:
+                self._read(effects.reads)
+            for serial in effects.marks:
+                loop.model_saved(serial)
         for call, socket, name, note, ms in effects.events:
             event = {"name": name, "note": note, "ms": ms}
             loop.listeners.publish("state", call, socket, event)
@@ -58,15 +65,28 @@ class Release:
             data = envelope(Kind.REFUSED, id=id, body=pack(error))
             by_client.setdefault(client, []).append(data)
         for client, sequence, level, copies, voters in effects.accepted:
-            data = envelope(Kind.ACCEPTED, number=sequence, code=level, attempt=copies << 8 | voters)
+            told = copies << 8 | voters
+            data = envelope(Kind.ACCEPTED, number=sequence, code=level, attempt=told)
             by_client.setdefault(client, []).append(data)
+        relayed: dict[int, list[bytes]] = {}
         for client, data in effects.outcomes:
+            if client < 0:  # A peer, for a client of its own.
+                relayed.setdefault(client, []).append(data)
+                continue
             found = by_client.get(client)
             if found is None:
                 found = by_client[client] = []
             found.append(data)
+        mesh = self._loop.mesh
         for client, request, good, answer in effects.answers:
+            if client < 0:
+                if mesh is not None:
+                    mesh.relay.give_answer(client, request, good, answer)
+                continue
             by_client.setdefault(client, []).append(answer_envelope(request, good, answer))
+        for client, outcomes in relayed.items():
+            if mesh is not None:
+                mesh.relay.give_outcomes(client, outcomes)
         sessions = self._loop.sessions
         for client, envelopes in by_client.items():
             session = sessions.by_id.get(client)
@@ -88,3 +108,23 @@ class Release:
                 found, size = [], 0
         if found:
             self._loop.step(Fetched(found))
+
+    def _read(self, sequences: list[int]) -> None:
+        """Read calls back for replication, with the outcome that the history has of their id."""
+        loop = self._loop
+        found: list[tuple[int, int, bytes, bytes]] = []
+        size = 0
+        for sequence in sequences:
+            try:
+                value = loop.log.get(OPEN, sequence_key(sequence))
+            except LogDamaged:
+                value = None
+            accepted_ms, submit = (0, b"") if value is None else accepted_call(value)
+            ended = loop.turns.ended([submit[16:32]], loop.done_record) if submit else {}
+            found.append((sequence, accepted_ms, submit, ended.get(submit[16:32], b"")))
+            size += len(submit)
+            if size >= limits.FETCH_BYTES_MIN:
+                loop.step(Read(found))
+                found, size = [], 0
+        if found:
+            loop.step(Read(found))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import meshcode
-from meshcode.errors import BadRequest, MeshError, UnknownObject
+from meshcode.errors import BadRequest, MeshError, UnknownCall, UnknownObject
 from meshcode.ids import text_of
 from meshcode.node.history import whole
 from meshcode.node.sessions import Session
@@ -40,6 +40,11 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
         fields = unpack_map(data[row.body_at : row.end])
         answer = operation(loop, session, row.id, fields)
         good = True
+    except UnknownCall as error:
+        if loop.mesh is not None and loop.mesh.up and name in RELAYED:
+            loop.mesh.relay.ask(session.id, row.id, name, fields)  # A peer may know it.
+            return
+        answer, good = error.to_data(), False
     except MeshError as error:
         answer, good = error.to_data(), False
     if answer is not None:
@@ -134,9 +139,18 @@ def _call_watch(loop: Loop, session: Session, request: bytes, fields: dict[str, 
     ended = loop.turns.ended(missing, loop.done_record) if missing else {}
     loop.step(Watched(session.id, ids))
     outcomes = [(session.id, envelope) for envelope in ended.values()]
-    unknown = [id for id in missing if id not in ended]
-    answer = (session.id, request, True, {"unknown": unknown})
-    loop.turns.add(Effects(outcomes=outcomes, answers=[answer]))
+    kept = loop.router.replica.by_id
+    unknown = [id for id in missing if id not in ended and id not in kept]
+
+    def answer(unknown: list[bytes]) -> None:
+        told = (session.id, request, True, {"unknown": unknown})
+        loop.turns.add(Effects(answers=[told]))
+
+    loop.turns.add(Effects(outcomes=outcomes))
+    if unknown and loop.mesh is not None:
+        loop.mesh.relay.watch(session.id, unknown, answer)
+    else:
+        answer(unknown)
 
 
 def _socket_describe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
@@ -204,6 +218,9 @@ def _drain(loop: Loop, session: Session, request: bytes, fields: dict[str, Any])
     loop.drain("asked to drain")
     return {"pid": os.getpid(), "running": sum(len(w.held) for w in loop.router.workers.values())}
 
+
+RELAYED = ("call.get", "call.cancel", "call.retry")  # When the call is not known here.
+FOR_PEERS = (*RELAYED, "call.list", "status")  # What a peer may ask for a client of its own.
 
 OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
     "status": _status,

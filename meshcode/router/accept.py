@@ -42,7 +42,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
     touched: dict[str, Line] = {}
     kept = r.replica.by_id  # Calls that other nodes own and this one keeps too.
     alone = not r.replica.peers.by_node
-    safe = (limits.VOTERS + 1, 1)  # Copies and voters of the call that has the fewest.
+    safe = (1, limits.VOTERS) if event.elsewhere else (limits.VOTERS + 1, 1)  # Copies and voters of the call that has the fewest.
     over_ids: set[bytes] = set()  # Ended in this very step, so `ended` cannot know them.
     for id, _flow, _parent, name, argc, options, envelope in event.calls:
         call = r.calls.get(id)

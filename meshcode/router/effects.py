@@ -43,6 +43,8 @@ class Effects:
     peer: list[tuple[bytes, int, list[Any]]] = field(default_factory=list)
     # log sequences of calls that replication wants to see; answered by events.Read.
     reads: list[int] = field(default_factory=list)
+    # numbers that the shell gets back when this turn is on disk.
+    marks: list[int] = field(default_factory=list)
     # call id, socket, event name, note, node ms: for listeners; may be lost.
     events: list[tuple[bytes, str, str, str, int]] = field(default_factory=list)
 

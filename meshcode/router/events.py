@@ -31,6 +31,7 @@ class Submitted:
     sequence: int  # Of the frame; the acknowledgement names it.
     calls: list[NewCall]
     ended: dict[bytes, bytes] = field(default_factory=dict)  # Ids with an outcome: its envelope.
+    elsewhere: int = 0  # Calls of the frame that another node has; one copy of each is certain.
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshcode import errors
 from meshcode.ids import child_id, text_of
+from meshcode.replica.instance import ENDED
 from meshcode.router import accept, ending, events, holding
 from meshcode.router.effects import Effects
 from meshcode.router.records import read_envelope
@@ -23,10 +24,19 @@ def on_watched(r: Router, event: events.Watched, now_ms: int, out: Effects) -> N
         call = r.calls.get(id)
         if call is not None:
             r.watch(call, event.client)
+        elif (inst := r.replica.by_id.get(id)) is not None:
+            if inst.role != ENDED:
+                clients = r.watchers.setdefault(id, [])
+                if event.client not in clients:
+                    clients.append(event.client)
+            elif inst.value is not None and inst.value.outcome:
+                out.outcomes.append((event.client, inst.value.outcome))
 
 
 def on_client_left(r: Router, event: events.ClientLeft, now_ms: int, out: Effects) -> None:
     """Forget a session; its calls go on."""
+    for key in [key for key in r.acks if key[0] == event.client]:
+        del r.acks[key]
     for id in [id for id, clients in r.watchers.items() if event.client in clients]:
         r.watchers[id].remove(event.client)
         if not r.watchers[id]:

@@ -56,8 +56,9 @@ class Kind(IntEnum):
     INTERRUPT = 64  # End this one.
     GIVE_BACK = 65  # Return what has not begun.
     GAVE_BACK = 66
-    TAKEN = 67  # The report has come.
+    CHUNK = 67  # Part of a large envelope.
     HOLDS = 68  # Do you still have these calls of mine?
+    TAKEN = 69  # The report has come.
 
 
 class Outcome(IntEnum):
@@ -83,4 +84,5 @@ class Flag(IntFlag):
     FRESH = 1  # SUBMIT: this id was made now and never sent before, so nothing can be known of it.
     LAST = 2  # ANSWER, EVENT, ITEM: nothing more comes for this request.
     KWARGS = 4  # SUBMIT: the body holds a second object, the keyword arguments.
+    AGAIN = 16  # SUBMIT: another node may have this call; ask the peers before it is new.
     RETRY = 8  # OUTCOME from a worker: the failure may be tried again.

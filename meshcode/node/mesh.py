@@ -1,0 +1,571 @@
+"""A node among others: its links, who is there, the roster, the shared model, code and questions.
+
+Everything that says or hears something of peers goes through here; the core sees only `PeerSaid`
+and `PeerChanged`.  All of it runs on the node's one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import meshcode
+from meshcode import limits
+from meshcode.errors import MeshError
+from meshcode.membership import events as swim_events
+from meshcode.membership.swim import Swim
+from meshcode.node import peerwords
+from meshcode.node.adopter import Adopter
+from meshcode.node.discovery import Discovery
+from meshcode.node.modelshare import Change, ModelShare
+from meshcode.node.relay import Relay
+from meshcode.peers.links import PeerLinks
+from meshcode.peers.memory import PeerMemory
+from meshcode.replica.peers import EVICTED, KNOWN
+from meshcode.router.effects import Effects
+from meshcode.router.events import PeerChanged, PeerSaid
+from meshcode.store.contract import META, MODEL
+from meshcode.trust.door import JoinDoor
+from meshcode.trust.identity import Identity
+from meshcode.trust.rosterfile import RosterFile
+from meshcode.wire.codec import pack, unpack
+from meshcode.wire.frame import envelope
+from meshcode.wire.kinds import Kind
+
+if TYPE_CHECKING:
+    from meshcode.node.loop import Loop
+
+_SWIM, _ROSTER, _MODEL = int(Kind.SWIM), int(Kind.ROSTER), int(Kind.MODEL)
+_CODE, _RELAY = int(Kind.CODE), int(Kind.RELAY)
+ROSTER_LOOK_MS = 1_000
+SHARE_KEY = b"share"
+MEMORY_KEY = b"peers"
+
+
+def unix_ms() -> int:
+    """The wall clock, for signatures' validity and invitations only."""
+    return time.time_ns() // 1_000_000
+
+
+class Mesh:
+    """The shell's side of many nodes."""
+
+    def __init__(self, loop: Loop, identity: Identity, now_ms: int) -> None:
+        """Know the roster and the shared model; `open` binds and connects.
+
+        Raises:
+            TrustDamaged: a file of the mesh folder cannot be used.
+        """
+        self.loop = loop
+        self.identity = identity
+        self.node = identity.node
+        self.file = RosterFile(str(loop.home), identity.root_key)
+        self.roster = self.file.load()
+        kept = loop.log.get(MODEL, SHARE_KEY)
+        self.share = ModelShare(self.node, kept, host=identity.name)
+        self.adopter: Adopter | None = None
+        self.links: PeerLinks | None = None
+        self.relay = Relay(self)
+        self.rng = Random(os.urandom(16))
+        self.swim = Swim(
+            self.node, loop.log.boot, self.rng, kind=identity.kind, meta=self._meta(0)
+        )
+        self.door = JoinDoor(
+            str(loop.home), identity, self.roster, self.file, seeds=self.known_addresses
+        )
+        self.discovery: Discovery | None = None
+        self.addresses: dict[bytes, list[str]] = {}  # Where peers say they are.
+        self.up: dict[bytes, dict[str, Any]] = {}  # Peers with an open session: their hello.
+        self.news: deque[str] = deque(maxlen=200)  # Sentences for people, newest last.
+        self.bad: dict[str, int] = {}
+        self._via: dict[str, str] = json.loads(os.environ.get("MESH_PEER_VIA") or "{}")
+        self._backlog: dict[bytes, deque[bytes]] = {}
+        self._backlog_bytes: dict[bytes, int] = {}
+        self._keys: dict[bytes, bytes] = {}  # Key -> node; replaced whole: ZAP reads it too.
+        self._memory_saved = 0
+        self._next_look_ms = 0
+        self._next_meta_ms = 0
+        self._next_hello_ms = 0
+        self._registered: list[Any] = []
+        self._links_version = -1
+        self._told: dict[bytes, tuple[str, int]] = {}
+        self._learn_keys()
+
+    # Beginning and end.
+
+    def tell_roster(self) -> None:
+        """Let the core know of every member, before it recovers its calls."""
+        for node in sorted(self.roster.evicted):
+            self._tell_core(node, EVICTED, 0)
+        for node in sorted(self.roster.members):
+            if node != self.node:
+                self._tell_core(node, KNOWN, 0)
+
+    def open(self, now_ms: int) -> None:
+        """Bind, prove that strangers are kept out, and begin to look for the others.
+
+        Raises:
+            NodeError: an address cannot be bound, or a stranger got in.
+        """
+        loop, identity = self.loop, self.identity
+        packed = loop.log.get(META, MEMORY_KEY)
+        memory = PeerMemory() if packed is None else PeerMemory.unpack(packed)
+        hello = {
+            "name": identity.name, "kind": identity.kind, "version": meshcode.__version__,
+            "addresses": list(identity.advertise),
+        }  # fmt: skip
+        self.links = PeerLinks(
+            loop.context, identity.public, identity.secret, self.node, boot=loop.log.boot,
+            store_id=loop.log.store_id, hello=hello, bind=list(identity.bind),
+            member_of_key=lambda key: self._keys.get(key), key_of=self._key_of, now_ms=now_ms,
+            memory=memory, statement_of=self._statement_of,
+        )  # fmt: skip
+        self._memory_saved = memory.changes
+        loop.processors.share_with(self._send_code, self.here, self.name_of)
+        for node, member in self.roster.members.items():
+            if node != self.node:
+                self._run_swim(swim_events.Added(node, member.kind), now_ms)
+                self._dial(node)
+        if os.environ.get("MESH_MDNS", "1") != "0":
+            self.discovery = Discovery(self.node, identity.mesh, loop.wake)
+            self.discovery.start(_ports(self.links.endpoints))
+
+    def close(self) -> None:
+        """Say good-bye and cut everything."""
+        self.door.close()
+        if self.discovery is not None:
+            self.discovery.stop()
+        if self.links is not None:
+            self.links.close()
+
+    def leave(self, now_ms: int, back_in_ms: int = 0) -> None:
+        """Tell the others that this node goes: for a moment, or for long."""
+        event = swim_events.Leaving(back_in_ms) if back_in_ms else swim_events.Left()
+        self._run_swim(event, now_ms)
+
+    # Who there is.
+
+    def here(self) -> list[bytes]:
+        """Peers with an open session."""
+        return list(self.up)
+
+    def name_of(self, node: bytes) -> str:
+        """What people call a node."""
+        if node == self.node:
+            return self.identity.name
+        member = self.roster.members.get(node)
+        gone = self.roster.evicted.get(node)
+        return member.name if member else gone.name if gone else node.hex()[:8]
+
+    def known_addresses(self) -> list[str]:
+        """Addresses for a node that joins: this node's own, then those of the others."""
+        found = list(self.identity.advertise)
+        for addresses in self.addresses.values():
+            found += addresses
+        return list(dict.fromkeys(found))[: limits.INVITE_HOSTS_MAX]
+
+    def _key_of(self, node: bytes) -> bytes | None:
+        member = self.roster.members.get(node)
+        return None if member is None else member.key
+
+    def _statement_of(self, key: bytes) -> bytes | None:
+        gone = self.roster.eviction_of_key(key)
+        return None if gone is None else self.roster.pack()
+
+    def _learn_keys(self) -> None:
+        keys: dict[bytes, bytes] = {}
+        now = unix_ms()
+        for node, member in self.roster.members.items():
+            for key in (member.key, member.old_key):
+                found = None if key is None else self.roster.by_key(key, now)
+                if key is not None and found is not None and found.node == node:
+                    keys[key] = node
+        self._keys = keys
+
+    def _dial(self, node: bytes) -> None:
+        """Say where a peer may be reached: what it told, else what is tried first."""
+        assert self.links is not None
+        via = self._via.get(self.name_of(node))
+        known = [via] if via else [*self.addresses.get(node, []), *self.identity.seeds]
+        if known:
+            self.links.set_addresses(node, list(dict.fromkeys(known)))
+
+    def learn_addresses(self, node: bytes, addresses: list[str], *, certain: bool) -> None:
+        """A member may be reached at these.
+
+        What it says itself (`certain`) takes the place of what was known; what anybody on the
+        network may have announced comes behind it, so that it can keep nobody away.
+        """
+        if node == self.node or node not in self.roster.members:
+            return
+        good = [one for one in addresses if isinstance(one, str) and one.startswith("tcp://")]
+        known = self.addresses.get(node, [])
+        wanted = good if certain else [*known, *(one for one in good if one not in known)]
+        wanted = wanted[: limits.PEER_ADDRESSES_MAX]
+        if wanted and wanted != known:
+            self.addresses[node] = wanted
+            if node not in self.up:
+                self._dial(node)
+
+    # The roster.
+
+    def roster_changed(self, changes: list[tuple[str, bytes]], now_ms: int) -> None:
+        """Members came, changed or were evicted: everybody concerned is told, and it is kept."""
+        if not changes:
+            return
+        self.file.save(self.roster)
+        self._learn_keys()
+        assert self.links is not None
+        for what, node in changes:
+            if node == self.node:
+                if what == "evicted":
+                    self.say("this node was evicted: it is no member any more; `mesh salvage` "
+                             "exports what it still keeps")  # fmt: skip
+                    self.loop.drain("evicted from its mesh")
+                continue
+            if what == "evicted":
+                self.say(f"node {self.name_of(node)} is evicted")
+                self._run_swim(swim_events.Evicted(node), now_ms)
+                self._tell_core(node, EVICTED, 0)
+                self.links.forget(node)
+                self._down(node, now_ms)
+                continue
+            member = self.roster.members[node]
+            if what == "added":
+                self.say(f"node {member.name} joined")
+                self._tell_core(node, KNOWN, 0)
+                self._run_swim(swim_events.Added(node, member.kind), now_ms)
+            self._dial(node)
+        body = self.roster.pack()
+        for node in self.here():
+            self.send(node, [envelope(_ROSTER, body=body)])
+
+    def _tell_core(self, node: bytes, state: str, boot: int) -> None:
+        if state == KNOWN and node in self._told:
+            return
+        self._told[node] = (state, boot)
+        member = self.roster.members.get(node)
+        kind, domain = (member.kind, member.domain) if member else ("core", "")
+        event = PeerChanged(node, state, boot, kind, domain, self.name_of(node))
+        self.loop.step(event)
+        names = {other.name for id, other in self.roster.members.items() if id != self.node}
+        if names != self.loop.processors.other_names:
+            self.loop.processors.other_names = names
+
+    # The rounds.
+
+    def register(self, poller: Any) -> None:
+        """Keep the poller's links those that are open now."""
+        assert self.links is not None
+        wanted = [*self.links.links(), *self.door.links()]
+        if wanted == self._registered:
+            return
+        for link in self._registered:
+            if link not in wanted:
+                poller.unregister(link)
+        for link in wanted:
+            if link not in self._registered:
+                poller.register(link, 1)
+        self._registered = wanted
+
+    def unregister(self, poller: Any) -> None:
+        """Before anything is closed."""
+        for link in self._registered:
+            poller.unregister(link)
+        self._registered = []
+
+    def next_due_ms(self, now_ms: int) -> int:
+        """When `turn` has something to do by time."""
+        assert self.links is not None
+        times = [self._next_look_ms, self.links.next_due_ms()]
+        due_ms = self.swim.next_due_ms()
+        if due_ms is not None:
+            times.append(due_ms)
+        share = self.loop.processors.share
+        if share is not None and (code_ms := share.next_due_ms()) is not None:
+            times.append(code_ms)
+        if self._backlog:
+            times.append(now_ms + limits.PEER_RETRY_MS)
+        return min(times)
+
+    def turn(self, now_ms: int) -> None:
+        """Take what came, do what is due."""
+        links = self.links
+        assert links is not None
+        received = links.receive(now_ms)
+        for item in links.news(now_ms):
+            self._hear_news(item, now_ms)
+        for node, rows, data in received:
+            for row in rows:
+                self._hear(node, row.kind, data[row.body_at : row.end], now_ms)
+        due_ms = self.swim.next_due_ms()
+        if due_ms is not None and due_ms <= now_ms:
+            self._run_swim(swim_events.Ticked(), now_ms)
+        if now_ms >= links.next_due_ms():
+            links.tick(now_ms)
+        if self._backlog:
+            self._flush()
+        if self._door_is_due():
+            self._hear_door(now_ms)
+        share = self.loop.processors.share
+        if share is not None and (due := share.next_due_ms()) is not None and due <= now_ms:
+            share.tick(now_ms)
+            self.loop.watch()
+        if now_ms >= self._next_look_ms:
+            self._look(now_ms)
+
+    def _door_is_due(self) -> bool:
+        due_ms = self.door.next_due()
+        return bool(self.door.links()) or (due_ms is not None and due_ms <= unix_ms())
+
+    def _hear_door(self, now_ms: int) -> None:
+        for what, who, text in self.door.handle(unix_ms()):
+            shown = who.hex()[:8] if isinstance(who, bytes) else who
+            self.say(f"join link: {what} {shown} {text}".strip())
+        self.roster_changed(self.door.take_changes(), now_ms)
+
+    def _look(self, now_ms: int) -> None:
+        """Once a second: files that commands wrote, addresses found, what is due rarely."""
+        self._next_look_ms = now_ms + ROSTER_LOOK_MS
+        if self.adopter is not None:
+            self.adopter.level()
+            self.save_model()
+        self.roster_changed(self.file.refresh(self.roster), now_ms)
+        if self.discovery is not None:
+            for node, addresses in self.discovery.found():
+                self.learn_addresses(node, addresses, certain=False)
+        self.relay.tick(now_ms)
+        self._keep_memory()
+        if now_ms >= self._next_meta_ms:
+            self._next_meta_ms = now_ms + limits.MESH_META_MS
+            self.swim.set_meta(self._meta(len(self.loop.router.calls)), now_ms)
+            self._write_clients()
+        if now_ms >= self._next_hello_ms and self.up:
+            self._next_hello_ms = now_ms + limits.MODEL_HELLO_MS
+            self._compare(self.rng.choice(self.here()))
+            self._learn_keys()
+
+    def _meta(self, open_calls: int) -> dict[str, Any]:
+        """What all others should know of this node."""
+        return {
+            "name": self.identity.name, "addresses": list(self.identity.advertise),
+            "version": meshcode.__version__, "open": open_calls,
+        }  # fmt: skip
+
+    def _compare(self, node: bytes) -> None:
+        """Let a peer see whether its model and roster are the same."""
+        self.send(node, [
+            envelope(_MODEL, body=pack(self.share.hello())),
+            envelope(_ROSTER, id=self.roster.digest),
+        ])  # fmt: skip
+
+    def _keep_memory(self) -> None:
+        assert self.links is not None
+        memory = self.links.memory
+        if memory.changes != self._memory_saved:
+            self._memory_saved = memory.changes
+            self.loop.turns.add(Effects(records=[(META, MEMORY_KEY, memory.pack())]))
+
+    def _write_clients(self) -> None:
+        """Where this node's clients may go when it is gone: `mesh/clients.json`."""
+        self.relay.write_clients()
+
+    # What is heard.
+
+    def _hear_news(self, item: tuple[Any, ...], now_ms: int) -> None:
+        what, node = item[0], item[1]
+        if what == "up":
+            self.up[node] = item[2]
+            self.learn_addresses(node, item[2].get("addresses") or [], certain=True)
+            self.say(f"link to {self.name_of(node)} is up (boot {item[2]['boot']})")
+            self._keep_memory()
+            self._run_swim(swim_events.Contact(node), now_ms)
+            self._compare(node)
+        elif what == "down":
+            self.say(f"link to {self.name_of(node)} is down: {item[2]}")
+            self._down(node, now_ms)
+            self._run_swim(swim_events.Lost(node), now_ms)
+        elif what == "statement":
+            self._merge_roster(item[2], node, now_ms)
+        else:
+            who = self.name_of(node) if len(node) == len(self.node) else node.hex()[:16]
+            self.say(f"{what}: {who}: {item[2]}")
+
+    def _down(self, node: bytes, now_ms: int) -> None:
+        self.up.pop(node, None)
+        self._backlog.pop(node, None)
+        self._backlog_bytes.pop(node, None)
+        self.relay.lost(node)
+
+    def _hear(self, node: bytes, kind: int, body: bytes, now_ms: int) -> None:
+        try:
+            if peerwords.FIRST_KIND <= kind <= peerwords.LAST_KIND:
+                entries = peerwords.entries_of(body)
+                if entries is None:
+                    self._count("entries that are none")
+                else:
+                    self.loop.step(PeerSaid(node, kind, entries))
+            elif kind == _SWIM:
+                self._run_swim(swim_events.Received(node, unpack(body)), now_ms)
+            elif kind == _ROSTER:
+                self._hear_roster(node, body, now_ms)
+            elif kind == _MODEL:
+                self._hear_model(node, unpack(body))
+            elif kind == _CODE:
+                share = self.loop.processors.share
+                if share is not None and (wrong := share.received(node, unpack(body), now_ms)):
+                    self._count(f"code: {wrong}"[:80])
+                self.loop.watch()
+            elif kind == _RELAY:
+                self.relay.heard(node, unpack(body), now_ms)
+        except MeshError as error:
+            self._count(f"kind {kind}: {error.code}")
+
+    def _hear_roster(self, node: bytes, body: bytes, now_ms: int) -> None:
+        if body:
+            self._merge_roster(body, node, now_ms)
+        self.send(node, [envelope(_ROSTER, body=self.roster.pack())] if not body else [])
+
+    def _merge_roster(self, packed: bytes, node: bytes, now_ms: int) -> None:
+        try:
+            changes = self.roster.merge(packed)
+        except MeshError as error:
+            self.say(f"the roster of {self.name_of(node)} was refused: {error}")
+            return
+        self.roster_changed(changes, now_ms)
+
+    def _count(self, what: str) -> None:
+        self.bad[what] = self.bad.get(what, 0) + 1
+
+    def say(self, text: str) -> None:
+        """A sentence for people: in the node's log file, and for `mesh doctor`."""
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        self.news.append(f"{stamp} {text}")
+        print(f"{stamp} {text}", flush=True)
+
+    # Membership.
+
+    def _run_swim(self, event: swim_events.Event, now_ms: int) -> None:
+        out = self.swim.step(event, now_ms)
+        for node, message in out.sends:
+            self.send(node, [envelope(_SWIM, body=pack(message))], drop=True)
+        for node, state, boot, meta in out.changes:
+            if state == "evicted" or node not in self.roster.members:
+                continue
+            addresses = meta.get("addresses")
+            if isinstance(addresses, list):
+                self.learn_addresses(node, addresses, certain=True)
+            if not boot and state != "dead":
+                continue  # Nothing was ever heard of it.
+            if self._told.get(node, ("", 0)) != (state, boot):
+                if state in ("dead", "left", "leaving"):
+                    self.say(f"node {self.name_of(node)} is {state}")
+                self._tell_core(node, state, boot)
+
+    def health(self, loop_lag_ms: int = 0, commit_ms: int = 0, now_ms: int = 0) -> None:
+        """This node was slow: it distrusts itself before it accuses others."""
+        self._run_swim(swim_events.SelfHealth(loop_lag_ms, commit_ms, 0), now_ms)
+
+    # What is said.
+
+    def say_entries(self, said: list[tuple[bytes, int, list[Any]]]) -> None:
+        """Send what the core wants to say to peers (Effects.peer)."""
+        for node, envelopes in peerwords.to_envelopes(said).items():
+            self.send(node, envelopes)
+
+    def send(self, node: bytes, envelopes: list[bytes], *, drop: bool = False) -> None:
+        """Send in order; what the link has no room for waits, up to a limit.
+
+        Without a session everything is dropped: whoever sends it sends it again.
+        """
+        if not envelopes or node not in self.up or self.links is None:
+            return
+        waiting = self._backlog.get(node)
+        if waiting is None:
+            if self.links.send(node, envelopes) or drop:
+                return
+            waiting = self._backlog[node] = deque()
+            self._backlog_bytes[node] = 0
+        elif drop:
+            return
+        size = sum(map(len, envelopes))
+        if self._backlog_bytes[node] + size > limits.PEER_BACKLOG_BYTES_MAX:
+            self._count("backlog full")
+            return
+        waiting.extend(envelopes)
+        self._backlog_bytes[node] += size
+
+    def _flush(self) -> None:
+        assert self.links is not None
+        for node, waiting in list(self._backlog.items()):
+            while waiting and self.links.send(node, [waiting[0]]):
+                self._backlog_bytes[node] -= len(waiting.popleft())
+            if not waiting:
+                del self._backlog[node], self._backlog_bytes[node]
+
+    def _send_code(self, node: bytes, message: dict[str, Any]) -> bool:
+        if node not in self.up or self.links is None:
+            return False
+        return self.links.send(node, [envelope(_CODE, body=pack(message))])
+
+    def say_relay(self, node: bytes, message: dict[str, Any]) -> None:
+        """Send one message of the relay."""
+        self.send(node, [envelope(_RELAY, body=pack(message))])
+
+    # The model.
+
+    def _hear_model(self, node: bytes, message: Any) -> None:
+        change = self.share.receive(message)
+        for reply in change.replies:
+            self.send(node, [envelope(_MODEL, body=pack(reply))])
+        self.model_changed(change, node)
+        if self.adopter is not None:
+            self.adopter.changed(change)
+        self.save_model()
+
+    def hear_model_process(self, message: dict[str, Any]) -> None:
+        """Look at a message of this node's model process before anything else is done with it."""
+        assert self.adopter is not None
+        change = self.adopter.hear(message)
+        if change is not None:
+            self.model_changed(change)
+        self.save_model()
+
+    def model_changed(self, change: Change, source: bytes | None = None) -> None:
+        """The merged model is another: act on it, pass it on, say what was overruled."""
+        for message in change.news:
+            data = envelope(_MODEL, body=pack(message))
+            for node in self.here():
+                if node != source:
+                    self.send(node, [data])
+        for lost in change.overruled:
+            self.say(lost.text(self.name_of))
+        for why in change.refused:
+            self.say(f"not taken into the model: {why}")
+        if change.changed:
+            self.loop.apply_snapshot(self.share.snapshot(), save=False)
+            self.loop.processors.reconcile(self.loop.clock.now_ms())
+            self.loop.watch()
+
+    def save_model(self) -> None:
+        """Keep what the adopter wants kept; it is told when that is on disk."""
+        if self.adopter is None:
+            return
+        record = self.adopter.record()
+        if record is not None:
+            serial, packed = record
+            self.loop.turns.add(Effects(records=[(MODEL, SHARE_KEY, packed)], marks=[serial]))
+
+
+def _ports(endpoints: list[str]) -> list[tuple[str, int]]:
+    """Host and port of bound tcp endpoints."""
+    found = []
+    for one in endpoints:
+        host, _, port = one.removeprefix("tcp://").rpartition(":")
+        if port.isdigit():
+            found.append((host.strip("[]"), int(port)))
+    return found

@@ -1,0 +1,335 @@
+"""Questions of clients that another node can answer, and outcomes that another node will know.
+
+A call is known at its owner and its voters.  A client may ask any node: what is not known here is
+asked of all peers, and the first who knows it answers.  To the node that is asked, a peer is a
+client with a number below zero.
+
+Messages (kind RELAY), plain maps:
+
+    {"q": n, "op": "find", "ids": [id]}                 -> {"a": n, "known": [id]}
+    {"q": n, "op": "watch", "ids": [id]}                -> the same, and outcomes as they come
+    {"q": n, "op": "ask", "name": text, "fields": map}  -> {"a": n, "good": bool, "data": any}
+    {"outcomes": [OUTCOME envelope]}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meshcode import limits, paths
+from meshcode.errors import MeshError, UnknownCall
+from meshcode.ids import ID_BYTES, text_of
+from meshcode.node import requests
+from meshcode.node.sessions import Session
+from meshcode.router.effects import Effects
+from meshcode.router.events import Submitted, Watched
+from meshcode.store.filesystem import write_durably
+from meshcode.wire.frame import check_envelope
+from meshcode.wire.kinds import Kind
+
+if TYPE_CHECKING:
+    from meshcode.node.mesh import Mesh
+
+Done = Callable[[list[tuple[bytes, dict[str, Any]]]], None]
+_IDS_MAX = 10_000
+
+
+@dataclass(slots=True)
+class _Question:
+    """Something that was asked of several peers."""
+
+    waiting: set[bytes]
+    done: Done
+    enough: Callable[[dict[str, Any]], bool]  # No more answers are needed after this one.
+    deadline_ms: int
+    answers: list[tuple[bytes, dict[str, Any]]] = field(default_factory=list)
+
+
+class Relay:
+    """Between the clients of this node and those of its peers."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        """Nothing is asked yet."""
+        self.mesh = mesh
+        self._number = 0
+        self._questions: dict[int, _Question] = {}
+        self._clients: dict[bytes, int] = {}  # Peer -> its number as a client of this node.
+        self._nodes: dict[int, bytes] = {}
+        self._asked: dict[tuple[int, bytes], int] = {}  # Client, request -> the peer's question.
+        self._watching: dict[bytes, set[int]] = {}  # Call -> sessions here that want its outcome.
+        self._watched_at: dict[bytes, set[bytes]] = {}  # Peer -> calls it will tell of.
+        self._written = ""
+
+    # What a client of this node wants.
+
+    def watch(self, client: int, ids: list[bytes], done: Callable[[list[bytes]], None]) -> None:
+        """Let the peers tell how these calls end; `done` gets those that nobody knows."""
+        for id in ids:
+            self._watching.setdefault(id, set()).add(client)
+
+        def answered(answers: list[tuple[bytes, dict[str, Any]]]) -> None:
+            known: set[bytes] = set()
+            for node, data in answers:
+                found = {id for id in data.get("known") or [] if isinstance(id, bytes)}
+                self._watched_at.setdefault(node, set()).update(found)
+                known |= found
+            unknown = [id for id in ids if id not in known]
+            for id in unknown:
+                self._watching.pop(id, None)
+            done(unknown)
+
+        self.gather({"op": "watch", "ids": ids}, answered)
+
+    def find(self, ids: list[bytes], done: Callable[[set[bytes]], None]) -> None:
+        """Ask all peers which of these calls they know."""
+
+        def answered(answers: list[tuple[bytes, dict[str, Any]]]) -> None:
+            known = [data.get("known") or [] for _, data in answers]
+            done({id for ids in known for id in ids if isinstance(id, bytes)})
+
+        self.gather({"op": "find", "ids": ids}, answered)
+
+    def submit_again(self, session: Session, event: Submitted, again: set[bytes]) -> None:
+        """A frame with calls that another node may have: those that one has are not made anew.
+
+        They are acknowledged with the one copy that is certain, and watched.
+        """
+        loop = self.mesh.loop
+        unsure = [
+            call[0]
+            for call in event.calls
+            if call[0] in again and call[0] not in event.ended and not self._is_known(call[0])
+        ]
+        if not unsure or not self.mesh.up:
+            loop.step(event)
+            return
+
+        def found(known: set[bytes]) -> None:
+            if session.id not in loop.sessions.by_id:
+                return
+            event.calls = [call for call in event.calls if call[0] not in known]
+            event.elsewhere = len(known)
+            event.ended |= loop.turns.ended(unsure, loop.done_record)
+            loop.step(event)
+            if known:
+                self.watch(session.id, sorted(known), lambda unknown: None)
+
+        self.find(unsure, found)
+
+    def ask(self, client: int, request: bytes, name: str, fields: dict[str, Any]) -> None:
+        """Let the peers answer a client's request; the first good answer is given."""
+        loop = self.mesh.loop
+
+        def answered(answers: list[tuple[bytes, dict[str, Any]]]) -> None:
+            good = [data for _, data in answers if data.get("good") is True]
+            odd = [data for _, data in answers if not _is_unknown(data)]
+            if good:
+                answer = (client, request, True, good[0].get("data"))
+            elif odd:
+                answer = (client, request, False, odd[0].get("data"))
+            else:
+                which = fields.get("id")
+                shown = text_of(which) if isinstance(which, bytes) and len(which) == 16 else which
+                error = UnknownCall(
+                    f"no call {shown} is open or kept in the history of this node or of the "
+                    f"{len(answers)} peers that answered"
+                )
+                answer = (client, request, False, error.to_data())
+            loop.turns.add(Effects(answers=[answer]))
+
+        self.gather({"op": "ask", "name": name, "fields": fields}, answered, enough=_is_good)
+
+    def gather(
+        self,
+        message: dict[str, Any],
+        done: Done,
+        enough: Callable[[dict[str, Any]], bool] = lambda data: False,
+    ) -> None:
+        """Ask all peers that are here; `done` gets what they answered in RELAY_PATIENCE_MS."""
+        here = self.mesh.here()
+        if not here or len(self._questions) >= limits.RELAYS_MAX:
+            done([])
+            return
+        self._number += 1
+        deadline_ms = self.mesh.loop.clock.now_ms() + limits.RELAY_PATIENCE_MS
+        self._questions[self._number] = _Question(set(here), done, enough, deadline_ms)
+        for node in here:
+            self.mesh.say_relay(node, {"q": self._number, **message})
+
+    def _end(self, number: int) -> None:
+        question = self._questions.pop(number, None)
+        if question is not None:
+            question.done(question.answers)
+
+    def tick(self, now_ms: int) -> None:
+        """Give up on peers that did not answer in time."""
+        for number, question in list(self._questions.items()):
+            if now_ms >= question.deadline_ms:
+                self._end(number)
+
+    def lost(self, node: bytes) -> None:
+        """A peer's session is gone: what it was asked, others answer; what it watched, too."""
+        for number, question in list(self._questions.items()):
+            question.waiting.discard(node)
+            if not question.waiting:
+                self._end(number)
+        watched = [id for id in self._watched_at.pop(node, ()) if id in self._watching]
+        if watched:
+            self._watch_elsewhere(watched)
+        client = self._clients.pop(node, None)
+        if client is not None:
+            del self._nodes[client]
+
+    def _watch_elsewhere(self, ids: list[bytes]) -> None:
+        def answered(answers: list[tuple[bytes, dict[str, Any]]]) -> None:
+            for node, data in answers:
+                found = {id for id in data.get("known") or [] if isinstance(id, bytes)}
+                self._watched_at.setdefault(node, set()).update(found)
+
+        here = [id for id in ids if self._is_known(id)]
+        for id in here:  # This node is a voter: it learns of the end by itself.
+            for client in self._watching.pop(id, ()):
+                self.mesh.loop.step(Watched(client, [id]))
+        self.gather({"op": "watch", "ids": [id for id in ids if id not in here]}, answered)
+
+    def _is_known(self, id: bytes) -> bool:
+        router = self.mesh.loop.router
+        return id in router.calls or id in router.replica.by_id
+
+    # What a peer says.
+
+    def heard(self, node: bytes, message: Any, now_ms: int) -> None:
+        """Take one message of a peer; what is wrong with it is dropped."""
+        if not isinstance(message, dict):
+            return
+        if "a" in message:
+            question = self._questions.get(message["a"])
+            if question is not None and node in question.waiting:
+                question.waiting.discard(node)
+                question.answers.append((node, message))
+                if not question.waiting or question.enough(message):
+                    self._end(message["a"])
+        elif "outcomes" in message:
+            self._hear_outcomes(node, message["outcomes"])
+        elif isinstance(message.get("q"), int):
+            self._answer(node, message)
+
+    def _hear_outcomes(self, node: bytes, outcomes: Any) -> None:
+        told: list[tuple[int, bytes]] = []
+        for data in outcomes if isinstance(outcomes, list) else []:
+            if not isinstance(data, bytes):
+                continue
+            row = check_envelope(data)
+            if row.kind != Kind.OUTCOME:
+                continue
+            for client in self._watching.pop(row.id, ()):
+                told.append((client, data))
+            self._watched_at.get(node, set()).discard(row.id)
+        if told:
+            self.mesh.loop.turns.add(Effects(outcomes=told))
+
+    def _answer(self, node: bytes, message: dict[str, Any]) -> None:
+        number, op = message["q"], message.get("op")
+        if op == "ask":
+            self._answer_ask(node, number, message)
+            return
+        ids = message.get("ids")
+        if not isinstance(ids, list) or len(ids) > _IDS_MAX:
+            return
+        good = [id for id in ids if isinstance(id, bytes) and len(id) == ID_BYTES]
+        loop = self.mesh.loop
+        missing = [id for id in good if not self._is_known(id)]
+        ended = loop.turns.ended(missing, loop.done_record) if missing else {}
+        known = [id for id in good if id in ended or self._is_known(id)]
+        if op == "watch":
+            client = self._client(node)
+            loop.step(Watched(client, [id for id in known if id not in ended]))
+            loop.turns.add(Effects(outcomes=[(client, data) for data in ended.values()]))
+        self.mesh.say_relay(node, {"a": number, "known": known})
+
+    def _answer_ask(self, node: bytes, number: int, message: dict[str, Any]) -> None:
+        name, fields = message.get("name"), message.get("fields")
+        operation = requests.OPERATIONS.get(name) if name in requests.FOR_PEERS else None
+        client = self._client(node)
+        request = number.to_bytes(ID_BYTES, "big")
+        self._asked[(client, request)] = number
+        try:
+            if operation is None or not isinstance(fields, dict):
+                raise UnknownCall(f"peers are not answered {name!r}")
+            answer = operation(self.mesh.loop, Session(client, b""), request, fields)
+            good = True
+        except MeshError as error:
+            answer, good = error.to_data(), False
+        if answer is not None:
+            self.mesh.loop.turns.add(Effects(answers=[(client, request, good, answer)]))
+
+    def _client(self, node: bytes) -> int:
+        client = self._clients.get(node)
+        if client is None:
+            client = self._clients[node] = -1 - len(self._nodes) - self._number
+            while client in self._nodes:
+                client -= 1
+            self._clients[node] = client
+            self._nodes[client] = node
+        return client
+
+    # What leaves for a peer as a client of this node.
+
+    def give_answer(self, client: int, request: bytes, good: bool, data: Any) -> None:
+        """An operation that a peer asked for was done."""
+        number = self._asked.pop((client, request), None)
+        node = self._nodes.get(client)
+        if node is not None and number is not None:
+            self.mesh.say_relay(node, {"a": number, "good": good, "data": data})
+
+    def give_outcomes(self, client: int, outcomes: list[bytes]) -> None:
+        """Calls that a peer watches have ended."""
+        node = self._nodes.get(client)
+        if node is not None:
+            for data in outcomes:  # One by one: each may be large.
+                self.mesh.say_relay(node, {"outcomes": [data]})
+
+    # Where clients go when this node is gone.
+
+    def write_clients(self) -> None:
+        """Keep `mesh/clients.json`: the client addresses that the peers told of themselves."""
+        found = []
+        for node, hello in sorted(self.mesh.up.items()):
+            for address in hello.get("clients") or []:
+                if isinstance(address, str) and _is_usable(address):
+                    found.append(_client_row(self.mesh, node, address))
+        text = json.dumps(found, indent=1)
+        if found and text != self._written:
+            path = Path(paths.mesh_dir(str(self.mesh.loop.home))) / "clients.json"
+            write_durably(path, text.encode())
+            self._written = text
+
+
+def _is_usable(address: str) -> bool:
+    """An ipc address is of use only on the machine where its file is."""
+    if address.startswith("ipc://"):
+        return os.path.exists(address.removeprefix("ipc://"))
+    return address.startswith("tcp://")
+
+
+def _client_row(mesh: Mesh, node: bytes, address: str) -> dict[str, str]:
+    from meshcode.trust.identity import z85
+
+    row = {"node": node.hex(), "address": address}
+    if address.startswith("tcp://"):
+        row["key"] = z85(mesh.roster.members[node].key).decode()
+    return row
+
+
+def _is_good(data: dict[str, Any]) -> bool:
+    return data.get("good") is True
+
+
+def _is_unknown(data: dict[str, Any]) -> bool:
+    inner = data.get("data")
+    return isinstance(inner, dict) and inner.get("code") == UnknownCall.code
