@@ -333,7 +333,7 @@ def join(
 
     folder.refuse_mesh()
     text = sys.stdin.readline() if line == "-" else line
-    if not text.strip():
+    if line == "-" and not text.strip():
         raise CallerError("there is no invitation on stdin; nothing was written")
     invitation = parse(text)
     wish = Wish(name or host_name(), domain, place_of(bind, advertise), wait_ms=max(wait, 1))

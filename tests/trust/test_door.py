@@ -324,6 +324,7 @@ def test_without_encryption_nobody_is_heard(seed: Seed, context):
     with seed.serving() as open_door:
         until(open_door.links, 5, "the door is open")
         link = context.socket(zmq.DEALER)
+        link.linger = 0
         link.connect(f"tcp://127.0.0.1:{seed.port}")
         link.send(hello(line))
         assert link.poll(500) == 0

@@ -1,0 +1,149 @@
+"""`mesh init`, `mesh invite`, `mesh join`: what they print, write and refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from meshcode.trust import identity, line
+from meshcode.trust.invites import Invites
+from tests.trust.world import Seed, free_port, picture, unix_ms
+
+
+@pytest.fixture
+def seed(tmp_path: Path) -> Seed:
+    return Seed(tmp_path)
+
+
+def test_init_makes_a_mesh_and_says_what_to_do_with_the_root_key(fresh):
+    out, err = fresh("init", "--name", "alpha", "--bind", f"tcp://127.0.0.1:{free_port()}")
+
+    mine = identity.load(fresh.home)
+    assert mine.name == "alpha"
+    assert "root.key" in out
+    assert "off-line" in err
+    assert mine.secret.hex() not in out + err
+
+
+def test_init_twice_is_refused_with_the_mesh_that_is_there(fresh):
+    fresh("init", "--name", "alpha")
+    before = picture(Path(fresh.home))
+
+    _, err = fresh("init", status=6)
+
+    assert "belongs to mesh" in err and "as 'alpha' already" in err and "nothing was changed" in err
+    assert picture(Path(fresh.home)) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["--name", "a b"], "is not a name"),
+        (["--name", "-a"], "is not a name"),
+        (["--domain", "a/b"], "is not a name"),
+        (["--bind", "tcp://example.org:1"], "tcp://IP:PORT"),
+        (["--bind", "tcp://127.0.0.1:65535"], "tcp://IP:PORT"),
+        (["--bind", "tcp://127.0.0.1"], "tcp://IP:PORT"),
+        (["--advertise", "a b:1"], "no host name"),
+        (["--class", "boss"], "'boss' is not one of"),
+    ],
+)
+def test_init_refuses_wrong_options_and_makes_nothing(fresh, words, match: str):
+    _, err = fresh("init", *words, status=2)
+
+    assert match in err
+    assert not Path(fresh.home).exists()
+
+
+def test_invite_prints_one_line_that_holds_everything(fresh):
+    port = free_port()
+    fresh("init", "--name", "alpha", "--bind", f"tcp://127.0.0.1:{port}")
+
+    out, err = fresh("invite", "--class", "edge", "--ttl", "1h")
+    item = fresh.json("invite", "--name", "beta")[0]
+
+    found = line.parse(out)
+    assert out.count("\n") == 1
+    assert found.hosts == (f"127.0.0.1:{port + 1}",)
+    assert found.key == identity.load(fresh.home).public
+    assert "1h00m, class edge" in err
+    kept = Invites(fresh.home).load(found.id)
+    assert (kept.kind, kept.expires_unix_ms - kept.made_unix_ms) == ("edge", 3_600_000)
+    assert (item["for"], item["class"]) == ("beta", "core")
+    assert found.secret.hex().encode() not in b"".join(
+        path.read_bytes() for path in Path(fresh.home).rglob("*") if path.is_file()
+    )
+
+
+def test_invite_needs_a_mesh_an_admitting_key_and_a_short_time(fresh):
+    assert "belongs to no mesh" in fresh("invite", status=3)[1]
+    fresh("init", "--name", "alpha")
+    assert "is not between 1s and" in fresh("invite", "--ttl", "25h", status=2)[1]
+    (Path(fresh.home) / "mesh" / "admit.key").unlink()
+    assert "has no admitting key" in fresh("invite", status=4)[1]
+
+
+def test_join_joins_and_says_who_is_there(fresh, seed: Seed):
+    text = line.text_of(seed.invite(now_unix_ms=unix_ms()))
+    with seed.serving():
+        item = fresh.json("join", text, "--name", "beta", "--bind", "tcp://127.0.0.1:7999")[0]
+
+    mine = identity.load(fresh.home)
+    assert item["mesh"] == seed.identity.mesh.hex()
+    assert item["members"] == ["alpha", "beta"]
+    assert (mine.bind, mine.join) == (("tcp://127.0.0.1:7999",), ("tcp://127.0.0.1:8000",))
+    assert mine.secret.hex() not in json.dumps(item)
+
+
+def test_join_reads_the_line_from_stdin(fresh, seed: Seed):
+    """So that the secret is in no list of processes and no history of a shell."""
+    text = line.text_of(seed.invite(now_unix_ms=unix_ms()))
+    with seed.serving():
+        code, out, err = fresh.run(["join", "--name", "beta", "-"], text.encode() + b"\n")
+
+    assert (code, identity.load(fresh.home).name) == (0, "beta"), (out, err)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "match"),
+    [
+        (lambda text: "", 2, "the beginning of the invitation"),
+        (lambda text: text[:40], 2, "the fingerprint of the invitation is missing"),
+        (lambda text: text.replace("mesh1", "mesh2"), 2, "expected 'mesh1:'"),
+        (lambda text: "mesh1:A" + text[7:], 2, "the id of the invitation was mistyped"),
+        (lambda text: text.replace("@127.0.0.1", "@127.0.0.2"), 2, "does not belong to the rest"),
+    ],
+)
+def test_join_says_which_part_of_the_line_is_wrong(fresh, seed: Seed, change, status, match: str):
+    found = seed.invite()
+    text = line.text_of(line.Line(b"zzzzzz", found.secret, found.hosts, found.key))
+
+    _, err = fresh("join", change(text), status=status)
+
+    assert match in err
+    assert not Path(fresh.home).exists()
+
+
+def test_join_shows_the_refusals_of_the_node_that_invited(fresh, seed: Seed):
+    now = unix_ms()
+    over = line.text_of(seed.invite(now_unix_ms=now - 120_000))
+    good = seed.invite(now_unix_ms=now)
+    unknown = line.text_of(line.Line(b"654321", good.secret, good.hosts, good.key))
+    other = line.text_of(line.Line(good.id, b"s" * 21, good.hosts, good.key))
+    with seed.serving():
+        for text, status, match in (
+            (over, 5, "expired 60 s ago by the clock of alpha"),
+            (unknown, 3, "no such invitation"),
+            (other, 1, "proof of the secret is wrong"),
+        ):
+            _, err = fresh("join", text, "--name", "beta", status=status)
+            assert match in err
+            assert not Path(fresh.home).exists()
+        _, err = fresh("join", line.text_of(good), "--name", "alpha", status=6)
+        assert "another --name" in err
+
+    _, err = fresh("join", line.text_of(good), "--wait", "200ms", status=7)
+    assert "cannot be reached within 0.2 s" in err
+    assert not Path(fresh.home).exists()
