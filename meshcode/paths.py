@@ -108,7 +108,7 @@ def _peers_addresses(base: str | None) -> list[str]:
     import json
 
     try:
-        with open(os.path.join(home(base), "mesh", "clients.json"), encoding="utf-8") as file:
+        with open(os.path.join(mesh_dir(base), "clients.json"), encoding="utf-8") as file:
             found = json.loads(file.read(_CLIENTS_FILE_MAX))
     except (OSError, ValueError):  # They help where they are; nothing depends on them.
         return []

@@ -45,7 +45,7 @@ def key_pair(given: Sequence[Key] | None) -> KeyPair:
     named = os.environ.get("MESH_CLIENT_KEY")
     if named:
         return _read(named)
-    own = os.path.join(paths.home(), "mesh", "node.key")
+    own = os.path.join(paths.mesh_dir(), "node.key")
     if os.path.exists(own):
         return _read(own)
     return KeyPair(*zmq.curve_keypair())

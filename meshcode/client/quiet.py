@@ -37,4 +37,4 @@ class Quiet:
 
     def next_question(self, interval_s: float) -> float:
         """When to ask for a word if none comes."""
-        return max(self.since, self._asked) + interval_s
+        return (self._asked or self.since) + interval_s

@@ -18,11 +18,14 @@ PAUSE_S_MAX = 5.0  # A mesh that comes back is found within this, and within `co
 class Route:
     """The addresses of one client, and why each that was tried did not do."""
 
-    __slots__ = ("_arrived", "_jitter", "_moved", "_pause_s", "_todo", "_why", "seed", "seeds")
+    __slots__ = (
+        "_arrived", "_jitter", "_moved", "_pause_s", "_todo", "_why", "seed", "seeds", "several",
+    )  # fmt: skip
 
     def __init__(self, seeds: Sequence[Seed], jitter: Callable[[], float]) -> None:
         """Begin at the head; `jitter` gives a number from 0 to 1, another each time."""
         self.seeds = tuple(seeds)
+        self.several = len(self.seeds) > 1  # Whether there is anywhere else to go.
         self.seed = self.seeds[0]  # The one that is tried or used now.
         self._todo = list(self.seeds[1:])  # Of this round.
         self._why: dict[Seed, str] = {}
@@ -30,11 +33,6 @@ class Route:
         self._pause_s = PAUSE_S
         self._arrived = False  # The present one has greeted.
         self._moved = False  # Another was given up since the last greeting.
-
-    @property
-    def several(self) -> bool:
-        """Whether there is anywhere else to go."""
-        return len(self.seeds) > 1
 
     def note(self, why: str) -> None:
         """The present address does not do, for this reason; it stays the present one."""

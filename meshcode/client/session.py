@@ -233,9 +233,8 @@ class Session:
                 self._receive()
             else:
                 self._mind_the_time()
-            if self.phase is UP and time.monotonic() >= self._doubts.due:
-                self._watch(self._doubts.take())
-            self._resync_if_due()
+            if self.phase is UP and (self._resync_due or self._doubts.due < inf):
+                self._make_sure()
 
     def _is_over(self) -> bool:
         stop_at = self._stop_at
@@ -250,10 +249,10 @@ class Session:
             moments.append(self._next_question())
         if self.route.several:
             moments.append(min(self._gone_at(), self._open_at))
-        if self.phase is UP:
+        if self.phase is UP and self._doubts.due < inf:
             moments.append(self._doubts.due)
-            if self._resync_due:
-                moments.append(self._resynced + RESYNC_S)
+        if self.phase is UP and self._resync_due:
+            moments.append(self._resynced + RESYNC_S)
         if self._stop_at is not None:
             moments.append(self._stop_at)
         if not moments or min(moments) == inf:
@@ -266,17 +265,17 @@ class Session:
         )
 
     def _next_question(self) -> float:
-        interval = min(SILENCE_S, QUESTION_S) if self.route.several else SILENCE_S
-        return self._quiet.next_question(interval)
+        return self._quiet.next_question(QUESTION_S if self.route.several else SILENCE_S)
 
     def _mind_the_time(self) -> None:
         """Nothing was received in this turn: see what is due."""
         now = time.monotonic()
-        if now >= self._open_at:
-            self._open()
-        elif self.route.several and (self._unwelcome or now >= self._gone_at()):
-            self._move_on(self._unwelcome or f"{_GONE[self.phase]} within {FAILOVER_S:g} s")
-        elif self.phase is not AWAY and self._is_waiting() and now >= self._next_question():
+        if self.route.several:
+            if now >= self._open_at:
+                self._open()
+            elif self._unwelcome or now >= self._gone_at():
+                self._move_on(self._unwelcome or f"{_GONE[self.phase]} within {FAILOVER_S:g} s")
+        if self.phase is not AWAY and now >= self._next_question() and self._is_waiting():
             self._ask_for_a_word()
 
     def _gone_at(self) -> float:
@@ -297,8 +296,7 @@ class Session:
             self._echoes = False
             self._greet()
         elif not self._sender.unsent:  # Else it does not even take what it was told.
-            known = self.pending.some_known(WATCH_IDS_MAX)
-            self._begin(Watch(self._doubts, known))
+            self._begin(Watch(self._doubts, self.pending.some_known(WATCH_IDS_MAX)))
 
     def _end(self, why: MeshError) -> None:
         """Leave the node, close the link, and let go everyone who waits."""
@@ -363,8 +361,7 @@ class Session:
 
     def _watch(self, ids: list[bytes]) -> None:
         for start in range(0, len(ids), WATCH_IDS_MAX):
-            chunk = ids[start : start + WATCH_IDS_MAX]
-            self._begin(Watch(self._doubts, chunk))
+            self._begin(Watch(self._doubts, ids[start : start + WATCH_IDS_MAX]))
 
     # Greeting and coming back.
 
@@ -442,8 +439,12 @@ class Session:
             self._doubts.begin()
         self._resync(new_session=True, elsewhere=elsewhere)
 
-    def _resync_if_due(self) -> None:
-        if self._resync_due and self.phase is UP and time.monotonic() >= self._resynced + RESYNC_S:
+    def _make_sure(self) -> None:
+        """Something was lost, or is not known to the node yet: ask again when it is time."""
+        now = time.monotonic()
+        if now >= self._doubts.due:
+            self._watch(self._doubts.take())
+        if self._resync_due and now >= self._resynced + RESYNC_S:
             self._resync(new_session=False)
 
     def _resync(self, *, new_session: bool, elsewhere: bool = False) -> None:

@@ -436,14 +436,15 @@ class PeerLinks:
     def _keep_out(self, node: bytes, key: bytes, parts: int) -> None:
         """libzmq holds a whole message before it gives a part of it: such a sender must go."""
         self._refusals.block(key, self._now_ms)
-        peer = self._peer(node)
         text = (
             f"a message of {parts} parts, the limit is {limits.PEER_PARTS_MAX}: its key is kept "
             f"out for {limits.PEER_BLOCK_MS // 1000} s"
         )
-        peer.session.refuse("parts", text, self._now_ms)
-        peer.session.bye = b""
-        self._collect(peer)
+        peer = self._peers.get(node)
+        if peer is not None:
+            peer.session.refuse("parts", text, self._now_ms)
+            peer.session.bye = b""
+            self._collect(peer)
         self._cut_soon()
 
     def _answer(self, who: bytes, route: bytes, bye: bytes) -> None:

@@ -125,6 +125,8 @@ class ZapHandler:
             while stopper not in dict(poller.poll()):
                 parts = server.recv_multipart()
                 server.send_multipart(self._answer(parts))
+            for link, address in ((server, ADDRESS), (stopper, _STOP)):
+                link.unbind(address)  # At once; `close` alone does it some time later.
         except zmq.ContextTerminated:
             pass
         finally:

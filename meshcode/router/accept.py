@@ -82,9 +82,12 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
             assert call.inst is not None
             wanted = None if options is None else options.get("ack")
             replicated.await_copies(r, call.inst, client, event.sequence, wanted)
-        elif not alone:
-            r.narrow[id] = None
-        safe = min(safe, (1, len(voters)))
+            if wanted == "local":
+                safe = min(safe, (1, len(voters)))
+        else:
+            safe = min(safe, (1, 1))
+            if not alone:
+                r.narrow[id] = None
         if over is not None:
             over_ids.add(id)
             ending.dead_letter(r, call, over, now_ms, out)

@@ -225,6 +225,18 @@ def test_a_slow_answer_is_no_reason_to_leave(make, quick):
         assert client.address == first.address
 
 
+def test_a_client_that_was_idle_for_long_does_not_take_that_for_silence(make, quick):
+    first, second = make().start(), make().start()
+    with connected(first, second) as client:
+        assert client.socket("echo")(1) == 1
+        idle_until = time.monotonic() + 2 * session_module.FAILOVER_S
+        until(lambda: time.monotonic() > idle_until, "nobody asks anything for long")
+
+        assert client.socket("later").submit("x").wait_accepted(SOON_S) == "local 1/1"
+        assert client.ask("test.release") == {"released": 1}
+        assert client.address == first.address
+
+
 def test_it_stays_where_it_is_and_begins_at_the_head_when_that_fails(make):
     first, second, third = peers = [make().start() for _ in range(3)]
     with connected(*peers) as client:
@@ -364,6 +376,7 @@ def test_moving_on_leaves_no_descriptors_behind(make, monkeypatch):
         until(lambda: len(opened) > 100, "many rounds")
 
         assert len(os.listdir("/proc/self/fd")) <= before + 10
+        assert len(client.session._link._poller.sockets) <= 3  # Wake-up, link, monitor.
 
 
 def test_closing_during_the_pause_between_two_rounds_is_quick(make):

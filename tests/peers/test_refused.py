@@ -11,7 +11,8 @@ from meshcode import limits
 from meshcode.peers import greeting, kinds
 from meshcode.peers.memory import PeerMemory
 from meshcode.wire.frame import envelope, frame, index
-from tests.peers.world import join, mesh, message, raw_dealer, raw_keys, run, settle
+from tests.live.harness import until
+from tests.peers.world import Peer, join, mesh, message, raw_dealer, raw_keys, run, settle
 
 UNIX_MS = 1_700_000_000_000
 
@@ -197,6 +198,40 @@ def test_a_frame_of_another_boot_is_dropped_and_counted(sender: int, receiver: i
         assert b.got == [] and b.is_up(a)
 
 
+def test_what_an_older_boot_sent_is_not_given_out_with_the_news_of_the_newer_one():
+    """Both lie in the link when the node looks: news come first, so the message must go."""
+    with mesh() as (a, b):
+        a.kill()
+        run([b], lambda: b.told("down", a.node))
+        with raw_dealer(a.public, a.secret, b) as link:
+            link.send(frame([message(b"old")], sequence=700, sender_boot=1, receiver_boot=1))
+            link.send(hello_frame(a.node, b.node, a.store, boot=2))
+            link.send(frame([message(b"new")], sequence=2, sender_boot=2, receiver_boot=1))
+            assert b.links._door is not None
+            arrived = []
+            receive = b.links._door.receive
+            run_until_three(b, arrived)
+            b.links._door.receive = lambda: arrived.pop(0) if arrived else receive()
+            run([b], lambda: b.got)
+
+        assert b.got == [(a.node, b"new")]
+        a.boot = 2
+        a.start()
+
+
+def run_until_three(b: Peer, arrived: list[object]) -> None:
+    """Take what lies in the door, until it is three messages; they are then read in one turn."""
+
+    def three() -> bool:
+        assert b.links._door is not None
+        found = b.links._door.receive()
+        if found is not None:
+            arrived.append(found)
+        return len(arrived) == 3
+
+    until(three, 5, "three messages", every=0.001)
+
+
 @pytest.mark.parametrize("what", ["other store", "lower boot"])
 def test_a_node_that_lost_its_disk_is_refused_and_told(what: str):
     with mesh() as (a, b):
@@ -240,6 +275,7 @@ def test_a_flood_of_a_member_over_its_credit_does_not_reach_the_node():
     """64 frames without a CREDIT in between are taken; the flood is dropped and counted."""
     with mesh() as (a, b):
         a.kill()
+        run([b], lambda: b.told("down", a.node))  # From here on no CREDIT can be told.
         with raw_dealer(a.public, a.secret, b) as link:
             for number in range(10_000):
                 data = frame(
