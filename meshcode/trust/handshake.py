@@ -116,7 +116,8 @@ def _check_field(name: str, value: Any, shape: int | type) -> None:
             found = f"{len(value)} bytes" if type(value) is bytes else type(value).__name__
             raise _bad(name, f"must be {shape} bytes, found {found}")
     elif type(value) is not shape:
-        raise _bad(name, f"must be {shape.__name__}, found {type(value).__name__}")  # type: ignore[union-attr]
+        assert isinstance(shape, type)
+        raise _bad(name, f"must be {shape.__name__}, found {type(value).__name__}")
     elif type(value) is str and len(value) > TEXT_CHARACTERS_MAX:
         raise _bad(name, f"has {len(value)} characters, the limit is {TEXT_CHARACTERS_MAX}")
 

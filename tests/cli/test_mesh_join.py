@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from meshcode.errors import NotApproved
 from meshcode.trust import identity, line
 from meshcode.trust.invites import Invites
-from tests.trust.world import Seed, free_port, picture, unix_ms
+from meshcode.trust.joining import join_mesh
+from tests.trust.world import Seed, free_port, picture, unix_ms, wish
 
 
 @pytest.fixture
@@ -147,3 +151,29 @@ def test_join_shows_the_refusals_of_the_node_that_invited(fresh, seed: Seed):
     _, err = fresh("join", line.text_of(good), "--wait", "200ms", status=7)
     assert "cannot be reached within 0.2 s" in err
     assert not Path(fresh.home).exists()
+
+
+@pytest.mark.parametrize(("typed", "status"), [("y\n", 0), ("n\n", 4)])
+def test_invite_with_approve_asks_before_anybody_is_let_in(seed: Seed, tmp_path, typed, status):
+    words = [sys.executable, "-m", "meshcode.cli", "--home", seed.base, "invite", "--approve"]
+    told: list[str] = []
+    with (
+        seed.serving(),
+        subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as command,
+    ):
+        invitation = line.parse(command.stdout.readline())
+        command.stdin.write(typed)
+        command.stdin.flush()
+        if status:
+            with pytest.raises(NotApproved, match="a person at alpha refused it"):
+                join_mesh(str(tmp_path / "beta"), invitation, wish(), told.append)
+        else:
+            join_mesh(str(tmp_path / "beta"), invitation, wish(), told.append)
+        err = command.communicate(timeout=20)[1]
+
+    code = told[0].rpartition(" ")[2]
+    assert command.returncode == status
+    assert f"beta at 127.0.0.1 wants to join; it must show {code}" in err
+    assert len(seed.roster.members) == (1 if status else 2)

@@ -60,7 +60,7 @@ def chain_of(*pairs) -> bytes:
     return pack_statements(ROOT.public, chains=[tuple(chain)])
 
 
-def refused(roster: Roster, packed: bytes, match: str) -> None:
+def check_refused(roster: Roster, packed: bytes, match: str) -> None:
     """Expect that the roster refuses it, says why, and stays as it was."""
     before = (roster.pack(), roster.digest, dict(roster.members), dict(roster.evicted))
     with pytest.raises(BadRoster, match=match):
@@ -247,7 +247,7 @@ BAD_CHAINS = [
     ("chain", "match"), [row[1:] for row in BAD_CHAINS], ids=[row[0] for row in BAD_CHAINS]
 )
 def test_a_bad_chain_changes_nothing_and_is_named(chain, match: str):
-    refused(founded(), chain_of(*chain), f"member 1 of 1: .*{match}")
+    check_refused(founded(), chain_of(*chain), f"member 1 of 1: .*{match}")
 
 
 def changed(packed: bytes, **fields) -> bytes:
@@ -305,15 +305,16 @@ BAD_ROSTERS = [
     ("packed", "match"), [row[1:] for row in BAD_ROSTERS], ids=[row[0] for row in BAD_ROSTERS]
 )
 def test_a_bad_roster_changes_nothing_and_says_why(packed: bytes, match: str):
-    refused(founded(), packed, match)
+    check_refused(founded(), packed, match)
 
 
 def test_one_bad_entry_among_good_ones_changes_nothing():
     roster = founded()
     good = admitting.admit(roster, CID.member(), ADMIT)
     bad = [flipped(unpack_map(chain_of((DAN.member(), ADMIT, None)))["members"][0][0], 1, 9)]
+    members = [*unpack_map(good)["members"], bad]
 
-    refused(roster, changed(good, members=[*unpack_map(good)["members"], bad]), "member 2 of 2")
+    check_refused(roster, changed(good, members=members), "member 2 of 2")
 
 
 def test_any_turned_bit_of_any_statement_changes_nothing():
@@ -324,13 +325,13 @@ def test_any_turned_bit_of_any_statement_changes_nothing():
         statement = {"delegations": DELEGATION, "evictions": EVICTION, "members": MEMBERS[0][0]}
         turned = flipped(statement[part], random.randrange(2), random.randrange(4096))
         packed = changed(GOOD, **{part: [[turned]] if part == "members" else [turned]})
-        refused(founded(), packed, "nothing was changed|cannot be read")
+        check_refused(founded(), packed, "nothing was changed|cannot be read")
 
 
 @settings(max_examples=300)
 @given(some.binary(max_size=400))
 def test_hostile_bytes_are_refused(data: bytes):
-    refused(ROSTER, data, "nothing was changed")
+    check_refused(ROSTER, data, "nothing was changed")
 
 
 ROSTER = founded()
@@ -350,7 +351,7 @@ def test_hostile_shapes_are_refused(data):
     part = data.draw(some.sampled_from(["delegations", "evictions", "members", "root", "f"]))
     value = data.draw(junk.filter(lambda v: v not in ([], 1)))
 
-    refused(ROSTER, changed(GOOD, **{part: value}), "nothing was changed")
+    check_refused(ROSTER, changed(GOOD, **{part: value}), "nothing was changed")
 
 
 def everything() -> list[bytes]:
@@ -414,7 +415,7 @@ def test_a_roster_is_bounded():
         key = number.to_bytes(32, "big")
         roster.merge(admitting.delegate(ROOT, key, ANN.node, now_unix_ms=NOW))
 
-    refused(
+    check_refused(
         roster,
         admitting.delegate(ROOT, b"z" * 32, ANN.node, now_unix_ms=NOW),
         "would have 65 delegations, the limit is 64",
