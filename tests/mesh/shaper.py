@@ -162,7 +162,7 @@ class Shaper:
             for one in (pair, pair[::-1]):
                 self.ways.setdefault(one, Way(self._loop))
             server = await asyncio.start_server(
-                lambda r, w: self._accept(pair, (host, port), r, w),
+                lambda r, w: self._begin(pair, (host, port), r, w),
                 "127.0.0.1", 0, limit=CHUNK_BYTES,
             )  # fmt: skip
             self._servers.append(server)
@@ -241,14 +241,19 @@ class Shaper:
 
     # On the thread.
 
-    async def _accept(
+    def _begin(
         self, pair: Pair, target: tuple[str, int], reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:  # fmt: skip
+        """A connection gets a task of its own: asyncio would complain when it is cut."""
         connection = Connection(pair, writer)
-        connection.task = asyncio.current_task()
+        connection.task = asyncio.ensure_future(self._accept(connection, target, reader))
         self.open.add(connection)
         self.accepted[pair] = self.accepted.get(pair, 0) + 1
+
+    async def _accept(
+        self, connection: Connection, target: tuple[str, int], reader: asyncio.StreamReader
+    ) -> None:
         try:
             await self._carry(connection, target, reader)
         except (OSError, asyncio.CancelledError):
