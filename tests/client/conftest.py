@@ -44,6 +44,7 @@ class Peer:
 
     def start(self) -> Peer:
         """Start the process; clients that wait for it find it by themselves."""
+        assert self.process is None or self.process.poll() is not None, "it runs already"
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         script = str(ROOT / "tests/client/echo_node.py")
         self.process = subprocess.Popen(

@@ -54,6 +54,17 @@ def connected(*peers: Peer) -> Client:
     return client
 
 
+def serving(client: Client, peers: list[Peer]) -> Peer:
+    """The living node that greeted the client last."""
+
+    def found() -> list[Peer]:
+        alive = [peer for peer in peers if peer.process and peer.process.poll() is None]
+        return [peer for peer in alive if peer.process.pid == client.node["pid"]]
+
+    until(found, "the client is at a living node")
+    return found()[0]
+
+
 def accepted_order(log: Path) -> list[bytes]:
     """The ids of the ended calls in the shared log, in the order of their ends."""
     with log.open("rb") as file:
@@ -130,7 +141,7 @@ def test_nothing_is_lost_or_doubled_when_node_after_node_dies_under_load(make, l
             values += [next(results) for _ in range(700)]
             if n == 3:
                 break
-            current = next(peer for peer in peers if peer.address == client.address)
+            current = serving(client, peers)
             current.kill()
             if dead is not None:
                 dead.start()
