@@ -203,3 +203,4 @@ MESH_META_MS = 5_000  # A node tells its load at most this often.
 MODEL_HELLO_MS = 10_000  # Models and rosters are compared with one peer this often.
 RELAY_PATIENCE_MS = 3_000  # A peer that does not answer a relayed question by then is left out.
 RELAYS_MAX = 10_000  # Questions of clients that are with peers.
+COPY_ASK_MS = 30_000  # A copy kept for so long: its home is asked whether it is of use.

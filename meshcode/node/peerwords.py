@@ -13,7 +13,7 @@ from meshcode.limits import PEER_WORDS_BYTES_GOAL, PEER_WORDS_MAX
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope
 
-FIRST_KIND, LAST_KIND = 48, 69
+FIRST_KIND, LAST_KIND = 48, 72
 _SMALL_BYTES = 96  # What an entry without payload is taken to have.
 
 

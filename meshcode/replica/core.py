@@ -370,8 +370,7 @@ class Replica:
         return [
             inst
             for inst in self.by_key.values()
-            if inst.role != ENDED
-            and sum(node in evicted for node in inst.voters) >= inst.majority
+            if inst.role != ENDED and sum(node in evicted for node in inst.voters) >= inst.majority
         ]
 
 

@@ -147,9 +147,7 @@ class Peers:
 
     def _pairs(self) -> list[tuple[bytes, ...]]:
         """The pairs of other nodes that may vote with this one."""
-        able = [
-            peer for peer in self.by_node.values() if peer.state not in (EVICTED, LEFT)
-        ]
+        able = [peer for peer in self.by_node.values() if peer.state not in (EVICTED, LEFT)]
         here = [peer for peer in able if peer.here]
         if self.kind == WITNESS or len(able) < 2 or not here:
             return []
@@ -176,9 +174,5 @@ class Peers:
             chosen = list(zip(pool[::2], pool[1::2], strict=False))
         else:
             chosen = [(a, b) for n, a in enumerate(pool) for b in pool[n + 1 :]]
-        apart = [
-            (a, b)
-            for a, b in chosen
-            if not a.domain or a.domain != b.domain
-        ]
+        apart = [(a, b) for a, b in chosen if not a.domain or a.domain != b.domain]
         return sorted((a.node, b.node) for a, b in apart or chosen)

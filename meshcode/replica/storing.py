@@ -170,9 +170,7 @@ def on_need(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects
     inst = r.by_key.get(key)
     if inst is None or node not in inst.voters:
         return
-    if what == VALUE:
-        forgetting.send_value(r, inst, node, out)
-    elif inst.role == ENDED:
+    if what == VALUE or inst.role == ENDED:
         forgetting.send_value(r, inst, node, out)
     elif what == CALL and inst.payload:
         found = r.host.envelope_of(inst)

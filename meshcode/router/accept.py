@@ -6,8 +6,8 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
-from meshcode.router import ending, holding, replicated, timers
 from meshcode.replica.instance import ENDED
+from meshcode.router import acks, copies, ending, holding, replicated, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.events import Submitted
@@ -42,7 +42,9 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
     touched: dict[str, Line] = {}
     kept = r.replica.by_id  # Calls that other nodes own and this one keeps too.
     alone = not r.replica.peers.by_node
-    safe = (1, limits.VOTERS) if event.elsewhere else (limits.VOTERS + 1, 1)  # Copies and voters of the call that has the fewest.
+    safe = (
+        (1, limits.VOTERS) if event.elsewhere else (limits.VOTERS + 1, 1)
+    )  # Copies and voters of the call that has the fewest.
     over_ids: set[bytes] = set()  # Ended in this very step, so `ended` cannot know them.
     for id, _flow, _parent, name, argc, options, envelope in event.calls:
         call = r.calls.get(id)
@@ -50,8 +52,8 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
             r.watch(call, client)
             if call.state is State.COPYING and call.inst is not None:
                 wanted = None if options is None else options.get("ack")
-                replicated.await_copies(r, call.inst, client, event.sequence, wanted)
-            safe = min(safe, replicated.copies_of(call))
+                acks.await_copies(r, call.inst, client, event.sequence, wanted)
+            safe = min(safe, acks.copies_of(call))
             continue
         ended = event.ended.get(id) if event.ended else None
         if ended is not None:
@@ -81,11 +83,13 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
             replicated.begin(r, call, voters, now_ms, out)
             assert call.inst is not None
             wanted = None if options is None else options.get("ack")
-            replicated.await_copies(r, call.inst, client, event.sequence, wanted)
+            acks.await_copies(r, call.inst, client, event.sequence, wanted)
             if wanted == "local":
                 safe = min(safe, (1, len(voters)))
         else:
-            safe = min(safe, (1, 1))
+            wanted = None if alone or options is None else options.get("ack")
+            if alone or not copies.begin(r, call, client, event.sequence, wanted, out):
+                safe = min(safe, (1, 1))
             if not alone:
                 r.narrow[id] = None
         if over is not None:
@@ -117,9 +121,9 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
         if safe[0] < ack[1]:
             ack[1:] = safe
     else:
-        copies, of = safe if safe[0] <= limits.VOTERS else (1, 1)
-        level = replicated.level_of(copies, of)
-        out.accepted.append((client, event.sequence, level, copies, of))
+        count, of = safe if safe[0] <= limits.VOTERS else (1, 1)
+        level = acks.level_of(count, of)
+        out.accepted.append((client, event.sequence, level, count, of))
 
 
 def await_kept(r: Router, id: bytes, client: int, frame: int, out: Effects) -> bool:
@@ -138,7 +142,7 @@ def await_kept(r: Router, id: bytes, client: int, frame: int, out: Effects) -> b
     clients = r.watchers.setdefault(id, [])
     if client not in clients:
         clients.append(client)
-    replicated.await_copies(r, inst, client, frame, None)
+    acks.await_copies(r, inst, client, frame, None)
     return True
 
 

@@ -20,11 +20,13 @@ from meshcode import limits
 from meshcode.replica.core import Replica, recovered
 from meshcode.replica.instance import Instance, make_key
 from meshcode.router import (
+    copies,
     dispatch,
     ending,
     events,
     holding,
     peers,
+    recovering,
     replicated,
     requests,
     timers,
@@ -39,6 +41,7 @@ from meshcode.router.pool import Pool, Worker
 from meshcode.router.records import (
     accepted_call,
     custody_parts,
+    home_of,
     read_envelope,
     split_open,
     split_state,
@@ -85,6 +88,8 @@ class Router:
         self.alone = (node,)  # The voters of a call that nobody else keeps.
         self.acks: dict[tuple[int, int], list[int]] = {}  # Client, frame: calls, copies, voters.
         self.narrow: dict[bytes, None] = {}  # Calls kept alone although this node is in a mesh.
+        self.copies: dict[bytes, copies.Copy] = {}  # Calls of the other of two nodes.
+        self.uncopied: dict[bytes, list[tuple[int, int]]] = {}  # Client, frame: by call.
         self.widen_from_ms = 0  # Not before: those who came may go again.
         self.twins: dict[bytes, list[Instance]] = {}  # More instances of one id (P14).
         self.guests: dict[bytes, Call] = {}  # Calls of peers that wait or run here.
@@ -115,6 +120,7 @@ class Router:
             events.PeerSaid: work.on_peer_said,
             events.PeerChanged: peers.on_peer_changed,
             events.Read: peers.on_read,
+            events.RecoverAsked: recovering.on_recover,
             events.Ticked: _on_ticked,
         }
 
@@ -169,7 +175,12 @@ class Router:
         voted = dict(votes)
         for key, value in opens:
             vote = voted.pop(key, None)
-            if vote is not None or value[1] != 1:
+            home = home_of(value)
+            if vote is None and value[1] == 1 and home != self.node and self._is_copy(value):
+                number = int.from_bytes(key, "big")
+                self.next_sequence = max(self.next_sequence, number + 1)
+                copies.recover(self, accepted_call(value)[1][16:32], home, number, now_ms)
+            elif vote is not None or value[1] != 1:
                 self._recover_shared(key, value, vote, changed.pop(key, None), now_ms, out)
             else:
                 self._recover_one(key, value, changed.pop(key, None), now_ms, out)
@@ -184,6 +195,15 @@ class Router:
             for line in pool.lines.values():
                 pool.offer(line)
         return out
+
+    def _is_copy(self, value: bytes) -> bool:
+        """Whether the one voter of an `open` record is another node of this mesh.
+
+        A node that joined a mesh has another id than the one under which it accepted its calls.
+        """
+        peers = self.replica.peers
+        home = home_of(value)
+        return home in peers.by_node or home in peers.evicted
 
     def _recover_shared(
         self,
@@ -297,7 +317,11 @@ class Router:
 
     def spill(self, call: Call) -> None:
         """A call that ran waits again: its envelope stays in memory only while there is room."""
-        if call.owner is None and call.envelope is not None and self.bodies_bytes > self.bodies_bytes_max:
+        if (
+            call.owner is None
+            and call.envelope is not None
+            and self.bodies_bytes > self.bodies_bytes_max
+        ):
             call.envelope = None
             self.bodies_bytes -= call.size
             self.by_sequence[call.sequence] = call

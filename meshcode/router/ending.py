@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode import errors, limits
 from meshcode.ids import child_id
 from meshcode.replica.instance import Child
-from meshcode.router import events, holding, replicated, timers, work
+from meshcode.router import copies, events, holding, replicated, timers, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.pool import Worker
@@ -104,6 +104,8 @@ def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: 
         call.envelope = None  # Its line still names it for a while.
         if call.line.leave_waiting(call):
             r.offer(call.line)
+    if call.inst is None and r.replica.peers.by_node:
+        copies.ended(r, call, code, envelope, out)
     tell(r, call, envelope, out)
     if r.listening:
         r.tell(out, call, "postrun", _STATE_OF[code].name, now_ms)

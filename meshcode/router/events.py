@@ -204,6 +204,18 @@ class Read:
 
 
 @dataclass(slots=True)
+class RecoverAsked:
+    """A person wants a call issued again that the rules leave alone: see `recovering.py`."""
+
+    client: int
+    request: bytes
+    sequence: int
+    accepted_ms: int
+    submit: bytes  # Its SUBMIT envelope, as the log has it.
+    by: str
+
+
+@dataclass(slots=True)
 class Ticked:
     """Time passed: `Router.next_due_ms()` is reached, or a second is over."""
 
@@ -228,5 +240,6 @@ Event = (
     | PeerSaid
     | PeerChanged
     | Read
+    | RecoverAsked
     | Ticked
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshcode import limits
 from meshcode.replica.peers import ALIVE, DEAD, EVICTED, LEFT
-from meshcode.router import events, replicated, work
+from meshcode.router import copies, events, replicated, work
 from meshcode.router.effects import Effects
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ def on_peer_changed(r: Router, event: events.PeerChanged, now_ms: int, out: Effe
     elif before[1] and peer.boot > before[1]:
         work.lose_peer(r, event.node, f"node {peer.name} was started again", now_ms, out)
     r.replica.changed(event.node, now_ms, out)
+    if r.uncopied and copies.keeper_of(r) is None:
+        copies.lost_keeper(r, out)
     if peer.state == ALIVE:
         r.widen_from_ms = now_ms + limits.WIDEN_AFTER_MS
         if not r.narrow:
@@ -39,12 +41,18 @@ def on_peer_changed(r: Router, event: events.PeerChanged, now_ms: int, out: Effe
 def on_read(r: Router, event: events.Read, now_ms: int, out: Effects) -> None:
     """Calls that replication asked for."""
     for sequence, accepted_ms, submit, ended in event.calls:
+        copy = r.copies.get(submit[16:32]) if r.copies else None
+        if copy is not None and copy.sequence == sequence:
+            copies.read(r, copy, accepted_ms, submit, ended, now_ms, out)
+            continue
         r.replica.read(sequence, accepted_ms, submit, ended, now_ms, out)
 
 
 def tick(r: Router, now_ms: int, out: Effects) -> None:
     """Once a second: calls kept alone are widened, grants and questions repeated."""
     replicated.widen_some(r, now_ms, out)
+    if r.copies:
+        copies.tick(r, now_ms, out)
     again = now_ms - r.grants_ms >= limits.GRANT_AGAIN_MS
     if again:
         r.grants_ms = now_ms

@@ -50,6 +50,11 @@ def custody_header(
     return head + b"".join(voters)
 
 
+def home_of(value: bytes) -> bytes:
+    """The node that accepted the call of an `open` record."""
+    return value[CUSTODY.size - 32 : CUSTODY.size - 16]
+
+
 def accepted_call(value: bytes) -> tuple[int, bytes]:
     """Only when an `open` record was accepted, and its SUBMIT envelope: recovery reads millions."""
     assert value[0] == RECORD_VERSION, value[0]

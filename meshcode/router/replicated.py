@@ -20,28 +20,35 @@ from meshcode.replica.instance import (
     generation_of,
     make_key,
 )
-from meshcode.router import ending, holding, timers
+from meshcode.replica.peers import WITNESS
+from meshcode.router import acks, copies, ending, holding, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import custody_header, pack_done, read_envelope, sequence_key
 from meshcode.router.states import State
 from meshcode.router.timers import T_DUE
-from meshcode.wire.kinds import Level, Outcome
+from meshcode.wire.kinds import Outcome
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_COPIES_WANTED = {"local": 1, "all": limits.VOTERS}  # All else: a majority.
 _DONE = int(Outcome.DONE)
 
 
 # A new call.
 
 
-def begin(r: Router, call: Call, voters: tuple[bytes, ...], now_ms: int, out: Effects) -> None:
+def begin(
+    r: Router,
+    call: Call,
+    voters: tuple[bytes, ...],
+    now_ms: int,
+    out: Effects,
+    key: bytes | None = None,
+) -> None:
     """Let two more nodes keep a call that was just accepted and written; it waits for one."""
     assert call.envelope is not None
-    inst = Instance(make_key(call.id, r.node), voters, r.boot, call.sequence)
+    inst = Instance(key or make_key(call.id, r.node), voters, r.boot, call.sequence)
     call.inst = inst
     call.state = State.COPYING
     r.replica.begin(inst, call.accepted_ms, call.envelope, now_ms, out)
@@ -67,69 +74,20 @@ def widen_some(r: Router, now_ms: int, out: Effects) -> None:
     """Widen a few of the calls that this node keeps alone, once others are there to stay."""
     if not r.narrow or now_ms < r.widen_from_ms:
         return
+    keeper = copies.keeper_of(r)
     for id in list(r.narrow)[: limits.WIDEN_CALLS_PER_TICK]:
         call = r.calls.get(id)
         if call is not None and call.inst is None and call.envelope is None:
             continue  # It is only in the log; it is widened when it is read.
+        if call is not None and call.inst is None and keeper is not None:
+            copies.keep(r, call, keeper, out)  # It stays narrow until it is confirmed.
+            continue
         del r.narrow[id]
         if call is None or call.inst is not None or call.owner is not None:
             continue
         voters = r.replica.peers.choose_voters(id)
         if len(voters) > 1:
             widen(r, call, voters, now_ms, out)
-
-
-# Acknowledging.
-
-
-def copies_of(call: Call) -> tuple[int, int]:
-    """On how many disks a call is, and how many voters it has."""
-    if call.inst is None:
-        return (1, 1)
-    return (call.inst.have.bit_count(), len(call.inst.voters))
-
-
-def await_copies(
-    r: Router, inst: Instance, client: int, frame: int, level: str | None
-) -> None:
-    """Acknowledge a frame only when this call of it has the copies that were asked for."""
-    if level == "local":
-        return
-    voters = len(inst.voters)
-    wanted = min(_COPIES_WANTED.get(level or "", voters // 2 + 1), voters)
-    if inst.waiting is None:
-        inst.waiting = []
-    inst.waiting.append((client, frame, wanted))
-    ack = r.acks.setdefault((client, frame), [0, limits.VOTERS + 1, voters])
-    ack[0] += 1
-
-
-def acknowledge(r: Router, inst: Instance, copies: int, out: Effects) -> None:
-    """Tell those who wait for so many copies."""
-    if not inst.waiting:
-        return
-    waiting, inst.waiting = inst.waiting, None
-    for client, frame, wanted in waiting:
-        if copies < wanted:
-            inst.waiting = inst.waiting or []
-            inst.waiting.append((client, frame, wanted))
-            continue
-        ack = r.acks.get((client, frame))
-        if ack is None:
-            continue  # The client left.
-        ack[0] -= 1
-        if copies < ack[1]:
-            ack[1:] = [copies, len(inst.voters)]
-        if not ack[0]:
-            del r.acks[(client, frame)]
-            out.accepted.append((client, frame, level_of(ack[1], ack[2]), ack[1], ack[2]))
-
-
-def level_of(copies: int, voters: int) -> int:
-    """The name of so many copies."""
-    if voters < limits.VOTERS or copies <= voters // 2:
-        return int(Level.LOCAL)
-    return int(Level.ALL if copies >= voters else Level.QUORUM)
 
 
 def refuse_weak(options: dict[str, Any] | None, voters: tuple[bytes, ...]) -> errors.Busy | None:
@@ -233,7 +191,7 @@ class Replicated:
 
     def copied(self, inst: Instance, copies: int, now_ms: int, out: Effects) -> None:
         """One more voter has the call."""
-        acknowledge(self._r, inst, copies, out)
+        acks.acknowledge(self._r, inst, copies, out)
 
     def adopt(
         self, inst: Instance, accepted_ms: int, submit: bytes, now_ms: int, out: Effects
@@ -287,7 +245,7 @@ class Replicated:
     def end(self, inst: Instance, value: Value, now_ms: int, out: Effects) -> bool:
         """The outcome is chosen: tell who waits, and file it if the call is in memory."""
         r = self._r
-        acknowledge(r, inst, limits.VOTERS, out)
+        acks.acknowledge(r, inst, limits.VOTERS, out)
         call = self._call(inst)
         if call is None:
             for client in r.watchers.pop(inst.id, ()):
@@ -325,7 +283,7 @@ class Replicated:
         With `ended` the history has an outcome of this id already, and keeps that one.
         """
         note = inst.note or {}
-        if not ended:
+        if not ended and self._r.replica.peers.kind != WITNESS:  # It keeps votes, no history.
             record = pack_done(
                 value.code, note.get("attempt", 1 if value.code == _DONE else 0), accepted_ms, 0,
                 now_ms, inst.sequence, value.outcome, submit, note.get("story"),
@@ -345,4 +303,4 @@ class Replicated:
         return True
 
 
-__all__ = ["Replicated", "begin", "widen_some", "await_copies", "refuse_weak", "propose", "ENDED"]
+__all__ = ["Replicated", "begin", "widen_some", "refuse_weak", "propose", "ENDED"]

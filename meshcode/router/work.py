@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
-from meshcode.router import ending, events, holding
+from meshcode.router import copies, ending, events, holding
 from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
@@ -32,7 +32,9 @@ _INTERRUPT, _GAVE_BACK, _HOLDS = int(Kind.INTERRUPT), int(Kind.GAVE_BACK), int(K
 _LOST = 0  # In place of an outcome: the worker died under the call.
 _GUEST_MARK = "@guest "  # In front of the name of a guest line: no socket has such a name.
 
-KINDS = (_GRANT, _RUN, _RAN, _TAKEN, _INTERRUPT, _GAVE_BACK, _HOLDS)
+_KEEP, _KEPT, _DROP = int(Kind.KEEP), int(Kind.KEPT), int(Kind.DROP)
+
+KINDS = (_GRANT, _RUN, _RAN, _TAKEN, _INTERRUPT, _GAVE_BACK, _HOLDS, _KEEP, _KEPT, _DROP)
 
 
 class PeerWorker(Worker):
@@ -358,9 +360,7 @@ def _own_slots(r: Router, pool: Pool) -> int:
 
 def grant(r: Router, pool: Pool, now_ms: int, out: Effects, *, again: bool = False) -> None:
     """Tell the peers how many calls of the pool's processor this node can run for them."""
-    busy = any(
-        not line.guest for lines in pool.rotation.values() for line in lines
-    )
+    busy = any(not line.guest for lines in pool.rotation.values() for line in lines)
     slots = 0 if busy else _own_slots(r, pool)
     if slots == pool.granted and not again:
         return
@@ -382,6 +382,9 @@ _HANDLERS = {
     _INTERRUPT: _on_interrupt,
     _GAVE_BACK: _on_gave_back,
     _HOLDS: _on_holds,
+    _KEEP: copies.on_keep,
+    _KEPT: copies.on_kept,
+    _DROP: copies.on_drop,
 }
 
 __all__ = ["PeerWorker", "on_peer_said", "lose_peer", "ask_peers", "grant", "inherit"]

@@ -28,7 +28,7 @@ class Kind(IntEnum):
     SETUP = 34  # node -> worker: the sockets it serves changed.  body: {"sockets": {socket: task}}
 
 
-    # Peer -> peer, 40 to 69.  Body: plain data; 48 to 66 carry lists of entries (docs/wire.md).
+    # Peer -> peer, 40 to 72.  Body: plain data; 48 to 72 carry lists of entries (docs/wire.md).
     PEER_HELLO = 40  # Opens one direction between two nodes.
     PEER_CREDIT = 41  # The last frame that was handled.
     SWIM = 42  # Membership.
@@ -59,6 +59,9 @@ class Kind(IntEnum):
     CHUNK = 67  # Part of a large envelope.
     HOLDS = 68  # Do you still have these calls of mine?
     TAKEN = 69  # The report has come.
+    KEEP = 70  # Keep a copy of this call, without a vote.
+    KEPT = 71  # It is on disk.
+    DROP = 72  # It ended, or has voters now.
 
 
 class Outcome(IntEnum):

@@ -1,0 +1,69 @@
+"""Acknowledging a frame of calls when each of them has the copies that were asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshcode import limits
+from meshcode.replica.instance import Instance
+from meshcode.router.call import Call
+from meshcode.router.effects import Effects
+from meshcode.wire.kinds import Level
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+_COPIES_WANTED = {"local": 1, "all": limits.VOTERS}  # All else: a majority.
+
+
+def copies_of(call: Call) -> tuple[int, int]:
+    """On how many disks a call is, and how many voters it has."""
+    if call.inst is None:
+        return (1, 1)
+    return (call.inst.have.bit_count(), len(call.inst.voters))
+
+
+def await_copies(r: Router, inst: Instance, client: int, frame: int, level: str | None) -> None:
+    """Acknowledge a frame only when this call of it has the copies that were asked for."""
+    if level == "local":
+        return
+    voters = len(inst.voters)
+    wanted = min(_COPIES_WANTED.get(level or "", voters // 2 + 1), voters)
+    if inst.waiting is None:
+        inst.waiting = []
+    inst.waiting.append((client, frame, wanted))
+    ack = r.acks.setdefault((client, frame), [0, limits.VOTERS + 1, voters])
+    ack[0] += 1
+
+
+def acknowledge(r: Router, inst: Instance, count: int, out: Effects) -> None:
+    """Tell those who wait for so many copies."""
+    if not inst.waiting:
+        return
+    waiting, inst.waiting = inst.waiting, None
+    for client, frame, wanted in waiting:
+        if count < wanted:
+            inst.waiting = inst.waiting or []
+            inst.waiting.append((client, frame, wanted))
+            continue
+        count_down(r, client, frame, count, len(inst.voters), out)
+
+
+def count_down(r: Router, client: int, frame: int, copies: int, voters: int, out: Effects) -> None:
+    """One more call of a frame has its copies; with the last one the frame is acknowledged."""
+    ack = r.acks.get((client, frame))
+    if ack is None:
+        return  # The client left.
+    ack[0] -= 1
+    if copies < ack[1]:
+        ack[1:] = [copies, voters]
+    if not ack[0]:
+        del r.acks[(client, frame)]
+        out.accepted.append((client, frame, level_of(ack[1], ack[2]), ack[1], ack[2]))
+
+
+def level_of(copies: int, voters: int) -> int:
+    """The name of so many copies."""
+    if voters < limits.VOTERS or copies <= voters // 2:
+        return int(Level.LOCAL)
+    return int(Level.ALL if copies >= voters else Level.QUORUM)
