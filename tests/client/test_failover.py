@@ -44,11 +44,16 @@ def quick(monkeypatch):
     monkeypatch.setattr(session_module, "FAILOVER_S", 0.5)
 
 
-def connected(*peers: Peer) -> Client:
-    """A client of these nodes, at the first; those that were started are there."""
+def wait_up(*peers: Peer) -> None:
+    """Wait until those that were started greet."""
     for peer in peers:
         if peer.process is not None:
             connect(peer.address, timeout=SOON_S).close()
+
+
+def connected(*peers: Peer) -> Client:
+    """A client of these nodes, at the first; those that were started are there."""
+    wait_up(*peers)
     client = connect(",".join(peer.address for peer in peers), timeout=SOON_S)
     assert client.address == peers[0].address
     return client
@@ -405,6 +410,7 @@ def test_closing_during_the_pause_between_two_rounds_is_quick(make):
 
 def test_asyncio_clients_fail_over_too(make):
     first, second = make().start(), make().start()
+    wait_up(first, second)
 
     async def main() -> tuple[list[int], str, list[str]]:
         async with await connect_async([first.address, second.address], timeout=SOON_S) as client:
