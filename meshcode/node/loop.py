@@ -70,7 +70,6 @@ class Loop:
         self.clock = Clock(int.from_bytes(log.get(META, b"now") or b"", "big"))
         kind = self.identity.kind if self.identity else "core"
         self.router = Router(self.node_id, log.boot, Random(os.urandom(16)), kind)
-        self.mesh: Mesh | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.context: zmq.Context[Any] = zmq.Context()
         welcome = {
@@ -97,18 +96,9 @@ class Loop:
         self.history = History(self.router, self.turns, log, self.processors.commits)
         self.keeping = Keeping(self)
         self.snapshot = EMPTY_SNAPSHOT
-        if self.identity is not None:
-            from meshcode.node.mesh import Mesh  # A node without peers never needs it.
-
-            self.mesh = Mesh(self, self.identity, self.clock.now_ms())
-            self.processors.name = self.identity.name
+        self.mesh = self._join_mesh()
         self._recover()
-        known = self.snapshot if self.snapshot["number"] else None
-        if self.mesh is not None:
-            known = self.mesh.share.base_snapshot()
-        self.model = ModelProcess(paths.model_uri(home), known=known)
-        if self.mesh is not None:
-            self.mesh.adopter = Adopter(self.mesh.share, self.model)
+        self.model = self._model_process()
         self._model_uri_given = "MESH_MODEL" in os.environ
         self._model_requests: dict[bytes, int] = {}
         self._signals = 0
@@ -136,6 +126,24 @@ class Loop:
             if error is not None:
                 raise error
         return node_id
+
+    def _join_mesh(self) -> Mesh | None:
+        """This node's part among others, when its home belongs to a mesh."""
+        if self.identity is None:
+            return None
+        from meshcode.node.mesh import Mesh  # A node without peers never needs it.
+
+        self.processors.name = self.identity.name
+        return Mesh(self, self.identity)
+
+    def _model_process(self) -> ModelProcess:
+        known = self.snapshot if self.snapshot["number"] else None
+        if self.mesh is not None:
+            known = self.mesh.share.base_snapshot()
+        model = ModelProcess(paths.model_uri(str(self.home)), known=known)
+        if self.mesh is not None:
+            self.mesh.adopter = Adopter(self.mesh.share, model)
+        return model
 
     def _recover(self) -> None:
         """Take over what earlier boots left: model, mounts, open calls."""

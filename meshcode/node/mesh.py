@@ -54,7 +54,7 @@ def unix_ms() -> int:
 class Mesh:
     """The shell's side of many nodes."""
 
-    def __init__(self, loop: Loop, identity: Identity, now_ms: int) -> None:
+    def __init__(self, loop: Loop, identity: Identity) -> None:
         """Know the roster and the shared model; `open` binds and connects.
 
         Raises:
@@ -121,7 +121,7 @@ class Mesh:
         self.links = PeerLinks(
             loop.context, identity.public, identity.secret, self.node, boot=loop.log.boot,
             store_id=loop.log.store_id, hello=hello, bind=list(identity.bind),
-            member_of_key=lambda key: self._keys.get(key), key_of=self._key_of, now_ms=now_ms,
+            member_of_key=self._node_of_key, key_of=self._key_of, now_ms=now_ms,
             memory=memory, statement_of=self._statement_of,
         )  # fmt: skip
         self._memory_saved = memory.changes
@@ -171,6 +171,9 @@ class Mesh:
     def _key_of(self, node: bytes) -> bytes | None:
         member = self.roster.members.get(node)
         return None if member is None else member.key
+
+    def _node_of_key(self, key: bytes) -> bytes | None:
+        return self._keys.get(key)  # Also called on the ZAP handler's thread.
 
     def _statement_of(self, key: bytes) -> bytes | None:
         gone = self.roster.eviction_of_key(key)
@@ -232,7 +235,7 @@ class Mesh:
                 self._run_swim(swim_events.Evicted(node), now_ms)
                 self._tell_core(node, EVICTED, 0)
                 self.links.forget(node)
-                self._down(node, now_ms)
+                self._down(node)
                 continue
             member = self.roster.members[node]
             if what == "added":
@@ -387,7 +390,7 @@ class Mesh:
             self._compare(node)
         elif what == "down":
             self.say(f"link to {self.name_of(node)} is down: {item[2]}")
-            self._down(node, now_ms)
+            self._down(node)
             self._run_swim(swim_events.Lost(node), now_ms)
         elif what == "statement":
             self._merge_roster(item[2], node, now_ms)
@@ -395,7 +398,7 @@ class Mesh:
             who = self.name_of(node) if len(node) == len(self.node) else node.hex()[:16]
             self.say(f"{what}: {who}: {item[2]}")
 
-    def _down(self, node: bytes, now_ms: int) -> None:
+    def _down(self, node: bytes) -> None:
         self.up.pop(node, None)
         self._backlog.pop(node, None)
         self._backlog_bytes.pop(node, None)
@@ -421,7 +424,7 @@ class Mesh:
                     self._count(f"code: {wrong}"[:80])
                 self.loop.watch()
             elif kind == _RELAY:
-                self.relay.heard(node, unpack(body), now_ms)
+                self.relay.heard(node, unpack(body))
         except MeshError as error:
             self._count(f"kind {kind}: {error.code}")
 

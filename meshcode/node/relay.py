@@ -45,7 +45,7 @@ class _Question:
 
     waiting: set[bytes]
     done: Done
-    enough: Callable[[dict[str, Any]], bool]  # No more answers are needed after this one.
+    enough: Callable[[dict[str, Any]], bool] | None  # No more answers are needed after this one.
     deadline_ms: int
     answers: list[tuple[bytes, dict[str, Any]]] = field(default_factory=list)
 
@@ -117,7 +117,7 @@ class Relay:
             event.ended |= loop.turns.ended(unsure, loop.done_record)
             loop.step(event)
             if known:
-                self.watch(session.id, sorted(known), lambda unknown: None)
+                self.watch(session.id, sorted(known), list.clear)
 
         self.find(unsure, found)
 
@@ -148,7 +148,7 @@ class Relay:
         self,
         message: dict[str, Any],
         done: Done,
-        enough: Callable[[dict[str, Any]], bool] = lambda data: False,
+        enough: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
         """Ask all peers that are here; `done` gets what they answered in RELAY_PATIENCE_MS."""
         here = self.mesh.here()
@@ -203,7 +203,7 @@ class Relay:
 
     # What a peer says.
 
-    def heard(self, node: bytes, message: Any, now_ms: int) -> None:
+    def heard(self, node: bytes, message: Any) -> None:
         """Take one message of a peer; what is wrong with it is dropped."""
         if not isinstance(message, dict):
             return
@@ -212,7 +212,8 @@ class Relay:
             if question is not None and node in question.waiting:
                 question.waiting.discard(node)
                 question.answers.append((node, message))
-                if not question.waiting or question.enough(message):
+                enough = question.enough is not None and question.enough(message)
+                if enough or not question.waiting:
                     self._end(message["a"])
         elif "outcomes" in message:
             self._hear_outcomes(node, message["outcomes"])

@@ -41,6 +41,7 @@ def passed(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
 
 
 def all_seen(r: Replica, inst: Instance) -> bool:
+    """Whether every voter that is waited for has the outcome."""
     return all(inst.seen & inst.bit(node) for node in r.needed(inst.voters))
 
 
@@ -93,9 +94,11 @@ def on_told(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects
         return
     if inst.role != ENDED:
         value = None if data is None else value_of(data)
-        if value is None and inst.accepted is not None and under is not None:
-            if inst.accepted[0] >= epoch_of(under):  # What is chosen cannot have changed since.
-                value = inst.accepted[1]
+        accepted = inst.accepted
+        if value is None and None not in (accepted, under):
+            assert accepted is not None
+            # Accepted at or after the epoch under which it was chosen: it cannot be another.
+            value = accepted[1] if accepted[0] >= epoch_of(under) else None
         if value is None:
             out.peer.append((node, _NEED, [key, storing.VALUE]))
             return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
 from meshcode.replica.instance import ENDED
-from meshcode.router import acks, copies, ending, holding, replicated, timers
+from meshcode.router import acks, ending, holding, replicated, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.events import Submitted
@@ -36,36 +36,24 @@ _TEXTS = {"key": 200, "by": 200, "trace": 200}
 
 def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None:
     """Accept or refuse every call of a frame, then acknowledge the frame."""
-    client = event.client
+    client, frame = event.client, event.sequence
     custody = r.custody_at(now_ms)
-    records = out.records
-    touched: dict[str, Line] = {}
-    kept = r.replica.by_id  # Calls that other nodes own and this one keeps too.
     alone = not r.replica.peers.by_node
-    safe = (
-        (1, limits.VOTERS) if event.elsewhere else (limits.VOTERS + 1, 1)
-    )  # Copies and voters of the call that has the fewest.
+    # Copies and voters of the call that has the fewest.
+    safe = (1, limits.VOTERS) if event.elsewhere else (limits.VOTERS + 1, 1)
+    touched: dict[str, Line] = {}
     over_ids: set[bytes] = set()  # Ended in this very step, so `ended` cannot know them.
-    for id, _flow, _parent, name, argc, options, envelope in event.calls:
-        call = r.calls.get(id)
-        if call is not None:  # A repeated submit: the same answer, and this client is told too.
-            r.watch(call, client)
-            if call.state is State.COPYING and call.inst is not None:
-                wanted = None if options is None else options.get("ack")
-                acks.await_copies(r, call.inst, client, event.sequence, wanted)
-            safe = min(safe, acks.copies_of(call))
-            continue
-        ended = event.ended.get(id) if event.ended else None
-        if ended is not None:
-            out.outcomes.append((client, ended))
-            continue
-        if id in over_ids or (kept and await_kept(r, id, client, event.sequence, out)):
+    for new in event.calls:
+        id, _flow, _parent, name, argc, options, envelope = new
+        if id in r.calls or id in event.ended or id in over_ids or id in r.replica.by_id:
+            known = _known(r, event, id, options, out)
+            safe = safe if known is None else min(safe, known)
             continue
         line = r.lines.get(name)
         refusal = check(r, line, name, id, argc, options, len(envelope))
         voters = r.alone if alone else r.replica.peers.choose_voters(id)
-        if refusal is None and len(voters) == 1:
-            refusal = replicated.refuse_weak(options, voters)
+        if refusal is None and not alone:
+            refusal = replicated.refuse(options, voters, len(envelope))
         if refusal is not None:
             out.refused.append((client, id, refusal.to_data()))
             continue
@@ -75,75 +63,71 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
         call = Call(id, sequence, line, envelope, len(envelope), options, client, now_ms)
         shared = len(voters) > 1
         head = custody_header(r.node, r.boot, voters, now_ms) if shared else custody
-        records.append(("open", sequence.to_bytes(8, "big"), head + envelope))
+        out.records.append(("open", sequence.to_bytes(8, "big"), head + envelope))
         over = is_over(line, call.size) if line.config.dead_letter_overflow else None
         r.keep(call, whole=shared or over is not None)
         line.count_in(call)
-        if shared:
-            replicated.begin(r, call, voters, now_ms, out)
-            assert call.inst is not None
-            wanted = None if options is None else options.get("ack")
-            acks.await_copies(r, call.inst, client, event.sequence, wanted)
-            if wanted == "local":
-                safe = min(safe, (1, len(voters)))
-        else:
-            wanted = None if alone or options is None else options.get("ack")
-            if alone or not copies.begin(r, call, client, event.sequence, wanted, out):
-                safe = min(safe, (1, 1))
-            if not alone:
-                r.narrow[id] = None
+        copied = (1, 1) if alone else replicated.spread(r, call, voters, frame, now_ms, out)
+        safe = safe if copied is None else min(safe, copied)
         if over is not None:
             over_ids.add(id)
             ending.dead_letter(r, call, over, now_ms, out)
-            continue
-        if shared:
+        elif shared:
             r.spill(call)
-            if r.listening:
-                r.tell(out, call, "received", "", now_ms)
-            continue
-        due_ms = None if options is None else timers.due_of(options, now_ms)
-        if due_ms is not None and due_ms > now_ms:
-            call.state = State.DELAYED
-            call.due_ms = due_ms
-            call.reason = holding.DELAYED_REASON
-            r.at(due_ms, T_DUE, call)
         else:
-            line.push(call)
-            touched[name] = line
-        if options is not None or line.expires:
-            timers.arm_expiry(r, call)
+            _line_up(r, call, now_ms, touched)
         if r.listening:
             r.tell(out, call, "received", "", now_ms)
     for line in touched.values():
         r.offer(line)
-    ack = r.acks.get((client, event.sequence))
-    if ack is not None:  # It is acknowledged when its calls have their copies.
-        if safe[0] < ack[1]:
-            ack[1:] = safe
+    acks.acknowledge_frame(r, client, frame, safe, out)
+
+
+def _line_up(r: Router, call: Call, now_ms: int, touched: dict[str, Line]) -> None:
+    """Put a new call into its line, or let it wait for its time."""
+    line, options = call.line, call.options
+    due_ms = None if options is None else timers.due_of(options, now_ms)
+    if due_ms is not None and due_ms > now_ms:
+        call.state = State.DELAYED
+        call.due_ms = due_ms
+        call.reason = holding.DELAYED_REASON
+        r.at(due_ms, T_DUE, call)
     else:
-        count, of = safe if safe[0] <= limits.VOTERS else (1, 1)
-        level = acks.level_of(count, of)
-        out.accepted.append((client, event.sequence, level, count, of))
+        line.push(call)
+        touched[line.name] = line
+    if options is not None or line.expires:
+        timers.arm_expiry(r, call)
 
 
-def await_kept(r: Router, id: bytes, client: int, frame: int, out: Effects) -> bool:
-    """A call that another node owns and this one keeps: whoever asks is told when it ends.
+def _known(
+    r: Router, event: Submitted, id: bytes, options: dict[str, Any] | None, out: Effects
+) -> tuple[int, int] | None:
+    """A repeated submit: the same answer, and this client is told too.
 
-    It is acknowledged when a majority has it, for all this node can learn: when it is taken over
-    here, or ends.
+    Returns copies and voters of the call; None when it has ended, or its copies are waited for.
     """
+    client, frame = event.client, event.sequence
+    wanted = None if options is None else options.get("ack")
+    call = r.calls.get(id)
+    if call is not None:
+        r.watch(call, client)
+        if call.state is State.COPYING and call.inst is not None:
+            acks.await_copies(r, call.inst, client, frame, wanted)
+        return acks.copies_of(call)
+    ended = event.ended.get(id)
     inst = r.replica.by_id.get(id)
-    if inst is None:
-        return False
-    if inst.role == ENDED:
-        if inst.value is not None and inst.value.outcome:
-            out.outcomes.append((client, inst.value.outcome))
-        return True
-    clients = r.watchers.setdefault(id, [])
-    if client not in clients:
-        clients.append(client)
-    acks.await_copies(r, inst, client, frame, None)
-    return True
+    if ended is None and inst is not None and inst.role == ENDED and inst.value is not None:
+        ended = inst.value.outcome
+    if ended:
+        out.outcomes.append((client, ended))
+    elif inst is not None and inst.role != ENDED:
+        # Another node owns it and this one keeps it too.  A majority has it, for all this node can
+        # learn, when it is taken over here, or ends.
+        clients = r.watchers.setdefault(id, [])
+        if client not in clients:
+            clients.append(client)
+        acks.await_copies(r, inst, client, frame, None)
+    return None
 
 
 def check(

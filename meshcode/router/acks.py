@@ -67,3 +67,21 @@ def level_of(copies: int, voters: int) -> int:
     if voters < limits.VOTERS or copies <= voters // 2:
         return int(Level.LOCAL)
     return int(Level.ALL if copies >= voters else Level.QUORUM)
+
+
+def acknowledge_frame(
+    r: Router, client: int, frame: int, safe: tuple[int, int], out: Effects
+) -> None:
+    """A whole frame was taken: say so, unless some of its calls still wait for their copies.
+
+    Args:
+        safe: copies and voters of the call that has the fewest now; more than VOTERS copies when
+            there is none that counts.
+    """
+    ack = r.acks.get((client, frame))
+    if ack is not None:
+        if safe[0] < ack[1]:
+            ack[1:] = safe
+        return
+    copies, voters = safe if safe[0] <= limits.VOTERS else (1, 1)
+    out.accepted.append((client, frame, level_of(copies, voters), copies, voters))

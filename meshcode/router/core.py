@@ -100,29 +100,6 @@ class Router:
         self.grants_ms = 0  # When grants were told last.
         self._touched: dict[str, Pool] = {}
         self._timers_dead = 0  # Timers in the heap of calls that have ended.
-        self._handlers: dict[type, Callable[[Router, Any, int, Effects], None]] = {
-            events.Submitted: on_submitted,
-            events.Watched: requests.on_watched,
-            events.ClientLeft: requests.on_client_left,
-            events.CancelAsked: requests.on_cancel,
-            events.RetryAsked: requests.on_retry,
-            events.WorkerJoined: dispatch.on_worker_joined,
-            events.WorkerLeaving: dispatch.on_worker_leaving,
-            events.WorkerLost: ending.on_worker_lost,
-            events.Finished: ending.on_finished,
-            events.Returned: dispatch.on_returned,
-            events.Fetched: dispatch.on_fetched,
-            events.ModelChanged: _on_model_changed,
-            events.ProcessorChanged: _on_processor_changed,
-            events.Forgotten: _on_forgotten,
-            events.Drained: _on_drained,
-            events.DiskChanged: _on_disk_changed,
-            events.PeerSaid: work.on_peer_said,
-            events.PeerChanged: peers.on_peer_changed,
-            events.Read: peers.on_read,
-            events.RecoverAsked: recovering.on_recover,
-            events.Ticked: _on_ticked,
-        }
 
     def step(self, event: events.Event, now_ms: int) -> Effects:
         """Let `event` happen at node time `now_ms`; what must be done comes back.
@@ -132,7 +109,7 @@ class Router:
         it is read, and nothing that is over its expiry is handed over.
         """
         out = Effects()
-        self._handlers[type(event)](self, event, now_ms, out)
+        _HANDLERS[type(event)](self, event, now_ms, out)
         if self.timers and self.timers[0][0] <= now_ms:
             self._fire_timers(now_ms, out)
         if self.replica.timers:
@@ -526,3 +503,28 @@ def _on_ticked(r: Router, event: events.Event, now_ms: int, out: Effects) -> Non
             holding.watch_worker(r, worker, now_ms, out)
     if r.replica.peers.by_node:
         peers.tick(r, now_ms, out)
+
+
+_HANDLERS: dict[type, Callable[[Router, Any, int, Effects], None]] = {
+    events.Submitted: on_submitted,
+    events.Watched: requests.on_watched,
+    events.ClientLeft: requests.on_client_left,
+    events.CancelAsked: requests.on_cancel,
+    events.RetryAsked: requests.on_retry,
+    events.WorkerJoined: dispatch.on_worker_joined,
+    events.WorkerLeaving: dispatch.on_worker_leaving,
+    events.WorkerLost: ending.on_worker_lost,
+    events.Finished: ending.on_finished,
+    events.Returned: dispatch.on_returned,
+    events.Fetched: dispatch.on_fetched,
+    events.ModelChanged: _on_model_changed,
+    events.ProcessorChanged: _on_processor_changed,
+    events.Forgotten: _on_forgotten,
+    events.Drained: _on_drained,
+    events.DiskChanged: _on_disk_changed,
+    events.PeerSaid: work.on_peer_said,
+    events.PeerChanged: peers.on_peer_changed,
+    events.Read: peers.on_read,
+    events.RecoverAsked: recovering.on_recover,
+    events.Ticked: _on_ticked,
+}

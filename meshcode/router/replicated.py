@@ -27,7 +27,9 @@ from meshcode.router.effects import Effects
 from meshcode.router.records import custody_header, pack_done, read_envelope, sequence_key
 from meshcode.router.states import State
 from meshcode.router.timers import T_DUE
-from meshcode.wire.kinds import Outcome
+from meshcode.wire.codec import pack
+from meshcode.wire.frame import envelope as seal
+from meshcode.wire.kinds import Kind, Outcome
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
@@ -90,8 +92,35 @@ def widen_some(r: Router, now_ms: int, out: Effects) -> None:
             widen(r, call, voters, now_ms, out)
 
 
-def refuse_weak(options: dict[str, Any] | None, voters: tuple[bytes, ...]) -> errors.Busy | None:
-    """Why a call that wants a majority cannot be accepted now, or None."""
+def spread(
+    r: Router, call: Call, voters: tuple[bytes, ...], frame: int, now_ms: int, out: Effects
+) -> tuple[int, int] | None:
+    """Bring a new call to whoever shall keep it besides this node.
+
+    Returns the copies and voters it is acknowledged with now; None when it waits for more.
+    """
+    wanted = None if call.options is None else call.options.get("ack")
+    if len(voters) > 1:
+        begin(r, call, voters, now_ms, out)
+        assert call.inst is not None
+        acks.await_copies(r, call.inst, call.client, frame, wanted)
+        return (1, len(voters)) if wanted == "local" else None
+    r.narrow[call.id] = None
+    waits = copies.begin(r, call, call.client, frame, wanted, out)
+    return None if waits else (1, 1)
+
+
+def refuse(
+    options: dict[str, Any] | None, voters: tuple[bytes, ...], size: int
+) -> errors.CallerError | None:
+    """Why a call that would be kept by these voters cannot be accepted now, or None."""
+    if size > limits.SHARED_BYTES_MAX:
+        return errors.TooLarge(
+            f"the call has {size} bytes, the limit in a mesh is {limits.SHARED_BYTES_MAX}; nothing "
+            "was accepted; pass large data by reference, for instance a path",
+            found=size,
+            limit=limits.SHARED_BYTES_MAX,
+        )
     if options is None or options.get("ack") != "strict" or len(voters) > 1:
         return None
     return errors.Busy(
@@ -99,6 +128,24 @@ def refuse_weak(options: dict[str, Any] | None, voters: tuple[bytes, ...]) -> er
         f"{len(voters)} node that keeps calls, itself; nothing was accepted; try again, or take "
         "ack=quorum and look at what was given"
     )
+
+
+def fit(code: int, envelope: bytes) -> tuple[int, bytes]:
+    """An outcome that can travel: one that is too large becomes a failure that says so."""
+    if len(envelope) <= limits.SHARED_BYTES_MAX:
+        return code, envelope
+    error = errors.TooLarge(
+        f"the result has {len(envelope)} bytes, the limit in a mesh is {limits.SHARED_BYTES_MAX}; "
+        "the task ran; return large data by reference, for instance a path",
+        found=len(envelope),
+        limit=limits.SHARED_BYTES_MAX,
+    )
+    attempt = int.from_bytes(envelope[64:68], "little")
+    data = seal(
+        Kind.OUTCOME, id=envelope[16:32], code=Outcome.FAILED, attempt=attempt,
+        body=pack(error.to_data()),
+    )  # fmt: skip
+    return int(Outcome.FAILED), data
 
 
 # Ending.
@@ -119,7 +166,7 @@ def propose(
     call.move(State.ENDING)
     if waited and call.line.leave_waiting(call):
         r.offer(call.line)
-    r.replica.propose(call.inst, Value(code, envelope, children), now_ms, out)
+    r.replica.propose(call.inst, Value(*fit(code, envelope), children), now_ms, out)
 
 
 def withdraw(r: Router, call: Call, now_ms: int) -> None:
@@ -303,4 +350,4 @@ class Replicated:
         return True
 
 
-__all__ = ["Replicated", "begin", "widen_some", "refuse_weak", "propose", "ENDED"]
+__all__ = ["Replicated", "begin", "widen_some", "refuse", "propose", "ENDED"]

@@ -37,8 +37,6 @@ MOVES: dict[tuple[State | None, State], str] = {
     (State.COPYING, State.WAITING): "a majority has it",
     (State.COPYING, State.DELAYED): "a majority has it, and it has a delay or an ETA",
     (State.COPYING, State.ENDING): "cancelled, expired or dead-lettered",
-    (State.WAITING, State.COPYING): "more nodes are there to keep it",
-    (State.DELAYED, State.COPYING): "more nodes are there to keep it",
     (State.WAITING, State.ENDING): "cancelled or expired, or it moves to other voters",
     (State.DELAYED, State.ENDING): "cancelled or expired, or it moves to other voters",
     (State.HELD, State.ENDING): "cancelled, or it moves to other voters",

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
-from meshcode.router import copies, ending, events, holding
+from meshcode.router import copies, ending, events, holding, replicated
 from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
@@ -107,12 +107,6 @@ def peer_worker(r: Router, node: bytes, processor: str) -> PeerWorker:
     return worker
 
 
-def send(worker: PeerWorker, calls: list[Call], out: Effects) -> None:
-    """Hand calls to a peer."""
-    for call in calls:
-        out.peer.append((worker.node, _RUN, [call.attempt, call.envelope]))
-
-
 def _on_grant(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
     processor, slots = entry
     if not (isinstance(processor, str) and isinstance(slots, int)):
@@ -180,13 +174,13 @@ def lose_peer(r: Router, node: bytes, why: str, now_ms: int, out: Effects) -> No
 
 def ask_peers(r: Router, now_ms: int, out: Effects) -> None:
     """Ask after calls that a peer has had for a while without a word."""
-    for worker in r.peer_workers.values():
+    for (node, _), worker in r.peer_workers.items():
         if not worker.held or now_ms - worker.asked_ms < limits.HOLDS_ASK_MS:
             continue
         worker.asked_ms = now_ms
         for call in worker.held.values():
             if now_ms - call.started_ms >= limits.HOLDS_ASK_MS:
-                out.peer.append((worker.node, _HOLDS, [call.id, call.attempt]))
+                out.peer.append((node, _HOLDS, [call.id, call.attempt]))
     for id, (owner, entry) in r.reports.items():
         if r.replica.peers.is_here(owner):
             out.peer.append((owner, _RAN, [id, *entry]))
@@ -261,6 +255,7 @@ def _leave(r: Router, call: Call) -> None:
 def ran(r: Router, call: Call, report: events.Report, out: Effects) -> None:
     """A guest has run: its owner decides what comes of it."""
     id, attempt, code, retry, duration_us, _, data = report
+    code, data = replicated.fit(code, data)
     del r.guests[id]
     assert call.owner is not None
     _keep_report(

@@ -78,17 +78,7 @@ def mount(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
             reason="bad_request",
         )
     started = time.monotonic()
-    repository = Repository(
-        _text(request, "git", needed=True),
-        cache,
-        allow_file=_field(request, "allow_file", bool, True),
-        tell=tell,
-        rules=Policy(
-            None if request.get("allowed") is None else tuple(_field(request, "allowed", list, [])),
-            _text(request, "signers"),
-        ),
-    )
-    checkout = repository.checkout(
+    checkout = _repository(request, cache, tell).checkout(
         branch=_text(request, "branch"),
         commit=_text(request, "commit"),
         tag=_text(request, "tag"),
@@ -128,6 +118,19 @@ def mount(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         "built": ready.built,
         "tasks": found["tasks"],
     }
+
+
+def _repository(request: dict[str, Any], cache: str, tell: Tell) -> Repository:
+    """The repository that a request names, with the rules that hold for it."""
+    listed = request.get("allowed") is not None
+    allowed = tuple(_field(request, "allowed", list, [])) if listed else None
+    return Repository(
+        _text(request, "git", needed=True),
+        cache,
+        allow_file=_field(request, "allow_file", bool, True),
+        tell=tell,
+        rules=Policy(allowed, _text(request, "signers")),
+    )
 
 
 def clean_up(request: dict[str, Any], result: dict[str, Any], unused_s: float = UNUSED_S) -> int:
