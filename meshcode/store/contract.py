@@ -106,6 +106,14 @@ class Log(Protocol):
     def boot(self) -> int:
         """How often this store was opened for writing, counting from 1; durable before use."""
 
+    @property
+    def commits(self) -> int:
+        """Number of the newest transaction that is known to be on disk.
+
+        Higher after each `sync` that changed something, never lower, also over openings: a store
+        that tells a lower one than before is a copy.  Any thread may ask.
+        """
+
     def stage(self, ops: Sequence[Op]) -> None:
         """Begin the next transaction and put `ops` in it; nothing is durable or visible yet.
 

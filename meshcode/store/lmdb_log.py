@@ -131,6 +131,7 @@ class LmdbLog:
             door.end(clean=False)
             raise
         self._door = door
+        self._note_commit()
 
     @property
     def store_id(self) -> bytes:
@@ -141,6 +142,11 @@ class LmdbLog:
     def boot(self) -> int:
         """How often this store was opened for writing, counting from 1."""
         return self.opened.boot
+
+    @property
+    def commits(self) -> int:
+        """Number of the newest transaction known to be on disk.  See `Log.commits`."""
+        return self._synced_txn
 
     # Writing: one thread.
 
@@ -261,6 +267,11 @@ class LmdbLog:
         txn.commit()
         self._txn = None
         self._blob_count = blobs
+        self._note_commit()
+
+    def _note_commit(self) -> None:
+        # Only after the commit has returned: LMDB shows the number before it is on disk.
+        self._synced_txn = int(self._env.info()["last_txnid"])
 
     def _drop(self) -> None:
         """Abort the transaction; what was staged is kept in the turn."""

@@ -58,6 +58,7 @@ class MemoryDisk:
         self.bytes_limit = bytes_limit
         self.bytes_used = 0
         self.boot = 0
+        self.commits = 0  # Transactions ever made on it.
         self.suspect = False
         self.owner: MemoryLog | None = None
         self.tables = {name: _Table() for name in TABLES}
@@ -70,6 +71,7 @@ class MemoryDisk:
 
     def commit(self, changes: dict[str, dict[bytes, bytes | None]]) -> None:
         """Make changes, all of them."""
+        self.commits += 1
         for name, values in changes.items():
             table = self.tables[name]
             for key, value in values.items():
@@ -117,6 +119,8 @@ class MemoryLog:
         disk.owner = self
         self.disk = disk
         self._boot = disk.boot
+        disk.commits += boot  # Counting the boot is one too.
+        self._commits = disk.commits
         self._writable = boot
         self._gate = nullcontext() if gate is None else gate
         self._closed = False
@@ -134,6 +138,11 @@ class MemoryLog:
     def boot(self) -> int:
         """How often this disk was opened for writing, counting from 1."""
         return self._boot
+
+    @property
+    def commits(self) -> int:
+        """Number of the newest transaction.  See `Log.commits`."""
+        return self._commits
 
     # Faults.
 
@@ -203,6 +212,7 @@ class MemoryLog:
             )
         with self._gate:
             disk.commit(staged)
+        self._commits = disk.commits
 
     def _suspect_error(self) -> LogSuspect:
         return LogSuspect(

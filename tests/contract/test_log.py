@@ -72,6 +72,28 @@ def test_the_boots_are_counted_and_the_identity_stays(open_log: Opener):
     assert third.store_id == name
 
 
+def test_the_commit_number_only_goes_up_and_outlives_the_close(open_log: Opener):
+    log = open_log()
+    numbers = [log.commits]
+    for n in range(1, 6):
+        write(log, (OPEN, number(n), b"x" * n * (BLOB_BYTES_MIN // 2)))
+        numbers.append(log.commits)
+    write(log, (OPEN, number(1), None))
+    numbers.append(log.commits)
+    last = log.commits
+    log.sync()
+    log.stage([(OPEN, number(9), b"nine")])
+    assert log.commits == last, "nothing new is on disk"
+    log.close()
+    again = open_log()
+    numbers.append(again.commits)
+    again.close()
+    reader = open_log(boot=False)
+
+    assert numbers == sorted(set(numbers)) and numbers[0] >= 1
+    assert reader.commits == again.commits
+
+
 def test_what_is_staged_cannot_be_seen_before_the_sync(open_log: Opener):
     log = open_log()
 
