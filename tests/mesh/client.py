@@ -65,7 +65,7 @@ class Client:
         self.notes = Notes(history)
         self.refusals = 0
         self.owed = 0.0  # Calls that the rate allows and that are not sent.
-        self.watched_at = self.heard = time.monotonic()
+        self.watched_at = self.probed_at = self.heard = time.monotonic()
         self.link = RawLink(self.addresses[self.at][1])
 
     @property
@@ -230,8 +230,8 @@ class Client:
             # It may be cut off from the others.  Elsewhere the same ids meet a node that has not
             # heard of them, while this one still tries: there must be one outcome.
             self.greet() if self.rng.random() < 0.5 else self.next_node()
-        elif now - self.heard > QUIET_S and now - self.watched_at > QUIET_S:
-            self.watched_at = now
+        elif now - self.heard > QUIET_S and now - self.probed_at > QUIET_S:
+            self.probed_at = now
             self.ask("status") if self.link.boot else self.greet()
 
     def _oldest_sent(self, now: float) -> float:
