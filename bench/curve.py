@@ -126,8 +126,9 @@ def links_of(which: int, pairs: list[tuple[bytes, bytes]], context: zmq.Context[
     by_key = {public: node for node, (public, _) in zip(NODES, pairs, strict=True)}
     by_node = {node: key for key, node in by_key.items()}
     return PeerLinks(
-        context, *pairs[which], NODES[which], boot=1, store_id=os.urandom(16), hello={},
-        bind=["tcp://127.0.0.1:*"], member_of_key=by_key.get, key_of=by_node.get, now_ms=now_ms(),
+        context, *pairs[which], NODES[which], boot=1, store_id=os.urandom(16),
+        life=os.urandom(16), commits=lambda: 1, hello={}, bind=["tcp://127.0.0.1:*"],
+        member_of_key=by_key.get, key_of=by_node.get, now_ms=now_ms(),
     )  # fmt: skip
 
 

@@ -204,3 +204,4 @@ MODEL_HELLO_MS = 10_000  # Models and rosters are compared with one peer this of
 RELAY_PATIENCE_MS = 3_000  # A peer that does not answer a relayed question by then is left out.
 RELAYS_MAX = 10_000  # Questions of clients that are with peers.
 COPY_ASK_MS = 30_000  # A copy kept for so long: its home is asked whether it is of use.
+PEER_COMMITS_UNKEPT = 64  # Heard of a peer and not yet kept: fewer would let idle logs echo.

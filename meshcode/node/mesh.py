@@ -120,7 +120,8 @@ class Mesh:
         }  # fmt: skip
         self.links = PeerLinks(
             loop.context, identity.public, identity.secret, self.node, boot=loop.log.boot,
-            store_id=loop.log.store_id, hello=hello, bind=list(identity.bind),
+            store_id=loop.log.store_id, life=os.urandom(16), commits=lambda: loop.log.commits,
+            hello=hello, bind=list(identity.bind),
             member_of_key=self._node_of_key, key_of=self._key_of, now_ms=now_ms,
             memory=memory, statement_of=self._statement_of,
         )  # fmt: skip

@@ -3,6 +3,8 @@
 - `version`: the protocol of the links, PROTOCOL.
 - `node`, 16 bytes: the sender; `to`, 16 bytes: who the sender thinks it speaks to.
 - `store`, 16 bytes: the sender's store; `boot`: how often it was opened.
+- `life`, 16 random bytes: made for this boot; `commit`: the store's newest transaction when the
+  boot began.  Both tell a store that was restored from a copy (`memory.py`).
 - `unix_ms`: the sender's wall clock.
 - `frames`, `bytes`: the credit it grants.
 - `about`: a map of the caller's, packed: name, addresses, versions.
@@ -11,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from meshcode import limits
@@ -21,8 +24,8 @@ from meshcode.wire.codec import pack, unpack, unpack_map
 from meshcode.wire.frame import envelope
 
 PROTOCOL = 1
-_IDS = ("node", "to", "store")
-_NUMBERS = ("version", "boot", "unix_ms", "frames", "bytes")
+_IDS = ("node", "to", "store", "life")
+_NUMBERS = ("version", "boot", "commit", "unix_ms", "frames", "bytes")
 
 
 class Hello(NamedTuple):
@@ -32,7 +35,9 @@ class Hello(NamedTuple):
     node: bytes
     to: bytes
     store: bytes
+    life: bytes
     boot: int
+    commit: int
     unix_ms: int
     frames: int
     bytes: int
@@ -65,18 +70,32 @@ def pack_about(about: Mapping[str, Any]) -> bytes:
     return data
 
 
-def write(node: bytes, to: bytes, store: bytes, boot: int, unix_ms: int, about: bytes) -> bytes:
-    """The HELLO envelope; `about` is from `pack_about`."""
+@dataclass(frozen=True, slots=True)
+class Me:
+    """What a node says of itself to every peer, the same in a whole boot."""
+
+    node: bytes
+    boot: int
+    store: bytes
+    life: bytes
+    commit: int  # The newest transaction of the store when this boot began.
+    about: bytes  # From `pack_about`.
+
+
+def write(me: Me, to: bytes, unix_ms: int) -> bytes:
+    """The HELLO envelope towards node `to`."""
     body = {
         "version": PROTOCOL,
-        "node": node,
+        "node": me.node,
         "to": to,
-        "store": store,
-        "boot": boot,
+        "store": me.store,
+        "life": me.life,
+        "boot": me.boot,
+        "commit": me.commit,
         "unix_ms": unix_ms,
         "frames": limits.PEER_CREDIT_FRAMES,
         "bytes": limits.PEER_CREDIT_BYTES,
-        "about": about,
+        "about": me.about,
     }
     return envelope(kinds.HELLO, body=pack(body))
 
@@ -90,7 +109,7 @@ def read(body: bytes) -> Hello:
     fields = unpack_map(body)
     version = fields.get("version")
     if type(version) is int and version > PROTOCOL:
-        return Hello(version, b"", b"", b"", 0, 0, 0, 0, {})
+        return Hello(version, b"", b"", b"", b"", 0, 0, 0, 0, 0, {})
     for name in _IDS:
         value = fields.get(name)
         if type(value) is not bytes or len(value) != ID_BYTES:

@@ -22,11 +22,12 @@ from meshcode.peers import greeting, kinds, monitor
 from meshcode.peers.channel import Channel
 from meshcode.peers.dialer import Dialer
 from meshcode.peers.door import Arrived, Door
+from meshcode.peers.greeting import Me
 from meshcode.peers.memory import PeerMemory
 from meshcode.peers.options import DOMAIN
 from meshcode.peers.refusals import Refusals
 from meshcode.peers.selftest import check_door
-from meshcode.peers.session import Delivery, Me, News, Session
+from meshcode.peers.session import Delivery, News, Session
 from meshcode.peers.zap import ZapHandler
 from meshcode.wire.frame import FrameHead, Row, frame, index
 
@@ -65,6 +66,8 @@ class PeerLinks:
         node: this node's id, 16 bytes.
         boot: how often its store was opened, from 1.
         store_id: 16 bytes, in the store.
+        life: 16 random bytes, made for this boot.
+        commits: the store's newest transaction that is on disk (`Log.commits`).
         hello: plain data told to each peer; `addresses` in it is where peers may reach us.
         bind: addresses to take peers in; none = this node only connects out.
         member_of_key: the node that holds a key now, or None.  Called for each message, and on
@@ -80,14 +83,11 @@ class PeerLinks:
     """
 
     def __init__(
-        self,
-        context: zmq.Context[Any],
-        public: bytes,
-        secret: bytes,
-        node: bytes,
-        *,
+        self, context: zmq.Context[Any], public: bytes, secret: bytes, node: bytes, *,
         boot: int,
         store_id: bytes,
+        life: bytes,
+        commits: Callable[[], int],
         hello: Mapping[str, Any],
         bind: list[str],
         member_of_key: Callable[[bytes], bytes | None],
@@ -97,10 +97,11 @@ class PeerLinks:
         statement_of: Callable[[bytes], bytes | None] | None = None,
         zap: ZapHandler | None = None,
         unix_ms: Callable[[], int] = wall_ms,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Bind, prove that strangers are kept out, and serve."""
         assert len(public) == len(secret) == KEY_BYTES, (len(public), len(secret))
-        self.me = Me(node, boot, store_id, greeting.pack_about(hello))
+        self.me = Me(node, boot, store_id, life, commits(), greeting.pack_about(hello))
+        self._commits = commits
         self.memory = PeerMemory() if memory is None else memory
         self.links_version = 0
         self.stopped = ""  # Why this node serves peers no longer.
@@ -275,6 +276,8 @@ class PeerLinks:
             peer.session.counts[f"answered_{code}"] += 1
             peer.session.down(f"the peer refused this node: {text}", self._now_ms)
             self._tell_once(peer.session.node, f"the peer refused this node: {text}")
+            if code == "amnesia":
+                self._tell(("amnesia", peer.session.node, text))
             if statement:
                 self._tell(("statement", peer.session.node, statement))
 
@@ -470,7 +473,8 @@ class PeerLinks:
         """What happened since the last time, oldest first; take it before what `receive` gives.
 
         ("up", node, hello) | ("down", node, why) | ("refused", node or key, why) |
-        ("skew", node, text) | ("statement", node, bytes) | ("zap dead", this node, why)
+        ("skew", node, text) | ("statement", node, bytes) | ("zap dead", this node, why) |
+        ("amnesia", node, text): this node was refused by that one, and must not go on
         """
         self._now_ms = now_ms
         found = list(self._news)
@@ -497,7 +501,7 @@ class PeerLinks:
         self._due_ms = self._house_ms
         if now_ms >= self._house_ms:
             self._house_ms = self._due_ms = now_ms + limits.PEER_TICK_MS
-            self._look_around(self._door)
+            self._look_around()
             if self.stopped:
                 return
         if self._cut_ms is not None and now_ms >= self._cut_ms:
@@ -521,17 +525,20 @@ class PeerLinks:
             else:
                 self._due_ms = min(self._due_ms, due_ms)
 
-    def _look_around(self, door: Door) -> None:
+    def _look_around(self) -> None:
         """Once a second: is the ZAP handler alive, are keys and addresses still the right ones."""
         now_ms = self._now_ms
         self._zap.tick(now_ms)
         if not self._zap.alive(now_ms):
-            self._stop("zap dead: the handler that decides who gets in does not answer", door)
+            self.stop("zap dead: the handler that decides who gets in does not answer")
+            self._tell(("zap dead", self.me.node, self.stopped))
             return
         for key, address in self._zap.take_denied(DOMAIN):
             self._deny(key, address)
         self._refusals.tick(now_ms)
+        commit = self._commits()
         for peer in self._peers.values():
+            peer.session.tell_commit(commit, now_ms)
             self._look_after(peer)
             self._flush(peer)
 
@@ -556,16 +563,17 @@ class PeerLinks:
             peer.at += 1
             self._redial(peer, "its next address is tried")
 
-    def _stop(self, why: str, door: Door) -> None:
+    def stop(self, why: str) -> None:
         """Serve nobody any more: a door without a doorkeeper must not stand open."""
+        if self.stopped or self._door is None:
+            return
         self.stopped = f"{why}; this node serves no peers; restart it"
         for peer in self._peers.values():
             self._hang_up(peer, self.stopped)
             self._collect(peer)
-        door.close()
+        self._door.close()
         self.links_version += 1
         self._due_ms = 2**63 - 1
-        self._tell(("zap dead", self.me.node, self.stopped))
 
     def stats(self) -> dict[bytes, dict[str, Any]]:
         """Counters and levels of each peer by node id; `counts` has what belongs to none."""

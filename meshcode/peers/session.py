@@ -12,16 +12,17 @@ shown that it knows our boot.  Only then is anything of the caller's sent.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 from meshcode import limits
 from meshcode.errors import BadFrame, BadValue
+from meshcode.ids import ID_BYTES
 from meshcode.peers import greeting, kinds
 from meshcode.peers.channel import Channel
 from meshcode.peers.chunks import WHOLE_BYTES_MAX, Assembly
 from meshcode.peers.credit import Owed, Window
-from meshcode.peers.memory import PeerMemory
+from meshcode.peers.greeting import Me
+from meshcode.peers.memory import Known, PeerMemory
 from meshcode.peers.outbox import Outbox
 from meshcode.wire.frame import (
     ENVELOPE_HEADER_BYTES,
@@ -40,16 +41,6 @@ Delivery = tuple[list[Row], bytes]
 
 
 _OVERHEAD_BYTES = FRAME_HEADER_BYTES + ENVELOPE_HEADER_BYTES  # The frame's own, and a CREDIT.
-
-
-@dataclass(frozen=True, slots=True)
-class Me:
-    """What a node says of itself to every peer."""
-
-    node: bytes
-    boot: int
-    store: bytes
-    about: bytes  # From `greeting.pack_about`.
 
 
 class Session:
@@ -72,6 +63,9 @@ class Session:
         self.news: list[News] = []  # The caller takes them.
         self.bye = b""  # An answer to the peer's newest frame, if any; the caller takes it.
         self.counts: Counter[str] = Counter()
+        self.refused = ""  # Why the peer was refused last; empty again when it is up.
+        self.commit = me.commit  # This node's newest transaction, as the caller tells it.
+        self._commit_told = 0  # The newest that was told in this session.
         self.outbox = Outbox()
         self.window = Window()
         self._me = me
@@ -105,6 +99,7 @@ class Session:
         self.counts["dropped_down"] += self.outbox.clear()
         self.window.clear()
         self._known = self._said = False
+        self._commit_told = 0
         self._asked_ms = None
         if self.connected:
             self._hello_due_ms = now_ms + self._hello_wait_ms
@@ -163,6 +158,7 @@ class Session:
         for row in for_links:
             if row.kind == kinds.CREDIT:
                 self._credited(row.number, now_ms)
+                self._memory.heard(self.node, int.from_bytes(row.id, "little"))
             elif row.kind == kinds.BYE:
                 code, text, _ = greeting.read_bye(data[row.body_at : row.end])
                 self.counts["byes_in"] += 1
@@ -200,6 +196,7 @@ class Session:
     def refuse(self, code: str, text: str, now_ms: int) -> None:
         """End the session, tell people, and let the peer know why."""
         self.counts[f"refused_{code}"] += 1
+        self.refused = text
         self.shut(text, now_ms)
         self.news.append(("refused", self.node, text))
         self.bye = greeting.bye(code, text)
@@ -219,7 +216,7 @@ class Session:
             return
         self.counts["hellos_in"] += 1
         self._bad_in_row = 0
-        self._memory.remember(self.node, hello.store, hello.boot)
+        self._memory.remember(self.node, _known_by(hello))
         self._asked_ms = None
         if known_boot not in (0, hello.boot):
             self.down(f"the peer was started again: boot {known_boot} is now {hello.boot}", now_ms)
@@ -259,7 +256,7 @@ class Session:
                 f"the peer says boot {hello.boot} in HELLO and {head.sender_boot} in its frame; "
                 "nothing was changed"
             )
-        text = self._memory.judge(self.node, hello.store, hello.boot)
+        text = self._memory.judge(self.node, _known_by(hello))
         return ("amnesia", text) if text else ("", "")
 
     def _look_at_clock(self, skew_ms: int) -> None:
@@ -277,6 +274,7 @@ class Session:
             return
         assert self.hello is not None, self.node
         self.is_up = True
+        self.refused = ""
         self._hello_wait_ms = limits.PEER_HELLO_MS_MIN
         if self._said:
             self._hello_due_ms = None
@@ -317,14 +315,18 @@ class Session:
         tell = due_ms is not None and self.channel.is_open and (bool(taken) or due_ms <= now_ms)
         if not taken and not tell:
             return None
-        credit = [envelope(kinds.CREDIT, number=self.channel.last)] if tell else []
-        if tell:
-            self._owed.told()
+        credit = [self._credit()] if tell else []
         data = self._frame(credit + taken)
         if taken:
             self.counts["envelopes_out"] += len(taken)
             self.window.sent(self.channel.sent, len(data), bulk, now_ms)
         return data
+
+    def _credit(self) -> bytes:
+        self._owed.told()
+        self._commit_told = self.commit
+        newest = self.commit.to_bytes(ID_BYTES, "little")
+        return envelope(kinds.CREDIT, id=newest, number=self.channel.last)
 
     def _say_hello(self, now_ms: int, unix_ms: int) -> bytes:
         me = self._me
@@ -333,8 +335,7 @@ class Session:
         again_ms = now_ms + self._hello_wait_ms
         self._hello_wait_ms = min(2 * self._hello_wait_ms, limits.PEER_HELLO_MS_MAX)
         self._hello_due_ms = None if self.is_up else again_ms
-        hello = greeting.write(me.node, self.node, me.store, me.boot, unix_ms, me.about)
-        return self._frame([hello])
+        return self._frame([greeting.write(me, self.node, unix_ms)])
 
     def _frame(self, envelopes: list[bytes]) -> bytes:
         sequence, sender_boot, receiver_boot = self.channel.stamp()
@@ -350,6 +351,12 @@ class Session:
         return self._frame([greeting.bye("bye", text)]) if self.is_up else None
 
     # Time.
+
+    def tell_commit(self, commit: int, now_ms: int) -> None:
+        """This node's newest transaction, now and then: the peer is told when it is another."""
+        self.commit = commit
+        if self.is_up and commit != self._commit_told:
+            self._owed.tell_now(now_ms)
 
     def tick(self, now_ms: int) -> None:
         """Do what is due: ask a stalled peer, give up a silent one, drop what never came whole."""
@@ -392,6 +399,7 @@ class Session:
             "dropped_chunks": self._assembly.dropped,
             "up": self.is_up,
             "connected": self.connected,
+            "refused": self.refused,
             "boot": self.channel.peer_boot,
             "waiting_envelopes": self.outbox.envelopes,
             "waiting_bytes": self.outbox.bytes,
@@ -399,3 +407,7 @@ class Session:
             "unacknowledged_bytes": self.window.bytes,
             "partial_bytes": self._assembly.held,
         }
+
+
+def _known_by(hello: greeting.Hello) -> Known:
+    return Known(hello.store, hello.boot, hello.life, hello.commit)

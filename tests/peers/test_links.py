@@ -10,6 +10,7 @@ import pytest
 from meshcode import limits
 from meshcode.errors import BadData, NodeError, TooLarge
 from meshcode.peers.greeting import pack_about
+from meshcode.peers.memory import Known
 from tests.live.harness import until
 from tests.peers.world import HOME, Peer, Roster, join, mesh, message, raw_keys, run, settle
 
@@ -32,7 +33,7 @@ def test_what_is_told_of_a_peer_that_came_up():
         hello = a.told("up", b.node)[0]
 
         assert (hello["name"], hello["boot"], hello["store"]) == ("n2", 1, b.store)
-        assert a.memory.by_node == {b.node: (b.store, 1)}
+        assert a.memory.by_node == {b.node: Known(b.store, 1, b.links.me.life, 1)}
 
 
 def test_the_largest_envelope_passes_in_chunks_and_small_ones_overtake_it():

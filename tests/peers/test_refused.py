@@ -19,8 +19,8 @@ UNIX_MS = 1_700_000_000_000
 
 def hello_frame(node: bytes, to: bytes, store: bytes, boot: int = 1, sequence: int = 1) -> bytes:
     """A good HELLO frame of any sender."""
-    about = greeting.pack_about({"name": "raw"})
-    hello = greeting.write(node, to, store, boot, UNIX_MS, about)
+    me = greeting.Me(node, boot, store, os.urandom(16), 1, greeting.pack_about({"name": "raw"}))
+    hello = greeting.write(me, to, UNIX_MS)
     return frame([hello], sequence=sequence, sender_boot=boot)
 
 
@@ -232,15 +232,23 @@ def run_until_three(b: Peer, arrived: list[object]) -> None:
     until(three, 5, "three messages", every=0.001)
 
 
-@pytest.mark.parametrize("what", ["other store", "lower boot"])
+@pytest.mark.parametrize("what", ["other store", "lower boot", "same boot", "lower commit"])
 def test_a_node_that_lost_its_disk_is_refused_and_told(what: str):
+    """The last two as a copy does it: taken before what the other heard, and started again."""
     with mesh() as (a, b):
+        a.commit = 500
+        a.skipped_ms += limits.PEER_TICK_MS
+        run([a, b], lambda: b.memory.by_node[a.node].commit == 500)
         a.kill()
         if what == "other store":
             a.store, a.boot = os.urandom(16), 2
-        else:
-            b.memory.by_node[a.node] = (a.store, 5)
+        elif what == "lower boot":
+            b.memory.by_node[a.node] = b.memory.by_node[a.node]._replace(boot=5)
             a.boot = 4
+        elif what == "same boot":
+            a.boot, a.commit = 1, 900
+        else:
+            a.boot, a.commit = 2, 499
         a.memory = PeerMemory()
         before = b.memory.pack()
         a.start()
@@ -248,10 +256,39 @@ def test_a_node_that_lost_its_disk_is_refused_and_told(what: str):
         run([a, b], lambda: b.told("refused", a.node))
         run([a, b], lambda: a.told("refused", b.node))
 
-        assert "join it as a new node" in b.told("refused", a.node)[0]
-        assert "the peer refused this node" in a.told("refused", b.node)[0]
+        why = b.told("refused", a.node)[0]
+        assert "join it as a new node" in why and b.stats_of(a)["refused"] == why
+        assert a.told("refused", b.node)[0] == f"the peer refused this node: {why}"
+        assert a.told("amnesia", b.node)[0] == why
+        assert not b.told("amnesia")
         assert not a.is_up(b) and not b.is_up(a)
         assert b.memory.pack() == before
+
+
+def test_a_node_that_is_killed_and_comes_back_with_its_own_disk_is_welcome():
+    """Each time at the very transaction that was heard of it, or a later one."""
+    with mesh() as (a, b):
+        for more in (0, 1, 1000):
+            a.commit += 100
+            a.skipped_ms += limits.PEER_TICK_MS
+            run([a, b], lambda: b.memory.by_node[a.node].commit == a.commit)
+            a.commit += more
+            a.restart()
+            a.knows(b)
+            run([a, b], lambda: a.is_up(b) and b.is_up(a))
+
+        assert not b.told("refused") and b.memory.by_node[a.node].boot == 4
+
+
+def test_a_node_that_stopped_serving_peers_takes_and_sends_nothing():
+    with mesh() as (a, b):
+        a.links.stop("its disk forgot")
+        run([a, b], lambda: b.told("down", a.node))
+
+        assert a.links.links() == [] and not a.links.send(b.node, [message()])
+        assert "its disk forgot" in a.told("down", b.node)[0]
+        a.links.stop("said again")
+        assert "its disk forgot" in a.links.stopped
 
 
 def test_a_future_version_is_refused_with_both_numbers(monkeypatch: pytest.MonkeyPatch):

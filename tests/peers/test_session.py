@@ -9,6 +9,7 @@ import pytest
 
 from meshcode import limits
 from meshcode.peers import greeting, kinds
+from meshcode.peers.memory import Known
 from meshcode.wire.codec import pack, unpack_map
 from meshcode.wire.frame import check_envelope, envelope, frame
 from tests.peers.wire import UNIX_MS, Side, Wire
@@ -25,8 +26,7 @@ def pair() -> Wire:
 
 def hello_of(side: Side, head_boot: int = 1, sequence: int = 99, **changes: object) -> bytes:
     """A HELLO frame of a side with some fields replaced, or left out where they are None."""
-    me = side.me
-    data = greeting.write(me.node, side.session.node, me.store, me.boot, UNIX_MS, me.about)
+    data = greeting.write(side.me, side.session.node, UNIX_MS)
     fields = {**unpack_map(data[check_envelope(data).body_at :]), **changes}
     body = pack({name: value for name, value in fields.items() if value is not None})
     return frame([envelope(kinds.HELLO, body=body)], sequence=sequence, sender_boot=head_boot)
@@ -145,6 +145,7 @@ def test_frames_played_again_are_dropped_and_counted():
         ({"to": b"x" * 16}, "wrong_receiver", b"x".hex() * 16),
         ({"boot": 2, "head_boot": 3}, "wrong_boot", "boot 2 in HELLO and 3"),
         ({"store": b"x" * 16}, "amnesia", "its disk was replaced"),
+        ({"life": b"x" * 16}, "amnesia", "in that boot with life"),
     ],
 )
 def test_a_greeting_that_is_wrong_is_refused_with_its_reason(changes, code: str, said: str):
@@ -163,10 +164,52 @@ def test_a_greeting_that_is_wrong_is_refused_with_its_reason(changes, code: str,
     assert told[0] == code and said in told[1]
 
 
+def test_the_newest_commit_is_told_once_and_remembered():
+    wire = pair()
+    a, b = wire.sides
+    for commit in (7, 7, 12):
+        a.session.tell_commit(commit, wire.now_ms)
+        b.session.tell_commit(3, wire.now_ms)
+        wire.settle()
+    said = a.session.counts["frames_out"]
+    for _ in range(5):
+        a.session.tell_commit(12, wire.now_ms)
+        wire.settle()
+
+    assert b.memory.by_node[a.me.node].commit == 12
+    assert a.memory.by_node[b.me.node].commit == 3
+    assert a.session.counts["frames_out"] == said, "an idle pair says nothing"
+
+
+def test_commits_ride_on_the_credit_that_is_told_anyway():
+    wire = pair()
+    a, b = wire.sides
+    b.session.commit = 40
+    assert a.session.offer([message(b"x")])
+
+    wire.pass_time(limits.PEER_CREDIT_DELAY_MS)
+
+    assert a.memory.by_node[b.me.node].commit == 40
+
+
+def test_a_higher_boot_that_began_before_what_was_heard_is_a_copy():
+    wire = pair()
+    a, b = wire.sides
+    a.session.tell_commit(100, wire.now_ms)
+    wire.settle()
+
+    b.hear(hello_of(a, 2, boot=2, life=b"2" * 16, commit=99), wire.now_ms)
+
+    assert "began boot 2 at transaction 99" in b.news[-1][2]
+    assert "transaction 100 was heard of it in boot 1" in b.session.refused
+    b.hear(hello_of(a, 2, boot=2, life=b"2" * 16, commit=100, sequence=100), wire.now_ms)
+    assert b.session.channel.is_open and b.memory.by_node[a.me.node].boot == 2
+
+
 def test_a_lower_boot_is_a_restored_disk_and_is_refused():
     wire = pair()
     a, b = wire.sides
-    b.memory.by_node[a.me.node] = (a.me.store, 7)
+    b.memory.by_node[a.me.node] = Known(a.me.store, 7)
 
     b.hear(hello_of(a, 6, boot=6), wire.now_ms)
 
@@ -174,7 +217,10 @@ def test_a_lower_boot_is_a_restored_disk_and_is_refused():
     assert not b.session.channel.is_open
 
 
-@pytest.mark.parametrize("name", ["node", "to", "store", "boot", "unix_ms", "frames", "about"])
+@pytest.mark.parametrize(
+    "name",
+    ["node", "to", "store", "life", "boot", "commit", "unix_ms", "frames", "about"],
+)
 @pytest.mark.parametrize("value", [None, "text", -1, b"short", True, {}])
 def test_a_greeting_of_the_wrong_shape_is_a_bad_frame(name: str, value: object):
     """Whatever a field holds instead: counted, nothing learnt, and the session goes on."""

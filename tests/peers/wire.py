@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 from meshcode.errors import BadFrame
 from meshcode.peers import greeting
+from meshcode.peers.greeting import Me
 from meshcode.peers.memory import PeerMemory
-from meshcode.peers.session import Me, Session
+from meshcode.peers.session import Session
 from meshcode.wire.frame import index
 
 UNIX_MS = 1_700_000_000_000
+
+
+def life_of(number: int, boot: int) -> bytes:
+    """The life of one boot of a side."""
+    return bytes([number, boot]) * 8
 
 
 class Side:
@@ -21,8 +28,10 @@ class Side:
     def __init__(self, number: int, other: int, boot: int = 1, store: bytes = b"") -> None:
         """Nothing was said."""
         self.number = number
-        self.me = Me(bytes([number]) * 16, boot, store or bytes([number + 100]) * 16, b"")
-        self.me = Me(self.me.node, boot, self.me.store, greeting.pack_about({"name": str(number)}))
+        self.me = Me(
+            bytes([number]) * 16, boot, store or bytes([number + 100]) * 16,
+            life_of(number, boot), 1, greeting.pack_about({"name": str(number)}),
+        )  # fmt: skip
         self.memory = PeerMemory()
         self.session = Session(self.me, bytes([other]) * 16, self.memory)
         self.got: list[bytes] = []
@@ -32,7 +41,9 @@ class Side:
     def restart(self) -> None:
         """The next boot of the same store; what was remembered of the peer stays."""
         other = self.session.node
-        self.me = Me(self.me.node, self.me.boot + 1, self.me.store, self.me.about)
+        boot = self.me.boot + 1
+        life = life_of(self.number, boot)
+        self.me = replace(self.me, boot=boot, life=life, commit=self.session.commit)
         self.session = Session(self.me, other, self.memory)
         self.got = []
 

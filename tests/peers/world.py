@@ -81,6 +81,7 @@ class Peer:
         roster.add(self.node, self.public)
         self.store = os.urandom(16)
         self.boot = 1
+        self.commit = 1  # The newest transaction of its log.
         self.memory = PeerMemory()
         self.skipped_ms = 0
         self.bind = [HOME]
@@ -93,7 +94,8 @@ class Peer:
         """Begin with a new context, as a process that was started does."""
         self.context: zmq.Context[Any] = zmq.Context()
         given: dict[str, Any] = {
-            "boot": self.boot, "store_id": self.store, "hello": {"name": f"n{self.node[0]}"},
+            "boot": self.boot, "store_id": self.store, "life": os.urandom(16),
+            "commits": lambda: self.commit, "hello": {"name": f"n{self.node[0]}"},
             "bind": self.bind, "member_of_key": self.roster.member_of,
             "key_of": self.roster.key_of, "memory": self.memory, "now_ms": self.now_ms(),
             "statement_of": self.roster.statement_of,
