@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+from meshcode import limits
+from meshcode.ids import child_id
 from meshcode.replica.instance import (
     ENDED,
     Epoch,
@@ -17,14 +19,18 @@ from meshcode.replica.instance import (
     Value,
     epoch_of,
     make_key,
+    moved_key,
     read_record,
+    reissued_key,
 )
 from meshcode.router import events
 from meshcode.router.effects import Effects, Op
 from meshcode.router.records import outcome_of, split_open
 from meshcode.router.states import State
+from meshcode.sim.mesh import judgement, steps
+from meshcode.sim.mesh.steps import majority_of
 from meshcode.sim.violation import require
-from meshcode.wire.kinds import Kind, Outcome
+from meshcode.wire.kinds import Kind, Level, Outcome
 
 if TYPE_CHECKING:
     from meshcode.sim.mesh.node import MeshNode
@@ -53,7 +59,17 @@ class MeshChecker:
         self.sent: dict[Where, Epoch] = {}  # Highest that left the node.
         self.votes: dict[tuple[bytes, Epoch], set[int]] = {}
         self.chosen: dict[bytes, Value] = {}
-        self.proposed: dict[tuple[bytes, Epoch], Value] = {}
+        self.whole: set[bytes] = set()  # Chosen by votes that name the children.
+        self.done_at: dict[tuple[int, bytes], bytes] = {}  # Node, call: its outcome on that disk.
+        self.proposed: dict[tuple[bytes, Epoch], tuple[int, bytes, str]] = {}
+        self.stepped_promise: dict[tuple[int, int, bytes], Epoch] = {}  # Node, life, instance.
+        self.accepted_at: dict[Where, Epoch] = {}  # The epoch of the last acceptance on that disk.
+        self.narrow: dict[tuple[int, bytes], bytes] = {}  # Node, sequence key: kept alone.
+        self.widened: set[tuple[int, bytes]] = set()  # Node, call: others keep it by now.
+        self.had: dict[bytes, set[int]] = {}  # Disks that ever had an instance's call.
+        self.held: dict[tuple[bytes, Epoch], set[int]] = {}  # Disks that know it is HELD.
+        self.held_for_good: dict[bytes, tuple[bytes, Epoch]] = {}  # Call: instance, epoch.
+        self.handed: set[Where] = set()
         self.forgotten: set[Where] = set()
         self.recorded: dict[bytes, bytes] = {}  # Call id -> outcome, the first on any disk.
         self.acked: dict[bytes, tuple[int, int]] = {}  # Copies and voters that were told.
@@ -121,8 +137,9 @@ class MeshChecker:
         id = submit[16:32]
         self.open_at[where] = id
         self.copies.setdefault(id, set()).add(node.index)
+        name = make_key(id, custody["home"], custody["generation"])
+        self.had.setdefault(name, set()).add(node.index)
         if len(custody["voters"]) > 1:
-            name = make_key(id, custody["home"], custody["generation"])
             self.voters.setdefault(name, tuple(custody["voters"]))
             require((node.index, name) not in self.forgotten, "I9 resurrection", node, name.hex())
 
@@ -141,15 +158,64 @@ class MeshChecker:
         self.key_at[where] = name
         self.voters.setdefault(name, inst.voters)
         at = (node.index, name)
-        self.promised[at] = max(inst.promise, self.promised.get(at, inst.promise))
+        before = self.promised.get(at, inst.promise)
+        if inst.role != ENDED:
+            require(inst.promise >= before, "I8 promise", node, "lowered", before, inst.promise)
+        self.promised[at] = max(inst.promise, before)
         if inst.accepted is not None:
-            epoch, accepted = inst.accepted
-            votes = self.votes.setdefault((name, epoch), set())
-            votes.add(node.index)
-            if len(votes) >= inst.majority and inst.role != ENDED:
-                self._choose(name, accepted)
+            self._accepted(node, inst, before)
         if inst.role == ENDED and inst.value is not None:
             self._choose(name, inst.value)
+        if inst.role != ENDED and inst.note is not None and inst.note["state"] == State.HELD:
+            self._known_held(node, inst)
+        if inst.handed and at not in self.handed:
+            self.handed.add(at)
+            self._custody_done(node, name)
+
+    def _accepted(self, node: MeshNode, inst: Instance, promised: Epoch) -> None:
+        assert inst.accepted is not None
+        epoch, value = inst.accepted
+        at = (node.index, inst.key)
+        if self.accepted_at.get(at) != epoch and inst.role != ENDED:
+            require(epoch >= promised, "P7 accepted", node, epoch, "after it promised", promised)
+        self.accepted_at[at] = epoch
+        votes = self.votes.setdefault((inst.key, epoch), set())
+        votes.add(node.index)
+        if len(votes) >= majority_of(inst.voters) and inst.role != ENDED:
+            known = self.chosen.get(inst.key)
+            require(
+                known is None or known.children == value.children or inst.key not in self.whole,
+                "I2 one outcome", "other children", inst.key.hex(),
+            )  # fmt: skip
+            self.whole.add(inst.key)
+            self._choose(inst.key, value)
+
+    def _known_held(self, node: MeshNode, inst: Instance) -> None:
+        """A majority knows that it is HELD: from here on only a person lets it go (I12)."""
+        disks = self.held.setdefault((inst.key, inst.promise), set())
+        disks.add(node.index)
+        owner = inst.promise[1][4]
+        if len(disks | {owner}) >= majority_of(inst.voters):
+            self.held_for_good.setdefault(inst.id, (inst.key, inst.promise))
+
+    def _custody_done(self, node: MeshNode, name: bytes) -> None:
+        """A node says that the children are safe: a majority of their voters has them (P8)."""
+        value = self.chosen.get(name)
+        for child in () if value is None else value.children:
+            assert value is not None
+            moved = value.code == Outcome.MOVED
+            key = moved_key(name) if moved else make_key(child.id, name[16:32])
+            assert key is not None
+            again = reissued_key(key) or key
+            over = key in self.chosen or again in self.chosen
+            safe = over or self._is_safe(key, child.voters)
+            safe = safe or self._is_safe(again, self.voters.get(name, ()))
+            require(safe, "I5 custody", node, "of", child.id.hex(), self.had.get(key))
+
+    def _is_safe(self, key: bytes, voters: tuple[bytes, ...]) -> bool:
+        keepers = {one[4] for one in voters if self.world.nodes[one[4]].kind != "witness"}
+        wanted = min(majority_of(voters), len(keepers))
+        return len(self.had.get(key, set()) & keepers) >= wanted
 
     def _choose(self, name: bytes, value: Value) -> None:
         known = self.chosen.setdefault(name, value)
@@ -161,6 +227,9 @@ class MeshChecker:
             self.chosen[name] = value
         elif value.children:
             require(known.children == value.children, "I2 one outcome", "children", name.hex())
+        for child in value.children:
+            due = name[:16] if value.code == Outcome.MOVED else child_id(name[:16], b"dead-letter")
+            require(child.id == due, "I5 child", "its id is not its parent's to give", name.hex())
         if value.code == _DONE:
             id = name[:16]
             require(
@@ -169,6 +238,8 @@ class MeshChecker:
 
     def _done(self, node: MeshNode, id: bytes, value: bytes) -> None:
         outcome = outcome_of(value)
+        here = self.done_at.setdefault((node.index, id), outcome)
+        require(here == outcome, "I2 recorded twice", node, id.hex(), "on one disk")
         known = self.recorded.setdefault(id, outcome)
         if known != outcome:
             require(self.is_twin(id), "I2 recorded twice", node, id.hex())
@@ -177,8 +248,8 @@ class MeshChecker:
 
     # The core.
 
-    def stepped(self, node: MeshNode, event: Any, effects: Effects) -> None:
-        """The core of a node took one event."""
+    def stepped(self, node: MeshNode, event: Any, effects: Effects, was: Any) -> None:
+        """The core of a node took one event; `was` is what `steps.before` saw."""
         self.steps += 1
         self.digest = crc32(
             b"%d %d %d %d" % (node.index, len(effects.records), len(effects.peer), self.steps),
@@ -186,42 +257,10 @@ class MeshChecker:
         )
         if self.steps % 7 == 0:
             node.router.check()
-        for id, _, name, _, _ in effects.events:
+        for _, _, name, _, _ in effects.events:
             if name == "taken over":
                 self.counts["taken_over"] += 1
-        starts = [id for _, batch in effects.starts for id, *_ in batch]
-        for _, kind, entry in effects.peer:
-            if kind == Kind.RUN:
-                starts.append(entry[1][16:32])
-            elif kind == Kind.PROPOSE:
-                self._proposes(entry)
-            elif kind == Kind.PREPARE:
-                self.counts["claims"] += 1
-        for id in starts:
-            self._may_start(node, id)
-
-    def _proposes(self, entry: list[Any]) -> None:
-        key, _, _, _, under, data = entry
-        epoch = epoch_of(under)
-        value = Value(data[0], data[1])
-        known = self.proposed.setdefault((key, epoch), value)
-        require(known == value, "I10 one proposal an epoch", key.hex(), epoch)
-        if value.code == Outcome.MOVED:
-            self.counts["moved"] += 1
-
-    def _may_start(self, node: MeshNode, id: bytes) -> None:
-        call = node.router.calls.get(id)
-        if call is None or call.inst is None:
-            return
-        inst = call.inst
-        assert inst.epoch is not None, (str(node), id.hex())
-        if inst.epoch[0] == 0:
-            return
-        promises = sum(
-            self.promised.get((voter[4], inst.key), (0, b"", 0)) >= inst.epoch
-            for voter in inst.voters
-        )
-        require(promises >= inst.majority, "I3 dispatch", node, promises, len(inst.voters))
+        steps.after(self, node, event, effects, was)
 
     # What leaves.
 
@@ -229,13 +268,10 @@ class MeshChecker:
         """A turn of a node is let out."""
         for _, kind, entry in effects.peer:
             if kind in _PROMISES:
-                key = entry[0]
-                at = (node.index, key)
-                epoch = epoch_of(entry[1])
-                self.sent[at] = max(epoch, self.sent.get(at, epoch))
-                inst = node.router.replica.by_key.get(key)
-                if inst is not None:
-                    self._promise_holds(node, inst)
+                self._vote_leaves(node, kind, entry)
+            elif kind == Kind.STORED and node.kind != "witness":
+                has = node.index in self.had.get(entry[0], ()) or entry[0] in self.chosen
+                require(has, "law", node, "has no copy of", entry[0].hex())
         refused = {id for _, id, _ in effects.refused}
         for client, _, level, copies, voters in effects.accepted:
             for id in self.world.frames.get(client, ()):
@@ -243,17 +279,37 @@ class MeshChecker:
                     self._acked(node, id, level, copies, voters)
         for _, outcome in effects.outcomes:
             id = outcome[16:32]
-            known = self.told.setdefault(id, outcome)
-            require(known == outcome or self.is_twin(id), "I2 told two outcomes", id.hex())
+            self.told_from_history(id, outcome)
             require(
                 self.recorded.get(id) is not None or self._is_chosen(id, outcome),
                 "I2 told what is not chosen", id.hex(),
             )  # fmt: skip
 
-    def _is_chosen(self, id: bytes, outcome: bytes) -> bool:
-        return any(
-            value.outcome == outcome for key, value in self.chosen.items() if key[:16] == id
+    def told_from_history(self, id: bytes, outcome: bytes) -> None:
+        """Somebody is told how a call ended: everybody is told the same (I18)."""
+        known = self.told.setdefault(id, outcome)
+        require(known == outcome or self.is_twin(id), "I2 told two outcomes", id.hex())
+
+    def _vote_leaves(self, node: MeshNode, kind: int, entry: list[Any]) -> None:
+        """A promise or an acceptance leaves the node: it is on its disk."""
+        key = entry[0]
+        at = (node.index, key)
+        epoch = epoch_of(entry[1])
+        self.sent[at] = max(epoch, self.sent.get(at, epoch))
+        stored = self.promised.get(at)
+        require(
+            stored is not None and stored >= epoch, "I8 promise", node, "is not on disk", epoch
         )
+        if kind == Kind.AGREED:
+            require(
+                node.index in self.votes.get((key, epoch), ()), "law", node, "did not accept", epoch
+            )
+        inst = node.router.replica.by_key.get(key)
+        if inst is not None:
+            self._promise_holds(node, inst)
+
+    def _is_chosen(self, id: bytes, outcome: bytes) -> bool:
+        return any(value.outcome == outcome for key, value in self.chosen.items() if key[:16] == id)
 
     def _acked(self, node: MeshNode, id: bytes, level: int, copies: int, voters: int) -> None:
         if id in self.recorded or any(key[:16] == id for key in self.chosen):
@@ -261,73 +317,29 @@ class MeshChecker:
             return
         have = self.copies.get(id, set())
         require(len(have) >= copies, "I1 acknowledged", node, id.hex(), level, copies, have)
+        self._level_is_true(node, id, level, copies, voters)
         self.acked[id] = max((copies, voters), self.acked.get(id, (0, 0)))
 
-    # The end.
+    def _level_is_true(
+        self, node: MeshNode, id: bytes, level: int, copies: int, voters: int
+    ) -> None:
+        """The level that is named was reached, and what was asked for too (I11)."""
+        named = {Level.LOCAL: 1, Level.QUORUM: 2, Level.ALL: 3}[Level(level)]
+        good = copies >= named and (level == Level.LOCAL or voters == limits.VOTERS)
+        require(good, "I11 level", node, Level(level).name, "with", copies, "of", voters)
+        asked, tries = self.world.asked(id)
+        if tries > 1 or asked == "local":
+            return  # Whoever asks again is told what there is now.
+        shared = self.voters.get(make_key(id, node.id)) is not None
+        wanted = {"all": limits.VOTERS}.get(asked or "", 2) if shared else 1
+        have = self.copies.get(id, set())
+        require(len(have) >= wanted, "I11 level", node, asked, "but copies", len(have))
+        alone = not shared and len(self.world.nodes) > 1
+        require(not alone or asked != "strict", "I11 level", node, "strict but one voter")
 
     def finish(self) -> None:
         """After the calm: all that was promised came about, and all is forgotten."""
-        for id in self.acked:
-            self._has_ended(id, "I4 liveness", "acknowledged")
-        for key, value in self.chosen.items():
-            if self._is_lost(key):
-                continue
-            for child in value.children:
-                self._has_ended(child.id, "I5 child", "named by an outcome")
-        for node in self.world.living():
-            self._is_clean(node)
-
-    def _is_lost(self, key: bytes) -> bool:
-        voters = self.voters.get(key, ())
-        lost = sum(self.world.nodes[voter[4]].lost for voter in voters)
-        return lost > (len(voters) - 1) // 2
-
-    def _has_ended(self, id: bytes, rule: str, what: str) -> None:
-        world = self.world
-        for node in world.living():
-            if id in node.disk.tables["done"].values:
-                return
-            call = node.router.calls.get(id)
-            if call is not None and call.state is State.HELD:
-                return
-        keys = [key for key in self.voters if key[:16] == id]
-        if keys and all(self._is_lost(key) for key in keys):
-            return
-        holders = self.copies.get(id, set())
-        if not keys and all(world.nodes[n].lost for n in holders | self.homes.get(id, set())):
-            return  # Kept by one node, and that was told.
-        if keys and not any(not world.nodes[n].lost for n in holders):
-            require(
-                self.acked.get(id, (0, 0))[0] <= 1, rule, what, "every copy is gone", id.hex()
-            )
-            return
-        name = self._socket(id)
-        if all(world.nodes[n].lost for n in world.options.hosts["p" + name[1:]]):
-            return  # Nobody can run it: it is PARKED.
-        where = [
-            (str(node), inst.role, inst.promise, inst.payload)
-            for node in world.living()
-            for inst in node.router.replica.by_key.values()
-            if inst.id == id
-        ]
-        require(False, rule, what, id.hex(), where, holders)
-
-    def _socket(self, id: bytes) -> str:
-        for node in self.world.nodes:
-            for value in node.disk.tables["open"].values.values():
-                submit = split_open(value)[1]
-                if submit[16:32] == id:
-                    return submit[80 : 80 + submit[15]].decode()
-        return self.world.sockets.get(id, "s1")
-
-    def _is_clean(self, node: MeshNode) -> None:
-        for value in node.disk.tables["vote"].values.values():
-            inst = read_record(0, value)
-            if inst.role == ENDED:
-                require(
-                    self._is_lost(inst.key), "I7 forgotten", node, inst.key.hex()[:40], inst.seen,
-                    inst.full, inst.handed, inst.filed,
-                )  # fmt: skip
+        judgement.finish(self)
 
 
 __all__ = ["MeshChecker", "events"]

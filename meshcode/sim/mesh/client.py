@@ -29,6 +29,7 @@ class MeshClient:
         self.node: MeshNode | None = None
         self.session = 0
         self.first = True
+        self.tries = 0
 
     def submit(self) -> None:
         """Send what is not acknowledged, watch what is, to this node or another."""
@@ -40,6 +41,7 @@ class MeshClient:
             self.node = node
             self.session = world.open_session(self)
             self.first = False
+            self.tries += 1
             for id in self.unacked:
                 world.checker.submitted(id, node)
             calls = list(self.unacked.values())
@@ -67,18 +69,23 @@ class MeshClient:
 
     @staticmethod
     def _is_known(node: MeshNode, id: bytes) -> bool:
-        return id in node.router.calls or id in node.router.replica.by_id or (
-            id in node.disk.tables["done"].values
+        return (
+            id in node.router.calls
+            or id in node.router.replica.by_id
+            or (id in node.disk.tables["done"].values)
         )
 
-    def _arrive(
-        self, node: MeshNode, life: int, session: int, calls: list[events.NewCall]
-    ) -> None:
+    def _arrive(self, node: MeshNode, life: int, session: int, calls: list[events.NewCall]) -> None:
         if not node.up or node.life != life:
             return
         if calls:
             node.post(events.Submitted(session, 1, calls))
         acked = [id for id in self.waiting if id not in self.unacked]
+        ended = node.history(acked)
+        for id, outcome in ended.items():
+            self.world.checker.told_from_history(id, outcome)
+            self.ended(session, outcome)
+        acked = [id for id in acked if id not in ended]
         if acked:
             node.post(events.Watched(session, acked))
 

@@ -13,6 +13,7 @@ from meshcode.router import events
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects, Op
 from meshcode.router.records import accepted_call, outcome_of, split_done
+from meshcode.sim.mesh import steps
 from meshcode.sim.mesh.network import Channel
 from meshcode.sim.mesh.worker import MeshWorker
 from meshcode.store.memory_log import MemoryDisk, MemoryLog
@@ -64,6 +65,7 @@ class MeshNode:
         self.boot = self.log.boot
         rng = Random(world.seed * 7_919 + self.index * 101 + self.boot)
         self.router = Router(self.id, self.boot, rng, self.kind)
+        self.router.listening = True
         self.turns = Turns(self, self._release)  # type: ignore[arg-type]
         floor = int.from_bytes(self.log.get("meta", b"now") or b"", "big")
         if world.options.clock_steps:
@@ -99,9 +101,7 @@ class MeshNode:
         if self.told.get(other.index) == (state, boot):
             return
         self.told[other.index] = (state, boot)
-        event = events.PeerChanged(
-            other.id, state, boot, other.kind, "", f"n{other.index}"
-        )
+        event = events.PeerChanged(other.id, state, boot, other.kind, "", f"n{other.index}")
         if state in ("known", "evicted") and not self.inbox and not boot:
             self.turns.step(event, self.now_ms)
             return
@@ -167,8 +167,9 @@ class MeshNode:
 
     def step(self, event: events.Event, now_ms: int) -> Effects:
         """Stand between the turn code and the core, so that the checker sees every step."""
+        was = steps.before(self, event)
         effects = self.router.step(event, now_ms)
-        self.world.checker.stepped(self, event, effects)
+        self.world.checker.stepped(self, event, effects, was)
         return effects
 
     def post(self, event: Any) -> None:
@@ -300,6 +301,21 @@ class MeshNode:
             value = self.log.get("open", sequence.to_bytes(8, "big"))
             found.append((sequence, b"" if value is None else accepted_call(value)[1]))
         self.post(events.Fetched(found))
+
+    def history(self, ids: list[bytes]) -> dict[bytes, bytes]:
+        """Outcomes of ended calls, here or, as the shell asks, at nodes that can be reached."""
+        found = self.turns.ended(ids, lambda id: self.log.get("done", id))
+        fresh = self.turns.fresh_done()
+        found = {id: outcome for id, outcome in found.items() if id not in fresh}
+        for other in self.world.nodes:
+            cut = {(self.index, other.index), (other.index, self.index)} & self.world.network.cut
+            if other is self or not other.up or cut:
+                continue
+            for id in ids:
+                value = other.log.get("done", id)
+                if value is not None:
+                    found.setdefault(id, outcome_of(value))
+        return found
 
     def done_codes(self) -> dict[bytes, int]:
         """The outcomes on disk, by id."""

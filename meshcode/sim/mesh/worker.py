@@ -72,9 +72,7 @@ class MeshWorker:
         node.post(events.WorkerLost(self.number, begun, "signal 9"))
         node.world.after(50, node.staff)
 
-    def _report(
-        self, id: bytes, attempt: int, code: Outcome, body: bytes, *, retry: bool
-    ) -> None:
+    def _report(self, id: bytes, attempt: int, code: Outcome, body: bytes, *, retry: bool) -> None:
         data = envelope(Kind.OUTCOME, id=id, code=code, attempt=attempt, body=body)
         world = self.node.world
         world.checker.reported(id, data)

@@ -30,11 +30,13 @@ class MeshWorld:
         self.options = drawn.draw(self.rng)
         self.now = 0
         self.calm = False
+        self.away = -1  # A node that stays away when the others are calm already.
         self.checker = MeshChecker(self)
         self.network = Network(self)
         self.frames: dict[int, list[bytes]] = {}  # By session.
         self.sockets: dict[bytes, str] = {}
         self._sessions: dict[int, MeshClient] = {}
+        self._owners: dict[bytes, MeshClient] = {}  # Call id -> who submitted it.
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
         self.nodes: list[MeshNode] = []
@@ -79,6 +81,18 @@ class MeshWorld:
         """Whose session it is."""
         return self._sessions[session]
 
+    def clients(self) -> list[MeshClient]:
+        """Everybody who submitted something."""
+        return list(dict.fromkeys(self._sessions.values()))
+
+    def asked(self, id: bytes) -> tuple[str | None, int]:
+        """Which level a client asked for, and how often it tried."""
+        client = self._owners.get(id)
+        if client is None:
+            return None, 0
+        options = client.calls[id][5]
+        return (options or {}).get("ack"), client.tries
+
     def _submit(self, number: int) -> None:
         calls = [
             make_call(self, number * 100 + n)
@@ -86,7 +100,9 @@ class MeshWorld:
         ]
         for call in calls:
             self.sockets[call[0]] = call[3]
-        MeshClient(self, calls).submit()
+        client = MeshClient(self, calls)
+        self._owners |= dict.fromkeys(client.calls, client)
+        client.submit()
 
     # Network.
 
@@ -289,8 +305,14 @@ class MeshWorld:
             for call in node.router.calls.values():
                 if call.state.name != "HELD":
                     return False
-        waiting = any(client.unacked for client in self._sessions.values())
+        waiting = any(client.unacked or self._is_owed(client) for client in self.clients())
         return not waiting and not any(node.router.guests for node in living)
+
+
+    def _is_owed(self, client: MeshClient) -> bool:
+        """Whether a call has ended and its client does not know."""
+        done = [node.disk.tables["done"].values for node in self.living()]
+        return any(id in table for id in client.waiting for table in done)
 
 
 def _short(value: Any) -> str:
@@ -299,7 +321,9 @@ def _short(value: Any) -> str:
             return f"{value[13:16].hex()}@{value[20]}/{value[33]}"
         if len(value) == 16:
             return value[13:].hex()
-        return f"{len(value)}B" if len(value) != 48 else "".join(f"n{value[n]}" for n in (4, 20, 36))
+        return (
+            f"{len(value)}B" if len(value) != 48 else "".join(f"n{value[n]}" for n in (4, 20, 36))
+        )
     if isinstance(value, list | tuple):
         return "[" + " ".join(_short(one) for one in value) + "]"
     return str(value)

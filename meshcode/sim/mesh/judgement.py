@@ -1,0 +1,161 @@
+"""The end of a world, after the calm: what was promised came about, and nothing is left over.
+
+Where one node stays away for a while longer (*the core of two*), what two of three voters can do
+is judged before it comes back, and all the rest after.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshcode.replica.instance import ENDED, OWNING, moved_key, read_record
+from meshcode.router.records import split_open
+from meshcode.router.states import State
+from meshcode.sim.violation import require
+
+if TYPE_CHECKING:
+    from meshcode.replica.instance import Instance
+    from meshcode.sim.mesh.checks import MeshChecker
+    from meshcode.sim.mesh.node import MeshNode
+
+
+def alive(c: MeshChecker) -> None:
+    """All that was acknowledged, and every child of it, has ended (I4, I5)."""
+    for id in c.acked:
+        _has_ended(c, id, "I4 liveness", "acknowledged")
+    for key, value in c.chosen.items():
+        if not _is_lost(c, key):
+            for child in value.children:
+                _has_ended(c, child.id, "I5 child", "named by an outcome")
+
+
+def finish(c: MeshChecker) -> None:
+    """The same, and nobody has anything left of what is over (I7), and clients know (I18)."""
+    alive(c)
+    for node in c.world.living():
+        _votes_are_forgotten(c, node)
+        _records_belong(c, node)
+        _memory_is_clean(c, node)
+        _voters_are_whole(c, node)
+    _clients_know(c)
+
+
+def _is_lost(c: MeshChecker, key: bytes) -> bool:
+    voters = c.voters.get(key, ())
+    gone = sum(_is_gone(c, voter[4]) for voter in voters)
+    return gone > (len(voters) - 1) // 2
+
+
+def _is_gone(c: MeshChecker, index: int) -> bool:
+    return c.world.nodes[index].lost or index == c.world.away
+
+
+def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str) -> None:
+    world = c.world
+    for node in world.living():
+        if id in node.disk.tables["done"].values:
+            return
+        call = node.router.calls.get(id) if node.up else None
+        if call is not None and call.state is State.HELD:
+            return
+    keys = [key for key in c.voters if key[:16] == id]
+    if keys and all(_is_lost(c, key) for key in keys):
+        return
+    holders = c.copies.get(id, set())
+    if not keys and all(_is_gone(c, n) for n in holders | c.homes.get(id, set())):
+        return  # Kept by one node, and that was told.
+    if not keys and all(_is_gone(c, n) for n in c.homes.get(id, set())):
+        return  # The other node has a copy without a vote: it waits for a person.
+    if keys and all(_is_gone(c, n) for n in holders):
+        told = c.acked.get(id, (0, 0))[0]
+        require(told <= 1 or world.away >= 0, rule, what, "every copy is gone", id.hex())
+        return
+    name = _socket(c, id)
+    if all(_is_gone(c, n) for n in world.options.hosts["p" + name[1:]]):
+        return  # Nobody can run it: it is PARKED.
+    where = [
+        (str(node), inst.role, inst.promise, inst.payload)
+        for node in world.living()
+        if node.up
+        for inst in node.router.replica.by_key.values()
+        if inst.id == id
+    ]
+    require(False, rule, what, id.hex(), where, holders)
+
+
+def _socket(c: MeshChecker, id: bytes) -> str:
+    for node in c.world.nodes:
+        for value in node.disk.tables["open"].values.values():
+            submit = split_open(value)[1]
+            if submit[16:32] == id:
+                return submit[80 : 80 + submit[15]].decode()
+    return c.world.sockets.get(id, "s1")
+
+
+def _votes_are_forgotten(c: MeshChecker, node: MeshNode) -> None:
+    for value in node.disk.tables["vote"].values.values():
+        inst = read_record(0, value)
+        if inst.role == ENDED:
+            require(
+                _is_lost(c, inst.key), "I7 forgotten", node, inst.key.hex()[:40], inst.seen,
+                inst.full, inst.handed, inst.filed,
+            )  # fmt: skip
+
+
+def _records_belong(c: MeshChecker, node: MeshNode) -> None:
+    """Every record is of something that is open: a leftover would begin again one day (I7)."""
+    router = node.router
+    opens = node.disk.tables["open"].values
+    known = {call.sequence for call in router.calls.values()} | set(router.replica.by_sequence)
+    known |= {copy.sequence for copy in router.copies.values()}
+    for key, value in opens.items():
+        number = int.from_bytes(key, "big")
+        inst = router.replica.by_sequence.get(number)
+        over = inst is not None and inst.filed and not _is_lost(c, inst.key)
+        require(
+            number in known and not over, "I7 forgotten", node, "keeps a call that is over",
+            split_open(value)[1][16:32].hex(),
+        )  # fmt: skip
+    for key in node.disk.tables["state"].values:
+        require(key in opens, "I7 forgotten", node, "keeps the state of a call that is over")
+
+
+def _memory_is_clean(c: MeshChecker, node: MeshNode) -> None:
+    router = node.router
+    reports = {
+        id: owner for id, (owner, _) in router.reports.items() if not _is_gone(c, owner[4])
+    }
+    require(not reports, "I15 memory", node, "keeps reports that were taken", len(reports))
+    require(not router.guests, "I15 memory", node, "keeps guests", len(router.guests))
+    twins = [id for id in router.twins if id not in router.calls]
+    require(not twins, "I15 memory", node, "keeps twins of nothing", len(twins))
+    for parent in router.replica.children.values():
+        require(not parent.handed, "I15 memory", node, "keeps children that are handed over")
+
+
+def _voters_are_whole(c: MeshChecker, node: MeshNode) -> None:
+    """A call that waits has moved away from evicted voters where there are others (P9)."""
+    world = c.world
+    cores = [one for one in world.living() if one.kind == "core"]
+    if len(cores) < 3:
+        return
+    for inst in node.router.replica.by_key.values():
+        if inst.role == OWNING and _has_evicted(c, inst) and moved_key(inst.key) is not None:
+            call = node.router.calls.get(inst.id)
+            waits = call is not None and call.inst is inst and call.state is not State.RUNNING
+            require(not waits, "P9 repair", node, inst.id.hex(), "stays with a lost voter")
+
+
+def _has_evicted(c: MeshChecker, inst: Instance) -> bool:
+    return len(inst.voters) == 3 and any(c.world.nodes[one[4]].lost for one in inst.voters)
+
+
+def _clients_know(c: MeshChecker) -> None:
+    """Whoever stayed and was told that a call is accepted was told how it ended (I18)."""
+    for client in c.world.clients():
+        for id in client.waiting:
+            ended = [node for node in c.world.living() if id in node.disk.tables["done"].values]
+            require(not ended, "I18 history", "a client was never told of", id.hex())
+
+
+__all__ = ["alive", "finish"]
