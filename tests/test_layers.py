@@ -32,7 +32,8 @@ ROUTER_LEAVES = {
 # of random only the type.
 ROUTER_STDLIB = {
     "__future__", "bisect", "collections", "collections.abc", "dataclasses", "difflib", "enum",
-    "functools", "hashlib", "heapq", "itertools", "math", "operator", "re", "struct", "typing", "zlib",
+    "functools", "hashlib", "heapq", "itertools", "math", "operator", "re", "struct", "typing",
+    "zlib",
 }  # fmt: skip
 RANDOM_TYPE_ONLY = {"random.Random"}
 

@@ -104,6 +104,7 @@ class Loop:
         self._signals = 0
         self._drain_until_ms = 0
         self._full_until_ms = 0
+        self._commit_ms = 0  # When the batch under way was handed over.
         self._held_ops: list[Any] | None = None  # A batch that found the disk full.
         self._next_tick_ms = 0
         self._poller = zmq.Poller()
@@ -424,6 +425,7 @@ class Loop:
                     return
             ops.append((META, b"now", now_ms.to_bytes(8, "big")))
         self._held_ops = ops
+        self._commit_ms = now_ms
         self.committer.start(ops)
 
     def _synced(self, now_ms: int) -> None:
@@ -432,6 +434,8 @@ class Loop:
             return
         if error is None:
             self._held_ops = None
+            if self.mesh is not None and now_ms - self._commit_ms > limits.SWIM_COMMIT_MS:
+                self.mesh.slow_disk(now_ms - self._commit_ms, now_ms)
             self.turns.synced()
             return
         if is_full(error):  # Nothing of it was kept or said; it is tried again until there is room.
@@ -448,6 +452,7 @@ class Loop:
         if not self._drain_until_ms:
             return False
         busy = any(worker.held for worker in self.router.workers.values())
+        busy = busy or bool(self.router.reports)  # Of calls of peers, not yet taken by them.
         if busy and self.clock.now_ms() < self._drain_until_ms:
             return False
         return not self.turns.unsynced and not self.committer.busy
@@ -460,6 +465,7 @@ class Loop:
             self._held_ops = None
             self.turns.synced()
         if self.mesh is not None:
+            self.mesh.go(now_ms)
             self.mesh.unregister(self._poller)
             self.mesh.close()
         self.crew.close()

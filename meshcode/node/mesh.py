@@ -82,6 +82,7 @@ class Mesh:
         self.up: dict[bytes, dict[str, Any]] = {}  # Peers with an open session: their hello.
         self.news: deque[str] = deque(maxlen=200)  # Sentences for people, newest last.
         self.bad: dict[str, int] = {}
+        self.said_goodbye = False
         self._via: dict[str, str] = json.loads(os.environ.get("MESH_PEER_VIA") or "{}")
         self._backlog: dict[bytes, deque[bytes]] = {}
         self._backlog_bytes: dict[bytes, int] = {}
@@ -146,7 +147,13 @@ class Mesh:
     def leave(self, now_ms: int, back_in_ms: int = 0) -> None:
         """Tell the others that this node goes: for a moment, or for long."""
         event = swim_events.Leaving(back_in_ms) if back_in_ms else swim_events.Left()
+        self.said_goodbye = True
         self._run_swim(event, now_ms)
+
+    def go(self, now_ms: int) -> None:
+        """The node ends in good order: unless it said more, it will be back in a minute."""
+        if not self.said_goodbye and self.links is not None:
+            self.leave(now_ms, limits.SWIM_LEAVING_MS_MAX)
 
     # Who there is.
 
@@ -344,6 +351,14 @@ class Mesh:
                 self.learn_addresses(node, addresses, certain=False)
         self.relay.tick(now_ms)
         self._keep_memory()
+        if self.swim.newer_self_boot > self.loop.log.boot and not self.said_goodbye:
+            self.say(
+                f"another process, or an older copy of this disk, has this node's identity: peers "
+                f"know boot {self.swim.newer_self_boot}, this is boot {self.loop.log.boot}; this "
+                "node ends; join as a new node"
+            )
+            self.said_goodbye = True
+            self.loop.drain("another process has its identity")
         if now_ms >= self._next_meta_ms:
             self._next_meta_ms = now_ms + limits.MESH_META_MS
             self.swim.set_meta(self._meta(len(self.loop.router.calls)), now_ms)
@@ -470,9 +485,9 @@ class Mesh:
                     self.say(f"node {self.name_of(node)} is {state}")
                 self._tell_core(node, state, boot)
 
-    def health(self, loop_lag_ms: int = 0, commit_ms: int = 0, now_ms: int = 0) -> None:
-        """This node was slow: it distrusts itself before it accuses others."""
-        self._run_swim(swim_events.SelfHealth(loop_lag_ms, commit_ms, 0), now_ms)
+    def slow_disk(self, commit_ms: int, now_ms: int) -> None:
+        """A commit took long: this node distrusts itself before it accuses others."""
+        self._run_swim(swim_events.SelfHealth(commit_ms=commit_ms), now_ms)
 
     # What is said.
 

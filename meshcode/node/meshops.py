@@ -11,6 +11,8 @@ Operations are called by `requests.handle` on the node's one thread: they return
 None and answer later through the turn.  The calls of a mesh are in `meshcalls.py`.
 """
 
+# ruff: noqa: ARG001  Operations share one shape.
+
 from __future__ import annotations
 
 import os

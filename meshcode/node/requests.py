@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import meshcode
 from meshcode.errors import BadRequest, MeshError, UnknownCall, UnknownObject
 from meshcode.ids import text_of
+from meshcode.node import meshcalls, meshops
 from meshcode.node.history import whole
 from meshcode.node.sessions import Session
 from meshcode.router.accept import unknown_socket
@@ -219,8 +220,10 @@ def _drain(loop: Loop, session: Session, request: bytes, fields: dict[str, Any])
     return {"pid": os.getpid(), "running": sum(len(w.held) for w in loop.router.workers.values())}
 
 
-RELAYED = ("call.get", "call.cancel", "call.retry")  # When the call is not known here.
-FOR_PEERS = (*RELAYED, "call.list", "status")  # What a peer may ask for a client of its own.
+# When the call is not known here.
+RELAYED = ("call.get", "call.cancel", "call.retry", *meshcalls.RELAYED)
+# What a peer may ask for a client of its own.
+FOR_PEERS = (*RELAYED, "call.list", "status", *meshops.FOR_PEERS, *meshcalls.FOR_PEERS)
 
 OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
     "status": _status,
@@ -237,4 +240,6 @@ OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
     "subscribe": _subscribe,
     "unsubscribe": _unsubscribe,
     "drain": _drain,
+    **meshops.OPERATIONS,
+    **meshcalls.OPERATIONS,
 }

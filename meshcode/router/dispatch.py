@@ -21,11 +21,11 @@ _RUN = int(Kind.RUN)
 
 def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
     """Give every worker of the pool as many calls as it has credit for."""
-    if r.draining or pool.paused or pool.stopped:
+    if pool.paused or pool.stopped:
         return
     for worker in sorted(pool.workers.values(), key=_load):
-        if worker.leaving:
-            continue
+        if worker.leaving or (r.draining and not worker.node):
+            continue  # A node that drains lets its peers run what waits.
         batch: list[Assignment] = []
         while (found := _next_own(pool) if worker.node else _next(pool)) is not None:
             priority, line = found

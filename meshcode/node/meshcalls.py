@@ -1,0 +1,487 @@
+"""The calls of a whole mesh: listed, shown, and those that wait for a person.
+
+    mesh.calls     a page of all calls of all nodes that answer, newest first
+    mesh.rows      this node's share of it, for a peer that asks
+    mesh.call      one call, with what every node that knows it can tell
+    mesh.row       this node's knowledge of one call, for a peer that asks
+    mesh.recover   calls that the rules leave to a person, on all nodes that answer
+    mesh.stuck     this node's share of it, for a peer that asks
+    call.recover   issue one of them again, where it is kept
+
+A call is known to its owner (an open call, in memory), to its other voters (kept: in the log only)
+and, once it has ended, to all of them (in their histories).  Rows of one call are merged: what is
+certain goes first (`RANKS`).
+"""
+
+# ruff: noqa: ARG001  Operations share one shape.
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from meshcode.errors import BadRequest, LogDamaged, MeshError, UnknownCall
+from meshcode.ids import NO_ID, parse_id, text_of
+from meshcode.node.history import ROWS_MAX, whole
+from meshcode.node.meshops import (
+    Answers,
+    answer,
+    ask_peers,
+    good_data,
+    refuse,
+    silent_peers,
+)
+from meshcode.node.sessions import Session
+from meshcode.replica.instance import ENDED
+from meshcode.router import recovering
+from meshcode.router.copies import keeper_of
+from meshcode.router.events import RecoverAsked
+from meshcode.router.records import accepted_call, read_envelope, sequence_key
+from meshcode.router.states import State
+from meshcode.store.contract import OPEN
+
+if TYPE_CHECKING:
+    from meshcode.node.loop import Loop
+    from meshcode.replica.instance import Instance
+
+Row = dict[str, Any]
+
+# What is known where, the most certain first: an outcome where the call ran, an outcome that was
+# told, an open call at its owner, a call that is kept.
+ENDED_HERE, TOLD, OWNED, KEPT = "ended here", "told", "owned", "kept"
+RANKS = (ENDED_HERE, TOLD, OWNED, KEPT)
+_PARENT_AT, _FLOW_AT = 48, 32  # In a SUBMIT envelope: docs/wire.md.
+
+
+# This node's knowledge.
+
+
+def rows_of(loop: Loop, fields: dict[str, Any], wanted: int) -> tuple[list[Row], int]:
+    """The first `wanted` calls that this node knows, in the order asked for; and how many it has.
+
+    Fields as for `History.page`; `before` and `page` are not for a mesh.
+    """
+    page = loop.history.page({**fields, "page": 1, "rows": wanted, "before": None})
+    rows = [annotated(loop, row) for row in page["calls"]]
+    if loop.mesh is None or fields.get("here"):
+        return rows, page["total"]
+    ascending = bool(fields.get("ascending"))
+    rows += _kept_rows(loop, fields, wanted, ascending=ascending)
+    return in_order(rows, ascending=ascending)[:wanted], page["total"]
+
+
+def in_order(rows: Iterable[Row], *, ascending: bool) -> list[Row]:
+    """By id, which is by the time it was made."""
+    return sorted(rows, key=lambda row: str(row["id"]), reverse=not ascending)
+
+
+def _kept_rows(loop: Loop, fields: dict[str, Any], wanted: int, *, ascending: bool) -> list[Row]:
+    """Calls of other owners that are open as far as this node knows, and two-node copies."""
+    router = loop.router
+    if fields.get("state") not in (None, "KEPT"):
+        return []  # Only their owners know in which state they are.
+    kept = [id for id, inst in router.replica.by_id.items()
+            if inst.role != ENDED and id not in router.calls]  # fmt: skip
+    kept += [id for id in router.copies if id not in router.calls]
+    choose = heapq.nsmallest if ascending else heapq.nlargest
+    rows = (kept_row(loop, id) for id in choose(wanted, kept))
+    socket = fields.get("socket")
+    return [row for row in rows if not socket or row["socket"] == socket]
+
+
+def kept_row(loop: Loop, id: bytes) -> Row:
+    """A call that another node owns, as far as its voter (or the keeper of its copy) knows it."""
+    inst = loop.router.replica.by_id.get(id)
+    copy = loop.router.copies.get(id)
+    sequence = inst.sequence if inst is not None else copy.sequence if copy is not None else 0
+    accepted_ms, submit = stored_call(loop, sequence)
+    owner = inst.promise[1] if inst is not None else copy.home if copy is not None else NO_ID
+    name = read_envelope(submit)[0] if submit else ""
+    line = loop.router.lines.get(name)
+    note = (inst.note if inst is not None else None) or {}
+    events = [{"name": "received", "ms": accepted_ms, "note": f"socket {name}"}]
+    events += [{"name": name, "ms": ms, "note": text} for ms, name, text in note.get("story") or ()]
+    row = {
+        "id": text_of(id), "flow": _id_at(submit, _FLOW_AT) or text_of(id),
+        "parent": _id_at(submit, _PARENT_AT), "socket": name,
+        "processor": line.config.processor if line else None, "state": "KEPT",
+        "reason": f"kept here for {_owner_name(loop, owner)}", "attempts": note.get("attempt", 0),
+        "priority": None, "accepted_ms": accepted_ms or None, "started_ms": None,
+        "finished_ms": None, "due_ms": None, "worker": None, "commit": None, "events": events,
+        "know": KEPT, "node": _owner_name(loop, owner), "epoch": inst.promise[0] if inst else 0,
+        "runs_on": "",
+    }  # fmt: skip
+    _add_voters(loop, row, inst)
+    if copy is not None:
+        row["voters"], row["copies"], row["copies_of"] = [row["node"]], 2, 2
+    return row
+
+
+def _id_at(submit: bytes, at: int) -> str | None:
+    id = submit[at : at + 16]
+    return text_of(id) if len(id) == 16 and id != NO_ID else None
+
+
+def _owner_name(loop: Loop, owner: bytes) -> str:
+    if owner == NO_ID or loop.mesh is None:
+        return "nobody yet" if owner == NO_ID else "this node"
+    return loop.mesh.name_of(owner)
+
+
+def stored_call(loop: Loop, sequence: int) -> tuple[int, bytes]:
+    """When a call was accepted and its SUBMIT envelope, from the log; 0 and empty: not there."""
+    try:
+        value = loop.log.get(OPEN, sequence_key(sequence))
+    except LogDamaged:
+        return 0, b""
+    return (0, b"") if value is None else accepted_call(value)
+
+
+def annotated(loop: Loop, row: Row) -> Row:
+    """A row of the history with its owner, voters and copies, as this node knows them."""
+    id = parse_id(row["id"])
+    call = loop.router.calls.get(id)
+    mine = "" if loop.mesh is None else loop.mesh.identity.name
+    if call is None:
+        inst = loop.router.replica.by_id.get(id)
+        here = bool(row["started_ms"]) or inst is None
+        row |= {"know": ENDED_HERE if here else TOLD, "node": mine if here else "", "runs_on": ""}
+        if inst is not None and inst.accepted is not None:
+            row["node"] = _owner_name(loop, inst.accepted[0][1])
+        _add_voters(loop, row, inst)
+        row["copies"] = 1  # Counted over the nodes that answer, see `merged`.
+        return row
+    worker = call.worker
+    runs_on = mine if worker is not None else ""
+    if worker is not None and worker.node is not None and loop.mesh is not None:
+        runs_on = loop.mesh.name_of(worker.node)
+    row |= {"know": OWNED, "node": mine, "epoch": call.epoch, "runs_on": runs_on}
+    _add_voters(loop, row, call.inst)
+    if call.inst is None and keeper_of(loop.router) and id not in loop.router.narrow:
+        row["copies"], row["copies_of"] = 2, 2
+    return row
+
+
+def _add_voters(loop: Loop, row: Row, inst: Instance | None) -> None:
+    if inst is None:
+        row |= {"voters": [row["node"]] if row["node"] else [], "copies": 1, "copies_of": 1}
+        return
+    names = [_owner_name(loop, node) for node in inst.voters]
+    row |= {
+        "voters": names, "copies_of": len(names),
+        "copies": max(inst.have.bit_count(), int(inst.payload)),
+    }  # fmt: skip
+
+
+def row_of(loop: Loop, fields: dict[str, Any]) -> Row:
+    """One call as this node knows it, its result or captured output too when asked for.
+
+    Raises:
+        UnknownCall: it does not know it.
+        BadRequest: not an id, or the beginning of several.
+    """
+    which = fields.get("id")
+    if not isinstance(which, bytes | str):
+        raise BadRequest(f"field 'id' is missing or of the wrong kind: {which!r}")
+    try:
+        row = loop.history.get(
+            which, result=bool(fields.get("result")), output=bool(fields.get("output"))
+        )
+    except UnknownCall:
+        return kept_row(loop, _kept_id(loop, which))
+    return annotated(loop, row)
+
+
+def _kept_id(loop: Loop, which: bytes | str) -> bytes:
+    """The one kept call that `which` begins.
+
+    Raises:
+        UnknownCall: there is none.
+        BadRequest: there are several.
+    """
+    digits = which.hex() if isinstance(which, bytes) else which.replace("-", "").lower()
+    router = loop.router
+    ids = {*router.replica.by_id, *router.copies}
+    found = [id for id in ids if id.hex().startswith(digits)]
+    if not found:
+        raise UnknownCall(f"no call whose id begins with {which!r} is open or kept")
+    if len(found) > 1:
+        raise BadRequest(f"{which!r} begins the ids of several calls; give more of it")
+    return found[0]
+
+
+# What several nodes know.
+
+
+def merged(groups: Iterable[tuple[str, list[Row]]]) -> list[Row]:
+    """One row for each call, from the rows of several nodes: (name of the node, its rows).
+
+    The most certain row stays, with the events of all; an outcome's copies are the nodes that have
+    it in their history.
+    """
+    by_id: dict[str, list[tuple[str, Row]]] = {}
+    for name, rows in groups:
+        for row in rows:
+            by_id.setdefault(str(row["id"]), []).append((name, row))
+    return [_one(found) for found in by_id.values()]
+
+
+def _one(found: list[tuple[str, Row]]) -> Row:
+    ranked = sorted(found, key=_rank)
+    name, best = ranked[0]
+    row = dict(best)
+    if row["know"] in (ENDED_HERE, TOLD):
+        ended = [who for who, other in found if other["know"] in (ENDED_HERE, TOLD)]
+        voters = max((other["voters"] for _, other in found), key=len)
+        row["kept_by"] = sorted(ended)
+        row["copies"] = len(ended)
+        row["copies_of"] = max(len(voters), len(ended))
+        row["voters"] = voters if len(voters) > 1 else sorted(ended)
+        row["node"] = row["node"] or next((o["node"] for _, o in ranked if o["node"]), "")
+    else:
+        row["kept_by"] = sorted({who for who, _ in found})
+    row["told_by"] = name
+    row["events"] = _events([other for _, other in ranked])
+    return row
+
+
+def _rank(item: tuple[str, Row]) -> tuple[int, int]:
+    """How certain a row is, the best first; of two owners the later one."""
+    return RANKS.index(item[1]["know"]), -int(item[1].get("epoch") or 0)
+
+
+def _events(rows: list[Row]) -> list[dict[str, Any]]:
+    """The events of all rows in the order of their times; each once."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    names: set[str] = set()
+    for row in rows:
+        for event in row.get("events") or ():
+            # Begin and end are told once, by the most certain row: other clocks differ a little.
+            if event["name"] in ("received", "postrun") and event["name"] in names:
+                continue
+            found.setdefault((event["name"], event["ms"], event["note"]), event)
+        names |= {event["name"] for event in row.get("events") or ()}
+    return sorted(found.values(), key=lambda event: event["ms"] or 0)
+
+
+# The operations.
+
+
+def _mine(loop: Loop) -> str:
+    return "" if loop.mesh is None else loop.mesh.identity.name
+
+
+def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """A page of the calls of the mesh; with `here`, or without a mesh, of this node alone."""
+    rows = min(max(whole(fields, "rows", 10), 1), ROWS_MAX)
+    page = max(whole(fields, "page", 1), 1)
+    mesh = loop.mesh
+    if mesh is None or fields.get("here"):
+        found = loop.history.page(fields)
+        found["calls"] = [annotated(loop, row) | {"kept_by": [_mine(loop)]}
+                          for row in found["calls"]]  # fmt: skip
+        return found | {"asked": [], "silent": []}
+    wanted = page * rows
+    if wanted > ROWS_MAX:
+        raise BadRequest(
+            f"page {page} with {rows} rows ends at row {wanted}, pages over the mesh reach to row"
+            f" {ROWS_MAX}; ask one node for its own calls (`--here`), or name a socket or a state"
+        )
+    own, total = rows_of(loop, fields, wanted)
+    asked = set(mesh.here())
+
+    def answered(answers: Answers) -> None:
+        told = good_data(answers)
+        groups = [(mesh.identity.name, own)]
+        groups += [(mesh.name_of(node), data["rows"]) for node, data in told.items()
+                   if _are_rows(data.get("rows"))]  # fmt: skip
+        every = in_order(merged(groups), ascending=bool(fields.get("ascending")))
+        answer(loop, session, request, {
+            "calls": every[wanted - rows : wanted], "page": page, "rows": rows,
+            "total": total if not told else None, "more": len(every) > wanted,
+            "asked": sorted(mesh.name_of(node) for node in asked),
+            "silent": silent_peers(mesh, asked, set(told)),
+        })  # fmt: skip
+
+    chosen = ("socket", "state", "unfinished", "ascending")
+    share: dict[str, Any] = {name: fields[name] for name in chosen if name in fields}
+    # One more than is shown, so that it is known whether there is a further page.
+    ask_peers(mesh, "mesh.rows", {**share, "rows": min(wanted + 1, ROWS_MAX)}, answered)
+    return None
+
+
+def _are_rows(rows: Any) -> bool:
+    """Whether a peer sent rows that can be merged with ours."""
+    return isinstance(rows, list) and all(
+        isinstance(row, dict)
+        and row.get("know") in RANKS
+        and isinstance(row.get("voters"), list)
+        and isinstance(row.get("id"), str)
+        and isinstance(row.get("node"), str)
+        for row in rows
+    )
+
+
+def share_of_page(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """This node's share of a page."""
+    wanted = min(max(whole(fields, "rows", 10), 1), ROWS_MAX)
+    found, total = rows_of(loop, fields, wanted)
+    return {"rows": found, "total": total}
+
+
+def call(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """One call with what all nodes that know it can tell."""
+    mesh, own, error = loop.mesh, None, None
+    try:
+        own = row_of(loop, fields)
+    except UnknownCall as unknown:
+        error = unknown
+    if mesh is None or not mesh.up:
+        if own is None:
+            assert error is not None
+            raise error
+        return _one([(_mine(loop), own)]) | {"silent": []}
+    asked = set(mesh.here())
+
+    def answered(answers: Answers) -> None:
+        told = good_data(answers)
+        found = [] if own is None else [(mesh.identity.name, own)]
+        found += [(mesh.name_of(node), row) for node, row in told.items() if _are_rows([row])]
+        good = {node for node, one in answers if _is_answer(one)}
+        _show_one(loop, session, request, found, fields, silent_peers(mesh, asked, good))
+
+    ask_peers(mesh, "mesh.row", fields, answered)
+    return None
+
+
+def _is_answer(found: dict[str, Any]) -> bool:
+    """Whether a peer said what it knows, be it that it does not know the call."""
+    data = found.get("data")
+    return found.get("good") is True or (
+        isinstance(data, dict) and data.get("code") == UnknownCall.code
+    )
+
+
+def _show_one(
+    loop: Loop, session: Session, request: bytes, found: list[tuple[str, Row]],
+    fields: dict[str, Any], silent: list[dict[str, Any]],
+) -> None:  # fmt: skip
+    which = fields.get("id")
+    shown = text_of(which) if isinstance(which, bytes) and len(which) == 16 else which
+    if len({row["id"] for _, row in found}) > 1:
+        error: MeshError = BadRequest(
+            f"{shown!r} begins the ids of several calls; give more of it"
+        )
+        refuse(loop, session, request, error)
+    elif not found:
+        refuse(loop, session, request, UnknownCall(
+            f"no call {shown} is open or kept in the history of any node that answered; silent:"
+            f" {', '.join(row['name'] for row in silent) or 'none'}"
+        ))  # fmt: skip
+    else:
+        answer(loop, session, request, _one(found) | {"silent": silent})
+
+
+def one_row(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """This node's knowledge of one call."""
+    return row_of(loop, fields)
+
+
+# What waits for a person.
+
+
+def stuck_rows(loop: Loop) -> list[Row]:
+    """Calls of this node that wait for a person: ORPHAN, COPY, HELD."""
+    router, mesh = loop.router, loop.mesh
+    found = []
+    waiting = recovering.sequences(router)
+    for inst in router.replica.orphans():
+        if inst.id not in router.calls:
+            waiting.setdefault(inst.id, inst.sequence)
+    for id in sorted(waiting)[:ROWS_MAX]:
+        row = kept_row(loop, id)
+        evicted = router.replica.peers.evicted
+        gone = [name for name, node in _voters_of(loop, id) if node in evicted]
+        row["kind"] = "COPY" if id in router.copies else "ORPHAN"
+        row["can"] = "recover" if row["socket"] else "nothing: the call itself is not kept here"
+        row["reason"] = f"evicted: {', '.join(gone)}; it may have run before"
+        found.append(row)
+    held = 0
+    for open_call in router.calls.values():
+        if open_call.state is State.HELD and held < ROWS_MAX:
+            held += 1
+            row = annotated(loop, loop.history.open_row(open_call))
+            found.append(row | {"kind": "HELD", "can": "retry or cancel"})
+    for row in found:
+        row["at"] = "" if mesh is None else mesh.identity.name
+    return found
+
+
+def _voters_of(loop: Loop, id: bytes) -> list[tuple[str, bytes]]:
+    copy = loop.router.copies.get(id)
+    inst = loop.router.replica.by_id.get(id)
+    voters = inst.voters if inst is not None else () if copy is None else (copy.home,)
+    return [(_owner_name(loop, node), node) for node in voters]
+
+
+def stuck(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """This node's share of what waits for a person."""
+    return {"rows": stuck_rows(loop)}
+
+
+def recover_list(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """What waits for a person on all nodes that answer."""
+    mesh, own = loop.mesh, stuck_rows(loop)
+    if mesh is None or not mesh.up:
+        return {"calls": own, "silent": [] if mesh is None else silent_peers(mesh, set(), set())}
+    asked = set(mesh.here())
+
+    def answered(answers: Answers) -> None:
+        told = good_data(answers)
+        every = list(own)
+        for data in told.values():
+            every += data["rows"] if _are_rows(data.get("rows")) else []
+        every.sort(key=lambda row: (row.get("kind", ""), row["id"]))
+        silent = silent_peers(mesh, asked, set(told))
+        answer(loop, session, request, {"calls": every, "silent": silent})
+
+    ask_peers(mesh, "mesh.stuck", {}, answered)
+    return None
+
+
+def recover(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """Issue one call again that lost its voters; where it is not kept, the peers are asked.
+
+    Raises:
+        UnknownCall: no such call waits for a person here.
+    """
+    which = fields.get("id")
+    if not isinstance(which, bytes | str):
+        raise BadRequest(f"field 'id' is missing or of the wrong kind: {which!r}")
+    digits = which.hex() if isinstance(which, bytes) else which.replace("-", "").lower()
+    waiting = recovering.sequences(loop.router)
+    ids = [id for id in waiting if id.hex().startswith(digits)]
+    if len(ids) != 1:
+        if ids:
+            raise BadRequest(f"{which!r} begins the ids of {len(ids)} calls; give more of it")
+        raise UnknownCall(f"no call {digits} waits for a person here; see `mesh recover`")
+    accepted_ms, submit = stored_call(loop, waiting[ids[0]])
+    if not submit:
+        raise UnknownCall(f"the record of call {text_of(ids[0])} cannot be read here")
+    by = str(fields.get("by") or "")[:200]
+    loop.step(RecoverAsked(session.id, request, waiting[ids[0]], accepted_ms, submit, by))
+    return None
+
+
+OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
+    "mesh.calls": calls,
+    "mesh.rows": share_of_page,
+    "mesh.call": call,
+    "mesh.row": one_row,
+    "mesh.recover": recover_list,
+    "mesh.stuck": stuck,
+    "call.recover": recover,
+}
+FOR_PEERS = ("mesh.rows", "mesh.row", "mesh.stuck", "call.recover")
+RELAYED = ("call.recover",)  # When the call does not wait here.
