@@ -19,6 +19,7 @@ import json
 import os
 import sys
 import threading
+import zlib
 from typing import Any
 
 import zmq
@@ -67,8 +68,8 @@ class EchoNode:
         self._read_log()
 
     def _read_log(self) -> None:
-        for ends, call_id, outcome, size in records_of(self.log, self.log_read):
-            self.log_read += size
+        records, self.log_read = records_of(self.log, self.log_read)
+        for ends, call_id, outcome in records:
             if ends:
                 self.open.pop(call_id, None)
                 self.ended[call_id] = outcome
@@ -77,7 +78,8 @@ class EchoNode:
 
     def _write_log(self, ends: bool, call_id: bytes, outcome: bytes) -> None:
         data = pack([ends, call_id, outcome])
-        self.log.write(len(data).to_bytes(4, "little") + data)
+        # A line of its own at both ends: what a kill tears cannot spoil what comes behind it.
+        self.log.write(b"\n%08x%s\n" % (zlib.crc32(data), data.hex().encode()))
 
     def run(self) -> None:
         """Serve until the process ends."""
@@ -368,17 +370,26 @@ class EchoNode:
         return {**self.counts, "open": len(self.open), "ended": len(self.ended)}
 
 
-def records_of(log: Any, start: int = 0) -> list[tuple[bool, bytes, bytes, int]]:
-    """What a log holds from byte `start` on: whether it ends, the call, its outcome, the bytes."""
+def records_of(log: Any, start: int = 0) -> tuple[list[tuple[bool, bytes, bytes]], int]:
+    """What a log holds from byte `start` on: whether it ends, the call, its outcome.
+
+    Returns:
+        The whole records, and the byte behind the last whole line.  A record that was torn by a
+        kill was never acknowledged, and is left out.
+    """
     log.seek(start)
-    data = log.read()
-    found, at = [], 0
-    while at < len(data):
-        size = 4 + int.from_bytes(data[at : at + 4], "little")
-        ends, call_id, outcome = unpack(data[at + 4 : at + size])
-        found.append((ends, call_id, outcome, size))
-        at += size
-    return found
+    lines = log.read().split(b"\n")
+    lines.pop()  # Not written whole yet, or nothing.
+    found = []
+    for line in lines:
+        try:
+            data = bytes.fromhex(line[8:].decode())
+            good = bool(line) and int(line[:8], 16) == zlib.crc32(data)
+        except ValueError:
+            good = False
+        if good:
+            found.append(tuple(unpack(data)))
+    return found, start + sum(len(line) + 1 for line in lines)
 
 
 def _demand_keys(context: Any, link: Any, options: dict[str, Any]) -> None:
