@@ -34,6 +34,7 @@ class Value(NamedTuple):
     code: int  # wire.kinds.Outcome
     outcome: bytes  # Sealed OUTCOME envelope; empty for MOVED.
     children: tuple[Child, ...] = ()
+    note: dict[str, Any] | None = None  # For the history: attempt, started_ms, story.
 
 
 class Parent(NamedTuple):
@@ -244,7 +245,7 @@ def epoch_of(data: Any) -> Epoch:
 def value_data(value: Value) -> list[Any]:
     """A value as plain data."""
     children = [[child.id, b"".join(child.voters), child.submit] for child in value.children]
-    return [value.code, value.outcome, children]
+    return [value.code, value.outcome, children, value.note]
 
 
 def value_of(data: Any) -> Value:
@@ -253,7 +254,9 @@ def value_of(data: Any) -> Value:
     Raises:
         ValueError, TypeError: it is none.
     """
-    code, outcome, children = data
+    code, outcome, children, note = data
+    if not (note is None or isinstance(note, dict)):
+        raise ValueError(f"not a note: {note!r:.80}")
     if not (isinstance(code, int) and 1 <= code <= 4 and isinstance(outcome, bytes)):
         raise ValueError(f"not an outcome: {code!r}")
     found = []
@@ -261,4 +264,4 @@ def value_of(data: Any) -> Value:
         if len(id) != ID_BYTES or not (submit is None or isinstance(submit, bytes)):
             raise ValueError(f"not a child: {id!r}")
         found.append(Child(bytes(id), split_voters(bytes(voters)), submit))
-    return Value(code, outcome, tuple(found))
+    return Value(code, outcome, tuple(found), note)

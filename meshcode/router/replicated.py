@@ -166,7 +166,9 @@ def propose(
     call.move(State.ENDING)
     if waited and call.line.leave_waiting(call):
         r.offer(call.line)
-    r.replica.propose(call.inst, Value(*fit(code, envelope), children), now_ms, out)
+    note = {"attempt": call.attempt, "started_ms": call.started_ms, "story": call.story or []}
+    code, envelope = fit(code, envelope)
+    r.replica.propose(call.inst, Value(code, envelope, children, note), now_ms, out)
 
 
 def withdraw(r: Router, call: Call, now_ms: int) -> None:
@@ -329,11 +331,11 @@ class Replicated:
 
         With `ended` the history has an outcome of this id already, and keeps that one.
         """
-        note = inst.note or {}
+        note = value.note or inst.note or {}
         if not ended and self._r.replica.peers.kind != WITNESS:  # It keeps votes, no history.
             record = pack_done(
-                value.code, note.get("attempt", 1 if value.code == _DONE else 0), accepted_ms, 0,
-                now_ms, inst.sequence, value.outcome, submit, note.get("story"),
+                value.code, note.get("attempt", 1 if value.code == _DONE else 0), accepted_ms,
+                note.get("started_ms", 0), now_ms, inst.sequence, value.outcome, submit, note.get("story"),
             )  # fmt: skip
             out.records.append(("done", inst.id, record))
         self.drop_payload(inst, out)
