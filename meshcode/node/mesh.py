@@ -18,7 +18,7 @@ from meshcode import limits
 from meshcode.errors import MeshError
 from meshcode.membership import events as swim_events
 from meshcode.membership.swim import Swim
-from meshcode.node import peerwords
+from meshcode.node import amnesia, peerwords
 from meshcode.node.adopter import Adopter
 from meshcode.node.discovery import Discovery
 from meshcode.node.modelshare import Change, ModelShare
@@ -59,12 +59,14 @@ class Mesh:
 
         Raises:
             TrustDamaged: a file of the mesh folder cannot be used.
+            NodeError: peers have refused this log, because it came from a copy.
         """
         self.loop = loop
         self.identity = identity
         self.node = identity.node
         self.file = RosterFile(str(loop.home), identity.root_key)
         self.roster = self.file.load()
+        amnesia.check(loop.log, self.roster.members)
         kept = loop.log.get(MODEL, SHARE_KEY)
         self.share = ModelShare(self.node, kept, host=identity.name)
         self.adopter: Adopter | None = None
@@ -410,6 +412,8 @@ class Mesh:
             self._run_swim(swim_events.Lost(node), now_ms)
         elif what == "statement":
             self._merge_roster(item[2], node, now_ms)
+        elif what == "amnesia":
+            amnesia.end(self, node, item[2])
         else:
             who = self.name_of(node) if len(node) == len(self.node) else node.hex()[:16]
             self.say(f"{what}: {who}: {item[2]}")

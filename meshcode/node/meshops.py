@@ -152,6 +152,7 @@ def node_rows(mesh: Mesh) -> list[dict[str, Any]]:
         row = _row(mesh, node, by_node.get(node), now_ms)
         address = stats.get(node, {}).get("address") or next(iter(row["addresses"]), "")
         row["address"] = address.removeprefix("tcp://")
+        row["reason"] = stats.get(node, {}).get("refused") or row["reason"]
         rows.append(row)
     add_facts(next(row for row in rows if row["this"]), facts_of(mesh.loop))
     rows.sort(key=lambda row: (not row["this"], row["state"] == EVICTED, row["name"], row["node"]))

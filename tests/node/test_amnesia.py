@@ -1,0 +1,123 @@
+"""A real node whose log was put back from a copy: its peers know, and it must not go on."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from meshcode import limits, paths
+from meshcode.client import connect
+from meshcode.errors import MeshError
+from meshcode.peers.memory import Known, PeerMemory
+from meshcode.store.contract import META
+from meshcode.store.lmdb_log import LmdbLog
+from tests.live.harness import make_repository, until
+from tests.mesh.cluster import Cluster
+from tests.mesh.network import LoopbackNetwork
+
+NAMES = ["n1", "n2"]
+TASKS = "def same(x):\n    return x\n"
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Two nodes of one mesh with one function, both running."""
+    folder = Path(tempfile.mkdtemp(prefix="ma-"))
+    with Cluster(folder, LoopbackNetwork(NAMES), NAMES) as made:
+        made.assemble(NAMES)
+        make_repository(folder / "repository", {"jobs.py": TASKS})
+        made["n1"].offer("p", folder / "repository", "jobs", ["same"])
+        made.wait_until_ready(NAMES, processor="p", workers=1)
+        yield made
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def words(cluster: Cluster, name: str) -> str:
+    """All that a node said."""
+    return cluster[name].said.read_text(errors="replace")
+
+
+def known(cluster: Cluster, name: str, node: bytes) -> Known | None:
+    """What this node has kept about another one: read from a copy of its log, for it may run."""
+    there = cluster.folder / f"{name}.look"
+    shutil.rmtree(there, ignore_errors=True)
+    try:
+        shutil.copytree(paths.data_dir(str(cluster[name].home)), there)
+        with LmdbLog(there, boot=False) as log:
+            found = log.get(META, b"peers")
+    except (MeshError, shutil.Error):  # It was written to meanwhile.
+        return None
+    return None if found is None else PeerMemory.unpack(found).by_node.get(node)
+
+
+def heard(cluster: Cluster, node: bytes) -> int:
+    """The transaction of a node that the second one has kept."""
+    found = known(cluster, "n2", node)
+    return 0 if found is None else found.commit
+
+
+def refusal(cluster: Cluster) -> str:
+    """Why the second node refuses the first, as it said it; empty when it does not."""
+    found = re.search(r" refused: n1: (.*)", words(cluster, "n2"))
+    return found[1] if found else ""
+
+
+def work(cluster: Cluster, count: int) -> list[str]:
+    """Calls one after another, each in a transaction of its own at the least."""
+    with connect(cluster["n1"].address) as client:
+        calls = []
+        for n in range(count):
+            calls.append(client.socket("jobs.same").submit(n))
+            assert calls[-1].result(30) == n
+        return [call.id for call in calls]
+
+
+@pytest.mark.parametrize("copies_boot", ["same", "higher"])
+def test_a_log_from_a_copy_is_refused_by_the_peers_and_the_node_ends(cluster, copies_boot: str):
+    """Stopped, copied, started, at work, killed, and the copy put back: once as it was, and once
+    started alone in between, so that its boot is higher than any that was heard.
+    """
+    n1, n2 = cluster["n1"], cluster["n2"]
+    assert n1.stop() == 0
+    cluster.copy_disk("n1")
+    n1.start()
+    cluster.wait_until_ready(NAMES, processor="p", workers=1)
+    boot = n1.ask("status")["boot"]
+    node = bytes.fromhex(n1.ask("status")["node"])
+    before = until(lambda: known(cluster, "n2", node), 10, "n2 knows n1")
+    assert before.boot == boot
+    ids = work(cluster, 2 * limits.PEER_COMMITS_UNKEPT)
+    until(lambda: heard(cluster, node) > before.commit + 20, 10, "n2 keeps how far that log was")
+    cluster.kill("n1")
+    cluster.restore_disk("n1")
+    if copies_boot == "higher":
+        for _ in range(2):
+            LmdbLog(paths.data_dir(str(n1.home))).close()
+
+    n1.process = n1.spawn()
+    status = n1.process.wait(30)
+    why = until(lambda: refusal(cluster), 10, lambda: f"n2 says it: {words(cluster, 'n2')}")
+
+    assert status == 0
+    what = "in that boot with life" if copies_boot == "same" else "of its log, transaction"
+    assert what in why and "its disk was restored from a copy" in why
+    assert f"n2 refused this node, for its log has forgotten what it told its peers: {why}" in (
+        words(cluster, "n1")
+    )
+    assert "mesh salvage" in words(cluster, "n1")
+    assert any(why in text for text in n2.ask("mesh.status")["refused"])
+    assert next(row for row in n2.ask("nodes")["nodes"] if row["name"] == "n1")["reason"] == why
+    n2.stop()
+    after = known(cluster, "n2", node)
+    assert after is not None and after[:3] == before[:3], "nothing was learnt of the copy"
+    n2.start()
+    assert n2.ask("call.get", id=ids[0])["id"] == ids[0], "and nothing was lost"
+
+    again = n1.spawn()
+    assert again.wait(30) != 0
+    assert "this node does not start: n2 refused this node" in words(cluster, "n1")
