@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from meshcode.cli import objects, output, plain
+from meshcode.cli.nodes import end_partial, tell_silent
 from meshcode.cli.objects import column
 from meshcode.cli.options import command, complete, listing, styled
 from meshcode.cli.output import Column, Style
@@ -15,7 +16,8 @@ from meshcode.cli.session import session, who
 from meshcode.cli.table import clean, draw
 
 _STATES = (
-    "WAITING", "DELAYED", "PARKED", "RUNNING", "HELD", "DONE", "FAILED", "CANCELLED",
+    "WAITING", "DELAYED", "PARKED", "COPYING", "RUNNING", "ENDING", "HELD", "KEPT", "DONE",
+    "FAILED", "CANCELLED",
 )  # fmt: skip
 
 
@@ -29,6 +31,8 @@ COLUMNS = [
     _time("updated_ms", "Last Updated"), Column("socket", "Socket"),
     _time("started_ms", "Started"), _time("finished_ms", "Finished"), column("state"),
 ]  # fmt: skip
+# Further ones where there is more than one node.
+MESH_COLUMNS = [column("node"), column("kept", "Copies")]
 EVENT_COLUMNS = [column("name"), _time("ms", "Time"), column("note")]
 
 
@@ -59,6 +63,7 @@ def _updated(row: dict[str, Any]) -> int | None:
 @click.option(
     "--state", type=click.Choice(_STATES, case_sensitive=False), help="Only calls in this state."
 )
+@click.option("--here", is_flag=True, help="Only what this node knows; others are not asked.")
 @listing
 def ls_calls(
     page: int,
@@ -68,9 +73,13 @@ def ls_calls(
     ids: bool,
     socket: str | None,
     state: str | None,
+    here: bool,
     style: Style,
 ) -> None:
-    """List calls, newest first.
+    """List the calls of the mesh, newest first: all nodes that are there are asked.
+
+    KEPT: its owner did not answer; another node keeps it. Exit status 8: a node with a link did
+    not answer in time.
 
     Examples:
       mesh ls calls
@@ -88,13 +97,18 @@ def ls_calls(
         fields["socket"] = socket
     if state is not None:
         fields["state"] = state.upper()
+    if here:
+        fields["here"] = True
     with session() as client:
-        found = client.ask("call.list", **fields)
+        found = client.ask("mesh.calls", **fields)
     calls = [_as_row(c, page, at) for at, c in enumerate(found["calls"], (page - 1) * rows + 1)]
     if ids:
         style = style._replace(quiet=True)
-    footer = _footer(page, rows, len(calls), found.get("total"), filtered=bool(socket or state))
-    output.show("call", calls, COLUMNS, style, name="id", footer=footer)
+    total = None if found["asked"] or socket or state else found.get("total")
+    footer = _footer(page, rows, len(calls), total, more=found.get("more"))
+    columns = [*COLUMNS, *MESH_COLUMNS] if found["asked"] else COLUMNS
+    output.show("call", calls, columns, style, name="id", footer=footer)
+    end_partial(found["silent"])
 
 
 def _as_row(call: dict[str, Any], page: int, row: int) -> dict[str, Any]:
@@ -104,13 +118,16 @@ def _as_row(call: dict[str, Any], page: int, row: int) -> dict[str, Any]:
         "page": page,
         "row": row,
         "updated_ms": _updated(call),
+        "kept": f"{call['copies']}/{call['copies_of']}" if "copies" in call else "",
     }
 
 
-def _footer(page: int, rows: int, shown: int, total: int | None, *, filtered: bool) -> str:
-    if total is None or filtered:  # What matches is not counted: that would read the whole history.
-        more = f"; `-p {page + 1}` for more" if shown == rows else ""
-        return f"Page {page} with {shown} records{more}"
+def _footer(page: int, rows: int, shown: int, total: int | None, *, more: bool | None) -> str:
+    """The last line; `total` is None when what matches is not counted: it would read everything."""
+    if total is None:
+        is_more = shown == rows if more is None else more
+        hint = f"; `-p {page + 1}` for more" if is_more else ""
+        return f"Page {page} with {shown} records{hint}"
     pages = max(1, -(-total // rows))
     return f"Page {page} of {pages} of {total} total records"
 
@@ -137,6 +154,8 @@ def ls_call(
 ) -> None:
     """Show a call: details, provenance, events; any unique beginning of its id will do.
 
+    Every node that is there tells what it knows of it, so a take-over is among the events.
+
     Examples:
       mesh ls call --id 0192f3c1
       mesh ls call 0192f3c1 -r --output
@@ -145,7 +164,8 @@ def ls_call(
     if (id_word is None) == (id_given is None):
         raise click.UsageError("name one call, as ID or with --id ID")
     with session() as client:
-        call = client.ask("call.get", id=id_word or id_given, result=result, output=captured)
+        call = client.ask("mesh.call", id=id_word or id_given, result=result, output=captured)
+    tell_silent(call.pop("silent"))
     call = {**call, "name": call.get("socket"), "updated_ms": _updated(call)}
     if not events:
         call.pop("events", None)
@@ -161,6 +181,11 @@ def _show_call(call: dict[str, Any]) -> None:
     _table(columns, [call], room)
     facts = ("processor", "worker", "commit", "attempts", "priority", "reason")
     pairs = [(key, objects.value_text(key, call.get(key))) for key in facts]
+    if call["copies_of"] > 1:
+        names = ", ".join(call["voters"])
+        pairs.append(("kept", f"{call['copies']} of {call['copies_of']} copies: {names}"))
+    pairs += [(title, call.get(key) or "") for title, key in (("owner", "node"),
+                                                             ("runs on", "runs_on"))]  # fmt: skip
     if call.get("due_ms"):
         pairs.append(("due", plain.local_time(call["due_ms"])))
     if call.get("run_us"):

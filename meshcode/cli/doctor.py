@@ -373,7 +373,7 @@ def check_node() -> Check:
 
 def examine() -> Iterable[Check]:
     """All checks, in the order in which a person should fix them."""
-    from meshcode.cli import doctor_network
+    from meshcode.cli import doctor_mesh, doctor_network
 
     data, mesh = paths.data_dir(), Path(paths.mesh_dir())
     checks: list[Callable[[], Check]] = [
@@ -397,6 +397,7 @@ def examine() -> Iterable[Check]:
     ]
     for check in checks:
         yield check()
+    yield from doctor_mesh.checks()
 
 
 @command()

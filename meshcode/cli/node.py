@@ -1,4 +1,4 @@
-"""`mesh up`, `mesh down`, `mesh status`, `mesh ls nodes|workers`."""
+"""`mesh up`, `mesh down`, `mesh status`, `mesh ls workers`."""
 
 from __future__ import annotations
 
@@ -139,8 +139,9 @@ def status(style: Style) -> None:
     """
     with session() as client:
         found = dict(client.ask("status"))
-    item = {"name": "node", **found}
-    output.show_facts("node", item, status_pairs(found), style)
+        mesh = dict(client.ask("mesh.status"))
+    item = {"name": "node", **found, "mesh": mesh if mesh["mesh"] else None}
+    output.show_facts("node", item, [*status_pairs(found), *mesh_pairs(mesh)], style)
 
 
 def status_pairs(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -180,6 +181,25 @@ def status_pairs(found: dict[str, Any]) -> list[tuple[str, str]]:
     return pairs
 
 
+def mesh_pairs(mesh: dict[str, Any]) -> list[tuple[str, str]]:
+    """The facts of a mesh, as one node sees it, for people; none without a mesh."""
+    if not mesh["mesh"]:
+        return []
+    states = "".join(f", {count} {state}" for state, count in sorted(mesh["states"].items()))
+    gone = f"; {mesh['evicted']} evicted" if mesh["evicted"] else ""
+    pairs = [
+        ("mesh", f"{mesh['mesh'][:8]}, this is {mesh['name']} ({mesh['class']})"),
+        ("peers", f"{mesh['up']} of {mesh['known']} linked{states}{gone}"),
+        ("no link to", ", ".join(mesh["unlinked"])),
+        ("discovery", mesh["discovery"]),
+        ("orphans", f"{mesh['orphans']}: see `mesh recover`" if mesh["orphans"] else ""),
+        ("evicted", "this node is evicted: see `mesh salvage`" if mesh["this_evicted"] else ""),
+        ("doorkeeper", "" if mesh["keeper_alive"] else "DEAD: nobody gets in; restart the node"),
+    ]
+    pairs += [("model", text) for text in mesh["problems"]]
+    return pairs + [("refused", text) for text in mesh["refused"][-3:]]
+
+
 def _log_text(log: dict[str, Any]) -> str:
     if not log:
         return ""
@@ -198,36 +218,11 @@ def size_text(size: Any) -> str:
     return f"{value:.1f} TiB"
 
 
-_NODE_COLUMNS = [
-    Column("node", "Node", lambda v: str(v or "")[:8]),
-    column("state"), column("pid"), column("version"), column("boot"),
-    Column("uptime_ms", "Up", lambda v: plain.length_of_time(v or 0)),
-    column("workers"), column("calls", "Open Calls"), column("done", "Kept Calls"), column("home"),
-]  # fmt: skip
 _WORKER_COLUMNS = [
     column("id", "Worker"), column("processor"), column("state"), column("pid"),
     Column("cpu", "CPU", lambda v: "" if v is None else str(v)),
     column("calls"), column("holds"), Column("resident", "Memory", size_text),
 ]  # fmt: skip
-
-
-@command()
-@listing
-def ls_nodes(style: Style) -> None:
-    """List nodes.
-
-    Examples:
-      mesh ls nodes
-      mesh ls nodes -o json
-    """
-    with session() as client:
-        found = dict(client.ask("status"))
-    row = {**found, "name": found.get("node")}
-    row["workers"] = len(found.get("workers") or ())
-    row["calls"] = (found.get("calls") or {}).get("open", 0)
-    for part in ("processors", "log"):
-        row.pop(part, None)
-    output.show("node", [row], _NODE_COLUMNS, style, name="node")
 
 
 @command()

@@ -15,6 +15,8 @@ _TASK = "meshcode.cli.task"
 _CALL = "meshcode.cli.call"
 _NODE = "meshcode.cli.node"
 _MESH = "meshcode.cli.mesh"
+_NODES = "meshcode.cli.nodes"
+_SALVAGE = "meshcode.cli.salvage"
 
 COMMANDS = {
     "dev": Command("meshcode.cli.dev:dev", "Run a throw-away node in this terminal."),
@@ -24,6 +26,18 @@ COMMANDS = {
     "init": Command(f"{_MESH}:init", "Make a mesh, with this node as its first member."),
     "invite": Command(f"{_MESH}:invite", "Print the line by which one other node can join."),
     "join": Command(f"{_MESH}:join", "Join the mesh of an invitation."),
+    "nodes": Command(f"{_NODES}:ls_nodes", "List the nodes of the mesh."),
+    "node": Group(
+        "Let a node go, drain or change its keys; put one out of the mesh.",
+        {
+            "leave": Command(f"{_NODES}:leave", "Say good-bye to the others, then stop the node."),
+            "drain": Command(f"{_NODES}:drain", "Take no new calls; finish what runs, and stay."),
+            "evict": Command(f"{_NODES}:evict", "Put a node out of the mesh for ever."),
+            "rotate-key": Command("meshcode.cli.rotation:rotate_key", "Give this node new keys."),
+        },
+    ),
+    "recover": Command(f"{_SALVAGE}:recover", "List calls that wait for a person; free lost ones."),
+    "salvage": Command(f"{_SALVAGE}:salvage", "Export what only a stopped node kept; submit it."),
     "demo": Command(
         "meshcode.cli.demo:demo", "Show that nothing is lost when processes are killed."
     ),
@@ -81,7 +95,7 @@ COMMANDS = {
             "tasks": Command(f"{_TASK}:ls_tasks", "List tasks with their sockets."),
             "calls": Command(f"{_CALL}:ls_calls", "List calls, newest first."),
             "call": Command(f"{_CALL}:ls_call", "Show a call: state, provenance, events, result."),
-            "nodes": Command(f"{_NODE}:ls_nodes", "List nodes."),
+            "nodes": Command(f"{_NODES}:ls_nodes", "List the nodes of the mesh."),
             "workers": Command(f"{_NODE}:ls_workers", "List worker processes."),
         },
     ),

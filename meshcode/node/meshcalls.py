@@ -218,13 +218,21 @@ def merged(groups: Iterable[tuple[str, list[Row]]]) -> list[Row]:
     """One row for each call, from the rows of several nodes: (name of the node, its rows).
 
     The most certain row stays, with the events of all; an outcome's copies are the nodes that have
-    it in their history.
+    it in their history.  A call that is only KEPT is left out when its owner answered and knows
+    nothing open of it: it has ended there, and its voters have not all heard of it.
     """
     by_id: dict[str, list[tuple[str, Row]]] = {}
+    answered: set[str] = set()
     for name, rows in groups:
+        answered.add(name)
         for row in rows:
             by_id.setdefault(str(row["id"]), []).append((name, row))
-    return [_one(found) for found in by_id.values()]
+    every = (_one(found) for found in by_id.values())
+    return [
+        row
+        for row in every
+        if row["know"] != KEPT or row["node"] not in answered or row["node"] in row["kept_by"]
+    ]
 
 
 def _one(found: list[tuple[str, Row]]) -> Row:

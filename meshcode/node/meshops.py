@@ -176,7 +176,7 @@ def _row(mesh: Mesh, node: bytes, seen: Row | None, now_ms: int) -> dict[str, An
         reason = "never heard of since this node started"
     elif node != mesh.node and node not in mesh.up and state not in ("left", "leaving"):
         reason = "no link to it is up"
-    since_ms = now_ms if seen is None else seen.since_ms
+    since_ms = (0 if seen is None else seen.since_ms) or mesh.loop.clock.boot_ms
     return {
         "name": mesh.name_of(node), "node": node.hex(), "this": node == mesh.node,
         "class": seen.kind if seen else member.kind if member else "",
@@ -340,7 +340,8 @@ def leave(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
     if not fields.get("finish"):
         if not loop.router.draining:
             loop.step(Drained())
-        mesh.leave(now_ms, for_ms or SWIM_LEAVING_MS_MAX)
+        if not mesh.said_goodbye:  # Once: whoever waits asks again and again.
+            mesh.leave(now_ms, for_ms or SWIM_LEAVING_MS_MAX)
         return _going(loop, state="leaving")
     mesh.leave(now_ms, for_ms)
     found = _going(loop, state="leaving" if for_ms else "left")

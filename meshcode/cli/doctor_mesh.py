@@ -1,0 +1,122 @@
+"""What `mesh doctor` says of the mesh that the running node of this home belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from meshcode.cli import plain
+from meshcode.cli.doctor import FAIL, OK, WARN, Check
+from meshcode.cli.session import session
+from meshcode.errors import MeshError
+from meshcode.limits import PEER_SKEW_MS
+
+SHOWN_MAX = 5
+
+
+def checks() -> Iterator[Check]:
+    """Ask the node, and through it its peers; nothing when there is no node or no mesh."""
+    try:
+        with session(timeout=2.0) as client:
+            found = dict(client.ask("mesh.status", ask=True))
+    except MeshError:  # The check of the node itself has said why.
+        return
+    if found["mesh"]:
+        yield from judge(found)
+
+
+def judge(found: dict[str, Any]) -> Iterator[Check]:
+    """What the answer to `mesh.status` says to a person."""
+    if found["this_evicted"]:
+        text = "this node is evicted: it is no member any more"
+        yield Check("membership", FAIL, text, "export what only it keeps: mesh down, mesh salvage")
+    yield _peers(found)
+    yield _roster(found)
+    yield _clocks(found)
+    yield _models(found)
+    yield _versions(found)
+    if found["keeper_alive"]:
+        yield Check("doorkeeper", OK, "answers: only members get in")
+    else:
+        text = "does not answer any more: nobody gets in"
+        yield Check("doorkeeper", FAIL, text, "restart the node: mesh down, mesh up")
+    yield Check("discovery", OK, found["discovery"])
+    if found["refused"]:
+        last = found["refused"][-1]
+        text = f"{len(found['refused'])} lately, the last: {last}"
+        yield Check("refused", WARN, text, "see docs/operations.md, \"What the news say\"")
+    else:
+        yield Check("refused", OK, "nobody lately")
+    if found["orphans"]:
+        text = f"{found['orphans']} calls lost the majority of their voters to evictions"
+        yield Check("orphans", WARN, text, "mesh recover")
+
+
+def _peers(found: dict[str, Any]) -> Check:
+    away = [row for row in found["silent"] if not row["asked"]]
+    deaf = [row for row in found["silent"] if row["asked"]]
+    text = f"{found['up']} of {found['known']} linked"
+    if found["known"] and not found["up"]:
+        fix = "see that their ports can be reached from here, and this one's from there"
+        return Check("peers", FAIL, f"{text}: this node is alone", fix)
+    if deaf:
+        text += f"; no answer from {_names(deaf)}"
+        return Check("peers", WARN, text, "look at that node: is it frozen, or its disk slow?")
+    if away or found["unlinked"]:
+        names = [f"{name}" for name in found["unlinked"]]
+        text += f"; no link to {', '.join(names[:SHOWN_MAX])}"
+        fix = "start it; or, when it will never come back, mesh node evict"
+        return Check("peers", WARN, text, fix)
+    return Check("peers", OK, text)
+
+
+def _names(rows: list[dict[str, Any]]) -> str:
+    more = f" and {len(rows) - SHOWN_MAX} more" if len(rows) > SHOWN_MAX else ""
+    return ", ".join(str(row["name"]) for row in rows[:SHOWN_MAX]) + more
+
+
+def _roster(found: dict[str, Any]) -> Check:
+    others = [row for row in found["others"] if not row["same_roster"]]
+    count = len(found["others"]) + 1
+    if others:
+        text = f"{_names(others)} of {count} that answer have another one than this node"
+        return Check("roster", WARN, text, "it evens out in seconds; if not, look at their logs")
+    return Check("roster", OK, f"equal on all {count} that answer ({found['roster'][:8]})")
+
+
+def _clocks(found: dict[str, Any]) -> Check:
+    skews = [(abs(row["skew_ms"]), row) for row in found["others"] if row["skew_ms"] is not None]
+    if not skews:
+        return Check("clocks", OK, "no other node to compare with")
+    most, row = max(skews, key=lambda pair: pair[0])
+    side = "ahead of" if row["skew_ms"] > 0 else "behind"
+    text = f"at most {plain.length_of_time(most)} apart"
+    if any(row["skewed"] for _, row in skews):
+        text = (
+            f"{row['name']} is {plain.length_of_time(most)} {side} this node, the limit is"
+            f" {plain.length_of_time(PEER_SKEW_MS)}; calls are safe, times and delays are not right"
+        )
+        return Check("clocks", WARN, text, "let NTP or chrony set the clocks of all nodes")
+    return Check("clocks", OK, text)
+
+
+def _models(found: dict[str, Any]) -> Check:
+    if found["problems"]:
+        text = "; ".join(found["problems"][:SHOWN_MAX])
+        fix = "change or delete what it names, see docs/model.md; calls it concerns wait"
+        return Check("shared model", WARN, text, fix)
+    others = [row for row in found["others"] if not row["same_model"]]
+    if others:
+        text = f"{_names(others)} have another one than this node"
+        return Check("shared model", WARN, text, "it evens out in seconds; if not, see their logs")
+    return Check("shared model", OK, "equal on all that answer, without contradictions")
+
+
+def _versions(found: dict[str, Any]) -> Check:
+    from meshcode import __version__
+
+    others = {str(row["version"]) for row in found["others"]} - {__version__}
+    if others:
+        text = f"this node {__version__}, others {', '.join(sorted(others))}"
+        return Check("versions", WARN, text, "upgrade the rest, one node after the other")
+    return Check("versions", OK, f"{__version__} on all that answer")

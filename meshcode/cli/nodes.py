@@ -1,0 +1,413 @@
+"""`mesh nodes`, `mesh node leave|drain|evict`: the nodes of a mesh, and their going."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from meshcode import paths
+from meshcode.cli import output, plain
+from meshcode.cli.objects import column, confirm, yes_option
+from meshcode.cli.options import DURATION, command, listing, styled
+from meshcode.cli.output import Column, Style
+from meshcode.cli.session import COMPLETE_S, session
+from meshcode.errors import (
+    CallerError,
+    MeshError,
+    NotAllowed,
+    UnknownObject,
+    WaitTimeout,
+    WrongState,
+)
+
+if TYPE_CHECKING:
+    import psutil
+
+    from meshcode.trust.identity import Identity
+    from meshcode.trust.roster import Roster
+    from meshcode.trust.signing import SigningKey
+
+EXIT_PARTIAL = 8  # Some nodes that have a link did not answer.
+_LOOK_S = 1.0  # Between two looks of --watch.
+_ASK_S = 0.2  # Between two looks at a node that finishes its calls.
+_NOTICE_S = 5.0  # A running node looks at its roster file each second.
+
+
+def _milliseconds(value: Any) -> str:
+    return "" if value is None else f"{value:.1f}ms"
+
+
+def _duration(value: Any) -> str:
+    return "" if value is None else plain.length_of_time(value)
+
+
+NODE_COLUMNS = [
+    Column("this", "", lambda v: "*" if v else ""),
+    column("name"), Column("node", "ID", lambda v: str(v or "")[:8]), column("class"),
+    column("state"), Column("for_ms", "For", _duration),
+    Column("rtt_ms", "Round Trip", _milliseconds), column("boot"), column("version"),
+    column("open", "Open Calls"), column("workers"), column("address"), column("reason", "Note"),
+]  # fmt: skip
+_WATCHED = ("state", "boot", "version", "link", "class", "reason")
+
+
+# Listing.
+
+
+@command()
+@click.option("-w", "--watch", is_flag=True, help="Go on, and print what changes, until Ctrl-C.")
+@listing
+def ls_nodes(watch: bool, style: Style) -> None:
+    """List the nodes of the mesh as the node of this home sees them; * is that node.
+
+    States: alive; suspect (was silent, has time to answer); away (silent for longer; may come
+    back after days); leaving, left (it said so); draining (takes no calls); evicted (for good).
+
+    Exit status 8: a node with a link did not tell its load in time.
+
+    Examples:
+      mesh nodes
+      mesh nodes -w -o jsonl                 one line for each node that changes
+      mesh nodes -o json | jq '.items[] | select(.state != "alive") | .name'
+    """
+    with session() as client:
+        if watch:
+            _watch(client, style)
+            return
+        found = client.ask("nodes", ask=True)
+    rows = found["nodes"]
+    noted = any(row["reason"] for row in rows)
+    columns = [c for c in NODE_COLUMNS if c.key != "reason" or noted]
+    output.show("node", rows, columns, style)
+    end_partial(found["silent"])
+
+
+def _watch(client: Any, style: Style) -> None:
+    """Print the listing, or with jsonl the nodes, whenever one changes."""
+    if style.format not in ("table", "jsonl"):
+        raise click.UsageError("--watch prints a table or -o jsonl", click.get_current_context())
+    known: dict[str, tuple[Any, ...]] = {}
+    pause = threading.Event()
+    while True:
+        rows = client.ask("nodes")["nodes"]
+        now = {row["node"]: tuple(row[name] for name in _WATCHED if name in row) for row in rows}
+        changed = [row for row in rows if known.get(row["node"]) != now[row["node"]]]
+        if changed and style.format == "jsonl":
+            lines = [{"at_ms": now_unix_ms(), **row} for row in changed]
+            output.show_document("node", lines, "jsonl")
+        elif changed:
+            output.write(plain.local_time(now_unix_ms()))
+            output.show("node", rows, NODE_COLUMNS, style)
+        if changed:
+            sys.stdout.flush()
+        known = now
+        pause.wait(_LOOK_S)
+
+
+def now_unix_ms() -> int:
+    """The wall clock, in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def tell_silent(silent: list[dict[str, Any]]) -> bool:
+    """Say who did not answer; whether one of them should have, for it has a link."""
+    for row in silent:
+        output.say(f"node {row['name']} is not in this: {row['why']} (it is {row['state']})")
+    return any(row["asked"] for row in silent)
+
+
+def end_partial(silent: list[dict[str, Any]]) -> None:
+    """Say who did not answer, and end with status 8 when one of them should have."""
+    if tell_silent(silent):
+        click.get_current_context().exit(EXIT_PARTIAL)
+
+
+def complete_node(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[str]:
+    """Names of nodes: asks the node for at most 150 ms, silent on any failure."""
+    try:
+        with session(timeout=COMPLETE_S) as client:
+            names = [str(row["name"]) for row in client.ask("nodes")["nodes"]]
+    except Exception:  # A Tab must never print a traceback into the line being typed.
+        return []
+    return [name for name in names if name.startswith(typed)]
+
+
+def find_member(roster: Roster, wanted: str) -> bytes:
+    """The node that a name or the beginning of an id means; evicted ones are found too.
+
+    Raises:
+        UnknownObject: none; the text has what is near.
+        CallerError: several.
+    """
+    names: dict[bytes, str] = {node: gone.name for node, gone in roster.evicted.items()}
+    names |= {node: member.name for node, member in roster.members.items()}
+    found = [node for node in roster.members if names[node] == wanted]
+    found = found or [node for node, name in names.items() if name == wanted]
+    if not found and len(wanted) >= 4:
+        found = [node for node in names if node.hex().startswith(wanted.lower())]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(sorted(node.hex()[:12] for node in found))
+        raise CallerError(f"{wanted!r} means {len(found)} nodes: {ids}; name one by its id")
+    from difflib import get_close_matches
+
+    near = get_close_matches(wanted, names.values(), n=1)
+    known = ", ".join(sorted(names.values()))
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {known}"
+    raise UnknownObject(f"no node is called {wanted!r} or has an id that begins so; {hint}")
+
+
+# Going.
+
+
+@command()
+@click.option(
+    "--for", "for_ms", type=DURATION, default=None, metavar="TIME",
+    help="It comes back within this time, at most 60s; nobody takes its calls over.",
+)  # fmt: skip
+@click.option("--timeout", type=DURATION, default="30s", show_default=True, help="Longest wait.")
+@click.option("--now", is_flag=True, help="Do not wait for running calls.")
+@yes_option
+def leave(for_ms: int | None, timeout: int, now: bool, yes: bool) -> None:
+    """Tell the others that this node goes, finish what runs, and stop it.
+
+    Without --for the others take over its calls at once. It stays a member: `mesh up` brings it
+    back. Who shall never come back is evicted instead.
+
+    Examples:
+      mesh node leave --for 60s && apt-get upgrade -y && mesh up
+      mesh node leave                         it is away until the next `mesh up`
+    """
+    from meshcode.cli import process
+
+    home = paths.home()
+    with session() as client:
+        status = client.ask("status")
+        target = process.prove(home, int(status["pid"]), status["boot"])
+        if target is None:
+            raise WrongState(
+                f"the node that answers is not the one of {home}; nothing was changed; let a node"
+                " leave on its own host, with its own --home"
+            )
+        _refuse_lonely(client.ask("node.alone"), for_ms, yes=yes)
+        if not now:
+            _wait_for_running(client, for_ms or 0, timeout)
+        client.ask("node.leave", for_ms=for_ms or 0, finish=True)
+    if now:
+        _interrupt(target)
+    if not process.wait_gone(target, max(timeout / 1000, 5.0)):
+        raise WaitTimeout(
+            f"process {target.pid} has said good-bye and has not ended; end it with"
+            f" `mesh down --now`; its log is {paths.log_file(home)}"
+        )
+    output.write(f"the node has left{_until(for_ms)}; `mesh up` brings it back")
+
+
+def _interrupt(target: psutil.Process) -> None:
+    """Let a node that drains end without waiting for what runs: its second signal does."""
+    import psutil
+
+    from meshcode.cli import process
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for _ in range(2):
+            if not process.wait_gone(target, 0.3):
+                target.terminate()
+
+
+def _until(for_ms: int | None) -> str:
+    return "" if for_ms is None else f" for {plain.length_of_time(for_ms)}"
+
+
+def _refuse_lonely(found: dict[str, Any], for_ms: int | None, *, yes: bool) -> None:
+    """Ask before calls that nobody else keeps wait for the return of a node that goes for long."""
+    alone = found["alone"]
+    if not alone or for_ms is not None:
+        return
+    output.say(
+        f"{alone} of {found['open']} open calls are kept on this node alone: they are safe in its"
+        " log, and wait until it is up again, or until `mesh salvage` brings them elsewhere"
+    )
+    confirm("leave nevertheless", yes=yes)
+
+
+def _wait_for_running(client: Any, for_ms: int, timeout: int) -> None:
+    """Tell the others, and wait until no call runs here any more."""
+    found = client.ask("node.leave", for_ms=for_ms)
+    if found["running"]:
+        output.say(f"waiting for {found['running']} running calls")
+    end = time.monotonic() + timeout / 1000
+    pause = threading.Event()
+    while found["running"]:
+        if time.monotonic() > end:
+            raise WaitTimeout(
+                f"{found['running']} calls still run after {plain.length_of_time(timeout)}; the"
+                " node takes no new ones and is still there; wait on with the same command, or"
+                " interrupt them with --now: they run again"
+            )
+        pause.wait(_ASK_S)
+        found = client.ask("node.leave", for_ms=for_ms)
+
+
+@command()
+@styled
+def drain(style: Style) -> None:
+    """Let the node take no new calls and begin none; what runs finishes, and the node stays.
+
+    It keeps calls and votes on; its sockets run on the others. `mesh down` and `mesh up` end it.
+
+    Examples:
+      mesh node drain
+      mesh node drain && mesh nodes -w        until it has no open calls
+    """
+    with session() as client:
+        found = dict(client.ask("node.drain"))
+    pairs = [("state", found["state"]), ("running", str(found["running"])),
+             ("open calls", str(found["open"])), ("kept here alone", str(found["alone"])),
+             ("next", "mesh node leave, or mesh down and mesh up to take calls again")]  # fmt: skip
+    output.show_facts("node", {"name": found["node"], **found}, pairs, style)
+
+
+# Eviction.
+
+
+@command()
+@click.argument("target", metavar="NAME|ID", shell_complete=complete_node)
+@click.option("--reason", default="", help="Why; every node keeps it and shows it.")
+@click.option("--key", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
+              help="The root key (root.key); needed for a node that admits others.")  # fmt: skip
+@yes_option
+@styled
+def evict(target: str, reason: str, key: str | None, yes: bool, style: Style) -> None:
+    """Put a node out of the mesh for ever: stolen, destroyed, or never to come back.
+
+    Nothing takes it back. The machine may join again from a fresh home, as another node. Calls
+    that it shared with others go on there.
+
+    Examples:
+      mesh node evict n3 --reason "disk lost"
+      mesh node evict 5f21c8aa --yes
+      mesh node evict alpha --key /media/stick/root.key
+    """
+    from meshcode.trust import admitting
+    from meshcode.trust.rosterfile import RosterFile
+
+    mine = my_identity()
+    file = RosterFile(None, mine.root_key)
+    roster = file.load()
+    node = find_member(roster, target)
+    found = roster.entry_of(node)
+    name = found.member.name if found else node.hex()[:8]
+    sign = _evicting_key(roster, node, key, mine)
+    packed = admitting.evict(roster, node, sign, now_unix_ms=now_unix_ms(), reason=reason)
+    weight = _weigh(node)
+    for line in consequences(name, weight, is_me=node == mine.node):
+        output.say(line)
+    confirm(f"evict {name} ({node.hex()[:8]}) for ever", yes=yes)
+    file.add(packed)
+    is_known = weight is not None and _wait_until_known(node)
+    item = {"name": name, "node": node.hex(), "state": "evicted", "reason": reason,
+            "by": sign.public.hex()[:8], "told": is_known, **(weight or {})}  # fmt: skip
+    if style.format == "table":
+        told = "the others learn it now" if is_known else "the others learn it after `mesh up`"
+        output.write(f"node {name} is evicted; {told}")
+    else:
+        output.show_facts("node", item, [], style)
+
+
+def my_identity() -> Identity:
+    """Who this home is in its mesh.
+
+    Raises:
+        NoMesh: it belongs to none.
+    """
+    from meshcode.trust import folder, identity
+
+    folder.need_mesh()
+    mine = identity.load()
+    assert mine is not None
+    return mine
+
+
+def _evicting_key(roster: Roster, node: bytes, path: str | None, mine: Identity) -> SigningKey:
+    from meshcode.trust import identity
+
+    if path is not None:
+        return identity.read_signing_key(Path(path))
+    root, admit = identity.load_root_key(), identity.load_admit_key()
+    needs_root = roster.admitting_key_of(node) is not None
+    found = (root or admit) if needs_root else (admit or root)
+    if found is None:
+        raise NotAllowed(
+            f"node {mine.name} has neither mesh/admit.key nor mesh/root.key, so it cannot evict;"
+            " nobody was evicted; do it on a node that admits, or give the root key with --key"
+        )
+    return found
+
+
+def _weigh(node: bytes) -> dict[str, Any] | None:
+    """What the eviction means for calls, as the running node of this home knows it."""
+    try:
+        with session(timeout=2.0) as client:
+            return dict(client.ask("node.weigh", node=node))
+    except MeshError:
+        return None
+
+
+def consequences(name: str, weight: dict[str, Any] | None, *, is_me: bool) -> list[str]:
+    """What becomes of calls, in sentences."""
+    if weight is None:
+        return ["the node of this home is not up, so it is not known what calls this concerns"]
+    lines = []
+    if is_me:
+        lines.append("this is the node of this home: it will drain and be no member any more")
+    if weight["shared"]:
+        lines.append(
+            f"{weight['shared']} open calls known here have {name} among their voters:"
+            f" {weight['shared'] - weight['orphaned']} go on with a majority of the others"
+        )
+    if weight["orphaned"]:
+        lines.append(
+            f"{weight['orphaned']} of them lose their majority and become ORPHAN: they are kept and"
+            " do not run until `mesh recover --force` issues them again"
+        )
+    if weight["copies"]:
+        lines.append(
+            f"{weight['copies']} calls of {name} are kept here as copies; `mesh recover --force`"
+            " lets them run here"
+        )
+    if weight["alone"] is None:
+        lines.append(
+            f"{name} does not answer: whether it keeps calls that nobody else has cannot be known;"
+            " if its disk can be read, `mesh salvage --data DIR` exports them"
+        )
+    elif weight["alone"]:
+        lines.append(
+            f"{weight['alone']} of the {weight['open']} open calls of {name} are kept nowhere else:"
+            " after the eviction run `mesh salvage -o FILE` there and `mesh salvage --submit FILE`"
+            " here"
+        )
+    return lines
+
+
+def _wait_until_known(node: bytes) -> bool:
+    """Wait until the running node has read it; False when it has not in time."""
+    end = time.monotonic() + _NOTICE_S
+    pause = threading.Event()
+    try:
+        with session(timeout=2.0) as client:
+            while time.monotonic() < end:
+                rows = client.ask("nodes")["nodes"]
+                if any(r["node"] == node.hex() and r["state"] == "evicted" for r in rows):
+                    return True
+                pause.wait(_ASK_S)
+    except MeshError:  # It was this very node, and it has drained.
+        return True
+    return False
