@@ -70,6 +70,10 @@ class MeshChecker:
         self.held: dict[tuple[bytes, Epoch], set[int]] = {}  # Disks that know it is HELD.
         self.held_for_good: dict[bytes, tuple[bytes, Epoch]] = {}  # Call: instance, epoch.
         self.handed: set[Where] = set()
+        self.recovered: dict[bytes, int] = {}  # Call -> the node that a person had issue it again.
+        self.dispatched: dict[bytes, int] = {}  # How often a call was handed to anybody.
+        self.runs: dict[bytes, int] = {}  # Executions of each call.
+        self.take_overs: dict[bytes, int] = {}
         self.forgotten: set[Where] = set()
         self.recorded: dict[bytes, bytes] = {}  # Call id -> outcome, the first on any disk.
         self.acked: dict[bytes, tuple[int, int]] = {}  # Copies and voters that were told.
@@ -85,14 +89,22 @@ class MeshChecker:
 
     def is_twin(self, id: bytes) -> bool:
         """Whether the call was given to two nodes: then two instances may both end (P14)."""
-        return len(self.homes.get(id, ())) > 1
+        return len(self.homes.get(id, ())) > 1 or id in self.recovered
 
     def executes(self, node: MeshNode, id: bytes, submit: bytes) -> None:
         """A worker begins."""
         self.counts["executed"] += 1
+        self._attempts(id)
         require(submit[16:32] == id, "I6 content", "another call's body", id.hex())
         body = self.bodies.setdefault(id, submit)
         require(body == submit, "I6 content", "the body changed", id.hex())
+
+    def _attempts(self, id: bytes) -> None:
+        """Each take-over may forget one attempt, the one under way; never all of them (I12)."""
+        runs = self.runs[id] = self.runs.get(id, 0) + 1
+        if self.world.options.counted:
+            owners = self.take_overs.get(id, 0)
+            require(runs <= 3 + owners, "I12 attempts", id.hex(), "ran", runs, "owners", owners)
 
     def reported(self, id: bytes, data: bytes) -> None:
         """A worker made an outcome."""
@@ -257,9 +269,10 @@ class MeshChecker:
         )
         if self.steps % 7 == 0:
             node.router.check()
-        for _, _, name, _, _ in effects.events:
+        for id, _, name, _, _ in effects.events:
             if name == "taken over":
                 self.counts["taken_over"] += 1
+                self.take_overs[id] = self.take_overs.get(id, 0) + 1
         steps.after(self, node, event, effects, was)
 
     # What leaves.
@@ -297,9 +310,7 @@ class MeshChecker:
         epoch = epoch_of(entry[1])
         self.sent[at] = max(epoch, self.sent.get(at, epoch))
         stored = self.promised.get(at)
-        require(
-            stored is not None and stored >= epoch, "I8 promise", node, "is not on disk", epoch
-        )
+        require(stored is not None and stored >= epoch, "I8 promise", node, "is not on disk", epoch)
         if kind == Kind.AGREED:
             require(
                 node.index in self.votes.get((key, epoch), ()), "law", node, "did not accept", epoch
@@ -336,6 +347,10 @@ class MeshChecker:
         require(len(have) >= wanted, "I11 level", node, asked, "but copies", len(have))
         alone = not shared and len(self.world.nodes) > 1
         require(not alone or asked != "strict", "I11 level", node, "strict but one voter")
+
+    def alive(self) -> None:
+        """With one node away: what was promised came about all the same."""
+        judgement.alive(self)
 
     def finish(self) -> None:
         """After the calm: all that was promised came about, and all is forgotten."""

@@ -1,4 +1,4 @@
-"""A simulated client: submits frames, tries again, and goes to another node when its own is gone."""
+"""A simulated client: submits frames, tries again, and goes to another node if its own is gone."""
 
 from __future__ import annotations
 

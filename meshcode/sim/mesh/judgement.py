@@ -23,6 +23,8 @@ def alive(c: MeshChecker) -> None:
     """All that was acknowledged, and every child of it, has ended (I4, I5)."""
     for id in c.acked:
         _has_ended(c, id, "I4 liveness", "acknowledged")
+    for id in c.recovered:
+        _has_ended(c, id, "I4 liveness", "recovered by a person", again=True)
     for key, value in c.chosen.items():
         if not _is_lost(c, key):
             for child in value.children:
@@ -50,7 +52,7 @@ def _is_gone(c: MeshChecker, index: int) -> bool:
     return c.world.nodes[index].lost or index == c.world.away
 
 
-def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str) -> None:
+def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str, *, again: bool = False) -> None:
     world = c.world
     for node in world.living():
         if id in node.disk.tables["done"].values:
@@ -59,14 +61,18 @@ def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str) -> None:
         if call is not None and call.state is State.HELD:
             return
     keys = [key for key in c.voters if key[:16] == id]
-    if keys and all(_is_lost(c, key) for key in keys):
+    if again:
+        keys = [key for key in keys if not _is_lost(c, key)]
+    elif keys and all(_is_lost(c, key) for key in keys):
         return
     holders = c.copies.get(id, set())
-    if not keys and all(_is_gone(c, n) for n in holders | c.homes.get(id, set())):
+    if again:
+        pass
+    elif not keys and all(_is_gone(c, n) for n in holders | c.homes.get(id, set())):
         return  # Kept by one node, and that was told.
-    if not keys and all(_is_gone(c, n) for n in c.homes.get(id, set())):
+    elif not keys and all(_is_gone(c, n) for n in c.homes.get(id, set())):
         return  # The other node has a copy without a vote: it waits for a person.
-    if keys and all(_is_gone(c, n) for n in holders):
+    elif keys and all(_is_gone(c, n) for n in holders):
         told = c.acked.get(id, (0, 0))[0]
         require(told <= 1 or world.away >= 0, rule, what, "every copy is gone", id.hex())
         return
@@ -116,17 +122,22 @@ def _records_belong(c: MeshChecker, node: MeshNode) -> None:
             number in known and not over, "I7 forgotten", node, "keeps a call that is over",
             split_open(value)[1][16:32].hex(),
         )  # fmt: skip
+    for copy in router.copies.values():
+        over = copy.id in c.recorded and not _is_gone(c, copy.home[4])
+        require(not over, "I7 forgotten", node, "keeps a copy of what is over", copy.id.hex())
     for key in node.disk.tables["state"].values:
         require(key in opens, "I7 forgotten", node, "keeps the state of a call that is over")
 
 
 def _memory_is_clean(c: MeshChecker, node: MeshNode) -> None:
     router = node.router
-    reports = {
-        id: owner for id, (owner, _) in router.reports.items() if not _is_gone(c, owner[4])
-    }
+    reports = {id: owner for id, (owner, _) in router.reports.items() if not _is_gone(c, owner[4])}
     require(not reports, "I15 memory", node, "keeps reports that were taken", len(reports))
     require(not router.guests, "I15 memory", node, "keeps guests", len(router.guests))
+    for call in router.calls.values():  # What is PARKED uses up no attempts (I12).
+        if call.state in (State.WAITING, State.DELAYED):
+            handed = c.dispatched.get(call.id, 0)
+            require(call.attempt <= handed, "I12 PARKED", node, call.id.hex(), call.attempt, handed)
     twins = [id for id in router.twins if id not in router.calls]
     require(not twins, "I15 memory", node, "keeps twins of nothing", len(twins))
     for parent in router.replica.children.values():
@@ -137,8 +148,11 @@ def _voters_are_whole(c: MeshChecker, node: MeshNode) -> None:
     """A call that waits has moved away from evicted voters where there are others (P9)."""
     world = c.world
     cores = [one for one in world.living() if one.kind == "core"]
-    if len(cores) < 3:
+    if len(cores) < 3 or node.kind == "witness":
         return
+    for own in node.router.calls.values():
+        alone = own.inst is None and own.owner is None
+        require(not alone, "P9 upgrade", node, own.id.hex(), "is kept by this node alone")
     for inst in node.router.replica.by_key.values():
         if inst.role == OWNING and _has_evicted(c, inst) and moved_key(inst.key) is not None:
             call = node.router.calls.get(inst.id)

@@ -17,6 +17,8 @@ from meshcode.replica.instance import (
     READING,
     Instance,
     epoch_of,
+    make_key,
+    moved_key,
     split_voters,
     value_data,
     value_of,
@@ -42,7 +44,7 @@ def _epoch_reused_after_a_restart(real: Any) -> Any:
             self.unrest(inst)
             inst.epoch = inst.promise
             inst.role = READING
-            given["out"].reads.append(inst.sequence)
+            given["out"].reads.append((inst.sequence, inst.id))
 
     return recover
 
@@ -300,7 +302,7 @@ def _lost_child_is_not_issued_again(_real: Any) -> Any:
         found = []
         for child in inst.value.children:
             moved = inst.value.code == _MOVED
-            key = custody.moved_key(inst.key) if moved else custody.make_key(child.id, inst.home)
+            key = moved_key(inst.key) if moved else make_key(child.id, inst.home)
             found.append((key, child))
         return found
 

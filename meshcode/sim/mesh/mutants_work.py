@@ -13,7 +13,7 @@ from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.sim.mesh.network import Network
-from meshcode.sim.mesh.planting import Broken
+from meshcode.sim.mesh.planting import Broken, swapped
 from meshcode.wire.kinds import Kind, Level
 
 BROKEN = Broken()
@@ -75,9 +75,7 @@ def _fence_without_boots(_real: Any) -> Any:
 
 @BROKEN.rule(acks, "await_copies")
 def _one_copy_is_acknowledged(_real: Any) -> Any:
-    def await_copies(
-        r: Router, inst: Instance, client: int, frame: int, level: str | None
-    ) -> None:
+    def await_copies(r: Router, inst: Instance, client: int, frame: int, level: str | None) -> None:
         inst.waiting = [*(inst.waiting or ()), (client, frame, 1)]
         ack = r.acks.setdefault((client, frame), [0, 4, len(inst.voters)])
         ack[0] += 1
@@ -88,9 +86,7 @@ def _one_copy_is_acknowledged(_real: Any) -> Any:
 
 @BROKEN.rule(acks, "await_copies")
 def _all_is_taken_for_a_majority(real: Any) -> Any:
-    def await_copies(
-        r: Router, inst: Instance, client: int, frame: int, level: str | None
-    ) -> None:
+    def await_copies(r: Router, inst: Instance, client: int, frame: int, level: str | None) -> None:
         real(r, inst, client, frame, None if level == "all" else level)
 
     return await_copies
@@ -141,11 +137,8 @@ def _lone_calls_stay_alone(_real: Any) -> Any:
 @BROKEN.rule(ending, "dead_letter")
 def _child_id_differs_per_proposer(real: Any) -> Any:
     def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
-        child_id, ending.child_id = ending.child_id, lambda a, b: child_id(a, b + r.node)
-        try:
+        with swapped(ending, "child_id", lambda child_id: lambda a, b: child_id(a, b + r.node)):
             real(r, call, why, now_ms, out)
-        finally:
-            ending.child_id = child_id
 
     return dead_letter
 
@@ -161,11 +154,8 @@ def _twin_is_recorded_twice_on_one_node(real: Any) -> Any:
 @BROKEN.rule(core._HANDLERS, events.Finished)
 def _outcome_is_recorded_by_the_owner_alone(real: Any) -> Any:
     def on_finished(r: Router, event: Any, now_ms: int, out: Effects) -> None:
-        propose, replicated.propose = replicated.propose, _alone
-        try:
+        with swapped(replicated, "propose", lambda _real: _alone):
             real(r, event, now_ms, out)
-        finally:
-            replicated.propose = propose
 
     return on_finished
 

@@ -20,11 +20,11 @@ class Channel:
 
     __slots__ = ("heard_ms", "peer_boot", "received", "sent")
 
-    def __init__(self) -> None:
+    def __init__(self, now_ms: int) -> None:
         self.peer_boot = 0  # 0 = never heard of.
         self.sent = 0
         self.received: dict[int, int] = {}  # By the sender's boot: the last sequence taken.
-        self.heard_ms = -1_000_000
+        self.heard_ms = now_ms  # It is given the time to say something.
 
 
 class Network:

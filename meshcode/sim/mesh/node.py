@@ -57,7 +57,7 @@ class MeshNode:
     def start(self) -> None:
         """Boot: read the log, know the model and the roster."""
         world = self.world
-        if self.up or self.lost:
+        if self.up or self.lost or self.index == world.away:
             return
         self.up = True
         self.life += 1
@@ -71,7 +71,9 @@ class MeshNode:
         if world.options.clock_steps:
             self.clock_step_ms = world.rng.choice((0, -9_000, 4_000, -3_600_000))
         self._base_ms = max(WALL_MS + world.now + self.clock_step_ms, floor) - world.now
-        self.channels = {n: Channel() for n in range(world.options.nodes) if n != self.index}
+        self.channels = {
+            n: Channel(world.now) for n in range(world.options.nodes) if n != self.index
+        }
         self.told = {}
         self.inbox.clear()
         self.workers.clear()
@@ -123,6 +125,11 @@ class MeshNode:
         self.world.checker.crashed(self)
         self.world.say("%s: crash", self)
 
+    def crash_if_up(self) -> None:
+        """The same in a rolling restart, which ends when the faults do."""
+        if not self.world.calm:
+            self.crash(keep=True)
+
     def beat(self, life: int) -> None:
         """Say that this node lives, and look at who else does."""
         if not self.up or life != self.life:
@@ -139,14 +146,12 @@ class MeshNode:
     def _judge(self, other: int, channel: Channel) -> None:
         if other in self.knows_evicted:
             self.tell(self.world.nodes[other], "evicted", channel.peer_boot)
-        elif not channel.peer_boot:
-            return
         elif (
             self.world.now - channel.heard_ms > ALIVE_MS
             or self.wrong.get(other, 0) > self.world.now
         ):
             self.tell(self.world.nodes[other], "dead", channel.peer_boot)
-        else:
+        elif channel.peer_boot:
             self.tell(self.world.nodes[other], "alive", channel.peer_boot)
 
     def heard_beat(self, sender: int, boot: int) -> None:
@@ -197,7 +202,7 @@ class MeshNode:
             event = self.inbox.popleft()
             if isinstance(event, events.Submitted):
                 ids = [call[0] for call in event.calls]
-                event.ended = self.turns.ended(ids, lambda id: self.log.get("done", id))
+                event.ended = self.turns.ended(ids, self._done)
             self.turns.step(event, now_ms)
         self.turns.close()
         self.flush()
@@ -282,18 +287,16 @@ class MeshNode:
         if effects.fetches:
             self._fetch(effects.fetches)
 
-    def _read(self, sequences: list[int]) -> None:
+    def _read(self, wanted: list[tuple[int, bytes]]) -> None:
+        """Look calls up and let the core have them at once, as the shell does."""
         found = []
-        for sequence in sequences:
+        for sequence, id in wanted:
             value = self.log.get("open", sequence.to_bytes(8, "big"))
-            if value is None:
-                found.append((sequence, 0, b"", b""))
-                continue
-            accepted_ms, submit = accepted_call(value)
-            done = self.log.get("done", submit[16:32])
-            fresh = self.turns.fresh_done().get(submit[16:32]) or done
-            found.append((sequence, accepted_ms, submit, outcome_of(fresh) if fresh else b""))
-        self.post(events.Read(found))
+            accepted_ms, submit = (0, b"") if value is None else accepted_call(value)
+            ended = self.turns.ended([id], lambda one: self.log.get("done", one))
+            found.append((sequence, accepted_ms, submit, ended.get(id, b"")))
+        self.turns.step(events.Read(found), self.now_ms)
+        self.wake()
 
     def _fetch(self, sequences: list[int]) -> None:
         found = []
@@ -302,9 +305,12 @@ class MeshNode:
             found.append((sequence, b"" if value is None else accepted_call(value)[1]))
         self.post(events.Fetched(found))
 
+    def _done(self, id: bytes) -> bytes | None:
+        return self.log.get("done", id)
+
     def history(self, ids: list[bytes]) -> dict[bytes, bytes]:
         """Outcomes of ended calls, here or, as the shell asks, at nodes that can be reached."""
-        found = self.turns.ended(ids, lambda id: self.log.get("done", id))
+        found = self.turns.ended(ids, self._done)
         fresh = self.turns.fresh_done()
         found = {id: outcome for id, outcome in found.items() if id not in fresh}
         for other in self.world.nodes:

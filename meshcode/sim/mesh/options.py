@@ -40,6 +40,12 @@ class Options:
     hosts: dict[str, list[int]]
     dead_letters: bool
     clock_steps: bool
+    owner: float  # Whoever owns a call crashes, and is away for long enough to be overtaken.
+    custodians: float  # Two voters of a child that was just named are destroyed.
+    poison: float  # Calls that kill every worker that runs them.
+    core_of_two: bool  # After the faults one node stays away: two of three must do.
+    counted: bool  # Nothing goes wrong but owners and workers: attempts are counted exactly.
+    roll: float  # Every node is restarted, one after the other.
     snapshot: dict[str, Any]
 
 
@@ -63,9 +69,12 @@ def draw(rng: Random) -> Options:
     able = [n for n in range(nodes) if kinds[n] != "witness"]
     hosts = {name: rng.sample(able, min(len(able), rng.choice((1, 2, 3)))) for name in processors}
     dead_letters = rng.random() < 0.25
+    levels: list[list[str | None]] = [
+        [None], [None, "local"], [None, "all", "strict", "local", "quorum"],
+    ]  # fmt: skip
     run_low = rng.choice((0, 1, 20))
     sync_low = rng.choice((0, 1, 5))
-    return Options(
+    options = Options(
         nodes=nodes,
         kinds=kinds,
         phase_ms=rng.choice((4_000, 10_000, 20_000, 40_000)),
@@ -80,7 +89,7 @@ def draw(rng: Random) -> Options:
         run_ms=(run_low, run_low + rng.choice((0, 10, 300, 4_000))),
         raise_chance=maybe(0.3, 0.3),
         die_chance=maybe(0.25, 0.25),
-        levels=rng.choice(([None], [None, "local"], [None, "all", "strict", "local", "quorum"])),
+        levels=rng.choice(levels),
         crash=maybe(0.75, 3),
         power=maybe(0.4, 1),
         partition=maybe(0.6, 3),
@@ -95,8 +104,31 @@ def draw(rng: Random) -> Options:
         hosts=hosts,
         dead_letters=dead_letters,
         clock_steps=rng.random() < 0.3,
+        owner=maybe(0.25, 2),
+        custodians=maybe(0.5, 2) if nodes >= 5 and dead_letters else 0,
+        poison=maybe(0.05, 0.3),
+        core_of_two=nodes >= 3 and rng.random() < 0.15,
+        counted=False,
+        roll=maybe(0.1, 0.5),
         snapshot=_snapshot(rng, dead_letters=dead_letters),
     )
+    if nodes >= 3 and rng.random() < 0.04:
+        _only_owners_die(options)
+    return options
+
+
+def _only_owners_die(options: Options) -> None:
+    """A world in which attempts can be counted exactly: nothing is lost but owners and workers."""
+    options.loss = options.double = options.late = options.slow_sync = 0.0
+    options.delay_ms = min(options.delay_ms, 10)
+    options.power = options.partition = options.destroy = options.evict_living = 0
+    options.suspect = options.disk = options.cancel = options.crash = options.custodians = 0
+    options.worker = options.roll = options.again = 0
+    options.owner, options.poison, options.counted = 3, 0.5, True
+    options.fault_ms, options.phase_ms = 20_000, 120_000
+    for socket in options.snapshot["sockets"].values():
+        socket["retries"], socket["retry_delay_ms"] = 1, 50
+        socket["time_limit_ms"] = None
 
 
 def _snapshot(rng: Random, *, dead_letters: bool) -> dict[str, Any]:

@@ -106,6 +106,7 @@ def after(c: MeshChecker, node: MeshNode, event: Any, effects: Effects, was: Any
         elif kind == _PROMISE:
             _promises(c, node, entry)
     for id, _ in starts:
+        c.dispatched[id] = c.dispatched.get(id, 0) + 1
         _may_start(c, node, id)
 
 
@@ -120,7 +121,7 @@ def _evicted_changed_nothing(
             to != event.node or kind not in _ANSWERS, "I13 evicted", node, "answered", Kind(kind)
         )
     by_key = node.router.replica.by_key
-    for key, look in (was or {}).items():
+    for key, look in was.items() if isinstance(was, dict) else ():
         now = _look_of(by_key.get(key))
         moved = look is not None and (now is None or now[1] != look[1] or now[0] != look[0])
         if not moved:
@@ -217,6 +218,9 @@ def _within_credit(node: MeshNode, to: bytes) -> None:
 def _may_start(c: MeshChecker, node: MeshNode, id: bytes) -> None:
     call = node.router.calls.get(id)
     require(node.kind != "witness", "witness", node, "runs a call", id.hex())
+    guest = node.router.guests.get(id)
+    twice = call is not None and guest is not None and guest.state is State.RUNNING
+    require(not twice, "begin", node, "runs it as a guest already", id.hex())
     if call is None or call.inst is None:
         return
     inst = call.inst
@@ -225,7 +229,7 @@ def _may_start(c: MeshChecker, node: MeshNode, id: bytes) -> None:
     counter, owner, boot = inst.epoch
     require((owner, boot) == (node.id, node.boot), "I3 dispatch", node, "under", inst.epoch)
     held = c.held_for_good.get(id)
-    if held is not None and call.state is State.RUNNING:
+    if held is not None and call.state is State.RUNNING and not c.is_twin(id):
         still = inst.key == held[0] and inst.epoch < held[1]  # An owner that was overtaken.
         require(still, "I12 HELD", node, "runs", id.hex(), inst.epoch, held[1])
     if counter == 0:

@@ -52,7 +52,7 @@ class MeshWorker:
         if not self.alive or self.running != (id, attempt):
             return
         world = self.node.world
-        fate = world.draw_fate()
+        fate = "die" if id in world.poison else world.draw_fate()
         if fate == "die":
             self.die([id])
         elif fate == "raise":

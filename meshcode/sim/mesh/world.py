@@ -7,7 +7,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from meshcode.router import events
+from meshcode.router import events, recovering
+from meshcode.router.records import accepted_call
 from meshcode.sim.mesh import options as drawn
 from meshcode.sim.mesh.checks import MeshChecker
 from meshcode.sim.mesh.client import MeshClient, make_call
@@ -17,6 +18,7 @@ from meshcode.sim.mesh.node import MeshNode
 EVENTS_MAX = 600_000  # More in one world means that something spins.
 CALM_MS_MAX = 600_000
 LOOK_MS = 2_000
+SETTLE_MS = 30_000  # What waits for a person gets its voters back within this.
 
 
 class MeshWorld:
@@ -30,11 +32,13 @@ class MeshWorld:
         self.options = drawn.draw(self.rng)
         self.now = 0
         self.calm = False
+        self.calm_ms = 0  # When it began.
         self.away = -1  # A node that stays away when the others are calm already.
         self.checker = MeshChecker(self)
         self.network = Network(self)
         self.frames: dict[int, list[bytes]] = {}  # By session.
         self.sockets: dict[bytes, str] = {}
+        self.poison: set[bytes] = set()  # Calls that kill their worker, every time.
         self._sessions: dict[int, MeshClient] = {}
         self._owners: dict[bytes, MeshClient] = {}  # Call id -> who submitted it.
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -100,6 +104,8 @@ class MeshWorld:
         ]
         for call in calls:
             self.sockets[call[0]] = call[3]
+            if self.options.poison and self.rng.random() < self.options.poison:
+                self.poison.add(call[0])
         client = MeshClient(self, calls)
         self._owners |= dict.fromkeys(client.calls, client)
         client.submit()
@@ -143,6 +149,9 @@ class MeshWorld:
             (options.disk, self._disk),
             (options.worker, self._worker),
             (options.cancel, self._cancel),
+            (options.owner, self._crash_owner),
+            (options.custodians, self._destroy_custodians),
+            (options.roll, self._roll),
         ]
         total = sum(weight for weight, _ in faults)
         if total:
@@ -161,6 +170,35 @@ class MeshWorld:
         node = self._pick()
         node.crash(keep=self.rng.random() < 0.5)
         self.after(self.rng.choice((200, 2_000, 15_000)), node.start)
+
+    def _crash_owner(self) -> None:
+        owners = [
+            node
+            for node in self.nodes
+            if node.up and any(call.inst is not None for call in node.router.calls.values())
+        ]
+        if owners and all(node.up for node in self.nodes):
+            node = self.rng.choice(owners)
+            node.crash(keep=self.rng.random() < 0.5)
+            self.after(self.rng.choice((8_000, 15_000, 25_000)), node.start)
+
+    def _roll(self) -> None:
+        for number, node in enumerate(self.nodes):
+            self.after(number * 3_000, node.crash_if_up)
+            self.after(number * 3_000 + self.rng.choice((200, 1_500, 6_000)), node.start)
+
+    def _destroy_custodians(self) -> None:
+        """The voters of a child are gone before they have it (P8, its last sentence)."""
+        for node in self.nodes:
+            for inst in node.router.replica.by_key.values() if node.up else ():
+                if not inst.ended or inst.handed or inst.value is None:
+                    continue
+                for child in inst.value.children:
+                    gone = [v for v in child.voters if v != node.id and v != inst.promise[1]]
+                    if len(gone) >= 2 and self._losses_left() >= 2:
+                        for voter in gone[:2]:
+                            self._destroy_node(self.nodes[voter[4]])
+                        return
 
     def _power_cut(self) -> None:
         self.say("power cut")
@@ -184,8 +222,10 @@ class MeshWorld:
         if self._losses_left() <= 0:
             return
         node = self._pick()
-        if node.lost:
-            return
+        if not node.lost:
+            self._destroy_node(node)
+
+    def _destroy_node(self, node: MeshNode) -> None:
         self.say("%s: destroyed", node)
         node.crash(keep=True)
         node.lost = True
@@ -257,6 +297,19 @@ class MeshWorld:
         self.after(rng.randint(500, options.fault_ms), self._fault)
         self._until(lambda: self.now >= options.phase_ms, options.phase_ms)
         self._calm()
+        if self.away >= 0:
+            self._rest()
+            self.checker.alive()
+            self._come_back()
+        self._rest()
+        self.checker.finish()
+        if self._recover():
+            self._rest()
+            self.checker.finish()
+        return self.checker.steps, self.checker.digest
+
+    def _rest(self) -> None:
+        """Let the world run until nothing is left to do."""
         deadline = self.now + CALM_MS_MAX
         look = self.now + LOOK_MS
         while self.now < deadline:
@@ -264,8 +317,25 @@ class MeshWorld:
             look = self.now + LOOK_MS
             if self._is_quiet():
                 break
-        self.checker.finish()
-        return self.checker.steps, self.checker.digest
+
+    def _recover(self) -> int:
+        """A person lets go what the rules leave alone: calls whose voters' majority is lost."""
+        asked = self.checker.recovered
+        for node in self.living():
+            for id, sequence in recovering.sequences(node.router).items():
+                value = node.log.get("open", sequence.to_bytes(8, "big"))
+                if id in asked or id in self.checker.recorded or value is None:
+                    continue
+                asked[id] = node.index
+                self.say("%s: recovers %s", node, id.hex())
+                what = (sequence, *accepted_call(value), "somebody")
+                node.post(events.RecoverAsked(0, bytes(16), *what))
+        return len(asked)
+
+    def _come_back(self) -> None:
+        node, self.away = self.nodes[self.away], -1
+        self.say("%s: comes back", node)
+        node.start()
 
     def _until(self, over: Callable[[], bool], end_ms: int) -> None:
         heap = self._heap
@@ -278,10 +348,17 @@ class MeshWorld:
     def _calm(self) -> None:
         self.say("calm")
         self.calm = True
+        self.calm_ms = self.now
         self.network.heal()
+        if self.options.core_of_two:
+            staying = self.living()
+            if len(staying) >= 3:
+                self.away = self.rng.choice(staying).index
         for node in self.nodes:
             node.wrong.clear()
-            if node.lost:
+            if node.index == self.away:
+                node.crash(keep=True)
+            elif node.lost:
                 node.crash(keep=True)
                 for other in self.living():
                     self._learn_evicted(other, node)
@@ -292,7 +369,7 @@ class MeshWorld:
                     node.post(events.DiskChanged(0))
 
     def _is_quiet(self) -> bool:
-        living = self.living()
+        living = [node for node in self.living() if node.index != self.away]
         for node in living:
             if not node.up or node.ops is not None or node.inbox:
                 return False
@@ -300,14 +377,30 @@ class MeshWorld:
             for inst in node.router.replica.by_key.values():
                 call = node.router.calls.get(inst.id)
                 held = call is not None and call.state.name == "HELD"
-                if inst not in orphans and not held:
+                away = self.away >= 0 and inst.ended  # It cannot forget without that node.
+                if inst not in orphans and not held and not away:
                     return False
             for call in node.router.calls.values():
-                if call.state.name != "HELD":
+                if call.state.name != "HELD" or self.now < self.calm_ms + SETTLE_MS:
                     return False
         waiting = any(client.unacked or self._is_owed(client) for client in self.clients())
-        return not waiting and not any(node.router.guests for node in living)
+        return not waiting and not any(
+            node.router.guests or self._copies(node) or self._reports(node) for node in living
+        )
 
+    def _copies(self, node: MeshNode) -> bool:
+        """Whether a copy of an ended call is not dropped yet."""
+        return any(
+            copy.id in self.checker.recorded and not self.nodes[copy.home[4]].lost
+            for copy in node.router.copies.values()
+        )
+
+    def _reports(self, node: MeshNode) -> bool:
+        """Whether an owner that is there has not taken a report yet."""
+        return any(
+            not self.nodes[owner[4]].lost and owner[4] != self.away
+            for owner, _ in node.router.reports.values()
+        )
 
     def _is_owed(self, client: MeshClient) -> bool:
         """Whether a call has ended and its client does not know."""
