@@ -20,6 +20,7 @@ from meshcode.membership import events as swim_events
 from meshcode.membership.swim import Swim
 from meshcode.node import amnesia, peerwords
 from meshcode.node.adopter import Adopter
+from meshcode.node.clientport import Clients, ports_of
 from meshcode.node.discovery import Discovery
 from meshcode.node.modelshare import Change, ModelShare
 from meshcode.node.relay import Relay
@@ -44,6 +45,7 @@ _CODE, _RELAY = int(Kind.CODE), int(Kind.RELAY)
 ROSTER_LOOK_MS = 1_000
 SHARE_KEY = b"share"
 MEMORY_KEY = b"peers"
+ADDRESSES_KEY = b"addresses"
 
 
 def unix_ms() -> int:
@@ -71,6 +73,7 @@ class Mesh:
         self.share = ModelShare(self.node, kept, host=identity.name)
         self.adopter: Adopter | None = None
         self.links: PeerLinks | None = None
+        self.clients: Clients | None = None  # Those that come over TCP.
         self.relay = Relay(self)
         self.rng = Random(os.urandom(16))
         self.swim = Swim(
@@ -80,7 +83,9 @@ class Mesh:
             str(loop.home), identity, self.roster, self.file, seeds=self.known_addresses
         )
         self.discovery: Discovery | None = None
-        self.addresses: dict[bytes, list[str]] = {}  # Where peers say they are.
+        kept = loop.log.get(META, ADDRESSES_KEY)
+        # Where peers say they are; after a restart they are tried there.
+        self.addresses: dict[bytes, list[str]] = {} if kept is None else unpack(kept)
         self.up: dict[bytes, dict[str, Any]] = {}  # Peers with an open session: their hello.
         self.news: deque[str] = deque(maxlen=200)  # Sentences for people, newest last.
         self.bad: dict[str, int] = {}
@@ -88,7 +93,7 @@ class Mesh:
         self._via: dict[str, str] = json.loads(os.environ.get("MESH_PEER_VIA") or "{}")
         self._backlog: dict[bytes, deque[bytes]] = {}
         self._backlog_bytes: dict[bytes, int] = {}
-        self._keys: dict[bytes, bytes] = {}  # Key -> node; replaced whole: ZAP reads it too.
+        self.keys: dict[bytes, bytes] = {}  # Key -> node; replaced whole: ZAP reads it too.
         self._memory_saved = 0
         self._next_look_ms = 0
         self._next_meta_ms = 0
@@ -117,16 +122,17 @@ class Mesh:
         loop, identity = self.loop, self.identity
         packed = loop.log.get(META, MEMORY_KEY)
         memory = PeerMemory() if packed is None else PeerMemory.unpack(packed)
+        self.clients = Clients(self, now_ms)
         hello = {
             "name": identity.name, "kind": identity.kind, "version": meshcode.__version__,
-            "addresses": list(identity.advertise),
+            "addresses": list(identity.advertise), "clients": self.clients.addresses,
         }  # fmt: skip
         self.links = PeerLinks(
             loop.context, identity.public, identity.secret, self.node, boot=loop.log.boot,
             store_id=loop.log.store_id, life=os.urandom(16), commits=lambda: loop.log.commits,
             hello=hello, bind=list(identity.bind),
             member_of_key=self._node_of_key, key_of=self._key_of, now_ms=now_ms,
-            memory=memory, statement_of=self._statement_of,
+            memory=memory, statement_of=self._statement_of, zap=self.clients.zap,
         )  # fmt: skip
         self._memory_saved = memory.changes
         loop.processors.share_with(self._send_code, self.here, self.name_of)
@@ -136,7 +142,7 @@ class Mesh:
                 self._dial(node)
         if os.environ.get("MESH_MDNS", "1") != "0":
             self.discovery = Discovery(self.node, identity.mesh, loop.wake)
-            self.discovery.start(_ports(self.links.endpoints))
+            self.discovery.start(ports_of(self.links.endpoints))
 
     def close(self) -> None:
         """Say good-bye and cut everything."""
@@ -145,6 +151,8 @@ class Mesh:
             self.discovery.stop()
         if self.links is not None:
             self.links.close()
+        if self.clients is not None:
+            self.clients.close()
 
     def leave(self, now_ms: int, back_in_ms: int = 0) -> None:
         """Tell the others that this node goes: for a moment, or for long."""
@@ -183,7 +191,7 @@ class Mesh:
         return None if member is None else member.key
 
     def _node_of_key(self, key: bytes) -> bytes | None:
-        return self._keys.get(key)  # Also called on the ZAP handler's thread.
+        return self.keys.get(key)  # Also called on the ZAP handler's thread.
 
     def _statement_of(self, key: bytes) -> bytes | None:
         gone = self.roster.eviction_of_key(key)
@@ -197,7 +205,7 @@ class Mesh:
                 found = None if key is None else self.roster.by_key(key, now)
                 if key is not None and found is not None and found.node == node:
                     keys[key] = node
-        self._keys = keys
+        self.keys = keys
 
     def _dial(self, node: bytes) -> None:
         """Say where a peer may be reached: what it told, else what is tried first."""
@@ -221,6 +229,9 @@ class Mesh:
         wanted = wanted[: limits.PEER_ADDRESSES_MAX]
         if wanted and wanted != known:
             self.addresses[node] = wanted
+            if certain:
+                record = (META, ADDRESSES_KEY, pack(self.addresses))
+                self.loop.turns.add(Effects(records=[record]))
             if node not in self.up:
                 self._dial(node)
 
@@ -273,8 +284,8 @@ class Mesh:
 
     def register(self, poller: Any) -> None:
         """Keep the poller's links those that are open now."""
-        assert self.links is not None
-        wanted = [*self.links.links(), *self.door.links()]
+        assert self.links is not None and self.clients is not None
+        wanted = [*self.links.links(), *self.door.links(), *self.clients.links()]
         if wanted == self._registered:
             return
         for link in self._registered:
@@ -293,8 +304,8 @@ class Mesh:
 
     def next_due_ms(self, now_ms: int) -> int:
         """When `turn` has something to do by time."""
-        assert self.links is not None
-        times = [self._next_look_ms, self.links.next_due_ms()]
+        assert self.links is not None and self.clients is not None
+        times = [self._next_look_ms, self.links.next_due_ms(), self.clients.next_due_ms()]
         due_ms = self.swim.next_due_ms()
         if due_ms is not None:
             times.append(due_ms)
@@ -307,14 +318,15 @@ class Mesh:
 
     def turn(self, now_ms: int) -> None:
         """Take what came, do what is due."""
-        links = self.links
-        assert links is not None
+        links, clients = self.links, self.clients
+        assert links is not None and clients is not None
         received = links.receive(now_ms)
         for item in links.news(now_ms):
             self._hear_news(item, now_ms)
         for node, rows, data in received:
             for row in rows:
                 self._hear(node, row.kind, data[row.body_at : row.end], now_ms)
+        clients.turn(now_ms)
         due_ms = self.swim.next_due_ms()
         if due_ms is not None and due_ms <= now_ms:
             self._run_swim(swim_events.Ticked(), now_ms)
@@ -364,7 +376,7 @@ class Mesh:
         if now_ms >= self._next_meta_ms:
             self._next_meta_ms = now_ms + limits.MESH_META_MS
             self.swim.set_meta(self._meta(len(self.loop.router.calls)), now_ms)
-            self._write_clients()
+            self.relay.write_clients()
         if now_ms >= self._next_hello_ms and self.up:
             self._next_hello_ms = now_ms + limits.MODEL_HELLO_MS
             self._compare(self.rng.choice(self.here()))
@@ -391,10 +403,6 @@ class Mesh:
             self._memory_saved = memory.changes
             self.loop.turns.add(Effects(records=[(META, MEMORY_KEY, memory.pack())]))
 
-    def _write_clients(self) -> None:
-        """Where this node's clients may go when it is gone: `mesh/clients.json`."""
-        self.relay.write_clients()
-
     # What is heard.
 
     def _hear_news(self, item: tuple[Any, ...], now_ms: int) -> None:
@@ -404,6 +412,7 @@ class Mesh:
             self.learn_addresses(node, item[2].get("addresses") or [], certain=True)
             self.say(f"link to {self.name_of(node)} is up (boot {item[2]['boot']})")
             self._keep_memory()
+            self.relay.write_clients()
             self._run_swim(swim_events.Contact(node), now_ms)
             self._compare(node)
         elif what == "down":
@@ -582,13 +591,3 @@ class Mesh:
         if record is not None:
             serial, packed = record
             self.loop.turns.add(Effects(records=[(MODEL, SHARE_KEY, packed)], marks=[serial]))
-
-
-def _ports(endpoints: list[str]) -> list[tuple[str, int]]:
-    """Host and port of bound tcp endpoints."""
-    found = []
-    for one in endpoints:
-        host, _, port = one.removeprefix("tcp://").rpartition(":")
-        if port.isdigit():
-            found.append((host.strip("[]"), int(port)))
-    return found

@@ -191,10 +191,18 @@ class Relay:
                 found = {id for id in data.get("known") or [] if isinstance(id, bytes)}
                 self._watched_at.setdefault(node, set()).update(found)
 
-        here = [id for id in ids if self._is_known(id)]
-        for id in here:  # This node is a voter: it learns of the end by itself.
+        loop = self.mesh.loop
+        ended = loop.turns.ended(ids, loop.done_record)
+        here = [id for id in ids if id in ended or self._is_known(id)]
+        told: list[tuple[int, bytes]] = []
+        for id in here:  # This node is a voter: it has the outcome, or learns of it by itself.
             for client in self._watching.pop(id, ()):
-                self.mesh.loop.step(Watched(client, [id]))
+                if id in ended:
+                    told.append((client, ended[id]))
+                else:
+                    loop.step(Watched(client, [id]))
+        if told:
+            loop.turns.add(Effects(outcomes=told))
         self.gather({"op": "watch", "ids": [id for id in ids if id not in here]}, answered)
 
     def _is_known(self, id: bytes) -> bool:
@@ -244,7 +252,8 @@ class Relay:
             return
         good = [id for id in ids if isinstance(id, bytes) and len(id) == ID_BYTES]
         loop = self.mesh.loop
-        missing = [id for id in good if not self._is_known(id)]
+        # An instance that has ended is known too, but its outcome may only be in the history.
+        missing = [id for id in good if id not in loop.router.calls]
         ended = loop.turns.ended(missing, loop.done_record) if missing else {}
         known = [id for id in good if id in ended or self._is_known(id)]
         if op == "watch":

@@ -109,19 +109,19 @@ class Release:
         if found:
             self._loop.step(Fetched(found))
 
-    def _read(self, sequences: list[int]) -> None:
-        """Read calls back for replication, with the outcome that the history has of their id."""
+    def _read(self, wanted: list[tuple[int, bytes]]) -> None:
+        """Read calls back for replication, with the outcome that the history has of their ids."""
         loop = self._loop
         found: list[tuple[int, int, bytes, bytes]] = []
         size = 0
-        for sequence in sequences:
+        for sequence, id in wanted:
             try:
                 value = loop.log.get(OPEN, sequence_key(sequence))
             except LogDamaged:
                 value = None
             accepted_ms, submit = (0, b"") if value is None else accepted_call(value)
-            ended = loop.turns.ended([submit[16:32]], loop.done_record) if submit else {}
-            found.append((sequence, accepted_ms, submit, ended.get(submit[16:32], b"")))
+            ended = loop.turns.ended([id], loop.done_record)
+            found.append((sequence, accepted_ms, submit, ended.get(id, b"")))
             size += len(submit)
             if size >= limits.FETCH_BYTES_MIN:
                 loop.step(Read(found))

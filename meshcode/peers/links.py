@@ -405,6 +405,11 @@ class PeerLinks:
                 peer.addresses = greeting.addresses_in(session.hello.about)
             if not session.connected:
                 self._hurry(peer)
+        knocked, session.knocked = session.knocked, None
+        if knocked is not None and not session.connected:
+            if not peer.addresses:
+                peer.addresses = greeting.addresses_in(knocked.about)
+            self._hurry(peer)
         if session.bye:
             bye, session.bye = session.bye, b""
             self._answer(session.node, arrived.route, bye)

@@ -60,6 +60,7 @@ class Session:
         self.is_up = False
         self.connected = False  # Our link to the peer stands.
         self.hello: greeting.Hello | None = None  # The newest of the peer.
+        self.knocked: greeting.Hello | None = None  # A greeting meant for an older boot of ours.
         self.news: list[News] = []  # The caller takes them.
         self.bye = b""  # An answer to the peer's newest frame, if any; the caller takes it.
         self.counts: Counter[str] = Counter()
@@ -213,6 +214,8 @@ class Session:
             return
         known_boot = self.channel.peer_boot
         if not self.channel.opens(head):
+            if self.channel.why == "wrong_boot":  # It knows an older life of ours: greet it anew.
+                self.knocked = hello
             return
         self.counts["hellos_in"] += 1
         self._bad_in_row = 0

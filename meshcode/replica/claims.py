@@ -151,7 +151,7 @@ def _won(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
         return
     inst.role = READING
     if inst.payload:
-        out.reads.append(inst.sequence)
+        out.reads.append((inst.sequence, inst.id))
     else:
         storing.ask_for_payload(r, inst, now_ms, out)
 

@@ -155,18 +155,10 @@ class Replica:
         if inst.role == ENDED:
             custody.recover(self, inst)
             if not inst.filed and inst.value is not None and inst.value.code != MOVED:
-                self._file_late(inst, now_ms, out)
+                out.reads.append((inst.sequence, inst.id))
             self.wake_at(inst, now_ms + self.rng.randrange(limits.TELL_MS))
         else:
             self.rest(inst, now_ms)
-
-    def _file_late(self, inst: Instance, now_ms: int, out: Effects) -> None:
-        if inst.payload:
-            out.reads.append(inst.sequence)
-        else:
-            assert inst.value is not None
-            self.host.file(inst, inst.value, 0, b"", now_ms, out)
-            self.filed(inst, now_ms, out)
 
     def heard(
         self, node: bytes, kind: int, entries: Iterable[Any], now_ms: int, out: Effects
@@ -206,7 +198,8 @@ class Replica:
             if inst.role == READING:
                 storing.ask_for_payload(self, inst, now_ms, out)
             elif inst.role == ENDED and not inst.filed and inst.value is not None:
-                self._file_late(inst, now_ms, out)
+                self.host.file(inst, inst.value, 0, b"", now_ms, out, ended=bool(ended))
+                self.filed(inst, now_ms, out)
             return
         if inst.asked:
             storing.send_payload(self, inst, sorted(inst.asked), accepted_ms, submit, out)
@@ -223,7 +216,9 @@ class Replica:
         peer = self.peers.by_node[node]
         if peer.here:
             for inst in list(self.by_key.values()):
-                if node in inst.voters and inst.role != IDLE and inst.due_ms > now_ms:
+                broken = inst.role == OWNING and outcomes.is_broken(self, inst)
+                concerned = node in inst.voters and inst.role != IDLE and inst.due_ms > now_ms
+                if broken or concerned:
                     inst.told_ms = 0
                     self.wake_at(inst, now_ms + self.rng.randrange(limits.TELL_MS))
         for (owner, _), group in list(self.unowned.items()):
@@ -345,9 +340,9 @@ class Replica:
 
     def enough_copies(self, voters: tuple[bytes, ...], have: Iterable[bytes]) -> bool:
         """Whether the call itself is safe: on a majority, and on every voter that keeps calls
-        where one of them is a witness.
+        where one of them is a witness.  Evicted ones are not waited for.
         """
-        keepers = [node for node in voters if not self.peers.is_witness(node)]
+        keepers = [node for node in self.needed(voters) if not self.peers.is_witness(node)]
         wanted = min(len(voters) // 2 + 1, len(keepers))
         have = set(have)
         return sum(1 for node in keepers if node in have) >= wanted

@@ -9,6 +9,7 @@ from meshcode.replica.instance import (
     Child,
     Instance,
     Parent,
+    majority,
     make_key,
     moved_key,
     reissued_key,
@@ -68,7 +69,7 @@ def hand_over(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     assert inst.value is not None
     if inst.value.code == _MOVED:
         if inst.payload:
-            out.reads.append(inst.sequence)  # The call itself is the child: see `with_payload`.
+            out.reads.append((inst.sequence, inst.id))  # It is the child: see `with_payload`.
         else:  # Only a voter that has the call can hand it over.
             _register(r, inst)
         return
@@ -152,7 +153,10 @@ def _check(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     """Hand-off is done when a majority of every child's voters has the child."""
     assert inst.custodians is not None
     for key, child in children(r, inst):
-        if not r.enough_copies(child.voters, inst.custodians.get(key, ())):
+        have = inst.custodians.get(key, set())
+        if len(have.intersection(child.voters)) < majority(child.voters):
+            return
+        if not r.enough_copies(child.voters, have):
             return
     done(r, inst, out)
     r.save(inst, out)

@@ -113,17 +113,19 @@ def chosen(r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects) 
             inst.filed = True
     elif r.host.end(inst, value, now_ms, out):
         inst.filed = True
-    elif inst.payload:
-        out.reads.append(inst.sequence)
-    else:
-        r.host.file(inst, value, 0, b"", now_ms, out)
-        inst.filed = True
+    else:  # The call is read back, and whether the history has an outcome of its id (P14).
+        out.reads.append((inst.sequence, inst.id))
     custody.begin(r, inst, now_ms, out)
     r.save(inst, out)
     if inst.handed:
         forgetting.passed(r, inst, now_ms, out)
     else:
         r.back_off(inst, now_ms)
+
+
+def is_broken(r: Replica, inst: Instance) -> bool:
+    """Whether a voter is evicted, so that the call should move."""
+    return not r.peers.evicted.isdisjoint(inst.voters) and moved_key(inst.key) is not None
 
 
 def repair(r: Replica, inst: Instance, now_ms: int, out: Effects) -> bool:

@@ -72,7 +72,7 @@ def take_over(
     inst.due_ms = 0
     r.host.adopt(inst, accepted_ms, submit, now_ms, out)
     r.host.copied(inst, inst.have.bit_count(), now_ms, out)
-    if _lacking(r, inst):
+    if _lacking(r, inst) or outcomes.is_broken(r, inst):
         inst.told_ms = 0
         r.back_off(inst, now_ms)
 
@@ -91,6 +91,8 @@ def look(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
         if not inst.payload:
             ask_for_payload(r, inst, now_ms, out)
         return
+    if inst.role == STORING:  # A voter that was waited for may be evicted by now.
+        _is_it_ready(r, inst, now_ms, out)
     if inst.role == OWNING and outcomes.repair(r, inst, now_ms, out):
         return
     lacking = [node for node in _lacking(r, inst) if r.peers.is_here(node)]
@@ -98,10 +100,10 @@ def look(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
         found = r.host.envelope_of(inst)
         if found is None:
             inst.asked = (inst.asked or set()) | set(lacking)
-            out.reads.append(inst.sequence)
+            out.reads.append((inst.sequence, inst.id))
         else:
             send_payload(r, inst, lacking, found[0], found[1], out)
-    if lacking or inst.role == STORING or _lacking(r, inst):
+    if lacking or inst.role == STORING or _lacking(r, inst) or outcomes.is_broken(r, inst):
         r.back_off(inst, now_ms)
 
 
@@ -157,11 +159,16 @@ def on_stored(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effec
     if inst.have & bit or r.peers.is_witness(node):
         return
     inst.have |= bit
+    if inst.role == STORING:
+        _is_it_ready(r, inst, now_ms, out)
+    r.host.copied(inst, inst.have.bit_count(), now_ms, out)
+
+
+def _is_it_ready(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     have = [voter for voter in inst.voters if inst.have & inst.bit(voter)]
-    if inst.role == STORING and r.enough_copies(inst.voters, have):
+    if r.enough_copies(inst.voters, have):
         inst.role = OWNING
         r.host.ready(inst, now_ms, out)
-    r.host.copied(inst, len(have), now_ms, out)
 
 
 def on_need(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
@@ -178,7 +185,7 @@ def on_need(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects
             send_payload(r, inst, [node], found[0], found[1], out)
         else:
             inst.asked = (inst.asked or set()) | {node}
-            out.reads.append(inst.sequence)
+            out.reads.append((inst.sequence, inst.id))
 
 
 def on_note(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:

@@ -52,8 +52,8 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
         line = r.lines.get(name)
         refusal = check(r, line, name, id, argc, options, len(envelope))
         voters = r.alone if alone else r.replica.peers.choose_voters(id)
-        if refusal is None and not alone:
-            refusal = replicated.refuse(options, voters, len(envelope))
+        if refusal is None and (options is not None or not alone):
+            refusal = replicated.refuse(options, voters, 0 if alone else len(envelope))
         if refusal is not None:
             out.refused.append((client, id, refusal.to_data()))
             continue

@@ -36,13 +36,15 @@ def await_copies(r: Router, inst: Instance, client: int, frame: int, level: str 
     ack[0] += 1
 
 
-def acknowledge(r: Router, inst: Instance, count: int, out: Effects) -> None:
-    """Tell those who wait for so many copies."""
+def acknowledge(
+    r: Router, inst: Instance, count: int, out: Effects, *, ended: bool = False
+) -> None:
+    """Tell those who wait for so many copies; when the call has ended, all of them."""
     if not inst.waiting:
         return
     waiting, inst.waiting = inst.waiting, None
     for client, frame, wanted in waiting:
-        if count < wanted:
+        if count < wanted and not ended:
             inst.waiting = inst.waiting or []
             inst.waiting.append((client, frame, wanted))
             continue

@@ -28,6 +28,7 @@ class Call:
         "envelope",
         "epoch",
         "estimate_us",
+        "filed",
         "id",
         "inst",
         "interrupted",
@@ -83,6 +84,7 @@ class Call:
         self.marked = False  # The log knows that this attempt began.
         self.story: list[list[Any]] | None = None
         self.inst: Instance | None = None  # Its agreement, when more nodes than this one keep it.
+        self.filed = False  # The history has an outcome of this id already: it keeps that one.
         self.owner: bytes | None = None  # Of a guest: the peer that this node runs it for.
         self.owner_attempt = 0  # Of a guest whose owner changed while it ran: the new one's count.
         self.timers = 0  # In the heap of the router: for its due time and its expiry.

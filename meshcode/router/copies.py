@@ -126,7 +126,7 @@ def on_drop(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
         return
     if outcome and outcome[16:32] == id and 1 <= code <= 3:
         copy.outcome = (code, outcome)
-        out.reads.append(copy.sequence)
+        out.reads.append((copy.sequence, copy.id))
         for client in r.watchers.pop(id, ()):
             out.outcomes.append((client, outcome))
     else:

@@ -41,8 +41,8 @@ class Effects:
     recalls: list[int] = field(default_factory=list)
     # node, wire.kinds.Kind, entry: for a peer.  May be lost: whoever sends it sends it again.
     peer: list[tuple[bytes, int, list[Any]]] = field(default_factory=list)
-    # log sequences of calls that replication wants to see; answered by events.Read.
-    reads: list[int] = field(default_factory=list)
+    # log sequence and id of calls that replication wants to see; answered by events.Read.
+    reads: list[tuple[int, bytes]] = field(default_factory=list)
     # numbers that the shell gets back when this turn is on disk.
     marks: list[int] = field(default_factory=list)
     # call id, socket, event name, note, node ms: for listeners; may be lost.

@@ -91,14 +91,12 @@ def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: 
         records.append(("state", key, None))
     submit = call.envelope
     assert submit is not None or code == _CANCELLED, call.story
-    records.append((
-        "done",
-        call.id,
-        pack_done(
+    if not call.filed:
+        record = pack_done(
             code, call.attempt, call.accepted_ms, call.started_ms, now_ms, call.sequence,
             envelope, submit or b"", call.story,
-        ),
-    ))  # fmt: skip
+        )  # fmt: skip
+        records.append(("done", call.id, record))
     r.forget(call)
     if waited:
         call.envelope = None  # Its line still names it for a while.

@@ -8,6 +8,7 @@ from meshcode import limits
 from meshcode.replica.peers import ALIVE, DEAD, EVICTED, LEFT
 from meshcode.router import copies, events, replicated, work
 from meshcode.router.effects import Effects
+from meshcode.router.records import outcome_of
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
@@ -40,12 +41,18 @@ def on_peer_changed(r: Router, event: events.PeerChanged, now_ms: int, out: Effe
 
 def on_read(r: Router, event: events.Read, now_ms: int, out: Effects) -> None:
     """Calls that replication asked for."""
+    filed: dict[bytes, bytes] = {}  # Outcomes that this very event puts into the history.
     for sequence, accepted_ms, submit, ended in event.calls:
+        before = len(out.records)
+        known = ended or filed.get(submit[16:32], b"")
         copy = r.copies.get(submit[16:32]) if r.copies else None
         if copy is not None and copy.sequence == sequence:
-            copies.read(r, copy, accepted_ms, submit, ended, now_ms, out)
-            continue
-        r.replica.read(sequence, accepted_ms, submit, ended, now_ms, out)
+            copies.read(r, copy, accepted_ms, submit, known, now_ms, out)
+        else:
+            r.replica.read(sequence, accepted_ms, submit, known, now_ms, out)
+        for table, key, value in out.records[before:]:
+            if table == "done" and value is not None:
+                filed[key] = outcome_of(value)
 
 
 def tick(r: Router, now_ms: int, out: Effects) -> None:

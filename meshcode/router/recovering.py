@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 
 from meshcode import errors
 from meshcode.ids import text_of
-from meshcode.replica.instance import ENDED, Value, generation_of, make_key, reissued_key
-from meshcode.router import events, replicated
+from meshcode.replica.instance import ENDED, Instance, Value, make_key
+from meshcode.router import ending, events, replicated
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import custody_header, read_envelope, sequence_key
+from meshcode.router.states import State
 from meshcode.wire.kinds import Outcome
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
+
+RECOVERED = 0x8000  # The generations of calls that a person had issued again.
 
 
 def sequences(r: Router) -> dict[bytes, int]:
@@ -30,34 +33,55 @@ def sequences(r: Router) -> dict[bytes, int]:
 
 
 def on_recover(r: Router, event: events.RecoverAsked, now_ms: int, out: Effects) -> None:
-    """Issue one such call again, here."""
+    """Issue one such call again, here; an outcome that was accepted for it is proposed again."""
     id = event.submit[16:32]
-    if sequences(r).get(id) != event.sequence or id in r.calls:
+    inst = r.replica.by_sequence.get(event.sequence)
+    owned = r.calls.get(id)
+    if sequences(r).get(id) != event.sequence or (owned is not None and owned.inst is not inst):
         error = errors.WrongState(
             f"call {text_of(id)} does not wait for a person here; nothing was changed"
         )
         out.answers.append((event.client, event.request, False, error.to_data()))
         return
-    generation = 0
-    copy = r.copies.pop(id, None)
-    inst = r.replica.by_sequence.get(event.sequence)
-    if inst is not None:  # Its open record becomes that of the new instance; the old one is over.
-        again = reissued_key(inst.key)
-        generation = 0 if again is None else generation_of(again)
-        r.replica.unrest(inst)
-        r.replica.forget(inst, out)
-        inst.role = ENDED
-        inst.value = Value(int(Outcome.MOVED), b"")
-    name, options = read_envelope(event.submit)
+    was_copy = r.copies.pop(id, None) is not None
+    value = None
+    if inst is not None:
+        value = None if inst.accepted is None else inst.accepted[1]
+        _give_up(r, inst, owned, now_ms, out)
+    call = _issue(r, event, now_ms, out)
+    if value is not None and value.code != Outcome.MOVED:
+        _end(r, call, value, now_ms, out)
+    done = "recovered from a copy" if was_copy else "issued again"
+    out.answers.append((event.client, event.request, True, {"id": text_of(id), "done": done}))
+
+
+def _give_up(r: Router, inst: Instance, owned: Call | None, now_ms: int, out: Effects) -> None:
+    """The old instance can never be decided: it is over, without a trace here."""
+    if owned is not None:
+        replicated.withdraw(r, owned, now_ms)
+        owned.state = State.MOVED
+        r.forget(owned)
+        if owned.client:
+            r.watchers.setdefault(owned.id, []).append(owned.client)
+    r.replica.unrest(inst)
+    r.replica.forget(inst, out)
+    inst.role = ENDED
+    inst.value = Value(int(Outcome.MOVED), b"")
+
+
+def _issue(r: Router, event: events.RecoverAsked, now_ms: int, out: Effects) -> Call:
+    id, submit = event.submit[16:32], event.submit
+    name, options = read_envelope(submit)
     line = r.lines.get(name) or r.line_of_removed(name)
     number = r.next_sequence
     r.next_sequence += 1
-    call = Call(id, number, line, event.submit, len(event.submit), options, 0, event.accepted_ms)
+    generation = RECOVERED | (number & (RECOVERED - 1))  # No move or re-issue makes such a one.
+    call = Call(id, number, line, submit, len(submit), options, 0, event.accepted_ms)
     voters = r.replica.peers.choose_voters(id)
     old = sequence_key(event.sequence)
     out.records += [("open", old, None), ("state", old, None)]
     head = custody_header(r.node, r.boot, voters, event.accepted_ms, generation)
-    out.records.append(("open", sequence_key(number), head + event.submit))
+    out.records.append(("open", sequence_key(number), head + submit))
     r.keep(call, whole=True)
     call.note(now_ms, "recovered", f"by {event.by}: its voters were lost; it may have run before")
     for client in r.watchers.pop(id, ()):
@@ -68,8 +92,19 @@ def on_recover(r: Router, event: events.RecoverAsked, now_ms: int, out: Effects)
     else:
         r.restore(call, None, now_ms, out, why="")
         r.narrow[id] = None
-    done = "recovered from a copy" if copy is not None else "issued again"
-    out.answers.append((event.client, event.request, True, {"id": text_of(id), "done": done}))
+    return call
+
+
+def _end(r: Router, call: Call, value: Value, now_ms: int, out: Effects) -> None:
+    """It need not run: its outcome is known, and may even have been chosen."""
+    if r.calls.get(call.id) is not call:
+        return
+    replicated.withdraw(r, call, now_ms)
+    call.state = State.ENDING
+    if call.inst is None:
+        ending.finish(r, call, value.code, value.outcome, now_ms, out)
+    else:
+        r.replica.propose(call.inst, value, now_ms, out)
 
 
 __all__ = ["sequences", "on_recover"]

@@ -289,16 +289,19 @@ class Replicated:
     def _next_twin(self, id: bytes, out: Effects) -> None:
         for twin in self._r.twins.pop(id, ()):
             twin.role = READING
-            out.reads.append(twin.sequence)
+            out.reads.append((twin.sequence, twin.id))
 
     def end(self, inst: Instance, value: Value, now_ms: int, out: Effects) -> bool:
         """The outcome is chosen: tell who waits, and file it if the call is in memory."""
         r = self._r
-        acks.acknowledge(r, inst, limits.VOTERS, out)
+        acks.acknowledge(r, inst, inst.majority, out, ended=True)  # So many have its outcome.
         call = self._call(inst)
         if call is None:
             for client in r.watchers.pop(inst.id, ()):
                 out.outcomes.append((client, value.outcome))
+            other = r.calls.get(inst.id)
+            if other is not None:
+                self._end_alike(other, value, now_ms, out)
             return False
         if call.state is not State.ENDING:  # Others chose it: this node was overtaken unawares.
             withdraw(r, call, now_ms)
@@ -315,6 +318,22 @@ class Replicated:
             if twin.role == OWNING:
                 r.replica.propose(twin, value._replace(children=()), now_ms, out)
         return True
+
+    def _end_alike(self, call: Call, value: Value, now_ms: int, out: Effects) -> None:
+        """Another instance of this id has ended (P14): the history keeps the outcome of that one,
+        and this one ends with it too, unless it has proposed its own.
+        """
+        r = self._r
+        call.filed = True
+        if call.state is State.ENDING:
+            return
+        withdraw(r, call, now_ms)
+        call.state = State.ENDING
+        if call.inst is None:
+            ending.finish(r, call, value.code, value.outcome, now_ms, out)
+        elif call.inst.role == OWNING:
+            same = value._replace(children=())
+            r.replica.propose(call.inst, same, now_ms, out)
 
     def file(
         self,
@@ -335,7 +354,8 @@ class Replicated:
         if not ended and self._r.replica.peers.kind != WITNESS:  # It keeps votes, no history.
             record = pack_done(
                 value.code, note.get("attempt", 1 if value.code == _DONE else 0), accepted_ms,
-                note.get("started_ms", 0), now_ms, inst.sequence, value.outcome, submit, note.get("story"),
+                note.get("started_ms", 0), now_ms, inst.sequence, value.outcome, submit,
+                note.get("story"),
             )  # fmt: skip
             out.records.append(("done", inst.id, record))
         self.drop_payload(inst, out)
