@@ -205,3 +205,9 @@ RELAY_PATIENCE_MS = 3_000  # A peer that does not answer a relayed question by t
 RELAYS_MAX = 10_000  # Questions of clients that are with peers.
 COPY_ASK_MS = 30_000  # A copy kept for so long: its home is asked whether it is of use.
 PEER_COMMITS_UNKEPT = 64  # Heard of a peer and not yet kept: fewer would let idle logs echo.
+
+# Clients over TCP.
+CLIENT_HWM_FRAMES = 16  # libzmq's queue of one client, each way; a frame may have 20 MiB.
+CLIENT_KEYS_MAX = 4_096  # Keys in mesh/clients.keys.
+CLIENT_KEYS_BYTES_MAX = 1024 * 1024  # The same file, comments included; it is read each second.
+CLIENT_LOOK_MS = 1_000  # How soon a change of mesh/clients.keys is noticed.

@@ -1,14 +1,16 @@
-"""Client sessions: the ROUTER link that clients speak to, and what waits to be sent to each.
+"""Client sessions: the ports that clients speak to, and what waits to be sent to each.
 
-A session is known by libzmq's random routing id on a private ipc folder.  Whoever sends a frame
-without a session is answered with WELCOME and says HELLO, so a restarted node needs no list.
+Every node has a port on a private ipc folder; a node of a mesh has one on TCP beside it
+(`clientport.py`).  A session is known by its port and the name that the port gives it.  Whoever
+sends a frame without a session is answered with WELCOME and says HELLO, so a restarted node needs
+no list.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import zmq
 
@@ -26,12 +28,13 @@ FRAME_OUTCOMES_MAX = 1024  # Envelopes per answer frame.
 class Session:
     """One connected client."""
 
-    __slots__ = ("heard_ms", "id", "lagged", "outbox", "outbox_bytes", "routing_id", "sequence")
+    __slots__ = ("heard_ms", "id", "lagged", "name", "outbox", "outbox_bytes", "port", "sequence")
 
-    def __init__(self, id: int, routing_id: bytes) -> None:
-        """A session that was just opened."""
+    def __init__(self, id: int, name: bytes, port: Port | None = None) -> None:
+        """A session that was just opened; without `port` it is a peer's, and nothing is sent."""
         self.id = id
-        self.routing_id = routing_id
+        self.name = name
+        self.port = port
         self.sequence = 0
         self.outbox: deque[bytes] = deque()  # Frames that the link did not take yet.
         self.outbox_bytes = 0
@@ -39,11 +42,48 @@ class Session:
         self.heard_ms = 0
 
 
+class Port(Protocol):
+    """A link that clients speak to."""
+
+    sessions: dict[bytes, Session]  # By name; kept by `Sessions`.
+
+    def receive(self) -> list[bytes]:
+        """A session's name and the parts of a message; empty when it is of no use.
+
+        Raises:
+            zmq.Again: there is none.
+        """
+
+    def send(self, name: bytes, data: bytes) -> None:
+        """Send one frame.
+
+        Raises:
+            zmq.Again: the session's queue is full; zmq.ZMQError otherwise: it is gone.
+        """
+
+
+class LocalPort:
+    """The port of clients on this machine: a name is libzmq's random routing id."""
+
+    def __init__(self, link: zmq.Socket[bytes]) -> None:
+        """`link` is a ROUTER, bound."""
+        self.link = link
+        self.sessions: dict[bytes, Session] = {}
+
+    def receive(self) -> list[bytes]:
+        """See `Port`."""
+        return self.link.recv_multipart(zmq.NOBLOCK)
+
+    def send(self, name: bytes, data: bytes) -> None:
+        """See `Port`."""
+        self.link.send_multipart([name, data], zmq.NOBLOCK)
+
+
 class Sessions:
     """All client sessions of a node."""
 
     def __init__(self, context: zmq.Context[Any], address: str, boot: int, welcome: dict[str, Any]):
-        """Bind the link at `address`; `welcome` is the body of every WELCOME."""
+        """Bind the link on this machine at `address`; `welcome` is the body of every WELCOME."""
         self.boot = boot
         self.link = context.socket(zmq.ROUTER)
         self.link.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -53,45 +93,50 @@ class Sessions:
         self.link.setsockopt(zmq.MAXMSGSIZE, limits.FRAME_BYTES_MAX)
         self.link.bind(address)
         self._welcome = pack(welcome)
-        self._by_routing: dict[bytes, Session] = {}
+        self._local = LocalPort(self.link)
         self.by_id: dict[int, Session] = {}
         self._last_id = 0
         self.backlog: set[int] = set()  # Sessions with frames in their outbox.
 
     def receive(
-        self, frames_max: int, now_ms: int
+        self, frames_max: int, now_ms: int, port: Port | None = None
     ) -> list[tuple[Session, FrameHead, list[Row], bytes]]:
         """Up to `frames_max` frames of open sessions; opening and answering sessions on the way.
 
-        What is over TURN_BYTES_MAX stays in the link for the next turn.
+        Without `port` those of this machine.  What is over TURN_BYTES_MAX stays in the link for
+        the next turn.
         """
+        if port is None:
+            port = self._local
         received = []
         size = 0
         for _ in range(frames_max):
             if size >= limits.TURN_BYTES_MAX:
                 break
             try:
-                parts = self.link.recv_multipart(zmq.NOBLOCK)
+                parts = port.receive()
             except zmq.Again:
                 break
             if len(parts) != 2:
-                self._reply_raw(parts[0], _error(BadFrame(f"{len(parts) - 1} parts, expected 1")))
+                if parts:
+                    error = BadFrame(f"{len(parts) - 1} parts, expected 1")
+                    self._reply_raw(port, parts[0], _error(error))
                 continue
-            routing_id, data = parts
+            name, data = parts
             size += len(data)
             try:
                 head, rows = index(data)
-            except MeshError as error:
-                self._reply_raw(routing_id, _error(error))
+            except MeshError as problem:
+                self._reply_raw(port, name, _error(problem))
                 continue
-            session = self._by_routing.get(routing_id)
+            session = port.sessions.get(name)
             hello = bool(rows) and rows[0].kind == Kind.HELLO
             if session is None or hello:
-                problem = hello_problem(rows[0], data) if hello else None
-                if problem is not None:
-                    self._reply_raw(routing_id, _error(problem))
+                refused = hello_problem(rows[0], data) if hello else None
+                if refused is not None:
+                    self._reply_raw(port, name, _error(refused))
                     continue
-                session = self._open(routing_id, now_ms)
+                session = self._open(port, name, now_ms)
                 greeting = rows[0].id if hello else NO_ID
                 self.send(session, [envelope(Kind.WELCOME, id=greeting, body=self._welcome)])
                 if not hello:
@@ -101,22 +146,24 @@ class Sessions:
             received.append((session, head, rows, data))
         return received
 
-    def _open(self, routing_id: bytes, now_ms: int) -> Session:
-        old = self._by_routing.get(routing_id)
+    def _open(self, port: Port, name: bytes, now_ms: int) -> Session:
+        old = port.sessions.get(name)
         if old is not None:
             self.close(old)
         if len(self.by_id) >= limits.CLIENTS_MAX:  # The longest silent one is welcomed again later.
-            self.close(min(self.by_id.values(), key=lambda session: session.heard_ms))
+            among = port.sessions or self.by_id  # Clients elsewhere push out none of this machine.
+            self.close(min(among.values(), key=lambda session: session.heard_ms))
         self._last_id += 1
-        session = Session(self._last_id, routing_id)
+        session = Session(self._last_id, name, port)
         session.heard_ms = now_ms
-        self._by_routing[routing_id] = session
+        port.sessions[name] = session
         self.by_id[session.id] = session
         return session
 
     def close(self, session: Session) -> None:
         """Forget a session; its outbox is dropped."""
-        self._by_routing.pop(session.routing_id, None)
+        if session.port is not None:
+            session.port.sessions.pop(session.name, None)
         self.by_id.pop(session.id, None)
         self.backlog.discard(session.id)
 
@@ -147,7 +194,8 @@ class Sessions:
 
     def _try_send(self, session: Session, data: bytes) -> bool:
         try:
-            self.link.send_multipart([session.routing_id, data], zmq.NOBLOCK)
+            assert session.port is not None, session.id
+            session.port.send(session.name, data)
         except zmq.Again:
             return False
         except zmq.ZMQError:  # EHOSTUNREACH: the client is gone.
@@ -167,10 +215,9 @@ class Sessions:
                     session.lagged = False
                     self._send_frame(session, [envelope(Kind.LAGGED)])
 
-    def _reply_raw(self, routing_id: bytes, data: bytes) -> None:
+    def _reply_raw(self, port: Port, name: bytes, data: bytes) -> None:
         try:
-            whole = frame([data], sender_boot=self.boot)
-            self.link.send_multipart([routing_id, whole], zmq.NOBLOCK)
+            port.send(name, frame([data], sender_boot=self.boot))
         except zmq.ZMQError:
             return  # Nobody is there to be told.
 
@@ -203,6 +250,11 @@ def answer_envelope(request: bytes, good: bool, data: Any) -> bytes:
         good, body = False, pack(error.to_data())
     code = 0 if good else 1
     return envelope(Kind.ANSWER, id=request, code=code, flags=Flag.LAST, body=body)
+
+
+def refusal(error: MeshError) -> bytes:
+    """A whole frame that tells why nothing of a client's frame was used."""
+    return frame([_error(error)])
 
 
 def _error(error: MeshError) -> bytes:

@@ -1,4 +1,4 @@
-"""The link in: one ROUTER that all peers send to, bound at every address of this node.
+"""The link in: one ROUTER that all peers (or clients) send to, bound at every address for them.
 
 libzmq asks the ZAP handler at the handshake only, so a session that was let in goes on when its
 member is evicted.  Its messages are refused one by one (`links`), and `restart` cuts it.
@@ -28,17 +28,30 @@ class Arrived(NamedTuple):
 class Door:
     """The listening link, with all its addresses."""
 
-    def __init__(self, context: zmq.Context[Any], secret: bytes, bind: list[str]) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        secret: bytes,
+        bind: list[str],
+        options: dict[int, Any] | None = None,
+        who: str = "peers",
+    ) -> None:
         """Bind at every address; a wildcard port is chosen once and kept over restarts.
+
+        Args:
+            options: of the link; those for peers when not given.
+            who: comes in here, for the text of an error.
 
         Raises:
             NodeError: an address cannot be bound.
         """
         self._context = context
         self._secret = secret
+        self._options = options
+        self._who = who
         self._rebind_ms: int | None = None
         self.restarts = 0
-        self.link = server_link(context, secret)
+        self.link = server_link(context, secret, options)
         self.endpoints: list[str] = []
         for address in bind:
             try:
@@ -46,8 +59,9 @@ class Door:
             except zmq.ZMQError as error:
                 self.link.close()
                 raise NodeError(
-                    f"the address {address} for peers cannot be bound: {error}; this node was not "
-                    "started; give another address, or stop what uses it",
+                    f"the address {address} for {who} cannot be bound: {error}; nothing listens "
+                    "there now; give another address, or stop what uses it, and start the node "
+                    "again",
                     address=address,
                 ) from None
             self.endpoints.append(self.link.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0"))
@@ -73,7 +87,7 @@ class Door:
         """Cut every connection; members come back within a second, others are denied."""
         self.restarts += 1
         self.link.close(0)
-        self.link = server_link(self._context, self._secret)
+        self.link = server_link(self._context, self._secret, self._options)
         self._rebind_ms = now_ms
         self.tick(now_ms)
 
@@ -86,9 +100,10 @@ class Door:
                 self.link.bind(address)
         except zmq.ZMQError as error:
             if error.errno != errno.EADDRINUSE:
-                raise NodeError(f"the addresses for peers cannot be bound again: {error}") from None
+                text = f"the addresses for {self._who} cannot be bound again: {error}"
+                raise NodeError(text) from None
             self.link.close(0)  # Some may be bound already: all of them again.
-            self.link = server_link(self._context, self._secret)
+            self.link = server_link(self._context, self._secret, self._options)
             self._rebind_ms = now_ms + _REBIND_MS
             return
         self._rebind_ms = None
