@@ -25,13 +25,17 @@ if TYPE_CHECKING:
     "--files", type=click.IntRange(100, 5_000), default=240, show_default=True,
     help="Files to count, each twice.",
 )  # fmt: skip
+@click.option(
+    "--nodes", type=click.IntRange(2, 7),
+    help="Show so many nodes instead: they share calls, and one is killed for good.",
+)  # fmt: skip
 @click.option("--offline", is_flag=True, help="Do not ask the package index.")
 @click.option("--keep", is_flag=True, help="Keep the folder with all that was made.")
 @click.option(
     "-o", "--output", "form", type=click.Choice(["text", "json"]), default="text",
     show_default=True, help="Format of the report.",
 )  # fmt: skip
-def demo(files: int, offline: bool, keep: bool, form: str) -> None:
+def demo(files: int, nodes: int | None, offline: bool, keep: bool, form: str) -> None:
     """Show that nothing is lost and nothing recorded twice when processes are killed.
 
     Starts a node of its own in a temporary folder, mounts a git repository as two processors in
@@ -39,9 +43,13 @@ def demo(files: int, offline: bool, keep: bool, form: str) -> None:
     -9 in the middle, and compares every outcome with what it computed itself.  Leaves nothing
     running.  Exit status 1 when anything does not agree.
 
+    With --nodes it makes a mesh of several nodes, lets them share calls, kills the node that
+    accepted the calls for good, and reads every outcome at another one.
+
     Examples:
       mesh demo
       mesh demo --files 2000
+      mesh demo --nodes 3
       mesh demo -o json | jq '.items[0].mismatches'
     """
     from meshcode.cli.demo.stage import STOP_S, Stage
@@ -50,6 +58,10 @@ def demo(files: int, offline: bool, keep: bool, form: str) -> None:
 
     # Ended from outside, it still stops what it started and removes what it made.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if nodes is not None:
+        from meshcode.cli.demo.many.show import show
+
+        click.get_current_context().exit(show(nodes, keep=keep, form=form))
     begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="mesh-demo-"))
     stage = Stage(folder, quiet=form == "json")

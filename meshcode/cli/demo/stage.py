@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,21 @@ COMMAND_S = 60.0
 class Stage:
     """A temporary home, the node in it, and every process that was seen to belong to it."""
 
-    def __init__(self, folder: Path, *, quiet: bool) -> None:
-        """Nothing runs yet; `folder` is empty and becomes the home of everything."""
+    def __init__(
+        self, folder: Path, *, quiet: bool, more: Mapping[str, str] | None = None, name: str = ""
+    ) -> None:
+        """Nothing runs yet; `folder` is empty and becomes the home of everything.
+
+        Args:
+            more: further environment variables for the node and the commands.
+            name: of the node, where there are several: it is told with what is said.
+        """
         self.folder = folder
         self.home = str(folder / "home")
         self.quiet = quiet
+        self.name = name
+        # Whatever database the person uses, the demo has one of its own.
+        self._more = {"MESH_MODEL": "", **(more or {})}
         self.node: subprocess.Popen[bytes] | None = None
         self.seen: dict[int, psutil.Process] = {}
         self._log = process.open_log(self.home)
@@ -48,10 +58,7 @@ class Stage:
 
         It dies with this process, however this process dies.
         """
-        # Whatever database the person uses, the demo has one of its own.
-        self.node = process.spawn_node(
-            self.home, self._log, follow_parent=True, more={"MESH_MODEL": ""}
-        )
+        self.node = process.spawn_node(self.home, self._log, follow_parent=True, more=self._more)
         found = process.wait_until_answers(self.home, self.node)
         self.look(found)
         return found
@@ -66,8 +73,9 @@ class Stage:
         Raises:
             NodeError: it failed; the text has what it said.
         """
-        self.say("  $ mesh " + " ".join(_quoted(word) for word in words))
-        environment = process.node_environment(self.home)
+        told = " ".join(_shown(word) for word in words)
+        self.say(f"  {self.name}{' ' if self.name else ''}$ mesh {told}")
+        environment = process.node_environment(self.home, self._more)
         found = subprocess.run(
             [sys.executable, "-m", "meshcode.cli", *words],
             env=environment,
@@ -80,7 +88,7 @@ class Stage:
         )
         if found.returncode != 0:
             raise NodeError(
-                f"`mesh {' '.join(words)}` ended with status {found.returncode}:"
+                f"`mesh {told}` ended with status {found.returncode}:"
                 f" {found.stderr.strip() or found.stdout.strip()}",
                 status=found.returncode,
             )
@@ -173,10 +181,11 @@ class Stage:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _quoted(word: str) -> str:
+def _shown(word: str) -> str:
+    """A word as a shell takes it; of an invitation, which is long and a secret, only its kind."""
     import shlex
 
-    return shlex.quote(word)
+    return "LINE" if word.startswith("mesh1:") else shlex.quote(word)
 
 
 def ready_workers(status: dict[str, Any], processor: str) -> list[dict[str, Any]]:
