@@ -140,6 +140,7 @@ def _footer(page: int, rows: int, shown: int, total: int | None, *, more: bool |
 @click.option(
     "--output", "--captured", "captured", is_flag=True, help="Include what the task printed."
 )
+@click.option("--tree", is_flag=True, help="All calls of its flow, parents before children.")
 @click.option(
     "-o", "form", type=click.Choice(output.FORMATS), default="table", show_default=True,
     help="Format of the output.",
@@ -150,6 +151,7 @@ def ls_call(
     result: bool,
     events: bool,
     captured: bool,
+    tree: bool,
     form: str,
 ) -> None:
     """Show a call: details, provenance, events; any unique beginning of its id will do.
@@ -159,12 +161,18 @@ def ls_call(
     Examples:
       mesh ls call --id 0192f3c1
       mesh ls call 0192f3c1 -r --output
+      mesh ls call 0192f3c1 --tree
       mesh ls call 0192f3c1 -o json
     """
     if (id_word is None) == (id_given is None):
         raise click.UsageError("name one call, as ID or with --id ID")
     with session() as client:
         call = client.ask("mesh.call", id=id_word or id_given, result=result, output=captured)
+        flow = client.ask("mesh.flow", flow=call["flow"]) if tree else None
+    if flow is not None:
+        _show_tree(flow["calls"], Style(form))
+        end_partial(flow["silent"])
+        return
     tell_silent(call.pop("silent"))
     call = {**call, "name": call.get("socket"), "updated_ms": _updated(call)}
     if not events:
@@ -173,6 +181,38 @@ def ls_call(
         output.show_facts("call", call, [], Style(form))
         return
     _show_call(call)
+
+
+TREE_COLUMNS = [
+    Column("branch", "Call"), column("socket"), column("state"), column("node"),
+    column("kept", "Copies"), _time("started_ms", "Started"), _time("finished_ms", "Finished"),
+]  # fmt: skip
+
+
+def _show_tree(calls: list[dict[str, Any]], style: Style) -> None:
+    """The calls of a flow, each below its parent."""
+    rows = [
+        {**call, "depth": depth, "branch": "  " * depth + str(call["id"]),
+         "kept": f"{call['copies']}/{call['copies_of']}"}
+        for depth, call in as_tree(calls)
+    ]  # fmt: skip
+    output.show("call", rows, TREE_COLUMNS, style, name="id")
+
+
+def as_tree(calls: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+    """Depth and call, each parent followed by its children; whose parent is unknown are roots."""
+    known = {call["id"] for call in calls}
+    below: dict[str | None, list[dict[str, Any]]] = {}
+    for call in calls:
+        parent = call.get("parent") if call.get("parent") != call["id"] else None
+        below.setdefault(parent if parent in known else None, []).append(call)
+    found: list[tuple[int, dict[str, Any]]] = []
+    stack = [(0, call) for call in reversed(below.get(None, []))]
+    while stack:
+        depth, call = stack.pop()
+        found.append((depth, call))
+        stack += [(depth + 1, child) for child in reversed(below.pop(call["id"], []))]
+    return found
 
 
 def _show_call(call: dict[str, Any]) -> None:

@@ -53,21 +53,22 @@ def judge(found: dict[str, Any]) -> Iterator[Check]:
 
 
 def _peers(found: dict[str, Any]) -> Check:
-    away = [row for row in found["silent"] if not row["asked"]]
-    deaf = [row for row in found["silent"] if row["asked"]]
     text = f"{found['up']} of {found['known']} linked"
-    if found["known"] and not found["up"]:
-        fix = "see that their ports can be reached from here, and this one's from there"
-        return Check("peers", FAIL, f"{text}: this node is alone", fix)
+    if found["left"]:
+        text += f"; left: {', '.join(found['left'][:SHOWN_MAX])}"
+    deaf = [row for row in found["silent"] if row["asked"]]
     if deaf:
         text += f"; no answer from {_names(deaf)}"
         return Check("peers", WARN, text, "look at that node: is it frozen, or its disk slow?")
-    if away or found["unlinked"]:
-        names = [f"{name}" for name in found["unlinked"]]
-        text += f"; no link to {', '.join(names[:SHOWN_MAX])}"
-        fix = "start it; or, when it will never come back, mesh node evict"
-        return Check("peers", WARN, text, fix)
-    return Check("peers", OK, text)
+    if not found["unlinked"]:
+        return Check("peers", OK, text)
+    if not found["up"]:
+        fix = "see that their ports can be reached from here, and this one's from there"
+        state = WARN if found["class"] == "edge" else FAIL  # Off-line is normal at the edge.
+        return Check("peers", state, f"{text}: this node is alone", fix)
+    text += f"; no link to {', '.join(found['unlinked'][:SHOWN_MAX])}"
+    fix = "start it; or, when it will never come back, mesh node evict"
+    return Check("peers", WARN, text, fix)
 
 
 def _names(rows: list[dict[str, Any]]) -> str:

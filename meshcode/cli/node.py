@@ -190,7 +190,7 @@ def mesh_pairs(mesh: dict[str, Any]) -> list[tuple[str, str]]:
     pairs = [
         ("mesh", f"{mesh['mesh'][:8]}, this is {mesh['name']} ({mesh['class']})"),
         ("peers", f"{mesh['up']} of {mesh['known']} linked{states}{gone}"),
-        ("no link to", ", ".join(mesh["unlinked"])),
+        ("no link to", ", ".join(mesh["unlinked"])), ("left", ", ".join(mesh["left"])),
         ("discovery", mesh["discovery"]),
         ("orphans", f"{mesh['orphans']}: see `mesh recover`" if mesh["orphans"] else ""),
         ("evicted", "this node is evicted: see `mesh salvage`" if mesh["this_evicted"] else ""),

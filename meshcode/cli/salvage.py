@@ -84,8 +84,9 @@ def recover(forced: tuple[str, ...], every: bool, yes: bool, style: Style) -> No
         if every and chosen:
             confirm(f"issue {len(chosen)} calls again, which may have run before", yes=yes)
         done, failed = _recover_all(client, chosen)
-    output.show("call", done, [column("id", "ID"), column("done")], style, name="id",
-                empty="no call was issued again")  # fmt: skip
+    if done or not failed:
+        output.show("call", done, [column("id", "ID"), column("done")], style, name="id",
+                    empty="no call was issued again")  # fmt: skip
     for error in failed[1:]:
         output.say(f"mesh: {error}")
     if failed:

@@ -4,6 +4,8 @@
     mesh.rows      this node's share of it, for a peer that asks
     mesh.call      one call, with what every node that knows it can tell
     mesh.row       this node's knowledge of one call, for a peer that asks
+    mesh.flow      all calls of one flow, from all nodes that answer
+    mesh.flow.rows this node's share of it, for a peer that asks
     mesh.recover   calls that the rules leave to a person, on all nodes that answer
     mesh.stuck     this node's share of it, for a peer that asks
     call.recover   issue one of them again, where it is kept
@@ -22,7 +24,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import BadRequest, LogDamaged, MeshError, UnknownCall
-from meshcode.ids import NO_ID, parse_id, text_of
+from meshcode.ids import ID_BYTES, NO_ID, parse_id, text_of
 from meshcode.node.history import ROWS_MAX, whole
 from meshcode.node.meshops import (
     Answers,
@@ -39,7 +41,7 @@ from meshcode.router.copies import keeper_of
 from meshcode.router.events import RecoverAsked
 from meshcode.router.records import accepted_call, read_envelope, sequence_key
 from meshcode.router.states import State
-from meshcode.store.contract import OPEN
+from meshcode.store.contract import DONE, OPEN
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
@@ -52,6 +54,7 @@ Row = dict[str, Any]
 ENDED_HERE, TOLD, OWNED, KEPT = "ended here", "told", "owned", "kept"
 RANKS = (ENDED_HERE, TOLD, OWNED, KEPT)
 _PARENT_AT, _FLOW_AT = 48, 32  # In a SUBMIT envelope: docs/wire.md.
+_TIME_BYTES = 6  # Of an id: when its flow began.
 
 
 # This node's knowledge.
@@ -396,6 +399,67 @@ def one_row(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
     return row_of(loop, fields)
 
 
+# A flow.
+
+
+def flow_rows(loop: Loop, flow: bytes) -> list[Row]:
+    """The calls of a flow that this node knows, at most ROWS_MAX.
+
+    All of them have the root's time in their ids (`ids.child_id`), so they lie together.
+    """
+    first, text = flow[:_TIME_BYTES], text_of(flow)
+    router, rows = loop.router, []
+    ended = dict(loop.turns.fresh_done())
+    for id, value in loop.log.scan(DONE, first.ljust(ID_BYTES, b"\0"), limit=ROWS_MAX):
+        if id[:_TIME_BYTES] != first:
+            break
+        ended.setdefault(id, value)
+    for id, value in ended.items():
+        if id[:_TIME_BYTES] == first and id not in router.calls:
+            rows.append(annotated(loop, loop.history.done_row(id, value)))
+    rows += [annotated(loop, loop.history.open_row(open_call))
+             for id, open_call in router.calls.items() if id[:_TIME_BYTES] == first]  # fmt: skip
+    known = {*router.calls, *ended}
+    rows += [kept_row(loop, id) for id in {*router.replica.by_id, *router.copies}
+             if id[:_TIME_BYTES] == first and id not in known]  # fmt: skip
+    return [row for row in rows if row["flow"] == text][:ROWS_MAX]
+
+
+def _flow_id(fields: dict[str, Any]) -> bytes:
+    flow = fields.get("flow")
+    if not isinstance(flow, str):
+        raise BadRequest(f"field 'flow' is missing or of the wrong kind: {flow!r}")
+    try:
+        return parse_id(flow)
+    except ValueError as error:
+        raise BadRequest(f"field 'flow' is no id: {error}") from None
+
+
+def share_of_flow(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """This node's share of a flow."""
+    return {"rows": flow_rows(loop, _flow_id(fields))}
+
+
+def flow(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """All calls of a flow, oldest first; the flow's id is that of its root."""
+    mesh, own = loop.mesh, flow_rows(loop, _flow_id(fields))
+    if mesh is None or not mesh.up:
+        return {"calls": in_order(merged([(_mine(loop), own)]), ascending=True), "silent": []}
+    asked = set(mesh.here())
+
+    def answered(answers: Answers) -> None:
+        told = good_data(answers)
+        groups = [(mesh.identity.name, own)]
+        groups += [(mesh.name_of(node), data["rows"]) for node, data in told.items()
+                   if _are_rows(data.get("rows"))]  # fmt: skip
+        every = in_order(merged(groups), ascending=True)
+        silent = silent_peers(mesh, asked, set(told))
+        answer(loop, session, request, {"calls": every, "silent": silent})
+
+    ask_peers(mesh, "mesh.flow.rows", {"flow": fields["flow"]}, answered)
+    return None
+
+
 # What waits for a person.
 
 
@@ -487,9 +551,11 @@ OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
     "mesh.rows": share_of_page,
     "mesh.call": call,
     "mesh.row": one_row,
+    "mesh.flow": flow,
+    "mesh.flow.rows": share_of_flow,
     "mesh.recover": recover_list,
     "mesh.stuck": stuck,
     "call.recover": recover,
 }
-FOR_PEERS = ("mesh.rows", "mesh.row", "mesh.stuck", "call.recover")
+FOR_PEERS = ("mesh.rows", "mesh.row", "mesh.flow.rows", "mesh.stuck", "call.recover")
 RELAYED = ("call.recover",)  # When the call does not wait here.

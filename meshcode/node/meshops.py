@@ -11,8 +11,6 @@ Operations are called by `requests.handle` on the node's one thread: they return
 None and answer later through the turn.  The calls of a mesh are in `meshcalls.py`.
 """
 
-# ruff: noqa: ARG001  Operations share one shape.
-
 from __future__ import annotations
 
 import os
@@ -163,7 +161,6 @@ def _row(mesh: Mesh, node: bytes, seen: Row | None, now_ms: int) -> dict[str, An
     """One member: what the roster says of it, and membership (`seen`)."""
     member, gone = mesh.roster.members.get(node), mesh.roster.evicted.get(node)
     meta = {} if seen is None else seen.meta
-    hello = mesh.up.get(node) or {}
     addresses = mesh.addresses.get(node) or meta.get("addresses") or []
     state = state_of(mesh, node)
     heard = node == mesh.node or (seen is not None and seen.boot > 0)
@@ -184,7 +181,7 @@ def _row(mesh: Mesh, node: bytes, seen: Row | None, now_ms: int) -> dict[str, An
         "link": node == mesh.node or node in mesh.up,
         "rtt_ms": None if seen is None or seen.rtt_ms is None else round(seen.rtt_ms, 2),
         "boot": (seen.boot if seen else 0) or None,
-        "version": hello.get("version") or meta.get("version"),
+        "version": meta.get("version"),
         "open": meta.get("open") if heard and gone is None else None,
         "addresses": [text for text in addresses if isinstance(text, str)],
         "for_ms": max(0, now_ms - since_ms) if heard or gone is not None else None,
@@ -260,11 +257,7 @@ def _status_of(mesh: Mesh, asked: set[bytes], answers: Answers, begun: int) -> d
         "advertise": list(mesh.identity.advertise),
         "known": len(mesh.roster.members) - 1, "up": len(mesh.up), "states": states,
         "evicted": len(mesh.roster.evicted),
-        "unlinked": sorted(
-            mesh.name_of(node)
-            for node in mesh.roster.members
-            if node != mesh.node and node not in mesh.up
-        ),
+        "unlinked": _unlinked(mesh, left=False), "left": _unlinked(mesh, left=True),
         "this_evicted": mesh.node in mesh.roster.evicted,
         "refused": [text for text in mesh.news if _is_refusal(text)][-NEWS_SHOWN:],
         "news": list(mesh.news)[-NEWS_SHOWN:],
@@ -281,6 +274,17 @@ def _status_of(mesh: Mesh, asked: set[bytes], answers: Answers, begun: int) -> d
         ],
         "now_ms": now_ms,
     }  # fmt: skip
+
+
+def _unlinked(mesh: Mesh, *, left: bool) -> list[str]:
+    """Names of the members without a link: those that said good-bye, or those that did not."""
+    return sorted(
+        mesh.name_of(node)
+        for node in mesh.roster.members
+        if node != mesh.node
+        and node not in mesh.up
+        and (state_of(mesh, node) in ("left", "leaving")) is left
+    )
 
 
 def _is_refusal(text: str) -> bool:
