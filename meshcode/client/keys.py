@@ -2,7 +2,8 @@
 
 The first of: the pair given by the caller, the file $MESH_CLIENT_KEY, the key of this home's node
 (`mesh/node.key`), a fresh pair, which a node may refuse.  A file holds JSON: `{"public",
-"secret"}`, each 40 characters of Z85.
+"secret"}`, each 40 characters of Z85; or, as a node writes its own, `{"secret"}` with 64
+hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from zmq.utils import z85
 from meshcode import paths
 from meshcode.errors import BadRequest
 
+_HEX_DIGITS = 64
 Key = str | bytes  # 40 characters of Z85, or the 32 bytes themselves.
 
 
@@ -55,18 +57,30 @@ def _read(path: str) -> KeyPair:
     try:
         with open(path, "rb") as file:
             found = json.loads(file.read(4096))
-        public, secret = found["public"], found["secret"]
+        public, secret = found.get("public"), found["secret"]
+        if public is None:  # Written by `trust.identity`, whose other fields are not for clients.
+            secret = z85.encode(_unhex(secret))
+            public = zmq.curve_public(secret)
     except OSError as error:
         raise BadRequest(
             f"the key file {path} cannot be read: {error.strerror}; name another with "
             "MESH_CLIENT_KEY",
             path=path,
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise BadRequest(
-            f'the key file {path} does not hold {{"public": ..., "secret": ...}}', path=path
+            f'the key file {path} does not hold {{"public": ..., "secret": ...}} in Z85, nor '
+            f'{{"secret": ...}} in {_HEX_DIGITS} hexadecimal digits as a node writes it',
+            path=path,
         ) from None
     return _checked(public, secret, f"the key file {path}")
+
+
+def _unhex(text: Any) -> bytes:
+    data = bytes.fromhex(text)
+    if len(data) != _HEX_DIGITS // 2:
+        raise ValueError  # The caller says what is wrong, and shows nothing of it.
+    return data
 
 
 def _checked(public: Any, secret: Any, where: str) -> KeyPair:
