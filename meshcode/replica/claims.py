@@ -142,9 +142,7 @@ def _won(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     for node, (_, note, payload) in heard.items():
         if payload:
             inst.have |= inst.bit(node)
-        if note is not None and (
-            inst.note is None or note.get("attempt", 0) > inst.note.get("attempt", 0)
-        ):
+        if note is not None and storing.is_newer(note, inst.note):
             inst.note = note
     if found:
         outcomes.propose(r, inst, max(found, key=lambda told: told[0])[1], now_ms, out)

@@ -106,6 +106,7 @@ class Replica:
         self.unowned: dict[tuple[bytes, int], dict[bytes, Instance]] = {}  # By owner and its boot.
         self.timers: list[tuple[int, int, Instance]] = []
         self._timer_count = 0
+        self.now_ms = 0  # Of the step under way.
         self.bad: dict[str, int] = {}  # Messages that were not used, by reason.
         self._handlers: dict[int, Callable[[Replica, bytes, list[Any], int, Effects], None]] = {
             int(Kind.STORE): storing.on_store,
@@ -140,11 +141,19 @@ class Replica:
         outcomes.propose(self, inst, value, now_ms, out)
 
     def note(self, inst: Instance, note: dict[str, Any], out: Effects) -> None:
-        """Tell the voters what the owner wrote of the attempts and the state of its call."""
+        """Tell the voters what the owner wrote of the attempts and the state of its call.
+
+        Until a voter confirms it, it is sent again with the call: whoever takes over must know.
+        """
         inst.note = note
+        if inst.epoch is None:
+            return
+        inst.have = inst.bit(self.me)
         for node in inst.voters:
             if node != self.me:
-                out.peer.append((node, int(Kind.NOTE), [inst.key, list(inst.epoch or ()), note]))
+                out.peer.append((node, int(Kind.NOTE), [inst.key, list(inst.epoch), note]))
+        inst.told_ms = limits.RESEND_MS_MIN
+        self.wake_at(inst, self.now_ms + inst.told_ms)
 
     def recover(
         self, sequence: int, inst: Instance, *, payload: bool, now_ms: int, out: Effects

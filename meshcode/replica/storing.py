@@ -8,6 +8,7 @@ from meshcode import limits
 from meshcode.replica import custody, forgetting, outcomes
 from meshcode.replica.instance import (
     ENDED,
+    IDLE,
     OWNING,
     READING,
     STORING,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from meshcode.replica.core import Replica
 
 _STORE, _STORED, _NEED = int(Kind.STORE), int(Kind.STORED), int(Kind.NEED)
+HELD = 4  # router.states.State.HELD, in a note.
 CALL, VALUE = "call", "value"  # What a NEED asks for.
 
 
@@ -143,7 +145,19 @@ def on_store(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effect
         if inst.parent is not None or inst.note is not None or not inst.payload:
             r.save(inst, out)
         r.rest(inst, now_ms)
+    elif inst.role == IDLE and isinstance(note, dict) and is_newer(note, inst.note):
+        inst.note = note
+        r.save(inst, out)
     out.peer.append((node, _STORED, [key]))
+
+
+def is_newer(note: dict[str, Any], known: dict[str, Any] | None) -> bool:
+    """Whether a word on the attempts of a call is later than the one that is known."""
+    return known is None or _stage(note) > _stage(known)
+
+
+def _stage(note: dict[str, Any]) -> tuple[int, bool]:
+    return int(note.get("attempt", 0)), note.get("state") == HELD
 
 
 def on_stored(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
@@ -197,3 +211,5 @@ def on_note(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects
     if epoch_of(epoch) == inst.promise and inst.promise[1] == node:
         inst.note = note
         r.save(inst, out)
+        if inst.payload:
+            out.peer.append((node, _STORED, [key]))

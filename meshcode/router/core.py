@@ -109,6 +109,7 @@ class Router:
         it is read, and nothing that is over its expiry is handed over.
         """
         out = Effects()
+        self.replica.now_ms = now_ms
         _HANDLERS[type(event)](self, event, now_ms, out)
         if self.timers and self.timers[0][0] <= now_ms:
             self._fire_timers(now_ms, out)

@@ -21,7 +21,7 @@ from meshcode.replica.instance import (
     make_key,
 )
 from meshcode.replica.peers import WITNESS
-from meshcode.router import acks, copies, ending, holding, timers
+from meshcode.router import acks, copies, ending, holding, timers, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import custody_header, pack_done, read_envelope, sequence_key
@@ -99,6 +99,8 @@ def spread(
 
     Returns the copies and voters it is acknowledged with now; None when it waits for more.
     """
+    if r.guests:
+        work.abandon(r, call.id, now_ms, out)
     wanted = None if call.options is None else call.options.get("ack")
     if len(voters) > 1:
         begin(r, call, voters, now_ms, out)

@@ -343,6 +343,25 @@ def inherit(r: Router, guest: Call, call: Call, now_ms: int) -> bool:
     return True
 
 
+def abandon(r: Router, id: bytes, now_ms: int, out: Effects) -> None:
+    """A call becomes this node's own in another instance than the one it runs as a guest (P14).
+
+    The guest's owner gets it back; a run under way is reported to nobody.
+    """
+    guest = r.guests.get(id)
+    if guest is None:
+        return
+    if guest.worker is not None:
+        holding.take_back(r, guest, guest.worker, now_ms)
+        guest.state = State.MOVED
+        del r.guests[id]
+    else:
+        _leave(r, guest)
+    assert guest.owner is not None
+    attempt = guest.owner_attempt or guest.attempt + (guest.worker is None)
+    out.peer.append((guest.owner, _GAVE_BACK, [id, attempt]))
+
+
 def _own_slots(r: Router, pool: Pool) -> int:
     if r.draining or pool.paused or pool.stopped:
         return 0
