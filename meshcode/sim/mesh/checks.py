@@ -52,6 +52,7 @@ class MeshChecker:
         self.counts = {"executed": 0, "claims": 0, "moved": 0, "forgotten": 0, "taken_over": 0}
         self.homes: dict[bytes, set[int]] = {}  # Nodes that a call was submitted to.
         self.copies: dict[bytes, set[int]] = {}  # Disks that have, or had until lost, a call.
+        self.records: dict[tuple[int, bytes], int] = {}  # Node, call: its open records.
         self.open_at: dict[tuple[int, bytes], bytes] = {}  # Node, sequence key -> call id.
         self.key_at: dict[tuple[int, bytes], bytes] = {}  # Node, sequence key -> instance key.
         self.voters: dict[bytes, tuple[bytes, ...]] = {}
@@ -141,12 +142,14 @@ class MeshChecker:
     def _open(self, node: MeshNode, key: bytes, value: bytes | None) -> None:
         where = (node.index, key)
         if value is None:
-            id = self.open_at.pop(where, None)
-            if id is not None:
-                self.copies[id].discard(node.index)
+            gone = self.open_at.pop(where, None)
+            if gone is not None and self._count(node, gone, -1) == 0:
+                self.copies[gone].discard(node.index)
             return
         custody, submit = split_open(value)
         id = submit[16:32]
+        if self.open_at.get(where) != id:
+            self._count(node, id, 1)
         self.open_at[where] = id
         self.copies.setdefault(id, set()).add(node.index)
         name = make_key(id, custody["home"], custody["generation"])
@@ -154,6 +157,11 @@ class MeshChecker:
         if len(custody["voters"]) > 1:
             self.voters.setdefault(name, tuple(custody["voters"]))
             require((node.index, name) not in self.forgotten, "I9 resurrection", node, name.hex())
+
+    def _count(self, node: MeshNode, id: bytes, more: int) -> int:
+        """How many records of a call a disk has: one that moved may have two for a moment."""
+        count = self.records[(node.index, id)] = self.records.get((node.index, id), 0) + more
+        return count
 
     def _vote(self, node: MeshNode, key: bytes, value: bytes | None) -> None:
         where = (node.index, key)
@@ -225,7 +233,8 @@ class MeshChecker:
             require(safe, "I5 custody", node, "of", child.id.hex(), self.had.get(key))
 
     def _is_safe(self, key: bytes, voters: tuple[bytes, ...]) -> bool:
-        keepers = {one[4] for one in voters if self.world.nodes[one[4]].kind != "witness"}
+        nodes = [self.world.nodes[one[4]] for one in voters]
+        keepers = {one.index for one in nodes if one.kind != "witness" and not one.lost}
         wanted = min(majority_of(voters), len(keepers))
         return len(self.had.get(key, set()) & keepers) >= wanted
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshcode.replica.instance import ENDED, OWNING, moved_key, read_record
+from meshcode.replica.instance import ENDED, OWNING, STORING, moved_key, read_record
 from meshcode.router.records import split_open
 from meshcode.router.states import State
 from meshcode.sim.violation import require
@@ -74,11 +74,14 @@ def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str, *, again: bool =
         return  # The other node has a copy without a vote: it waits for a person.
     elif keys and all(_is_gone(c, n) for n in holders):
         told = c.acked.get(id, (0, 0))[0]
-        require(told <= 1 or world.away >= 0, rule, what, "every copy is gone", id.hex())
+        may_be = world.away >= 0 or told <= sum(node.lost for node in world.nodes)
+        require(may_be, rule, what, "every copy is gone", id.hex())
         return
     name = _socket(c, id)
     if all(_is_gone(c, n) for n in world.options.hosts["p" + name[1:]]):
         return  # Nobody can run it: it is PARKED.
+    if _waits_for_a_keeper(c, id):
+        return
     where = [
         (str(node), inst.role, inst.promise, inst.payload)
         for node in world.living()
@@ -87,6 +90,20 @@ def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str, *, again: bool =
         if inst.id == id
     ]
     require(False, rule, what, id.hex(), where, holders)
+
+
+def _waits_for_a_keeper(c: MeshChecker, id: bytes) -> bool:
+    """With a witness among its voters a call does not begin before both others have it (P2)."""
+    if c.world.away < 0:
+        return False
+    return any(
+        inst.id == id
+        and inst.role == STORING
+        and any(c.world.nodes[voter[4]].kind == "witness" for voter in inst.voters)
+        for node in c.world.living()
+        if node.up
+        for inst in node.router.replica.by_key.values()
+    )
 
 
 def _socket(c: MeshChecker, id: bytes) -> str:

@@ -27,6 +27,7 @@ _ANSWERS = frozenset(
         Kind.TAKEN, Kind.GAVE_BACK, Kind.KEPT,
     )
 )  # fmt: skip
+_TELLING = (int(Kind.NOTE), int(Kind.STORE))  # What carries a note.
 _AGREEMENT = range(int(Kind.STORE), int(Kind.PARENT_SAYS) + 1)
 _RAN, _RUN, _NOTE = int(Kind.RAN), int(Kind.RUN), int(Kind.NOTE)
 _PROMISE, _PROPOSE, _PREPARE = int(Kind.PROMISE), int(Kind.PROPOSE), int(Kind.PREPARE)
@@ -168,7 +169,7 @@ def _voters_are_told(node: MeshNode, key: bytes, effects: Effects) -> None:
     inst = _owned(node, key)
     if inst is None:
         return
-    told = {to for to, kind, entry in effects.peer if kind == _NOTE and entry[0] == inst.key}
+    told = {to for to, kind, entry in effects.peer if kind in _TELLING and entry[0] == inst.key}
     missing = [voter[4] for voter in inst.voters if voter != node.id and voter not in told]
     require(not missing, "I12 attempts", node, "voters are not told of them:", missing)
 
@@ -220,7 +221,7 @@ def _may_start(c: MeshChecker, node: MeshNode, id: bytes) -> None:
     require(node.kind != "witness", "witness", node, "runs a call", id.hex())
     guest = node.router.guests.get(id)
     twice = call is not None and guest is not None and guest.state is State.RUNNING
-    require(not twice, "begin", node, "runs it as a guest already", id.hex())
+    require(not twice or c.is_twin(id), "begin", node, "runs it as a guest already", id.hex())
     if call is None or call.inst is None:
         return
     inst = call.inst
