@@ -11,7 +11,7 @@ from meshcode.sim.mesh.run import run_seed, run_seeds
 from meshcode.sim.mesh.world import MeshWorld
 
 
-def main() -> int:
+def main(args: list[str] | None = None) -> int:
     """Run worlds, tell one, or plant mutants; 1 when a world failed or a mutant was not caught."""
     parser = argparse.ArgumentParser(prog="python -m meshcode.sim.mesh", description=__doc__)
     parser.add_argument("--seeds", default="0:1000", help="from:to, the end is not run")
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--mutants", action="store_true", help="break one rule after the other")
     parser.add_argument("--limit", type=int, default=5_000, help="seeds a mutant may take")
     parser.add_argument("--sample", type=int, default=0, help="only so many mutants; 0 = all")
-    given = parser.parse_args()
+    given = parser.parse_args(args)
     if given.trace is not None:
         return _trace(given.trace, given.mutant)
     if given.mutants:
@@ -51,6 +51,8 @@ def _seeds(low: int, high: int, jobs: int, mutant: str | None) -> int:
         f"{high - low} meshes: {failed} failed; {steps} steps in {took:.1f} s, {rate:.0f} seeds/s; "
         f"{told}; digest {digest:016x}"
     )
+    if failed:
+        print("replay one with: python -m meshcode.sim.mesh --trace SEED")
     return 1 if failed else 0
 
 
