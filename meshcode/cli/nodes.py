@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from meshcode.trust.identity import Identity
     from meshcode.trust.roster import Roster
+    from meshcode.trust.rosterfile import RosterFile
     from meshcode.trust.signing import SigningKey
 
 EXIT_PARTIAL = 8  # Some nodes that have a link did not answer.
@@ -301,7 +302,7 @@ def evict(target: str, reason: str, key: str | None, yes: bool, style: Style) ->
 
     mine = my_identity()
     file = RosterFile(None, mine.root_key)
-    roster = file.load()
+    roster = newest_roster(file)
     node = find_member(roster, target)
     found = roster.entry_of(node)
     name = found.member.name if found else node.hex()[:8]
@@ -334,6 +335,18 @@ def my_identity() -> Identity:
     mine = identity.load()
     assert mine is not None
     return mine
+
+
+def newest_roster(file: RosterFile) -> Roster:
+    """The roster of this home with what its running node heard since, if there is one; saved."""
+    roster = file.load()
+    try:
+        with session(timeout=2.0) as client:
+            roster.merge(client.ask("mesh.roster")["roster"])
+    except MeshError:  # No node is up, or it is one of another mesh: the file is what there is.
+        return roster
+    file.save(roster)
+    return roster
 
 
 def _evicting_key(roster: Roster, node: bytes, path: str | None, mine: Identity) -> SigningKey:

@@ -34,6 +34,7 @@ COMMANDS = {
             "drain": Command(f"{_NODES}:drain", "Take no new calls; finish what runs, and stay."),
             "evict": Command(f"{_NODES}:evict", "Put a node out of the mesh for ever."),
             "rotate-key": Command("meshcode.cli.rotation:rotate_key", "Give this node new keys."),
+            "admit": Command("meshcode.cli.admit:admit", "Let this node invite and evict, too."),
         },
     ),
     "recover": Command(f"{_SALVAGE}:recover", "List calls that wait for a person; free lost ones."),

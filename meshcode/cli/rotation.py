@@ -14,7 +14,7 @@ import click
 
 from meshcode.cli import output, plain
 from meshcode.cli.node import size_text
-from meshcode.cli.nodes import my_identity, now_unix_ms
+from meshcode.cli.nodes import my_identity, newest_roster, now_unix_ms
 from meshcode.cli.options import command, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import session
@@ -40,8 +40,14 @@ DRAFT_BYTES_MAX = 64 * 1024
     "--finish", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
     help="Take what --sign wrote.",
 )
+@click.option(
+    "--again", is_flag=True,
+    help="Forget new keys that were begun. Only if their draft can nowhere be signed any more.",
+)
 @styled
-def rotate_key(draft: str | None, sign: str | None, finish: str | None, style: Style) -> None:
+def rotate_key(
+    draft: str | None, sign: str | None, finish: str | None, again: bool, style: Style
+) -> None:
     """Give this node new keys; it keeps its id, its name and its calls.
 
     The old key is good for 24 hours more, on an edge node for 30 days: restart the node in that
@@ -64,7 +70,7 @@ def rotate_key(draft: str | None, sign: str | None, finish: str | None, style: S
         _take_statement(mine, _read(Path(finish)))
         _show_rotated(mine, "", style)
     else:
-        packed = _begin_rotation(mine)
+        packed = _begin_rotation(mine, again=again)
         if draft is not None:
             _write(Path(draft), packed)
             output.write(
@@ -76,10 +82,11 @@ def rotate_key(draft: str | None, sign: str | None, finish: str | None, style: S
         _show_rotated(mine, by, style)
 
 
-def _begin_rotation(mine: Identity) -> bytes:
+def _begin_rotation(mine: Identity, *, again: bool) -> bytes:
     """The draft of new keys; the same one as long as a rotation is under way.
 
-    New keys for a second draft would be lost when the first is signed after all.
+    The keys of a first draft would be lost if a second one took their place and the first were
+    signed after all: then the old key ends in its time, and the node is locked out.
     """
     from meshcode.store.filesystem import write_durably
     from meshcode.trust import admitting, folder, identity
@@ -87,15 +94,15 @@ def _begin_rotation(mine: Identity) -> bytes:
 
     where = folder.folder_of()
     path = where / DRAFT
-    if (where / folder.NEXT_KEY).exists():
+    if (where / folder.NEXT_KEY).exists() and not again:
         if path.exists():
             output.say("a change of keys is under way already: going on with it")
             return _read(path)
         raise WrongState(
             f"{where / folder.NEXT_KEY} is there and its draft is not; nothing was changed; if no"
-            " draft of it can be signed any more, move that file away and begin again"
+            " draft of it can be signed any more: mesh node rotate-key --again"
         )
-    roster = RosterFile(None, mine.root_key).load()
+    roster = newest_roster(RosterFile(None, mine.root_key))
     changed, packed = admitting.rotate(mine, roster, now_unix_ms=now_unix_ms())
     write_durably(path, packed)
     identity.save_next(None, changed)

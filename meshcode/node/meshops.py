@@ -5,6 +5,7 @@
     mesh.status       links, refusals, clocks, rosters and models, compared over all that answer
     node.drain        take no new calls, begin none; stay
     node.leave        the same, announced to the others; asked again with `finish` it says good-bye
+    mesh.roster       the roster as this node knows it; the file may lack what came last
     node.countersign  let a node that admits sign the new keys of a member
 
 Operations are called by `requests.handle` on the node's one thread: they return their answer, or
@@ -409,6 +410,13 @@ def alone(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
 # Keys.
 
 
+def roster(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """The statements that this node knows, packed; no secret is in them."""
+    if loop.mesh is None:
+        raise WrongState("this node belongs to no mesh, so it has no roster")
+    return {"roster": loop.mesh.roster.pack()}
+
+
 def countersign(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     """Admit the new keys of a member: here if this node may, else at a peer that may.
 
@@ -479,6 +487,7 @@ OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
     "node.leave": leave,
     "node.weigh": weigh,
     "node.alone": alone,
+    "mesh.roster": roster,
     "node.countersign": countersign,
 }
 FOR_PEERS = ("node.facts", "node.alone", "node.countersign")

@@ -271,6 +271,31 @@ def test_new_keys_can_be_signed_by_hand(trio: Cluster):
     trio.wait_until_ready(processor="proc")
 
 
+def test_a_second_node_admits_and_outlives_the_first(lost):
+    mesh = lost("n1", "n2", "n3")
+    root = mesh["n1"].home / "mesh" / "root.key"
+    other = mesh["n1"].home / "mesh" / "admit.key"
+    assert "is not in this home" in refused(mesh["n2"], "node", "admit", status=4)
+    assert "the root key of this mesh is" in refused(
+        mesh["n2"], "node", "admit", "--key", str(other), status=4
+    )
+
+    (item,) = items(mesh["n2"], "node", "admit", "--key", str(root))
+    assert item["admits"]
+    assert "admits already" in refused(mesh["n2"], "node", "admit", "--key", str(root), status=6)
+    mesh.restart("n2")
+    mesh.kill("n1")
+
+    (keys,) = items(mesh["n3"], "node", "rotate-key")
+    assert keys["by"] == "n2"
+    assert "only the root key can take that back" in refused(
+        mesh["n2"], "node", "evict", "n1", "--yes", status=4
+    )
+    mesh["n2"].command("node", "evict", "n1", "--yes", "--key", str(root))
+    assert states(mesh["n2"])["n1"] == "evicted"
+    assert mesh["n2"].command("invite").startswith("mesh1:")
+
+
 # Going and coming.
 
 
