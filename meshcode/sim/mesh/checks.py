@@ -51,6 +51,7 @@ class MeshChecker:
         self.digest = 0
         self.counts = {"executed": 0, "claims": 0, "moved": 0, "forgotten": 0, "taken_over": 0}
         self.homes: dict[bytes, set[int]] = {}  # Nodes that a call was submitted to.
+        self.roots: dict[bytes, set[bytes]] = {}  # Homes of instances: children of twins are twins.
         self.copies: dict[bytes, set[int]] = {}  # Disks that have, or had until lost, a call.
         self.records: dict[tuple[int, bytes], int] = {}  # Node, call: its open records.
         self.open_at: dict[tuple[int, bytes], bytes] = {}  # Node, sequence key -> call id.
@@ -90,7 +91,8 @@ class MeshChecker:
 
     def is_twin(self, id: bytes) -> bool:
         """Whether the call was given to two nodes: then two instances may both end (P14)."""
-        return len(self.homes.get(id, ())) > 1 or id in self.recovered
+        homes = max(len(self.homes.get(id, ())), len(self.roots.get(id, ())))
+        return homes > 1 or id in self.recovered
 
     def executes(self, node: MeshNode, id: bytes, submit: bytes) -> None:
         """A worker begins."""
@@ -154,6 +156,7 @@ class MeshChecker:
         self.copies.setdefault(id, set()).add(node.index)
         name = make_key(id, custody["home"], custody["generation"])
         self.had.setdefault(name, set()).add(node.index)
+        self.roots.setdefault(id, set()).add(custody["home"])
         if len(custody["voters"]) > 1:
             self.voters.setdefault(name, tuple(custody["voters"]))
             require((node.index, name) not in self.forgotten, "I9 resurrection", node, name.hex())
@@ -234,12 +237,15 @@ class MeshChecker:
 
     def _is_safe(self, key: bytes, voters: tuple[bytes, ...]) -> bool:
         nodes = [self.world.nodes[one[4]] for one in voters]
-        keepers = {one.index for one in nodes if one.kind != "witness" and not one.lost}
-        wanted = min(majority_of(voters), len(keepers))
+        keepers = {one.index for one in nodes if one.kind != "witness"}
+        wanted = min(majority_of(voters), sum(not self.world.nodes[n].lost for n in keepers))
         return len(self.had.get(key, set()) & keepers) >= wanted
 
     def _choose(self, name: bytes, value: Value) -> None:
+        fresh = name not in self.chosen
         known = self.chosen.setdefault(name, value)
+        if fresh and value.children and value.code != Outcome.MOVED:
+            self.world.child_named(name, value.children[0].voters)
         require(
             (known.code, known.outcome) == (value.code, value.outcome),
             "I2 one outcome", name.hex(), known.code, value.code,

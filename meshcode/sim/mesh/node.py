@@ -17,6 +17,7 @@ from meshcode.sim.mesh import steps
 from meshcode.sim.mesh.network import Channel
 from meshcode.sim.mesh.worker import MeshWorker
 from meshcode.store.memory_log import MemoryDisk, MemoryLog
+from meshcode.wire.kinds import Kind
 
 if TYPE_CHECKING:
     from meshcode.sim.mesh.world import MeshWorld
@@ -267,6 +268,8 @@ class MeshNode:
                 continue
             for at in range(0, len(frame), 20):  # Small frames: more orders to try.
                 world.network.send(self, index, frame[at : at + 20])
+        if any(kind == Kind.PROPOSE for _, kind, _ in effects.peer):
+            world.dies_proposing(self)
         for id, batch in effects.starts:
             if id in self.workers:
                 world.after(world.rng.randint(0, 2), self.workers[id].take, batch)

@@ -41,7 +41,8 @@ class Options:
     dead_letters: bool
     clock_steps: bool
     owner: float  # Whoever owns a call crashes, and is away for long enough to be overtaken.
-    custodians: float  # Two voters of a child that was just named are destroyed.
+    custodians: float  # The chance that two voters of a child are destroyed as it is named.
+    dies_proposing: float  # The chance that an owner crashes while its outcome is under way.
     poison: float  # Calls that kill every worker that runs them.
     core_of_two: bool  # After the faults one node stays away: two of three must do.
     counted: bool  # Nothing goes wrong but owners and workers: attempts are counted exactly.
@@ -105,7 +106,8 @@ def draw(rng: Random) -> Options:
         dead_letters=dead_letters,
         clock_steps=rng.random() < 0.3,
         owner=maybe(0.25, 2),
-        custodians=maybe(0.5, 2) if nodes >= 5 and dead_letters else 0,
+        custodians=maybe(0.5, 0.5) if nodes >= 5 and dead_letters else 0,
+        dies_proposing=maybe(0.2, 0.3),
         poison=maybe(0.05, 0.3),
         core_of_two=nodes >= 3 and rng.random() < 0.15,
         counted=False,
@@ -123,7 +125,7 @@ def _only_owners_die(options: Options) -> None:
     options.delay_ms = min(options.delay_ms, 10)
     options.power = options.partition = options.destroy = options.evict_living = 0
     options.suspect = options.disk = options.cancel = options.crash = options.custodians = 0
-    options.worker = options.roll = options.again = 0
+    options.worker = options.roll = options.again = options.dies_proposing = 0
     options.owner, options.poison, options.counted = 3, 0.5, True
     options.fault_ms, options.phase_ms = 20_000, 120_000
     for socket in options.snapshot["sockets"].values():

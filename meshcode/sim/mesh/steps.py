@@ -245,8 +245,9 @@ def _may_start(c: MeshChecker, node: MeshNode, id: bytes) -> None:
 
 def _has_copies(c: MeshChecker, node: MeshNode, inst: Instance) -> None:
     """Before it runs for the first time a majority has the call, witnesses not counted (P2)."""
-    keepers = [voter[4] for voter in inst.voters if c.world.nodes[voter[4]].kind != "witness"]
-    wanted = min(majority_of(inst.voters), len(keepers))
+    nodes = [c.world.nodes[voter[4]] for voter in inst.voters]
+    keepers = [one.index for one in nodes if one.kind != "witness"]
+    wanted = min(majority_of(inst.voters), sum(not c.world.nodes[n].lost for n in keepers))
     have = c.had.get(inst.key, set()) & set(keepers)
     require(len(have) >= wanted, "P2 runs with", len(have), "copies", node, inst.key.hex()[:40])
 

@@ -150,7 +150,6 @@ class MeshWorld:
             (options.worker, self._worker),
             (options.cancel, self._cancel),
             (options.owner, self._crash_owner),
-            (options.custodians, self._destroy_custodians),
             (options.roll, self._roll),
         ]
         total = sum(weight for weight, _ in faults)
@@ -187,18 +186,24 @@ class MeshWorld:
             self.after(number * 3_000, node.crash_if_up)
             self.after(number * 3_000 + self.rng.choice((200, 1_500, 6_000)), node.start)
 
-    def _destroy_custodians(self) -> None:
-        """The voters of a child are gone before they have it (P8, its last sentence)."""
-        for node in self.nodes:
-            for inst in node.router.replica.by_key.values() if node.up else ():
-                if not inst.ended or inst.handed or inst.value is None:
-                    continue
-                for child in inst.value.children:
-                    gone = [v for v in child.voters if v != node.id and v != inst.promise[1]]
-                    if len(gone) >= 2 and self._losses_left() >= 2:
-                        for voter in gone[:2]:
-                            self._destroy_node(self.nodes[voter[4]])
-                        return
+    def child_named(self, key: bytes, voters: tuple[bytes, ...]) -> None:
+        """An outcome with a child is chosen: its voters may be lost before they have it (P8)."""
+        if self.calm or self._losses_left() < 2 or self.rng.random() >= self.options.custodians:
+            return
+        parents = self.checker.voters.get(key, ())
+        gone = [self.nodes[voter[4]] for voter in voters]
+        gone = [node for node in gone if not node.lost and node.up]
+        gone.sort(key=lambda node: node.id in parents[1:])  # Rather not the parent's voters.
+        gone = [node for node in gone if node.id != parents[0]][:2]
+        if len(gone) == 2:
+            for node in gone:
+                self.after(0, self._destroy_node, node)
+
+    def dies_proposing(self, node: MeshNode) -> None:
+        """An outcome is on its way to the voters: its owner may not live to hear of it."""
+        if not self.calm and self.rng.random() < self.options.dies_proposing:
+            self.after(self.rng.randint(0, 2 * self.options.delay_ms), node.crash_if_up)
+            self.after(self.rng.choice((8_000, 15_000, 25_000)), node.start)
 
     def _power_cut(self) -> None:
         self.say("power cut")
@@ -226,6 +231,8 @@ class MeshWorld:
             self._destroy_node(node)
 
     def _destroy_node(self, node: MeshNode) -> None:
+        if node.lost:
+            return
         self.say("%s: destroyed", node)
         node.crash(keep=True)
         node.lost = True
