@@ -12,7 +12,7 @@
 
 A call is known to its owner (an open call, in memory), to its other voters (kept: in the log only)
 and, once it has ended, to all of them (in their histories).  Rows of one call are merged: what is
-certain goes first (`RANKS`).
+certain goes first (`meshrows.RANKS`).
 """
 
 # ruff: noqa: ARG001  Operations share one shape.
@@ -20,7 +20,7 @@ certain goes first (`RANKS`).
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import BadRequest, LogDamaged, MeshError, UnknownCall
@@ -33,6 +33,20 @@ from meshcode.node.meshops import (
     good_data,
     refuse,
     silent_peers,
+)
+from meshcode.node.meshrows import (
+    ENDED_HERE,
+    KEPT,
+    OWNED,
+    TOLD,
+    Row,
+    are_rows,
+    fitting,
+    in_order,
+    is_row,
+    merge_one,
+    merged,
+    slim,
 )
 from meshcode.node.sessions import Session
 from meshcode.replica.instance import ENDED
@@ -47,12 +61,6 @@ if TYPE_CHECKING:
     from meshcode.node.loop import Loop
     from meshcode.replica.instance import Instance
 
-Row = dict[str, Any]
-
-# What is known where, the most certain first: an outcome where the call ran, an outcome that was
-# told, an open call at its owner, a call that is kept.
-ENDED_HERE, TOLD, OWNED, KEPT = "ended here", "told", "owned", "kept"
-RANKS = (ENDED_HERE, TOLD, OWNED, KEPT)
 _PARENT_AT, _FLOW_AT = 48, 32  # In a SUBMIT envelope: docs/wire.md.
 _TIME_BYTES = 6  # Of an id: when its flow began.
 
@@ -72,11 +80,6 @@ def rows_of(loop: Loop, fields: dict[str, Any], wanted: int) -> tuple[list[Row],
     ascending = bool(fields.get("ascending"))
     rows += _kept_rows(loop, fields, wanted, ascending=ascending)
     return in_order(rows, ascending=ascending)[:wanted], page["total"]
-
-
-def in_order(rows: Iterable[Row], *, ascending: bool) -> list[Row]:
-    """By id, which is by the time it was made."""
-    return sorted(rows, key=lambda row: str(row["id"]), reverse=not ascending)
 
 
 def _kept_rows(loop: Loop, fields: dict[str, Any], wanted: int, *, ascending: bool) -> list[Row]:
@@ -214,68 +217,6 @@ def _kept_id(loop: Loop, which: bytes | str) -> bytes:
     return found[0]
 
 
-# What several nodes know.
-
-
-def merged(groups: Iterable[tuple[str, list[Row]]]) -> list[Row]:
-    """One row for each call, from the rows of several nodes: (name of the node, its rows).
-
-    The most certain row stays, with the events of all; an outcome's copies are the nodes that have
-    it in their history.  A call that is only KEPT is left out when its owner answered and knows
-    nothing open of it: it has ended there, and its voters have not all heard of it.
-    """
-    by_id: dict[str, list[tuple[str, Row]]] = {}
-    answered: set[str] = set()
-    for name, rows in groups:
-        answered.add(name)
-        for row in rows:
-            by_id.setdefault(str(row["id"]), []).append((name, row))
-    every = (_one(found) for found in by_id.values())
-    return [
-        row
-        for row in every
-        if row["know"] != KEPT or row["node"] not in answered or row["node"] in row["kept_by"]
-    ]
-
-
-def _one(found: list[tuple[str, Row]]) -> Row:
-    ranked = sorted(found, key=_rank)
-    name, best = ranked[0]
-    row = dict(best)
-    if row["know"] in (ENDED_HERE, TOLD):
-        ended = [who for who, other in found if other["know"] in (ENDED_HERE, TOLD)]
-        voters = max((other["voters"] for _, other in found), key=len)
-        row["kept_by"] = sorted(ended)
-        row["copies"] = len(ended)
-        row["copies_of"] = max(len(voters), len(ended))
-        row["voters"] = voters if len(voters) > 1 else sorted(ended)
-        row["node"] = row["node"] or next((o["node"] for _, o in ranked if o["node"]), "")
-    else:
-        row["kept_by"] = sorted({who for who, _ in found})
-    row["told_by"] = name
-    row["events"] = _events([other for _, other in ranked])
-    return row
-
-
-def _rank(item: tuple[str, Row]) -> tuple[int, int]:
-    """How certain a row is, the best first; of two owners the later one."""
-    return RANKS.index(item[1]["know"]), -int(item[1].get("epoch") or 0)
-
-
-def _events(rows: list[Row]) -> list[dict[str, Any]]:
-    """The events of all rows in the order of their times; each once."""
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    names: set[str] = set()
-    for row in rows:
-        for event in row.get("events") or ():
-            # Begin and end are told once, by the most certain row: other clocks differ a little.
-            if event["name"] in ("received", "postrun") and event["name"] in names:
-                continue
-            found.setdefault((event["name"], event["ms"], event["note"]), event)
-        names |= {event["name"] for event in row.get("events") or ()}
-    return sorted(found.values(), key=lambda event: event["ms"] or 0)
-
-
 # The operations.
 
 
@@ -306,7 +247,7 @@ def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
         told = good_data(answers)
         groups = [(mesh.identity.name, own)]
         groups += [(mesh.name_of(node), data["rows"]) for node, data in told.items()
-                   if _are_rows(data.get("rows"))]  # fmt: skip
+                   if are_rows(data.get("rows"))]  # fmt: skip
         every = in_order(merged(groups), ascending=bool(fields.get("ascending")))
         answer(loop, session, request, {
             "calls": every[wanted - rows : wanted], "page": page, "rows": rows,
@@ -322,23 +263,11 @@ def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
     return None
 
 
-def _are_rows(rows: Any) -> bool:
-    """Whether a peer sent rows that can be merged with ours."""
-    return isinstance(rows, list) and all(
-        isinstance(row, dict)
-        and row.get("know") in RANKS
-        and isinstance(row.get("voters"), list)
-        and isinstance(row.get("id"), str)
-        and isinstance(row.get("node"), str)
-        for row in rows
-    )
-
-
 def share_of_page(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     """This node's share of a page."""
     wanted = min(max(whole(fields, "rows", 10), 1), ROWS_MAX)
     found, total = rows_of(loop, fields, wanted)
-    return {"rows": found, "total": total}
+    return {"rows": list(map(slim, found)), "total": total}
 
 
 def call(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
@@ -352,13 +281,13 @@ def call(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -
         if own is None:
             assert error is not None
             raise error
-        return _one([(_mine(loop), own)]) | {"silent": []}
+        return merge_one([(_mine(loop), own)]) | {"silent": []}
     asked = set(mesh.here())
 
     def answered(answers: Answers) -> None:
         told = good_data(answers)
         found = [] if own is None else [(mesh.identity.name, own)]
-        found += [(mesh.name_of(node), row) for node, row in told.items() if _are_rows([row])]
+        found += [(mesh.name_of(node), row) for node, row in told.items() if is_row(row)]
         good = {node for node, one in answers if _is_answer(one)}
         _show_one(loop, session, request, found, fields, silent_peers(mesh, asked, good))
 
@@ -391,12 +320,12 @@ def _show_one(
             f" {', '.join(row['name'] for row in silent) or 'none'}"
         ))  # fmt: skip
     else:
-        answer(loop, session, request, _one(found) | {"silent": silent})
+        answer(loop, session, request, merge_one(found) | {"silent": silent})
 
 
 def one_row(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     """This node's knowledge of one call."""
-    return row_of(loop, fields)
+    return fitting(row_of(loop, fields))
 
 
 # A flow.
@@ -437,7 +366,7 @@ def _flow_id(fields: dict[str, Any]) -> bytes:
 
 def share_of_flow(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     """This node's share of a flow."""
-    return {"rows": flow_rows(loop, _flow_id(fields))}
+    return {"rows": list(map(slim, flow_rows(loop, _flow_id(fields))))}
 
 
 def flow(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
@@ -451,7 +380,7 @@ def flow(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -
         told = good_data(answers)
         groups = [(mesh.identity.name, own)]
         groups += [(mesh.name_of(node), data["rows"]) for node, data in told.items()
-                   if _are_rows(data.get("rows"))]  # fmt: skip
+                   if are_rows(data.get("rows"))]  # fmt: skip
         every = in_order(merged(groups), ascending=True)
         silent = silent_peers(mesh, asked, set(told))
         answer(loop, session, request, {"calls": every, "silent": silent})
@@ -499,7 +428,7 @@ def _voters_of(loop: Loop, id: bytes) -> list[tuple[str, bytes]]:
 
 def stuck(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     """This node's share of what waits for a person."""
-    return {"rows": stuck_rows(loop)}
+    return {"rows": list(map(slim, stuck_rows(loop)))}
 
 
 def recover_list(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
@@ -513,7 +442,7 @@ def recover_list(loop: Loop, session: Session, request: bytes, fields: dict[str,
         told = good_data(answers)
         every = list(own)
         for data in told.values():
-            every += data["rows"] if _are_rows(data.get("rows")) else []
+            every += data["rows"] if are_rows(data.get("rows")) else []
         every.sort(key=lambda row: (row.get("kind", ""), row["id"]))
         silent = silent_peers(mesh, asked, set(told))
         answer(loop, session, request, {"calls": every, "silent": silent})

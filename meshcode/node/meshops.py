@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 AWAY, DRAINING, EVICTED = "away", "draining", "evicted"
 NEWS_SHOWN = 20
+# What a node tells of itself.
+FACTS = frozenset({
+    "state", "unix_ms", "open", "running", "guests", "workers", "cpus", "pid", "version",
+    "uptime_ms", "disk_level", "roster", "model", "up", "alone",
+})  # fmt: skip
 _REFUSALS = ("refused:", "skew:", "zap dead:", "join link: refused", "the roster of")
 
 Answers = list[tuple[bytes, dict[str, Any]]]
@@ -61,14 +66,19 @@ def ask_peers(
 ) -> None:
     """Ask all peers that are here for an operation; `done` gets (node, answer) as they came.
 
-    An answer is {"good", "data", "at_unix_ms"}: the last is when it was here.
+    An answer is {"good", "data", "at_unix_ms"}: the last is when it was here, by our clock.
     """
+    times: dict[int, int] = {}
 
     def note_time(data: dict[str, Any]) -> bool:
-        data["at_unix_ms"] = unix_ms()
+        times[id(data)] = unix_ms()
         return False
 
-    mesh.relay.gather({"op": "ask", "name": name, "fields": fields}, done, enough=note_time)
+    def timed(answers: Answers) -> None:
+        now = unix_ms()  # Of the last one, after which nobody asks whether it is enough.
+        done([(node, {**data, "at_unix_ms": times.get(id(data), now)}) for node, data in answers])
+
+    mesh.relay.gather({"op": "ask", "name": name, "fields": fields}, timed, enough=note_time)
 
 
 def good_data(answers: Answers) -> dict[bytes, dict[str, Any]]:
@@ -77,6 +87,18 @@ def good_data(answers: Answers) -> dict[bytes, dict[str, Any]]:
         node: found["data"]
         for node, found in answers
         if found.get("good") is True and isinstance(found.get("data"), dict)
+    }
+
+
+def told_facts(answers: Answers) -> dict[bytes, dict[str, Any]]:
+    """What peers answered to `node.facts`, by node: known names with plain values only."""
+    return {
+        node: {
+            name: value
+            for name, value in data.items()
+            if name in FACTS and (value is None or type(value) in (int, str))
+        }
+        for node, data in good_data(answers).items()
     }
 
 
@@ -119,7 +141,7 @@ def nodes(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
     asked = set(mesh.here())
 
     def answered(answers: Answers) -> None:
-        told = good_data(answers)
+        told = told_facts(answers)
         rows = node_rows(mesh)
         for row in rows:
             add_facts(row, told.get(bytes.fromhex(row["node"])))
@@ -141,6 +163,10 @@ def _single(loop: Loop) -> dict[str, Any]:
     }  # fmt: skip
 
 
+# Counters of a link that a listing shows; in its session with that peer.
+TRAFFIC = ("envelopes_out", "frames_out", "bytes_out", "envelopes_in", "frames_in", "bytes_in")
+
+
 def node_rows(mesh: Mesh) -> list[dict[str, Any]]:
     """All members and evicted nodes as this node sees them; this node first, then by name."""
     now_ms = mesh.loop.clock.now_ms()
@@ -152,6 +178,7 @@ def node_rows(mesh: Mesh) -> list[dict[str, Any]]:
         address = stats.get(node, {}).get("address") or next(iter(row["addresses"]), "")
         row["address"] = address.removeprefix("tcp://")
         row["reason"] = stats.get(node, {}).get("refused") or row["reason"]
+        row["traffic"] = {name: stats.get(node, {}).get(name, 0) for name in TRAFFIC}
         rows.append(row)
     add_facts(next(row for row in rows if row["this"]), facts_of(mesh.loop))
     rows.sort(key=lambda row: (not row["this"], row["state"] == EVICTED, row["name"], row["node"]))
@@ -244,8 +271,8 @@ def mesh_status(loop: Loop, session: Session, request: bytes, fields: dict[str, 
 
 def _status_of(mesh: Mesh, asked: set[bytes], answers: Answers, begun: int) -> dict[str, Any]:
     loop, now_ms = mesh.loop, mesh.loop.clock.now_ms()
-    told = good_data(answers)
-    came = {node: int(found.get("at_unix_ms") or unix_ms()) for node, found in answers}
+    told = told_facts(answers)
+    came = {node: int(found["at_unix_ms"]) for node, found in answers}
     mine = facts_of(loop)
     states: dict[str, int] = {}
     for node in mesh.roster.members:
@@ -394,7 +421,7 @@ def weigh(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
         return found
 
     def answered(answers: Answers) -> None:
-        told = good_data(answers).get(target, {})
+        told = told_facts(answers).get(target, {})
         found.update(alone=told.get("alone"), open=told.get("open"))
         answer(loop, session, request, found)
 
