@@ -54,6 +54,7 @@ class Story:
         self._world: StoryWorld | None = None
         self._calls: dict[str, events.NewCall] = {}
         self._requests = 0
+        self._quiet = False  # Messages are not told.
 
     @property
     def world(self) -> StoryWorld:
@@ -85,6 +86,8 @@ class Story:
         for client, _, level, copies, voters in effects.accepted:
             refused = {id for session, id, _ in effects.refused if session == client}
             ids = [id for id in world.frames.get(client, ()) if id not in refused]
+            if not ids:
+                continue
             calls = " ".join(self.names.call(id) for id in ids)
             text = f"{Level(level).name.lower()} {copies}/{voters}"
             self.say(f"{world.name_of(client)} <- ACCEPTED {calls} {text}")
@@ -108,12 +111,8 @@ class Story:
         queue: dict[str, Any] = {}
         if "dead_letter" in given:
             queue = {"message_ttl_ms": int(given["ttl"]), "dead_letter": given["dead_letter"]}
-        self._world = StoryWorld(kinds, hosts, queue, lambda node, effects: None)
-        self.world.settle()
-        for _ in self.world.advance(100):  # Workers load their code and grants go round.
-            pass
-        self.world.wire.flying.clear()
-        self.world.told = self.told
+        self._world = StoryWorld(kinds, hosts, queue)
+        self.world.listener = self.told
 
     def do_crash(self, words: Words, _given: Given) -> None:
         """kill -9, of several at once too; `keep`: what was being written reached the disk."""
@@ -165,7 +164,7 @@ class Story:
         options = {k: v if k in _TEXT_OPTIONS else int(v) for k, v in given.items()} or None
         for name in words[2:]:
             number = len(self._calls) + 1
-            id = (START_MS + self.world.now).to_bytes(6, "big") + b"\x70" + number.to_bytes(9)
+            id = START_MS.to_bytes(6, "big") + b"\x70" + number.to_bytes(9, "big")
             data = envelope(
                 Kind.SUBMIT, id=id, flow=id, name=words[1].encode(),
                 meta=pack(options) if options else b"", body=pack([number]), argc=1,
@@ -180,9 +179,8 @@ class Story:
         self._send(self.node(words[0]), words[1:], given["from"])
 
     def _send(self, node: StoryNode, names: Words, person: str) -> None:
-        session = self.world.session(person, node)
         calls = [self._calls[name] for name in names]
-        self.world.frames[session] = [call[0] for call in calls]
+        session = self.world.session(person, calls)
         for call in calls:
             self.world.checker.submitted(call[0], node)
         node.post(events.Submitted(session, 1, calls))
@@ -190,9 +188,9 @@ class Story:
     def do_watch(self, words: Words, given: Given) -> None:
         """Ask for outcomes: `watch n1 c1 from=ann`; those on record are told at once."""
         node = self.node(words[0])
-        session = self.world.session(given["from"], node)
+        session = self.world.session(given["from"])
         ids = [self.names.id(name) for name in words[1:]]
-        ended = node.turns.ended(ids, lambda id: node.log.get("done", id))
+        ended = node.turns.ended(ids, node._done)
         for id in ids:
             if id in ended:
                 self.say(f"{given['from']} <- {outcome_text(self.names, ended[id])}")
@@ -202,7 +200,7 @@ class Story:
         """End a call: `cancel n0 c1 by=ann`."""
         self._requests += 1
         node = self.node(words[0])
-        session = self.world.session(given["by"], node)
+        session = self.world.session(given["by"])
         request = self._requests.to_bytes(16, "big")
         node.post(events.CancelAsked(session, request, self.names.id(words[1]), given["by"]))
 
@@ -234,10 +232,12 @@ class Story:
     def do_deliver(self, words: Words, given: Given) -> None:
         """Messages arrive, one after the other.
 
-        `deliver`: all, and what comes of them, until nothing flies.  `deliver n0->n1 n2->*`: what
-        flies there now.  `only=STORE,STORED`: just these kinds.
+        `deliver`: all, and what comes of them, until nothing flies; with `quietly` only what comes
+        of them is told.  `deliver n0->n1 n2->*`: what flies there now.  `only=STORE,STORED`: just
+        these kinds.
         """
-        if words or "only" in given:
+        self._quiet = words == ["quietly"]
+        if (words and not self._quiet) or "only" in given:
             for packet in self._take(words, given):
                 self._arrive(packet)
             return
@@ -264,6 +264,7 @@ class Story:
 
     def do_replay(self, _words: Words, _given: Given) -> None:
         """What was kept arrives now."""
+        self._quiet = False
         kept, self.kept = self.kept, []
         for packet in kept:
             self._arrive(packet)
@@ -286,23 +287,30 @@ class Story:
 
     def _arrive(self, packet: Packet) -> None:
         at = len(self.lines)
+        if not self.world.nodes[packet.to].up:
+            return  # There is no link to it.
         why = self.world.arrive(packet)
-        self.lines.insert(at, message(self.names, packet) + (f": {why}" if why else ""))
+        if not self._quiet:
+            self.lines.insert(at, message(self.names, packet) + (f": {why}" if why else ""))
         self.world.settle()
 
     # Acts: time, and looking.
 
     def do_tick(self, words: Words, _given: Given) -> None:
         """Milliseconds pass; what is sent meanwhile flies."""
+        shown = -1
+        before = len(self.lines)
         for now in self.world.advance(int(words[0])):
-            if self.lines and not self.lines[-1].startswith("at "):
-                continue
-            del now
+            if len(self.lines) > before and now != shown:
+                self.lines.insert(before, f"at {now} ms:")
+                shown = now
+            before = len(self.lines)
 
     def do_flying(self, _words: Words, _given: Given) -> None:
         """What is under way."""
         for packet in self.world.wire.flying:
-            self.say(f"flying: {message(self.names, packet)}")
+            if self.world.nodes[packet.to].up:
+                self.say(f"flying: {message(self.names, packet)}")
 
     def do_show(self, words: Words, _given: Given) -> None:
         """What these nodes, or all, know of the calls that are not forgotten, and of outcomes."""
@@ -321,7 +329,7 @@ class Story:
         accepted_ms, submit = accepted_call(value)
         self._requests += 1
         request = self._requests.to_bytes(16, "big")
-        session = self.world.session(given["by"], node)
+        session = self.world.session(given["by"])
         node.post(events.RecoverAsked(session, request, sequence, accepted_ms, submit, given["by"]))
 
 
@@ -347,7 +355,9 @@ def run(text: str) -> str:
         elif line and not line.startswith("#"):
             words = [word for word in line.split() if "=" not in word]
             given = dict(word.split("=", 1) for word in line.split() if "=" in word)
-            getattr(story, f"do_{words[0]}")(words[1:], given)
+            act = getattr(story, f"do_{words[0]}", None)
+            assert act is not None, f"there is no act `{words[0]}`"
+            act(words[1:], given)
             story.world.settle()
     return "\n".join(told) + "\n"
 

@@ -23,6 +23,7 @@ from meshcode.sim.mesh.world import MeshWorld
 from meshcode.wire.kinds import Kind
 
 SETTLE_MS = 2  # After each act: thoughts and syncs take no longer than this.
+START_MS = 100  # Until every worker has loaded its code and grants have gone round.
 TICK_MS = 1_000  # How often a node lets its router look at the time.
 FOR_EVER_MS = 10**9  # A worker runs so long, unless the script ends it.
 GRANT = int(Kind.GRANT)  # Advice, sent again and again: it arrives by itself and is not told.
@@ -32,15 +33,19 @@ class Steady(Random):
     """A source that always says the first, the least, and that nothing goes wrong."""
 
     def random(self) -> float:
+        """Whatever goes wrong by a chance does not."""
         return 0.999
 
     def randint(self, a: int, b: int) -> int:
+        """The least."""
         return a
 
     def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
+        """The least."""
         return 0 if stop is None else start
 
     def choice(self, seq: Any) -> Any:
+        """The first."""
         return seq[0]
 
 
@@ -90,28 +95,26 @@ class Wire(Network):
 
 
 class Person:
-    """Whoever submitted something."""
+    """Whoever submitted something, as the world and its checker know clients."""
 
-    def __init__(self, world: StoryWorld, name: str) -> None:
+    def __init__(self, name: str) -> None:
         """Somebody who was told nothing yet."""
-        self.world = world
         self.name = name
         self.calls: dict[bytes, events.NewCall] = {}
         self.unacked: dict[bytes, events.NewCall] = {}
         self.waiting: set[bytes] = set()
         self.refusals: set[bytes] = set()
         self.tries = 1
-        self.life = 0  # Of the node that is spoken to.
 
     def accepted(self, session: int, sequence: int) -> None:
-        """Told by the world, which knows the level."""
+        """The story tells it, with the level."""
 
     def refused(self, session: int, id: bytes, data: dict[str, Any]) -> None:
         """For good."""
         self.refusals.add(id)
 
     def ended(self, session: int, outcome: bytes) -> None:
-        """Told by the world."""
+        """The story tells it."""
 
 
 class StoryNode(MeshNode):
@@ -154,22 +157,18 @@ class StoryWorld(MeshWorld):
 
     nodes: list[StoryNode]  # type: ignore[assignment]
 
-    def __init__(
-        self, kinds: Sequence[str], hosts: Sequence[int], queue: dict[str, Any],
-        told: Callable[[StoryNode, Effects], None],
-    ) -> None:  # fmt: skip
-        """All nodes up, and each knows that the others live.
+    def __init__(self, kinds: Sequence[str], hosts: Sequence[int], queue: dict[str, Any]) -> None:
+        """All nodes up with their workers, and each knows that the others live.
 
         Args:
             kinds: of each node.
             hosts: nodes with a worker for either processor.
             queue: fields of the queue of socket s0.
-            told: is given what leaves a node.
         """
         super().__init__(1)
         self.rng = Steady()
         self.options = _options(kinds, hosts, queue)
-        self.told = told
+        self.listener: Callable[[StoryNode, Effects], None] | None = None
         self.fate = "return"
         self.people: dict[str, Person] = {}
         self.checker = MeshChecker(self)
@@ -178,6 +177,14 @@ class StoryWorld(MeshWorld):
         self.nodes = [StoryNode(self, index) for index in range(len(kinds))]
         for node in self.nodes:
             self.boot(node)
+        for _ in self.advance(START_MS):
+            pass
+        self.wire.flying.clear()
+
+    def told(self, node: StoryNode, effects: Effects) -> None:
+        """What leaves a node, before it does."""
+        if self.listener is not None:
+            self.listener(node, effects)
 
     # Time.
 
@@ -238,11 +245,15 @@ class StoryWorld(MeshWorld):
 
     # People.
 
-    def session(self, name: str, node: StoryNode) -> int:
-        """A session of a person with a node."""
-        person = self.people.setdefault(name, Person(self, name))
-        person.life = node.life
-        return self.open_session(person)  # type: ignore[arg-type]
+    def session(self, name: str, calls: Sequence[events.NewCall] = ()) -> int:
+        """A new session of a person, who submits these calls in it."""
+        person = self.people.setdefault(name, Person(name))
+        session = self.open_session(person)  # type: ignore[arg-type]
+        self.frames[session] = [call[0] for call in calls]
+        for call in calls:
+            person.calls[call[0]] = call
+            self._owners[call[0]] = person  # type: ignore[assignment]
+        return session
 
     def name_of(self, session: int) -> str:
         """Whose session it is."""
@@ -253,8 +264,6 @@ class StoryWorld(MeshWorld):
     def arrive(self, packet: Packet) -> str:
         """Let one entry arrive; why it was not taken, or an empty text."""
         node = self.nodes[packet.to]
-        if not node.up:
-            return "nobody is there"
         if packet.sender in node.knows_evicted:
             return "not heard, it is evicted"
         if not self.wire.accepts(node, packet.sender, packet.tag):
@@ -267,7 +276,9 @@ class StoryWorld(MeshWorld):
 def _options(kinds: Sequence[str], hosts: Sequence[int], queue: dict[str, Any]) -> drawn.Options:
     """Options in which nothing goes wrong by chance."""
     options = drawn.draw(Random(1))
-    calm = {one.name: 0.0 for one in fields(options) if one.type == "float"}
+    for one in fields(options):
+        if one.type == "float":
+            setattr(options, one.name, 0.0)
     snapshot = {
         "number": 1,
         "queues": {"q0": dict(queue), "q1": {}},
@@ -279,5 +290,5 @@ def _options(kinds: Sequence[str], hosts: Sequence[int], queue: dict[str, Any]) 
     return replace(
         options, nodes=len(kinds), kinds=list(kinds), run_ms=(FOR_EVER_MS, FOR_EVER_MS),
         sync_ms=(0, 0), hosts={f"p{n}": list(hosts) for n in range(2)}, dead_letters=bool(queue),
-        clock_steps=False, core_of_two=False, counted=False, snapshot=snapshot, **calm,
+        clock_steps=False, core_of_two=False, counted=False, snapshot=snapshot,
     )  # fmt: skip
