@@ -86,8 +86,7 @@ class PeerMemory:
         known = self.by_node.get(node)
         if known is not None and known[:3] == now[:3]:
             return False
-        highest = now.commit if known is None else max(known.commit, now.commit)
-        self._keep(node, now._replace(commit=highest))
+        self._keep(node, now)  # A later boot begins at what was heard, or above.
         return True
 
     def heard(self, node: bytes, commit: int) -> None:
