@@ -48,6 +48,11 @@ def _is_lost(c: MeshChecker, key: bytes) -> bool:
     return gone > (len(voters) - 1) // 2
 
 
+def _is_bare(c: MeshChecker, key: bytes) -> bool:
+    """Whether no disk that is there ever had the call of an instance."""
+    return all(_is_gone(c, n) for n in c.had.get(key, ()))
+
+
 def _is_gone(c: MeshChecker, index: int) -> bool:
     return c.world.nodes[index].lost or index == c.world.away
 
@@ -72,7 +77,7 @@ def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str, *, again: bool =
         return  # Kept by one node, and that was told.
     elif not keys and all(_is_gone(c, n) for n in c.homes.get(id, set())):
         return  # The other node has a copy without a vote: it waits for a person.
-    elif keys and all(_is_gone(c, n) for n in holders):
+    elif keys and all(_is_lost(c, key) or _is_bare(c, key) for key in keys):
         told = c.acked.get(id, (0, 0))[0]
         may_be = world.away >= 0 or told <= sum(node.lost for node in world.nodes)
         require(may_be, rule, what, "every copy is gone", id.hex())
@@ -119,8 +124,10 @@ def _votes_are_forgotten(c: MeshChecker, node: MeshNode) -> None:
     for value in node.disk.tables["vote"].values.values():
         inst = read_record(0, value)
         if inst.role == ENDED:
+            parent = inst.parent  # Nobody can say any more that it has handed over.
+            lost = _is_lost(c, inst.key) or (parent is not None and _is_lost(c, parent.key))
             require(
-                _is_lost(c, inst.key), "I7 forgotten", node, inst.key.hex()[:40], inst.seen,
+                lost, "I7 forgotten", node, inst.key.hex()[:40], inst.seen,
                 inst.full, inst.handed, inst.filed,
             )  # fmt: skip
 
