@@ -97,7 +97,8 @@ def test_the_quickstart_runs_as_it_is_written(tmp_path: Path):
     try:
         done = run_session([command for command, _, _ in commands], tmp_path, env)
     finally:
-        mesh.mesh("down", seconds=60)
+        for home in (mesh, *(Mesh(tmp_path / name) for name in ("n1", "n2", "n3"))):
+            home.mesh("down", seconds=60)  # Also those that a session which failed has left.
 
     for (command, status, shown), (got, output) in zip(commands, done, strict=True):
         assert got == status, f"$ {command}\n{output}\nexit {got}, the page says {status}"
