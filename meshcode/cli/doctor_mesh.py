@@ -8,7 +8,7 @@ from typing import Any
 from meshcode.cli import plain
 from meshcode.cli.doctor import FAIL, OK, WARN, Check
 from meshcode.cli.session import session
-from meshcode.errors import MeshError
+from meshcode.errors import MeshError, WrongState
 from meshcode.limits import PEER_SKEW_MS
 
 SHOWN_MAX = 5
@@ -19,10 +19,23 @@ def checks() -> Iterator[Check]:
     try:
         with session(timeout=2.0) as client:
             found = dict(client.ask("mesh.status", ask=True))
-    except MeshError:  # The check of the node itself has said why.
+    except MeshError:  # The check of the node itself has said why it does not answer.
+        yield from _of_files()
         return
     if found["mesh"]:
         yield from judge(found)
+
+
+def _of_files() -> Iterator[Check]:
+    """Whether the node of this home is still a member, by its files."""
+    from meshcode.cli.nodes import refuse_evicted
+
+    try:
+        refuse_evicted()
+    except WrongState as error:
+        yield Check("membership", FAIL, str(error).split(": it does", maxsplit=1)[0], "mesh salvage")
+    except MeshError as error:
+        yield Check("membership", FAIL, str(error), "bring the mesh folder back from a copy")
 
 
 def judge(found: dict[str, Any]) -> Iterator[Check]:

@@ -35,7 +35,7 @@ def up(foreground: bool, timeout: int, style: Style) -> None:
       mesh --home /srv/mesh up
       mesh up --foreground                    for a service manager
     """
-    from meshcode.cli import process
+    from meshcode.cli import nodes, process
 
     home = paths.home()
     found = process.ask_status(home, timeout=2.0)
@@ -43,6 +43,7 @@ def up(foreground: bool, timeout: int, style: Style) -> None:
         output.say(f"the node is up already: pid {found.get('pid')}")
         _show_up(found, home, style)
         return
+    nodes.refuse_evicted()
     if foreground:
         os.chdir("/")
         command = process.node_command(home)

@@ -20,6 +20,7 @@ from meshcode.cli.session import COMPLETE_S, session
 from meshcode.errors import (
     CallerError,
     MeshError,
+    NoNode,
     NotAllowed,
     UnknownObject,
     WaitTimeout,
@@ -176,7 +177,8 @@ def find_member(roster: Roster, wanted: str) -> bytes:
 @click.option("--timeout", type=DURATION, default="30s", show_default=True, help="Longest wait.")
 @click.option("--now", is_flag=True, help="Do not wait for running calls.")
 @yes_option
-def leave(for_ms: int | None, timeout: int, now: bool, yes: bool) -> None:
+@styled
+def leave(for_ms: int | None, timeout: int, now: bool, yes: bool, style: Style) -> None:
     """Tell the others that this node goes, finish what runs, and stop it.
 
     Without --for the others take over its calls at once. It stays a member: `mesh up` brings it
@@ -200,7 +202,8 @@ def leave(for_ms: int | None, timeout: int, now: bool, yes: bool) -> None:
         _refuse_lonely(client.ask("node.alone"), for_ms, yes=yes)
         if not now:
             _wait_for_running(client, for_ms or 0, timeout)
-        client.ask("node.leave", for_ms=for_ms or 0, finish=True)
+        with contextlib.suppress(NoNode, WaitTimeout):  # It may end before it has answered.
+            client.ask("node.leave", timeout=_NOTICE_S, for_ms=for_ms or 0, finish=True)
     if now:
         _interrupt(target)
     if not process.wait_gone(target, max(timeout / 1000, 5.0)):
@@ -208,7 +211,12 @@ def leave(for_ms: int | None, timeout: int, now: bool, yes: bool) -> None:
             f"process {target.pid} has said good-bye and has not ended; end it with"
             f" `mesh down --now`; its log is {paths.log_file(home)}"
         )
-    output.write(f"the node has left{_until(for_ms)}; `mesh up` brings it back")
+    if style.format == "table":
+        output.write(f"the node has left{_until(for_ms)}; `mesh up` brings it back")
+        return
+    item = {"name": status["node"], "node": status["node"], "pid": target.pid, "for_ms": for_ms,
+            "state": "left" if for_ms is None else "leaving"}  # fmt: skip
+    output.show_facts("node", item, [], style)
 
 
 def _interrupt(target: psutil.Process) -> None:
@@ -313,7 +321,7 @@ def evict(target: str, reason: str, key: str | None, yes: bool, style: Style) ->
         output.say(line)
     confirm(f"evict {name} ({node.hex()[:8]}) for ever", yes=yes)
     file.add(packed)
-    is_known = weight is not None and _wait_until_known(node)
+    is_known = weight is not None and _wait_until_known(node, is_me=node == mine.node)
     item = {"name": name, "node": node.hex(), "state": "evicted", "reason": reason,
             "by": sign.public.hex()[:8], "told": is_known, **(weight or {})}  # fmt: skip
     if style.format == "table":
@@ -335,6 +343,31 @@ def my_identity() -> Identity:
     mine = identity.load()
     assert mine is not None
     return mine
+
+
+def refuse_evicted() -> None:
+    """Check that the node of this home is still a member of its mesh, when it has one.
+
+    Raises:
+        WrongState: it is evicted; it says what to do.
+    """
+    from meshcode.trust import folder, identity
+
+    if not folder.has_mesh():
+        return
+    mine = identity.load()
+    if mine is None:
+        return
+    from meshcode.trust.rosterfile import RosterFile
+
+    gone = RosterFile(None, mine.root_key).load().evicted.get(mine.node)
+    if gone is not None:
+        why = f" ({gone.reason})" if gone.reason else ""
+        raise WrongState(
+            f"node {mine.name} was evicted from its mesh on {plain.local_time(gone.at_unix_ms)}"
+            f"{why}: it does not start; its log is unchanged; `mesh salvage` exports what only it"
+            " kept; to come back it joins as a new node, from another --home"
+        )
 
 
 def newest_roster(file: RosterFile) -> Roster:
@@ -410,17 +443,20 @@ def consequences(name: str, weight: dict[str, Any] | None, *, is_me: bool) -> li
     return lines
 
 
-def _wait_until_known(node: bytes) -> bool:
-    """Wait until the running node has read it; False when it has not in time."""
+def _wait_until_known(node: bytes, *, is_me: bool) -> bool:
+    """Wait until the running node has read it; False when it has not in time.
+
+    A node that finds itself evicted drains and ends, perhaps before it can answer.
+    """
     end = time.monotonic() + _NOTICE_S
     pause = threading.Event()
     try:
-        with session(timeout=2.0) as client:
+        with session(timeout=1.0) as client:
             while time.monotonic() < end:
-                rows = client.ask("nodes")["nodes"]
+                rows = client.ask("nodes", timeout=1.0)["nodes"]
                 if any(r["node"] == node.hex() and r["state"] == "evicted" for r in rows):
                     return True
                 pause.wait(_ASK_S)
-    except MeshError:  # It was this very node, and it has drained.
-        return True
+    except MeshError:
+        return is_me
     return False

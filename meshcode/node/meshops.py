@@ -207,7 +207,7 @@ def _row(mesh: Mesh, node: bytes, seen: Row | None, now_ms: int) -> dict[str, An
         "class": seen.kind if seen else member.kind if member else "",
         "domain": member.domain if member else "", "state": state,
         "link": node == mesh.node or node in mesh.up,
-        "rtt_ms": None if seen is None or seen.rtt_ms is None else round(seen.rtt_ms, 2),
+        "rtt_ms": round(seen.rtt_ms, 2) if seen and seen.rtt_ms and gone is None else None,
         "boot": (seen.boot if seen else 0) or None,
         "version": meta.get("version"),
         "open": meta.get("open") if heard and gone is None else None,
@@ -417,6 +417,8 @@ def weigh(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
         "copies": sum(1 for copy in loop.router.copies.values() if copy.home == target),
         "alone": None, "open": None,
     }  # fmt: skip
+    if target == mesh.node:
+        return found | alone(loop, session, request, fields)
     if target not in mesh.up:
         return found
 

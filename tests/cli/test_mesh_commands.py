@@ -311,8 +311,9 @@ def test_a_drained_node_takes_no_calls_and_the_others_do(trio: Cluster):
 
 
 def test_a_node_that_leaves_for_a_moment_is_not_missed(trio: Cluster):
-    assert "has left for 50s" in trio["n3"].command("node", "leave", "--for", "50s")
+    (item,) = items(trio["n3"], "node", "leave", "--for", "50s")
 
+    assert (item["state"], item["for_ms"]) == ("leaving", 50_000)
     assert states(trio["n1"])["n3"] == "leaving"
     trio["n3"].process = None
     trio.start("n3")
@@ -386,6 +387,20 @@ def test_a_call_of_a_killed_node_is_shown_by_those_who_keep_it(lost):
     rows = {row["name"]: row for row in items(mesh["n2"], "nodes")}
     assert (rows["n3"]["state"], rows["n3"]["reason"]) == ("evicted", "burnt down")
     assert "evicted already" in refused(mesh["n1"], "node", "evict", "n3", "--yes", status=6)
+
+
+def test_an_evicted_node_ends_and_says_so_when_it_is_started_again(lost):
+    mesh = lost("n1", "n2")
+    root = mesh["n1"].home / "mesh" / "root.key"
+
+    said = mesh["n2"].mesh("node", "evict", "n2", "--yes", "--key", str(root)).stderr
+
+    assert "this is the node of this home" in said and "does not answer" not in said
+    assert mesh["n2"].process.wait(30) == 0
+    text = refused(mesh["n2"], "up", status=6)
+    assert "node n2 was evicted from its mesh on" in text and "`mesh salvage` exports" in text
+    assert "FAIL  membership" in mesh["n2"].mesh("doctor").stdout
+    until(lambda: states(mesh["n1"])["n2"] == "evicted", 10, "n1 heard of it")
 
 
 def test_a_frozen_node_makes_an_answer_partial(lost):
