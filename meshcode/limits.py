@@ -167,8 +167,10 @@ CLAIM_RANK_MS = 5_000  # Between two voters that stand in line to take over: one
 CLAIM_JITTER_MS = 500  # So that voters of the same rank in different views do not collide.
 CLAIM_QUIET_MS = 15_000  # The owner lives again but may have lost its claim: it claims first.
 CLAIM_AGAIN_MS_MAX = 15_000  # Between two claims that found no majority.
-PREPARE_MS = 3_000  # A claim that has no majority by then is given up.
-RESEND_MS_MIN = 1_000  # Before a message without an answer is sent again; doubled each time.
+PREPARE_MS = 8_000  # A claim that has no majority by then is given up; a busy peer is slow.
+# Before a message without an answer is sent again; doubled each time.  Links lose nothing while a
+# session lasts, so this is for sessions that broke; much lower doubles the work of a busy mesh.
+RESEND_MS_MIN = 4_000  # See above.
 RESEND_MS_MAX = 15_000  # A voter that returns is told within this, and at once when it is seen.
 TELL_MS = 200  # Spread of what many instances do at the same moment.
 REPLICA_TIMERS_PER_STEP = 512  # Instances looked at in one step, so that clients never starve.
@@ -204,6 +206,7 @@ MODEL_HELLO_MS = 10_000  # Models and rosters are compared with one peer this of
 RELAY_PATIENCE_MS = 3_000  # A peer that does not answer a relayed question by then is left out.
 RELAYS_MAX = 10_000  # Questions of clients that are with peers.
 COPY_ASK_MS = 30_000  # A copy kept for so long: its home is asked whether it is of use.
+PEER_LIVES_KEPT = 16  # Boots of a store that it tells its peers of; older ones are not compared.
 PEER_COMMITS_UNKEPT = 64  # Heard of a peer and not yet kept: fewer would let idle logs echo.
 
 # Clients over TCP.

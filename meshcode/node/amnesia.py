@@ -6,11 +6,14 @@ old.  It takes no calls, ends, and does not start again with this log; the log s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container
 from typing import TYPE_CHECKING
 
-from meshcode.errors import NodeError
-from meshcode.router.effects import Effects
+from meshcode.errors import BadValue, NodeError
+from meshcode.ids import ID_BYTES
+from meshcode.peers.lives import Life, pack_lives, unpack_lives
+from meshcode.router.effects import Effects, Op
 from meshcode.store.contract import META, Log
 from meshcode.wire.codec import pack, unpack_map
 
@@ -19,6 +22,22 @@ if TYPE_CHECKING:
 
 GRACE_MS = 5_000  # For calls that run: most of them have ended elsewhere long ago.
 _KEY = b"amnesia"
+_LIVES_KEY = b"lives"
+
+
+def begin(log: Log) -> tuple[Life, bytes, Op]:
+    """The life of this boot, the packed lives before it, and the record that keeps it for the next.
+
+    The record need not be on disk before peers hear of this life: one that is missing later is not
+    compared.
+    """
+    kept = log.get(META, _LIVES_KEY) or b""
+    try:
+        past = unpack_lives(kept)
+    except BadValue:  # Of another release, perhaps; nothing is held against a past not told.
+        past = ()
+    life = Life(log.boot, os.urandom(ID_BYTES), log.commits)
+    return life, pack_lives(past), (META, _LIVES_KEY, pack_lives([*past, life]))
 
 
 def advice(peer: str, why: str) -> str:

@@ -122,6 +122,8 @@ class Mesh:
         loop, identity = self.loop, self.identity
         packed = loop.log.get(META, MEMORY_KEY)
         memory = PeerMemory() if packed is None else PeerMemory.unpack(packed)
+        life, past, record = amnesia.begin(loop.log)
+        loop.turns.add(Effects(records=[record]))
         self.clients = Clients(self, now_ms)
         hello = {
             "name": identity.name, "kind": identity.kind, "version": meshcode.__version__,
@@ -129,8 +131,8 @@ class Mesh:
         }  # fmt: skip
         self.links = PeerLinks(
             loop.context, identity.public, identity.secret, self.node, boot=loop.log.boot,
-            store_id=loop.log.store_id, life=os.urandom(16), commits=lambda: loop.log.commits,
-            hello=hello, bind=list(identity.bind),
+            store_id=loop.log.store_id, life=life.life, past=past,
+            commits=lambda: loop.log.commits, hello=hello, bind=list(identity.bind),
             member_of_key=self._node_of_key, key_of=self._key_of, now_ms=now_ms,
             memory=memory, statement_of=self._statement_of, zap=self.clients.zap,
         )  # fmt: skip

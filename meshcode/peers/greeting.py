@@ -4,7 +4,8 @@
 - `node`, 16 bytes: the sender; `to`, 16 bytes: who the sender thinks it speaks to.
 - `store`, 16 bytes: the sender's store; `boot`: how often it was opened.
 - `life`, 16 random bytes: made for this boot; `commit`: the store's newest transaction when the
-  boot began.  Both tell a store that was restored from a copy (`memory.py`).
+  boot began; `past`: the same of boots before (`lives.py`).  They tell a store that was restored
+  from a copy (`memory.py`).
 - `unix_ms`: the sender's wall clock.
 - `frames`, `bytes`: the credit it grants.
 - `about`: a map of the caller's, packed: name, addresses, versions.
@@ -20,6 +21,7 @@ from meshcode import limits
 from meshcode.errors import BadData, BadValue
 from meshcode.ids import ID_BYTES
 from meshcode.peers import kinds
+from meshcode.peers.lives import Life, unpack_lives
 from meshcode.wire.codec import pack, unpack, unpack_map
 from meshcode.wire.frame import envelope
 
@@ -41,6 +43,7 @@ class Hello(NamedTuple):
     unix_ms: int
     frames: int
     bytes: int
+    past: tuple[Life, ...]
     about: dict[str, Any]
 
     def news(self) -> dict[str, Any]:
@@ -80,6 +83,7 @@ class Me:
     life: bytes
     commit: int  # The newest transaction of the store when this boot began.
     about: bytes  # From `pack_about`.
+    past: bytes = b""  # From `pack_lives`.
 
 
 def write(me: Me, to: bytes, unix_ms: int) -> bytes:
@@ -92,6 +96,7 @@ def write(me: Me, to: bytes, unix_ms: int) -> bytes:
         "life": me.life,
         "boot": me.boot,
         "commit": me.commit,
+        "past": me.past,
         "unix_ms": unix_ms,
         "frames": limits.PEER_CREDIT_FRAMES,
         "bytes": limits.PEER_CREDIT_BYTES,
@@ -109,7 +114,7 @@ def read(body: bytes) -> Hello:
     fields = unpack_map(body)
     version = fields.get("version")
     if type(version) is int and version > PROTOCOL:
-        return Hello(version, b"", b"", b"", b"", 0, 0, 0, 0, 0, {})
+        return Hello(version, b"", b"", b"", b"", 0, 0, 0, 0, 0, (), {})
     for name in _IDS:
         value = fields.get(name)
         if type(value) is not bytes or len(value) != ID_BYTES:
@@ -118,6 +123,9 @@ def read(body: bytes) -> Hello:
         value = fields.get(name)
         if type(value) is not int or not 0 <= value < 2**63:
             raise BadValue(f"HELLO has no good {name!r}: a whole number wanted; it was dropped")
+    past = fields.get("past")
+    if type(past) is not bytes:
+        raise BadValue("HELLO has no good 'past': packed lives wanted; it was dropped")
     about = fields.get("about")
     if type(about) is not bytes or len(about) > limits.PEER_ABOUT_BYTES_MAX:
         raise BadValue(
@@ -126,7 +134,8 @@ def read(body: bytes) -> Hello:
     said = unpack(about)
     if type(said) is not dict or not all(type(key) is str for key in said):
         raise BadValue("HELLO has no good 'about': a map with text keys wanted; it was dropped")
-    return Hello(**{**{name: fields[name] for name in (*_IDS, *_NUMBERS)}, "about": said})
+    plain = {name: fields[name] for name in (*_IDS, *_NUMBERS)}
+    return Hello(**plain, past=unpack_lives(past), about=said)
 
 
 def addresses_in(about: Mapping[str, Any]) -> list[str]:

@@ -66,7 +66,7 @@ class PeerLinks:
         node: this node's id, 16 bytes.
         boot: how often its store was opened, from 1.
         store_id: 16 bytes, in the store.
-        life: 16 random bytes, made for this boot.
+        life: 16 random bytes, made for this boot; `past`: boots before, from `pack_lives`.
         commits: the store's newest transaction that is on disk (`Log.commits`).
         hello: plain data told to each peer; `addresses` in it is where peers may reach us.
         bind: addresses to take peers in; none = this node only connects out.
@@ -84,23 +84,17 @@ class PeerLinks:
 
     def __init__(
         self, context: zmq.Context[Any], public: bytes, secret: bytes, node: bytes, *,
-        boot: int,
-        store_id: bytes,
-        life: bytes,
-        commits: Callable[[], int],
-        hello: Mapping[str, Any],
-        bind: list[str],
-        member_of_key: Callable[[bytes], bytes | None],
-        key_of: Callable[[bytes], bytes | None],
-        now_ms: int,
-        memory: PeerMemory | None = None,
+        boot: int, store_id: bytes, life: bytes, past: bytes = b"", commits: Callable[[], int],
+        hello: Mapping[str, Any], bind: list[str],
+        member_of_key: Callable[[bytes], bytes | None], key_of: Callable[[bytes], bytes | None],
+        now_ms: int, memory: PeerMemory | None = None,
         statement_of: Callable[[bytes], bytes | None] | None = None,
-        zap: ZapHandler | None = None,
-        unix_ms: Callable[[], int] = wall_ms,
+        zap: ZapHandler | None = None, unix_ms: Callable[[], int] = wall_ms,
     ) -> None:  # fmt: skip
         """Bind, prove that strangers are kept out, and serve."""
         assert len(public) == len(secret) == KEY_BYTES, (len(public), len(secret))
-        self.me = Me(node, boot, store_id, life, commits(), greeting.pack_about(hello))
+        about = greeting.pack_about(hello)
+        self.me = Me(node, boot, store_id, life, commits(), about, past)
         self._commits = commits
         self.memory = PeerMemory() if memory is None else memory
         self.links_version = 0

@@ -4,8 +4,9 @@ A store has a random id, a boot counter inside it, and a number that each transa
 node makes a random *life* for each boot.  A node that returns with the same key and
 
 - another store: its disk was replaced;
-- a lower boot, or the same boot in another life: its disk was restored from a copy;
-- a higher boot that began at a lower transaction than was heard of it: the same,
+- a lower boot: its disk was restored from a copy;
+- another life in the boot that is known: the copy was started as often as the original, or oftener;
+- a later boot, this one or one before, that began at a lower transaction than was heard: the same,
 
 has lost what it promised.  It is refused and must join as a new node.  Pure; the caller keeps
 `pack()` safe.
@@ -14,11 +15,13 @@ has lost what it promised.  It is refused and must join as a new node.  Pure; th
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from meshcode.errors import BadValue
 from meshcode.ids import ID_BYTES
 from meshcode.limits import PEER_COMMITS_UNKEPT
+from meshcode.peers.lives import Life
 
 _ENTRY = struct.Struct("<16s16sI16sQ")  # node, store, boot, life, commit
 _OLD_ENTRY = struct.Struct("<16s16sI")  # Of version 1.
@@ -47,11 +50,12 @@ class PeerMemory:
         self.changes = 0  # Counts what is worth keeping: pack and keep it when this has moved.
         self._unkept: dict[bytes, int] = {}  # Transactions heard since the last change.
 
-    def judge(self, node: bytes, now: Known) -> str:
+    def judge(self, node: bytes, now: Known, past: Sequence[Life] = ()) -> str:
         """Why this peer must be refused, or an empty text; nothing is remembered yet.
 
         Args:
             now: what it says of itself; `commit` is that at which its boot began.
+            past: the boots before that it tells of; some may be missing.
         """
         known = self.by_node.get(node)
         if known is None:
@@ -67,16 +71,18 @@ class PeerMemory:
                 f"node {node.hex()} returned in boot {now.boot}, it was known in boot "
                 f"{known.boot}: {copied}"
             )
-        if now.boot == known.boot and known.life not in (_NO_LIFE, now.life):
-            return (
-                f"node {node.hex()} returned in boot {now.boot} and life {now.life.hex()[:8]}, it "
-                f"was known in that boot with life {known.life.hex()[:8]}: {copied}"
-            )
-        if now.boot > known.boot and now.commit < known.commit:
-            return (
-                f"node {node.hex()} began boot {now.boot} at transaction {now.commit} of its log, "
-                f"transaction {known.commit} was heard of it in boot {known.boot}: {copied}"
-            )
+        for one in (*past, Life(now.boot, now.life, now.commit)):
+            if one.boot == known.boot and known.life not in (_NO_LIFE, one.life):
+                return (
+                    f"node {node.hex()} had life {one.life.hex()[:8]} in boot {one.boot}, it was "
+                    f"known in that boot with life {known.life.hex()[:8]}: {copied}"
+                )
+            if one.boot > known.boot and one.commit < known.commit:
+                return (
+                    f"node {node.hex()} began boot {one.boot} at transaction {one.commit} of its "
+                    f"log, transaction {known.commit} was heard of it in boot {known.boot}: "
+                    f"{copied}"
+                )
         return ""
 
     def remember(self, node: bytes, now: Known) -> bool:

@@ -259,7 +259,7 @@ class Session:
                 f"the peer says boot {hello.boot} in HELLO and {head.sender_boot} in its frame; "
                 "nothing was changed"
             )
-        text = self._memory.judge(self.node, _known_by(hello))
+        text = self._memory.judge(self.node, _known_by(hello), hello.past)
         return ("amnesia", text) if text else ("", "")
 
     def _look_at_clock(self, skew_ms: int) -> None:

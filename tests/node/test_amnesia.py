@@ -74,10 +74,20 @@ def work(cluster: Cluster, count: int) -> None:
             assert client.socket("jobs.same")(n) == n
 
 
-@pytest.mark.parametrize("copies_boot", ["same", "higher"])
-def test_a_log_from_a_copy_is_refused_by_the_peers_and_the_node_ends(cluster, copies_boot: str):
-    """Stopped, copied, started, at work, killed, and the copy put back: once as it was, and once
-    started alone in between, so that its boot is higher than any that was heard.
+def work_alone(cluster: Cluster) -> None:
+    """The node comes back while nobody is there, and soon has more transactions than were heard."""
+    cluster.kill("n2")
+    cluster.start("n1")
+    for n in range(4 * limits.PEER_COMMITS_UNKEPT):
+        cluster["n1"].add("queue", f"q{n}")
+    cluster.kill("n1")
+    cluster.start("n2")
+
+
+@pytest.mark.parametrize("copy_is", ["same boot", "higher boot", "far ahead"])
+def test_a_log_from_a_copy_is_refused_by_the_peers_and_the_node_ends(cluster, copy_is: str):
+    """Stopped, copied, started, at work, killed, and the copy put back: as it was; opened alone in
+    between, so that its boot is higher than any that was heard; and after it worked alone.
     """
     n1, n2 = cluster["n1"], cluster["n2"]
     assert n1.stop() == 0
@@ -92,16 +102,18 @@ def test_a_log_from_a_copy_is_refused_by_the_peers_and_the_node_ends(cluster, co
     until(lambda: heard(cluster, node) > before.commit + 20, 10, "n2 keeps how far that log was")
     cluster.kill("n1")
     cluster.restore_disk("n1")
-    if copies_boot == "higher":
+    if copy_is == "higher boot":
         for _ in range(2):
             LmdbLog(paths.data_dir(str(n1.home))).close()
+    elif copy_is == "far ahead":
+        work_alone(cluster)
 
     n1.process = n1.spawn()
     status = n1.process.wait(30)
     why = until(lambda: refusal(cluster), 10, lambda: f"n2 says it: {words(cluster, 'n2')}")
 
     assert status == 0
-    what = "in that boot with life" if copies_boot == "same" else "of its log, transaction"
+    what = "of its log, transaction" if copy_is == "higher boot" else "in that boot with life"
     assert what in why and "its disk was restored from a copy" in why
     assert f"n2 refused this node, for its log has forgotten what it told its peers: {why}" in (
         words(cluster, "n1")

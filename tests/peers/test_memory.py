@@ -5,9 +5,12 @@ from __future__ import annotations
 import struct
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meshcode import limits
 from meshcode.errors import BadValue
+from meshcode.peers.lives import Life, pack_lives, unpack_lives
 from meshcode.peers.memory import Known, PeerMemory
 
 NODE, STORE, OTHER, LIFE = b"n" * 16, b"s" * 16, b"o" * 16, b"l" * 16
@@ -49,9 +52,9 @@ def test_the_same_life_and_a_later_boot_that_forgot_nothing_are_welcome(said: Kn
     [
         (now(9, store=OTHER), f"store {OTHER.hex()}, it was known with store {STORE.hex()}"),
         (now(4), "boot 4, it was known in boot 5"),
-        (now(life=OTHER), "boot 5 and life 6f6f6f6f, it was known in that boot with life 6c6c6c6c"),
-        (now(life=OTHER, commit=999), "boot 5 and life"),
-        (now(life=bytes(16)), "boot 5 and life 00000000"),
+        (now(life=OTHER), "life 6f6f6f6f in boot 5, it was known in that boot with life 6c6c6c6c"),
+        (now(life=OTHER, commit=999), "in that boot with life"),
+        (now(life=bytes(16)), "life 00000000 in boot 5"),
         (now(6, OTHER, 299), "boot 6 at transaction 299 of its log, transaction 300 was heard"),
         (now(99, OTHER, 0), "boot 99 at transaction 0"),
         (now(6, LIFE, 299), "boot 6 at transaction 299"),
@@ -65,6 +68,80 @@ def test_a_node_that_forgot_is_refused_with_both_numbers(said: Known, what: str)
 
     assert what in why and "join it as a new node" in why
     assert memory.pack() == before
+
+
+@pytest.mark.parametrize(
+    ("past", "what"),
+    [
+        ([Life(5, LIFE, 1)], ""),
+        ([Life(4, OTHER, 1), Life(5, LIFE, 1), Life(6, OTHER, 300)], ""),
+        ([Life(1, OTHER, 9_999), Life(4, STORE, 9_999)], ""),  # Before what is known.
+        ([Life(7, OTHER, 300)], ""),  # What is missing is not compared.
+        ([], ""),
+        ([Life(5, OTHER, 1)], "had life 6f6f6f6f in boot 5, it was known in that boot"),
+        ([Life(5, LIFE, 1), Life(6, OTHER, 299)], "began boot 6 at transaction 299"),
+        ([Life(7, OTHER, 5)], "began boot 7 at transaction 5"),
+    ],
+)
+def test_a_copy_that_went_its_own_way_is_known_by_its_past(past: list[Life], what: str):
+    """However far it has come: it says boot 9 and a transaction that nobody has heard of."""
+    why = remembered().judge(NODE, now(9, OTHER, 10**9), past)
+
+    assert (what in why and "restored from a copy" in why) if what else why == ""
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_the_original_is_always_welcome_and_a_copy_never_once_both_were_heard(data):
+    """A store with any boots and transactions, its peer hearing any of them; copied at any time."""
+    draw = data.draw
+    memory, lives, commit = PeerMemory(), [], 0
+    copies: list[tuple[list[Life], int]] = []
+    heard_at = -1  # How many lives and transactions the store had when it was heard last.
+    for number in range(draw(st.integers(1, 5))):
+        copies.append((list(lives), commit))
+        commit += 1
+        lives.append(Life(number + 1, bytes([number + 1]) * 16, commit))
+        if draw(st.booleans()):
+            said = Known(STORE, lives[-1].boot, lives[-1].life, lives[-1].commit)
+            assert memory.judge(NODE, said, lives[:-1]) == ""
+            memory.remember(NODE, said)
+            heard_at = commit
+            for _ in range(draw(st.integers(0, 3))):
+                commit += draw(st.integers(0, 100))
+                copies.append((list(lives), commit))
+                if draw(st.booleans()):
+                    memory.heard(NODE, commit)
+                    heard_at = commit
+    past, at = draw(st.sampled_from(copies))
+    for _ in range(draw(st.integers(1, 5))):  # The copy is started, works alone, ends.
+        at += 1
+        past.append(Life(len(past) + 1, bytes([100 + len(past)]) * 16, at))
+        said = Known(STORE, past[-1].boot, past[-1].life, past[-1].commit)
+        before, at = past[:-1], at + draw(st.integers(0, 500))
+    why = memory.judge(NODE, said, before)
+
+    forgot = copies_commit(copies, past) < heard_at
+    assert bool(why) == forgot, (why, heard_at)
+
+
+def copies_commit(copies: list[tuple[list[Life], int]], past: list[Life]) -> int:
+    """The transaction at which this copy left the original: one before its first own life began."""
+    own = next(life for life in past if life.life[0] >= 100)
+    return own.commit - 1
+
+
+def test_lives_survive_their_bytes_and_only_the_newest_are_told():
+    lives = [Life(n, bytes([n]) * 16, n * 1000) for n in range(1, limits.PEER_LIVES_KEPT + 5)]
+
+    assert unpack_lives(pack_lives(lives)) == tuple(lives[-limits.PEER_LIVES_KEPT :])
+    assert unpack_lives(b"") == ()
+
+
+@pytest.mark.parametrize("data", [b"x", bytes(27), bytes(29), bytes(28 * 17)])
+def test_bytes_that_are_no_lives_are_told(data: bytes):
+    with pytest.raises(BadValue, match="the lives of a store"):
+        unpack_lives(data)
 
 
 def test_only_what_is_new_counts_as_a_change():

@@ -9,6 +9,7 @@ import pytest
 
 from meshcode import limits
 from meshcode.peers import greeting, kinds
+from meshcode.peers.lives import Life, pack_lives
 from meshcode.peers.memory import Known
 from meshcode.wire.codec import pack, unpack_map
 from meshcode.wire.frame import check_envelope, envelope, frame
@@ -146,6 +147,11 @@ def test_frames_played_again_are_dropped_and_counted():
         ({"boot": 2, "head_boot": 3}, "wrong_boot", "boot 2 in HELLO and 3"),
         ({"store": b"x" * 16}, "amnesia", "its disk was replaced"),
         ({"life": b"x" * 16}, "amnesia", "in that boot with life"),
+        (
+            {"boot": 2, "head_boot": 2, "commit": 99, "past": pack_lives([Life(1, b"x" * 16, 1)])},
+            "amnesia",
+            "in that boot with life",
+        ),
     ],
 )
 def test_a_greeting_that_is_wrong_is_refused_with_its_reason(changes, code: str, said: str):
@@ -219,7 +225,7 @@ def test_a_lower_boot_is_a_restored_disk_and_is_refused():
 
 @pytest.mark.parametrize(
     "name",
-    ["node", "to", "store", "life", "boot", "commit", "unix_ms", "frames", "about"],
+    ["node", "to", "store", "life", "boot", "commit", "unix_ms", "frames", "past", "about"],
 )
 @pytest.mark.parametrize("value", [None, "text", -1, b"short", True, {}])
 def test_a_greeting_of_the_wrong_shape_is_a_bad_frame(name: str, value: object):
