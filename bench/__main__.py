@@ -7,7 +7,7 @@ import sys
 
 from bench import machine
 
-SCRIPTS = ("pump", "end_to_end", "startup", "memory", "recovery")
+SCRIPTS = ("pump", "end_to_end", "mesh", "curve", "membership", "startup", "memory", "recovery")
 
 
 def main(names: list[str]) -> int:

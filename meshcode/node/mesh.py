@@ -28,7 +28,7 @@ from meshcode.peers.links import PeerLinks
 from meshcode.peers.memory import PeerMemory
 from meshcode.replica.peers import EVICTED, KNOWN
 from meshcode.router.effects import Effects
-from meshcode.router.events import PeerChanged, PeerSaid
+from meshcode.router.events import PeerChanged, PeerReturned, PeerSaid
 from meshcode.store.contract import META, MODEL
 from meshcode.trust.door import JoinDoor
 from meshcode.trust.identity import Identity
@@ -416,6 +416,7 @@ class Mesh:
             self._keep_memory()
             self.relay.write_clients()
             self._run_swim(swim_events.Contact(node), now_ms)
+            self.loop.step(PeerReturned(node))
             self._compare(node)
         elif what == "down":
             self.say(f"link to {self.name_of(node)} is down: {item[2]}")

@@ -12,9 +12,14 @@ from meshcode.errors import MeshError
 from meshcode.limits import PEER_WORDS_BYTES_GOAL, PEER_WORDS_MAX
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope
+from meshcode.wire.kinds import Kind
 
 FIRST_KIND, LAST_KIND = 48, 72
-_SMALL_BYTES = 96  # What an entry without payload is taken to have.
+_WITH_PAYLOAD = frozenset((
+    int(Kind.NOTE), int(Kind.STORE), int(Kind.PROMISE), int(Kind.PROPOSE), int(Kind.TOLD),
+    int(Kind.RUN), int(Kind.RAN), int(Kind.KEEP), int(Kind.DROP),
+))  # fmt: skip
+_SMALL_BYTES = 160  # What an entry without payload is taken to have.
 
 
 def to_envelopes(said: list[tuple[bytes, int, list[Any]]]) -> dict[bytes, list[bytes]]:
@@ -22,7 +27,7 @@ def to_envelopes(said: list[tuple[bytes, int, list[Any]]]) -> dict[bytes, list[b
     found: dict[bytes, list[bytes]] = {}
     open_: dict[bytes, tuple[int, list[Any], int]] = {}
     for node, kind, entry in said:
-        size = _size(entry)
+        size = _size(entry) if kind in _WITH_PAYLOAD else _SMALL_BYTES
         group = open_.get(node)
         if group is not None and (
             group[0] != kind

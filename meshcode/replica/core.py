@@ -308,6 +308,7 @@ class Replica:
 
     def save(self, inst: Instance, out: Effects) -> None:
         """Write the `vote` record."""
+        inst.kept_seen = inst.seen
         out.records.append(("vote", inst.sequence.to_bytes(8, "big"), inst.record()))
 
     def forget(self, inst: Instance, out: Effects) -> None:
@@ -347,6 +348,12 @@ class Replica:
         """The voters that are waited for: those not evicted."""
         return [node for node in voters if node not in self.peers.evicted]
 
+    def needed_bits(self, inst: Instance) -> int:
+        """The same as bits of an instance's voters."""
+        if not self.peers.evicted:
+            return (1 << len(inst.voters)) - 1
+        return inst.bits(self.needed(inst.voters))
+
     def enough_copies(self, voters: tuple[bytes, ...], have: Iterable[bytes]) -> bool:
         """Whether the call itself is safe: on a majority, and on every voter that keeps calls
         where one of them is a witness.  Evicted ones are not waited for.
@@ -357,11 +364,11 @@ class Replica:
         return sum(1 for node in keepers if node in have) >= wanted
 
     def filed(self, inst: Instance, now_ms: int, out: Effects) -> None:
-        """The outcome is in the history."""
+        """The outcome is in the history; after a crash its record there says so."""
         inst.filed = True
         if forgetting.all_seen(self, inst):
             forgetting.drop_value(inst)
-        self.save(inst, out)
+            self.save(inst, out)
         forgetting.try_forget(self, inst, now_ms, out)
 
     def count(self, why: str) -> None:

@@ -131,6 +131,9 @@ def _keep_own(
     """This node is a voter of the child: it has it with the same batch of the log."""
     own = r.find(key, child.voters, 0, parent)
     assert own is not None
+    if child.submit is None:  # The same call: its attempts go on counting.
+        known = r.by_key.get(parent.key)
+        own.note = None if known is None else known.note
     if not r.peers.is_witness(r.me):
         own.payload = True
         own.have |= own.bit(r.me)

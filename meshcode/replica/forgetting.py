@@ -42,28 +42,34 @@ def passed(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
 
 def all_seen(r: Replica, inst: Instance) -> bool:
     """Whether every voter that is waited for has the outcome."""
-    return all(inst.seen & inst.bit(node) for node in r.needed(inst.voters))
+    return not r.needed_bits(inst) & ~inst.seen
 
 
 def tell(r: Replica, inst: Instance, now_ms: int, out: Effects, *, again: bool = False) -> None:
     """TOLD to every voter that may not know, or may not know that all do."""
-    phase = 2 if all_seen(r, inst) else 1
-    entry = _entry(inst, phase, with_value=False)
-    for node in r.needed(inst.voters):
-        if node == r.me or (again and not r.peers.is_here(node)):
-            continue
-        bit = inst.bit(node)
-        if not inst.seen & bit or not inst.full & bit:
+    entry = _entry(inst, _phase(r, inst, out), with_value=False, again=again)
+    lacking = r.needed_bits(inst) & ~(inst.seen & inst.full)
+    for number, node in enumerate(inst.voters):
+        if lacking >> number & 1 and node != r.me and (not again or r.peers.is_here(node)):
             out.peer.append((node, _TOLD, entry))
     r.back_off(inst, now_ms)
 
 
-def _entry(inst: Instance, phase: int, *, with_value: bool) -> list[Any]:
+def _phase(r: Replica, inst: Instance, out: Effects) -> int:
+    """How far this voter is; that all have seen it is on its disk before anyone hears so."""
+    if not all_seen(r, inst):
+        return 1
+    if r.needed_bits(inst) & ~inst.kept_seen:
+        r.save(inst, out)
+    return 2
+
+
+def _entry(inst: Instance, phase: int, *, with_value: bool, again: bool = False) -> list[Any]:
     value = value_data(inst.value) if with_value and inst.value is not None else None
     epoch = None if inst.accepted is None else list(inst.accepted[0])
     return [
         inst.key, b"".join(inst.voters), inst.boot, storing.parent_data(inst), phase, epoch, value,
-        inst.full,
+        again,
     ]  # fmt: skip
 
 
@@ -74,17 +80,18 @@ def send_value(r: Replica, inst: Instance, node: bytes, out: Effects) -> None:
     """
     if inst.role != ENDED or inst.value is None:
         return
-    phase = 0 if not inst.handed else 2 if all_seen(r, inst) else 1
+    phase = _phase(r, inst, out) if inst.handed else 0
     out.peer.append((node, _TOLD, _entry(inst, phase, with_value=True)))
 
 
 def on_told(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
     """A voter says what was chosen, and how far it is."""
-    key, voters, boot, parent, phase, under, data, known_full = entry
+    key, voters, boot, parent, phase, under, data, again = entry
     inst = r.by_key.get(key)
     if inst is None:
         if phase == 2:
-            out.peer.append((node, _GONE, [key]))
+            if again:  # Else it is about to hear it: this node has told before it forgot.
+                out.peer.append((node, _GONE, [key]))
             return
         if data is None:
             out.peer.append((node, _NEED, [key, storing.VALUE]))
@@ -108,23 +115,32 @@ def on_told(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects
             outcomes.chosen(r, inst, value, now_ms, out)
     if phase == 0:
         return
-    before = (inst.seen, inst.full, inst.handed)
-    knew_all = all_seen(r, inst)
-    if not inst.handed:
+    _note_progress(r, inst, node, phase, again is True, now_ms, out)
+
+
+def _note_progress(
+    r: Replica, inst: Instance, node: bytes, phase: int, again: bool, now_ms: int, out: Effects
+) -> None:
+    """A voter is past hand-off, and perhaps knows that all are.
+
+    What is durable: that it ended here, and that all have seen it, before that is told.  The rest
+    is asked again after a crash.
+    """
+    was_handed, knew_all = inst.handed, all_seen(r, inst)
+    if not was_handed:
         custody.done(r, inst, out)
     inst.seen |= inst.bit(node) | inst.bit(r.me)
     if phase == 2:
         inst.full |= inst.bit(node)
-    if (inst.seen, inst.full, inst.handed) != before:
-        if all_seen(r, inst):
-            drop_value(inst)
-            if not knew_all:
-                inst.told_ms = 0
-                inst.due_ms = 0
-                tell(r, inst, now_ms, out)
+    if all_seen(r, inst) and not knew_all:
+        drop_value(inst)
+        inst.told_ms = 0
+        inst.due_ms = 0
+        tell(r, inst, now_ms, out)
+    elif not was_handed:
         r.save(inst, out)
-    if knew_all and not known_full & inst.bit(r.me):  # It has not heard that this node is full.
-        out.peer.append((node, _TOLD, _entry(inst, 2, with_value=False)))
+    if again:  # It has not heard this node, or forgot in a crash what it heard.
+        out.peer.append((node, _TOLD, _entry(inst, _phase(r, inst, out), with_value=False)))
     try_forget(r, inst, now_ms, out)
 
 
@@ -158,7 +174,6 @@ def on_gone(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects
     inst = r.by_key.get(key)
     if inst is not None and node in inst.voters and inst.role == ENDED:
         inst.full |= inst.bit(node)
-        r.save(inst, out)
         try_forget(r, inst, now_ms, out)
 
 
@@ -166,11 +181,8 @@ def try_forget(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     """Drop the last trace, if everyone has agreed to."""
     if not inst.filed or not inst.handed or not all_seen(r, inst):
         return
-    mine = inst.bit(r.me)
-    if not inst.full & mine:
-        inst.full |= mine
-        r.save(inst, out)
-    if not all(inst.full & inst.bit(node) for node in r.needed(inst.voters)):
+    inst.full |= inst.bit(r.me)
+    if r.needed_bits(inst) & ~inst.full:
         return
     if not _released(r, inst, now_ms, out):
         r.wake_at(inst, now_ms + r.rng.randrange(1_000, 2_000))

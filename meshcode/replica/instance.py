@@ -105,6 +105,7 @@ class Instance:
         "handed",
         "have",
         "heard",
+        "kept_seen",
         "key",
         "note",
         "parent",
@@ -150,6 +151,7 @@ class Instance:
         self.full = 0  # Voters that know that all have seen it.
         self.note: dict[str, Any] | None = None  # The owner's last word on its attempts and state.
         # Below: only in memory.
+        self.kept_seen = 0  # `seen` as it is in the record.
         self.role = IDLE
         self.epoch: Epoch | None = None  # Under which this node owns or claims it.
         self.heard: dict[bytes, Any] = {}  # Answers of voters in this phase, by node.
@@ -219,6 +221,7 @@ def read_record(sequence: int, data: bytes) -> Instance:
         inst.accepted = (epoch_of(accepted_epoch), inst.value)
     inst.role = ENDED if ended else IDLE
     inst.filed, inst.handed, inst.seen, inst.full, inst.note = filed, handed, seen, full, note
+    inst.kept_seen = seen
     return inst
 
 

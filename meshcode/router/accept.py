@@ -39,13 +39,14 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
     client, frame = event.client, event.sequence
     custody = r.custody_at(now_ms)
     alone = not r.replica.peers.by_node
+    kept = r.replica.by_id
     # Copies and voters of the call that has the fewest.
     safe = (1, limits.VOTERS) if event.elsewhere else (limits.VOTERS + 1, 1)
     touched: dict[str, Line] = {}
     over_ids: set[bytes] = set()  # Ended in this very step, so `ended` cannot know them.
     for new in event.calls:
         id, _flow, _parent, name, argc, options, envelope = new
-        if id in r.calls or id in event.ended or id in over_ids or id in r.replica.by_id:
+        if id in r.calls or id in event.ended or id in over_ids or id in kept or id in r.copies:
             known = _known(r, event, id, options, out)
             safe = safe if known is None else min(safe, known)
             continue
@@ -115,6 +116,11 @@ def _known(
             acks.await_copies(r, call.inst, client, frame, wanted)
         return acks.copies_of(call)
     ended = event.ended.get(id)
+    if ended is None and id in r.copies:  # The other of two nodes owns it.
+        clients = r.watchers.setdefault(id, [])
+        if client not in clients:
+            clients.append(client)
+        return (2, 2)
     inst = r.replica.by_id.get(id)
     if ended is None and inst is not None and inst.role == ENDED and inst.value is not None:
         ended = inst.value.outcome

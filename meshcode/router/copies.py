@@ -149,6 +149,8 @@ def read(
     if not ended:
         record = pack_done(code, 1, accepted_ms, 0, now_ms, copy.sequence, outcome, submit, None)
         out.records.append(("done", copy.id, record))
+        if (call := r.calls.get(copy.id)) is not None:
+            call.filed = True  # It was accepted here too (P14); the history keeps this outcome.
     drop(r, copy, out)
 
 

@@ -525,6 +525,7 @@ _HANDLERS: dict[type, Callable[[Router, Any, int, Effects], None]] = {
     events.DiskChanged: _on_disk_changed,
     events.PeerSaid: work.on_peer_said,
     events.PeerChanged: peers.on_peer_changed,
+    events.PeerReturned: peers.on_peer_returned,
     events.Read: peers.on_read,
     events.RecoverAsked: recovering.on_recover,
     events.Ticked: _on_ticked,

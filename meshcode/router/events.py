@@ -193,6 +193,13 @@ class PeerChanged:
 
 
 @dataclass(slots=True)
+class PeerReturned:
+    """A session with a peer was opened again: what was said before may be lost."""
+
+    node: bytes
+
+
+@dataclass(slots=True)
 class Read:
     """Calls that replication asked for (Effects.reads).
 
@@ -239,6 +246,7 @@ Event = (
     | DiskChanged
     | PeerSaid
     | PeerChanged
+    | PeerReturned
     | Read
     | RecoverAsked
     | Ticked

@@ -39,6 +39,14 @@ def on_peer_changed(r: Router, event: events.PeerChanged, now_ms: int, out: Effe
             work.grant(r, pool, now_ms, out, again=True)
 
 
+def on_peer_returned(r: Router, event: events.PeerReturned, now_ms: int, out: Effects) -> None:
+    """What a peer has not answered is said again now, and not when its time comes."""
+    if event.node in r.replica.peers.by_node:
+        r.replica.changed(event.node, now_ms, out)
+        for pool in r.pools.values():
+            work.grant(r, pool, now_ms, out, again=True)
+
+
 def on_read(r: Router, event: events.Read, now_ms: int, out: Effects) -> None:
     """Calls that replication asked for."""
     filed: dict[bytes, bytes] = {}  # Outcomes that this very event puts into the history.

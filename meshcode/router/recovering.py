@@ -26,7 +26,9 @@ RECOVERED = 0x8000  # The generations of calls that a person had issued again.
 
 def sequences(r: Router) -> dict[bytes, int]:
     """Calls that wait for a person here, and where their records are."""
-    found = {inst.id: inst.sequence for inst in r.replica.orphans() if inst.payload}
+    orphans = [inst for inst in r.replica.orphans() if inst.payload]
+    orphans.sort(key=lambda inst: inst.id in r.calls and r.calls[inst.id].inst is inst)
+    found = {inst.id: inst.sequence for inst in orphans}  # Of two, the one that is owned here.
     evicted = r.replica.peers.evicted
     found |= {c.id: c.sequence for c in r.copies.values() if c.home in evicted}
     return found

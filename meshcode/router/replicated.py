@@ -14,6 +14,7 @@ from meshcode.replica.instance import (
     ENDED,
     OWNING,
     READING,
+    STORING,
     Child,
     Instance,
     Value,
@@ -333,7 +334,7 @@ class Replicated:
         call.state = State.ENDING
         if call.inst is None:
             ending.finish(r, call, value.code, value.outcome, now_ms, out)
-        elif call.inst.role == OWNING:
+        elif call.inst.role in (STORING, OWNING):
             same = value._replace(children=())
             r.replica.propose(call.inst, same, now_ms, out)
 
