@@ -33,7 +33,8 @@ def _of_files() -> Iterator[Check]:
     try:
         refuse_evicted()
     except WrongState as error:
-        yield Check("membership", FAIL, str(error).split(": it does", maxsplit=1)[0], "mesh salvage")
+        text = str(error).split(": it does", maxsplit=1)[0]
+        yield Check("membership", FAIL, text, "mesh salvage, then join from a new home")
     except MeshError as error:
         yield Check("membership", FAIL, str(error), "bring the mesh folder back from a copy")
 
