@@ -7,6 +7,13 @@ from random import Random
 from typing import Any
 
 
+LEVELS: list[list[str | None]] = [
+    [None],
+    [None, "local"],
+    [None, "all", "strict", "local", "quorum"],
+]
+
+
 @dataclass(slots=True)
 class Options:
     """One world.  Times are milliseconds, chances 0 to 1."""
@@ -56,23 +63,12 @@ def draw(rng: Random) -> Options:
     def maybe(chance: float, value: float) -> float:
         return value if rng.random() < chance else 0.0
 
-    nodes = rng.choice((1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7))
-    if rng.random() < 0.01:
-        nodes = rng.choice((10, 15, 20, 50))
-    kinds = ["core"] * nodes
-    mixed = rng.random()
-    if nodes >= 3 and mixed < 0.12:
-        kinds[-1] = "witness"
-    elif nodes >= 3 and mixed < 0.3:
-        for n in range(rng.randint(1, nodes - 1)):
-            kinds[-1 - n] = "edge"
+    kinds = _kinds(rng)
+    nodes = len(kinds)
     processors = ("p0", "p1")
     able = [n for n in range(nodes) if kinds[n] != "witness"]
     hosts = {name: rng.sample(able, min(len(able), rng.choice((1, 2, 3)))) for name in processors}
     dead_letters = rng.random() < 0.25
-    levels: list[list[str | None]] = [
-        [None], [None, "local"], [None, "all", "strict", "local", "quorum"],
-    ]  # fmt: skip
     run_low = rng.choice((0, 1, 20))
     sync_low = rng.choice((0, 1, 5))
     options = Options(
@@ -90,7 +86,7 @@ def draw(rng: Random) -> Options:
         run_ms=(run_low, run_low + rng.choice((0, 10, 300, 4_000))),
         raise_chance=maybe(0.3, 0.3),
         die_chance=maybe(0.25, 0.25),
-        levels=rng.choice(levels),
+        levels=rng.choice(LEVELS),
         crash=maybe(0.75, 3),
         power=maybe(0.4, 1),
         partition=maybe(0.6, 3),
@@ -117,6 +113,21 @@ def draw(rng: Random) -> Options:
     if nodes >= 3 and rng.random() < 0.04:
         _only_owners_die(options)
     return options
+
+
+def _kinds(rng: Random) -> list[str]:
+    """How many nodes there are, and what each is."""
+    nodes = rng.choice((1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7))
+    if rng.random() < 0.01:
+        nodes = rng.choice((10, 15, 20, 50))
+    kinds = ["core"] * nodes
+    mixed = rng.random()
+    if nodes >= 3 and mixed < 0.12:
+        kinds[-1] = "witness"
+    elif nodes >= 3 and mixed < 0.3:
+        for n in range(rng.randint(1, nodes - 1)):
+            kinds[-1 - n] = "edge"
+    return kinds
 
 
 def _only_owners_die(options: Options) -> None:
