@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-
 LEVELS: list[list[str | None]] = [
     [None],
     [None, "local"],
