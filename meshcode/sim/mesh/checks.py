@@ -25,7 +25,7 @@ from meshcode.replica.instance import (
 )
 from meshcode.router import events
 from meshcode.router.effects import Effects, Op
-from meshcode.router.records import outcome_of, split_open
+from meshcode.router.records import outcome_of, split_open, split_state
 from meshcode.router.states import State
 from meshcode.sim.mesh import judgement, steps
 from meshcode.sim.mesh.steps import majority_of
@@ -69,6 +69,7 @@ class MeshChecker:
         self.narrow: dict[tuple[int, bytes], bytes] = {}  # Node, sequence key: kept alone.
         self.widened: set[tuple[int, bytes]] = set()  # Node, call: others keep it by now.
         self.had: dict[bytes, set[int]] = {}  # Disks that ever had an instance's call.
+        self.held_at: set[tuple[int, bytes]] = set()  # Node, call: as its owner wrote.
         self.held: dict[tuple[bytes, Epoch], set[int]] = {}  # Disks that know it is HELD.
         self.held_for_good: dict[bytes, tuple[bytes, Epoch]] = {}  # Call: instance, epoch.
         self.handed: set[Where] = set()
@@ -140,6 +141,9 @@ class MeshChecker:
                 self._vote(node, key, value)
             elif table == "done" and value is not None:
                 self._done(node, key, value)
+            elif table == "state" and (id := self.open_at.get((node.index, key))) is not None:
+                held = value is not None and split_state(value)["state"] == State.HELD
+                (self.held_at.add if held else self.held_at.discard)((node.index, id))
 
     def _open(self, node: MeshNode, key: bytes, value: bytes | None) -> None:
         where = (node.index, key)
@@ -215,6 +219,8 @@ class MeshChecker:
 
     def _known_held(self, node: MeshNode, inst: Instance) -> None:
         """A majority knows that it is HELD: from here on only a person lets it go (I12)."""
+        if (inst.promise[1][4], inst.id) not in self.held_at:
+            return  # Heard of an owner that is overtaken: whoever owns it now may go on.
         disks = self.held.setdefault((inst.key, inst.promise), set())
         disks.add(node.index)
         owner = inst.promise[1][4]

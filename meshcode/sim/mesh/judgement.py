@@ -48,6 +48,14 @@ def _is_lost(c: MeshChecker, key: bytes) -> bool:
     return gone > (len(voters) - 1) // 2
 
 
+def _is_kept(c: MeshChecker, id: bytes) -> bool:
+    """Whether a node that is there has the call open, and may end it alone or with others."""
+    calls = [node.router.calls.get(id) for node in c.world.living() if node.up]
+    return any(
+        call is not None and (call.inst is None or not _is_lost(c, call.inst.key)) for call in calls
+    )
+
+
 def _is_bare(c: MeshChecker, key: bytes) -> bool:
     """Whether no disk that is there ever had the call of an instance."""
     return all(_is_gone(c, n) for n in c.had.get(key, ()))
@@ -77,7 +85,7 @@ def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str, *, again: bool =
         return  # Kept by one node, and that was told.
     elif not keys and all(_is_gone(c, n) for n in c.homes.get(id, set())):
         return  # The other node has a copy without a vote: it waits for a person.
-    elif keys and all(_is_lost(c, key) or _is_bare(c, key) for key in keys):
+    elif keys and not _is_kept(c, id) and all(_is_lost(c, k) or _is_bare(c, k) for k in keys):
         told = c.acked.get(id, (0, 0))[0]
         may_be = world.away >= 0 or told <= sum(node.lost for node in world.nodes)
         require(may_be, rule, what, "every copy is gone", id.hex())

@@ -317,6 +317,19 @@ def _custody_ends_with_a_restart(_real: Any) -> Any:
     return recover
 
 
+@BROKEN.rule(custody, "_keep_own")
+def _moved_call_forgets_its_attempts(real: Any) -> Any:
+    def keep_own(
+        r: Replica, key: bytes, child: Any, submit: bytes, parent: Any, *given: Any
+    ) -> None:
+        known = r.by_key[parent.key]
+        note, known.note = known.note, None
+        real(r, key, child, submit, parent, *given)
+        known.note = note
+
+    return keep_own
+
+
 # Forgetting (P10).
 
 
