@@ -131,7 +131,7 @@ def is_command(words: list[str]) -> bool:
     return True
 
 
-MENTION = re.compile(r"(?:`|^\$ |^    |\| )mesh ((?:[a-z]+|-{1,2}[a-z-]+)(?: [a-z|]+)?)", re.M)
+MENTION = re.compile(r"(?:`|^\$ |^    |\| )mesh ((?:[a-z]+|-{1,2}[a-z-]+)(?: [a-z|-]+)?)", re.M)
 
 
 @pytest.mark.parametrize("page", DOCS, ids=name_of)

@@ -67,6 +67,10 @@ def main(arguments: list[str] | None = None) -> int:
     except LogSuspect as error:
         print(f"mesh node: {error}", file=sys.stderr, flush=True)
         os._exit(SUSPECT_STATUS)  # Nothing more may be written, not even by a clean-up.
+    except MeshError as error:  # It cannot be a node of its mesh: a port is taken, it is evicted...
+        print(f"mesh node: {error}", file=sys.stderr, flush=True)
+        loop.close()
+        return error.exit_status
     finally:
         pid_file.unlink(missing_ok=True)
     loop.close()

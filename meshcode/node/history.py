@@ -170,12 +170,12 @@ class History:
         """One call as a dict."""
         id = self.find(which)
         call = self._router.calls.get(id)
-        if call is not None:
-            row = self.open_row(call)
-        else:
-            value = self.done_record(id)
-            assert value is not None, id.hex()
+        value = self.done_record(id)
+        if value is not None:  # What the history has holds, whatever else is open of it (P14).
             row = self.done_row(id, value, result=result)
+        else:
+            assert call is not None, id.hex()
+            row = self.open_row(call)
         if output:
             row["output"] = self.output(id)
         return row
@@ -280,6 +280,8 @@ class History:
                 while at < len(opens) and (opens[at] < id if ascending else opens[at] > id):
                     yield opens[at], fresh.get(opens[at])
                     at += 1
+                if at < len(opens) and opens[at] == id:
+                    at += 1  # Another instance of it is open here (rule P14); it ends alike.
                 yield id, value
             cursor = batch[-1][0]
         for id in opens[at:]:

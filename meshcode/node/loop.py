@@ -22,7 +22,7 @@ import meshcode
 from meshcode import limits, paths
 from meshcode.errors import LogSuspect, MeshError
 from meshcode.model.client import ModelProcess
-from meshcode.node import intake
+from meshcode.node import intake, meshmodel
 from meshcode.node.adopter import Adopter
 from meshcode.node.clock import Clock
 from meshcode.node.committer import Committer, is_full
@@ -197,7 +197,7 @@ class Loop:
         fields["id"] = request
         if self.mesh is not None and self.mesh.adopter is not None:
             self.mesh.adopter.request(fields)
-            self.mesh.save_model()
+            meshmodel.save(self.mesh)
         else:
             self.model.request(fields)
         self._model_requests[request] = client
@@ -364,7 +364,7 @@ class Loop:
         for message in self.model.receive():
             snapshot = message.get("snapshot")
             if self.mesh is not None:
-                self.mesh.hear_model_process(message)
+                meshmodel.hear_process(self.mesh, message)
             elif snapshot is not None and snapshot["number"] >= self.snapshot["number"]:
                 self.apply_snapshot(snapshot)
             answers += self._model_answer(message)
@@ -388,7 +388,7 @@ class Loop:
         answers: list[Any] = []
         for message in self.mesh.adopter.synced(serial):
             answers += self._model_answer(message)
-        self.mesh.save_model()
+        meshmodel.save(self.mesh)
         if answers:
             self.turns.add(Effects(answers=answers))
 

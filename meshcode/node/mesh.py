@@ -18,11 +18,11 @@ from meshcode import limits
 from meshcode.errors import MeshError
 from meshcode.membership import events as swim_events
 from meshcode.membership.swim import Swim
-from meshcode.node import amnesia, peerwords
+from meshcode.node import amnesia, meshmodel, peerwords
 from meshcode.node.adopter import Adopter
 from meshcode.node.clientport import Clients, ports_of
 from meshcode.node.discovery import Discovery
-from meshcode.node.modelshare import Change, ModelShare
+from meshcode.node.modelshare import ModelShare
 from meshcode.node.relay import Relay
 from meshcode.peers.links import PeerLinks
 from meshcode.peers.memory import PeerMemory
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 _SWIM, _ROSTER, _MODEL = int(Kind.SWIM), int(Kind.ROSTER), int(Kind.MODEL)
 _CODE, _RELAY = int(Kind.CODE), int(Kind.RELAY)
 ROSTER_LOOK_MS = 1_000
-SHARE_KEY = b"share"
 MEMORY_KEY = b"peers"
 ADDRESSES_KEY = b"addresses"
 
@@ -69,7 +68,7 @@ class Mesh:
         self.file = RosterFile(str(loop.home), identity.root_key)
         self.roster = self.file.load()
         amnesia.check(loop.log, self.roster.members)
-        kept = loop.log.get(MODEL, SHARE_KEY)
+        kept = loop.log.get(MODEL, meshmodel.SHARE_KEY)
         self.share = ModelShare(self.node, kept, host=identity.name)
         self.adopter: Adopter | None = None
         self.links: PeerLinks | None = None
@@ -90,6 +89,7 @@ class Mesh:
         self.news: deque[str] = deque(maxlen=200)  # Sentences for people, newest last.
         self.bad: dict[str, int] = {}
         self.said_goodbye = False
+        self._digest = self.roster.digest
         self._via: dict[str, str] = json.loads(os.environ.get("MESH_PEER_VIA") or "{}")
         self._backlog: dict[bytes, deque[bytes]] = {}
         self._backlog_bytes: dict[bytes, int] = {}
@@ -243,7 +243,6 @@ class Mesh:
         """Members came, changed or were evicted: everybody concerned is told, and it is kept."""
         if not changes:
             return
-        self.file.save(self.roster)
         self._learn_keys()
         assert self.links is not None
         for what, node in changes:
@@ -266,6 +265,12 @@ class Mesh:
                 self._tell_core(node, KNOWN, 0)
                 self._run_swim(swim_events.Added(node, member.kind), now_ms)
             self._dial(node)
+        self._digest = self.roster.digest
+        self._keep_roster()
+
+    def _keep_roster(self) -> None:
+        """Write the roster down, and tell every peer that is here."""
+        self.file.save(self.roster)
         body = self.roster.pack()
         for node in self.here():
             self.send(node, [envelope(_ROSTER, body=body)])
@@ -358,9 +363,12 @@ class Mesh:
     def _look(self, now_ms: int) -> None:
         """Once a second: files that commands wrote, addresses found, what is due rarely."""
         self._next_look_ms = now_ms + ROSTER_LOOK_MS
+        if self.roster.digest != self._digest:  # Also when only a delegation is new.
+            self._digest = self.roster.digest
+            self._keep_roster()
         if self.adopter is not None:
             self.adopter.level()
-            self.save_model()
+            meshmodel.save(self)
         self.roster_changed(self.file.refresh(self.roster), now_ms)
         if self.discovery is not None:
             for node, addresses in self.discovery.found():
@@ -388,8 +396,12 @@ class Mesh:
         """What all others should know of this node."""
         return {
             "name": self.identity.name, "addresses": list(self.identity.advertise),
-            "version": meshcode.__version__, "open": open_calls,
+            "version": meshcode.__version__, "open": open_calls, "draining": self._is_draining(),
         }  # fmt: skip
+
+    def _is_draining(self) -> bool:
+        router = getattr(self.loop, "router", None)  # The first meta is made before the core is.
+        return router is not None and bool(router.draining)
 
     def _compare(self, node: bytes) -> None:
         """Let a peer see whether its model and roster are the same."""
@@ -449,7 +461,7 @@ class Mesh:
             elif kind == _ROSTER:
                 self._hear_roster(node, body, now_ms)
             elif kind == _MODEL:
-                self._hear_model(node, unpack(body))
+                meshmodel.hear(self, node, unpack(body))
             elif kind == _CODE:
                 share = self.loop.processors.share
                 if share is not None and (wrong := share.received(node, unpack(body), now_ms)):
@@ -489,7 +501,7 @@ class Mesh:
         for node, message in out.sends:
             self.send(node, [envelope(_SWIM, body=pack(message))], drop=True)
         for node, state, boot, meta in out.changes:
-            if state == "evicted" or node not in self.roster.members:
+            if state == "evicted" or node == self.node or node not in self.roster.members:
                 continue
             addresses = meta.get("addresses")
             if isinstance(addresses, list):
@@ -548,49 +560,13 @@ class Mesh:
         return self.links.send(node, [envelope(_CODE, body=pack(message))])
 
     def say_relay(self, node: bytes, message: dict[str, Any]) -> None:
-        """Send one message of the relay."""
-        self.send(node, [envelope(_RELAY, body=pack(message))])
-
-    # The model.
-
-    def _hear_model(self, node: bytes, message: Any) -> None:
-        change = self.share.receive(message)
-        for reply in change.replies:
-            self.send(node, [envelope(_MODEL, body=pack(reply))])
-        self.model_changed(change, node)
-        if self.adopter is not None:
-            self.adopter.changed(change)
-        self.save_model()
-
-    def hear_model_process(self, message: dict[str, Any]) -> None:
-        """Look at a message of this node's model process before anything else is done with it."""
-        assert self.adopter is not None
-        change = self.adopter.hear(message)
-        if change is not None:
-            self.model_changed(change)
-        self.save_model()
-
-    def model_changed(self, change: Change, source: bytes | None = None) -> None:
-        """The merged model is another: act on it, pass it on, say what was overruled."""
-        for message in change.news:
-            data = envelope(_MODEL, body=pack(message))
-            for node in self.here():
-                if node != source:
-                    self.send(node, [data])
-        for lost in change.overruled:
-            self.say(lost.text(self.name_of))
-        for why in change.refused:
-            self.say(f"not taken into the model: {why}")
-        if change.changed:
-            self.loop.apply_snapshot(self.share.snapshot(), save=False)
-            self.loop.processors.reconcile(self.loop.clock.now_ms())
-            self.loop.watch()
-
-    def save_model(self) -> None:
-        """Keep what the adopter wants kept; it is told when that is on disk."""
-        if self.adopter is None:
-            return
-        record = self.adopter.record()
-        if record is not None:
-            serial, packed = record
-            self.loop.turns.add(Effects(records=[(MODEL, SHARE_KEY, packed)], marks=[serial]))
+        """Send one message of the relay; an answer that is too large becomes an error."""
+        try:
+            data = envelope(_RELAY, body=pack(message))
+        except MeshError as error:
+            if "a" not in message:
+                self._count(f"relay: {error.code}")
+                return
+            told = {"a": message["a"], "good": False, "data": error.to_data()}
+            data = envelope(_RELAY, body=pack(told))
+        self.send(node, [data])

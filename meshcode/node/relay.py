@@ -26,6 +26,7 @@ from meshcode.errors import MeshError, UnknownCall
 from meshcode.ids import ID_BYTES, text_of
 from meshcode.node import requests
 from meshcode.node.sessions import Session
+from meshcode.router import acks
 from meshcode.router.effects import Effects
 from meshcode.router.events import Submitted, Watched
 from meshcode.store.filesystem import write_durably
@@ -64,6 +65,7 @@ class Relay:
         self._watching: dict[bytes, set[int]] = {}  # Call -> sessions here that want its outcome.
         self._watched_at: dict[bytes, set[bytes]] = {}  # Peer -> calls it will tell of.
         self._written = ""
+        self._later: list[Callable[[], None]] = []  # To be asked again with the next tick.
 
     # What a client of this node wants.
 
@@ -85,12 +87,17 @@ class Relay:
 
         self.gather({"op": "watch", "ids": ids}, answered)
 
-    def find(self, ids: list[bytes], done: Callable[[set[bytes]], None]) -> None:
-        """Ask all peers which of these calls they know."""
+    def find(
+        self, ids: list[bytes], done: Callable[[dict[bytes, tuple[int, int]]], None]
+    ) -> None:
+        """Ask all peers which of these calls they know, and with how many copies of how many."""
 
         def answered(answers: list[tuple[bytes, dict[str, Any]]]) -> None:
-            known = [data.get("known") or [] for _, data in answers]
-            done({id for ids in known for id in ids if isinstance(id, bytes)})
+            known: dict[bytes, tuple[int, int]] = {}
+            for _, data in answers:
+                for id, told in _pairs(data):
+                    known[id] = max(told, known.get(id, told))
+            done(known)
 
         self.gather({"op": "find", "ids": ids}, answered)
 
@@ -109,11 +116,20 @@ class Relay:
             loop.step(event)
             return
 
-        def found(known: set[bytes]) -> None:
+        strict = {c[0] for c in event.calls if (c[5] or {}).get("ack") == "strict"}
+        tries = limits.RELAY_TRIES
+
+        def found(known: dict[bytes, tuple[int, int]]) -> None:
+            nonlocal tries
             if session.id not in loop.sessions.by_id:
                 return
+            tries -= 1
+            weak = [id for id in strict & known.keys() if known[id][0] <= known[id][1] // 2]
+            if weak and tries > 0:  # It wants a majority; whoever has it is still at it.
+                self._later.append(lambda: self.find(unsure, found))
+                return
             event.calls = [call for call in event.calls if call[0] not in known]
-            event.elsewhere = len(known)
+            event.elsewhere = min(known.values(), default=None)
             event.ended |= loop.turns.ended(unsure, loop.done_record)
             loop.step(event)
             if known:
@@ -167,7 +183,10 @@ class Relay:
             question.done(question.answers)
 
     def tick(self, now_ms: int) -> None:
-        """Give up on peers that did not answer in time."""
+        """Give up on peers that did not answer in time; ask again what was not settled."""
+        later, self._later = self._later, []
+        for again in later:
+            again()
         for number, question in list(self._questions.items()):
             if now_ms >= question.deadline_ms:
                 self._end(number)
@@ -260,7 +279,17 @@ class Relay:
             client = self._client(node)
             loop.step(Watched(client, [id for id in known if id not in ended]))
             loop.turns.add(Effects(outcomes=[(client, data) for data in ended.values()]))
-        self.mesh.say_relay(node, {"a": number, "known": known})
+        copies = [list((2, 3) if id in ended else self._copies_of(id)) for id in known]
+        self.mesh.say_relay(node, {"a": number, "known": known, "copies": copies})
+
+    def _copies_of(self, id: bytes) -> tuple[int, int]:
+        """On how many disks a call is for certain, and how many voters it has."""
+        router = self.mesh.loop.router
+        call = router.calls.get(id)
+        if call is not None:
+            return acks.copies_of(call)
+        inst = router.replica.by_id[id]
+        return (inst.majority if inst.ended else 1, len(inst.voters))
 
     def _answer_ask(self, node: bytes, number: int, message: dict[str, Any]) -> None:
         name, fields = message.get("name"), message.get("fields")
@@ -334,6 +363,19 @@ def _client_row(mesh: Mesh, node: bytes, address: str) -> dict[str, str]:
     if address.startswith("tcp://"):
         row["key"] = z85(mesh.roster.members[node].key).decode()
     return row
+
+
+def _pairs(data: dict[str, Any]) -> list[tuple[bytes, tuple[int, int]]]:
+    """Ids and copies in an answer; anything odd is left out."""
+    known, copies = data.get("known"), data.get("copies")
+    if not isinstance(known, list) or not isinstance(copies, list):
+        return []
+    return [
+        (id, (told[0], told[1]))
+        for id, told in zip(known, copies, strict=False)
+        if isinstance(id, bytes) and isinstance(told, list) and len(told) == 2
+        and all(type(number) is int and 0 <= number <= limits.VOTERS for number in told)
+    ]  # fmt: skip
 
 
 def _is_good(data: dict[str, Any]) -> bool:

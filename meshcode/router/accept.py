@@ -41,7 +41,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
     alone = not r.replica.peers.by_node
     kept = r.replica.by_id
     # Copies and voters of the call that has the fewest.
-    safe = (1, limits.VOTERS) if event.elsewhere else (limits.VOTERS + 1, 1)
+    safe = event.elsewhere or (limits.VOTERS + 1, 1)
     touched: dict[str, Line] = {}
     over_ids: set[bytes] = set()  # Ended in this very step, so `ended` cannot know them.
     for new in event.calls:

@@ -31,7 +31,8 @@ class Submitted:
     sequence: int  # Of the frame; the acknowledgement names it.
     calls: list[NewCall]
     ended: dict[bytes, bytes] = field(default_factory=dict)  # Ids with an outcome: its envelope.
-    elsewhere: int = 0  # Calls of the frame that another node has; one copy of each is certain.
+    # Copies and voters of the one that has the fewest, of calls of the frame that other nodes have.
+    elsewhere: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
