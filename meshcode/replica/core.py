@@ -377,12 +377,12 @@ class Replica:
 
     def orphans(self) -> list[Instance]:
         """Open instances whose voters' majority is evicted: they wait for a person (`recover`)."""
-        evicted = self.peers.evicted
-        return [
-            inst
-            for inst in self.by_key.values()
-            if inst.role != ENDED and sum(node in evicted for node in inst.voters) >= inst.majority
-        ]
+        return [inst for inst in self.by_key.values() if self.is_orphan(inst)]
+
+    def is_orphan(self, inst: Instance) -> bool:
+        """Whether a majority of its voters is evicted, so that it can never be decided."""
+        lost = sum(node in self.peers.evicted for node in inst.voters)
+        return inst.role != ENDED and lost >= inst.majority
 
 
 def recovered(sequence: int, record: bytes) -> Instance:

@@ -250,7 +250,11 @@ class Replicated:
     ) -> None:
         """This node took the call over: it may run here."""
         r = self._r
-        if inst.id in r.calls:  # Another home accepted the same id (P14): it runs once here.
+        other = r.calls.get(inst.id)
+        if other is not None and other.inst is not None and r.replica.is_orphan(other.inst):
+            if self._give_way(other, other.inst, inst, now_ms, out):
+                return
+        elif other is not None:  # Another home accepted the same id (P14): it runs once here.
             r.twins.setdefault(inst.id, []).append(inst)
             return
         name, options = read_envelope(submit)
@@ -271,6 +275,27 @@ class Replicated:
         if call.inst is inst and call.id in r.calls:
             call.note(now_ms, "taken over", f"epoch {call.epoch}, accepted by {whose}")
             r.tell(out, call, "taken over", f"epoch {call.epoch}", now_ms)
+
+    def _give_way(
+        self, call: Call, old: Instance, inst: Instance, now_ms: int, out: Effects
+    ) -> bool:
+        """An instance that can never be decided gives way to the one that took its place (P8).
+
+        What was accepted for it is proposed for the other; returns whether there was anything.
+        """
+        r = self._r
+        withdraw(r, call, now_ms)
+        call.state = State.MOVED
+        r.forget(call)
+        if call.client:
+            r.watchers.setdefault(call.id, []).append(call.client)
+        r.replica.unrest(old)
+        r.replica.forget(old, out)
+        self.drop_payload(old, out)
+        if old.accepted is None:
+            return False
+        r.replica.propose(inst, old.accepted[1], now_ms, out)
+        return True
 
     def disown(self, inst: Instance, now_ms: int, out: Effects) -> None:
         """Another node took the call over: it must not run here, and is not recorded here."""
