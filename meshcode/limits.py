@@ -29,6 +29,7 @@ RUNNING_MARK_MS = 1_000  # A call running longer is marked, so a crash counts it
 STUCK_MS = 100  # Calls staged behind one that runs longer than this are taken back.
 CREDIT_CALLS_MAX = 512  # Calls staged at one worker, however short they are.
 CREDIT_WORK_US = 5_000  # Work staged at one worker, in microseconds of its usual run time.
+STAGE_AHEAD_US = 50_000  # Of longer calls none is staged behind another.
 CREDIT_BYTES_MAX = 8 * 1024 * 1024  # Bytes staged at one worker.
 PRIORITY_MAX = 9  # 0 is least, 9 runs first.
 PRIORITY_DEFAULT = 4  # Room for less and for more urgent calls.

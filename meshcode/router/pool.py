@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 
-from meshcode.limits import CREDIT_BYTES_MAX, CREDIT_CALLS_MAX, CREDIT_WORK_US, STUCK_MS
+from meshcode.limits import (
+    CREDIT_BYTES_MAX,
+    CREDIT_CALLS_MAX,
+    CREDIT_WORK_US,
+    STAGE_AHEAD_US,
+    STUCK_MS,
+)
 from meshcode.router.call import Call
 from meshcode.router.line import Line
 
@@ -58,7 +64,10 @@ class Worker:
         if self.bytes >= CREDIT_BYTES_MAX:
             room = 0
         room = min(room, CREDIT_CALLS_MAX - count)
-        return max(room, 0 if count else 1)
+        least = 1
+        if usual <= STAGE_AHEAD_US and line.depth >= 2 * len(self.pool.workers):
+            least = 2  # All have work: the next call begins without a round trip in between.
+        return max(room, least - count)
 
     def take(self, call: Call, now_ms: int) -> None:
         """Hold one more call."""
