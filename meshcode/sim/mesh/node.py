@@ -51,7 +51,7 @@ class MeshNode:
         self.thinking_at = -1
         self.ops: list[Op] | None = None
         self.clock_step_ms = 0
-        self.suspect_keeps = False  # What a failing disk does with the batch.
+        self.suspect_keeps: deque[bool] = deque()  # What a failing disk does with each batch.
 
     # Lives.
 
@@ -63,6 +63,7 @@ class MeshNode:
         self.up = True
         self.life += 1
         self.log = MemoryLog(self.disk)
+        self.suspect_keeps.clear()
         self.boot = self.log.boot
         rng = Random(world.seed * 7_919 + self.index * 101 + self.boot)
         self.router = Router(self.id, self.boot, rng, self.kind)
@@ -243,7 +244,7 @@ class MeshNode:
             self.world.after(self.world.rng.randint(1, 50), self._synced, life)
             return
         except LogSuspect:
-            self.crash(keep=self.suspect_keeps)  # The log did with the batch as it was told to.
+            self.crash(keep=self.suspect_keeps.popleft())  # The log did with the batch as it was told to.
             self.world.after(500, self.start)
             return
         ops, self.ops = self.ops, None

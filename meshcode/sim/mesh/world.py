@@ -268,7 +268,8 @@ class MeshWorld:
         if node.up:
             kind = self.rng.choice(("full", "full", "suspect"))
             keep = kind == "suspect" and self.rng.random() < 0.5
-            node.suspect_keeps = keep
+            if kind == "suspect":
+                node.suspect_keeps.append(keep)
             node.log.fail_next_sync(kind, keep=keep)
 
     def _worker(self) -> None:
