@@ -87,7 +87,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
 def _line_up(r: Router, call: Call, now_ms: int, touched: dict[str, Line]) -> None:
     """Put a new call into its line, or let it wait for its time."""
     line, options = call.line, call.options
-    due_ms = None if options is None else timers.due_of(options, now_ms)
+    due_ms = None if options is None else timers.due_of(options, now_ms, now_ms)
     if due_ms is not None and due_ms > now_ms:
         call.state = State.DELAYED
         call.due_ms = due_ms

@@ -249,7 +249,7 @@ class Router:
             guest = self.guests.get(call.id)
             if guest is not None and work.inherit(self, guest, call, now_ms):
                 return
-            if (due_ms := timers.due_of(options, accepted_ms)) is not None:
+            if (due_ms := timers.due_of(options, accepted_ms, now_ms)) is not None:
                 call.state = State.DELAYED
                 call.due_ms = due_ms
                 call.reason = holding.DELAYED_REASON

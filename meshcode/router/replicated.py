@@ -80,12 +80,12 @@ def widen_some(r: Router, now_ms: int, out: Effects) -> None:
     keeper = copies.keeper_of(r)
     for id in list(r.narrow)[: limits.WIDEN_CALLS_PER_TICK]:
         call = r.calls.get(id)
-        if call is not None and call.inst is None and call.envelope is None:
-            continue  # It is only in the log; it is widened when it is read.
-        if call is not None and call.inst is None and keeper is not None:
-            copies.keep(r, call, keeper, out)  # It stays narrow until it is confirmed.
-            continue
         del r.narrow[id]
+        if call is not None and call.inst is None and (call.envelope is None or keeper is not None):
+            r.narrow[id] = None  # Its turn comes again: when it is read, or until it is confirmed.
+            if call.envelope is not None and keeper is not None:
+                copies.keep(r, call, keeper, out)
+            continue
         if call is None or call.inst is not None or call.owner is not None:
             continue
         voters = r.replica.peers.choose_voters(id)
@@ -229,7 +229,7 @@ class Replicated:
         call = self._call(inst)
         if call is None or call.state is not State.COPYING:
             return
-        due_ms = timers.due_of(call.options, call.accepted_ms)
+        due_ms = timers.due_of(call.options, call.accepted_ms, now_ms)
         if due_ms is not None and due_ms > now_ms:
             call.move(State.DELAYED)
             call.due_ms = due_ms

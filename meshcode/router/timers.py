@@ -20,12 +20,15 @@ T_WORKER = 3  # Look at what a worker runs: time limit, mark in the log, stuck c
 TIMERS_DEAD_MIN = 1_024  # So many timers of ended calls are not worth a sweep of the heap.
 
 
-def due_of(options: dict[str, Any] | None, accepted_ms: int) -> int | None:
-    """When a call may begin at the earliest, in node milliseconds; None = at once."""
+def due_of(options: dict[str, Any] | None, accepted_ms: int, now_ms: int) -> int | None:
+    """When a call may begin at the earliest, in node milliseconds; None = at once.
+
+    `accepted_ms` may be of another node, whose clock is ahead: a delay is never longer than it is.
+    """
     if not options:
         return None
     if options.get("delay_ms"):
-        return accepted_ms + int(options["delay_ms"])
+        return min(accepted_ms, now_ms) + int(options["delay_ms"])
     eta_ms = options.get("eta_ms")
     return None if eta_ms is None else int(eta_ms)
 

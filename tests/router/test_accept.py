@@ -103,11 +103,13 @@ def test_bad_options_are_told_with_both_numbers(options, problem):
 
 def test_the_due_time_is_a_delay_from_acceptance_or_an_eta():
     """A delay goes first; no delay is no due time."""
-    assert due_of(None, NOW) is None
-    assert due_of({"priority": 3}, NOW) is None
-    assert due_of({"delay_ms": 0}, NOW) is None
-    assert due_of({"delay_ms": 250}, NOW) == NOW + 250
-    assert due_of({"eta_ms": 99}, NOW) == 99
+    assert due_of(None, NOW, NOW) is None
+    assert due_of({"priority": 3}, NOW, NOW) is None
+    assert due_of({"delay_ms": 0}, NOW, NOW) is None
+    assert due_of({"delay_ms": 250}, NOW, NOW) == NOW + 250
+    assert due_of({"eta_ms": 99}, NOW, NOW) == 99
+    ahead = NOW + 3_600_000  # The clock of the node that accepted it.
+    assert due_of({"delay_ms": 250}, ahead, NOW) == NOW + 250
 
 
 def test_one_bad_call_does_not_spoil_its_frame():

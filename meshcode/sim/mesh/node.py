@@ -244,7 +244,7 @@ class MeshNode:
             self.world.after(self.world.rng.randint(1, 50), self._synced, life)
             return
         except LogSuspect:
-            self.crash(keep=self.suspect_keeps.popleft())  # The log did with the batch as it was told to.
+            self.crash(keep=self.suspect_keeps.popleft())  # The log did as it was told to.
             self.world.after(500, self.start)
             return
         ops, self.ops = self.ops, None

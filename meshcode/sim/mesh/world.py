@@ -343,6 +343,7 @@ class MeshWorld:
     def _come_back(self) -> None:
         node, self.away = self.nodes[self.away], -1
         self.say("%s: comes back", node)
+        self.calm_ms = self.now  # Time for what waits for company to be widened.
         node.start()
 
     def _until(self, over: Callable[[], bool], end_ms: int) -> None:
