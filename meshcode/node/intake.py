@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
 # Plain numbers: arithmetic on enum members costs a microsecond.
-_SUBMIT, _FRESH, _AGAIN = int(Kind.SUBMIT), int(Flag.FRESH), int(Flag.AGAIN)
+_SUBMIT, _FRESH = int(Kind.SUBMIT), int(Flag.FRESH)
 
 _names: dict[bytes, str] = {}  # Socket names seen, decoded; bounded below.
 _NAMES_MAX = 100_000
@@ -27,8 +27,7 @@ _NAMES_MAX = 100_000
 def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: bytes) -> None:
     """Take one frame: its calls as one event, its requests one by one."""
     calls: list[NewCall] = []
-    elsewhere: set[bytes] = set()  # Ids that another node may have accepted.
-    again: list[bytes] = []  # Ids that may have been sent before.
+    again: list[bytes] = []  # Ids that may have been sent before, here or to another node.
     refused: list[tuple[int, bytes, dict[str, Any]]] = []
     for row in rows:
         if row.kind == _SUBMIT:
@@ -39,8 +38,6 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
                 continue
             if not row.flags & _FRESH:
                 again.append(row.id)
-                if row.flags & _AGAIN:
-                    elsewhere.add(row.id)
         elif row.kind == Kind.ASK:
             requests.handle(loop, session, row, data)
         elif row.kind == Kind.BYE:
@@ -51,8 +48,8 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
     if calls or refused:
         ended = loop.turns.ended(again, loop.done_record) if again else {}
         event = Submitted(session.id, head.sequence, calls, ended)
-        if elsewhere and loop.mesh is not None:
-            loop.mesh.relay.submit_again(session, event, elsewhere)
+        if again and loop.mesh is not None:  # A call of this node may have moved to others, too.
+            loop.mesh.relay.submit_again(session, event, set(again))
         else:
             loop.step(event)
 

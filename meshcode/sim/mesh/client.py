@@ -78,6 +78,8 @@ class MeshClient:
     def _arrive(self, node: MeshNode, life: int, session: int, calls: list[events.NewCall]) -> None:
         if not node.up or node.life != life:
             return
+        if self.tries > 1:
+            calls = self._not_elsewhere(node, calls, session)
         if calls:
             node.post(events.Submitted(session, 1, calls))
         acked = [id for id in self.waiting if id not in self.unacked]
@@ -88,6 +90,29 @@ class MeshClient:
         acked = [id for id in acked if id not in ended]
         if acked:
             node.post(events.Watched(session, acked))
+
+    def _not_elsewhere(
+        self, node: MeshNode, calls: list[events.NewCall], session: int
+    ) -> list[events.NewCall]:
+        """A node asks its peers for what it does not know: what one has is watched, not made."""
+        new = []
+        cut = self.world.network.cut
+        there = [o for o in self.world.nodes if o.up and (node.index, o.index) not in cut]
+        for call in calls:
+            id = call[0]
+            known = [other for other in there if self._is_known(other, id)]
+            if not known or node in known:
+                new.append(call)
+                continue
+            self.unacked.pop(id, None)
+            for other in known:
+                ended = other.history([id])
+                if ended:
+                    self.world.checker.told_from_history(id, ended[id])
+                    self.ended(session, ended[id])
+                else:
+                    other.post(events.Watched(session, [id]))
+        return new
 
     def accepted(self, session: int, sequence: int) -> None:
         """The frame is acknowledged."""
