@@ -237,8 +237,8 @@ class Clients:
         self._allowed = frozenset(self._members) | (self._file.keys - gone)
 
     def links(self) -> list[Any]:
-        """What to poll; none while the disk is behind: clients feel it there."""
-        if self.port is None or self._mesh.loop.turns.unsynced >= limits.TURNS_UNSYNCED_MAX:
+        """What to poll; none while clients are left to wait."""
+        if self.port is None or not self._mesh.loop.reading_clients:
             return []
         return [self.port.link]
 
@@ -265,6 +265,8 @@ class Clients:
         if cut:
             self._close_sessions(port, frozenset())
         loop = self._mesh.loop
+        if not loop.reading_clients:
+            return
         for session, head, rows, data in self._sessions.receive(
             limits.TURN_EVENTS_MAX, now_ms, port
         ):

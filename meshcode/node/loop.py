@@ -109,7 +109,7 @@ class Loop:
         self._next_tick_ms = 0
         self._poller = zmq.Poller()
         self._watched: set[int] = set()
-        self._reading_clients = False
+        self.reading_clients = False  # Else their frames wait in the link.
         self.stopped_by = ""
 
     def _identity(self) -> bytes:
@@ -260,7 +260,7 @@ class Loop:
 
     def _round(self) -> None:
         now_ms = self.clock.now_ms()
-        self._read_clients(self.turns.unsynced < limits.TURNS_UNSYNCED_MAX)
+        self._read_clients(self._is_open_to_clients(now_ms))
         if self.mesh is not None:
             self.mesh.register(self._poller)
         ready = {key for key, _ in self._poller.poll(self._timeout_ms(now_ms))}
@@ -269,7 +269,7 @@ class Loop:
             self._synced(now_ms)
         if self._wake_read in ready:
             self._woken()
-        if self._reading_clients and self.sessions.link in ready:
+        if self.reading_clients and self.sessions.link in ready:
             for session, head, rows, data in self.sessions.receive(limits.TURN_EVENTS_MAX, now_ms):
                 intake.take(self, session, head, rows, data)
         if self.mesh is not None and self.turns.unsynced < limits.TURNS_UNSYNCED_MAX:
@@ -289,10 +289,15 @@ class Loop:
         if self.sessions.backlog:
             self.sessions.flush()
 
+    def _is_open_to_clients(self, now_ms: int) -> bool:
+        if self.turns.unsynced >= limits.TURNS_UNSYNCED_MAX:
+            return False  # The disk is behind: clients feel it, as their frames wait in the link.
+        return self.mesh is None or not self.mesh.is_gathering(now_ms)
+
     def _read_clients(self, wanted: bool) -> None:
-        """Leave the clients' frames in the link while the disk is behind: they feel it there."""
-        if wanted != self._reading_clients:
-            self._reading_clients = wanted
+        """Take the clients' frames, or leave them in the link."""
+        if wanted != self.reading_clients:
+            self.reading_clients = wanted
             if wanted:
                 self._poller.register(self.sessions.link, zmq.POLLIN)
             else:

@@ -27,6 +27,7 @@ from meshcode.node.relay import Relay
 from meshcode.peers.links import PeerLinks
 from meshcode.peers.memory import PeerMemory
 from meshcode.replica.peers import EVICTED, KNOWN
+from meshcode.router.copies import keeper_of
 from meshcode.router.effects import Effects
 from meshcode.router.events import PeerChanged, PeerReturned, PeerSaid
 from meshcode.store.contract import META, MODEL
@@ -98,6 +99,7 @@ class Mesh:
         self._next_look_ms = 0
         self._next_meta_ms = 0
         self._next_hello_ms = 0
+        self._gather_until_ms = 0
         self._registered: list[Any] = []
         self._links_version = -1
         self._told: dict[bytes, tuple[str, int]] = {}
@@ -142,6 +144,8 @@ class Mesh:
             if node != self.node:
                 self._run_swim(swim_events.Added(node, member.kind), now_ms)
                 self._dial(node)
+        if set(self.roster.members) - {self.node}:
+            self._gather_until_ms = now_ms + limits.GATHER_MS
         if os.environ.get("MESH_MDNS", "1") != "0":
             self.discovery = Discovery(self.node, identity.mesh, loop.wake)
             self.discovery.start(ports_of(self.links.endpoints))
@@ -172,6 +176,19 @@ class Mesh:
     def here(self) -> list[bytes]:
         """Peers with an open session."""
         return list(self.up)
+
+    def is_gathering(self, now_ms: int) -> bool:
+        """Whether clients wait because this node was just started and is still alone.
+
+        Else the first calls after each start would be kept by this node only.
+        """
+        if not self._gather_until_ms:
+            return False
+        router = self.loop.router
+        alone = len(router.replica.peers.choose_voters(self.node)) == 1 and not keeper_of(router)
+        if now_ms >= self._gather_until_ms or not alone:
+            self._gather_until_ms = 0
+        return self._gather_until_ms > 0
 
     def name_of(self, node: bytes) -> str:
         """What people call a node."""
@@ -321,6 +338,8 @@ class Mesh:
             times.append(code_ms)
         if self._backlog:
             times.append(now_ms + limits.PEER_RETRY_MS)
+        if self._gather_until_ms:
+            times.append(self._gather_until_ms)
         return min(times)
 
     def turn(self, now_ms: int) -> None:

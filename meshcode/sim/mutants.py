@@ -41,11 +41,15 @@ def planted(mutant: str) -> Iterator[None]:
     """Break one rule for as long as the block runs."""
     owner, name, make = MUTANTS[mutant]
     real = getattr(owner, name)
-    setattr(owner, name, make(real))
+    broken = make(real)
+    handled = [event for event, handler in core._HANDLERS.items() if handler is real]
+    setattr(owner, name, broken)
+    core._HANDLERS.update(dict.fromkeys(handled, broken))
     try:
         yield
     finally:
         setattr(owner, name, real)
+        core._HANDLERS.update(dict.fromkeys(handled, real))
 
 
 # The law and the log.
@@ -105,9 +109,9 @@ def _outcome_leaves_the_open_record(real: Any) -> Any:
 
 @_mutant(ending, "end")
 def _outcome_leaves_the_state_record(real: Any) -> Any:
-    def end(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects) -> None:
+    def end(r: Router, call: Call, *rest: Any, **named: Any) -> None:
         call.recorded = False
-        real(r, call, code, envelope, now_ms, out)
+        real(r, call, *rest, **named)
 
     return end
 
@@ -154,9 +158,9 @@ def _repeat_is_accepted_again(real: Any) -> Any:
     return on_submitted
 
 
-@_mutant(accept, "_watch")
+@_mutant(Router, "watch")
 def _second_client_is_not_told(_real: Any) -> Any:
-    return lambda r, call, client: None
+    return lambda self, call, client: None
 
 
 @_mutant(accept, "is_over")
@@ -256,7 +260,7 @@ def _death_counts_no_attempt(real: Any) -> Any:
     def lost_attempt(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
         real(r, call, why, now_ms, out)
         call.attempt -= 1
-        holding.save(call, out)
+        holding.save(r, call, out)
 
     return lost_attempt
 

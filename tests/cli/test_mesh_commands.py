@@ -248,8 +248,12 @@ def test_new_keys_are_signed_by_a_peer_and_used_after_a_restart(trio: Cluster):
     assert not (home.home / "mesh" / "node.key.next").exists()
     trio.restart("n2")
     trio.wait_until_ready(processor="proc")
-    rows = {row["name"]: row for row in items(trio["n1"], "nodes")}
-    assert rows["n2"]["boot"] == 2 and rows["n2"]["link"]
+
+    def seen() -> tuple[int, bool]:
+        rows = {row["name"]: row for row in items(trio["n1"], "nodes")}
+        return rows["n2"]["boot"], bool(rows["n2"]["link"])
+
+    until(lambda: seen() == (2, True), 20.0, lambda: f"n1 is linked to n2 again: {seen()}")
     assert home.command("run", "t.add", "1", "2").strip() == "3"
 
 

@@ -112,6 +112,7 @@ class MeshClient:
                     self.ended(session, ended[id])
                 else:
                     other.post(events.Watched(session, [id]))
+        self.world.frames[session] = [call[0] for call in new]
         return new
 
     def accepted(self, session: int, sequence: int) -> None:
