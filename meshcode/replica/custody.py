@@ -114,8 +114,11 @@ def _send(
     parent = Parent(inst.key, inst.voters)
     if r.me in child.voters and r.me not in have:
         have.add(r.me)
-        if key not in r.by_key:
+        own = r.by_key.get(key)
+        if own is None:
             _keep_own(r, key, child, submit, parent, now_ms, out)
+        else:  # Somebody's PREPARE of it came first.
+            storing.complete(r, own, now_ms, submit, now_ms, out)
     entry = [
         key, b"".join(child.voters), 0, now_ms, [parent.key, b"".join(parent.voters)], submit,
         inst.note if inst.value is not None and inst.value.code == _MOVED else None,
@@ -134,10 +137,7 @@ def _keep_own(
     if child.submit is None:  # The same call: its attempts go on counting.
         known = r.by_key.get(parent.key)
         own.note = None if known is None else known.note
-    if not r.peers.is_witness(r.me):
-        own.payload = True
-        own.have |= own.bit(r.me)
-        r.host.keep_payload(own, now_ms, submit, out)
+    storing.complete(r, own, now_ms, submit, now_ms, out)
     r.save(own, out)
     r.rest(own, now_ms)
 
@@ -187,4 +187,4 @@ def look(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     hand_over(r, inst, now_ms, out)
 
 
-__all__ = ["begin", "recover", "children", "with_payload", "confirmed", "done", "look", "storing"]
+__all__ = ["begin", "recover", "children", "with_payload", "confirmed", "done", "look"]

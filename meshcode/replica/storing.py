@@ -133,12 +133,7 @@ def on_store(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effect
     inst = r.find(key, split_voters(voters), boot, parent_of(parent))
     if inst is None:
         return
-    if not inst.payload and inst.role != ENDED and not r.peers.is_witness(r.me):
-        inst.payload = True
-        r.host.keep_payload(inst, accepted_ms, submit, out)
-        inst.have |= inst.bit(r.me)
-        if inst.role == READING:
-            take_over(r, inst, accepted_ms, submit, now_ms, out)
+    complete(r, inst, accepted_ms, submit, now_ms, out)
     if not known:
         if note is not None:
             inst.note = note
@@ -149,6 +144,19 @@ def on_store(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effect
         inst.note = note
         r.save(inst, out)
     out.peer.append((node, _STORED, [key]))
+
+
+def complete(
+    r: Replica, inst: Instance, accepted_ms: int, submit: bytes, now_ms: int, out: Effects
+) -> None:
+    """Write the call of an instance that was known without it, if it is of use here."""
+    if inst.payload or inst.role == ENDED or r.peers.is_witness(r.me):
+        return
+    inst.payload = True
+    r.host.keep_payload(inst, accepted_ms, submit, out)
+    inst.have |= inst.bit(r.me)
+    if inst.role == READING:
+        take_over(r, inst, accepted_ms, submit, now_ms, out)
 
 
 def is_newer(note: dict[str, Any], known: dict[str, Any] | None) -> bool:
