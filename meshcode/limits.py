@@ -207,7 +207,6 @@ SHARED_BYTES_MAX = BODY_BYTES_MAX - 64 * 1024  # A call or result that travels b
 MESH_META_MS = 5_000  # A node tells its load at most this often.
 MODEL_HELLO_MS = 10_000  # Models and rosters are compared with one peer this often.
 RELAY_PATIENCE_MS = 3_000  # A peer that does not answer a relayed question by then is left out.
-RELAY_TRIES = 20  # A call that another node has is asked after so often, a second apart.
 RELAYS_MAX = 10_000  # Questions of clients that are with peers.
 COPY_ASK_MS = 30_000  # A copy kept for so long: its home is asked whether it is of use.
 PEER_LIVES_KEPT = 16  # Boots of a store that it tells its peers of; older ones are not compared.

@@ -117,15 +117,12 @@ class Relay:
             return
 
         strict = {c[0] for c in event.calls if (c[5] or {}).get("ack") == "strict"}
-        tries = limits.RELAY_TRIES
 
         def found(known: dict[bytes, tuple[int, int]]) -> None:
-            nonlocal tries
             if session.id not in loop.sessions.by_id:
                 return
-            tries -= 1
             weak = [id for id in strict & known.keys() if known[id][0] <= known[id][1] // 2]
-            if weak and tries > 0:  # It wants a majority; whoever has it is still at it.
+            if weak:  # It wants a majority or nothing; whoever has it is still at it.
                 self._later.append(lambda: self.find(unsure, found))
                 return
             event.calls = [call for call in event.calls if call[0] not in known]

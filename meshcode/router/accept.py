@@ -112,8 +112,10 @@ def _known(
     call = r.calls.get(id)
     if call is not None:
         r.watch(call, client)
-        if call.state is State.COPYING and call.inst is not None:
-            acks.await_copies(r, call.inst, client, frame, wanted)
+        inst = call.inst
+        if inst is not None and wanted != "local" and inst.have.bit_count() < inst.majority:
+            acks.await_copies(r, inst, client, frame, wanted)
+            return None
         return acks.copies_of(call)
     ended = event.ended.get(id)
     if ended is None and id in r.copies:  # The other of two nodes owns it.
