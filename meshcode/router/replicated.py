@@ -193,6 +193,7 @@ class Replicated:
     def __init__(self, router: Router) -> None:
         """For one router."""
         self._r = router
+        self._unfiled: dict[bytes, Value] = {}  # Outcomes that the history does not have yet.
 
     def next_number(self) -> int:
         """A sequence that no record of this log has."""
@@ -250,6 +251,10 @@ class Replicated:
     ) -> None:
         """This node took the call over: it may run here."""
         r = self._r
+        over = self._unfiled.get(inst.id)
+        if over is not None:  # Another instance of it ended (P14), and will be in the history.
+            r.replica.propose(inst, over._replace(children=()), now_ms, out)
+            return
         other = r.calls.get(inst.id)
         if other is not None and other.inst is not None and r.replica.is_orphan(other.inst):
             if self._give_way(other, other.inst, inst, now_ms, out):
@@ -330,6 +335,8 @@ class Replicated:
             other = r.calls.get(inst.id)
             if other is not None:
                 self._end_alike(other, value, now_ms, out)
+            else:
+                self._unfiled[inst.id] = value
             return False
         if call.state is not State.ENDING:  # Others chose it: this node was overtaken unawares.
             withdraw(r, call, now_ms)
@@ -378,6 +385,7 @@ class Replicated:
 
         With `ended` the history has an outcome of this id already, and keeps that one.
         """
+        self._unfiled.pop(inst.id, None)
         note = value.note or inst.note or {}
         if not ended and self._r.replica.peers.kind != WITNESS:  # It keeps votes, no history.
             record = pack_done(
