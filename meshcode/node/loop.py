@@ -457,7 +457,8 @@ class Loop:
         if not self._drain_until_ms:
             return False
         busy = any(worker.held for worker in self.router.workers.values())
-        busy = busy or bool(self.router.reports)  # Of calls of peers, not yet taken by them.
+        is_here = self.router.replica.peers.is_here
+        busy = busy or any(is_here(owner) for owner, _ in self.router.reports.values())
         if busy and self.clock.now_ms() < self._drain_until_ms:
             return False
         return not self.turns.unsynced and not self.committer.busy
