@@ -32,6 +32,7 @@ def on_peer_changed(r: Router, event: events.PeerChanged, now_ms: int, out: Effe
     if r.uncopied and copies.keeper_of(r) is None:
         copies.lost_keeper(r, out)
     if peer.state == ALIVE:
+        work.peer_is_here(r, event.node)
         r.widen_from_ms = now_ms + limits.WIDEN_AFTER_MS
         if not r.narrow:
             r.narrow = {call.id: None for call in r.calls.values() if call.inst is None}

@@ -25,6 +25,7 @@ from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Kind, Outcome
 
 if TYPE_CHECKING:
+    from meshcode.replica.peers import Peer
     from meshcode.router.core import Router
 
 _GRANT, _RUN, _RAN, _TAKEN = int(Kind.GRANT), int(Kind.RUN), int(Kind.RAN), int(Kind.TAKEN)
@@ -40,12 +41,13 @@ KINDS = (_GRANT, _RUN, _RAN, _TAKEN, _INTERRUPT, _GAVE_BACK, _HOLDS, _KEEP, _KEP
 class PeerWorker(Worker):
     """A peer that runs calls of one processor, as one worker with the slots that it grants."""
 
-    __slots__ = ("asked_ms", "node")
+    __slots__ = ("asked_ms", "node", "peer")
 
-    def __init__(self, id: int, pool: Pool, node: bytes) -> None:
+    def __init__(self, id: int, pool: Pool, peer: Peer) -> None:
         """A peer that has granted nothing yet."""
         super().__init__(id, pool, 0)
-        self.node = node
+        self.peer = peer
+        self.node = peer.node
         self.asked_ms = 0  # When it was last asked what it holds.
 
     def room(self, line: Line, now_ms: int) -> int:
@@ -54,6 +56,8 @@ class PeerWorker(Worker):
         At least one a slot; more only while all of it should take no longer than
         PEER_CREDIT_WORK_US a slot, which covers the way there and back.
         """
+        if not self.peer.here:  # A grant may come late, from a peer that is dead by now.
+            return 0
         count = len(self.held)
         least = self.slots - count
         usual = line.run_us
@@ -101,7 +105,7 @@ def peer_worker(r: Router, node: bytes, processor: str) -> PeerWorker:
     if worker is None:
         pool = r.pool(processor)
         r.last_peer_worker -= 1
-        worker = PeerWorker(r.last_peer_worker, pool, node)
+        worker = PeerWorker(r.last_peer_worker, pool, r.replica.peers.by_node[node])
         r.peer_workers[(node, processor)] = worker
         pool.workers[worker.id] = r.workers[worker.id] = worker
     return worker
@@ -155,6 +159,13 @@ def _on_gave_back(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Ef
         worker, call = found
         worker.slots = 0  # Until it grants again: what came back must not go there at once.
         ending.give_back(r, call, worker, now_ms, out)
+
+
+def peer_is_here(r: Router, node: bytes) -> None:
+    """A peer answers again: what it has granted counts."""
+    for (whose, _), worker in r.peer_workers.items():
+        if whose == node:
+            r.touch(worker.pool)
 
 
 def lose_peer(r: Router, node: bytes, why: str, now_ms: int, out: Effects) -> None:
