@@ -181,8 +181,7 @@ VOTERS = 3  # Of a replicated call: survives the loss of one node, decides with 
 PEER_TICK_MS = 1_000  # Keys, addresses and the ZAP handler are looked at this often.
 PEER_RETRY_MS = 50  # A frame that libzmq did not take is offered again after this.
 PEER_BYE_LINGER_MS = 200  # A node that stops gives its last words this long to leave.
-# A node that was started takes no new calls for so long, until those are there who keep copies.
-GATHER_MS = 2_000
+GATHER_MS = 2_000  # A node that was started waits so long for others before it takes calls alone.
 WIDEN_AFTER_MS = 5_000  # Others must be there so long before calls kept alone are given to them.
 WIDEN_CALLS_PER_TICK = 256  # So that old calls do not hold up new ones.
 PEER_CREDIT_WORK_US = 60_000  # Work staged at a peer, a slot: its way there and back included.
