@@ -56,9 +56,9 @@ def look(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
         return
     if due_ms > now_ms:
         r.wake_at(inst, due_ms)
-    elif inst.payload or len(inst.voters) == 1:
+    elif inst.payload or inst.accepted is not None or len(inst.voters) == 1:
         claim(r, inst, now_ms, out)
-    else:  # It could not run here; whoever has the call is asked for it first.
+    else:  # It could not run or end here; whoever has the call is asked for it first.
         storing.ask_for_payload(r, inst, now_ms, out)
 
 

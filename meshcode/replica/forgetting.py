@@ -207,10 +207,10 @@ def _released(r: Replica, inst: Instance, now_ms: int, out: Effects) -> bool:
         answers[r.me] = parent_state(r, inst.parent.key)
     got = [answers.get(node) for node in asked]
     if None not in got:
-        if number % 2 == 0 and all(state in (NONE, FULL, HANDED) for state in got):
+        past = _is_past(number, got)
+        if number % 2 == 0 and past:
             return True
-        past = FULL in got or all(state == NONE for state in got)
-        number += 1 if number % 2 and past else 2 if number % 2 else 1
+        number += 2 if number % 2 and not past else 1
         inst.release = (number, {})
         answers = inst.release[1]
         if r.me in asked:
@@ -221,6 +221,13 @@ def _released(r: Replica, inst: Instance, now_ms: int, out: Effects) -> bool:
         if node not in answers:
             out.peer.append((node, _PARENT, [inst.parent.key, inst.key, number]))
     return not asked
+
+
+def _is_past(number: int, got: list[str | None]) -> bool:
+    """Whether these answers end their round: the first (odd numbers) or the fence (even ones)."""
+    if number % 2 == 0:
+        return all(state in (NONE, FULL, HANDED) for state in got)
+    return FULL in got or all(state == NONE for state in got)
 
 
 def parent_state(r: Replica, key: bytes) -> str:
@@ -246,5 +253,9 @@ def on_parent_says(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: 
     if inst is None or inst.release is None or inst.release[0] != number:
         return
     if state in (NONE, HELD, HANDED, FULL):
-        inst.release[1][node] = state
-        try_forget(r, inst, now_ms, out)
+        answers = inst.release[1]
+        answers[node] = state
+        asked = [] if inst.parent is None else r.needed(inst.parent.voters)
+        got = [answers.get(voter) for voter in asked]
+        if None not in got and _is_past(number, got):  # Else it is asked again in a while.
+            try_forget(r, inst, now_ms, out)
