@@ -202,15 +202,17 @@ def hold_unreadable(r: Router, call: Call, now_ms: int, out: Effects) -> None:
         r.tell(out, call, "held", call.reason, now_ms)
 
 
-def give_back(r: Router, call: Call, worker: Worker, now_ms: int, out: Effects) -> None:
-    """A call whose attempt does not count goes back to the front; a cancelled one ends."""
+def give_back(
+    r: Router, call: Call, worker: Worker, now_ms: int, out: Effects, *, front: bool = True
+) -> None:
+    """A call whose attempt does not count goes back into its line; a cancelled one ends."""
     holding.take_back(r, call, worker, now_ms)
     if call.interrupted == "cancel":
         end_cancelled(r, call, now_ms, out)
         return
     call.attempt -= 1
     call.line.count_in(call)
-    holding.requeue(r, call, now_ms, front=True)
+    holding.requeue(r, call, now_ms, front=front)
     if call.marked:  # The log says that it began; that must not count after a crash.
         call.marked = False
         holding.save(r, call, out)

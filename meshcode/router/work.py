@@ -41,7 +41,7 @@ KINDS = (_GRANT, _RUN, _RAN, _TAKEN, _INTERRUPT, _GAVE_BACK, _HOLDS, _KEEP, _KEP
 class PeerWorker(Worker):
     """A peer that runs calls of one processor, as one worker with the slots that it grants."""
 
-    __slots__ = ("asked_ms", "node", "peer")
+    __slots__ = ("asked_ms", "node", "peer", "returned")
 
     def __init__(self, id: int, pool: Pool, peer: Peer) -> None:
         """A peer that has granted nothing yet."""
@@ -49,6 +49,7 @@ class PeerWorker(Worker):
         self.peer = peer
         self.node = peer.node
         self.asked_ms = 0  # When it was last asked what it holds.
+        self.returned = b""  # The call that it gave back last.
 
     def room(self, line: Line, now_ms: int) -> int:
         """How many calls of `line` it may be handed now.
@@ -158,7 +159,8 @@ def _on_gave_back(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Ef
     if found is not None and found[1].attempt == attempt:
         worker, call = found
         worker.slots = 0  # Until it grants again: what came back must not go there at once.
-        ending.give_back(r, call, worker, now_ms, out)
+        again, worker.returned = worker.returned == id, id  # Perhaps it can never take this one:
+        ending.give_back(r, call, worker, now_ms, out, front=not again)  # others have a turn.
 
 
 def peer_is_here(r: Router, node: bytes) -> None:

@@ -42,14 +42,15 @@ def planted(mutant: str) -> Iterator[None]:
     owner, name, make = MUTANTS[mutant]
     real = getattr(owner, name)
     broken = make(real)
-    handled = [event for event, handler in core._HANDLERS.items() if handler is real]
+    handlers: dict[type, Any] = core._HANDLERS  # It was filled when the module was read.
+    events_of_it = [event for event, handler in handlers.items() if handler is real]
     setattr(owner, name, broken)
-    core._HANDLERS.update(dict.fromkeys(handled, broken))
+    handlers.update({event: broken for event in events_of_it})
     try:
         yield
     finally:
         setattr(owner, name, real)
-        core._HANDLERS.update(dict.fromkeys(handled, real))
+        handlers.update({event: real for event in events_of_it})
 
 
 # The law and the log.
@@ -276,18 +277,22 @@ def _held_is_never_reached(real: Any) -> Any:
 
 @_mutant(ending, "give_back")
 def _giving_back_counts_an_attempt(real: Any) -> Any:
-    def give_back(r: Router, call: Call, worker: Worker, now_ms: int, out: Effects) -> None:
+    def give_back(
+        r: Router, call: Call, worker: Worker, now_ms: int, out: Effects, *, front: bool = True
+    ) -> None:
         call.attempt += 1
-        real(r, call, worker, now_ms, out)
+        real(r, call, worker, now_ms, out, front=front)
 
     return give_back
 
 
 @_mutant(ending, "give_back")
 def _given_back_call_stays_marked(real: Any) -> Any:
-    def give_back(r: Router, call: Call, worker: Worker, now_ms: int, out: Effects) -> None:
+    def give_back(
+        r: Router, call: Call, worker: Worker, now_ms: int, out: Effects, *, front: bool = True
+    ) -> None:
         marked, call.marked = call.marked, False
-        real(r, call, worker, now_ms, out)
+        real(r, call, worker, now_ms, out, front=front)
         call.marked = marked
 
     return give_back
