@@ -45,12 +45,12 @@ def planted(mutant: str) -> Iterator[None]:
     handlers: dict[type, Any] = core._HANDLERS  # It was filled when the module was read.
     events_of_it = [event for event, handler in handlers.items() if handler is real]
     setattr(owner, name, broken)
-    handlers.update({event: broken for event in events_of_it})
+    handlers.update(dict.fromkeys(events_of_it, broken))
     try:
         yield
     finally:
         setattr(owner, name, real)
-        handlers.update({event: real for event in events_of_it})
+        handlers.update(dict.fromkeys(events_of_it, real))
 
 
 # The law and the log.
