@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshcode.replica import forgetting, storing
 from meshcode.replica.instance import (
+    ENDED,
     Child,
     Instance,
     Parent,
@@ -44,7 +45,8 @@ def children(r: Replica, inst: Instance) -> list[tuple[bytes, Child]]:
     """The keys and voters of the children as they are now.
 
     A child whose voters' majority was evicted before it had the child is issued again, as the next
-    generation, on the parent's own voters: all of them name it alike.
+    generation, on the parent's own voters: all of them name it alike.  One that has ended, as this
+    node knows, needs no custody any more.
     """
     assert inst.value is not None
     found = []
@@ -55,7 +57,7 @@ def children(r: Replica, inst: Instance) -> list[tuple[bytes, Child]]:
             key = make_key(child.id, inst.home)
         assert key is not None
         gone = sum(node in r.peers.evicted for node in child.voters)
-        if gone > (len(child.voters) - 1) // 2:
+        if gone > (len(child.voters) - 1) // 2 and not _is_over(r, key):
             again = reissued_key(key)
             if again is not None:
                 found.append((again, Child(child.id, inst.voters, child.submit)))
@@ -64,18 +66,27 @@ def children(r: Replica, inst: Instance) -> list[tuple[bytes, Child]]:
     return found
 
 
+def _is_over(r: Replica, key: bytes) -> bool:
+    known = r.by_key.get(key)
+    return known is not None and known.role == ENDED
+
+
 def hand_over(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     """Send every child to those of its voters that did not confirm it."""
     assert inst.value is not None
     if inst.value.code == _MOVED:
         if inst.payload:
             out.reads.append((inst.sequence, inst.id))  # It is the child: see `with_payload`.
-        else:  # Only a voter that has the call can hand it over.
+        else:  # Only a voter that has the call can hand it over: it must know that it moved.
             _register(r, inst)
+            for node in r.needed(inst.voters):
+                if node != r.me:
+                    forgetting.send_value(r, inst, node, out)
         return
     for key, child in children(r, inst):
         assert child.submit is not None
-        _send(r, inst, key, child, child.submit, now_ms, out)
+        if not _is_over(r, key):
+            _send(r, inst, key, child, child.submit, now_ms, out)
     _check(r, inst, now_ms, out)
 
 
@@ -156,6 +167,8 @@ def _check(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     """Hand-off is done when a majority of every child's voters has the child."""
     assert inst.custodians is not None
     for key, child in children(r, inst):
+        if _is_over(r, key):
+            continue
         have = inst.custodians.get(key, set())
         if len(have.intersection(child.voters)) < majority(child.voters):
             return

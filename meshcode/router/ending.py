@@ -388,6 +388,8 @@ def resubmit(
     if shared:
         replicated.begin(r, call, voters, now_ms, out)
         return
+    if r.replica.peers.by_node:
+        r.narrow[id] = None
     line.push(call)
     r.offer(line)
     timers.arm_expiry(r, call)
