@@ -76,7 +76,8 @@ class MeshChecker:
         self.recovered: dict[bytes, int] = {}  # Call -> the node that a person had issue it again.
         self.dispatched: dict[bytes, int] = {}  # How often a call was handed to anybody.
         self.runs: dict[bytes, int] = {}  # Executions of each call.
-        self.take_overs: dict[bytes, int] = {}
+        self.take_overs: dict[bytes, int] = {}  # And losses of executors: attempts not counted.
+        self.ran_at: dict[int, set[bytes]] = {}  # Calls that a node ran in this life of it.
         self.forgotten: set[Where] = set()
         self.recorded: dict[bytes, bytes] = {}  # Call id -> outcome, the first on any disk.
         self.acked: dict[bytes, tuple[int, int]] = {}  # Copies and voters that were told.
@@ -98,6 +99,7 @@ class MeshChecker:
     def executes(self, node: MeshNode, id: bytes, submit: bytes) -> None:
         """A worker begins."""
         self.counts["executed"] += 1
+        self.ran_at.setdefault(node.index, set()).add(id)
         self._attempts(id)
         require(submit[16:32] == id, "I6 content", "another call's body", id.hex())
         body = self.bodies.setdefault(id, submit)
@@ -120,7 +122,10 @@ class MeshChecker:
             self._promise_holds(node, inst)
 
     def crashed(self, node: MeshNode) -> None:
-        """Only what was synced is left."""
+        """Only what was synced is left: what it ran for others may be run again (I12)."""
+        for id in self.ran_at.pop(node.index, ()):
+            if id not in self.recorded:
+                self.take_overs[id] = self.take_overs.get(id, 0) + 1
 
     def lost(self, node: MeshNode) -> None:
         """A disk is gone for ever; what was on it counts as having been there."""
