@@ -73,6 +73,9 @@ def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str, *, again: bool =
         call = node.router.calls.get(id) if node.up else None
         if call is not None and call.state is State.HELD:
             return
+        copy = node.router.copies.get(id) if node.up and not again else None
+        if copy is not None and _is_gone(c, copy.home[4]):
+            return  # It waits for a person.
     keys = [key for key in c.voters if key[:16] == id]
     if again:
         keys = [key for key in keys if not _is_lost(c, key)]
