@@ -145,9 +145,11 @@ class Replica:
 
         Until a voter confirms it, it is sent again with the call: whoever takes over must know.
         """
-        inst.note = note
+        before, inst.note = inst.note, note
         if inst.epoch is None:
             return
+        if before is not None and storing.is_newer(before, note):
+            self.save(inst, out)  # A person let it begin afresh: after a crash that counts, too.
         inst.have = inst.bit(self.me)
         for node in inst.voters:
             if node != self.me:

@@ -19,6 +19,7 @@ from typing import Any
 from meshcode import limits
 from meshcode.replica.core import Replica, recovered
 from meshcode.replica.instance import Instance, make_key
+from meshcode.replica.storing import is_newer
 from meshcode.router import (
     copies,
     dispatch,
@@ -201,7 +202,11 @@ class Router:
         else:
             name = make_key(envelope[16:32], custody["home"], custody["generation"])
             inst = Instance(name, tuple(custody["voters"]), custody["boot"], number)
-        if state is not None:
+        # The `state` record is of the time when this node owned it, a note perhaps of an owner since.
+        known = inst.note
+        if state is not None and (
+            known is None or (inst.promise[1] == self.node and not is_newer(known, state))
+        ):
             inst.note = state
         self.replica.recover(number, inst, payload=True, now_ms=now_ms, out=out)
 
