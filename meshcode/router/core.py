@@ -202,7 +202,7 @@ class Router:
         else:
             name = make_key(envelope[16:32], custody["home"], custody["generation"])
             inst = Instance(name, tuple(custody["voters"]), custody["boot"], number)
-        # The `state` record is of the time when this node owned it, a note perhaps of an owner since.
+        # The `state` record is of when this node owned it, a note perhaps of an owner since.
         known = inst.note
         if state is not None and (
             known is None or (inst.promise[1] == self.node and not is_newer(known, state))
