@@ -91,6 +91,8 @@ def widen_some(r: Router, now_ms: int, out: Effects) -> None:
         voters = r.replica.peers.choose_voters(id)
         if len(voters) > 1:
             widen(r, call, voters, now_ms, out)
+        else:
+            r.narrow[id] = None  # They went again.
 
 
 def spread(
