@@ -34,8 +34,8 @@ def on_peer_changed(r: Router, event: events.PeerChanged, now_ms: int, out: Effe
     if peer.state == ALIVE:
         work.peer_is_here(r, event.node)
         r.widen_from_ms = now_ms + limits.WIDEN_AFTER_MS
-        if not r.narrow:
-            r.narrow = {call.id: None for call in r.calls.values() if call.inst is None}
+        lone = (call.id for call in r.calls.values() if call.inst is None)
+        r.narrow.update(dict.fromkeys(lone))  # Those of an earlier boot are on no list yet.
         for pool in r.pools.values():
             work.grant(r, pool, now_ms, out, again=True)
 
