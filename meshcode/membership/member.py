@@ -30,7 +30,6 @@ class State(IntEnum):
 
 
 _WORDS = {state: state.name.lower() for state in State}
-LIVE = (State.ALIVE, State.LEAVING, State.SUSPECT)  # Not known to be gone.
 
 # What claims are compared by: boot, incarnation, state.  The largest claim is the truth, so the
 # order in which claims arrive does not matter, nor whether they arrive twice.

@@ -22,7 +22,6 @@ class Params:
     gossip_ms: int  # Between rounds of gossip, while there is news.
     sync_ms: int  # Between comparisons of the whole table with one member.
     reconnect_ms: int  # Between knocks at one of the dead.
-    claim_step_ms: int  # Per rank: how long after DEAD a take-over may be tried.
 
     def suspicion_ms(self, live: int, accusers: int) -> int:
         """How long a suspicion lasts before it is a verdict.
@@ -41,10 +40,10 @@ class Params:
         return round(max(least, most - (most - least) * shrink))
 
 
-LAN = Params("lan", 1_000, 500, 3, 4, True, 6, 2, 200, 30_000, 10_000, 5_000)
-WAN = Params("wan", 5_000, 3_000, 3, 6, True, 6, 2, 200, 60_000, 30_000, 15_000)
+LAN = Params("lan", 1_000, 500, 3, 4, True, 6, 2, 200, 30_000, 10_000)
+WAN = Params("wan", 5_000, 3_000, 3, 6, True, 6, 2, 200, 60_000, 30_000)
 # Whole tables travel on reconnect; the comparison every ten minutes is one small message.
-EDGE = Params("edge", 15_000, 8_000, 1, 6, False, 4, 1, 1_000, 600_000, 60_000, 30_000)
+EDGE = Params("edge", 15_000, 8_000, 1, 6, False, 4, 1, 1_000, 600_000, 60_000)
 
 PROFILES = {params.name: params for params in (LAN, WAN, EDGE)}
 KINDS = {"core": LAN, "witness": LAN, "edge": EDGE}

@@ -10,11 +10,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from meshcode.limits import INVITE_HOSTS_MAX
 from meshcode.store.filesystem import sync_folder, write_durably
 from meshcode.trust import folder, signing
 from meshcode.trust.signing import SigningKey
@@ -160,13 +159,6 @@ def write_key(path: Path, identity: Identity) -> None:
 def save_next(base: str | None, identity: Identity) -> None:
     """Keep the new keys of a rotation, durably, before anybody hears of them."""
     write_key(folder.need_mesh(base) / folder.NEXT_KEY, identity)
-
-
-def save_seeds(base: str | None, identity: Identity, seeds: tuple[str, ...]) -> Identity:
-    """Keep the addresses to try first after the next start, at most INVITE_HOSTS_MAX of them."""
-    changed = replace(identity, seeds=seeds[:INVITE_HOSTS_MAX])
-    write_self(folder.need_mesh(base), changed)
-    return changed
 
 
 def _take_next(base: str | None, where: Path) -> None:

@@ -1,13 +1,10 @@
-"""The table of times, and who acts first."""
+"""The table of times."""
 
 from __future__ import annotations
-
-from random import Random
 
 import pytest
 
 from meshcode.membership.params import EDGE, LAN, WAN, profile_of, retransmissions, slower
-from meshcode.membership.ranks import claim_delay_ms, rank
 
 
 @pytest.mark.parametrize(
@@ -41,28 +38,3 @@ def test_a_pair_uses_the_slower_profile():
 
 def test_news_is_passed_on_more_often_in_larger_meshes():
     assert [retransmissions(live) for live in (0, 1, 2, 50, 500)] == [0, 4, 4, 8, 12]
-
-
-def test_ranks_are_an_order_that_all_compute_alike():
-    nodes = [bytes([number]) * 16 for number in range(1, 8)]
-    dead = nodes[3]
-
-    ranks = [rank(me, dead, nodes) for me in nodes if me != dead]
-
-    assert sorted(ranks) == list(range(6))
-
-
-def test_ranks_differ_per_dead_node():
-    nodes = [bytes([number]) * 16 for number in range(1, 60)]
-
-    first = [min((n for n in nodes if n != dead), key=lambda n: rank(n, dead, nodes))
-             for dead in nodes]  # fmt: skip
-
-    assert len(set(first)) > 20
-
-
-def test_a_claim_waits_for_its_rank():
-    delays = [claim_delay_ms(LAN, place, Random(place)) for place in range(3)]
-
-    assert [delay // 5_000 for delay in delays] == [1, 2, 3]
-    assert all(delay % 5_000 < 2_000 for delay in delays)
