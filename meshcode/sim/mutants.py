@@ -8,12 +8,12 @@ change would leave it.  `python -m meshcode.sim --mutants` tells how many seeds 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from meshcode.node.turn import Turns
-from meshcode.router import accept, core, dispatch, ending, events, holding, requests, timers
+from meshcode.router import accept, core, dispatch, ending, events, holding, timers
 from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
@@ -22,41 +22,24 @@ from meshcode.router.pool import Pool, Worker
 from meshcode.router.rate import Rate
 from meshcode.router.records import outcome_of
 from meshcode.router.states import State
+from meshcode.sim import planting
+from meshcode.sim.planting import Broken
 
-# What to replace (an object and the name in it) and what by; given the real one.
-Plant = tuple[Any, str, Callable[[Any], Any]]
-MUTANTS: dict[str, Plant] = {}
-
-
-def _mutant(owner: Any, name: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
-    def register(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        MUTANTS[make.__name__.strip("_").replace("_", "-")] = (owner, name, make)
-        return make
-
-    return register
+BROKEN = Broken()
+MUTANTS = BROKEN.plants
+# The functions that take an event; the table was filled when the module was read.
+HANDLERS: dict[type, Any] = core._HANDLERS
 
 
-@contextmanager
-def planted(mutant: str) -> Iterator[None]:
-    """Break one rule for as long as the block runs."""
-    owner, name, make = MUTANTS[mutant]
-    real = getattr(owner, name)
-    broken = make(real)
-    handlers: dict[type, Any] = core._HANDLERS  # It was filled when the module was read.
-    events_of_it = [event for event, handler in handlers.items() if handler is real]
-    setattr(owner, name, broken)
-    handlers.update(dict.fromkeys(events_of_it, broken))
-    try:
-        yield
-    finally:
-        setattr(owner, name, real)
-        handlers.update(dict.fromkeys(events_of_it, real))
+def planted(name: str | None) -> AbstractContextManager[None]:
+    """Break one rule while the block runs; None breaks none."""
+    return planting.planted(MUTANTS, name)
 
 
 # The law and the log.
 
 
-@_mutant(Turns, "close")
+@BROKEN.rule(Turns, "close")
 def _speak_before_the_sync(real: Any) -> Any:
     def close(self: Turns) -> None:
         turn = self._open
@@ -68,7 +51,7 @@ def _speak_before_the_sync(real: Any) -> Any:
     return close
 
 
-@_mutant(Turns, "synced")
+@BROKEN.rule(Turns, "synced")
 def _release_the_thought_with_the_synced(real: Any) -> Any:
     def synced(self: Turns) -> None:
         real(self)
@@ -79,7 +62,7 @@ def _release_the_thought_with_the_synced(real: Any) -> Any:
     return synced
 
 
-@_mutant(Turns, "synced")
+@BROKEN.rule(Turns, "synced")
 def _release_in_the_wrong_order(real: Any) -> Any:
     def synced(self: Turns) -> None:
         self._flying.reverse()
@@ -88,7 +71,7 @@ def _release_in_the_wrong_order(real: Any) -> Any:
     return synced
 
 
-@_mutant(Turns, "ended")
+@BROKEN.rule(Turns, "ended")
 def _forget_what_is_not_synced_yet(_real: Any) -> Any:
     def ended(
         self: Turns, ids: Iterable[bytes], get: Callable[[bytes], bytes | None]
@@ -99,7 +82,7 @@ def _forget_what_is_not_synced_yet(_real: Any) -> Any:
     return ended
 
 
-@_mutant(ending, "end")
+@BROKEN.rule(ending, "end")
 def _outcome_leaves_the_open_record(real: Any) -> Any:
     def end(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects) -> None:
         real(r, call, code, envelope, now_ms, out)
@@ -108,7 +91,7 @@ def _outcome_leaves_the_open_record(real: Any) -> Any:
     return end
 
 
-@_mutant(ending, "end")
+@BROKEN.rule(ending, "end")
 def _outcome_leaves_the_state_record(real: Any) -> Any:
     def end(r: Router, call: Call, *rest: Any, **named: Any) -> None:
         call.recorded = False
@@ -117,7 +100,7 @@ def _outcome_leaves_the_state_record(real: Any) -> Any:
     return end
 
 
-@_mutant(Router, "recover")
+@BROKEN.rule(Router, "recover")
 def _recovery_forgets_state_records(real: Any) -> Any:
     def recover(self: Router, opens: Any, states: Any, now_ms: int) -> Effects:
         effects: Effects = real(self, opens, (), now_ms)
@@ -126,7 +109,7 @@ def _recovery_forgets_state_records(real: Any) -> Any:
     return recover
 
 
-@_mutant(Router, "recover")
+@BROKEN.rule(Router, "recover")
 def _recovery_skips_the_last_call(real: Any) -> Any:
     def recover(self: Router, opens: Any, states: Any, now_ms: int) -> Effects:
         effects: Effects = real(self, list(opens)[:-1], states, now_ms)
@@ -138,7 +121,7 @@ def _recovery_skips_the_last_call(real: Any) -> Any:
 # Accepting.
 
 
-@_mutant(accept, "on_submitted")
+@BROKEN.rule(HANDLERS, events.Submitted)
 def _ended_lookup_ignored(real: Any) -> Any:
     def on_submitted(r: Router, event: events.Submitted, now_ms: int, out: Effects) -> None:
         event.ended = {}
@@ -147,7 +130,7 @@ def _ended_lookup_ignored(real: Any) -> Any:
     return on_submitted
 
 
-@_mutant(accept, "on_submitted")
+@BROKEN.rule(HANDLERS, events.Submitted)
 def _repeat_is_accepted_again(real: Any) -> Any:
     def on_submitted(r: Router, event: events.Submitted, now_ms: int, out: Effects) -> None:
         for id, *_ in event.calls:
@@ -159,12 +142,12 @@ def _repeat_is_accepted_again(real: Any) -> Any:
     return on_submitted
 
 
-@_mutant(Router, "watch")
+@BROKEN.rule(Router, "watch")
 def _second_client_is_not_told(_real: Any) -> Any:
     return lambda self, call, client: None
 
 
-@_mutant(accept, "is_over")
+@BROKEN.rule(accept, "is_over")
 def _queue_one_too_long(real: Any) -> Any:
     def is_over(line: Line, size: int) -> str | None:
         line.depth -= 1
@@ -180,7 +163,7 @@ def _queue_one_too_long(real: Any) -> Any:
 # Beginning.
 
 
-@_mutant(Line, "take")
+@BROKEN.rule(Line, "take")
 def _concurrency_ignored(real: Any) -> Any:
     def take(self: Line, priority: int, room: int, now_ms: int) -> list[Call]:
         limit, self.config.concurrency = self.config.concurrency, None
@@ -191,7 +174,7 @@ def _concurrency_ignored(real: Any) -> Any:
     return take
 
 
-@_mutant(Line, "_blocked_by_key")
+@BROKEN.rule(Line, "_blocked_by_key")
 def _key_limit_one_too_high(real: Any) -> Any:
     def blocked(self: Line, call: Call, limit: int | None) -> bool:
         found: bool = real(self, call, None if limit is None else limit + 1)
@@ -200,12 +183,12 @@ def _key_limit_one_too_high(real: Any) -> Any:
     return blocked
 
 
-@_mutant(Rate, "use")
+@BROKEN.rule(Rate, "use")
 def _rate_stamp_not_used(_real: Any) -> Any:
     return lambda self, calls, now_ms: None
 
 
-@_mutant(dispatch, "_next")
+@BROKEN.rule(dispatch, "_next")
 def _lowest_priority_first(_real: Any) -> Any:
     def lowest(pool: Pool) -> Any:
         for priority in sorted(pool.rotation):
@@ -216,7 +199,7 @@ def _lowest_priority_first(_real: Any) -> Any:
     return lowest
 
 
-@_mutant(dispatch, "dispatch")
+@BROKEN.rule(dispatch, "dispatch")
 def _paused_processor_begins(real: Any) -> Any:
     def begin(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
         paused, pool.paused = pool.paused, False
@@ -226,7 +209,7 @@ def _paused_processor_begins(real: Any) -> Any:
     return begin
 
 
-@_mutant(ending, "expire")
+@BROKEN.rule(ending, "expire")
 def _expiry_ignored_while_delayed(real: Any) -> Any:
     def expire(r: Router, call: Call, now_ms: int, out: Effects) -> None:
         if call.state is not State.DELAYED:
@@ -235,12 +218,12 @@ def _expiry_ignored_while_delayed(real: Any) -> Any:
     return expire
 
 
-@_mutant(timers, "arm_expiry")
+@BROKEN.rule(timers, "arm_expiry")
 def _expiry_never_set(_real: Any) -> Any:
     return lambda r, call: None
 
 
-@_mutant(dispatch, "on_fetched")
+@BROKEN.rule(HANDLERS, events.Fetched)
 def _fetched_line_is_not_offered(_real: Any) -> Any:
     def on_fetched(r: Router, event: events.Fetched, now_ms: int, out: Effects) -> None:
         for sequence, envelope in event.envelopes:
@@ -256,7 +239,7 @@ def _fetched_line_is_not_offered(_real: Any) -> Any:
 # Attempts, retries, deaths.
 
 
-@_mutant(ending, "lost_attempt")
+@BROKEN.rule(ending, "lost_attempt")
 def _death_counts_no_attempt(real: Any) -> Any:
     def lost_attempt(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
         real(r, call, why, now_ms, out)
@@ -266,7 +249,7 @@ def _death_counts_no_attempt(real: Any) -> Any:
     return lost_attempt
 
 
-@_mutant(ending, "lost_attempt")
+@BROKEN.rule(ending, "lost_attempt")
 def _held_is_never_reached(real: Any) -> Any:
     def lost_attempt(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
         call.options = {**(call.options or {}), "retries": 1_000_000}
@@ -275,7 +258,7 @@ def _held_is_never_reached(real: Any) -> Any:
     return lost_attempt
 
 
-@_mutant(ending, "give_back")
+@BROKEN.rule(ending, "give_back")
 def _giving_back_counts_an_attempt(real: Any) -> Any:
     def give_back(
         r: Router, call: Call, worker: Worker, now_ms: int, out: Effects, *, front: bool = True
@@ -286,7 +269,7 @@ def _giving_back_counts_an_attempt(real: Any) -> Any:
     return give_back
 
 
-@_mutant(ending, "give_back")
+@BROKEN.rule(ending, "give_back")
 def _given_back_call_stays_marked(real: Any) -> Any:
     def give_back(
         r: Router, call: Call, worker: Worker, now_ms: int, out: Effects, *, front: bool = True
@@ -298,7 +281,7 @@ def _given_back_call_stays_marked(real: Any) -> Any:
     return give_back
 
 
-@_mutant(Line, "push")
+@BROKEN.rule(Line, "push")
 def _requeued_call_is_in_line_twice(real: Any) -> Any:
     def push(self: Line, call: Call, *, front: bool = False) -> None:
         real(self, call, front=front)
@@ -308,7 +291,7 @@ def _requeued_call_is_in_line_twice(real: Any) -> Any:
     return push
 
 
-@_mutant(holding, "watch_worker")
+@BROKEN.rule(holding, "watch_worker")
 def _stuck_calls_are_not_asked_back(real: Any) -> Any:
     def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
         real(r, worker, now_ms, out)
@@ -317,7 +300,7 @@ def _stuck_calls_are_not_asked_back(real: Any) -> Any:
     return watch_worker
 
 
-@_mutant(holding, "watch_worker")
+@BROKEN.rule(holding, "watch_worker")
 def _time_limit_is_not_enforced(real: Any) -> Any:
     def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
         real(r, worker, now_ms, out)
@@ -326,7 +309,7 @@ def _time_limit_is_not_enforced(real: Any) -> Any:
     return watch_worker
 
 
-@_mutant(ending, "on_worker_lost")
+@BROKEN.rule(HANDLERS, events.WorkerLost)
 def _staged_calls_of_a_dead_worker_are_lost(real: Any) -> Any:
     def on_worker_lost(r: Router, event: events.WorkerLost, now_ms: int, out: Effects) -> None:
         worker = r.workers.get(event.worker)
@@ -340,7 +323,7 @@ def _staged_calls_of_a_dead_worker_are_lost(real: Any) -> Any:
 # People.
 
 
-@_mutant(requests, "on_cancel")
+@BROKEN.rule(HANDLERS, events.CancelAsked)
 def _cancel_of_running_ignored(real: Any) -> Any:
     def on_cancel(r: Router, event: events.CancelAsked, now_ms: int, out: Effects) -> None:
         call = r.calls.get(event.id)
@@ -353,7 +336,7 @@ def _cancel_of_running_ignored(real: Any) -> Any:
     return on_cancel
 
 
-@_mutant(ending, "cancel")
+@BROKEN.rule(ending, "cancel")
 def _cancel_of_running_not_in_the_log(real: Any) -> Any:
     def cancel(r: Router, call: Call, by: str, now_ms: int, out: Effects) -> str:
         recorded, records = call.recorded, len(out.records)
@@ -366,7 +349,7 @@ def _cancel_of_running_not_in_the_log(real: Any) -> Any:
     return cancel
 
 
-@_mutant(ending, "child_id")
+@BROKEN.rule(ending, "child_id")
 def _dead_letter_child_has_another_id(real: Any) -> Any:
     def child_id(parent: bytes, edge: bytes) -> bytes:
         other: bytes = real(real(parent, edge), b"again")
@@ -375,7 +358,7 @@ def _dead_letter_child_has_another_id(real: Any) -> Any:
     return child_id
 
 
-@_mutant(ending, "dead_letter")
+@BROKEN.rule(ending, "dead_letter")
 def _dead_letter_has_no_child(real: Any) -> Any:
     def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
         resubmit, ending.resubmit = ending.resubmit, lambda *_, **__: None
@@ -387,7 +370,7 @@ def _dead_letter_has_no_child(real: Any) -> Any:
     return dead_letter
 
 
-@_mutant(Line, "leave_waiting")
+@BROKEN.rule(Line, "leave_waiting")
 def _key_of_a_cancelled_call_stays_taken(_real: Any) -> Any:
     def leave_waiting(self: Line, call: Call) -> bool:
         self.ended += 1
@@ -396,7 +379,7 @@ def _key_of_a_cancelled_call_stays_taken(_real: Any) -> Any:
     return leave_waiting
 
 
-@_mutant(Router, "offer")
+@BROKEN.rule(Router, "offer")
 def _moved_line_is_offered_to_its_old_pool(real: Any) -> Any:
     first: dict[int, str] = {}
 
@@ -411,12 +394,12 @@ def _moved_line_is_offered_to_its_old_pool(real: Any) -> Any:
     return offer
 
 
-@_mutant(Router, "spill")
+@BROKEN.rule(Router, "spill")
 def _memory_without_a_bound(_real: Any) -> Any:
     return lambda self, call: None
 
 
-@_mutant(core, "_on_model_changed")
+@BROKEN.rule(HANDLERS, events.ModelChanged)
 def _removed_socket_goes_on(real: Any) -> Any:
     def on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: Effects) -> None:
         real(r, event, now_ms, out)

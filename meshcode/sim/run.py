@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import traceback
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 
 from meshcode.sim import mutants
+from meshcode.sim.seeds import Job, in_chunks, what_failed
 from meshcode.sim.world import World
 
 CHUNK_SEEDS = 50  # Per piece of work of one process.
@@ -22,32 +20,16 @@ def run_seed(seed: int) -> tuple[int, int, str]:
     try:
         steps, digest = world.run()
     except Exception as error:  # Whatever it is, this world has failed.
-        where = traceback.extract_tb(error.__traceback__)
-        frames = [frame for frame in where if not frame.filename.endswith("violation.py")]
-        text = f"{type(error).__name__}: {error} ({frames[-1].name}:{frames[-1].lineno})"
-        return world.checker.steps, world.checker.digest, text
+        return world.checker.steps, world.checker.digest, what_failed(error)
     return steps, digest, ""
 
 
-def _chunk(job: tuple[int, int, str | None]) -> list[Result]:
+def _chunk(job: Job) -> list[Result]:
     low, high, mutant = job
-    if mutant is None:
-        return [(seed, *run_seed(seed)) for seed in range(low, high)]
     with mutants.planted(mutant):
         return [(seed, *run_seed(seed)) for seed in range(low, high)]
 
 
 def run_seeds(low: int, high: int, *, jobs: int = 1, mutant: str | None = None) -> Iterator[Result]:
     """Run the worlds `low` to `high` - 1; yields (seed, steps, digest, failure) in order."""
-    work = [(at, min(at + CHUNK_SEEDS, high), mutant) for at in range(low, high, CHUNK_SEEDS)]
-    if jobs <= 1:
-        for job in work:
-            yield from _chunk(job)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        try:
-            for results in pool.map(_chunk, work):
-                yield from results
-        finally:  # Whoever asked may have seen enough.
-            pool.shutdown(cancel_futures=True)
+    return in_chunks(_chunk, low, high, chunk_seeds=CHUNK_SEEDS, jobs=jobs, mutant=mutant)

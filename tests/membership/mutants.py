@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from meshcode.membership import hearing, probing, spreading, swim
@@ -13,48 +12,28 @@ from meshcode.membership.member import State
 from meshcode.membership.probing import Rotation
 from meshcode.membership.spreading import Batch, News
 from meshcode.membership.swim import Swim
+from meshcode.sim import planting
+from meshcode.sim.planting import Broken
 
-# name -> where, attribute or key, how the broken one is made from the real one
-MUTANTS: dict[str, tuple[Any, Any, Callable[[Any], Any]]] = {}
-
-
-def _mutant(owner: Any, what: Any) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
-    def register(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        MUTANTS[make.__name__.strip("_").replace("_", "-")] = (owner, what, make)
-        return make
-
-    return register
+BROKEN = Broken()
+MUTANTS = BROKEN.plants
 
 
-@contextmanager
-def planted(mutant: str) -> Iterator[None]:
+def planted(mutant: str) -> AbstractContextManager[None]:
     """Break one rule for as long as the block runs."""
-    owner, what, make = MUTANTS[mutant]
-    if isinstance(owner, dict):
-        real = owner[what]
-        owner[what] = make(real)
-    else:
-        real = owner.__dict__[what]
-        setattr(owner, what, make(real))
-    try:
-        yield
-    finally:
-        if isinstance(owner, dict):
-            owner[what] = real
-        else:
-            setattr(owner, what, real)
+    return planting.planted(MUTANTS, mutant)
 
 
 def _nothing(*_args: Any, **_kwargs: Any) -> None:
     """In place of a rule."""
 
 
-@_mutant(hearing, "_about_me")
+@BROKEN.rule(hearing, "_about_me")
 def _accusations_are_not_refuted(_real: Any) -> Any:
     return _nothing
 
 
-@_mutant(Swim, "believe")
+@BROKEN.rule(Swim, "believe")
 def _a_higher_boot_is_no_news(real: Any) -> Any:
     def believe(self: Any, member: Any, state: Any, boot: int, *rest: Any, **more: Any) -> None:
         real(self, member, state, member.boot or boot, *rest, **more)
@@ -62,7 +41,7 @@ def _a_higher_boot_is_no_news(real: Any) -> Any:
     return believe
 
 
-@_mutant(Swim, "believe")
+@BROKEN.rule(Swim, "believe")
 def _the_newest_claim_wins(real: Any) -> Any:
     def believe(self: Any, member: Any, state: Any, boot: int, incarnation: int,
                 *rest: Any, **more: Any) -> None:  # fmt: skip
@@ -73,7 +52,7 @@ def _the_newest_claim_wins(real: Any) -> Any:
     return believe
 
 
-@_mutant(Swim, "leave")
+@BROKEN.rule(Swim, "leave")
 def _an_evicted_member_is_only_dead(real: Any) -> Any:
     def leave(self: Any, member: Any) -> None:
         real(self, member)
@@ -82,7 +61,7 @@ def _an_evicted_member_is_only_dead(real: Any) -> Any:
     return leave
 
 
-@_mutant(swim._ON_EVENT, Evicted)
+@BROKEN.rule(swim._ON_EVENT, Evicted)
 def _eviction_waits_for_a_death(real: Any) -> Any:
     def on_evicted(s: Any, event: Any, now_ms: int, out: Any) -> None:
         member = s.members.get(event.node)
@@ -92,27 +71,27 @@ def _eviction_waits_for_a_death(real: Any) -> Any:
     return on_evicted
 
 
-@_mutant(Health, "sick")
+@BROKEN.rule(Health, "sick")
 def _a_sick_node_accuses(_real: Any) -> Any:
     return lambda self, now_ms: False
 
 
-@_mutant(Swim, "_resumed")
+@BROKEN.rule(Swim, "_resumed")
 def _a_pause_is_not_noticed(_real: Any) -> Any:
     return _nothing
 
 
-@_mutant(swim._ON_TIMER, "suspect")
+@BROKEN.rule(swim._ON_TIMER, "suspect")
 def _a_suspicion_has_no_end(_real: Any) -> Any:
     return _nothing
 
 
-@_mutant(swim._ON_TIMER, "knock")
+@BROKEN.rule(swim._ON_TIMER, "knock")
 def _nobody_knocks_at_the_dead(_real: Any) -> Any:
     return _nothing
 
 
-@_mutant(probing, "send")
+@BROKEN.rule(probing, "send")
 def _the_accused_is_not_told(real: Any) -> Any:
     def send(s: Any, to: Any, kind: str, now_ms: int, out: Any, *, about: Any = None,
              **fields: Any) -> None:  # fmt: skip
@@ -124,7 +103,7 @@ def _the_accused_is_not_told(real: Any) -> Any:
     return send
 
 
-@_mutant(News, "fill")
+@BROKEN.rule(News, "fill")
 def _news_never_grows_old(real: Any) -> Any:
     def fill(self: Any, s: Any, batch: Any, to: bytes, now_ms: int) -> None:
         for node in self.told:
@@ -134,12 +113,12 @@ def _news_never_grows_old(real: Any) -> Any:
     return fill
 
 
-@_mutant(spreading, "claim_of")
+@BROKEN.rule(spreading, "claim_of")
 def _meta_is_not_sent(real: Any) -> Any:
     return lambda member, now_ms, *, with_meta: real(member, now_ms, with_meta=False)
 
 
-@_mutant(Swim, "believe")
+@BROKEN.rule(Swim, "believe")
 def _a_restart_has_no_time(real: Any) -> Any:
     def believe(self: Any, member: Any, state: Any, boot: int, incarnation: int, now_ms: int,
                 out: Any, accusers: Any = (), leaving_ms: int = 0) -> None:  # fmt: skip
@@ -148,12 +127,12 @@ def _a_restart_has_no_time(real: Any) -> Any:
     return believe
 
 
-@_mutant(Rotation, "next")
+@BROKEN.rule(Rotation, "next")
 def _one_member_is_probed_for_ever(_real: Any) -> Any:
     return lambda self: self._round[0]
 
 
-@_mutant(Swim, "_turn")
+@BROKEN.rule(Swim, "_turn")
 def _a_refuted_suspicion_still_ends(_real: Any) -> Any:
     def turn(self: Any, member: Any, state: Any) -> None:
         was_live = member.live
@@ -165,7 +144,7 @@ def _a_refuted_suspicion_still_ends(_real: Any) -> Any:
     return turn
 
 
-@_mutant(Swim, "report")
+@BROKEN.rule(Swim, "report")
 def _a_new_boot_is_not_reported(real: Any) -> Any:
     def report(self: Any, member: Any, out: Any) -> None:
         if member.boot <= 1 or member.state != State.ALIVE:

@@ -11,9 +11,9 @@ import pytest
 from meshcode.replica.core import Replica
 from meshcode.sim.mesh.__main__ import main
 from meshcode.sim.mesh.mutants import MUTANTS, planted
-from meshcode.sim.mesh.planting import swapped
 from meshcode.sim.mesh.run import run_seed, run_seeds
 from meshcode.sim.mesh.world import MeshWorld
+from meshcode.sim.planting import swapped
 
 # Each is caught within a few seeds; the whole list is `python -m meshcode.sim.mesh --mutants`.
 QUICK_MUTANTS = (

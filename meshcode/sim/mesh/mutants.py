@@ -7,22 +7,17 @@ the router and the fence.  `python -m meshcode.sim.mesh --mutants` tells the see
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 
+from meshcode.sim import planting
 from meshcode.sim.mesh import mutants_agreement, mutants_work
-from meshcode.sim.mesh.planting import Plant, swapped
 
-MUTANTS: dict[str, list[Plant]] = {**mutants_work.BROKEN.plants, **mutants_agreement.BROKEN.plants}
+MUTANTS = {**mutants_work.BROKEN.plants, **mutants_agreement.BROKEN.plants}
 
 
-@contextmanager
-def planted(name: str | None) -> Iterator[None]:
+def planted(name: str | None) -> AbstractContextManager[None]:
     """Break one rule while the block runs; None breaks none."""
-    with ExitStack() as stack:
-        for plant in MUTANTS[name] if name is not None else ():
-            stack.enter_context(swapped(*plant))
-        yield
+    return planting.planted(MUTANTS, name)
 
 
 __all__ = ["MUTANTS", "planted"]

@@ -26,7 +26,7 @@ from meshcode.replica.instance import (
 from meshcode.replica.peers import Peers
 from meshcode.router import replicated
 from meshcode.router.effects import Effects
-from meshcode.sim.mesh.planting import Broken
+from meshcode.sim.planting import Broken
 from meshcode.wire.kinds import Kind, Outcome
 
 BROKEN = Broken()

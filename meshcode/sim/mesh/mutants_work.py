@@ -13,7 +13,7 @@ from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.sim.mesh.network import Network
-from meshcode.sim.mesh.planting import Broken, swapped
+from meshcode.sim.planting import Broken, swapped
 from meshcode.wire.kinds import Kind, Level
 
 BROKEN = Broken()

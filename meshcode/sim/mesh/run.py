@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import traceback
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 
 from meshcode.sim.mesh import mutants
 from meshcode.sim.mesh.world import MeshWorld
+from meshcode.sim.seeds import Job, in_chunks, what_failed
 
 CHUNK_SEEDS = 20  # Per piece of work of one process.
 
@@ -23,13 +21,11 @@ def run_seed(seed: int) -> tuple[int, int, dict[str, int], str]:
     try:
         world.run()
     except Exception as error:  # Whatever it is, this world has failed.
-        where = traceback.extract_tb(error.__traceback__)
-        frames = [frame for frame in where if not frame.filename.endswith("violation.py")]
-        text = f"{type(error).__name__}: {error} ({frames[-1].name}:{frames[-1].lineno})"
+        text = what_failed(error)
     return world.checker.steps, world.checker.digest, world.checker.counts, text
 
 
-def _chunk(job: tuple[int, int, str | None]) -> list[Result]:
+def _chunk(job: Job) -> list[Result]:
     low, high, mutant = job
     with mutants.planted(mutant):
         return [(seed, *run_seed(seed)) for seed in range(low, high)]
@@ -37,15 +33,4 @@ def _chunk(job: tuple[int, int, str | None]) -> list[Result]:
 
 def run_seeds(low: int, high: int, *, jobs: int = 1, mutant: str | None = None) -> Iterator[Result]:
     """Run the meshes `low` to `high` - 1, in order."""
-    work = [(at, min(at + CHUNK_SEEDS, high), mutant) for at in range(low, high, CHUNK_SEEDS)]
-    if jobs <= 1:
-        for job in work:
-            yield from _chunk(job)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        try:
-            for results in pool.map(_chunk, work):
-                yield from results
-        finally:  # Whoever asked may have seen enough.
-            pool.shutdown(cancel_futures=True)
+    return in_chunks(_chunk, low, high, chunk_seeds=CHUNK_SEEDS, jobs=jobs, mutant=mutant)

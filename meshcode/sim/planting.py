@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 Make = Callable[[Any], Any]
@@ -30,6 +30,15 @@ class Broken:
 
 
 @contextmanager
+def planted(mutants: dict[str, list[Plant]], name: str | None) -> Iterator[None]:
+    """Break one rule while the block runs; None breaks none."""
+    with ExitStack() as stack:
+        for plant in mutants[name] if name is not None else ():
+            stack.enter_context(swapped(*plant))
+        yield
+
+
+@contextmanager
 def swapped(owner: Any, name: Any, make: Make) -> Iterator[None]:
     """Replace an attribute or an item while the block runs."""
     if isinstance(owner, dict):
@@ -47,4 +56,4 @@ def swapped(owner: Any, name: Any, make: Make) -> Iterator[None]:
             setattr(owner, name, real)
 
 
-__all__ = ["Broken", "Plant", "swapped"]
+__all__ = ["Broken", "Plant", "planted", "swapped"]
