@@ -14,9 +14,7 @@ with what really happened; a story is right when that is the same text.  The act
 
 from __future__ import annotations
 
-import difflib
 import sys
-from pathlib import Path
 from typing import Any
 
 from meshcode.errors import LogSuspect, RemoteError
@@ -27,6 +25,7 @@ from meshcode.router.states import PARKED, State
 from meshcode.sim.actors import submit_envelope
 from meshcode.sim.checks import Checker, Fact
 from meshcode.sim.node import SimNode
+from meshcode.sim.playing import check, play
 from meshcode.store.memory_log import MemoryDisk
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import check_envelope, envelope, frame
@@ -404,43 +403,12 @@ def _outcome(data: bytes, name: Any) -> str:
 
 def run(text: str) -> str:
     """Play a story; its text again, with what really happened after each `----`."""
-    story = Story()
-    told: list[str] = []
-    skipping = False
-    for line in text.splitlines():
-        if skipping:
-            if line:
-                continue
-            skipping = False
-        told.append(line)
-        if line == "----":
-            told += story.lines or ["nothing"]
-            story.lines = []
-            skipping = True
-        elif line and not line.startswith("#"):
-            words = [word for word in line.split() if "=" not in word]
-            given = dict(word.split("=", 1) for word in line.split() if "=" in word)
-            getattr(story, f"do_{words[0]}")(words[1:], given)
-    return "\n".join(told) + "\n"
+    return play(Story(), text)
 
 
 def main(arguments: list[str]) -> int:
     """Check or rewrite story files; the number that differ."""
-    rewrite = "--rewrite" in arguments
-    wrong = 0
-    for path in [Path(name) for name in arguments if name != "--rewrite"]:
-        old = path.read_text()
-        new = run(old)
-        if old == new:
-            continue
-        wrong += 1
-        if rewrite:
-            path.write_text(new)
-            print(f"{path}: rewritten")
-        else:
-            before, after = old.splitlines(), new.splitlines()
-            print("\n".join(difflib.unified_diff(before, after, str(path), "played", lineterm="")))
-    return 0 if rewrite else wrong
+    return check(run, arguments)
 
 
 if __name__ == "__main__":

@@ -20,16 +20,15 @@ line; `A->B` names a direction, `*` stands for any node.
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from meshcode.router import events
 from meshcode.router.effects import Effects
 from meshcode.sim.mesh.storytell import Names, message, outcome_text, show
 from meshcode.sim.mesh.storyworld import Packet, StoryNode, StoryWorld
+from meshcode.sim.playing import check, play
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind, Level
@@ -61,6 +60,10 @@ class Story:
         """The mesh."""
         assert self._world is not None, "a story begins with the act `mesh`"
         return self._world
+
+    def settle(self) -> None:
+        """Let all that an act has begun come to rest."""
+        self.world.settle()
 
     def node(self, name: str) -> StoryNode:
         """The node that people call n0, n1, ..."""
@@ -340,45 +343,12 @@ def run(text: str) -> str:
         Violation: a rule of the mesh was broken on the way.
     """
     story = Story()
-    told: list[str] = []
-    skipping = False
-    for line in text.splitlines():
-        if skipping:
-            if line:
-                continue
-            skipping = False
-        told.append(line)
-        if line == "----":
-            told += story.lines or ["nothing"]
-            story.lines = []
-            skipping = True
-        elif line and not line.startswith("#"):
-            words = [word for word in line.split() if "=" not in word]
-            given = dict(word.split("=", 1) for word in line.split() if "=" in word)
-            act = getattr(story, f"do_{words[0]}", None)
-            assert act is not None, f"there is no act `{words[0]}`"
-            act(words[1:], given)
-            story.world.settle()
-    return "\n".join(told) + "\n"
+    return play(story, text, story.settle)
 
 
 def main(arguments: list[str]) -> int:
     """Check or rewrite story files; the number that differ."""
-    rewrite = "--rewrite" in arguments
-    wrong = 0
-    for path in [Path(name) for name in arguments if name != "--rewrite"]:
-        old = path.read_text()
-        new = run(old)
-        if old == new:
-            continue
-        wrong += 1
-        if rewrite:
-            path.write_text(new)
-            print(f"{path}: rewritten")
-        else:
-            before, after = old.splitlines(), new.splitlines()
-            print("\n".join(difflib.unified_diff(before, after, str(path), "played", lineterm="")))
-    return 0 if rewrite else wrong
+    return check(run, arguments)
 
 
 if __name__ == "__main__":
