@@ -59,6 +59,7 @@ from meshcode.store.contract import DONE, OPEN
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
+    from meshcode.node.mesh import Mesh
     from meshcode.replica.instance import Instance
 
 _PARENT_AT, _FLOW_AT = 48, 32  # In a SUBMIT envelope: docs/wire.md.
@@ -224,6 +225,16 @@ def _mine(loop: Loop) -> str:
     return "" if loop.mesh is None else loop.mesh.identity.name
 
 
+def _together(
+    mesh: Mesh, own: list[Row], told: dict[bytes, dict[str, Any]], *, ascending: bool
+) -> list[Row]:
+    """The rows of this node and those that its peers have told, one row for each call."""
+    groups = [(mesh.identity.name, own)]
+    groups += [(mesh.name_of(node), data["rows"]) for node, data in told.items()
+               if are_rows(data.get("rows"))]  # fmt: skip
+    return in_order(merged(groups), ascending=ascending)
+
+
 def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     """A page of the calls of the mesh; with `here`, or without a mesh, of this node alone."""
     rows = min(max(whole(fields, "rows", 10), 1), ROWS_MAX)
@@ -245,10 +256,7 @@ def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
 
     def answered(answers: Answers) -> None:
         told = good_data(answers)
-        groups = [(mesh.identity.name, own)]
-        groups += [(mesh.name_of(node), data["rows"]) for node, data in told.items()
-                   if are_rows(data.get("rows"))]  # fmt: skip
-        every = in_order(merged(groups), ascending=bool(fields.get("ascending")))
+        every = _together(mesh, own, told, ascending=bool(fields.get("ascending")))
         answer(loop, session, request, {
             "calls": every[wanted - rows : wanted], "page": page, "rows": rows,
             "total": total if not told else None, "more": len(every) > wanted,
@@ -378,10 +386,7 @@ def flow(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -
 
     def answered(answers: Answers) -> None:
         told = good_data(answers)
-        groups = [(mesh.identity.name, own)]
-        groups += [(mesh.name_of(node), data["rows"]) for node, data in told.items()
-                   if are_rows(data.get("rows"))]  # fmt: skip
-        every = in_order(merged(groups), ascending=True)
+        every = _together(mesh, own, told, ascending=True)
         silent = silent_peers(mesh, asked, set(told))
         answer(loop, session, request, {"calls": every, "silent": silent})
 

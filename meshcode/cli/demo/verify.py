@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
+from meshcode.cli.demo.pages import history
 from meshcode.cli.demo.story import PIPELINE_FILES, Story
 from meshcode.client import Client
 
-ROWS = 1_000
 KILLS = 2  # Each may let a call that was running begin once more.
 
 
@@ -22,21 +21,6 @@ class Found:
     wrong: int = 0
     ledger_lines: int = 0
     again: int = 0  # Executions beyond the first, because a worker died under them.
-
-
-def history(client: Client) -> list[dict[str, Any]]:
-    """Every call the node knows, newest first."""
-    rows: list[dict[str, Any]] = []
-    before = None
-    while True:
-        fields: dict[str, Any] = {"rows": ROWS}
-        if before is not None:
-            fields["before"] = before
-        page = client.ask("call.list", **fields)["calls"]
-        rows += page
-        if len(page) < ROWS:
-            return rows
-        before = page[-1]["id"]
 
 
 def verify(story: Story, client: Client) -> Found:

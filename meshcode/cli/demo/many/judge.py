@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-ROWS = 500  # Calls asked of a node at once.
+from meshcode.cli.demo.pages import history
+
 SHOWN_MAX = 3  # Of one kind of mismatch.
 
 Row = dict[str, Any]
@@ -65,20 +66,11 @@ class Found:
 
 def collect(client: Any) -> list[Row]:
     """The history of one node, each ended call with its result."""
-    rows: list[Row] = []
-    before = None
-    while True:
-        fields: dict[str, Any] = {"rows": ROWS}
-        if before is not None:
-            fields["before"] = before
-        page = client.ask("call.list", **fields)["calls"]
-        for row in page:
-            rows.append(row)
-            if row["state"] == "DONE":
-                row["result"] = client.ask("call.get", id=row["id"], result=True).get("result")
-        if len(page) < ROWS:
-            return rows
-        before = page[-1]["id"]
+    rows = history(client)
+    for row in rows:
+        if row["state"] == "DONE":
+            row["result"] = client.ask("call.get", id=row["id"], result=True).get("result")
+    return rows
 
 
 def judge(evidence: Evidence) -> Found:
