@@ -104,7 +104,7 @@ class Relay:
     def submit_again(self, session: Session, event: Submitted, again: set[bytes]) -> None:
         """A frame with calls that another node may have: those that one has are not made anew.
 
-        They are acknowledged with the one copy that is certain, and watched.
+        They are acknowledged with the copies that were told of, and watched.
         """
         loop = self.mesh.loop
         unsure = [

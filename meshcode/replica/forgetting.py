@@ -205,9 +205,8 @@ def _released(r: Replica, inst: Instance, now_ms: int, out: Effects) -> bool:
     number, answers = inst.release
     if r.me in asked:
         answers[r.me] = parent_state(r, inst.parent.key)
-    got = [answers.get(node) for node in asked]
-    if None not in got:
-        past = _is_past(number, got)
+    past = _is_past(inst.release, asked)
+    if past is not None:
         if number % 2 == 0 and past:
             return True
         number += 2 if number % 2 and not past else 1
@@ -223,8 +222,15 @@ def _released(r: Replica, inst: Instance, now_ms: int, out: Effects) -> bool:
     return not asked
 
 
-def _is_past(number: int, got: list[str | None]) -> bool:
-    """Whether these answers end their round: the first (odd numbers) or the fence (even ones)."""
+def _is_past(release: tuple[int, dict[bytes, str]], asked: list[bytes]) -> bool | None:
+    """Whether the answers end their round: the first (odd numbers) or the fence (even ones).
+
+    None while somebody has not answered.
+    """
+    number, answers = release
+    got = [answers.get(node) for node in asked]
+    if None in got:
+        return None
     if number % 2 == 0:
         return all(state in (NONE, FULL, HANDED) for state in got)
     return FULL in got or all(state == NONE for state in got)
@@ -253,9 +259,7 @@ def on_parent_says(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: 
     if inst is None or inst.release is None or inst.release[0] != number:
         return
     if state in (NONE, HELD, HANDED, FULL):
-        answers = inst.release[1]
-        answers[node] = state
+        inst.release[1][node] = state
         asked = [] if inst.parent is None else r.needed(inst.parent.voters)
-        got = [answers.get(voter) for voter in asked]
-        if None not in got and _is_past(number, got):  # Else it is asked again in a while.
+        if _is_past(inst.release, asked):  # Else it is asked again in a while.
             try_forget(r, inst, now_ms, out)

@@ -60,11 +60,7 @@ def on_recover(r: Router, event: events.RecoverAsked, now_ms: int, out: Effects)
 def _give_up(r: Router, inst: Instance, owned: Call | None, now_ms: int, out: Effects) -> None:
     """The old instance can never be decided: it is over, without a trace here."""
     if owned is not None:
-        replicated.withdraw(r, owned, now_ms)
-        owned.state = State.MOVED
-        r.forget(owned)
-        if owned.client:
-            r.watchers.setdefault(owned.id, []).append(owned.client)
+        replicated.leave(r, owned, now_ms)
     r.replica.unrest(inst)
     r.replica.forget(inst, out)
     inst.role = ENDED

@@ -189,6 +189,15 @@ def withdraw(r: Router, call: Call, now_ms: int) -> None:
         call.line.count_out(call)
 
 
+def leave(r: Router, call: Call, now_ms: int) -> None:
+    """This node has nothing more to do with a call; whoever waits for it still does."""
+    withdraw(r, call, now_ms)
+    call.move(State.MOVED)
+    r.forget(call)
+    if call.client:
+        r.watchers.setdefault(call.id, []).append(call.client)
+
+
 class Replicated:
     """The router as `replica.core.Host` sees it."""
 
@@ -291,11 +300,7 @@ class Replicated:
         What was accepted for it is proposed for the other; returns whether there was anything.
         """
         r = self._r
-        withdraw(r, call, now_ms)
-        call.state = State.MOVED
-        r.forget(call)
-        if call.client:
-            r.watchers.setdefault(call.id, []).append(call.client)
+        leave(r, call, now_ms)
         r.replica.unrest(old)
         r.replica.forget(old, out)
         self.drop_payload(old, out)
@@ -313,11 +318,7 @@ class Replicated:
             if twins and inst in twins:
                 twins.remove(inst)
             return
-        withdraw(r, call, now_ms)
-        call.move(State.MOVED)
-        r.forget(call)
-        if call.client:
-            r.watchers.setdefault(call.id, []).append(call.client)
+        leave(r, call, now_ms)
         r.tell(out, call, "left", "another node took it over", now_ms)
         self._next_twin(inst.id, out)
 
