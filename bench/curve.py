@@ -128,7 +128,7 @@ def links_of(which: int, pairs: list[tuple[bytes, bytes]], context: zmq.Context[
     return PeerLinks(
         context, *pairs[which], NODES[which], boot=1, store_id=os.urandom(16),
         life=os.urandom(16), commits=lambda: 1, hello={}, bind=["tcp://127.0.0.1:*"],
-        member_of_key=by_key.get, key_of=by_node.get, now_ms=now_ms(),
+        member_of_key=by_key.get, keys_of=lambda node: (by_node[node],), now_ms=now_ms(),
     )  # fmt: skip
 
 

@@ -135,7 +135,7 @@ class Mesh:
             loop.context, identity.public, identity.secret, self.node, boot=loop.log.boot,
             store_id=loop.log.store_id, life=life.life, past=past,
             commits=lambda: loop.log.commits, hello=hello, bind=list(identity.bind),
-            member_of_key=self._node_of_key, key_of=self._key_of, now_ms=now_ms,
+            member_of_key=self._node_of_key, keys_of=self._keys_of, now_ms=now_ms,
             memory=memory, statement_of=self._statement_of, zap=self.clients.zap,
         )  # fmt: skip
         self._memory_saved = memory.changes
@@ -205,9 +205,12 @@ class Mesh:
             found += addresses
         return list(dict.fromkeys(found))[: limits.INVITE_HOSTS_MAX]
 
-    def _key_of(self, node: bytes) -> bytes | None:
+    def _keys_of(self, node: bytes) -> tuple[bytes, ...]:
         member = self.roster.members.get(node)
-        return None if member is None else member.key
+        if member is None:
+            return ()
+        old = member.old_key
+        return (member.key,) if old is None or old not in self.keys else (member.key, old)
 
     def _node_of_key(self, key: bytes) -> bytes | None:
         return self.keys.get(key)  # Also called on the ZAP handler's thread.

@@ -48,7 +48,7 @@ class _Peer:
         self.session = session
         self.addresses: list[str] = []
         self.given = False  # The addresses are the caller's, not the peer's own.
-        self.at = 0  # Which address is being tried.
+        self.at = 0  # Which of its addresses, or of its addresses with an older key, is tried.
         self.dialer: Dialer | None = None
         self.unsent: bytes | None = None  # A frame that libzmq did not take yet.
         self.blocked = False
@@ -72,7 +72,8 @@ class PeerLinks:
         bind: addresses to take peers in; none = this node only connects out.
         member_of_key: the node that holds a key now, or None.  Called for each message, and on
             the ZAP handler's thread: a look-up in a table that is replaced whole.
-        key_of: the key of a node now, or None when it is no member.
+        keys_of: the keys that a node may have now, the newest first; none when it is no member.
+            One that rotated its key serves the old one until it is started again.
         memory: which store and boot each peer was heard with; keep its `pack()` when its
             `changes` have moved.
         statement_of: the signed eviction of a key, to be told to it.
@@ -86,7 +87,8 @@ class PeerLinks:
         self, context: zmq.Context[Any], public: bytes, secret: bytes, node: bytes, *,
         boot: int, store_id: bytes, life: bytes, past: bytes = b"", commits: Callable[[], int],
         hello: Mapping[str, Any], bind: list[str],
-        member_of_key: Callable[[bytes], bytes | None], key_of: Callable[[bytes], bytes | None],
+        member_of_key: Callable[[bytes], bytes | None],
+        keys_of: Callable[[bytes], tuple[bytes, ...]],
         now_ms: int, memory: PeerMemory | None = None,
         statement_of: Callable[[bytes], bytes | None] | None = None,
         zap: ZapHandler | None = None, unix_ms: Callable[[], int] = wall_ms,
@@ -100,7 +102,7 @@ class PeerLinks:
         self.links_version = 0
         self.stopped = ""  # Why this node serves peers no longer.
         self._context, self._public, self._secret = context, public, secret
-        self._member_of_key, self._key_of = member_of_key, key_of
+        self._member_of_key, self._keys_of = member_of_key, keys_of
         self._statement_of = statement_of
         self._unix_ms = unix_ms
         self._now_ms = now_ms
@@ -203,12 +205,17 @@ class PeerLinks:
 
     # Links out.
 
+    def _ways(self, peer: _Peer) -> list[tuple[str, bytes]]:
+        """The addresses of a peer with the keys that it may have there, in the order of trying."""
+        keys = self._keys_of(peer.session.node)
+        return [(address, key) for key in keys for address in peer.addresses]
+
     def _redial(self, peer: _Peer, why: str) -> None:
         self._hang_up(peer, why)
-        key = self._key_of(peer.session.node)
-        if not peer.addresses or key is None or self.stopped:
+        ways = self._ways(peer)
+        if not ways or self.stopped:
             return
-        address = peer.addresses[peer.at % len(peer.addresses)]
+        address, key = ways[peer.at % len(ways)]
         try:
             peer.dialer = Dialer(
                 self._context, address, self._public, self._secret, key, self._now_ms
@@ -253,6 +260,8 @@ class PeerLinks:
                 dialer.connected = False
                 dialer.since_ms = self._now_ms
                 self._hear_answers(peer)
+                if dialer.server_key not in self._keys_of(session.node)[:1]:
+                    peer.at = 0  # It was started again, with its new key.
                 peer.unsent = None
                 session.link_down("the link is gone", self._now_ms)
         self._flush(peer)
@@ -544,21 +553,35 @@ class PeerLinks:
     def _look_after(self, peer: _Peer) -> None:
         """The link out goes to the key and address that are right now."""
         dialer = peer.dialer
-        wanted = self._key_of(peer.session.node)
+        keys = self._keys_of(peer.session.node)
         self._hear_answers(peer)
-        if wanted is None:
+        if not keys:
             if dialer is not None:
                 self._hang_up(peer, "it is no member any more")
             peer.session.shut("it is no member any more", self._now_ms)
         elif dialer is None:
             self._redial(peer, "it was tried again")
-        elif dialer.server_key != wanted:
+        elif self._is_key_over(peer, dialer, keys):
             self._redial(peer, "it has another key")
         elif not dialer.connected and self._now_ms - dialer.since_ms >= limits.PEER_DIAL_MS:
             self._next_address(peer)
 
+    def _is_key_over(self, peer: _Peer, dialer: Dialer, keys: tuple[bytes, ...]) -> bool:
+        """Whether a link out goes to a key of the past, or to another one than is tried now.
+
+        One that stands is left alone for as long as its key is good.
+        """
+        if dialer.server_key not in keys:
+            peer.at = 0
+            return True
+        ways = self._ways(peer)
+        return (
+            not dialer.connected and bool(ways)
+            and dialer.server_key != ways[peer.at % len(ways)][1]
+        )  # fmt: skip
+
     def _next_address(self, peer: _Peer) -> None:
-        if len(peer.addresses) > 1:
+        if len(self._ways(peer)) > 1:
             peer.at += 1
             self._redial(peer, "its next address is tried")
 

@@ -254,6 +254,7 @@ def test_new_keys_are_signed_by_a_peer_and_used_after_a_restart(trio: Cluster):
         return rows["n2"]["boot"], bool(rows["n2"]["link"])
 
     until(lambda: seen() == (2, True), 20.0, lambda: f"n1 is linked to n2 again: {seen()}")
+    assert "it has another key" not in trio.words(["n1"]), "the old key was good until then"
     assert home.command("run", "t.add", "1", "2").strip() == "3"
 
 

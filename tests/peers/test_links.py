@@ -168,6 +168,28 @@ def test_a_node_dials_the_new_key_of_a_peer_that_rotated_it():
         assert a.told("up", b.node)[-1]["boot"] == 2
 
 
+def test_a_peer_that_rotated_its_key_is_reached_by_the_old_one_until_it_is_started_again():
+    with mesh() as (a, b):
+        new = raw_keys()
+        b.roster.add(b.node, new[0])  # Signed and told; b itself goes on with its old key.
+        a.skipped_ms += limits.PEER_TICK_MS
+        settle([a, b], 2)
+        assert a.is_up(b) and not a.told("down", b.node)
+
+        a.links.forget(b.node)  # It has to dial anew: the newest key first, then the old one.
+        a.knows(b)
+        settle([a, b], 2)
+        a.skipped_ms += limits.PEER_DIAL_MS
+        run([a, b], lambda: a.is_up(b) and b.is_up(a))
+
+        b.kill()
+        (b.public, b.secret), b.boot = new, b.boot + 1
+        b.start()
+        b.knows(a)
+        run([a, b], lambda: b.is_up(a) and a.told("up", b.node)[-1]["boot"] == 2)
+        assert a.is_up(b)
+
+
 def test_a_forgotten_peer_is_news_and_gets_nothing_more():
     with mesh() as (a, b):
         a.links.forget(b.node)

@@ -65,9 +65,9 @@ class Roster:
         """The eviction of a key."""
         return self.statements.get(key)
 
-    def key_of(self, node: bytes) -> bytes | None:
-        """The newest key of a node."""
-        return next((k for k, n in reversed(self.nodes.items()) if n == node), None)
+    def keys_of(self, node: bytes) -> tuple[bytes, ...]:
+        """The keys of a node, the newest first."""
+        return tuple(key for key, holder in reversed(self.nodes.items()) if holder == node)
 
 
 class Peer:
@@ -81,7 +81,7 @@ class Peer:
         roster.add(self.node, self.public)
         self.store = os.urandom(16)
         self.boot = 1
-        self.commit = 1  # The newest transaction of its log.
+        self.commit = 0  # The newest transaction of its log.
         self.memory = PeerMemory()
         self.skipped_ms = 0
         self.bind = [HOME]
@@ -93,11 +93,12 @@ class Peer:
     def start(self, **options: Any) -> None:
         """Begin with a new context, as a process that was started does."""
         self.context: zmq.Context[Any] = zmq.Context()
+        self.commit += 1  # Counting the boot is one.
         given: dict[str, Any] = {
             "boot": self.boot, "store_id": self.store, "life": os.urandom(16),
             "commits": lambda: self.commit, "hello": {"name": f"n{self.node[0]}"},
             "bind": self.bind, "member_of_key": self.roster.member_of,
-            "key_of": self.roster.key_of, "memory": self.memory, "now_ms": self.now_ms(),
+            "keys_of": self.roster.keys_of, "memory": self.memory, "now_ms": self.now_ms(),
             "statement_of": self.roster.statement_of,
         }  # fmt: skip
         self.links = PeerLinks(
