@@ -6,7 +6,8 @@ node makes a random *life* for each boot.  A node that returns with the same key
 - another store: its disk was replaced;
 - a lower boot: its disk was restored from a copy;
 - another life in the boot that is known: the copy was started as often as the original, or oftener;
-- a later boot, this one or one before, that began at a lower transaction than was heard: the same,
+- a later boot, this one or one before, that began at a transaction that was heard already: the
+  same, for counting a boot is a transaction of its own,
 
 has lost what it promised.  It is refused and must join as a new node.  Pure; the caller keeps
 `pack()` safe.
@@ -77,7 +78,7 @@ class PeerMemory:
                     f"node {node.hex()} had life {one.life.hex()[:8]} in boot {one.boot}, it was "
                     f"known in that boot with life {known.life.hex()[:8]}: {copied}"
                 )
-            if one.boot > known.boot and one.commit < known.commit:
+            if one.boot > known.boot and one.commit <= known.commit:
                 return (
                     f"node {node.hex()} began boot {one.boot} at transaction {one.commit} of its "
                     f"log, transaction {known.commit} was heard of it in boot {known.boot}: "
@@ -92,7 +93,7 @@ class PeerMemory:
         known = self.by_node.get(node)
         if known is not None and known[:3] == now[:3]:
             return False
-        self._keep(node, now)  # A later boot begins at what was heard, or above.
+        self._keep(node, now)  # A later boot begins above what was heard.
         return True
 
     def heard(self, node: bytes, commit: int) -> None:

@@ -39,7 +39,18 @@ class Far(RawLink):
         self._link.setsockopt(zmq.MAXMSGSIZE, -1)
         if routing_id:
             self._link.setsockopt(zmq.ROUTING_ID, routing_id)
+        self._events = monitor.Monitor(self._link)
         self._link.connect(house.port.endpoints[0])
+
+    def notice_cut(self) -> None:
+        """Wait for the end of the connection: what is sent before that may be lost with it."""
+        seen: list[str] = []
+        until(lambda: seen.extend(self._events.read()) or monitor.DISCONNECTED in seen, 10, "a cut")
+
+    def close(self) -> None:
+        """Close the link."""
+        self._events.close()
+        super().close()
 
     def send_parts(self, *parts: bytes) -> None:
         """A message that no client of ours sends."""
@@ -102,6 +113,10 @@ class House:
     def until(self, condition: Any, what: str, seconds: float = 10.0) -> Any:
         """Turn until it is so."""
         return until(lambda: (self.turn(), condition())[1], seconds, what, every=0.002)
+
+    def until_cut(self) -> None:
+        """Turn until all are cut and the address is bound again, which may take a few turns."""
+        self.until(lambda: self.cuts and self.port.next_due_ms() is None, "cut and bound again")
 
     def settle(self) -> None:
         """Some turns: what was to arrive is there."""
@@ -241,8 +256,9 @@ def test_a_live_session_whose_key_is_struck_is_not_heard_told_why_and_cut(house:
     [(row, data)] = one.receive(5)
     assert row.kind == Kind.REFUSED and body_of(row, data)["code"] == "not_allowed"
     house.skipped_ms += limits.DOOR_GRACE_MS
-    house.until(lambda: house.cuts, "all are cut")
+    house.until_cut()
     assert not house.port.sessions
+    other.notice_cut()
     house.open(other)
     house.ask(one)
     house.ask(other)
@@ -268,7 +284,7 @@ def test_a_message_of_many_parts_costs_the_key_its_place_for_a_while(house: Hous
     link.send_parts(*[b"x"] * (limits.PEER_PARTS_MAX + 1))
     house.until(lambda: house.port.counts["parts"], "it comes")
     house.skipped_ms += limits.DOOR_GRACE_MS
-    house.until(lambda: house.cuts, "it is cut")
+    house.until_cut()
 
     at = house.port.endpoints[0], house.public, *keys
     assert knock(house.context, *at) == monitor.DENIED
@@ -381,7 +397,7 @@ def test_a_cut_keeps_the_address(house: House):
     before = house.port.endpoints
     house.port.cut_soon()
     house.skipped_ms += limits.DOOR_GRACE_MS
-    house.until(lambda: house.cuts and house.port.next_due_ms() is None, "it is bound again")
+    house.until_cut()
 
     assert house.port.endpoints == before
     house.open(house.far(house.listed()))

@@ -34,8 +34,8 @@ def remembered() -> PeerMemory:
     [
         now(),
         now(commit=0),  # The same life began where it began.
-        now(6, OTHER, 300),
         now(6, OTHER, 301),
+        now(6, OTHER, 302),
         now(2**32 - 1, OTHER, 2**63 - 1),
     ],
 )
@@ -56,6 +56,7 @@ def test_the_same_life_and_a_later_boot_that_forgot_nothing_are_welcome(said: Kn
         (now(life=OTHER, commit=999), "in that boot with life"),
         (now(life=bytes(16)), "life 00000000 in boot 5"),
         (now(6, OTHER, 299), "boot 6 at transaction 299 of its log, transaction 300 was heard"),
+        (now(6, OTHER, 300), "boot 6 at transaction 300 of its log, transaction 300 was heard"),
         (now(99, OTHER, 0), "boot 99 at transaction 0"),
         (now(6, LIFE, 299), "boot 6 at transaction 299"),
     ],
@@ -74,12 +75,12 @@ def test_a_node_that_forgot_is_refused_with_both_numbers(said: Known, what: str)
     ("past", "what"),
     [
         ([Life(5, LIFE, 1)], ""),
-        ([Life(4, OTHER, 1), Life(5, LIFE, 1), Life(6, OTHER, 300)], ""),
+        ([Life(4, OTHER, 1), Life(5, LIFE, 1), Life(6, OTHER, 301)], ""),
         ([Life(1, OTHER, 9_999), Life(4, STORE, 9_999)], ""),  # Before what is known.
-        ([Life(7, OTHER, 300)], ""),  # What is missing is not compared.
+        ([Life(7, OTHER, 301)], ""),  # What is missing is not compared.
         ([], ""),
         ([Life(5, OTHER, 1)], "had life 6f6f6f6f in boot 5, it was known in that boot"),
-        ([Life(5, LIFE, 1), Life(6, OTHER, 299)], "began boot 6 at transaction 299"),
+        ([Life(5, LIFE, 1), Life(6, OTHER, 300)], "began boot 6 at transaction 300"),
         ([Life(7, OTHER, 5)], "began boot 7 at transaction 5"),
     ],
 )
@@ -150,7 +151,7 @@ def test_only_what_is_new_counts_as_a_change():
 
     assert not memory.remember(NODE, now())
     assert memory.changes == 1
-    assert memory.remember(NODE, now(6, OTHER))
+    assert memory.remember(NODE, now(6, OTHER, commit=101))
     assert memory.changes == 2
 
 

@@ -19,7 +19,7 @@ UNIX_MS = 1_700_000_000_000
 
 def hello_frame(node: bytes, to: bytes, store: bytes, boot: int = 1, sequence: int = 1) -> bytes:
     """A good HELLO frame of any sender."""
-    me = greeting.Me(node, boot, store, os.urandom(16), 1, greeting.pack_about({"name": "raw"}))
+    me = greeting.Me(node, boot, store, os.urandom(16), boot, greeting.pack_about({"name": "raw"}))
     hello = greeting.write(me, to, UNIX_MS)
     return frame([hello], sequence=sequence, sender_boot=boot)
 
@@ -266,7 +266,7 @@ def test_a_node_that_lost_its_disk_is_refused_and_told(what: str):
 
 
 def test_a_node_that_is_killed_and_comes_back_with_its_own_disk_is_welcome():
-    """Each time at the very transaction that was heard of it, or a later one."""
+    """Each time one transaction after what was heard of it, or more: counting the boot is one."""
     with mesh() as (a, b):
         for more in (0, 1, 1000):
             a.commit += 100

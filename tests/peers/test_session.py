@@ -208,7 +208,7 @@ def test_a_higher_boot_that_began_before_what_was_heard_is_a_copy():
 
     assert "began boot 2 at transaction 99" in b.news[-1][2]
     assert "transaction 100 was heard of it in boot 1" in b.session.refused
-    b.hear(hello_of(a, 2, boot=2, life=b"2" * 16, commit=100, sequence=100), wire.now_ms)
+    b.hear(hello_of(a, 2, boot=2, life=b"2" * 16, commit=101, sequence=100), wire.now_ms)
     assert b.session.channel.is_open and b.memory.by_node[a.me.node].boot == 2
 
 

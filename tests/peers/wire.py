@@ -43,7 +43,7 @@ class Side:
         other = self.session.node
         boot = self.me.boot + 1
         life = life_of(self.number, boot)
-        self.me = replace(self.me, boot=boot, life=life, commit=self.session.commit)
+        self.me = replace(self.me, boot=boot, life=life, commit=self.session.commit + 1)
         self.session = Session(self.me, other, self.memory)
         self.got = []
 
