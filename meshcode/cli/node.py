@@ -65,7 +65,9 @@ def _show_up(found: dict[str, Any], home: str, style: Style) -> None:
         "version": found.get("version"),
     }
     pairs = [(k, str(item[k])) for k in ("pid", "home", "log")]
-    output.show_facts("node", item, [*pairs, ("next", _NEXT)], style)
+    if item["boot"] == 1:  # Later on people know what to do.
+        pairs.append(("next", _NEXT))
+    output.show_facts("node", item, pairs, style)
 
 
 @command()

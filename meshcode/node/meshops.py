@@ -175,10 +175,12 @@ def node_rows(mesh: Mesh) -> list[dict[str, Any]]:
     rows = []
     for node in {*mesh.roster.members, *mesh.roster.evicted, mesh.node}:
         row = _row(mesh, node, by_node.get(node), now_ms)
-        address = stats.get(node, {}).get("address") or next(iter(row["addresses"]), "")
+        linked = stats.get(node, {})
+        dialed = linked.get("address") if linked.get("up") else ""  # Else it is one being tried.
+        address = dialed or next(iter(row["addresses"]), "")
         row["address"] = address.removeprefix("tcp://")
-        row["reason"] = stats.get(node, {}).get("refused") or row["reason"]
-        row["traffic"] = {name: stats.get(node, {}).get(name, 0) for name in TRAFFIC}
+        row["reason"] = linked.get("refused") or row["reason"]
+        row["traffic"] = {name: linked.get(name, 0) for name in TRAFFIC}
         rows.append(row)
     add_facts(next(row for row in rows if row["this"]), facts_of(mesh.loop))
     rows.sort(key=lambda row: (not row["this"], row["state"] == EVICTED, row["name"], row["node"]))
