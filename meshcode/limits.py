@@ -167,6 +167,7 @@ MODEL_STAMP_JUMP_MAX = 1 << 32  # No mesh makes so many changes while a node is 
 CLAIM_RANK_MS = 5_000  # Between two voters that stand in line to take over: one is enough.
 CLAIM_JITTER_MS = 500  # So that voters of the same rank in different views do not collide.
 CLAIM_QUIET_MS = 15_000  # The owner lives again but may have lost its claim: it claims first.
+CLAIM_BACK_MS = 5_000  # A node that was cut off hears first what the others have done.
 CLAIM_AGAIN_MS_MAX = 15_000  # Between two claims that found no majority.
 PREPARE_MS = 8_000  # A claim that has no majority by then is given up; a busy peer is slow.
 # Before a message without an answer is sent again; doubled each time.  Links lose nothing while a

@@ -37,15 +37,23 @@ def plan(r: Replica, inst: Instance, now_ms: int) -> None:
 
 
 def claim_due_ms(r: Replica, inst: Instance) -> int | None:
-    """From when on this node may claim; None = somebody is responsible, or it never may."""
+    """From when on this node may claim.
+
+    None = somebody is responsible, or this node never may, or no majority would hear it: a node
+    that is cut off for a week must not come back with ten thousand epochs, each of them written to
+    its disk, and take from the others what they have in hand.  It hears who is there first.
+    """
     if r.peers.is_witness(r.me):
         return None
     since_ms = r.peers.abandoned_ms(inst.promise)
-    if since_ms is None:
+    heard_ms = r.peers.heard_ms(inst.voters, inst.majority)
+    if since_ms is None or heard_ms is None:
         return None
     owner = inst.promise[1]
     if owner == r.me:
         return since_ms
+    if owner != NOBODY and heard_ms > since_ms:
+        since_ms = heard_ms + limits.CLAIM_BACK_MS
     return since_ms + limits.CLAIM_RANK_MS * r.peers.rank(inst.voters, owner)
 
 

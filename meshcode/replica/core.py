@@ -228,8 +228,10 @@ class Replica:
         if peer.here:
             for inst in list(self.by_key.values()):
                 broken = inst.role == OWNING and outcomes.is_broken(self, inst)
-                concerned = node in inst.voters and inst.role != IDLE and inst.due_ms > now_ms
-                if broken or concerned:
+                concerned = node in inst.voters
+                if concerned and inst.role == IDLE:  # Perhaps a majority is together again.
+                    claims.plan(self, inst, now_ms)
+                elif broken or (concerned and inst.due_ms > now_ms):
                     inst.told_ms = 0
                     self.wake_at(inst, now_ms + self.rng.randrange(limits.TELL_MS))
         for (owner, _), group in list(self.unowned.items()):

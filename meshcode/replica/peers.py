@@ -22,7 +22,9 @@ CORE, EDGE, WITNESS = "core", "edge", "witness"
 class Peer:
     """One other node."""
 
-    __slots__ = ("boot", "boot_ms", "domain", "kind", "name", "node", "since_ms", "state")
+    __slots__ = (
+        "boot", "boot_ms", "domain", "here_ms", "kind", "name", "node", "since_ms", "state",
+    )  # fmt: skip
 
     def __init__(self, node: bytes, kind: str, domain: str, name: str) -> None:
         """A node of the roster that was not heard of yet."""
@@ -32,6 +34,7 @@ class Peer:
         self.name = name
         self.state = KNOWN
         self.since_ms = 0  # When the state began.
+        self.here_ms = 0  # Since when it can be expected to answer, if it can.
         self.boot = 0  # The newest life heard of; 0 = none.
         self.boot_ms = 0  # When that life was first heard of.
 
@@ -67,8 +70,11 @@ class Peers:
         if node in self.evicted:
             state = EVICTED
         if state != peer.state:
+            was_here = peer.here
             peer.state = state
             peer.since_ms = now_ms
+            if not was_here:
+                peer.here_ms = now_ms
         if boot > peer.boot:
             peer.boot = boot
             peer.boot_ms = now_ms
@@ -85,6 +91,15 @@ class Peers:
             return True
         peer = self.by_node.get(node)
         return peer is not None and peer.here
+
+    def heard_ms(self, voters: tuple[bytes, ...], majority: int) -> int | None:
+        """Since when a majority of the voters can be expected to answer; None = not now."""
+        others = [self.by_node.get(node) for node in voters if node != self.me]
+        here = sorted(peer.here_ms for peer in others if peer is not None and peer.here)
+        wanted = majority - 1
+        if len(here) < wanted:
+            return None
+        return here[wanted - 1] if wanted else 0
 
     def name_of(self, node: bytes) -> str:
         """What people call a node."""

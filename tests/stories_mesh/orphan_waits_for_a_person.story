@@ -20,7 +20,7 @@ n2 -> n0 STORED c1
 lost: n0 -> n2 RUN c1 attempt 1
 n0: gone for good
 n1: gone for good
-n2: c1 voters n0 n1 n2: claims it, promised epoch 2 of n2
+n2: c1 voters n0 n1 n2: votes, promised epoch 0 of n0
 
 evict n0 n1
 tick 20000
@@ -30,7 +30,7 @@ show
 ----
 n0: gone for good
 n1: gone for good
-n2: c1 voters n0 n1 n2: votes, promised epoch 3 of n2
+n2: c1 voters n0 n1 n2: votes, promised epoch 0 of n0
 answer: OK issued again
 n2: START c1 attempt 1
 n0: gone for good

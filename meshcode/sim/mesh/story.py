@@ -27,7 +27,7 @@ from typing import Any
 from meshcode.router import events
 from meshcode.router.effects import Effects
 from meshcode.sim.mesh.storytell import Names, message, outcome_text, show
-from meshcode.sim.mesh.storyworld import Packet, StoryNode, StoryWorld
+from meshcode.sim.mesh.storyworld import TICK_MS, Packet, StoryNode, StoryWorld
 from meshcode.sim.playing import check, play
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
@@ -107,14 +107,22 @@ class Story:
     # Acts: the mesh.
 
     def do_mesh(self, words: Words, given: Given) -> None:
-        """Make it: `mesh 3 [workers=n0,n1] [kinds=core,core,witness] [ttl=1000 dead_letter=s1]`."""
+        """Make it: `mesh 3 [workers=n0,n1] [kinds=core,core,witness] [ttl=1000 dead_letter=s1]`.
+
+        `workers` are the hosts of s0 and s1; `others`, when given, those of s1.  `beat` is how
+        often a node looks at the time, in milliseconds.
+        """
         count = int(words[0])
         kinds = given.get("kinds", ",".join(["core"] * count)).split(",")
-        hosts = [int(name[1:]) for name in given.get("workers", "").split(",") if name]
+        names = given.get("workers", "")
+        hosts = [
+            [int(name[1:]) for name in words.split(",") if name]
+            for words in (names, given.get("others", names))
+        ]
         queue: dict[str, Any] = {}
         if "dead_letter" in given:
             queue = {"message_ttl_ms": int(given["ttl"]), "dead_letter": given["dead_letter"]}
-        self._world = StoryWorld(kinds, hosts, queue)
+        self._world = StoryWorld(kinds, hosts, queue, int(given.get("beat", TICK_MS)))
         self.world.listener = self.told
 
     def do_crash(self, words: Words, _given: Given) -> None:
@@ -333,6 +341,7 @@ class Story:
         self._requests += 1
         request = self._requests.to_bytes(16, "big")
         session = self.world.session(given["by"])
+        self.world.checker.recovered[id] = node.index
         node.post(events.RecoverAsked(session, request, sequence, accepted_ms, submit, given["by"]))
 
 

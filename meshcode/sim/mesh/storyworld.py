@@ -132,7 +132,7 @@ class StoryNode(MeshNode):
         """Let time be looked at; who lives the script says."""
         if self.up and life == self.life:
             self.post(events.Ticked())
-            self.world.after(TICK_MS, self.beat, life)
+            self.world.after(self.world.tick_ms, self.beat, life)
 
     def _synced(self, life: int) -> None:
         if self.slow and self.up and life == self.life:
@@ -157,15 +157,20 @@ class StoryWorld(MeshWorld):
 
     nodes: list[StoryNode]  # type: ignore[assignment]
 
-    def __init__(self, kinds: Sequence[str], hosts: Sequence[int], queue: dict[str, Any]) -> None:
+    def __init__(
+        self, kinds: Sequence[str], hosts: Sequence[Sequence[int]], queue: dict[str, Any],
+        tick_ms: int = TICK_MS,
+    ) -> None:  # fmt: skip
         """All nodes up with their workers, and each knows that the others live.
 
         Args:
             kinds: of each node.
-            hosts: nodes with a worker for either processor.
+            hosts: nodes with a worker, for each processor.
             queue: fields of the queue of socket s0.
+            tick_ms: how often a node lets its router look at the time.
         """
         super().__init__(1)
+        self.tick_ms = tick_ms
         self.rng = Steady()
         self.options = _options(kinds, hosts, queue)
         self.listener: Callable[[StoryNode, Effects], None] | None = None
@@ -273,7 +278,9 @@ class StoryWorld(MeshWorld):
         return ""
 
 
-def _options(kinds: Sequence[str], hosts: Sequence[int], queue: dict[str, Any]) -> drawn.Options:
+def _options(
+    kinds: Sequence[str], hosts: Sequence[Sequence[int]], queue: dict[str, Any]
+) -> drawn.Options:
     """Options in which nothing goes wrong by chance."""
     options = drawn.draw(Random(1))
     for one in fields(options):
@@ -289,6 +296,7 @@ def _options(kinds: Sequence[str], hosts: Sequence[int], queue: dict[str, Any]) 
     }
     return replace(
         options, nodes=len(kinds), kinds=list(kinds), run_ms=(FOR_EVER_MS, FOR_EVER_MS),
-        sync_ms=(0, 0), hosts={f"p{n}": list(hosts) for n in range(2)}, dead_letters=bool(queue),
-        clock_steps=False, core_of_two=False, counted=False, snapshot=snapshot,
+        sync_ms=(0, 0), hosts={f"p{n}": list(found) for n, found in enumerate(hosts)},
+        dead_letters=bool(queue), clock_steps=False, core_of_two=False, counted=False,
+        snapshot=snapshot,
     )  # fmt: skip
