@@ -17,6 +17,17 @@ _NODE = "meshcode.cli.node"
 _MESH = "meshcode.cli.mesh"
 _NODES = "meshcode.cli.nodes"
 _SALVAGE = "meshcode.cli.salvage"
+_TOPOLOGY = "meshcode.cli.topology"
+
+_TOPOLOGY_KINDS = ("network", "scheduler", "node", "plug", "gate")
+
+
+def _topology(verb: str, text: str) -> dict[str, Command]:
+    return {
+        kind: Command(f"{_TOPOLOGY}:{verb}_{kind}", f"{text} a {kind}.")
+        for kind in _TOPOLOGY_KINDS
+    }
+
 
 COMMANDS = {
     "dev": Command("meshcode.cli.dev:dev", "Run a throw-away node in this terminal."),
@@ -53,6 +64,7 @@ COMMANDS = {
             ),
             "socket": Command(f"{_SOCKET}:add", "Add a socket: a callable endpoint of a task."),
             "deployment": Command(f"{_DEPLOYMENT}:add", "Give a processor CPUs on a host."),
+            **_topology("add", "Add"),
         },
     ),
     "update": Group(
@@ -62,6 +74,7 @@ COMMANDS = {
             "processor": Command(f"{_PROCESSOR}:update", "Change a processor."),
             "socket": Command(f"{_SOCKET}:update", "Change a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:update", "Change a deployment."),
+            **_topology("update", "Change"),
         },
     ),
     "delete": Group(
@@ -71,6 +84,7 @@ COMMANDS = {
             "processor": Command(f"{_PROCESSOR}:delete", "Remove a processor."),
             "socket": Command(f"{_SOCKET}:delete", "Remove a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:delete", "Remove a deployment."),
+            **_topology("delete", "Remove"),
         },
     ),
     "get": Group(
@@ -80,6 +94,7 @@ COMMANDS = {
             "processor": Command(f"{_PROCESSOR}:get", "Show a processor."),
             "socket": Command(f"{_SOCKET}:get", "Show a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:get", "Show a deployment."),
+            **_topology("get", "Show"),
         },
     ),
     "ls": Group(
@@ -93,6 +108,12 @@ COMMANDS = {
             "socket": Command(f"{_SOCKET}:ls_socket", "Show a socket: task, signature, limits."),
             "deployments": Command(f"{_DEPLOYMENT}:ls_deployments", "List deployments."),
             "deployment": Command(f"{_DEPLOYMENT}:ls_deployment", "Show a deployment."),
+            **_topology("ls", "Show"),
+            **{
+                f"{kind}s": Command(f"{_TOPOLOGY}:ls_{kind}s", f"List {kind}s.")
+                for kind in _TOPOLOGY_KINDS
+                if kind != "node"  # `ls nodes` shows who is there.
+            },
             "tasks": Command(f"{_TASK}:ls_tasks", "List tasks with their sockets."),
             "calls": Command(f"{_CALL}:ls_calls", "List calls, newest first."),
             "call": Command(f"{_CALL}:ls_call", "Show a call: state, provenance, events, result."),

@@ -15,23 +15,27 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from meshcode.errors import ObjectExists, UnknownObject, WrongState
+from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX, near, shown
 from meshcode.model.fields import (
-    FIELDS,
-    KINDS,
-    NAME_CHARS_MAX,
-    PLURALS,
-    PUBLISHED,
-    STATUS_CHARS_MAX,
     bad,
     check_kind,
     check_new,
     check_object_name,
     check_together,
     check_value,
-    near,
-    shown,
 )
-from meshcode.model.tables import TABLES, Deployment, Object, Processor, Queue, Socket
+from meshcode.model.kinds import FIELDS, KINDS, PLURALS, PUBLISHED
+from meshcode.model.rounds import round_of
+from meshcode.model.tables import (
+    TABLES,
+    Deployment,
+    Network,
+    Object,
+    Plug,
+    Processor,
+    Queue,
+    Socket,
+)
 
 ACTIONS = ("start", "stop", "restart", "pause", "resume", "remove")  # Of processors.
 QUESTIONS = ("list", "get")
@@ -169,7 +173,7 @@ def _add(request: _Request) -> Change:
         setattr(row, field, value)
     session.add(row)
     session.flush()
-    _check_dead_letters(session, row)
+    _check_rounds(session, row)
     return Change(describe(row), declared=True)
 
 
@@ -213,7 +217,7 @@ def _update(request: _Request) -> Change:
         setattr(row, field, given[field])
     if changed:
         _touch(request, row)
-        _check_dead_letters(session, row)
+        _check_rounds(session, row)
     return Change(describe(row), declared=bool(changed))
 
 
@@ -221,10 +225,27 @@ def _delete(request: _Request) -> Change:
     row = find(request.session, request.kind, request.name)
     _check_revision(row, request.fields.pop("revision", None))
     _check_no_options(request)
-    _check_unused(request.session, row)
     data = describe(row)
+    if isinstance(row, Network):
+        data["deleted"] = _empty(request.session, row)
+    _check_unused(request.session, row)
     request.session.delete(row)
     return Change(data, declared=True)
+
+
+def _empty(session: Session, network: Network) -> list[str]:
+    """Delete what belongs to a network, unless something outside of it needs a part of it."""
+    gone = []
+    for kind in reversed(KINDS):  # What names others goes first.
+        if "network" in FIELDS[kind]:
+            table = TABLES[kind]
+            query = select(table).filter_by(network=network.name).order_by(table.name)
+            for row in session.execute(query).scalars().all():
+                _check_unused(session, row)
+                session.delete(row)
+                session.flush()
+                gone.append(f"{kind} {row.name}")
+    return gone
 
 
 def _report(request: _Request) -> Change:
@@ -332,6 +353,22 @@ def _check_unused(session: Session, row: Object) -> None:
     raise WrongState(text, kind=kind, name=row.name, used_by=found)
 
 
+def _check_rounds(session: Session, row: Object) -> None:
+    if isinstance(row, Plug):
+        _check_plugs(session, row)
+    else:
+        _check_dead_letters(session, row)
+
+
+def _check_plugs(session: Session, row: Plug) -> None:
+    """A flow must come to an end: no way along plugs leads back to where it began."""
+    plugs = session.execute(select(Plug.source, Plug.target).order_by(Plug.name)).all()
+    found = round_of([(source, target) for source, target in plugs], row.source, row.target)
+    if found is not None:
+        text = f"plug {row.name!r} would go round: {' -> '.join(found)}; give another target"
+        raise bad(text, kind="plug", name=row.name, field="target")
+
+
 def _check_dead_letters(session: Session, row: Object) -> None:
     """Dead letters must come to an end: a call must not go round between full queues."""
     if isinstance(row, Queue):
@@ -340,19 +377,13 @@ def _check_dead_letters(session: Session, row: Object) -> None:
         start = row.queue
     else:
         return
-    path = [start]
-    while True:
-        query = select(Socket.queue).join(Queue, Queue.dead_letter == Socket.name)
-        after = session.execute(query.where(Queue.name == path[-1])).scalar_one_or_none()
-        if after is None:
-            return
-        path.append(after)
-        if after in path[:-1]:
-            round_trip = " -> ".join(path[path.index(after) :])
-            text = (
-                f"dead letters would go round: queue {round_trip}; give a socket of another queue"
-            )
-            raise bad(text, kind="queue", name=start, field="dead_letter")
+    query = select(Queue.name, Socket.queue).join(Socket, Queue.dead_letter == Socket.name)
+    edges = [(queue, after) for queue, after in session.execute(query.order_by(Queue.name))]
+    found = round_of(edges, start, dict(edges).get(start, ""))
+    if found is not None:
+        way = " -> ".join(found)
+        text = f"dead letters would go round: queue {way}; give a socket of another queue"
+        raise bad(text, kind="queue", name=start, field="dead_letter")
 
 
 _HANDLERS: dict[str, Callable[[_Request], Change]] = {

@@ -228,6 +228,7 @@ class Database:
             )
         elif found < SCHEMA_VERSION:
             _drop_foreign_keys(connection)
+            _add_columns(connection)
             connection.execute(sql_update(State).values(schema_version=SCHEMA_VERSION))
 
 
@@ -242,6 +243,19 @@ def _drop_foreign_keys(connection: Connection) -> None:
             name = quote_name(str(key["name"]))
             drop = f"ALTER TABLE {quote_name(table)} DROP CONSTRAINT {name}"
             connection.exec_driver_sql(drop)
+
+
+def _add_columns(connection: Connection) -> None:
+    """Columns that tables of an older version lack; all of them may be empty."""
+    quote_name = connection.dialect.identifier_preparer.quote
+    found = inspect(connection)
+    for name, table in Base.metadata.tables.items():
+        known = {column["name"] for column in found.get_columns(name)}
+        for column in table.columns:
+            if column.name not in known:
+                type_text = column.type.compile(connection.dialect)
+                words = f"{quote_name(column.name)} {type_text}"
+                connection.exec_driver_sql(f"ALTER TABLE {quote_name(name)} ADD COLUMN {words}")
 
 
 def set_number(session: Session, number: int) -> None:

@@ -20,7 +20,9 @@ from typing import Any
 
 from meshcode.errors import BadValue
 from meshcode.limits import MODEL_EDITORS_MAX, MODEL_MESSAGE_BYTES_MAX
-from meshcode.model.fields import KINDS, check_name, check_published, shown
+from meshcode.model.checks import check_name, shown
+from meshcode.model.fields import check_published
+from meshcode.model.kinds import KINDS
 from meshcode.wire.codec import pack
 
 NODE_BYTES = 16

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from meshcode.model.fields import KINDS, PLURALS, check_published
+from meshcode.model.fields import check_published
+from meshcode.model.kinds import KINDS, PLURALS
 from meshcode.model.tables import TABLES
 
 

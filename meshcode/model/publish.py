@@ -13,9 +13,11 @@ from sqlalchemy.orm import Session
 
 from meshcode.errors import BadRequest, ModelUnavailable, WrongState
 from meshcode.model import changes, snapshot
+from meshcode.model.checks import shown
 from meshcode.model.database import Database, set_number
 from meshcode.model.equal import make_equal
-from meshcode.model.fields import PLURALS, bad, shown
+from meshcode.model.fields import bad
+from meshcode.model.kinds import PLURALS
 
 NUMBER_MAX = 1 << 62  # What a database column holds, with room to count on.
 

@@ -14,7 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from meshcode.errors import BadRequest, ModelUnavailable
-from meshcode.model.fields import KINDS, PLURALS, PUBLISHED, check_published
+from meshcode.model.fields import check_published
+from meshcode.model.kinds import KINDS, PLURALS, PUBLISHED
 from meshcode.model.tables import TABLES, State
 
 EMPTY: dict[str, Any] = {"number": 0, **{PLURALS[kind]: {} for kind in KINDS}}

@@ -12,10 +12,12 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Integer, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from meshcode.model.fields import NAME_CHARS_MAX, STATUS_CHARS_MAX
+from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX
 
 # Goes up with every change of these tables; a newer file is refused, an older one changed.
-SCHEMA_VERSION = 2  # 2: names of other objects are no foreign keys any more.
+# 2: names of other objects are no foreign keys any more.  3: networks and what belongs to them,
+# plugs, gates.
+SCHEMA_VERSION = 3
 
 _Name = String(NAME_CHARS_MAX)
 
@@ -58,11 +60,40 @@ class Object(Base):
     revision: Mapped[int] = mapped_column(Integer, default=1, sort_order=-2)
 
 
+class Network(Object):
+    """A name for nodes, queues and schedulers that belong together, and are deleted together."""
+
+    __tablename__ = "networks"
+
+    description: Mapped[str | None] = mapped_column(Text)
+
+
+class Scheduler(Object):
+    """How deployments of its nodes are filled."""
+
+    __tablename__ = "schedulers"
+
+    network: Mapped[str | None] = _refers(nullable=True)
+    strategy: Mapped[str] = mapped_column(String(16))
+
+
+class Node(Object):
+    """What is wanted of the node of that name."""
+
+    __tablename__ = "nodes"
+
+    network: Mapped[str | None] = _refers(nullable=True)
+    scheduler: Mapped[str | None] = _refers(nullable=True)
+    host: Mapped[str | None] = mapped_column(String(253))
+    cpus: Mapped[int | None] = mapped_column(Integer)
+
+
 class Queue(Object):
     """A durable, limited waiting line."""
 
     __tablename__ = "queues"
 
+    network: Mapped[str | None] = _refers(nullable=True)
     type: Mapped[str] = mapped_column(String(16))
     max_length: Mapped[int | None] = mapped_column(Integer)  # Calls.
     max_length_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -123,9 +154,36 @@ class Deployment(Object):
     cpus: Mapped[int] = mapped_column(Integer)
 
 
+class Plug(Object):
+    """An edge: the outcome of a socket becomes an argument of another one."""
+
+    __tablename__ = "plugs"
+
+    source: Mapped[str] = _refers()
+    target: Mapped[str] = _refers()
+    queue: Mapped[str | None] = _refers(nullable=True)
+    type: Mapped[str] = mapped_column(String(16))
+    argument: Mapped[str | None] = mapped_column(_Name)
+
+
+class Gate(Object):
+    """A condition on an edge."""
+
+    __tablename__ = "gates"
+
+    plug: Mapped[str] = _refers()
+    mode: Mapped[str] = mapped_column(String(16))
+    socket: Mapped[str | None] = _refers(nullable=True)
+
+
 TABLES: dict[str, type[Object]] = {
+    "network": Network,
+    "scheduler": Scheduler,
+    "node": Node,
     "queue": Queue,
     "processor": Processor,
     "socket": Socket,
     "deployment": Deployment,
+    "plug": Plug,
+    "gate": Gate,
 }

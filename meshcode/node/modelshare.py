@@ -21,6 +21,7 @@ from typing import Any
 
 from meshcode.errors import BadRequest, BadValue
 from meshcode.limits import MODEL_BYTES_MAX, MODEL_OBJECTS_MAX, MODEL_STAMP_JUMP_MAX
+from meshcode.model.checks import shown
 from meshcode.model.entries import (
     BUCKET_BYTES,
     BUCKETS,
@@ -32,7 +33,9 @@ from meshcode.model.entries import (
     messages_of,
     read_entry,
 )
-from meshcode.model.fields import FIELDS, KINDS, PLURALS, fill, shown
+from meshcode.model.fields import fill
+from meshcode.model.kinds import FIELDS, KINDS, PLURALS
+from meshcode.model.rounds import rounds
 from meshcode.node.modelkeep import Kept, pack_kept, unpack_kept
 
 DIGEST_BYTES = 16
@@ -426,22 +429,16 @@ def _dangling(snapshot: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _rounds(snapshot: Mapping[str, Any]) -> Iterable[str]:
-    """Dead letters that would go round, since two nodes each declared half of the round."""
+    """Ways round that no command allows, since two nodes each declared a part."""
     queues, sockets = snapshot["queues"], snapshot["sockets"]
-    told: set[str] = set()
-    for start in sorted(queues):
-        path = [start]
-        while path[-1] not in told:
-            socket = queues.get(path[-1], {}).get("dead_letter")
-            queue = sockets.get(socket, {}).get("queue") if socket else None
-            if queue is None:
-                break
-            if queue in path:
-                round_trip = " -> ".join([*path[path.index(queue) :], queue])
-                yield (
-                    f"dead letters would go round: queue {round_trip}; give a socket of another"
-                    " queue"
-                )
-                break
-            path.append(queue)
-        told.update(path)
+    letters = [
+        (name, sockets[queue["dead_letter"]]["queue"])
+        for name, queue in queues.items()
+        if queue["dead_letter"] in sockets
+    ]
+    for way in rounds(letters):
+        yield (
+            f"dead letters would go round: queue {' -> '.join(way)}; give a socket of another queue"
+        )
+    for way in rounds((plug["source"], plug["target"]) for plug in snapshot["plugs"].values()):
+        yield f"plugs would go round: {' -> '.join(way)}; delete or update one of them"

@@ -25,6 +25,7 @@ from meshcode.peers.door import Arrived, Door
 from meshcode.peers.greeting import Me
 from meshcode.peers.memory import PeerMemory
 from meshcode.peers.options import DOMAIN
+from meshcode.peers.peer import Peer
 from meshcode.peers.refusals import Refusals
 from meshcode.peers.selftest import check_door
 from meshcode.peers.session import Delivery, News, Session
@@ -37,21 +38,6 @@ KEY_BYTES = 32
 def wall_ms() -> int:
     """The wall clock, for telling clock skew only."""
     return time.time_ns() // 1_000_000
-
-
-class _Peer:
-    """One peer: its session, and the link out to it."""
-
-    __slots__ = ("addresses", "at", "blocked", "dialer", "given", "session", "unsent")
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.addresses: list[str] = []
-        self.given = False  # The addresses are the caller's, not the peer's own.
-        self.at = 0  # Which of its addresses, or of its addresses with an older key, is tried.
-        self.dialer: Dialer | None = None
-        self.unsent: bytes | None = None  # A frame that libzmq did not take yet.
-        self.blocked = False
 
 
 class PeerLinks:
@@ -106,9 +92,9 @@ class PeerLinks:
         self._statement_of = statement_of
         self._unix_ms = unix_ms
         self._now_ms = now_ms
-        self._peers: dict[bytes, _Peer] = {}
-        self._by_fd: dict[int, _Peer] = {}
-        self._spoken: set[_Peer] = set()  # Sent to since answers were looked for.
+        self._peers: dict[bytes, Peer] = {}
+        self._by_fd: dict[int, Peer] = {}
+        self._spoken: set[Peer] = set()  # Sent to since answers were looked for.
         self._channels: dict[bytes, Channel] = {}  # Of forgotten peers: sequences never go back.
         self._news: deque[News] = deque(maxlen=limits.PEER_NEWS_MAX)
         self._refusals = Refusals()
@@ -189,7 +175,7 @@ class PeerLinks:
             if len(self._channels) > limits.PEERS_MAX:
                 del self._channels[next(iter(self._channels))]
 
-    def _peer(self, node: bytes) -> _Peer:
+    def _peer(self, node: bytes) -> Peer:
         peer = self._peers.get(node)
         if peer is None:
             if len(self._peers) >= limits.PEERS_MAX:
@@ -200,19 +186,14 @@ class PeerLinks:
                     limit=limits.PEERS_MAX,
                 )
             channel = self._channels.pop(node, None)
-            peer = self._peers[node] = _Peer(Session(self.me, node, self.memory, channel))
+            peer = self._peers[node] = Peer(Session(self.me, node, self.memory, channel))
         return peer
 
     # Links out.
 
-    def _ways(self, peer: _Peer) -> list[tuple[str, bytes]]:
-        """The addresses of a peer with the keys that it may have there, in the order of trying."""
-        keys = self._keys_of(peer.session.node)
-        return [(address, key) for key in keys for address in peer.addresses]
-
-    def _redial(self, peer: _Peer, why: str) -> None:
+    def _redial(self, peer: Peer, why: str) -> None:
         self._hang_up(peer, why)
-        ways = self._ways(peer)
+        ways = peer.ways(self._keys_of(peer.session.node))
         if not ways or self.stopped:
             return
         address, key = ways[peer.at % len(ways)]
@@ -228,7 +209,7 @@ class PeerLinks:
             self._events.register(fd, select.EPOLLIN)
         self._hear_events(peer)
 
-    def _hang_up(self, peer: _Peer, why: str, linger_ms: int = 0) -> None:
+    def _hang_up(self, peer: Peer, why: str, linger_ms: int = 0) -> None:
         dialer, peer.dialer = peer.dialer, None
         if dialer is not None:
             for fd in dialer.filenos():
@@ -238,13 +219,13 @@ class PeerLinks:
         peer.unsent = None
         peer.session.link_down(why, self._now_ms)
 
-    def _hurry(self, peer: _Peer) -> None:
+    def _hurry(self, peer: Peer) -> None:
         """Try now instead of when libzmq's own delay is over."""
         dialer = peer.dialer
         if dialer is None or self._now_ms - dialer.since_ms >= limits.PEER_TICK_MS:
             self._redial(peer, "it was tried again")
 
-    def _hear_events(self, peer: _Peer) -> None:
+    def _hear_events(self, peer: Peer) -> None:
         dialer, session = peer.dialer, peer.session
         if dialer is None:
             return
@@ -266,7 +247,7 @@ class PeerLinks:
                 session.link_down("the link is gone", self._now_ms)
         self._flush(peer)
 
-    def _hear_answers(self, peer: _Peer) -> None:
+    def _hear_answers(self, peer: Peer) -> None:
         """What the peer says on our own link to it: that it refuses us, and why."""
         for data in [] if peer.dialer is None else peer.dialer.answers():
             try:
@@ -307,7 +288,7 @@ class PeerLinks:
         self._flush(peer)
         return True
 
-    def _flush(self, peer: _Peer) -> None:
+    def _flush(self, peer: Peer) -> None:
         """Hand over what credit and link allow; then take the news of the session."""
         session, dialer = peer.session, peer.dialer
         peer.blocked = False
@@ -328,7 +309,7 @@ class PeerLinks:
         if due_ms is not None and due_ms < self._due_ms:
             self._due_ms = due_ms
 
-    def _due_of(self, peer: _Peer) -> int | None:
+    def _due_of(self, peer: Peer) -> int | None:
         return self._now_ms + limits.PEER_RETRY_MS if peer.blocked else peer.session.next_due_ms()
 
     # What comes in.
@@ -340,7 +321,7 @@ class PeerLinks:
         if self.stopped or self._door is None:
             return found
         size = 0
-        touched: dict[bytes, _Peer] = {}
+        touched: dict[bytes, Peer] = {}
         for _ in range(limits.TURN_EVENTS_MAX):
             if size >= limits.TURN_BYTES_MAX:
                 break
@@ -370,7 +351,7 @@ class PeerLinks:
                 self._hear_answers(peer)
                 self._hear_events(peer)
 
-    def _sender(self, arrived: Arrived) -> _Peer | None:
+    def _sender(self, arrived: Arrived) -> Peer | None:
         """The member that holds the key of this connection now, or None: the message is dropped."""
         try:
             key = bytes.fromhex(arrived.user)
@@ -389,7 +370,7 @@ class PeerLinks:
             self._tell_once(node, error.text)
             return None
 
-    def _hear(self, peer: _Peer, arrived: Arrived) -> list[Delivery]:
+    def _hear(self, peer: Peer, arrived: Arrived) -> list[Delivery]:
         session = peer.session
         found: list[Delivery] = []
         hellos = session.counts["hellos_in"]
@@ -489,7 +470,7 @@ class PeerLinks:
         self._news.clear()
         return found
 
-    def _collect(self, peer: _Peer) -> None:
+    def _collect(self, peer: Peer) -> None:
         for item in peer.session.news:
             if item[0] == "refused":
                 self._tell_once(item[1], item[2])
@@ -550,7 +531,7 @@ class PeerLinks:
             self._look_after(peer)
             self._flush(peer)
 
-    def _look_after(self, peer: _Peer) -> None:
+    def _look_after(self, peer: Peer) -> None:
         """The link out goes to the key and address that are right now."""
         dialer = peer.dialer
         keys = self._keys_of(peer.session.node)
@@ -561,27 +542,13 @@ class PeerLinks:
             peer.session.shut("it is no member any more", self._now_ms)
         elif dialer is None:
             self._redial(peer, "it was tried again")
-        elif self._is_key_over(peer, dialer, keys):
+        elif peer.is_key_over(keys):
             self._redial(peer, "it has another key")
         elif not dialer.connected and self._now_ms - dialer.since_ms >= limits.PEER_DIAL_MS:
             self._next_address(peer)
 
-    def _is_key_over(self, peer: _Peer, dialer: Dialer, keys: tuple[bytes, ...]) -> bool:
-        """Whether a link out goes to a key of the past, or to another one than is tried now.
-
-        One that stands is left alone for as long as its key is good.
-        """
-        if dialer.server_key not in keys:
-            peer.at = 0
-            return True
-        ways = self._ways(peer)
-        return (
-            not dialer.connected and bool(ways)
-            and dialer.server_key != ways[peer.at % len(ways)][1]
-        )  # fmt: skip
-
-    def _next_address(self, peer: _Peer) -> None:
-        if len(self._ways(peer)) > 1:
+    def _next_address(self, peer: Peer) -> None:
+        if len(peer.ways(self._keys_of(peer.session.node))) > 1:
             peer.at += 1
             self._redial(peer, "its next address is tried")
 

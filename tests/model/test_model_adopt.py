@@ -10,6 +10,8 @@ from sqlalchemy import text
 
 from meshcode.errors import BadRequest, ModelUnavailable, WrongState
 from meshcode.model import snapshot as snapshots
+from meshcode.model.kinds import PLURALS, PUBLISHED
+from meshcode.model.tables import SCHEMA_VERSION
 
 LATER_MS = 1_700_000_009_000
 
@@ -31,14 +33,14 @@ def changed(snapshot: dict[str, Any], number: int, **plurals: Any) -> dict[str, 
 
 
 def queue(**options: Any) -> dict[str, Any]:
-    nothing = dict.fromkeys(("max_length", "max_length_bytes", "message_ttl_ms", "expires_ms"))
-    return {"type": "direct", **nothing, "overflow": "reject", "dead_letter": None, **options}
+    nothing = dict.fromkeys(PUBLISHED["queue"])
+    return {**nothing, "type": "direct", "overflow": "reject", **options}
 
 
 def rows(model: Any) -> dict[str, Any]:
     with model.database.read() as session:
         found = {}
-        for table in ("queues", "processors", "sockets", "deployments"):
+        for table in PLURALS.values():
             query = f"SELECT name, id, owner, revision, created_ms, updated_ms FROM {table}"
             found |= {(table, row[0]): tuple(row[1:]) for row in session.execute(text(query))}
         return found
@@ -179,14 +181,15 @@ def test_a_database_that_was_deleted_adopts_once_it_is_made_again(model, model_p
     assert set(model.ask("get", "queue", "new")["used_by"]) == set()
 
 
-EMPTY = {"number": 9, "queues": {}, "processors": {}, "sockets": {}, "deployments": {}}
+EMPTY = {"number": 9, **{plural: {} for plural in PLURALS.values()}}
 PROCESSOR = {"git": "/x", "module": "m", "restarted": "3"}
 BAD = [
     (None, "the merged snapshot is None; it must be one with a number"),
     ({"number": -1}, "the merged snapshot is {'number': -1}; it must be one with a number"),
     ({"number": True}, "the merged snapshot is {'number': True}; it must be one with a number"),
     ({"number": 9, "queues": {}, "sockets": {}},
-     "the merged snapshot has no processors, deployments; it must have every kind"),
+     "the merged snapshot has no networks, schedulers, nodes, processors, deployments, plugs,"
+     " gates; it must have every kind"),
     ({**EMPTY, "number": 4},
      "the merged snapshot has number 4 and the database is at 4; a snapshot must be newer than the"
      " one it replaces"),
@@ -246,4 +249,4 @@ def test_a_file_of_version_1_is_used_without_its_foreign_keys(model, model_path)
     assert model.ask("get", "socket", "shop.clean")["queue"] == "orders"
     with model.database.read() as session:
         version = session.execute(text("SELECT schema_version FROM model_state")).scalar_one()
-    assert version == 2
+    assert version == SCHEMA_VERSION

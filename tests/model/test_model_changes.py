@@ -6,15 +6,15 @@ import pytest
 
 from meshcode.errors import BadRequest, MeshError, ObjectExists, UnknownObject, WrongState
 from meshcode.model import snapshot
-from meshcode.model.fields import FIELDS, KINDS, PLURALS
+from meshcode.model.kinds import FIELDS, KINDS, PLURALS
 
 NOW_MS = 1_700_000_000_000  # What the fixture says the time is.
 
 SHOP = {
     "queues": {
         "orders": {
-            "type": "direct", "max_length": None, "max_length_bytes": None, "message_ttl_ms": None,
-            "expires_ms": None, "overflow": "reject", "dead_letter": None,
+            "network": None, "type": "direct", "max_length": None, "max_length_bytes": None,
+            "message_ttl_ms": None, "expires_ms": None, "overflow": "reject", "dead_letter": None,
         }
     },
     "processors": {
@@ -34,6 +34,7 @@ SHOP = {
         }
     },
     "deployments": {"shop-here": {"processor": "shop", "host": "localhost", "cpus": 2}},
+    "networks": {}, "schedulers": {}, "nodes": {}, "plugs": {}, "gates": {},
 }  # fmt: skip
 
 
@@ -315,11 +316,11 @@ REFUSED = [
     ({"do": ["add"]}, BadRequest,
      f"the model cannot do ['add']; it can: {CAN}; nothing was changed"),
     ({"do": "add", "kind": "que", "name": "x"}, BadRequest,
-     "the model has no kind 'que'; did you mean 'queue'?; it has: queue, processor, socket,"
-     " deployment; nothing was changed"),
+     "the model has no kind 'que'; did you mean 'queue'?; it has: network, scheduler, node, queue,"
+     " processor, socket, deployment, plug, gate; nothing was changed"),
     ({"do": "list", "kind": ["queue"]}, BadRequest,
-     "the model has no kind ['queue']; it has: queue, processor, socket, deployment;"
-     " nothing was changed"),
+     "the model has no kind ['queue']; it has: network, scheduler, node, queue, processor, socket,"
+     " deployment, plug, gate; nothing was changed"),
     ({"do": "add", "kind": "queue"}, BadRequest,
      "the queue has no name; give one; nothing was changed"),
     ({"do": "add", "kind": "queue", "name": "x", "fields": [1]}, BadRequest,
@@ -352,11 +353,11 @@ REFUSED = [
      UnknownObject,
      "no queue is named 'order'; did you mean 'orders'?; `mesh ls queues` shows all 1"),
     ({"do": "update", "kind": "queue", "name": "orders"}, BadRequest,
-     "nothing to change; give at least one of: type, max_length, max_length_bytes,"
+     "nothing to change; give at least one of: network, type, max_length, max_length_bytes,"
      " message_ttl_ms, expires_ms, overflow, dead_letter; nothing was changed"),
     ({"do": "update", "kind": "queue", "name": "orders", "fields": {"name": "q"}}, BadRequest,
-     "a queue has no option 'name'; it has: type, max_length, max_length_bytes, message_ttl_ms,"
-     " expires_ms, overflow, dead_letter; nothing was changed"),
+     "a queue has no option 'name'; it has: network, type, max_length, max_length_bytes,"
+     " message_ttl_ms, expires_ms, overflow, dead_letter; nothing was changed"),
     ({"do": "update", "kind": "queue", "name": "orders", "fields": {"overflow": "dead-letter"}},
      BadRequest,
      "queue 'orders': overflow is 'dead-letter' and dead_letter names no socket; give one;"
@@ -430,5 +431,96 @@ def test_the_tables_can_be_made_on_postgres():
     Base.metadata.create_all(engine, checkfirst=False)
 
     text = "\n".join(made)
-    assert text.count("CREATE TABLE") == 5
+    assert text.count("CREATE TABLE") == 1 + len(KINDS)
     assert "REFERENCES" not in text
+
+
+@pytest.fixture
+def wired(model):
+    """Three sockets, a -> b -> c, and a gate on the first edge."""
+    model.shop()
+    for name in "abc":
+        model.ask("add", "socket", name, processor="shop", task="clean", queue="orders")
+    model.ask("add", "plug", "ab", source="a", target="b")
+    model.ask("add", "plug", "bc", source="b", target="c", type="ERROR", argument="text")
+    model.ask("add", "gate", "ab-gate", plug="ab", mode="closed")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("do", "name", "options", "text"),
+    [
+        ("add", "ca", {"source": "c", "target": "a"},
+         "plug 'ca' would go round: c -> a -> b -> c; give another target; nothing was changed"),
+        ("add", "aa", {"source": "a", "target": "a"},
+         "plug 'aa' would go round: a -> a; give another target; nothing was changed"),
+        ("update", "bc", {"target": "a"},
+         "plug 'bc' would go round: b -> a -> b; give another target; nothing was changed"),
+    ],
+)  # fmt: skip
+def test_plugs_never_go_round(wired, do, name, options, text):
+    before = wired.number
+    with pytest.raises(BadRequest) as caught:
+        wired.ask(do, "plug", name, **options)
+
+    assert caught.value.text == text
+    assert wired.number == before and set(wired.published[-1]["plugs"]) == {"ab", "bc"}
+
+
+def test_two_ways_from_one_socket_to_another_are_no_round(wired):
+    wired.ask("add", "plug", "ac", source="a", target="c", argument="other")
+
+    assert set(wired.published[-1]["plugs"]) == {"ab", "bc", "ac"}
+
+
+def test_a_plug_with_a_gate_and_a_socket_with_plugs_stay(wired):
+    with pytest.raises(WrongState, match="plug 'ab' is used by gate 'ab-gate'"):
+        wired.ask("delete", "plug", "ab")
+    with pytest.raises(WrongState, match="socket 'b' is used by plug 'bc', plug 'ab'"):
+        wired.ask("delete", "socket", "b")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"mode": "task"}, "mode is 'task', so it names no socket to ask; give both or neither"),
+        ({"mode": "open", "socket": "c"}, "mode is 'open', so it asks nobody"),
+        ({"mode": "ajar"}, "mode is 'ajar'; it must be 'open' or 'closed' or 'task'"),
+        ({"socket": "zzz", "mode": "task"}, "no socket is named 'zzz'"),
+    ],
+)
+def test_a_gate_that_cannot_decide_is_refused(wired, options, text):
+    before = wired.number
+    with pytest.raises((BadRequest, UnknownObject)) as caught:
+        wired.ask("add", "gate", "g", plug="bc", **options)
+
+    assert text in caught.value.text and wired.number == before
+
+
+def test_a_network_is_deleted_with_what_belongs_to_it(model):
+    model.ask("add", "network", "net", description="the shop")
+    model.ask("add", "scheduler", "even", network="net")
+    model.ask("add", "node", "n1", network="net", scheduler="even", cpus=2)
+    model.ask("add", "queue", "mine", network="net")
+    model.ask("add", "queue", "other")
+
+    gone = model.ask("delete", "network", "net")
+
+    assert gone["deleted"] == ["queue mine", "node n1", "scheduler even"]
+    newest = model.published[-1]
+    assert newest["networks"] == newest["schedulers"] == newest["nodes"] == {}
+    assert set(newest["queues"]) == {"other"}
+
+
+def test_a_network_stays_whole_while_something_outside_needs_a_part(model):
+    model.shop()
+    model.ask("add", "network", "net")
+    model.ask("add", "scheduler", "even", network="net")
+    model.ask("update", "queue", "orders", network="net")
+    before = model.number
+
+    with pytest.raises(WrongState, match=r"queue 'orders' is used by socket 'shop\.clean'"):
+        model.ask("delete", "network", "net")
+
+    assert model.number == before
+    assert set(model.published[-1]["schedulers"]) == {"even"}

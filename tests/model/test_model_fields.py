@@ -8,6 +8,7 @@ import pytest
 
 from meshcode.errors import BadRequest
 from meshcode.model import fields
+from meshcode.model.kinds import FIELDS, KINDS
 
 QUEUE = {}
 PROCESSOR = {"git": "https://host.example/shop.git", "module": "shop.orders"}
@@ -115,7 +116,7 @@ BAD = [
     ("processor", "env", {"MESH_HOME": "x"}, "a dict",
      "without MESH_HOME: names that begin with MESH_ belong to the mesh"),
     ("processor", "env", {"A": 1}, "a dict",
-     "a map to texts without NUL, and the value of A is none"),
+     "a map to texts of Unicode without NUL, and the value of A is none"),
     ("processor", "env", {"A": "x" * 16_384}, "a dict",
      "at most 16384 bytes in all, and this has 16385"),
     ("socket", "task", "clean up", "'clean up'", TASK),
@@ -207,8 +208,9 @@ def test_an_unknown_option_is_refused_with_the_one_that_was_meant():
         fields.check_new("queue", "q", {"max_lenght": 3})
 
     assert caught.value.text == (
-        "a queue has no option 'max_lenght'; did you mean 'max_length'?; it has: type, max_length,"
-        " max_length_bytes, message_ttl_ms, expires_ms, overflow, dead_letter; nothing was changed"
+        "a queue has no option 'max_lenght'; did you mean 'max_length'?; it has: network, type,"
+        " max_length, max_length_bytes, message_ttl_ms, expires_ms, overflow, dead_letter;"
+        " nothing was changed"
     )
 
 
@@ -243,8 +245,8 @@ def test_every_option_is_in_the_manual():
 
     missing = [
         field
-        for kind in fields.KINDS
-        for field in fields.FIELDS[kind]
+        for kind in KINDS
+        for field in FIELDS[kind]
         if f"`{field}`" not in manual
     ]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from meshcode.model.fields import KINDS, PLURALS, fill
+from meshcode.model.fields import fill
+from meshcode.model.kinds import KINDS, PLURALS
 from meshcode.node.modelshare import Change, ModelShare
 from meshcode.wire.codec import pack, unpack_map
 

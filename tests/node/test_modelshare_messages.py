@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from meshcode import limits
 from meshcode.errors import BadValue
 from meshcode.model.entries import BUCKET_BYTES, BUCKETS
-from meshcode.model.fields import PLURALS
+from meshcode.model.kinds import PLURALS
 from meshcode.wire.codec import pack
 from tests.node.modelnode import A, B, Node, content, processor, queue, talk, tell
 

@@ -1,0 +1,103 @@
+"""The six commands of a kind of object that needs nothing of its own, made from one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from meshcode.cli import objects
+from meshcode.cli.objects import Field
+from meshcode.cli.options import command, listing, styled
+from meshcode.cli.output import Column, Style
+
+
+class Noun:
+    """`mesh add|update|delete|get KIND`, `mesh ls KINDs|KIND`.
+
+    Args:
+        kind: as the model names it.
+        fields: its options.
+        columns: of the listing.
+        what: a sentence for the help of `add`: what one is.
+        example: the options of an example.
+    """
+
+    def __init__(
+        self, kind: str, fields: Sequence[Field], columns: Sequence[Column], *, what: str,
+        example: str,
+    ) -> None:  # fmt: skip
+        self.kind = kind
+        self._fields = fields
+        self._columns = columns
+        self.add = self._add(what, example)
+        self.update = self._update(example)
+        self.delete = self._delete()
+        self.get = self._show("get")
+        self.ls_one = self._show("ls")
+        self.ls_all = self._ls_all()
+
+    def _add(self, what: str, example: str) -> click.Command:
+        @objects.name_option(self.kind)
+        @objects.fields(self._fields)
+        @objects.exists_ok_option
+        @styled
+        def add(name: str, exists_ok: bool, style: Style, **given: Any) -> None:
+            objects.add(self.kind, name, given, style, exists_ok=exists_ok)
+
+        return _made(add, "add", f"Add a {self.kind}: {what}", f"add {self.kind} -n {example}")
+
+    def _update(self, example: str) -> click.Command:
+        @objects.one_name(self.kind)
+        @objects.fields(self._fields, update=True)
+        @styled
+        def update(name: str, style: Style, **given: Any) -> None:
+            objects.update(self.kind, name, given, style)
+
+        text = f"Change a {self.kind}; `none` takes an option away."
+        return _made(update, "update", text, f"update {self.kind} -n {example}")
+
+    def _delete(self) -> click.Command:
+        @objects.one_name(self.kind)
+        @objects.yes_option
+        @styled
+        def delete(name: str, yes: bool, style: Style) -> None:
+            objects.delete(self.kind, name, yes=yes, style=style)
+
+        return _made(delete, "delete", f"Remove a {self.kind}.", f"delete {self.kind} NAME -y")
+
+    def _show(self, verb: str) -> click.Command:
+        @objects.one_name(self.kind)
+        @styled
+        def show(name: str, style: Style) -> None:
+            objects.show_one(self.kind, name, style)
+
+        return _made(show, self.kind, f"Show a {self.kind}.", f"{verb} {self.kind} NAME -o json")
+
+    def _ls_all(self) -> click.Command:
+        @listing
+        def ls_all(style: Style) -> None:
+            objects.listed(
+                self.kind, self._columns, style,
+                empty=f"no {self.kind} yet; add one: mesh add {self.kind} --help",
+            )  # fmt: skip
+
+        return _made(ls_all, f"{self.kind}s", f"List {self.kind}s.", f"ls {self.kind}s")
+
+
+def _made(function: Any, name: str, text: str, example: str) -> click.Command:
+    function.__doc__ = f"{text}\n\nExamples:\n  mesh {example}\n"
+    made: click.Command = command(name=name)(function)
+    return made
+
+
+def entries(nouns: Mapping[str, Noun]) -> dict[str, click.Command]:
+    """The commands of a module by the names the registry gives them: `add_plug`, `ls_plugs`."""
+    found = {}
+    for kind, noun in nouns.items():
+        for verb in ("add", "update", "delete", "get"):
+            found[f"{verb}_{kind}"] = getattr(noun, verb)
+        found[f"ls_{kind}"] = noun.ls_one
+        found[f"ls_{kind}s"] = noun.ls_all
+    return found

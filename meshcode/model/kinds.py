@@ -1,0 +1,140 @@
+"""The kinds of model object and the options of each: the one list that all of it is made from.
+
+The tables, the checks of every change, snapshots, what nodes tell each other, the commands and the
+Python objects have a kind or an option because it is here.  docs/model.md has it for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from meshcode.limits import OPEN_CALLS_MAX, PRIORITY_MAX
+from meshcode.model.checks import (
+    CONCURRENCY_MAX,
+    CPUS_MAX,
+    QUEUE_BYTES_MAX,
+    RETRIES_MAX,
+    TIME_MS_MAX,
+    WORKERS_MAX,
+    Check,
+    check_argument,
+    check_commit,
+    check_env,
+    check_git,
+    check_host,
+    check_module,
+    check_name,
+    check_path,
+    check_rate,
+    check_ref,
+    check_requirements,
+    check_task,
+    check_text,
+    choice,
+    integer,
+    shown,
+    shown_type,
+    shown_url,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One option of a kind of object."""
+
+    check: Check
+    default: Any = None  # What an object has when the option was never given.
+    required: bool = False
+    refers: str | None = None  # The value is the name of an object of this kind.
+    show: Callable[[Any], str] = shown  # For error texts: without the secrets a value may hold.
+
+
+_times = integer(1, TIME_MS_MAX, "milliseconds")
+_count = integer(1, CONCURRENCY_MAX)
+
+# In the order in which they can be made: what is named stands before what names it.  (But a queue
+# names a socket for its dead letters, and a socket its queue.)
+FIELDS: dict[str, dict[str, Field]] = {
+    "network": {
+        "description": Field(check_text),
+    },
+    "scheduler": {
+        "network": Field(check_name, refers="network"),
+        "strategy": Field(choice("BALANCED", "EFFICIENT"), "BALANCED"),
+    },
+    "node": {
+        "network": Field(check_name, refers="network"),
+        "scheduler": Field(check_name, refers="scheduler"),
+        "host": Field(check_host),
+        "cpus": Field(integer(1, CPUS_MAX)),
+    },
+    "queue": {
+        "network": Field(check_name, refers="network"),
+        "type": Field(choice("direct"), "direct"),
+        "max_length": Field(integer(1, OPEN_CALLS_MAX, "calls")),
+        "max_length_bytes": Field(integer(1, QUEUE_BYTES_MAX, "bytes")),
+        "message_ttl_ms": Field(_times),
+        "expires_ms": Field(_times),
+        "overflow": Field(choice("reject", "dead-letter"), "reject"),
+        "dead_letter": Field(check_name, refers="socket"),
+    },
+    "processor": {
+        "git": Field(check_git, required=True, show=shown_url),
+        "module": Field(check_module, required=True),
+        "branch": Field(check_ref),
+        "commit": Field(check_commit),
+        "tag": Field(check_ref),
+        "requirements": Field(check_requirements),
+        "module_path": Field(check_path),
+        "workers": Field(integer(1, WORKERS_MAX), 1),
+        "retries": Field(integer(0, RETRIES_MAX)),
+        "retry_delay_ms": Field(integer(0, TIME_MS_MAX, "milliseconds")),
+        "time_limit_ms": Field(_times),
+        "rate_limit": Field(check_rate),
+        "recycle_calls": Field(integer(1, OPEN_CALLS_MAX, "calls")),
+        "recycle_age_ms": Field(_times),
+        "recycle_bytes": Field(integer(16 << 20, QUEUE_BYTES_MAX, "bytes")),
+        "requested_status": Field(choice("start", "stop", "pause"), "start"),
+        "env": Field(check_env, {}, show=shown_type),
+    },
+    "socket": {
+        "processor": Field(check_name, required=True, refers="processor"),
+        "task": Field(check_task, required=True),
+        "queue": Field(check_name, required=True, refers="queue"),
+        "priority": Field(integer(0, PRIORITY_MAX)),
+        "rate_limit": Field(check_rate),
+        "concurrency": Field(_count),
+        "key_concurrency": Field(_count),
+        "retries": Field(integer(0, RETRIES_MAX)),
+        "retry_delay_ms": Field(integer(0, TIME_MS_MAX, "milliseconds")),
+        "time_limit_ms": Field(_times),
+    },
+    "deployment": {
+        "processor": Field(check_name, required=True, refers="processor"),
+        "host": Field(check_host, "*"),
+        "cpus": Field(integer(1, CPUS_MAX), 1),
+    },
+    "plug": {
+        "source": Field(check_name, required=True, refers="socket"),
+        "target": Field(check_name, required=True, refers="socket"),
+        "queue": Field(check_name, refers="queue"),
+        "type": Field(choice("RESULT", "ERROR"), "RESULT"),
+        "argument": Field(check_argument),
+    },
+    "gate": {
+        "plug": Field(check_name, required=True, refers="plug"),
+        "mode": Field(choice("open", "closed", "task"), "open"),
+        "socket": Field(check_name, refers="socket"),
+    },
+}
+
+KINDS = tuple(FIELDS)
+PLURALS = {kind: kind + "s" for kind in KINDS}
+
+# What a snapshot shows of an object; how often a restart was asked for is no option of anybody's.
+PUBLISHED: dict[str, tuple[str, ...]] = {
+    kind: (*FIELDS[kind], "restarted") if kind == "processor" else tuple(FIELDS[kind])
+    for kind in KINDS
+}
