@@ -1,4 +1,4 @@
-"""One peer as its links see it: its session, the link out to it, and the ways that may lead there."""
+"""One peer as its links see it: its session, the link out to it, and the ways that lead there."""
 
 from __future__ import annotations
 
