@@ -14,7 +14,7 @@ from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
 
-FIRST_KIND, LAST_KIND = 48, 72
+FIRST_KIND, LAST_KIND = 48, 74
 _WITH_PAYLOAD = frozenset((
     int(Kind.NOTE), int(Kind.STORE), int(Kind.PROMISE), int(Kind.PROPOSE), int(Kind.TOLD),
     int(Kind.RUN), int(Kind.RAN), int(Kind.KEEP), int(Kind.DROP),

@@ -122,6 +122,8 @@ class Replica:
             int(Kind.GONE): forgetting.on_gone,
             int(Kind.PARENT): forgetting.on_parent,
             int(Kind.PARENT_SAYS): forgetting.on_parent_says,
+            int(Kind.CHILD): custody.on_child,
+            int(Kind.CHILD_SAYS): custody.on_child_says,
         }
 
     # What the router calls.

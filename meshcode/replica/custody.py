@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshcode.replica import forgetting, storing
 from meshcode.replica.instance import (
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from meshcode.replica.core import Replica
 
 _STORE = int(Kind.STORE)
+_CHILD, _CHILD_SAYS = int(Kind.CHILD), int(Kind.CHILD_SAYS)
 _MOVED = int(Outcome.MOVED)
 
 
@@ -42,28 +43,68 @@ def recover(r: Replica, inst: Instance) -> None:
 
 
 def children(r: Replica, inst: Instance) -> list[tuple[bytes, Child]]:
-    """The keys and voters of the children as they are now.
+    """The keys and voters of the children that must be kept, as they are now."""
+    return _sorted(r, inst)[0]
+
+
+def _sorted(
+    r: Replica, inst: Instance
+) -> tuple[list[tuple[bytes, Child]], list[tuple[bytes, Child]]]:
+    """The children that must be kept; and those of which it is not known whether they must.
 
     A child whose voters' majority was evicted before it had the child is issued again, as the next
-    generation, on the parent's own voters: all of them name it alike.  One that has ended, as this
-    node knows, needs no custody any more.
+    generation, on the parent's own voters: all of them name it alike.  But the last of its voters
+    may know that it has ended, when both of the others are lost: it is asked first.
     """
     assert inst.value is not None
-    found = []
+    kept, unknown = [], []
     for child in inst.value.children:
         if inst.value.code == _MOVED:
             key = moved_key(inst.key)
         else:
             key = make_key(child.id, inst.home)
         assert key is not None
-        gone = sum(node in r.peers.evicted for node in child.voters)
-        if gone > (len(child.voters) - 1) // 2 and not _is_over(r, key):
+        if _is_over(r, key):
+            continue
+        left = r.needed(child.voters)
+        if len(left) < majority(child.voters):
+            fates = inst.fates.get(key, {})
+            if any(fates.get(node) for node in left):
+                continue
+            if any(node not in fates for node in left if node != r.me):
+                unknown.append((key, child))
+                continue
             again = reissued_key(key)
             if again is not None:
-                found.append((again, Child(child.id, inst.voters, child.submit)))
+                if not _is_over(r, again):
+                    kept.append((again, Child(child.id, inst.voters, child.submit)))
                 continue
-        found.append((key, child))
-    return found
+        kept.append((key, child))
+    return kept, unknown
+
+
+def _ask(r: Replica, inst: Instance, out: Effects) -> None:
+    for key, child in _sorted(r, inst)[1]:
+        for node in r.needed(child.voters):
+            if node != r.me and node not in inst.fates.get(key, {}):
+                out.peer.append((node, _CHILD, [key, inst.key]))
+
+
+def on_child(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A voter of the parent asks what became of a child that may have to be issued again."""
+    key, parent = entry
+    out.peer.append((node, _CHILD_SAYS, [parent, key, _is_over(r, key)]))
+
+
+def on_child_says(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A voter of the child answers."""
+    parent, key, over = entry
+    inst = r.by_key.get(parent)
+    if inst is None or inst.custodians is None or inst.value is None:
+        return
+    inst.fates.setdefault(key, {})[node] = over is True
+    if all(key != asked for asked, _ in _sorted(r, inst)[1]):
+        hand_over(r, inst, now_ms, out)
 
 
 def _is_over(r: Replica, key: bytes) -> bool:
@@ -74,6 +115,7 @@ def _is_over(r: Replica, key: bytes) -> bool:
 def hand_over(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     """Send every child to those of its voters that did not confirm it."""
     assert inst.value is not None
+    _ask(r, inst, out)
     if inst.value.code == _MOVED:
         if inst.payload:
             out.reads.append((inst.sequence, inst.id))  # It is the child: see `with_payload`.
@@ -85,8 +127,7 @@ def hand_over(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
         return
     for key, child in children(r, inst):
         assert child.submit is not None
-        if not _is_over(r, key):
-            _send(r, inst, key, child, child.submit, now_ms, out)
+        _send(r, inst, key, child, child.submit, now_ms, out)
     _check(r, inst, now_ms, out)
 
 
@@ -166,9 +207,10 @@ def confirmed(
 def _check(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     """Hand-off is done when a majority of every child's voters has the child."""
     assert inst.custodians is not None
-    for key, child in children(r, inst):
-        if _is_over(r, key):
-            continue
+    kept, unknown = _sorted(r, inst)
+    if unknown:
+        return
+    for key, child in kept:
         have = inst.custodians.get(key, set())
         if len(have.intersection(child.voters)) < majority(child.voters):
             return
@@ -183,6 +225,7 @@ def done(r: Replica, inst: Instance, out: Effects) -> None:
     """The children are safe without this instance."""
     inst.handed = True
     inst.custodians = None
+    inst.fates = {}
     for key in [key for key, parent in r.children.items() if parent is inst]:
         del r.children[key]
     assert inst.value is not None
@@ -200,4 +243,7 @@ def look(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     hand_over(r, inst, now_ms, out)
 
 
-__all__ = ["begin", "recover", "children", "with_payload", "confirmed", "done", "look"]
+__all__ = [
+    "begin", "recover", "children", "with_payload", "confirmed", "done", "look", "on_child",
+    "on_child_says",
+]  # fmt: skip

@@ -100,6 +100,7 @@ class Instance:
         "custodians",
         "due_ms",
         "epoch",
+        "fates",
         "filed",
         "full",
         "handed",
@@ -161,6 +162,7 @@ class Instance:
         self.told_ms = 0  # How long until the next repeat; doubles.
         self.asked: set[bytes] | None = None  # Voters who want the call itself.
         self.custodians: dict[bytes, set[bytes]] | None = None  # By child key: who has it.
+        self.fates: dict[bytes, dict[bytes, bool]] = {}  # By child key: whether it ended, by node.
         self.release: tuple[int, dict[bytes, str]] | None = None  # Of the parent: round, answers.
 
     @property

@@ -160,6 +160,16 @@ class Peers:
         best = max(pairs, key=lambda pair: crc32(id, crc32(b"".join(pair))))
         return (self.me, *best)
 
+    def choose_for_child(self, id: bytes, parents: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """The voters of a child: never fewer than its parent has.
+
+        A node that has just been started and heard one peer may end a call of three voters; its
+        child must not be lost with this node alone.
+        """
+        voters = self.choose_voters(id)
+        lost = sum(node in self.evicted for node in parents)
+        return voters if len(voters) >= len(parents) or lost else parents
+
     def _pairs(self) -> list[tuple[bytes, ...]]:
         """The pairs of other nodes that may vote with this one."""
         able = [peer for peer in self.by_node.values() if peer.state not in (EVICTED, LEFT)]

@@ -98,6 +98,8 @@ def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: 
         )  # fmt: skip
         records.append(("done", call.id, record))
     r.forget(call)
+    if r.twins:
+        replicated.end_twins(r, call, code, envelope, now_ms, out)
     if waited:
         call.envelope = None  # Its line still names it for a while.
         if call.line.leave_waiting(call):
@@ -329,7 +331,7 @@ def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
                 resubmit(r, submit, child, call.id, target.name, kept, now_ms, out)
             else:
                 envelope = copy_of(submit, child, call.id, target.name, kept)
-                voters = r.replica.peers.choose_voters(child)
+                voters = r.replica.peers.choose_for_child(child, call.inst.voters)
                 children = (Child(child, voters, envelope),)
         where = f"; it goes on as {child.hex()} at socket {target.name}"
     call.note(now_ms, "dead-lettered", why + where)

@@ -171,9 +171,23 @@ def propose(
     call.move(State.ENDING)
     if waited and call.line.leave_waiting(call):
         r.offer(call.line)
-    note = {"attempt": call.attempt, "started_ms": call.started_ms, "story": call.story or []}
     code, envelope = fit(code, envelope)
-    r.replica.propose(call.inst, Value(code, envelope, children, note), now_ms, out)
+    r.replica.propose(call.inst, Value(code, envelope, children, _note(call)), now_ms, out)
+
+
+def _note(call: Call) -> dict[str, Any]:
+    """What a history is to know of a call beside its outcome."""
+    return {"attempt": call.attempt, "started_ms": call.started_ms, "story": call.story or []}
+
+
+def end_twins(
+    r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects
+) -> None:
+    """A call has ended: what this node owns of the same id, for other homes, ends alike (P14)."""
+    value = Value(*fit(code, envelope), (), _note(call))
+    for twin in r.twins.pop(call.id, ()):
+        if twin.role == OWNING:
+            r.replica.propose(twin, value, now_ms, out)
 
 
 def withdraw(r: Router, call: Call, now_ms: int) -> None:
@@ -317,6 +331,8 @@ class Replicated:
             twins = r.twins.get(inst.id)
             if twins and inst in twins:
                 twins.remove(inst)
+                if not twins:
+                    del r.twins[inst.id]
             return
         leave(r, call, now_ms)
         r.tell(out, call, "left", "another node took it over", now_ms)
@@ -352,9 +368,6 @@ class Replicated:
             self._next_twin(inst.id, out)
             return False
         ending.finish(r, call, value.code, value.outcome, now_ms, out)
-        for twin in r.twins.pop(call.id, ()):
-            if twin.role == OWNING:
-                r.replica.propose(twin, value._replace(children=()), now_ms, out)
         return True
 
     def _end_alike(self, call: Call, value: Value, now_ms: int, out: Effects) -> None:

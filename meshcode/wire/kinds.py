@@ -28,7 +28,7 @@ class Kind(IntEnum):
     SETUP = 34  # node -> worker: the sockets it serves changed.  body: {"sockets": {socket: task}}
 
 
-    # Peer -> peer, 40 to 72.  Body: plain data; 48 to 72 carry lists of entries (docs/wire.md).
+    # Peer -> peer, 40 to 74.  Body: plain data; 48 to 74 carry lists of entries (docs/wire.md).
     PEER_HELLO = 40  # Opens one direction between two nodes.
     PEER_CREDIT = 41  # The last frame that was handled.
     SWIM = 42  # Membership.
@@ -62,6 +62,8 @@ class Kind(IntEnum):
     KEEP = 70  # Keep a copy of this call, without a vote.
     KEPT = 71  # It is on disk.
     DROP = 72  # It ended, or has voters now.
+    CHILD = 73  # Most of the voters of this child of mine are lost: has it ended, as you know?
+    CHILD_SAYS = 74
 
 
 class Outcome(IntEnum):

@@ -24,7 +24,7 @@ _ANSWERS = frozenset(
     int(kind)
     for kind in (
         Kind.PROMISE, Kind.AGREED, Kind.OVERTAKEN, Kind.STORED, Kind.GONE, Kind.PARENT_SAYS,
-        Kind.TAKEN, Kind.GAVE_BACK, Kind.KEPT,
+        Kind.CHILD_SAYS, Kind.TAKEN, Kind.GAVE_BACK, Kind.KEPT,
     )
 )  # fmt: skip
 _TELLING = (int(Kind.NOTE), int(Kind.STORE))  # What carries a note.

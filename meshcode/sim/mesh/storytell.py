@@ -131,6 +131,8 @@ def _detail(names: Names, kind: Kind, entry: list[Any]) -> str:
         return f"of {names.instance(entry[1])}? round {entry[2]}"
     if kind == Kind.PARENT_SAYS:
         return f"to {names.instance(entry[0])}: {entry[2]}, round {entry[1]}"
+    if kind == Kind.CHILD_SAYS:
+        return f"{names.instance(entry[1])} {'has ended' if entry[2] else 'has not ended'}"
     return names.instance(entry[0]) + _more(kind, entry)
 
 
