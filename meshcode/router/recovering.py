@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from meshcode import errors
 from meshcode.ids import text_of
 from meshcode.replica.instance import ENDED, Instance, Value, make_key
-from meshcode.router import ending, events, replicated, work
+from meshcode.router import copies, ending, events, replicated, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import custody_header, read_envelope, sequence_key
@@ -45,7 +45,10 @@ def on_recover(r: Router, event: events.RecoverAsked, now_ms: int, out: Effects)
         )
         out.answers.append((event.client, event.request, False, error.to_data()))
         return
-    was_copy = r.copies.pop(id, None) is not None
+    copy = r.copies.get(id)
+    was_copy = copy is not None and copy.sequence == event.sequence
+    if copy is not None:  # Also one that was kept for another home of the same id (P14).
+        copies.drop(r, copy, out)
     value = None
     if inst is not None:
         value = None if inst.accepted is None else inst.accepted[1]
