@@ -19,7 +19,7 @@ _NODES = "meshcode.cli.nodes"
 _SALVAGE = "meshcode.cli.salvage"
 _TOPOLOGY = "meshcode.cli.topology"
 
-_TOPOLOGY_KINDS = ("network", "scheduler", "node", "plug", "gate")
+_TOPOLOGY_KINDS = ("network", "scheduler", "node", "plug", "gate", "repo")
 
 
 def _topology(verb: str, text: str) -> dict[str, Command]:

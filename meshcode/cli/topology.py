@@ -1,6 +1,8 @@
-"""Networks and what belongs to them, plugs and gates: `mesh add|update|delete|get|ls ...`."""
+"""What the model has beside code and its sockets: networks, plugs, gates, rules for code."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 
@@ -83,4 +85,48 @@ GATE = Noun(
     example="night -p p1 -m closed",
 )  # fmt: skip
 
-globals().update(entries({n.kind: n for n in (NETWORK, SCHEDULER, NODE, PLUG, GATE)}))
+
+
+class _TextOf(click.ParamType):
+    """The content of a file."""
+
+    name = "file"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Its text; refuses a file that cannot be read."""
+        try:
+            with open(value, encoding="utf-8") as file:
+                return file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            self.fail(f"{value} cannot be read: {error}", param, ctx)
+
+
+REPO = Noun(
+    "repo",
+    [
+        Field(
+            ("-u", "--url"), "url", _TEXT, "A repository, or a folder of them.", required=True,
+            metavar="URL",
+        ),
+        Field(
+            ("-a", "--access"), "access", click.Choice(["allow", "deny"]),
+            "One deny refuses; one allow anywhere refuses all that none covers.",
+        ),
+        Field(
+            ("--signers",), "signers", _TextOf(),
+            "File of allowed signers, as ssh-keygen has it: unsigned commits are refused.",
+            metavar="FILE",
+        ),
+        Field(
+            ("--credential",), "credential", _TEXT,
+            "Where it is on each host: env:NAME, file:/PATH or key:/PATH.", metavar="REFERENCE",
+        ),
+    ],
+    [column("name"), column("url"), column("access"), column("credential")],
+    what="a rule about code: which repositories may be mounted, and whose commits.",
+    example="ours -u https://git.example.org/shop -a allow",
+)  # fmt: skip
+
+globals().update(entries({n.kind: n for n in (NETWORK, SCHEDULER, NODE, PLUG, GATE, REPO)}))

@@ -137,6 +137,29 @@ def check_text(value: Any) -> str:
     return str(value)
 
 
+def check_credential(value: Any) -> str:
+    """Where a credential is on the host that needs it; never the credential itself."""
+    kind, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
+    good = isinstance(value, str) and len(value) <= TEXT_CHARS_MAX and value.isprintable()
+    if good and kind == "env" and _ENV_NAME.fullmatch(name):
+        return str(value)
+    if not good or kind not in ("file", "key") or not name.startswith("/"):
+        raise ValueError("env:NAME, file:/PATH or key:/PATH, which name it on each host")
+    return str(value)
+
+
+def check_signers(value: Any) -> str:
+    """Lines of a file of allowed signers, as ssh-keygen(1) has them."""
+    good = isinstance(value, str) and 0 < len(value) <= TEXT_CHARS_MAX and "\0" not in value
+    lines = [line.split() for line in value.splitlines() if line.strip()] if good else []
+    if not lines or not all(len(words) >= 3 or words[0].startswith("#") for words in lines):
+        raise ValueError(
+            "lines like `ann@example.org ssh-ed25519 AAAA...`, at most"
+            f" {TEXT_CHARS_MAX} characters"
+        )
+    return str(value)
+
+
 def check_host(value: Any) -> str:
     """A host name, or `*` for any host."""
     if not isinstance(value, str) or (value != "*" and not _HOST.fullmatch(value)):

@@ -21,6 +21,7 @@ from meshcode.model.checks import (
     Check,
     check_argument,
     check_commit,
+    check_credential,
     check_env,
     check_git,
     check_host,
@@ -30,6 +31,7 @@ from meshcode.model.checks import (
     check_rate,
     check_ref,
     check_requirements,
+    check_signers,
     check_task,
     check_text,
     choice,
@@ -122,6 +124,12 @@ FIELDS: dict[str, dict[str, Field]] = {
         "queue": Field(check_name, refers="queue"),
         "type": Field(choice("RESULT", "ERROR"), "RESULT"),
         "argument": Field(check_argument),
+    },
+    "repo": {
+        "url": Field(check_git, required=True, show=shown_url),
+        "access": Field(choice("allow", "deny")),
+        "signers": Field(check_signers),
+        "credential": Field(check_credential),
     },
     "gate": {
         "plug": Field(check_name, required=True, refers="plug"),

@@ -166,6 +166,17 @@ class Plug(Object):
     argument: Mapped[str | None] = mapped_column(_Name)
 
 
+class Repo(Object):
+    """A rule about a repository of code, or a folder of them."""
+
+    __tablename__ = "repos"
+
+    url: Mapped[str] = mapped_column(Text)
+    access: Mapped[str | None] = mapped_column(String(16))
+    signers: Mapped[str | None] = mapped_column(Text)
+    credential: Mapped[str | None] = mapped_column(Text)
+
+
 class Gate(Object):
     """A condition on an edge."""
 
@@ -185,5 +196,6 @@ TABLES: dict[str, type[Object]] = {
     "socket": Socket,
     "deployment": Deployment,
     "plug": Plug,
+    "repo": Repo,
     "gate": Gate,
 }

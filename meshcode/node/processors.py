@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meshcode.errors import MountFailed
 from meshcode.node.crew import Crew, WorkerProcess
 from meshcode.router.events import Event, ProcessorChanged, WorkerLeaving
-from meshcode.worker import lend
+from meshcode.worker import lend, policy
 
 if TYPE_CHECKING:
     from meshcode.node.codeserve import Held, Send
@@ -48,6 +49,7 @@ class Processor:
         self.mounted_code: tuple[Any, ...] = ()  # What `mount` was made from.
         self.mount: dict[str, Any] | None = None
         self.reason = "its code is not mounted yet"
+        self.refused = ""  # Why its repository may not be mounted, by the rules for repositories.
         self.problem = ""  # What went wrong last, also while older code keeps running.
         self.child: subprocess.Popen[bytes] | None = None
         self.child_code: tuple[Any, ...] = ()
@@ -82,6 +84,7 @@ class Processors:
         self._next_cpu = 0
         self.stopping = False
         self.name = ""  # Of this node in its mesh.
+        self.rules: list[dict[str, Any]] = []  # For repositories, by name.
         self.other_names: set[str] = set()  # Of its peers.
         self.share: CodeShare | None = None  # In a mesh: how commits come from peers.
 
@@ -99,11 +102,14 @@ class Processors:
         sockets: dict[str, dict[str, str]] = {name: {} for name in wanted}
         for name, fields in snapshot.get("sockets", {}).items():
             sockets.setdefault(fields["processor"], {})[name] = fields["task"]
+        rows = [{"name": name, **rule} for name, rule in snapshot.get("repos", {}).items()]
+        self.rules = sorted(rows, key=lambda row: row["name"])
         for name, fields in wanted.items():
             processor = self.by_name.setdefault(name, Processor(name))
             processor.fields = fields
+            processor.refused, signers = _said_of(fields["git"], self.rules)
             processor.count = self._count(name, fields, snapshot.get("deployments", {}))
-            processor.wanted_code = tuple(fields.get(field) for field in CODE_FIELDS)
+            processor.wanted_code = (*(fields.get(field) for field in CODE_FIELDS), signers)
             if processor.sockets != sockets[name]:
                 processor.sockets = sockets[name]
                 for worker in self._workers(name):
@@ -172,6 +178,9 @@ class Processors:
         for processor in self.by_name.values():
             if self.stopping:
                 return
+            if processor.refused:
+                self._refuse(processor, processor.refused, now_ms)
+                continue
             if processor.count and processor.wanted_code != processor.mounted_code:
                 self._start_mount(processor, now_ms)
             elif self.share is not None:
@@ -195,7 +204,7 @@ class Processors:
         request = {name: processor.fields.get(name) for name in CODE_FIELDS}
         request |= {
             "name": processor.name, "cache": str(self.code_dir), "tasks": [], "allow_file": True,
-            "in_use": self._in_use(), "held": processor.child_held,
+            "in_use": self._in_use(), "held": processor.child_held, "rules": self.rules,
         }  # fmt: skip
         child = subprocess.Popen(
             [sys.executable, "-m", "meshcode.worker.mount"],
@@ -256,6 +265,9 @@ class Processors:
         text = result.get("text") or f"the mounting process ended with exit code {child.returncode}"
         reason = f"its code could not be mounted ({result.get('step', 'start')}): {text}"
         processor.retry_ms = now_ms + MOUNT_RETRY_MS
+        if result.get("reason") in policy.REFUSED:
+            self._refuse(processor, reason, now_ms)
+            return
         self._failed(processor, reason)
         if self.share is not None and not processor.child_held and self.share.helps(result):
             self.share.wanted({**processor.fields, "name": processor.name}, reason, now_ms)
@@ -265,6 +277,20 @@ class Processors:
             reason = f"{reason}; the code of commit {processor.mount['commit'][:12]} keeps running"
         processor.problem = reason
         self._explain(processor, reason)
+
+    def _refuse(self, processor: Processor, why: str, now_ms: int) -> None:
+        """Its code may not run here, not even what is mounted already: its calls wait."""
+        processor.mount, processor.mounted_code = None, ()
+        if processor.refused:  # Not asked again before the rules change.
+            processor.child_code, processor.retry_ms = (), 0
+            if processor.child is not None:
+                processor.child.kill()
+        for worker in self._workers(processor.name):
+            if not worker.stopping:
+                self._leave(worker, "its code is refused", now_ms)
+        if processor.problem != why:
+            processor.problem = why
+            self._explain(processor, why)
 
     def _mounted(self, processor: Processor, result: dict[str, Any], now_ms: int) -> None:
         processor.mount = result
@@ -338,6 +364,8 @@ class Processors:
         for worker in current[processor.count :]:
             self._leave(worker, "not wanted any more", now_ms)
         missing = processor.count - len(current)
+        if processor.mounted_code[-1:] != processor.wanted_code[-1:]:
+            missing = 0  # Other signers are asked for now: it is looked at again first.
         if missing > 0 and now_ms >= processor.next_start_ms:
             processor.next_start_ms = 0
             for _ in range(missing):
@@ -425,6 +453,18 @@ class Processors:
                 processor.child.kill()
                 processor.child.wait()
                 processor.child = None
+
+
+def _said_of(url: str, rules: list[dict[str, Any]]) -> tuple[str, str]:
+    """Why a repository may not be mounted, if so; and who must have signed its commits."""
+    if not rules:
+        return "", ""
+    try:
+        found = policy.read(rules)
+        why, rule = policy.refusal(url, found), policy.signers_of(url, found)
+    except MountFailed as error:
+        return error.text, ""
+    return why and f"{why}; `mesh ls repos` shows the rules", "" if rule is None else rule.signers
 
 
 def _signatures(mount: dict[str, Any]) -> dict[str, Any]:

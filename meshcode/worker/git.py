@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 from typing import NamedTuple
@@ -56,6 +57,7 @@ class Remote(NamedTuple):
     user: str
     password: str
     allow_file: bool
+    key: str = ""  # File of the private key for ssh.
 
 
 def hide_secrets(text: str) -> str:
@@ -175,6 +177,8 @@ def environment(remote: Remote | None, network: bool = False) -> dict[str, str]:
         GIT_SSH_COMMAND="ssh -oBatchMode=yes -oConnectTimeout=20",
         GIT_LFS_SKIP_SMUDGE="1",
     )
+    if remote is not None and remote.key:
+        found["GIT_SSH_COMMAND"] += f" -oIdentitiesOnly=yes -i {shlex.quote(remote.key)}"
     if remote is not None and remote.password:
         found.update(MESH_GIT_USER=remote.user or "git", MESH_GIT_PASSWORD=remote.password)
     return found

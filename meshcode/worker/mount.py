@@ -3,7 +3,7 @@
 In:  {"name", "git", "branch", "commit", "tag", "module", "module_path", "requirements",
       "cache": folder, "tasks": [names], "allow_file": true, "offline": false,
       "builder": "auto" | "uv" | "venv", "held": a commit that a peer gave for what is wanted,
-      "allowed": [urls], "signers": file (both: `policy.py`),
+      "rules": objects of kind `repo`, each with its name (`policy.py`),
       "in_use": {"keys": [...], "worktrees": [...]}}; all but
       git, module and cache may be left out.  With `in_use`, what was not mounted for UNUSED_S and
       is not named there is removed from the cache afterwards.
@@ -32,8 +32,7 @@ import time
 from typing import Any
 
 from meshcode.errors import MeshError, MountFailed
-from meshcode.worker import environment, launch, lend
-from meshcode.worker.policy import Policy
+from meshcode.worker import environment, launch, lend, policy
 from meshcode.worker.repository import Repository, Tell, clean_trees
 
 UNUSED_S = 30 * 86_400  # A month: a processor that comes back sooner is mounted in no time.
@@ -122,14 +121,12 @@ def mount(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
 
 def _repository(request: dict[str, Any], cache: str, tell: Tell) -> Repository:
     """The repository that a request names, with the rules that hold for it."""
-    listed = request.get("allowed") is not None
-    allowed = tuple(_field(request, "allowed", list, [])) if listed else None
     return Repository(
         _text(request, "git", needed=True),
         cache,
         allow_file=_field(request, "allow_file", bool, True),
         tell=tell,
-        rules=Policy(allowed, _text(request, "signers")),
+        rules=policy.read(_field(request, "rules", list, [])),
     )
 
 

@@ -110,7 +110,8 @@ class Repository:
 
         Raises:
             MountFailed: step "fetch"; `reason` is one of bad_url, bad_ref, not_allowed, no_git,
-                no_repository, unreachable, no_branch, no_tag, no_commit, not_signed, no_files.
+                no_credential, no_repository, unreachable, no_branch, no_tag, no_commit,
+                not_signed, no_files.
         """
         policy.check_url(self.remote.url, self.rules)
         if tag:
@@ -119,6 +120,8 @@ class Repository:
             commit = git.check_commit(commit)
         elif branch:
             git.check_ref(branch, "branch")
+        if not held and not offline:
+            self.remote = policy.with_credential(self.remote, self.rules)
         with locked(self.lock):
             if held:
                 full, source = self._held(git.check_commit(held), "" if tag else commit)

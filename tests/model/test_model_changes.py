@@ -34,7 +34,7 @@ SHOP = {
         }
     },
     "deployments": {"shop-here": {"processor": "shop", "host": "localhost", "cpus": 2}},
-    "networks": {}, "schedulers": {}, "nodes": {}, "plugs": {}, "gates": {},
+    "networks": {}, "schedulers": {}, "nodes": {}, "plugs": {}, "repos": {}, "gates": {},
 }  # fmt: skip
 
 
@@ -317,10 +317,10 @@ REFUSED = [
      f"the model cannot do ['add']; it can: {CAN}; nothing was changed"),
     ({"do": "add", "kind": "que", "name": "x"}, BadRequest,
      "the model has no kind 'que'; did you mean 'queue'?; it has: network, scheduler, node, queue,"
-     " processor, socket, deployment, plug, gate; nothing was changed"),
+     " processor, socket, deployment, plug, repo, gate; nothing was changed"),
     ({"do": "list", "kind": ["queue"]}, BadRequest,
      "the model has no kind ['queue']; it has: network, scheduler, node, queue, processor, socket,"
-     " deployment, plug, gate; nothing was changed"),
+     " deployment, plug, repo, gate; nothing was changed"),
     ({"do": "add", "kind": "queue"}, BadRequest,
      "the queue has no name; give one; nothing was changed"),
     ({"do": "add", "kind": "queue", "name": "x", "fields": [1]}, BadRequest,

@@ -16,7 +16,7 @@ from meshcode import limits
 from meshcode.errors import MountFailed
 from meshcode.worker import bundle
 from meshcode.worker.bundle import BundleFailed, digest_of
-from meshcode.worker.policy import Policy
+from meshcode.worker.policy import read
 from meshcode.worker.repository import Checkout, Repository, clean_trees, store_of
 from tests.worker.conftest import Repo
 
@@ -310,14 +310,14 @@ def test_the_list_of_repositories_holds_for_server_and_peers(
     wanted = {"held": giver.commit} if held else {}
     folder = giver.url.rpartition("/")[0]
 
-    for listed, good in (([], False), ([folder[:-1]], False), (["https://x"], False),
-                         ([folder], True), ([giver.url], True), (None, True)):  # fmt: skip
-        rules = Policy(None if listed is None else tuple(listed))
+    for listed, good in ((["file://" + folder[7:-1]], False), (["https://x/y"], False),
+                         ([folder], True), ([giver.url], True), ([], True)):  # fmt: skip
+        rules = read({"name": url, "url": url, "access": "allow"} for url in listed)
         mounting = Repository(giver.url, str(tmp_path / "b"), rules=rules)
         if good:
             assert mounting.checkout(**wanted).commit == giver.commit
             continue
-        with pytest.raises(MountFailed, match="is not on this host's list") as caught:
+        with pytest.raises(MountFailed, match="none of the 1 rules that allow") as caught:
             mounting.checkout(**wanted)
         assert caught.value.fields["reason"] == "not_allowed"
 
@@ -332,7 +332,7 @@ def test_only_allowed_signers_for_server_and_peers(repo: Repo, tmp_path: Path, h
              "--allow-empty", "-m", "signed")  # fmt: skip
     signers, nobody = tmp_path / "signers", tmp_path / "nobody"
     signers.write_text(f"a@b {key.with_suffix('.pub').read_text()}")
-    nobody.write_text("")
+    nobody.write_text("a@b ssh-ed25519 AAAA")
 
     for branch, file, good in (("plain", signers, False), ("main", nobody, False),
                                ("main", signers, True)):  # fmt: skip
@@ -341,11 +341,11 @@ def test_only_allowed_signers_for_server_and_peers(repo: Repo, tmp_path: Path, h
         if held:
             bundle.take(**Given.of(tmp_path / "b", found, made(found, tmp_path)))
             wanted = {"held": found.commit}
-        rules = Policy(signers=str(file))
+        rules = read([{"name": "r", "url": str(repo.folder), "signers": file.read_text()}])
         mounting = Repository(str(repo.folder), str(tmp_path / "b"), rules=rules)
         if good:
             assert mounting.checkout(**wanted).commit == found.commit
             continue
-        with pytest.raises(MountFailed, match="is not signed by anyone in") as caught:
+        with pytest.raises(MountFailed, match="is not signed by any of the 1 signers") as caught:
             mounting.checkout(**wanted)
         assert caught.value.fields["reason"] == "not_signed"
