@@ -85,7 +85,7 @@ def offer(plan: Plan) -> None:
     global _missed
     if in_worker():
         return
-    if not _missed and any(paths.listens(seed.address) for seed in seeds_of(None)):
+    if not _missed and _listens():
         try:
             declare(plan)
             return
@@ -123,11 +123,21 @@ def declare(plan: Plan | None = None, client: Client | None = None) -> None:
             last = _waiting.index(plan) + 1 if plan in _waiting else 0
         if not last:
             return
+        if client is None and not _listens():
+            raise NoNode(
+                f"no node listens at {paths.clients_address()}, so class {_waiting[0].owner} cannot"
+                " be declared; start one with `mesh up` or `mesh dev`",
+                address=paths.clients_address(),
+            )
         link = client or default_client()
         for one in _waiting[:last]:
             one.run(link)
         del _waiting[:last]
         _missed = False
+
+
+def _listens() -> bool:
+    return any(paths.listens(seed.address) for seed in seeds_of(None))
 
 
 def in_worker() -> bool:
