@@ -110,7 +110,7 @@ def declare(plan: Plan | None = None, client: Client | None = None) -> None:
     """Declare what waits: all of it, or a plan and what was there before it.
 
     Raises:
-        NoNode: no node answers; nothing was declared.
+        NoNode: no node answers; nothing more was declared.
         MeshError: something was refused; what was declared before it stays.
     """
     global _missed
@@ -131,8 +131,15 @@ def declare(plan: Plan | None = None, client: Client | None = None) -> None:
             )
         link = client or default_client()
         for one in _waiting[:last]:
-            one.run(link)
-        del _waiting[:last]
+            try:
+                one.run(link)
+            except NoNode:
+                raise
+            except MeshError:
+                if plan in (None, one):
+                    raise
+                continue  # Its own use says what is wrong with it.
+            _waiting.remove(one)
         _missed = False
 
 

@@ -18,6 +18,7 @@ from meshcode.errors import BadData
 Predicate = Callable[[Any], Any] | str | Mapping[str, Any] | Sequence[Any] | None
 
 _MISSING = object()
+_PLAIN = (str, bytes, int, float, complex, list, tuple, set, frozenset, type(None))
 _PART = re.compile(r"\[(-?\d+)\]|([^.\[\]]+)|\.")
 
 
@@ -154,7 +155,8 @@ def _step(value: Any, part: Any) -> Any:
         number = _index(part)
         if number is not None and -len(value) <= number < len(value):
             return value[number]
-    if isinstance(part, str) and part.isidentifier() and not part.startswith("_"):
+    plain = isinstance(value, _PLAIN) and not hasattr(value, "_fields")  # As named tuples have.
+    if isinstance(part, str) and part.isidentifier() and not part.startswith("_") and not plain:
         return getattr(value, part, _MISSING)
     return _MISSING
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
 import subprocess
 import sys
 import warnings
@@ -40,6 +42,14 @@ def do_this(message):
 def triple(n):
     return 3 * n
 '''
+ORDERS = '''
+def price(order):
+    return order["id"] * 100
+
+
+def write_bill(price):
+    return f"bill: {price}"
+'''
 DECORATED = '''
 from meshcode.client.api import ProcessorBase
 from meshcode.client.decorators import processor, socket
@@ -64,7 +74,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("code") / "repository"
     make_repository(folder, {
         "pyfi/__init__.py": "", "pyfi/processors/__init__.py": "",
-        "pyfi/processors/sample.py": SAMPLE, "decorated.py": DECORATED,
+        "pyfi/processors/sample.py": SAMPLE, "decorated.py": DECORATED, "shop/orders.py": ORDERS,
     })  # fmt: skip
     return folder
 
@@ -241,6 +251,41 @@ def test_a_gate_without_a_plug_says_so(mesh, base):
             def f(message): ...
 
 
+def test_a_plan_goes_on_where_it_was_refused_and_holds_up_no_other(mesh):
+    bad, good = declaring.Plan("Bad"), declaring.Plan("Good")
+    bad.add(lambda client: Queue("bad.first", client=client))
+    bad.add(lambda client: Queue("bad.second", client=client, dead_letter="later"), "f")
+    good.add(lambda client: Queue("good", client=client))
+
+    declaring.declare(good)
+
+    assert (good.is_done, bad.is_done) == (True, False)
+    with pytest.raises(errors.UnknownObject, match=r"Bad\.f: .*no socket is named 'later'"):
+        declaring.declare(bad)
+    Queue("bad.first").delete()
+    Socket("later", processor="proc2", task="do_this", queue="sockq2")
+    declaring.declare()
+    assert bad.is_done
+    assert Queue("bad.second").dead_letter == "later"
+    assert Queue.find("bad.first") is None
+    assert not declaring._waiting
+
+
+def test_what_changed_in_the_class_is_changed_with_update(mesh, base):
+    @processor(name="grown", concurrency=2, **base)
+    class First(ProcessorBase): ...
+
+    with pytest.raises(errors.ObjectExists, match="has workers 2, not 3"):
+
+        @processor(name="grown", concurrency=3, **base)
+        class Second(ProcessorBase): ...
+
+    @processor(name="grown", concurrency=3, update=True, **base)
+    class Third(ProcessorBase): ...
+
+    assert Processor("grown").concurrency == 3
+
+
 def test_a_network_of_nodes_and_deployments_in_any_order(mesh, base):
     def make():
         @network(name="net1")
@@ -315,6 +360,24 @@ def test_in_a_worker_the_module_of_a_decorated_class_declares_nothing(mesh, repo
 
     assert again.submit(5).result(WAIT_S) == 16
     assert Processor.find("inside") is None
+
+
+def test_the_guide_runs_as_it_is_written(mesh, repository, capsys):
+    """Each block of docs/objects.md, with the repository of the test in the place of its own."""
+    page = (ROOT / "docs/objects.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+
+    for block in blocks:
+        exec(compile(block.replace("/srv/shop", str(repository)), "docs/objects.md", "exec"), {})
+
+    shown = capsys.readouterr().out.splitlines()
+    assert len(blocks) == 2
+    assert shown[0] == "100"
+    assert json.loads(shown[1])["name"] == "shop"
+    assert (Plug("priced").target, Plug("priced").argument) == ("shop.write", "price")
+    assert (Gate("night").plug, Socket("shop.write")(5)) == ("priced", "bill: 5")
+    assert (Deployment("shop").host, Deployment("shop").cpus) == ("localhost", 2)
+    assert (Node("till").network, Node("till").cpus) == ("shop", 4)
 
 
 WITHOUT_A_NODE = '''

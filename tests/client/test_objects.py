@@ -213,6 +213,11 @@ def test_in_a_program_of_the_original_what_exists_wins():
         found = Queue("kept", user=USER, max_length=4)
 
     assert (found.max_length, found.revision) == (3, 1)
+    with pytest.warns(DeprecationWarning, match="has max_length 3, not 5; what is there was taken"):
+        plug = Plug("kept", user=USER, source="east.who", target="lib.double",
+                    queue={"name": "kept", "max_length": 5})  # fmt: skip
+    assert (plug.queue, queue.refresh().max_length) == ("kept", 3)
+    plug.delete()
     queue.delete()
 
 

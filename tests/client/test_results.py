@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from types import SimpleNamespace
 
 import pytest
@@ -32,9 +33,12 @@ GRAPHS = [
         ("a.b[2]", "nothing"),
         ("a.b[-3]", "nothing"),
         ("a.x.c", "nothing"),
-        ("n.real", 0),
+        ("n.real", "nothing"),
         ("a.b[1].upper.__self__", "nothing"),
         ("a.b[1][0]", "nothing"),
+        ("a.b.count", "nothing"),
+        ("a.b[1].upper", "nothing"),
+        ("a.keys", "nothing"),
     ],
 )
 def test_get_follows_a_path(path, found):
@@ -45,6 +49,7 @@ def test_get_of_nothing_and_of_objects():
     assert get(None, "a.b") is None
     assert get(None, "a.b", 5) == 5
     assert get(SimpleNamespace(a=[1, 2]), "a[1]") == 2
+    assert get(namedtuple("Point", "x y")(3, 4), "y") == 4
     assert get([10, 20], "[1]") == 20
     assert get([10, 20], 1) == 20
     assert get({"a": 1}, "") is None

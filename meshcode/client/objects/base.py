@@ -118,6 +118,9 @@ class Declared(Named):
         **options: Any,
     ) -> None:
         link = client_of(client)
+        queue = options.get("queue")
+        if user is not None and isinstance(queue, Mapping):
+            options["queue"] = {"user": user, **queue}
         given = self._given(link, options)
         data = found_or_added(
             link, self.kind, name, {k: v for k, v in given.items() if v is not None},
