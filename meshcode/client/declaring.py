@@ -40,7 +40,6 @@ class Plan:
     def __init__(self, owner: str) -> None:
         self.owner = owner
         self.steps: list[Step] = []
-        self.processor: str | None = None  # Name of the processor of the class.
         self.network: str | None = None
         self.nodes: list[str] = []
         self.deployments: list[str] = []  # Those without a host of their own.

@@ -228,7 +228,6 @@ def processor(
 
     def decorate(cls: C) -> C:
         plan = _plan_of(cls)
-        plan.processor = name
         given = {"module": module, "gitrepo": gitrepo, **options}
         plan.add(lambda client: Processor(name, client=client, **given))
         if deployment:
