@@ -93,6 +93,7 @@ def mesh(repository: Path) -> Iterator[Mesh]:
     """A node on which that program was run."""
     with pytest.MonkeyPatch.context() as patch, Mesh() as found:
         patch.setenv("MESH_NODE", found.address)
+        default_client().close(0)  # That of an earlier test may be of another node.
         patch.setenv("GIT_REPO", repository.as_uri())
         run = run_program(found, repository)
         assert (run.returncode, run.stdout) == (0, "Network created.\n"), run.stderr

@@ -72,6 +72,7 @@ def mesh(repository: Path) -> Iterator[Mesh]:
     """A node with two processors that have the same functions."""
     with pytest.MonkeyPatch.context() as patch, Mesh() as node:
         patch.setenv("MESH_NODE", node.address)
+        default_client().close(0)  # That of an earlier test may be of another node.
         for name in ("east", "west"):
             Processor(name, git=repository, module="lib", env={"WHO": name})
             Socket(f"{name}.who", processor=name, task="who", queue={"name": "q"})
