@@ -9,7 +9,7 @@
       mesh/                 0700: keys, roster and invitations; only when the node is in a mesh
 
 Every function takes `base`, the home folder; without it the environment decides, at each call.
-Only `make_folders` and `make_ipc_dir` write anything.
+Only `make_folders` and `make_ipc_dir` write anything, and only `listens` knocks at a link.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import os
 IPC_PATH_BYTES_MAX = 99
 _LONGEST_LINK = "/workers.ipc"
 _CLIENTS_FILE_MAX = 1024 * 1024  # Characters: 500 nodes need about 80,000.
+_PROBE_S = 5.0  # A full backlog for so long is a node that is there and not well.
 _FOLDERS = ("run", "data", "model", "code", "log")
 
 
@@ -124,6 +125,23 @@ def _peers_addresses(base: str | None) -> list[str]:
 def workers_address(base: str | None = None) -> str:
     """Where workers connect to their node."""
     return f"ipc://{ipc_dir(base)}/workers.ipc"
+
+
+def listens(address: str) -> bool:
+    """Whether any process has this ipc address open; True for what cannot be asked this way."""
+    if not address.startswith("ipc://"):
+        return True
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_S)
+        try:
+            probe.connect(address.removeprefix("ipc://"))
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # Let the client find out and say why.
+    return True
 
 
 def make_folders(base: str | None = None) -> str:

@@ -158,7 +158,7 @@ class Socket:
             "retry_delay": retry_delay, "time_limit": time_limit, "expires": expires, "key": key,
             "ack": ack, "trace": trace,
         })  # fmt: skip
-        return type(self)(self.name, self._client, {**self._options, **given})
+        return self._with({**self._options, **given})
 
     def describe(self) -> dict[str, Any]:
         """What the node knows of it: task, processor, queue, signature, source, doc, limits.
@@ -183,6 +183,10 @@ class Socket:
         return f"Socket({self.name!r}{options})"
 
     # For the package.
+
+    def _with(self, options: dict[str, Any]) -> Socket:
+        """A copy with these options of its calls."""
+        return type(self)(self.name, self._client, options)
 
     def _prepare(
         self, client: Client, args: Sequence[Any], kwargs: Mapping[str, Any]

@@ -1,0 +1,390 @@
+"""A network declared from classes: `@processor` on a class, `@socket` and `@plug` on its methods.
+
+    @processor(name="shop", gitrepo="/srv/shop", module="shop.orders", concurrency=2)
+    class Shop(ProcessorBase):
+        @plug(name="priced", target="bill.write", queue={"name": "bills"})
+        @socket(name="shop.price", queue={"name": "orders"})
+        def price(order): ...
+
+        def greeting(self):
+            return "hello"
+
+    Shop().price({"id": 1})     # a call of the mesh
+    Shop().greeting()           # runs here
+
+The body of such a method is never sent anywhere: the mesh runs the function of that name in the
+module of the repository.  Everything is found or added, so importing twice changes nothing; what is
+there and differs is refused with both values.  When it is declared, `declaring.py` says.
+`docs/objects.md` is the guide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial, update_wrapper
+from typing import Any, TypeVar
+
+from meshcode.client.client import Client
+from meshcode.client.declaring import Plan, declare, offer
+from meshcode.client.objects.asking import got, warn_unused
+from meshcode.client.objects.base import name_of
+from meshcode.client.objects.processor import Processor
+from meshcode.client.objects.socket import Socket, SocketRecord
+from meshcode.client.objects.topology import Deployment, Gate, Network, Node, Plug
+from meshcode.errors import BadRequest
+
+C = TypeVar("C", bound=type)
+_Options = dict[str, Any]
+
+
+class ProcessorBase:
+    """The base of decorated classes; it adds `declare`."""
+
+    @classmethod
+    def declare(cls, client: Client | None = None) -> None:
+        """Declare now what was not declared when the class was made.
+
+        Args:
+            client: whose node is asked; without it the process-wide one.
+
+        Raises:
+            NoNode: no node answers.
+            MeshError: something was refused; the text names class and method.
+        """
+        plan = cls.__dict__.get(_PLAN)
+        if isinstance(plan, Plan):
+            declare(plan, client)
+
+
+class Remote:
+    """A method that is a function of the mesh: on an instance it is its `Socket`.
+
+    `__wrapped__` is the function as it was written, which runs here.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        update_wrapper(self, function)
+        self.method = function.__name__
+        self.socket: _Options | None = None
+        self.plugs: list[_Options] = []
+        self.gates: list[_Options] = []
+        self.task = function.__name__
+        self.module: str | None = None
+        self.plan: Plan | None = None
+        self._callable: Socket | None = None
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else self.remote()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function in the mesh, as an instance does."""
+        return self.remote()(*args, **kwargs)
+
+    def remote(self) -> Socket:
+        """The socket of it; declared first if it was not yet.
+
+        Raises:
+            NoNode: no node answers.
+            MeshError: the declaration was refused, or no socket has the task.
+        """
+        if self.plan is not None and not self.plan.is_done:
+            declare(self.plan)
+        if self._callable is None:
+            if self.socket is None:
+                self._callable = Socket(task=self.task, module=self.module)
+            else:
+                spread = bool(self.socket["loadbalanced"])
+                self._callable = Socket(self.socket["name"], loadbalanced=spread)
+        return self._callable
+
+
+def _remote(function: Callable[..., Any] | Remote) -> Remote:
+    return function if isinstance(function, Remote) else Remote(function)
+
+
+# Methods.
+
+
+def socket(
+    name: str, processor: Any = None, task: str | None = None, queue: Any = None,
+    loadbalanced: bool = False, **options: Any,
+) -> Callable[[Any], Remote]:  # fmt: skip
+    """A method is a socket: calling it on an instance is a call of the mesh.
+
+    Args:
+        name: of the socket.
+        processor: another one than that of the class.
+        task: the function of the module, when it is not named as the method.
+        queue: a `Queue`, a name, or `{"name": ..., option: ...}`.
+        loadbalanced: calls are spread over all sockets with the task and module; see `Socket`.
+        options: as `Socket` takes them.
+    """
+
+    def decorate(function: Any) -> Remote:
+        method = _remote(function)
+        if method.socket is not None:
+            raise BadRequest(
+                f"method {method.method!r} is socket {method.socket['name']!r} already, so it"
+                f" cannot be {name!r} too; write another method; nothing was declared"
+            )
+        method.socket = {
+            "name": name, "processor": processor, "task": task, "queue": queue,
+            "loadbalanced": loadbalanced, **options,
+        }  # fmt: skip
+        return method
+
+    return decorate
+
+
+def plug(
+    name: str, target: Any, queue: Any = None, argument: str | None = None, **options: Any
+) -> Callable[[Any], Remote]:
+    """The outcome of the method's socket becomes an argument of `target`.
+
+    Args:
+        name: of the plug.
+        target: a `Socket` or a name; it is declared already, or in the same class.
+        queue: a `Queue`, a name, or `{"name": ..., option: ...}`.
+        argument: the parameter of the target that it fills.
+        options: as `Plug` takes them.
+    """
+    return partial(_add, "plugs", {
+        "name": name, "target": target, "queue": queue, "argument": argument, **options,
+    })  # fmt: skip
+
+
+def gate(
+    name: str, mode: str | None = None, socket: Any = None, plug: Any = None, **options: Any
+) -> Callable[[Any], Remote]:
+    """A condition on the plug of a method.
+
+    Args:
+        name: of the gate.
+        mode: "open", "closed" or "task".
+        socket: who decides, for "task".
+        plug: which plug, when the method has several, or none.
+        options: as `Gate` takes them.
+    """
+    return partial(_add, "gates", {
+        "name": name, "mode": mode, "socket": socket, "plug": plug, **options,
+    })  # fmt: skip
+
+
+def _add(what: str, options: _Options, function: Any) -> Remote:
+    method = _remote(function)
+    getattr(method, what).insert(0, options)  # The decorator written first is applied last.
+    return method
+
+
+def task(name: str | None = None, module: str | None = None) -> Callable[[Any], Remote]:
+    """Which function a method stands for.
+
+    Without `@socket` nothing is declared: a call goes to any socket with the task.
+
+    Args:
+        name: of the function; without it the name of the method.
+        module: of the function, when it is not that of the class; only without `@socket`.
+    """
+
+    def decorate(function: Any) -> Remote:
+        method = _remote(function)
+        method.task = name or method.task
+        method.module = module
+        return method
+
+    return decorate
+
+
+# Classes.
+
+_PLAN = "__mesh_plan__"
+
+
+def _plan_of(cls: type) -> Plan:
+    plan = cls.__dict__.get(_PLAN)
+    if not isinstance(plan, Plan):
+        plan = Plan(cls.__qualname__)
+        setattr(cls, _PLAN, plan)
+    return plan
+
+
+def processor(
+    name: str, module: str | None = None, gitrepo: Any = None, deployment: Any = None,
+    **options: Any,
+) -> Callable[[C], C]:  # fmt: skip
+    """A class is a processor; its methods are sockets, with plugs and gates.
+
+    Args:
+        name: of the processor.
+        module: Python module with the tasks.
+        gitrepo: git repository with the module.
+        deployment: CPUs for it: a name, `{"name", "hostname", "cpus"}`, or True for one named as
+            the processor.  Without `cpus`, as many as `concurrency`.
+        options: as `Processor` takes them, for instance `concurrency` or `branch`.
+
+    Raises:
+        MeshError: the model refused something; the text names class and method.
+    """
+
+    def decorate(cls: C) -> C:
+        plan = _plan_of(cls)
+        given = {"module": module, "gitrepo": gitrepo, **options}
+        plan.add(lambda client: Processor(name, client=client, **given))
+        if deployment:
+            _add_deployment(plan, name, deployment, options)
+        methods = _methods(cls, plan)
+        # Sockets first, so that a plug may lead to a method that is written below it.
+        for method in methods:
+            if method.socket is None:
+                method.module = method.module or module
+            else:
+                plan.add(_socket_step(method, method.socket, name), method.method)
+        for method in methods:
+            for edge in method.plugs:
+                plan.add(_plug_step(method, edge), method.method)
+            for condition in method.gates:
+                plan.add(_gate_step(method, condition), method.method)
+        offer(plan)
+        return cls
+
+    return decorate
+
+
+def _methods(cls: type, plan: Plan) -> list[Remote]:
+    """The methods of a class that are its own to declare, in the order in which they stand."""
+    found = {}
+    for base in reversed(cls.__mro__):
+        for attribute, value in vars(base).items():
+            if isinstance(value, Remote) and value.plan in (None, plan):
+                found[attribute] = value
+    for method in found.values():
+        method.plan = plan
+    return list(found.values())
+
+
+def _socket_step(method: Remote, given: _Options, owner: str) -> Callable[[Client], Any]:
+    options = {k: v for k, v in given.items() if k not in ("name", "loadbalanced")}
+    options["processor"] = options["processor"] or owner
+    options["task"] = options["task"] or method.task
+
+    def step(client: Client) -> None:
+        SocketRecord(given["name"], client=client, **options)
+
+    return step
+
+
+def _plug_step(method: Remote, given: _Options) -> Callable[[Client], Any]:
+    options = {k: v for k, v in given.items() if k != "name"}
+    if options.get("source") is None:
+        options["source"] = method.socket["name"] if method.socket else None
+
+    def step(client: Client) -> None:
+        if options["source"] is None:
+            raise BadRequest(
+                f"plug {given['name']!r} is on a method that is no socket; add @socket to it, or"
+                " give source; nothing was changed"
+            )
+        Plug(given["name"], client=client, **options)
+
+    return step
+
+
+def _gate_step(method: Remote, given: _Options) -> Callable[[Client], Any]:
+    options = {k: v for k, v in given.items() if k != "name"}
+
+    def step(client: Client) -> None:
+        if options["plug"] is None:
+            if len(method.plugs) != 1:
+                raise BadRequest(
+                    f"gate {given['name']!r} is on a method with {len(method.plugs)} plugs, it"
+                    " needs 1; give plug; nothing was changed"
+                )
+            options["plug"] = method.plugs[0]["name"]
+        Gate(given["name"], client=client, **options)
+
+    return step
+
+
+def _add_deployment(plan: Plan, owner: str, given: Any, options: Mapping[str, Any]) -> None:
+    if isinstance(given, Mapping):
+        wanted = dict(given)
+    else:
+        wanted = {} if given is True else {"name": name_of(given)}
+    name = wanted.pop("name", owner)
+    cpus = options.get("concurrency") or options.get("workers")
+    wanted = {"processor": owner, "cpus": cpus, **wanted}
+    if wanted.get("host") is None and wanted.get("hostname") is None:
+        plan.deployments.append(name)
+    plan.add(lambda client: Deployment(name, client=client, **wanted))
+
+
+def node(name: str, hostname: str | None = None, **options: Any) -> Callable[[C], C]:
+    """A class has a declared node; its deployment, if it names no host, goes to that host.
+
+    Args:
+        name: of the node.
+        hostname: where it is to run.
+        options: as `Node` takes them.
+    """
+
+    def decorate(cls: C) -> C:
+        plan = _plan_of(cls)
+        plan.nodes.append(name)
+        plan.add(lambda client: Node(name, client=client, hostname=hostname, **options))
+        if plan.network is not None:
+            plan.add(partial(_put_in_network, name, plan.network))
+        for deployment in plan.deployments:
+            plan.add(partial(_put_on_node, deployment, hostname or name))
+        offer(plan)
+        return cls
+
+    return decorate
+
+
+def network(name: str, **options: Any) -> Callable[[C], C]:
+    """A class is of a network: its declared nodes are put into it.
+
+    Args:
+        name: of the network.
+        options: as `Network` takes them.
+    """
+
+    def decorate(cls: C) -> C:
+        plan = _plan_of(cls)
+        plan.network = name
+        plan.add(lambda client: Network(name, client=client, **options))
+        for there in plan.nodes:
+            plan.add(partial(_put_in_network, there, name))
+        offer(plan)
+        return cls
+
+    return decorate
+
+
+def agent(name: str, hostname: str | None = None, **options: Any) -> Callable[[C], C]:
+    """Of the original.  Nothing is declared: a node that runs is its own agent.
+
+    Args:
+        name: not used.
+        hostname: not used.
+        options: not used.
+    """
+    del hostname, options
+
+    def decorate(cls: C) -> C:
+        warn_unused("class", f"@agent({name!r})", "a node that runs is its own agent")
+        return cls
+
+    return decorate
+
+
+def _put_in_network(node_name: str, name: str, client: Client) -> None:
+    """Only a node without a network: another one is refused, with both."""
+    there = got(client, "node", node_name)["network"]
+    Node(node_name, client=client, update=there is None, network=name)
+
+
+def _put_on_node(deployment: str, host: str, client: Client) -> None:
+    """Only a deployment that may be anywhere; a host that was said since stays."""
+    if got(client, "deployment", deployment)["host"] == "*":
+        Deployment(deployment, client=client, update=True, host=host)

@@ -1,0 +1,141 @@
+"""What every object needs: its requests to the model, and words for what has no meaning here."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from meshcode.client.client import Client
+from meshcode.client.default import default_client
+from meshcode.errors import ObjectExists, UnknownObject
+
+Data = dict[str, Any]
+
+
+def client_of(client: Client | None) -> Client:
+    """This client, or the process-wide one, connected when it is first needed."""
+    return client or default_client()
+
+
+def model(
+    client: Client, do: str, kind: str, name: str | None = None, *, by: str | None = None,
+    **fields: Any,
+) -> Any:  # fmt: skip
+    """One request to the model behind the node (docs/model.md, "Requests")."""
+    request: Data = {"do": do, "kind": kind, "fields": fields}
+    if name is not None:
+        request["name"] = name
+    if by is not None:
+        request["by"] = by
+    return client.ask("model", **request)
+
+
+def listed(client: Client, kind: str) -> list[Data]:
+    """All objects of a kind, by name."""
+    found = model(client, "list", kind)
+    rows = found.get("items", []) if isinstance(found, dict) else found
+    return sorted(rows, key=lambda row: str(row["name"]))
+
+
+def got(client: Client, kind: str, name: str) -> Data:
+    """One object, without the names of those that use it.
+
+    Raises:
+        UnknownObject: there is none; the text has a name that is close.
+    """
+    found: Data = dict(model(client, "get", kind, name))
+    found.pop("used_by", None)
+    return found
+
+
+def found_or_added(
+    client: Client,
+    kind: str,
+    name: str,
+    given: Mapping[str, Any],
+    *,
+    required: Sequence[str] = (),
+    update: bool = False,
+    keep: bool = False,
+    by: str | None = None,
+) -> Data:
+    """The object of that name; added when there is none.
+
+    Args:
+        client: whose node is asked.
+        kind: of the object.
+        name: of the object.
+        given: the options that were said; those left out are not compared.
+        required: options without which nothing can be added.
+        update: change an object that differs.
+        keep: leave an object that differs as it is, and warn with both values.
+        by: who is to own it; the node says when it is left out.
+
+    Raises:
+        ObjectExists: it is there with another value, both are in the text; it is unchanged.
+        UnknownObject: it is not there, and cannot be added without what is required; or an option
+            names an object that is not there.
+        BadRequest: an option has no such value.
+    """
+    whole = dict(given)
+    missing = [option for option in required if option not in given]
+    if missing:
+        there = _find_for(client, kind, name, missing)
+        if not given:
+            return there
+        # The model compares what is given in the form in which it keeps it; so it must have all.
+        whole.update({option: there[option] for option in missing})
+    try:
+        found: Data = model(client, "add", kind, name, by=by, exists_ok=True, **whole)
+    except ObjectExists as error:
+        if update:
+            found = model(client, "update", kind, name, by=by, **given)
+        elif keep:
+            warn(error.text.partition("; it is unchanged")[0] + "; what is there was taken")
+            found = got(client, kind, name)
+        else:
+            text = f"{error.text}, or say update=True"
+            raise ObjectExists(text, **error.fields) from None
+    return found
+
+
+def _find_for(client: Client, kind: str, name: str, missing: Sequence[str]) -> Data:
+    try:
+        return got(client, kind, name)
+    except UnknownObject as error:
+        text = f"{error.text}; to add it, give {' and '.join(missing)} too; nothing was changed"
+        raise UnknownObject(text, **error.fields) from None
+
+
+def warn(text: str, category: type[Warning] = DeprecationWarning) -> None:
+    """Warn at the line that called into this package, however deep inside it this is."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
+
+
+def _is_ours(module: str) -> bool:
+    return module.startswith("meshcode.client.")
+
+
+def warn_unused(kind: str, option: str, why: str) -> None:
+    """Say that an option of the original has no meaning here, and why."""
+    warn(f"{option} of a {kind} is not used: {why}")
+
+
+def as_json(data: Mapping[str, Any]) -> str:
+    """One line of JSON with sorted keys."""
+    return json.dumps(data, sort_keys=True, default=str)
+
+
+class ObjectEncoder(json.JSONEncoder):
+    """For `json.dumps(object, cls=ObjectEncoder)`: objects of the model as their plain data."""
+
+    def default(self, o: Any) -> Any:
+        """What `o` is in JSON; raises TypeError for what has no `to_dict`."""
+        to_dict = getattr(o, "to_dict", None)
+        return to_dict() if callable(to_dict) else super().default(o)

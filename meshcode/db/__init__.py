@@ -1,0 +1,1 @@
+"""Names of the original's database package that its programs import."""
