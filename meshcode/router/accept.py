@@ -128,6 +128,8 @@ def _known(
         ended = inst.value.outcome
     if ended:
         out.outcomes.append((client, ended))
+        if wanted == "strict":  # It was never kept by one alone, and a majority chose its outcome.
+            return (limits.VOTERS // 2 + 1, limits.VOTERS)
     elif inst is not None and inst.role != ENDED:
         # Another node owns it and this one keeps it too.  A majority has it, for all this node can
         # learn, when it is taken over here, or ends.

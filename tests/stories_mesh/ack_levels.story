@@ -38,3 +38,35 @@ submit n0 s0 c5 from=bob ack=strict
 ----
 ann <- ACCEPTED c4 local 1/1
 bob <- REFUSED c5 the call wants 2 of 3 copies, this node reaches 1 node that keeps calls, itself; nothing was accepted; try again, or take ack=quorum and look at what was given
+
+# Asked again after its end: a strict call has ended only where a majority chose it, and that is said.
+alive n1 at n0
+alive n2 at n0
+done c1 at n0
+deliver quietly
+done c2 at n0
+deliver quietly
+done c3 at n0
+deliver quietly
+done c4 at n0
+submit n0 s0 c9 from=ann ack=strict
+deliver quietly
+done c9 at n0
+deliver quietly
+again n1 c9 from=eve
+again n0 c9 from=eve
+----
+n0: START c2 attempt 1
+n0: START c3 attempt 1
+n0: START c4 attempt 1
+ann <- DONE c1 by n0
+bob <- DONE c2 by n0
+eve <- DONE c3 by n0
+ann <- DONE c4 by n0
+ann <- ACCEPTED c9 quorum 2/3
+n0: START c9 attempt 1
+ann <- DONE c9 by n0
+eve <- ACCEPTED c9 quorum 2/3
+eve <- DONE c9 by n0
+eve <- ACCEPTED c9 quorum 2/3
+eve <- DONE c9 by n0
