@@ -26,6 +26,7 @@ from tests.live.rawlink import NoAnswer
 from tests.mesh.network import Network
 
 READY_S = 60.0
+DRAIN_S = 75.0  # A drain may take a minute: reports wait for owners that are heard one way only.
 COMMAND_S = 30.0
 VIEW_S = 3.0  # A node that does not say in time how it sees the others is asked again.
 WORDS_MAX = 3_000  # Of what a node said, shown when something went wrong.
@@ -202,7 +203,7 @@ class Cluster:
         """SIGTERM, which drains, then start."""
         home = self[name]
         home.tree()
-        status = home.stop()
+        status = home.stop(DRAIN_S)
         assert status == 0, f"{name} drained with status {status}: {home.words()}"
         home.start(seconds=READY_S)
 

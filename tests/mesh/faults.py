@@ -14,7 +14,7 @@ import psutil
 from meshcode.errors import MeshError
 from tests.live.harness import until
 from tests.live.rawlink import NoAnswer
-from tests.mesh.cluster import Cluster
+from tests.mesh.cluster import DRAIN_S, Cluster
 from tests.mesh.network import LoopbackNetwork, NamespaceNetwork
 from tests.mesh.scenarios import Act
 from tests.mesh.shapes import Pair
@@ -117,7 +117,7 @@ class Player:
     def drain(self, name: str) -> None:
         """Drain, and stay away."""
         self.cluster[name].tree()
-        status = self.cluster[name].stop()
+        status = self.cluster[name].stop(DRAIN_S)
         assert status == 0, f"{name} drained with status {status}: {self.cluster.words([name])}"
         self.down.add(name)
 
