@@ -104,11 +104,14 @@ class Processors:
             sockets.setdefault(fields["processor"], {})[name] = fields["task"]
         rows = [{"name": name, **rule} for name, rule in snapshot.get("repos", {}).items()]
         self.rules = sorted(rows, key=lambda row: row["name"])
+        deployments: dict[str, list[dict[str, Any]]] = {}
+        for entry in snapshot.get("deployments", {}).values():
+            deployments.setdefault(entry["processor"], []).append(entry)
         for name, fields in wanted.items():
             processor = self.by_name.setdefault(name, Processor(name))
             processor.fields = fields
             processor.refused, signers = _said_of(fields["git"], self.rules)
-            processor.count = self._count(name, fields, snapshot.get("deployments", {}))
+            processor.count = self._count(fields, deployments.get(name, []))
             processor.wanted_code = (*(fields.get(field) for field in CODE_FIELDS), signers)
             if processor.sockets != sockets[name]:
                 processor.sockets = sockets[name]
@@ -145,10 +148,9 @@ class Processors:
         if worker and processor and worker.sockets != processor.sockets:
             self.crew.tell_sockets(worker, processor.sockets)
 
-    def _count(self, name: str, fields: dict[str, Any], deployments: dict[str, Any]) -> int:
+    def _count(self, fields: dict[str, Any], mine: list[dict[str, Any]]) -> int:
         if fields.get("requested_status") == "stop":
             return 0
-        mine = [entry for entry in deployments.values() if entry["processor"] == name]
         if not mine:
             return int(fields.get("workers") or 1)
         return sum(int(entry["cpus"]) for entry in mine if self._is_here(entry.get("host")))

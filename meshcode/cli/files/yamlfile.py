@@ -6,7 +6,7 @@ from typing import Any
 
 from meshcode.errors import BadData
 
-NODES_MAX = 2_000_000  # Values of one file, counted where an alias repeats them.
+NODES_MAX = 500_000  # Values of one file, counted where an alias repeats them.
 _DEPTH_MAX = 100
 _MERGE = "tag:yaml.org,2002:merge"
 
