@@ -133,7 +133,11 @@ def _differences(current: Model, after: Model) -> list[Difference]:
                 given = {o: (None, v) for o, v in _given(kind, options).items()}
                 added.append(Difference("add", kind, name, given))
             else:
-                pairs = {o: (before[o], v) for o, v in options.items() if before[o] != v}
+                pairs = {
+                    option: (before[option], options[option])
+                    for option in FIELDS[kind]
+                    if before[option] != options[option]
+                }
                 updated.append(Difference("update", kind, name, pairs))
     return [*added, *updated, *reversed(deleted)]
 

@@ -110,7 +110,7 @@ def test_all_of_it_is_read(tmp_path):
     }  # fmt: skip
     assert found.implied == {"q.late"}
     assert found.placed == {"alpha": {"clean"}, "beta": {"sort"}, "gamma": set()}
-    assert found.document.places["socket", "clean.fold"] == f"{tmp_path}/net.yaml:45"
+    assert found.document.places["socket", "clean.fold"] == f"{tmp_path}/net.yaml:46"
 
 
 def test_what_has_no_effect_is_named_with_its_place(tmp_path):
