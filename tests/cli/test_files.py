@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -61,6 +62,19 @@ def test_the_formats_say_the_same(form, tmp_path):
 
     assert found.wanted == WANTED
     assert found.places["processor", "shop"].startswith(f"{tmp_path}/net.{form}:")
+
+
+def test_the_example_of_the_documentation_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHOP_TOKEN", "abc")
+    page = Path(__file__).parents[2] / "docs/files.md"
+    text = page.read_text().partition("```yaml\n")[2].partition("```")[0]
+
+    wanted = read(tmp_path, "net.yaml", text).wanted
+
+    plan = plan_file(EMPTY, wanted)
+    assert plan.problems == []
+    assert len(plan.differences) == 7
+    assert wanted["processor"]["shop"]["env"] == {"TOKEN": "abc"}
 
 
 def test_a_folder_and_stdin_are_read(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from meshcode.cli.output import Style
 from meshcode.client import connect
 from meshcode.errors import WrongState
 from meshcode.model.plan import plan_file
+from tests.trust.world import free_port
 
 COMPOSE = """
 network:
@@ -121,6 +122,30 @@ def test_diff_has_one_status_for_every_trouble(fresh, tmp_path):
     fresh("apply", "-f", str(tmp_path / "a.json"), status=7)
 
     assert "no node answers at" in err
+
+
+def test_in_a_mesh_localhost_is_this_node_also_the_second_time(fresh, repository):
+    """The mesh writes the node's name in its place, and a file must not differ for that."""
+    fresh("init", "--name", "alpha", "--bind", f"tcp://127.0.0.1:{free_port()}")
+    fresh("up")
+    code = {"git": repository.as_uri(), "module": "shop.tasks", "requested_status": "stop"}
+    text = json.dumps({
+        "processors": {"here": code, "there": code},
+        "deployments": {
+            "d": {"processor": "here", "host": "localhost"},
+            "e": {"processor": "there", "host": "beta"},
+        },
+    }).encode()  # fmt: skip
+
+    out, _ = fresh("apply", "-f", "-", "--node", "alpha", stdin=text)
+
+    assert [line.split("  ")[0] for line in out.splitlines()] == [
+        "+ processor here", "+ deployment d", "applied: 2 added, 0 changed, 0 deleted",
+    ]  # fmt: skip
+    assert fresh.json("ls", "deployments")[0]["host"] == "alpha"
+    again, _ = fresh("apply", "-f", "-", "--node", "alpha", stdin=text)
+    assert again == "nothing to do: the model is as the files say\n"
+    assert fresh("diff", "-f", "-", stdin=text, status=1)[0].count("+ ") == 2
 
 
 def test_prune_and_node_do_not_go_together(node):

@@ -67,6 +67,26 @@ def test_a_row_that_changes_counts_a_revision_and_the_others_stay(model):
     assert model.ask("get", "queue", "orders")["revision"] == 1
 
 
+def test_options_of_every_type_change(model):
+    run(model, lambda current: plan_file(current, WANTED))
+    shop = {"git": "/srv/other", "module": "shop", "env": {"C": "d"}, "workers": 3}
+    wanted = {
+        "processor": {"shop": {**shop, "retry_delay_ms": 5}},
+        "node": {"here": {}},
+        "gate": {"g": {"plug": "p", "mode": "task", "socket": "keep"}},
+    }
+
+    done = run(model, lambda current: plan_file(current, wanted))
+
+    row = model.ask("get", "processor", "shop")
+    assert done == {"added": 0, "changed": 3, "deleted": 0}
+    assert (row["git"], row["env"], row["workers"]) == ("file:///srv/other", {"C": "d"}, 3)
+    assert (row["retry_delay_ms"], row["revision"], row["restarted"]) == (5, 2, 0)
+    node = model.ask("get", "node", "here")
+    assert (node["network"], node["cpus"]) == (None, None)
+    assert model.published[-1] == model.ask("snapshot")
+
+
 def test_all_of_it_goes_in_one_change(model):
     run(model, lambda current: plan_file(current, WANTED))
     names = [(kind, name) for kind, objects in WANTED.items() for name in objects]

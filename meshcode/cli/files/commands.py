@@ -93,6 +93,8 @@ def apply(
     document = _read(paths, form, prune, nodes)
     with session() as client:
         _localhost(client, document.wanted)
+        if nodes:
+            document.wanted = select_nodes(document.wanted, nodes)
         carry_out(
             client, _planner(document.wanted, prune), document.places,
             Wish(style, dry_run=dry_run, yes=yes),
@@ -117,6 +119,8 @@ def diff(
         document = _read(paths, form, prune, nodes)
         with session() as client:
             _localhost(client, document.wanted)
+            if nodes:
+                document.wanted = select_nodes(document.wanted, nodes)
             current, _number = read_model(client)
         plan = make_plan(_planner(document.wanted, prune), current, document.places)
     except MeshError as error:
@@ -147,7 +151,7 @@ def export(kinds: tuple[str, ...], form: str) -> None:
     with session() as client:
         model, _number = read_model(client)
     for what in writing.secrets_in(model, chosen):
-        output.say(f"note: the environment of {what} is in it in clear")
+        output.say(f"note: the environment of {what} is written in clear")
     sys.stdout.write(writing.to_text(writing.to_document(model, chosen), form))
 
 
@@ -221,8 +225,6 @@ def _read(
     document = read_document(read_files(paths, form))
     for note in document.notes:
         output.say(f"note: {note}")
-    if nodes:
-        document.wanted = select_nodes(document.wanted, nodes)
     return document
 
 
