@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, bindparam, delete, insert, update
+from sqlalchemy import Connection, Table, bindparam, delete, insert, update
 from sqlalchemy.orm import Session
 
 from meshcode.errors import WrongState
@@ -78,7 +78,7 @@ def _write(
 def _insert(link: Connection, kind: str, rows: _Rows, owner: str, now_ms: int) -> None:
     if rows:
         common = {"owner": owner, "created_ms": now_ms, "updated_ms": now_ms}
-        table = TABLES[kind].__table__
+        table = _table(kind)
         values = [{"name": name, **common, **options} for name, options in sorted(rows.items())]
         link.execute(insert(table), values)
 
@@ -89,23 +89,27 @@ def _update(link: Connection, kind: str, rows: _Rows, now_ms: int) -> None:
     for name, options in sorted(rows.items()):
         values = {f"new_{option}": value for option, value in options.items()}
         groups.setdefault(tuple(options), []).append({"which": name, **values})
-    table = TABLES[kind].__table__
-    for options, values in groups.items():
+    table = _table(kind)
+    for changed, changes in groups.items():
         statement = (
             update(table)
             .where(table.c.name == bindparam("which"))
             .values(
-                {option: bindparam(f"new_{option}") for option in options}
+                {option: bindparam(f"new_{option}") for option in changed}
                 | {"revision": table.c.revision + 1, "updated_ms": now_ms}
             )
         )
-        link.execute(statement, values)
+        link.execute(statement, changes)
 
 
 def _delete(link: Connection, kind: str, names: list[str]) -> None:
     if names:
-        table = TABLES[kind].__table__
+        table = _table(kind)
         link.execute(
             delete(table).where(table.c.name == bindparam("which")),
             [{"which": name} for name in names],
         )
+
+
+def _table(kind: str) -> Table:
+    return cast(Table, TABLES[kind].__table__)

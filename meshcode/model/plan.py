@@ -106,7 +106,7 @@ def _plan(current: Model, after: Model, problems: list[Problem]) -> Plan:
     changed = {(d.kind, d.name): d for d in differences}
     count = len(problems)
     if not count:
-        found = (*_nowhere(after, changed), *_needed(after, changed))
+        found: list[Problem | _Nowhere] = [*_nowhere(after, changed), *_needed(after, changed)]
         for count, problem in enumerate(found, 1):
             if count <= PROBLEMS_MAX:
                 problems.append(_with_hint(problem, after))

@@ -227,6 +227,12 @@ def models(draw):
         },
         "deployment": {draw(NAMES): {"processor": processor, "cpus": draw(st.integers(1, 9))}},
         "plug": {"edge": {"source": first, "target": second, "type": "ERROR"}},
+        "repo": {
+            draw(NAMES): {
+                "url": "https://git.example/shop", "access": "allow",
+                "signers": "ann@example.org ssh-ed25519 AAAA\n# more\n",
+            }
+        },
         "gate": {draw(NAMES): {"plug": "edge", "mode": "task", "socket": second}},
     }  # fmt: skip
 

@@ -7,8 +7,9 @@ import pytest
 from meshcode.cli.files.document import PROBLEMS_MAX, read_document
 from meshcode.cli.files.reading import read_files
 from meshcode.errors import BadData
+from meshcode.model.kinds import PLURALS
 
-KINDS = "networks, schedulers, nodes, queues, processors, sockets, deployments, plugs, gates"
+KINDS = ", ".join(PLURALS.values())
 QUEUE = (
     "network, type, max_length, max_length_bytes, message_ttl, expires, overflow, dead_letter"
 )

@@ -279,6 +279,8 @@ WANTED = st.fixed_dictionaries(
         "socket": _objects({"priority": NUMBERS}, processor=NAMES, task=NAMES, queue=NAMES),
         "deployment": _objects({"cpus": NUMBERS}, processor=NAMES),
         "plug": _objects({"queue": NAMES}, source=NAMES, target=NAMES),
+        "repo": _objects({"access": st.sampled_from(["allow", "deny"])},
+                         url=st.just("file:///srv/x")),
         "gate": _objects({}, plug=NAMES),
     },
 )  # fmt: skip
@@ -287,7 +289,7 @@ WANTED = st.fixed_dictionaries(
 def test_the_strategy_knows_every_kind():
     assert set(KINDS) == {
         "network", "scheduler", "node", "queue", "processor", "socket", "deployment", "plug",
-        "gate",
+        "repo", "gate",
     }  # fmt: skip
 
 

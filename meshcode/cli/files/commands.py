@@ -177,7 +177,9 @@ def build(
     wanted = compose.document.wanted
 
     def planner(current: Model) -> Plan:
-        new = {queue: {} for queue in compose.implied if queue not in current["queue"]}
+        new: dict[str, dict[str, Any]] = {
+            queue: {} for queue in compose.implied if queue not in current["queue"]
+        }
         whole = {**wanted, "queue": {**wanted.get("queue", {}), **new}}
         return plan_file(current, _chosen(whole, nodes, compose))
 

@@ -51,7 +51,7 @@ def read_compose(source: Source, *, deploy: bool, nodes: Collection[str] = ()) -
     reader.read()
     reader.problems.check()
     made = {PLURALS[kind]: objects for kind, objects in reader.made.items()}
-    lines = {(PLURALS[kind], *rest): line for (kind, *rest), line in reader.lines.items()}
+    lines = {(PLURALS[str(kind)], *rest): line for (kind, *rest), line in reader.lines.items()}
     document = read_document([Source(source.name, source.folder, made, lines)])
     declared = document.wanted.get("queue", {})
     return Compose(document, reader.placed, reader.queues - declared.keys(), reader.ignored)
