@@ -7,7 +7,9 @@ import sys
 
 from bench import machine
 
-SCRIPTS = ("pump", "end_to_end", "mesh", "curve", "membership", "startup", "memory", "recovery")
+SCRIPTS = (
+    "pump", "end_to_end", "mesh", "curve", "membership", "startup", "memory", "apply", "recovery",
+)  # fmt: skip
 
 
 def main(names: list[str]) -> int:

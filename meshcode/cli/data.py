@@ -20,6 +20,8 @@ CARET_COLUMNS = 72  # Of a long line, so many characters around the error are sh
 
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]i?)?B?")
+_SIZE_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 _NAME_HINTS = {
     "true": "Python writes True",
     "false": "Python writes False",
@@ -55,6 +57,21 @@ def parse_duration(text: str) -> int:
     if round(total, 6) != int(round(total, 6)):
         raise ValueError(f"{text!r} is not a whole number of milliseconds")
     return int(round(total, 6))
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `1000`, `64KiB` or `10MB`; KiB is 1024, kB is 1000.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a size; write bytes, or a unit: 64KiB, 10MB")
+    unit = found[2] or ""
+    base = 1024 if unit.endswith("i") else 1000
+    power = _SIZE_POWERS[unit[0].lower()] if unit else 0
+    return round(float(found[1]) * float(base**power))
 
 
 def parse_data(text: str, *, source: str = "--data") -> Any:

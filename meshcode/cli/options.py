@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from meshcode.cli.data import parse_duration
+from meshcode.cli.data import parse_duration, parse_size
 from meshcode.cli.output import FORMATS, Style
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]i?)?B?")
-_SIZE_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
 class Duration(click.ParamType[Any]):
@@ -40,13 +36,10 @@ class Size(click.ParamType[Any]):
         """Bytes; KiB is 1024, kB is 1000."""
         if isinstance(value, int):
             return value
-        found = _SIZE.fullmatch(value.strip())
-        if found is None:
-            self.fail(f"{value!r} is not a size; write bytes, or a unit: 64KiB, 10MB", param, ctx)
-        unit = found[2] or ""
-        base = 1024 if unit.endswith("i") else 1000
-        power = _SIZE_POWERS[unit[0].lower()] if unit else 0
-        return round(float(found[1]) * float(base**power))
+        try:
+            return parse_size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class OrNone(click.ParamType[Any]):

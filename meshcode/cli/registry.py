@@ -18,6 +18,7 @@ _MESH = "meshcode.cli.mesh"
 _NODES = "meshcode.cli.nodes"
 _SALVAGE = "meshcode.cli.salvage"
 _TOPOLOGY = "meshcode.cli.topology"
+_FILES = "meshcode.cli.files.commands"
 
 _TOPOLOGY_KINDS = ("network", "scheduler", "node", "plug", "gate", "repo")
 
@@ -119,6 +120,16 @@ COMMANDS = {
             "call": Command(f"{_CALL}:ls_call", "Show a call: state, provenance, events, result."),
             "nodes": Command(f"{_NODES}:ls_nodes", "List the nodes of the mesh."),
             "workers": Command(f"{_NODE}:ls_workers", "List worker processes."),
+        },
+    ),
+    "apply": Command(f"{_FILES}:apply", "Make the model what files say: YAML, TOML or JSON."),
+    "diff": Command(f"{_FILES}:diff", "Show what `mesh apply` would do."),
+    "export": Command(f"{_FILES}:export", "Print the model as a file for `mesh apply`."),
+    "compose": Group(
+        "Declare or delete what a compose file of ElasticCode has.",
+        {
+            "build": Command(f"{_FILES}:build", "Declare what is in the file; -d deploys it."),
+            "kill": Command(f"{_FILES}:kill", "Delete what is in the file, and nothing else."),
         },
     ),
     "proc": Group(

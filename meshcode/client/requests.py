@@ -26,7 +26,7 @@ _SAFE = {
     "status", "call.list", "call.get", "call.cancel", "call.watch", "socket.describe", "task.show",
     "task.code", "subscribe", "unsubscribe", "drain",
 }  # fmt: skip
-_SAFE_MODEL = {"list", "get"}
+_SAFE_MODEL = {"list", "get", "snapshot"}
 
 STREAM_EVENTS_MAX = 10_000  # Events kept for a slow reader of a stream; then the oldest go.
 

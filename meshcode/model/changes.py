@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from meshcode.errors import ObjectExists, UnknownObject, WrongState
+from meshcode.model import applying, snapshot
 from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX, near, shown
 from meshcode.model.fields import (
     bad,
@@ -38,8 +39,8 @@ from meshcode.model.tables import (
 )
 
 ACTIONS = ("start", "stop", "restart", "pause", "resume", "remove")  # Of processors.
-QUESTIONS = ("list", "get")
-CHANGES = ("add", "update", "delete", "report", *ACTIONS)
+QUESTIONS = ("list", "get", "snapshot")
+CHANGES = ("add", "update", "delete", "report", "apply", *ACTIONS)
 NAMED_MAX = 3  # Users of an object that an error text names; it counts the rest.
 
 
@@ -66,7 +67,8 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
 
     Args:
         session: for a change, in a write transaction that holds the model's lock.
-        request: {"do", "kind", "name", "fields", "by"}; docs/model.md has the table.
+        request: {"do", "kind", "name", "fields", "by"}; docs/model.md has the table.  `snapshot`
+            and `apply` are about the whole model and take no kind and no name.
         owner: who owns what is added when the request has no "by".
         now_ms: Unix milliseconds.
 
@@ -75,17 +77,22 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
     """
     do = request.get("do")
     handler = _HANDLERS.get(do) if isinstance(do, str) else None
-    if handler is None and do != "list":
+    if handler is None and do not in ("list", "snapshot", "apply"):
         known = (*QUESTIONS, *CHANGES)
         text = f"the model cannot do {shown(do)}{near(do, known)}; it can: {', '.join(known)}"
         raise bad(text)
-    kind = check_kind(request.get("kind", "processor" if do in ACTIONS else None))
     fields = request.get("fields") or {}
     if not isinstance(fields, dict) or not all(isinstance(field, str) for field in fields):
         raise bad(f"the fields of a request are {shown(fields)}; they must be a map of options")
     by = request.get("by", owner)
     if not isinstance(by, str) or not 1 <= len(by) <= NAME_CHARS_MAX:
         raise bad(f"the owner is {shown(by)}; it must be text of 1 to {NAME_CHARS_MAX} characters")
+    if do == "snapshot":
+        return Change(snapshot.read(session), declared=False)
+    if do == "apply":
+        done = applying.apply_steps(session, fields, owner=by, now_ms=now_ms)
+        return Change(done, declared=any(done.values()))
+    kind = check_kind(request.get("kind", "processor" if do in ACTIONS else None))
     if handler is None:
         return Change(_list(session, kind), declared=False)
     name = check_object_name(kind, request.get("name"))

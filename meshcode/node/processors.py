@@ -30,6 +30,7 @@ CODE_FIELDS = (
 )  # fmt: skip
 STOP_GRACE_MS = 30_000  # A running call may take this long after `mesh proc stop`.
 BACKOFF_MS = (0, 200, 1_000, 5_000, 15_000, 30_000)  # Before the next start of a crashing worker.
+MOUNTS_MAX = 8  # At once: a file may declare a thousand processors in one change.
 MOUNT_RETRY_MS = 30_000  # A failed mount is tried again: the git server may be back.
 WORKER_CALLS_MAX = 1_000_000  # A worker is replaced after so many calls,
 WORKER_AGE_MS = 24 * 3_600_000  # or so long,
@@ -104,11 +105,14 @@ class Processors:
             sockets.setdefault(fields["processor"], {})[name] = fields["task"]
         rows = [{"name": name, **rule} for name, rule in snapshot.get("repos", {}).items()]
         self.rules = sorted(rows, key=lambda row: row["name"])
+        deployments: dict[str, list[dict[str, Any]]] = {}
+        for entry in snapshot.get("deployments", {}).values():
+            deployments.setdefault(entry["processor"], []).append(entry)
         for name, fields in wanted.items():
             processor = self.by_name.setdefault(name, Processor(name))
             processor.fields = fields
             processor.refused, signers = _said_of(fields["git"], self.rules)
-            processor.count = self._count(name, fields, snapshot.get("deployments", {}))
+            processor.count = self._count(fields, deployments.get(name, []))
             processor.wanted_code = (*(fields.get(field) for field in CODE_FIELDS), signers)
             if processor.sockets != sockets[name]:
                 processor.sockets = sockets[name]
@@ -145,10 +149,9 @@ class Processors:
         if worker and processor and worker.sockets != processor.sockets:
             self.crew.tell_sockets(worker, processor.sockets)
 
-    def _count(self, name: str, fields: dict[str, Any], deployments: dict[str, Any]) -> int:
+    def _count(self, fields: dict[str, Any], mine: list[dict[str, Any]]) -> int:
         if fields.get("requested_status") == "stop":
             return 0
-        mine = [entry for entry in deployments.values() if entry["processor"] == name]
         if not mine:
             return int(fields.get("workers") or 1)
         return sum(int(entry["cpus"]) for entry in mine if self._is_here(entry.get("host")))
@@ -175,6 +178,7 @@ class Processors:
 
     def reconcile(self, now_ms: int) -> None:
         """Do what is needed next for every processor."""
+        mounting = sum(processor.child is not None for processor in self.by_name.values())
         for processor in self.by_name.values():
             if self.stopping:
                 return
@@ -182,7 +186,9 @@ class Processors:
                 self._refuse(processor, processor.refused, now_ms)
                 continue
             if processor.count and processor.wanted_code != processor.mounted_code:
-                self._start_mount(processor, now_ms)
+                if processor.child is None and mounting < MOUNTS_MAX:
+                    self._start_mount(processor, now_ms)
+                    mounting += processor.child is not None
             elif self.share is not None:
                 self.share.forget(processor.name)
             self._match_workers(processor, now_ms)
@@ -353,11 +359,9 @@ class Processors:
     # Workers.
 
     def _match_workers(self, processor: Processor, now_ms: int) -> None:
-        workers = self._workers(processor.name)
-        live = [worker for worker in workers if not worker.stopping]
-        mount = processor.mount
-        if mount is None:
+        if processor.mount is None:  # Then it has none, and among thousands that is quick to know.
             return
+        live = [worker for worker in self._workers(processor.name) if not worker.stopping]
         code = self._code_key(processor)
         current = [worker for worker in live if worker.key == code]
         old = [worker for worker in live if worker.key != code]

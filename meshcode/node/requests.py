@@ -24,6 +24,7 @@ from meshcode.wire.frame import Row
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
+WHOLE_MODEL = ("snapshot", "apply")  # What is asked of the model without naming an object.
 PROC_ACTIONS = ("start", "stop", "restart", "pause", "resume", "remove")
 
 
@@ -179,8 +180,8 @@ def _socket_describe(loop: Loop, session: Session, request: bytes, fields: dict[
 
 
 def _model(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    _needed(fields, "do", str)
-    _needed(fields, "kind", str)
+    if _needed(fields, "do", str) not in WHOLE_MODEL:
+        _needed(fields, "kind", str)
     loop.ask_model(session.id, request, dict(fields))
 
 

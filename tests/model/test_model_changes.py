@@ -308,7 +308,10 @@ def test_dead_letters_never_go_round(model):
     assert model.number == number
 
 
-CAN = "list, get, add, update, delete, report, start, stop, restart, pause, resume, remove"
+CAN = (
+    "list, get, snapshot, add, update, delete, report, apply, start, stop, restart, pause, resume,"
+    " remove"
+)
 REFUSED = [
     ({"do": "ad", "kind": "queue", "name": "x"}, BadRequest,
      f"the model cannot do 'ad'; did you mean 'add'?; it can: {CAN}; nothing was changed"),

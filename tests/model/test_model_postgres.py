@@ -154,6 +154,29 @@ def test_the_snapshot_is_the_same_as_from_sqlite(askers, model):
     assert askers[0].latest["number"] == 3
 
 
+def test_many_steps_are_applied_in_one_transaction(askers):
+    first, second = askers
+    first.shop()
+    base = second.ask("snapshot", None)["number"]
+    steps = [
+        ["add", "queue", "late", {}],
+        ["add", "socket", "shop.late", {"processor": "shop", "task": "late", "queue": "late"}],
+        ["update", "queue", "orders", {"overflow": "dead-letter", "dead_letter": "shop.late"}],
+        ["update", "processor", "shop", {"env": {"B": "2"}, "workers": 4}],
+        ["delete", "socket", "shop.clean", {}],
+    ]
+
+    done = second.ask("apply", None, base=base, steps=steps)
+    with pytest.raises(WrongState):
+        first.ask("apply", None, base=base, steps=[["delete", "queue", "late", {}]])
+
+    assert done == {"added": 2, "changed": 2, "deleted": 1}
+    assert second.latest["number"] == base + 1
+    row = first.ask("get", "processor", "shop")
+    assert (row["env"], row["workers"], row["revision"]) == ({"B": "2"}, 4, 2)
+    assert first.ask("snapshot", None) == second.latest
+
+
 def test_references_and_revisions_hold(askers):
     first, second = askers
     first.shop()

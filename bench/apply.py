@@ -1,0 +1,104 @@
+"""A large file: seconds to read, to plan, to apply, and until the node acts on it.
+
+    python -m bench.apply [--processors 1000] [--sockets 5000] [--format yaml]
+
+Each socket has a queue of its own.  The processors are stopped, so that no code is fetched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import machine
+from meshcode.cli.files.carrying import read_model
+from meshcode.cli.files.document import read_document
+from meshcode.cli.files.reading import read_files
+from meshcode.cli.files.writing import to_text
+from meshcode.client import Client, connect
+from meshcode.model.plan import plan_file
+from tests.live.harness import Mesh
+
+
+def document(processors: int, sockets: int) -> dict[str, Any]:
+    """A file's content: so many processors and sockets, and a queue for each socket."""
+    code = {"git": "https://git.example/shop", "module": "shop.tasks", "requested_status": "stop"}
+    return {
+        "queues": {f"queue-{i}": {"message_ttl": "1h"} for i in range(sockets)},
+        "processors": {f"processor-{i}": code for i in range(processors)},
+        "sockets": {
+            f"shop-{i}.task": {
+                "processor": f"processor-{i % processors}", "task": "task", "queue": f"queue-{i}",
+            }
+            for i in range(sockets)
+        },
+    }  # fmt: skip
+
+
+def apply_once(client: Client, path: Path) -> None:
+    """Read, plan and apply; print how long each took."""
+    begin = time.perf_counter()
+    wanted = read_document(read_files([str(path)])).wanted
+    read = time.perf_counter()
+    current, base = read_model(client)
+    known = time.perf_counter()
+    plan = plan_file(current, wanted)
+    assert not plan.problems
+    steps = [step.row() for step in plan.steps]
+    planned = time.perf_counter()
+    client.ask("model", do="apply", fields={"base": base, "steps": steps}, timeout=120.0)
+    done = time.perf_counter()
+    print(
+        f"{len(steps):>6} steps: {read - begin:5.2f} s to read the file, {known - read:5.2f} s the"
+        f" model, {planned - known:5.2f} s to plan, {done - planned:5.2f} s until the node acts"
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--processors", type=int, default=1_000)
+    parser.add_argument("--sockets", type=int, default=5_000)
+    parser.add_argument("--format", choices=["yaml", "toml", "json"], default="yaml")
+    args = parser.parse_args(arguments)
+    print(machine.describe())
+    with Mesh() as mesh:
+        data = document(args.processors, args.sockets)
+        path = mesh.home / f"net.{args.format}"
+        path.write_text(to_text(data, args.format))
+        print(f"a file of {path.stat().st_size / 1e6:.1f} MB")
+        with connect(mesh.address) as client:
+            apply_once(client, path)
+            apply_once(client, path)
+            data["sockets"] = {name: {**s, "retries": 3} for name, s in data["sockets"].items()}
+            path.write_text(to_text(data, args.format))
+            apply_once(client, path)
+        assert mesh.process is not None
+        for child in mesh.children():
+            if "meshcode.model.server" in " ".join(child.cmdline()):
+                print(f"model process {machine.resident_mib(child.pid):6.1f} MiB resident")
+        print(f"node          {machine.resident_mib(mesh.process.pid):6.1f} MiB resident")
+        for words in (["ls", "sockets", "-q"], ["ls", "sockets"], ["diff", "-f", str(path)]):
+            begin = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-m", "meshcode.cli", *words], env={**os.environ, **mesh.env},
+                stdout=subprocess.DEVNULL, check=True,
+            )  # fmt: skip
+            print(f"mesh {' '.join(words[:3]):<16} {time.perf_counter() - begin:5.2f} s")
+        before = machine.cpu_s(mesh.process.pid)
+        begin = time.perf_counter()
+        with connect(mesh.address) as client:
+            client.ask("model", do="update", kind="queue", name="queue-1", fields={"max_length": 9})
+        print(
+            f"one change of one object then takes {time.perf_counter() - begin:.2f} s,"
+            f" {machine.cpu_s(mesh.process.pid) - before:.2f} s CPU of the node"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Applying many steps in one transaction: checked on plain data, then written kind by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from sqlalchemy import Connection, Table, bindparam, delete, insert, update
+from sqlalchemy.orm import Session
+
+from meshcode.errors import WrongState
+from meshcode.model import snapshot
+from meshcode.model.checks import shown
+from meshcode.model.fields import bad
+from meshcode.model.kinds import KINDS
+from meshcode.model.steps import Model, follow, model_of, read_steps
+from meshcode.model.tables import TABLES
+
+_Rows = dict[str, dict[str, Any]]  # Name, option.
+
+
+def apply_steps(
+    session: Session, fields: Mapping[str, Any], *, owner: str, now_ms: int
+) -> dict[str, int]:
+    """Make all steps, or none; how many objects were added, changed and deleted by them.
+
+    Args:
+        session: in a write transaction that holds the model's lock.
+        fields: {"base": number of the snapshot that the steps were planned from, "steps": rows as
+            `Step.row` gives them}.
+        owner: of what is added.
+        now_ms: Unix milliseconds; when rows that are added or changed were.
+
+    Raises:
+        WrongState: the model is not at `base` any more; the fields have both numbers.
+        BadRequest, UnknownObject, ObjectExists, WrongState: as `follow`; nothing was changed.
+    """
+    unknown = [name for name in fields if name not in ("base", "steps")]
+    if unknown:
+        raise bad(f"this request takes no option {shown(unknown[0])}; it has: base, steps")
+    base = fields.get("base")
+    if isinstance(base, bool) or not isinstance(base, int):
+        raise bad(f"the base is {shown(base)}; it must be the number of a snapshot")
+    steps = read_steps(fields.get("steps"))
+    number = snapshot.read_number(session)
+    if number != base:
+        raise WrongState(
+            f"the model is at number {number} and the plan was made from {base}; nothing was"
+            " changed; make the plan again",
+            number=number, base=base,
+        )  # fmt: skip
+    before = model_of(snapshot.read(session))
+    return _write(session.connection(), before, follow(before, steps), owner, now_ms)
+
+
+def _write(
+    link: Connection, before: Model, after: Model, owner: str, now_ms: int
+) -> dict[str, int]:
+    counts = {"added": 0, "changed": 0, "deleted": 0}
+    for kind in KINDS:
+        had, has = before[kind], after[kind]
+        added = {name: has[name] for name in has.keys() - had.keys()}
+        changed = {
+            name: {o: value for o, value in has[name].items() if had[name][o] != value}
+            for name in has.keys() & had.keys()
+            if has[name] is not had[name] and has[name] != had[name]
+        }
+        deleted = had.keys() - has.keys()
+        _delete(link, kind, sorted(deleted))
+        _update(link, kind, changed, now_ms)
+        _insert(link, kind, added, owner, now_ms)
+        counts["added"] += len(added)
+        counts["changed"] += len(changed)
+        counts["deleted"] += len(deleted)
+    return counts
+
+
+def _insert(link: Connection, kind: str, rows: _Rows, owner: str, now_ms: int) -> None:
+    if rows:
+        common = {"owner": owner, "created_ms": now_ms, "updated_ms": now_ms}
+        table = _table(kind)
+        values = [{"name": name, **common, **options} for name, options in sorted(rows.items())]
+        link.execute(insert(table), values)
+
+
+def _update(link: Connection, kind: str, rows: _Rows, now_ms: int) -> None:
+    # One statement for all rows in which the same options change.
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for name, options in sorted(rows.items()):
+        values = {f"new_{option}": value for option, value in options.items()}
+        groups.setdefault(tuple(options), []).append({"which": name, **values})
+    table = _table(kind)
+    for changed, changes in groups.items():
+        statement = (
+            update(table)
+            .where(table.c.name == bindparam("which"))
+            .values(
+                {option: bindparam(f"new_{option}") for option in changed}
+                | {"revision": table.c.revision + 1, "updated_ms": now_ms}
+            )
+        )
+        link.execute(statement, changes)
+
+
+def _delete(link: Connection, kind: str, names: list[str]) -> None:
+    if names:
+        table = _table(kind)
+        link.execute(
+            delete(table).where(table.c.name == bindparam("which")),
+            [{"which": name} for name in names],
+        )
+
+
+def _table(kind: str) -> Table:
+    return cast(Table, TABLES[kind].__table__)

@@ -1,0 +1,55 @@
+"""Many processors declared at once: their code is fetched by a few processes at a time."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+import pytest
+import zmq
+
+from meshcode.node.crew import Crew
+from meshcode.node.processors import MOUNTS_MAX, Processors
+from tests.live.harness import until
+
+
+def now_ms():
+    return time.monotonic_ns() // 1_000_000
+
+
+@pytest.fixture
+def processors(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "log").mkdir()
+    context = zmq.Context()
+    address = f"ipc:///tmp/mesh-test-{os.getpid()}-mounting"
+    crew = Crew(context, address, tmp_path / "run", 1, "ipc:///nowhere")
+    found = Processors(
+        crew, tmp_path / "code", "here", lambda event: None, lambda name, kept: None
+    )
+    yield found
+    found.stop_all("the test ends", now_ms(), 0)
+    crew.close()
+    context.destroy(0)
+
+
+def test_a_few_mounts_at_a_time_and_each_gets_its_turn(processors, tmp_path):
+    names = [f"p{i}" for i in range(MOUNTS_MAX + 3)]
+    code = {"git": (tmp_path / "no-such-repository").as_uri(), "module": "m"}
+    most = 0
+
+    def turn():
+        nonlocal most
+        watched = processors.descriptors()
+        for fd in select.select(list(watched), [], [], 0)[0]:
+            processors.hear(watched[fd], now_ms())
+        processors.reconcile(now_ms())
+        most = max(most, len(processors.descriptors()))
+        return all(processors.by_name[name].problem for name in names)
+
+    processors.apply({"processors": dict.fromkeys(names, code)})
+    until(turn, 60, "every mount has failed")
+
+    assert most == MOUNTS_MAX
+    assert all("its code could not be mounted" in p.problem for p in processors.by_name.values())
