@@ -17,14 +17,26 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, inspect, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    inspect,
+    select,
+)
 from sqlalchemy import update as sql_update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from meshcode.errors import ModelUnavailable
-from meshcode.model.tables import SCHEMA_VERSION, Base, State
+from meshcode.model import migrations
+from meshcode.model.tables import REVISION, SCHEMA_VERSION, Base, State
 
 BUSY_MS = 5_000  # How long a write waits for another process's write.
 CONNECT_S = 5  # How long a connection to Postgres may take.
@@ -41,6 +53,7 @@ class Database:
         self.opened = 0  # How often it was opened; another number means another connection.
         self.url: URL | None = None
         self.path: Path | None = None  # Of the SQLite file.
+        self.version_found: int | None = None  # Of its tables before it was opened; None: new.
         self.where = uri if "://" not in uri else "of the given address"  # For error texts.
         self._wrong: ModelUnavailable | None = None  # Why this address can never be opened.
         self._engine: Engine | None = None
@@ -158,8 +171,7 @@ class Database:
                 if self.path is None:
                     # Two who make the tables at once would both begin with the first of them.
                     connection.execute(select(func.pg_advisory_xact_lock(_MAKING_TABLES)))
-                Base.metadata.create_all(connection)
-                self._check_schema(connection)
+                self._make_or_change(connection)
         except BaseException:
             engine.dispose()
             raise
@@ -214,11 +226,15 @@ class Database:
 
         return engine
 
-    def _check_schema(self, connection: Connection) -> None:
-        found = connection.execute(select(State.schema_version)).scalar_one_or_none()
+    def _make_or_change(self, connection: Connection) -> None:
+        """See to it that the tables are those of today, in the transaction that opens them."""
+        self.version_found = tables_version(connection)
+        found = self.version_found
         if found is None:
+            Base.metadata.create_all(connection)
             first = {"id": 1, "number": 0, "schema_version": SCHEMA_VERSION}
             connection.execute(insert(State).values(first))
+            _stamp(connection)
         elif found > SCHEMA_VERSION:
             raise ModelUnavailable(
                 f"the model's database {self.where} has tables of version {found}, this meshcode"
@@ -226,36 +242,33 @@ class Database:
                 " meshcode",
                 database=self.where,
             )
-        elif found < SCHEMA_VERSION:
-            _drop_foreign_keys(connection)
-            _add_columns(connection)
-            connection.execute(sql_update(State).values(schema_version=SCHEMA_VERSION))
+        else:
+            stamped = _is_stamped(connection)
+            if found < SCHEMA_VERSION or not stamped:
+                # Others that open it wait for this row on a server, for the file in SQLite.
+                connection.execute(select(State.number).with_for_update())
+                migrations.upgrade(connection, found=found, stamped=stamped)
+            Base.metadata.create_all(connection)  # Whatever table somebody dropped.
 
 
-def _drop_foreign_keys(connection: Connection) -> None:
-    """From version 1 to 2.  SQLite's stay in the file and are not looked at (`_set_up_sqlite`)."""
-    if connection.dialect.name == "sqlite":
-        return
-    quote_name = connection.dialect.identifier_preparer.quote
-    found = inspect(connection)
-    for table in Base.metadata.tables:
-        for key in found.get_foreign_keys(table):
-            name = quote_name(str(key["name"]))
-            drop = f"ALTER TABLE {quote_name(table)} DROP CONSTRAINT {name}"
-            connection.exec_driver_sql(drop)
+def tables_version(connection: Connection) -> int | None:
+    """The version of the tables; None when there are none."""
+    if not inspect(connection).has_table(State.__tablename__):
+        return None
+    return connection.execute(select(State.schema_version)).scalar_one_or_none()
 
 
-def _add_columns(connection: Connection) -> None:
-    """Columns that tables of an older version lack; all of them may be empty."""
-    quote_name = connection.dialect.identifier_preparer.quote
-    found = inspect(connection)
-    for name, table in Base.metadata.tables.items():
-        known = {column["name"] for column in found.get_columns(name)}
-        for column in table.columns:
-            if column.name not in known:
-                type_text = column.type.compile(connection.dialect)
-                words = f"{quote_name(column.name)} {type_text}"
-                connection.exec_driver_sql(f"ALTER TABLE {quote_name(name)} ADD COLUMN {words}")
+def _is_stamped(connection: Connection) -> bool:
+    if not inspect(connection).has_table(REVISION.name):
+        return False
+    return connection.execute(select(REVISION.c.version_num)).first() is not None
+
+
+def _stamp(connection: Connection) -> None:
+    """Tell alembic, should it ever look, that these tables are the newest."""
+    connection.execute(delete(REVISION))
+    newest = migrations.revision_of(SCHEMA_VERSION)
+    connection.execute(insert(REVISION).values(version_num=newest))
 
 
 def set_number(session: Session, number: int) -> None:
@@ -348,7 +361,7 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # SQLAlchemy's events below say BEGIN, not the driver.
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-    cursor.execute("PRAGMA foreign_keys = OFF")  # Files of version 1 still have them.
+    cursor.execute("PRAGMA foreign_keys = OFF")  # Files of version 1 have them.
     cursor.execute("PRAGMA synchronous = FULL")  # What was answered survives a power cut.
     cursor.close()
 
