@@ -40,6 +40,7 @@ from meshcode.model.tables import REVISION, SCHEMA_VERSION, Base, State
 
 BUSY_MS = 5_000  # How long a write waits for another process's write.
 CONNECT_S = 5  # How long a connection to Postgres may take.
+CHANNEL = "meshcode_model"  # Where Postgres tells of each commit that made a snapshot.
 
 _MAKING_TABLES = 0x6D657368  # "mesh"; the lock of a Postgres database while tables are made.
 _GOES_ON = "the node goes on with the snapshot it has"
@@ -57,6 +58,7 @@ class Database:
         self.where = uri if "://" not in uri else "of the given address"  # For error texts.
         self._wrong: ModelUnavailable | None = None  # Why this address can never be opened.
         self._engine: Engine | None = None
+        self._link: Any = None  # The driver's connection to a server, which tells of changes.
         # Device and inode of the open file and of its write-ahead log.
         self._identity: tuple[int, int] | None = None
         self._wal_identity: tuple[int, int] | None = None
@@ -92,6 +94,7 @@ class Database:
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""
+        self._link = None
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
@@ -129,6 +132,35 @@ class Database:
                 return self.opened, _data_version(engine)
             with engine.connect() as connection:
                 return self.opened, connection.execute(select(State.number)).scalar_one()
+
+    def version_after(self, number: int, before: tuple[int, int]) -> tuple[int, int]:
+        """What `version` says after a commit of our own that made this number, if nobody else did.
+
+        `before` is what it said before.
+        """
+        return before if self.path is not None else (self.opened, number)
+
+    @property
+    def is_open(self) -> bool:
+        """There is a connection, or was one when it was last used."""
+        return self._engine is not None
+
+    def fileno(self) -> int | None:
+        """What is readable when somebody changed the database; None: one must look for that."""
+        return None if self._link is None else self._link.fileno()
+
+    def heard(self) -> bool:
+        """Whether the server told of a change since last asked, or the connection has ended."""
+        if self._link is None:
+            return False
+        try:
+            self._link.poll()
+        except self._link.Error:
+            self.close()
+            return True
+        told = bool(self._link.notifies)
+        self._link.notifies.clear()
+        return told
 
     def replaced(self) -> bool:
         """The open file is no longer the one at its path: deleted, moved or copied over."""
@@ -218,6 +250,12 @@ class Database:
             connect_args={"connect_timeout": CONNECT_S},
         )
 
+        @event.listens_for(engine, "connect")
+        def _listen(link: Any, _record: Any) -> None:
+            link.cursor().execute(f"LISTEN {CHANNEL}")
+            link.commit()
+            self._link = link
+
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
             # A writer must see what was committed while it waited for the lock.
@@ -272,8 +310,10 @@ def _stamp(connection: Connection) -> None:
 
 
 def set_number(session: Session, number: int) -> None:
-    """Number the snapshot that this write transaction makes."""
+    """Number the snapshot that this write transaction makes; a server tells all who listen."""
     session.execute(sql_update(State).values(number=number))
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_notify(CHANNEL, str(number))))
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:

@@ -7,7 +7,9 @@ the test run, without a network port.
 from __future__ import annotations
 
 import contextlib
+import select
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from meshcode.errors import ModelUnavailable, WrongState
+from meshcode.model import snapshot
 from meshcode.model.database import Database
 from meshcode.model.kinds import PUBLISHED
 from meshcode.model.publish import Publisher
@@ -22,6 +25,7 @@ from meshcode.model.tables import Base
 from tests.model.postgres import engine_of
 
 NOW_MS = 1_700_000_000_000
+WAIT_S = 20.0
 
 
 class Asker:
@@ -212,3 +216,68 @@ def test_a_merged_snapshot_never_overwrites_what_another_process_changed(askers)
         adopt(first, wanted, base=3)
 
     assert set(first.latest["queues"]) == {"orders", "theirs"}
+
+
+def until_heard(asker: Asker) -> None:
+    """Wait as the model process does, on the descriptor alone."""
+    end = time.monotonic() + WAIT_S
+    database = asker.publisher.database
+    while not database.heard():
+        assert time.monotonic() < end
+        select.select([database.fileno()], [], [], WAIT_S)
+
+
+def test_each_change_is_told_to_whoever_listens(askers):
+    first, second = askers
+    first.shop()
+    second.publisher.refresh(NOW_MS)
+    second.publisher.database.heard()
+
+    first.ask("update", "socket", "shop.clean", priority=3)
+    until_heard(second)
+
+    assert second.publisher.refresh(NOW_MS)["number"] == 4
+    assert not second.publisher.database.heard()
+
+
+def test_what_changes_nothing_is_told_to_nobody(askers):
+    first, second = askers
+    first.shop()
+    second.publisher.refresh(NOW_MS)
+    second.publisher.database.heard()
+
+    first.ask("add", "queue", "orders", exists_ok=True)
+    first.ask("report", "queue", "orders", status="busy")
+    with pytest.raises(WrongState):
+        first.ask("delete", "queue", "orders")
+    first.ask("add", "queue", "told")
+    until_heard(second)
+
+    assert second.publisher.refresh(NOW_MS)["number"] == 4
+
+
+def test_an_own_change_is_not_read_again(askers, monkeypatch):
+    first, _second = askers
+    first.shop()
+    first.ask("add", "queue", "bills")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshot, "read", pytest.fail)
+        assert first.publisher.refresh(NOW_MS) is None
+
+
+def test_a_connection_that_was_cut_is_heard_and_made_anew(askers, url):
+    """As by a server's restart, or a firewall: else nobody would listen from then on."""
+    first, second = askers
+    first.shop()
+    second.publisher.refresh(NOW_MS)
+    pid = second.publisher.database._link.info.backend_pid
+    with engine_of(url) as engine, engine.begin() as link:
+        link.execute(text(f"SELECT pg_terminate_backend({pid})"))
+
+    until_heard(second)
+    second.publisher.refresh(NOW_MS)
+    first.ask("add", "queue", "bills")
+    until_heard(second)
+
+    assert second.publisher.refresh(NOW_MS)["number"] == 4
