@@ -34,10 +34,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from meshcode.errors import ModelUnavailable
+from meshcode.errors import ModelUnavailable, UnknownObject
 from meshcode.model import migrations
 from meshcode.model.tables import REVISION, SCHEMA_VERSION, Base, State
 
+DB_VARIABLE = "MESH_MODEL"  # The address by environment: a URI may hold a password.
 BUSY_MS = 5_000  # How long a write waits for another process's write.
 CONNECT_S = 5  # How long a connection to Postgres may take.
 CHANNEL = "meshcode_model"  # Where Postgres tells of each commit that made a snapshot.
@@ -49,8 +50,15 @@ _GOES_ON = "the node goes on with the snapshot it has"
 class Database:
     """One model database.  Opens when it is first needed, and again when the file was replaced."""
 
-    def __init__(self, uri: str) -> None:
-        """`uri`: a SQLAlchemy URL, or the path of a SQLite file.  Touches nothing yet."""
+    def __init__(self, uri: str, *, make: bool = True) -> None:
+        """Touch nothing yet.
+
+        Args:
+            uri: a SQLAlchemy URL, or the path of a SQLite file.
+            make: whether a database that is not there is made; else its use is `UnknownObject`.
+        """
+        self._make = make
+        self.made: list[str] = []  # The tables that were not there when it was opened.
         self.opened = 0  # How often it was opened; another number means another connection.
         self.url: URL | None = None
         self.path: Path | None = None  # Of the SQLite file.
@@ -176,13 +184,18 @@ class Database:
     @contextmanager
     def _ready(self) -> Iterator[Engine]:
         """The open database; every way in which it can fail becomes one error."""
-        if self._wrong is not None:
-            raise self._wrong
-        try:
+        with self._failing():
             if self.replaced():
                 self.close()
                 self._drop_old_wal()
             yield self._engine or self._open()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        if self._wrong is not None:
+            raise self._wrong
+        try:
+            yield
         except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as exc:
             self.close()  # Whatever is wrong with this connection ends with it.
             cause = getattr(exc, "orig", None) or exc
@@ -213,7 +226,28 @@ class Database:
         self.opened += 1
         return engine
 
+    def _check_may_make(self) -> None:
+        if not self._make:
+            raise UnknownObject(
+                f"there is no model in {self.where}; nothing was made; make one with `mesh db init`"
+            )
+
+    def examine(self) -> None:
+        """Look at the SQLite file without opening it, and so without changing anything.
+
+        Raises:
+            ModelUnavailable: it is damaged, or of something else.
+            UnknownObject: it is not there, and is not to be made.
+        """
+        assert self.path is not None
+        if not self.path.exists():
+            self._check_may_make()
+        with self._failing():
+            _examine(self.path, self.where)
+
     def _open_sqlite(self, path: Path) -> Engine:
+        if not path.exists():
+            self._check_may_make()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(path.parent):
             _examine(path, self.where)
@@ -266,9 +300,11 @@ class Database:
 
     def _make_or_change(self, connection: Connection) -> None:
         """See to it that the tables are those of today, in the transaction that opens them."""
-        self.version_found = tables_version(connection)
-        found = self.version_found
+        self.version_found = found = tables_version(connection)
+        there = inspect(connection).get_table_names()
+        self.made = [name for name in Base.metadata.tables if name not in there]
         if found is None:
+            self._check_may_make()
             Base.metadata.create_all(connection)
             first = {"id": 1, "number": 0, "schema_version": SCHEMA_VERSION}
             connection.execute(insert(State).values(first))
@@ -281,12 +317,13 @@ class Database:
                 database=self.where,
             )
         else:
-            stamped = _is_stamped(connection)
+            stamped = REVISION.name in there and _is_stamped(connection)
             if found < SCHEMA_VERSION or not stamped:
                 # Others that open it wait for this row on a server, for the file in SQLite.
                 connection.execute(select(State.number).with_for_update())
                 migrations.upgrade(connection, found=found, stamped=stamped)
-            Base.metadata.create_all(connection)  # Whatever table somebody dropped.
+            if self.made:
+                Base.metadata.create_all(connection)
 
 
 def tables_version(connection: Connection) -> int | None:
@@ -297,8 +334,6 @@ def tables_version(connection: Connection) -> int | None:
 
 
 def _is_stamped(connection: Connection) -> bool:
-    if not inspect(connection).has_table(REVISION.name):
-        return False
     return connection.execute(select(REVISION.c.version_num)).first() is not None
 
 

@@ -20,14 +20,13 @@ from collections.abc import Callable
 from typing import Any
 
 from meshcode.errors import BadFrame, BadValue, MeshError, ModelUnavailable, TooLarge
-from meshcode.model.database import Database
+from meshcode.model.database import DB_VARIABLE, Database
 from meshcode.model.pipe import ADOPT_ID, NODE_ID, READ_BYTES, MessageReader, pack_message
 from meshcode.model.publish import Publisher
 
 POLL_S = 0.5  # How soon a change that somebody else made is seen, where nobody tells of it.
 LISTENING_POLL_S = 5.0  # Where the server tells: for changes by hand that it was not told of.
 IDLE_S = 300.0  # Then the process ends; the node starts it again when it is asked something.
-DB_VARIABLE = "MESH_MODEL"  # The address by environment: a URI may hold a password.
 
 
 class Server:
