@@ -7,7 +7,8 @@ import sys
 
 from bench import machine
 
-SCRIPTS = ("pump", "end_to_end", "mesh", "curve", "membership", "startup", "memory", "recovery")
+SCRIPTS = ("pump", "end_to_end", "mesh", "curve", "membership", "startup", "memory", "recovery",
+           "model")  # fmt: skip
 
 
 def main(names: list[str]) -> int:

@@ -69,18 +69,27 @@ def programs() -> Path | None:
     return Path(found[0]).parent if found else None
 
 
+def find_server() -> str | tuple[Path, str | None]:
+    """The folder of the programs and the user to run them as; or why there can be no server."""
+    place = programs()
+    if place is None:
+        return f"no Postgres is installed here and {URL_VARIABLE} names none"
+    if os.getuid() != 0:
+        return place, None
+    names = {entry.pw_name for entry in pwd.getpwall()}  # Postgres refuses to run as root.
+    user = next((name for name in ("postgres", "nobody") if name in names), None)
+    if user is None:
+        return "Postgres does not run as root, and there is no user postgres or nobody"
+    return place, user
+
+
 @contextlib.contextmanager
 def private_server() -> Iterator[Server]:
     """A started server; skips the test when there can be none."""
-    place = programs()
-    if place is None:
-        pytest.skip(f"no Postgres is installed here and {URL_VARIABLE} names none")
-    user = None
-    if os.getuid() == 0:  # Which Postgres refuses to run as.
-        names = {entry.pw_name for entry in pwd.getpwall()}
-        user = next((name for name in ("postgres", "nobody") if name in names), None)
-        if user is None:
-            pytest.skip("Postgres does not run as root, and there is no user postgres or nobody")
+    found = find_server()
+    if isinstance(found, str):
+        pytest.skip(found)
+    place, user = found
     folder = Path(tempfile.mkdtemp(prefix="mesh-pg-"))
     try:
         if user is not None:
