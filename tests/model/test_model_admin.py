@@ -7,6 +7,8 @@ import json
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -175,6 +177,26 @@ def test_a_backup_is_one_state_while_somebody_writes(run, filled, tmp_path):
         found = objects(run, target)
         owners = {row["owner"] for kind in ("queues", "networks") for row in found[kind]}
         assert len(owners) == 1
+
+
+def test_a_backup_has_what_a_killed_process_left_in_the_write_ahead_log(run, model_path, tmp_path):
+    model_path.parent.mkdir()
+    script = (
+        "import os, sys; from sqlalchemy import text\n"
+        "from meshcode.model.database import Database\n"
+        "with Database(sys.argv[1]).write() as session:\n"
+        "    session.execute(text('UPDATE model_state SET number = 77'))\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, model_path], check=False)
+    assert killed.returncode == -9
+    assert model_path.with_name("model.db-wal").stat().st_size > 0
+
+    run("backup", model_path, "--file", tmp_path / "copy")
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "copy")) as link:
+        assert link.execute("SELECT number FROM model_state").fetchall() == [(77,)]
+    assert sorted(path.name for path in tmp_path.glob("copy*")) == ["copy"]
 
 
 def test_a_database_with_objects_is_restored_over_only_when_told(run, filled, tmp_path):

@@ -19,8 +19,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from meshcode.errors import ModelUnavailable
 from meshcode.model import migrations
+from meshcode.model.client import ModelProcess
 from meshcode.model.database import Database
 from meshcode.model.tables import SCHEMA_VERSION, Base
+from tests.model.asking import Asker
 from tests.model.postgres import drop_tables, engine_of
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -232,6 +234,25 @@ def test_an_upgrade_that_fails_changes_nothing(bare, backend, monkeypatch):
     assert "the disk is full; nothing was changed" in caught.value.text
     assert shape(bare) == before
     assert open_and_close(bare).version_found == 1
+
+
+def test_many_processes_that_meet_an_older_database_upgrade_it_once(bare, backend):
+    """As when several nodes start after the installation of a new version."""
+    run_words(bare, old("1, the first", backend))
+    processes = [ModelProcess(bare) for _ in range(3)]
+    try:
+        for process in processes:
+            process.start()
+        askers = [Asker(process) for process in processes]
+        for asker in askers:
+            asker.until(lambda asker=asker: asker.seen)
+    finally:
+        for process in processes:
+            process.stop()
+
+    assert [asker.seen[0].get("number") for asker in askers] == [41] * 3
+    assert all("orders" in asker.snapshots()[0]["queues"] for asker in askers)
+    assert marks(bare) == (41, SCHEMA_VERSION, "0003")
 
 
 def test_a_newer_database_is_untouched(bare, backend):

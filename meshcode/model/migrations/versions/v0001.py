@@ -20,6 +20,21 @@ def upgrade() -> None:
         Column("schema_version", Integer, nullable=False),
         CheckConstraint("id = 1", name="one_row"),
     )
+    _make_processors()
+    _make_queues()
+    _make_sockets()
+    make_table(
+        "deployments",
+        [
+            Column("processor", String(200), _named("processors"), nullable=False),
+            Column("host", String(253), nullable=False),
+            Column("cpus", Integer, nullable=False),
+        ],
+        ["processor"],
+    )
+
+
+def _make_processors() -> None:
     make_table(
         "processors",
         [
@@ -39,6 +54,9 @@ def upgrade() -> None:
             Column("env", JSON, nullable=False),
         ],
     )
+
+
+def _make_queues() -> None:
     make_table(
         "queues",
         [
@@ -52,6 +70,9 @@ def upgrade() -> None:
         ],
         ["dead_letter"],
     )
+
+
+def _make_sockets() -> None:
     make_table(
         "sockets",
         [
@@ -67,15 +88,6 @@ def upgrade() -> None:
             Column("time_limit_ms", BigInteger),
         ],
         ["processor", "queue"],
-    )
-    make_table(
-        "deployments",
-        [
-            Column("processor", String(200), _named("processors"), nullable=False),
-            Column("host", String(253), nullable=False),
-            Column("cpus", Integer, nullable=False),
-        ],
-        ["processor"],
     )
 
 
