@@ -55,8 +55,11 @@ def _address(db: str | None) -> str:
     return db or paths.model_uri()
 
 
-def _follow(db: str | None) -> None:
-    """Wake the model process of a node that runs, so that it looks at its database now."""
+def _level(db: str | None) -> None:
+    """Let a node that runs write what its peers declared to its database, and look at that.
+
+    It does both before it answers any question about the model.
+    """
     from meshcode import paths
     from meshcode.cli.session import address, listens, model, session
     from meshcode.errors import MeshError
@@ -67,7 +70,7 @@ def _follow(db: str | None) -> None:
         with session() as client:
             model(client, "list", "network")
     except MeshError as error:
-        output.say(f"the node does not follow yet: {error}")
+        output.say(f"the node and its database are not level: {error}")
 
 
 def _count(number: int, word: str = "object") -> str:
@@ -96,13 +99,14 @@ def init(db: str | None, style: Style) -> None:
 
 
 def _dropped(verb: str, db: str | None, *, yes: bool, style: Style) -> None:
+    _level(db)
     if not yes:
         there = _admin("look", db)
         what = f"{verb} {there['where']} with {_count(there['objects'])}"
         confirm(f"{what}, here and on all nodes of this mesh", yes=False)
         confirm("No backup is made of it. Is that really wanted", yes=False)
     found = _admin(verb, db)
-    _follow(db)
+    _level(db)
     text = f"{_count(found['objects'])} dropped from {found['where']}"
     _said("database", found, f"{text}; calls are as they were", style)
 
@@ -176,6 +180,7 @@ def to_json(db: str | None, file: str | None) -> None:
       mesh db json | jq '.objects.sockets[].name'
       mesh db json -o model.json
     """
+    _level(db)
     if file is None:
         import sys
 
@@ -198,6 +203,7 @@ def backup(file: str, db: str | None, style: Style) -> None:
     Examples:
       mesh db backup model-1.db
     """
+    _level(db)
     found = _admin("backup", db, "--file", file)
     text = f"{_count(found['objects'])} of {found['where']} in {file}"
     _said("backup", found, f"{text}, {_count(found['bytes'], 'byte')}", style)
@@ -221,8 +227,9 @@ def restore(file: str, replace: bool, db: str | None, style: Style) -> None:
       mesh db restore -f model-1.db
       mesh db restore -f model.json --replace
     """
+    _level(db)
     found = _admin("restore", db, "--file", file, *(["--replace"] if replace else []))
-    _follow(db)
+    _level(db)
     for problem in found["problems"]:
         output.say(problem)
     was = f", in the place of {found['before']:,}" if found["before"] else ""

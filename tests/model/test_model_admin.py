@@ -355,12 +355,14 @@ BAD = [
 
 
 @pytest.mark.parametrize(("content", "said"), BAD)
-def test_a_file_that_cannot_be_all_right_is_refused_whole(run, model, tmp_path, content, said):
+def test_a_file_that_cannot_be_all_right_is_refused_whole(
+    run, model, model_path, tmp_path, content, said
+):
     path = tmp_path / "bad.json"
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     model.ask("add", "queue", "mine")
 
-    answer = run("restore", model.address, "--file", path, "--replace")
+    answer = run("restore", model_path, "--file", path, "--replace")
 
     assert answer["code"] == "bad_data"
     assert said in answer["text"]
