@@ -26,8 +26,8 @@ from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX
 
 # Goes up with every change of these tables, which is a file in migrations/versions; a newer
 # database is refused, an older one changed.  2: names of other objects are no foreign keys any
-# more.  3: networks and what belongs to them, plugs, gates.
-SCHEMA_VERSION = 3
+# more.  3: networks and what belongs to them, plugs, gates.  4: repos.
+SCHEMA_VERSION = 4
 
 _Name = String(NAME_CHARS_MAX)
 

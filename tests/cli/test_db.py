@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from meshcode.model.kinds import PLURALS
+from meshcode.model.tables import SCHEMA_VERSION
 
 
 def names(shell, plural="queues"):
@@ -99,7 +100,7 @@ def test_another_database_is_named_and_that_of_the_home_is_not_touched(fresh, tm
     assert f"sqlite:///{other}" in out
     assert {row["name"] for row in rows} == {"model_state", "alembic_version", *PLURALS.values()}
     assert fresh("db", "upgrade", "-d", str(other))[0] == (
-        f"sqlite:///{other} is at version 3, the newest\n"
+        f"sqlite:///{other} is at version {SCHEMA_VERSION}, the newest\n"
     )
     assert not os.path.exists(fresh.home)
 

@@ -18,7 +18,7 @@ import pytest
 
 from meshcode.model import admin, snapshot
 from meshcode.model.kinds import PLURALS
-from meshcode.model.tables import TABLES, Base
+from meshcode.model.tables import SCHEMA_VERSION, TABLES, Base
 from tests.model.postgres import drop_tables
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -299,14 +299,15 @@ def test_a_backup_before_the_upgrade_leaves_the_database_as_it_is(run, old_file,
 def test_migrate_says_from_where_to_where(run, old_file):
     first, second = run("migrate", old_file), run("migrate", old_file)
 
-    assert (first["from"], first["to"]) == (1, 3)
-    assert (second["from"], second["to"]) == (3, 3)
+    assert (first["from"], first["to"]) == (1, SCHEMA_VERSION)
+    assert second["from"] == second["to"] == SCHEMA_VERSION
     assert objects(run, old_file)["queues"][0]["name"] == "orders"
 
 
 def document(**changes: Any) -> dict[str, Any]:
     found = {
-        "format": "meshcode model", "format_version": 1, "schema_version": 3, "number": 7,
+        "format": "meshcode model", "format_version": 1, "schema_version": SCHEMA_VERSION,
+        "number": 7,
         "objects": {plural: [] for plural in PLURALS.values()},
     }  # fmt: skip
     return found | changes
@@ -331,9 +332,10 @@ BAD = [
     ({"format": "songs"}, "is not a backup of a model: its format is not 'meshcode model'"),
     (document(format_version=2),
      "has format_version 2, this meshcode reads up to 1; install a newer meshcode"),
-    (document(schema_version=4),
-     "has schema_version 4, this meshcode reads up to 3; install a newer meshcode"),
-    (document(schema_version="3"), "has schema_version '3'; it must be a number from 1"),
+    (document(schema_version=SCHEMA_VERSION + 1),
+     f"has schema_version {SCHEMA_VERSION + 1}, this meshcode reads up to {SCHEMA_VERSION};"
+     " install a newer meshcode"),
+    (document(schema_version="4"), "has schema_version '4'; it must be a number from 1"),
     (document(number=True), "has number True; it must be one from 0"),
     (document(objects=[]), "are []; they must be a map"),
     (document(objects={"queues": []}), "has no networks, schedulers, nodes, processors, sockets"),

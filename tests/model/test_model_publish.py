@@ -15,6 +15,7 @@ from meshcode.errors import BadRequest, CallerError, ModelUnavailable
 from meshcode.model import snapshot
 from meshcode.model.database import Database
 from meshcode.model.kinds import KINDS, PLURALS
+from meshcode.model.tables import SCHEMA_VERSION
 
 
 def by_hand(path, statement, *values):
@@ -347,15 +348,15 @@ def test_a_database_of_something_else_is_left_alone(model, model_path):
 def test_a_database_of_a_newer_meshcode_is_left_alone(model, model_path):
     model.refresh()
     model.close()
-    model.by_hand("UPDATE model_state SET schema_version = 4")
+    model.by_hand(f"UPDATE model_state SET schema_version = {SCHEMA_VERSION + 1}")
 
     with pytest.raises(ModelUnavailable) as caught:
         model.refresh()
 
     assert caught.value.text == (
-        f"the model's database sqlite:///{model_path} has tables of version 4, this meshcode reads"
-        " up to 3; it is untouched and the node goes on with the snapshot it has; install a newer"
-        " meshcode"
+        f"the model's database sqlite:///{model_path} has tables of version {SCHEMA_VERSION + 1},"
+        f" this meshcode reads up to {SCHEMA_VERSION}; it is untouched and the node goes on"
+        " with the snapshot it has; install a newer meshcode"
     )
 
 
