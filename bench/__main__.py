@@ -8,7 +8,8 @@ import sys
 from bench import machine
 
 SCRIPTS = (
-    "pump", "end_to_end", "mesh", "curve", "membership", "startup", "memory", "apply", "recovery",
+    "pump", "end_to_end", "mesh", "curve", "membership", "startup", "memory", "apply", "model",
+    "recovery",
 )  # fmt: skip
 
 

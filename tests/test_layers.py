@@ -43,6 +43,7 @@ OWNERS = {
     "lmdb": ("meshcode.store", "meshcode.cli.doctor"),
     "sqlalchemy": ("meshcode.model",),
     "psycopg2": ("meshcode.model",),
+    "alembic": ("meshcode.model.migrations",),
     "git": ("meshcode.worker.repository",),
     "click": ("meshcode.cli",),
     "cffi": ("meshcode.native", "setup"),
@@ -81,7 +82,7 @@ DOORS = {
 }
 
 CLI_START_MUST_NOT_LOAD = (
-    "asyncio", "sqlalchemy", "lmdb", "git", "zmq", "psutil", "numpy", "meshcode.node",
+    "asyncio", "sqlalchemy", "alembic", "lmdb", "git", "zmq", "psutil", "numpy", "meshcode.node",
     "meshcode.model", "meshcode.router", "meshcode.store", "meshcode.client", "importlib.metadata",
     "rich", "http", "ssl",
 )  # fmt: skip
@@ -278,7 +279,10 @@ def test_a_node_loads_nothing_heavy():
     """What the process of a node holds before its first call."""
     loaded = loaded_after("import meshcode.node.daemon, meshcode.store.lmdb_log")
 
-    heavy = ("sqlalchemy", "psycopg2", "asyncio", "git", "http", "ssl", "click", "meshcode.client")
+    heavy = (
+        "sqlalchemy", "alembic", "psycopg2", "asyncio", "git", "http", "ssl", "click",
+        "meshcode.client",
+    )  # fmt: skip
     assert not [m for m in loaded if under(m, heavy)]
 
 

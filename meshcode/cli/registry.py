@@ -19,6 +19,7 @@ _NODES = "meshcode.cli.nodes"
 _SALVAGE = "meshcode.cli.salvage"
 _TOPOLOGY = "meshcode.cli.topology"
 _FILES = "meshcode.cli.files.commands"
+_DB = "meshcode.cli.db"
 
 _TOPOLOGY_KINDS = ("network", "scheduler", "node", "plug", "gate", "repo")
 
@@ -158,6 +159,19 @@ COMMANDS = {
             "get": Command(f"{_CALL}:get", "Wait for a call and print its result."),
             "cancel": Command(f"{_CALL}:cancel", "Cancel a call, running or not."),
             "retry": Command(f"{_CALL}:retry", "Try a held or failed call again."),
+        },
+    ),
+    "db": Group(
+        "Make, copy and change the database of the model.",
+        {
+            "init": Command(f"{_DB}:init", "Make the database and name its tables."),
+            "drop": Command(f"{_DB}:drop", "Drop all that is declared, after asking twice."),
+            "rebuild": Command(f"{_DB}:rebuild", "Drop, and make empty tables anew."),
+            "migrate": Command(f"{_DB}:migrate", "Bring older tables to the newest version."),
+            "upgrade": Command(f"{_DB}:migrate", "The same as migrate."),
+            "json": Command(f"{_DB}:to_json", "Print everything in it as JSON."),
+            "backup": Command(f"{_DB}:backup", "Copy it to a file while it is in use."),
+            "restore": Command(f"{_DB}:restore", "Put back what a backup has, checked and whole."),
         },
     ),
     "logs": Command("meshcode.cli.logs:logs", "Print what tasks wrote; follow with -f."),

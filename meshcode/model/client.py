@@ -109,7 +109,7 @@ class ModelProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,
-                env=_environment(self._db_uri),
+                env=environment_of(self._db_uri),
             )
         except OSError as exc:
             self._fail_all(f"the model process cannot be started: {exc}")
@@ -312,8 +312,8 @@ class ModelProcess:
         self._pending.clear()
 
 
-def _environment(db_uri: str) -> dict[str, str]:
-    """This process's own, with the database, and with the way to a meshcode not installed."""
+def environment_of(db_uri: str) -> dict[str, str]:
+    """For a child: our own, with the database, and the way to a meshcode not installed."""
     environment = {**os.environ, "MESH_MODEL": db_uri}  # Not an argument: it may hold a password.
     root = str(Path(__file__).resolve().parents[2])
     if root not in site.getsitepackages():

@@ -17,17 +17,31 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, inspect, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    inspect,
+    select,
+)
 from sqlalchemy import update as sql_update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from meshcode.errors import ModelUnavailable
-from meshcode.model.tables import SCHEMA_VERSION, Base, State
+from meshcode.errors import ModelUnavailable, UnknownObject
+from meshcode.model import migrations
+from meshcode.model.tables import REVISION, SCHEMA_VERSION, Base, State
 
+DB_VARIABLE = "MESH_MODEL"  # The address by environment: a URI may hold a password.
 BUSY_MS = 5_000  # How long a write waits for another process's write.
 CONNECT_S = 5  # How long a connection to Postgres may take.
+CHANNEL = "meshcode_model"  # Where Postgres tells of each commit that made a snapshot.
 
 _MAKING_TABLES = 0x6D657368  # "mesh"; the lock of a Postgres database while tables are made.
 _GOES_ON = "the node goes on with the snapshot it has"
@@ -36,14 +50,23 @@ _GOES_ON = "the node goes on with the snapshot it has"
 class Database:
     """One model database.  Opens when it is first needed, and again when the file was replaced."""
 
-    def __init__(self, uri: str) -> None:
-        """`uri`: a SQLAlchemy URL, or the path of a SQLite file.  Touches nothing yet."""
+    def __init__(self, uri: str, *, make: bool = True) -> None:
+        """Touch nothing yet.
+
+        Args:
+            uri: a SQLAlchemy URL, or the path of a SQLite file.
+            make: whether a database that is not there is made; else its use is `UnknownObject`.
+        """
+        self._make = make
+        self.made: list[str] = []  # The tables that were not there when it was opened.
         self.opened = 0  # How often it was opened; another number means another connection.
         self.url: URL | None = None
         self.path: Path | None = None  # Of the SQLite file.
+        self.version_found: int | None = None  # Of its tables before it was opened; None: new.
         self.where = uri if "://" not in uri else "of the given address"  # For error texts.
         self._wrong: ModelUnavailable | None = None  # Why this address can never be opened.
         self._engine: Engine | None = None
+        self._link: Any = None  # The driver's connection to a server, which tells of changes.
         # Device and inode of the open file and of its write-ahead log.
         self._identity: tuple[int, int] | None = None
         self._wal_identity: tuple[int, int] | None = None
@@ -79,6 +102,7 @@ class Database:
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""
+        self._link = None
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
@@ -117,6 +141,35 @@ class Database:
             with engine.connect() as connection:
                 return self.opened, connection.execute(select(State.number)).scalar_one()
 
+    def version_after(self, number: int, before: tuple[int, int]) -> tuple[int, int]:
+        """What `version` says after a commit of our own that made this number, if nobody else did.
+
+        `before` is what it said before.
+        """
+        return before if self.path is not None else (self.opened, number)
+
+    @property
+    def is_open(self) -> bool:
+        """There is a connection, or was one when it was last used."""
+        return self._engine is not None
+
+    def fileno(self) -> int | None:
+        """What is readable when somebody changed the database; None: one must look for that."""
+        return None if self._link is None else self._link.fileno()
+
+    def heard(self) -> bool:
+        """Whether the server told of a change since last asked, or the connection has ended."""
+        if self._link is None:
+            return False
+        try:
+            self._link.poll()
+        except self._link.Error:
+            self.close()
+            return True
+        told = bool(self._link.notifies)
+        self._link.notifies.clear()
+        return told
+
     def replaced(self) -> bool:
         """The open file is no longer the one at its path: deleted, moved or copied over."""
         return self._engine is not None and self._identity != _identity(self.path)
@@ -131,13 +184,18 @@ class Database:
     @contextmanager
     def _ready(self) -> Iterator[Engine]:
         """The open database; every way in which it can fail becomes one error."""
-        if self._wrong is not None:
-            raise self._wrong
-        try:
+        with self._failing():
             if self.replaced():
                 self.close()
                 self._drop_old_wal()
             yield self._engine or self._open()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        if self._wrong is not None:
+            raise self._wrong
+        try:
+            yield
         except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as exc:
             self.close()  # Whatever is wrong with this connection ends with it.
             cause = getattr(exc, "orig", None) or exc
@@ -158,8 +216,7 @@ class Database:
                 if self.path is None:
                     # Two who make the tables at once would both begin with the first of them.
                     connection.execute(select(func.pg_advisory_xact_lock(_MAKING_TABLES)))
-                Base.metadata.create_all(connection)
-                self._check_schema(connection)
+                self._make_or_change(connection)
         except BaseException:
             engine.dispose()
             raise
@@ -169,7 +226,28 @@ class Database:
         self.opened += 1
         return engine
 
+    def _check_may_make(self) -> None:
+        if not self._make:
+            raise UnknownObject(
+                f"there is no model in {self.where}; nothing was made; make one with `mesh db init`"
+            )
+
+    def examine(self) -> None:
+        """Look at the SQLite file without opening it, and so without changing anything.
+
+        Raises:
+            ModelUnavailable: it is damaged, or of something else.
+            UnknownObject: it is not there, and is not to be made.
+        """
+        assert self.path is not None
+        if not self.path.exists():
+            self._check_may_make()
+        with self._failing():
+            _examine(self.path, self.where)
+
     def _open_sqlite(self, path: Path) -> Engine:
+        if not path.exists():
+            self._check_may_make()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(path.parent):
             _examine(path, self.where)
@@ -206,6 +284,12 @@ class Database:
             connect_args={"connect_timeout": CONNECT_S},
         )
 
+        @event.listens_for(engine, "connect")
+        def _listen(link: Any, _record: Any) -> None:
+            link.cursor().execute(f"LISTEN {CHANNEL}")
+            link.commit()
+            self._link = link
+
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
             # A writer must see what was committed while it waited for the lock.
@@ -214,11 +298,17 @@ class Database:
 
         return engine
 
-    def _check_schema(self, connection: Connection) -> None:
-        found = connection.execute(select(State.schema_version)).scalar_one_or_none()
+    def _make_or_change(self, connection: Connection) -> None:
+        """See to it that the tables are those of today, in the transaction that opens them."""
+        self.version_found = found = tables_version(connection)
+        there = inspect(connection).get_table_names()
+        self.made = [name for name in Base.metadata.tables if name not in there]
         if found is None:
+            self._check_may_make()
+            Base.metadata.create_all(connection)
             first = {"id": 1, "number": 0, "schema_version": SCHEMA_VERSION}
             connection.execute(insert(State).values(first))
+            _stamp(connection)
         elif found > SCHEMA_VERSION:
             raise ModelUnavailable(
                 f"the model's database {self.where} has tables of version {found}, this meshcode"
@@ -226,41 +316,39 @@ class Database:
                 " meshcode",
                 database=self.where,
             )
-        elif found < SCHEMA_VERSION:
-            _drop_foreign_keys(connection)
-            _add_columns(connection)
-            connection.execute(sql_update(State).values(schema_version=SCHEMA_VERSION))
+        else:
+            stamped = REVISION.name in there and _is_stamped(connection)
+            if found < SCHEMA_VERSION or not stamped:
+                # Others that open it wait for this row on a server, for the file in SQLite.
+                connection.execute(select(State.number).with_for_update())
+                migrations.upgrade(connection, found=found, stamped=stamped)
+            if self.made:
+                Base.metadata.create_all(connection)
 
 
-def _drop_foreign_keys(connection: Connection) -> None:
-    """From version 1 to 2.  SQLite's stay in the file and are not looked at (`_set_up_sqlite`)."""
-    if connection.dialect.name == "sqlite":
-        return
-    quote_name = connection.dialect.identifier_preparer.quote
-    found = inspect(connection)
-    for table in Base.metadata.tables:
-        for key in found.get_foreign_keys(table):
-            name = quote_name(str(key["name"]))
-            drop = f"ALTER TABLE {quote_name(table)} DROP CONSTRAINT {name}"
-            connection.exec_driver_sql(drop)
+def tables_version(connection: Connection) -> int | None:
+    """The version of the tables; None when there are none."""
+    if not inspect(connection).has_table(State.__tablename__):
+        return None
+    return connection.execute(select(State.schema_version)).scalar_one_or_none()
 
 
-def _add_columns(connection: Connection) -> None:
-    """Columns that tables of an older version lack; all of them may be empty."""
-    quote_name = connection.dialect.identifier_preparer.quote
-    found = inspect(connection)
-    for name, table in Base.metadata.tables.items():
-        known = {column["name"] for column in found.get_columns(name)}
-        for column in table.columns:
-            if column.name not in known:
-                type_text = column.type.compile(connection.dialect)
-                words = f"{quote_name(column.name)} {type_text}"
-                connection.exec_driver_sql(f"ALTER TABLE {quote_name(name)} ADD COLUMN {words}")
+def _is_stamped(connection: Connection) -> bool:
+    return connection.execute(select(REVISION.c.version_num)).first() is not None
+
+
+def _stamp(connection: Connection) -> None:
+    """Tell alembic, should it ever look, that these tables are the newest."""
+    connection.execute(delete(REVISION))
+    newest = migrations.revision_of(SCHEMA_VERSION)
+    connection.execute(insert(REVISION).values(version_num=newest))
 
 
 def set_number(session: Session, number: int) -> None:
-    """Number the snapshot that this write transaction makes."""
+    """Number the snapshot that this write transaction makes; a server tells all who listen."""
     session.execute(sql_update(State).values(number=number))
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_notify(CHANNEL, str(number))))
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:
@@ -348,7 +436,7 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # SQLAlchemy's events below say BEGIN, not the driver.
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-    cursor.execute("PRAGMA foreign_keys = OFF")  # Files of version 1 still have them.
+    cursor.execute("PRAGMA foreign_keys = OFF")  # Files of version 1 have them.
     cursor.execute("PRAGMA synchronous = FULL")  # What was answered survives a power cut.
     cursor.close()
 

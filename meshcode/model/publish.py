@@ -19,6 +19,7 @@ from meshcode.model.equal import make_equal
 from meshcode.model.fields import bad
 from meshcode.model.kinds import PLURALS
 
+NEVER = (0, -1)  # No version of a database.
 NUMBER_MAX = 1 << 62  # What a database column holds, with room to count on.
 
 
@@ -31,7 +32,7 @@ class Publisher:
         self.owner = owner
         self.latest: dict[str, Any] | None = None  # What the node has, as far as we know.
         self.problem: ModelUnavailable | None = None  # Why the rows cannot be published.
-        self._version: tuple[int, int] | None = None  # Of the database when last looked at.
+        self._version = NEVER  # Of the database when last looked at.
 
     @property
     def number(self) -> int:
@@ -47,7 +48,7 @@ class Publisher:
         told = _snapshot_of(request, "known")
         if told["number"] >= self.number:
             self.latest = told
-            self._version = None
+            self._version = NEVER
 
     def refresh(self, now_ms: int) -> dict[str, Any] | None:
         """Look for what others did; give the snapshot when there is a newer one.
@@ -58,6 +59,16 @@ class Publisher:
         Raises:
             ModelUnavailable: the database cannot be opened, read or written.
         """
+        was_open = self.database.is_open
+        try:
+            return self._look(now_ms)
+        except ModelUnavailable:
+            if not was_open:
+                raise
+            # The tables were dropped, or the server was started anew: a new connection may do.
+            return self._look(now_ms)
+
+    def _look(self, now_ms: int) -> dict[str, Any] | None:
         version = self.database.version()
         if version == self._version:
             return None
@@ -85,6 +96,7 @@ class Publisher:
             found = snapshot.read(session)
         if self.problem is not None and not self._usable(found):
             return done.data, None
+        self._version = self.database.version_after(found["number"], self._version)
         return done.data, self._publish(found)
 
     def adopt(self, request: Mapping[str, Any], now_ms: int) -> None:
@@ -127,10 +139,11 @@ class Publisher:
             make_equal(session, wanted, owner=self.owner, now_ms=now_ms)
             set_number(session, wanted["number"])
             made = snapshot.read(session)
+        self._version = self.database.version_after(made["number"], self._version)
         self.latest = made
 
     def _check_same_file(self) -> None:
-        if self._version is None or self.database.opened != self._version[0]:
+        if self.database.opened != self._version[0]:
             # A new file may want its content back from us before anything is added to it.
             raise ModelUnavailable(
                 f"the model's database {self.database.where} was replaced just now;"

@@ -20,13 +20,13 @@ from collections.abc import Callable
 from typing import Any
 
 from meshcode.errors import BadFrame, BadValue, MeshError, ModelUnavailable, TooLarge
-from meshcode.model.database import Database
+from meshcode.model.database import DB_VARIABLE, Database
 from meshcode.model.pipe import ADOPT_ID, NODE_ID, READ_BYTES, MessageReader, pack_message
 from meshcode.model.publish import Publisher
 
-POLL_S = 0.5  # How soon a change that somebody else made is seen.
+POLL_S = 0.5  # How soon a change that somebody else made is seen, where nobody tells of it.
+LISTENING_POLL_S = 5.0  # Where the server tells: for changes by hand that it was not told of.
 IDLE_S = 300.0  # Then the process ends; the node starts it again when it is asked something.
-DB_VARIABLE = "MESH_MODEL"  # The address by environment: a URI may hold a password.
 
 
 class Server:
@@ -110,20 +110,25 @@ class Server:
 def serve(server: Server, input_fd: int, *, idle_s: float) -> None:
     """Read messages until the input ends or nobody asked for `idle_s` seconds (0: for ever)."""
     reader = MessageReader()
+    database = server.publisher.database
     server.start()
     asked_s = polled_s = time.monotonic()
     while True:
-        wait_s = max(0.0, polled_s + POLL_S - time.monotonic())
-        readable = select.select([input_fd], [], [], wait_s)[0]
-        if readable:
+        told_fd = database.fileno()
+        poll_s = POLL_S if told_fd is None else LISTENING_POLL_S
+        watched = [input_fd] if told_fd is None else [input_fd, told_fd]
+        wait_s = max(0.0, polled_s + poll_s - time.monotonic())
+        readable = select.select(watched, [], [], min(wait_s, idle_s or wait_s))[0]
+        if input_fd in readable:
             data = os.read(input_fd, READ_BYTES)
             if not data:
                 return
             asked_s = time.monotonic()
             for message in reader.feed(data):
                 server.handle(message)
+        # Also without a readable descriptor: an answer of the server may have brought the word.
         now_s = time.monotonic()
-        if now_s - polled_s >= POLL_S:
+        if database.heard() or now_s - polled_s >= poll_s:
             polled_s = now_s
             server.poll()
         if idle_s and now_s - asked_s >= idle_s:

@@ -9,15 +9,25 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Integer, String, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Integer,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX
 
-# Goes up with every change of these tables; a newer file is refused, an older one changed.
-# 2: names of other objects are no foreign keys any more.  3: networks and what belongs to them,
-# plugs, gates.
-SCHEMA_VERSION = 3
+# Goes up with every change of these tables, which is a file in migrations/versions; a newer
+# database is refused, an older one changed.  2: names of other objects are no foreign keys any
+# more.  3: networks and what belongs to them, plugs, gates.  4: repos.
+SCHEMA_VERSION = 4
 
 _Name = String(NAME_CHARS_MAX)
 
@@ -41,6 +51,16 @@ class State(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     number: Mapped[int] = mapped_column(BigInteger)
     schema_version: Mapped[int] = mapped_column(Integer)
+
+
+# Where alembic keeps the version.  Its own table, made here too so that a new database needs none
+# of alembic; `model_state` decides.
+REVISION = Table(
+    "alembic_version",
+    Base.metadata,
+    Column("version_num", String(32)),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 
 class Object(Base):

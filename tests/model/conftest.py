@@ -1,15 +1,20 @@
-"""A model on a real SQLite file, in this process."""
+"""A model on a real database, in this process: a SQLite file, and a real Postgres."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from meshcode.model.database import Database
 from meshcode.model.publish import Publisher
+from tests.model.postgres import URL_VARIABLE, Server, empty_tables, engine_of, private_server
 
 NOW_MS = 1_700_000_000_000
 
@@ -17,11 +22,13 @@ NOW_MS = 1_700_000_000_000
 class Model:
     """One publisher, asked as the node asks it; remembers every snapshot that came out."""
 
-    def __init__(self, path: Path) -> None:
-        self.database = Database(str(path))
+    def __init__(self, address: Path | str) -> None:
+        self.address = str(address)
+        self.database = Database(self.address)
         self.publisher = Publisher(self.database, owner="ann")
         self.now_ms = NOW_MS
         self.published: list[dict[str, Any]] = []
+        self.others: list[Model] = []
 
     def ask(self, do: str, kind: str | None = None, name: str | None = None, **fields: Any) -> Any:
         """Refresh and do one request, as the server does; gives the answer's data."""
@@ -49,12 +56,35 @@ class Model:
         self.ask("add", "socket", "shop.clean", processor="shop", task="clean", queue="orders")
         self.ask("add", "deployment", "shop-here", processor="shop", host="localhost", cpus=2)
 
+    def again(self) -> Model:
+        """Another process's model on the same database."""
+        self.others.append(Model(self.address))
+        return self.others[-1]
+
+    def by_hand(self, statement: str) -> None:
+        """Write to the database as somebody with another program does; docs/model.md says how."""
+        if "://" in self.address:
+            with engine_of(self.address) as engine, engine.begin() as link:
+                link.execute(text(statement))
+                link.execute(text("UPDATE model_state SET number = number + 1"))
+            return
+        with contextlib.closing(sqlite3.connect(self.address)) as link, link:
+            link.execute(statement)
+
     @property
     def number(self) -> int:
         return self.publisher.number
 
     def close(self) -> None:
-        self.database.close()
+        for one in (self, *self.others):
+            one.database.close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `model` runs on both databases; one that takes `model_path` on SQLite."""
+    if "backend" in metafunc.fixturenames:
+        on_a_file = "model_path" in metafunc.fixturenames
+        metafunc.parametrize("backend", ["sqlite"] if on_a_file else ["sqlite", "postgres"])
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +98,30 @@ def model_path(tmp_path: Path) -> Path:
     return tmp_path / "model" / "model.db"
 
 
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """One for all tests; whoever stops it starts it again."""
+    with private_server() as started:
+        yield started
+
+
 @pytest.fixture
-def model(model_path: Path) -> Iterator[Model]:
-    opened = Model(model_path)
+def url(request: pytest.FixtureRequest) -> str:
+    """An address of a Postgres with an empty model in it, or none."""
+    found: str = os.environ.get(URL_VARIABLE) or request.getfixturevalue("server").url
+    empty_tables(found)
+    return found
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest, backend: str) -> str:
+    """Of a database with an empty model, or none."""
+    name = "url" if backend == "postgres" else "model_path"
+    return str(request.getfixturevalue(name))
+
+
+@pytest.fixture
+def model(address: str) -> Iterator[Model]:
+    opened = Model(address)
     yield opened
     opened.close()

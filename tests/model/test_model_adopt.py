@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from sqlalchemy import text
 from meshcode.errors import BadRequest, ModelUnavailable, WrongState
 from meshcode.model import snapshot as snapshots
 from meshcode.model.kinds import PLURALS, PUBLISHED
-from meshcode.model.tables import SCHEMA_VERSION
 
 LATER_MS = 1_700_000_009_000
 
@@ -125,18 +123,11 @@ def test_a_command_that_came_before_is_not_overwritten(model):
     assert model.number == 10
 
 
-def by_hand(path, statement):
-    link = sqlite3.connect(path)
-    with link:
-        link.execute(statement)
-    link.close()
-
-
-def test_a_change_made_by_hand_is_not_overwritten(model, model_path):
+def test_a_change_made_by_hand_is_not_overwritten(model):
     """It is published with a number first, and the refusal has it."""
     model.shop()
     merged = changed(model.published[-1], 9, queues={"new": queue()})
-    by_hand(model_path, "UPDATE sockets SET priority = 7")
+    model.by_hand("UPDATE sockets SET priority = 7")
 
     with pytest.raises(WrongState):
         adopt(model, merged, base=4)
@@ -145,11 +136,11 @@ def test_a_change_made_by_hand_is_not_overwritten(model, model_path):
     assert model.published[-1]["sockets"]["shop.clean"]["priority"] == 7
 
 
-def test_a_change_made_by_hand_between_the_look_and_the_lock_is_not_overwritten(model, model_path):
+def test_a_change_made_by_hand_between_the_look_and_the_lock_is_not_overwritten(model):
     model.shop()
     model.refresh()
     merged = changed(model.published[-1], 9, queues={"new": queue()})
-    by_hand(model_path, "UPDATE sockets SET priority = 7")
+    model.by_hand("UPDATE sockets SET priority = 7")
 
     with pytest.raises(WrongState):
         model.publisher.adopt({"fields": {"snapshot": merged, "base": 4}}, LATER_MS)
@@ -157,10 +148,10 @@ def test_a_change_made_by_hand_between_the_look_and_the_lock_is_not_overwritten(
     assert model.refresh()["sockets"]["shop.clean"]["priority"] == 7
 
 
-def test_a_row_that_cannot_be_used_is_not_overwritten_either(model, model_path):
+def test_a_row_that_cannot_be_used_is_not_overwritten_either(model):
     model.shop()
     merged = changed(model.published[-1], 9, queues={"new": queue()})
-    by_hand(model_path, "UPDATE sockets SET rate_limit = 'often'")
+    model.by_hand("UPDATE sockets SET rate_limit = 'often'")
 
     with pytest.raises(ModelUnavailable, match="has an object that cannot be used"):
         adopt(model, merged, base=4)
@@ -228,25 +219,3 @@ def test_another_base_is_refused(model, base):
         adopt(model, changed(model.published[-1], 9), base)
 
     assert model.number == 4
-
-
-def test_a_file_of_version_1_is_used_without_its_foreign_keys(model, model_path):
-    """They stay in its tables and are not looked at."""
-    model.shop()
-    model.close()
-    link = sqlite3.connect(model_path)
-    (made,) = link.execute("SELECT sql FROM sqlite_master WHERE name = 'sockets'").fetchone()
-    old = made.rstrip().removesuffix(")") + ", FOREIGN KEY(queue) REFERENCES queues (name))"
-    link.executescript(
-        f"ALTER TABLE sockets RENAME TO kept; {old}; INSERT INTO sockets SELECT * FROM kept;"
-        " DROP TABLE kept; UPDATE model_state SET schema_version = 1"
-    )
-    assert link.execute("PRAGMA foreign_key_list(sockets)").fetchall()
-    link.close()
-
-    adopt(model, changed(model.published[-1], 9, queues={"orders": None}), base=4)
-
-    assert model.ask("get", "socket", "shop.clean")["queue"] == "orders"
-    with model.database.read() as session:
-        version = session.execute(text("SELECT schema_version FROM model_state")).scalar_one()
-    assert version == SCHEMA_VERSION

@@ -434,7 +434,7 @@ def test_the_tables_can_be_made_on_postgres():
     Base.metadata.create_all(engine, checkfirst=False)
 
     text = "\n".join(made)
-    assert text.count("CREATE TABLE") == 1 + len(KINDS)
+    assert text.count("CREATE TABLE") == 2 + len(KINDS)
     assert "REFERENCES" not in text
 
 

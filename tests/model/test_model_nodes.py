@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
 import sqlite3
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -97,6 +100,14 @@ class Node:
         link.close()
 
 
+def admin(verb: str, path: Path, *words: object) -> None:
+    """What `mesh db` does, beside the node."""
+    command = [sys.executable, "-m", "meshcode.model.admin", verb, *map(str, words)]
+    environment = {**os.environ, "MESH_MODEL": str(path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "ok" in json.loads(done.stdout), done.stdout
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[..., Node]]:
     made: list[Node] = []
@@ -164,6 +175,24 @@ def test_a_change_made_by_hand_at_the_same_time_is_merged(nodes):
     bob.until(lambda: bob.share.snapshot()["queues"]["mine"]["max_length"] == 7)
 
     assert ann.share.snapshot()["queues"]["mine"]["max_length"] == 7
+    assert ann.share.digest == bob.share.digest
+
+
+def test_a_database_that_was_dropped_empties_the_mesh_and_one_restored_fills_it(nodes, tmp_path):
+    ann, bob = nodes
+    bob.ask("add", "queue", "mine")
+    ann.ask("add", "queue", "orders")
+    bob.until(lambda: bob.names("queues") == {"mine", "orders"})
+    admin("backup", bob.path, "--file", tmp_path / "copy")
+
+    admin("drop", bob.path)
+    bob.until(lambda: not ann.share.snapshot()["queues"])
+    ann.until(lambda: ann.names("queues") == set())
+    ann.ask("add", "queue", "new")
+    bob.until(lambda: bob.names("queues") == {"new"})
+    admin("restore", bob.path, "--file", tmp_path / "copy", "--replace")
+    bob.until(lambda: set(ann.share.snapshot()["queues"]) == {"mine", "orders"})
+
     assert ann.share.digest == bob.share.digest
 
 

@@ -7,108 +7,25 @@ the test run, without a network port.
 from __future__ import annotations
 
 import contextlib
-import glob
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
+import select
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, inspect, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import text
 
 from meshcode.errors import ModelUnavailable, WrongState
+from meshcode.model import snapshot
 from meshcode.model.database import Database
 from meshcode.model.kinds import PUBLISHED
 from meshcode.model.publish import Publisher
 from meshcode.model.tables import Base
+from tests.model.postgres import engine_of
 
 NOW_MS = 1_700_000_000_000
-START_S = 30.0
-
-
-class Server:
-    """One private Postgres, which can be stopped and started again."""
-
-    def __init__(self, programs: Path, folder: Path) -> None:
-        self.programs, self.folder = programs, folder
-        self.process: subprocess.Popen[bytes] | None = None
-        # Postgres refuses to run as root.
-        self.user = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
-        self.url = f"postgresql://mesh@/postgres?host={folder}"
-        command = [programs / "initdb", "-U", "mesh", "-A", "trust", "--no-sync", folder / "data"]
-        subprocess.run(command, check=True, capture_output=True, cwd=folder, **self.user)
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [self.programs / "postgres", "-D", self.folder / "data", "-k", self.folder,
-             "-c", "listen_addresses=", "-c", "fsync=off"],
-            cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self.user,
-        )  # fmt: skip
-        ready = [self.programs / "pg_isready", "-q", "-h", self.folder, "-d", "postgres"]
-        end = time.monotonic() + START_S
-        while subprocess.run(ready, check=False).returncode != 0:
-            assert self.process.poll() is None and time.monotonic() < end
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.send_signal(2)  # Fast: connections are closed, not waited for.
-            self.process.wait(START_S)
-            self.process = None
-
-
-def programs() -> Path | None:
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb")) or [shutil.which("initdb")]
-    return Path(found[-1]).parent if found[-1] else None
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    place = programs()
-    if place is None:
-        pytest.skip("no Postgres is installed here and MESH_TEST_PG_URL names none")
-    if os.getuid() == 0:
-        try:
-            pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("Postgres does not run as root, and there is no user postgres")
-    folder = Path(tempfile.mkdtemp(prefix="mesh-pg-"))
-    if os.getuid() == 0:
-        shutil.chown(folder, "postgres", "postgres")
-    started = Server(place, folder)
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
-        shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def engine_of(address: str) -> Iterator[Engine]:
-    """Another program's way in."""
-    url = make_url(address).set(drivername="postgresql+psycopg2")
-    engine = create_engine(url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
-
-
-@pytest.fixture
-def url(request) -> str:
-    """An address without our tables in it."""
-    given = os.environ.get("MESH_TEST_PG_URL")
-    found: str = given or request.getfixturevalue("server").url
-    with engine_of(found) as engine:
-        Base.metadata.drop_all(engine)
-    return found
+WAIT_S = 20.0
 
 
 class Asker:
@@ -140,12 +57,14 @@ def askers(url) -> Iterator[list[Asker]]:
         one.publisher.database.close()
 
 
-def test_the_snapshot_is_the_same_as_from_sqlite(askers, model):
-    """The two fixtures differ in nothing but the database."""
+def test_the_snapshot_is_the_same_as_from_sqlite(askers, open_model, model_path):
+    """The two differ in nothing but the database."""
+    model = open_model(model_path)
     askers[0].shop()
     model.shop()
     model.ask("delete", "deployment", "shop-here")
     model.ask("update", "processor", "shop", env={"A": "1"})
+    model.close()
 
     with_postgres = {k: v for k, v in askers[0].latest.items() if k != "number"}
     with_sqlite = {k: v for k, v in model.published[-1].items() if k != "number"}
@@ -322,23 +241,66 @@ def test_a_merged_snapshot_never_overwrites_what_another_process_changed(askers)
     assert set(first.latest["queues"]) == {"orders", "theirs"}
 
 
-def test_tables_of_version_1_are_used_without_their_foreign_keys(askers, url):
+def until_heard(asker: Asker) -> None:
+    """Wait as the model process does, on the descriptor alone."""
+    end = time.monotonic() + WAIT_S
+    database = asker.publisher.database
+    while not database.heard():
+        assert time.monotonic() < end
+        select.select([database.fileno()], [], [], WAIT_S)
+
+
+def test_each_change_is_told_to_whoever_listens(askers):
     first, second = askers
     first.shop()
-    first.publisher.database.close()
+    second.publisher.refresh(NOW_MS)
+    second.publisher.database.heard()
+
+    first.ask("update", "socket", "shop.clean", priority=3)
+    until_heard(second)
+
+    assert second.publisher.refresh(NOW_MS)["number"] == 4
+    assert not second.publisher.database.heard()
+
+
+def test_what_changes_nothing_is_told_to_nobody(askers):
+    first, second = askers
+    first.shop()
+    second.publisher.refresh(NOW_MS)
+    second.publisher.database.heard()
+
+    first.ask("add", "queue", "orders", exists_ok=True)
+    first.ask("report", "queue", "orders", status="busy")
+    with pytest.raises(WrongState):
+        first.ask("delete", "queue", "orders")
+    first.ask("add", "queue", "told")
+    until_heard(second)
+
+    assert second.publisher.refresh(NOW_MS)["number"] == 4
+
+
+def test_an_own_change_is_not_read_again(askers, monkeypatch):
+    first, _second = askers
+    first.shop()
+    first.ask("add", "queue", "bills")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshot, "read", pytest.fail)
+        assert first.publisher.refresh(NOW_MS) is None
+
+
+def test_a_connection_that_was_cut_is_heard_and_made_anew(askers, url):
+    """As by a server's restart, or a firewall: else nobody would listen from then on."""
+    first, second = askers
+    first.shop()
+    second.publisher.refresh(NOW_MS)
+    pid = second.publisher.database._link.info.backend_pid
     with engine_of(url) as engine, engine.begin() as link:
-        for statement in (
-            "ALTER TABLE sockets ADD FOREIGN KEY (queue) REFERENCES queues (name)",
-            "ALTER TABLE queues ADD CONSTRAINT fk_queues_dead_letter"
-            " FOREIGN KEY (dead_letter) REFERENCES sockets (name)",
-            "UPDATE model_state SET schema_version = 1",
-        ):
-            link.execute(text(statement))
+        link.execute(text(f"SELECT pg_terminate_backend({pid})"))
 
-    adopt(second, merged(first, 20, orders=None), base=3)
+    until_heard(second)
+    second.publisher.refresh(NOW_MS)
+    first.ask("add", "queue", "bills")
+    until_heard(second)
 
-    with engine_of(url) as engine:
-        assert inspect(engine).get_foreign_keys("sockets") == []
-        assert inspect(engine).get_foreign_keys("queues") == []
-        with engine.connect() as link:
-            assert link.execute(text("SELECT schema_version FROM model_state")).scalar_one() == 3
+    assert second.publisher.refresh(NOW_MS)["number"] == 4

@@ -15,6 +15,7 @@ from meshcode.errors import BadRequest, CallerError, ModelUnavailable
 from meshcode.model import snapshot
 from meshcode.model.database import Database
 from meshcode.model.kinds import KINDS, PLURALS
+from meshcode.model.tables import SCHEMA_VERSION
 
 
 def by_hand(path, statement, *values):
@@ -54,9 +55,9 @@ def test_the_model_is_the_same_after_it_was_closed(model):
     assert model.refresh() == latest
 
 
-def test_two_processes_on_one_database_see_each_other(model, model_path):
+def test_two_processes_on_one_database_see_each_other(model):
     model.shop()
-    other = type(model)(model_path)
+    other = model.again()
     other.ask("add", "queue", "second")
 
     news = model.refresh()
@@ -65,12 +66,11 @@ def test_two_processes_on_one_database_see_each_other(model, model_path):
     assert news == other.published[-1]
     assert other.refresh() == model.published[-1]
     assert other.number == 6
-    other.close()
 
 
-def test_a_change_made_by_hand_gets_a_number(model, model_path):
+def test_a_change_made_by_hand_gets_a_number(model):
     model.shop()
-    by_hand(model_path, "UPDATE sockets SET priority = 7")
+    model.by_hand("UPDATE sockets SET priority = 7")
 
     news = model.refresh()
 
@@ -78,22 +78,21 @@ def test_a_change_made_by_hand_gets_a_number(model, model_path):
     assert model.refresh() is None
 
 
-def test_two_who_see_a_change_made_by_hand_end_with_one_number(model, model_path):
+def test_two_who_see_a_change_made_by_hand_end_with_one_number(model):
     model.shop()
-    other = type(model)(model_path)
+    other = model.again()
     other.refresh()
-    by_hand(model_path, "UPDATE sockets SET priority = 7")
+    model.by_hand("UPDATE sockets SET priority = 7")
 
     for one in (model, other, model, other):
         one.refresh()
 
     assert model.number == other.number == 5
-    other.close()
 
 
 def test_a_status_written_by_another_is_no_change(model, model_path):
     model.shop()
-    by_hand(model_path, "UPDATE processors SET status = 'running'")
+    model.by_hand("UPDATE processors SET status = 'running'")
 
     assert model.refresh() is None
     assert model.number == 4
@@ -115,9 +114,9 @@ BY_HAND = [
 
 
 @pytest.mark.parametrize(("statement", "text"), BY_HAND)
-def test_a_row_that_cannot_be_used_is_not_published(model, model_path, statement, text):
+def test_a_row_that_cannot_be_used_is_not_published(model, statement, text):
     model.shop()
-    by_hand(model_path, statement)
+    model.by_hand(statement)
 
     assert model.refresh() is None
     assert model.publisher.problem.text == (
@@ -126,9 +125,9 @@ def test_a_row_that_cannot_be_used_is_not_published(model, model_path, statement
     assert model.number == 4
 
 
-def test_a_row_that_cannot_be_used_is_repaired_by_a_command(model, model_path):
+def test_a_row_that_cannot_be_used_is_repaired_by_a_command(model):
     model.shop()
-    by_hand(model_path, "UPDATE sockets SET rate_limit = 'often'")
+    model.by_hand("UPDATE sockets SET rate_limit = 'often'")
     model.ask("add", "queue", "later")
     held_back = len(model.published)
 
@@ -142,9 +141,9 @@ def test_a_row_that_cannot_be_used_is_repaired_by_a_command(model, model_path):
 
 def test_a_row_that_cannot_be_used_is_repaired_by_hand(model, model_path):
     model.shop()
-    by_hand(model_path, "UPDATE sockets SET rate_limit = 'often'")
+    model.by_hand("UPDATE sockets SET rate_limit = 'often'")
     model.refresh()
-    by_hand(model_path, "UPDATE sockets SET rate_limit = '5/s'")
+    model.by_hand("UPDATE sockets SET rate_limit = '5/s'")
 
     news = model.refresh()
 
@@ -258,14 +257,13 @@ def test_an_older_copy_put_back_while_running_is_published(model, model_path):
     assert (news["number"], set(news["deployments"])) == (6, {"shop-here"})
 
 
-def test_a_node_that_knows_the_same_is_told_nothing(model, model_path):
+def test_a_node_that_knows_the_same_is_told_nothing(model):
     model.shop()
-    fresh = type(model)(model_path)
+    fresh = model.again()
     fresh.refresh()
     fresh.publisher.learn({"fields": {"snapshot": model.published[-1]}})
 
     assert fresh.refresh() is None
-    fresh.close()
 
 
 KNOWN = [
@@ -350,15 +348,15 @@ def test_a_database_of_something_else_is_left_alone(model, model_path):
 def test_a_database_of_a_newer_meshcode_is_left_alone(model, model_path):
     model.refresh()
     model.close()
-    by_hand(model_path, "UPDATE model_state SET schema_version = 4")
+    model.by_hand(f"UPDATE model_state SET schema_version = {SCHEMA_VERSION + 1}")
 
     with pytest.raises(ModelUnavailable) as caught:
         model.refresh()
 
     assert caught.value.text == (
-        f"the model's database sqlite:///{model_path} has tables of version 4, this meshcode reads"
-        " up to 3; it is untouched and the node goes on with the snapshot it has; install a newer"
-        " meshcode"
+        f"the model's database sqlite:///{model_path} has tables of version {SCHEMA_VERSION + 1},"
+        f" this meshcode reads up to {SCHEMA_VERSION}; it is untouched and the node goes on"
+        " with the snapshot it has; install a newer meshcode"
     )
 
 
@@ -409,12 +407,12 @@ def test_a_server_that_does_not_answer_is_an_error_without_its_password():
     assert caught.value.exit_status == 7
 
 
-def test_a_writer_waits_for_another_and_neither_change_is_lost(model, model_path):
+def test_a_writer_waits_for_another_and_neither_change_is_lost(model):
     """The second write begins while the first is open, and sees it when its turn comes."""
     import threading
 
     model.shop()
-    other = type(model)(model_path)
+    other = model.again()
     other.refresh()
     begun, results = threading.Event(), []
 
