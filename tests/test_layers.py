@@ -43,6 +43,7 @@ OWNERS = {
     "lmdb": ("meshcode.store", "meshcode.cli.doctor"),
     "sqlalchemy": ("meshcode.model",),
     "psycopg2": ("meshcode.model",),
+    "argon2": ("meshcode.model.passwords",),
     "git": ("meshcode.worker.repository",),
     "click": ("meshcode.cli",),
     "cffi": ("meshcode.native", "setup"),

@@ -19,6 +19,9 @@ _NODES = "meshcode.cli.nodes"
 _SALVAGE = "meshcode.cli.salvage"
 _TOPOLOGY = "meshcode.cli.topology"
 
+_USER = "meshcode.cli.user"
+
+_USER_KINDS = ("role", "user", "privilege")
 _TOPOLOGY_KINDS = ("network", "scheduler", "node", "plug", "gate", "repo")
 
 
@@ -27,6 +30,10 @@ def _topology(verb: str, text: str) -> dict[str, Command]:
         kind: Command(f"{_TOPOLOGY}:{verb}_{kind}", f"{text} a {kind}.")
         for kind in _TOPOLOGY_KINDS
     }
+
+
+def _users(verb: str, text: str) -> dict[str, Command]:
+    return {kind: Command(f"{_USER}:{verb}_{kind}", f"{text} a {kind}.") for kind in _USER_KINDS}
 
 
 COMMANDS = {
@@ -65,6 +72,7 @@ COMMANDS = {
             "socket": Command(f"{_SOCKET}:add", "Add a socket: a callable endpoint of a task."),
             "deployment": Command(f"{_DEPLOYMENT}:add", "Give a processor CPUs on a host."),
             **_topology("add", "Add"),
+            **_users("add", "Add"),
         },
     ),
     "update": Group(
@@ -75,6 +83,7 @@ COMMANDS = {
             "socket": Command(f"{_SOCKET}:update", "Change a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:update", "Change a deployment."),
             **_topology("update", "Change"),
+            **_users("update", "Change"),
         },
     ),
     "delete": Group(
@@ -85,6 +94,7 @@ COMMANDS = {
             "socket": Command(f"{_SOCKET}:delete", "Remove a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:delete", "Remove a deployment."),
             **_topology("delete", "Remove"),
+            **_users("delete", "Remove"),
         },
     ),
     "get": Group(
@@ -95,6 +105,7 @@ COMMANDS = {
             "socket": Command(f"{_SOCKET}:get", "Show a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:get", "Show a deployment."),
             **_topology("get", "Show"),
+            **_users("get", "Show"),
         },
     ),
     "ls": Group(
@@ -109,11 +120,14 @@ COMMANDS = {
             "deployments": Command(f"{_DEPLOYMENT}:ls_deployments", "List deployments."),
             "deployment": Command(f"{_DEPLOYMENT}:ls_deployment", "Show a deployment."),
             **_topology("ls", "Show"),
+            **_users("ls", "Show"),
             **{
                 f"{kind}s": Command(f"{_TOPOLOGY}:ls_{kind}s", f"List {kind}s.")
                 for kind in _TOPOLOGY_KINDS
                 if kind != "node"  # `ls nodes` shows who is there.
             },
+            **{f"{k}s": Command(f"{_USER}:ls_{k}s", f"List {k}s.") for k in _USER_KINDS},
+            "rights": Command(f"{_USER}:ls_rights", "List the rights there are."),
             "tasks": Command(f"{_TASK}:ls_tasks", "List tasks with their sockets."),
             "calls": Command(f"{_CALL}:ls_calls", "List calls, newest first."),
             "call": Command(f"{_CALL}:ls_call", "Show a call: state, provenance, events, result."),
@@ -130,6 +144,13 @@ COMMANDS = {
             "pause": Command(f"{_PROCESSOR}:pause", "Keep the workers, give them no calls."),
             "resume": Command(f"{_PROCESSOR}:resume", "Give them calls again."),
             "remove": Command(f"{_PROCESSOR}:remove", "Stop a processor and remove it."),
+        },
+    ),
+    "user": Group(
+        "Give a user roles and rights, or take them away.",
+        {
+            "add": Command(f"{_USER}:user_add", "Give a user a role or a right."),
+            "remove": Command(f"{_USER}:user_remove", "Take a role or a right from a user."),
         },
     ),
     "task": Group(

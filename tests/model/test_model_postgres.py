@@ -318,4 +318,4 @@ def test_tables_of_version_1_are_used_without_their_foreign_keys(askers, url):
         assert inspect(engine).get_foreign_keys("sockets") == []
         assert inspect(engine).get_foreign_keys("queues") == []
         with engine.connect() as link:
-            assert link.execute(text("SELECT schema_version FROM model_state")).scalar_one() == 3
+            assert link.execute(text("SELECT schema_version FROM model_state")).scalar_one() == 4

@@ -350,14 +350,14 @@ def test_a_database_of_something_else_is_left_alone(model, model_path):
 def test_a_database_of_a_newer_meshcode_is_left_alone(model, model_path):
     model.refresh()
     model.close()
-    by_hand(model_path, "UPDATE model_state SET schema_version = 4")
+    by_hand(model_path, "UPDATE model_state SET schema_version = 5")
 
     with pytest.raises(ModelUnavailable) as caught:
         model.refresh()
 
     assert caught.value.text == (
-        f"the model's database sqlite:///{model_path} has tables of version 4, this meshcode reads"
-        " up to 3; it is untouched and the node goes on with the snapshot it has; install a newer"
+        f"the model's database sqlite:///{model_path} has tables of version 5, this meshcode reads"
+        " up to 4; it is untouched and the node goes on with the snapshot it has; install a newer"
         " meshcode"
     )
 
