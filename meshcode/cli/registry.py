@@ -57,6 +57,9 @@ COMMANDS = {
     ),
     "recover": Command(f"{_SALVAGE}:recover", "List calls that wait for a person; free lost ones."),
     "salvage": Command(f"{_SALVAGE}:salvage", "Export what only a stopped node kept; submit it."),
+    "login": Command("meshcode.cli.login:login", "Become a user of the mesh for some hours."),
+    "logout": Command("meshcode.cli.login:logout", "End the login; with --all, every one."),
+    "whoami": Command("meshcode.cli.login:whoami", "Say who this shell is to the node."),
     "demo": Command(
         "meshcode.cli.demo:demo", "Show that nothing is lost when processes are killed."
     ),

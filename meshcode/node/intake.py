@@ -29,10 +29,18 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
     calls: list[NewCall] = []
     again: list[bytes] = []  # Ids that may have been sent before, here or to another node.
     refused: list[tuple[int, bytes, dict[str, Any]]] = []
+    who = session.who
+    if who is not None:
+        loop.guard.fresh(who)
     for row in rows:
         if row.kind == _SUBMIT:
             try:
-                calls.append(_call(row, data))
+                call = _call(row, data)
+                problem = None if who is None else loop.guard.run_problem(who, call[3])
+                if problem is not None:
+                    refused.append((session.id, row.id, problem.to_data()))
+                    continue
+                calls.append(call)
             except MeshError as error:
                 refused.append((session.id, row.id, error.to_data()))
                 continue

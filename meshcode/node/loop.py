@@ -27,6 +27,7 @@ from meshcode.node.adopter import Adopter
 from meshcode.node.clock import Clock
 from meshcode.node.committer import Committer, is_full
 from meshcode.node.crew import Crew
+from meshcode.node.guard import Guard
 from meshcode.node.history import History
 from meshcode.node.hosted import Hosted
 from meshcode.node.keeping import Keeping
@@ -97,6 +98,8 @@ class Loop:
         self.keeping = Keeping(self)
         self.snapshot = EMPTY_SNAPSHOT
         self.mesh = self._join_mesh()
+        self.guard = Guard(self)
+        self.sessions.identify = self.guard.identify
         self._recover()
         self.model = self._model_process()
         self._model_uri_given = "MESH_MODEL" in os.environ
@@ -206,6 +209,7 @@ class Loop:
     def apply_snapshot(self, snapshot: dict[str, Any], *, save: bool = True) -> None:
         """Take over a model snapshot, with the functions this program serves itself on top."""
         self.snapshot = snapshot
+        self.guard.changed(snapshot)
         whole = self.hosted.overlay(snapshot)
         self.step(ModelChanged(whole))
         self.processors.apply(snapshot)
@@ -384,6 +388,9 @@ class Loop:
             return []
         good = bool(message.get("ok"))
         data = message.get("data") if good else message.get("error")
+        if self.guard.logins.is_login(message["id"]):
+            return [self.guard.logins.answered(client, message["id"], good, data)]
+        data = self.guard.seen(message["id"], data)
         self._show_status(data)
         return [(client, message["id"], good, data)]
 
