@@ -60,6 +60,13 @@ COMMANDS = {
     "login": Command("meshcode.cli.login:login", "Become a user of the mesh for some hours."),
     "logout": Command("meshcode.cli.login:logout", "End the login; with --all, every one."),
     "whoami": Command("meshcode.cli.login:whoami", "Say who this shell is to the node."),
+    "audit": Group(
+        "Show and check who did what on this node.",
+        {
+            "show": Command("meshcode.cli.audit:show", "Show the newest lines of the audit log."),
+            "verify": Command("meshcode.cli.audit:verify", "Check that no line was touched."),
+        },
+    ),
     "demo": Command(
         "meshcode.cli.demo:demo", "Show that nothing is lost when processes are killed."
     ),

@@ -54,5 +54,24 @@ def take_password(
     )
 
 
+def unlock_options(decorated: Any) -> Any:
+    """Add --unlock, which asks for the password of a locked processor, and --unlock-file."""
+    for option in (
+        click.option("--unlock-file", type=click.Path(exists=True, dir_okay=False),
+                     help="File whose first line is the processor's password."),
+        click.option("--unlock", is_flag=True, help="Ask for the processor's password."),
+    ):  # fmt: skip
+        decorated = option(decorated)
+    return decorated
+
+
+def unlocking(*, unlock: bool, unlock_file: str | None) -> dict[str, str]:
+    """The fields of a request that open a locked processor; none when neither was given."""
+    if not unlock and unlock_file is None:
+        return {}
+    found = take_password(ask=unlock, file=unlock_file, prompt="Password of the processor")
+    return {} if found is None else {"unlock": found}
+
+
 def _context() -> click.Context:
     return click.get_current_context()

@@ -39,6 +39,7 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
                 problem = None if who is None else loop.guard.run_problem(who, call[3])
                 if problem is not None:
                     refused.append((session.id, row.id, problem.to_data()))
+                    loop.audit.denied(who, "run", f"socket {call[3]}", "RUN_TASK")
                     continue
                 calls.append(call)
             except MeshError as error:

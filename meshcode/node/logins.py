@@ -130,6 +130,7 @@ class Logins:
         """The answer to the client that wants to log in: the token, or the error."""
         request, user, for_ms, from_ = self._asked.pop(own)
         good, data = self._answer(user, for_ms, from_, good=good, data=data)
+        self._loop.audit.login(user, from_, good)
         return client, request, good, data
 
     def _answer(

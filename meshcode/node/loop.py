@@ -24,6 +24,7 @@ from meshcode.errors import LogSuspect, MeshError
 from meshcode.model.client import ModelProcess
 from meshcode.node import intake, meshmodel
 from meshcode.node.adopter import Adopter
+from meshcode.node.audit import Audit
 from meshcode.node.clock import Clock
 from meshcode.node.committer import Committer, is_full
 from meshcode.node.crew import Crew
@@ -98,6 +99,7 @@ class Loop:
         self.keeping = Keeping(self)
         self.snapshot = EMPTY_SNAPSHOT
         self.mesh = self._join_mesh()
+        self.audit = Audit(self.home)
         self.guard = Guard(self)
         self.sessions.identify = self.guard.identify
         self._recover()
@@ -391,6 +393,7 @@ class Loop:
         if self.guard.logins.is_login(message["id"]):
             return [self.guard.logins.answered(client, message["id"], good, data)]
         data = self.guard.seen(message["id"], data)
+        self.audit.answered(message["id"], good, data)
         self._show_status(data)
         return [(client, message["id"], good, data)]
 
@@ -416,6 +419,7 @@ class Loop:
             self.step(Ticked())
             self._hear_model()
             self.keeping.tick(now_ms)
+            self.audit.tick()
         else:
             due_ms = self.router.next_due_ms()
             if due_ms is not None and due_ms <= now_ms:
@@ -485,6 +489,7 @@ class Loop:
         self.model.stop()
         self.hosted.close()
         self.committer.close()
+        self.audit.close()
         self.sessions.link.close(200)
         self.context.term()
         self.log.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import meshcode
 from meshcode.errors import BadRequest, MeshError, UnknownCall, UnknownObject
 from meshcode.ids import text_of
-from meshcode.node import accounts, meshcalls, meshops
+from meshcode.node import accounts, audit, meshcalls, meshops
 from meshcode.node.history import whole
 from meshcode.node.sessions import Session
 from meshcode.router.accept import unknown_socket
@@ -33,6 +33,7 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
     """
     name = data[row.name_at : row.meta_at].decode(errors="replace")
     operation = OPERATIONS.get(name)
+    fields: dict[str, Any] = {}
     try:
         if operation is None:
             near = difflib.get_close_matches(name, OPERATIONS, n=1)
@@ -41,16 +42,20 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
         fields = unpack_map(data[row.body_at : row.end])
         if session.who is not None:
             loop.guard.check(session.who, name, row.id, fields)
+        loop.audit.done(session, name, row.id, fields)
         answer = operation(loop, session, row.id, fields)
         good = True
     except UnknownCall as error:
         if loop.mesh is not None and loop.mesh.up and name in RELAYED:
             user = None if session.who is None else session.who.user
+            if user is not None:  # It was refused here before it was written down.
+                loop.audit.done(session, name, row.id, fields)
             loop.mesh.relay.ask(session.id, row.id, name, fields, user)  # A peer may know it.
             return
         answer, good = error.to_data(), False
     except MeshError as error:
         loop.guard.forget(row.id)
+        loop.audit.failed(session, name, row.id, fields, error)
         answer, good = error.to_data(), False
     if answer is not None:
         loop.turns.add(Effects(answers=[(session.id, row.id, good, answer)]))
@@ -250,4 +255,5 @@ OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
     **meshops.OPERATIONS,
     **meshcalls.OPERATIONS,
     **accounts.OPERATIONS,
+    **audit.OPERATIONS,
 }
