@@ -4,8 +4,9 @@
     audit/audit-NUMBER.jsonl       older ones, by the number of their first line; the chain goes on
 
 A line is JSON: `n` counts from 1, `prev` is the hash of line n - 1, `hash` that of this line
-without itself.  Whoever changes, removes or puts in a line breaks the chain there.  Who cuts off the end
-leaves a whole chain, so a running node is asked for its last number and hash (`audit.tip`).
+without itself.  Whoever changes, removes or puts in a line breaks the chain there.  Who cuts off
+the end leaves a whole chain, so a running node is asked for its last number and hash
+(`audit.tip`).
 """
 
 from __future__ import annotations
