@@ -90,21 +90,28 @@ def add_user(
 @command()
 @objects.one_name("user")
 @_user_options
+@click.option("--old", is_flag=True, help="Ask for the password it has: to change one's own.")
+@click.option("--old-file", type=click.Path(exists=True, dir_okay=False),
+              help="File whose first line is that.")
 @styled
 def update_user(
-    name: str, ask_password: bool, password_file: Any, style: Style, **given: Any
-) -> None:
+    name: str, ask_password: bool, password_file: Any, old: bool, old_file: str | None,
+    style: Style, **given: Any,
+) -> None:  # fmt: skip
     """Change a user; --password asks for a new one, which ends all logins.
 
     Examples:
-      mesh update user joe --password
+      mesh update user joe --old --password
       mesh update user joe --disabled
       mesh update user joe --keys "$(cut -d' ' -f1 joe.pub)"
     """
     password = None
     if ask_password or password_file:
         password = take_password(ask=ask_password, file=password_file, twice=True)
-    objects.update("user", name, {**given, "password": password}, style)
+    before = {}
+    if old or old_file:
+        before["old_password"] = take_password(ask=old, file=old_file, prompt="Old password")
+    objects.update("user", name, {**given, "password": password}, style, **before)
 
 
 def privilege_name(right: str, user: str | None, role: str | None, on: str | None) -> str:

@@ -65,6 +65,7 @@ class _Request:
     owner: str
     now_ms: int
     admin: bool  # It needs no password of a processor.
+    own: bool  # A user changes itself: whoever has its login only must not get its password.
 
 
 def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: int) -> Change:
@@ -72,7 +73,7 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
 
     Args:
         session: for a change, in a write transaction that holds the model's lock.
-        request: {"do", "kind", "name", "fields", "by", "admin"}; docs/model.md has the table.
+        request: {"do", "kind", "name", "fields", "by", "admin", "own"}; see docs/model.md.
         owner: who owns what is added when the request has no "by".
         now_ms: Unix milliseconds.
 
@@ -95,8 +96,8 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
     if handler is None:
         return Change(_list(session, kind), declared=False)
     name = check_object_name(kind, request.get("name"))
-    admin = request.get("admin") is True
-    return handler(_Request(session, kind, name, dict(fields), by, now_ms, admin))
+    admin, own = request.get("admin") is True, request.get("own") is True
+    return handler(_Request(session, kind, name, dict(fields), by, now_ms, admin, own))
 
 
 def describe(row: Object) -> dict[str, Any]:
@@ -223,7 +224,7 @@ def _update(request: _Request) -> Change:
     session, kind = request.session, request.kind
     fields = request.fields
     revision = fields.pop("revision", None)
-    unlock = fields.pop("unlock", None)
+    unlock, old = fields.pop("unlock", None), fields.pop("old_password", None)
     if not fields:
         known = ", ".join(option for option in FIELDS[kind] if option not in HIDDEN[kind])
         raise bad(f"nothing to change; give at least one of: {known}", kind=kind)
@@ -231,6 +232,7 @@ def _update(request: _Request) -> Change:
     given = {field: check_value(kind, request.name, field, fields[field]) for field in fields}
     row = find(session, kind, request.name)
     _check_lock(request, row, unlock)
+    _check_own(request, row, old)
     _check_revision(row, revision)
     options = {field: getattr(row, field) for field in FIELDS[kind]} | given
     check_together(kind, row.name, options)
@@ -369,6 +371,18 @@ def _check_lock(request: _Request, row: Object, unlock: Any) -> None:
             " --unlock, or ask who has UNLOCK_PROCESSOR"
         )
         raise NotAllowed(text, kind="processor", name=row.name)
+
+
+def _check_own(request: _Request, row: Object, old: Any) -> None:
+    if not request.own or "password_hash" not in request.fields or not isinstance(row, User):
+        return
+    if row.password_hash is not None and not passwords.fits(row.password_hash, old):
+        given = "another one was given" if old is not None else "none was given"
+        text = (
+            f"to change your own password the old one is needed and {given}; it is unchanged;"
+            " give it with --old, or ask who has UPDATE_USER"
+        )
+        raise NotAllowed(text, kind="user", name=row.name)
 
 
 def _verify(request: _Request) -> Change:

@@ -33,7 +33,7 @@ def logout(loop: Loop, session: Session, request: bytes, fields: dict[str, Any])
     if fields.get("all"):
         if user is None:
             raise NotAllowed("no user is logged in here, so there is nothing to end everywhere")
-        change = {"do": "update", "kind": "user", "name": user, "by": user}
+        change = {"do": "update", "kind": "user", "name": user, "by": user, "own": True}
         loop.ask_model(session.id, request, {**change, "fields": {"signed_out_ms": unix_ms()}})
         return None
     if who is not None and who.token is not None:

@@ -16,6 +16,7 @@ from meshcode.model.kinds import KINDS, PLURALS
 from meshcode.model.rightnames import ADMIN, ALL, CONTAINED_IN
 from meshcode.model.rights import NOWHERE, Places, Rights
 from meshcode.node.logins import Logins, unix_ms
+from meshcode.node.sessions import Session
 from meshcode.node.who import Who
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ ACTION_RIGHTS = {
 }  # fmt: skip
 _MODEL_RIGHTS = {"add": "ADD", "update": "UPDATE", "report": "UPDATE", "delete": "DELETE",
                  "get": "READ"}  # fmt: skip
-_OWN = {"password", "signed_out_ms"}  # What users change of themselves.
+_OWN = {"password", "old_password", "signed_out_ms"}  # What users change of themselves.
 
 
 def model_right(do: str, kind: str) -> str:
@@ -106,6 +107,7 @@ class Guard:
         self.rights = Rights({})
         self.logins = Logins(loop)
         self._filters: dict[bytes, tuple[str, str, str]] = {}  # Request: user, right, kind.
+        self._guesses: dict[bytes, tuple[str, str]] = {}  # Request: of what, by whom.
 
     def changed(self, snapshot: Mapping[str, Any]) -> None:
         """The model is another."""
@@ -166,6 +168,10 @@ class Guard:
         return who.user is not None and self.rights.allowed(
             who.user, right, self.rights.places(kind, name)
         )
+
+    def may_hear(self, session: Session, socket: str) -> bool:
+        """Whether a session may hear what happens at a socket."""
+        return self.may(session.who, "READ_LOG", "socket", socket)
 
     def check(self, who: Who | None, name: str, request: bytes, fields: dict[str, Any]) -> None:
         """Look whether a principal may ask for an operation.
@@ -277,24 +283,41 @@ class Guard:
             if not good:
                 raise self.refusal(who, (one,), (kind, name))
 
-    def model_request(self, who: Who | None, fields: dict[str, Any]) -> dict[str, Any]:
-        """A request of a client as the model process is to have it: whose it is, and what opens."""
+    def model_request(
+        self, who: Who | None, request: bytes, fields: dict[str, Any]
+    ) -> dict[str, Any]:
+        """A request of a client as the model process is to have it: whose it is, and what opens.
+
+        Raises:
+            Busy: it has a password in it, and too many were wrong.
+        """
         names = ("do", "kind", "name", "fields", "by")
         asked = {name: fields[name] for name in names if name in fields}
         if who is None:
             return {**asked, "admin": True}
+        given = asked.get("fields")
+        if isinstance(given, dict) and given.keys() & {"unlock", "old_password"}:
+            whose = (f"{asked.get('kind', 'processor')} {asked.get('name')}"[:200], who.name)
+            self.logins.check_failures(*whose)
+            self._guesses[request] = whose
         if who.user is not None:
             name = str(asked.get("name"))
             admin = self.may(who, "UNLOCK_PROCESSOR", "processor", name)
-            return {**asked, "by": who.user, "admin": admin}
+            own = asked.get("kind") == "user" and name == who.user
+            own = own and not self.may(who, "UPDATE_USER", "user", name)
+            return {**asked, "by": who.user, "admin": admin, "own": own}
         return asked
 
     def forget(self, request: bytes) -> None:
         """A request was refused after all."""
         self._filters.pop(request, None)
+        self._guesses.pop(request, None)
 
-    def seen(self, request: bytes, data: Any) -> Any:
-        """What of a listing of the model its asker may see."""
+    def seen(self, request: bytes, good: bool, data: Any) -> Any:
+        """What of an answer of the model its asker may see; wrong passwords are counted."""
+        whose = self._guesses.pop(request, None)
+        if whose is not None and not good and data.get("code") == NotAllowed.code:
+            self.logins.failed(*whose)
         found = self._filters.pop(request, None)
         if found is None or not isinstance(data, list):
             return data

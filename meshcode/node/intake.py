@@ -16,6 +16,7 @@ from meshcode.wire.kinds import Flag, Kind
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
+    from meshcode.node.who import Who
 
 # Plain numbers: arithmetic on enum members costs a microsecond.
 _SUBMIT, _FRESH = int(Kind.SUBMIT), int(Flag.FRESH)
@@ -36,11 +37,8 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
         if row.kind == _SUBMIT:
             try:
                 call = _call(row, data)
-                problem = None if who is None else loop.guard.run_problem(who, call[3])
-                if problem is not None:
-                    refused.append((session.id, row.id, problem.to_data()))
-                    loop.audit.denied(who, "run", f"socket {call[3]}", "RUN_TASK")
-                    continue
+                if who is not None:
+                    _check_right(loop, who, call[3])
                 calls.append(call)
             except MeshError as error:
                 refused.append((session.id, row.id, error.to_data()))
@@ -61,6 +59,18 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
             loop.mesh.relay.submit_again(session, event, set(again))
         else:
             loop.step(event)
+
+
+def _check_right(loop: Loop, who: Who, socket: str) -> None:
+    """Look whether a principal may call a socket.
+
+    Raises:
+        NotAllowed: it may not.
+    """
+    problem = loop.guard.run_problem(who, socket)
+    if problem is not None:
+        loop.audit.denied(who, "run", f"socket {socket}", "RUN_TASK")
+        raise problem
 
 
 def _call(row: Row, data: bytes) -> NewCall:

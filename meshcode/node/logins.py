@@ -95,7 +95,7 @@ class Logins:
             raise BadRequest(
                 f"a login is for 1000 to {tokens.FOR_MS_MAX} ms, this asks for {for_ms!r:.20}"
             )
-        self._check_failures(user, from_)
+        self.check_failures(user, from_)
         own = os.urandom(16)
         self._asked[own] = (request, user, for_ms, from_)
         question = {"do": "verify", "kind": "user", "name": user}
@@ -105,7 +105,12 @@ class Logins:
             del self._asked[own]
             raise
 
-    def _check_failures(self, user: str, from_: str) -> None:
+    def check_failures(self, user: str, from_: str) -> None:
+        """Look whether there may be one more attempt at a password.
+
+        Raises:
+            Busy: too many were wrong in the last minute.
+        """
         now = time.monotonic()
         for times, most in (
             (self._failures.get((user, from_), deque()), FAILURES_MAX),
@@ -116,7 +121,7 @@ class Logins:
             if len(times) >= most:
                 wait = int(times[0] + MINUTE_S - now) + 1
                 raise Busy(
-                    f"{len(times)} logins were wrong in the last minute, the most is {most};"
+                    f"{len(times)} passwords were wrong in the last minute, the most is {most};"
                     f" try again in {wait} s"
                 )
 
@@ -140,7 +145,7 @@ class Logins:
         if not good:
             return False, data
         if data is not True or fields is None:
-            self._failed(user, from_)
+            self.failed(user, from_)
             text = (
                 f"no login: there is no enabled user {user} with this password; nothing else is"
                 " said of it on purpose; who has UPDATE_USER can set another password"
@@ -155,7 +160,8 @@ class Logins:
         )  # fmt: skip
         return True, {"user": user, "login": text, "until_unix_ms": now + for_ms}
 
-    def _failed(self, user: str, from_: str) -> None:
+    def failed(self, user: str, from_: str) -> None:
+        """A password was wrong."""
         now = time.monotonic()
         if len(self._failures) >= FAILURES_KEPT_MAX:
             del self._failures[next(iter(self._failures))]

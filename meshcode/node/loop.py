@@ -102,6 +102,7 @@ class Loop:
         self.audit = Audit(self.home)
         self.guard = Guard(self)
         self.sessions.identify = self.guard.identify
+        self.listeners.may_hear = self.guard.may_hear
         self._recover()
         self.model = self._model_process()
         self._model_uri_given = "MESH_MODEL" in os.environ
@@ -392,7 +393,7 @@ class Loop:
         data = message.get("data") if good else message.get("error")
         if self.guard.logins.is_login(message["id"]):
             return [self.guard.logins.answered(client, message["id"], good, data)]
-        data = self.guard.seen(message["id"], data)
+        data = self.guard.seen(message["id"], good, data)
         self.audit.answered(message["id"], good, data)
         self._show_status(data)
         return [(client, message["id"], good, data)]

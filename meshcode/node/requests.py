@@ -194,7 +194,7 @@ def _model(loop: Loop, session: Session, request: bytes, fields: dict[str, Any])
     _needed(fields, "kind", str)
     if fields["do"] == "verify":
         raise BadRequest("passwords are looked at by `login` only")
-    loop.ask_model(session.id, request, loop.guard.model_request(session.who, fields))
+    loop.ask_model(session.id, request, loop.guard.model_request(session.who, request, fields))
 
 
 def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
@@ -209,7 +209,7 @@ def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
         raise UnknownObject(f"there is no processor {name!r}{hint}")
     model = {"do": action, "kind": "processor", "name": name}
     model |= {field: fields[field] for field in ("by", "fields") if field in fields}
-    loop.ask_model(session.id, request, loop.guard.model_request(session.who, model))
+    loop.ask_model(session.id, request, loop.guard.model_request(session.who, request, model))
 
 
 def _subscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:

@@ -54,6 +54,7 @@ def test_a_user_from_the_first_command_to_the_audit(people):
     assert "processor 'p' has a password and none was given" in err
     people("update", "processor", "p", "-w", "2", "--unlock-file", str(files / "wrong"), status=4)
     people("update", "processor", "p", "-w", "2", "--unlock-file", str(files / "lock"))
+    assert "the node is up already" in people("up")[1]
     login.chmod(0o644)
     _, err = people("ls", "queues", status=4)
     assert "the login that was sent is none" in err

@@ -110,7 +110,7 @@ def test_nothing_of_a_password_or_login_is_on_the_disk_of_the_node_but_a_hash():
         for _ in range(4):
             with pytest.raises(errors.NotAllowed):
                 owner.ask("login", user="joe", password="wrong horse")
-        with pytest.raises(errors.Busy, match="5 logins were wrong in the last minute"):
+        with pytest.raises(errors.Busy, match="5 passwords were wrong in the last minute"):
             owner.ask("login", user="joe", password=SECRET)
         node.stop()
         wanted = [SECRET.encode(), SECRET[::-1].encode(), login.encode()]

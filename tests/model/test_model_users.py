@@ -99,6 +99,18 @@ def test_another_password_ends_the_first(model):
     assert model.ask("get", "user", "joe")["password"] is False
 
 
+def test_whoever_has_only_a_login_cannot_change_its_password(model):
+    model.ask("add", "user", "joe", password=SECRET)
+    request = {"do": "update", "kind": "user", "name": "joe", "own": True}
+    for old in ({}, {"old_password": "another one"}):
+        with pytest.raises(NotAllowed, match="the old one is needed"):
+            fields = {"password": "battery staple", **old}
+            model.publisher.request({**request, "fields": fields}, 0)
+    fields = {"password": "battery staple", "old_password": SECRET}
+    model.publisher.request({**request, "fields": fields}, 0)
+    assert model.ask("verify", "user", "joe", password="battery staple") is True
+
+
 @pytest.mark.parametrize(
     ("kind", "fields", "said"),
     [

@@ -7,14 +7,16 @@ import os
 import pytest
 from zmq.utils import z85
 
-from meshcode.errors import BadValue, NotAllowed, UnknownCall
+from meshcode.errors import BadValue, Busy, NotAllowed, UnknownCall
 from meshcode.model.changes import ACTIONS, CHANGES, QUESTIONS
 from meshcode.model.kinds import KINDS
 from meshcode.model.rightnames import ALL, RIGHTS
 from meshcode.model.rights import Rights
 from meshcode.node import guard as guards
 from meshcode.node.guard import ACTION_RIGHTS, NEEDS, Guard, model_right
+from meshcode.node.logins import FAILURES_MAX
 from meshcode.node.requests import OPERATIONS, PROC_ACTIONS
+from meshcode.node.sessions import Session
 from meshcode.node.who import token_problem
 from meshcode.trust import tokens
 from meshcode.trust.signing import make_key
@@ -182,8 +184,8 @@ def test_a_listing_has_what_its_asker_may_see():
     guard, who = joe_with(("LS_PROCESSORS", "processor:p"))
     guard.check(who, "model", b"1", {"do": "list", "kind": "processor"})
 
-    assert guard.seen(b"1", [{"name": "p"}, {"name": "other"}]) == [{"name": "p"}]
-    assert guard.seen(b"1", [{"name": "other"}]) == [{"name": "other"}]  # It was another's.
+    assert guard.seen(b"1", True, [{"name": "p"}, {"name": "other"}]) == [{"name": "p"}]
+    assert guard.seen(b"1", True, [{"name": "other"}]) == [{"name": "other"}]  # It was another's.
 
 
 def test_nobody_says_for_the_owner_or_says_it_is_an_admin():
@@ -191,11 +193,34 @@ def test_nobody_says_for_the_owner_or_says_it_is_an_admin():
     asked = {"do": "update", "kind": "processor", "name": "p", "by": "root", "admin": True}
     guard.fresh(who)
 
-    assert guard.model_request(who, asked)["by"] == "joe"
-    assert guard.model_request(who, asked)["admin"] is False
-    assert guard.model_request(None, asked)["admin"] is True
+    assert guard.model_request(who, b"1", asked)["by"] == "joe"
+    assert guard.model_request(who, b"1", asked)["admin"] is False
+    assert guard.model_request(None, b"1", asked)["admin"] is True
     free = guard_of()
-    assert "admin" not in free.model_request(free.fresh(free.identify(KEY, None)), asked)
+    assert "admin" not in free.model_request(free.fresh(free.identify(KEY, None)), b"1", asked)
+
+
+def test_wrong_passwords_of_a_processor_are_counted():
+    guard, who = joe_with(("UPDATE_PROCESSOR",))
+    guard.fresh(who)
+    asked = {"do": "update", "kind": "processor", "name": "p", "fields": {"unlock": "x"}}
+    for number in range(FAILURES_MAX):
+        guard.model_request(who, bytes([number]), asked)
+        guard.seen(bytes([number]), False, {"code": NotAllowed.code})
+
+    with pytest.raises(Busy, match="5 passwords were wrong in the last minute, the most is 5"):
+        guard.model_request(who, b"9", asked)
+    assert guard.model_request(who, b"9", {**asked, "name": "other"})["by"] == "joe"
+
+
+def test_who_listens_hears_nothing_more_when_the_right_is_gone():
+    guard, who = joe_with(("READ_LOG", "processor:p"))
+    session = Session(1, b"")
+    session.who = who
+    assert guard.may_hear(session, "s")
+    assert not guard.may_hear(session, "t")
+    guard.changed(model(joe=JOE))
+    assert not guard.may_hear(session, "s")
 
 
 def test_rights_that_are_taken_away_are_gone_with_the_next_call():
