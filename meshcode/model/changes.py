@@ -226,7 +226,8 @@ def _update(request: _Request) -> Change:
     revision = fields.pop("revision", None)
     unlock, old = fields.pop("unlock", None), fields.pop("old_password", None)
     if not fields:
-        known = ", ".join(option for option in FIELDS[kind] if option not in HIDDEN[kind])
+        options = [option for option in FIELDS[kind] if option not in HIDDEN[kind]]
+        known = ", ".join([*options, *(["password"] if HIDDEN[kind] else [])])
         raise bad(f"nothing to change; give at least one of: {known}", kind=kind)
     _take_password(request, None)
     given = {field: check_value(kind, request.name, field, fields[field]) for field in fields}

@@ -46,8 +46,10 @@ def check_value(kind: str, name: str, field: str, value: Any) -> Any:
     """
     spec = FIELDS[kind].get(field)
     if spec is None:
-        known = ", ".join(option for option in FIELDS[kind] if option not in HIDDEN[kind])
-        text = f"a {kind} has no option {shown(field)}{near(field, FIELDS[kind])}; it has: {known}"
+        known = [option for option in FIELDS[kind] if option not in HIDDEN[kind]]
+        known += ["password"] if HIDDEN[kind] else []
+        hint = near(field, known)
+        text = f"a {kind} has no option {shown(field)}{hint}; it has: {', '.join(known)}"
         raise bad(text, kind=kind, name=name, field=str(field))
     if value is None:
         if spec.required:

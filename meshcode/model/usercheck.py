@@ -82,7 +82,7 @@ def check_right(value: Any) -> str:
     """One of the rights there are."""
     from meshcode.model.rightnames import RIGHTS  # It is made of the kinds, which name this check.
 
-    if value not in RIGHTS:
+    if not isinstance(value, str) or value not in RIGHTS:
         raise ValueError(f"a right; `mesh ls rights` shows them{near(value, RIGHTS)}")
     return str(value)
 

@@ -318,7 +318,8 @@ REFUSED = [
      f"the model cannot do ['add']; it can: {CAN}; nothing was changed"),
     ({"do": "add", "kind": "que", "name": "x"}, BadRequest,
      "the model has no kind 'que'; did you mean 'queue'?; it has: network, scheduler, node, queue,"
-     " processor, socket, deployment, plug, repo, gate, role, user, privilege; nothing was changed"),
+     " processor, socket, deployment, plug, repo, gate, role, user, privilege;"
+     " nothing was changed"),
     ({"do": "list", "kind": ["queue"]}, BadRequest,
      "the model has no kind ['queue']; it has: network, scheduler, node, queue, processor, socket,"
      " deployment, plug, repo, gate, role, user, privilege; nothing was changed"),
