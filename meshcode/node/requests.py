@@ -41,6 +41,8 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
             raise BadRequest(f"this node knows no operation {name!r}{hint}")
         fields = unpack_map(data[row.body_at : row.end])
         if session.who is not None:
+            if loop.guard.fresh(session.who).user is not None:
+                fields["by"] = session.who.user  # Whatever it says of itself.
             loop.guard.check(session.who, name, row.id, fields)
         loop.audit.done(session, name, row.id, fields)
         answer = operation(loop, session, row.id, fields)

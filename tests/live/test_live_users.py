@@ -138,6 +138,12 @@ def far(cluster: Cluster, name: str) -> str:
     return f"{at}?key={rows[0]['key']}"
 
 
+def history(cluster: Cluster, call: str) -> str:
+    """All that its node tells of a call."""
+    with connect(cluster["n1"].address) as owner:
+        return repr(owner.ask("call.get", id=call, result=True))
+
+
 def test_users_over_tcp_with_every_node_deciding_by_itself(two):
     pairs = {name: zmq.curve_keypair() for name in ("ann", "joe")}
     addresses = {name: far(two, name) for name in ("n1", "n2")}
@@ -174,7 +180,9 @@ def test_users_over_tcp_with_every_node_deciding_by_itself(two):
         until(lambda: ann.ask("whoami")["user"] == "ann", SOON_S, "n2 has heard of ann")
         with pytest.raises(errors.NotAllowed, match="user ann may not RUN_TASK"):
             ann.ask("call.retry", id=call.id)
-        assert ann.ask("call.cancel", id=call.id)
+        assert ann.ask("call.cancel", id=call.id, by="somebody else")
+        story = history(two, call.id)
+        assert "by ann" in story and "somebody else" not in story
 
     two.kill("n1")  # Who saw the password is gone; n2 knows its signature.
     keep(login)
