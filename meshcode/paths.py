@@ -6,6 +6,8 @@
       model/model.db      the declared objects, unless MESH_MODEL names another database
       code/               mirrors, work trees and environments; may be deleted when no node runs
       log/node.log
+      audit/                who did what; 0600
+      login, login.key      the login of this user; what signs logins without a mesh; 0600
       mesh/                 0700: keys, roster and invitations; only when the node is in a mesh
 
 Every function takes `base`, the home folder; without it the environment decides, at each call.

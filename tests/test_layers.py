@@ -44,6 +44,7 @@ OWNERS = {
     "sqlalchemy": ("meshcode.model",),
     "psycopg2": ("meshcode.model",),
     "alembic": ("meshcode.model.migrations",),
+    "argon2": ("meshcode.model.passwords",),
     "git": ("meshcode.worker.repository",),
     "click": ("meshcode.cli",),
     "cffi": ("meshcode.native", "setup"),

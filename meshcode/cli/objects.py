@@ -106,22 +106,24 @@ def add(kind: str, name: str, options: Mapping[str, Any], style: Style, *, exist
         done(kind, name, "added", model(client, "add", kind, name, **given), style)
 
 
-def update(kind: str, name: str, options: Mapping[str, Any], style: Style) -> None:
-    """Change the options that were given and say so."""
+def update(
+    kind: str, name: str, options: Mapping[str, Any], style: Style, **fields: Any
+) -> None:  # fmt: skip
+    """Change the options that were given and say so; `fields` go with the request."""
     given = given_fields(options)
     if not given:
         raise click.UsageError(
             f"nothing to change: give an option of {kind} {name!r}", click.get_current_context()
         )
     with session() as client:
-        done(kind, name, "changed", model(client, "update", kind, name, **given), style)
+        done(kind, name, "changed", model(client, "update", kind, name, **given, **fields), style)
 
 
-def delete(kind: str, name: str, *, yes: bool, style: Style) -> None:
-    """Remove an object, after asking when a person is there."""
+def delete(kind: str, name: str, *, yes: bool, style: Style, **fields: Any) -> None:
+    """Remove an object, after asking when a person is there; `fields` go with the request."""
     confirm(f"delete {kind} {name}", yes=yes)
     with session() as client:
-        done(kind, name, "deleted", model(client, "delete", kind, name), style)
+        done(kind, name, "deleted", model(client, "delete", kind, name, **fields), style)
 
 
 def confirm(what: str, *, yes: bool) -> None:
@@ -189,7 +191,7 @@ def value_text(key: str, value: Any) -> str:
     """One value for people; empty when there is none."""
     if value is None or value in ({}, [], ""):
         return ""
-    if key in ("created_ms", "updated_ms"):
+    if key in ("created_ms", "updated_ms", "signed_out_ms"):
         return plain.local_time(value)
     if key.endswith("_ms") and isinstance(value, int):
         return plain.length_of_time(value)

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 import meshcode
 from meshcode import paths
 from meshcode.cli.session import listens
-from meshcode.errors import MeshError, NodeError, WaitTimeout
+from meshcode.errors import MeshError, NodeError, NotAllowed, WaitTimeout
 
 if TYPE_CHECKING:
     import psutil
@@ -99,7 +99,11 @@ def ask_status(home: str, *, timeout: float) -> dict[str, Any] | None:
 
     try:
         with connect(address, timeout=timeout) as client:
-            return dict(client.ask("status"))
+            try:
+                return dict(client.ask("status"))
+            except NotAllowed:  # A user is logged in here; who greets is up.
+                said = client.node
+                return {name: said[name] for name in ("pid", "boot", "version")} | {"home": home}
     except (WaitTimeout, MeshError) as error:
         if isinstance(error, WaitTimeout) or error.code == "no_node":
             return None

@@ -10,6 +10,7 @@ from meshcode.cli import objects, output
 from meshcode.cli.objects import Field, column
 from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Style
+from meshcode.cli.secret import password_options, take_password, unlock_options, unlocking
 from meshcode.cli.session import model, session
 from meshcode.cli.session import objects as all_objects
 from meshcode.errors import CallerError
@@ -76,6 +77,7 @@ FIELDS = [
         metavar="STATUS",
     ),
 ]
+Opening = tuple[bool, str | None]  # --unlock, --unlock-file.
 COLUMNS = [
     column("name"), column("module"), column("git", "Repository"), column("branch"),
     column("commit"),
@@ -108,10 +110,13 @@ _env_option = click.option(
 @click.option("-h", "--hostname", metavar="HOST", help="Deploy on this host.  [default: any]")
 @click.option("-cs", "--cpus", type=int, help="CPUs of the deployment.  [default: 1]")
 @click.option("-d", "--deploy", is_flag=True, help="Add a deployment of the same name too.")
+@password_options
 @objects.exists_ok_option
 @styled
 def add(
     name: str,
+    ask_password: bool,
+    password_file: str | None,
     hostname: str | None,
     cpus: int | None,
     deploy: bool,
@@ -126,8 +131,9 @@ def add(
       mesh add processor -n proc1 -g https://github.com/me/repo -m pkg.module -br main -w 4
       mesh add processor -n proc1 -g file:///srv/repo -m pkg.module -rq requirements.txt
       mesh add processor -n proc1 -g file:///srv/repo -m pkg.module -d -h localhost -cs 2
+      mesh add processor -n proc1 -g file:///srv/repo -m pkg.module --password
     """
-    fields = objects.given_fields(given)
+    fields = objects.given_fields({**given, **_lock(ask_password, password_file)})
     if exists_ok:
         fields["exists_ok"] = True
     with session() as client:
@@ -150,8 +156,13 @@ def add(
 @objects.one_name(KIND)
 @objects.fields(FIELDS, update=True)
 @_env_option
+@password_options
+@unlock_options
 @styled
-def update(name: str, style: Style, **given: Any) -> None:
+def update(
+    name: str, ask_password: bool, password_file: str | None, unlock: bool,
+    unlock_file: str | None, style: Style, **given: Any,
+) -> None:  # fmt: skip
     """Change a processor; workers with the new code replace the old ones.
 
     Examples:
@@ -159,20 +170,24 @@ def update(name: str, style: Style, **given: Any) -> None:
       mesh update processor -n proc1 -w 8 --time-limit 30s
       mesh update processor -n proc1 -c none -br main
     """
-    objects.update(KIND, name, given, style)
+    opening = unlocking(unlock=unlock, unlock_file=unlock_file)
+    changes = {**given, **_lock(ask_password, password_file)}
+    objects.update(KIND, name, changes, style, **opening)
 
 
 @command()
 @objects.one_name(KIND)
 @objects.yes_option
+@unlock_options
 @styled
-def delete(name: str, yes: bool, style: Style) -> None:
+def delete(name: str, yes: bool, unlock: bool, unlock_file: str | None, style: Style) -> None:
     """Remove a processor that no socket uses.
 
     Examples:
       mesh delete processor proc1 -y
     """
-    objects.delete(KIND, name, yes=yes, style=style)
+    opening = unlocking(unlock=unlock, unlock_file=unlock_file)
+    objects.delete(KIND, name, yes=yes, style=style, **opening)
 
 
 @command()
@@ -219,81 +234,95 @@ def ls_processor(name: str, style: Style) -> None:
     output.show_facts(KIND, item, objects.pairs_of(item), style)
 
 
-def _proc(do: str, name: str, style: Style, said: str) -> None:
+def _lock(ask: bool, file: str | None) -> dict[str, str | None]:
+    """The field that puts a password on a processor, when one was asked for."""
+    if not ask and file is None:
+        return {}
+    return {"password": take_password(ask=ask, file=file, twice=True)}
+
+
+def _proc(do: str, name: str, style: Style, said: str, opening: Opening) -> None:
+    fields = unlocking(unlock=opening[0], unlock_file=opening[1])
     with session() as client:
-        answer = client.ask("proc", do=do, name=name)
+        answer = client.ask("proc", do=do, name=name, fields=fields)
     objects.done(KIND, name, said, answer, style)
 
 
 @command()
 @objects.one_name(KIND)
+@unlock_options
 @styled
-def start(name: str, style: Style) -> None:
+def start(name: str, unlock: bool, unlock_file: str | None, style: Style) -> None:
     """Start the workers of a processor.
 
     Examples:
       mesh proc start -n proc1
     """
-    _proc("start", name, style, "starts")
+    _proc("start", name, style, "starts", (unlock, unlock_file))
 
 
 @command()
 @objects.one_name(KIND)
+@unlock_options
 @styled
-def stop(name: str, style: Style) -> None:
+def stop(name: str, unlock: bool, unlock_file: str | None, style: Style) -> None:
     """Stop the workers of a processor when their calls are done; its calls wait.
 
     Examples:
       mesh proc stop -n proc1
     """
-    _proc("stop", name, style, "stops")
+    _proc("stop", name, style, "stops", (unlock, unlock_file))
 
 
 @command()
 @objects.one_name(KIND)
+@unlock_options
 @styled
-def restart(name: str, style: Style) -> None:
+def restart(name: str, unlock: bool, unlock_file: str | None, style: Style) -> None:
     """Replace the workers of a processor by fresh ones.
 
     Examples:
       mesh proc restart -n proc1
     """
-    _proc("restart", name, style, "restarts")
+    _proc("restart", name, style, "restarts", (unlock, unlock_file))
 
 
 @command()
 @objects.one_name(KIND)
+@unlock_options
 @styled
-def pause(name: str, style: Style) -> None:
+def pause(name: str, unlock: bool, unlock_file: str | None, style: Style) -> None:
     """Keep the workers and give them no calls.
 
     Examples:
       mesh proc pause -n proc1
     """
-    _proc("pause", name, style, "pauses")
+    _proc("pause", name, style, "pauses", (unlock, unlock_file))
 
 
 @command()
 @objects.one_name(KIND)
+@unlock_options
 @styled
-def resume(name: str, style: Style) -> None:
+def resume(name: str, unlock: bool, unlock_file: str | None, style: Style) -> None:
     """Give the workers calls again.
 
     Examples:
       mesh proc resume -n proc1
     """
-    _proc("resume", name, style, "goes on")
+    _proc("resume", name, style, "goes on", (unlock, unlock_file))
 
 
 @command()
 @objects.one_name(KIND)
 @objects.yes_option
+@unlock_options
 @styled
-def remove(name: str, yes: bool, style: Style) -> None:
+def remove(name: str, yes: bool, unlock: bool, unlock_file: str | None, style: Style) -> None:
     """Stop a processor and remove it from the model.
 
     Examples:
       mesh proc remove proc1 -y
     """
     objects.confirm(f"remove processor {name}", yes=yes)
-    _proc("remove", name, style, "removed")
+    _proc("remove", name, style, "removed", (unlock, unlock_file))

@@ -21,6 +21,9 @@ _TOPOLOGY = "meshcode.cli.topology"
 _FILES = "meshcode.cli.files.commands"
 _DB = "meshcode.cli.db"
 
+_USER = "meshcode.cli.user"
+
+_USER_KINDS = ("role", "user", "privilege")
 _TOPOLOGY_KINDS = ("network", "scheduler", "node", "plug", "gate", "repo")
 
 
@@ -29,6 +32,10 @@ def _topology(verb: str, text: str) -> dict[str, Command]:
         kind: Command(f"{_TOPOLOGY}:{verb}_{kind}", f"{text} a {kind}.")
         for kind in _TOPOLOGY_KINDS
     }
+
+
+def _users(verb: str, text: str) -> dict[str, Command]:
+    return {kind: Command(f"{_USER}:{verb}_{kind}", f"{text} a {kind}.") for kind in _USER_KINDS}
 
 
 COMMANDS = {
@@ -52,6 +59,16 @@ COMMANDS = {
     ),
     "recover": Command(f"{_SALVAGE}:recover", "List calls that wait for a person; free lost ones."),
     "salvage": Command(f"{_SALVAGE}:salvage", "Export what only a stopped node kept; submit it."),
+    "login": Command("meshcode.cli.login:login", "Become a user of the mesh for some hours."),
+    "logout": Command("meshcode.cli.login:logout", "End the login; with --all, every one."),
+    "whoami": Command("meshcode.cli.login:whoami", "Say who this shell is to the node."),
+    "audit": Group(
+        "Show and check who did what on this node.",
+        {
+            "show": Command("meshcode.cli.audit:show", "Show the newest lines of the audit log."),
+            "verify": Command("meshcode.cli.audit:verify", "Check that no line was touched."),
+        },
+    ),
     "demo": Command(
         "meshcode.cli.demo:demo", "Show that nothing is lost when processes are killed."
     ),
@@ -67,6 +84,7 @@ COMMANDS = {
             "socket": Command(f"{_SOCKET}:add", "Add a socket: a callable endpoint of a task."),
             "deployment": Command(f"{_DEPLOYMENT}:add", "Give a processor CPUs on a host."),
             **_topology("add", "Add"),
+            **_users("add", "Add"),
         },
     ),
     "update": Group(
@@ -77,6 +95,7 @@ COMMANDS = {
             "socket": Command(f"{_SOCKET}:update", "Change a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:update", "Change a deployment."),
             **_topology("update", "Change"),
+            **_users("update", "Change"),
         },
     ),
     "delete": Group(
@@ -87,6 +106,7 @@ COMMANDS = {
             "socket": Command(f"{_SOCKET}:delete", "Remove a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:delete", "Remove a deployment."),
             **_topology("delete", "Remove"),
+            **_users("delete", "Remove"),
         },
     ),
     "get": Group(
@@ -97,6 +117,7 @@ COMMANDS = {
             "socket": Command(f"{_SOCKET}:get", "Show a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:get", "Show a deployment."),
             **_topology("get", "Show"),
+            **_users("get", "Show"),
         },
     ),
     "ls": Group(
@@ -111,11 +132,14 @@ COMMANDS = {
             "deployments": Command(f"{_DEPLOYMENT}:ls_deployments", "List deployments."),
             "deployment": Command(f"{_DEPLOYMENT}:ls_deployment", "Show a deployment."),
             **_topology("ls", "Show"),
+            **_users("ls", "Show"),
             **{
                 f"{kind}s": Command(f"{_TOPOLOGY}:ls_{kind}s", f"List {kind}s.")
                 for kind in _TOPOLOGY_KINDS
                 if kind != "node"  # `ls nodes` shows who is there.
             },
+            **{f"{k}s": Command(f"{_USER}:ls_{k}s", f"List {k}s.") for k in _USER_KINDS},
+            "rights": Command(f"{_USER}:ls_rights", "List the rights there are."),
             "tasks": Command(f"{_TASK}:ls_tasks", "List tasks with their sockets."),
             "calls": Command(f"{_CALL}:ls_calls", "List calls, newest first."),
             "call": Command(f"{_CALL}:ls_call", "Show a call: state, provenance, events, result."),
@@ -142,6 +166,13 @@ COMMANDS = {
             "pause": Command(f"{_PROCESSOR}:pause", "Keep the workers, give them no calls."),
             "resume": Command(f"{_PROCESSOR}:resume", "Give them calls again."),
             "remove": Command(f"{_PROCESSOR}:remove", "Stop a processor and remove it."),
+        },
+    ),
+    "user": Group(
+        "Give a user roles and rights, or take them away.",
+        {
+            "add": Command(f"{_USER}:user_add", "Give a user a role or a right."),
+            "remove": Command(f"{_USER}:user_remove", "Take a role or a right from a user."),
         },
     ),
     "task": Group(

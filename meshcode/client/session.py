@@ -36,6 +36,7 @@ from meshcode.client.doubts import Doubts
 from meshcode.client.ends import closed, forked, thread_ended, went_away
 from meshcode.client.link import DOWN, Link
 from meshcode.client.link import UP as CONNECTED
+from meshcode.client.login import hello_body
 from meshcode.client.outbox import Outbox
 from meshcode.client.pending import Pending
 from meshcode.client.quiet import Quiet
@@ -45,7 +46,7 @@ from meshcode.client.sender import Sender
 from meshcode.client.wake import Waiter
 from meshcode.errors import BadFrame, MeshError, from_data
 from meshcode.ids import NO_ID
-from meshcode.wire.codec import pack, unpack
+from meshcode.wire.codec import unpack
 from meshcode.wire.frame import Row, draft, index
 from meshcode.wire.kinds import Flag, Kind
 
@@ -410,7 +411,7 @@ class Session:
         self._sender.unsent.clear()
         self._sender.node_boot = 0
         self._hello = os.urandom(16)
-        body = pack({"version": 1, "session": self._session_id, "pid": os.getpid()})
+        body = hello_body(self._session_id)
         self._sender.send([draft(Kind.HELLO, id=self._hello, body=body)])
 
     def _welcomed(self, row: Row, frame: bytes) -> None:

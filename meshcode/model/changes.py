@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from meshcode.errors import ObjectExists, UnknownObject, WrongState
-from meshcode.model import applying, snapshot
+from meshcode.errors import NotAllowed, ObjectExists, UnknownObject, WrongState
+from meshcode.model import applying, passwords, snapshot
 from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX, near, shown
 from meshcode.model.fields import (
     bad,
@@ -25,7 +25,7 @@ from meshcode.model.fields import (
     check_together,
     check_value,
 )
-from meshcode.model.kinds import FIELDS, KINDS, PLURALS, PUBLISHED
+from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, PLURALS, PUBLISHED, names_in
 from meshcode.model.rounds import round_of
 from meshcode.model.tables import (
     TABLES,
@@ -33,13 +33,17 @@ from meshcode.model.tables import (
     Network,
     Object,
     Plug,
+    Privilege,
     Processor,
     Queue,
+    Role,
     Socket,
+    User,
 )
 
+Locked = (Processor, User)  # What may have a password.
 ACTIONS = ("start", "stop", "restart", "pause", "resume", "remove")  # Of processors.
-QUESTIONS = ("list", "get", "snapshot")
+QUESTIONS = ("list", "get", "snapshot", "verify")
 CHANGES = ("add", "update", "delete", "report", "apply", *ACTIONS)
 NAMED_MAX = 3  # Users of an object that an error text names; it counts the rest.
 
@@ -60,6 +64,8 @@ class _Request:
     fields: dict[str, Any]
     owner: str
     now_ms: int
+    admin: bool  # It needs no password of a processor.
+    own: bool  # A user changes itself: whoever has its login only must not get its password.
 
 
 def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: int) -> Change:
@@ -67,18 +73,18 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
 
     Args:
         session: for a change, in a write transaction that holds the model's lock.
-        request: {"do", "kind", "name", "fields", "by"}; docs/model.md has the table.  `snapshot`
-            and `apply` are about the whole model and take no kind and no name.
+        request: {"do", "kind", "name", "fields", "by", "admin", "own"}; docs/model.md has the
+            table.  `snapshot` and `apply` are about the whole model and take no kind and no name.
         owner: who owns what is added when the request has no "by".
         now_ms: Unix milliseconds.
 
     Raises:
-        BadRequest, UnknownObject, ObjectExists, WrongState: nothing was changed.
+        BadRequest, UnknownObject, ObjectExists, WrongState, NotAllowed: nothing was changed.
     """
     do = request.get("do")
     handler = _HANDLERS.get(do) if isinstance(do, str) else None
     if handler is None and do not in ("list", "snapshot", "apply"):
-        known = (*QUESTIONS, *CHANGES)
+        known = ("list", "get", "snapshot", *CHANGES)
         text = f"the model cannot do {shown(do)}{near(do, known)}; it can: {', '.join(known)}"
         raise bad(text)
     fields = request.get("fields") or {}
@@ -88,7 +94,7 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
     if not isinstance(by, str) or not 1 <= len(by) <= NAME_CHARS_MAX:
         raise bad(f"the owner is {shown(by)}; it must be text of 1 to {NAME_CHARS_MAX} characters")
     if do == "snapshot":
-        return Change(snapshot.read(session), declared=False)
+        return Change(snapshot.shown(snapshot.read(session)), declared=False)
     if do == "apply":
         done = applying.apply_steps(session, fields, owner=by, now_ms=now_ms)
         return Change(done, declared=any(done.values()))
@@ -96,7 +102,8 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
     if handler is None:
         return Change(_list(session, kind), declared=False)
     name = check_object_name(kind, request.get("name"))
-    return handler(_Request(session, kind, name, dict(fields), by, now_ms))
+    admin, own = request.get("admin") is True, request.get("own") is True
+    return handler(_Request(session, kind, name, dict(fields), by, now_ms, admin, own))
 
 
 def describe(row: Object) -> dict[str, Any]:
@@ -106,7 +113,12 @@ def describe(row: Object) -> dict[str, Any]:
     times = ("created_ms", "updated_ms", "revision")
     return {
         "kind": kind,
-        **{field: getattr(row, field) for field in (*common, *times, *PUBLISHED[kind])},
+        **{
+            field: getattr(row, field)
+            for field in (*common, *times, *PUBLISHED[kind])
+            if field not in HIDDEN[kind]
+        },
+        **({"password": row.password_hash is not None} if isinstance(row, Locked) else {}),
     }
 
 
@@ -134,7 +146,13 @@ def users(session: Session, kind: str, name: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for other in KINDS:
         for field, spec in FIELDS[other].items():
-            if spec.refers == kind:
+            if spec.refers == kind and spec.many:
+                table = TABLES[other]
+                rows = session.execute(select(table.name, getattr(table, field)))
+                names = sorted(row[0] for row in rows if name in row[1])
+                if names:
+                    found.setdefault(PLURALS[other], []).extend(names)
+            elif spec.refers == kind:
                 table = TABLES[other]
                 query = select(table.name).where(getattr(table, field) == name).order_by(table.name)
                 names = list(session.execute(query).scalars())
@@ -168,8 +186,9 @@ def _add(request: _Request) -> Change:
     exists_ok = request.fields.pop("exists_ok", False)
     if not isinstance(exists_ok, bool):
         raise bad(f"exists_ok is {shown(exists_ok)}; it must be true or false", field="exists_ok")
-    options = check_new(kind, name, request.fields)
     found = _get(session, kind, name)
+    _take_password(request, found)
+    options = check_new(kind, name, request.fields)
     if found is not None:
         return _add_again(request, found, options, exists_ok=exists_ok)
     _check_references(request, options)
@@ -211,10 +230,16 @@ def _update(request: _Request) -> Change:
     session, kind = request.session, request.kind
     fields = request.fields
     revision = fields.pop("revision", None)
+    unlock, old = fields.pop("unlock", None), fields.pop("old_password", None)
     if not fields:
-        raise bad(f"nothing to change; give at least one of: {', '.join(FIELDS[kind])}", kind=kind)
+        options = [option for option in FIELDS[kind] if option not in HIDDEN[kind]]
+        known = ", ".join([*options, *(["password"] if HIDDEN[kind] else [])])
+        raise bad(f"nothing to change; give at least one of: {known}", kind=kind)
+    _take_password(request, None)
     given = {field: check_value(kind, request.name, field, fields[field]) for field in fields}
     row = find(session, kind, request.name)
+    _check_lock(request, row, unlock)
+    _check_own(request, row, old)
     _check_revision(row, revision)
     options = {field: getattr(row, field) for field in FIELDS[kind]} | given
     check_together(kind, row.name, options)
@@ -230,11 +255,14 @@ def _update(request: _Request) -> Change:
 
 def _delete(request: _Request) -> Change:
     row = find(request.session, request.kind, request.name)
+    _check_lock(request, row, request.fields.pop("unlock", None))
     _check_revision(row, request.fields.pop("revision", None))
     _check_no_options(request)
     data = describe(row)
     if isinstance(row, Network):
         data["deleted"] = _empty(request.session, row)
+    if isinstance(row, User | Role):
+        data["deleted"] = _take_privileges(request.session, row)
     _check_unused(request.session, row)
     request.session.delete(row)
     return Change(data, declared=True)
@@ -253,6 +281,16 @@ def _empty(session: Session, network: Network) -> list[str]:
                 session.flush()
                 gone.append(f"{kind} {row.name}")
     return gone
+
+
+def _take_privileges(session: Session, row: User | Role) -> list[str]:
+    """Delete the privileges of a user or role: they mean nothing without it."""
+    query = select(Privilege).filter_by(**{_kind_of(row): row.name}).order_by(Privilege.name)
+    gone = session.execute(query).scalars().all()
+    for privilege in gone:
+        session.delete(privilege)
+    session.flush()
+    return [f"privilege {privilege.name}" for privilege in gone]
 
 
 def _report(request: _Request) -> Change:
@@ -274,9 +312,11 @@ def _act(action: str) -> Callable[[_Request], Change]:
     def act(request: _Request) -> Change:
         if request.kind != "processor":
             raise bad(f"only a processor can {action}, not a {request.kind}", kind=request.kind)
+        unlock = request.fields.pop("unlock", None)
         _check_no_options(request)
         row = find(request.session, "processor", request.name)
         assert isinstance(row, Processor)
+        _check_lock(request, row, unlock)
         if action == "remove":
             return _remove(request, row)
         before = (row.requested_status, row.restarted)
@@ -310,6 +350,55 @@ def _remove(request: _Request, row: Processor) -> Change:
     return Change(data, declared=True)
 
 
+def _take_password(request: _Request, found: Object | None) -> None:
+    """Put the hash of a password that was given in its place; that of `found` when it fits."""
+    fields, kind = request.fields, request.kind
+    if "password_hash" in fields:
+        raise bad(f"a {kind} has no option 'password_hash'; give a password", kind=kind)
+    if not HIDDEN[kind] or "password" not in fields:
+        return
+    password = fields.pop("password")
+    kept = getattr(found, "password_hash", None)
+    if password is None:
+        fields["password_hash"] = None
+    elif kept is not None and passwords.fits(kept, password):
+        fields["password_hash"] = kept
+    else:
+        fields["password_hash"] = passwords.hashed(password)
+
+
+def _check_lock(request: _Request, row: Object, unlock: Any) -> None:
+    """A processor with a password is changed by who gives it, and by an admin."""
+    if not isinstance(row, Processor) or row.password_hash is None or request.admin:
+        return
+    if not passwords.fits(row.password_hash, unlock):
+        given = "another password was given" if unlock is not None else "none was given"
+        text = (
+            f"processor {row.name!r} has a password and {given}; it is unchanged; give it with"
+            " --unlock, or ask who has UNLOCK_PROCESSOR"
+        )
+        raise NotAllowed(text, kind="processor", name=row.name)
+
+
+def _check_own(request: _Request, row: Object, old: Any) -> None:
+    if not request.own or "password_hash" not in request.fields or not isinstance(row, User):
+        return
+    if row.password_hash is not None and not passwords.fits(row.password_hash, old):
+        given = "another one was given" if old is not None else "none was given"
+        text = (
+            f"to change your own password the old one is needed and {given}; it is unchanged;"
+            " give it with --old, or ask who has UPDATE_USER"
+        )
+        raise NotAllowed(text, kind="user", name=row.name)
+
+
+def _verify(request: _Request) -> Change:
+    """Whether this is the password of an enabled user; the node asks, never a client."""
+    row = _get(request.session, "user", request.name)
+    kept = row.password_hash if isinstance(row, User) and row.enabled else None
+    return Change(passwords.fits(kept, request.fields.get("password")), declared=False)
+
+
 def _touch(request: _Request, row: Object) -> None:
     row.revision += 1
     row.updated_ms = request.now_ms
@@ -336,14 +425,16 @@ def _check_revision(row: Object, revision: Any) -> None:
 def _check_references(request: _Request, options: Mapping[str, Any]) -> None:
     for field, value in options.items():
         refers = FIELDS[request.kind][field].refers
-        if refers is None or value is None or _get(request.session, refers, value) is not None:
-            continue
-        known = request.session.execute(select(TABLES[refers].name)).scalars().all()
-        text = (
-            f"{request.kind} {request.name!r}: no {refers} is named {value!r}{near(value, known)};"
-            f" nothing was changed; add it first with `mesh add {refers} -n {value}`"
-        )
-        raise UnknownObject(text, kind=refers, name=value)
+        for other in names_in(value) if refers else ():
+            assert refers is not None
+            if _get(request.session, refers, other) is None:
+                known = request.session.execute(select(TABLES[refers].name)).scalars().all()
+                text = (
+                    f"{request.kind} {request.name!r}: no {refers} is named {other!r}"
+                    f"{near(other, known)}; nothing was changed;"
+                    f" add it first with `mesh add {refers} -n {other}`"
+                )
+                raise UnknownObject(text, kind=refers, name=other)
 
 
 def _check_unused(session: Session, row: Object) -> None:
@@ -399,5 +490,6 @@ _HANDLERS: dict[str, Callable[[_Request], Change]] = {
     "update": _update,
     "delete": _delete,
     "report": _report,
+    "verify": _verify,
     **{action: _act(action) for action in ACTIONS},
 }

@@ -7,11 +7,12 @@ somebody else wrote.  All of them raise `BadRequest`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 from meshcode.errors import BadRequest
 from meshcode.model.checks import RESTARTS_MAX, check_name, near, shown
-from meshcode.model.kinds import FIELDS, KINDS, PUBLISHED
+from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, PUBLISHED
 
 
 def bad(text: str, **fields: Any) -> BadRequest:
@@ -45,14 +46,16 @@ def check_value(kind: str, name: str, field: str, value: Any) -> Any:
     """
     spec = FIELDS[kind].get(field)
     if spec is None:
-        known = ", ".join(FIELDS[kind])
-        text = f"a {kind} has no option {shown(field)}{near(field, FIELDS[kind])}; it has: {known}"
+        known = [option for option in FIELDS[kind] if option not in HIDDEN[kind]]
+        known += ["password"] if HIDDEN[kind] else []
+        hint = near(field, known)
+        text = f"a {kind} has no option {shown(field)}{hint}; it has: {', '.join(known)}"
         raise bad(text, kind=kind, name=name, field=str(field))
     if value is None:
         if spec.required:
             text = f"{kind} {name!r} must have a value for {field}; give one"
             raise bad(text, kind=kind, name=name, field=field)
-        return dict(spec.default) if isinstance(spec.default, dict) else spec.default
+        return copy(spec.default)
     try:
         return spec.check(value)
     except ValueError as exc:
@@ -75,7 +78,7 @@ def check_together(kind: str, name: str, options: Mapping[str, Any]) -> None:
 
     Raises:
         BadRequest: a queue that dead-letters to nowhere, a plug into its own source, a gate of mode
-            task without a socket, a processor with a tag and a commit.
+            task without a socket, a processor with a tag and a commit, a privilege of nobody.
     """
     if kind == "queue" and options["overflow"] == "dead-letter" and not options["dead_letter"]:
         text = (
@@ -89,6 +92,9 @@ def check_together(kind: str, name: str, options: Mapping[str, Any]) -> None:
         has = "names no socket to ask" if options["mode"] == "task" else "asks nobody"
         text = f"gate {name!r}: mode is {options['mode']!r}, so it {has}; give both or neither"
         raise bad(text, kind=kind, name=name, field="socket")
+    if kind == "privilege" and bool(options["user"]) == bool(options["role"]):
+        has = "a user and a role" if options["user"] else "neither a user nor a role"
+        raise bad(f"privilege {name!r} names {has}; give one", kind=kind, name=name, field="user")
     if kind == "processor" and options["tag"] and options["commit"]:
         text = (
             f"processor {name!r} would have tag {options['tag']!r} and commit"
@@ -135,5 +141,5 @@ def fill(kind: str, options: dict[str, Any]) -> dict[str, Any]:
     wanted = PUBLISHED[kind]
     if len(options) == len(wanted) and all(field in options for field in wanted):
         return options
-    defaults = {field: spec.default for field, spec in FIELDS[kind].items()} | {"restarted": 0}
+    defaults = {f: copy(spec.default) for f, spec in FIELDS[kind].items()} | {"restarted": 0}
     return {field: options.get(field, defaults[field]) for field in wanted}

@@ -40,6 +40,16 @@ from meshcode.model.checks import (
     shown_type,
     shown_url,
 )
+from meshcode.model.usercheck import (
+    check_bool,
+    check_email,
+    check_hash,
+    check_keys,
+    check_names,
+    check_right,
+    check_scope,
+    shown_secret,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +60,14 @@ class Field:
     default: Any = None  # What an object has when the option was never given.
     required: bool = False
     refers: str | None = None  # The value is the name of an object of this kind.
+    many: bool = False  # The value is a list of such names.
+    hidden: bool = False  # No answer and no listing has it; `password` says that there is one.
     show: Callable[[Any], str] = shown  # For error texts: without the secrets a value may hold.
 
 
 _times = integer(1, TIME_MS_MAX, "milliseconds")
 _count = integer(1, CONCURRENCY_MAX)
+_secret = Field(check_hash, show=shown_secret, hidden=True)
 
 # In the order in which they can be made: what is named stands before what names it.  (But a queue
 # names a socket for its dead letters, and a socket its queue.)
@@ -100,6 +113,7 @@ FIELDS: dict[str, dict[str, Field]] = {
         "recycle_bytes": Field(integer(16 << 20, QUEUE_BYTES_MAX, "bytes")),
         "requested_status": Field(choice("start", "stop", "pause"), "start"),
         "env": Field(check_env, {}, show=shown_type),
+        "password_hash": _secret,  # Who changes the processor must know the password.
     },
     "socket": {
         "processor": Field(check_name, required=True, refers="processor"),
@@ -136,9 +150,29 @@ FIELDS: dict[str, dict[str, Field]] = {
         "mode": Field(choice("open", "closed", "task"), "open"),
         "socket": Field(check_name, refers="socket"),
     },
+    "role": {
+        "description": Field(check_text),
+    },
+    "user": {
+        "email": Field(check_email),
+        "password_hash": _secret,
+        "roles": Field(check_names, [], refers="role", many=True),
+        "enabled": Field(check_bool, True),
+        "keys": Field(check_keys, []),
+        "signed_out_ms": Field(integer(0, 1 << 53, "Unix milliseconds")),
+    },
+    "privilege": {
+        "right": Field(check_right, required=True),
+        "user": Field(check_name, refers="user"),
+        "role": Field(check_name, refers="role"),
+        "on": Field(check_scope),
+        "revoked": Field(check_bool, False),
+    },
 }
 
 KINDS = tuple(FIELDS)
+# Options of a kind that are never shown.
+HIDDEN = {kind: {n for n, f in FIELDS[kind].items() if f.hidden} for kind in FIELDS}
 PLURALS = {kind: kind + "s" for kind in KINDS}
 
 # What a snapshot shows of an object; how often a restart was asked for is no option of anybody's.
@@ -146,3 +180,10 @@ PUBLISHED: dict[str, tuple[str, ...]] = {
     kind: (*FIELDS[kind], "restarted") if kind == "processor" else tuple(FIELDS[kind])
     for kind in KINDS
 }
+
+
+def names_in(value: Any) -> list[str]:
+    """The names of other objects in the value of an option that refers to them."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

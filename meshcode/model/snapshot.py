@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from meshcode.errors import BadRequest, ModelUnavailable
 from meshcode.model.fields import check_published
-from meshcode.model.kinds import KINDS, PLURALS, PUBLISHED
+from meshcode.model.kinds import HIDDEN, KINDS, PLURALS, PUBLISHED
 from meshcode.model.tables import TABLES, State
 
 EMPTY: dict[str, Any] = {"number": 0, **{PLURALS[kind]: {} for kind in KINDS}}
@@ -30,6 +30,20 @@ def read(session: Session) -> dict[str, Any]:
         rows = session.execute(select(table.name, *columns).order_by(table.name))
         snapshot[PLURALS[kind]] = {row[0]: dict(zip(options, row[1:], strict=True)) for row in rows}
     return snapshot
+
+
+def shown(snapshot: dict[str, Any]) -> dict[str, Any]:
+    """A snapshot for people and files: without what is hidden, which a plan leaves as it is."""
+    return {
+        "number": snapshot["number"],
+        **{
+            PLURALS[kind]: {
+                name: {field: value for field, value in options.items() if field not in hidden}
+                for name, options in snapshot[PLURALS[kind]].items()
+            }
+            for kind, hidden in HIDDEN.items()
+        },
+    }
 
 
 def read_number(session: Session) -> int:

@@ -25,7 +25,7 @@ from meshcode.model.fields import (
     check_value,
     fill,
 )
-from meshcode.model.kinds import FIELDS, KINDS, PLURALS
+from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, PLURALS, names_in
 from meshcode.model.rounds import rounds
 
 Model = dict[str, dict[str, dict[str, Any]]]  # Kind, name, option.
@@ -67,6 +67,9 @@ def read_steps(rows: Any) -> list[Step]:
         if not isinstance(fields, dict) or not all(isinstance(option, str) for option in fields):
             raise bad(f"the fields of step {number} are {shown(fields)}; they must be a map")
         kind = check_kind(kind)
+        if not HIDDEN[kind].isdisjoint(fields):  # Only a password makes one.
+            hidden = min(HIDDEN[kind].intersection(fields))
+            raise bad(f"step {number}: a {kind} has no option {hidden!r}; set a password by itself")
         if do == "update" and not fields:
             raise bad(f"step {number} changes nothing of {kind} {shown(name)}; give an option")
         if do == "delete" and fields:
@@ -90,8 +93,9 @@ def model_of(snapshot: Mapping[str, Any]) -> Model:
 def targets(kind: str, options: Mapping[str, Any]) -> Iterator[tuple[str, Key]]:
     """The options of an object that name another one, each with what it names."""
     for option, spec in FIELDS[kind].items():
-        if spec.refers is not None and options.get(option) is not None:
-            yield option, (spec.refers, options[option])
+        if spec.refers is not None:
+            for name in names_in(options.get(option)):
+                yield option, (spec.refers, name)
 
 
 def users(model: Model, key: Key) -> list[Key]:

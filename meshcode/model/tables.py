@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Integer,
@@ -26,8 +27,9 @@ from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX
 
 # Goes up with every change of these tables, which is a file in migrations/versions; a newer
 # database is refused, an older one changed.  2: names of other objects are no foreign keys any
-# more.  3: networks and what belongs to them, plugs, gates.  4: repos.
-SCHEMA_VERSION = 4
+# more.  3: networks and what belongs to them, plugs, gates.  4: repos.  5: users, roles,
+# privileges, locks of processors.
+SCHEMA_VERSION = 5
 
 _Name = String(NAME_CHARS_MAX)
 
@@ -145,6 +147,7 @@ class Processor(Object):
     recycle_bytes: Mapped[int | None] = mapped_column(BigInteger)
     restarted: Mapped[int] = mapped_column(Integer, default=0)  # How often a restart was asked for.
     env: Mapped[dict[str, str]] = mapped_column(JSON)
+    password_hash: Mapped[str | None] = mapped_column(Text)
 
 
 class Socket(Object):
@@ -207,6 +210,39 @@ class Gate(Object):
     socket: Mapped[str | None] = _refers(nullable=True)
 
 
+class Role(Object):
+    """A name for privileges that several users have."""
+
+    __tablename__ = "roles"
+
+    description: Mapped[str | None] = mapped_column(Text)
+
+
+class User(Object):
+    """Somebody who may do what their privileges say, and nothing else."""
+
+    __tablename__ = "users"
+
+    email: Mapped[str | None] = mapped_column(Text)
+    password_hash: Mapped[str | None] = mapped_column(Text)
+    roles: Mapped[list[str]] = mapped_column(JSON)
+    enabled: Mapped[bool] = mapped_column(Boolean)
+    keys: Mapped[list[str]] = mapped_column(JSON)
+    signed_out_ms: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Privilege(Object):
+    """A right that a user or a role has, or one that was revoked, on everything or on a part."""
+
+    __tablename__ = "privileges"
+
+    right: Mapped[str] = mapped_column(String(64))
+    user: Mapped[str | None] = _refers(nullable=True)
+    role: Mapped[str | None] = _refers(nullable=True)
+    on: Mapped[str | None] = mapped_column(Text)
+    revoked: Mapped[bool] = mapped_column(Boolean)
+
+
 TABLES: dict[str, type[Object]] = {
     "network": Network,
     "scheduler": Scheduler,
@@ -218,4 +254,7 @@ TABLES: dict[str, type[Object]] = {
     "plug": Plug,
     "repo": Repo,
     "gate": Gate,
+    "role": Role,
+    "user": User,
+    "privilege": Privilege,
 }

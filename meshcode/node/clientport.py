@@ -117,6 +117,10 @@ class ClientPort:
 
     # What `Sessions` asks for.
 
+    def key_of(self, name: bytes) -> bytes | None:
+        """The key that a session's connection proved."""
+        return name[-KEY_BYTES:]
+
     def receive(self) -> list[bytes]:
         """A message as its session's name and its one part; empty when it was refused.
 

@@ -16,6 +16,7 @@ from meshcode.wire.kinds import Flag, Kind
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
+    from meshcode.node.who import Who
 
 # Plain numbers: arithmetic on enum members costs a microsecond.
 _SUBMIT, _FRESH = int(Kind.SUBMIT), int(Flag.FRESH)
@@ -29,10 +30,16 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
     calls: list[NewCall] = []
     again: list[bytes] = []  # Ids that may have been sent before, here or to another node.
     refused: list[tuple[int, bytes, dict[str, Any]]] = []
+    who = session.who
+    if who is not None:
+        loop.guard.fresh(who)
     for row in rows:
         if row.kind == _SUBMIT:
             try:
-                calls.append(_call(row, data))
+                call = _call(row, data)
+                if who is not None:
+                    _check_right(loop, who, call[3])
+                calls.append(call)
             except MeshError as error:
                 refused.append((session.id, row.id, error.to_data()))
                 continue
@@ -52,6 +59,18 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
             loop.mesh.relay.submit_again(session, event, set(again))
         else:
             loop.step(event)
+
+
+def _check_right(loop: Loop, who: Who, socket: str) -> None:
+    """Look whether a principal may call a socket.
+
+    Raises:
+        NotAllowed: it may not.
+    """
+    problem = loop.guard.run_problem(who, socket)
+    if problem is not None:
+        loop.audit.denied(who, "run", f"socket {socket}", "RUN_TASK")
+        raise problem
 
 
 def _call(row: Row, data: bytes) -> NewCall:

@@ -5,10 +5,11 @@ Telemetry only: a slow listener loses some, never work.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from meshcode.ids import text_of
-from meshcode.node.sessions import Sessions
+from meshcode.node.sessions import Session, Sessions
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
@@ -22,6 +23,8 @@ class Listeners:
     def __init__(self, sessions: Sessions) -> None:
         """Nobody listens yet."""
         self._sessions = sessions
+        # Whether a session may still hear of a socket: rights are taken away while it listens.
+        self.may_hear: Callable[[Session, str], bool] = lambda _session, _socket: True
         self._all: dict[bytes, tuple[int, dict[str, Any]]] = {}  # By request id.
 
     def add(self, client: int, request: bytes, fields: dict[str, Any]) -> None:
@@ -53,6 +56,8 @@ class Listeners:
                 continue
             session = self._sessions.by_id.get(client)
             if session is None or session.outbox_bytes > OUTBOX_BYTES_MAX:
+                continue
+            if not self.may_hear(session, socket):
                 continue
             if body is None:
                 whole = {"channel": channel, "call": text_of(call), "socket": socket, **data}

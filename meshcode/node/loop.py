@@ -24,9 +24,11 @@ from meshcode.errors import LogSuspect, MeshError
 from meshcode.model.client import ModelProcess
 from meshcode.node import intake, meshmodel
 from meshcode.node.adopter import Adopter
+from meshcode.node.audit import Audit
 from meshcode.node.clock import Clock
 from meshcode.node.committer import Committer, is_full
 from meshcode.node.crew import Crew
+from meshcode.node.guard import Guard
 from meshcode.node.history import History
 from meshcode.node.hosted import Hosted
 from meshcode.node.keeping import Keeping
@@ -97,6 +99,10 @@ class Loop:
         self.keeping = Keeping(self)
         self.snapshot = EMPTY_SNAPSHOT
         self.mesh = self._join_mesh()
+        self.audit = Audit(self.home)
+        self.guard = Guard(self)
+        self.sessions.identify = self.guard.identify
+        self.listeners.may_hear = self.guard.may_hear
         self._recover()
         self.model = self._model_process()
         self._model_uri_given = "MESH_MODEL" in os.environ
@@ -206,6 +212,7 @@ class Loop:
     def apply_snapshot(self, snapshot: dict[str, Any], *, save: bool = True) -> None:
         """Take over a model snapshot, with the functions this program serves itself on top."""
         self.snapshot = snapshot
+        self.guard.changed(snapshot)
         whole = self.hosted.overlay(snapshot)
         self.step(ModelChanged(whole))
         self.processors.apply(snapshot)
@@ -384,6 +391,10 @@ class Loop:
             return []
         good = bool(message.get("ok"))
         data = message.get("data") if good else message.get("error")
+        if self.guard.logins.is_login(message["id"]):
+            return [self.guard.logins.answered(client, message["id"], good, data)]
+        data = self.guard.seen(message["id"], good, data)
+        self.audit.answered(message["id"], good, data)
         self._show_status(data)
         return [(client, message["id"], good, data)]
 
@@ -409,6 +420,7 @@ class Loop:
             self.step(Ticked())
             self._hear_model()
             self.keeping.tick(now_ms)
+            self.audit.tick()
         else:
             due_ms = self.router.next_due_ms()
             if due_ms is not None and due_ms <= now_ms:
@@ -478,6 +490,7 @@ class Loop:
         self.model.stop()
         self.hosted.close()
         self.committer.close()
+        self.audit.close()
         self.sessions.link.close(200)
         self.context.term()
         self.log.close()

@@ -34,7 +34,7 @@ from meshcode.model.entries import (
     read_entry,
 )
 from meshcode.model.fields import fill
-from meshcode.model.kinds import FIELDS, KINDS, PLURALS
+from meshcode.model.kinds import FIELDS, KINDS, PLURALS, names_in
 from meshcode.model.rounds import rounds
 from meshcode.node.modelkeep import Kept, pack_kept, unpack_kept
 
@@ -419,13 +419,13 @@ def _dangling(snapshot: Mapping[str, Any]) -> Iterable[str]:
         refers = {name: spec.refers for name, spec in FIELDS[kind].items() if spec.refers}
         for name, fields in sorted(snapshot[PLURALS[kind]].items()):
             for option, target in refers.items():
-                value = fields[option]
-                if value is not None and value not in snapshot[PLURALS[target]]:
-                    yield (
-                        f"{kind} {name!r} names {target} {value!r}, which another node deleted or"
-                        f" this one has not heard of; add the {target}, or update or delete the"
-                        f" {kind}"
-                    )
+                for value in names_in(fields[option]):
+                    if value not in snapshot[PLURALS[target]]:
+                        yield (
+                            f"{kind} {name!r} names {target} {value!r}, which another node deleted"
+                            f" or this one has not heard of; add the {target}, or update or delete"
+                            f" the {kind}"
+                        )
 
 
 def _rounds(snapshot: Mapping[str, Any]) -> Iterable[str]:

@@ -9,6 +9,7 @@ Messages (kind RELAY), plain maps:
     {"q": n, "op": "find", "ids": [id]}                 -> {"a": n, "known": [id]}
     {"q": n, "op": "watch", "ids": [id]}                -> the same, and outcomes as they come
     {"q": n, "op": "ask", "name": text, "fields": map}  -> {"a": n, "good": bool, "data": any}
+        with "as": text when a user asks, whose right to it the peer checks
     {"outcomes": [OUTCOME envelope]}
 """
 
@@ -25,6 +26,7 @@ from meshcode import limits, paths
 from meshcode.errors import MeshError, UnknownCall
 from meshcode.ids import ID_BYTES, text_of
 from meshcode.node import requests
+from meshcode.node.guard import check_for_peer
 from meshcode.node.sessions import Session
 from meshcode.router import acks
 from meshcode.router.effects import Effects
@@ -134,8 +136,13 @@ class Relay:
 
         self.find(unsure, found)
 
-    def ask(self, client: int, request: bytes, name: str, fields: dict[str, Any]) -> None:
-        """Let the peers answer a client's request; the first good answer is given."""
+    def ask(
+        self, client: int, request: bytes, name: str, fields: dict[str, Any],
+        user: str | None = None,
+    ) -> None:  # fmt: skip
+        """Let the peers answer a client's request, for `user` if one asks; the first good answer
+        is given.
+        """
         loop = self.mesh.loop
 
         def answered(answers: list[tuple[bytes, dict[str, Any]]]) -> None:
@@ -155,7 +162,10 @@ class Relay:
                 answer = (client, request, False, error.to_data())
             loop.turns.add(Effects(answers=[answer]))
 
-        self.gather({"op": "ask", "name": name, "fields": fields}, answered, enough=_is_good)
+        message = {"op": "ask", "name": name, "fields": fields}
+        if user is not None:
+            message["as"] = user
+        self.gather(message, answered, enough=_is_good)
 
     def gather(
         self,
@@ -297,6 +307,7 @@ class Relay:
         try:
             if operation is None or not isinstance(fields, dict):
                 raise UnknownCall(f"peers are not answered {name!r}")
+            check_for_peer(self.mesh.loop, message.get("as"), name, fields)
             answer = operation(self.mesh.loop, Session(client, b""), request, fields)
             good = True
         except MeshError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import meshcode
 from meshcode.errors import BadRequest, MeshError, UnknownCall, UnknownObject
 from meshcode.ids import text_of
-from meshcode.node import meshcalls, meshops
+from meshcode.node import accounts, audit, meshcalls, meshops
 from meshcode.node.history import whole
 from meshcode.node.sessions import Session
 from meshcode.router.accept import unknown_socket
@@ -34,20 +34,31 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
     """
     name = data[row.name_at : row.meta_at].decode(errors="replace")
     operation = OPERATIONS.get(name)
+    fields: dict[str, Any] = {}
     try:
         if operation is None:
             near = difflib.get_close_matches(name, OPERATIONS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise BadRequest(f"this node knows no operation {name!r}{hint}")
         fields = unpack_map(data[row.body_at : row.end])
+        if session.who is not None:
+            if loop.guard.fresh(session.who).user is not None:
+                fields["by"] = session.who.user  # Whatever it says of itself.
+            loop.guard.check(session.who, name, row.id, fields)
+        loop.audit.done(session, name, row.id, fields)
         answer = operation(loop, session, row.id, fields)
         good = True
     except UnknownCall as error:
         if loop.mesh is not None and loop.mesh.up and name in RELAYED:
-            loop.mesh.relay.ask(session.id, row.id, name, fields)  # A peer may know it.
+            user = None if session.who is None else session.who.user
+            if user is not None:  # It was refused here before it was written down.
+                loop.audit.done(session, name, row.id, fields)
+            loop.mesh.relay.ask(session.id, row.id, name, fields, user)  # A peer may know it.
             return
         answer, good = error.to_data(), False
     except MeshError as error:
+        loop.guard.forget(row.id)
+        loop.audit.failed(session, name, row.id, fields, error)
         answer, good = error.to_data(), False
     if answer is not None:
         loop.turns.add(Effects(answers=[(session.id, row.id, good, answer)]))
@@ -164,6 +175,8 @@ def _socket_describe(loop: Loop, session: Session, request: bytes, fields: dict[
     processor = loop.processors.by_name.get(config.processor)
     mount = processor.mount if processor else None
     task = (mount or {}).get("tasks", {}).get(config.task, {})
+    if not loop.guard.may(session.who, "VIEW_PROCESSOR_CODE", "socket", name):
+        task = {**task, "source": None}
     return {
         "name": name, "task": config.task, "processor": config.processor, "queue": config.queue,
         "module": (mount or {}).get("module"), "commit": (mount or {}).get("commit"),
@@ -182,7 +195,9 @@ def _socket_describe(loop: Loop, session: Session, request: bytes, fields: dict[
 def _model(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     if _needed(fields, "do", str) not in WHOLE_MODEL:
         _needed(fields, "kind", str)
-    loop.ask_model(session.id, request, dict(fields))
+    if fields["do"] == "verify":
+        raise BadRequest("passwords are looked at by `login` only")
+    loop.ask_model(session.id, request, loop.guard.model_request(session.who, request, fields))
 
 
 def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
@@ -196,9 +211,8 @@ def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UnknownObject(f"there is no processor {name!r}{hint}")
     model = {"do": action, "kind": "processor", "name": name}
-    if "by" in fields:
-        model["by"] = fields["by"]
-    loop.ask_model(session.id, request, model)
+    model |= {field: fields[field] for field in ("by", "fields") if field in fields}
+    loop.ask_model(session.id, request, loop.guard.model_request(session.who, request, model))
 
 
 def _subscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
@@ -243,4 +257,6 @@ OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
     "drain": _drain,
     **meshops.OPERATIONS,
     **meshcalls.OPERATIONS,
+    **accounts.OPERATIONS,
+    **audit.OPERATIONS,
 }

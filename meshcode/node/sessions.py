@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import zmq
 
@@ -21,6 +21,9 @@ from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import FrameHead, Row, envelope, frame, index
 from meshcode.wire.kinds import Flag, Kind
 
+if TYPE_CHECKING:
+    from meshcode.node.who import Who
+
 SESSION_VERSION = 1
 FRAME_OUTCOMES_MAX = 1024  # Envelopes per answer frame.
 
@@ -28,7 +31,9 @@ FRAME_OUTCOMES_MAX = 1024  # Envelopes per answer frame.
 class Session:
     """One connected client."""
 
-    __slots__ = ("heard_ms", "id", "lagged", "name", "outbox", "outbox_bytes", "port", "sequence")
+    __slots__ = (
+        "heard_ms", "id", "lagged", "name", "outbox", "outbox_bytes", "port", "sequence", "who",
+    )  # fmt: skip
 
     def __init__(self, id: int, name: bytes, port: Port | None = None) -> None:
         """A session that was just opened; without `port` it is a peer's, and nothing is sent."""
@@ -40,12 +45,16 @@ class Session:
         self.outbox_bytes = 0
         self.lagged = False  # Frames were dropped: it will be told to ask again.
         self.heard_ms = 0
+        self.who: Who | None = None  # None: the owner.
 
 
 class Port(Protocol):
     """A link that clients speak to."""
 
     sessions: dict[bytes, Session]  # By name; kept by `Sessions`.
+
+    def key_of(self, name: bytes) -> bytes | None:
+        """The key that a session proved, 32 bytes; None: this link has none."""
 
     def receive(self) -> list[bytes]:
         """A session's name and the parts of a message; empty when it is of no use.
@@ -69,6 +78,10 @@ class LocalPort:
         """`link` is a ROUTER, bound."""
         self.link = link
         self.sessions: dict[bytes, Session] = {}
+
+    def key_of(self, name: bytes) -> bytes | None:  # noqa: ARG002
+        """See `Port`."""
+        return None
 
     def receive(self) -> list[bytes]:
         """See `Port`."""
@@ -96,6 +109,7 @@ class Sessions:
         self._local = LocalPort(self.link)
         self.by_id: dict[int, Session] = {}
         self._last_id = 0
+        self.identify: Callable[[bytes | None, object], Who | None] = lambda _key, _login: None
         self.backlog: set[int] = set()  # Sessions with frames in their outbox.
 
     def receive(
@@ -137,6 +151,8 @@ class Sessions:
                     self._reply_raw(port, name, _error(refused))
                     continue
                 session = self._open(port, name, now_ms)
+                login = login_of(rows[0], data) if hello else None
+                session.who = self.identify(port.key_of(name), login)
                 greeting = rows[0].id if hello else NO_ID
                 self.send(session, [envelope(Kind.WELCOME, id=greeting, body=self._welcome)])
                 if not hello:
@@ -240,6 +256,12 @@ def hello_problem(row: Row, data: bytes) -> MeshError | None:
         f"HELLO asks for session version {version!r}, this node speaks {SESSION_VERSION}; "
         "use a client of the same release"
     )
+
+
+def login_of(row: Row, data: bytes) -> object:
+    """The login in a HELLO that can be welcomed; None when there is none."""
+    body = unpack(data[row.body_at : row.end])
+    return body.get("login") if isinstance(body, dict) else None
 
 
 def answer_envelope(request: bytes, good: bool, data: Any) -> bytes:

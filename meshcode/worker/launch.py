@@ -52,6 +52,7 @@ def environment(extra: Mapping[str, str] | None = None, node: str = "") -> dict[
     found.update({name: value for name, value in os.environ.items() if name.startswith("LC_")})
     if node:
         found["MESH_NODE"] = node
+        found["MESH_LOGIN_FILE"] = os.devnull  # Not the login of whoever started the node.
     if "MESHCODE_PURE" in os.environ:
         found["MESHCODE_PURE"] = os.environ["MESHCODE_PURE"]
     found.update({str(name): str(value) for name, value in (extra or {}).items()})

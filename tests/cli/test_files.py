@@ -234,6 +234,11 @@ def models(draw):
             }
         },
         "gate": {draw(NAMES): {"plug": "edge", "mode": "task", "socket": second}},
+        "role": {"operator": {"description": draw(WORDS)}},
+        "user": {"ann": {"email": "ann@example.org", "roles": ["operator"], "enabled": False}},
+        "privilege": {
+            draw(NAMES): {"right": "RUN_TASK", "role": "operator", "on": "processor:x*"},
+        },
     }  # fmt: skip
 
 

@@ -30,6 +30,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "plug": {"source": "shop.clean", "target": "b"},
     "repo": {"url": "https://git.example.org/shop"},
     "gate": {"plug": "ab"},
+    "privilege": {"right": "RUN_TASK", "role": "the-role"},
 }
 VALUES: dict[str, Any] = {
     "a list": [1], "a map": {"a": 1}, "true": True, "below": -1, "above": 1 << 62,
@@ -77,7 +78,7 @@ def _of_field(kind: str, field: str) -> Iterator[Row]:
         yield f"add {kind} without {field}", _ask("add", kind, "bad", **without)
         yield f"update {kind}: no {field}", _ask("update", kind, f"the-{kind}", **{field: None})
     if spec.refers:
-        given = {**good, field: "nowhere"}
+        given = {**good, field: ["nowhere"] if spec.many else "nowhere"}
         yield f"add {kind}: {field} is not there", _ask("add", kind, "bad", **given)
     for title, value in VALUES.items():
         if _is_wrong(spec.check, value):
@@ -107,6 +108,11 @@ def _of_the_whole() -> Iterator[Row]:
     yield "a gate with a socket for nothing", _ask("add", "gate", "bad", plug="ab", socket="b")
     yield "a password in a URL", _ask("add", "processor", "bad", module="m",
                                       git="https://ann:secret@h/p")  # fmt: skip
+    yield "a password that is short", _ask("add", "user", "bad", password="1234567")
+    yield "a password that is no text", _ask("add", "user", "bad", password=12345678)
+    yield "a hash of a password", _ask("add", "processor", "bad", **GOOD["processor"],
+                                       password_hash="$argon2id$")  # fmt: skip
+    yield "a scope of no kind", _ask("add", "privilege", "bad", **GOOD["privilege"], on="proc:x")
     yield "pause a stopped processor", _ask("pause", "processor", "the-processor")
     yield "resume a stopped processor", _ask("resume", "processor", "the-processor")
     yield "an unknown kind", _ask("add", "quueue", "bad")
@@ -165,7 +171,7 @@ def answers(model: Model) -> Iterator[str]:
         assert _state(model) == before and model.number == number, title
 
 
-def test_each_is_told_exactly_and_changes_nothing(model):
+def test_each_is_told_exactly_and_changes_nothing(model, model_path):
     found = [line.encode("unicode_escape").decode() for line in answers(model)]
 
     assert found == FILE.read_text().splitlines()

@@ -6,6 +6,7 @@ import pytest
 
 from meshcode.errors import BadRequest, CallerError, WrongState
 from meshcode.model.plan import plan_file, plan_removal
+from meshcode.model.snapshot import shown
 from meshcode.model.steps import model_of
 
 WANTED = {
@@ -37,7 +38,7 @@ def test_a_file_is_one_change_of_the_model(model):
 
     assert done == {"added": 10, "changed": 0, "deleted": 0}
     assert [snapshot["number"] for snapshot in model.published] == [0, 1]
-    assert model.ask("snapshot") == model.published[-1]
+    assert model.ask("snapshot") == shown(model.published[-1])
     assert model.ask("get", "queue", "orders")["dead_letter"] == "keep"
     row = model.ask("get", "processor", "shop")
     assert (row["env"], row["owner"], row["revision"]) == ({"A": "b"}, "ann", 1)
@@ -84,7 +85,7 @@ def test_options_of_every_type_change(model):
     assert (row["retry_delay_ms"], row["revision"], row["restarted"]) == (5, 2, 0)
     node = model.ask("get", "node", "here")
     assert (node["network"], node["cpus"]) == (None, None)
-    assert model.published[-1] == model.ask("snapshot")
+    assert shown(model.published[-1]) == model.ask("snapshot")
 
 
 def test_all_of_it_goes_in_one_change(model):

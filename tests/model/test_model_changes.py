@@ -23,7 +23,7 @@ SHOP = {
             "tag": None, "requirements": None, "module_path": None, "workers": 1, "retries": None,
             "recycle_calls": None, "recycle_age_ms": None, "recycle_bytes": None,
             "retry_delay_ms": None, "time_limit_ms": None, "rate_limit": None,
-            "requested_status": "start", "restarted": 0, "env": {},
+            "requested_status": "start", "restarted": 0, "env": {}, "password_hash": None,
         }
     },
     "sockets": {
@@ -35,6 +35,7 @@ SHOP = {
     },
     "deployments": {"shop-here": {"processor": "shop", "host": "localhost", "cpus": 2}},
     "networks": {}, "schedulers": {}, "nodes": {}, "plugs": {}, "repos": {}, "gates": {},
+    "roles": {}, "users": {}, "privileges": {},
 }  # fmt: skip
 
 
@@ -320,10 +321,11 @@ REFUSED = [
      f"the model cannot do ['add']; it can: {CAN}; nothing was changed"),
     ({"do": "add", "kind": "que", "name": "x"}, BadRequest,
      "the model has no kind 'que'; did you mean 'queue'?; it has: network, scheduler, node, queue,"
-     " processor, socket, deployment, plug, repo, gate; nothing was changed"),
+     " processor, socket, deployment, plug, repo, gate, role, user, privilege;"
+     " nothing was changed"),
     ({"do": "list", "kind": ["queue"]}, BadRequest,
      "the model has no kind ['queue']; it has: network, scheduler, node, queue, processor, socket,"
-     " deployment, plug, repo, gate; nothing was changed"),
+     " deployment, plug, repo, gate, role, user, privilege; nothing was changed"),
     ({"do": "add", "kind": "queue"}, BadRequest,
      "the queue has no name; give one; nothing was changed"),
     ({"do": "add", "kind": "queue", "name": "x", "fields": [1]}, BadRequest,

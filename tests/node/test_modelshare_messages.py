@@ -59,7 +59,7 @@ BAD_MESSAGES = [
     {"ask": bytes(BUCKETS * BUCKET_BYTES), "back": 1},
     {"objects": None}, {"objects": {}}, {"objects": b"x"}, {"objects": [None]},
     {"objects": [[]]}, {"objects": [GOOD[:5]]}, {"objects": [[*GOOD, 1]]},
-    {"objects": [row(kind="user")]}, {"objects": [row(kind=None)]}, {"objects": [row(kind=[])]},
+    {"objects": [row(kind="planet")]}, {"objects": [row(kind=None)]}, {"objects": [row(kind=[])]},
     {"objects": [row(name="")]}, {"objects": [row(name="-rf")]}, {"objects": [row(name=b"q")]},
     {"objects": [row(name="q" * 201)]}, {"objects": [row(name="a b")]},
     {"objects": [row(number=0)]}, {"objects": [row(number=-1)]}, {"objects": [row(number=True)]},

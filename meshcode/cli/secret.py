@@ -1,0 +1,77 @@
+"""Passwords that a person types or a file holds.  They are never arguments: `ps` shows those."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+VARIABLE = "MESH_PASSWORD"
+_FILE_BYTES_MAX = 4_096
+
+
+def password_options(decorated: Any) -> Any:
+    """Add --password, which asks, and --password-file."""
+    for option in (
+        click.option("--password-file", type=click.Path(exists=True, dir_okay=False),
+                     help=f"File whose first line is the password.  [env: {VARIABLE}]"),
+        click.option("--password", "ask_password", is_flag=True, help="Ask for the password."),
+    ):  # fmt: skip
+        decorated = option(decorated)
+    return decorated
+
+
+def take_password(
+    *, ask: bool, file: str | None, twice: bool = False, optional: bool = False,
+    prompt: str = "Password",
+) -> str | None:  # fmt: skip
+    """The password: from the file, else the environment, else of the person who is there.
+
+    Args:
+        ask: ask, although the environment may have one.
+        twice: a new one, to be typed again.
+        optional: None when nobody is there to be asked.
+
+    Raises:
+        click.UsageError: there is none, or the file has none.
+    """
+    if file is not None:
+        with open(file, encoding="utf-8", errors="surrogateescape") as opened:
+            lines = opened.read(_FILE_BYTES_MAX).splitlines()
+        if not lines or not lines[0]:
+            raise click.UsageError(f"{file} has no password in its first line", _context())
+        return lines[0]
+    if not ask and os.environ.get(VARIABLE):
+        return os.environ[VARIABLE]
+    if sys.stdin.isatty():
+        return str(click.prompt(prompt, hide_input=True, confirmation_prompt=twice, err=True))
+    if optional and not ask:
+        return None
+    raise click.UsageError(
+        f"nobody is here to type a password; give --password-file, or {VARIABLE}", _context()
+    )
+
+
+def unlock_options(decorated: Any) -> Any:
+    """Add --unlock, which asks for the password of a locked processor, and --unlock-file."""
+    for option in (
+        click.option("--unlock-file", type=click.Path(exists=True, dir_okay=False),
+                     help="File whose first line is the processor's password."),
+        click.option("--unlock", is_flag=True, help="Ask for the processor's password."),
+    ):  # fmt: skip
+        decorated = option(decorated)
+    return decorated
+
+
+def unlocking(*, unlock: bool, unlock_file: str | None) -> dict[str, str]:
+    """The fields of a request that open a locked processor; none when neither was given."""
+    if not unlock and unlock_file is None:
+        return {}
+    found = take_password(ask=unlock, file=unlock_file, prompt="Password of the processor")
+    return {} if found is None else {"unlock": found}
+
+
+def _context() -> click.Context:
+    return click.get_current_context()

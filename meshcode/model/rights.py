@@ -1,0 +1,175 @@
+"""Who may do what: a pure function of the declared model.
+
+Deny by default: what nobody gave, nobody may.  A revoked privilege wins over every given one, of
+the user or of any of its roles, wherever it comes from.  A user who is gone or disabled may do
+nothing.  Members of the role `admin` have ALL, less what is revoked.
+
+An object is told by its *places*: itself and what it belongs to, as (kind, name).  A privilege on
+`processor:shop` holds for the processor, its sockets and its deployments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from meshcode.model.rightnames import ALL, CONTAINED_IN, contained
+from meshcode.model.usercheck import is_in
+
+ADMIN_ROLE = "admin"
+Places = frozenset[tuple[str, str]]
+NOWHERE: Places = frozenset()
+
+# What an object belongs to, by its options.
+_WITHIN = {
+    "socket": (("processor", "processor"), ("queue", "queue")),
+    "deployment": (("processor", "processor"),),
+    "queue": (("network", "network"),),
+    "node": (("network", "network"),),
+    "scheduler": (("network", "network"),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one privilege says."""
+
+    right: str
+    on: str | None  # `KIND:PATTERN`; None: on everything.
+    revoked: bool = False
+
+    def covers(self, right: str, places: Places) -> bool:
+        """Whether it speaks of this right, there."""
+        if self.right not in CONTAINED_IN[right]:
+            return False
+        return self.on is None or is_in(self.on, places)
+
+
+class Rights:
+    """The users, roles and privileges of one snapshot."""
+
+    def __init__(self, snapshot: Mapping[str, Any]) -> None:
+        """Kinds that are not in the snapshot count as empty."""
+        self._snapshot = snapshot
+        self.users: Mapping[str, Any] = snapshot.get("users") or {}
+        self._grants: dict[tuple[str, str], list[Grant]] = {}
+        for fields in (snapshot.get("privileges") or {}).values():
+            grant = Grant(fields["right"], fields.get("on"), bool(fields.get("revoked")))
+            if grant.right in CONTAINED_IN:
+                for kind in ("user", "role"):
+                    if fields.get(kind):
+                        self._grants.setdefault((kind, fields[kind]), []).append(grant)
+        self._by_key = {
+            key: name for name, fields in sorted(self.users.items()) for key in fields["keys"]
+        }
+
+    @property
+    def enforced(self) -> bool:
+        """Somebody is declared.  Before that a mesh needs no ceremony."""
+        return bool(self.users)
+
+    def user_of_key(self, key: str) -> str | None:
+        """The user that a client key in Z85 is bound to."""
+        return self._by_key.get(key)
+
+    def is_here(self, user: str) -> bool:
+        """There is such a user, and it is enabled."""
+        fields = self.users.get(user)
+        return fields is not None and fields["enabled"] is True
+
+    def grants_of(self, user: str) -> list[Grant]:
+        """All that a user was given or is denied, by itself and by its roles."""
+        if not self.is_here(user):
+            return []
+        found = list(self._grants.get(("user", user), ()))
+        for role in self.users[user]["roles"]:
+            found += self.grants_of_role(role)
+        return found
+
+    def grants_of_role(self, role: str) -> list[Grant]:
+        """All that a role gives or denies; a role that is not declared gives nothing."""
+        if role not in (self._snapshot.get("roles") or {}):
+            return []
+        own = self._grants.get(("role", role), [])
+        return [Grant(ALL, None), *own] if role == ADMIN_ROLE else list(own)
+
+    def allowed(self, user: str, right: str, places: Places = NOWHERE) -> bool:
+        """Whether `user` may do this to the object of these places."""
+        speaking = [g for g in self.grants_of(user) if g.covers(right, places)]
+        return bool(speaking) and not any(grant.revoked for grant in speaking)
+
+    def allowed_everywhere(self, user: str, right: str) -> bool:
+        """Whether no object of any name is closed to it."""
+        grants = [g for g in self.grants_of(user) if g.right in CONTAINED_IN[right]]
+        given = any(g.on is None and not g.revoked for g in grants)
+        return given and not any(g.revoked for g in grants)
+
+    def allowed_somewhere(self, user: str, right: str) -> bool:
+        """Whether there may be an object that is open to it."""
+        grants = [g for g in self.grants_of(user) if g.right in CONTAINED_IN[right]]
+        closed = any(g.on is None and g.revoked for g in grants)
+        return not closed and any(not g.revoked for g in grants)
+
+    def may_give(self, user: str, grant: Grant) -> bool:
+        """Nobody gives more than it has: all that the grant contains, there, and none revoked."""
+        for right in contained(grant.right):
+            mine = [g for g in self.grants_of(user) if g.right in CONTAINED_IN[right]]
+            if any(g.revoked for g in mine):
+                return False
+            if not any(g.on is None or g.on == grant.on for g in mine):
+                return False
+        return True
+
+    def places(
+        self, kind: str, name: str, fields: Mapping[str, Any] | None = None
+    ) -> Places:
+        """Where an object is: as it is declared, with the options of `fields` instead."""
+        declared = (self._snapshot.get(kind + "s") or {}).get(name) or {}
+        found = {(kind, name)}
+        for option, target in _WITHIN.get(kind, ()):
+            value = (fields or {}).get(option, declared.get(option))
+            if isinstance(value, str):
+                found |= self.places(target, value)
+        return frozenset(found)
+
+    def is_declared(self, kind: str, name: str) -> bool:
+        """Whether the snapshot has it under this name; an id is none."""
+        return name in (self._snapshot.get(kind + "s") or {})
+
+    def missing_to_change(
+        self, user: str, do: str, kind: str, name: str, fields: Mapping[str, Any]
+    ) -> Grant | None:
+        """What `user` would hand out by a change of a user or privilege, and has not itself."""
+        for grant in self._handed_out(do, kind, name, fields):
+            if not self.may_give(user, grant):
+                return grant
+        return None
+
+    def _handed_out(
+        self, do: str, kind: str, name: str, fields: Mapping[str, Any]
+    ) -> Iterable[Grant]:
+        before = (self._snapshot.get(kind + "s") or {}).get(name) or {}
+        if kind == "privilege":
+            if before.get("revoked"):  # To take a denial away is to give.
+                yield Grant(before["right"], before["on"])
+            after = {**before, **fields}
+            if do != "delete" and not after.get("revoked") and after.get("right") in CONTAINED_IN:
+                on = after.get("on")
+                yield Grant(after["right"], on if isinstance(on, str) else None)
+        elif kind == "user":
+            # Who sets a password or a key of somebody can be that one.
+            roles = [*before.get("roles", ()), *_texts(fields.get("roles"))]
+            own = [] if do == "add" else self._grants.get(("user", name), [])
+            for grant in [*own, *(g for role in roles for g in self.grants_of_role(role))]:
+                if not grant.revoked:
+                    yield grant
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def allowed(snapshot: Mapping[str, Any], user: str, right: str, places: Places = NOWHERE) -> bool:
+    """`Rights.allowed` for one question."""
+    return Rights(snapshot).allowed(user, right, places)

@@ -1,0 +1,106 @@
+"""What may stand in an option of a user, a role or a privilege: pure checks, as in `checks.py`."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from typing import Any
+
+from meshcode.model.checks import check_name, near
+
+ROLES_MAX = 64  # Of one user.
+KEYS_MAX = 64  # Client keys of one user.
+PATTERN_CHARS_MAX = 200
+# Parameters of a hash that come from elsewhere: more would let one object stop a model process.
+MEMORY_KIB_MAX = 256 * 1024
+ROUNDS_MAX = 16
+
+_EMAIL = re.compile(r"[^\s@<>\"]{1,64}@[^\s@<>\"]{1,189}")
+_HASH = re.compile(
+    r"\$argon2id\$v=19\$m=([0-9]{1,9}),t=([0-9]{1,4}),p=([0-9]{1,2})"
+    r"\$[A-Za-z0-9+/]{16,64}\$[A-Za-z0-9+/]{32,128}"
+)
+_KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+_PATTERN = re.compile(r"[A-Za-z0-9._:/@*?-]{1,200}")
+
+
+def shown_secret(_value: Any) -> str:
+    """Nothing of it."""
+    return "a secret"
+
+
+def check_bool(value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def check_email(value: Any) -> str:
+    """An address; nobody sends anything to it."""
+    if not isinstance(value, str) or not _EMAIL.fullmatch(value) or not value.isprintable():
+        raise ValueError("an address like ann@example.org")
+    return str(value)
+
+
+def check_hash(value: Any) -> str:
+    """A password as `passwords.hashed` keeps it: argon2id, at a bearable price."""
+    found = _HASH.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("an argon2id hash")
+    memory, rounds, lanes = (int(group) for group in found.groups())
+    if not 8 <= memory <= MEMORY_KIB_MAX or not 1 <= rounds <= ROUNDS_MAX or not 1 <= lanes <= 16:
+        raise ValueError(f"argon2id of at most {MEMORY_KIB_MAX} KiB and {ROUNDS_MAX} rounds")
+    return str(value)
+
+
+def check_names(value: Any) -> list[str]:
+    """Names of roles, each once."""
+    if not isinstance(value, list) or len(value) > ROLES_MAX:
+        raise ValueError(f"a list of at most {ROLES_MAX} names")
+    try:
+        names = [check_name(name) for name in value]
+    except ValueError as exc:
+        raise ValueError(f"a list of names, each {exc}") from None
+    if len(set(names)) != len(names):
+        raise ValueError("a list of names, each once")
+    return names
+
+
+def check_keys(value: Any) -> list[str]:
+    """Public keys of clients, each once."""
+    if not isinstance(value, list) or len(value) > KEYS_MAX:
+        raise ValueError(f"a list of at most {KEYS_MAX} keys")
+    if not all(isinstance(key, str) and _KEY.fullmatch(key) for key in value):
+        raise ValueError("a list of public keys, each 40 characters of Z85")
+    if len(set(value)) != len(value):
+        raise ValueError("a list of keys, each once")
+    return list(value)
+
+
+def check_right(value: Any) -> str:
+    """One of the rights there are."""
+    from meshcode.model.rightnames import RIGHTS  # It is made of the kinds, which name this check.
+
+    if not isinstance(value, str) or value not in RIGHTS:
+        raise ValueError(f"a right; `mesh ls rights` shows them{near(value, RIGHTS)}")
+    return str(value)
+
+
+def check_scope(value: Any) -> str:
+    """Which objects a privilege is for: `KIND:PATTERN`, for instance `processor:shop*`."""
+    from meshcode.model.kinds import KINDS
+
+    kind, colon, pattern = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if not colon or kind not in KINDS or not _PATTERN.fullmatch(pattern):
+        raise ValueError(
+            "KIND:PATTERN, like processor:shop or socket:shop.*, with a kind of the model"
+            f"{near(kind, KINDS)}"
+        )
+    return f"{kind}:{pattern}"
+
+
+def is_in(scope: str, places: frozenset[tuple[str, str]]) -> bool:
+    """Whether a scope, as `check_scope` keeps it, has one of these (kind, name)."""
+    kind, _, pattern = scope.partition(":")
+    return any(kind == k and fnmatch.fnmatchcase(name, pattern) for k, name in places)

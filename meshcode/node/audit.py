@@ -1,0 +1,153 @@
+"""What a node writes into its audit log: every change, every refusal, every login.
+
+Questions that are answered are not in it, nor are calls: the history has those.  Refusals of one
+kind are written once a minute, with how many there were, so that nobody fills the disk with them.
+"""
+
+# ruff: noqa: ARG001  Operations share one shape.
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meshcode.errors import MeshError, NotAllowed
+from meshcode.ids import text_of
+from meshcode.node.auditlog import AuditLog
+from meshcode.node.logins import unix_ms
+from meshcode.node.sessions import Session
+from meshcode.node.who import Who
+
+if TYPE_CHECKING:
+    from meshcode.node.loop import Loop
+
+# Operations that change something at once; those of the model are written when it answers.
+CHANGES = frozenset({
+    "call.cancel", "call.retry", "call.recover", "drain", "node.drain", "node.leave",
+    "node.countersign", "logout",
+})  # fmt: skip
+REPEATED_MS = 60_000
+REPEATED_MAX = 1_024  # Kinds of refusals counted at once.
+
+
+class Audit:
+    """The audit log as the loop sees it."""
+
+    def __init__(self, home: Path) -> None:
+        """Go on where the log ends."""
+        self.log = AuditLog(home)
+        # Asked of the model: who, via, what, on what.
+        self._asked: dict[bytes, tuple[str, str, str, str]] = {}
+        self._refused: dict[tuple[str, str, str], list[int]] = {}  # Until, and how many more.
+        self._trouble = ""
+
+    def _add(self, who: str, what: str, **more: Any) -> None:
+        try:
+            self.log.add(unix_ms(), who, what, **more)
+            self._trouble = ""
+        except OSError as error:
+            trouble = f"the audit log cannot be written: {error.strerror or error}"
+            if trouble != self._trouble:
+                print(f"audit: {trouble}; the node goes on", file=sys.stderr)
+            self._trouble = trouble
+
+    def done(self, session: Session, what: str, request: bytes, fields: dict[str, Any]) -> None:
+        """An operation was let through; questions are not written."""
+        if what in ("model", "proc"):
+            do = str(fields.get("do"))
+            if do not in ("list", "get", "report"):
+                who, via = _who(session.who, fields)
+                on = f"{fields.get('kind', 'processor')} {fields.get('name')}"
+                self._asked[request] = (who, via, f"{what}.{do}", on)
+        elif what in CHANGES:
+            who, via = _who(session.who, fields)
+            self._add(who, what, via=via, object=_object(fields), outcome="allowed")
+
+    def answered(self, request: bytes, good: bool, data: Any) -> None:
+        """The model answered a change."""
+        found = self._asked.pop(request, None)
+        if found is not None:
+            who, via, what, on = found
+            code = "" if good or not isinstance(data, dict) else str(data.get("code"))
+            outcome = "changed" if good else "denied" if code == NotAllowed.code else "refused"
+            self._add(who, what, via=via, object=on, outcome=outcome, why=code or None)
+
+    def login(self, user: str, from_: str, good: bool) -> None:
+        """Somebody gave a password."""
+        via = from_ if from_ == "local" else f"key {from_[:8]}"
+        self._add(user, "login", via=via, outcome="allowed" if good else "denied")
+
+    def failed(
+        self, session: Session, what: str, request: bytes, fields: dict[str, Any], error: MeshError
+    ) -> None:
+        """An operation was refused, by this node's rules or as it is."""
+        if request in self._asked:
+            self.answered(request, False, error.to_data())
+            return
+        if not isinstance(error, NotAllowed):
+            return
+        do = f"{what}.{fields.get('do')}" if what in ("model", "proc") else what
+        self.denied(session.who, do, _object(fields), str(error.fields.get("right") or ""))
+
+    def denied(self, who: Who | None, what: str, object_: str, right: str) -> None:
+        """Somebody may not do something; the same again is counted for a minute."""
+        name, via = _who(who, {})
+        key, now = (name, what, object_), unix_ms()
+        known = self._refused.get(key)
+        if known is not None and now < known[0]:
+            known[1] += 1
+            return
+        if len(self._refused) >= REPEATED_MAX:
+            self._tell_repeated(now, everything=True)
+        self._refused[key] = [now + REPEATED_MS, 0]
+        self._add(name, what, via=via, object=object_, outcome="denied", right=right or None)
+
+    def _tell_repeated(self, now_ms: int, *, everything: bool = False) -> None:
+        for key, (until, more) in list(self._refused.items()):
+            if everything or now_ms >= until:
+                del self._refused[key]
+                if more:
+                    name, what, object_ = key
+                    self._add(name, what, object=object_, outcome="denied", times=more)
+
+    def tick(self) -> None:
+        """Once a second: what was written goes to the disk."""
+        if self._refused:
+            self._tell_repeated(unix_ms())
+        try:
+            self.log.sync()
+        except OSError as error:
+            self._trouble = str(error)
+
+    def close(self) -> None:
+        """The node ends."""
+        self._tell_repeated(unix_ms(), everything=True)
+        try:
+            self.log.close()
+        except OSError as error:
+            print(f"audit: {error}", file=sys.stderr)
+
+
+def _who(who: Who | None, fields: dict[str, Any]) -> tuple[str, str]:
+    """Name and way of a principal; the owner's `by` is a word of its own, no proof."""
+    if who is None:
+        by = fields.get("by")
+        return (f"owner ({by})" if isinstance(by, str) and by else "owner"), "local"
+    return who.name, "local" if who.key is None else f"key {who.key[:8]}"
+
+
+def _object(fields: dict[str, Any]) -> str:
+    which = fields.get("id") or fields.get("name") or fields.get("socket") or ""
+    if isinstance(which, bytes):
+        return text_of(which) if len(which) == 16 else which.hex()
+    kind = fields.get("kind")
+    return f"{kind} {which}" if isinstance(kind, str) else str(which)
+
+
+def tip(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """The last number and hash that this node wrote."""
+    return {"number": loop.audit.log.number, "hash": loop.audit.log.hash}
+
+
+OPERATIONS = {"audit.tip": tip}

@@ -1,0 +1,188 @@
+"""The audit log of a node: who did what, in lines of which each holds the hash of the one before.
+
+    audit/audit.jsonl              the newest lines, 0600
+    audit/audit-NUMBER.jsonl       older ones, by the number of their first line; the chain goes on
+
+A line is JSON: `n` counts from 1, `prev` is the hash of line n - 1, `hash` that of this line
+without itself.  Whoever changes, removes or puts in a line breaks the chain there.  Who cuts off
+the end leaves a whole chain, so a running node is asked for its last number and hash
+(`audit.tip`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+FOLDER = "audit"
+NEWEST = "audit.jsonl"
+FIRST = "0" * 32  # What the first line has as `prev`.
+FILE_BYTES_MAX = 4 * 1024 * 1024  # Then a new file begins; some 15,000 lines.
+FILES_MAX = 64  # Older ones are removed, oldest first.
+_TEXT_MAX = 300  # Characters of one value.
+
+
+class AuditBroken(ValueError):
+    """The chain is not whole; the text says at which line."""
+
+
+def hash_of(line: dict[str, Any]) -> str:
+    """The hash of a line, over everything but itself."""
+    plain = {name: value for name, value in line.items() if name != "hash"}
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return blake2b(text.encode(), digest_size=16, person=b"meshcode audit").hexdigest()
+
+
+class AuditLog:
+    """The file, written by one node."""
+
+    def __init__(self, home: Path) -> None:
+        """Go on after the last whole line; touches nothing before the first `add`."""
+        self.folder = home / FOLDER
+        self.number, self.hash = 0, FIRST
+        self._unsynced = False
+        self._descriptor: int | None = None
+        self._size = 0
+        self._mended = self._go_on()
+
+    def _go_on(self) -> bool:
+        """Find the end; true when a line there was cut short by a crash."""
+        for path in reversed(files_of(self.folder)):
+            lines = path.read_bytes().splitlines(keepends=True)
+            cut = bool(lines) and not lines[-1].endswith(b"\n")
+            whole = lines[:-1] if cut else lines
+            if cut:
+                os.truncate(path, sum(map(len, whole)))
+            if whole:
+                try:
+                    last = json.loads(whole[-1])
+                    self.number, self.hash = int(last["n"]), str(last["hash"])
+                except (ValueError, KeyError, TypeError):
+                    # Somebody's hand: the chain begins anew, which `verify` tells.
+                    self.number, self.hash = len(whole), "unreadable"
+                return cut
+        return False
+
+    def add(self, at_ms: int, who: str, what: str, **more: Any) -> None:
+        """Write one line.
+
+        Args:
+            at_ms: Unix milliseconds.
+            who: the principal.
+            what: the operation.
+            more: `object`, `outcome` and whatever else; never a secret.
+
+        Raises:
+            OSError: it cannot be written; the chain is as it was.
+        """
+        if self._mended:
+            self._mended = False
+            self._write({"at_ms": at_ms, "who": "node", "what": "audit.mended",
+                         "outcome": "a line that a crash cut short was removed"})  # fmt: skip
+        fields = {name: _short(value) for name, value in more.items() if value is not None}
+        self._write({"at_ms": at_ms, "who": _short(who), "what": _short(what), **fields})
+
+    def _write(self, fields: dict[str, Any]) -> None:
+        line = {"n": self.number + 1, **fields, "prev": self.hash}
+        line["hash"] = hash_of(line)
+        data = json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        if self._descriptor is not None and self._size + len(data) > FILE_BYTES_MAX:
+            self._rotate()
+        if self._descriptor is None:
+            self._open()
+        assert self._descriptor is not None
+        if os.write(self._descriptor, data) != len(data):
+            os.ftruncate(self._descriptor, self._size)
+            raise OSError(28, "the disk is full")
+        self._size += len(data)
+        self.number, self.hash = line["n"], line["hash"]
+        self._unsynced = True
+
+    def _open(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._descriptor = os.open(self.folder / NEWEST, flags, 0o600)
+        self._size = os.fstat(self._descriptor).st_size
+
+    def _rotate(self) -> None:
+        self.sync()
+        assert self._descriptor is not None
+        os.close(self._descriptor)
+        self._descriptor = None
+        newest = self.folder / NEWEST
+        with newest.open("rb") as file:
+            first = json.loads(file.readline())["n"]
+        newest.rename(self.folder / f"audit-{first:012d}.jsonl")
+        for old in files_of(self.folder)[:-FILES_MAX]:
+            old.unlink()
+
+    def sync(self) -> None:
+        """Put what was written on the disk; called once a second, so a power cut costs no more."""
+        if self._unsynced and self._descriptor is not None:
+            os.fdatasync(self._descriptor)
+            self._unsynced = False
+
+    def close(self) -> None:
+        """Sync and close."""
+        self.sync()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, bool | int):
+        return value
+    text = str(value)
+    return text if len(text) <= _TEXT_MAX else text[: _TEXT_MAX - 3] + "..."
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files of an audit log, oldest first; none when there is no log."""
+    if not folder.is_dir():
+        return []
+    older = sorted(folder.glob("audit-*.jsonl"))
+    newest = folder / NEWEST
+    return [*older, newest] if newest.exists() else older
+
+
+def read(folder: Path) -> Iterator[tuple[str, int, bytes]]:
+    """Every line: its file, its number in the file, its bytes without the line end."""
+    for path in files_of(folder):
+        with path.open("rb") as file:
+            for at, data in enumerate(file, 1):
+                yield path.name, at, data
+
+
+def verify(folder: Path) -> tuple[int, int, str]:
+    """Check the whole chain: the first number, the last, and its hash.
+
+    Raises:
+        AuditBroken: with the first line that does not belong there.
+    """
+    first, number, before = 0, 0, ""
+    for name, at, data in read(folder):
+        where = f"{name} line {at}"
+        try:
+            line = json.loads(data)
+            n, prev, own = int(line["n"]), line["prev"], line["hash"]
+        except (ValueError, KeyError, TypeError):
+            raise AuditBroken(f"{where} is no line of an audit log") from None
+        if not data.endswith(b"\n"):
+            raise AuditBroken(f"{where} is cut short")
+        if hash_of(line) != own:
+            told = f"its hash is {hash_of(line)} and it says {own}"
+            raise AuditBroken(f"{where}, number {n}, was changed: {told}")
+        if not number:
+            first = n
+            if n == 1 and prev != FIRST:
+                raise AuditBroken(f"{where}, number 1, names a line before it: {prev}")
+        elif n != number + 1 or prev != before:
+            told = f"number {n} comes after {prev}, and number {number} before it is {before}"
+            raise AuditBroken(f"{where}: {told}; lines were removed, put in or put elsewhere")
+        number, before = n, own
+    return first, number, before

@@ -1,0 +1,398 @@
+"""What each operation needs, and whether a session has it: one table, asked before every request.
+
+The owner's sessions have no `Who` and are asked nothing.  docs/decisions/0018 says who is who.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zmq.utils import z85
+
+from meshcode.errors import BadRequest, NotAllowed, UnknownCall
+from meshcode.model.kinds import KINDS, PLURALS
+from meshcode.model.rightnames import ADMIN, ALL, CONTAINED_IN
+from meshcode.model.rights import NOWHERE, Places, Rights
+from meshcode.node.logins import Logins, unix_ms
+from meshcode.node.sessions import Session
+from meshcode.node.who import Who
+
+if TYPE_CHECKING:
+    from meshcode.node.loop import Loop
+
+MAY_MAX = 10_000  # Names of sockets remembered for one session.
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What an operation needs: one of these rights, and on what."""
+
+    rights: tuple[str, ...]  # Empty: nothing, everybody may ask.
+    on: str = ""  # "", "everywhere", "somewhere", "call", "socket", "log", "model" or "proc".
+
+
+_SEE_CALL = ("READ_TASK", "RUN_TASK")
+_SEE_SOCKET = ("READ_SIGNATURE", "RUN_TASK", "VIEW_PROCESSOR_CODE")
+_ADMIN = Need((ADMIN,))
+_MESH = Need(("LS_MESH",))
+_CALLS = Need(("LS_CALLS",), "everywhere")
+
+NEEDS: dict[str, Need] = {
+    "status": Need(("LS_WORKERS",)),
+    "call.list": _CALLS,
+    "call.get": Need(_SEE_CALL, "call"),
+    "call.cancel": Need(("CANCEL_TASK",), "call"),
+    "call.retry": Need(("RUN_TASK",), "call"),
+    "call.watch": Need(_SEE_CALL, "somewhere"),  # By whole ids, which nobody can guess.
+    "socket.describe": Need(_SEE_SOCKET, "socket"),
+    "task.show": Need(_SEE_SOCKET, "socket"),
+    "task.code": Need(("VIEW_PROCESSOR_CODE",), "socket"),
+    "model": Need((), "model"),
+    "proc": Need((), "proc"),
+    "subscribe": Need(("READ_LOG",), "log"),
+    "unsubscribe": Need(()),
+    "drain": _ADMIN,
+    "nodes": _MESH,
+    "node.facts": _MESH,
+    "mesh.status": _MESH,
+    "mesh.roster": _MESH,
+    "node.drain": _ADMIN,
+    "node.leave": _ADMIN,
+    "node.weigh": _ADMIN,
+    "node.alone": _ADMIN,
+    "node.countersign": _ADMIN,
+    "mesh.calls": _CALLS,
+    "mesh.rows": _CALLS,
+    "mesh.flow": _CALLS,
+    "mesh.flow.rows": _CALLS,
+    "mesh.call": Need(_SEE_CALL, "call"),
+    "mesh.row": Need(_SEE_CALL, "call"),
+    "mesh.recover": _ADMIN,
+    "mesh.stuck": _ADMIN,
+    "call.recover": _ADMIN,
+    "login": Need(()),
+    "logout": Need(()),
+    "whoami": Need(()),
+    "audit.tip": Need(("READ_AUDIT",)),
+}
+ACTION_RIGHTS = {
+    "start": "START_PROCESSOR", "restart": "START_PROCESSOR", "stop": "STOP_PROCESSOR",
+    "pause": "PAUSE_PROCESSOR", "resume": "RESUME_PROCESSOR", "remove": "DELETE_PROCESSOR",
+}  # fmt: skip
+_MODEL_RIGHTS = {"add": "ADD", "update": "UPDATE", "report": "UPDATE", "delete": "DELETE",
+                 "get": "READ"}  # fmt: skip
+_OWN = {"password", "old_password", "signed_out_ms"}  # What users change of themselves.
+
+
+def model_right(do: str, kind: str) -> str:
+    """The right that a request to the model needs; ALL for what there is not."""
+    if do in ACTION_RIGHTS:
+        return ACTION_RIGHTS[do]
+    if kind not in KINDS:
+        return ALL
+    if do == "list":
+        return f"LS_{PLURALS[kind].upper()}"
+    beginning = _MODEL_RIGHTS.get(do)
+    return f"{beginning}_{kind.upper()}" if beginning else ALL
+
+
+class Guard:
+    """Between the sessions of a node and what they ask."""
+
+    def __init__(self, loop: Loop) -> None:
+        """Nobody is declared yet; `changed` tells."""
+        self._loop = loop
+        self.rights = Rights({})
+        self.logins = Logins(loop)
+        self._filters: dict[bytes, tuple[str, str, str]] = {}  # Request: user, right, kind.
+        self._guesses: dict[bytes, tuple[str, str]] = {}  # Request: of what, by whom.
+
+    def changed(self, snapshot: Mapping[str, Any]) -> None:
+        """The model is another."""
+        self.rights = Rights(snapshot)
+
+    # Who is it?
+
+    def identify(self, key: bytes | None, login: object) -> Who | None:
+        """The principal of a new session; None for the owner.
+
+        Args:
+            key: 32 bytes that the connection proved; None on the local link.
+            login: the text that the client sent, or None.
+        """
+        if key is None:
+            return None if login is None else Who(None, login=login)
+        mesh = self._loop.mesh
+        member = mesh is not None and key in mesh.keys
+        return Who(z85.encode(key).decode(), member=member, login=login)
+
+    def fresh(self, who: Who) -> Who:
+        """`who`, as it is now."""
+        if who.rights is not self.rights or unix_ms() >= who.until_ms:
+            self._work_out(who)
+        return who
+
+    def _work_out(self, who: Who) -> None:
+        who.become(self.rights)
+        if who.token is not None:
+            who.reason = self.logins.problem(who.token, who)
+            who.until_ms = who.token.until_ms if not who.reason else who.until_ms
+            who.user = None if who.reason else who.token.user
+        elif who.reason:
+            return
+        elif who.key is not None:
+            who.user = self.rights.user_of_key(who.key)
+            who.free = who.user is None and (who.member or not self.rights.enforced)
+
+    # May it?
+
+    def run_problem(self, who: Who, socket: str) -> NotAllowed | None:
+        """Why a `fresh` principal may not call a socket, or None; quick when asked before."""
+        if who.free:
+            return None
+        may = who.may.get(socket)
+        if may is None:
+            may = who.user is not None and self.rights.allowed(
+                who.user, "RUN_TASK", self.rights.places("socket", socket)
+            )
+            if len(who.may) < MAY_MAX:
+                who.may[socket] = may
+        return None if may else self.refusal(who, ("RUN_TASK",), ("socket", socket))
+
+    def may(self, who: Who | None, right: str, kind: str, name: str) -> bool:
+        """Whether a principal has a right on one object."""
+        if who is None or self.fresh(who).free:
+            return True
+        return who.user is not None and self.rights.allowed(
+            who.user, right, self.rights.places(kind, name)
+        )
+
+    def may_hear(self, session: Session, socket: str) -> bool:
+        """Whether a session may hear what happens at a socket."""
+        return self.may(session.who, "READ_LOG", "socket", socket)
+
+    def check(self, who: Who | None, name: str, request: bytes, fields: dict[str, Any]) -> None:
+        """Look whether a principal may ask for an operation.
+
+        Raises:
+            NotAllowed: it may not; nothing was done.
+            UnknownCall: it may see some calls, and this one is not known here.
+        """
+        if who is None or self.fresh(who).free:
+            return
+        need = NEEDS.get(name, _ADMIN)
+        if need.on in ("model", "proc"):
+            self._check_model(who, request, fields)
+        elif need.rights:
+            self._check(who, need, fields)
+
+    def _check(self, who: Who, need: Need, fields: dict[str, Any]) -> None:
+        rights, user = self.rights, who.user
+        on, object_ = need.on, None
+        if on == "log":
+            on = next((name for name in ("socket", "call") if fields.get(name)), "everywhere")
+        if user is None:
+            raise self.refusal(who, need.rights, None)
+        if on == "everywhere":
+            good = any(rights.allowed_everywhere(user, right) for right in need.rights)
+        elif on == "somewhere":
+            good = any(rights.allowed_somewhere(user, right) for right in need.rights)
+        else:
+            places: Places = NOWHERE
+            if on == "call":
+                if not any(rights.allowed_somewhere(user, right) for right in need.rights):
+                    raise self.refusal(who, need.rights, None)
+                try:
+                    socket = self._socket_of(fields.get("id") or fields.get("call"))
+                except UnknownCall:
+                    if any(rights.allowed_everywhere(user, right) for right in need.rights):
+                        return  # Wherever it is.
+                    raise
+                object_ = ("socket", socket)
+            elif on == "socket":
+                object_ = ("socket", str(fields.get("name") or fields.get("socket")))
+            if object_ is not None:
+                places = rights.places(*object_)
+            good = any(rights.allowed(user, right, places) for right in need.rights)
+        if not good:
+            raise self.refusal(who, need.rights, object_)
+
+    def _socket_of(self, call: Any) -> str:
+        """The socket of a call that this node knows; raises `UnknownCall`."""
+        found = self._loop.history.get(call)["socket"]
+        if not found:
+            raise UnknownCall("the socket of this call is not known any more")
+        return str(found)
+
+    # The model.
+
+    def _check_model(self, who: Who, request: bytes, fields: dict[str, Any]) -> None:
+        do, kind = str(fields.get("do")), str(fields.get("kind", "processor"))
+        given = fields.get("fields")
+        given = given if isinstance(given, dict) else {}
+        right, name = model_right(do, kind), fields.get("name")
+        user, rights = who.user, self.rights
+        if user is None:
+            raise self.refusal(who, (right,), None)
+        if do == "list" and right in CONTAINED_IN:
+            if not rights.allowed_somewhere(user, right):
+                raise self.refusal(who, (right,), None)
+            if not rights.allowed_everywhere(user, right):
+                found = (user, right, kind)
+                if self._filters.setdefault(request, found) != found:
+                    raise BadRequest("another request of this id has no answer yet")
+            return
+        if kind == "user" and name == user and self._is_own(do, given):
+            return
+        if not isinstance(name, str) or right == ALL:
+            if not rights.allowed(user, ALL):
+                raise self.refusal(who, (ALL,), None)
+            if do == "apply":
+                self._check_steps(who, given.get("steps"))
+            return
+        self._check_change(who, do, kind, name, given)
+
+    def _check_steps(self, who: Who, steps: object) -> None:
+        """Each step as if it came alone: what is revoked stays so.  The model refuses bad ones."""
+        for step in steps if isinstance(steps, list) else []:
+            match step:
+                case [str(do), str(kind), str(name), dict(given)] if kind in KINDS:
+                    self._check_change(who, do, kind, name, given)
+                    if kind == "processor" and do != "add":  # It may have a password.
+                        self._check_object(who, do, "UNLOCK_PROCESSOR", kind, name, given)
+
+    def _check_change(
+        self, who: Who, do: str, kind: str, name: str, given: dict[str, Any]
+    ) -> None:
+        right, rights, user = model_right(do, kind), self.rights, who.user
+        assert user is not None
+        self._check_object(who, do, right, kind, name, given)
+        missing = rights.missing_to_change(user, do, kind, name, given)
+        if missing is not None:
+            raise NotAllowed(
+                f"user {user} would hand out {missing.right}"
+                f"{f' on {missing.on}' if missing.on else ''} by this and does not have it whole;"
+                " nothing was changed; ask somebody who has it",
+                right=missing.right,
+            )
+
+    def _is_own(self, do: str, given: dict[str, Any]) -> bool:
+        return do == "get" or (do == "update" and bool(given) and given.keys() <= _OWN)
+
+    def _check_object(
+        self, who: Who, do: str, right: str, kind: str, name: str, given: dict[str, Any]
+    ) -> None:
+        rights, user = self.rights, who.user
+        assert user is not None
+        needed = [right]
+        if kind == "processor" and "password" in given:
+            needed.append("LOCK_PROCESSOR")
+        for one in needed:
+            if do != "add" and not rights.is_declared(kind, name):
+                # It may be the id of something, or not known here yet: no scope can be looked at.
+                good = rights.allowed_everywhere(user, one)
+            else:
+                # Where it is to be, and where it is now.
+                both = {rights.places(kind, name, given)}
+                both |= {rights.places(kind, name)} if do != "add" else set()
+                good = all(rights.allowed(user, one, places) for places in both)
+            if not good:
+                raise self.refusal(who, (one,), (kind, name))
+
+    def model_request(
+        self, who: Who | None, request: bytes, fields: dict[str, Any]
+    ) -> dict[str, Any]:
+        """A request of a client as the model process is to have it: whose it is, and what opens.
+
+        Raises:
+            Busy: it has a password in it, and too many were wrong.
+        """
+        names = ("do", "kind", "name", "fields", "by")
+        asked = {name: fields[name] for name in names if name in fields}
+        if who is None:
+            return {**asked, "admin": True}
+        given = asked.get("fields")
+        if isinstance(given, dict) and given.keys() & {"unlock", "old_password"}:
+            whose = (f"{asked.get('kind', 'processor')} {asked.get('name')}"[:200], who.name)
+            self.logins.check_failures(*whose)
+            self._guesses[request] = whose
+        if who.user is not None:
+            name = str(asked.get("name"))
+            admin = self.may(who, "UNLOCK_PROCESSOR", "processor", name)
+            own = asked.get("kind") == "user" and name == who.user
+            own = own and not self.may(who, "UPDATE_USER", "user", name)
+            return {**asked, "by": who.user, "admin": admin, "own": own}
+        return asked
+
+    def forget(self, request: bytes) -> None:
+        """A request was refused after all."""
+        self._filters.pop(request, None)
+        self._guesses.pop(request, None)
+
+    def seen(self, request: bytes, good: bool, data: Any) -> Any:
+        """What of an answer of the model its asker may see; wrong passwords are counted."""
+        whose = self._guesses.pop(request, None)
+        if whose is not None and not good and data.get("code") == NotAllowed.code:
+            self.logins.failed(*whose)
+        found = self._filters.pop(request, None)
+        if found is None or not isinstance(data, list):
+            return data
+        user, right, kind = found
+        return [
+            row for row in data
+            if self.rights.allowed(user, right, self.rights.places(kind, str(row["name"])))
+        ]  # fmt: skip
+
+    # Words.
+
+    def refusal(
+        self, who: Who, rights: tuple[str, ...], object_: tuple[str, str] | None
+    ) -> NotAllowed:
+        """The error of what may not be done: which right, on what, and who can give it."""
+        on = "" if object_ is None else f" on {object_[0]} {object_[1]!r}"
+        wanted = " or ".join(rights)
+        fields = {"right": rights[0], "user": who.user}
+        if who.user is not None:
+            scope = "" if object_ is None else f" --on {object_[0]}:{object_[1]}"
+            revoked = self._is_revoked(who.user, rights, object_)
+            why = "it is revoked" if revoked else "nobody gave it"
+            return NotAllowed(
+                f"user {who.user} may not {wanted}{on}: {why}; nothing was done; who has"
+                f" ADD_PRIVILEGE can give it: `mesh add privilege -u {who.user} -n"
+                f" {rights[0]}{scope}`",
+                **fields,
+            )
+        why = who.reason or "this client's key belongs to no user, and it is not logged in"
+        return NotAllowed(
+            f"{why}, so {wanted}{on} is not allowed; nothing was done; log in with `mesh login`"
+            + (", or forget the login with `mesh logout`" if who.reason else ""),
+            **fields,
+        )
+
+    def _is_revoked(
+        self, user: str, rights: tuple[str, ...], object_: tuple[str, str] | None
+    ) -> bool:
+        places = NOWHERE if object_ is None else self.rights.places(*object_)
+        return any(
+            grant.revoked and grant.covers(rights[0], places)
+            for grant in self.rights.grants_of(user)
+        )
+
+
+def check_for_peer(loop: Loop, user: object, name: str, fields: dict[str, Any]) -> None:
+    """Look whether the user of a peer's client may ask this here; None: no user asks.
+
+    Raises:
+        MeshError: see `Guard.check`.
+    """
+    if user is None:
+        return
+    who = Who(None)
+    who.become(loop.guard.rights)
+    who.user = str(user)
+    if not loop.guard.rights.is_here(who.user):
+        raise NotAllowed(f"user {who.user} is not declared and enabled here; nothing was done")
+    loop.guard.check(who, name, b"", fields)
+

@@ -1,0 +1,177 @@
+"""Logging in and out: passwords go to the model process, tokens to the client, neither is kept.
+
+A login is `{"user", "password", "for_ms"}`; the model process says whether the password fits, and
+this node signs a token.  Of a token that was ended by itself only a hash is kept, until it is over.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meshcode.errors import BadRequest, Busy, NotAllowed
+from meshcode.node.who import Who, token_problem
+from meshcode.router.effects import Effects
+from meshcode.store.contract import META
+from meshcode.trust import tokens
+from meshcode.trust.identity import read_signing_key, write_signing_key
+from meshcode.trust.signing import SigningKey, make_key
+from meshcode.wire.codec import pack, unpack
+
+if TYPE_CHECKING:
+    from meshcode.node.loop import Loop
+
+KEY_FILE = "login.key"  # Of a node without a mesh, in its home.
+FAILURES_MAX = 5  # Of one user from one client in a minute.
+FAILURES_ALL_MAX = 60  # Of everybody: each costs 25 ms of the model process.
+FAILURES_KEPT_MAX = 4_096
+MINUTE_S = 60.0
+ENDED_KEY = b"logins ended"  # Of table META.
+ENDED_MAX = 10_000
+
+
+def unix_ms() -> int:
+    """The wall clock: logins are compared between nodes."""
+    return time.time_ns() // 1_000_000
+
+
+class Logins:
+    """The logins that this node makes and checks."""
+
+    def __init__(self, loop: Loop) -> None:
+        """Take over what was ended before."""
+        self._loop = loop
+        kept = loop.log.get(META, ENDED_KEY)
+        self._ended: dict[bytes, int] = unpack(kept) if kept else {}
+        self._key: SigningKey | None = None
+        # By a number of our own: the client's could be that of another login under way.
+        self._asked: dict[bytes, tuple[bytes, str, int, str]] = {}
+        self._failures: dict[tuple[str, str], deque[float]] = {}
+        self._all: deque[float] = deque()
+
+    def problem(self, token: tokens.Token, who: Who) -> str:
+        """Why a login does not hold; empty when it does."""
+        assert who.rights is not None
+        if token.digest() in self._ended:
+            return f"the login of {token.user} was ended: `mesh login`"
+        mesh = self._loop.mesh
+        signer: bytes | None = None
+        if mesh is None:
+            if token.node == self._loop.node_id:
+                signer = self._signing_key().public
+        elif token.node not in mesh.roster.evicted:
+            member = mesh.roster.members.get(token.node)
+            signer = member.sign_key if member else None
+        return token_problem(token, who.rights, signer, self._mesh_id(), unix_ms())
+
+    def _mesh_id(self) -> bytes:
+        return b"" if self._loop.mesh is None else self._loop.mesh.identity.mesh
+
+    def _signing_key(self) -> SigningKey:
+        if self._loop.identity is not None:
+            return self._loop.identity.sign
+        if self._key is None:
+            path = Path(self._loop.home) / KEY_FILE
+            if not path.exists():
+                write_signing_key(path, make_key(), "signs the logins of this node; keep it 0600")
+            self._key = read_signing_key(path)
+        return self._key
+
+    def ask(self, client: int, request: bytes, fields: dict[str, Any], from_: str) -> None:
+        """Let the model process look at a password; the answer comes by `answered`.
+
+        Raises:
+            BadRequest: no user or no password.
+            Busy: too many were wrong.
+        """
+        user, password = fields.get("user"), fields.get("password")
+        for_ms = fields.get("for_ms") or tokens.FOR_MS
+        if not isinstance(user, str) or not isinstance(password, str) or not 0 < len(user) <= 200:
+            raise BadRequest("a login needs a user and a password, both text")
+        if not isinstance(for_ms, int) or not 1_000 <= for_ms <= tokens.FOR_MS_MAX:
+            raise BadRequest(
+                f"a login is for 1000 to {tokens.FOR_MS_MAX} ms, this asks for {for_ms!r:.20}"
+            )
+        self.check_failures(user, from_)
+        own = os.urandom(16)
+        self._asked[own] = (request, user, for_ms, from_)
+        question = {"do": "verify", "kind": "user", "name": user}
+        try:
+            self._loop.ask_model(client, own, {**question, "fields": {"password": password}})
+        except BaseException:
+            del self._asked[own]
+            raise
+
+    def check_failures(self, user: str, from_: str) -> None:
+        """Look whether there may be one more attempt at a password.
+
+        Raises:
+            Busy: too many were wrong in the last minute.
+        """
+        now = time.monotonic()
+        for times, most in (
+            (self._failures.get((user, from_), deque()), FAILURES_MAX),
+            (self._all, FAILURES_ALL_MAX),
+        ):
+            while times and times[0] < now - MINUTE_S:
+                times.popleft()
+            if len(times) >= most:
+                wait = int(times[0] + MINUTE_S - now) + 1
+                raise Busy(
+                    f"{len(times)} passwords were wrong in the last minute, the most is {most};"
+                    f" try again in {wait} s"
+                )
+
+    def is_login(self, own: bytes) -> bool:
+        """Whether the model's answer to this request is for a login."""
+        return own in self._asked
+
+    def answered(
+        self, client: int, own: bytes, good: bool, data: Any
+    ) -> tuple[int, bytes, bool, Any]:
+        """The answer to the client that wants to log in: the token, or the error."""
+        request, user, for_ms, from_ = self._asked.pop(own)
+        good, data = self._answer(user, for_ms, from_, good=good, data=data)
+        self._loop.audit.login(user, from_, good)
+        return client, request, good, data
+
+    def _answer(
+        self, user: str, for_ms: int, from_: str, *, good: bool, data: Any
+    ) -> tuple[bool, Any]:
+        fields = self._loop.guard.rights.users.get(user)
+        if not good:
+            return False, data
+        if data is not True or fields is None:
+            self.failed(user, from_)
+            text = (
+                f"no login: there is no enabled user {user} with this password; nothing else is"
+                " said of it on purpose; who has UPDATE_USER can set another password"
+            )
+            return False, NotAllowed(text).to_data()
+        self._failures.pop((user, from_), None)
+        now = unix_ms()
+        text = tokens.make(
+            self._signing_key(), id=os.urandom(tokens.ID_BYTES), mesh=self._mesh_id(),
+            node=self._loop.node_id, user=user, stamp=tokens.stamp_of(fields["password_hash"]),
+            at_ms=now, until_ms=now + for_ms,
+        )  # fmt: skip
+        return True, {"user": user, "login": text, "until_unix_ms": now + for_ms}
+
+    def failed(self, user: str, from_: str) -> None:
+        """A password was wrong."""
+        now = time.monotonic()
+        if len(self._failures) >= FAILURES_KEPT_MAX:
+            del self._failures[next(iter(self._failures))]
+        self._failures.setdefault((user, from_), deque()).append(now)
+        self._all.append(now)
+
+    def end(self, token: tokens.Token) -> None:
+        """This login holds no more on this node."""
+        now = unix_ms()
+        self._ended = {digest: until for digest, until in self._ended.items() if until > now}
+        if len(self._ended) < ENDED_MAX:
+            self._ended[token.digest()] = token.until_ms
+        self._loop.turns.add(Effects(records=[(META, ENDED_KEY, pack(self._ended))]))

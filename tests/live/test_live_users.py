@@ -1,0 +1,201 @@
+"""Users of real nodes: on the local link, and over TCP in a mesh of two."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from meshcode import errors, paths
+from meshcode.client import Client, connect
+from tests.live.harness import Mesh, until
+from tests.mesh.cluster import Cluster
+from tests.mesh.network import PORT, LoopbackNetwork
+from tests.node.test_clientport_nodes import enters, list_keys, told
+
+SECRET = "correct horse battery"
+SOON_S = 30.0
+STOPPED = {"git": "/nowhere", "module": "m", "requested_status": "stop"}
+
+
+@pytest.fixture(autouse=True)
+def no_other_login(monkeypatch, tmp_path):
+    """This machine's own home, keys and login are no part of a test."""
+    monkeypatch.setenv("MESH_HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv("MESH_LOGIN_FILE", str(tmp_path / "login"))
+    for name in ("MESH_NODE", "MESH_CLIENT_KEY", "MESH_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def keep(text: str) -> None:
+    """The login of the clients that connect from here on."""
+    path = Path(os.environ["MESH_LOGIN_FILE"])
+    path.unlink(missing_ok=True)
+    path.touch(0o600)
+    path.write_text(text)
+
+
+def model(client: Client, do: str, kind: str, name: str, **fields: object) -> object:
+    return client.ask("model", do=do, kind=kind, name=name, fields=fields)
+
+
+def shop(owner: Client) -> None:
+    """Two processors that do not run, a socket of each, and joe, who may call one of them."""
+    model(owner, "add", "queue", "q")
+    for name in ("shop", "bank"):
+        model(owner, "add", "processor", name, **STOPPED)
+        model(owner, "add", "socket", f"{name}.do", processor=name, task="do", queue="q")
+    model(owner, "add", "user", "joe", password=SECRET)
+    model(owner, "add", "privilege", "p1", right="RUN_TASK", user="joe", on="processor:shop")
+    model(owner, "add", "privilege", "p2", right="LS_SOCKETS", user="joe", on="processor:shop")
+
+
+def test_a_login_on_the_local_link_takes_rights_and_gives_none():
+    with Mesh() as node, connect(node.address) as owner:
+        shop(owner)
+        assert owner.ask("whoami")["who"] == "owner"
+        with pytest.raises(errors.NotAllowed, match="no enabled user joe with this password"):
+            owner.ask("login", user="joe", password="wrong horse")
+        keep(owner.ask("login", user="joe", password=SECRET)["login"])
+
+        with connect(node.address) as joe:
+            told = joe.ask("whoami")
+            assert (told["who"], told["user"]) == ("user", "joe")
+            assert joe.socket("shop.do").submit(1).wait_accepted(SOON_S) == "local 1/1"
+            with pytest.raises(errors.NotAllowed, match=r"may not RUN_TASK on socket 'bank\.do'"):
+                joe.socket("bank.do").submit(1).wait_accepted(SOON_S)
+            with pytest.raises(errors.NotAllowed, match="ADD_QUEUE on queue 'x'"):
+                model(joe, "add", "queue", "x")
+            rows = joe.ask("model", do="list", kind="socket")
+            assert [row["name"] for row in rows] == ["shop.do"]
+            with pytest.raises(errors.BadRequest):
+                owner.ask("model", do="verify", kind="user", name="joe", fields={"password": "x"})
+
+            model(owner, "add", "privilege", "p3", right="ALL", user="joe", revoked=True)
+            with pytest.raises(errors.NotAllowed, match="it is revoked"):
+                joe.socket("shop.do").submit(1).wait_accepted(SOON_S)
+            model(owner, "delete", "privilege", "p3")
+            joe.socket("shop.do").submit(1).wait_accepted(SOON_S)
+            model(owner, "update", "user", "joe", password=SECRET + "!")
+            with pytest.raises(errors.NotAllowed, match="password of joe is another since"):
+                joe.socket("shop.do").submit(1).wait_accepted(SOON_S)
+        with connect(node.address) as nobody:
+            assert nobody.ask("whoami")["who"] == "nobody"
+            with pytest.raises(errors.NotAllowed, match="forget the login with `mesh logout`"):
+                nobody.ask("status")
+
+        login = owner.ask("login", user="joe", password=SECRET + "!")["login"]
+        keep(login)
+        with connect(node.address) as joe:
+            joe.ask("logout")
+            assert joe.ask("whoami")["who"] == "nobody"
+        node.stop()
+        node.start()
+        with connect(node.address) as joe:  # Also after a restart.
+            assert joe.ask("whoami")["reason"] == "the login of joe was ended: `mesh login`"
+    assert node.process is None
+
+
+def test_nothing_of_a_password_or_login_is_on_the_disk_of_the_node_but_a_hash():
+    with Mesh() as node, connect(node.address) as owner:
+        model(owner, "add", "user", "joe", password=SECRET)
+        login = owner.ask("login", user="joe", password=SECRET)["login"]
+        with pytest.raises(errors.NotAllowed):
+            owner.ask("login", user="joe", password=SECRET[::-1])
+        for _ in range(4):
+            with pytest.raises(errors.NotAllowed):
+                owner.ask("login", user="joe", password="wrong horse")
+        with pytest.raises(errors.Busy, match="5 passwords were wrong in the last minute"):
+            owner.ask("login", user="joe", password=SECRET)
+        node.stop()
+        wanted = [SECRET.encode(), SECRET[::-1].encode(), login.encode()]
+        held = b"".join(p.read_bytes() for p in node.home.rglob("*") if p.is_file())
+        assert [text for text in wanted if text in held] == []
+        assert b"$argon2id$" in held
+
+
+@pytest.fixture
+def two() -> Iterator[Cluster]:
+    """Two nodes of one mesh, running."""
+    folder = Path(tempfile.mkdtemp(prefix="mu-"))
+    names = ["n1", "n2"]
+    with Cluster(folder, LoopbackNetwork(names), names) as made:
+        made.assemble(names)
+        yield made
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def far(cluster: Cluster, name: str) -> str:
+    """Where clients elsewhere reach a node."""
+    at = f"tcp://{cluster.network.hosts[name]}:{PORT + 2}"
+    other = cluster["n2" if name == "n1" else "n1"]
+    rows = until(lambda: [r for r in told(other) if r["address"] == at], SOON_S, at)
+    return f"{at}?key={rows[0]['key']}"
+
+
+def history(cluster: Cluster, call: str) -> str:
+    """All that its node tells of a call."""
+    with connect(cluster["n1"].address) as owner:
+        return repr(owner.ask("call.get", id=call, result=True))
+
+
+def test_users_over_tcp_with_every_node_deciding_by_itself(two):
+    pairs = {name: zmq.curve_keypair() for name in ("ann", "joe")}
+    addresses = {name: far(two, name) for name in ("n1", "n2")}
+    for name in addresses:
+        list_keys(two[name], *(f"{pair[0].decode()} {who}" for who, pair in pairs.items()))
+
+    def enter(node: str, who: str) -> Client:
+        got_in = until(
+            lambda: enters([addresses[node]], pairs[who]), SOON_S, f"{who} enters {node}", every=0.1
+        )
+        assert isinstance(got_in, Client)
+        return got_in
+
+    with enter("n1", "joe") as joe:  # Nobody is declared: no ceremony.
+        assert joe.ask("whoami")["who"] == "anybody"
+        assert joe.ask("status")["state"] == "ready"
+        with connect(two["n1"].address) as owner:
+            shop(owner)
+            key = pairs["ann"][0].decode()
+            model(owner, "add", "user", "ann", keys=[key])
+            model(owner, "add", "privilege", "p4", right="CANCEL_TASK", user="ann")
+        with pytest.raises(errors.NotAllowed, match="it is not logged in"):
+            joe.ask("status")
+        login = joe.ask("login", user="joe", password=SECRET)["login"]
+
+    with connect(two["n1"].address) as owner:
+        call = owner.socket("shop.do").submit("kept")
+        call.wait_accepted(SOON_S)
+    with enter("n1", "ann") as ann:
+        assert ann.ask("whoami")["user"] == "ann"
+        with pytest.raises(errors.NotAllowed, match="user ann may not RUN_TASK"):
+            ann.socket("shop.do").submit(1).wait_accepted(SOON_S)
+    with enter("n2", "ann") as ann:  # The call is known to n1, its owner; n2 asks it for ann.
+        until(lambda: ann.ask("whoami")["user"] == "ann", SOON_S, "n2 has heard of ann")
+        with pytest.raises(errors.NotAllowed, match="user ann may not RUN_TASK"):
+            ann.ask("call.retry", id=call.id)
+        assert ann.ask("call.cancel", id=call.id, by="somebody else")
+        story = history(two, call.id)
+        assert "by ann" in story and "somebody else" not in story
+
+    two.kill("n1")  # Who saw the password is gone; n2 knows its signature.
+    keep(login)
+    with enter("n2", "joe") as joe:
+        assert joe.ask("whoami")["user"] == "joe"
+        joe.socket("shop.do").submit(1).wait_accepted(SOON_S)
+        with pytest.raises(errors.NotAllowed, match=r"may not RUN_TASK on socket 'bank\.do'"):
+            joe.socket("bank.do").submit(1).wait_accepted(SOON_S)
+        with connect(two["n2"].address) as nobody:  # joe's login, shown on the local link.
+            assert nobody.ask("whoami")["user"] == "joe"
+        os.unlink(os.environ["MESH_LOGIN_FILE"])
+        with connect(two["n2"].address) as owner:
+            model(owner, "update", "user", "joe", enabled=False)
+        with pytest.raises(errors.NotAllowed, match="user joe is disabled"):
+            joe.socket("shop.do").submit(1).wait_accepted(SOON_S)
+    assert paths.home() not in str(two.folder)

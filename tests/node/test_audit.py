@@ -1,0 +1,163 @@
+"""The audit log: a chain that shows every hand, over files and crashes."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshcode.errors import NotAllowed
+from meshcode.node import auditlog
+from meshcode.node.audit import Audit
+from meshcode.node.auditlog import FOLDER, NEWEST, AuditBroken, AuditLog, files_of, verify
+from meshcode.node.sessions import Session
+from meshcode.node.who import Who
+
+LINES = 12
+
+
+def filled(home, count=LINES):
+    log = AuditLog(home)
+    for number in range(count):
+        log.add(1_000 + number, "joe", "model.add", object=f"queue q{number}", outcome="changed")
+    log.close()
+    return home / FOLDER
+
+
+def test_a_log_is_whole_and_nobody_else_can_read_it(tmp_path):
+    folder = filled(tmp_path)
+
+    assert verify(folder)[:2] == (1, LINES)
+    assert stat.S_IMODE((folder / NEWEST).stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert verify(tmp_path / "nothing") == (0, 0, "")
+
+
+def test_a_restart_goes_on_with_the_chain(tmp_path):
+    filled(tmp_path)
+    filled(tmp_path, 3)
+
+    assert verify(tmp_path / FOLDER)[:2] == (1, LINES + 3)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The file of a whole log, and its bytes."""
+    path = filled(tmp_path_factory.mktemp("audit")) / NEWEST
+    return path, path.read_bytes()
+
+
+@settings(max_examples=200, deadline=None)
+@given(where=st.floats(0, 1, exclude_max=True), more=st.integers(1, 255))
+def test_every_changed_byte_is_found(written, where, more):
+    path, whole = written
+    at = int(where * len(whole))
+    path.write_bytes(whole[:at] + bytes([(whole[at] + more) % 256]) + whole[at + 1 :])
+    try:
+        verify(path.parent)
+    except AuditBroken as broken:
+        assert "audit.jsonl line " in str(broken)
+        return
+    # What JSON reads alike is alike: the space of another kind behind a line.
+    assert [json.loads(line) for line in path.read_bytes().splitlines()] == [
+        json.loads(line) for line in whole.splitlines()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hand", "line"),
+    [
+        (lambda lines: lines[:4] + lines[5:], 5),
+        (lambda lines: lines[1:], None),  # The oldest may be gone: they are removed in time.
+        (lambda lines: [lines[1], lines[0], *lines[2:]], 2),
+        (lambda lines: [*lines, lines[-1]], LINES + 1),
+        (lambda lines: [*lines[:3], b"{}\n", *lines[3:]], 4),
+        (lambda lines: [*lines[:3], b"nonsense\n", *lines[3:]], 4),
+        (lambda lines: [*lines[:-1], lines[-1][:-9]], LINES),
+    ],
+)
+def test_lines_that_were_moved_are_found_at_the_first(tmp_path, hand, line):
+    path = filled(tmp_path) / NEWEST
+    path.write_bytes(b"".join(hand(path.read_bytes().splitlines(keepends=True))))
+    if line is None:
+        assert verify(path.parent)[:2] == (2, LINES)
+    else:
+        with pytest.raises(AuditBroken, match=f"line {line}\\b"):
+            verify(path.parent)
+
+
+def test_a_line_cut_short_by_a_crash_is_removed_and_that_is_said(tmp_path):
+    path = filled(tmp_path) / NEWEST
+    path.write_bytes(path.read_bytes()[:-20])
+    filled(tmp_path, 1)
+
+    assert verify(path.parent)[:2] == (1, LINES - 1 + 2)
+    assert b'"what":"audit.mended"' in path.read_bytes()
+
+
+def test_files_change_and_the_chain_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(auditlog, "FILE_BYTES_MAX", 600)
+    monkeypatch.setattr(auditlog, "FILES_MAX", 3)
+    folder = filled(tmp_path, 40)
+
+    first, last, _ = verify(folder)
+    assert last == 40
+    assert 1 < first < 40
+    assert len(files_of(folder)) == 4
+    files_of(folder)[1].unlink()
+    with pytest.raises(AuditBroken, match="lines were removed"):
+        verify(folder)
+
+
+def lines_of(home):
+    return [json.loads(data) for _, _, data in auditlog.read(home / FOLDER)]
+
+
+def test_what_is_written_of_requests_has_no_secret(tmp_path):
+    audit, joe = Audit(tmp_path), Session(1, b"")
+    joe.who = Who("k" * 40)
+    joe.who.user = "joe"
+    secret = {"do": "add", "kind": "user", "name": "ann", "fields": {"password": "correct horse"}}
+    audit.done(joe, "model", b"1", secret)
+    audit.answered(b"1", True, {"name": "ann"})
+    audit.done(joe, "model", b"2", {"do": "list", "kind": "user"})
+    audit.answered(b"2", True, [])
+    audit.done(joe, "model", b"3", {**secret, "do": "update"})
+    audit.answered(b"3", False, {"code": "not_allowed", "text": "no"})
+    audit.done(Session(2, b""), "call.cancel", b"4", {"id": b"\1" * 16, "by": "ann"})
+    audit.login("joe", "k" * 40, False)
+    audit.close()
+
+    names = ("who", "via", "what", "object", "outcome")
+    rows = [tuple(row.get(name) for name in names) for row in lines_of(tmp_path)]
+    assert rows == [
+        ("joe", "key kkkkkkkk", "model.add", "user ann", "changed"),
+        ("joe", "key kkkkkkkk", "model.update", "user ann", "denied"),
+        ("owner (ann)", "local", "call.cancel", "01010101-0101-0101-0101-010101010101", "allowed"),
+        ("joe", "key kkkkkkkk", "login", None, "denied"),
+    ]
+    assert b"correct horse" not in (tmp_path / FOLDER / NEWEST).read_bytes()
+
+
+def test_many_refusals_of_one_kind_are_two_lines(tmp_path):
+    audit, who = Audit(tmp_path), Session(1, b"")
+    who.who = Who("k" * 40)
+    for _ in range(1_000):
+        audit.denied(who.who, "run", "socket s", "RUN_TASK")
+    audit.failed(who, "status", b"", {}, NotAllowed("no", right="LS_WORKERS"))
+    audit.close()
+
+    found = [(row["what"], row.get("times"), row.get("right")) for row in lines_of(tmp_path)]
+    assert found == [("run", None, "RUN_TASK"), ("status", None, "LS_WORKERS"), ("run", 999, None)]
+
+
+def test_hostile_names_do_no_harm(tmp_path):
+    audit, session = Audit(tmp_path), Session(1, b"")
+    for name in ("x" * 100_000, "\ud800\n\0", {"a": 1}, b"\xff", 1 << 60):
+        audit.done(session, "call.cancel", b"", {"id": name, "by": "\u2028" * 5_000})
+    audit.close()
+
+    assert verify(tmp_path / FOLDER)[:2] == (1, 5)
