@@ -56,14 +56,18 @@ def set_colour(wanted: str) -> None:
 
 
 def has_colour(stream: TextIO) -> bool:
-    """Whether to colour `stream`: --color, then FORCE_COLOR, NO_COLOR, then a terminal."""
-    if _colour_wanted != "auto":
-        return _colour_wanted == "always"
+    """Whether to colour `stream`: --color, MESH_COLOR, FORCE_COLOR, NO_COLOR, files, a terminal."""
+    wanted = os.environ.get("MESH_COLOR", "") if _colour_wanted == "auto" else _colour_wanted
+    if wanted in ("always", "never"):
+        return wanted == "always"
     if os.environ.get("FORCE_COLOR"):
         return True
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
-    return stream.isatty()
+    from meshcode import config
+
+    wanted = str(config.value("color"))
+    return stream.isatty() if wanted == "auto" else wanted == "always"
 
 
 def paint(word: str, stream: TextIO, *, code: str | None = None) -> str:

@@ -21,6 +21,9 @@ _TOPOLOGY = "meshcode.cli.topology"
 _FILES = "meshcode.cli.files.commands"
 _DB = "meshcode.cli.db"
 
+_CONFIG = "meshcode.cli.config"
+_CONTEXT = "meshcode.cli.context"
+
 _TOPOLOGY_KINDS = ("network", "scheduler", "node", "plug", "gate", "repo")
 
 
@@ -175,6 +178,28 @@ COMMANDS = {
         },
     ),
     "logs": Command("meshcode.cli.logs:logs", "Print what tasks wrote; follow with -f."),
+    "config": Group(
+        "The settings, and where each comes from.",
+        {
+            "explain": Command(f"{_CONFIG}:explain", "Show each setting and where it came from."),
+            "get": Command(f"{_CONFIG}:get", "Print the value of a setting."),
+            "set": Command(f"{_CONFIG}:set_", "Write a setting into a file."),
+            "unset": Command(f"{_CONFIG}:unset", "Take a setting out of a file."),
+            "validate": Command(f"{_CONFIG}:validate", "Look for faults in all files."),
+            "path": Command(f"{_CONFIG}:path", "List the files, those that go first on top."),
+            "init": Command(f"{_CONFIG}:init", "Ask for the settings and write the user's file."),
+        },
+    ),
+    "context": Group(
+        "Settings under a name, one for each mesh you work with.",
+        {
+            "add": Command(f"{_CONTEXT}:add", "Make a context."),
+            "use": Command(f"{_CONTEXT}:use", "Use a context from now on."),
+            "ls": Command(f"{_CONTEXT}:ls", "List the contexts."),
+            "show": Command(f"{_CONTEXT}:show", "Show a context."),
+            "rm": Command(f"{_CONTEXT}:rm", "Remove a context."),
+        },
+    ),
     "completion": Command(
         "meshcode.cli.completion:completion", "Print the completion script of a shell."
     ),

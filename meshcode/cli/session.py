@@ -17,10 +17,10 @@ COMPLETE_S = 0.15  # A Tab that takes longer feels broken.
 
 
 def address() -> str:
-    """Where the node of this shell listens: MESH_NODE, else the run folder of MESH_HOME."""
+    """Where the node of this shell listens: the setting `node`, else the run folder of its home."""
     from meshcode import paths
 
-    return os.environ.get("MESH_NODE") or paths.clients_address()
+    return paths.clients_address()
 
 
 def no_node(where: str) -> NoNode:
