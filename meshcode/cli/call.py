@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from meshcode import config
 from meshcode.cli import objects, output, plain
 from meshcode.cli.nodes import end_partial, tell_silent
 from meshcode.cli.objects import column
@@ -142,8 +143,8 @@ def _footer(page: int, rows: int, shown: int, total: int | None, *, more: bool |
 )
 @click.option("--tree", is_flag=True, help="All calls of its flow, parents before children.")
 @click.option(
-    "-o", "form", type=click.Choice(output.FORMATS), default="table", show_default=True,
-    help="Format of the output.",
+    "-o", "form", type=click.Choice(output.FORMATS),
+    help="Format of the output.  [env: MESH_OUTPUT; default: table]",
 )  # fmt: skip
 def ls_call(
     id_word: str | None,
@@ -152,7 +153,7 @@ def ls_call(
     events: bool,
     captured: bool,
     tree: bool,
-    form: str,
+    form: str | None,
 ) -> None:
     """Show a call: details, provenance, events; any unique beginning of its id will do.
 
@@ -166,19 +167,20 @@ def ls_call(
     """
     if (id_word is None) == (id_given is None):
         raise click.UsageError("name one call, as ID or with --id ID")
+    style = Style(form or config.value("output"))
     with session() as client:
         call = client.ask("mesh.call", id=id_word or id_given, result=result, output=captured)
         flow = client.ask("mesh.flow", flow=call["flow"]) if tree else None
     if flow is not None:
-        _show_tree(flow["calls"], Style(form))
+        _show_tree(flow["calls"], style)
         end_partial(flow["silent"])
         return
     tell_silent(call.pop("silent"))
     call = {**call, "name": call.get("socket"), "updated_ms": _updated(call)}
     if not events:
         call.pop("events", None)
-    if form != "table":
-        output.show_facts("call", call, [], Style(form))
+    if not style.is_text:
+        output.show_facts("call", call, [], style)
         return
     _show_call(call)
 
@@ -274,7 +276,7 @@ def _act(do: str, id_text: str, style: Style) -> None:
     with session() as client:
         answer = client.ask(f"call.{do}", id=id_text, by=who())
     answer = answer if isinstance(answer, dict) else {"id": id_text}
-    if style.format != "table":
+    if not style.is_text:
         output.show_facts("call", answer, [], style)
         return
     text = f"call {answer.get('id', id_text)} {answer.get('done', do)}"

@@ -211,7 +211,7 @@ def leave(for_ms: int | None, timeout: int, now: bool, yes: bool, style: Style) 
             f"process {target.pid} has said good-bye and has not ended; end it with"
             f" `mesh down --now`; its log is {paths.log_file(home)}"
         )
-    if style.format == "table":
+    if style.is_text:
         output.write(f"the node has left{_until(for_ms)}; `mesh up` brings it back")
         return
     item = {"name": status["node"], "node": status["node"], "pid": target.pid, "for_ms": for_ms,
@@ -324,7 +324,7 @@ def evict(target: str, reason: str, key: str | None, yes: bool, style: Style) ->
     is_known = weight is not None and _wait_until_known(node, is_me=node == mine.node)
     item = {"name": name, "node": node.hex(), "state": "evicted", "reason": reason,
             "by": sign.public.hex()[:8], "told": is_known, **(weight or {})}  # fmt: skip
-    if style.format == "table":
+    if style.is_text:
         told = "the others learn it now" if is_known else "the others learn it after `mesh up`"
         output.write(f"node {name} is evicted; {told}")
     else:

@@ -12,6 +12,8 @@ from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import model, session
 from meshcode.cli.session import objects as all_objects
+from meshcode.cli.waiting import dry_option, wait_options
+from meshcode.cli.watch import watch_option
 from meshcode.errors import CallerError
 
 KIND = "processor"
@@ -109,6 +111,8 @@ _env_option = click.option(
 @click.option("-cs", "--cpus", type=int, help="CPUs of the deployment.  [default: 1]")
 @click.option("-d", "--deploy", is_flag=True, help="Add a deployment of the same name too.")
 @objects.exists_ok_option
+@wait_options
+@dry_option
 @styled
 def add(
     name: str,
@@ -116,6 +120,8 @@ def add(
     cpus: int | None,
     deploy: bool,
     exists_ok: bool,
+    wait: float | None,
+    dry: bool,
     style: Style,
     **given: Any,
 ) -> None:
@@ -131,8 +137,9 @@ def add(
     if exists_ok:
         fields["exists_ok"] = True
     with session() as client:
-        added = model(client, "add", KIND, name, **fields)
-        if deploy or hostname is not None or cpus is not None:
+        added = model(client, "add", KIND, name, dry=dry, **fields)
+        # A dry run has no processor that a deployment could name.
+        if not dry and (deploy or hostname is not None or cpus is not None):
             placed = objects.given_fields({"host": hostname, "cpus": cpus})
             if exists_ok:
                 placed["exists_ok"] = True
@@ -141,17 +148,20 @@ def add(
             except CallerError as error:
                 error.text = f"processor {name} was added, its deployment was not: {error.text}"
                 raise
-            if style.format == "table":
+            if style.is_text:
                 output.write(f"deployment {name} added")
-    objects.done(KIND, name, "added", added, style)
+        objects.done(KIND, name, "added", added, style, dry=dry)
+        objects.wait_for(client, KIND, added, None if dry else wait)
 
 
 @command()
 @objects.one_name(KIND)
 @objects.fields(FIELDS, update=True)
 @_env_option
+@wait_options
+@dry_option
 @styled
-def update(name: str, style: Style, **given: Any) -> None:
+def update(name: str, wait: float | None, dry: bool, style: Style, **given: Any) -> None:
     """Change a processor; workers with the new code replace the old ones.
 
     Examples:
@@ -159,37 +169,40 @@ def update(name: str, style: Style, **given: Any) -> None:
       mesh update processor -n proc1 -w 8 --time-limit 30s
       mesh update processor -n proc1 -c none -br main
     """
-    objects.update(KIND, name, given, style)
+    objects.update(KIND, name, given, style, dry=dry, wait=wait)
 
 
 @command()
 @objects.one_name(KIND)
 @objects.yes_option
+@dry_option
 @styled
-def delete(name: str, yes: bool, style: Style) -> None:
+def delete(name: str, yes: bool, dry: bool, style: Style) -> None:
     """Remove a processor that no socket uses.
 
     Examples:
       mesh delete processor proc1 -y
     """
-    objects.delete(KIND, name, yes=yes, style=style)
+    objects.delete(KIND, name, yes=yes, style=style, dry=dry)
 
 
 @command()
 @objects.one_name(KIND)
+@watch_option
 @styled
-def get(name: str, style: Style) -> None:
+def get(name: str, watch: bool, style: Style) -> None:
     """Show a processor.
 
     Examples:
       mesh get processor proc1 -o json
     """
-    objects.show_one(KIND, name, style)
+    objects.show_one(KIND, name, style, watch=watch)
 
 
 @command()
+@watch_option
 @listing
-def ls_processors(style: Style) -> None:
+def ls_processors(watch: bool, style: Style) -> None:
     """List processors.
 
     Examples:
@@ -197,7 +210,7 @@ def ls_processors(style: Style) -> None:
       mesh ls processors --columns name,commit,status
     """
     objects.listed(
-        KIND, COLUMNS, style,
+        KIND, COLUMNS, style, watch=watch,
         empty="no processor yet; add one: mesh add processor -n NAME -g URL -m MODULE",
     )  # fmt: skip
 
@@ -219,81 +232,95 @@ def ls_processor(name: str, style: Style) -> None:
     output.show_facts(KIND, item, objects.pairs_of(item), style)
 
 
-def _proc(do: str, name: str, style: Style, said: str) -> None:
+def _proc(
+    do: str, name: str, style: Style, said: str, *, dry: bool, wait: float | None = None
+) -> None:
     with session() as client:
-        answer = client.ask("proc", do=do, name=name)
-    objects.done(KIND, name, said, answer, style)
+        answer = client.ask("proc", do=do, name=name, **({"dry": True} if dry else {}))
+        objects.done(KIND, name, said, answer, style, dry=dry)
+        objects.wait_for(client, KIND, {"name": name}, None if dry else wait)
 
 
 @command()
 @objects.one_name(KIND)
+@wait_options
+@dry_option
 @styled
-def start(name: str, style: Style) -> None:
+def start(name: str, wait: float | None, dry: bool, style: Style) -> None:
     """Start the workers of a processor.
 
     Examples:
       mesh proc start -n proc1
     """
-    _proc("start", name, style, "starts")
+    _proc("start", name, style, "starts", dry=dry, wait=wait)
 
 
 @command()
 @objects.one_name(KIND)
+@wait_options
+@dry_option
 @styled
-def stop(name: str, style: Style) -> None:
+def stop(name: str, wait: float | None, dry: bool, style: Style) -> None:
     """Stop the workers of a processor when their calls are done; its calls wait.
 
     Examples:
       mesh proc stop -n proc1
     """
-    _proc("stop", name, style, "stops")
+    _proc("stop", name, style, "stops", dry=dry, wait=wait)
 
 
 @command()
 @objects.one_name(KIND)
+@wait_options
+@dry_option
 @styled
-def restart(name: str, style: Style) -> None:
+def restart(name: str, wait: float | None, dry: bool, style: Style) -> None:
     """Replace the workers of a processor by fresh ones.
 
     Examples:
       mesh proc restart -n proc1
     """
-    _proc("restart", name, style, "restarts")
+    _proc("restart", name, style, "restarts", dry=dry, wait=wait)
 
 
 @command()
 @objects.one_name(KIND)
+@dry_option
 @styled
-def pause(name: str, style: Style) -> None:
+def pause(name: str, dry: bool, style: Style) -> None:
     """Keep the workers and give them no calls.
 
     Examples:
       mesh proc pause -n proc1
     """
-    _proc("pause", name, style, "pauses")
+    _proc("pause", name, style, "pauses", dry=dry)
 
 
 @command()
 @objects.one_name(KIND)
+@wait_options
+@dry_option
 @styled
-def resume(name: str, style: Style) -> None:
+def resume(name: str, wait: float | None, dry: bool, style: Style) -> None:
     """Give the workers calls again.
 
     Examples:
       mesh proc resume -n proc1
     """
-    _proc("resume", name, style, "goes on")
+    _proc("resume", name, style, "goes on", dry=dry, wait=wait)
 
 
 @command()
 @objects.one_name(KIND)
 @objects.yes_option
+@wait_options
+@dry_option
 @styled
-def remove(name: str, yes: bool, style: Style) -> None:
+def remove(name: str, yes: bool, wait: float | None, dry: bool, style: Style) -> None:
     """Stop a processor and remove it from the model.
 
     Examples:
       mesh proc remove proc1 -y
     """
-    objects.confirm(f"remove processor {name}", yes=yes)
-    _proc("remove", name, style, "removed")
+    objects.confirm(f"remove processor {name}", yes=yes or dry)
+    _proc("remove", name, style, "removed", dry=dry, wait=wait)

@@ -10,6 +10,8 @@ from meshcode.cli.options import DURATION, SIZE, command, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session
+from meshcode.cli.waiting import dry_option
+from meshcode.cli.watch import watch_option
 
 KIND = "queue"
 FIELDS = [
@@ -53,67 +55,74 @@ COLUMNS = [
 @objects.name_option(KIND)
 @objects.fields(FIELDS)
 @objects.exists_ok_option
+@dry_option
 @styled
-def add(name: str, exists_ok: bool, style: Style, **given: object) -> None:
+def add(name: str, exists_ok: bool, dry: bool, style: Style, **given: object) -> None:
     """Add a queue: the durable waiting line in front of sockets.
 
     Examples:
       mesh add queue -n pkg.queue1 -t direct
       mesh add queue -n orders --max-length 100000 --message-ttl 1h
     """
-    objects.add(KIND, name, given, style, exists_ok=exists_ok)
+    objects.add(KIND, name, given, style, exists_ok=exists_ok, dry=dry)
 
 
 @command()
 @objects.one_name(KIND)
 @objects.fields(FIELDS, update=True)
+@dry_option
 @styled
-def update(name: str, style: Style, **given: object) -> None:
+def update(name: str, dry: bool, style: Style, **given: object) -> None:
     """Change a queue; `none` takes a limit away.
 
     Examples:
       mesh update queue -n orders --max-length 200000
       mesh update queue -n orders --message-ttl none
     """
-    objects.update(KIND, name, given, style)
+    objects.update(KIND, name, given, style, dry=dry)
 
 
 @command()
 @objects.one_name(KIND)
 @objects.yes_option
+@dry_option
 @styled
-def delete(name: str, yes: bool, style: Style) -> None:
+def delete(name: str, yes: bool, dry: bool, style: Style) -> None:
     """Remove a queue that no socket uses.
 
     Examples:
       mesh delete queue orders -y
     """
-    objects.delete(KIND, name, yes=yes, style=style)
+    objects.delete(KIND, name, yes=yes, style=style, dry=dry)
 
 
 @command()
 @objects.one_name(KIND)
+@watch_option
 @styled
-def get(name: str, style: Style) -> None:
+def get(name: str, watch: bool, style: Style) -> None:
     """Show a queue.
 
     Examples:
       mesh get queue orders
       mesh get queue orders -o json
     """
-    objects.show_one(KIND, name, style)
+    objects.show_one(KIND, name, style, watch=watch)
 
 
 @command()
+@watch_option
 @listing
-def ls_queues(style: Style) -> None:
+def ls_queues(watch: bool, style: Style) -> None:
     """List queues.
 
     Examples:
       mesh ls queues
       mesh ls queues -o jsonl
     """
-    objects.listed(KIND, COLUMNS, style, empty="no queue yet; add one: mesh add queue -n NAME")
+    objects.listed(
+        KIND, COLUMNS, style, watch=watch, empty="no queue yet; add one: mesh add queue -n NAME"
+    )
 
 
 @command()

@@ -60,9 +60,13 @@ def session(*, timeout: float = CONNECT_S) -> Iterator[Client]:
         client.close()
 
 
-def model(client: Client, do: str, kind: str, name: str | None = None, **fields: Any) -> Any:
-    """One request to the model behind the node."""
+def model(
+    client: Client, do: str, kind: str, name: str | None = None, *, dry: bool = False, **fields: Any
+) -> Any:
+    """One request to the model behind the node; `dry` is undone when it has been checked."""
     request: dict[str, Any] = {"do": do, "kind": kind, "fields": fields}
+    if dry:
+        request["dry"] = True
     if name is not None:
         request["name"] = name
     return client.ask("model", **request)

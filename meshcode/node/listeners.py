@@ -55,6 +55,7 @@ class Listeners:
             if session is None or session.outbox_bytes > OUTBOX_BYTES_MAX:
                 continue
             if body is None:
-                whole = {"channel": channel, "call": text_of(call), "socket": socket, **data}
+                of_call = {"call": text_of(call), "socket": socket} if call else {}
+                whole = {"channel": channel, **of_call, **data}
                 body = pack(whole)
             self._sessions.send(session, [envelope(Kind.EVENT, id=request, body=body)])

@@ -31,6 +31,7 @@ from meshcode.node.history import History
 from meshcode.node.hosted import Hosted
 from meshcode.node.keeping import Keeping
 from meshcode.node.listeners import Listeners
+from meshcode.node.news import News
 from meshcode.node.processors import Processors
 from meshcode.node.release import Release
 from meshcode.node.sessions import Sessions
@@ -88,6 +89,7 @@ class Loop:
         )
         self.hosted = Hosted(self.wake)
         self.listeners = Listeners(self.sessions)
+        self.news = News(self)
         self.release = Release(self)
         self.turns = Turns(self.router, self.release)
         host = hostnames.gethostname()
@@ -205,6 +207,7 @@ class Loop:
 
     def apply_snapshot(self, snapshot: dict[str, Any], *, save: bool = True) -> None:
         """Take over a model snapshot, with the functions this program serves itself on top."""
+        self.news.model_changed(self.snapshot, snapshot)
         self.snapshot = snapshot
         whole = self.hosted.overlay(snapshot)
         self.step(ModelChanged(whole))
@@ -284,6 +287,7 @@ class Loop:
         if self.model.fileno() in ready:
             self._hear_model()
         self._on_time(now_ms)
+        self.news.look()
         self.turns.close()
         self._commit(now_ms)
         if self.sessions.backlog:

@@ -139,6 +139,23 @@ class Processors:
             return "running"
         return "starting" if processor.count else "idle"
 
+    def progress(self, name: str) -> dict[str, Any]:
+        """How far a processor is here: its status, workers that are ready, and those of old code.
+
+        `current`: the code that is wanted is the one that is mounted.
+        """
+        processor = self.by_name[name]
+        is_current = processor.mount is not None and (
+            processor.wanted_code == processor.mounted_code
+        )
+        key = self._code_key(processor) if is_current else ""
+        workers = self._workers(name)
+        ready = [w for w in workers if w.key == key and w.state == "ready" and not w.stopping]
+        return {
+            "status": self.status_of(name), "current": is_current, "ready": len(ready),
+            "old": sum(w.key != key or bool(w.stopping) for w in workers),
+        }  # fmt: skip
+
     def joined(self, worker_id: int) -> None:
         """A worker is ready: tell it the sockets that changed while it was starting.
 

@@ -89,7 +89,7 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
             "name": processor.name, "workers": processor.count,
             "commit": loop.processors.commits.get(processor.name),
             "parked": pool.parked_reason() if pool else "", "building": processor.child is not None,
-            "problem": processor.problem,
+            "problem": processor.problem, **loop.processors.progress(processor.name),
         })  # fmt: skip
     return {
         "node": loop.node_id.hex(), "boot": loop.log.boot, "pid": os.getpid(),
@@ -196,14 +196,14 @@ def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UnknownObject(f"there is no processor {name!r}{hint}")
     model = {"do": action, "kind": "processor", "name": name}
-    if "by" in fields:
-        model["by"] = fields["by"]
+    model |= {key: fields[key] for key in ("by", "dry") if key in fields}
     loop.ask_model(session.id, request, model)
 
 
 def _subscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     loop.listeners.add(session.id, request, fields)
     loop.router.listening = loop.listeners.wants("state") or loop.listeners.wants("task")
+    loop.news.begin(str(fields.get("channel")))
     tail = whole(fields, "tail", 0)
     if tail:
         loop.keeping.send_tail(session, request, fields, min(tail, 1_000))
