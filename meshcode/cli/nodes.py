@@ -74,7 +74,7 @@ def ls_nodes(watch: bool, style: Style) -> None:
     Exit status 8: a node with a link did not tell its load in time.
 
     Examples:
-      mesh nodes
+      mesh nodes                             also: mesh ls nodes, mesh ls agents
       mesh nodes -w -o jsonl                 one line for each node that changes
       mesh nodes -o json | jq '.items[] | select(.state != "alive") | .name'
     """

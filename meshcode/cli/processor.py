@@ -11,7 +11,8 @@ from meshcode.cli.objects import Field, column
 from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import model, session
-from meshcode.cli.session import objects as all_objects
+from meshcode.cli.tree import Lines
+from meshcode.cli.trees import graph_option, names_below, show_graph
 from meshcode.cli.waiting import dry_option, wait_options
 from meshcode.cli.watch import watch_option
 from meshcode.errors import CallerError
@@ -200,15 +201,24 @@ def get(name: str, watch: bool, style: Style) -> None:
 
 
 @command()
+@click.option("-g", "--gitrepo", is_flag=True, help="Repositories; columns that are asked for.")
+@click.option("-m", "--module", is_flag=True, help="Modules.")
+@click.option("-c", "--commit", is_flag=True, help="Commits.")
+@click.option("--owner", is_flag=True, help="Owners.")
 @watch_option
 @listing
-def ls_processors(watch: bool, style: Style) -> None:
+def ls_processors(
+    gitrepo: bool, module: bool, commit: bool, owner: bool, watch: bool, style: Style
+) -> None:
     """List processors.
 
     Examples:
       mesh ls processors
       mesh ls processors --columns name,commit,status
     """
+    asked = {"git": gitrepo, "module": module, "commit": commit, "owner": owner}
+    if any(asked.values()) and style.columns is None:
+        style = style._replace(columns=("name", *(key for key, wanted in asked.items() if wanted)))
     objects.listed(
         KIND, COLUMNS, style, watch=watch,
         empty="no processor yet; add one: mesh add processor -n NAME -g URL -m MODULE",
@@ -217,24 +227,23 @@ def ls_processors(watch: bool, style: Style) -> None:
 
 @command()
 @objects.one_name(KIND)
+@graph_option
 @styled
-def ls_processor(name: str, style: Style) -> None:
-    """Show a processor, its sockets and deployments.
+def ls_processor(name: str, graph: bool, strokes: Lines, style: Style) -> None:
+    """Show a processor, its sockets and deployments; -g: with its workers, as a tree.
 
     Examples:
       mesh ls processor proc1
+      mesh ls processor proc1 -g
     """
-    with session() as client:
-        item = objects.one(client, KIND, name)
-        for kind in ("socket", "deployment"):
-            rows = all_objects(client, kind)
-            item[kind + "s"] = [r["name"] for r in rows if r.get("processor") == name]
-    output.show_facts(KIND, item, objects.pairs_of(item), style)
+    more = names_below({"socket": "processor", "deployment": "processor"})
+    show_graph(KIND, name, style, strokes, graph=graph, more=more)
 
 
-def _proc(
+def act(
     do: str, name: str, style: Style, said: str, *, dry: bool, wait: float | None = None
 ) -> None:
+    """Tell a processor to do something, and say so; `wait`: seconds until its workers are level."""
     with session() as client:
         answer = client.ask("proc", do=do, name=name, **({"dry": True} if dry else {}))
         objects.done(KIND, name, said, answer, style, dry=dry)
@@ -252,7 +261,7 @@ def start(name: str, wait: float | None, dry: bool, style: Style) -> None:
     Examples:
       mesh proc start -n proc1
     """
-    _proc("start", name, style, "starts", dry=dry, wait=wait)
+    act("start", name, style, "starts", dry=dry, wait=wait)
 
 
 @command()
@@ -266,7 +275,7 @@ def stop(name: str, wait: float | None, dry: bool, style: Style) -> None:
     Examples:
       mesh proc stop -n proc1
     """
-    _proc("stop", name, style, "stops", dry=dry, wait=wait)
+    act("stop", name, style, "stops", dry=dry, wait=wait)
 
 
 @command()
@@ -280,7 +289,7 @@ def restart(name: str, wait: float | None, dry: bool, style: Style) -> None:
     Examples:
       mesh proc restart -n proc1
     """
-    _proc("restart", name, style, "restarts", dry=dry, wait=wait)
+    act("restart", name, style, "restarts", dry=dry, wait=wait)
 
 
 @command()
@@ -293,7 +302,7 @@ def pause(name: str, dry: bool, style: Style) -> None:
     Examples:
       mesh proc pause -n proc1
     """
-    _proc("pause", name, style, "pauses", dry=dry)
+    act("pause", name, style, "pauses", dry=dry)
 
 
 @command()
@@ -307,7 +316,7 @@ def resume(name: str, wait: float | None, dry: bool, style: Style) -> None:
     Examples:
       mesh proc resume -n proc1
     """
-    _proc("resume", name, style, "goes on", dry=dry, wait=wait)
+    act("resume", name, style, "goes on", dry=dry, wait=wait)
 
 
 @command()
@@ -323,4 +332,4 @@ def remove(name: str, yes: bool, wait: float | None, dry: bool, style: Style) ->
       mesh proc remove proc1 -y
     """
     objects.confirm(f"remove processor {name}", yes=yes or dry)
-    _proc("remove", name, style, "removed", dry=dry, wait=wait)
+    act("remove", name, style, "removed", dry=dry, wait=wait)

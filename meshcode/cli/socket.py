@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshcode.cli import objects, output
+from meshcode.cli import objects
 from meshcode.cli.objects import Field, column
 from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Style
-from meshcode.cli.session import session
+from meshcode.cli.tree import Lines
+from meshcode.cli.trees import graph_option, show_graph
 from meshcode.cli.waiting import dry_option, wait_options
 from meshcode.cli.watch import watch_option
+
+if TYPE_CHECKING:
+    from meshcode.client import Client
 
 KIND = "socket"
 _TEXT, _INT = click.STRING, click.INT
@@ -140,20 +144,23 @@ def ls_sockets(watch: bool, style: Style) -> None:
 
 @command()
 @objects.one_name(KIND)
+@graph_option
 @styled
-def ls_socket(name: str, style: Style) -> None:
-    """Show a socket: its options, and what the node knows of its task.
+def ls_socket(name: str, graph: bool, strokes: Lines, style: Style) -> None:
+    """Show a socket: its options, and what the node knows of its task; -g: where its results go.
 
     Examples:
       mesh ls socket shop.charge
+      mesh ls socket shop.charge -g
     """
-    with session() as client:
-        item = objects.one(client, KIND, name)
-        known = client.ask("socket.describe", name=name)
+    show_graph(KIND, name, style, strokes, graph=graph, more=_describe)
+
+
+def _describe(client: Client, item: dict[str, Any]) -> None:
+    known = client.ask("socket.describe", name=item["name"])
     for key, value in known.items():
         if key != "source":  # `mesh task code` prints it.
             item.setdefault(key, value)
     signature = item.get("signature")
     if isinstance(signature, dict):
         item["signature"] = signature.get("text", "")
-    output.show_facts(KIND, item, objects.pairs_of(item), style)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from meshcode.cli import output, plain
 from meshcode.cli.output import Column, Style
 
 Rows = list[dict[str, Any]]
+_BETWEEN_S = 0.1  # At least, between two looks.
 _FORMATS = ("table", "wide", "jsonl", "name")
 
 
@@ -25,11 +27,16 @@ def watch_option(command: Any) -> Any:
 
 def bursts(client: Any, channel: str) -> Iterator[None]:
     """Once now, then after each burst of events of a channel."""
+    pause = threading.Event()
     with client.ask_stream("subscribe", channel=channel) as stream:
         yield  # What is asked now comes after the subscription, so nothing falls in between.
+        looked_s = time.monotonic()
         for _ in stream:
+            # The first event is followed at once; of a storm only so much is looked at.
+            pause.wait(looked_s + _BETWEEN_S - time.monotonic())
             while stream.has_next():
                 next(stream)
+            looked_s = time.monotonic()
             yield
 
 
