@@ -247,6 +247,8 @@ COMMANDS = {
         },
     ),
     **_ORIGINAL,
+    "man": Command("meshcode.cli.man:man", "Show a manual page, or write all of them."),
+    "cheat": Command("meshcode.cli.cheat:cheat", "Print the commands of every day."),
     "completion": Command(
         "meshcode.cli.completion:completion", "Print the completion script of a shell."
     ),
