@@ -17,6 +17,7 @@ from meshcode.cli.objects import column, confirm, yes_option
 from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Column, Style
 from meshcode.cli.session import COMPLETE_S, session
+from meshcode.cli.watch import bursts, watch_option
 from meshcode.errors import (
     CallerError,
     MeshError,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from meshcode.trust.signing import SigningKey
 
 EXIT_PARTIAL = 8  # Some nodes that have a link did not answer.
-_LOOK_S = 1.0  # Between two looks of --watch.
 _ASK_S = 0.2  # Between two looks at a node that finishes its calls.
 _NOTICE_S = 5.0  # A running node looks at its roster file each second.
 
@@ -63,7 +63,7 @@ _WATCHED = ("state", "boot", "version", "link", "class", "reason")
 
 
 @command()
-@click.option("-w", "--watch", is_flag=True, help="Go on, and print what changes, until Ctrl-C.")
+@watch_option
 @listing
 def ls_nodes(watch: bool, style: Style) -> None:
     """List the nodes of the mesh as the node of this home sees them; * is that node.
@@ -95,8 +95,7 @@ def _watch(client: Any, style: Style) -> None:
     if style.format not in ("table", "jsonl"):
         raise click.UsageError("--watch prints a table or -o jsonl", click.get_current_context())
     known: dict[str, tuple[Any, ...]] = {}
-    pause = threading.Event()
-    while True:
+    for _ in bursts(client, "nodes"):
         rows = client.ask("nodes")["nodes"]
         now = {row["node"]: tuple(row[name] for name in _WATCHED if name in row) for row in rows}
         changed = [row for row in rows if known.get(row["node"]) != now[row["node"]]]
@@ -109,7 +108,6 @@ def _watch(client: Any, style: Style) -> None:
         if changed:
             sys.stdout.flush()
         known = now
-        pause.wait(_LOOK_S)
 
 
 def now_unix_ms() -> int:

@@ -287,7 +287,7 @@ class Loop:
         if self.model.fileno() in ready:
             self._hear_model()
         self._on_time(now_ms)
-        self.news.look()
+        self.news.look(now_ms)
         self.turns.close()
         self._commit(now_ms)
         if self.sessions.backlog:
@@ -309,7 +309,8 @@ class Loop:
 
     def _timeout_ms(self, now_ms: int) -> int:
         times = [self._next_tick_ms]
-        for due_ms in (self.router.next_due_ms(), self.crew.next_kill_ms()):
+        due = (self.router.next_due_ms(), self.crew.next_kill_ms(), self.news.next_due_ms())
+        for due_ms in due:
             if due_ms is not None:
                 times.append(due_ms)
         if self._held_ops is not None and not self.committer.busy:
