@@ -131,7 +131,7 @@ def check(name: str, raw: Any, where: str, folder: str = "") -> str | bool:
     if key is None:
         from difflib import get_close_matches
 
-        near = get_close_matches(name, [*KEYS, CONTEXT], n=1)
+        near = get_close_matches(name, KEYS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KEYS)}"
         raise CallerError(f"{where}: {name!r} is no setting; {hint}")
     if key.kind == "flag":

@@ -59,6 +59,12 @@ def _choose_context(name: str) -> None:
             os.environ.pop(setting.key.variable, None)
 
 
+def _contexts(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[str]:
+    from meshcode.cli.context import names
+
+    return [name for name in names() if name.startswith(typed)]
+
+
 def root() -> LazyGroup:
     """The `mesh` group with its global options."""
     params: list[click.Parameter] = [
@@ -71,7 +77,7 @@ def root() -> LazyGroup:
             help="Address of the node to talk to.  [env: MESH_NODE]",
         ),
         click.Option(
-            ["--context"], metavar="NAME",
+            ["--context"], metavar="NAME", shell_complete=_contexts,
             help="Settings of this name: see `mesh context`.  [env: MESH_CONTEXT]",
         ),
         click.Option(

@@ -39,6 +39,8 @@ _key = click.argument("name", metavar="KEY", shell_complete=_complete_key)
 
 
 def _one(name: str) -> config.Key:
+    if name == config.CONTEXT:
+        raise click.UsageError("the context in use is chosen with `mesh context use NAME`")
     if name not in config.KEYS:
         config.check(name, "", "mesh config")  # Which says what is near.
     return config.KEYS[name]
@@ -225,7 +227,8 @@ def init(pairs: tuple[str, ...]) -> None:
 def _ask() -> dict[str, str | bool | None]:
     if not sys.stdin.isatty():
         raise click.UsageError("nobody is here to ask; give KEY=VALUE, like home=/srv/mesh")
-    found, values = current(), {}
+    found = current()
+    values: dict[str, str | bool | None] = {}
     for name in _ASKED:
         setting = found.get(name)
         while True:

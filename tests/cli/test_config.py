@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
+import sys
 
 import pytest
 
@@ -257,6 +260,12 @@ def test_a_context_by_option_hides_the_node_of_the_environment(place, monkeypatc
     assert f"ipc://{place}/lab/run/clients.ipc" in err
 
 
+def test_the_context_is_no_setting_to_set(place, capsys):
+    _, err = run("config", "set", "context", "lab", capsys=capsys, status=2)
+
+    assert "chosen with `mesh context use NAME`" in err
+
+
 def test_init_asks_nobody_when_nobody_is_there(place, capsys):
     assert "nobody is here to ask" in run("config", "init", capsys=capsys, status=2)[1]
 
@@ -275,3 +284,35 @@ def test_what_wants_one_file_takes_one(place, capsys):
 def test_unknown_names_are_an_error_of_the_library_too(place):
     with pytest.raises(CallerError, match="did you mean 'home'"):
         config.check("hom", "x", "here")
+
+
+def test_init_asks_on_a_terminal_until_the_answers_are_good(place):
+    """Enter keeps what is there; what is refused is asked again."""
+    wanted = ["/srv/pty", "", "", "nonsense", "json", ""]
+    child, terminal = pty.fork()
+    if child == 0:
+        words = [sys.executable, "-m", "meshcode.cli", "config", "init"]
+        os.execve(sys.executable, words, {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    said = b""
+    try:
+        while chunk := _read(terminal):
+            said += chunk
+            if said.rstrip().endswith(b":") and wanted:
+                os.write(terminal, wanted.pop(0).encode() + b"\n")
+                said += b"\n"
+    finally:
+        os.close(terminal)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    file = place / "xdg" / "meshcode" / "config.toml"
+    assert (status, wanted) == (0, [])
+    assert file.read_text() == 'home = "/srv/pty"\noutput = "json"\n'
+    assert b"output is 'nonsense'; it must be one of table, wide" in said
+
+
+def _read(terminal):
+    ready, _, _ = select.select([terminal], [], [], 20)
+    try:
+        return os.read(terminal, 4096) if ready else b""
+    except OSError:  # How Linux says that the other end is closed.
+        return b""
