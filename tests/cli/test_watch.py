@@ -65,6 +65,22 @@ def test_one_object_is_followed(shell, begun):
         shell("delete", "network", name, "-y")
 
 
+def test_it_goes_on_after_a_restart_of_the_node(fresh):
+    fresh("up")
+    watching = fresh.start("ls", "queues", "-w", "-o", "jsonl")
+    try:
+        fresh("add", "queue", "-n", "before")
+        assert _change(watching) == ("added", "before", None)
+        fresh("down")
+        fresh("up")
+        fresh("add", "queue", "-n", "after")
+        assert _change(watching) == ("added", "after", None)
+        assert end(watching) == 130
+    finally:
+        watching.kill()
+        watching.communicate()
+
+
 def test_a_table_is_printed_whole_and_one_document_is_refused(shell, begun):
     watching = begun("ls", "networks", "-w")
     watching.stdout.readline()  # The time.
