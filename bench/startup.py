@@ -59,12 +59,16 @@ def main(arguments: list[str] | None = None) -> None:
             "bare python": times_ms(mesh, [sys.executable, "-c", "pass"], runs),
             "mesh --version": times_ms(mesh, [*cli, "--version"], runs),
             "mesh --help": times_ms(mesh, [*cli, "--help"], runs),
+            "mesh ls --help": times_ms(mesh, [*cli, "ls", "--help"], runs),
+            "mesh ls queues": times_ms(mesh, [*cli, "ls", "queues"], runs),
             "before network": before_network_ms(mesh, runs),
             "mesh run, whole": times_ms(mesh, [*cli, "run", SOCKET, "1"], runs),
             "node, to WELCOME": node_start_ms(mesh, min(runs, 5)),
         }
+    bare = min(rows["bare python"])
     for name, found in rows.items():
-        print(f"{name:<18} {machine.spread(found, '{:.0f}')} ms")
+        times = f"{min(found) / bare:.1f} x bare python at best"
+        print(f"{name:<18} {machine.spread(found, '{:.0f}')} ms, {times}")
 
 
 if __name__ == "__main__":

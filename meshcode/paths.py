@@ -1,22 +1,24 @@
 """Where a node keeps its things, and where its links are: one answer for node, client and command.
 
-    $MESH_HOME            default ~/.local/share/meshcode
+    home                  default ~/.local/share/meshcode
       run/                0700: the ipc links, node.pid, ipc.path, control pages of workers
       data/               the log
-      model/model.db      the declared objects, unless MESH_MODEL names another database
+      model/model.db      the declared objects, unless the setting `model` names another
       code/               mirrors, work trees and environments; may be deleted when no node runs
       log/node.log
       audit/                who did what; 0600
       login, login.key      the login of this user; what signs logins without a mesh; 0600
       mesh/                 0700: keys, roster and invitations; only when the node is in a mesh
 
-Every function takes `base`, the home folder; without it the environment decides, at each call.
+Every function takes `base`, the home folder; without it the configuration decides, at each call.
 Only `make_folders` and `make_ipc_dir` write anything, and only `listens` knocks at a link.
 """
 
 from __future__ import annotations
 
 import os
+
+from meshcode import config
 
 # A Unix socket's path has 107 bytes on Linux, 103 elsewhere; libzmq cuts longer ones in silence.
 IPC_PATH_BYTES_MAX = 99
@@ -27,8 +29,8 @@ _FOLDERS = ("run", "data", "model", "code", "log")
 
 
 def home(base: str | None = None) -> str:
-    """The home folder as an absolute path: `base`, else $MESH_HOME, else the default."""
-    chosen = base or os.environ.get("MESH_HOME") or "~/.local/share/meshcode"
+    """The home folder as an absolute path: `base`, else what `config.py` finds."""
+    chosen = base or str(config.value("home"))
     return os.path.abspath(os.path.expanduser(chosen))
 
 
@@ -68,9 +70,10 @@ def control_dir(base: str | None = None) -> str:
 
 
 def model_uri(base: str | None = None) -> str:
-    """The database of the model: $MESH_MODEL, else a SQLite file in the home."""
+    """The database of the model: the setting `model`, else a SQLite file in the home."""
     path = os.path.join(home(base), "model", "model.db")
-    return os.environ.get("MESH_MODEL") or f"sqlite:///{path}"
+    told = str(config.value("model")) if base is None else os.environ.get("MESH_MODEL")
+    return told or f"sqlite:///{path}"
 
 
 def ipc_path_file(base: str | None = None) -> str:
@@ -89,20 +92,21 @@ def ipc_dir(base: str | None = None) -> str:
 
 
 def clients_address(base: str | None = None) -> str:
-    """Where clients connect: $MESH_NODE when it is set and no `base` is given, else an ipc link."""
-    told = os.environ.get("MESH_NODE") if base is None else None
+    """Where clients connect: the setting `node` when no `base` is given, else an ipc link."""
+    told = str(config.value("node")) if base is None else ""
     return told or f"ipc://{ipc_dir(base)}/clients.ipc"
 
 
 def clients_addresses(base: str | None = None) -> list[str]:
     """Where clients may connect, best first: any node of a mesh can stand in for another.
 
-    $MESH_NODE alone when it is set and no `base` is given; it may hold several, with commas between
-    them.  Else the ipc link of this home's node, then `ADDRESS?key=KEY` of its peers, as that node
-    keeps them in `mesh/clients.json`; a file that is missing or cannot be read names none.
+    The setting `node` alone when there is one and no `base` is given; it may hold several, with
+    commas between them.  Else the ipc link of this home's node, then `ADDRESS?key=KEY` of its
+    peers, as that node keeps them in `mesh/clients.json`; a file that is missing or cannot be read
+    names none.
     """
     first = clients_address(base)
-    if base is None and os.environ.get("MESH_NODE"):
+    if base is None and config.value("node"):
         return [first]
     return [first, *_peers_addresses(base)]
 

@@ -34,14 +34,35 @@ Exit status: 0 done, 1 the task raised, 2 usage, 3 not found, 4 not allowed,
 """
 
 
-def _apply(home: str | None, node: str | None, color: str) -> None:
+def _apply(home: str | None, node: str | None, context: str | None, color: str) -> None:
     """Options go before the environment: --home means its node, whatever MESH_NODE says."""
     output.set_colour(color)
+    if context is not None:
+        _choose_context(context)
     if home is not None:
         os.environ["MESH_HOME"] = os.path.abspath(home)
         os.environ.pop("MESH_NODE", None)
     if node is not None:
         os.environ["MESH_NODE"] = node
+
+
+def _choose_context(name: str) -> None:
+    """Let what follows, other processes among it, find the settings of that context."""
+    from meshcode import config
+
+    found = config.settings({"context": name})
+    os.environ[config.CONTEXT_VARIABLE] = name
+    for setting in found.all():
+        if setting.level == "context":
+            os.environ[setting.key.variable] = config.text_of(setting.value)
+        elif setting.level == "default":  # Another home's node or database.
+            os.environ.pop(setting.key.variable, None)
+
+
+def _contexts(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[str]:
+    from meshcode.cli.context import names
+
+    return [name for name in names() if name.startswith(typed)]
 
 
 def root() -> LazyGroup:
@@ -56,8 +77,12 @@ def root() -> LazyGroup:
             help="Address of the node to talk to.  [env: MESH_NODE]",
         ),
         click.Option(
+            ["--context"], metavar="NAME", shell_complete=_contexts,
+            help="Settings of this name: see `mesh context`.  [env: MESH_CONTEXT]",
+        ),
+        click.Option(
             ["--color"], type=click.Choice(["auto", "always", "never"]), default="auto",
-            help="Colour the output.  [env: FORCE_COLOR, NO_COLOR]",
+            help="Colour the output.  [env: MESH_COLOR, FORCE_COLOR, NO_COLOR]",
         ),
         click.Option(
             ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version,

@@ -6,14 +6,19 @@ from typing import Any
 
 import click
 
+from meshcode import config
 from meshcode.cli import objects, output, plain
 from meshcode.cli.nodes import end_partial, tell_silent
 from meshcode.cli.objects import column
 from meshcode.cli.options import command, complete, listing, styled
 from meshcode.cli.output import Column, Style
 from meshcode.cli.run import result_options, wait_and_print
+from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session, who
 from meshcode.cli.table import clean, draw
+from meshcode.cli.tree import Branch, Lines, ascii_option, vertical
+from meshcode.cli.watch import watch as follow
+from meshcode.cli.watch import watch_option
 
 _STATES = (
     "WAITING", "DELAYED", "PARKED", "COPYING", "RUNNING", "ENDING", "HELD", "KEPT", "DONE",
@@ -64,6 +69,9 @@ def _updated(row: dict[str, Any]) -> int | None:
     "--state", type=click.Choice(_STATES, case_sensitive=False), help="Only calls in this state."
 )
 @click.option("--here", is_flag=True, help="Only what this node knows; others are not asked.")
+@click.option("-t", "--tracking", is_flag=True, help="Also the flow of each.")
+@click.option("-tk", "--task", is_flag=True, help="Also the task of each.")
+@watch_option
 @listing
 def ls_calls(
     page: int,
@@ -74,6 +82,9 @@ def ls_calls(
     socket: str | None,
     state: str | None,
     here: bool,
+    tracking: bool,
+    task: bool,
+    watch: bool,
     style: Style,
 ) -> None:
     """List the calls of the mesh, newest first: all nodes that are there are asked.
@@ -99,16 +110,48 @@ def ls_calls(
         fields["state"] = state.upper()
     if here:
         fields["here"] = True
-    with session() as client:
-        found = client.ask("mesh.calls", **fields)
-    calls = [_as_row(c, page, at) for at, c in enumerate(found["calls"], (page - 1) * rows + 1)]
+    more = [column("flow")] * tracking + [column("task")] * task
     if ids:
         style = style._replace(quiet=True)
+    with session() as client:
+        if watch:
+            _follow(client, fields, [*COLUMNS[2:], *more], style, task=task)
+            return
+        found = client.ask("mesh.calls", **fields)
+        tasks = _tasks(client) if task else {}
+    calls = rows_of_page(found, page, rows)
+    calls = [{**call, "task": tasks.get(call["name"])} for call in calls] if task else calls
     total = None if found["asked"] or socket or state else found.get("total")
     footer = _footer(page, rows, len(calls), total, more=found.get("more"))
-    columns = [*COLUMNS, *MESH_COLUMNS] if found["asked"] else COLUMNS
+    columns = [*COLUMNS, *more, *(MESH_COLUMNS if found["asked"] else [])]
     output.show("call", calls, columns, style, name="id", footer=footer)
     end_partial(found["silent"])
+
+
+def _tasks(client: Any) -> dict[str, str]:
+    """The task of each socket, as the model has it now."""
+    return {row["name"]: row["task"] for row in all_objects(client, "socket")}
+
+
+def _follow(
+    client: Any, fields: dict[str, Any], columns: list[Column], style: Style, *, task: bool
+) -> None:
+    """The page, and again with what changes; rows have no number, since they move."""
+    tasks = _tasks(client) if task else {}
+
+    def look() -> list[dict[str, Any]]:
+        rows = rows_of_page(client.ask("mesh.calls", **fields), 1, fields["rows"])
+        for row in rows:
+            del row["page"], row["row"]
+            row["task"] = tasks.get(row["name"])
+        return rows
+
+    follow(client, "state", look, "call", columns, style, name="id")
+
+
+def rows_of_page(found: dict[str, Any], page: int, rows: int) -> list[dict[str, Any]]:
+    """The calls of an answer, with their place in the listing."""
+    return [_as_row(c, page, at) for at, c in enumerate(found["calls"], (page - 1) * rows + 1)]
 
 
 def _as_row(call: dict[str, Any], page: int, row: int) -> dict[str, Any]:
@@ -140,10 +183,13 @@ def _footer(page: int, rows: int, shown: int, total: int | None, *, more: bool |
 @click.option(
     "--output", "--captured", "captured", is_flag=True, help="Include what the task printed."
 )
-@click.option("--tree", is_flag=True, help="All calls of its flow, parents before children.")
+@click.option("-t", "--tree", is_flag=True, help="All calls of its flow, below their parents.")
+@click.option("-g", "--graph", is_flag=True, help="The same, drawn as a tree.")
+@click.option("-f", "--flow", "in_order", is_flag=True, help="The same, in the order of starting.")
+@ascii_option
 @click.option(
-    "-o", "form", type=click.Choice(output.FORMATS), default="table", show_default=True,
-    help="Format of the output.",
+    "-o", "form", type=click.Choice(output.FORMATS),
+    help="Format of the output.  [env: MESH_OUTPUT; default: table]",
 )  # fmt: skip
 def ls_call(
     id_word: str | None,
@@ -152,7 +198,10 @@ def ls_call(
     events: bool,
     captured: bool,
     tree: bool,
-    form: str,
+    graph: bool,
+    in_order: bool,
+    strokes: Lines,
+    form: str | None,
 ) -> None:
     """Show a call: details, provenance, events; any unique beginning of its id will do.
 
@@ -162,23 +211,30 @@ def ls_call(
       mesh ls call --id 0192f3c1
       mesh ls call 0192f3c1 -r --output
       mesh ls call 0192f3c1 --tree
+      mesh ls call 0192f3c1 -g
       mesh ls call 0192f3c1 -o json
     """
     if (id_word is None) == (id_given is None):
         raise click.UsageError("name one call, as ID or with --id ID")
+    style = Style(form or config.value("output"))
     with session() as client:
         call = client.ask("mesh.call", id=id_word or id_given, result=result, output=captured)
-        flow = client.ask("mesh.flow", flow=call["flow"]) if tree else None
+        whole = tree or graph or in_order
+        flow = client.ask("mesh.flow", flow=call["flow"]) if whole else None
     if flow is not None:
-        _show_tree(flow["calls"], Style(form))
+        if graph and style.is_text:
+            output.write_lines(line for root in branches(flow["calls"])
+                               for line in vertical(root, strokes))  # fmt: skip
+        else:
+            _show_tree(flow["calls"], style, in_order=in_order)
         end_partial(flow["silent"])
         return
     tell_silent(call.pop("silent"))
     call = {**call, "name": call.get("socket"), "updated_ms": _updated(call)}
     if not events:
         call.pop("events", None)
-    if form != "table":
-        output.show_facts("call", call, [], Style(form))
+    if not style.is_text:
+        output.show_facts("call", call, [], style)
         return
     _show_call(call)
 
@@ -189,13 +245,31 @@ TREE_COLUMNS = [
 ]  # fmt: skip
 
 
-def _show_tree(calls: list[dict[str, Any]], style: Style) -> None:
-    """The calls of a flow, each below its parent."""
+def branches(calls: list[dict[str, Any]]) -> list[Branch]:
+    """The calls of a flow as trees."""
+    found: list[Branch] = []
+    for depth, call in reversed(as_tree(calls)):  # Children come before their parents now.
+        here = [branch for branch in found if branch.kind == str(depth + 1)]
+        found = [branch for branch in found if branch.kind != str(depth + 1)]
+        label = f"{call['state']}, {call['id']}"
+        found.insert(0, Branch(str(depth), str(call.get("socket")), label, tuple(here)))
+    return [_named(branch) for branch in found]
+
+
+def _named(branch: Branch) -> Branch:
+    """Kinds were depths while it was made."""
+    return branch._replace(kind="call", below=tuple(map(_named, branch.below)))
+
+
+def _show_tree(calls: list[dict[str, Any]], style: Style, *, in_order: bool) -> None:
+    """The calls of a flow, each below its parent, or those first that began first."""
     rows = [
         {**call, "depth": depth, "branch": "  " * depth + str(call["id"]),
          "kept": f"{call['copies']}/{call['copies_of']}"}
         for depth, call in as_tree(calls)
     ]  # fmt: skip
+    if in_order:
+        rows.sort(key=lambda row: row.get("started_ms") or float("inf"))
     output.show("call", rows, TREE_COLUMNS, style, name="id")
 
 
@@ -274,7 +348,7 @@ def _act(do: str, id_text: str, style: Style) -> None:
     with session() as client:
         answer = client.ask(f"call.{do}", id=id_text, by=who())
     answer = answer if isinstance(answer, dict) else {"id": id_text}
-    if style.format != "table":
+    if not style.is_text:
         output.show_facts("call", answer, [], style)
         return
     text = f"call {answer.get('id', id_text)} {answer.get('done', do)}"

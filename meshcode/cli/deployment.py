@@ -10,6 +10,8 @@ from meshcode.cli import objects
 from meshcode.cli.objects import Field, column
 from meshcode.cli.options import command, listing, styled
 from meshcode.cli.output import Style
+from meshcode.cli.waiting import dry_option, wait_options
+from meshcode.cli.watch import watch_option
 
 KIND = "deployment"
 FIELDS = [
@@ -32,8 +34,13 @@ COLUMNS = [column("name"), column("processor"), column("host"), column("cpus")]
 )
 @objects.fields(FIELDS)
 @objects.exists_ok_option
+@wait_options
+@dry_option
 @styled
-def add(name: str | None, processor: str, exists_ok: bool, style: Style, **given: Any) -> None:
+def add(
+    name: str | None, processor: str, exists_ok: bool, wait: float | None, dry: bool, style: Style,
+    **given: Any,
+) -> None:  # fmt: skip
     """Give a processor CPUs on a host; each CPU gets one pinned worker process.
 
     Examples:
@@ -41,58 +48,63 @@ def add(name: str | None, processor: str, exists_ok: bool, style: Style, **given
       mesh add deployment -n proc1 -d anywhere -c 8
     """
     given["processor"] = processor
-    objects.add(KIND, name or processor, given, style, exists_ok=exists_ok)
+    objects.add(KIND, name or processor, given, style, exists_ok=exists_ok, dry=dry, wait=wait)
 
 
 @command()
 @objects.one_name(KIND)
 @click.option("-pn", "--procname", "processor", metavar="PROCESSOR", help="Another processor.")
 @objects.fields(FIELDS, update=True)
+@wait_options
+@dry_option
 @styled
-def update(name: str, style: Style, **given: Any) -> None:
+def update(name: str, wait: float | None, dry: bool, style: Style, **given: Any) -> None:
     """Change a deployment.
 
     Examples:
       mesh update deployment -n proc1-here -c 2
     """
-    objects.update(KIND, name, given, style)
+    objects.update(KIND, name, given, style, dry=dry, wait=wait)
 
 
 @command()
 @objects.one_name(KIND)
 @objects.yes_option
+@dry_option
 @styled
-def delete(name: str, yes: bool, style: Style) -> None:
+def delete(name: str, yes: bool, dry: bool, style: Style) -> None:
     """Remove a deployment.
 
     Examples:
       mesh delete deployment proc1-here -y
     """
-    objects.delete(KIND, name, yes=yes, style=style)
+    objects.delete(KIND, name, yes=yes, style=style, dry=dry)
 
 
 @command()
 @objects.one_name(KIND)
+@watch_option
 @styled
-def get(name: str, style: Style) -> None:
+def get(name: str, watch: bool, style: Style) -> None:
     """Show a deployment.
 
     Examples:
       mesh get deployment proc1-here
     """
-    objects.show_one(KIND, name, style)
+    objects.show_one(KIND, name, style, watch=watch)
 
 
 @command()
+@watch_option
 @listing
-def ls_deployments(style: Style) -> None:
+def ls_deployments(watch: bool, style: Style) -> None:
     """List deployments.
 
     Examples:
       mesh ls deployments
     """
     objects.listed(
-        KIND, COLUMNS, style,
+        KIND, COLUMNS, style, watch=watch,
         empty="no deployment; a processor without one runs its --workers on this node",
     )  # fmt: skip
 

@@ -412,9 +412,9 @@ def doctor(style: Style) -> None:
     found: list[Check] = []
     for check in examine():
         found.append(check)
-        if style.format == "table":
+        if style.is_text:
             _print(check)
-    if style.format != "table":
+    if not style.is_text:
         rows: list[dict[str, Any]] = [check._asdict() for check in found]
         output.show("check", rows, [], style)
     worst = max((EXIT[check.state] for check in found), default=0)

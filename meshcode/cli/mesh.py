@@ -272,7 +272,7 @@ def invite(kind: str, name: str | None, ttl: int, approve: bool, style: Style) -
 
 
 def _show_invitation(found: Invitation, line: str, style: Style) -> None:
-    if style.format == "table":
+    if style.is_text:
         output.write(line)
         sys.stdout.flush()
         output.say(

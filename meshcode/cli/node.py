@@ -1,4 +1,4 @@
-"""`mesh up`, `mesh down`, `mesh status`, `mesh ls workers`."""
+"""`mesh up`, `mesh down`, `mesh status`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import click
 
 from meshcode import paths
 from meshcode.cli import output, plain
-from meshcode.cli.objects import column
-from meshcode.cli.options import DURATION, command, listing, styled
-from meshcode.cli.output import Column, Style
+from meshcode.cli.options import DURATION, command, styled
+from meshcode.cli.output import Style
 from meshcode.cli.session import session
 from meshcode.errors import WaitTimeout
 
@@ -219,27 +218,3 @@ def size_text(size: Any) -> str:
             return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} TiB"
-
-
-_WORKER_COLUMNS = [
-    column("id", "Worker"), column("processor"), column("state"), column("pid"),
-    Column("cpu", "CPU", lambda v: "" if v is None else str(v)),
-    column("calls"), column("holds"), Column("resident", "Memory", size_text),
-]  # fmt: skip
-
-
-@command()
-@listing
-def ls_workers(style: Style) -> None:
-    """List worker processes.
-
-    Examples:
-      mesh ls workers
-      mesh ls workers --columns id,pid,processor
-    """
-    with session() as client:
-        rows = client.ask("status").get("workers") or []
-    output.show(
-        "worker", rows, _WORKER_COLUMNS, style, name="id",
-        empty="no worker; a processor with sockets gets them: see `mesh status`",
-    )  # fmt: skip

@@ -17,6 +17,7 @@ from meshcode.cli.objects import column, confirm, yes_option
 from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Column, Style
 from meshcode.cli.session import COMPLETE_S, session
+from meshcode.cli.watch import bursts, watch_option
 from meshcode.errors import (
     CallerError,
     MeshError,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from meshcode.trust.signing import SigningKey
 
 EXIT_PARTIAL = 8  # Some nodes that have a link did not answer.
-_LOOK_S = 1.0  # Between two looks of --watch.
 _ASK_S = 0.2  # Between two looks at a node that finishes its calls.
 _NOTICE_S = 5.0  # A running node looks at its roster file each second.
 
@@ -63,7 +63,7 @@ _WATCHED = ("state", "boot", "version", "link", "class", "reason")
 
 
 @command()
-@click.option("-w", "--watch", is_flag=True, help="Go on, and print what changes, until Ctrl-C.")
+@watch_option
 @listing
 def ls_nodes(watch: bool, style: Style) -> None:
     """List the nodes of the mesh as the node of this home sees them; * is that node.
@@ -74,7 +74,7 @@ def ls_nodes(watch: bool, style: Style) -> None:
     Exit status 8: a node with a link did not tell its load in time.
 
     Examples:
-      mesh nodes
+      mesh nodes                             also: mesh ls nodes, mesh ls agents
       mesh nodes -w -o jsonl                 one line for each node that changes
       mesh nodes -o json | jq '.items[] | select(.state != "alive") | .name'
     """
@@ -95,8 +95,7 @@ def _watch(client: Any, style: Style) -> None:
     if style.format not in ("table", "jsonl"):
         raise click.UsageError("--watch prints a table or -o jsonl", click.get_current_context())
     known: dict[str, tuple[Any, ...]] = {}
-    pause = threading.Event()
-    while True:
+    for _ in bursts(client, "nodes"):
         rows = client.ask("nodes")["nodes"]
         now = {row["node"]: tuple(row[name] for name in _WATCHED if name in row) for row in rows}
         changed = [row for row in rows if known.get(row["node"]) != now[row["node"]]]
@@ -109,7 +108,6 @@ def _watch(client: Any, style: Style) -> None:
         if changed:
             sys.stdout.flush()
         known = now
-        pause.wait(_LOOK_S)
 
 
 def now_unix_ms() -> int:
@@ -211,7 +209,7 @@ def leave(for_ms: int | None, timeout: int, now: bool, yes: bool, style: Style) 
             f"process {target.pid} has said good-bye and has not ended; end it with"
             f" `mesh down --now`; its log is {paths.log_file(home)}"
         )
-    if style.format == "table":
+    if style.is_text:
         output.write(f"the node has left{_until(for_ms)}; `mesh up` brings it back")
         return
     item = {"name": status["node"], "node": status["node"], "pid": target.pid, "for_ms": for_ms,
@@ -324,7 +322,7 @@ def evict(target: str, reason: str, key: str | None, yes: bool, style: Style) ->
     is_known = weight is not None and _wait_until_known(node, is_me=node == mine.node)
     item = {"name": name, "node": node.hex(), "state": "evicted", "reason": reason,
             "by": sign.public.hex()[:8], "told": is_known, **(weight or {})}  # fmt: skip
-    if style.format == "table":
+    if style.is_text:
         told = "the others learn it now" if is_known else "the others learn it after `mesh up`"
         output.write(f"node {name} is evicted; {told}")
     else:

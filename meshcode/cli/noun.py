@@ -11,6 +11,8 @@ from meshcode.cli import objects
 from meshcode.cli.objects import Field
 from meshcode.cli.options import command, listing, styled
 from meshcode.cli.output import Column, Style
+from meshcode.cli.waiting import dry_option
+from meshcode.cli.watch import watch_option
 
 
 class Noun:
@@ -42,18 +44,20 @@ class Noun:
         @objects.name_option(self.kind)
         @objects.fields(self._fields)
         @objects.exists_ok_option
+        @dry_option
         @styled
-        def add(name: str, exists_ok: bool, style: Style, **given: Any) -> None:
-            objects.add(self.kind, name, given, style, exists_ok=exists_ok)
+        def add(name: str, exists_ok: bool, dry: bool, style: Style, **given: Any) -> None:
+            objects.add(self.kind, name, given, style, exists_ok=exists_ok, dry=dry)
 
         return _made(add, "add", f"Add a {self.kind}: {what}", f"add {self.kind} -n {example}")
 
     def _update(self, example: str) -> click.Command:
         @objects.one_name(self.kind)
         @objects.fields(self._fields, update=True)
+        @dry_option
         @styled
-        def update(name: str, style: Style, **given: Any) -> None:
-            objects.update(self.kind, name, given, style)
+        def update(name: str, dry: bool, style: Style, **given: Any) -> None:
+            objects.update(self.kind, name, given, style, dry=dry)
 
         text = f"Change a {self.kind}; `none` takes an option away."
         return _made(update, "update", text, f"update {self.kind} -n {example}")
@@ -61,25 +65,28 @@ class Noun:
     def _delete(self) -> click.Command:
         @objects.one_name(self.kind)
         @objects.yes_option
+        @dry_option
         @styled
-        def delete(name: str, yes: bool, style: Style) -> None:
-            objects.delete(self.kind, name, yes=yes, style=style)
+        def delete(name: str, yes: bool, dry: bool, style: Style) -> None:
+            objects.delete(self.kind, name, yes=yes, style=style, dry=dry)
 
         return _made(delete, "delete", f"Remove a {self.kind}.", f"delete {self.kind} NAME -y")
 
     def _show(self, verb: str) -> click.Command:
         @objects.one_name(self.kind)
+        @watch_option
         @styled
-        def show(name: str, style: Style) -> None:
-            objects.show_one(self.kind, name, style)
+        def show(name: str, watch: bool, style: Style) -> None:
+            objects.show_one(self.kind, name, style, watch=watch)
 
         return _made(show, self.kind, f"Show a {self.kind}.", f"{verb} {self.kind} NAME -o json")
 
     def _ls_all(self) -> click.Command:
+        @watch_option
         @listing
-        def ls_all(style: Style) -> None:
+        def ls_all(watch: bool, style: Style) -> None:
             objects.listed(
-                self.kind, self._columns, style,
+                self.kind, self._columns, style, watch=watch,
                 empty=f"no {self.kind} yet; add one: mesh add {self.kind} --help",
             )  # fmt: skip
 

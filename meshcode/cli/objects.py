@@ -97,33 +97,56 @@ def given_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     return {k: None if v is NONE else v for k, v in options.items() if v is not None}
 
 
-def add(kind: str, name: str, options: Mapping[str, Any], style: Style, *, exists_ok: bool) -> None:
-    """Add an object and say so."""
+def add(
+    kind: str, name: str, options: Mapping[str, Any], style: Style, *, exists_ok: bool,
+    dry: bool = False, wait: float | None = None,
+) -> None:  # fmt: skip
+    """Add an object and say so; with `wait`, once the workers it needs are ready."""
     given = given_fields(options)
     if exists_ok:
         given["exists_ok"] = True
     with session() as client:
-        done(kind, name, "added", model(client, "add", kind, name, **given), style)
+        added = model(client, "add", kind, name, dry=dry, **given)
+        done(kind, name, "added", added, style, dry=dry)
+        wait_for(client, kind, added, None if dry else wait)
+
+
+def wait_for(client: Any, kind: str, item: Mapping[str, Any], seconds: float | None) -> None:
+    """Wait for the workers that an object needs; `seconds` None does not."""
+    if seconds is None:
+        return
+    from meshcode.cli.waiting import until_level
+
+    sys.stdout.flush()  # What was done is said before the wait.
+    until_level(client, str(item["name"] if kind == "processor" else item["processor"]), seconds)
 
 
 def update(
-    kind: str, name: str, options: Mapping[str, Any], style: Style, **fields: Any
+    kind: str, name: str, options: Mapping[str, Any], style: Style, *, dry: bool = False,
+    wait: float | None = None, **fields: Any,
 ) -> None:  # fmt: skip
-    """Change the options that were given and say so; `fields` go with the request."""
+    """Change the options that were given and say so; `fields` go with the request; `wait` as for
+    `add`.
+    """
     given = given_fields(options)
     if not given:
         raise click.UsageError(
             f"nothing to change: give an option of {kind} {name!r}", click.get_current_context()
         )
     with session() as client:
-        done(kind, name, "changed", model(client, "update", kind, name, **given, **fields), style)
+        changed = model(client, "update", kind, name, dry=dry, **given, **fields)
+        done(kind, name, "changed", changed, style, dry=dry)
+        wait_for(client, kind, changed, None if dry else wait)
 
 
-def delete(kind: str, name: str, *, yes: bool, style: Style, **fields: Any) -> None:
+def delete(
+    kind: str, name: str, *, yes: bool, style: Style, dry: bool = False, **fields: Any
+) -> None:
     """Remove an object, after asking when a person is there; `fields` go with the request."""
-    confirm(f"delete {kind} {name}", yes=yes)
+    confirm(f"delete {kind} {name}", yes=yes or dry)
     with session() as client:
-        done(kind, name, "deleted", model(client, "delete", kind, name, **fields), style)
+        deleted = model(client, "delete", kind, name, dry=dry, **fields)
+        done(kind, name, "deleted", deleted, style, dry=dry)
 
 
 def confirm(what: str, *, yes: bool) -> None:
@@ -142,20 +165,38 @@ def confirm(what: str, *, yes: bool) -> None:
     click.confirm(f"{what}?", abort=True, err=True)
 
 
-def done(kind: str, name: str, verb: str, answer: Any, style: Style) -> None:
+def done(
+    kind: str, name: str, verb: str, answer: Any, style: Style, *, dry: bool = False
+) -> None:
     """Say that something was done; in the other formats, print the object as it is now."""
-    if style.format == "table":
-        output.write(f"{kind} {name} {verb}")
+    if style.is_text:
+        output.write(f"{kind} {name} {verb}" + (" (dry run: nothing was changed)" if dry else ""))
         return
     item = answer if isinstance(answer, dict) else {"name": name}
     output.show_facts(kind, {"name": name, **item}, [], style)
 
 
-def listed(kind: str, columns: Sequence[Column], style: Style, *, empty: str) -> None:
-    """List all objects of a kind."""
+def listed(
+    kind: str, columns: Sequence[Column], style: Style, *, empty: str, watch: bool = False
+) -> None:
+    """List all objects of a kind; `watch` goes on with what changes."""
     with session() as client:
+        if watch:
+            _watch(client, lambda: objects(client, kind), kind, columns, style)
+            return
         rows = objects(client, kind)
     output.show(kind, rows, columns, style, empty=empty)
+
+
+def _watch(
+    client: Any, rows_of: Callable[[], list[dict[str, Any]]], kind: str,
+    columns: Sequence[Column], style: Style,
+) -> None:  # fmt: skip
+    from meshcode.cli.watch import watch
+
+    # What a processor does changes without the model.
+    channel = "processor" if kind == "processor" else "model"
+    watch(client, channel, rows_of, kind, columns, style)
 
 
 def one(client: Any, kind: str, name: str) -> dict[str, Any]:
@@ -170,10 +211,17 @@ def one(client: Any, kind: str, name: str) -> dict[str, Any]:
     return {"name": name, **found}
 
 
-def show_one(kind: str, name: str, style: Style) -> None:
-    """Print one object: all its options and nothing else."""
+def show_one(kind: str, name: str, style: Style, *, watch: bool = False) -> None:
+    """Print one object: all its options and nothing else; `watch` goes on with what changes."""
     with session() as client:
-        item = one(client, kind, name)
+        item = one(client, kind, name)  # One that is not there is no object to wait for.
+        if watch:
+            columns = [column(key) for key in item if key not in ("kind", *_HOUSEKEEPING)]
+            _watch(
+                client, lambda: [r for r in objects(client, kind) if r["name"] == item["name"]],
+                kind, columns, style,
+            )  # fmt: skip
+            return
     output.show_facts(kind, item, pairs_of(item), style)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from meshcode import config
 from meshcode.cli.data import parse_duration, parse_size
 from meshcode.cli.output import FORMATS, Style
 
@@ -80,7 +81,8 @@ def _columns(
 
 
 def _style_keywords(kwargs: dict[str, Any]) -> Style:
-    return Style(kwargs.pop("output"), kwargs.pop("quiet", False), kwargs.pop("columns", None))
+    form = kwargs.pop("output") or config.value("output")
+    return Style(form, kwargs.pop("quiet", False), kwargs.pop("columns", None))
 
 
 def listing(command: Any) -> Any:
@@ -112,8 +114,8 @@ def styled(command: Any) -> Any:
 def output_option(command: Any) -> Any:
     """Add -o / --output with the formats of a listing."""
     return click.option(
-        "-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True,
-        help="Format of the output.",
+        "-o", "--output", type=click.Choice(FORMATS),
+        help="Format of the output.  [env: MESH_OUTPUT; default: table]",
     )(command)  # fmt: skip
 
 

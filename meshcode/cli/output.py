@@ -1,9 +1,11 @@
 """Printing: data to stdout, talk to stderr, each listing in the format that was asked for.
 
     table   for people; may change
+    wide    the same with every field, never cut
     json    {"kind", "schema": 1, "items": [...]}; a contract
     jsonl   one item a line
     yaml    the same document as json
+    csv     a line of names, then one line for each item (RFC 4180)
     name    kind/name, one a line
 
 With -q: the names alone, whatever the format.
@@ -21,7 +23,7 @@ from meshcode.cli.table import draw, facts
 from meshcode.errors import CallerError
 
 SCHEMA = 1  # Of the JSON documents; raised when a field is renamed or removed.
-FORMATS = ("table", "json", "jsonl", "yaml", "name")
+FORMATS = ("table", "wide", "json", "jsonl", "yaml", "csv", "name")
 
 _COLOURS = {
     "DONE": "32", "OK": "32", "start": "32",
@@ -48,6 +50,11 @@ class Style(NamedTuple):
     quiet: bool = False
     columns: tuple[str, ...] | None = None
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is for people."""
+        return self.format in ("table", "wide")
+
 
 def set_colour(wanted: str) -> None:
     """Choose `auto`, `always` or `never` for the rest of this process."""
@@ -56,14 +63,18 @@ def set_colour(wanted: str) -> None:
 
 
 def has_colour(stream: TextIO) -> bool:
-    """Whether to colour `stream`: --color, then FORCE_COLOR, NO_COLOR, then a terminal."""
-    if _colour_wanted != "auto":
-        return _colour_wanted == "always"
+    """Whether to colour `stream`: --color, MESH_COLOR, FORCE_COLOR, NO_COLOR, files, a terminal."""
+    wanted = os.environ.get("MESH_COLOR", "") if _colour_wanted == "auto" else _colour_wanted
+    if wanted in ("always", "never"):
+        return wanted == "always"
     if os.environ.get("FORCE_COLOR"):
         return True
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
-    return stream.isatty()
+    from meshcode import config
+
+    wanted = str(config.value("color"))
+    return stream.isatty() if wanted == "auto" else wanted == "always"
 
 
 def paint(word: str, stream: TextIO, *, code: str | None = None) -> str:
@@ -127,26 +138,49 @@ def show(
         write_lines(f"{kind}/{row.get(name, '')}" for row in rows)
         return
     chosen = _choose(columns, rows, style)
-    if style.format == "table":
+    if style.is_text:
         if not rows and empty:
             say(empty)
-        _show_table(rows, chosen)
+        _show_table(rows, chosen, terminal_columns() if style.format == "table" else None)
         if footer:
             write(footer)
         return
-    if style.columns is not None:
+    if style.columns is not None or style.format == "csv":
         rows = [{c.key: row.get(c.key) for c in chosen} for row in rows]
     show_document(kind, rows, style.format)
 
 
 def show_document(kind: str, items: Sequence[Any], form: str) -> None:
-    """Print items as json, jsonl or yaml."""
+    """Print items as json, jsonl, yaml or csv."""
+    if form == "csv":
+        show_csv(items)
+        return
     if form == "jsonl":
         write_lines(plain.to_json(item) for item in items)
         return
     document = {"kind": kind, "schema": SCHEMA, "items": list(items)}
     text = plain.to_yaml(document) if form == "yaml" else plain.to_json(document, indent=2) + "\n"
     sys.stdout.write(text)
+
+
+def show_csv(items: Sequence[Any]) -> None:
+    """A line of names, then one line for each item; what is no text or number, as JSON."""
+    import csv
+
+    names = list(dict.fromkeys(key for item in items for key in item))
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    if names:
+        out.writerow(names)
+    for item in items:
+        out.writerow([_csv_cell(item.get(name)) for name in names])
+
+
+def _csv_cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    return value if isinstance(value, str | float | int) and not isinstance(value, bool) else (
+        plain.to_json(value)
+    )
 
 
 def show_facts(
@@ -156,7 +190,7 @@ def show_facts(
     if style.quiet or style.format == "name":
         name = item.get("name", item.get("id", ""))
         write(str(name) if style.quiet else f"{kind}/{name}")
-    elif style.format == "table":
+    elif style.is_text:
         write_lines(facts([p for p in pairs if p[1] != ""]))
     else:
         show_document(kind, [item], style.format)
@@ -170,7 +204,7 @@ def write_lines(lines: Iterable[str]) -> None:
 
 def _choose(columns: Sequence[Column], rows: list[dict[str, Any]], style: Style) -> list[Column]:
     if style.columns is None:
-        return list(columns)
+        return _all(columns, rows) if style.format in ("wide", "csv") else list(columns)
     known = {c.key: c for c in columns}
     by_title = {c.title.lower().replace(" ", "_"): c for c in columns}
     extra = {key for row in rows for key in row}
@@ -186,9 +220,18 @@ def _choose(columns: Sequence[Column], rows: list[dict[str, Any]], style: Style)
     return chosen
 
 
-def _show_table(rows: list[dict[str, Any]], columns: Sequence[Column]) -> None:
+def _all(columns: Sequence[Column], rows: list[dict[str, Any]]) -> list[Column]:
+    """The columns of the table, then whatever else the rows have."""
+    known = {c.key for c in columns}
+    more = dict.fromkeys(key for row in rows for key in row if key not in known)
+    return [*columns, *(Column(key, key.replace("_", " ").title()) for key in more)]
+
+
+def _show_table(
+    rows: list[dict[str, Any]], columns: Sequence[Column], room: int | None = None
+) -> None:
     cells = [[c.text(row.get(c.key)) for c in columns] for row in rows]
-    lines = draw([c.title for c in columns], cells, room=terminal_columns())
+    lines = draw([c.title for c in columns], cells, room=room)
     if has_colour(sys.stdout):
         lines = [_paint_states(line) for line in lines]
     write_lines(lines)

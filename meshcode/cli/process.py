@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import meshcode
-from meshcode import paths
+from meshcode import config, paths
 from meshcode.cli.session import listens
 from meshcode.errors import MeshError, NodeError, NotAllowed, WaitTimeout
 
@@ -37,7 +37,10 @@ def node_command(home: str) -> list[str]:
 
 def node_environment(home: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """What the node's process gets: this environment, with its home, and able to find meshcode."""
-    found = {**os.environ, "MESH_HOME": home, **(more or {})}
+    settings = config.settings()
+    if settings.get("home").value != home:  # What belongs to the usual home is not for this one.
+        settings = config.settings({"home": home})
+    found = {**os.environ, **config.exports(settings), "MESH_HOME": home, **(more or {})}
     found.pop("MESH_NODE", None)  # The address of some node; never what this one should bind.
     source = os.path.dirname(os.path.dirname(os.path.abspath(meshcode.__file__)))
     if os.path.basename(source) not in ("site-packages", "dist-packages"):

@@ -12,7 +12,10 @@ from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.secret import password_options, take_password, unlock_options, unlocking
 from meshcode.cli.session import model, session
-from meshcode.cli.session import objects as all_objects
+from meshcode.cli.tree import Lines
+from meshcode.cli.trees import graph_option, names_below, show_graph
+from meshcode.cli.waiting import dry_option, wait_options
+from meshcode.cli.watch import watch_option
 from meshcode.errors import CallerError
 
 KIND = "processor"
@@ -77,7 +80,6 @@ FIELDS = [
         metavar="STATUS",
     ),
 ]
-Opening = tuple[bool, str | None]  # --unlock, --unlock-file.
 COLUMNS = [
     column("name"), column("module"), column("git", "Repository"), column("branch"),
     column("commit"),
@@ -112,6 +114,8 @@ _env_option = click.option(
 @click.option("-d", "--deploy", is_flag=True, help="Add a deployment of the same name too.")
 @password_options
 @objects.exists_ok_option
+@wait_options
+@dry_option
 @styled
 def add(
     name: str,
@@ -121,6 +125,8 @@ def add(
     cpus: int | None,
     deploy: bool,
     exists_ok: bool,
+    wait: float | None,
+    dry: bool,
     style: Style,
     **given: Any,
 ) -> None:
@@ -137,8 +143,9 @@ def add(
     if exists_ok:
         fields["exists_ok"] = True
     with session() as client:
-        added = model(client, "add", KIND, name, **fields)
-        if deploy or hostname is not None or cpus is not None:
+        added = model(client, "add", KIND, name, dry=dry, **fields)
+        # A dry run has no processor that a deployment could name.
+        if not dry and (deploy or hostname is not None or cpus is not None):
             placed = objects.given_fields({"host": hostname, "cpus": cpus})
             if exists_ok:
                 placed["exists_ok"] = True
@@ -147,9 +154,10 @@ def add(
             except CallerError as error:
                 error.text = f"processor {name} was added, its deployment was not: {error.text}"
                 raise
-            if style.format == "table":
+            if style.is_text:
                 output.write(f"deployment {name} added")
-    objects.done(KIND, name, "added", added, style)
+        objects.done(KIND, name, "added", added, style, dry=dry)
+        objects.wait_for(client, KIND, added, None if dry else wait)
 
 
 @command()
@@ -158,10 +166,12 @@ def add(
 @_env_option
 @password_options
 @unlock_options
+@wait_options
+@dry_option
 @styled
 def update(
     name: str, ask_password: bool, password_file: str | None, unlock: bool,
-    unlock_file: str | None, style: Style, **given: Any,
+    unlock_file: str | None, wait: float | None, dry: bool, style: Style, **given: Any,
 ) -> None:  # fmt: skip
     """Change a processor; workers with the new code replace the old ones.
 
@@ -172,66 +182,78 @@ def update(
     """
     opening = unlocking(unlock=unlock, unlock_file=unlock_file)
     changes = {**given, **_lock(ask_password, password_file)}
-    objects.update(KIND, name, changes, style, **opening)
+    objects.update(KIND, name, changes, style, dry=dry, wait=wait, **opening)
 
 
 @command()
 @objects.one_name(KIND)
 @objects.yes_option
 @unlock_options
+@dry_option
 @styled
-def delete(name: str, yes: bool, unlock: bool, unlock_file: str | None, style: Style) -> None:
+def delete(
+    name: str, yes: bool, unlock: bool, unlock_file: str | None, dry: bool, style: Style
+) -> None:
     """Remove a processor that no socket uses.
 
     Examples:
       mesh delete processor proc1 -y
     """
     opening = unlocking(unlock=unlock, unlock_file=unlock_file)
-    objects.delete(KIND, name, yes=yes, style=style, **opening)
+    objects.delete(KIND, name, yes=yes, style=style, dry=dry, **opening)
 
 
 @command()
 @objects.one_name(KIND)
+@watch_option
 @styled
-def get(name: str, style: Style) -> None:
+def get(name: str, watch: bool, style: Style) -> None:
     """Show a processor.
 
     Examples:
       mesh get processor proc1 -o json
     """
-    objects.show_one(KIND, name, style)
+    objects.show_one(KIND, name, style, watch=watch)
 
 
 @command()
+@click.option("-g", "--gitrepo", is_flag=True, help="Repositories; columns that are asked for.")
+@click.option("-m", "--module", is_flag=True, help="Modules.")
+@click.option("-c", "--commit", is_flag=True, help="Commits.")
+@click.option("--owner", is_flag=True, help="Owners.")
+@watch_option
 @listing
-def ls_processors(style: Style) -> None:
+def ls_processors(
+    gitrepo: bool, module: bool, commit: bool, owner: bool, watch: bool, style: Style
+) -> None:
     """List processors.
 
     Examples:
       mesh ls processors
       mesh ls processors --columns name,commit,status
     """
+    asked = {"git": gitrepo, "module": module, "commit": commit, "owner": owner}
+    if any(asked.values()) and style.columns is None:
+        style = style._replace(columns=("name", *(key for key, wanted in asked.items() if wanted)))
     objects.listed(
-        KIND, COLUMNS, style,
+        KIND, COLUMNS, style, watch=watch,
         empty="no processor yet; add one: mesh add processor -n NAME -g URL -m MODULE",
     )  # fmt: skip
 
 
 @command()
 @objects.one_name(KIND)
+@graph_option
 @styled
-def ls_processor(name: str, style: Style) -> None:
-    """Show a processor, its sockets and deployments.
+def ls_processor(name: str, graph: bool, strokes: Lines, style: Style) -> None:
+    """Show a processor, its sockets and deployments; -g: with its workers, as a tree.
 
     Examples:
       mesh ls processor proc1
+      mesh ls processor proc1 -g
     """
-    with session() as client:
-        item = objects.one(client, KIND, name)
-        for kind in ("socket", "deployment"):
-            rows = all_objects(client, kind)
-            item[kind + "s"] = [r["name"] for r in rows if r.get("processor") == name]
-    output.show_facts(KIND, item, objects.pairs_of(item), style)
+    more = names_below({"socket": "processor", "deployment": "processor"})
+    show_graph(KIND, name, style, strokes, graph=graph, more=more)
 
 
 def _lock(ask: bool, file: str | None) -> dict[str, str | None]:
@@ -241,88 +263,112 @@ def _lock(ask: bool, file: str | None) -> dict[str, str | None]:
     return {"password": take_password(ask=ask, file=file, twice=True)}
 
 
-def _proc(do: str, name: str, style: Style, said: str, opening: Opening) -> None:
-    fields = unlocking(unlock=opening[0], unlock_file=opening[1])
+def act(
+    do: str, name: str, style: Style, said: str, *, dry: bool, wait: float | None = None,
+    **opening: Any,
+) -> None:  # fmt: skip
+    """Tell a processor to do something, and say so.
+
+    Args:
+        wait: seconds until its workers are level; None does not wait.
+        opening: what `unlock_options` gave.
+    """
+    fields = unlocking(**opening) if opening else {}
     with session() as client:
-        answer = client.ask("proc", do=do, name=name, fields=fields)
-    objects.done(KIND, name, said, answer, style)
+        told = {"fields": fields} if fields else {}
+        answer = client.ask("proc", do=do, name=name, **told, **({"dry": True} if dry else {}))
+        objects.done(KIND, name, said, answer, style, dry=dry)
+        objects.wait_for(client, KIND, {"name": name}, None if dry else wait)
 
 
 @command()
 @objects.one_name(KIND)
+@wait_options
+@dry_option
 @unlock_options
 @styled
-def start(name: str, unlock: bool, unlock_file: str | None, style: Style) -> None:
+def start(name: str, wait: float | None, dry: bool, style: Style, **opening: Any) -> None:
     """Start the workers of a processor.
 
     Examples:
       mesh proc start -n proc1
     """
-    _proc("start", name, style, "starts", (unlock, unlock_file))
+    act("start", name, style, "starts", dry=dry, wait=wait, **opening)
 
 
 @command()
 @objects.one_name(KIND)
+@wait_options
+@dry_option
 @unlock_options
 @styled
-def stop(name: str, unlock: bool, unlock_file: str | None, style: Style) -> None:
+def stop(name: str, wait: float | None, dry: bool, style: Style, **opening: Any) -> None:
     """Stop the workers of a processor when their calls are done; its calls wait.
 
     Examples:
       mesh proc stop -n proc1
     """
-    _proc("stop", name, style, "stops", (unlock, unlock_file))
+    act("stop", name, style, "stops", dry=dry, wait=wait, **opening)
 
 
 @command()
 @objects.one_name(KIND)
+@wait_options
+@dry_option
 @unlock_options
 @styled
-def restart(name: str, unlock: bool, unlock_file: str | None, style: Style) -> None:
+def restart(name: str, wait: float | None, dry: bool, style: Style, **opening: Any) -> None:
     """Replace the workers of a processor by fresh ones.
 
     Examples:
       mesh proc restart -n proc1
     """
-    _proc("restart", name, style, "restarts", (unlock, unlock_file))
+    act("restart", name, style, "restarts", dry=dry, wait=wait, **opening)
 
 
 @command()
 @objects.one_name(KIND)
+@dry_option
 @unlock_options
 @styled
-def pause(name: str, unlock: bool, unlock_file: str | None, style: Style) -> None:
+def pause(name: str, dry: bool, style: Style, **opening: Any) -> None:
     """Keep the workers and give them no calls.
 
     Examples:
       mesh proc pause -n proc1
     """
-    _proc("pause", name, style, "pauses", (unlock, unlock_file))
+    act("pause", name, style, "pauses", dry=dry, **opening)
 
 
 @command()
 @objects.one_name(KIND)
+@wait_options
+@dry_option
 @unlock_options
 @styled
-def resume(name: str, unlock: bool, unlock_file: str | None, style: Style) -> None:
+def resume(name: str, wait: float | None, dry: bool, style: Style, **opening: Any) -> None:
     """Give the workers calls again.
 
     Examples:
       mesh proc resume -n proc1
     """
-    _proc("resume", name, style, "goes on", (unlock, unlock_file))
+    act("resume", name, style, "goes on", dry=dry, wait=wait, **opening)
 
 
 @command()
 @objects.one_name(KIND)
 @objects.yes_option
+@wait_options
+@dry_option
 @unlock_options
 @styled
-def remove(name: str, yes: bool, unlock: bool, unlock_file: str | None, style: Style) -> None:
+def remove(
+    name: str, yes: bool, wait: float | None, dry: bool, style: Style, **opening: Any
+) -> None:
     """Stop a processor and remove it from the model.
 
     Examples:
       mesh proc remove proc1 -y
     """
-    objects.confirm(f"remove processor {name}", yes=yes)
-    _proc("remove", name, style, "removed", (unlock, unlock_file))
+    objects.confirm(f"remove processor {name}", yes=yes or dry)
+    act("remove", name, style, "removed", dry=dry, wait=wait, **opening)

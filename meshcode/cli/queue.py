@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from meshcode.cli import objects, output
+from meshcode.cli.node import size_text
 from meshcode.cli.objects import Field, column
 from meshcode.cli.options import DURATION, SIZE, command, listing, styled
-from meshcode.cli.output import Style
+from meshcode.cli.output import Column, Style
 from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session
+from meshcode.cli.tree import Lines
+from meshcode.cli.trees import graph_option, show_graph
+from meshcode.cli.waiting import dry_option
+from meshcode.cli.watch import watch as follow
+from meshcode.cli.watch import watch_option
+
+if TYPE_CHECKING:
+    from meshcode.client import Client
 
 KIND = "queue"
 FIELDS = [
@@ -20,6 +31,7 @@ FIELDS = [
         "Type of the queue.  [default: direct]",
         metavar="TYPE",
     ),
+    Field(("--network",), "network", click.STRING, "Network it belongs to.", metavar="NETWORK"),
     Field(("--max-length",), "max_length", click.INT, "Calls that may wait.", metavar="N"),
     Field(
         ("--max-length-bytes",), "max_length_bytes", SIZE, "Bytes of calls that may wait: 64MiB."
@@ -44,7 +56,10 @@ FIELDS = [
     ),
 ]
 COLUMNS = [
-    column("name"), column("type"), column("max_length"), column("max_length_bytes"),
+    column("name"), column("type"), column("waiting"), column("running"),
+    Column("bytes", "Waiting Bytes", size_text),
+    Column("sockets", "Sockets", lambda names: str(len(names or ()))),
+    column("max_length"), column("max_length_bytes"),
     column("message_ttl_ms"), column("expires_ms"), column("overflow"), column("dead_letter"),
 ]  # fmt: skip
 
@@ -53,80 +68,103 @@ COLUMNS = [
 @objects.name_option(KIND)
 @objects.fields(FIELDS)
 @objects.exists_ok_option
+@dry_option
 @styled
-def add(name: str, exists_ok: bool, style: Style, **given: object) -> None:
+def add(name: str, exists_ok: bool, dry: bool, style: Style, **given: object) -> None:
     """Add a queue: the durable waiting line in front of sockets.
 
     Examples:
       mesh add queue -n pkg.queue1 -t direct
       mesh add queue -n orders --max-length 100000 --message-ttl 1h
     """
-    objects.add(KIND, name, given, style, exists_ok=exists_ok)
+    objects.add(KIND, name, given, style, exists_ok=exists_ok, dry=dry)
 
 
 @command()
 @objects.one_name(KIND)
 @objects.fields(FIELDS, update=True)
+@dry_option
 @styled
-def update(name: str, style: Style, **given: object) -> None:
+def update(name: str, dry: bool, style: Style, **given: object) -> None:
     """Change a queue; `none` takes a limit away.
 
     Examples:
       mesh update queue -n orders --max-length 200000
       mesh update queue -n orders --message-ttl none
     """
-    objects.update(KIND, name, given, style)
+    objects.update(KIND, name, given, style, dry=dry)
 
 
 @command()
 @objects.one_name(KIND)
 @objects.yes_option
+@dry_option
 @styled
-def delete(name: str, yes: bool, style: Style) -> None:
+def delete(name: str, yes: bool, dry: bool, style: Style) -> None:
     """Remove a queue that no socket uses.
 
     Examples:
       mesh delete queue orders -y
     """
-    objects.delete(KIND, name, yes=yes, style=style)
+    objects.delete(KIND, name, yes=yes, style=style, dry=dry)
 
 
 @command()
 @objects.one_name(KIND)
+@watch_option
 @styled
-def get(name: str, style: Style) -> None:
+def get(name: str, watch: bool, style: Style) -> None:
     """Show a queue.
 
     Examples:
       mesh get queue orders
       mesh get queue orders -o json
     """
-    objects.show_one(KIND, name, style)
+    objects.show_one(KIND, name, style, watch=watch)
 
 
 @command()
+@watch_option
 @listing
-def ls_queues(style: Style) -> None:
-    """List queues.
+def ls_queues(watch: bool, style: Style) -> None:
+    """List queues, with what waits and runs there now on this node.
 
     Examples:
       mesh ls queues
       mesh ls queues -o jsonl
     """
-    objects.listed(KIND, COLUMNS, style, empty="no queue yet; add one: mesh add queue -n NAME")
+    with session() as client:
+        if watch:
+            follow(client, "all", lambda: live_rows(client), KIND, COLUMNS, style)
+            return
+        rows = live_rows(client)
+    output.show(KIND, rows, COLUMNS, style, empty="no queue yet; add one: mesh add queue -n NAME")
+
+
+def live_rows(client: Client) -> list[dict[str, Any]]:
+    """All queues with the sockets behind them, and what waits and runs there on this node."""
+    rows = all_objects(client, KIND)
+    lines = client.ask("status", lines=True)["sockets"]
+    for row in rows:
+        mine = [line for line in lines if line["queue"] == row["name"]]
+        row["sockets"] = [line["name"] for line in mine]
+        row |= {key: sum(line[key] for line in mine) for key in ("waiting", "running", "bytes")}
+    return rows
 
 
 @command()
 @objects.one_name(KIND)
+@graph_option
 @styled
-def ls_queue(name: str, style: Style) -> None:
-    """Show a queue and its sockets.
+def ls_queue(name: str, graph: bool, strokes: Lines, style: Style) -> None:
+    """Show a queue, its sockets, and what waits and runs there now on this node.
 
     Examples:
       mesh ls queue orders
+      mesh ls queue orders -g
     """
-    with session() as client:
-        item = objects.one(client, KIND, name)
-        sockets = [s["name"] for s in all_objects(client, "socket") if s.get("queue") == name]
-    item["sockets"] = sockets
-    output.show_facts(KIND, item, objects.pairs_of(item), style)
+    show_graph(KIND, name, style, strokes, graph=graph, more=_live)
+
+
+def _live(client: Client, item: dict[str, Any]) -> None:
+    item.update(next((row for row in live_rows(client) if row["name"] == item["name"]), {}))

@@ -24,6 +24,13 @@ _DB = "meshcode.cli.db"
 _USER = "meshcode.cli.user"
 
 _USER_KINDS = ("role", "user", "privilege")
+_AGENT = "meshcode.cli.agent"
+_BELONGING = "meshcode.cli.belonging"
+_LIVE = "meshcode.cli.live"
+_TREES = "meshcode.cli.trees"
+_CONFIG = "meshcode.cli.config"
+_CONTEXT = "meshcode.cli.context"
+
 _TOPOLOGY_KINDS = ("network", "scheduler", "node", "plug", "gate", "repo")
 
 
@@ -37,6 +44,44 @@ def _topology(verb: str, text: str) -> dict[str, Command]:
 def _users(verb: str, text: str) -> dict[str, Command]:
     return {kind: Command(f"{_USER}:{verb}_{kind}", f"{text} a {kind}.") for kind in _USER_KINDS}
 
+# Verbs of the original system that have no place of their own above.
+_ORIGINAL_LS = {
+    "agents": Command(f"{_NODES}:ls_nodes", "List the nodes: another name for `ls nodes`."),
+    "worker": Command(f"{_AGENT}:ls_worker", "Show a worker process."),
+    "stats": Command(f"{_LIVE}:ls_stats", "List sockets with what waits and runs there now."),
+    "cpus": Command(f"{_LIVE}:ls_cpus", "List CPUs with the workers pinned to them."),
+    "jobs": Command(f"{_LIVE}:ls_jobs", "List calls that wait for a time."),
+    "work": Command(f"{_LIVE}:ls_work", "List calls that run now."),
+    "task": Command(f"{_TASK}:ls_task", "Show a task, its sockets and its code."),
+}
+_ORIGINAL = {
+    "agent": Group(
+        "The node of this host, under the original system's name.",
+        {
+            "start": Command(f"{_AGENT}:start", "Start the node: another name for `mesh up`."),
+            "stop": Command(f"{_AGENT}:stop", "Stop the node: another name for `mesh down`."),
+            "kill": Command(f"{_AGENT}:kill", "Stop it without waiting: `mesh down --now`."),
+        },
+    ),
+    "worker": Group(
+        "Worker processes of this node.",
+        {
+            "start": Command(f"{_AGENT}:worker_start", "Start the workers of a processor."),
+            "kill": Command(f"{_AGENT}:worker_kill", "End a worker; a fresh one takes its place."),
+        },
+    ),
+    **{
+        kind: Group(
+            f"The nodes of a {kind}.",
+            {
+                "add": Command(f"{_BELONGING}:{kind}_add", f"Let a node belong to a {kind}."),
+                "remove": Command(f"{_BELONGING}:{kind}_remove", f"Take a node out of a {kind}."),
+            },
+        )
+        for kind in ("network", "scheduler")
+    },
+    "listen": Command(f"{_AGENT}:listen", "Print what happens at a socket, as JSON lines."),
+}
 
 COMMANDS = {
     "dev": Command("meshcode.cli.dev:dev", "Run a throw-away node in this terminal."),
@@ -133,6 +178,8 @@ COMMANDS = {
             "deployment": Command(f"{_DEPLOYMENT}:ls_deployment", "Show a deployment."),
             **_topology("ls", "Show"),
             **_users("ls", "Show"),
+            "network": Command(f"{_TREES}:ls_network", "Show a network and its tree."),
+            "node": Command(f"{_TREES}:ls_node", "Show a declared node and its tree."),
             **{
                 f"{kind}s": Command(f"{_TOPOLOGY}:ls_{kind}s", f"List {kind}s.")
                 for kind in _TOPOLOGY_KINDS
@@ -144,7 +191,8 @@ COMMANDS = {
             "calls": Command(f"{_CALL}:ls_calls", "List calls, newest first."),
             "call": Command(f"{_CALL}:ls_call", "Show a call: state, provenance, events, result."),
             "nodes": Command(f"{_NODES}:ls_nodes", "List the nodes of the mesh."),
-            "workers": Command(f"{_NODE}:ls_workers", "List worker processes."),
+            "workers": Command(f"{_LIVE}:ls_workers", "List worker processes."),
+            **_ORIGINAL_LS,
         },
     ),
     "apply": Command(f"{_FILES}:apply", "Make the model what files say: YAML, TOML or JSON."),
@@ -206,6 +254,31 @@ COMMANDS = {
         },
     ),
     "logs": Command("meshcode.cli.logs:logs", "Print what tasks wrote; follow with -f."),
+    "config": Group(
+        "The settings, and where each comes from.",
+        {
+            "explain": Command(f"{_CONFIG}:explain", "Show each setting and where it came from."),
+            "get": Command(f"{_CONFIG}:get", "Print the value of a setting."),
+            "set": Command(f"{_CONFIG}:set_", "Write a setting into a file."),
+            "unset": Command(f"{_CONFIG}:unset", "Take a setting out of a file."),
+            "validate": Command(f"{_CONFIG}:validate", "Look for faults in all files."),
+            "path": Command(f"{_CONFIG}:path", "List the files, those that go first on top."),
+            "init": Command(f"{_CONFIG}:init", "Ask for the settings and write the user's file."),
+        },
+    ),
+    "context": Group(
+        "Settings under a name, one for each mesh you work with.",
+        {
+            "add": Command(f"{_CONTEXT}:add", "Make a context."),
+            "use": Command(f"{_CONTEXT}:use", "Use a context from now on."),
+            "ls": Command(f"{_CONTEXT}:ls", "List the contexts."),
+            "show": Command(f"{_CONTEXT}:show", "Show a context."),
+            "rm": Command(f"{_CONTEXT}:rm", "Remove a context."),
+        },
+    ),
+    **_ORIGINAL,
+    "man": Command("meshcode.cli.man:man", "Show a manual page, or write all of them."),
+    "cheat": Command("meshcode.cli.cheat:cheat", "Print the commands of every day."),
     "completion": Command(
         "meshcode.cli.completion:completion", "Print the completion script of a shell."
     ),

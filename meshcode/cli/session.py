@@ -17,10 +17,10 @@ COMPLETE_S = 0.15  # A Tab that takes longer feels broken.
 
 
 def address() -> str:
-    """Where the node of this shell listens: MESH_NODE, else the run folder of MESH_HOME."""
+    """Where the node of this shell listens: the setting `node`, else the run folder of its home."""
     from meshcode import paths
 
-    return os.environ.get("MESH_NODE") or paths.clients_address()
+    return paths.clients_address()
 
 
 def no_node(where: str) -> NoNode:
@@ -60,9 +60,13 @@ def session(*, timeout: float = CONNECT_S) -> Iterator[Client]:
         client.close()
 
 
-def model(client: Client, do: str, kind: str, name: str | None = None, **fields: Any) -> Any:
-    """One request to the model behind the node."""
+def model(
+    client: Client, do: str, kind: str, name: str | None = None, *, dry: bool = False, **fields: Any
+) -> Any:
+    """One request to the model behind the node; `dry` is undone when it has been checked."""
     request: dict[str, Any] = {"do": do, "kind": kind, "fields": fields}
+    if dry:
+        request["dry"] = True
     if name is not None:
         request["name"] = name
     return client.ask("model", **request)

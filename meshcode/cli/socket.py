@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshcode.cli import objects, output
+from meshcode.cli import objects
 from meshcode.cli.objects import Field, column
 from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Style
-from meshcode.cli.session import session
+from meshcode.cli.tree import Lines
+from meshcode.cli.trees import graph_option, show_graph
+from meshcode.cli.waiting import dry_option, wait_options
+from meshcode.cli.watch import watch_option
+
+if TYPE_CHECKING:
+    from meshcode.client import Client
 
 KIND = "socket"
 _TEXT, _INT = click.STRING, click.INT
@@ -62,59 +68,68 @@ COLUMNS = [
 @objects.name_option(KIND)
 @objects.fields(FIELDS)
 @objects.exists_ok_option
+@wait_options
+@dry_option
 @styled
-def add(name: str, exists_ok: bool, style: Style, **given: Any) -> None:
+def add(
+    name: str, exists_ok: bool, wait: float | None, dry: bool, style: Style, **given: Any
+) -> None:
     """Add a socket: the callable endpoint of a task, with a queue in front.
 
     Examples:
       mesh add socket -n pkg.module.fn -q q1 -pn proc1 -t fn
       mesh add socket -n shop.charge -q q1 -pn shop -t charge --key-concurrency 1 --retries 3
     """
-    objects.add(KIND, name, given, style, exists_ok=exists_ok)
+    objects.add(KIND, name, given, style, exists_ok=exists_ok, dry=dry, wait=wait)
 
 
 @command()
 @objects.one_name(KIND)
 @objects.fields(FIELDS, update=True)
+@wait_options
+@dry_option
 @styled
-def update(name: str, style: Style, **given: Any) -> None:
+def update(name: str, wait: float | None, dry: bool, style: Style, **given: Any) -> None:
     """Change a socket; `none` takes a limit away.
 
     Examples:
       mesh update socket -n shop.charge --rate-limit 60/m
       mesh update socket -n shop.charge --rate-limit none
     """
-    objects.update(KIND, name, given, style)
+    objects.update(KIND, name, given, style, dry=dry, wait=wait)
 
 
 @command()
 @objects.one_name(KIND)
 @objects.yes_option
+@dry_option
 @styled
-def delete(name: str, yes: bool, style: Style) -> None:
+def delete(name: str, yes: bool, dry: bool, style: Style) -> None:
     """Remove a socket; its waiting calls stay parked until it is back or they are cancelled.
 
     Examples:
       mesh delete socket shop.charge -y
     """
-    objects.delete(KIND, name, yes=yes, style=style)
+    objects.delete(KIND, name, yes=yes, style=style, dry=dry)
 
 
 @command()
 @objects.one_name(KIND)
+@watch_option
 @styled
-def get(name: str, style: Style) -> None:
+def get(name: str, watch: bool, style: Style) -> None:
     """Show a socket.
 
     Examples:
       mesh get socket shop.charge -o json
     """
-    objects.show_one(KIND, name, style)
+    objects.show_one(KIND, name, style, watch=watch)
 
 
 @command()
+@watch_option
 @listing
-def ls_sockets(style: Style) -> None:
+def ls_sockets(watch: bool, style: Style) -> None:
     """List sockets.
 
     Examples:
@@ -122,27 +137,30 @@ def ls_sockets(style: Style) -> None:
       mesh ls sockets -q
     """
     objects.listed(
-        KIND, COLUMNS, style,
+        KIND, COLUMNS, style, watch=watch,
         empty="no socket yet; add one: mesh add socket -n NAME -q QUEUE -pn PROCESSOR -t FUNCTION",
     )  # fmt: skip
 
 
 @command()
 @objects.one_name(KIND)
+@graph_option
 @styled
-def ls_socket(name: str, style: Style) -> None:
-    """Show a socket: its options, and what the node knows of its task.
+def ls_socket(name: str, graph: bool, strokes: Lines, style: Style) -> None:
+    """Show a socket: its options, and what the node knows of its task; -g: where its results go.
 
     Examples:
       mesh ls socket shop.charge
+      mesh ls socket shop.charge -g
     """
-    with session() as client:
-        item = objects.one(client, KIND, name)
-        known = client.ask("socket.describe", name=name)
+    show_graph(KIND, name, style, strokes, graph=graph, more=_describe)
+
+
+def _describe(client: Client, item: dict[str, Any]) -> None:
+    known = client.ask("socket.describe", name=item["name"])
     for key, value in known.items():
         if key != "source":  # `mesh task code` prints it.
             item.setdefault(key, value)
     signature = item.get("signature")
     if isinstance(signature, dict):
         item["signature"] = signature.get("text", "")
-    output.show_facts(KIND, item, objects.pairs_of(item), style)

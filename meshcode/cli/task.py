@@ -22,6 +22,8 @@ from meshcode.cli.run import (
 )
 from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session
+from meshcode.cli.tree import Lines, vertical
+from meshcode.cli.trees import graph_option
 
 
 @command()
@@ -87,16 +89,26 @@ def _describe(name: str) -> dict[str, Any]:
 
 @command()
 @objects.one_name("socket")
+@click.option("-g", "--gitrepo", is_flag=True, help="Also the repository it comes from.")
 @styled
-def show(name: str, style: Style) -> None:
+def show(name: str, gitrepo: bool, style: Style) -> None:
     """Show a task: its signature, its module and the sockets that call it.
 
     Examples:
       mesh task show clean
+      mesh task show shop.clean -g
       mesh task show shop.clean -o json
     """
+    show_task(name, style, gitrepo=gitrepo)
+
+
+def show_task(name: str, style: Style, *, gitrepo: bool) -> None:
+    """Print what is known of the task of a socket."""
     item = _describe(name)
     item.pop("source", None)
+    if gitrepo:
+        with session() as client:
+            item["git"] = objects.one(client, "processor", str(item["processor"]))["git"]
     signature = item.get("signature")
     shown = {**item, "signature": signature.get("text")} if isinstance(signature, dict) else item
     output.show_facts("task", item, objects.pairs_of(shown), style)
@@ -120,16 +132,47 @@ def code(name: str) -> None:
 
 
 @command()
+@objects.one_name("socket")
+@click.option("-c", "--code", "with_code", is_flag=True, help="Also its source.")
+@graph_option
+@styled
+def ls_task(name: str, with_code: bool, graph: bool, strokes: Lines, style: Style) -> None:
+    """Show the task of a socket; -g: all sockets that call it, and where their results go.
+
+    Examples:
+      mesh ls task shop.clean
+      mesh ls task shop.clean -g
+      mesh ls task shop.clean -c
+    """
+    if graph:
+        from meshcode.cli.graph import graph as whole
+
+        with session() as client:
+            found = whole(client)
+        branch = found.task(found.find("socket", name))
+        if style.is_text:
+            output.write_lines(vertical(branch, strokes))
+        else:
+            output.show_document("task", [branch.data()], style.format)
+    else:
+        show_task(name, style, gitrepo=True)
+    if with_code and style.is_text:
+        click.get_current_context().invoke(code, name_word=name, name=None)
+
+
+@command()
+@click.option("-g", "--gitrepo", is_flag=True, help="Also the repository they come from.")
 @listing
-def ls_tasks(style: Style) -> None:
+def ls_tasks(gitrepo: bool, style: Style) -> None:
     """List tasks with their sockets.
 
     Examples:
       mesh ls tasks
+      mesh ls tasks -g
     """
     with session() as client:
         sockets = all_objects(client, "socket")
-        modules = {p["name"]: p.get("module") for p in all_objects(client, "processor")}
+        processors = {p["name"]: p for p in all_objects(client, "processor")}
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for socket in sockets:
         key = (socket["processor"], socket["task"])
@@ -137,13 +180,16 @@ def ls_tasks(style: Style) -> None:
             key,
             {
                 "name": socket["task"],
-                "module": modules.get(socket["processor"]),
+                "module": processors.get(socket["processor"], {}).get("module"),
+                "git": processors.get(socket["processor"], {}).get("git"),
                 "processor": socket["processor"],
                 "sockets": [],
             },
         )
         row["sockets"].append(socket["name"])
     columns = [column("name"), column("module"), column("processor"), column("sockets")]
+    if gitrepo:
+        columns.append(column("git", "Repository"))
     output.show(
         "task", [rows[key] for key in sorted(rows)], columns, style,
         empty="no task yet; `mesh add socket` declares one",

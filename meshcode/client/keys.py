@@ -1,9 +1,9 @@
 """The CURVE key pair with which a client shows itself to nodes over TCP.
 
-The first of: the pair given by the caller, the file $MESH_CLIENT_KEY, the key of this home's node
-(`mesh/node.key`), a fresh pair, which a node may refuse.  A file holds JSON: `{"public",
-"secret"}`, each 40 characters of Z85; or, as a node writes its own, `{"secret"}` with 64
-hexadecimal digits.
+The first of: the pair given by the caller, the file that the setting `client_key` names, also as
+$MESH_CLIENT_KEY, the key of this home's node (`mesh/node.key`), a fresh pair, which a node may
+refuse.  A file holds JSON: `{"public", "secret"}`, each 40 characters of Z85; or, as a node writes
+its own, `{"secret"}` with 64 hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import zmq
 from zmq.utils import z85
 
-from meshcode import paths
+from meshcode import config, paths
 from meshcode.errors import BadRequest
 
 _HEX_DIGITS = 64
@@ -44,7 +44,7 @@ def key_pair(given: Sequence[Key] | None) -> KeyPair:
         if isinstance(given, str | bytes) or len(given) != 2:
             raise BadRequest("curve is a pair of keys: (public, secret)")
         return _checked(given[0], given[1], "curve")
-    named = os.environ.get("MESH_CLIENT_KEY")
+    named = str(config.value("client_key"))
     if named:
         return _read(named)
     own = os.path.join(paths.mesh_dir(), "node.key")

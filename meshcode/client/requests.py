@@ -192,6 +192,12 @@ class Stream(Request):
         """Whether `next` would not wait."""
         return bool(self._events or self._ended)
 
+    def wait(self, seconds: float | None) -> bool:
+        """Wait until `next` would not, at most so many seconds; whether it would not."""
+        waiter = Waiter()
+        self.on_next(waiter.set)
+        return self.has_next() or (waiter.wait(seconds) and self.has_next())
+
     def _tell(self) -> None:
         notify, self._notify = self._notify, None
         if notify is not None:

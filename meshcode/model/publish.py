@@ -87,9 +87,15 @@ class Publisher:
             with self.database.read() as session:
                 done = changes.apply(session, request, owner=self.owner, now_ms=now_ms)
             return done.data, None
+        dry = request.get("dry", False)
+        if not isinstance(dry, bool):
+            raise bad(f"dry is {shown(dry)}; it must be true or false")
         with self.database.write() as session:
             self._check_same_file()
             done = changes.apply(session, request, owner=self.owner, now_ms=now_ms)
+            if dry:
+                session.rollback()
+                return done.data, None
             if not done.declared:
                 return done.data, None
             set_number(session, max(snapshot.read_number(session), self.number) + 1)

@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from meshcode import paths
+from meshcode import config, paths
 from meshcode.errors import LogSuspect, MeshError, NodeError
 from meshcode.node.loop import Loop
 
@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     os.umask(0o077)
     try:
+        os.environ.update(config.exports(config.settings({"home": given.home})))
         loop = open_loop(given.home)
     except MeshError as error:
         print(f"mesh node: {error}", file=sys.stderr)

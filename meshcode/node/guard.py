@@ -76,6 +76,7 @@ NEEDS: dict[str, Need] = {
     "logout": Need(()),
     "whoami": Need(()),
     "audit.tip": Need(("READ_AUDIT",)),
+    "worker.stop": _ADMIN,
 }
 ACTION_RIGHTS = {
     "start": "START_PROCESSOR", "restart": "START_PROCESSOR", "stop": "STOP_PROCESSOR",
@@ -309,7 +310,7 @@ class Guard:
         Raises:
             Busy: it has a password in it, and too many were wrong.
         """
-        names = ("do", "kind", "name", "fields", "by")
+        names = ("do", "kind", "name", "fields", "by", "dry")
         asked = {name: fields[name] for name in names if name in fields}
         if who is None:
             return {**asked, "admin": True}

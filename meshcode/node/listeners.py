@@ -60,6 +60,7 @@ class Listeners:
             if not self.may_hear(session, socket):
                 continue
             if body is None:
-                whole = {"channel": channel, "call": text_of(call), "socket": socket, **data}
+                of_call = {"call": text_of(call), "socket": socket} if call else {}
+                whole = {"channel": channel, **of_call, **data}
                 body = pack(whole)
             self._sessions.send(session, [envelope(Kind.EVENT, id=request, body=body)])

@@ -33,6 +33,7 @@ from meshcode.node.history import History
 from meshcode.node.hosted import Hosted
 from meshcode.node.keeping import Keeping
 from meshcode.node.listeners import Listeners
+from meshcode.node.news import News
 from meshcode.node.processors import Processors
 from meshcode.node.release import Release
 from meshcode.node.sessions import Sessions
@@ -90,11 +91,11 @@ class Loop:
         )
         self.hosted = Hosted(self.wake)
         self.listeners = Listeners(self.sessions)
+        self.news = News(self)
         self.release = Release(self)
         self.turns = Turns(self.router, self.release)
-        host = hostnames.gethostname()
-        code = Path(paths.code_dir(home))
-        self.processors = Processors(self.crew, code, host, self.step, self._save_mount)
+        here = (Path(paths.code_dir(home)), hostnames.gethostname())
+        self.processors = Processors(self.crew, *here, self.step, self._save_mount)
         self.history = History(self.router, self.turns, log, self.processors.commits)
         self.keeping = Keeping(self)
         self.snapshot = EMPTY_SNAPSHOT
@@ -211,6 +212,7 @@ class Loop:
 
     def apply_snapshot(self, snapshot: dict[str, Any], *, save: bool = True) -> None:
         """Take over a model snapshot, with the functions this program serves itself on top."""
+        self.news.model_changed(self.snapshot, snapshot)
         self.snapshot = snapshot
         self.guard.changed(snapshot)
         whole = self.hosted.overlay(snapshot)
@@ -291,6 +293,7 @@ class Loop:
         if self.model.fileno() in ready:
             self._hear_model()
         self._on_time(now_ms)
+        self.news.look(now_ms)
         self.turns.close()
         self._commit(now_ms)
         if self.sessions.backlog:
@@ -312,7 +315,8 @@ class Loop:
 
     def _timeout_ms(self, now_ms: int) -> int:
         times = [self._next_tick_ms]
-        for due_ms in (self.router.next_due_ms(), self.crew.next_kill_ms()):
+        due = (self.router.next_due_ms(), self.crew.next_kill_ms(), self.news.next_due_ms())
+        for due_ms in due:
             if due_ms is not None:
                 times.append(due_ms)
         if self._held_ops is not None and not self.committer.busy:

@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import meshcode
-from meshcode import limits
+from meshcode import config, limits
 from meshcode.errors import MeshError
 from meshcode.membership import events as swim_events
 from meshcode.membership.swim import Swim
@@ -146,7 +146,7 @@ class Mesh:
                 self._dial(node)
         if set(self.roster.members) - {self.node}:
             self._gather_until_ms = now_ms + limits.GATHER_MS
-        if os.environ.get("MESH_MDNS", "1") != "0":
+        if config.value("mdns"):
             self.discovery = Discovery(self.node, identity.mesh, loop.wake)
             self.discovery.start(ports_of(self.links.endpoints))
 

@@ -81,7 +81,7 @@ class Processors:
         self.save = save
         self.by_name: dict[str, Processor] = {}
         self.commits: dict[str, str] = {}
-        self._cpus = sorted(os.sched_getaffinity(0))
+        self.cpus = sorted(os.sched_getaffinity(0))
         self._next_cpu = 0
         self.stopping = False
         self.name = ""  # Of this node in its mesh.
@@ -138,6 +138,23 @@ class Processors:
         if any(worker.state == "ready" for worker in self._workers(name)):
             return "running"
         return "starting" if processor.count else "idle"
+
+    def progress(self, name: str) -> dict[str, Any]:
+        """How far a processor is here: its status, workers that are ready, and those of old code.
+
+        `current`: the code that is wanted is the one that is mounted.
+        """
+        processor = self.by_name[name]
+        is_current = processor.mount is not None and (
+            processor.wanted_code == processor.mounted_code
+        )
+        key = self._code_key(processor) if is_current else ""
+        workers = self._workers(name)
+        ready = [w for w in workers if w.key == key and w.state == "ready" and not w.stopping]
+        return {
+            "status": self.status_of(name), "current": is_current, "ready": len(ready),
+            "old": sum(w.key != key or bool(w.stopping) for w in workers),
+        }  # fmt: skip
 
     def joined(self, worker_id: int) -> None:
         """A worker is ready: tell it the sockets that changed while it was starting.
@@ -366,7 +383,7 @@ class Processors:
         current = [worker for worker in live if worker.key == code]
         old = [worker for worker in live if worker.key != code]
         for worker in current[processor.count :]:
-            self._leave(worker, "not wanted any more", now_ms)
+            self.leave(worker, "not wanted any more", now_ms)
         missing = processor.count - len(current)
         if processor.mounted_code[-1:] != processor.wanted_code[-1:]:
             missing = 0  # Other signers are asked for now: it is looked at again first.
@@ -377,10 +394,10 @@ class Processors:
         ready = sum(1 for worker in current if worker.state == "ready")
         if old and ready >= min(processor.count, 1):  # The new code runs: the old may leave.
             for worker in old:
-                self._leave(worker, "newer code took over", now_ms)
+                self.leave(worker, "newer code took over", now_ms)
         for worker in current:
             if worker.state == "ready" and (why := self._worn_out(worker, processor, now_ms)):
-                self._leave(worker, why, now_ms)
+                self.leave(worker, why, now_ms)
 
     def _code_key(self, processor: Processor) -> str:
         assert processor.mount is not None
@@ -403,7 +420,7 @@ class Processors:
 
     def _spawn(self, processor: Processor, now_ms: int) -> None:
         assert processor.mount is not None
-        cpu = self._cpus[self._next_cpu % len(self._cpus)]
+        cpu = self.cpus[self._next_cpu % len(self.cpus)]
         self._next_cpu += 1
         config = {"sockets": processor.sockets, "env": processor.fields.get("env")}
         try:
@@ -416,7 +433,8 @@ class Processors:
             return
         worker.key = self._code_key(processor)
 
-    def _leave(self, worker: WorkerProcess, why: str, now_ms: int) -> None:
+    def leave(self, worker: WorkerProcess, why: str, now_ms: int) -> None:
+        """Let a worker finish what it runs and end; `reconcile` starts the one that is missing."""
         self.emit(WorkerLeaving(worker.id))
         self.crew.stop(worker, why, now_ms, STOP_GRACE_MS)
 

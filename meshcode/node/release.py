@@ -53,6 +53,8 @@ class Release:
                 self._read(effects.reads)
             for serial in effects.marks:
                 loop.model_saved(serial)
+        for channel, data in effects.news:
+            loop.listeners.publish(channel, b"", "", data)
         for call, socket, name, note, ms in effects.events:
             event = {"name": name, "note": note, "ms": ms}
             loop.listeners.publish("state", call, socket, event)

@@ -100,8 +100,9 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
             "name": processor.name, "workers": processor.count,
             "commit": loop.processors.commits.get(processor.name),
             "parked": pool.parked_reason() if pool else "", "building": processor.child is not None,
-            "problem": processor.problem,
+            "problem": processor.problem, **loop.processors.progress(processor.name),
         })  # fmt: skip
+    more = _lines(loop) if fields.get("lines") else {}
     return {
         "node": loop.node_id.hex(), "boot": loop.log.boot, "pid": os.getpid(),
         "version": meshcode.__version__, "home": str(loop.home),
@@ -114,8 +115,34 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
             "disk_free": usage.disk_free, "level": usage.level,
             "damaged": [f"{table} {key.hex()}" for table, key in loop.log.damaged()],
         },
-        "workers": workers, "processors": processors,
+        "workers": workers, "processors": processors, **more,
     }  # fmt: skip
+
+
+def _lines(loop: Loop) -> dict[str, Any]:
+    """What waits at each socket, and the CPUs that workers are pinned to."""
+    sockets = []
+    for line in loop.router.lines.values():
+        if not line.removed or line.depth or line.running:
+            sockets.append({
+                "name": line.name, "queue": line.config.queue, "processor": line.config.processor,
+                "waiting": line.depth, "running": line.running, "bytes": line.bytes,
+                "usual_us": line.run_us, "parked": loop.router.parked_reason(line),
+            })  # fmt: skip
+    return {"sockets": sorted(sockets, key=lambda row: row["name"]), "cpus": loop.processors.cpus}
+
+
+def _worker_stop(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    id = _needed(fields, "id", int)
+    worker = loop.crew.by_id.get(id)
+    if worker is None:
+        known = ", ".join(map(str, sorted(loop.crew.by_id))) or "none"
+        raise UnknownObject(f"this node has no worker {id}; it has: {known}")
+    if fields.get("now"):
+        loop.crew.kill(worker)  # What it ran goes back when its end is seen.
+    else:
+        loop.processors.leave(worker, "asked to leave", loop.clock.now_ms())
+    return {"id": id, "processor": worker.processor, "pid": worker.pid}
 
 
 def _call_list(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
@@ -211,13 +238,14 @@ def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UnknownObject(f"there is no processor {name!r}{hint}")
     model = {"do": action, "kind": "processor", "name": name}
-    model |= {field: fields[field] for field in ("by", "fields") if field in fields}
+    model |= {field: fields[field] for field in ("by", "dry", "fields") if field in fields}
     loop.ask_model(session.id, request, loop.guard.model_request(session.who, request, model))
 
 
 def _subscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     loop.listeners.add(session.id, request, fields)
     loop.router.listening = loop.listeners.wants("state") or loop.listeners.wants("task")
+    loop.news.begin(str(fields.get("channel")))
     tail = whole(fields, "tail", 0)
     if tail:
         loop.keeping.send_tail(session, request, fields, min(tail, 1_000))
@@ -252,6 +280,7 @@ OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
     "task.code": _socket_describe,
     "model": _model,
     "proc": _proc,
+    "worker.stop": _worker_stop,
     "subscribe": _subscribe,
     "unsubscribe": _unsubscribe,
     "drain": _drain,

@@ -47,6 +47,8 @@ class Effects:
     marks: list[int] = field(default_factory=list)
     # call id, socket, event name, note, node ms: for listeners; may be lost.
     events: list[tuple[bytes, str, str, str, int]] = field(default_factory=list)
+    # channel, data: for listeners of the node itself; may be lost.
+    news: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def merge(self, other: Effects) -> None:
         """Append all of `other`, which came later."""

@@ -75,3 +75,54 @@ def test_help_loads_the_registry_and_no_command():
         "meshcode", "meshcode.cli", "meshcode.cli.app", "meshcode.cli.lazy", "meshcode.cli.output",
         "meshcode.cli.plain", "meshcode.cli.registry", "meshcode.cli.table", "meshcode.errors",
     }  # fmt: skip
+
+
+BARE = "import sys, json, io; json.dump([0, sorted(sys.modules)], sys.stdout)"
+# What click needs.  A new entry here is a new millisecond for everyone: measure it first.
+CLICK_NEEDS = {
+    "_ast", "_bz2", "_collections", "_compression", "_datetime", "_locale", "_lzma", "_opcode",
+    "_typing", "_uuid", "_weakrefset", "array", "ast", "bz2", "click", "collections", "datetime",
+    "dis", "gettext", "inspect", "linecache", "locale", "lzma", "math", "meshcode", "opcode",
+    "platform", "pwd", "shutil", "textwrap", "threading", "token", "tokenize", "typing", "uuid",
+    "weakref", "zlib",
+}  # fmt: skip
+# To see whether a node listens.
+SOCKET_NEEDS = {"_socket", "select", "selectors", "socket"}
+
+
+def added_by(*arguments):
+    """The top-level packages that `mesh` with these arguments loads beyond a bare Python."""
+    bare = subprocess.run([sys.executable, "-c", BARE], check=True, capture_output=True, text=True)
+    _, modules = loaded_by(*arguments)
+    return {m.partition(".")[0] for m in modules - set(json.loads(bare.stdout)[1])}
+
+
+def test_the_version_loads_next_to_nothing():
+    assert added_by("--version") <= {"_typing", "collections", "meshcode", "pwd", "typing"}
+
+
+@pytest.mark.parametrize("line", ["--help", "ls --help", "cheat", "man --help"])
+def test_help_loads_what_click_needs_and_nothing_more(line):
+    assert added_by(*line.split()) <= CLICK_NEEDS
+
+
+@pytest.mark.parametrize("line", ["ls queues", "ls calls", "run a.b 1", "ls network n"])
+def test_a_command_before_the_network_loads_the_list(line):
+    assert added_by(*line.split()) <= CLICK_NEEDS | SOCKET_NEEDS
+
+
+def test_a_listing_loads_these_modules_of_ours():
+    _, modules = loaded_by("ls", "queues")
+
+    assert {m.removeprefix("meshcode.") for m in modules if m.startswith("meshcode")} == {
+        "meshcode", "cli", "cli.app", "cli.data", "cli.lazy", "cli.node", "cli.objects",
+        "cli.options", "cli.output", "cli.plain", "cli.queue", "cli.registry", "cli.session",
+        "cli.table", "cli.tree", "cli.trees", "cli.waiting", "cli.watch", "config", "errors",
+        "limits", "paths",
+    }  # fmt: skip
+
+
+def test_no_file_of_settings_means_no_toml():
+    _, modules = loaded_by("ls", "queues")
+
+    assert "tomllib" not in modules

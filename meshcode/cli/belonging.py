@@ -1,0 +1,71 @@
+"""`mesh network add|remove`, `mesh scheduler add|remove`: nodes of a network, of a scheduler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from meshcode.cli import objects
+from meshcode.cli.options import command, complete, styled
+from meshcode.cli.output import Style
+from meshcode.cli.session import model, session
+from meshcode.cli.waiting import dry_option
+from meshcode.errors import UnknownObject, WrongState
+
+
+def _options(kind: str, function: Any) -> Any:
+    decorated: Any = click.option(
+        "-nd", "--node", required=True, shell_complete=complete("node"), help="Name of the node.",
+    )(dry_option(styled(function)))  # fmt: skip
+    return click.option(
+        "-n", "--name", required=True, shell_complete=complete(kind), help=f"Name of the {kind}.",
+    )(decorated)  # fmt: skip
+
+
+def _add(kind: str, name: str, node: str, style: Style, *, dry: bool) -> None:
+    """Declare that a node belongs there; one that is not declared yet is."""
+    with session() as client:
+        model(client, "get", kind, name)  # Of the two, this one must be there.
+        try:
+            item = model(client, "update", "node", node, dry=dry, **{kind: name})
+        except UnknownObject:
+            item = model(client, "add", "node", node, dry=dry, **{kind: name})
+        objects.done("node", node, f"belongs to {kind} {name}", item, style, dry=dry)
+
+
+def _remove(kind: str, name: str, node: str, style: Style, *, dry: bool) -> None:
+    with session() as client:
+        now = objects.one(client, "node", node)
+        if now.get(kind) != name:
+            raise WrongState(
+                f"node {node!r} belongs to {kind} {now.get(kind) or 'none'!r} and not to {name!r};"
+                " it is unchanged", kind="node", name=node,
+            )  # fmt: skip
+        fields = {kind: None, "revision": now["revision"]}
+        item = model(client, "update", "node", node, dry=dry, **fields)
+        objects.done("node", node, f"belongs to no {kind}", item, style, dry=dry)
+
+
+def _commands(kind: str) -> tuple[click.Command, click.Command]:
+    def add(name: str, node: str, dry: bool, style: Style) -> None:
+        _add(kind, name, node, style, dry=dry)
+
+    def remove(name: str, node: str, dry: bool, style: Style) -> None:
+        _remove(kind, name, node, style, dry=dry)
+
+    add.__doc__ = (
+        f"Let a node belong to a {kind}; a node not declared yet is added.\n\n"
+        f"Examples:\n  mesh {kind} add -n NAME -nd NODE\n"
+    )
+    remove.__doc__ = (
+        f"Take a node out of a {kind}; it stays declared.\n\n"
+        f"Examples:\n  mesh {kind} remove -n NAME -nd NODE\n"
+    )
+    return (
+        command(name="add")(_options(kind, add)), command(name="remove")(_options(kind, remove)),
+    )  # fmt: skip
+
+
+network_add, network_remove = _commands("network")
+scheduler_add, scheduler_remove = _commands("scheduler")

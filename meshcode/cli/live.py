@@ -1,0 +1,136 @@
+"""What goes on now: `mesh ls workers|stats|cpus|jobs|work`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from meshcode.cli import output, plain
+from meshcode.cli.call import COLUMNS as CALL_COLUMNS
+from meshcode.cli.call import rows_of_page
+from meshcode.cli.node import size_text
+from meshcode.cli.nodes import end_partial
+from meshcode.cli.objects import column
+from meshcode.cli.options import command, complete, listing
+from meshcode.cli.output import Column, Style
+from meshcode.cli.session import session
+from meshcode.cli.watch import watch as follow
+from meshcode.cli.watch import watch_option
+
+_WORKER_COLUMNS = [
+    column("id", "Worker"), column("processor"), column("state"), column("pid"),
+    Column("cpu", "CPU", lambda v: "" if v is None else str(v)),
+    column("calls"), column("holds"), Column("resident", "Memory", size_text),
+]  # fmt: skip
+_LIVELY = ("calls", "holds", "resident")  # They change with every call; -w does not follow them.
+
+
+@command()
+@click.option(
+    "-n", "--name", shell_complete=complete("processor"), help="Only of this processor.",
+)  # fmt: skip
+@watch_option
+@listing
+def ls_workers(name: str | None, watch: bool, style: Style) -> None:
+    """List worker processes of this node.
+
+    Examples:
+      mesh ls workers
+      mesh ls workers -n proc1 --columns id,pid,processor
+      mesh ls workers -w -o jsonl             one line for each that comes or goes
+    """
+
+    def rows_of() -> list[dict[str, Any]]:
+        rows = client.ask("status").get("workers") or []
+        return [row for row in rows if name in (None, row["processor"])]
+
+    def steady() -> list[dict[str, Any]]:
+        return [{k: v for k, v in row.items() if k not in _LIVELY} for row in rows_of()]
+
+    with session() as client:
+        if watch:
+            columns = [c for c in _WORKER_COLUMNS if c.key not in _LIVELY]
+            follow(client, "processor", steady, "worker", columns, style, name="id")
+            return
+        rows = rows_of()
+    output.show(
+        "worker", rows, _WORKER_COLUMNS, style, name="id",
+        empty="no worker; a processor with sockets gets them: see `mesh status`",
+    )  # fmt: skip
+
+
+_STAT_COLUMNS = [
+    column("name", "Socket"), column("queue"), column("processor"), column("waiting"),
+    column("running"), Column("bytes", "Waiting Bytes", size_text),
+    Column("usual_us", "Usual Run", lambda v: "" if v is None else plain.length_of_time(v / 1000)),
+    column("parked", "Why It Waits"),
+]  # fmt: skip
+
+
+@command()
+@listing
+def ls_stats(style: Style) -> None:
+    """List sockets with what waits and runs there now, on this node.
+
+    Examples:
+      mesh ls stats
+      mesh ls stats -o json | jq '.items[] | select(.waiting > 1000) | .name'
+    """
+    with session() as client:
+        rows = client.ask("status", lines=True)["sockets"]
+    output.show("stat", rows, _STAT_COLUMNS, style, empty="no socket yet")
+
+
+_CPU_COLUMNS = [
+    column("name", "CPU"), column("processor"), column("worker"), column("state"), column("pid"),
+    column("calls"), Column("resident", "Memory", size_text),
+]  # fmt: skip
+
+
+@command()
+@listing
+def ls_cpus(style: Style) -> None:
+    """List the CPUs of this node with the workers pinned to them.
+
+    Examples:
+      mesh ls cpus
+    """
+    with session() as client:
+        found = client.ask("status", lines=True)
+    rows: list[dict[str, Any]] = []
+    for cpu in found["cpus"]:
+        here = [w for w in found["workers"] if w["cpu"] == cpu]
+        rows += [{**w, "name": str(cpu), "worker": w["id"]} for w in here] or [{"name": str(cpu)}]
+    output.show("cpu", rows, _CPU_COLUMNS, style)
+
+
+def _ls_state(state: str, style: Style, empty: str) -> None:
+    with session() as client:
+        found = client.ask("mesh.calls", page=1, rows=1000, state=state)
+    rows = rows_of_page(found, 1, 1000)
+    columns = [*CALL_COLUMNS[2:], Column("due_ms", "Due", plain.local_time)]
+    output.show("call", rows, columns, style, name="id", empty=empty)
+    end_partial(found["silent"])
+
+
+@command()
+@listing
+def ls_jobs(style: Style) -> None:
+    """List the calls that wait for a time: an ETA, or the delay before a retry; at most 1,000.
+
+    Examples:
+      mesh ls jobs
+    """
+    _ls_state("DELAYED", style, "no call waits for a time")
+
+
+@command()
+@listing
+def ls_work(style: Style) -> None:
+    """List the calls that run now, at most 1,000.
+
+    Examples:
+      mesh ls work
+    """
+    _ls_state("RUNNING", style, "nothing runs")

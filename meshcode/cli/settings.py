@@ -1,0 +1,92 @@
+"""Writing the files of the configuration: one line at a time, comments and order kept."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from typing import Any
+
+from meshcode import config
+from meshcode.errors import CallerError, NodeError
+
+
+def set_values(path: str, values: dict[str, str | bool | None]) -> None:
+    """Change some settings of a file; None takes one away.  All of it or nothing is written.
+
+    Raises:
+        CallerError: a value is wrong, or the file is.
+        NodeError: it cannot be written.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except FileNotFoundError:
+        text = ""
+    except (OSError, ValueError) as error:
+        raise CallerError(f"{path} cannot be read: {error}; nothing was changed") from None
+    for name, value in values.items():
+        plain = value is None or name == config.CONTEXT
+        text = edited(text, name, value if plain else config.check(name, value, path))
+    _check(path, text, values)
+    write(path, text)
+
+
+def edited(text: str, name: str, value: str | bool | None) -> str:
+    """The text with `name = value` instead of its line, at the end when it has none."""
+    line = re.compile(rf"(?m)^[ \t]*{re.escape(name)}[ \t]*=.*(?:\n|\Z)")
+    wanted = "" if value is None else f"{name} = {toml(value)}\n"
+    if line.search(text):
+        return line.sub(lambda _: wanted, text, count=1)
+    return text + ("" if not text or text.endswith("\n") else "\n") + wanted
+
+
+def toml(value: str | bool) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    import json
+
+    return json.dumps(value)  # A basic string of TOML is one of JSON.
+
+
+def _check(path: str, text: str, values: dict[str, str | bool | None]) -> None:
+    """A line was replaced by its look: see that the file now says what was meant, and only that."""
+    import tomllib
+
+    try:
+        found: dict[str, Any] = tomllib.loads(text)
+    except ValueError as error:
+        raise CallerError(f"{path} is no TOML: {error}; nothing was changed; mend it") from None
+    folder = os.path.dirname(path)
+    for name, raw in found.items():
+        if name != config.CONTEXT:
+            config.check(name, raw, path, folder)
+    wrong = [n for n, v in values.items() if (n in found) != (v is not None)]
+    if wrong:
+        raise CallerError(
+            f"{path} has {wrong[0]} in a form that is not one line; nothing was changed; edit it"
+        )
+
+
+def write(path: str, text: str) -> None:
+    """Write a file whole, readable by its owner only: a database's address may hold a password.
+
+    Raises:
+        NodeError: it cannot be written; what was there is there.
+    """
+    aside = ""
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".config-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+        os.replace(aside, path)
+    except OSError as error:
+        if aside:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(aside)
+        raise NodeError(f"{path} cannot be written: {error.strerror}; it is as it was") from None

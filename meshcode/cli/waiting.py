@@ -1,0 +1,87 @@
+"""`--wait`: until the workers of a processor are as the model wants them; `--dry-run`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from meshcode import config
+from meshcode.cli import output, plain
+from meshcode.cli.data import parse_duration
+from meshcode.cli.options import DURATION
+from meshcode.errors import MeshError, WaitTimeout
+
+
+def wait_options(command: Any) -> Any:
+    """Add --wait and --timeout; the command gets `wait`: seconds, or None for not at all."""
+    from functools import wraps
+
+    @wraps(command)
+    def with_wait(*args: Any, **kwargs: Any) -> Any:
+        wanted, timeout = kwargs.pop("wait"), kwargs.pop("timeout")
+        if timeout is None:
+            timeout = parse_duration(str(config.value("timeout")))
+        return command(*args, wait=timeout / 1000 if wanted else None, **kwargs)
+
+    decorated: Any = click.option(
+        "--timeout", type=DURATION,
+        help="Longest --wait; status 124 after it.  [env: MESH_TIMEOUT; default: 30s]",
+    )(with_wait)  # fmt: skip
+    return click.option("--wait", is_flag=True, help="Wait until its workers are ready.")(decorated)
+
+
+def dry_option(command: Any) -> Any:
+    """Add --dry-run; the command gets it as `dry`."""
+    return click.option(
+        "--dry-run", "dry", is_flag=True, help="Check it in the model, and change nothing."
+    )(command)
+
+
+def until_level(client: Any, name: str, seconds: float) -> None:
+    """Wait until a processor's workers on this node are what the model wants, by its own events.
+
+    Raises:
+        WaitTimeout: they are not within `seconds`; the change holds, and the node goes on.
+        MeshError: its code cannot be run.
+    """
+    deadline = time.monotonic() + seconds
+    with client.ask_stream("subscribe", channel="processor") as stream:
+        while True:
+            row = _row(client, name)
+            if _is_level(row):
+                _tell_elsewhere(row)
+                return
+            if row["problem"] and not row["building"]:
+                raise MeshError(
+                    f"processor {name} is in the model, and cannot run: {row['problem']}; mend it"
+                    f" with `mesh update processor -n {name}`; the node tries again by itself"
+                )
+            if not stream.wait(deadline - time.monotonic()):
+                why = row["parked"] or row["status"]
+                raise WaitTimeout(
+                    f"processor {name} has {row['ready']} of {row['workers']} workers ready after"
+                    f" {plain.length_of_time(seconds * 1000)}: {why}; the change holds and the node"
+                    " goes on; look with `mesh ls processors -w`"
+                )
+            while stream.has_next():
+                next(stream)
+
+
+def _row(client: Any, name: str) -> dict[str, Any]:
+    rows = {row["name"]: row for row in client.ask("status")["processors"]}
+    gone = {"workers": 0, "ready": 0, "old": 0, "problem": "", "building": False, "parked": "",
+            "status": "unknown", "current": True}  # fmt: skip
+    return dict(rows.get(name, gone))
+
+
+def _is_level(row: dict[str, Any]) -> bool:
+    if not row["workers"]:  # It is stopped, or runs on other nodes.
+        return not row["ready"] and not row["old"]
+    return bool(row["current"] and row["ready"] >= row["workers"] and not row["old"])
+
+
+def _tell_elsewhere(row: dict[str, Any]) -> None:
+    if not row["workers"] and row["status"] == "idle":
+        output.say("mesh: this node runs no worker of it, so there was nothing to wait for")

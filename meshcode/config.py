@@ -1,0 +1,343 @@
+"""The settings of command, client and node: one resolver, and where each value came from.
+
+    flag > MESH_* of the environment > mesh.toml of the project > context > user > system > default
+
+A context that --context names goes before the environment.
+
+    project    mesh.toml in this folder or the nearest one above it
+    context    $XDG_CONFIG_HOME/meshcode/contexts/NAME.toml
+    user       $XDG_CONFIG_HOME/meshcode/config.toml        (default ~/.config)
+    system     /etc/meshcode/config.toml
+
+A variable that is there and empty stands for the default.  `node` and `model` belong to a home: a
+file's are left out when a level above that file chooses another home.  Only files are read here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from meshcode.errors import CallerError
+
+LEVELS = ("flag", "environment", "project", "context", "user", "system", "default")
+PROJECT_FILE = "mesh.toml"
+SYSTEM_FILE = "/etc/meshcode/config.toml"
+CONTEXT = "context"  # No setting: it names the file of a level.
+CONTEXT_VARIABLE = "MESH_CONTEXT"
+_OF_A_HOME = ("node", "model")
+_FILE_BYTES_MAX = 64 * 1024
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_DURATION = re.compile(r"0|(\d+(\.\d+)?(ms|s|m|h|d))+")
+_SECRET = re.compile(r"(://[^:@/]*):.*@|((?:password|passfile)=)[^&]*", re.I)
+
+
+class Key(NamedTuple):
+    """A setting there is."""
+
+    name: str
+    kind: str  # path, database, text, flag, duration, or words separated by |
+    default: str | bool
+    text: str
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return f"MESH_{self.name.upper()}"
+
+
+KEYS = {
+    key.name: key
+    for key in (
+        Key("home", "path", "~/.local/share/meshcode", "Folder of the node."),
+        Key("node", "text", "", "Address of the node to talk to, instead of that of the home."),
+        Key("model", "database", "", "Database of the model, path or URI; else in the home."),
+        Key("client_key", "path", "", "File with the keys that clients connect with."),
+        Key("mdns", "flag", True, "Look for other nodes in the local network."),
+        Key("output", "table|wide|json|jsonl|yaml|csv|name", "table", "Format of listings."),
+        Key("color", "auto|always|never", "auto", "Colour the output."),
+        Key("ascii", "flag", False, "Draw trees in ASCII, whatever the locale can show."),
+        Key("timeout", "duration", "30s", "Longest --wait."),
+    )
+}
+
+
+class Layer(NamedTuple):
+    """What one level says."""
+
+    level: str
+    where: str  # A file; for the others what a person types.
+    values: dict[str, Any]
+
+
+class Setting(NamedTuple):
+    """A value in force."""
+
+    key: Key
+    value: Any  # str or bool; paths are absolute; "" when there is none.
+    level: str
+    where: str
+
+
+def user_folder(environ: Mapping[str, str] | None = None) -> str:
+    """The folder of the user's configuration."""
+    found = os.environ if environ is None else environ
+    base = found.get("XDG_CONFIG_HOME") or ""
+    if not os.path.isabs(base):  # As the XDG specification wants it.
+        base = os.path.join(found.get("HOME") or os.path.expanduser("~"), ".config")
+    return os.path.join(base, "meshcode")
+
+
+def user_file(environ: Mapping[str, str] | None = None) -> str:
+    """The user's own file; it need not be there."""
+    return os.path.join(user_folder(environ), "config.toml")
+
+
+def context_file(name: str, environ: Mapping[str, str] | None = None) -> str:
+    """The file of a context; it need not be there.
+
+    Raises:
+        CallerError: that cannot be the name of a context.
+    """
+    if not _NAME.fullmatch(name):
+        raise CallerError(
+            f"a context cannot be named {name!r}; write up to 64 of A-Z a-z 0-9 _ . -"
+        )
+    return os.path.join(user_folder(environ), "contexts", f"{name}.toml")
+
+
+def shown(setting: Setting) -> str:
+    """The value for people: without the password that an address may hold."""
+    if isinstance(setting.value, bool):
+        return "true" if setting.value else "false"
+    return mask(str(setting.value))
+
+
+def mask(text: str) -> str:
+    """The text with passwords of URIs as stars."""
+    return _SECRET.sub(lambda m: f"{m[1]}:***@" if m[1] else f"{m[2]}***", text)
+
+
+def check(name: str, raw: Any, where: str, folder: str = "") -> str | bool:
+    """A value as it is used; paths and `~` are made absolute from `folder`.
+
+    Raises:
+        CallerError: no such setting, or not a value of it; the text names `where`.
+    """
+    key = KEYS.get(name)
+    if key is None:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, KEYS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KEYS)}"
+        raise CallerError(f"{where}: {name!r} is no setting; {hint}")
+    if key.kind == "flag":
+        word = str(raw).lower()
+        if word not in _TRUE + _FALSE:
+            raise CallerError(f"{where}: {name} is {raw!r}; it must be true or false")
+        return word in _TRUE
+    if not isinstance(raw, str):
+        raise CallerError(f"{where}: {name} is {raw!r}; it must be text in quotes")
+    if "|" in key.kind and raw not in key.kind.split("|"):
+        words = key.kind.replace("|", ", ")
+        raise CallerError(f"{where}: {name} is {raw!r}; it must be one of {words}")
+    if key.kind == "duration" and not _DURATION.fullmatch(raw):
+        raise CallerError(f"{where}: {name} is {raw!r}; write a number and a unit: 500ms, 30s, 2m")
+    if key.kind == "path" and raw:
+        return os.path.abspath(os.path.join(folder, os.path.expanduser(raw)))
+    if key.kind == "database" and raw and folder and "://" not in raw:
+        return os.path.abspath(os.path.join(folder, os.path.expanduser(raw)))
+    return raw
+
+
+class Settings:
+    """All levels together."""
+
+    def __init__(self, layers: list[Layer], context: tuple[str, str], left_out: list[str]) -> None:
+        self.layers = layers  # Highest first.
+        self.context, self.context_from = context  # Its name, "" for none; who chose it.
+        self.left_out = left_out  # Files that are not used, with the reason.
+
+    def get(self, name: str) -> Setting:
+        """The value in force."""
+        key = KEYS[name]
+        home_chosen = False
+        for layer in self.layers:
+            if name in layer.values:
+                value = layer.values[name]
+                if value == "" and key.kind != "flag":
+                    value = _default(key)
+                typed = {"flag": f"--{name}", "environment": f"${key.variable}"}
+                return Setting(key, value, layer.level, typed.get(layer.level, layer.where))
+            home_chosen = home_chosen or bool(layer.values.get("home"))
+            if home_chosen and (name == "node" or (name == "model" and layer.level != "flag")):
+                break  # What is further down belongs to another home.
+        return Setting(key, _default(key), "default", "default")
+
+    def all(self) -> list[Setting]:
+        """Every setting."""
+        return [self.get(name) for name in KEYS]
+
+
+def _default(key: Key) -> str | bool:
+    if key.kind == "path" and key.default:
+        return os.path.abspath(os.path.expanduser(str(key.default)))
+    return key.default
+
+
+def settings(
+    flags: Mapping[str, str | None] | None = None,
+    environ: Mapping[str, str] | None = None,
+    folder: str | None = None,
+) -> Settings:
+    """Resolve.
+
+    Args:
+        flags: what the command line says, by setting and `context`; None is not given.
+        environ: instead of the process's environment.
+        folder: where the search for the project begins, instead of the working folder.
+
+    Raises:
+        CallerError: a value or a file is wrong, or the context chosen is not there.
+    """
+    env = os.environ if environ is None else environ
+    given = {k: v for k, v in (flags or {}).items() if v is not None}
+    chosen = [(given.pop(CONTEXT, None), "--context"), (env.get(CONTEXT_VARIABLE), "environment")]
+    layers = [
+        Layer("flag", "flag", {k: check(k, v, f"--{k}") for k, v in given.items()}),
+        Layer("environment", "environment", _of_environment(env)),
+    ]
+    left_out: list[str] = []
+    project = _project_file(folder, left_out)
+    files = [("project", project), ("user", user_file(env)), ("system", SYSTEM_FILE)]
+    for level, path in files:
+        values = read(path) if path else None
+        if values is not None:
+            chosen.append((values.pop(CONTEXT, None), path))
+            layers.append(Layer(level, path, values))
+    context, source = next(((str(n), w) for n, w in chosen if n), ("", ""))
+    if context:
+        path = context_file(context, env)
+        values = read(path)
+        if values is None:
+            raise CallerError(
+                f"there is no context {context!r}, chosen by {source}; `mesh context ls` has all,"
+                f" `mesh context add {context}` makes it"
+            )
+        layers.append(Layer("context", path, values))
+    # Who names a context on the command line means it, whatever the environment says.
+    named = source == "--context"
+    layers.sort(key=lambda layer: 0.5 if named and layer.level == "context" else _rank(layer))
+    return Settings(layers, (context, source), left_out)
+
+
+def _rank(layer: Layer) -> float:
+    return LEVELS.index(layer.level)
+
+
+def _of_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key in KEYS.values():
+        raw = env.get(key.variable)
+        if raw is not None:
+            found[key.name] = check(key.name, raw, f"${key.variable}") if raw else key.default
+            if not raw and key.kind != "flag":
+                found[key.name] = ""
+    return found
+
+
+def _project_file(folder: str | None, left_out: list[str]) -> str:
+    try:
+        at = os.path.abspath(folder) if folder is not None else os.getcwd()
+    except OSError:  # The working folder was deleted.
+        return ""
+    while True:
+        path = os.path.join(at, PROJECT_FILE)
+        try:
+            owner = os.stat(path).st_uid
+        except OSError:
+            above = os.path.dirname(at)
+            if above == at:
+                return ""
+            at = above
+            continue
+        if owner in (os.getuid(), 0):
+            return path
+        # Whoever can write into a folder above must not choose where calls go.
+        left_out.append(f"{path} belongs to user {owner} and not to you or root; it is not used")
+        return ""
+
+
+_read: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}  # By path: mtime and size, values.
+
+
+def read(path: str) -> dict[str, Any] | None:
+    """The checked values of one file, `context` among them; None when there is no file.
+
+    Raises:
+        CallerError: it cannot be read, is no TOML, or holds what is no setting.
+    """
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise CallerError(f"{path} cannot be read: {error.strerror}") from None
+    stamp = (found.st_mtime_ns, found.st_size)
+    known = _read.get(path)
+    if known is None or known[0] != stamp:
+        known = _read[path] = (stamp, _parse(path, found.st_size))
+    return dict(known[1])
+
+
+def _parse(path: str, size: int) -> dict[str, Any]:
+    import tomllib
+
+    if size > _FILE_BYTES_MAX:
+        raise CallerError(f"{path} has {size} bytes, the most is {_FILE_BYTES_MAX}")
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise CallerError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise CallerError(f"{path} is no TOML: {error}; nothing of it is used; mend it") from None
+    context = values.pop(CONTEXT, None)
+    folder = os.path.dirname(path)
+    checked = {name: check(name, raw, path, folder) for name, raw in values.items()}
+    if context is not None:
+        context_file(str(context))
+        checked[CONTEXT] = str(context)
+    return checked
+
+
+def value(name: str) -> Any:
+    """One setting of this process; "" when there is none.
+
+    Raises:
+        CallerError: a file of the configuration is wrong.
+    """
+    raw = os.environ.get(KEYS[name].variable)
+    if raw and KEYS[name].kind != "flag":
+        return check(name, raw, f"${KEYS[name].variable}")
+    if name in _OF_A_HOME and (raw == "" or os.environ.get("MESH_HOME")):
+        return ""
+    return settings().get(name).value
+
+
+def exports(found: Settings) -> dict[str, str]:
+    """What a node must find in its environment, because its process does not see these files."""
+    chosen = [found.get(name) for name in ("model", "mdns")]
+    return {
+        s.key.variable: text_of(s.value)
+        for s in chosen
+        if s.level in ("project", "context", "user", "system")
+    }
+
+
+def text_of(value: str | bool) -> str:
+    """The value as a variable of the environment holds it."""
+    return ("1" if value else "0") if isinstance(value, bool) else value
