@@ -240,7 +240,9 @@ class Router:
             call.state = State(state["state"])
             call.cancelled_by = state["cancelled_by"]
             guest = self.guests.get(call.id)
-            if guest is not None and work.inherit(self, guest, call, now_ms):
+            if guest is not None and call.state is State.HELD:  # By an owner that was overtaken.
+                work.abandon(self, call.id, now_ms, out)
+            elif guest is not None and work.inherit(self, guest, call, now_ms):
                 return
             if call.cancelled_by is not None:  # It was told to stop, and has: its worker is gone.
                 ending.end_cancelled(self, call, now_ms, out)

@@ -1,8 +1,8 @@
 """Everything that can be wrong with an object, for each kind and option: told exactly, and undone.
 
 The rows are made here, from the list of kinds, so a new option has its rows at once; what each is
-answered stands in `bad_input.txt`, for people to read: status, request, words.
-`python -m tests.model.test_bad_input` writes it anew; look at the difference before it is kept.
+answered stands in `model_bad_input.txt`, for people to read: status, request, words.
+`python -m tests.model.test_model_bad_input` writes it anew; look at the difference before it is kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from meshcode.model.checks import shown
 from meshcode.model.kinds import FIELDS, KINDS
 from tests.model.conftest import Model
 
-FILE = Path(__file__).with_name("bad_input.txt")
+FILE = Path(__file__).with_name("model_bad_input.txt")
 ROWS_LEAST = 300
 
 # One good object of each kind that has options which must be there.
