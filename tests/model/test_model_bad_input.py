@@ -2,7 +2,7 @@
 
 The rows are made here, from the list of kinds, so a new option has its rows at once; what each is
 answered stands in `model_bad_input.txt`, for people to read: status, request, words.
-`python -m tests.model.test_model_bad_input` writes it anew; look at the difference before it is kept.
+`python -m tests.model.test_model_bad_input` writes it anew; look at what differs before it is kept.
 """
 
 from __future__ import annotations
