@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from meshcode.cli import output, plain
+from meshcode.cli import objects, output, plain
 from meshcode.cli.options import DURATION, command, styled
 from meshcode.cli.output import Style
 from meshcode.cli.secret import password_options, take_password
@@ -14,7 +14,7 @@ from meshcode.cli.session import session
 
 
 @command()
-@click.option("-n", "--name", required=True, help="Name of the user.")
+@objects.one_name("user")
 @click.option("--for", "for_ms", type=DURATION, default="8h", show_default=True,
               help="How long, at most 30d.")
 @password_options

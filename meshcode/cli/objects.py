@@ -243,10 +243,10 @@ def value_text(key: str, value: Any) -> str:
         return plain.local_time(value)
     if key.endswith("_ms") and isinstance(value, int):
         return plain.length_of_time(value)
-    if isinstance(value, dict):
-        return " ".join(f"{k}={v}" for k, v in value.items())
     if isinstance(value, list):
         return ", ".join(str(v) for v in value)
+    if isinstance(value, dict):
+        return " ".join(f"{k}={value_text(k, v)}" for k, v in value.items())
     return str(value)
 
 

@@ -71,9 +71,9 @@ def migrate(database: Database, _options: argparse.Namespace) -> Answer:
 
 
 def show(database: Database, options: argparse.Namespace) -> Answer:
-    """Everything as JSON: to a file when one is named."""
+    """Everything as JSON, but for what opens something: to a file when one is named."""
     with database.read() as session:
-        found = document.read(session)
+        found = document.without_secrets(document.read(session))
     text = document.to_text(found)
     if options.file is None:
         return {"text": text}

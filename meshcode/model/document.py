@@ -20,7 +20,7 @@ from meshcode.model import snapshot
 from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX, near, shown
 from meshcode.model.database import set_number
 from meshcode.model.fields import check_published
-from meshcode.model.kinds import FIELDS, KINDS, PLURALS, PUBLISHED
+from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, PLURALS, PUBLISHED, names_in
 from meshcode.model.tables import SCHEMA_VERSION, TABLES
 
 FORMAT = "meshcode model"
@@ -44,6 +44,19 @@ def read(session: Session) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "number": snapshot.read_number(session),
         "objects": {PLURALS[kind]: _rows(session, kind) for kind in KINDS},
+    }
+
+
+def without_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for eyes: it cannot be restored from, for what is hidden is empty in it."""
+    return {
+        **document,
+        "objects": {
+            PLURALS[kind]: [
+                row | dict.fromkeys(HIDDEN[kind]) for row in document["objects"][PLURALS[kind]]
+            ]
+            for kind in KINDS
+        },
     }
 
 
@@ -188,11 +201,13 @@ def dangling(rows: Rows) -> list[str]:
     """Which objects name others that are not in the document, in words."""
     names = {kind: {row["name"] for row in rows[kind]} for kind in KINDS}
     return [
-        f"{kind} {row['name']} names {spec.refers} {row[field]}, which is not in the file"
+        f"{kind} {row['name']} names {spec.refers} {name}, which is not in the file"
         for kind in KINDS
         for row in rows[kind]
         for field, spec in FIELDS[kind].items()
-        if spec.refers and row[field] is not None and row[field] not in names[spec.refers]
+        if spec.refers
+        for name in names_in(row[field])
+        if name not in names[spec.refers]
     ]
 
 

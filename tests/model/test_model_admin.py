@@ -56,6 +56,9 @@ def filled(model):
     model.ask("add", "plug", "p1", source="shop.clean", target="shop.bill", type="ERROR")
     model.ask("add", "gate", "night", plug="p1", mode="closed")
     model.ask("restart", None, "shop")
+    model.ask("add", "role", "operator")
+    model.ask("add", "user", "ann", password="correct horse battery", roles=["operator"])
+    model.ask("add", "privilege", "run", right="RUN_TASK", role="operator")
     return model
 
 
@@ -96,6 +99,20 @@ def test_json_has_every_column_of_every_object_and_is_the_same_each_time(run, fi
     assert found["objects"]["processors"][0]["env"] == {"A": "ä \U0001f600"}
 
 
+def test_json_shows_no_secret_and_a_backup_keeps_what_opens(run, filled, model_path, tmp_path):
+    kept = filled.published[-1]["users"]["ann"]["password_hash"]
+    assert kept.startswith("$argon2id$")
+
+    shown = run("json", model_path)["text"]
+    run("backup", model_path, "--file", tmp_path / "copy")
+    run("drop", model_path)
+    answer = run("restore", model_path, "--file", tmp_path / "copy")
+
+    assert "argon2" not in shown and answer["problems"] == []
+    filled.refresh()
+    assert filled.published[-1]["users"]["ann"]["password_hash"] == kept
+
+
 def test_json_goes_to_a_file_over_an_older_one(run, filled, tmp_path):
     path = tmp_path / "model.json"
     path.write_text("older")
@@ -103,7 +120,7 @@ def test_json_goes_to_a_file_over_an_older_one(run, filled, tmp_path):
     answer = run("json", filled.address, "--file", path)
 
     assert path.read_text() == run("json", filled.address)["text"]
-    assert (answer["objects"], answer["bytes"]) == (9, path.stat().st_size)
+    assert (answer["objects"], answer["bytes"]) == (12, path.stat().st_size)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(tmp_path.glob(".*")) == []
 
@@ -119,7 +136,7 @@ def test_a_backup_of_one_database_restores_into_the_other(
     made = run("backup", filled.address, "--file", copy)
     answer = run("restore", other, "--file", copy)
 
-    assert (made["objects"], answer["objects"], answer["problems"]) == (9, 9, [])
+    assert (made["objects"], answer["objects"], answer["problems"]) == (12, 12, [])
     assert objects(run, other) == before
     assert answer["number"] == filled.number + 1
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
@@ -211,11 +228,11 @@ def test_a_database_with_objects_is_restored_over_only_when_told(run, filled, tm
     done = run("restore", filled.address, "--file", copy, "--replace")
 
     assert refused["text"] == (
-        "the model's database has 10 objects and the file has 9; nothing was changed; say --replace"
-        " to have those of the file instead"
+        "the model's database has 13 objects and the file has 12; nothing was changed; say"
+        " --replace to have those of the file instead"
     )
     assert news is None
-    assert (done["before"], done["objects"]) == (10, 9)
+    assert (done["before"], done["objects"]) == (13, 12)
     assert objects(run, filled.address) == before
     number = filled.number
     assert filled.refresh()["number"] == number + 1
@@ -232,7 +249,7 @@ def test_what_was_dropped_is_gone_for_whoever_runs_and_whoever_starts_later(run,
     late.publisher.learn({"fields": {"snapshot": known}})
     starting = late.refresh()
 
-    assert answer["objects"] == 9
+    assert answer["objects"] == 12
     assert set(answer["tables"]) == set(PLURALS.values())
     assert running == starting == {**snapshot.EMPTY, "number": known["number"] + 1}
     filled.ask("add", "queue", "first-of-the-new")
