@@ -81,7 +81,8 @@ class Processors:
         self.save = save
         self.by_name: dict[str, Processor] = {}
         self.commits: dict[str, str] = {}
-        self.cpus = sorted(os.sched_getaffinity(0))
+        self._all_cpus = sorted(os.sched_getaffinity(0))
+        self.cpus = self._all_cpus  # Those that its workers are pinned to.
         self._next_cpu = 0
         self.stopping = False
         self.name = ""  # Of this node in its mesh.
@@ -103,6 +104,8 @@ class Processors:
         sockets: dict[str, dict[str, str]] = {name: {} for name in wanted}
         for name, fields in snapshot.get("sockets", {}).items():
             sockets.setdefault(fields["processor"], {})[name] = fields["task"]
+        declared = snapshot.get("nodes", {}).get(self.name or self.host) or {}
+        self.cpus = self._all_cpus[: declared.get("cpus")]
         rows = [{"name": name, **rule} for name, rule in snapshot.get("repos", {}).items()]
         self.rules = sorted(rows, key=lambda row: row["name"])
         deployments: dict[str, list[dict[str, Any]]] = {}

@@ -53,3 +53,16 @@ def test_a_few_mounts_at_a_time_and_each_gets_its_turn(processors, tmp_path):
 
     assert most == MOUNTS_MAX
     assert all("its code could not be mounted" in p.problem for p in processors.by_name.values())
+
+
+def test_a_declared_node_pins_its_workers_to_so_many_cpus(processors):
+    mine = list(processors.cpus)
+    there = {"cpus": 1, "host": None}
+
+    processors.apply({"nodes": {"here": there, "elsewhere": {"cpus": 2}}})
+    assert processors.cpus == mine[:1]
+    processors.name = "n1"
+    processors.apply({"nodes": {"here": there, "n1": {"cpus": None}}})
+    assert processors.cpus == mine
+    processors.apply({"nodes": {"n1": {"cpus": 1_000}}})
+    assert processors.cpus == mine
