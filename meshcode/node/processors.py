@@ -313,7 +313,7 @@ class Processors:
                 processor.child.kill()
         for worker in self._workers(processor.name):
             if not worker.stopping:
-                self._leave(worker, "its code is refused", now_ms)
+                self.leave(worker, "its code is refused", now_ms)
         if processor.problem != why:
             processor.problem = why
             self._explain(processor, why)
