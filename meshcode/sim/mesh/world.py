@@ -17,6 +17,7 @@ from meshcode.sim.mesh.node import MeshNode
 
 EVENTS_MAX = 600_000  # More in one world means that something spins.
 CALM_MS_MAX = 600_000
+RECOVERIES_MAX = 3  # How often a person asks for the same.
 LOOK_MS = 2_000
 SETTLE_MS = 30_000  # What waits for a person gets its voters back within this.
 
@@ -311,8 +312,11 @@ class MeshWorld:
             self._come_back()
         self._rest()
         self.checker.finish()
-        if self._recover():
+        for _ in range(RECOVERIES_MAX):  # Again where the node went down with the request.
+            if not self._recover():
+                break
             self._rest()
+        if self.checker.recovered:
             self.checker.finish()
         return self.checker.steps, self.checker.digest
 
@@ -328,13 +332,14 @@ class MeshWorld:
 
     def _recover(self) -> int:
         """A person lets go what the rules leave alone: calls whose voters' majority is lost."""
-        asked = self.checker.recovered
+        asked: set[bytes] = set()
         for node in self.living():
             for id, sequence in recovering.sequences(node.router).items():
                 value = node.log.get("open", sequence.to_bytes(8, "big"))
                 if id in asked or id in self.checker.recorded or value is None:
                     continue
-                asked[id] = node.index
+                asked.add(id)
+                self.checker.recovered[id] = node.index
                 self.say("%s: recovers %s", node, id.hex())
                 what = (sequence, *accepted_call(value), "somebody")
                 node.post(events.RecoverAsked(0, bytes(16), *what))
