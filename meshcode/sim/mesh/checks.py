@@ -122,8 +122,16 @@ class MeshChecker:
             self._promise_holds(node, inst)
 
     def crashed(self, node: MeshNode) -> None:
-        """Only what was synced is left: what it ran for others may be run again (I12)."""
-        for id in self.ran_at.pop(node.index, ()):
+        """Only what was synced is left (I12): what it ran for others may be run again, and what
+        others ran of a call that it kept alone, which nobody takes over but itself.
+        """
+        here = set(self.ran_at.pop(node.index, ()))
+        alone = {
+            call.id
+            for call in node.router.calls.values()
+            if call.inst is None and call.owner is None and call.state is State.RUNNING
+        }
+        for id in here | alone:
             if id not in self.recorded:
                 self.take_overs[id] = self.take_overs.get(id, 0) + 1
 
