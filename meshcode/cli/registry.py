@@ -20,10 +20,7 @@ _SALVAGE = "meshcode.cli.salvage"
 _TOPOLOGY = "meshcode.cli.topology"
 _FILES = "meshcode.cli.files.commands"
 _DB = "meshcode.cli.db"
-
 _USER = "meshcode.cli.user"
-
-_USER_KINDS = ("role", "user", "privilege")
 _AGENT = "meshcode.cli.agent"
 _BELONGING = "meshcode.cli.belonging"
 _LIVE = "meshcode.cli.live"
@@ -31,18 +28,19 @@ _TREES = "meshcode.cli.trees"
 _CONFIG = "meshcode.cli.config"
 _CONTEXT = "meshcode.cli.context"
 
-_TOPOLOGY_KINDS = ("network", "scheduler", "node", "plug", "gate", "repo")
+# Kinds whose commands are all made from one table (`noun.py`): the module of each.
+_NOUNS = {
+    **dict.fromkeys(("network", "scheduler", "node", "plug", "gate", "repo"), _TOPOLOGY),
+    **dict.fromkeys(("role", "user", "privilege"), _USER),
+}
 
 
-def _topology(verb: str, text: str) -> dict[str, Command]:
+def _nouns(verb: str, text: str) -> dict[str, Command]:
     return {
-        kind: Command(f"{_TOPOLOGY}:{verb}_{kind}", f"{text} a {kind}.")
-        for kind in _TOPOLOGY_KINDS
+        kind: Command(f"{module}:{verb}_{kind}", f"{text} a {kind}.")
+        for kind, module in _NOUNS.items()
     }
 
-
-def _users(verb: str, text: str) -> dict[str, Command]:
-    return {kind: Command(f"{_USER}:{verb}_{kind}", f"{text} a {kind}.") for kind in _USER_KINDS}
 
 # Verbs of the original system that have no place of their own above.
 _ORIGINAL_LS = {
@@ -128,8 +126,7 @@ COMMANDS = {
             ),
             "socket": Command(f"{_SOCKET}:add", "Add a socket: a callable endpoint of a task."),
             "deployment": Command(f"{_DEPLOYMENT}:add", "Give a processor CPUs on a host."),
-            **_topology("add", "Add"),
-            **_users("add", "Add"),
+            **_nouns("add", "Add"),
         },
     ),
     "update": Group(
@@ -139,8 +136,7 @@ COMMANDS = {
             "processor": Command(f"{_PROCESSOR}:update", "Change a processor."),
             "socket": Command(f"{_SOCKET}:update", "Change a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:update", "Change a deployment."),
-            **_topology("update", "Change"),
-            **_users("update", "Change"),
+            **_nouns("update", "Change"),
         },
     ),
     "delete": Group(
@@ -150,8 +146,7 @@ COMMANDS = {
             "processor": Command(f"{_PROCESSOR}:delete", "Remove a processor."),
             "socket": Command(f"{_SOCKET}:delete", "Remove a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:delete", "Remove a deployment."),
-            **_topology("delete", "Remove"),
-            **_users("delete", "Remove"),
+            **_nouns("delete", "Remove"),
         },
     ),
     "get": Group(
@@ -161,8 +156,7 @@ COMMANDS = {
             "processor": Command(f"{_PROCESSOR}:get", "Show a processor."),
             "socket": Command(f"{_SOCKET}:get", "Show a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:get", "Show a deployment."),
-            **_topology("get", "Show"),
-            **_users("get", "Show"),
+            **_nouns("get", "Show"),
         },
     ),
     "ls": Group(
@@ -176,16 +170,14 @@ COMMANDS = {
             "socket": Command(f"{_SOCKET}:ls_socket", "Show a socket: task, signature, limits."),
             "deployments": Command(f"{_DEPLOYMENT}:ls_deployments", "List deployments."),
             "deployment": Command(f"{_DEPLOYMENT}:ls_deployment", "Show a deployment."),
-            **_topology("ls", "Show"),
-            **_users("ls", "Show"),
+            **_nouns("ls", "Show"),
             "network": Command(f"{_TREES}:ls_network", "Show a network and its tree."),
             "node": Command(f"{_TREES}:ls_node", "Show a declared node and its tree."),
             **{
-                f"{kind}s": Command(f"{_TOPOLOGY}:ls_{kind}s", f"List {kind}s.")
-                for kind in _TOPOLOGY_KINDS
+                f"{kind}s": Command(f"{module}:ls_{kind}s", f"List {kind}s.")
+                for kind, module in _NOUNS.items()
                 if kind != "node"  # `ls nodes` shows who is there.
             },
-            **{f"{k}s": Command(f"{_USER}:ls_{k}s", f"List {k}s.") for k in _USER_KINDS},
             "rights": Command(f"{_USER}:ls_rights", "List the rights there are."),
             "tasks": Command(f"{_TASK}:ls_tasks", "List tasks with their sockets."),
             "calls": Command(f"{_CALL}:ls_calls", "List calls, newest first."),

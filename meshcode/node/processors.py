@@ -108,13 +108,14 @@ class Processors:
         self.cpus = self._all_cpus[: declared.get("cpus")]
         rows = [{"name": name, **rule} for name, rule in snapshot.get("repos", {}).items()]
         self.rules = sorted(rows, key=lambda row: row["name"])
+        said_of = _reader(self.rules)
         deployments: dict[str, list[dict[str, Any]]] = {}
         for entry in snapshot.get("deployments", {}).values():
             deployments.setdefault(entry["processor"], []).append(entry)
         for name, fields in wanted.items():
             processor = self.by_name.setdefault(name, Processor(name))
             processor.fields = fields
-            processor.refused, signers = _said_of(fields["git"], self.rules)
+            processor.refused, signers = said_of(fields["git"])
             processor.count = self._count(fields, deployments.get(name, []))
             processor.wanted_code = (*(fields.get(field) for field in CODE_FIELDS), signers)
             if processor.sockets != sockets[name]:
@@ -480,16 +481,25 @@ class Processors:
                 processor.child = None
 
 
-def _said_of(url: str, rules: list[dict[str, Any]]) -> tuple[str, str]:
-    """Why a repository may not be mounted, if so; and who must have signed its commits."""
-    if not rules:
-        return "", ""
+def _reader(rules: list[dict[str, Any]]) -> Callable[[str], tuple[str, str]]:
+    """What tells of a repository: why it may not be mounted, if so; who must have signed it."""
     try:
         found = policy.read(rules)
-        why, rule = policy.refusal(url, found), policy.signers_of(url, found)
     except MountFailed as error:
-        return error.text, ""
-    return why and f"{why}; `mesh ls repos` shows the rules", "" if rule is None else rule.signers
+        text = error.text  # A list with a hole is no list.
+        return lambda _url: (text, "")
+
+    def said_of(url: str) -> tuple[str, str]:
+        if not rules:
+            return "", ""
+        try:
+            why, rule = policy.refusal(url, found), policy.signers_of(url, found)
+        except MountFailed as error:
+            return error.text, ""
+        refused = why and f"{why}; `mesh ls repos` shows the rules"
+        return refused, "" if rule is None else rule.signers
+
+    return said_of
 
 
 def _signatures(mount: dict[str, Any]) -> dict[str, Any]:
