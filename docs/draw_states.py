@@ -33,6 +33,7 @@ _MEANING = {
     State.HELD: "workers died under it too often, or it cannot be read; waits for a person",
     State.COPYING: "accepted here; a second disk is still to say that it has it",
     State.ENDING: "it has ended here; a second voter is still to agree to the outcome",
+    State.GATHERING: "a step of a flow; calls whose results it needs have not ended",
     State.DONE: "the function returned; the result is kept",
     State.FAILED: "the function raised, or was stopped over its time limit, for the last time",
     State.CANCELLED: "a person ended it, or it expired, or its queue overflowed",

@@ -39,6 +39,11 @@ BODIES_IN_MEMORY_BYTES_MAX = 256 * 1024 * 1024  # Bodies above this are read bac
 FETCH_CALLS_MAX = 512  # Envelopes of one line read back from the log at once.
 FETCH_BYTES_MIN = 1024 * 1024  # Of one line, however full the memory is; one call may be larger.
 
+# Flows.
+FLOW_STEPS_MAX = 131_072  # Steps of one plan: all of them are one batch of the log.
+NEED_ASK_MS = 2_000  # Peers are asked again for an outcome that a step waits for.
+NEEDS_ASKED_MAX = 1_024  # Of those at once.
+
 # The log.
 BLOB_BYTES_MIN = 64 * 1024  # Records above this live in files beside the log.
 COMMIT_DELETES_MAX = 256  # Deletions per housekeeping transaction: large free lists slow commits.

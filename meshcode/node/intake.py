@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from meshcode.errors import MeshError
 from meshcode.node import requests
 from meshcode.node.sessions import Session
+from meshcode.router import flows
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.router.events import ClientLeft, NewCall, Submitted
+from meshcode.router.plan import FLOW
 from meshcode.wire.codec import unpack_map
 from meshcode.wire.frame import FrameHead, Row
 from meshcode.wire.kinds import Flag, Kind
@@ -38,7 +40,7 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
             try:
                 call = _call(row, data)
                 if who is not None:
-                    _check_right(loop, who, call[3])
+                    _check_rights(loop, who, call)
                 calls.append(call)
             except MeshError as error:
                 refused.append((session.id, row.id, error.to_data()))
@@ -61,16 +63,19 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
             loop.step(event)
 
 
-def _check_right(loop: Loop, who: Who, socket: str) -> None:
-    """Look whether a principal may call a socket.
+def _check_rights(loop: Loop, who: Who, call: NewCall) -> None:
+    """Look whether a principal may call a socket, and of a flow all that it calls.
 
     Raises:
         NotAllowed: it may not.
+        BadRequest, TooLarge: it is a flow that cannot be read.
     """
-    problem = loop.guard.run_problem(who, socket)
-    if problem is not None:
-        loop.audit.denied(who, "run", f"socket {socket}", "RUN_TASK")
-        raise problem
+    sockets = [call[3]] if call[3] != FLOW else flows.sockets_of(call[6])
+    for socket in sockets:
+        problem = loop.guard.run_problem(who, socket)
+        if problem is not None:
+            loop.audit.denied(who, "run", f"socket {socket}", "RUN_TASK")
+            raise problem
 
 
 def _call(row: Row, data: bytes) -> NewCall:

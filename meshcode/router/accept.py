@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
 from meshcode.replica.instance import ENDED
-from meshcode.router import acks, ending, holding, replicated, timers
+from meshcode.router import acks, ending, flows, replicated, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.events import Submitted
 from meshcode.router.line import Line
 from meshcode.router.records import custody_header
-from meshcode.router.states import State
-from meshcode.router.timers import T_DUE
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
@@ -51,7 +49,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
             safe = safe if known is None else min(safe, known)
             continue
         line = r.lines.get(name)
-        refusal = check(r, line, name, id, argc, options, len(envelope))
+        refusal = check(r, line, name, id, argc, options, envelope)
         voters = r.alone if alone else r.replica.peers.choose_voters(id)
         if refusal is None and (options is not None or not alone):
             refusal = replicated.refuse(options, voters, 0 if alone else len(envelope))
@@ -76,7 +74,9 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
         elif shared:
             r.spill(call)
         else:
-            _line_up(r, call, now_ms, touched)
+            _line_up(r, call, now_ms, touched, out)
+            if line.builtin:
+                over_ids.add(id)
         if r.listening:
             r.tell(out, call, "received", "", now_ms)
     for line in touched.values():
@@ -84,19 +84,17 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
     acks.acknowledge_frame(r, client, frame, safe, out)
 
 
-def _line_up(r: Router, call: Call, now_ms: int, touched: dict[str, Line]) -> None:
-    """Put a new call into its line, or let it wait for its time."""
+def _line_up(
+    r: Router, call: Call, now_ms: int, touched: dict[str, Line], out: Effects
+) -> None:
+    """Put a new call into its line, or let it wait for its time or for other calls."""
     line, options = call.line, call.options
-    due_ms = None if options is None else timers.due_of(options, now_ms, now_ms)
-    if due_ms is not None and due_ms > now_ms:
-        call.state = State.DELAYED
-        call.due_ms = due_ms
-        call.reason = holding.DELAYED_REASON
-        r.at(due_ms, T_DUE, call)
-    else:
-        line.push(call)
-        touched[line.name] = line
-    if options is not None or line.expires:
+    if options is not None or line.builtin:
+        r.enter(call, now_ms, out)
+        return
+    line.push(call)
+    touched[line.name] = line
+    if line.expires:
         timers.arm_expiry(r, call)
 
 
@@ -147,19 +145,18 @@ def check(
     id: bytes,
     argc: int,
     options: dict[str, Any] | None,
-    size: int,
+    envelope: bytes,
 ) -> errors.CallerError | None:
     """Why a call cannot be accepted, or None."""
     if line is None or line.removed:
         return unknown_socket(r, name)
+    if line.builtin:
+        return busy(r) or _too_old(r, id) or flows.problem(r, id, name, envelope)
     if r.draining or r.disk_level:
         return busy(r)
-    if int.from_bytes(id[:6], "big") < r.horizon_ms:
-        return errors.ResultExpired(
-            f"the id was made at {int.from_bytes(id[:6], 'big')} ms, outcomes made before "
-            f"{r.horizon_ms} ms are forgotten, so it cannot be told from a call that ran; "
-            "submit it with a new id",
-        )
+    old = _too_old(r, id)
+    if old is not None:
+        return old
     if options is not None:
         problem = option_problem(options)
         if problem is not None:
@@ -172,7 +169,7 @@ def check(
                 f"{name}{line.signature.text} {problem}; the call was not accepted"
             )
     if not line.config.dead_letter_overflow:
-        over = is_over(line, size)
+        over = is_over(line, len(envelope))
         if over is not None:
             return errors.QueueFull(
                 f"{over}; the call was not accepted; try again later", queue=line.config.queue
@@ -182,6 +179,16 @@ def check(
             f"this node has {len(r.calls)} open calls, the limit is {limits.OPEN_CALLS_MAX}"
         )
     return None
+
+
+def _too_old(r: Router, id: bytes) -> errors.ResultExpired | None:
+    made_ms = int.from_bytes(id[:6], "big")
+    if made_ms >= r.horizon_ms:
+        return None
+    return errors.ResultExpired(
+        f"the id was made at {made_ms} ms, outcomes made before {r.horizon_ms} ms are forgotten, "
+        "so it cannot be told from a call that ran; submit it with a new id",
+    )
 
 
 def busy(r: Router) -> errors.Busy | None:
@@ -205,10 +212,10 @@ def unknown_socket(r: Router, name: str) -> errors.UnknownSocket:
     return errors.UnknownSocket(f"there is no socket {name!r}; {hint}", name=name)
 
 
-def is_over(line: Line, size: int) -> str | None:
-    """Which limit of the queue one more call of `size` bytes would break, with both numbers."""
+def is_over(line: Line, size: int, count: int = 1) -> str | None:
+    """Which limit of the queue `count` more calls of `size` bytes would break; both numbers."""
     config = line.config
-    if config.max_length is not None and line.depth >= config.max_length:
+    if config.max_length is not None and line.depth + count > config.max_length:
         return (
             f"the line of socket {line.name} holds {line.depth} calls, its queue "
             f"{config.queue} allows {config.max_length}"
@@ -230,6 +237,8 @@ def option_problem(options: dict[str, Any]) -> str | None:
                 return f"option {name} must be a whole number, it is {value!r}"
             if not bounds[0] <= value <= bounds[1]:
                 return f"option {name} must be {bounds[0]} to {bounds[1]}, it is {value}"
+        elif name in ("feed", "plan", "edge"):
+            return f"option {name} is written by a node only"
         elif name in _TEXTS:
             if not isinstance(value, str) or len(value) > _TEXTS[name]:
                 return f"option {name} must be text of at most {_TEXTS[name]} characters"

@@ -9,6 +9,7 @@ from meshcode.router.states import State, is_allowed
 
 if TYPE_CHECKING:
     from meshcode.replica.instance import Instance
+    from meshcode.router.gathering import Gather
     from meshcode.router.line import Line
     from meshcode.router.pool import Worker
 
@@ -28,7 +29,9 @@ class Call:
         "envelope",
         "epoch",
         "estimate_us",
+        "fed",
         "filed",
+        "gather",
         "id",
         "inst",
         "interrupted",
@@ -87,9 +90,16 @@ class Call:
         self.filed = False  # The history has an outcome of this id already: it keeps that one.
         self.owner: bytes | None = None  # Of a guest: the peer that this node runs it for.
         self.owner_attempt = 0  # Of a guest whose owner changed while it ran: the new one's count.
+        self.fed: bytes | None = None  # Of a step: what its worker gets, once all is there.
+        self.gather: Gather | None = None  # While GATHERING.
         self.timers = 0  # In the heap of the router: for its due time and its expiry.
         if options is not None:
             self.priority = options.get("priority", line.priority)
+
+    @property
+    def lacks(self) -> bool:
+        """Whether it must gather results of other calls before it can run."""
+        return self.fed is None and self.options is not None and "feed" in self.options
 
     def option(self, name: str) -> Any:
         """The call's own option, or None."""

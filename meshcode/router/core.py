@@ -25,6 +25,8 @@ from meshcode.router import (
     dispatch,
     ending,
     events,
+    flows,
+    gathering,
     holding,
     peers,
     recovering,
@@ -38,6 +40,7 @@ from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
 from meshcode.router.line import Line
+from meshcode.router.plan import Plan
 from meshcode.router.pool import Pool, Worker
 from meshcode.router.records import (
     accepted_call,
@@ -99,7 +102,14 @@ class Router:
         self.peer_workers: dict[tuple[bytes, str], work.PeerWorker] = {}  # By node, processor.
         self.last_peer_worker = 0  # Their ids count down.
         self.grants_ms = 0  # When grants were told last.
+        self.needed: dict[bytes, list[Call]] = {}  # Calls that wait for the outcome of another.
+        self.ripe: list[tuple[bytes, bytes]] = []  # Calls that ended in this step; their outcomes.
+        self.needs_ask_ms = 0  # Not before are peers asked again for what is needed.
+        self.plans: dict[bytes, Plan] = {}  # Of flows accepted in this step.
         self._touched: dict[str, Pool] = {}
+        for name in flows.BUILTIN:
+            line = self.lines[name] = Line(SocketConfig(name, _of_nobody(name)))
+            self.pool("").lines[name] = line
         self._timers_dead = 0  # Timers in the heap of calls that have ended.
 
     def step(self, event: events.Event, now_ms: int) -> Effects:
@@ -116,6 +126,8 @@ class Router:
             self._fire_timers(now_ms, out)
         if self.replica.timers:
             self.replica.tick(now_ms, out)
+        if self.ripe:
+            gathering.settle(self, now_ms, out)
         while self._touched:
             _, pool = self._touched.popitem()
             dispatch.dispatch(self, pool, now_ms, out)
@@ -168,6 +180,7 @@ class Router:
             self.next_sequence = max(self.next_sequence, number + 1)
             inst = recovered(number, vote)
             self.replica.recover(number, inst, payload=False, now_ms=now_ms, out=out)
+        gathering.settle(self, now_ms, out)
         for key in changed:  # The call ended; its state record is a leftover.
             out.records.append(("state", key, None))
         for pool in self.pools.values():
@@ -230,7 +243,7 @@ class Router:
         self, call: Call, state: dict[str, Any] | None, now_ms: int, out: Effects, *, why: str
     ) -> None:
         """Put an open call where its `state` record, if any, says it was."""
-        options, accepted_ms, line = call.options, call.accepted_ms, call.line
+        line = call.line
         if state is not None:
             call.recorded = True
             call.attempt = state["attempt"]
@@ -256,10 +269,9 @@ class Router:
             guest = self.guests.get(call.id)
             if guest is not None and work.inherit(self, guest, call, now_ms):
                 return
-            if (due_ms := timers.due_of(options, accepted_ms, now_ms)) is not None:
-                call.state = State.DELAYED
-                call.due_ms = due_ms
-                call.reason = holding.DELAYED_REASON
+            line.count_in(call)
+            self.enter(call, now_ms, out)
+            return
         if call.state is State.HELD:
             return  # It is in no line, and expires only once it waits again.
         line.count_in(call)
@@ -268,12 +280,38 @@ class Router:
         else:
             call.state = State.WAITING
             call.reason = ""
+            if call.lacks or line.builtin:
+                self.enter(call, now_ms, out)
+                return
             line.push(call)
             self.offer(line)
-        if options is not None or line.expires:
+        if call.options is not None or line.expires:
             timers.arm_expiry(self, call)
 
     # What the handlers share.
+
+    def enter(self, call: Call, now_ms: int, out: Effects) -> None:
+        """A call that is on enough disks, counted in its line, begins its way."""
+        if call.lacks:
+            gathering.begin(self, call, now_ms, out)
+            return
+        if call.line.builtin:
+            flows.expand(self, call, now_ms, out)
+            return
+        due_ms = timers.due_of(call.options, call.accepted_ms, now_ms)
+        delayed = due_ms is not None and due_ms > now_ms
+        if call.state is State.COPYING:
+            call.move(State.DELAYED if delayed else State.WAITING)
+        if due_ms is not None and delayed:
+            call.state = State.DELAYED
+            call.due_ms = due_ms
+            call.reason = holding.DELAYED_REASON
+            self.at(due_ms, T_DUE, call)
+        else:
+            call.line.push(call)
+            self.offer(call.line)
+        if call.options is not None or call.line.expires:
+            timers.arm_expiry(self, call)
 
     def custody_at(self, now_ms: int) -> bytes:
         """The custody header of a call accepted at `now_ms`."""
@@ -294,6 +332,7 @@ class Router:
     def keep(self, call: Call, *, whole: bool = False) -> None:
         """Remember an open call; its envelope, unless `whole`, only while memory has room."""
         self.calls[call.id] = call
+        whole = whole or call.line.builtin or call.lacks
         if not whole and self.bodies_bytes + call.size > self.bodies_bytes_max:
             call.envelope = None
             self.by_sequence[call.sequence] = call
@@ -305,6 +344,8 @@ class Router:
         if (
             call.owner is None
             and call.envelope is not None
+            and call.fed is None
+            and not (call.lacks or call.line.builtin)
             and self.bodies_bytes > self.bodies_bytes_max
         ):
             call.envelope = None
@@ -362,8 +403,7 @@ class Router:
 
     def line_of_removed(self, name: str) -> Line:
         """A line for calls whose socket is not in the model: they stay, PARKED."""
-        empty = {"sockets": {name: {"processor": "", "task": "", "queue": ""}}}
-        line = self.lines[name] = Line(SocketConfig(name, empty))
+        line = self.lines[name] = Line(SocketConfig(name, _of_nobody(name)))
         line.removed = True
         self.pool("").lines[name] = line
         return line
@@ -391,7 +431,7 @@ class Router:
                     continue
             if kind == T_DUE:
                 if what.state is State.DELAYED and what.due_ms == due_ms:
-                    holding.release(self, what, now_ms)
+                    holding.release(self, what, now_ms, out)
             elif kind == T_EXPIRE:
                 ending.expire(self, what, now_ms, out)
             elif kind == T_RATE:
@@ -432,6 +472,11 @@ class Router:
         assert in_memory == self.bodies_bytes, (in_memory, self.bodies_bytes)
 
 
+def _of_nobody(name: str) -> dict[str, Any]:
+    """A snapshot with one socket, of no processor."""
+    return {"sockets": {name: {"processor": "", "task": "", "queue": ""}}}
+
+
 def _on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: Effects) -> None:
     snapshot = event.snapshot
     if snapshot["number"] < r.model_number:
@@ -461,7 +506,7 @@ def _on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: E
             line.removed = False
         _learn_signature(r.pool(config.processor), line)
     for name, line in r.lines.items():
-        if name not in wanted:
+        if name not in wanted and not line.builtin:
             line.removed = True
     work.refresh_lines(r)
     if expiring:
@@ -511,6 +556,8 @@ def _on_ticked(r: Router, event: events.Event, now_ms: int, out: Effects) -> Non
             holding.watch_worker(r, worker, now_ms, out)
     if r.replica.peers.by_node:
         peers.tick(r, now_ms, out)
+    if r.needed:
+        gathering.tick(r, now_ms, out)
 
 
 _HANDLERS: dict[type, Callable[[Router, Any, int, Effects], None]] = {
@@ -534,6 +581,7 @@ _HANDLERS: dict[type, Callable[[Router, Any, int, Effects], None]] = {
     events.PeerChanged: peers.on_peer_changed,
     events.PeerReturned: peers.on_peer_returned,
     events.Read: peers.on_read,
+    events.LookedUp: gathering.on_looked_up,
     events.RecoverAsked: recovering.on_recover,
     events.Ticked: _on_ticked,
 }

@@ -43,6 +43,9 @@ class Effects:
     peer: list[tuple[bytes, int, list[Any]]] = field(default_factory=list)
     # log sequence and id of calls that replication wants to see; answered by events.Read.
     reads: list[tuple[int, bytes]] = field(default_factory=list)
+    # node, call id: outcomes to look up in the history, for a peer or (empty) for calls here;
+    # answered by events.LookedUp.
+    lookups: list[tuple[bytes, bytes]] = field(default_factory=list)
     # numbers that the shell gets back when this turn is on disk.
     marks: list[int] = field(default_factory=list)
     # call id, socket, event name, note, node ms: for listeners; may be lost.

@@ -15,7 +15,7 @@ from meshcode.router import copies, events, holding, replicated, timers, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.pool import Worker
-from meshcode.router.records import custody_header, pack_done, sequence_key
+from meshcode.router.records import custody_header, pack_done, read_envelope, sequence_key
 from meshcode.router.states import State
 from meshcode.router.timers import T_DUE, T_EXPIRE
 from meshcode.wire.codec import pack
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from meshcode.router.core import Router
 
 _FAILED, _CANCELLED = int(Outcome.FAILED), int(Outcome.CANCELLED)
-_KEPT_OPTIONS = ("kw", "by", "trace")  # Delays, expiry and retries stay behind at a dead letter.
+# Delays, expiry and retries stay behind at a dead letter.
+_KEPT_OPTIONS = ("kw", "by", "trace", "feed", "plan")
 _DIED_MAX = 16  # Sockets that one call may die at in turn.
 _DIED_ENTRY_BYTES = limits.NAME_BYTES_MAX + 16  # What one more of them adds to its options.
 _STATE_OF = {code: State(10 + code) for code in (1, 2, 3, 4)}
@@ -77,7 +78,26 @@ def end(
     elif call.inst is not None:
         replicated.propose(r, call, code, envelope, children, now_ms, out)
     else:
+        for child in children:
+            assert child.submit is not None
+            issue(r, child.id, child.submit, now_ms, out)
         finish(r, call, code, envelope, now_ms, out)
+
+
+def children_of(r: Router, call: Call, submits: list[tuple[bytes, bytes]]) -> tuple[Child, ...]:
+    """Calls that the outcome of `call` is to cause, with their voters: its own where it can be.
+
+    So the calls of a flow stay together, and whoever goes on with one has seen how the others
+    ended.
+    """
+    if call.inst is None:
+        return tuple(Child(id, (), submit) for id, submit in submits)
+    own = call.inst.voters
+    together = r.replica.peers.evicted.isdisjoint(own)
+    choose = r.replica.peers.choose_for_child
+    return tuple(
+        Child(id, own if together else choose(id, own), submit) for id, submit in submits
+    )
 
 
 def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects) -> None:
@@ -98,6 +118,8 @@ def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: 
         )  # fmt: skip
         records.append(("done", call.id, record))
     r.forget(call)
+    if call.id in r.needed:
+        r.ripe.append((call.id, envelope))
     if r.twins:
         replicated.end_twins(r, call, code, envelope, now_ms, out)
     if waited:
@@ -214,7 +236,7 @@ def give_back(
         return
     call.attempt -= 1
     call.line.count_in(call)
-    holding.requeue(r, call, now_ms, front=front)
+    holding.requeue(r, call, now_ms, out, front=front)
     if call.marked:  # The log says that it began; that must not count after a crash.
         call.marked = False
         holding.save(r, call, out)
@@ -324,15 +346,11 @@ def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
         where = f"; it was dead-lettered at {', '.join(died)} already, so it ends here"
     else:
         child = child_id(call.id, b"dead-letter")
-        if child not in r.calls:  # It is, when a client gave an ended id a second life (FRESH).
-            kept = {name: call.option(name) for name in _KEPT_OPTIONS if call.option(name)}
-            kept["died"] = died
-            if call.inst is None:
-                resubmit(r, submit, child, call.id, target.name, kept, now_ms, out)
-            else:
-                envelope = copy_of(submit, child, call.id, target.name, kept)
-                voters = r.replica.peers.choose_for_child(child, call.inst.voters)
-                children = (Child(child, voters, envelope),)
+        given = call.options or {}
+        kept = {name: given[name] for name in _KEPT_OPTIONS if given.get(name) not in (None, "")}
+        kept["died"] = died
+        envelope = copy_of(submit, child, call.id, target.name, kept)
+        children = children_of(r, call, [(child, envelope)])
         where = f"; it goes on as {child.hex()} at socket {target.name}"
     call.note(now_ms, "dead-lettered", why + where)
     error = errors.CallCancelled(f"not run: {why}{where}", expired=True)
@@ -361,30 +379,22 @@ def copy_of(
     )
 
 
-def resubmit(
-    r: Router,
-    submit: bytes,
-    id: bytes,
-    parent: bytes,
-    name: str,
-    options: dict[str, Any] | None,
-    now_ms: int,
-    out: Effects,
-) -> None:
-    """Accept the call of an earlier SUBMIT envelope again, under a new id, at socket `name`.
+def issue(r: Router, id: bytes, submit: bytes, now_ms: int, out: Effects) -> None:
+    """Accept a call that an outcome causes or a person asked for; its queue cannot refuse it.
 
-    It has these options and no others, and begins as soon as it can.
+    Nothing happens when a call with this id is open: a client gave an ended id a second life.
     """
-    assert id not in r.calls, id.hex()
-    envelope = copy_of(submit, id, parent, name, options)
-    line = r.lines[name]
+    if id in r.calls:
+        return
+    name, options = read_envelope(submit)
+    line = r.lines.get(name) or r.line_of_removed(name)
     sequence = r.next_sequence
     r.next_sequence += 1
-    call = Call(id, sequence, line, envelope, len(envelope), options, 0, now_ms)
-    voters = r.replica.peers.choose_voters(id)
+    call = Call(id, sequence, line, submit, len(submit), options, 0, now_ms)
+    voters = r.replica.peers.choose_voters(id) if r.replica.peers.by_node else r.alone
     shared = len(voters) > 1
     head = custody_header(r.node, r.boot, voters, now_ms) if shared else r.custody_at(now_ms)
-    out.records.append(("open", sequence_key(sequence), head + envelope))
+    out.records.append(("open", sequence_key(sequence), head + submit))
     r.keep(call, whole=shared)
     line.count_in(call)
     if shared:
@@ -392,6 +402,5 @@ def resubmit(
         return
     if r.replica.peers.by_node:
         r.narrow[id] = None
-    line.push(call)
-    r.offer(line)
-    timers.arm_expiry(r, call)
+        copies.begin(r, call, 0, 0, "local", out)
+    r.enter(call, now_ms, out)

@@ -212,6 +212,16 @@ class Read:
 
 
 @dataclass(slots=True)
+class LookedUp:
+    """Outcomes that were looked up in the history (Effects.lookups).
+
+    Each is for whom (a peer; empty: calls here), the call, and its OUTCOME envelope; empty: none.
+    """
+
+    found: list[tuple[bytes, bytes, bytes]]
+
+
+@dataclass(slots=True)
 class RecoverAsked:
     """A person wants a call issued again that the rules leave alone: see `recovering.py`."""
 
@@ -249,6 +259,7 @@ Event = (
     | PeerChanged
     | PeerReturned
     | Read
+    | LookedUp
     | RecoverAsked
     | Ticked
 )

@@ -42,8 +42,11 @@ def interrupt(call: Call, why: str, out: Effects) -> None:
         out.interrupts.append((worker.id, call.id, why))
 
 
-def requeue(r: Router, call: Call, now_ms: int, *, front: bool) -> None:
+def requeue(r: Router, call: Call, now_ms: int, out: Effects, *, front: bool) -> None:
     """Put a call that was not running any more, or not yet, in its line."""
+    if call.lacks:
+        r.enter(call, now_ms, out)
+        return
     call.move(State.WAITING)
     r.spill(call)
     call.line.push(call, front=front)
@@ -51,10 +54,10 @@ def requeue(r: Router, call: Call, now_ms: int, *, front: bool) -> None:
     timers.arm_expiry(r, call)
 
 
-def release(r: Router, call: Call, now_ms: int) -> None:
+def release(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     """A DELAYED call's time has come (its place in `depth` it has already)."""
     call.reason = ""
-    requeue(r, call, now_ms, front=False)
+    requeue(r, call, now_ms, out, front=False)
 
 
 def take_back(r: Router, call: Call, worker: Worker, now_ms: int) -> None:

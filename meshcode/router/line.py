@@ -25,6 +25,7 @@ class Line:
 
     __slots__ = (
         "at_once",
+        "builtin",
         "bytes",
         "config",
         "depth",
@@ -52,6 +53,7 @@ class Line:
         """An empty line of the socket."""
         self.name = config.name
         self.guest = config.guest  # Its calls belong to peers.
+        self.builtin = config.name.startswith("@")  # The router itself carries its calls out.
         self.ready: dict[int, deque[Call]] = {}  # By priority.
         self.key_waiting: dict[str, deque[Call]] = {}  # Blocked by their key's limit.
         self.key_running: dict[str, int] = {}

@@ -22,12 +22,11 @@ from meshcode.replica.instance import (
     make_key,
 )
 from meshcode.replica.peers import WITNESS
-from meshcode.router import acks, copies, ending, holding, timers, work
+from meshcode.router import acks, copies, ending, holding, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import custody_header, pack_done, read_envelope, sequence_key
 from meshcode.router.states import State
-from meshcode.router.timers import T_DUE
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Kind, Outcome
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from meshcode.router.core import Router
 
 _DONE = int(Outcome.DONE)
+_MAY_MOVE = (State.WAITING, State.DELAYED, State.HELD, State.GATHERING)
 
 
 # A new call.
@@ -199,7 +199,7 @@ def withdraw(r: Router, call: Call, now_ms: int) -> None:
         call.line.count_out(call)
         if call.line.leave_waiting(call):
             r.offer(call.line)
-    elif call.state in (State.DELAYED, State.COPYING):
+    elif call.state in (State.DELAYED, State.COPYING, State.GATHERING):
         call.line.count_out(call)
 
 
@@ -255,17 +255,7 @@ class Replicated:
         call = self._call(inst)
         if call is None or call.state is not State.COPYING:
             return
-        due_ms = timers.due_of(call.options, call.accepted_ms, now_ms)
-        if due_ms is not None and due_ms > now_ms:
-            call.move(State.DELAYED)
-            call.due_ms = due_ms
-            call.reason = holding.DELAYED_REASON
-            self._r.at(due_ms, T_DUE, call)
-        else:
-            call.move(State.WAITING)
-            call.line.push(call)
-            self._r.offer(call.line)
-        timers.arm_expiry(self._r, call)
+        self._r.enter(call, now_ms, out)
 
     def copied(self, inst: Instance, copies: int, now_ms: int, out: Effects) -> None:
         """One more voter has the call."""
@@ -347,6 +337,8 @@ class Replicated:
         """The outcome is chosen: tell who waits, and file it if the call is in memory."""
         r = self._r
         acks.acknowledge(r, inst, inst.majority, out, ended=True)  # So many have its outcome.
+        if inst.id in r.needed:
+            r.ripe.append((inst.id, value.outcome))
         call = self._call(inst)
         if call is None:
             for client in r.watchers.pop(inst.id, ()):
@@ -415,7 +407,7 @@ class Replicated:
     def may_move(self, inst: Instance, now_ms: int) -> bool:
         """Whether the call is not running, so that it may change its voters; it stops waiting."""
         call = self._call(inst)
-        if call is None or call.state not in (State.WAITING, State.DELAYED, State.HELD):
+        if call is None or call.state not in _MAY_MOVE:
             return False
         if call.state is not State.HELD:
             inst.note = call.changes() if call.recorded else inst.note

@@ -84,7 +84,7 @@ def on_retry(r: Router, event: events.RetryAsked, now_ms: int, out: Effects) -> 
     call.attempt = 0
     call.due_ms = now_ms  # The time it may wait in its queue counts from here.
     call.reason = ""
-    holding.requeue(r, call, now_ms, front=False)
+    holding.requeue(r, call, now_ms, out, front=False)
     holding.save(r, call, out)
     data = {"id": text_of(event.id), "done": "waiting"}
     out.answers.append((event.client, event.request, True, data))
@@ -110,6 +110,6 @@ def _retry_ended(r: Router, event: events.RetryAsked, now_ms: int, out: Effects)
     again = child_id(event.id, b"retry/%d/%d" % (r.boot, r.next_sequence))
     given = read_envelope(submit)[1] or {}
     kept = {option: value for option, value in given.items() if option not in _NOT_KEPT} or None
-    ending.resubmit(r, submit, again, event.id, name, kept, now_ms, out)
+    ending.issue(r, again, ending.copy_of(submit, again, event.id, name, kept), now_ms, out)
     data = {"id": text_of(again), "done": "submitted again", "was": text_of(event.id)}
     out.answers.append((event.client, event.request, True, data))

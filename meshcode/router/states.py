@@ -18,6 +18,7 @@ class State(IntEnum):
     HELD = 4  # Its attempts are used up by dying workers, or it cannot be read; waits for a person.
     COPYING = 5  # Until a majority of its voters has it on disk.
     ENDING = 6  # Until a majority of its voters has agreed to its outcome.
+    GATHERING = 7  # Until the calls whose results it needs have ended.
     DONE = 11
     FAILED = 12
     CANCELLED = 13
@@ -32,6 +33,17 @@ PARKED = "PARKED"
 MOVES: dict[tuple[State | None, State], str] = {
     (None, State.WAITING): "accepted",
     (None, State.DELAYED): "accepted with a delay or an ETA",
+    (State.WAITING, State.GATHERING): "it needs the results of other calls",
+    (State.DELAYED, State.GATHERING): "it needs the results of other calls again",
+    (State.HELD, State.GATHERING): "a person asked for a retry; it needs the results again",
+    (State.COPYING, State.GATHERING): "a majority has it, and it needs the results of other calls",
+    (State.GATHERING, State.WAITING): "all it needs is there",
+    (State.GATHERING, State.DELAYED): "all it needs is there, and it has a delay or an ETA",
+    (State.GATHERING, State.DONE): "all that it gathers is there",
+    (State.GATHERING, State.FAILED): "what it needs failed, or is too large",
+    (State.GATHERING, State.CANCELLED): "cancelled, or what it needs was",
+    (State.GATHERING, State.ENDING): "it ends without a run, or moves to other voters",
+    (State.GATHERING, State.MOVED): "another node took it over",
     (None, State.CANCELLED): "over the limit of its queue: dead-lettered",
     (None, State.COPYING): "accepted, with two more voters",
     (State.COPYING, State.WAITING): "a majority has it",
@@ -67,6 +79,7 @@ MOVES: dict[tuple[State | None, State], str] = {
 
 OPEN_STATES = (
     State.WAITING, State.DELAYED, State.RUNNING, State.HELD, State.COPYING, State.ENDING,
+    State.GATHERING,
 )  # fmt: skip
 
 

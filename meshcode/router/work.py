@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
-from meshcode.router import copies, ending, events, holding, replicated
+from meshcode.router import copies, ending, events, gathering, holding, replicated
 from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
@@ -35,7 +35,10 @@ _GUEST_MARK = "@guest "  # In front of the name of a guest line: no socket has s
 
 _KEEP, _KEPT, _DROP = int(Kind.KEEP), int(Kind.KEPT), int(Kind.DROP)
 
-KINDS = (_GRANT, _RUN, _RAN, _TAKEN, _INTERRUPT, _GAVE_BACK, _HOLDS, _KEEP, _KEPT, _DROP)
+KINDS = (
+    _GRANT, _RUN, _RAN, _TAKEN, _INTERRUPT, _GAVE_BACK, _HOLDS, _KEEP, _KEPT, _DROP,
+    int(Kind.OUTCOME_OF), int(Kind.OUTCOME_IS),
+)  # fmt: skip
 
 
 class PeerWorker(Worker):
@@ -249,6 +252,7 @@ def _on_run(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
         return
     call = Call(id, 0, line, submit, len(submit), options, 0, now_ms)
     call.owner = node
+    call.fed = submit  # Its owner has put together what it needs.
     call.attempt = attempt - 1
     r.guests[id] = call
     line.count_in(call)
@@ -402,6 +406,8 @@ def grant(r: Router, pool: Pool, now_ms: int, out: Effects, *, again: bool = Fal
 
 
 _HANDLERS = {
+    int(Kind.OUTCOME_OF): gathering.on_ask,
+    int(Kind.OUTCOME_IS): gathering.on_tell,
     _GRANT: _on_grant,
     _RUN: _on_run,
     _RAN: _on_ran,

@@ -123,6 +123,10 @@ class SimNode:
             outcomes = [(client, found[id]) for id in ids if id in found]
             self.turns.add(Effects(outcomes=outcomes))
             return events.Watched(client, [id for id in ids if id not in found])
+        if kind == "lookups":
+            (wanted,) = item[1:]
+            found = self.turns.ended({id for _, id in wanted}, self._done)
+            return events.LookedUp([(node, id, found.get(id, b"")) for node, id in wanted])
         assert kind == "retry", kind
         _, client, request, id, by = item
         done = self._done(id)
@@ -188,6 +192,8 @@ class SimNode:
         self.release(effects)
         if effects.fetches:
             self._fetch(effects.fetches)
+        if effects.lookups:
+            self.post(("lookups", effects.lookups))
 
     def _fetch(self, sequences: list[int]) -> None:
         """Read envelopes back from the log, in pieces."""

@@ -28,7 +28,7 @@ class Kind(IntEnum):
     SETUP = 34  # node -> worker: the sockets it serves changed.  body: {"sockets": {socket: task}}
 
 
-    # Peer -> peer, 40 to 74.  Body: plain data; 48 to 74 carry lists of entries (docs/wire.md).
+    # Peer -> peer, 40 to 76.  Body: plain data; 48 to 76 carry lists of entries (docs/wire.md).
     PEER_HELLO = 40  # Opens one direction between two nodes.
     PEER_CREDIT = 41  # The last frame that was handled.
     SWIM = 42  # Membership.
@@ -64,6 +64,8 @@ class Kind(IntEnum):
     DROP = 72  # It ended, or has voters now.
     CHILD = 73  # Most of the voters of this child of mine are lost: has it ended, as you know?
     CHILD_SAYS = 74
+    OUTCOME_OF = 75  # How did this call end?
+    OUTCOME_IS = 76
 
 
 class Outcome(IntEnum):

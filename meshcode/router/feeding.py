@@ -1,0 +1,145 @@
+"""What a step of a flow is fed: results of other calls, as bytes, in front of its own arguments.
+
+A *feed* says which, and how they are put together:
+
+    n                                       the value of step n of the plan
+    16 bytes                                the value of the call with that id
+    [feed, ...]                             a list of them
+    {"from": n, "count": k, "by": d}        in a list: n, n + d, n + 2d ..., k of them
+
+Values are never decoded here: a list is its header and its members' bytes.  The plan is
+docs/flows.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from meshcode.ids import ID_BYTES, child_id
+from meshcode.limits import DATA_DEPTH_MAX, FLOW_STEPS_MAX
+from meshcode.wire.frame import envelope as seal
+from meshcode.wire.kinds import Kind
+
+ARGC_MAX = 254
+
+
+def step_id(plan: bytes, number: int) -> bytes:
+    """The id of a step: everybody who knows the id of the plan can work it out."""
+    return child_id(plan, b"%d" % number)
+
+
+def leaves(feed: Any) -> Iterator[int | bytes]:
+    """The steps and calls that a feed names, in order, as often as it names them."""
+    if isinstance(feed, list):
+        for one in feed:
+            yield from leaves(one)
+    elif isinstance(feed, dict):
+        first, by = feed["from"], feed.get("by", 1)
+        yield from range(first, first + by * feed["count"], by)
+    else:
+        yield feed
+
+
+def problem(feed: Any, before: int, level: int = 0) -> str | None:
+    """What is wrong with the feed of step number `before`, or None."""
+    if isinstance(feed, bool) or feed is None:
+        return f"a feed names steps, it is {feed!r}"
+    if isinstance(feed, int):
+        if not 0 <= feed < before:
+            return f"it needs step {feed}; a step may need those before it, 0 to {before - 1}"
+        return None
+    if isinstance(feed, bytes):
+        return None if len(feed) == ID_BYTES else f"an id has {ID_BYTES} bytes, not {len(feed)}"
+    if isinstance(feed, list):
+        if level >= DATA_DEPTH_MAX:
+            return f"its feed is nested deeper than {DATA_DEPTH_MAX} lists"
+        for one in feed:
+            found = _range_problem(one, before) if isinstance(one, dict) else problem(
+                one, before, level + 1
+            )
+            if found is not None:
+                return found
+        return None
+    return f"a feed is a number, an id or a list, it is {feed!r:.60}"
+
+
+def _range_problem(feed: dict[str, Any], before: int) -> str | None:
+    first, count, by = feed.get("from"), feed.get("count"), feed.get("by", 1)
+    numbers = (first, count, by)
+    if not all(isinstance(one, int) and not isinstance(one, bool) for one in numbers):
+        return f"a range of steps has whole numbers as from, count and by, it is {feed!r:.60}"
+    assert isinstance(first, int) and isinstance(count, int) and isinstance(by, int)
+    if first < 0 or by < 1 or not 0 <= count <= FLOW_STEPS_MAX:
+        return f"a range of steps counts up from 0, it is {feed!r:.60}"
+    last = first + by * (count - 1)
+    if count and last >= before:
+        return f"it needs step {last}; a step may need those before it, 0 to {before - 1}"
+    return None
+
+
+def replaced(feed: Any, done: Mapping[int, bytes]) -> Any:
+    """The same feed with the ids of calls in place of steps that are not made again."""
+    if isinstance(feed, list):
+        found: list[Any] = []
+        for one in feed:
+            if isinstance(one, dict) and not done.keys().isdisjoint(leaves(one)):
+                found.extend(replaced(n, done) for n in leaves(one))
+            else:
+                found.append(replaced(one, done))
+        return found
+    if isinstance(feed, int):
+        return done.get(feed, feed)
+    return feed
+
+
+def value_of(feed: Any, find: Callable[[int | bytes], bytes]) -> bytes:
+    """The packed value of a feed; `find` gives that of a step or call."""
+    if not isinstance(feed, list):
+        return find(feed)
+    parts: list[bytes] = []
+    for one in feed:
+        if isinstance(one, dict):
+            parts.extend(find(leaf) for leaf in leaves(one))
+        else:
+            parts.append(value_of(one, find))
+    return list_head(len(parts)) + b"".join(parts)
+
+
+def list_head(count: int) -> bytes:
+    """The header of a packed list."""
+    if count < 16:
+        return bytes((0x90 | count,))
+    if count < 1 << 16:
+        return b"\xdc" + count.to_bytes(2, "big")
+    return b"\xdd" + count.to_bytes(4, "big")
+
+
+def fed(submit: bytes, value: bytes) -> bytes:
+    """The SUBMIT envelope of a step with a value in front of its own arguments."""
+    head = 80 + submit[15]
+    body_at = head + int.from_bytes(submit[68:72], "little")
+    first = submit[body_at]
+    if first == 0xDC:
+        count, rest = int.from_bytes(submit[body_at + 1 : body_at + 3], "big"), body_at + 3
+    elif first == 0xDD:
+        count, rest = int.from_bytes(submit[body_at + 1 : body_at + 5], "big"), body_at + 5
+    else:
+        count, rest = first & 0x0F, body_at + 1
+    argc = submit[14]
+    return seal(
+        Kind.SUBMIT,
+        id=submit[16:32],
+        flow=submit[32:48],
+        parent=submit[48:64],
+        name=submit[80:head],
+        meta=submit[head:body_at],
+        body=b"".join((list_head(count + 1), value, submit[rest:])),
+        flags=submit[12],
+        argc=argc + 1 if argc < ARGC_MAX else argc,
+    )
+
+
+def body_of(envelope: bytes) -> bytes:
+    """The body of an envelope: of an outcome, its packed value or error data."""
+    return envelope[80 + envelope[15] + int.from_bytes(envelope[68:72], "little") :]

@@ -1,0 +1,135 @@
+"""Flows: a call to `@flow` is checked as a whole, and its outcome names all its steps.
+
+It runs nowhere: as soon as enough disks have it, it ends, and its steps come into being in the same
+batch of the log.  So a flow is there completely or not at all, whoever dies.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from meshcode import errors, limits
+from meshcode.router import accept, ending, plan
+from meshcode.router.call import Call
+from meshcode.router.effects import Effects
+from meshcode.router.states import State
+from meshcode.wire.codec import pack
+from meshcode.wire.kinds import Outcome
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+BUILTIN = (plan.FLOW, plan.GATHER)
+# One agreement carries all steps of a flow, beside the plan itself.
+_STEP_BYTES = 80 + 16 + 48
+_SHORT_FEED = 256  # Entries of a feed that surely fit the options of a call.
+
+
+def problem(r: Router, id: bytes, name: str, envelope: bytes) -> errors.CallerError | None:
+    """Why a call to a socket of the router itself cannot be accepted, or None."""
+    if name != plan.FLOW:
+        return errors.BadRequest(
+            f"socket {name} is the router's own; submit a plan to {plan.FLOW}; nothing was accepted"
+        )
+    try:
+        found = plan.read(envelope)
+    except (errors.BadRequest, errors.TooLarge) as error:
+        return error
+    if r.replica.peers.by_node:
+        size = sum(
+            _STEP_BYTES + len(step.args) + len(step.socket.encode()) for step in found.steps
+        )
+        if size > limits.SHARED_BYTES_MAX:
+            return errors.TooLarge(
+                f"the {len(found.steps)} steps of the flow have {size} bytes, the limit in a mesh "
+                f"is {limits.SHARED_BYTES_MAX}; nothing was accepted; pass large data by "
+                "reference, or make it of several flows",
+                found=size,
+                limit=limits.SHARED_BYTES_MAX,
+            )
+    wrong = _steps_problem(r, found)
+    if wrong is None:
+        r.plans[id] = found
+    return wrong
+
+
+def _steps_problem(r: Router, found: plan.Plan) -> errors.CallerError | None:
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for number, step in enumerate(found.steps):
+        if step.is_done:
+            continue
+        wrong = _step_problem(r, number, step)
+        if wrong is not None:
+            return wrong
+        if step.socket:
+            counts[step.socket] += 1
+            sizes[step.socket] += _STEP_BYTES + len(step.args)
+    for name, count in counts.items():
+        line = r.lines[name]
+        over = accept.is_over(line, sizes[name], count)
+        if over is not None and not line.config.dead_letter_overflow:
+            return errors.QueueFull(
+                f"{over}, and the flow has {count} steps there; nothing was accepted; try again "
+                "later",
+                queue=line.config.queue,
+            )
+    return None
+
+
+def _step_problem(r: Router, number: int, step: plan.Step) -> errors.CallerError | None:
+    where = f"step {number} of the flow"
+    if step.options is not None:
+        wrong = accept.option_problem(step.options)
+        if wrong is not None:
+            return errors.BadRequest(f"{where}: {wrong}; nothing was accepted")
+    if step.options or (isinstance(step.feed, list) and len(step.feed) > _SHORT_FEED):
+        size = len(pack([step.options, step.feed])) + _STEP_BYTES
+        if size > limits.META_BYTES_MAX:
+            return errors.TooLarge(
+                f"what {where} needs has {size} bytes, the limit is {limits.META_BYTES_MAX}; "
+                "nothing was accepted; gather in two stages",
+                found=size,
+                limit=limits.META_BYTES_MAX,
+            )
+    if not step.socket:
+        return None
+    line = r.lines.get(step.socket)
+    if line is None or line.removed or line.builtin:
+        error = accept.unknown_socket(r, step.socket)
+        return errors.UnknownSocket(f"{where}: {error}; nothing was accepted", name=step.socket)
+    if line.signature is not None:
+        keywords = step.options.get("kw", ()) if step.options else ()
+        wrong = line.signature.check(step.argc + (step.feed is not None), keywords)
+        if wrong is not None:
+            return errors.WrongArguments(
+                f"{where}: {step.socket}{line.signature.text} {wrong}; nothing was accepted"
+            )
+    return None
+
+
+def sockets_of(envelope: bytes) -> list[str]:
+    """The sockets that a flow calls, each once: who submits it must have the right to each.
+
+    Raises:
+        BadRequest, TooLarge: it is no flow.
+    """
+    return list(dict.fromkeys(step.socket for step in plan.read(envelope).steps if step.socket))
+
+
+def expand(r: Router, call: Call, now_ms: int, out: Effects) -> None:
+    """End the call of a flow with all its steps as children."""
+    found = r.plans.pop(call.id, None)
+    assert call.envelope is not None
+    call.line.count_out(call)
+    if call.state is not State.GATHERING:
+        call.move(State.GATHERING)
+    try:
+        found = found or plan.read(call.envelope)
+        submits = plan.submits(call.id, call.envelope, found)
+    except errors.CallerError as error:  # It was accepted by a node with other limits.
+        ending.end_with_error(r, call, Outcome.FAILED, error, now_ms, out)
+        return
+    children = ending.children_of(r, call, submits)
+    ending.end(r, call, Outcome.DONE, plan.outcome(call.id, found), now_ms, out, children)

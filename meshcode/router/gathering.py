@@ -1,0 +1,287 @@
+"""Calls that wait for others: what they need, how it comes in, and how they begin or end by it.
+
+A call with the option `feed` is GATHERING until every call that it names has ended.  Nothing of
+what came in is written: outcomes are in the history of the mesh, so a node that takes over, or
+begins anew, looks them up again.  Where they come from:
+
+- calls that end here, and those of which this node is a voter: `ended`;
+- the history of this node: `Effects.lookups`, answered by `events.LookedUp`;
+- the other nodes, asked every NEED_ASK_MS until one knows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshcode import errors, limits
+from meshcode.ids import NO_ID, text_of
+from meshcode.replica.instance import ENDED
+from meshcode.router import ending, events, feeding, holding, plan, timers
+from meshcode.router.call import Call
+from meshcode.router.effects import Effects
+from meshcode.router.states import State
+from meshcode.router.timers import T_DUE
+from meshcode.wire.codec import pack, unpack
+from meshcode.wire.frame import envelope as seal
+from meshcode.wire.kinds import Kind, Outcome
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+_DONE = int(Outcome.DONE)
+_ASK, _TELL = int(Kind.OUTCOME_OF), int(Kind.OUTCOME_IS)
+
+
+class Gather:
+    """What one call waits for."""
+
+    __slots__ = ("bytes", "feed", "found", "left", "plan", "via")
+
+    def __init__(self, feed: Any, base: bytes) -> None:
+        """Nothing has come in; numbers in the feed count the steps of the plan `base`."""
+        self.feed = feed
+        self.plan = base
+        ids = (self.id_of(leaf) for leaf in feeding.leaves(feed))
+        self.found: dict[bytes, bytes | None] = dict.fromkeys(ids)  # Packed values, by call.
+        self.left = len(self.found)
+        self.bytes = 0
+        self.via: dict[bytes, bytes] = {}  # The result's id -> the flow whose result it is.
+
+    def id_of(self, leaf: int | bytes) -> bytes:
+        """The call that a feed names."""
+        return leaf if isinstance(leaf, bytes) else feeding.step_id(self.plan, leaf)
+
+    def value(self) -> bytes:
+        """All of it, put together."""
+
+        def find(leaf: int | bytes) -> bytes:
+            value = self.found[self.id_of(leaf)]
+            assert value is not None
+            return value
+
+        return feeding.value_of(self.feed, find)
+
+
+def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
+    """A call of which something is needed first: it waits for that, counted in its line."""
+    envelope = call.envelope
+    assert envelope is not None and call.options is not None
+    flow = envelope[32:48]
+    base = call.options.get("plan") or (call.id if flow == NO_ID else flow)
+    gather = call.gather = Gather(call.options["feed"], base)
+    if call.state is not State.GATHERING:
+        call.move(State.GATHERING)
+    for id in gather.found:
+        _await(r, call, id, out)
+    _say_why(call, gather)
+    if not gather.left:  # An empty list.
+        r.needed.setdefault(NO_ID, []).append(call)
+        r.ripe.append((NO_ID, b""))
+
+
+def _await(r: Router, call: Call, id: bytes, out: Effects) -> None:
+    waiting = r.needed.get(id)
+    if waiting is not None:
+        waiting.append(call)
+        return
+    r.needed[id] = [call]
+    if not _is_open(r, id):
+        out.lookups.append((b"", id))
+
+
+def _is_open(r: Router, id: bytes) -> bool:
+    """Whether this node will learn by itself how the call ends."""
+    if id in r.calls:
+        return True
+    inst = r.replica.by_id.get(id)
+    return inst is not None and inst.role != ENDED
+
+
+def _say_why(call: Call, gather: Gather) -> None:
+    count = len(gather.found)
+    if count == 1:
+        call.reason = f"waits for call {text_of(next(iter(gather.found)))}"
+    else:
+        call.reason = f"waits for {gather.left} of {count} calls"
+
+
+def ended(r: Router, id: bytes, envelope: bytes) -> None:
+    """A call has ended: whoever waits for it gets its outcome at the end of the step."""
+    if id in r.needed:
+        r.ripe.append((id, envelope))
+
+
+def settle(r: Router, now_ms: int, out: Effects) -> None:
+    """Give what came in to those who wait for it; that may end them, and so on."""
+    ripe = r.ripe
+    while ripe:
+        id, envelope = ripe.pop()
+        for call in r.needed.pop(id, ()):
+            gather = call.gather
+            if call.state is not State.GATHERING or gather is None:
+                continue  # It was cancelled, or is not this node's any more.
+            if envelope:
+                _take(r, call, gather, id, envelope, now_ms, out)
+            if not gather.left and call.state is State.GATHERING:
+                _complete(r, call, gather, now_ms, out)
+
+
+def _take(
+    r: Router, call: Call, gather: Gather, id: bytes, envelope: bytes, now_ms: int, out: Effects
+) -> None:
+    result = plan.result_of(envelope)
+    if result is not None:  # The value of a flow is that of its result.
+        gather.via[result] = gather.via.get(id, id)
+        _await(r, call, result, out)
+        return
+    id = gather.via.get(id, id)
+    if gather.found.get(id, b"") is not None:
+        return
+    if envelope[13] != _DONE:
+        _fail(r, call, id, envelope, now_ms, out)
+        return
+    value = feeding.body_of(envelope)
+    gather.found[id] = value
+    gather.left -= 1
+    gather.bytes += len(value)
+    if gather.left:
+        _say_why(call, gather)
+    limit = _limit(r)
+    if gather.bytes > limit:
+        _too_large(r, call, gather.bytes, limit, now_ms, out)
+
+
+def _limit(r: Router) -> int:
+    return limits.SHARED_BYTES_MAX if r.replica.peers.by_node else limits.BODY_BYTES_MAX
+
+
+def _fail(
+    r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, out: Effects
+) -> None:
+    """What was needed failed or was cancelled: the call ends with the same error, without a run."""
+    code = envelope[13]
+    body = pack(_error_of(envelope, id))
+    again = seal(Kind.OUTCOME, id=call.id, code=code, attempt=0, body=body)
+    call.note(now_ms, "not run", f"call {text_of(id)} ended {Outcome(code).name}")
+    _leave(call)
+    ending.end(r, call, code, again, now_ms, out)
+
+
+def _error_of(envelope: bytes, id: bytes) -> dict[str, Any]:
+    """The error data of an outcome, with the call that it comes from in its fields."""
+    step = text_of(id)
+    try:
+        data = unpack(feeding.body_of(envelope))
+        fields = {"step": step} | data["fields"]
+    except (errors.BadValue, TypeError, KeyError):  # A worker may send anything.
+        text = f"call {step}, whose result is needed, ended without one; its error cannot be read"
+        return errors.RemoteError(text, step=step).to_data()
+    return {**data, "fields": fields}
+
+
+def _too_large(r: Router, call: Call, size: int, limit: int, now_ms: int, out: Effects) -> None:
+    _leave(call)
+    error = errors.TooLarge(
+        f"the results that the call needs have {size} bytes together, the limit is {limit}; they "
+        "are kept, each under its own id; return large data by reference, for instance a path",
+        found=size,
+        limit=limit,
+    )
+    ending.end_with_error(r, call, Outcome.FAILED, error, now_ms, out)
+
+
+def _leave(call: Call) -> None:
+    call.line.count_out(call)
+    call.gather = None
+    call.reason = ""
+
+
+def _complete(r: Router, call: Call, gather: Gather, now_ms: int, out: Effects) -> None:
+    """All is there: the call gets its arguments and its turn, or is what was gathered."""
+    value = gather.value()
+    submit = call.envelope
+    assert submit is not None
+    if call.line.builtin:
+        _leave(call)
+        done = seal(Kind.OUTCOME, id=call.id, code=Outcome.DONE, attempt=0, body=value)
+        ending.end(r, call, _DONE, done, now_ms, out)
+        return
+    limit = _limit(r)
+    if len(value) + len(submit) > limit:
+        _too_large(r, call, len(value) + len(submit), limit, now_ms, out)
+        return
+    call.fed = feeding.fed(submit, value)
+    call.gather = None
+    call.reason = ""
+    _resize(r, call, len(call.fed))
+    if call.due_ms <= now_ms:
+        call.due_ms = timers.due_of(call.options, now_ms, now_ms) or now_ms
+    if call.due_ms > now_ms:
+        call.move(State.DELAYED)
+        call.reason = holding.DELAYED_REASON
+        r.at(call.due_ms, T_DUE, call)
+        timers.arm_expiry(r, call)
+    else:
+        holding.requeue(r, call, now_ms, out, front=False)
+
+
+def _resize(r: Router, call: Call, size: int) -> None:
+    """The call is as large as what its worker gets."""
+    call.line.count_out(call)
+    r.bodies_bytes += size - call.size
+    call.size = size
+    call.line.count_in(call)
+
+
+def on_looked_up(r: Router, event: events.LookedUp, now_ms: int, out: Effects) -> None:
+    """The history was asked for outcomes, for calls here or for a peer."""
+    for node, id, envelope in event.found:
+        if node:
+            if envelope:
+                out.peer.append((node, _TELL, [id, envelope]))
+        elif envelope:
+            ended(r, id, envelope)
+        else:
+            _is_unknown(r, id, now_ms, out)
+
+
+def _is_unknown(r: Router, id: bytes, now_ms: int, out: Effects) -> None:
+    waiting = [call for call in r.needed.get(id, ()) if call.gather is not None]
+    if not waiting:
+        r.needed.pop(id, None)
+        return
+    if _is_open(r, id):
+        return
+    for call in waiting:
+        call.reason = f"waits for call {text_of(id)}, of which this node knows nothing"
+    for node in r.replica.peers.here():
+        out.peer.append((node, _ASK, [id]))
+
+
+def on_ask(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A peer needs an outcome: it is told, if it is in the history here."""
+    (id,) = entry
+    if len(id) == len(NO_ID) and not _is_open(r, id):
+        out.lookups.append((node, id))
+
+
+def on_tell(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A peer had an outcome that is needed here."""
+    id, envelope = entry
+    if envelope and envelope[16:32] == id and 1 <= envelope[13] <= 3:
+        ended(r, id, envelope)
+
+
+def tick(r: Router, now_ms: int, out: Effects) -> None:
+    """Ask again for what is needed and not open here."""
+    if not r.needed or now_ms < r.needs_ask_ms:
+        return
+    r.needs_ask_ms = now_ms + limits.NEED_ASK_MS
+    asked = 0
+    for id in list(r.needed):
+        if _is_open(r, id):
+            continue
+        out.lookups.append((b"", id))
+        asked += 1
+        if asked >= limits.NEEDS_ASKED_MAX:
+            return

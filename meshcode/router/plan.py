@@ -1,0 +1,172 @@
+"""A flow as it is submitted: one call to `@flow` whose only argument is a plan (docs/flows.md).
+
+A plan is plain data: `{"steps": [[socket, argc, args, feed, options], ...], "result": n}`.  It is
+checked as a whole before it is accepted, so a flow that was acknowledged can be carried out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from meshcode import errors, limits
+from meshcode.ids import ID_BYTES
+from meshcode.router import feeding
+from meshcode.wire.codec import pack, unpack, unpack_call
+from meshcode.wire.frame import envelope as seal
+from meshcode.wire.kinds import Flag, Kind, Outcome
+
+FLOW, GATHER = "@flow", "@gather"  # Sockets that the router itself serves.
+DONE_STEP = "done"  # In the place of a feed: a call that has ended already stands for the step.
+_RESERVED = ("feed", "plan", "edge")  # Options that only the router writes.
+
+
+class Step(NamedTuple):
+    """One call of a flow."""
+
+    socket: str  # "" is a gather step: its value is what it is fed.
+    argc: int  # Own positional arguments.
+    args: bytes  # Packed like the body of a plain call.
+    feed: Any
+    options: dict[str, Any] | None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether an earlier call stands for it; `args` is the id of that."""
+        return isinstance(self.feed, str) and self.feed == DONE_STEP
+
+
+class Plan(NamedTuple):
+    """All steps of a flow; each needs only those before it."""
+
+    steps: list[Step]
+    result: int  # The step whose outcome is that of the flow.
+
+
+def read(envelope: bytes) -> Plan:
+    """The plan of a SUBMIT envelope.
+
+    Raises:
+        BadRequest, TooLarge: it is none; the text says which step is wrong and how.
+    """
+    try:
+        args, _ = unpack_call(feeding.body_of(envelope), bool(envelope[12] & Flag.KWARGS))
+    except errors.BadValue as error:
+        raise errors.BadRequest(f"the plan of a flow cannot be read: {error}") from None
+    data = args[0] if len(args) == 1 else None
+    if not isinstance(data, dict) or not isinstance(data.get("steps"), list):
+        raise errors.BadRequest(
+            "a flow has one argument, its plan: a map with `steps` and `result`; nothing was "
+            "accepted"
+        )
+    steps, result = data["steps"], data.get("result")
+    if len(steps) > limits.FLOW_STEPS_MAX:
+        raise errors.TooLarge(
+            f"the flow has {len(steps)} steps, the limit is {limits.FLOW_STEPS_MAX}; nothing was "
+            "accepted; make it of several flows",
+            found=len(steps),
+            limit=limits.FLOW_STEPS_MAX,
+        )
+    found = [_step(number, one) for number, one in enumerate(steps)]
+    if not isinstance(result, int) or isinstance(result, bool) or not 0 <= result < len(found):
+        raise errors.BadRequest(
+            f"the result of a flow is the number of one of its {len(found)} steps, it is "
+            f"{result!r:.60}; nothing was accepted"
+        )
+    return Plan(found, result)
+
+
+def _step(number: int, data: Any) -> Step:
+    """One step as it came, checked for its form."""
+    if not isinstance(data, list) or len(data) != 5:
+        raise _wrong(number, "is not [socket, argc, args, feed, options]")
+    socket, argc, args, feed, options = data
+    if not (socket is None or isinstance(socket, str)):
+        raise _wrong(number, f"has no name of a socket: {socket!r:.60}")
+    if not isinstance(argc, int) or not 0 <= argc < feeding.ARGC_MAX:
+        raise _wrong(number, f"has {argc!r:.20} arguments, at most {feeding.ARGC_MAX - 1} may be")
+    if not isinstance(args, bytes):
+        raise _wrong(number, "has arguments that are not packed")
+    if options is not None and not isinstance(options, dict):
+        raise _wrong(number, f"has options that are no map: {options!r:.60}")
+    step = Step(socket or "", argc, args, feed, options)
+    if step.is_done:
+        if len(args) != ID_BYTES:
+            raise _wrong(number, f"names no call that is done: an id has {ID_BYTES} bytes")
+        return step
+    if feed is None:
+        if not step.socket:
+            raise _wrong(number, "has no socket and gathers nothing")
+    else:
+        problem = feeding.problem(feed, number)
+        if problem is not None:
+            raise _wrong(number, problem)
+    for name in _RESERVED:
+        if options and name in options:
+            raise _wrong(number, f"has the option {name}, which only a node may write")
+    if not _is_packed_call(args, argc, options):
+        raise _wrong(number, f"has arguments that are not {argc} packed ones")
+    return step
+
+
+def _is_packed_call(args: bytes, argc: int, options: dict[str, Any] | None) -> bool:
+    """Whether the bytes begin with a list of `argc`; what is in it is for the worker to read."""
+    head = feeding.list_head(argc)
+    return args.startswith(head) and (len(args) > len(head) or not argc)
+
+
+def _wrong(number: int, what: str) -> errors.BadRequest:
+    return errors.BadRequest(f"step {number} of the flow {what}; nothing was accepted")
+
+
+def submits(root: bytes, envelope: bytes, plan: Plan) -> list[tuple[bytes, bytes]]:
+    """The ids and SUBMIT envelopes of the calls that carry out a plan, in order.
+
+    Args:
+        root: the id of the flow's own call.
+        envelope: its SUBMIT envelope; steps belong to the flow that it names, else to itself.
+
+    Raises:
+        TooLarge: what a step needs does not fit its options.
+    """
+    flow = envelope[32:48]
+    outer = {} if flow == bytes(ID_BYTES) or flow == root else {"plan": root}
+    flow = flow if outer else root
+    done = {n: step.args for n, step in enumerate(plan.steps) if step.is_done}
+    found = []
+    for number, step in enumerate(plan.steps):
+        if step.is_done:
+            continue
+        options = dict(step.options or {})
+        if step.feed is not None:
+            options["feed"] = feeding.replaced(step.feed, done) if done else step.feed
+            options.update(outer)
+        id = feeding.step_id(root, number)
+        submit = seal(
+            Kind.SUBMIT,
+            id=id,
+            flow=flow,
+            parent=root,
+            name=(step.socket or GATHER).encode(),
+            meta=pack(options) if options else b"",
+            body=step.args,
+            flags=int(Flag.KWARGS) if options.get("kw") else 0,
+            argc=step.argc,
+        )
+        found.append((id, submit))
+    return found
+
+
+def outcome(root: bytes, plan: Plan) -> bytes:
+    """The OUTCOME envelope of a flow's own call: where its result will be, and how many steps."""
+    step = plan.steps[plan.result]
+    result = step.args if step.is_done else feeding.step_id(root, plan.result)
+    body = pack({"result": result, "steps": len(plan.steps)})
+    return seal(Kind.OUTCOME, id=root, name=FLOW.encode(), code=Outcome.DONE, body=body)
+
+
+def result_of(envelope: bytes) -> bytes | None:
+    """The id of the call whose outcome is the flow's, if this is the outcome of a flow's call."""
+    if not envelope[15] or envelope[80 : 80 + envelope[15]] != FLOW.encode():
+        return None
+    data = unpack(feeding.body_of(envelope))
+    return bytes(data["result"])

@@ -1,0 +1,474 @@
+"""Flows in the core: a plan becomes calls, results become arguments, failures spread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from meshcode import limits
+from meshcode.ids import NO_ID, child_id, make_ids, text_of
+from meshcode.router import events, feeding, plan
+from meshcode.router.effects import Effects
+from meshcode.router.records import split_done, split_open
+from meshcode.router.states import State
+from meshcode.wire.codec import pack, pack_call, unpack, unpack_call
+from meshcode.wire.frame import envelope
+from meshcode.wire.kinds import Flag, Kind, Outcome
+
+from .driver import NOW, Driver
+
+Step = list[Any]
+
+
+def step(socket: str | None, *args: Any, feed: Any = None, **kwargs: Any) -> Step:
+    """One step of a plan as the client writes it."""
+    options = {"kw": list(kwargs)} if kwargs else None
+    return [socket, len(args), pack_call(args, kwargs or None), feed, options]
+
+
+class Flows(Driver):
+    """A router whose workers run everything at once, by one function."""
+
+    def __init__(self, **socket: Any) -> None:
+        super().__init__(**socket)
+        self.join()
+        self.log: dict[str, dict[bytes, bytes]] = {"open": {}, "done": {}, "state": {}}
+        self.ran: list[tuple[str, list[Any], dict[str, Any]]] = []
+        self.told: dict[bytes, bytes] = {}  # Outcomes that the client got.
+        self.failing: set[str] = set()
+
+    def step(self, event: Any) -> Effects:
+        effects = super().step(event)
+        log = getattr(self, "log", None)
+        if log is not None:
+            for table, key, value in effects.records:
+                if value is None:
+                    log[table].pop(key, None)
+                else:
+                    log[table][key] = value
+            for _, outcome in effects.outcomes:
+                self.told[outcome[16:32]] = outcome
+        return effects
+
+    def flow(self, steps: list[Step], result: int | None = None) -> tuple[bytes, Effects]:
+        """Submit a plan; its id."""
+        [id] = make_ids(1, NOW)
+        data = {"steps": steps, "result": len(steps) - 1 if result is None else result}
+        body = pack_call([data])
+        envelope_ = envelope(Kind.SUBMIT, id=id, name=b"@flow", body=body, argc=1)
+        self.frames += 1
+        call = (id, NO_ID, NO_ID, "@flow", 1, None, envelope_)
+        return id, self.step(events.Submitted(1, self.frames, [call]))
+
+    def run(self, effects: Effects) -> None:
+        """Let the worker answer everything that is handed to it, `a:b` as text."""
+        waiting = [effects]
+        while waiting:
+            for _, batch in waiting.pop().starts:
+                for id, attempt, _, submit in batch:
+                    assert submit is not None
+                    waiting.append(self.answer(id, attempt, submit))
+
+    def answer(self, id: bytes, attempt: int, submit: bytes) -> Effects:
+        """One call runs."""
+        name = submit[80 : 80 + submit[15]].decode()
+        args, kwargs = unpack_call(feeding.body_of(submit), bool(submit[12] & Flag.KWARGS))
+        assert submit[14] == len(args)
+        self.ran.append((name, args, kwargs))
+        if name in self.failing:
+            code, body = (
+                Outcome.FAILED,
+                pack({"code": "remote", "text": name, "fields": {"type": "ValueError"}}),
+            )
+        else:
+            code, body = Outcome.DONE, pack(said(name, *args, **kwargs))
+        data = envelope(Kind.OUTCOME, id=id, code=code, attempt=attempt, body=body)
+        return self.step(events.Finished(1, [(id, attempt, int(code), False, 200, 0, data)]))
+
+    def outcome(self, id: bytes) -> tuple[int, Any]:
+        """How a call ended, from the log."""
+        done = split_done(self.log["done"][id])
+        return done["code"], unpack(feeding.body_of(done["outcome"]))
+
+
+def said(name: str, *args: Any, **kwargs: Any) -> str:
+    """What every task of these tests returns."""
+    named = [f"{key}={shown(value)}" for key, value in kwargs.items()]
+    return f"{name}({','.join([shown(one) for one in args] + named)})"
+
+
+def shown(value: Any) -> str:
+    return "[" + "|".join(map(shown, value)) + "]" if isinstance(value, list) else str(value)
+
+
+def test_a_pipeline_gives_each_result_to_the_next_step_in_front_of_its_own_arguments():
+    made = Flows()
+    made.socket("b")
+    id, effects = made.flow([step("a", 1), step("b", 2, feed=0), step("a", feed=1, k=3)])
+
+    made.run(effects)
+
+    assert made.outcome(feeding.step_id(id, 2)) == (Outcome.DONE, "a(b(a(1),2),k=3)")
+    assert [name for name, _, _ in made.ran] == ["a", "b", "a"]
+    assert made.log["open"] == {}, "nothing waits any more"
+
+
+def test_a_gather_step_is_the_list_of_what_it_needs_nested_as_its_feed():
+    made = Flows()
+    feed = [{"from": 0, "count": 2}, [2, []]]
+    id, effects = made.flow([*(step("a", n) for n in range(3)), step(None, feed=feed)])
+
+    made.run(effects)
+
+    assert made.outcome(feeding.step_id(id, 3)) == (Outcome.DONE, ["a(0)", "a(1)", ["a(2)", []]])
+
+
+def test_an_empty_gather_ends_at_once_and_feeds_the_next():
+    made = Flows()
+    id, effects = made.flow([step(None, feed=[]), step("a", feed=0)])
+
+    made.run(effects)
+
+    assert made.outcome(feeding.step_id(id, 1)) == (Outcome.DONE, "a([])")
+
+
+def test_all_steps_are_in_the_log_with_the_outcome_of_the_flow_and_the_client_is_told_both():
+    """Whoever dies then: the flow is there completely, or was never accepted."""
+    made = Flows()
+    id, effects = made.flow([step("a", 1), step("a", feed=0)])
+
+    opens = [value for table, _, value in effects.records if table == "open" and value is not None]
+    assert [split_open(value)[1][16:32] for value in opens] == [
+        id, feeding.step_id(id, 0), feeding.step_id(id, 1),
+    ]  # fmt: skip
+    assert effects.accepted == [(1, 1, 1, 1, 1)]
+    assert plan.result_of(made.told[id]) == feeding.step_id(id, 1)
+    for value in opens[1:]:
+        submit = split_open(value)[1]
+        assert (submit[32:48], submit[48:64]) == (id, id), "flow and parent"
+
+
+def test_a_failure_ends_every_step_that_needs_it_with_the_same_error_and_without_a_run():
+    made = Flows()
+    made.socket("bad")
+    made.failing = {"bad"}
+    steps = [
+        step("bad"),
+        step("a", feed=0),
+        step("a", 5),
+        step(None, feed=[1, 2]),
+        step("a", feed=3),
+    ]
+    id, effects = made.flow(steps)
+
+    made.run(effects)
+
+    failed = text_of(feeding.step_id(id, 0))
+    for number in (1, 3, 4):
+        code, error = made.outcome(feeding.step_id(id, number))
+        assert code == Outcome.FAILED
+        fields = {"type": "ValueError", "step": failed}
+        assert error == {"code": "remote", "text": "bad", "fields": fields}
+    assert sorted(made.ran) == [("a", [5], {}), ("bad", [], {})]
+    assert made.router.needed.keys() <= {feeding.step_id(id, 2)}
+    assert made.router.calls == {}
+
+
+def test_a_long_chain_of_steps_ends_with_its_first_failure_in_one_step_of_the_core():
+    """It is no recursion."""
+    made = Flows()
+    made.socket("bad")
+    made.failing = {"bad"}
+    count = 3_000
+    id, effects = made.flow([step("bad"), *(step("a", feed=n) for n in range(count))])
+
+    made.run(effects)
+
+    assert made.outcome(feeding.step_id(id, count))[0] == Outcome.FAILED
+
+
+def test_a_cancelled_step_ends_what_needs_it_as_cancelled():
+    made = Flows()
+    id, _ = made.flow([step("a"), step("a", feed=0), step("a", feed=1)])
+
+    made.step(events.CancelAsked(2, b"r" * 16, feeding.step_id(id, 1), "ann"))
+
+    code, error = made.outcome(feeding.step_id(id, 2))
+    assert code == Outcome.CANCELLED
+    assert "ann" in error["text"]
+    assert set(made.router.calls) == {feeding.step_id(id, 0)}
+
+
+def recovered(made: Flows) -> tuple[Flows, Effects]:
+    """The same log with a new node."""
+    after = Flows.__new__(Flows)
+    Driver.__init__(after)
+    after.log = {table: dict(kept) for table, kept in made.log.items()}
+    after.ran, after.told, after.failing = [], {}, set()
+    after.sockets, after.queues = made.sockets, made.queues
+    after.publish()
+    effects = after.router.recover(
+        sorted(after.log["open"].items()), sorted(after.log["state"].items()), NOW
+    )
+    after.router.check()
+    return after, effects
+
+
+def looked_up(made: Flows, effects: Effects) -> Effects:
+    """What the shell answers."""
+    found = []
+    for node, id in effects.lookups:
+        value = made.log["done"].get(id)
+        found.append((node, id, split_done(value)["outcome"] if value else b""))
+    return made.step(events.LookedUp(found))
+
+
+def test_after_a_crash_a_step_finds_the_results_it_needs_in_the_history():
+    made = Flows()
+    id, effects = made.flow([step("a", 1), step("a", 2), step("a", feed=[0, 1])])
+    [(_, batch)] = effects.starts
+    made.answer(*batch[0][:2], batch[0][3])
+    after, effects = recovered(made)
+    assert after.router.calls[feeding.step_id(id, 2)].state is State.GATHERING
+    assert [one for _, one in effects.lookups] == [feeding.step_id(id, 0)]
+    assert effects.lookups[0][0] == b"", "for a call here, not for a peer"
+
+    looked_up(after, effects)
+    after.run(after.join())
+
+    assert after.outcome(feeding.step_id(id, 2)) == (Outcome.DONE, "a([a(1)|a(2)])")
+
+
+def test_a_step_that_ran_when_the_node_died_gets_its_arguments_again():
+    made = Flows(retries=3)
+    id, effects = made.flow([step("a", 1), step("a", feed=0)])
+    [(_, [(first, attempt, _, submit)])] = effects.starts
+    made.answer(first, attempt, submit)
+    made.wait(limits.RUNNING_MARK_MS)  # The log says now that the second began.
+    after, effects = recovered(made)
+    assert after.router.calls[feeding.step_id(id, 1)].state is State.DELAYED
+
+    after.join()
+    effects = after.wait(limits.RETRY_DELAY_MS_MIN)
+    after.run(looked_up(after, effects))
+
+    assert after.outcome(feeding.step_id(id, 1)) == (Outcome.DONE, "a(a(1))")
+
+
+def test_a_worker_that_dies_under_a_step_leaves_it_its_arguments():
+    made = Flows()
+    id, effects = made.flow([step("a", 1), step("a", feed=0)])
+    [(_, [(first, attempt, _, submit)])] = effects.starts
+    made.answer(first, attempt, submit)
+    made.step(events.WorkerLost(1, [feeding.step_id(id, 1)], "signal 9"))
+
+    effects = made.join(1)
+    made.run(made.wait(limits.RETRY_DELAY_MS_MIN))
+
+    assert effects.lookups == []
+    assert made.outcome(feeding.step_id(id, 1)) == (Outcome.DONE, "a(a(1))")
+
+
+def test_a_step_whose_result_nobody_knows_says_so_and_waits():
+    made = Flows()
+    id, effects = made.flow([step("a"), step("a", feed=0)])
+    [(_, [(first, attempt, _, submit)])] = effects.starts
+    made.answer(first, attempt, submit)
+    del made.log["done"][first]
+    after, effects = recovered(made)
+
+    looked_up(after, effects)
+
+    reason = after.router.calls[feeding.step_id(id, 1)].reason
+    assert reason == f"waits for call {text_of(first)}, of which this node knows nothing"
+    assert after.wait(limits.NEED_ASK_MS).lookups == [(b"", first)], "it asks again"
+
+
+def test_steps_that_are_done_stand_for_themselves_in_a_retried_flow():
+    made = Flows()
+    made.socket("bad")
+    made.failing = {"bad"}
+    id, effects = made.flow([step("a", 1), step("bad", feed=0)])
+    made.run(effects)
+    made.failing = set()
+    done = [None, 0, feeding.step_id(id, 0), "done", None]
+    again, effects = made.flow(
+        [done, step("bad", feed=0), step(None, feed=[0, {"from": 0, "count": 2}])]
+    )
+
+    effects = looked_up(made, effects)
+    made.run(effects)
+
+    assert made.outcome(feeding.step_id(again, 2)) == (
+        Outcome.DONE, ["a(1)", "a(1)", "bad(a(1))"],
+    )  # fmt: skip
+    assert [name for name, _, _ in made.ran] == ["a", "bad", "bad"]
+
+
+def test_a_flow_inside_a_flow_counts_its_own_steps():
+    """Its calls belong to the outer flow."""
+    made = Flows()
+    [outer, id] = make_ids(2, NOW)
+    data = {"steps": [step("a"), step("a", feed=0)], "result": 1}
+    sealed = envelope(
+        Kind.SUBMIT, id=id, flow=outer, parent=outer, name=b"@flow", body=pack_call([data]), argc=1
+    )
+    made.frames += 1
+    effects = made.step(
+        events.Submitted(1, made.frames, [(id, outer, outer, "@flow", 1, None, sealed)])
+    )
+
+    made.run(effects)
+
+    assert made.outcome(feeding.step_id(id, 1)) == (Outcome.DONE, "a(a())")
+    assert split_done(made.log["done"][feeding.step_id(id, 1)])["submit"][32:48] == outer
+
+
+def test_what_a_step_needs_may_be_a_flow_then_it_is_fed_the_result_of_that():
+    made = Flows()
+    first, effects = made.flow([step("a", 1)])
+    made.run(effects)
+    id, effects = made.flow([[None, 0, first, "done", None], step("a", feed=0)])
+
+    effects = looked_up(made, effects)
+    effects = looked_up(made, effects)
+    made.run(effects)
+
+    assert made.outcome(feeding.step_id(id, 1)) == (Outcome.DONE, "a(a(1))")
+
+
+def test_results_that_are_too_large_together_fail_the_step_with_both_numbers(monkeypatch):
+    monkeypatch.setattr(limits, "BODY_BYTES_MAX", 20)
+    made = Flows()
+    id, effects = made.flow(
+        [step("a", n) for n in range(9)] + [step(None, feed=[{"from": 0, "count": 9}])]
+    )
+
+    made.run(effects)
+
+    code, error = made.outcome(feeding.step_id(id, 9))
+    assert code == Outcome.FAILED
+    assert error["code"] == "too_large"
+    assert "25 bytes together, the limit is 20" in error["text"]
+
+
+def test_a_dead_lettered_step_is_fed_at_its_new_socket():
+    made = Flows()
+    made.socket("late", {"message_ttl_ms": 100, "dead_letter": "a"}, processor="other")
+    id, effects = made.flow([step("a", 1), step("late", 2, feed=0)])
+    made.run(effects)
+
+    effects = made.wait(101)
+    made.run(looked_up(made, effects))
+
+    moved = child_id(feeding.step_id(id, 1), b"dead-letter")
+    assert made.outcome(moved) == (Outcome.DONE, "a(a(1),2)")
+    assert made.outcome(feeding.step_id(id, 1))[0] == Outcome.CANCELLED
+
+
+WRONG: list[tuple[Any, str, str]] = [
+    ({}, "BadRequest", "a flow has one argument, its plan"),
+    ({"steps": []}, "BadRequest", "the number of one of its 0 steps, it is None"),
+    ({"steps": [step("a")], "result": 1}, "BadRequest", "one of its 1 steps, it is 1"),
+    ({"steps": [step("a")], "result": True}, "BadRequest", "it is True"),
+    ({"steps": [["a"]], "result": 0}, "BadRequest", "step 0 of the flow is not [socket, argc"),
+    ({"steps": [step("no")], "result": 0}, "UnknownSocket", "step 0 of the flow: there is no"),
+    ({"steps": [step("@flow")], "result": 0}, "UnknownSocket", "there is no socket '@flow'"),
+    ({"steps": [step(None)], "result": 0}, "BadRequest", "has no socket and gathers nothing"),
+    ({"steps": [step("a", feed=0)], "result": 0}, "BadRequest", "it needs step 0; a step may need"),
+    ({"steps": [step("a", feed=-1)], "result": 0}, "BadRequest", "it needs step -1"),
+    ({"steps": [step("a"), step("a", feed=[[1]])], "result": 0}, "BadRequest", "it needs step 1"),
+    ({"steps": [step("a", feed="x")], "result": 0}, "BadRequest", "a feed is a number, an id or a"),
+    ({"steps": [step("a", feed=b"x")], "result": 0}, "BadRequest", "an id has 16 bytes, not 1"),
+    (
+        {"steps": [step("a"), step("a", feed=[{"from": 0, "count": 2}])], "result": 0},
+        "BadRequest", "it needs step 1; a step may need those before it, 0 to 0",
+    ),
+    (
+        {"steps": [step("a"), step("a", feed=[{"from": 0, "count": -2}])], "result": 0},
+        "BadRequest", "a range of steps counts up from 0",
+    ),
+    (
+        {"steps": [step("a"), step("a", feed=[{"from": 0}])], "result": 0},
+        "BadRequest", "has whole numbers as from, count and by",
+    ),
+    ({"steps": [["a", 1, b"\x90", None, None]], "result": 0}, "BadRequest", "that are not 1"),
+    ({"steps": [["a", 300, b"", None, None]], "result": 0}, "BadRequest", "300 arguments, at most"),
+    ({"steps": [["a", 0, "", None, None]], "result": 0}, "BadRequest", "that are not packed"),
+    ({"steps": [["a", 0, b"\x90", None, []]], "result": 0}, "BadRequest", "options that are no"),
+    (
+        {"steps": [["a", 0, b"\x90", None, {"feed": 0}]], "result": 0},
+        "BadRequest", "which only a node may write",
+    ),
+    (
+        {"steps": [["a", 0, b"\x90", None, {"priority": 11}]], "result": 0},
+        "BadRequest", "option priority must be 0 to 9, it is 11",
+    ),
+    ({"steps": [[None, 0, b"x", "done", None]], "result": 0}, "BadRequest", "names no call"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "kind", "text"), WRONG)
+def test_a_wrong_plan_is_refused_as_a_whole_and_nothing_is_kept(data, kind, text):
+    made = Flows()
+    [id] = make_ids(1, NOW)
+    sealed = envelope(Kind.SUBMIT, id=id, name=b"@flow", body=pack_call([data]), argc=1)
+
+    effects = made.step(events.Submitted(1, 9, [(id, NO_ID, NO_ID, "@flow", 1, None, sealed)]))
+
+    [(_, refused, error)] = effects.refused
+    assert refused == id
+    assert text in error["text"], error
+    assert effects.records == []
+    assert made.router.calls == {}
+    assert made.router.plans == {}
+
+
+def test_a_flow_that_does_not_fit_a_queue_is_refused_with_both_numbers():
+    made = Flows()
+    made.socket("small", {"max_length": 3})
+
+    _, effects = made.flow([step("small", n) for n in range(4)])
+
+    [(_, _, error)] = effects.refused
+    assert "small allows 3" in error["text"]
+    assert "the flow has 4 steps there" in error["text"]
+    assert made.router.calls == {}
+
+
+def test_a_flow_with_too_many_steps_is_refused_with_both_numbers(monkeypatch):
+    monkeypatch.setattr(limits, "FLOW_STEPS_MAX", 5)
+    made = Flows()
+
+    _, effects = made.flow([step("a", n) for n in range(6)])
+
+    assert "the flow has 6 steps, the limit is 5" in effects.refused[0][2]["text"]
+
+
+def test_arguments_are_checked_against_the_signature_with_what_a_step_is_fed():
+    made = Flows()
+    signature = {"args": [["x", "pos", True]], "text": "(x)"}
+    made.step(events.ProcessorChanged("p", "", {"t": signature}))
+
+    _, effects = made.flow([step("a", 1), step("a", 2, feed=0)])
+
+    assert effects.refused[0][2]["text"].startswith("step 1 of the flow: a(x) takes 1 positional")
+
+
+def test_a_client_may_not_write_the_options_of_the_router_nor_call_its_own_sockets():
+    made = Flows()
+    [id, other] = make_ids(2, NOW)
+    fed = envelope(Kind.SUBMIT, id=id, name=b"a", meta=pack({"feed": 0}), argc=0)
+    own = envelope(Kind.SUBMIT, id=other, name=b"@gather", argc=0)
+    calls = [
+        (id, NO_ID, NO_ID, "a", 0, {"feed": 0}, fed),
+        (other, NO_ID, NO_ID, "@gather", 0, None, own),
+    ]
+
+    effects = made.step(events.Submitted(1, 9, calls))
+
+    assert [error["text"] for _, _, error in effects.refused] == [
+        "socket a: option feed is written by a node only",
+        "socket @gather is the router's own; submit a plan to @flow; nothing was accepted",
+    ]
