@@ -13,9 +13,9 @@ from meshcode.sim import planting
 from meshcode.sim.mesh import mutants_agreement, mutants_work
 
 # Rules that these worlds reach too seldom to show within 5,000 seeds that they are needed, and why
-# each is kept; `docs/simulation.md` has what is known of them.  A run of all mutants tries them too.
+# each is kept; `docs/simulation.md` has more.  A run of all mutants tries them too.
 RARE = {
-    "older-life-of-the-owner-counts": "perhaps equivalent: a claim is on disk before it is heard of",
+    "older-life-of-the-owner-counts": "perhaps equivalent: a claim is written before it is told",
     "moved-call-forgets-its-attempts": "needs a call that died twice, moved, and died again",
     "no-record-means-it-has-seen": "caught once, at seed 3,066, among failures of others",
 }
