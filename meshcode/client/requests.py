@@ -31,6 +31,7 @@ _SAFE_MODEL = {"list", "get", "snapshot"}
 
 STREAM_EVENTS_MAX = 10_000  # Events kept for a slow reader of a stream; then the oldest go.
 STREAM_BYTES_MAX = 64 * 1024 * 1024  # The same in bytes.
+_LOST_HEAD = b"\x83" + pack("channel") + pack("lost")  # A node's {"channel": "lost", ...}.
 _GOING_ON = ("subscribe", "listen")  # A good answer only says that they began.
 
 
@@ -187,8 +188,10 @@ class Stream(Request):
         self._events.append(body)
 
     def _drop(self) -> None:
-        self._bytes -= len(self._events.popleft())
-        self._dropped += 1
+        body = self._events.popleft()
+        self._bytes -= len(body)
+        # One that tells of others that were lost stands for all of these.
+        self._dropped += int(unpack(body)["count"]) if body.startswith(_LOST_HEAD) else 1
 
     def failed(self, error: MeshError) -> None:
         """The reader gets the events that came, then the error."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode import limits
 from meshcode.errors import BadRequest, UnknownObject
 from meshcode.node import feedevents
-from meshcode.node.feedevents import is_named, names_of
+from meshcode.node.feedevents import CHANNELS, is_named, names_of
 from meshcode.node.feedpeers import FeedPeers
 from meshcode.node.sessions import Session
 from meshcode.router.effects import Effects
@@ -24,7 +24,6 @@ from meshcode.wire.kinds import Kind
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
-CHANNELS = ("task", "log", "state", "queue", "stats")
 LOST = "lost"  # The channel of an event that says how many were not told.
 # What of an event is told only to who may also read the call, or the object.
 _PRIVATE = ("packed", "result_text", "object")

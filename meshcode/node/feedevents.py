@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
 BETWEEN_MS = 50  # Two looks at processors, workers and nodes: a busy node has thousands of turns.
+CHANNELS = ("task", "log", "state", "queue", "stats")
 PATTERN = frozenset("*?[")  # What makes a name a pattern.
 _STATES = {"prerun": "running"}  # As the original system has them; the others keep their names.
 _TEXT_HEADS = {0xDA: 3, 0xDB: 5}  # Of msgpack's long texts: the first byte, and where it begins.
@@ -89,7 +90,8 @@ def of_call(
         if known.envelope is not None:
             event["flow"] = text_of(known.envelope[32:48])
     if name == "prerun":
-        worker = router.workers.get(int(note.removeprefix("worker ")))
+        number = note.removeprefix("worker ")
+        worker = router.workers.get(int(number)) if number.lstrip("-").isdigit() else None
         if worker is not None and getattr(worker, "node", None):
             return None  # It only goes to that node, whose worker begins it.
         event["worker"] = None if worker is None else worker.id

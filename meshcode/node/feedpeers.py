@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
 from meshcode.errors import MeshError
-from meshcode.node.feedevents import is_named, names_of
+from meshcode.node.feedevents import CHANNELS, is_named, names_of
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
@@ -99,7 +99,7 @@ class FeedPeers:
         """A peer says what its clients listen to.  What is no such thing counts as nothing."""
         found: Wanted = {}
         for channel, names in want.items() if isinstance(want, dict) else ():
-            if isinstance(channel, str) and (names is None or isinstance(names, list)):
+            if channel in CHANNELS and (names is None or isinstance(names, list)):
                 kept = names if names is None else [n for n in names if isinstance(n, str)]
                 found[channel] = None if kept is None else kept[: limits.LISTEN_PEER_NAMES]
         taker = self.wanting.get(node)
@@ -185,19 +185,22 @@ class FeedPeers:
         events = message.get("events")
         for body in events if isinstance(events, list) else ():
             try:
-                event = unpack(body)
-            except MeshError:
+                self._hear_event(name, body)
+            except (MeshError, ValueError, TypeError, KeyError, AttributeError):
                 continue
-            if isinstance(event, dict) and event.get("channel") in self._said:
-                if event.get("node") != name:  # A node speaks for itself only.
-                    event["node"] = name
-                    self._feed.deliver(event, pack(event))
-                else:
-                    self._feed.deliver(event, body)
         lost = message.get("lost")
         if isinstance(lost, dict):
             counts = {k: n for k, n in lost.items() if isinstance(n, int) and n > 0}
             self._feed.lost_elsewhere(name, counts)
+
+    def _hear_event(self, name: str, body: Any) -> None:
+        event = unpack(body)
+        if event["channel"] not in self._said:
+            return
+        if event.get("node") != name:  # A node speaks for itself only.
+            event["node"] = name
+            body = pack(event)
+        self._feed.deliver(event, body)
 
     def tick(self) -> None:
         """Once a second: losses after which nothing came; now and then all is said again."""
