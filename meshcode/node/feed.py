@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode import limits
 from meshcode.errors import BadRequest, UnknownObject
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
 LOST = "lost"  # The channel of an event that says how many were not told.
+_ROOM_BYTES = limits.LISTEN_BYTES_MAX - limits.LISTEN_FRAME_BYTES  # Below it, one more is made.
 # What of an event is told only to who may also read the call, or the object.
 _PRIVATE = ("packed", "result_text", "object")
 
@@ -45,6 +46,16 @@ class Listener:
         self.waiting_bytes = 0
 
 
+class Takers(NamedTuple):
+    """Who wants the events of one socket on one channel."""
+
+    channel: str
+    socket: str
+    names: frozenset[str]
+    listeners: list[Listener]
+    peers: bool  # Some peer does.
+
+
 class Feed:
     """All that is listened to at this node, by its clients and for those of its peers."""
 
@@ -55,7 +66,7 @@ class Feed:
         self.peers = FeedPeers(self, loop)
         self.looks = feedevents.Looks(loop)
         self._lines = feedevents.Lines()
-        self._named: dict[tuple[str, str], bool] = {}  # Channel, socket: does anybody want it?
+        self._named: dict[tuple[str, str], Takers | None] = {}  # By channel and socket.
         self._left = limits.LISTEN_EVENTS_PER_SECOND
         self._stats: dict[str, Any] = {}
 
@@ -159,14 +170,13 @@ class Feed:
         loop = self._loop
         records = None
         for call, socket, name, note, ms in effects.events:
-            if not self._wants_socket("task", socket):
+            takers = self._takers("task", socket)
+            if takers is None or feedevents.is_of_peer(name, note):
+                continue
+            if not self._has_room(takers):  # Nothing is made that nobody can take.
+                self._lose(takers)
                 continue
             event = feedevents.of_call(loop, call, socket, name, note, ms)
-            if event is None:
-                continue
-            if self._left <= 0:
-                self._lose(event)
-                continue
             if name == "postrun":
                 if records is None:
                     records = feedevents.done_records(effects)
@@ -178,7 +188,7 @@ class Feed:
         self, call: bytes, socket: str, worker: int, attempt: int, stream: str, data: bytes
     ) -> None:
         """Tell the whole lines of what a call has printed further."""
-        if self._wants_socket("log", socket):
+        if self._takers("log", socket) is not None:
             for text in self._lines.add((call, attempt, stream), data):
                 self._tell_line(call, socket, worker, attempt, stream, text)
 
@@ -192,30 +202,56 @@ class Feed:
     def _tell_line(
         self, call: bytes, socket: str, worker: int, attempt: int, stream: str, text: str
     ) -> None:
+        takers = self._takers("log", socket)
+        if takers is None:
+            return
+        if not self._has_room(takers):
+            self._lose(takers)
+            return
         event = feedevents.of_socket(self._loop, "log", call, socket)
         event |= {
             "state": "output", "stream": stream, "text": text, "attempt": attempt,
             "worker": worker,
         }  # fmt: skip
-        if self._left <= 0:
-            self._lose(event)
-            return
         self._left -= 1
         self.tell(event)
 
-    def _wants_socket(self, channel: str, socket: str) -> bool:
+    def _takers(self, channel: str, socket: str) -> Takers | None:
+        """Who wants the events of a socket; None: nobody."""
         key = (channel, socket)
-        wanted = self._named.get(key)
-        if wanted is None:
-            line = self._loop.router.lines.get(socket)
-            names = feedevents.names_of_socket(socket, line.config if line else None)
-            wanted = self.peers.is_named(channel, names) or any(
-                listener.channel == channel and is_named(listener.name, names)
-                for listener in self._all.values()
-            )
-            if len(self._named) < limits.LISTEN_NAMES_MAX:
-                self._named[key] = wanted
-        return wanted
+        if key in self._named:
+            return self._named[key]
+        line = self._loop.router.lines.get(socket)
+        names = feedevents.names_of_socket(socket, line.config if line else None)
+        listeners = [
+            listener for listener in self._all.values()
+            if listener.channel == channel and is_named(listener.name, names)
+        ]  # fmt: skip
+        peers = self.peers.is_named(channel, names)
+        takers = Takers(channel, socket, names, listeners, peers) if listeners or peers else None
+        if len(self._named) < limits.LISTEN_NAMES_MAX:
+            self._named[key] = takers
+        return takers
+
+    def _has_room(self, takers: Takers) -> bool:
+        """Whether one more event may be told now, and anybody can take it."""
+        if self._left <= 0:
+            return False
+        sessions = self._loop.sessions.by_id
+        for listener in takers.listeners:
+            session = sessions.get(listener.client)
+            if session and session.outbox_bytes + listener.waiting_bytes < _ROOM_BYTES:
+                return True
+        return takers.peers and self.peers.has_room(takers.channel, takers.names)
+
+    def _lose(self, takers: Takers) -> None:
+        """One event is not told."""
+        for listener in takers.listeners:
+            session = self._loop.sessions.by_id.get(listener.client)
+            if session and self._loop.guard.may(session.who, "READ_LOG", "socket", takers.socket):
+                listener.lost[self.node] = listener.lost.get(self.node, 0) + 1
+        if takers.peers:
+            self.peers.lose(takers.channel, takers.names)
 
     def figures(self) -> None:
         """Tell how long the queues are, and the figures of this node when they are others."""
@@ -326,14 +362,6 @@ class Feed:
         for node, count in listener.lost.items():
             self._put(listener, pack({"channel": LOST, "count": count, "node": node}))
         listener.lost.clear()
-
-    def _lose(self, event: dict[str, Any]) -> None:
-        """There were too many events in this second."""
-        names = names_of(event)
-        for listener in self._all.values():
-            if listener.channel == event["channel"] and is_named(listener.name, names):
-                listener.lost[self.node] = listener.lost.get(self.node, 0) + 1
-        self.peers.lose(event["channel"], names)
 
     def lost_elsewhere(self, node: str, counts: Mapping[str, int]) -> None:
         """A peer has not told so many events of these channels."""

@@ -77,10 +77,15 @@ def of_socket(loop: Loop, channel: str, call: bytes, socket: str) -> dict[str, A
     }  # fmt: skip
 
 
+def is_of_peer(name: str, note: str) -> bool:
+    """Whether a call only goes to a peer, which tells itself when its worker begins it."""
+    return name == "prerun" and note.startswith("worker -")  # Ids of peers count down from 0.
+
+
 def of_call(
     loop: Loop, call: bytes, socket: str, name: str, note: str, ms: int
-) -> dict[str, Any] | None:
-    """An event of a call, as the core tells it; None when a peer tells the same."""
+) -> dict[str, Any]:
+    """An event of a call, as the core tells it."""
     router = loop.router
     event = of_socket(loop, "task", call, socket)
     event |= {"state": _STATES.get(name, name), "note": note, "ms": ms}
@@ -91,10 +96,7 @@ def of_call(
             event["flow"] = text_of(known.envelope[32:48])
     if name == "prerun":
         number = note.removeprefix("worker ")
-        worker = router.workers.get(int(number)) if number.lstrip("-").isdigit() else None
-        if worker is not None and getattr(worker, "node", None):
-            return None  # It only goes to that node, whose worker begins it.
-        event["worker"] = None if worker is None else worker.id
+        event["worker"] = int(number) if number.isdigit() else None
     return event
 
 

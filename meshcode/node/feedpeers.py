@@ -119,6 +119,14 @@ class FeedPeers:
         """Whether any peer listens to one of these names on a channel."""
         return any(_is_wanted(taker, channel, names) for taker in self.wanting.values())
 
+    def has_room(self, channel: str, names: frozenset[str]) -> bool:
+        """Whether one more event has room on its way to any peer that wants it."""
+        return any(
+            taker.size < limits.LISTEN_PEER_BYTES - limits.LISTEN_MESSAGE_BYTES
+            and _is_wanted(taker, channel, names)
+            for taker in self.wanting.values()
+        )
+
     def offer(self, event: dict[str, Any], body: bytes) -> None:
         """Give one event of this node to the peers that want it; what has no room is counted."""
         channel, names = event["channel"], names_of(event)
