@@ -223,6 +223,7 @@ LISTEN_FRAME_BYTES = 16 * 1024  # Small, so that libzmq's 256 frames hold 4 MiB 
 LISTEN_EVENTS_PER_SECOND = 10_000  # Told by one node; each costs it some 15 us, work goes first.
 LISTEN_RESULT_BYTES_MAX = 16 * 1024  # Of a longer result the beginning or the size is told.
 LISTEN_PROBLEM_BYTES_MAX = 96 * 1024  # Of an error: a text and a traceback at their limits.
+LISTEN_PER_CLIENT = 64  # Subscriptions of one client; each is looked at for each event.
 LISTEN_ROWS_MAX = 1_000  # Sockets in one event of the channel queue.
 LISTEN_NAMES_MAX = 10_000  # Sockets of which a node remembers whether anybody listens.
 LISTEN_PEER_NAMES = 64  # Names of one channel told to peers; with more, all is asked for.

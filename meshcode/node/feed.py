@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode import limits
-from meshcode.errors import BadRequest, UnknownObject
+from meshcode.errors import BadRequest, Busy, UnknownObject
 from meshcode.node import feedevents
 from meshcode.node.feedevents import CHANNELS, is_named, names_of
 from meshcode.node.feedpeers import FeedPeers
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LOST = "lost"  # The channel of an event that says how many were not told.
 _ROOM_BYTES = limits.LISTEN_BYTES_MAX - limits.LISTEN_FRAME_BYTES  # Below it, one more is made.
+_NAME_MAX = 2 * limits.NAME_BYTES_MAX + 1  # QUEUE.PROCESSOR.
 # What of an event is told only to who may also read the call, or the object.
 _PRIVATE = ("packed", "result_text", "object")
 
@@ -84,6 +85,7 @@ class Feed:
         Raises:
             BadRequest: no such channel, or a name where there is none.
             UnknownObject: nothing has this name.
+            Busy: this client listens too often already.
         """
         channel, name = fields.get("channel", "task"), fields.get("name")
         if channel not in CHANNELS:
@@ -92,6 +94,10 @@ class Feed:
             )
         if name is not None and not (isinstance(name, str) and name):
             raise BadRequest(f"a name to listen to is text, this is {name!r}")
+        if name is not None and len(name) > _NAME_MAX:
+            raise BadRequest(
+                f"a name to listen to has at most {_NAME_MAX} characters, this one {len(name)}"
+            )
         if channel == "stats" and name is not None:
             raise BadRequest(
                 f"the channel stats counts whole nodes; leave out the name {name!r}, or listen to"
@@ -99,7 +105,16 @@ class Feed:
             )
         if channel in ("task", "log", "queue") and name is not None:
             self._check_name(name)
-        self._all[request] = Listener(client, request, channel, name)
+        old = self._all.get(request)
+        mine = sum(one.client == client for one in self._all.values())
+        if old is None and mine >= limits.LISTEN_PER_CLIENT:
+            raise Busy(
+                f"this client listens {mine} times already, which is the limit; nothing further is"
+                " listened to; close one, or listen to a pattern of names"
+            )
+        listener = self._all[request] = Listener(client, request, channel, name)
+        if old is not None:  # It asks again, because something was lost.
+            listener.lost = old.lost
         self.changed()
 
     def _check_name(self, name: str) -> None:

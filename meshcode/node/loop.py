@@ -438,6 +438,8 @@ class Loop:
             self._hear_model()
             self.keeping.tick(now_ms)
             self.feed.tick()
+            if self.router.listening:  # Somebody may have gone without a word.
+                self.hear_calls()
             self.audit.tick()
         else:
             due_ms = self.router.next_due_ms()

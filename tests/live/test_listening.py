@@ -379,6 +379,28 @@ def test_an_adaptor_writes_graphs_as_lines_of_a_time_series(client, mesh):
     assert re.fullmatch(rf"heat,{tags} value=21\.5 \d{{19}}\n", line), line
 
 
+# The node goes away.
+
+
+def test_a_listener_listens_again_after_a_restart_of_the_node_with_what_it_had_asked():
+    with Mesh() as node, connect(node.address) as client:
+        node.add("queue", "q")
+        node.add("processor", "p", git="/nowhere", module="m", requested_status="stop")
+        for name in ("p.a", "p.b"):
+            node.add("socket", name, processor="p", task="do", queue="q")
+        with client.listen("p.a") as events:
+            node.stop()
+            node.start()
+            heard = []
+            while not heard:  # It is not told when it listens again.
+                for name in ("p.b", "p.a"):
+                    client.socket(name).submit(1).wait_accepted(SOON_S)
+                while events.wait(0.1):
+                    heard.append(next(events))
+
+    assert {(event["state"], event["socket"]) for event in heard} == {("received", "p.a")}
+
+
 # Rights.
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from meshcode import limits
-from meshcode.errors import UnknownObject
+from meshcode.errors import BadRequest, Busy, UnknownObject
 from meshcode.ids import make_id
 from meshcode.node.feed import Feed
 from meshcode.node.feedevents import Lines, is_named, model_events, names_of
@@ -163,6 +163,27 @@ def test_a_listener_whose_session_has_ended_is_forgotten_with_the_next_second():
     node.feed.tick()
 
     assert (node.sessions.got, node.router.listening) == ([], False)
+
+
+def test_one_client_listens_so_often_and_again_with_the_same_request():
+    node = Node("n1")
+    requests = [node.listen(channel="task") for _ in range(limits.LISTEN_PER_CLIENT)]
+    with pytest.raises(Busy, match=f"listens {limits.LISTEN_PER_CLIENT} times already"):
+        node.listen(channel="task")
+
+    node.sessions.by_id[1].outbox_bytes = limits.LISTEN_BYTES_MAX
+    node.call(2)
+    node.feed.add(1, requests[0], {"channel": "task"})  # As after a resync.
+    node.sessions.by_id[1].outbox_bytes = 0
+    node.feed.tick()
+    node.feed.flush()
+
+    assert node.heard() == (0, 2 * limits.LISTEN_PER_CLIENT)
+
+
+def test_a_name_is_of_a_bounded_length():
+    with pytest.raises(BadRequest, match="has at most 511 characters, this one 512"):
+        Node("n1").listen(channel="state", name="*" * 512)
 
 
 def test_a_name_that_is_declared_later_may_be_a_pattern_and_no_name():
