@@ -14,11 +14,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from meshcode import errors
+from meshcode import Node, errors
 from meshcode.client import connect, connect_async
 from meshcode.ids import parse_id
 from meshcode.wire.kinds import Kind
-from tests.live.harness import Mesh
+from tests.live.harness import Mesh, until
+from tests.live.rawlink import RawLink
 
 SOON_S = 20.0
 SECRET = "correct horse battery"
@@ -399,6 +400,24 @@ def test_a_listener_listens_again_after_a_restart_of_the_node_with_what_it_had_a
                     heard.append(next(events))
 
     assert {(event["state"], event["socket"]) for event in heard} == {("received", "p.a")}
+
+
+@pytest.mark.parametrize("operation", ["subscribe", "listen"])
+def test_no_events_are_made_any_more_for_one_that_went_without_a_word(tmp_path, operation):
+    with Node(str(tmp_path / "node")) as node, connect(node.address) as client:
+        node.serve("a.b", int)
+        router = node._loop.router
+        link = RawLink(node.address)
+        link.open()
+        link.ask(operation, channel="task")
+        assert router.listening
+        link.close()
+
+        def forgotten():
+            client.socket("a.b")(1)  # The node sees that nobody is there when it tells of this.
+            return not router.listening
+
+        until(forgotten, SOON_S, "no events are made")
 
 
 # Rights.

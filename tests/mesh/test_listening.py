@@ -77,7 +77,12 @@ def test_a_call_made_at_one_node_and_run_at_another_is_heard_once_at_a_third(clu
 
 
 def test_objects_are_told_once_and_workers_by_their_node(cluster):
-    with connect(cluster["n3"].address) as here, here.listen(channel="state") as events:
+    with (
+        connect(cluster["n2"].address) as other,
+        other.listen(channel="state"),  # It is told the same by its own node.
+        connect(cluster["n3"].address) as here,
+        here.listen(channel="state") as events,
+    ):
         cluster["n1"].add("queue", "fresh")
         heard = some(events, lambda e: e["name"] == "fresh", "a queue of another node")
         change = {"do": "update", "kind": "queue", "name": "fresh", "fields": {"max_length": 3}}
@@ -85,8 +90,9 @@ def test_objects_are_told_once_and_workers_by_their_node(cluster):
         heard += some(events, lambda e: e["change"] == "changed" and e["name"] == "fresh", "it")
         first = cluster["n2"].ready_workers("far")[0]["id"]
         cluster["n2"].ask("worker.stop", id=first)
-        gone = some(events, lambda e: (e["kind"], e["change"]) == ("worker", "deleted"), "gone")[-1]
+        heard += some(events, lambda e: (e["kind"], e["change"]) == ("worker", "deleted"), "gone")
 
+    gone = heard[-1]
     of_queue = [(e["change"], e["node"]) for e in heard if e["name"] == "fresh"]
     assert of_queue == [("added", "n3"), ("changed", "n3")]
     assert (gone["name"], gone["processor"], gone["node"]) == (str(first), "far", "n2")

@@ -299,6 +299,22 @@ def test_a_peer_that_takes_nothing_is_sent_a_window_and_told_how_many_it_missed(
     assert (heard + lost, lost > 0) == (4_000, True)
 
 
+def test_objects_that_change_wait_for_a_peer_within_the_same_bound():
+    pair = Pair()
+    pair.a.feed.wanted = lambda: {"state": None}
+    pair.a.feed.peers.say()
+    pair.b.feed.looks.begin = lambda: None
+    pair.pass_on()
+
+    for n in range(200):
+        event = {"channel": "state", "kind": "queue", "name": str(n), "object": "x" * 10_000}
+        pair.b.feed.tell(event)
+
+    taker = pair.b.feed.peers.wanting[b"a"]
+    assert taker.size <= limits.LISTEN_PEER_BYTES
+    assert taker.lost == {"state": 200 - len(taker.events)}
+
+
 def test_a_lost_word_of_what_was_taken_is_said_again():
     pair = Pair()
     pair.a.listen(channel="task")
