@@ -38,7 +38,7 @@ TOPICS = {
         mesh ls queues -w                                   what waits, as it changes
         mesh ls stats                                       the same by socket
         mesh logs shop.clean -f                             what tasks print
-        mesh listen -n shop.clean -c state                  every change, as JSON lines
+        mesh listen -n shop.clean                           calls and results, as JSON lines
     """,
     "shape": """
         mesh ls network shop -v                             a network as a tree

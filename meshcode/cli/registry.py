@@ -78,7 +78,7 @@ _ORIGINAL = {
         )
         for kind in ("network", "scheduler")
     },
-    "listen": Command(f"{_AGENT}:listen", "Print what happens at a socket, as JSON lines."),
+    "listen": Command("meshcode.cli.listen:listen", "Print what happens, as JSON lines."),
 }
 
 COMMANDS = {

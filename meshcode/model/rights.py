@@ -133,6 +133,15 @@ class Rights:
                 found |= self.places(target, value)
         return frozenset(found)
 
+    def sockets_named(self, name: str) -> list[str]:
+        """The sockets of a name: a socket, all of a processor or queue, or QUEUE.PROCESSOR."""
+        found = []
+        for socket, fields in (self._snapshot.get("sockets") or {}).items():
+            processor, queue = fields.get("processor"), fields.get("queue")
+            if name in (socket, processor, queue, f"{queue}.{processor}"):
+                found.append(socket)
+        return found
+
     def is_declared(self, kind: str, name: str) -> bool:
         """Whether the snapshot has it under this name; an id is none."""
         return name in (self._snapshot.get(kind + "s") or {})
