@@ -28,7 +28,7 @@ CATCH_UPS = ("none", "last", "all")
 OTHERS = ("name", "socket", "args", "kwargs")
 
 _TIME = re.compile(
-    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?))?(Z|[+-]\d\d:?\d\d)?"
+    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?))?(Z|[+-]\d\d:?\d\d)?"
 )
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a wall has no zone.
 
@@ -114,8 +114,10 @@ def parse(fields: Mapping[str, Any]) -> Schedule:
     interval_ms = _checked(given, "interval_ms", check_interval, None)
     kinds = [key for key in ("cron", "interval_ms", "at_ms", "at") if key in given]
     if len(kinds) != 1:
-        has = f"has {' and '.join(kinds)}" if kinds else "has no time"
-        raise _bad("cron", f"the schedule {has}; give one of cron, interval and at")
+        wanted = "give one of cron, interval and at"
+        if not kinds:
+            raise _bad("cron", f"it has no time; {wanted}")
+        raise _bad("cron", f"it has {' and '.join(kinds)}; {wanted}, and none for the others")
     schedule = Schedule(
         zone, cron, interval_ms, at_ms,
         jitter_ms=_checked(given, "jitter_ms", check_jitter, 0),
@@ -154,7 +156,7 @@ def _check_together(schedule: Schedule) -> None:
     start, end, interval = schedule.start_ms, schedule.end_ms, schedule.interval_ms
     if schedule.at_ms is not None and (start is not None or end is not None):
         field = "start" if start is not None else "end"
-        raise _bad(field, f"the schedule fires once, at a time, and has {field} too; give one")
+        raise _bad(field, f"it fires once, at a time, and has {field} too; give one")
     if start is not None and end is not None and end < start:
         raise _bad("end", f"the end is {(start - end) / 1000:g} s before the start;"
                           " give a later one")  # fmt: skip
@@ -162,14 +164,14 @@ def _check_together(schedule: Schedule) -> None:
         raise _bad("jitter_ms", f"the jitter is {schedule.jitter_ms} ms and the interval is"
                                 f" {interval} ms; give a shorter jitter")  # fmt: skip
     if end is not None and not schedule.paused and schedule.next_after(-1) is None:
-        raise _bad("end", "the schedule never fires: its first time is after its end;"
+        raise _bad("end", "it never fires: its first time is after its end;"
                           " give a later end")  # fmt: skip
 
 
 def _time(given: Mapping[str, Any], key: str, zone: Zone) -> int | None:
     unix = f"{key}_ms"
     if key in given and unix in given:
-        raise _bad(key, f"the schedule has {key} and {unix}; give one")
+        raise _bad(key, f"it has {key} and {unix}; give one")
     found: int | None
     if unix in given:
         found = _checked(given, unix, _unix_ms, None)
