@@ -51,7 +51,8 @@ def ls_jobs(count: int, style: Style) -> None:
             output.say(f"mesh: schedules are left out: {error.text}")
             schedules = []
     now_ms = time.time_ns() // 1_000_000
-    rows = [{"schedule": None, **call} for call in rows_of_page(found, 1, CALLS_MAX)]
+    calls = rows_of_page(found, 1, CALLS_MAX)
+    rows = [{"schedule": None, **call, "name": call["id"]} for call in calls]
     for item in schedules:
         rows += runs_of(item, now_ms, count)
     rows.sort(key=lambda row: (row["due_ms"] is None, row["due_ms"] or 0, str(row["name"])))
