@@ -28,9 +28,8 @@ def flow(shell):
 
 
 @pytest.fixture
-def client(shell, monkeypatch):
-    monkeypatch.setenv("MESH_HOME", shell.home)
-    with connect() as found:
+def client(shell):
+    with connect(f"ipc://{shell.home}/run/clients.ipc") as found:
         yield found
 
 
