@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
 
-from meshcode.cli import objects
+from meshcode.cli import objects, output
 from meshcode.cli.data import parse_duration, parse_json
 from meshcode.cli.noun import Noun, entries
 from meshcode.cli.objects import Field, column
@@ -15,6 +16,7 @@ from meshcode.cli.output import Style
 from meshcode.cli.session import model, session
 from meshcode.cli.waiting import dry_option
 from meshcode.errors import BadData
+from meshcode.schedule import parse
 
 _TEXT = click.STRING
 
@@ -54,7 +56,26 @@ class Json(click.ParamType[Any]):
 INTERVAL = Interval()
 
 
-SCHEDULE = Noun(
+class _Schedules(Noun):
+    """Says so when a schedule was added that never fires."""
+
+    def _add(self, what: str, example: str) -> click.Command:
+        made = super()._add(what, example)
+        add = made.callback
+        assert add is not None
+
+        def add_and_tell(**given: Any) -> None:
+            add(**given)
+            timing = {field.field: given[field.field] for field in self._fields}
+            schedule = parse(timing)
+            if not schedule.paused and schedule.next_after(time.time_ns() // 1_000_000) is None:
+                output.say(f"mesh: all its times are past, so schedule {given['name']} never fires")
+
+        made.callback = add_and_tell
+        return made
+
+
+SCHEDULE = _Schedules(
     "schedule",
     [
         Field(

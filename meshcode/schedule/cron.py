@@ -13,6 +13,7 @@ import re
 from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 DAY_S = 86_400
@@ -162,7 +163,12 @@ def read_cron(value: Any) -> Cron:
     if not isinstance(value, str) or not value.strip() or len(value) > CRON_CHARS_MAX:
         raise ValueError(f"a cron expression like '0 7 * * MON-FRI', of 1 to {CRON_CHARS_MAX}"
                          " characters")  # fmt: skip
-    text = " ".join(value.upper().split())
+    return _read(" ".join(value.upper().split()))
+
+
+# The model looks at an expression when it is declared, in each snapshot, and when it is used.
+@lru_cache(maxsize=1024)
+def _read(text: str) -> Cron:
     if text.startswith("@"):
         text = _long(text)
     parts = text.split()

@@ -25,7 +25,7 @@ def read_zone(value: Any) -> Zone:
     good = isinstance(value, str) and 0 < len(value) <= 64 and value not in _NOT_ZONES
     good = good and not value.startswith(("posix/", "right/"))
     try:
-        if good:
+        if good:  # `zoneinfo` keeps those that were read.
             return Zone(zoneinfo.ZoneInfo(value), value)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         pass
