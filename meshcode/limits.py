@@ -237,3 +237,11 @@ CLIENT_HWM_FRAMES = 16  # libzmq's queue of one client, each way; a frame may ha
 CLIENT_KEYS_MAX = 4_096  # Keys in mesh/clients.keys.
 CLIENT_KEYS_BYTES_MAX = 1024 * 1024  # The same file, comments included; it is read each second.
 CLIENT_LOOK_MS = 1_000  # How soon a change of mesh/clients.keys is noticed.
+
+# Schedules (docs/schedules.md).
+CATCH_UP_MAX = 100  # Missed firings that are made up for: more is an outage to look at, not to run.
+SCHEDULE_LATE_MS = 120_000  # Fired so late is not missed: a take-over or a restart takes this long.
+SCHEDULE_INTERVAL_MS_MIN = 100  # Each firing is a durable call; more often is a stream.
+SCHEDULE_TIME_MS_MAX = 10 * 365 * 24 * 3_600_000  # Ten years; a longer interval is a wrong unit.
+SCHEDULE_JITTER_MS_MAX = 24 * 3_600_000  # A day: later than that is another time.
+SCHEDULE_UNIX_MS_MAX = 221_845_392_000_000  # The year 9000, where the search for a time ends.

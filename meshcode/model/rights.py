@@ -25,6 +25,7 @@ NOWHERE: Places = frozenset()
 _WITHIN = {
     "socket": (("processor", "processor"), ("queue", "queue")),
     "deployment": (("processor", "processor"),),
+    "schedule": (("socket", "socket"),),
     "queue": (("network", "network"),),
     "node": (("network", "network"),),
     "scheduler": (("network", "network"),),
@@ -141,6 +142,10 @@ class Rights:
             if name in (socket, processor, queue, f"{queue}.{processor}"):
                 found.append(socket)
         return found
+
+    def option(self, kind: str, name: str, option: str) -> Any:
+        """An option of an object of the snapshot; None when there is no such object."""
+        return ((self._snapshot.get(kind + "s") or {}).get(name) or {}).get(option)
 
     def is_declared(self, kind: str, name: str) -> bool:
         """Whether the snapshot has it under this name; an id is none."""

@@ -288,6 +288,8 @@ class Guard:
         right, rights, user = model_right(do, kind), self.rights, who.user
         assert user is not None
         self._check_object(who, do, right, kind, name, given)
+        if kind == "schedule" and given != {"requested_status": "pause"}:
+            self._check_schedule(who, do, name, given)
         missing = rights.missing_to_change(user, do, kind, name, given)
         if missing is not None:
             raise NotAllowed(
@@ -296,6 +298,20 @@ class Guard:
                 " nothing was changed; ask somebody who has it",
                 right=missing.right,
             )
+
+    def _check_schedule(self, who: Who, do: str, name: str, given: dict[str, Any]) -> None:
+        """Who schedules a call makes it, so the right to make it is needed, too."""
+        rights, user = self.rights, who.user
+        assert user is not None
+        if do not in ("add", "update"):
+            return
+        socket = given.get("socket") or rights.option("schedule", name, "socket")
+        if isinstance(socket, str):
+            good = rights.allowed(user, "RUN_TASK", rights.places("socket", socket))
+        else:  # It is called by its id, or not known here yet.
+            good = rights.allowed_everywhere(user, "RUN_TASK")
+        if not good:
+            raise self.refusal(who, ("RUN_TASK",), ("socket", str(socket)))
 
     def _is_own(self, do: str, given: dict[str, Any]) -> bool:
         return do == "get" or (do == "update" and bool(given) and given.keys() <= _OWN)
