@@ -125,12 +125,16 @@ def test_a_flow_is_shown_as_a_tree_from_any_node(trio: Cluster):
     again = trio["n2"].command("call", "retry", id).split()[1]
     trio["n2"].command("call", "get", again, "--timeout", "30s")
 
-    rows = json.loads(trio["n3"].mesh("ls", "call", again, "--tree", "-o", "json").stdout)["items"]
+    rows = json.loads(trio["n3"].mesh("ls", "call", id, "--tree", "-o", "json").stdout)["items"]
     text = trio["n3"].command("ls", "call", id, "--tree")
+    (forward,) = items(trio["n1"], "ls", "call", again, "--tree")
+    drawn = trio["n2"].command("ls", "call", again, "--graph", "--ascii").splitlines()
 
     assert [(row["depth"], row["id"]) for row in rows] == [(0, id), (1, again)]
     assert {row["flow"] for row in rows} == {id}
     assert f"| {id} " in text and f"|   {again} " in text
+    assert forward["id"] == again
+    assert drawn == [f"* t.add (DONE, {id})", f"* t.add (DONE, {again})"]
 
 
 def test_watching_prints_a_line_for_each_change(trio: Cluster):
@@ -158,12 +162,16 @@ def test_pages_of_the_mesh_follow_each_other(trio: Cluster):
     first = items(trio["n2"], "ls", "calls", "-u", "-r", "2")
     second = items(trio["n2"], "ls", "calls", "-u", "-r", "2", "-p", "2")
     oldest = items(trio["n3"], "ls", "calls", "-u", "-a")
-    too_far = refused(trio["n2"], "ls", "calls", "-r", "1000", "-p", "2", status=2)
+    last = trio["n1"].command("ls", "calls", "-u", "-r", "2", "-p", "3").splitlines()
+    own = items(trio["n3"], "ls", "calls", "-u", "--node", "n2")
+    too_far = refused(trio["n2"], "ls", "calls", "-r", "1000", "-p", "201", status=2)
 
     assert [row["id"] for row in first + second] == sorted(ids, reverse=True)[:4]
     assert [row["id"] for row in oldest] == sorted(ids)
     assert [row["row"] for row in second] == [3, 4]
-    assert "ends at row 2000, pages over the mesh reach to row 1000" in too_far
+    assert last[-1] == "Page 3 of 3 of 5 total records" and min(ids) in last[3] and len(last) == 6
+    assert [row["id"] for row in own] == [ids[4], ids[1]]
+    assert "ends at row 201000, pages reach to row 200000" in too_far
     for id in ids:
         trio["n1"].command("call", "cancel", id)
 
