@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from meshcode import config
-from meshcode.cli.data import parse_duration, parse_size
 from meshcode.cli.output import FORMATS, Style
+from meshcode.units import parse_duration, parse_size
 
 
 class Duration(click.ParamType[Any]):

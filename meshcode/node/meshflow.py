@@ -30,7 +30,8 @@ FLOW_ROWS_MAX = 2_000  # Of one flow, from one node: 0.1 s of its time, 2 MB.
 def flow_rows(loop: Loop, flow: bytes) -> dict[str, Any]:
     """The calls of a flow that this node knows: at most FLOW_ROWS_MAX rows, and counts of all.
 
-    Of more, the root goes first, then what has not ended well.
+    Of more, the root goes first, then what has not ended well (half of the rows at most), then what
+    is open.
     """
     ended = dict(loop.history.flows.ended(flow))
     router, counts = loop.router, Counter[str]()
@@ -39,8 +40,11 @@ def flow_rows(loop: Loop, flow: bytes) -> dict[str, Any]:
         state = State(10 + value[1])
         counts[state.name] += 1
         (good if state is State.DONE and id != flow else bad).append(id)
-    rows = []
-    for id in sorted(loop.history.flows.beside(flow) - ended.keys()):
+    bad.sort(key=lambda one: (one != flow, one))
+    first, later = bad[: FLOW_ROWS_MAX // 2], bad[FLOW_ROWS_MAX // 2 :]
+    rows = [annotated(loop, loop.history.done_row(id, ended[id])) for id in first]
+    beside = loop.history.flows.beside(flow) - ended.keys()
+    for id in sorted(beside, key=lambda one: (one != flow, one)):
         call = router.calls.get(id)
         if call is not None:
             if is_of_flow(id, loop.history.envelope_of(call), flow):
@@ -52,9 +56,8 @@ def flow_rows(loop: Loop, flow: bytes) -> dict[str, Any]:
             if text_of(flow) in (row["flow"], row["id"]):
                 counts["open"] += 1
                 rows.append(row)
-    bad.sort(key=lambda one: (one != flow, one))
-    shown = [*bad, *sorted(good)][: max(0, FLOW_ROWS_MAX - len(rows))]
-    rows += [annotated(loop, loop.history.done_row(id, ended[id])) for id in shown]
+    for id in [*later, *sorted(good)][: max(0, FLOW_ROWS_MAX - len(rows))]:
+        rows.append(annotated(loop, loop.history.done_row(id, ended[id])))
     return {"rows": rows, "total": sum(counts.values()), "states": dict(counts)}
 
 

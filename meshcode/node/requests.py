@@ -109,7 +109,8 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
         "uptime_ms": loop.clock.now_ms() - loop.clock.boot_ms,
         "state": "draining" if router.draining else "ready",
         "clients": len(loop.sessions.by_id), "calls": {"open": len(router.calls), **states},
-        "done": loop.log.count(DONE), "model": router.model_number,
+        "done": loop.log.count(DONE), "history": loop.keeping.retention.facts(),
+        "model": router.model_number,
         "log": {
             "used": usage.map_used, "size": usage.map_size, "limit": usage.map_limit,
             "disk_free": usage.disk_free, "level": usage.level,

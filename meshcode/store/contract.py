@@ -160,6 +160,12 @@ class Log(Protocol):
     def count(self, table: str) -> int:
         """How many synced records the table has."""
 
+    def size(self, table: str) -> int:
+        """How many bytes the synced records of the table take, large values in files included.
+
+        Of a log in a file, whole pages.
+        """
+
     def damaged(self) -> list[tuple[str, bytes]]:
         """Table and key of every record that failed its checksum since the log was opened."""
 
