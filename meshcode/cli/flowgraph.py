@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from meshcode.cli.table import clean
 from meshcode.ids import child_id, parse_id, text_of
+from meshcode.limits import FLOW_STEPS_MAX
 
 ALIKE_MAX = 4
 FLOW_SOCKET = "@flow"  # Of the call that is the root of a declared flow.
-FLOW_STEPS_MAX = 131_072
+PLANS_MAX = 20  # Whose steps are put in order: the flow, and those that its tasks began.
 LANES_MAX = 60  # Columns of a drawing; what has more lines at once is for dot.
 
 
@@ -50,12 +51,12 @@ UTF8 = Strokes("*", "│", "─", "├┼┤", "╰┴╯", "╭┬╮")
 ASCII = Strokes("*", "|", "-", "+++", "`+'", ".+.")
 
 
-def steps_in(feed: Any) -> Iterator[int]:
-    """The numbers of the steps that a feed names, however deep."""
+def leaves_of(feed: Any) -> Iterator[int | bytes]:
+    """The numbers of steps and ids of calls that a feed names, however deep."""
     stack = [feed]
     while stack:
         one = stack.pop()
-        if isinstance(one, int) and not isinstance(one, bool):
+        if isinstance(one, int | bytes) and not isinstance(one, bool):
             yield one
         elif isinstance(one, list | tuple):
             stack.extend(reversed(one))
@@ -71,21 +72,26 @@ def needs_of(call: dict[str, Any]) -> list[str]:
     if feed is None:
         parent = call.get("parent")
         return [parent] if parent and parent != call["id"] else []
-    flow = parse_id(str(call["flow"]))
-    return list(dict.fromkeys(text_of(child_id(flow, b"%d" % n)) for n in steps_in(feed)))
+    plan = parse_id(str(call.get("plan") or call["flow"]))
+    return list(dict.fromkeys(
+        text_of(leaf if isinstance(leaf, bytes) else child_id(plan, b"%d" % leaf))
+        for leaf in leaves_of(feed)
+    ))  # fmt: skip
 
 
-def as_declared(calls: list[dict[str, Any]], flow: str, count: int) -> list[dict[str, Any]]:
-    """The calls of one flow: its root, its steps in the order of the plan, then all others.
+def as_declared(calls: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """The calls of one flow: its root, steps in the order of their plans, then all others.
 
-    Steps are known by their ids, which are worked out; `count` is how many there may be.
+    Steps are known by their ids, which are worked out; `count` is how many a plan may have.
     """
-    if not any(call.get("socket") == FLOW_SOCKET for call in calls):
-        return calls  # Nobody declared it.
-    root = parse_id(flow)
-    steps = {text_of(child_id(root, b"%d" % n)): n for n in range(min(count, FLOW_STEPS_MAX))}
-    steps[flow] = -1
-    return sorted(calls, key=lambda call: steps.get(str(call["id"]), FLOW_STEPS_MAX))
+    roots = [call for call in calls if call.get("socket") == FLOW_SOCKET][:PLANS_MAX]
+    place: dict[str, int] = {}
+    for root in roots:
+        plan, base = parse_id(str(root["id"])), len(place)
+        place.setdefault(str(root["id"]), base)
+        for number in range(min(count, FLOW_STEPS_MAX)):
+            place[text_of(child_id(plan, b"%d" % number))] = base + 1 + number
+    return sorted(calls, key=lambda call: place.get(str(call["id"]), len(place)))
 
 
 def graph(calls: Sequence[dict[str, Any]]) -> list[Node]:

@@ -27,7 +27,6 @@ TREE_COLUMNS = [
     column("kept", "Copies"), time_column("started_ms", "Started"),
     time_column("finished_ms", "Finished"),
 ]  # fmt: skip
-FLOWS_INSIDE_MAX = 20  # Flows begun by tasks of the flow, that are shown with it.
 _DRAWINGS = ("dot", "mermaid")
 
 
@@ -134,25 +133,9 @@ def _add_result_of_flow(client: Any, call: dict[str, Any]) -> None:
 
 
 def _flow_of(client: Any, call: dict[str, Any]) -> dict[str, Any]:
-    """The flow of a call, and flows that its tasks have begun."""
-    found: dict[str, Any] = {"total": 0, "states": {}, "silent": []}
-    calls: dict[str, dict[str, Any]] = {}
-    asked: set[str] = set()
-    more = [str(call["flow"])]
-    while more and len(asked) <= FLOWS_INSIDE_MAX:
-        flow = more.pop()
-        if flow in asked:
-            continue
-        asked.add(flow)
-        inside = client.ask("mesh.flow", flow=flow)
-        found["total"] += inside["total"] - (flow in calls)
-        found["silent"] = inside["silent"]
-        for state, count in inside["states"].items():
-            found["states"][state] = found["states"].get(state, 0) + count
-        rows = flowgraph.as_declared(inside["calls"], flow, inside["total"])
-        more += [row["id"] for row in rows if row["socket"] == flowgraph.FLOW_SOCKET]
-        calls |= {row["id"]: row for row in rows}
-    return {**found, "calls": list(calls.values())}
+    """The flow of a call."""
+    found: dict[str, Any] = client.ask("mesh.flow", flow=call["flow"])
+    return {**found, "calls": flowgraph.as_declared(found["calls"], found["total"])}
 
 
 def _tell_cut(found: dict[str, Any]) -> None:

@@ -46,12 +46,12 @@ class Flows:
         self._turns = turns
         self._log = log
         self._swept = b""  # Where the next sweep begins.
-        self.wanted = False  # A call that needs an entry may be among those to be written next.
+        # Whether tasks make calls here at all: who has none pays nothing for the entries.
+        self.wanted = log.count(FLOW) > 0
 
     def noted(self, ops: list[Op], *, always: bool) -> None:
         """Add the entries that a batch needs; `always`: peers may have brought calls, too."""
         if self.wanted or always:
-            self.wanted = False
             ops.extend(entries(ops))
 
     def ended(self, flow: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from meshcode.errors import BadRequest, UnknownCall
-from meshcode.ids import NO_ID, text_of
+from meshcode.ids import ID_BYTES, NO_ID, text_of
 from meshcode.node.choosing import Choice, flow_of
 from meshcode.node.flowindex import Flows
 from meshcode.node.turn import Turns
@@ -50,10 +50,14 @@ class Chosen(NamedTuple):
 
 
 def asked_of(submit: bytes) -> dict[str, Any]:
-    """What the caller asked for that rows tell: its trace, and what feeds a step of a flow."""
+    """What was asked for that rows tell: a trace, and what feeds a step of which plan."""
     options = read_envelope(submit)[1] if submit else None
     found = options or {}
-    return {"trace": found.get("trace"), "feed": found.get("feed")}
+    plan = found.get("plan")
+    return {
+        "trace": found.get("trace"), "feed": found.get("feed"),
+        "plan": text_of(plan) if isinstance(plan, bytes) and len(plan) == ID_BYTES else None,
+    }  # fmt: skip
 
 
 class History:

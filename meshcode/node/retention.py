@@ -79,10 +79,13 @@ class Retention:
             del batch[0]
         due, is_last = self._due(batch, now_ms)
         times = flows.open_times() if due else set()
+        needed = self._loop.router.needed.keys()  # Steps of other flows wait for these.
         records: list[Op] = []
         newest = b""
         for flow, ids in due.items():
             if flow[:TIME_BYTES] in times or flows.has_open_entry(flow):
+                continue
+            if not needed.isdisjoint(ids):
                 continue
             newest = max(newest, *ids)
             for id in ids:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from meshcode.cli import flowgraph
-from meshcode.ids import child_id, make_id, text_of
+from meshcode.ids import child_id, make_id, parse_id, text_of
 
 ROOT = make_id()
 
@@ -121,11 +121,36 @@ def test_a_call_that_a_task_made_hangs_below_the_call_it_was_made_in():
         ([{"from": 9, "count": 3, "by": -2}, 1], [9, 7, 5, 1]),
         ([{"from": 1, "count": 2, "by": 0}], []),
         ([], []),
+        ([b"0123456789abcdef", 2], [b"0123456789abcdef", 2]),
         ([{"from": "x", "count": 2}, True, "text", None], []),
     ],
 )
 def test_a_feed_names_its_steps_however_deep(feed: Any, numbers: list[int]):
-    assert list(flowgraph.steps_in(feed)) == numbers
+    assert list(flowgraph.leaves_of(feed)) == numbers
+
+
+def test_a_step_counts_in_the_plan_it_names_and_may_need_a_call_of_another_flow():
+    inner, old = make_id(), make_id()
+    step = {**call(0, "inner", [4, old]), "plan": text_of(inner)}
+
+    assert flowgraph.needs_of(step) == [text_of(child_id(inner, b"4")), text_of(old)]
+
+
+def test_steps_are_put_in_the_order_of_their_plans():
+    steps = [call(n, f"s{n}") for n in range(30)]
+    inner = {**flow()[0], "id": text_of(make_id()), "parent": steps[0]["id"]}
+    below = [{**call(n, f"i{n}"), "id": text_of(child_id(parse_id(inner["id"]), b"%d" % n))}
+             for n in range(3)]  # fmt: skip
+    other = {**call(0, "other"), "id": text_of(make_id())}
+    mixed = sorted([other, *flow(*steps), inner, *below], key=lambda c: (c["socket"] != "@flow",
+                                                                          c["id"]))  # fmt: skip
+
+    found = [c["socket"] for c in flowgraph.as_declared(mixed, 40)]
+
+    roots = [n for n, name in enumerate(found) if name == "@flow"]
+    assert [name for name in found if name[0] == "s"] == [f"s{n}" for n in range(30)]
+    assert [name for name in found if name[0] == "i"] == ["i0", "i1", "i2"]
+    assert roots[0] == 0 and found[-1] == "other"
 
 
 def test_needs_that_are_not_known_and_rounds_do_not_break_the_graph():
