@@ -145,6 +145,7 @@ def _follow(
     client: Any, fields: dict[str, Any], columns: list[Column], style: Style, *, task: bool
 ) -> None:
     """The page, and again with what changes; rows have no number, since they move."""
+    fields = {**fields, "total": False}
     tasks = _tasks(client) if task else {}
 
     def look() -> list[dict[str, Any]]:

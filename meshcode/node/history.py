@@ -223,8 +223,9 @@ class History:
         """A page of calls, newest first (oldest first with `ascending`).
 
         Fields: page (from 1), rows, unfinished, ascending, those of `Choice`, and before (an id:
-        only older calls; the quick way through a long history).  `total` is None when not all
-        records could be looked at; `more` says whether there is a further page.
+        only older calls; the quick way through a long history), total (False: do not look at more
+        records than it takes).  `total` is None when it is not known; `more` says whether there is
+        a further page.
         """
         rows = min(max(whole(fields, "rows", 10), 1), ROWS_MAX)
         page = max(whole(fields, "page", 1), 1)
@@ -244,8 +245,8 @@ class History:
     def choose(self, fields: dict[str, Any], wanted: int) -> Chosen:
         """The ids of the first `wanted` calls that a request asks for, and how many there are."""
         ascending = bool(fields.get("ascending"))
-        unfinished = bool(fields.get("unfinished"))
         choice = Choice(self._router, fields)
+        unfinished = bool(fields.get("unfinished")) or choice.is_open_state
         fresh = {} if unfinished else self._turns.fresh_done()
         count = len(self._router.calls) + len(fresh)
         count += 0 if unfinished else self._log.count(DONE)
@@ -269,6 +270,8 @@ class History:
                 found.append(id)
             elif choice.is_everything:
                 break
+            elif fields.get("total") is False:
+                return Chosen(found, None)
         if not is_whole:
             return Chosen(found, None)
         return Chosen(found, count if choice.is_everything else matched)

@@ -118,11 +118,11 @@ def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
             " a socket, a state or a time, or list from the other end with `ascending`"
         )
     # More than is shown, so that most meshes can count what there is.
-    wanted = max(end + 1, IDS_TOLD_MIN)
+    wanted = end + 1 if fields.get("total") is False else max(end + 1, IDS_TOLD_MIN)
     own = ids_of(loop, fields, wanted)
     asked = set(mesh.here())
     ascending = bool(fields.get("ascending"))
-    share = {name: fields[name] for name in (*FIELDS, "unfinished", "ascending", "node")
+    share = {name: fields[name] for name in (*FIELDS, "unfinished", "ascending", "node", "total")
              if name in fields}  # fmt: skip
 
     def have_ids(answers: Answers) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from meshcode import Node, connect
+from meshcode import Node, connect, paths
 from meshcode.client import Socket
 from meshcode.errors import RemoteError
 from meshcode.ids import child_id, text_of
@@ -82,6 +82,16 @@ def test_calls_are_chosen_and_the_chosen_are_counted(many, words: list[str], fou
     assert footer(shell, *words, "-r", "5").endswith(f"of {len(found)} total records")
     if len(found) > 5:
         assert listed(shell, *words, "-r", "5", "-p", "2") == found[5:]
+
+
+def test_who_does_not_want_the_total_has_only_what_is_looked_at_anyway(many):
+    shell, _ = many
+    with connect(paths.clients_address(shell.home)) as client:
+        some = client.ask("mesh.calls", socket="t.s1", rows=2, total=False)
+        rare = client.ask("mesh.calls", state="FAILED", rows=2, total=False)
+
+    assert (some["total"], some["more"], len(some["calls"])) == (None, True, 2)
+    assert (rare["total"], rare["more"], len(rare["calls"])) == (1, False, 1)
 
 
 def test_calls_are_chosen_by_time_and_by_flow(many):
