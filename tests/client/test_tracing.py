@@ -144,3 +144,22 @@ def test_calls_made_inside_a_task_belong_to_its_flow_and_its_trace():
             assert trace == child_of(mine[3], id, attempt)
         assert [one[3] for one in plain] == [None] * 4
         assert [one[1] for one in plain] == [plain[0][0]] * 4
+
+
+def test_each_attempt_hands_the_task_a_span_of_its_own():
+    seen = []
+
+    def fails_once():
+        seen.append(current_call().traceparent)
+        if len(seen) == 1:
+            raise OSError("try again")
+        return current_call().attempt
+
+    with Node() as node, connect(node.address) as client:
+        node.serve("t.again", fails_once)
+        again = Socket("t.again", client).options(trace=GIVEN, retries=1, retry_delay=0)
+        call = again.submit()
+
+        assert call.result(timeout=20) == 2
+        assert seen == [child_of(GIVEN, parse_id(call.id), n) for n in (1, 2)]
+        assert call.info()["trace"] == GIVEN
