@@ -13,6 +13,7 @@ _SOCKET = "meshcode.cli.socket"
 _DEPLOYMENT = "meshcode.cli.deployment"
 _TASK = "meshcode.cli.task"
 _CALL = "meshcode.cli.call"
+_SHOW_CALL = "meshcode.cli.showcall"
 _NODE = "meshcode.cli.node"
 _MESH = "meshcode.cli.mesh"
 _NODES = "meshcode.cli.nodes"
@@ -183,7 +184,7 @@ COMMANDS = {
             "rights": Command(f"{_USER}:ls_rights", "List the rights there are."),
             "tasks": Command(f"{_TASK}:ls_tasks", "List tasks with their sockets."),
             "calls": Command(f"{_CALL}:ls_calls", "List calls, newest first."),
-            "call": Command(f"{_CALL}:ls_call", "Show a call: state, provenance, events, result."),
+            "call": Command(f"{_SHOW_CALL}:ls_call", "Show a call or its flow."),
             "nodes": Command(f"{_NODES}:ls_nodes", "List the nodes of the mesh."),
             "workers": Command(f"{_LIVE}:ls_workers", "List worker processes."),
             **_ORIGINAL_LS,

@@ -9,9 +9,9 @@ import click
 
 from meshcode import config
 from meshcode.cli import output, plain
-from meshcode.cli.data import parse_duration
 from meshcode.cli.options import DURATION
 from meshcode.errors import MeshError, WaitTimeout
+from meshcode.units import parse_duration
 
 
 def wait_options(command: Any) -> Any:

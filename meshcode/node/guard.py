@@ -65,6 +65,7 @@ NEEDS: dict[str, Need] = {
     "node.alone": _ADMIN,
     "node.countersign": _ADMIN,
     "mesh.calls": _CALLS,
+    "mesh.ids": _CALLS,
     "mesh.rows": _CALLS,
     "mesh.flow": _CALLS,
     "mesh.flow.rows": _CALLS,

@@ -460,6 +460,7 @@ class Loop:
                 self.turns.close()  # What was let out may have read envelopes back: go on at once.
                 if not self.turns.unsynced:
                     return
+            self.history.flows.noted(ops, always=self.mesh is not None)
             ops.append((META, b"now", now_ms.to_bytes(8, "big")))
         self._held_ops = ops
         self._commit_ms = now_ms

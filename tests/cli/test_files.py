@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshcode.cli.data import parse_duration
 from meshcode.cli.files.document import read_document
 from meshcode.cli.files.reading import FORMATS, _read, read_files
 from meshcode.cli.files.selecting import select_nodes
@@ -20,6 +19,7 @@ from meshcode.errors import BadData
 from meshcode.model.kinds import FIELDS, KINDS, PLURALS
 from meshcode.model.plan import plan_file
 from meshcode.model.steps import follow, model_of
+from meshcode.units import parse_duration
 
 EMPTY = model_of({})
 WANTED = {

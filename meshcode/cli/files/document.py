@@ -12,12 +12,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from meshcode.cli.data import parse_duration, parse_size
 from meshcode.cli.files.reading import Source, Way
 from meshcode.errors import BadData, BadRequest
 from meshcode.model.checks import check_name, near, shown
 from meshcode.model.fields import check_value
 from meshcode.model.kinds import FIELDS, PLURALS, Field
+from meshcode.units import parse_duration, parse_size
 
 PROBLEMS_MAX = 20  # That are told; the rest is counted.
 SECRET_BYTES_MAX = 16 * 1024  # Of one value that is read from a file.
