@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, cast, func, select, text
+from sqlalchemy import Connection, Engine, cast, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
-from meshcode.errors import NotAllowed
+from meshcode.errors import BadRequest, NotAllowed, ObjectExists, UnknownObject, WrongState
 from meshcode.model import policy, rowlevel, snapshot
 from meshcode.model.acting import as_owner
 from meshcode.model.database import Database
 from meshcode.model.kinds import KINDS
 from meshcode.model.policy import DOINGS, NOBODY, OWNER, RIGHTS_FOR
+from meshcode.model.publish import Publisher
 from meshcode.model.rightnames import CONTAINED_IN
 from meshcode.model.rights import Rights
 from meshcode.model.tables import TABLES, Queue, Socket
@@ -245,6 +248,68 @@ def test_a_session_works_for_its_principal_again_after_a_look_as_the_owner(rows,
         session.rollback()
 
 
+def test_a_request_for_a_user_is_done_on_what_the_user_may_see(rows):
+    """As the model process is asked by the node, after the node's own check."""
+    fill(rows, (), [("UPDATE_SOCKET", "socket:shop.sell"), ("READ", "processor:shop"),
+                    ("ADD_SOCKET", None)])  # fmt: skip
+    publisher = Publisher(rows, owner="mesh")
+
+    def ask(do: str, kind: str, name: str | None = None, **fields: Any) -> Any:
+        publisher.refresh(1)
+        request = {"do": do, "kind": kind, "name": name, "fields": fields, "by": "joe"}
+        return publisher.request({**request, "principal": "joe"}, 1)[0]
+
+    assert [row["name"] for row in ask("list", "queue")] == ["free"]
+    assert ask("get", "queue", "free")["used_by"] == {"sockets": ["bank.pay"]}
+    with pytest.raises(UnknownObject, match="no queue is named 'q'; .* shows all 1"):
+        ask("get", "queue", "q")
+    assert ask("update", "socket", "shop.sell", queue="q_x")["queue"] == "q_x"  # Which is hidden.
+    with pytest.raises(NotAllowed, match=r"UPDATE_SOCKET on socket 'shop\.try', which is ann's"):
+        ask("update", "socket", "shop.try", priority=1)
+    with pytest.raises(UnknownObject, match="no queue is named 'gone'"):
+        ask("update", "socket", "shop.sell", queue="gone")
+    with pytest.raises(WrongState, match=r"used by socket 'bank\.pay'"):
+        ask("delete", "queue", "free")
+    with pytest.raises(ObjectExists, match="made by mesh"):
+        ask("add", "socket", "lost", processor="shop", task="t", queue="q")
+    assert ask("add", "socket", "mine", processor="shop", task="t", queue="q")["owner"] == "joe"
+    assert ask("delete", "socket", "mine")["name"] == "mine"
+    with pytest.raises(BadRequest, match="the principal is ''"):
+        publisher.request({"do": "list", "kind": "queue", "principal": ""}, 1)
+    with rows.read() as session:
+        found = session.execute(select(Socket.name, Socket.queue, Socket.priority)).all()
+    assert sorted(found) == [
+        ("bank.pay", "free", None), ("lost", "nowhere", None), ("shop.sell", "q_x", None),
+        ("shop.try", "q_x", None),
+    ]  # fmt: skip
+    assert publisher.latest is not None and len(publisher.latest["queues"]) == 3
+
+
+def test_what_goes_with_a_deleted_user_goes_though_its_deleter_may_not_see_it(rows):
+    fill(rows, (), [("DELETE_USER", None)])
+    with rows.write() as session:
+        session.execute(update(TABLES["privilege"]).values(user="ann"))
+        given = {"right": "DELETE_USER", "user": "joe", "revoked": False, **NOW}
+        session.add(TABLES["privilege"](name="mine", owner="mesh", **given))
+    request = {"do": "delete", "kind": "user", "name": "ann", "principal": "joe"}
+    publisher = Publisher(rows, owner="mesh")
+    publisher.refresh(1)
+
+    assert publisher.request(request, 1)[0]["deleted"] == ["privilege p0"]
+    assert publisher.latest is not None and list(publisher.latest["privileges"]) == ["mine"]
+
+
+def test_statements_past_the_rows_of_the_model_are_refused_for_a_user(rows, backend):
+    fill(rows)
+    for statement in (text("SELECT name FROM queues"), select(TABLES["queue"].__table__.c.name)):
+        if backend == "sqlite":
+            with pytest.raises(NotAllowed), rows.read("joe") as session:
+                session.execute(statement)
+        else:  # There the server does it.
+            with rows.read("joe") as session:
+                assert session.execute(statement).scalars().all() == ["free"]
+
+
 # Postgres alone, without a line of ours between it and the statement.
 
 
@@ -281,6 +346,22 @@ def test_the_role_of_these_tests_is_held_and_a_superuser_is_named(app_url, url):
     assert Database(app_url).bypassing() is None
     if os.environ.get(URL_VARIABLE) is None:
         assert Database(url).bypassing() == "mesh"
+
+
+def test_making_a_database_warns_of_a_role_that_no_policy_holds(app_url, url):
+    def init(address: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "meshcode.cli", "db", "init"]
+        return subprocess.run(
+            command, env={**os.environ, "MESH_MODEL": address}, capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+
+    held, warned = init(app_url), init(url)
+
+    assert held.stderr == "" and "privileges" in held.stdout
+    assert "privileges" in warned.stdout
+    if os.environ.get(URL_VARIABLE) is None:
+        assert "warning: role mesh is a superuser or has BYPASSRLS" in warned.stderr
 
 
 def test_without_a_principal_nothing_is_seen_and_nothing_written(app_url, plain):
@@ -343,7 +424,8 @@ def test_a_refusal_of_the_server_is_not_an_absent_database(app_url):
     fill(database)
     with pytest.raises(NotAllowed, match="row-level security"), database.write("joe") as session:
         session.connection().execute(text(INSERT))
-    assert database.version()[1] == 0
+    with database.read() as session:
+        assert seen(session, "queue") == ["free", "q", "q_x"]
 
 
 RIGHTS = sorted({name for r in RIGHTS_FOR.values() for right in r for name in CONTAINED_IN[right]})
