@@ -194,6 +194,8 @@ def _add(request: _Request) -> Change:
     _take_password(request, found)
     options = check_new(kind, name, request.fields)
     if found is not None:
+        if _get(session, kind, name) is None:
+            raise ObjectExists(_taken(kind, found), kind=kind, name=name, different=[])
         return _add_again(request, found, options, exists_ok=exists_ok)
     _check_references(request, options)
     row = TABLES[kind](
@@ -223,11 +225,15 @@ def _add_again(
             f" it is unchanged; change it with `mesh update {kind} -n {name}`"
         )
     else:
-        text = (
-            f"{kind} {name!r} exists already, made by {found.owner}; it is unchanged;"
-            f" choose another name, or change it with `mesh update {kind} -n {name}`"
-        )
+        text = f"{_taken(kind, found)}, or change it with `mesh update {kind} -n {name}`"
     raise ObjectExists(text, kind=kind, name=name, different=others)
+
+
+def _taken(kind: str, found: Object) -> str:
+    return (
+        f"{kind} {found.name!r} exists already, made by {found.owner}; it is unchanged;"
+        " choose another name"
+    )
 
 
 def _update(request: _Request) -> Change:

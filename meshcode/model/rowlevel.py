@@ -57,26 +57,27 @@ CREATE OR REPLACE FUNCTION mesh_places(kind text, item jsonb) RETURNS text[] LAN
 AS $body$
 DECLARE
     found text[] := ARRAY[kind || ':' || (item ->> 'name')];
-    way record;
     target jsonb;
 BEGIN
     IF jsonb_typeof(item -> 'labels') = 'object' THEN
         found := found || ARRAY(
             SELECT 'label:' || l.key || '=' || l.value FROM jsonb_each_text(item -> 'labels') l);
     END IF;
-    FOR way IN SELECT * FROM (VALUES {within}) AS w(kind, option, target, held)
-        WHERE w.kind = mesh_places.kind AND item ->> w.option IS NOT NULL
-    LOOP
-        EXECUTE format('SELECT to_jsonb(t) FROM %I t WHERE t.name = $1', way.held)
-            INTO target USING item ->> way.option;
-        found := found || mesh_places(way.target,
-            coalesce(target, jsonb_build_object('name', item ->> way.option)));
-    END LOOP;
+    {ways}
     RETURN found;
 END $body$
 """
 
-# `wanted`: for each right that would do, that right and those that contain it.
+_WAY = """
+    IF kind = '{kind}' AND item ->> '{option}' IS NOT NULL THEN
+        SELECT to_jsonb(t) INTO target FROM {table} t WHERE t.name = item ->> '{option}';
+        found := found || mesh_places('{target}',
+            coalesce(target, jsonb_build_object('name', item ->> '{option}')));
+    END IF;
+"""
+
+# `wanted`: for each right that would do, that right and those that contain it.  Where an object is
+# costs most, so it is looked up only when what is on everything does not decide.
 _MAY = f"""
 CREATE OR REPLACE FUNCTION mesh_may(
     grants jsonb, doing text, wanted jsonb, kind text, item jsonb
@@ -84,6 +85,8 @@ CREATE OR REPLACE FUNCTION mesh_may(
 DECLARE
     who text := grants ->> 'user';
     mine boolean := coalesce(item ->> 'owner' = grants ->> 'user', false);
+    gives boolean := mine AND doing <> 'INSERT';
+    undecided boolean := false;
     places text[];
     above jsonb;
     speaking record;
@@ -94,18 +97,30 @@ BEGIN
     IF kind = 'user' AND item ->> 'name' = who AND doing = ANY ('{{{",".join(ON_ONESELF)}}}') THEN
         RETURN true;
     END IF;
-    PERFORM set_config('{SETTING}', '{OWNER}', true);
-    places := mesh_places(kind, item);
-    PERFORM set_config('{SETTING}', who, true);
     FOR above IN SELECT w.value FROM jsonb_array_elements(wanted) w LOOP
+        SELECT count(*) FILTER (WHERE g.value ->> 1 IS NULL) AS given,
+            count(*) FILTER (WHERE (g.value ->> 2)::boolean) AS revoked,
+            count(*) FILTER (WHERE g.value ->> 1 IS NOT NULL) AS scoped
+            INTO speaking FROM jsonb_array_elements(grants -> 'grants') g
+            WHERE jsonb_exists(above, g.value ->> 0);
+        IF (gives OR speaking.given > 0) AND speaking.revoked = 0 THEN RETURN true; END IF;
+        undecided := undecided OR speaking.scoped > 0;
+    END LOOP;
+    IF NOT undecided THEN RETURN false; END IF;
+    FOR above IN SELECT w.value FROM jsonb_array_elements(wanted) w LOOP
+        IF places IS NULL THEN
+            PERFORM set_config('{SETTING}', '{OWNER}', true);
+            places := mesh_places(kind, item);
+            PERFORM set_config('{SETTING}', who, true);
+        END IF;
         SELECT bool_or((g.value ->> 2)::boolean) AS revoked, count(*) > 0 AS given INTO speaking
             FROM jsonb_array_elements(grants -> 'grants') g
             WHERE jsonb_exists(above, g.value ->> 0) AND (g.value ->> 1 IS NULL OR EXISTS (
                 SELECT FROM unnest(places) p WHERE p LIKE
                     translate(replace(g.value ->> 1, '_', '\\_'), '*?', '%_') ESCAPE '\\'));
-        IF (speaking.given OR (mine AND doing <> 'INSERT'))
-            AND NOT coalesce(speaking.revoked, false)
-        THEN RETURN true; END IF;
+        IF (gives OR speaking.given) AND NOT coalesce(speaking.revoked, false) THEN
+            RETURN true;
+        END IF;
     END LOOP;
     RETURN false;
 END $body$
@@ -120,12 +135,12 @@ def protect(connection: Connection) -> None:
     if connection.dialect.name != "postgresql":
         return
     there = set(inspect(connection).get_table_names())
-    within = ", ".join(
-        f"('{kind}', '{option}', '{target}', '{TABLES[target].__tablename__}')"
-        for kind, ways in WITHIN.items()
-        for option, target in ways
+    ways = "".join(
+        _WAY.format(kind=kind, option=option, target=to, table=TABLES[to].__tablename__)
+        for kind, options in WITHIN.items()
+        for option, to in options
     )
-    statements = [_GRANTS, _PLACES.replace("{within}", within), _MAY]
+    statements = [_GRANTS, _PLACES.replace("{ways}", ways), _MAY]
     for kind in KINDS:
         if TABLES[kind].__tablename__ in there:
             statements += _statements(kind)
