@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from meshcode.client import connect
+from meshcode.client.objects.queue import Queue
+from meshcode.paths import clients_address
+
 
 def names(shell, *words):
     return shell("ls", *words, "-q")[0].split()
@@ -41,6 +45,27 @@ def test_labels_are_given_found_changed_and_taken_away(fresh):
     fresh("add", "node", "-n", here, "--label", "zone=eu")
     assert [row["name"] for row in fresh.json("ls", "nodes", "-l", "zone=eu")] == [here]
     assert names(fresh, "nodes", "-l", "zone=us") == []
+
+
+def test_files_and_python_have_labels_too(fresh, tmp_path):
+    fresh("up")
+    file = tmp_path / "net.yaml"
+    file.write_text("queues:\n  a:\n    labels: {env: prod, year: '2031'}\n  b:\n")
+    fresh("apply", "-f", str(file))
+    fresh("diff", "-f", str(file))
+    with connect(clients_address(fresh.home)) as client:
+        assert Queue("a", client=client).labels == {"env": "prod", "year": "2031"}
+        queue = Queue("c", labels={"env": "test"}, client=client).update(labels={"env": "prod"})
+        assert queue.labels == {"env": "prod"}
+    assert names(fresh, "queues", "-l", "env=prod") == ["a", "c"]
+
+    file.write_text("queues:\n  a:\n    labels: {env: test}\n")
+    fresh("diff", "-f", str(file), status=1)
+    fresh("apply", "-f", str(file))
+    assert fresh.json("get", "queue", "a")[0]["labels"] == {"env": "test"}
+    assert "env: test" in fresh("export")[0]
+    file.write_text("queues:\n  a:\n    labels: {year: 2031}\n")
+    assert "year is 2031; write it in quotes" in fresh("apply", "-f", str(file), status=2)[1]
 
 
 def test_what_is_no_label_is_2_and_says_what_one_is(fresh):
