@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from meshcode.cli import objects
+from meshcode.cli.labels import selectors_option
 from meshcode.cli.objects import Field
 from meshcode.cli.options import command, listing, styled
 from meshcode.cli.output import Column, Style
@@ -82,15 +83,22 @@ class Noun:
         return _made(show, self.kind, f"Show a {self.kind}.", f"{verb} {self.kind} NAME -o json")
 
     def _ls_all(self) -> click.Command:
+        labelled = objects.LABELS in self._fields
+
+        @selectors_option if labelled else _as_it_is
         @watch_option
         @listing
-        def ls_all(watch: bool, style: Style) -> None:
+        def ls_all(watch: bool, style: Style, labels: tuple[str, ...] = ()) -> None:
             objects.listed(
-                self.kind, self._columns, style, watch=watch,
+                self.kind, self._columns, style, watch=watch, labels=labels,
                 empty=f"no {self.kind} yet; add one: mesh add {self.kind} --help",
             )  # fmt: skip
 
         return _made(ls_all, f"{self.kind}s", f"List {self.kind}s.", f"ls {self.kind}s")
+
+
+def _as_it_is(function: Any) -> Any:
+    return function
 
 
 def _made(function: Any, name: str, text: str, example: str) -> click.Command:

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from meshcode.cli import objects, output
-from meshcode.cli.objects import Field, column
+from meshcode.cli.labels import selectors_option
+from meshcode.cli.objects import LABELS, Field, column
 from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.secret import password_options, take_password, unlock_options, unlocking
@@ -79,6 +80,7 @@ FIELDS = [
         "start, stop or pause.  [default: start]",
         metavar="STATUS",
     ),
+    LABELS,
 ]
 COLUMNS = [
     column("name"), column("module"), column("git", "Repository"), column("branch"),
@@ -221,22 +223,25 @@ def get(name: str, watch: bool, style: Style) -> None:
 @click.option("-m", "--module", is_flag=True, help="Modules.")
 @click.option("-c", "--commit", is_flag=True, help="Commits.")
 @click.option("--owner", is_flag=True, help="Owners.")
+@selectors_option
 @watch_option
 @listing
 def ls_processors(
-    gitrepo: bool, module: bool, commit: bool, owner: bool, watch: bool, style: Style
-) -> None:
+    gitrepo: bool, module: bool, commit: bool, owner: bool, labels: tuple[str, ...], watch: bool,
+    style: Style,
+) -> None:  # fmt: skip
     """List processors.
 
     Examples:
       mesh ls processors
       mesh ls processors --columns name,commit,status
+      mesh ls processors -l env=prod
     """
     asked = {"git": gitrepo, "module": module, "commit": commit, "owner": owner}
     if any(asked.values()) and style.columns is None:
         style = style._replace(columns=("name", *(key for key, wanted in asked.items() if wanted)))
     objects.listed(
-        KIND, COLUMNS, style, watch=watch,
+        KIND, COLUMNS, style, watch=watch, labels=labels,
         empty="no processor yet; add one: mesh add processor -n NAME -g URL -m MODULE",
     )  # fmt: skip
 

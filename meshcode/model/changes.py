@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from meshcode.errors import NotAllowed, ObjectExists, UnknownObject, WrongState
 from meshcode.model import applying, passwords, snapshot
+from meshcode.model.acting import as_owner
 from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX, near, shown
 from meshcode.model.fields import (
     bad,
@@ -94,9 +95,11 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
     if not isinstance(by, str) or not 1 <= len(by) <= NAME_CHARS_MAX:
         raise bad(f"the owner is {shown(by)}; it must be text of 1 to {NAME_CHARS_MAX} characters")
     if do == "snapshot":
-        return Change(snapshot.shown(snapshot.read(session)), declared=False)
+        with as_owner(session):  # Who may ask for the whole model has ALL; the node sees to it.
+            return Change(snapshot.shown(snapshot.read(session)), declared=False)
     if do == "apply":
-        done = applying.apply_steps(session, fields, owner=by, now_ms=now_ms)
+        with as_owner(session):
+            done = applying.apply_steps(session, fields, owner=by, now_ms=now_ms)
         return Change(done, declared=any(done.values()))
     kind = check_kind(request.get("kind", "processor" if do in ACTIONS else None))
     if handler is None:
@@ -186,10 +189,13 @@ def _add(request: _Request) -> Change:
     exists_ok = request.fields.pop("exists_ok", False)
     if not isinstance(exists_ok, bool):
         raise bad(f"exists_ok is {shown(exists_ok)}; it must be true or false", field="exists_ok")
-    found = _get(session, kind, name)
+    with as_owner(session):  # A name is taken, whoever may see by what.
+        found = _get(session, kind, name)
     _take_password(request, found)
     options = check_new(kind, name, request.fields)
     if found is not None:
+        if _get(session, kind, name) is None:
+            raise ObjectExists(_taken(kind, found), kind=kind, name=name, different=[])
         return _add_again(request, found, options, exists_ok=exists_ok)
     _check_references(request, options)
     row = TABLES[kind](
@@ -219,11 +225,15 @@ def _add_again(
             f" it is unchanged; change it with `mesh update {kind} -n {name}`"
         )
     else:
-        text = (
-            f"{kind} {name!r} exists already, made by {found.owner}; it is unchanged;"
-            f" choose another name, or change it with `mesh update {kind} -n {name}`"
-        )
+        text = f"{_taken(kind, found)}, or change it with `mesh update {kind} -n {name}`"
     raise ObjectExists(text, kind=kind, name=name, different=others)
+
+
+def _taken(kind: str, found: Object) -> str:
+    return (
+        f"{kind} {found.name!r} exists already, made by {found.owner}; it is unchanged;"
+        " choose another name"
+    )
 
 
 def _update(request: _Request) -> Change:
@@ -259,10 +269,11 @@ def _delete(request: _Request) -> Change:
     _check_revision(row, request.fields.pop("revision", None))
     _check_no_options(request)
     data = describe(row)
-    if isinstance(row, Network):
-        data["deleted"] = _empty(request.session, row)
-    if isinstance(row, User | Role):
-        data["deleted"] = _take_privileges(request.session, row)
+    with as_owner(request.session):  # What goes with it is nobody's any more.
+        if isinstance(row, Network):
+            data["deleted"] = _empty(request.session, row)
+        if isinstance(row, User | Role):
+            data["deleted"] = _take_privileges(request.session, row)
     _check_unused(request.session, row)
     request.session.delete(row)
     return Change(data, declared=True)
@@ -341,9 +352,9 @@ def _remove(request: _Request, row: Processor) -> Change:
     """Delete a processor and its deployments, which mean nothing without it; never its sockets."""
     session = request.session
     query = select(Deployment).filter_by(processor=row.name)
-    for deployment in session.execute(query).scalars():
-        session.delete(deployment)
-    session.flush()
+    with as_owner(session):
+        for deployment in session.execute(query).scalars():
+            session.delete(deployment)
     _check_unused(session, row)
     data = describe(row)
     session.delete(row)
@@ -427,7 +438,9 @@ def _check_references(request: _Request, options: Mapping[str, Any]) -> None:
         refers = FIELDS[request.kind][field].refers
         for other in names_in(value) if refers else ():
             assert refers is not None
-            if _get(request.session, refers, other) is None:
+            with as_owner(request.session):
+                there = _get(request.session, refers, other) is not None
+            if not there:
                 known = request.session.execute(select(TABLES[refers].name)).scalars().all()
                 text = (
                     f"{request.kind} {request.name!r}: no {refers} is named {other!r}"
@@ -439,7 +452,8 @@ def _check_references(request: _Request, options: Mapping[str, Any]) -> None:
 
 def _check_unused(session: Session, row: Object) -> None:
     kind = _kind_of(row)
-    found = users(session, kind, row.name)
+    with as_owner(session):
+        found = users(session, kind, row.name)
     names = [f"{plural[:-1]} {name!r}" for plural, group in found.items() for name in group]
     if not names:
         return
@@ -452,10 +466,11 @@ def _check_unused(session: Session, row: Object) -> None:
 
 
 def _check_rounds(session: Session, row: Object) -> None:
-    if isinstance(row, Plug):
-        _check_plugs(session, row)
-    else:
-        _check_dead_letters(session, row)
+    with as_owner(session):
+        if isinstance(row, Plug):
+            _check_plugs(session, row)
+        else:
+            _check_dead_letters(session, row)
 
 
 def _check_plugs(session: Session, row: Plug) -> None:

@@ -1,6 +1,6 @@
 """The whole database as plain data, the same from SQLite and Postgres, and back.
 
-    {"format": "meshcode model", "format_version": 1, "schema_version": 4, "number": 41,
+    {"format": "meshcode model", "format_version": 1, "schema_version": 6, "number": 41,
      "objects": {"queues": [{column: value}, ...], ...}}
 
 Objects are in the order of their names.  Reading trusts nothing: a person may have edited it.

@@ -46,6 +46,7 @@ from meshcode.model.usercheck import (
     check_email,
     check_hash,
     check_keys,
+    check_labels,
     check_names,
     check_right,
     check_scope,
@@ -78,12 +79,14 @@ class Field:
 _times = integer(1, TIME_MS_MAX, "milliseconds")
 _count = integer(1, CONCURRENCY_MAX)
 _secret = Field(check_hash, show=shown_secret, hidden=True)
+_labels = Field(check_labels, {})
 
 # In the order in which they can be made: what is named stands before what names it.  (But a queue
 # names a socket for its dead letters, and a socket its queue.)
 FIELDS: dict[str, dict[str, Field]] = {
     "network": {
         "description": Field(check_text),
+        "labels": _labels,
     },
     "scheduler": {
         "network": Field(check_name, refers="network"),
@@ -94,6 +97,7 @@ FIELDS: dict[str, dict[str, Field]] = {
         "scheduler": Field(check_name, refers="scheduler"),
         "host": Field(check_host),
         "cpus": Field(integer(1, CPUS_MAX)),
+        "labels": _labels,
     },
     "queue": {
         "network": Field(check_name, refers="network"),
@@ -104,6 +108,7 @@ FIELDS: dict[str, dict[str, Field]] = {
         "expires_ms": Field(_times),
         "overflow": Field(choice("reject", "dead-letter"), "reject"),
         "dead_letter": Field(check_name, refers="socket"),
+        "labels": _labels,
     },
     "processor": {
         "git": Field(check_git, required=True, show=shown_url),
@@ -124,6 +129,7 @@ FIELDS: dict[str, dict[str, Field]] = {
         "requested_status": Field(choice("start", "stop", "pause"), "start"),
         "env": Field(check_env, {}, show=shown_type),
         "password_hash": _secret,  # Who changes the processor must know the password.
+        "labels": _labels,
     },
     "socket": {
         "processor": Field(check_name, required=True, refers="processor"),
@@ -136,6 +142,7 @@ FIELDS: dict[str, dict[str, Field]] = {
         "retries": Field(integer(0, RETRIES_MAX)),
         "retry_delay_ms": Field(integer(0, TIME_MS_MAX, "milliseconds")),
         "time_limit_ms": Field(_times),
+        "labels": _labels,
     },
     "deployment": {
         "processor": Field(check_name, required=True, refers="processor"),
@@ -195,6 +202,7 @@ FIELDS: dict[str, dict[str, Field]] = {
 }
 
 KINDS = tuple(FIELDS)
+LABELLED = tuple(kind for kind in FIELDS if "labels" in FIELDS[kind])
 # Options of a kind that are never shown.
 HIDDEN = {kind: {n for n, f in FIELDS[kind].items() if f.hidden} for kind in FIELDS}
 PLURALS = {kind: kind + "s" for kind in KINDS}

@@ -28,7 +28,7 @@ from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX
 # Goes up with every change of these tables, which is a file in migrations/versions; a newer
 # database is refused, an older one changed.  2: names of other objects are no foreign keys any
 # more.  3: networks and what belongs to them, plugs, gates.  4: repos.  5: users, roles,
-# privileges, locks of processors.  8: schedules.
+# privileges, locks of processors.  6: labels; row-level security on a server.  8: schedules.
 SCHEMA_VERSION = 8
 
 _Name = String(NAME_CHARS_MAX)
@@ -38,6 +38,11 @@ def _refers(*, nullable: bool = False) -> Mapped[Any]:
     # No foreign key: in a mesh two nodes may delete a queue and add a socket to it at once, and
     # both are right.  changes.py sees to it, under the model's lock, that no command does that.
     return mapped_column(_Name, nullable=nullable, index=True)
+
+
+def _labels() -> Mapped[Any]:
+    # Older rows have none; a migration cannot forbid that in SQLite.
+    return mapped_column(JSON(none_as_null=True), nullable=True)
 
 
 class Base(DeclarativeBase):
@@ -88,6 +93,7 @@ class Network(Object):
     __tablename__ = "networks"
 
     description: Mapped[str | None] = mapped_column(Text)
+    labels: Mapped[dict[str, str] | None] = _labels()
 
 
 class Scheduler(Object):
@@ -108,6 +114,7 @@ class Node(Object):
     scheduler: Mapped[str | None] = _refers(nullable=True)
     host: Mapped[str | None] = mapped_column(String(253))
     cpus: Mapped[int | None] = mapped_column(Integer)
+    labels: Mapped[dict[str, str] | None] = _labels()
 
 
 class Queue(Object):
@@ -123,6 +130,7 @@ class Queue(Object):
     expires_ms: Mapped[int | None] = mapped_column(BigInteger)
     overflow: Mapped[str] = mapped_column(String(16))
     dead_letter: Mapped[str | None] = _refers(nullable=True)
+    labels: Mapped[dict[str, str] | None] = _labels()
 
 
 class Processor(Object):
@@ -148,6 +156,7 @@ class Processor(Object):
     restarted: Mapped[int] = mapped_column(Integer, default=0)  # How often a restart was asked for.
     env: Mapped[dict[str, str]] = mapped_column(JSON)
     password_hash: Mapped[str | None] = mapped_column(Text)
+    labels: Mapped[dict[str, str] | None] = _labels()
 
 
 class Socket(Object):
@@ -165,6 +174,7 @@ class Socket(Object):
     retries: Mapped[int | None] = mapped_column(Integer)
     retry_delay_ms: Mapped[int | None] = mapped_column(BigInteger)
     time_limit_ms: Mapped[int | None] = mapped_column(BigInteger)
+    labels: Mapped[dict[str, str] | None] = _labels()
 
 
 class Deployment(Object):

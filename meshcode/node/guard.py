@@ -359,7 +359,8 @@ class Guard:
             admin = self.may(who, "UNLOCK_PROCESSOR", "processor", name)
             own = asked.get("kind") == "user" and name == who.user
             own = own and not self.may(who, "UPDATE_USER", "user", name)
-            return {**asked, "by": who.user, "admin": admin, "own": own}
+            user = {"by": who.user, "principal": who.user}
+            return {**asked, **user, "admin": admin, "own": own}
         return asked
 
     def forget(self, request: bytes) -> None:

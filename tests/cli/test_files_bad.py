@@ -11,7 +11,8 @@ from meshcode.model.kinds import PLURALS
 
 KINDS = ", ".join(PLURALS.values())
 QUEUE = (
-    "network, type, max_length, max_length_bytes, message_ttl, expires, overflow, dead_letter"
+    "network, type, max_length, max_length_bytes, message_ttl, expires, overflow, dead_letter,"
+    " labels"
 )
 SAME = "; nothing was changed"
 

@@ -31,7 +31,7 @@ def changed(snapshot: dict[str, Any], number: int, **plurals: Any) -> dict[str, 
 
 
 def queue(**options: Any) -> dict[str, Any]:
-    nothing = dict.fromkeys(PUBLISHED["queue"])
+    nothing = dict.fromkeys(PUBLISHED["queue"]) | {"labels": {}}
     return {**nothing, "type": "direct", "overflow": "reject", **options}
 
 

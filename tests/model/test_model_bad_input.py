@@ -130,6 +130,15 @@ def _of_the_whole() -> Iterator[Row]:
     yield "a hash of a password", _ask("add", "processor", "bad", **GOOD["processor"],
                                        password_hash="$argon2id$")  # fmt: skip
     yield "a scope of no kind", _ask("add", "privilege", "bad", **GOOD["privilege"], on="proc:x")
+    yield "a scope of no label", _ask("add", "privilege", "bad", **GOOD["privilege"], on="label:x")
+    for title, labels in (
+        ("a label without a value", {"env": ""}),
+        ("a label that is a number", {"env": 1}),
+        ("a label with a space", {"the env": "x"}),
+        ("a label with a long value", {"env": "x" * 64}),
+        ("too many labels", {f"k{n}": "x" for n in range(17)}),
+    ):
+        yield title, _ask("add", "queue", "bad", labels=labels)
     yield "pause a stopped processor", _ask("pause", "processor", "the-processor")
     yield "resume a stopped processor", _ask("resume", "processor", "the-processor")
     yield "an unknown kind", _ask("add", "quueue", "bad")

@@ -55,7 +55,7 @@ def model(privileges=(), **users):
         "users": {name: plain | fields for name, fields in users.items()},
         "privileges": {str(at): row for at, row in enumerate(rows)},
         "sockets": {"s": {"processor": "p", "queue": "q"}, "t": {"processor": "other"}},
-        "processors": {"p": {}, "other": {}},
+        "processors": {"p": {"labels": {"env": "prod"}}, "other": {"labels": {}}},
         "schedules": {"of-s": {"socket": "s"}},
     }
 
@@ -122,6 +122,12 @@ def test_who_has_all_may_ask_everything_and_so_may_anybody_before_a_user_is_decl
     [
         (("CANCEL_TASK", "processor:p"), "call.cancel", {"id": "cafe"}, True),
         (("CANCEL_TASK", "processor:x"), "call.cancel", {"id": "cafe"}, False),
+        (("CANCEL_TASK", "label:env=prod"), "call.cancel", {"id": "cafe"}, True),
+        (("CANCEL_TASK", "label:env=test"), "call.cancel", {"id": "cafe"}, False),
+        (("RUN_TASK", "label:env=p*"), "socket.describe", {"name": "s"}, True),
+        (("RUN_TASK", "label:env=p*"), "socket.describe", {"name": "t"}, False),
+        (("STOP_PROCESSOR", "label:env=prod"), "proc", {"do": "stop", "name": "p"}, True),
+        (("STOP_PROCESSOR", "label:env=prod"), "proc", {"do": "stop", "name": "other"}, False),
         (("RUN_TASK", "processor:p"), "call.get", {"id": "cafe"}, True),
         (("RUN_TASK", "processor:p"), "call.watch", {"ids": []}, True),
         (("RUN_TASK", "processor:p"), "socket.describe", {"name": "s"}, True),
@@ -155,6 +161,14 @@ def test_a_scope_is_looked_at(privilege, name, fields, may):
         ([("UPDATE_SOCKET", "processor:p")], ("update", "socket", "s", {"processor": "other"}),
          False),
         ([("UPDATE_SOCKET", "processor:p")], ("update", "socket", "t", {"processor": "p"}), False),
+        ([("UPDATE_SOCKET", "label:env=prod")], ("update", "socket", "s", {"priority": 1}), True),
+        ([("UPDATE_SOCKET", "label:env=prod")], ("update", "socket", "t", {"priority": 1}), False),
+        ([("UPDATE_SOCKET", "label:env=prod")],
+         ("update", "socket", "t", {"labels": {"env": "prod"}}), False),
+        ([("UPDATE_SOCKET",), ("RUN_TASK", "label:env=test")],
+         ("update", "socket", "t", {"labels": {"env": "test"}}), False),
+        ([("UPDATE_SOCKET",), ("RUN_TASK",)],
+         ("update", "socket", "t", {"labels": {"env": "test"}}), True),
         ([("UPDATE_PROCESSOR",)], ("update", "processor", "p", {"password": "x"}), False),
         ([("UPDATE_PROCESSOR",), ("LOCK_PROCESSOR",)],
          ("update", "processor", "p", {"password": "x"}), True),
@@ -215,6 +229,10 @@ def test_nobody_says_for_the_owner_or_says_it_is_an_admin():
 
     assert guard.model_request(who, b"1", asked)["by"] == "joe"
     assert guard.model_request(who, b"1", asked)["admin"] is False
+    for principal in ("*", "root"):  # Nor that it is another to the database.
+        told = guard.model_request(who, b"1", {**asked, "principal": principal})
+        assert told["principal"] == "joe"
+    assert "principal" not in guard.model_request(None, b"1", {**asked, "principal": "x"})
     assert guard.model_request(None, b"1", asked)["admin"] is True
     free = guard_of()
     assert "admin" not in free.model_request(free.fresh(free.identify(KEY, None)), b"1", asked)
@@ -241,6 +259,19 @@ def test_who_listens_hears_nothing_more_when_the_right_is_gone():
     assert not guard.may_hear(session, "t")
     guard.changed(model(joe=JOE))
     assert not guard.may_hear(session, "s")
+
+
+def test_a_label_decides_who_may_call_and_its_going_ends_that():
+    guard, who = joe_with(("RUN_TASK", "label:env=prod"))
+    assert guard.run_problem(guard.fresh(who), "s") is None
+    assert guard.run_problem(guard.fresh(who), "t") is not None
+
+    after = model([("RUN_TASK", "joe", "label:env=prod")], joe=JOE)
+    after["processors"] = {"p": {"labels": {}}, "other": {"labels": {"env": "prod"}}}
+    guard.changed(after)
+
+    assert guard.run_problem(guard.fresh(who), "s") is not None
+    assert guard.run_problem(guard.fresh(who), "t") is None
 
 
 def test_rights_that_are_taken_away_are_gone_with_the_next_call():
