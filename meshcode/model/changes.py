@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from meshcode.errors import NotAllowed, ObjectExists, UnknownObject, WrongState
-from meshcode.model import applying, passwords, snapshot
+from meshcode.model import applying, facts, passwords, snapshot, versions
 from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX, near, shown
 from meshcode.model.fields import (
     bad,
@@ -25,7 +25,8 @@ from meshcode.model.fields import (
     check_together,
     check_value,
 )
-from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, PLURALS, PUBLISHED, names_in
+from meshcode.model.keptcheck import VERSIONED
+from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, MADE, PLURALS, PUBLISHED
 from meshcode.model.rounds import round_of
 from meshcode.model.tables import (
     TABLES,
@@ -102,6 +103,12 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
     if handler is None:
         return Change(_list(session, kind), declared=False)
     name = check_object_name(kind, request.get("name"))
+    if kind in MADE and do in ("add", "update", "delete"):
+        raise bad(
+            f"a {kind} is made by a change of a file or flow and never changed; no one can {do}"
+            f" {kind} {name!r}; to go back to one: `mesh update flow NAME --restore NUMBER`",
+            kind=kind, name=name,
+        )  # fmt: skip
     admin, own = request.get("admin") is True, request.get("own") is True
     return handler(_Request(session, kind, name, dict(fields), by, now_ms, admin, own))
 
@@ -119,6 +126,7 @@ def describe(row: Object) -> dict[str, Any]:
             if field not in HIDDEN[kind]
         },
         **({"password": row.password_hash is not None} if isinstance(row, Locked) else {}),
+        **facts.of(kind, row),
     }
 
 
@@ -129,6 +137,8 @@ def find(session: Session, kind: str, name: str) -> Object:
         UnknownObject: there is none; the text has a name that is close.
     """
     row = _get(session, kind, name)
+    if row is None and kind == "version":
+        row = versions.find(session, name)
     if row is None:
         row = session.execute(select(TABLES[kind]).filter_by(id=name)).scalar_one_or_none()
     if row is None:
@@ -149,7 +159,7 @@ def users(session: Session, kind: str, name: str) -> dict[str, list[str]]:
             if spec.refers == kind and spec.many:
                 table = TABLES[other]
                 rows = session.execute(select(table.name, getattr(table, field)))
-                names = sorted(row[0] for row in rows if name in row[1])
+                names = sorted(row[0] for row in rows if name in spec.names(row[1]))
                 if names:
                     found.setdefault(PLURALS[other], []).extend(names)
             elif spec.refers == kind:
@@ -171,7 +181,12 @@ def _get(session: Session, kind: str, name: str) -> Object | None:
 
 def _list(session: Session, kind: str) -> list[dict[str, Any]]:
     table = TABLES[kind]
-    return [describe(row) for row in session.execute(select(table).order_by(table.name)).scalars()]
+    rows = session.execute(select(table).order_by(table.name)).scalars()
+    # What may be large is in the answer for one object only.
+    return [
+        {field: value for field, value in describe(row).items() if field not in facts.LARGE}
+        for row in rows
+    ]
 
 
 def _look(request: _Request) -> Change:
@@ -200,6 +215,7 @@ def _add(request: _Request) -> Change:
     session.add(row)
     session.flush()
     _check_rounds(session, row)
+    _keep_version(request, row)
     return Change(describe(row), declared=True)
 
 
@@ -231,6 +247,9 @@ def _update(request: _Request) -> Change:
     fields = request.fields
     revision = fields.pop("revision", None)
     unlock, old = fields.pop("unlock", None), fields.pop("old_password", None)
+    if kind in VERSIONED and "restore" in fields:
+        name = find(session, kind, request.name).name
+        fields.update(versions.restored(session, kind, name, fields.pop("restore")))
     if not fields:
         options = [option for option in FIELDS[kind] if option not in HIDDEN[kind]]
         known = ", ".join([*options, *(["password"] if HIDDEN[kind] else [])])
@@ -250,6 +269,7 @@ def _update(request: _Request) -> Change:
     if changed:
         _touch(request, row)
         _check_rounds(session, row)
+        _keep_version(request, row)
     return Change(describe(row), declared=bool(changed))
 
 
@@ -265,7 +285,18 @@ def _delete(request: _Request) -> Change:
         data["deleted"] = _take_privileges(request.session, row)
     _check_unused(request.session, row)
     request.session.delete(row)
+    if request.kind in VERSIONED:
+        versions.forget(request.session, request.kind, row.name)
     return Change(data, declared=True)
+
+
+def _keep_version(request: _Request, row: Object) -> None:
+    if request.kind in VERSIONED:
+        options = {field: getattr(row, field) for field in FIELDS[request.kind]}
+        versions.record(
+            request.session, request.kind, row.name, options, by=request.owner,
+            now_ms=request.now_ms,
+        )  # fmt: skip
 
 
 def _empty(session: Session, network: Network) -> list[str]:
@@ -424,8 +455,9 @@ def _check_revision(row: Object, revision: Any) -> None:
 
 def _check_references(request: _Request, options: Mapping[str, Any]) -> None:
     for field, value in options.items():
-        refers = FIELDS[request.kind][field].refers
-        for other in names_in(value) if refers else ():
+        spec = FIELDS[request.kind][field]
+        refers = spec.refers
+        for other in spec.names(value) if refers else ():
             assert refers is not None
             if _get(request.session, refers, other) is None:
                 known = request.session.execute(select(TABLES[refers].name)).scalars().all()

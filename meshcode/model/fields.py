@@ -12,7 +12,9 @@ from typing import Any
 
 from meshcode.errors import BadRequest
 from meshcode.model.checks import RESTARTS_MAX, check_name, near, shown
+from meshcode.model.keptcheck import VERSIONED, VERSIONED_NAME_CHARS_MAX, bytes_of
 from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, PUBLISHED
+from meshcode.model.settingnames import problem
 
 
 def bad(text: str, **fields: Any) -> BadRequest:
@@ -78,8 +80,19 @@ def check_together(kind: str, name: str, options: Mapping[str, Any]) -> None:
 
     Raises:
         BadRequest: a queue that dead-letters to nowhere, a plug into its own source, a gate of mode
-            task without a socket, a processor with a tag and a commit, a privilege of nobody.
+            task without a socket, a processor with a tag and a commit, a privilege of nobody, a
+            setting that there is not, a file that is no base64.
     """
+    if kind == "setting" and (wrong := problem(name, options["value"])):
+        raise bad(wrong, kind=kind, name=name, field="value")
+    if kind in VERSIONED and len(name) > VERSIONED_NAME_CHARS_MAX:
+        text = f"{kind} {name[:20]!r}...: its name has {len(name)} characters, the most is"
+        raise bad(f"{text} {VERSIONED_NAME_CHARS_MAX}", kind=kind, name=name, field="name")
+    if kind == "file":
+        try:
+            bytes_of(options)
+        except ValueError as exc:
+            raise bad(f"file {name!r}: {exc}", kind=kind, name=name, field="content") from None
     if kind == "queue" and options["overflow"] == "dead-letter" and not options["dead_letter"]:
         text = (
             f"queue {name!r}: overflow is 'dead-letter' and dead_letter names no socket; give one"

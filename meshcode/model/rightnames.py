@@ -25,6 +25,7 @@ _OTHERS = {
     "LOCK_PROCESSOR": "put a password on a processor",
     "UNLOCK_PROCESSOR": "change a locked processor without its password",
     "VIEW_PROCESSOR_CODE": "see the source of a task",
+    "USE_SECRET": "let the code of a processor, or the fetch of a repository, have a secret",
     "READ_SIGNATURE": "see a socket's task, signature and limits",
     "LS_WORKERS": "see what the node is doing, its workers and processors",
     "LS_MESH": "see the nodes of the mesh and how they are linked",

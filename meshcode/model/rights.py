@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from meshcode.model.kinds import FIELDS
 from meshcode.model.rightnames import ALL, CONTAINED_IN, contained
 from meshcode.model.usercheck import is_in
 
@@ -29,6 +30,8 @@ _WITHIN = {
     "node": (("network", "network"),),
     "scheduler": (("network", "network"),),
 }
+# What an object belongs to that says of which kind that is, as `flow:night`.
+_OF = {"version": "of"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,21 @@ class Rights:
             value = (fields or {}).get(option, declared.get(option))
             if isinstance(value, str):
                 found |= self.places(target, value)
+        of = declared.get(_OF.get(kind, ""))
+        if isinstance(of, str):
+            target, _, value = of.partition(":")
+            found.add((target, value))
         return frozenset(found)
+
+    def secrets_named(self, kind: str, name: str, fields: Mapping[str, Any]) -> list[str]:
+        """The secrets that an object names, as it is and as `fields` would make it."""
+        declared = (self._snapshot.get(kind + "s") or {}).get(name) or {}
+        found: dict[str, None] = {}
+        for options in (declared, fields):
+            for option, spec in FIELDS[kind].items():
+                if spec.refers == "secret":
+                    found.update(dict.fromkeys(spec.names(options.get(option))))
+        return list(found)
 
     def is_declared(self, kind: str, name: str) -> bool:
         """Whether the snapshot has it under this name; an id is none."""

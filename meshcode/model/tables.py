@@ -28,8 +28,8 @@ from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX
 # Goes up with every change of these tables, which is a file in migrations/versions; a newer
 # database is refused, an older one changed.  2: names of other objects are no foreign keys any
 # more.  3: networks and what belongs to them, plugs, gates.  4: repos.  5: users, roles,
-# privileges, locks of processors.
-SCHEMA_VERSION = 5
+# privileges, locks of processors.  7: settings, secrets, files, flows, versions.
+SCHEMA_VERSION = 7
 
 _Name = String(NAME_CHARS_MAX)
 
@@ -210,6 +210,56 @@ class Gate(Object):
     socket: Mapped[str | None] = _refers(nullable=True)
 
 
+class Setting(Object):
+    """A value that holds on all nodes; the name says of what."""
+
+    __tablename__ = "settings"
+
+    value: Mapped[int] = mapped_column(BigInteger)
+
+
+class Secret(Object):
+    """Where something secret is on each host; never the secret itself."""
+
+    __tablename__ = "secrets"
+
+    source: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+
+
+class File(Object):
+    """A small file of the mesh, that tasks and people read by its name."""
+
+    __tablename__ = "files"
+
+    content: Mapped[str] = mapped_column(Text)
+    encoding: Mapped[str] = mapped_column(String(16))
+    folder: Mapped[str | None] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+
+
+class Flow(Object):
+    """A saved composition of calls."""
+
+    __tablename__ = "flows"
+
+    document: Mapped[dict[str, Any]] = mapped_column(JSON)
+    description: Mapped[str | None] = mapped_column(Text)
+
+
+class Version(Object):
+    """What a file or flow was after one of its changes."""
+
+    __tablename__ = "versions"
+
+    of: Mapped[str] = _refers()
+    number: Mapped[int] = mapped_column(BigInteger)
+    content: Mapped[str] = mapped_column(Text)
+    encoding: Mapped[str] = mapped_column(String(16))
+    by: Mapped[str] = mapped_column(_Name)
+    made_ms: Mapped[int] = mapped_column(BigInteger)
+
+
 class Role(Object):
     """A name for privileges that several users have."""
 
@@ -244,6 +294,8 @@ class Privilege(Object):
 
 
 TABLES: dict[str, type[Object]] = {
+    "setting": Setting,
+    "secret": Secret,
     "network": Network,
     "scheduler": Scheduler,
     "node": Node,
@@ -254,6 +306,9 @@ TABLES: dict[str, type[Object]] = {
     "plug": Plug,
     "repo": Repo,
     "gate": Gate,
+    "file": File,
+    "flow": Flow,
+    "version": Version,
     "role": Role,
     "user": User,
     "privilege": Privilege,

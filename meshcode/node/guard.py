@@ -270,6 +270,8 @@ class Guard:
         right, rights, user = model_right(do, kind), self.rights, who.user
         assert user is not None
         self._check_object(who, do, right, kind, name, given)
+        if do in ("add", "update"):
+            self._check_secrets(who, kind, name, given)
         missing = rights.missing_to_change(user, do, kind, name, given)
         if missing is not None:
             raise NotAllowed(
@@ -278,6 +280,14 @@ class Guard:
                 " nothing was changed; ask somebody who has it",
                 right=missing.right,
             )
+
+    def _check_secrets(self, who: Who, kind: str, name: str, given: dict[str, Any]) -> None:
+        """Who can change code may name no secret to it that it has no right to, new or kept."""
+        if kind not in ("processor", "repo") or who.user is None:
+            return
+        for secret in self.rights.secrets_named(kind, name, given):
+            if not self.rights.allowed(who.user, "USE_SECRET", frozenset({("secret", secret)})):
+                raise self.refusal(who, ("USE_SECRET",), ("secret", secret))
 
     def _is_own(self, do: str, given: dict[str, Any]) -> bool:
         return do == "get" or (do == "update" and bool(given) and given.keys() <= _OWN)

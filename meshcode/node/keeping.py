@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
@@ -32,6 +33,12 @@ class Keeping:
         self.keep_ms = limits.RESULT_KEEP_MS
         self.keep_count = limits.RESULT_KEEP_COUNT
         self._said: dict[tuple[int, bytes, int, str], int] = {}  # Bytes already published.
+
+    def apply(self, settings: Mapping[str, int]) -> None:
+        """The settings of the mesh, as they are from now on."""
+        self.keep_ms = settings["retention_age_ms"]
+        self.keep_count = settings["retention_count"]
+        self._next_forget_ms = 0
 
     def before(self, event: Event) -> None:
         """Write the captured output of calls whose outcomes are about to be recorded."""

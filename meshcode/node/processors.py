@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import MountFailed
+from meshcode.model.settingnames import values
 from meshcode.node.crew import Crew, WorkerProcess
+from meshcode.node.secrets import Secrets
 from meshcode.router.events import Event, ProcessorChanged, WorkerLeaving
 from meshcode.worker import lend, policy
 
@@ -28,13 +30,7 @@ if TYPE_CHECKING:
 CODE_FIELDS = (
     "git", "branch", "commit", "tag", "module", "module_path", "requirements", "env", "restarted",
 )  # fmt: skip
-STOP_GRACE_MS = 30_000  # A running call may take this long after `mesh proc stop`.
 BACKOFF_MS = (0, 200, 1_000, 5_000, 15_000, 30_000)  # Before the next start of a crashing worker.
-MOUNTS_MAX = 8  # At once: a file may declare a thousand processors in one change.
-MOUNT_RETRY_MS = 30_000  # A failed mount is tried again: the git server may be back.
-WORKER_CALLS_MAX = 1_000_000  # A worker is replaced after so many calls,
-WORKER_AGE_MS = 24 * 3_600_000  # or so long,
-WORKER_RESIDENT_MAX = 2 << 30  # or when it holds so many bytes; the model's recycle_* go first.
 
 
 class Processor:
@@ -85,6 +81,8 @@ class Processors:
         self.cpus = self._all_cpus  # Those that its workers are pinned to.
         self._next_cpu = 0
         self.stopping = False
+        self.settings = values({})  # Of the mesh.
+        self.secrets = Secrets(code_dir.parent)
         self.name = ""  # Of this node in its mesh.
         self.rules: list[dict[str, Any]] = []  # For repositories, by name.
         self.other_names: set[str] = set()  # Of its peers.
@@ -101,12 +99,15 @@ class Processors:
     def apply(self, snapshot: dict[str, Any]) -> None:
         """Take over a model snapshot."""
         wanted = snapshot.get("processors", {})
+        self.settings = values(snapshot)
+        self.secrets.changed(snapshot)
         sockets: dict[str, dict[str, str]] = {name: {} for name in wanted}
         for name, fields in snapshot.get("sockets", {}).items():
             sockets.setdefault(fields["processor"], {})[name] = fields["task"]
         declared = snapshot.get("nodes", {}).get(self.name or self.host) or {}
         self.cpus = self._all_cpus[: declared.get("cpus")]
-        rows = [{"name": name, **rule} for name, rule in snapshot.get("repos", {}).items()]
+        repos = snapshot.get("repos", {})
+        rows = [{"name": name, **self.secrets.rule(rule)} for name, rule in repos.items()]
         self.rules = sorted(rows, key=lambda row: row["name"])
         said_of = _reader(self.rules)
         deployments: dict[str, list[dict[str, Any]]] = {}
@@ -117,7 +118,9 @@ class Processors:
             processor.fields = fields
             processor.refused, signers = said_of(fields["git"])
             processor.count = self._count(fields, deployments.get(name, []))
-            processor.wanted_code = (*(fields.get(field) for field in CODE_FIELDS), signers)
+            code = [fields.get(field) for field in CODE_FIELDS]
+            sources = self.secrets.sources_of(fields.get("env"))
+            processor.wanted_code = (*code, *([sources] if sources else ()), signers)
             if processor.sockets != sockets[name]:
                 processor.sockets = sockets[name]
                 for worker in self._workers(name):
@@ -207,7 +210,7 @@ class Processors:
                 self._refuse(processor, processor.refused, now_ms)
                 continue
             if processor.count and processor.wanted_code != processor.mounted_code:
-                if processor.child is None and mounting < MOUNTS_MAX:
+                if processor.child is None and mounting < self.settings["mounts_max"]:
                     self._start_mount(processor, now_ms)
                     mounting += processor.child is not None
             elif self.share is not None:
@@ -229,6 +232,13 @@ class Processors:
         processor.child_held = processor.held if failed_same else ""
         processor.held = ""
         request = {name: processor.fields.get(name) for name in CODE_FIELDS}
+        try:
+            request["env"] = self.secrets.environment(processor.fields.get("env"))
+        except MountFailed as error:
+            processor.child_code = processor.wanted_code
+            processor.retry_ms = now_ms + self.settings["mount_retry_ms"]
+            self._failed(processor, error.text)
+            return
         request |= {
             "name": processor.name, "cache": str(self.code_dir), "tasks": [], "allow_file": True,
             "in_use": self._in_use(), "held": processor.child_held, "rules": self.rules,
@@ -291,7 +301,7 @@ class Processors:
             return
         text = result.get("text") or f"the mounting process ended with exit code {child.returncode}"
         reason = f"its code could not be mounted ({result.get('step', 'start')}): {text}"
-        processor.retry_ms = now_ms + MOUNT_RETRY_MS
+        processor.retry_ms = now_ms + self.settings["mount_retry_ms"]
         if result.get("reason") in policy.REFUSED:
             self._refuse(processor, reason, now_ms)
             return
@@ -407,12 +417,11 @@ class Processors:
         assert processor.mount is not None
         return f"{processor.mount['key']}/{processor.mount['commit']}/{processor.mounted_code!r}"
 
-    @staticmethod
-    def _worn_out(worker: WorkerProcess, processor: Processor, now_ms: int) -> str:
+    def _worn_out(self, worker: WorkerProcess, processor: Processor, now_ms: int) -> str:
         fields = processor.fields
-        calls = fields.get("recycle_calls") or WORKER_CALLS_MAX
-        age_ms = fields.get("recycle_age_ms") or WORKER_AGE_MS
-        resident = fields.get("recycle_bytes") or WORKER_RESIDENT_MAX
+        calls = fields.get("recycle_calls") or self.settings["worker_calls"]
+        age_ms = fields.get("recycle_age_ms") or self.settings["worker_age_ms"]
+        resident = fields.get("recycle_bytes") or self.settings["worker_bytes"]
         assert worker.page is not None
         if worker.calls >= calls:
             return f"recycled after {worker.calls} calls, the limit is {calls}"
@@ -426,7 +435,13 @@ class Processors:
         assert processor.mount is not None
         cpu = self.cpus[self._next_cpu % len(self.cpus)]
         self._next_cpu += 1
-        config = {"sockets": processor.sockets, "env": processor.fields.get("env")}
+        config: dict[str, Any] = {"sockets": processor.sockets}
+        try:
+            config["env"] = self.secrets.environment(processor.fields.get("env"))
+        except MountFailed as error:
+            processor.next_start_ms = now_ms + BACKOFF_MS[-1]
+            self._failed(processor, error.text)
+            return
         try:
             config["lend"] = lend.ensure(str(self.code_dir))
             worker = self.crew.spawn(processor.name, processor.mount, config, cpu, now_ms)
@@ -440,7 +455,7 @@ class Processors:
     def leave(self, worker: WorkerProcess, why: str, now_ms: int) -> None:
         """Let a worker finish what it runs and end; `reconcile` starts the one that is missing."""
         self.emit(WorkerLeaving(worker.id))
-        self.crew.stop(worker, why, now_ms, STOP_GRACE_MS)
+        self.crew.stop(worker, why, now_ms, self.settings["stop_grace_ms"])
 
     def lost(self, worker: WorkerProcess, reason: str, now_ms: int) -> None:
         """A worker is gone: count it when it died young, so that a crashing one is not a storm."""

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcode.errors import BadRequest, CallerError, ObjectExists, UnknownObject, WrongState
-from meshcode.model.kinds import FIELDS, KINDS
+from meshcode.model.kinds import FIELDS, KINDS, MADE
 from meshcode.model.plan import PROBLEMS_MAX, plan_file, plan_removal
 from meshcode.model.rounds import rounds
 from meshcode.model.steps import Step, follow, model_of, read_steps
@@ -282,6 +282,14 @@ WANTED = st.fixed_dictionaries(
         "repo": _objects({"access": st.sampled_from(["allow", "deny"])},
                          url=st.just("file:///srv/x")),
         "gate": _objects({}, plug=NAMES),
+        "setting": st.dictionaries(
+            st.sampled_from(["worker_calls", "mounts_max"]),
+            st.fixed_dictionaries({"value": NUMBERS}), max_size=2,
+        ),
+        "secret": _objects({}, source=st.just("env:A")),
+        "file": _objects({"content": NAMES, "folder": NAMES}),
+        "flow": _objects({}, document=st.lists(NAMES, min_size=1, max_size=2).map(
+            lambda names: {"parallel": [{"call": name} for name in names]})),
         "role": _objects({"description": st.sampled_from(["x", "y"])}),
         "user": _objects({"enabled": st.booleans(), "roles": st.lists(NAMES, unique=True)}),
         "privilege": _objects({"revoked": st.booleans()}, right=st.just("RUN_TASK"), user=NAMES),
@@ -292,8 +300,8 @@ WANTED = st.fixed_dictionaries(
 def test_the_strategy_knows_every_kind():
     assert set(KINDS) == {
         "network", "scheduler", "node", "queue", "processor", "socket", "deployment", "plug",
-        "repo", "gate", "role", "user", "privilege",
-    }  # fmt: skip
+        "repo", "gate", "role", "user", "privilege", "setting", "secret", "file", "flow",
+    } | set(MADE)  # fmt: skip
 
 
 @given(st.lists(st.tuples(WANTED, st.booleans()), min_size=1, max_size=3))

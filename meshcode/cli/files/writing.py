@@ -38,7 +38,10 @@ def secrets_in(model: Model, kinds: Collection[str]) -> list[str]:
         for kind in FIELDS
         if kind in kinds
         for name, options in sorted(model[kind].items())
-        if any(isinstance(value, dict) and value for value in options.values())
+        if any(
+            value and isinstance(FIELDS[kind][option].default, dict)
+            for option, value in options.items()
+        )
     ]
 
 
@@ -70,7 +73,10 @@ def _to_toml(document: dict[str, Any]) -> str:
     for plural, objects in document.items():
         for name, options in objects.items():
             lines = [f"[{plural}.{_toml_key(name)}]"]
-            lines += [f"{_toml_key(key)} = {_toml_value(v)}" for key, v in options.items()]
+            for key, value in options.items():
+                # TOML has no null, which a document may have: there it is JSON in a text.
+                text = _toml_text(json.dumps(value)) if key == "document" else _toml_value(value)
+                lines.append(f"{_toml_key(key)} = {text}")
             blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 
@@ -83,6 +89,8 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, dict):
         inner = ", ".join(f"{_toml_key(k)} = {_toml_value(v)}" for k, v in value.items())
         return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
     return _toml_text(value) if isinstance(value, str) else json.dumps(value)
 
 
