@@ -24,6 +24,7 @@ _USER = "meshcode.cli.user"
 _AGENT = "meshcode.cli.agent"
 _BELONGING = "meshcode.cli.belonging"
 _LIVE = "meshcode.cli.live"
+_KEPT = "meshcode.cli.kept"
 _TREES = "meshcode.cli.trees"
 _CONFIG = "meshcode.cli.config"
 _CONTEXT = "meshcode.cli.context"
@@ -32,6 +33,7 @@ _CONTEXT = "meshcode.cli.context"
 _NOUNS = {
     **dict.fromkeys(("network", "scheduler", "node", "plug", "gate", "repo"), _TOPOLOGY),
     **dict.fromkeys(("role", "user", "privilege"), _USER),
+    **dict.fromkeys(("setting", "secret", "file", "flow"), _KEPT),
 }
 
 
@@ -157,6 +159,7 @@ COMMANDS = {
             "socket": Command(f"{_SOCKET}:get", "Show a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:get", "Show a deployment."),
             **_nouns("get", "Show"),
+            "version": Command(f"{_KEPT}:get_version", "Show what a file or flow was."),
         },
     ),
     "ls": Group(
@@ -178,6 +181,7 @@ COMMANDS = {
                 for kind, module in _NOUNS.items()
                 if kind != "node"  # `ls nodes` shows who is there.
             },
+            "versions": Command(f"{_KEPT}:ls_versions", "List the versions of files and flows."),
             "rights": Command(f"{_USER}:ls_rights", "List the rights there are."),
             "tasks": Command(f"{_TASK}:ls_tasks", "List tasks with their sockets."),
             "calls": Command(f"{_CALL}:ls_calls", "List calls, newest first."),

@@ -217,7 +217,8 @@ def models(draw):
         "processor": {
             processor: {
                 "git": "file:///srv/x", "module": "a.b", "requirements": draw(WORDS),
-                "env": {**draw(VARIABLES), "KEY": "secret:key"}, "retry_delay_ms": draw(st.integers(0, 5_000)),
+                "env": {**draw(VARIABLES), "KEY": "secret:key"},
+                "retry_delay_ms": draw(st.integers(0, 5_000)),
                 "commit": draw(st.from_regex(r"[0-9]{7,12}", fullmatch=True)),
             }
         },

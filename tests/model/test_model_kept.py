@@ -57,9 +57,9 @@ def test_a_restore_that_is_only_checked_changes_nothing(model):
     model.ask("add", "file", "note", content="one")
     model.ask("update", "file", "note", content="two")
     before = model.number
-    request = {"do": "update", "kind": "file", "name": "note", "fields": {"restore": 1}, "dry": True}
+    request = {"do": "update", "kind": "file", "name": "note", "fields": {"restore": 1}}
 
-    done, _ = model.publisher.request(request, model.now_ms)
+    done, _ = model.publisher.request({**request, "dry": True}, model.now_ms)
 
     assert (done["content"], model.number) == ("one", before)
     assert model.ask("get", "file", "note")["content"] == "two"
