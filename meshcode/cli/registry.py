@@ -138,6 +138,7 @@ COMMANDS = {
             "processor": Command(f"{_PROCESSOR}:update", "Change a processor."),
             "socket": Command(f"{_SOCKET}:update", "Change a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:update", "Change a deployment."),
+            "task": Command("meshcode.cli.override:update", "Put other code in a task's place."),
             **_nouns("update", "Change"),
         },
     ),

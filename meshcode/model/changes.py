@@ -33,6 +33,7 @@ from meshcode.model.tables import (
     Deployment,
     Network,
     Object,
+    Override,
     Plug,
     Privilege,
     Processor,
@@ -46,6 +47,7 @@ Locked = (Processor, User)  # What may have a password.
 ACTIONS = ("start", "stop", "restart", "pause", "resume", "remove")  # Of processors.
 QUESTIONS = ("list", "get", "snapshot", "verify")
 CHANGES = ("add", "update", "delete", "report", "apply", *ACTIONS)
+SIGNED = {("override", "by"), ("override", "made_ms")}  # Options that the model gives itself.
 NAMED_MAX = 3  # Users of an object that an error text names; it counts the rest.
 
 
@@ -199,14 +201,18 @@ def _look(request: _Request) -> Change:
 def _add(request: _Request) -> Change:
     session, kind, name = request.session, request.kind, request.name
     exists_ok = request.fields.pop("exists_ok", False)
+    unlock = request.fields.pop("unlock", None) if kind == "override" else None
     if not isinstance(exists_ok, bool):
         raise bad(f"exists_ok is {shown(exists_ok)}; it must be true or false", field="exists_ok")
     found = _get(session, kind, name)
     _take_password(request, found)
+    _sign(request)
     options = check_new(kind, name, request.fields)
     if found is not None:
         return _add_again(request, found, options, exists_ok=exists_ok)
     _check_references(request, options)
+    if kind == "override":
+        _check_lock(request, find(session, "processor", options["processor"]), unlock)
     row = TABLES[kind](
         name=name, owner=request.owner, created_ms=request.now_ms, updated_ms=request.now_ms
     )
@@ -224,7 +230,8 @@ def _add_again(
 ) -> Change:
     kind, name = request.kind, request.name
     # Only what was said is compared: who leaves an option out does not ask for its default.
-    others = [field for field in request.fields if getattr(found, field) != options[field]]
+    asked = [field for field in request.fields if (kind, field) not in SIGNED]
+    others = [field for field in asked if getattr(found, field) != options[field]]
     if exists_ok and not others:
         return Change(describe(found), declared=False)
     if exists_ok:
@@ -255,6 +262,7 @@ def _update(request: _Request) -> Change:
         known = ", ".join([*options, *(["password"] if HIDDEN[kind] else [])])
         raise bad(f"nothing to change; give at least one of: {known}", kind=kind)
     _take_password(request, None)
+    _sign(request)
     given = {field: check_value(kind, request.name, field, fields[field]) for field in fields}
     row = find(session, kind, request.name)
     _check_lock(request, row, unlock)
@@ -369,11 +377,11 @@ def _act(action: str) -> Callable[[_Request], Change]:
 
 
 def _remove(request: _Request, row: Processor) -> Change:
-    """Delete a processor and its deployments, which mean nothing without it; never its sockets."""
+    """Delete a processor with its deployments and overrides; never its sockets."""
     session = request.session
-    query = select(Deployment).filter_by(processor=row.name)
-    for deployment in session.execute(query).scalars():
-        session.delete(deployment)
+    for table in (Deployment, Override):
+        for other in session.execute(select(table).filter_by(processor=row.name)).scalars():
+            session.delete(other)
     session.flush()
     _check_unused(session, row)
     data = describe(row)
@@ -398,8 +406,19 @@ def _take_password(request: _Request, found: Object | None) -> None:
         fields["password_hash"] = passwords.hashed(password)
 
 
+def _sign(request: _Request) -> None:
+    """An override says whose it is and when it was made, on every node."""
+    if request.kind == "override":
+        request.fields.update(by=request.owner, made_ms=request.now_ms)
+
+
 def _check_lock(request: _Request, row: Object, unlock: Any) -> None:
     """A processor with a password is changed by who gives it, and by an admin."""
+    if isinstance(row, Override):  # It is the processor's code.
+        found = _get(request.session, "processor", row.processor)
+        if found is None:
+            return
+        row = found
     if not isinstance(row, Processor) or row.password_hash is None or request.admin:
         return
     if not passwords.fits(row.password_hash, unlock):

@@ -51,6 +51,7 @@ from meshcode.model.keptcheck import (
     shown_source,
     sockets_of_document,
 )
+from meshcode.model.overridecheck import check_code
 from meshcode.model.usercheck import (
     check_bool,
     check_email,
@@ -159,6 +160,13 @@ FIELDS: dict[str, dict[str, Field]] = {
         "retries": Field(integer(0, RETRIES_MAX)),
         "retry_delay_ms": Field(integer(0, TIME_MS_MAX, "milliseconds")),
         "time_limit_ms": Field(_times),
+    },
+    "override": {
+        "processor": Field(check_name, required=True, refers="processor"),
+        "task": Field(check_task, required=True),
+        "code": Field(check_code, required=True, show=shown_type),
+        "by": Field(check_name),
+        "made_ms": Field(integer(0, SETTING_MAX, "Unix milliseconds")),
     },
     "deployment": {
         "processor": Field(check_name, required=True, refers="processor"),

@@ -17,6 +17,7 @@ _OTHERS = {
     "CANCEL_TASK": "cancel a call",
     "READ_TASK": "see one call, its result and output, by its id",
     "LS_CALLS": "list calls",
+    "UPDATE_TASK": "put other code in the place of a task's, or take that away",
     "READ_LOG": "follow events and what tasks print",
     "START_PROCESSOR": "start or restart a processor",
     "STOP_PROCESSOR": "stop a processor",
@@ -46,6 +47,8 @@ RIGHTS: dict[str, str] = {  # In the order of the listing: the name, and what it
     **_OTHERS,
 }
 for _kind in KINDS:
+    if _kind == "override":  # It is a change of a task.
+        continue
     RIGHTS[f"ADD_{_kind.upper()}"] = f"add a {_kind}"
     RIGHTS[f"UPDATE_{_kind.upper()}"] = f"change a {_kind}"
     RIGHTS[f"DELETE_{_kind.upper()}"] = f"remove a {_kind}"

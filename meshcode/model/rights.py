@@ -26,6 +26,7 @@ NOWHERE: Places = frozenset()
 _WITHIN = {
     "socket": (("processor", "processor"), ("queue", "queue")),
     "deployment": (("processor", "processor"),),
+    "override": (("processor", "processor"),),
     "queue": (("network", "network"),),
     "node": (("network", "network"),),
     "scheduler": (("network", "network"),),

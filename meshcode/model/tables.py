@@ -28,7 +28,8 @@ from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX
 # Goes up with every change of these tables, which is a file in migrations/versions; a newer
 # database is refused, an older one changed.  2: names of other objects are no foreign keys any
 # more.  3: networks and what belongs to them, plugs, gates.  4: repos.  5: users, roles,
-# privileges, locks of processors.  7: settings, secrets, files, flows, versions.
+# privileges, locks of processors.  7: settings, secrets, files, flows,
+# versions, overrides.
 SCHEMA_VERSION = 7
 
 _Name = String(NAME_CHARS_MAX)
@@ -167,6 +168,18 @@ class Socket(Object):
     time_limit_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
+class Override(Object):
+    """Code in the place of a task's, until it is deleted."""
+
+    __tablename__ = "overrides"
+
+    processor: Mapped[str] = _refers()
+    task: Mapped[str] = mapped_column(_Name)
+    code: Mapped[str] = mapped_column(Text)
+    by: Mapped[str | None] = mapped_column(_Name)
+    made_ms: Mapped[int | None] = mapped_column(BigInteger)
+
+
 class Deployment(Object):
     """CPUs of a processor on a host, or anywhere."""
 
@@ -302,6 +315,7 @@ TABLES: dict[str, type[Object]] = {
     "queue": Queue,
     "processor": Processor,
     "socket": Socket,
+    "override": Override,
     "deployment": Deployment,
     "plug": Plug,
     "repo": Repo,

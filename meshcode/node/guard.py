@@ -93,6 +93,8 @@ def model_right(do: str, kind: str) -> str:
         return ACTION_RIGHTS[do]
     if kind not in KINDS:
         return ALL
+    if kind == "override" and (do == "list" or do in _MODEL_RIGHTS):
+        return "VIEW_PROCESSOR_CODE" if do in ("list", "get") else "UPDATE_TASK"
     if do == "list":
         return f"LS_{PLURALS[kind].upper()}"
     beginning = _MODEL_RIGHTS.get(do)
@@ -261,7 +263,8 @@ class Guard:
             match step:
                 case [str(do), str(kind), str(name), dict(given)] if kind in KINDS:
                     self._check_change(who, do, kind, name, given)
-                    if kind == "processor" and do != "add":  # It may have a password.
+                    locked = kind == "processor" and do != "add"  # It may have a password.
+                    if locked or kind == "override":
                         self._check_object(who, do, "UNLOCK_PROCESSOR", kind, name, given)
 
     def _check_change(
@@ -283,7 +286,12 @@ class Guard:
 
     def _check_secrets(self, who: Who, kind: str, name: str, given: dict[str, Any]) -> None:
         """Who can change code may name no secret to it that it has no right to, new or kept."""
-        if kind not in ("processor", "repo") or who.user is None:
+        if who.user is None:
+            return
+        if kind == "override":  # Its code runs with what the processor has.
+            kind, name = "processor", str(given.get("processor", name.rpartition(".")[0]))
+            given = {}
+        if kind not in ("processor", "repo"):
             return
         for secret in self.rights.secrets_named(kind, name, given):
             if not self.rights.allowed(who.user, "USE_SECRET", frozenset({("secret", secret)})):

@@ -20,7 +20,7 @@ from meshcode.model.settingnames import values
 from meshcode.node.crew import Crew, WorkerProcess
 from meshcode.node.secrets import Secrets
 from meshcode.router.events import Event, ProcessorChanged, WorkerLeaving
-from meshcode.worker import lend, policy
+from meshcode.worker import lend, override, policy
 
 if TYPE_CHECKING:
     from meshcode.node.codeserve import Held, Send
@@ -41,6 +41,7 @@ class Processor:
         self.name = name
         self.fields: dict[str, Any] = {}
         self.sockets: dict[str, str] = {}
+        self.overrides: dict[str, str] = {}  # Code in the place of a task's.
         self.count = 0  # Workers wanted here.
         self.wanted_code: tuple[Any, ...] = ()
         self.mounted_code: tuple[Any, ...] = ()  # What `mount` was made from.
@@ -51,6 +52,7 @@ class Processor:
         self.child: subprocess.Popen[bytes] | None = None
         self.child_code: tuple[Any, ...] = ()
         self.child_output = b""
+        self.child_overrides: dict[str, str] = {}
         self.retry_ms = 0
         self.held = ""  # The commit that a peer gave for the next mount.
         self.child_held = ""  # The same of the mount that runs, or ran last.
@@ -93,7 +95,7 @@ class Processors:
         processor = self.by_name.setdefault(name, Processor(name))
         processor.mount = kept["mount"]
         processor.mounted_code = tuple(kept["code"])
-        self.commits[name] = kept["mount"]["commit"]
+        self.commits[name] = kept["mount"].get("label") or kept["mount"]["commit"]
         self.emit(ProcessorChanged(name, "its workers are starting", _signatures(kept["mount"])))
 
     def apply(self, snapshot: dict[str, Any]) -> None:
@@ -110,6 +112,9 @@ class Processors:
         rows = [{"name": name, **self.secrets.rule(rule)} for name, rule in repos.items()]
         self.rules = sorted(rows, key=lambda row: row["name"])
         said_of = _reader(self.rules)
+        overrides: dict[str, dict[str, str]] = {}
+        for entry in snapshot.get("overrides", {}).values():
+            overrides.setdefault(entry["processor"], {})[entry["task"]] = entry["code"]
         deployments: dict[str, list[dict[str, Any]]] = {}
         for entry in snapshot.get("deployments", {}).values():
             deployments.setdefault(entry["processor"], []).append(entry)
@@ -120,7 +125,9 @@ class Processors:
             processor.count = self._count(fields, deployments.get(name, []))
             code = [fields.get(field) for field in CODE_FIELDS]
             sources = self.secrets.sources_of(fields.get("env"))
-            processor.wanted_code = (*code, *([sources] if sources else ()), signers)
+            processor.overrides = overrides.get(name, {})
+            more = [found for found in (sources, processor.overrides) if found]
+            processor.wanted_code = (*code, *more, signers)
             if processor.sockets != sockets[name]:
                 processor.sockets = sockets[name]
                 for worker in self._workers(name):
@@ -232,6 +239,12 @@ class Processors:
         processor.child_held = processor.held if failed_same else ""
         processor.held = ""
         request = {name: processor.fields.get(name) for name in CODE_FIELDS}
+        count = len(CODE_FIELDS)
+        same = processor.mounted_code[:count] == processor.wanted_code[:count]
+        if processor.mount is not None and same:
+            # Only an override or a place of a secret is another: that brings no newer commit.
+            request |= {"commit": processor.mount["commit"], "tag": None}
+        processor.child_overrides = request["overrides"] = processor.overrides
         try:
             request["env"] = self.secrets.environment(processor.fields.get("env"))
         except MountFailed as error:
@@ -336,7 +349,9 @@ class Processors:
         processor.problem = ""
         processor.next_start_ms = 0
         processor.reason = "its workers are starting"
-        self.commits[processor.name] = result["commit"]
+        result["overrides"] = processor.child_overrides
+        result["label"] = override.label(result["commit"], processor.child_overrides)
+        self.commits[processor.name] = result["label"]
         self.save(processor.name, {"mount": result, "code": list(processor.mounted_code)})
         self.emit(ProcessorChanged(processor.name, processor.reason, _signatures(result)))
         self.reconcile(now_ms)
@@ -436,6 +451,8 @@ class Processors:
         cpu = self.cpus[self._next_cpu % len(self.cpus)]
         self._next_cpu += 1
         config: dict[str, Any] = {"sockets": processor.sockets}
+        config["commit"] = processor.mount.get("label") or processor.mount["commit"]
+        config["overrides"] = processor.mount.get("overrides")
         try:
             config["env"] = self.secrets.environment(processor.fields.get("env"))
         except MountFailed as error:

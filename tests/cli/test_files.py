@@ -227,6 +227,9 @@ def models(draw):
             second: {"processor": processor, "task": "u", "queue": queue, "rate_limit": "5/s"},
         },
         "setting": {"retention_age_ms": {"value": draw(st.integers(60_000, 10**10))}},
+        "override": {
+            f"{processor}.t": {"processor": processor, "task": "t", "code": "def t(): ...\n"}
+        },
         "secret": {"key": {"source": "file:/run/secrets/key"}},
         "file": {draw(NAMES): {"content": draw(TEXT), "folder": "a/b"}},
         "flow": {

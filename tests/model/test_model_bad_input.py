@@ -32,11 +32,12 @@ GOOD: dict[str, dict[str, Any]] = {
     "gate": {"plug": "ab"},
     "privilege": {"right": "RUN_TASK", "role": "the-role"},
     "setting": {"value": 60_000},
+    "override": {"processor": "shop", "task": "clean", "code": "def clean(x):\n    return x\n"},
     "secret": {"source": "env:SHOP_TOKEN"},
     "flow": {"document": {"pipeline": ["shop.clean", "b"]}},
 }
 # What the one of a kind is called, where not anything will do.
-NAMED = {"setting": "retention_age_ms"}
+NAMED = {"setting": "retention_age_ms", "override": "shop.clean"}
 VALUES: dict[str, Any] = {
     "a list": [1], "a map": {"a": 1}, "true": True, "below": -1, "above": 1 << 62,
     "a fraction": 1.5, "nothing in it": "", "a dash first": "-rf", "a line break": "a\nb",
@@ -44,6 +45,14 @@ VALUES: dict[str, Any] = {
 }  # fmt: skip
 NAMES: list[Any] = [None, "", "-rf", "a b", "a\nb", "é", "x" * 201, 5, ["x"], b"x"]
 
+CODES = {
+    "that is no Python": "def clean(:\n",
+    "of another function": "def price(x):\n    return x\n",
+    "that replaces another task": "def clean(x): ...\ndef price(x): ...\n",
+    "that does something": "def clean(x): ...\nfor _n in [1]:\n    _n()\n",
+    "that is nested too deep": "def clean(x):\n    return " + "(" * 5_000 + ")" * 5_000 + "\n",
+    "that is too long": "def clean(x): ...\n#" + "x" * 33_000,
+}
 FLOWS: dict[str, Any] = {
     "without a step": {},
     "of two forms": {"pipeline": ["b"], "parallel": ["b"]},
@@ -153,6 +162,10 @@ def _of_the_whole() -> Iterator[Row]:
     yield "a file of a long name", _ask("add", "file", "x" * 190)
     yield "a file of a version that is not kept", _ask("update", "file", "the-file", restore=7)
     yield "a flow of a version that is true", _ask("update", "flow", "the-flow", restore=True)
+    for title, code in CODES.items():
+        request = {**GOOD["override"], "code": code}
+        yield f"an override {title}", _ask("add", "override", "shop.clean", **request)
+    yield "an override of another name", _ask("add", "override", "bad", **GOOD["override"])
     for title, document in FLOWS.items():
         yield f"a flow {title}", _ask("add", "flow", "bad", document=document)
     yield "a scope of no kind", _ask("add", "privilege", "bad", **GOOD["privilege"], on="proc:x")
@@ -173,7 +186,7 @@ def _the(kind: str) -> str:
 
 
 def _bad(kind: str) -> str:
-    return "worker_calls" if kind == "setting" else "bad"
+    return {"setting": "worker_calls", "override": "shop.price"}.get(kind, "bad")
 
 
 def _any(kind: str) -> dict[str, Any]:

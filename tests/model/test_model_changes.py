@@ -35,6 +35,7 @@ SHOP = {
     },
     "deployments": {"shop-here": {"processor": "shop", "host": "localhost", "cpus": 2}},
     "settings": {}, "secrets": {}, "files": {}, "flows": {}, "versions": {},
+    "overrides": {},
     "networks": {}, "schedulers": {}, "nodes": {}, "plugs": {}, "repos": {}, "gates": {},
     "roles": {}, "users": {}, "privileges": {},
 }  # fmt: skip

@@ -286,6 +286,8 @@ WANTED = st.fixed_dictionaries(
             st.sampled_from(["worker_calls", "mounts_max"]),
             st.fixed_dictionaries({"value": NUMBERS}), max_size=2,
         ),
+        "override": st.fixed_dictionaries({}, optional={"a.t": st.just({
+            "processor": "a", "task": "t", "code": "def t(): ...\n"})}),
         "secret": _objects({}, source=st.just("env:A")),
         "file": _objects({"content": NAMES, "folder": NAMES}),
         "flow": _objects({}, document=st.lists(NAMES, min_size=1, max_size=2).map(
@@ -301,6 +303,7 @@ def test_the_strategy_knows_every_kind():
     assert set(KINDS) == {
         "network", "scheduler", "node", "queue", "processor", "socket", "deployment", "plug",
         "repo", "gate", "role", "user", "privilege", "setting", "secret", "file", "flow",
+        "override",
     } | set(MADE)  # fmt: skip
 
 

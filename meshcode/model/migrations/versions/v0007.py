@@ -1,4 +1,4 @@
-"""Version 7: settings of the mesh, secrets by reference, files, flows and their versions."""
+"""Version 7: settings, secrets by reference, files, flows, their versions, overrides."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ def upgrade() -> None:
         ],
     )
     make_table("flows", [Column("document", JSON, nullable=False), Column("description", Text)])
+    make_table(
+        "overrides",
+        [
+            Column("processor", String(200), nullable=False),
+            Column("task", String(200), nullable=False),
+            Column("code", Text, nullable=False),
+            Column("by", String(200)),
+            Column("made_ms", BigInteger),
+        ],
+        ["processor"],
+    )
     make_table(
         "versions",
         [
