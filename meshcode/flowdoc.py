@@ -1,10 +1,11 @@
 """A saved flow as plain data: how it is written, and whether it can be one.
 
     {"call": "shop.clean", "args": [1], "kwargs": {"fast": true}}       one call; "shop.clean" alone
+    {"call": "shop.clean", "options": {"retries": 2}}                   as Socket.options takes them
     {"pipeline": [step, step, ...]}                                     one after another
     {"parallel": [step, step, ...]}                                     at once; a list of results
     {"funnel": [step, step, ...], "body": step}                         at once, then the body
-    {"segment": "shop.clean", "items": [1, 2, 3], "size": 2}            one call for each item
+    {"segment": call, "items": [1, 2, 3], "size": 2}                    one call for each item
 
 A step is any of these, nested at will.  A leaf: the model checks with it what is saved, the client
 what it runs.  Nothing is run and nobody is asked here.
@@ -26,17 +27,17 @@ NAME_CHARS_MAX = 200
 
 # Kind of step -> the keys it must have, and those it may have besides.
 FORMS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
-    "call": (frozenset({"call"}), frozenset({"args", "kwargs"})),
+    "call": (frozenset({"call"}), frozenset({"args", "kwargs", "options"})),
     "pipeline": (frozenset({"pipeline"}), frozenset()),
     "parallel": (frozenset({"parallel"}), frozenset()),
     "funnel": (frozenset({"funnel", "body"}), frozenset()),
-    "segment": (frozenset({"segment", "items", "size"}), frozenset({"kwargs"})),
+    "segment": (frozenset({"segment", "items", "size"}), frozenset()),
 }
 _INTEGER_MAX = (1 << 63) - 1
 
 
 def check(document: Any) -> dict[str, Any]:
-    """The document in its one form: every call a map, without empty args and kwargs.
+    """The document in its one form: every call a map, without empty args, kwargs and options.
 
     Args:
         document: a step, or the JSON text of one.
@@ -65,13 +66,14 @@ def steps(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for key in ("pipeline", "parallel", "funnel"):
         for inner in document.get(key, ()):
             yield from steps(inner)
-    if "body" in document:
-        yield from steps(document["body"])
+    for key in ("body", "segment"):
+        if key in document:
+            yield from steps(document[key])
 
 
 def sockets(document: dict[str, Any]) -> list[str]:
     """The sockets that a checked document calls, each once, in the order written."""
-    found = (step.get("call") or step.get("segment") for step in steps(document))
+    found = (step.get("call") for step in steps(document))
     return list(dict.fromkeys(name for name in found if name))
 
 
@@ -98,7 +100,7 @@ class _Checker:
         if kind == "call":
             return {"call": _socket(value["call"], f"{at}.call"), **_arguments(value, at)}
         if kind == "segment":
-            return _segment(value, at)
+            return self._segment(value, at, depth)
         made: dict[str, Any] = {kind: self._steps(value[kind], f"{at}.{kind}", depth)}
         if kind == "funnel":
             made["body"] = self.step(value["body"], f"{at}.body", depth + 1)
@@ -108,6 +110,20 @@ class _Checker:
         if not isinstance(value, list | tuple) or not value:
             raise ValueError(f"a list of one step or more at {at}, and there is {_what(value)}")
         return [self.step(one, f"{at}[{n}]", depth + 1) for n, one in enumerate(value)]
+
+    def _segment(self, value: dict[str, Any], at: str, depth: int) -> dict[str, Any]:
+        items, size = value["items"], value["size"]
+        if not isinstance(items, list | tuple) or not 1 <= len(items) <= ITEMS_MAX:
+            count = len(items) if isinstance(items, list | tuple) else _what(items)
+            raise ValueError(f"a list of 1 to {ITEMS_MAX} at {at}.items, and there is {count}")
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= ITEMS_MAX:
+            raise ValueError(
+                f"a whole number from 1 to {ITEMS_MAX} at {at}.size, and there is {_what(size)}"
+            )
+        call = self.step(value["segment"], f"{at}.segment", depth + 1)
+        if "call" not in call:
+            raise ValueError(f"a call at {at}.segment, and there is {_what(value['segment'])}")
+        return {"segment": call, "items": _data(list(items), f"{at}.items", 1), "size": size}
 
 
 def _kind_of(value: Any, at: str) -> str:
@@ -126,30 +142,14 @@ def _kind_of(value: Any, at: str) -> str:
     return kind
 
 
-def _segment(value: dict[str, Any], at: str) -> dict[str, Any]:
-    items, size = value["items"], value["size"]
-    if not isinstance(items, list | tuple) or not 1 <= len(items) <= ITEMS_MAX:
-        count = len(items) if isinstance(items, list | tuple) else _what(items)
-        raise ValueError(f"a list of 1 to {ITEMS_MAX} at {at}.items, and there is {count}")
-    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= ITEMS_MAX:
-        raise ValueError(
-            f"a whole number from 1 to {ITEMS_MAX} at {at}.size, and there is {_what(size)}"
-        )
-    return {
-        "segment": _socket(value["segment"], f"{at}.segment"),
-        "items": _data(list(items), f"{at}.items", 1),
-        "size": size,
-        **_arguments({name: value[name] for name in ("kwargs",) if name in value}, at),
-    }
-
-
 def _arguments(value: dict[str, Any], at: str) -> dict[str, Any]:
     made: dict[str, Any] = {}
     args, kwargs = value.get("args"), value.get("kwargs")
     if args is not None and not isinstance(args, list | tuple):
         raise ValueError(f"a list at {at}.args, and there is {_what(args)}")
-    if kwargs is not None and not isinstance(kwargs, dict):
-        raise ValueError(f"a map at {at}.kwargs, and there is {_what(kwargs)}")
+    for key in ("kwargs", "options"):
+        if value.get(key) is not None and not isinstance(value[key], dict):
+            raise ValueError(f"a map at {at}.{key}, and there is {_what(value[key])}")
     for name in kwargs or ():
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"names of parameters at {at}.kwargs, and {name!r:.80} is none")
@@ -157,6 +157,8 @@ def _arguments(value: dict[str, Any], at: str) -> dict[str, Any]:
         made["args"] = _data(list(args), f"{at}.args", 1)
     if kwargs:
         made["kwargs"] = _data(kwargs, f"{at}.kwargs", 1)
+    if value.get("options"):
+        made["options"] = _data(value["options"], f"{at}.options", 1)
     return made
 
 

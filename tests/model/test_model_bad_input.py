@@ -68,6 +68,8 @@ FLOWS: dict[str, Any] = {
     "with a segment of nothing": {"segment": "b", "items": [], "size": 2},
     "with a segment without a size": {"segment": "b", "items": [1]},
     "with a segment of size 0": {"segment": "b", "items": [1], "size": 0},
+    "with a segment of a pipeline": {"segment": {"pipeline": ["b"]}, "items": [1], "size": 1},
+    "with options that are none": {"call": "b", "options": [1]},
     "of too many steps": {"parallel": ["b"] * 1_000},
     "of too many bytes": {"call": "b", "args": ["x" * 65_536]},
     "that is text and no JSON": "{pipeline: [b]}",
