@@ -54,6 +54,9 @@ _ORIGINAL_LS = {
     "work": Command(f"{_LIVE}:ls_work", "List calls that run now."),
     "task": Command(f"{_TASK}:ls_task", "Show a task, its sockets and its code."),
 }
+_SCHEDULING = {
+    "start": Command("meshcode.cli.scheduling:scheduler_start", "Show what schedules, and what."),
+}
 _ORIGINAL = {
     "agent": Group(
         "The node of this host, under the original system's name.",
@@ -76,6 +79,7 @@ _ORIGINAL = {
             {
                 "add": Command(f"{_BELONGING}:{kind}_add", f"Let a node belong to a {kind}."),
                 "remove": Command(f"{_BELONGING}:{kind}_remove", f"Take a node out of a {kind}."),
+                **(_SCHEDULING if kind == "scheduler" else {}),
             },
         )
         for kind in ("network", "scheduler")
@@ -93,13 +97,14 @@ COMMANDS = {
     "join": Command(f"{_MESH}:join", "Join the mesh of an invitation."),
     "nodes": Command(f"{_NODES}:ls_nodes", "List the nodes of the mesh."),
     "node": Group(
-        "Let a node go, drain or change its keys; put one out of the mesh.",
+        "Let a node go, drain, clone or change its keys; put one out of the mesh.",
         {
             "leave": Command(f"{_NODES}:leave", "Say good-bye to the others, then stop the node."),
             "drain": Command(f"{_NODES}:drain", "Take no new calls; finish what runs, and stay."),
             "evict": Command(f"{_NODES}:evict", "Put a node out of the mesh for ever."),
             "rotate-key": Command("meshcode.cli.rotation:rotate_key", "Give this node new keys."),
             "admit": Command("meshcode.cli.admit:admit", "Let this node invite and evict, too."),
+            "clone": Command("meshcode.cli.clone:clone", "Declare for a node what another has."),
         },
     ),
     "recover": Command(f"{_SALVAGE}:recover", "List calls that wait for a person; free lost ones."),
