@@ -55,6 +55,7 @@ from meshcode.model.overridecheck import check_code
 from meshcode.model.usercheck import (
     check_bool,
     check_email,
+    check_ended,
     check_hash,
     check_keys,
     check_names,
@@ -223,6 +224,7 @@ FIELDS: dict[str, dict[str, Field]] = {
         "roles": Field(check_names, [], refers="role", many=True),
         "enabled": Field(check_bool, True),
         "keys": Field(check_keys, []),
+        "ended": Field(check_ended, {}, whole=True),
         "signed_out_ms": Field(integer(0, SETTING_MAX, "Unix milliseconds")),
     },
     "privilege": {

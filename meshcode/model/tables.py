@@ -291,6 +291,7 @@ class User(Object):
     roles: Mapped[list[str]] = mapped_column(JSON)
     enabled: Mapped[bool] = mapped_column(Boolean)
     keys: Mapped[list[str]] = mapped_column(JSON)
+    ended: Mapped[dict[str, int] | None] = mapped_column(JSON)
     signed_out_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 

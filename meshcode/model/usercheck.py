@@ -10,6 +10,7 @@ from meshcode.model.checks import check_name, near
 
 ROLES_MAX = 64  # Of one user.
 KEYS_MAX = 64  # Client keys of one user.
+ENDED_MAX = 64  # Logins of one user that were ended one by one and are not over yet.
 PATTERN_CHARS_MAX = 200
 # Parameters of a hash that come from elsewhere: more would let one object stop a model process.
 MEMORY_KIB_MAX = 256 * 1024
@@ -21,6 +22,7 @@ _HASH = re.compile(
     r"\$[A-Za-z0-9+/]{16,64}\$[A-Za-z0-9+/]{32,128}"
 )
 _KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+_DIGEST = re.compile(r"[0-9a-f]{32}")
 _PATTERN = re.compile(r"[A-Za-z0-9._:/@*?-]{1,200}")
 
 
@@ -76,6 +78,19 @@ def check_keys(value: Any) -> list[str]:
     if len(set(value)) != len(value):
         raise ValueError("a list of keys, each once")
     return list(value)
+
+
+def check_ended(value: Any) -> dict[str, int]:
+    """Logins that were ended: hash of each, and when it would have been over (Unix ms)."""
+    if not isinstance(value, dict) or len(value) > ENDED_MAX:
+        raise ValueError(f"a map of at most {ENDED_MAX} logins")
+    for name, until in value.items():
+        good = isinstance(name, str) and _DIGEST.fullmatch(name)
+        if not good or isinstance(until, bool) or not isinstance(until, int):
+            raise ValueError("a map of 32 hexadecimal digits to Unix milliseconds")
+        if not 0 <= until < 1 << 53:
+            raise ValueError("a map of 32 hexadecimal digits to Unix milliseconds")
+    return dict(value)
 
 
 def check_right(value: Any) -> str:

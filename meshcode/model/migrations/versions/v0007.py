@@ -1,10 +1,11 @@
-"""Version 7: settings, secrets by reference, files, flows, their versions, overrides."""
+"""Version 7: settings, secrets by reference, files, flows, their versions, overrides; ended logins."""
 
 from __future__ import annotations
 
+from alembic import op
 from sqlalchemy import JSON, BigInteger, Column, String, Text
 
-from meshcode.model.migrations.steps import make_table
+from meshcode.model.migrations.steps import add_columns, make_table
 
 revision = "0007"
 down_revision = "0005"
@@ -47,3 +48,5 @@ def upgrade() -> None:
         ],
         ["of"],
     )
+    add_columns("users", [Column("ended", JSON)])
+    op.execute("UPDATE users SET ended = '{}'")
