@@ -88,14 +88,16 @@ def test_versions_of_a_large_file_are_fewer(model):
     assert numbers(model, "file:big") == [5, 6, 7, 8]
 
 
-def test_all_files_together_have_a_limit_and_the_last_is_refused_whole(model):
-    with pytest.raises(TooLarge, match="the most is 4194304; nothing was changed"):
-        for count in range(40):
-            model.ask("add", "file", f"f{count}", content="x" * 65_000)
+def test_all_files_together_have_a_limit_and_the_last_is_refused_whole(model, monkeypatch):
+    monkeypatch.setattr(versions, "KEPT_BYTES_MAX", 400_000)
+    for count in range(3):  # Each has a version, and é has two bytes.
+        model.ask("add", "file", f"f{count}", content="é" * 32_000)
 
-    count = len(model.ask("list", "file"))
-    assert 30 <= count < 40
-    assert len(model.published[-1]["files"]) == count
+    said = "would make 512000 bytes of files and versions in the model, the most is 400000;"
+    with pytest.raises(TooLarge, match=said):
+        model.ask("add", "file", "f3", content="é" * 32_000)
+
+    assert len(model.ask("list", "file")) == len(model.published[-1]["files"]) == 3
 
 
 def test_a_deleted_file_takes_its_versions_with_it(model):

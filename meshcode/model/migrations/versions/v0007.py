@@ -1,4 +1,4 @@
-"""Version 7: settings, secrets by reference, files, flows, their versions, overrides; ended logins."""
+"""Version 7: settings, secrets, files, flows, their versions, overrides; ended logins."""
 
 from __future__ import annotations
 
