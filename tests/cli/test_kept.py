@@ -146,3 +146,21 @@ def test_a_flow_is_read_from_yaml_checked_and_written_back(shell, tmp_path):
         assert shell("diff", "-f", "-", "--format", "toml", stdin=text)[0] == ""
     finally:
         shell("delete", "flow", "night", "-y")
+
+
+def test_a_node_does_what_a_setting_says_from_then_on(shell):
+    """Workers are replaced after one call, without a restart of anything."""
+
+    def ids():
+        found = shell.json("ls", "workers")
+        return {row["id"] for row in found if row["state"] == "ready"}
+
+    before = shell.wait_until(lambda: len(ids()) == 2 and ids())
+    shell("add", "setting", "-n", "worker_calls", "-v", "1")
+    try:
+        for _ in range(2):
+            assert shell("run", "shop.add", "2", "3")[0] == "5\n"
+        shell.wait_until(lambda: len(ids()) == 2 and ids() - before)
+    finally:
+        shell("delete", "setting", "worker_calls", "-y")
+    assert shell("run", "shop.add", "2", "3")[0] == "5\n"
