@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meshcode.errors import BadRequest, TooLarge, UnknownObject, WrongState
+from meshcode.errors import BadRequest, NotAllowed, TooLarge, UnknownObject, WrongState
 from meshcode.limits import RESULT_KEEP_MS
 from meshcode.model import snapshot, versions
 from meshcode.model.settingnames import SETTINGS, values
@@ -164,3 +164,37 @@ def test_the_document_of_a_flow_is_the_same_from_the_database(model):
 
     assert found == model.published[-1]
     assert found["flows"]["odd"]["document"] == odd
+
+
+CLEAN = {"processor": "shop", "task": "clean", "code": "def clean(x): ...\n"}
+
+
+def test_an_override_says_whose_it_is_whatever_the_request_says(model):
+    model.shop()
+
+    made = model.ask("add", "override", "shop.clean", **CLEAN, by="somebody", made_ms=5)
+
+    assert (made["by"], made["made_ms"]) == ("ann", model.now_ms)
+
+
+def test_an_override_of_a_locked_processor_needs_its_password(model):
+    model.shop()
+    model.ask("update", "processor", "shop", password="open sesame")
+
+    for do, fields in (("add", CLEAN), ("add", {**CLEAN, "unlock": "wrong one"})):
+        with pytest.raises(NotAllowed, match="processor 'shop' has a password"):
+            model.ask(do, "override", "shop.clean", **fields)
+    model.ask("add", "override", "shop.clean", **CLEAN, unlock="open sesame")
+    with pytest.raises(NotAllowed, match="processor 'shop' has a password"):
+        model.ask("delete", "override", "shop.clean")
+    model.ask("delete", "override", "shop.clean", unlock="open sesame")
+
+
+def test_overrides_go_with_their_processor(model):
+    model.shop()
+    model.ask("add", "override", "shop.clean", **CLEAN)
+    model.ask("delete", "socket", "shop.clean")
+
+    model.ask("remove", None, "shop")
+
+    assert model.published[-1]["overrides"] == {}
