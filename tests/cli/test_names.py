@@ -86,18 +86,17 @@ def test_names_of_a_real_node_are_completed_and_remembered(shell, tmp_path, monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("MESH_HOME", shell.home)
     shell.environment["XDG_CACHE_HOME"] = str(tmp_path)
-    first = session.names_of("socket")
-    begun = time.perf_counter()
-    second = session.names_of("socket")
-    took = time.perf_counter() - begun
-
-    assert first == second
+    # A busy machine may not answer in the time of a Tab, so it is pressed again.
+    first = shell.wait_until(lambda: session.names_of("socket"))
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "asked_names", None)  # Nobody is asked.
+        assert session.names_of("socket") == first
     assert "shop.add" in first
-    assert took < 0.02
     assert len(os.listdir(tmp_path / "meshcode" / "names")) == 1
+
     shell("add", "queue", "-n", "late")
     try:
-        assert "late" in session.names_of("queue")
+        assert "late" in shell.wait_until(lambda: session.names_of("queue"))
     finally:
         shell("delete", "queue", "late", "-y")
-    assert "late" not in session.names_of("queue")
+    assert "late" not in shell.wait_until(lambda: session.names_of("queue"))
