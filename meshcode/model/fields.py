@@ -16,6 +16,7 @@ from meshcode.model.keptcheck import VERSIONED, VERSIONED_NAME_CHARS_MAX, bytes_
 from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, PUBLISHED
 from meshcode.model.overridecheck import problem as code_problem
 from meshcode.model.settingnames import problem
+from meshcode.schedule import parse
 
 
 def bad(text: str, **fields: Any) -> BadRequest:
@@ -84,7 +85,8 @@ def check_together(kind: str, name: str, options: Mapping[str, Any]) -> None:
     Raises:
         BadRequest: a queue that dead-letters to nowhere, a plug into its own source, a gate of mode
             task without a socket, a processor with a tag and a commit, a privilege of nobody, a
-            setting that there is not, a file that is no base64.
+            setting that there is not, a file that is no base64, a
+            schedule without a time, with two, or one that never fires.
     """
     if kind == "setting" and (wrong := problem(name, options["value"])):
         raise bad(wrong, kind=kind, name=name, field="value")
@@ -103,6 +105,12 @@ def check_together(kind: str, name: str, options: Mapping[str, Any]) -> None:
             bytes_of(options)
         except ValueError as exc:
             raise bad(f"file {name!r}: {exc}", kind=kind, name=name, field="content") from None
+    if kind == "schedule":
+        try:
+            parse(options)
+        except BadRequest as exc:
+            text = f"schedule {name!r}: {exc.text}"
+            raise bad(text, kind=kind, name=name, **exc.fields) from None
     if kind == "queue" and options["overflow"] == "dead-letter" and not options["dead_letter"]:
         text = (
             f"queue {name!r}: overflow is 'dead-letter' and dead_letter names no socket; give one"

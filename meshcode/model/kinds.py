@@ -40,6 +40,7 @@ from meshcode.model.checks import (
     shown_type,
     shown_url,
 )
+from meshcode.model.datacheck import check_args, check_kwargs
 from meshcode.model.keptcheck import (
     check_content,
     check_document,
@@ -63,6 +64,14 @@ from meshcode.model.usercheck import (
     check_scope,
     shown_secret,
 )
+from meshcode.schedule.fields import (
+    check_catch_up,
+    check_cron,
+    check_interval,
+    check_jitter,
+    check_time,
+    check_timezone,
+)
 
 
 def names_in(value: Any) -> list[str]:
@@ -82,8 +91,8 @@ class Field:
     refers: str | None = None  # The value is the name of an object of this kind.
     many: bool = False  # The value is a list of such names, or has them somewhere in it.
     names: Callable[[Any], list[str]] = names_in  # Those in a value.
-    whole: bool = False  # The value is a document of any plain data.
     hidden: bool = False  # No answer and no listing has it; `password` says that there is one.
+    data: bool = False  # The value is plain data of calls: maps in it mean nothing to us.
     show: Callable[[Any], str] = shown  # For error texts: without the secrets a value may hold.
 
 
@@ -194,6 +203,20 @@ FIELDS: dict[str, dict[str, Field]] = {
         "mode": Field(choice("open", "closed", "task"), "open"),
         "socket": Field(check_name, refers="socket"),
     },
+    "schedule": {
+        "socket": Field(check_name, required=True, refers="socket"),
+        "cron": Field(check_cron),
+        "interval_ms": Field(check_interval),
+        "at": Field(check_time),
+        "timezone": Field(check_timezone, "UTC"),
+        "jitter_ms": Field(check_jitter),
+        "catch_up": Field(check_catch_up),
+        "start": Field(check_time),
+        "end": Field(check_time),
+        "args": Field(check_args, [], data=True),
+        "kwargs": Field(check_kwargs, {}, data=True),
+        "requested_status": Field(choice("start", "pause"), "start"),
+    },
     "file": {
         "content": Field(check_content, ""),
         "encoding": Field(choice("text", "base64"), "text"),
@@ -203,7 +226,7 @@ FIELDS: dict[str, dict[str, Field]] = {
     "flow": {
         "document": Field(
             check_document, required=True, refers="socket", many=True, names=sockets_of_document,
-            whole=True,
+            data=True,
         ),
         "description": Field(check_text),
     },
@@ -224,7 +247,7 @@ FIELDS: dict[str, dict[str, Field]] = {
         "roles": Field(check_names, [], refers="role", many=True),
         "enabled": Field(check_bool, True),
         "keys": Field(check_keys, []),
-        "ended": Field(check_ended, {}, whole=True),
+        "ended": Field(check_ended, {}, data=True),
         "signed_out_ms": Field(integer(0, SETTING_MAX, "Unix milliseconds")),
     },
     "privilege": {

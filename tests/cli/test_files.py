@@ -197,6 +197,26 @@ VARIABLES = st.dictionaries(st.from_regex(r"[A-LN-Za-z_][A-Z0-9_]{0,5}", fullmat
 WORDS = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=9)
 
 
+def kept(draw, processor, first, second):
+    """What the model keeps beside the network."""
+    return {
+        "setting": {"retention_age_ms": {"value": draw(st.integers(60_000, 10**10))}},
+        "override": {
+            f"{processor}.t": {"processor": processor, "task": "t", "code": "def t(): ...\n"}
+        },
+        "secret": {"key": {"source": "file:/run/secrets/key"}},
+        "file": {draw(NAMES): {"content": draw(TEXT), "folder": "a/b"}},
+        "flow": {
+            draw(NAMES): {
+                "document": {
+                    "funnel": [{"call": first, "args": [None, draw(TEXT), {"a": 1.5}]}],
+                    "body": {"call": second, "kwargs": {"x": [True]}},
+                },
+            }
+        },
+    }
+
+
 @st.composite
 def models(draw):
     """A model with every kind in it, names and texts of all sorts."""
@@ -226,20 +246,7 @@ def models(draw):
             first: {"processor": processor, "task": "t", "queue": queue},
             second: {"processor": processor, "task": "u", "queue": queue, "rate_limit": "5/s"},
         },
-        "setting": {"retention_age_ms": {"value": draw(st.integers(60_000, 10**10))}},
-        "override": {
-            f"{processor}.t": {"processor": processor, "task": "t", "code": "def t(): ...\n"}
-        },
-        "secret": {"key": {"source": "file:/run/secrets/key"}},
-        "file": {draw(NAMES): {"content": draw(TEXT), "folder": "a/b"}},
-        "flow": {
-            draw(NAMES): {
-                "document": {
-                    "funnel": [{"call": first, "args": [None, draw(TEXT), {"a": 1.5}]}],
-                    "body": {"call": second, "kwargs": {"x": [True]}},
-                },
-            }
-        },
+        **kept(draw, processor, first, second),
         "deployment": {draw(NAMES): {"processor": processor, "cpus": draw(st.integers(1, 9))}},
         "plug": {"edge": {"source": first, "target": second, "type": "ERROR"}},
         "repo": {
@@ -249,6 +256,14 @@ def models(draw):
             }
         },
         "gate": {draw(NAMES): {"plug": "edge", "mode": "task", "socket": second}},
+        "schedule": {
+            "nightly": {
+                "socket": first, "cron": "0 3 * * *", "timezone": "Europe/Berlin",
+                "jitter_ms": draw(times) % 1000, "end": "2099-12-24T18:00",
+                "args": [draw(WORDS), [1, {"a": [draw(TEXT), 1.5, True, []]}], {}],
+                "kwargs": {"x": {"from_env": draw(TEXT)}},
+            },
+        },
         "role": {"operator": {"description": draw(WORDS)}},
         "user": {"ann": {"email": "ann@example.org", "roles": ["operator"], "enabled": False}},
         "privilege": {

@@ -180,8 +180,8 @@ BAD = [
     ({"number": True}, "the merged snapshot is {'number': True}; it must be one with a number"),
     ({"number": 9, "queues": {}, "sockets": {}},
      "the merged snapshot has no settings, secrets, networks, schedulers, nodes, processors,"
-     " overrides, deployments, plugs, repos, gates, files, flows, versions, roles, users,"
-     " privileges; it must have every kind"),
+     " overrides, deployments, plugs, repos, gates, schedules, files, flows, versions, roles,"
+     " users, privileges; it must have every kind"),
     ({**EMPTY, "number": 4},
      "the merged snapshot has number 4 and the database is at 4; a snapshot must be newer than the"
      " one it replaces"),

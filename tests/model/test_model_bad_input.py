@@ -30,6 +30,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "plug": {"source": "shop.clean", "target": "b"},
     "repo": {"url": "https://git.example.org/shop"},
     "gate": {"plug": "ab"},
+    "schedule": {"socket": "shop.clean", "cron": "@daily"},
     "privilege": {"right": "RUN_TASK", "role": "the-role"},
     "setting": {"value": 60_000},
     "override": {"processor": "shop", "task": "clean", "code": "def clean(x):\n    return x\n"},
@@ -142,12 +143,40 @@ def _of_the_whole() -> Iterator[Row]:
                                      commit="abcdef0")  # fmt: skip
     yield "a gate that asks nobody", _ask("add", "gate", "bad", plug="ab", mode="task")
     yield "a gate with a socket for nothing", _ask("add", "gate", "bad", plug="ab", socket="b")
+    yield "a schedule without a time", _ask("add", "schedule", "bad", socket="b")
+    yield "a schedule with two times", _ask("update", "schedule", "the-schedule", interval_ms=1000)
+    yield "a schedule that never fires", _ask("add", "schedule", "bad", socket="b",
+                                              cron="0 0 30 2 *")  # fmt: skip
+    yield "a schedule that ends too early", _ask(
+        "add", "schedule", "bad", socket="b", cron="0 0 29 2 *", start="2026-03-01",
+        end="2027-01-01",
+    )  # fmt: skip
+    yield "arguments that are no data", _ask("add", "schedule", "bad", socket="b", cron="@daily",
+                                             args=[b"x"])  # fmt: skip
+    yield "a number that JSON lacks", _ask("add", "schedule", "bad", socket="b", cron="@daily",
+                                           args=[float("nan")])  # fmt: skip
+    yield "many arguments", _ask("add", "schedule", "bad", socket="b", cron="@daily",
+                                 args=["x" * 20_000])  # fmt: skip
+    yield "arguments of no names", _ask("add", "schedule", "bad", socket="b", cron="@daily",
+                                        kwargs={"a b": 1})  # fmt: skip
     yield "a password in a URL", _ask("add", "processor", "bad", module="m",
                                       git="https://ann:secret@h/p")  # fmt: skip
     yield "a password that is short", _ask("add", "user", "bad", password="1234567")
     yield "a password that is no text", _ask("add", "user", "bad", password=12345678)
     yield "a hash of a password", _ask("add", "processor", "bad", **GOOD["processor"],
                                        password_hash="$argon2id$")  # fmt: skip
+    yield from _of_what_is_kept()
+    yield "a scope of no kind", _ask("add", "privilege", "bad", **GOOD["privilege"], on="proc:x")
+    yield "pause a stopped processor", _ask("pause", "processor", "the-processor")
+    yield "resume a stopped processor", _ask("resume", "processor", "the-processor")
+    yield "an unknown kind", _ask("add", "quueue", "bad")
+    yield "an unknown verb", _ask("ad", "queue", "bad")
+    yield "fields that are no map", {"do": "add", "kind": "queue", "name": "bad", "fields": [1]}
+    yield "an owner without a name", {**_ask("add", "queue", "bad"), "by": ""}
+
+
+def _of_what_is_kept() -> Iterator[Row]:
+    """Settings, secrets, files, flows and overrides."""
     yield "a setting there is not", _ask("add", "setting", "retention", value=1)
     yield "a setting below its least", _ask("add", "setting", "mounts_max", value=0)
     yield "a setting above its most", _ask("add", "setting", "mounts_max", value=65)
@@ -170,13 +199,6 @@ def _of_the_whole() -> Iterator[Row]:
     yield "an override of another name", _ask("add", "override", "bad", **GOOD["override"])
     for title, document in FLOWS.items():
         yield f"a flow {title}", _ask("add", "flow", "bad", document=document)
-    yield "a scope of no kind", _ask("add", "privilege", "bad", **GOOD["privilege"], on="proc:x")
-    yield "pause a stopped processor", _ask("pause", "processor", "the-processor")
-    yield "resume a stopped processor", _ask("resume", "processor", "the-processor")
-    yield "an unknown kind", _ask("add", "quueue", "bad")
-    yield "an unknown verb", _ask("ad", "queue", "bad")
-    yield "fields that are no map", {"do": "add", "kind": "queue", "name": "bad", "fields": [1]}
-    yield "an owner without a name", {**_ask("add", "queue", "bad"), "by": ""}
 
 
 def _ask(do: str, kind: str, name: Any, **fields: Any) -> dict[str, Any]:

@@ -37,6 +37,7 @@ SHOP = {
     "settings": {}, "secrets": {}, "files": {}, "flows": {}, "versions": {},
     "overrides": {},
     "networks": {}, "schedulers": {}, "nodes": {}, "plugs": {}, "repos": {}, "gates": {},
+    "schedules": {},
     "roles": {}, "users": {}, "privileges": {},
 }  # fmt: skip
 

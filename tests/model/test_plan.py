@@ -282,6 +282,7 @@ WANTED = st.fixed_dictionaries(
         "repo": _objects({"access": st.sampled_from(["allow", "deny"])},
                          url=st.just("file:///srv/x")),
         "gate": _objects({}, plug=NAMES),
+        "schedule": _objects({"jitter_ms": NUMBERS}, socket=NAMES, cron=st.just("@daily")),
         "setting": st.dictionaries(
             st.sampled_from(["worker_calls", "mounts_max"]),
             st.fixed_dictionaries({"value": NUMBERS}), max_size=2,
@@ -302,8 +303,8 @@ WANTED = st.fixed_dictionaries(
 def test_the_strategy_knows_every_kind():
     assert set(KINDS) == {
         "network", "scheduler", "node", "queue", "processor", "socket", "deployment", "plug",
-        "repo", "gate", "role", "user", "privilege", "setting", "secret", "file", "flow",
-        "override",
+        "repo", "gate", "role", "user", "privilege", "schedule", "setting", "secret", "file",
+        "flow", "override",
     } | set(MADE)  # fmt: skip
 
 

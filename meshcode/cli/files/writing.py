@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 from meshcode.cli import plain
+from meshcode.errors import BadData
 from meshcode.model.kinds import FIELDS, PLURALS
 from meshcode.model.steps import Model
 
@@ -38,10 +39,7 @@ def secrets_in(model: Model, kinds: Collection[str]) -> list[str]:
         for kind in FIELDS
         if kind in kinds
         for name, options in sorted(model[kind].items())
-        if any(
-            value and isinstance(FIELDS[kind][option].default, dict)
-            for option, value in options.items()
-        )
+        if any(isinstance(v, dict) and v and not FIELDS[kind][o].data for o, v in options.items())
     ]
 
 
@@ -90,7 +88,10 @@ def _toml_value(value: Any) -> str:
         inner = ", ".join(f"{_toml_key(k)} = {_toml_value(v)}" for k, v in value.items())
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, list):
-        return f"[{', '.join(map(_toml_value, value))}]"
+        return f"[{', '.join(_toml_value(item) for item in value)}]"
+    if value is None:
+        raise BadData("TOML has no null, and an argument of a schedule is null; choose another"
+                      " format: -o yaml, -o json")  # fmt: skip
     return _toml_text(value) if isinstance(value, str) else json.dumps(value)
 
 
