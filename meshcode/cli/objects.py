@@ -249,7 +249,7 @@ def value_text(key: str, value: Any) -> str:
     """One value for people; empty when there is none."""
     if value is None or value in ({}, [], ""):
         return ""
-    if key in ("created_ms", "updated_ms", "signed_out_ms"):
+    if key in ("created_ms", "updated_ms", "signed_out_ms", "made_ms"):
         return plain.local_time(value)
     if key.endswith("_ms") and isinstance(value, int):
         return plain.length_of_time(value)

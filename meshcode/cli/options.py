@@ -154,7 +154,7 @@ def command(**settings: Any) -> Callable[[Any], Any]:
 
 
 def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """A completer of object names: asks the node for at most 150 ms, silent on any failure."""
+    """A completer of object names: remembered for a moment, silent on any failure."""
 
     def names(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[str]:
         from meshcode.cli.session import names_of

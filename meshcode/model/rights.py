@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meshcode.model.kinds import LABELLED
+from meshcode.model.kinds import FIELDS, LABELLED
 from meshcode.model.rightnames import ALL, CONTAINED_IN, contained
 from meshcode.model.usercheck import LABEL, has_label, is_in
 
@@ -27,11 +27,14 @@ NOWHERE: Places = frozenset()
 WITHIN = {
     "socket": (("processor", "processor"), ("queue", "queue")),
     "deployment": (("processor", "processor"),),
+    "override": (("processor", "processor"),),
     "schedule": (("socket", "socket"),),
     "queue": (("network", "network"),),
     "node": (("network", "network"),),
     "scheduler": (("network", "network"),),
 }
+# What an object belongs to that says of which kind that is, as `flow:night`.
+_OF = {"version": "of"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,21 @@ class Rights:
             value = (fields or {}).get(option, declared.get(option))
             if isinstance(value, str):
                 found |= self.places(target, value)
+        of = declared.get(_OF.get(kind, ""))
+        if isinstance(of, str):
+            target, _, value = of.partition(":")
+            found.add((target, value))
         return frozenset(found)
+
+    def secrets_named(self, kind: str, name: str, fields: Mapping[str, Any]) -> list[str]:
+        """The secrets that an object names, as it is and as `fields` would make it."""
+        declared = (self._snapshot.get(kind + "s") or {}).get(name) or {}
+        found: dict[str, None] = {}
+        for options in (declared, fields):
+            for option, spec in FIELDS[kind].items():
+                if spec.refers == "secret":
+                    found.update(dict.fromkeys(spec.names(options.get(option))))
+        return list(found)
 
     def sockets_named(self, name: str) -> list[str]:
         """The sockets of a name: a socket, all of a processor or queue, or QUEUE.PROCESSOR."""

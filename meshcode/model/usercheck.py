@@ -11,6 +11,7 @@ from meshcode.model.checks import check_name, near
 
 ROLES_MAX = 64  # Of one user.
 KEYS_MAX = 64  # Client keys of one user.
+ENDED_MAX = 64  # Logins of one user that were ended one by one and are not over yet.
 PATTERN_CHARS_MAX = 200
 LABELS_MAX = 16  # Of one object.
 LABEL_CHARS_MAX = 63  # Of its key, and of its value.
@@ -25,6 +26,7 @@ _HASH = re.compile(
     r"\$[A-Za-z0-9+/]{16,64}\$[A-Za-z0-9+/]{32,128}"
 )
 _KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+_DIGEST = re.compile(r"[0-9a-f]{32}")
 _PATTERN = re.compile(r"[A-Za-z0-9._:/@*?-]{1,200}")
 _LABEL_TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,62}")
 
@@ -81,6 +83,19 @@ def check_keys(value: Any) -> list[str]:
     if len(set(value)) != len(value):
         raise ValueError("a list of keys, each once")
     return list(value)
+
+
+def check_ended(value: Any) -> dict[str, int]:
+    """Logins that were ended: hash of each, and when it would have been over (Unix ms)."""
+    if not isinstance(value, dict) or len(value) > ENDED_MAX:
+        raise ValueError(f"a map of at most {ENDED_MAX} logins")
+    for name, until in value.items():
+        good = isinstance(name, str) and _DIGEST.fullmatch(name)
+        if not good or isinstance(until, bool) or not isinstance(until, int):
+            raise ValueError("a map of 32 hexadecimal digits to Unix milliseconds")
+        if not 0 <= until < 1 << 53:
+            raise ValueError("a map of 32 hexadecimal digits to Unix milliseconds")
+    return dict(value)
 
 
 def check_right(value: Any) -> str:

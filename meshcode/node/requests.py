@@ -207,7 +207,8 @@ def _socket_describe(loop: Loop, session: Session, request: bytes, fields: dict[
         task = {**task, "source": None}
     return {
         "name": name, "task": config.task, "processor": config.processor, "queue": config.queue,
-        "module": (mount or {}).get("module"), "commit": (mount or {}).get("commit"),
+        "module": (mount or {}).get("module"),
+        "commit": loop.processors.commits.get(config.processor),
         "signature": task.get("signature"), "source": task.get("source"), "doc": task.get("doc"),
         "kind": task.get("kind"), "parked": loop.router.parked_reason(line),
         "waiting": line.depth, "running": line.running,

@@ -8,6 +8,7 @@ settings say.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from meshcode import config, limits
@@ -39,11 +40,20 @@ class Retention:
         self.age_ms = parse_duration(config.value("retention_age"))  # 0: without end.
         self.calls_max = parse_count(config.value("retention_calls"))  # 0: any number.
         self.bytes_max = parse_size(config.value("retention_bytes"))  # 0: any number.
+        self._own = (self.age_ms, self.calls_max, self.bytes_max)
         self.young_ms = limits.RETENTION_MS_MIN
         self._next_ms = 0
         self._cursor: bytes | None = None  # Id after which the next look begins.
         self._last: bytes | None = None  # The newest id forgotten by the last look.
         self._deletes = limits.COMMIT_DELETES_MAX  # In one look; more when it falls behind.
+
+    def apply(self, settings: Mapping[str, Any]) -> None:
+        """Take over the settings of the mesh; what they do not say this machine's own do."""
+        said = [settings["retention_" + name] for name in ("age_ms", "calls", "bytes")]
+        self.age_ms, self.calls_max, self.bytes_max = (
+            own if given is None else given for own, given in zip(self._own, said, strict=True)
+        )
+        self._next_ms = 0
 
     def tick(self, now_ms: int) -> None:
         """Once a second: forget some of what is to be forgotten."""

@@ -235,6 +235,24 @@ def test_names_of_nodes_are_completed(trio: Cluster):
     assert {line.partition(",")[2] for line in run.stdout.split()} == {"n1", "n2", "n3"}
 
 
+def test_wait_returns_when_every_node_that_is_there_knows_the_change(trio: Cluster):
+    def known(name: str) -> Any:
+        return items(trio[name], "get", "processor", "proc")[0]["retries"]
+
+    trio["n1"].command("update", "processor", "proc", "-r", "7", "--wait", "--timeout", "60s")
+    assert [known(name) for name in trio.members] == [7, 7, 7]
+
+    trio.freeze("n2")
+    try:
+        run = trio["n1"].mesh("update", "processor", "proc", "-r", "8", "--wait",
+                              "--timeout", "2s")  # fmt: skip
+    finally:
+        trio.thaw("n2")
+    assert run.returncode == 124
+    assert "n2 had not heard of the change after 2s; it holds on this node" in run.stderr
+    until(lambda: known("n2") == 8, 30, "n2 takes it over when it goes on")
+
+
 # What is refused.
 
 

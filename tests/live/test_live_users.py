@@ -236,3 +236,26 @@ def test_users_over_tcp_with_every_node_deciding_by_itself(two):
         with pytest.raises(errors.NotAllowed, match="user joe is disabled"):
             joe.socket("shop.do").submit(1).wait_accepted(SOON_S)
     assert paths.home() not in str(two.folder)
+
+
+def test_a_login_that_was_ended_on_one_node_holds_on_no_other(two):
+    """One copy of it, shown to both nodes; another login of the same user stays."""
+    with connect(two["n1"].address) as owner:
+        shop(owner)
+        first, second = (owner.ask("login", user="joe", password=SECRET)["login"] for _ in "ab")
+
+    def who(node: str) -> object:
+        with connect(two[node].address) as found:
+            return found.ask("whoami")
+
+    keep(first)
+    until(lambda: who("n2")["user"] == "joe", SOON_S, "n2 has heard of joe", every=0.1)
+    with connect(two["n2"].address) as open_since, connect(two["n1"].address) as joe:
+        assert open_since.ask("whoami")["user"] == "joe"
+        joe.ask("logout")
+        assert who("n1")["user"] is None
+        until(lambda: who("n2")["user"] is None, SOON_S, "n2 has heard of it", every=0.1)
+        assert who("n2")["reason"] == "the login of joe was ended: `mesh login`"
+        assert open_since.ask("whoami")["user"] is None
+    keep(second)
+    assert who("n1")["user"] == who("n2")["user"] == "joe"

@@ -179,8 +179,9 @@ BAD = [
     ({"number": -1}, "the merged snapshot is {'number': -1}; it must be one with a number"),
     ({"number": True}, "the merged snapshot is {'number': True}; it must be one with a number"),
     ({"number": 9, "queues": {}, "sockets": {}},
-     "the merged snapshot has no networks, schedulers, nodes, processors, deployments, plugs,"
-     " repos, gates, schedules, roles, users, privileges; it must have every kind"),
+     "the merged snapshot has no settings, secrets, networks, schedulers, nodes, processors,"
+     " overrides, deployments, plugs, repos, gates, schedules, files, flows, versions, roles,"
+     " users, privileges; it must have every kind"),
     ({**EMPTY, "number": 4},
      "the merged snapshot has number 4 and the database is at 4; a snapshot must be newer than the"
      " one it replaces"),

@@ -36,6 +36,8 @@ SHOP = {
         }
     },
     "deployments": {"shop-here": {"processor": "shop", "host": "localhost", "cpus": 2}},
+    "settings": {}, "secrets": {}, "files": {}, "flows": {}, "versions": {},
+    "overrides": {},
     "networks": {}, "schedulers": {}, "nodes": {}, "plugs": {}, "repos": {}, "gates": {},
     "schedules": {},
     "roles": {}, "users": {}, "privileges": {},
@@ -323,12 +325,10 @@ REFUSED = [
     ({"do": ["add"]}, BadRequest,
      f"the model cannot do ['add']; it can: {CAN}; nothing was changed"),
     ({"do": "add", "kind": "que", "name": "x"}, BadRequest,
-     "the model has no kind 'que'; did you mean 'queue'?; it has: network, scheduler, node, queue,"
-     " processor, socket, deployment, plug, repo, gate, schedule, role, user, privilege;"
+     f"the model has no kind 'que'; did you mean 'queue'?; it has: {', '.join(KINDS)};"
      " nothing was changed"),
     ({"do": "list", "kind": ["queue"]}, BadRequest,
-     "the model has no kind ['queue']; it has: network, scheduler, node, queue, processor, socket,"
-     " deployment, plug, repo, gate, schedule, role, user, privilege; nothing was changed"),
+     f"the model has no kind ['queue']; it has: {', '.join(KINDS)}; nothing was changed"),
     ({"do": "add", "kind": "queue"}, BadRequest,
      "the queue has no name; give one; nothing was changed"),
     ({"do": "add", "kind": "queue", "name": "x", "fields": [1]}, BadRequest,

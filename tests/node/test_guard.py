@@ -374,3 +374,41 @@ def test_what_is_revoked_cannot_be_done_by_a_step_among_many():
         apply(("update", "processor", "p", {"workers": 2}))
     with pytest.raises(NotAllowed, match="would hand out DELETE_QUEUE"):
         apply(("add", "privilege", "more", {"right": "DELETE_QUEUE", "user": "joe"}))
+
+
+TOKEN = {"env": {"T": "secret:token"}}
+
+
+def change(guard, who, do, fields, name="p"):
+    guard.check(who, "model", b"r", {"do": do, "kind": "processor", "name": name, "fields": fields})
+
+
+def test_who_may_change_code_needs_a_right_to_the_secrets_it_gets():
+    guard, who = joe_with(("UPDATE_PROCESSOR",), ("ADD_PROCESSOR",))
+
+    for do, name in (("update", "p"), ("add", "new")):
+        with pytest.raises(NotAllowed, match="USE_SECRET on secret 'token'"):
+            change(guard, who, do, TOKEN, name)
+    change(guard, who, "update", {"workers": 2})
+
+    guard, who = joe_with(("UPDATE_PROCESSOR",), ("USE_SECRET", "secret:tok*"))
+    change(guard, who, "update", TOKEN)
+    with pytest.raises(NotAllowed, match="USE_SECRET"):
+        change(guard, who, "update", {"env": {"T": "secret:other"}})
+
+
+def test_a_processor_that_has_a_secret_is_not_given_other_code_without_the_right():
+    """Else whoever changes code would only have to wait for the secret."""
+    guard, who = joe_with(("UPDATE_PROCESSOR",))
+    snapshot = model([("UPDATE_PROCESSOR", "joe")], joe=JOE)
+    snapshot["processors"]["p"] = TOKEN
+    guard.changed(snapshot)
+
+    with pytest.raises(NotAllowed, match="USE_SECRET"):
+        change(guard, who, "update", {"commit": "abcdef0"})
+
+
+def test_a_right_on_a_flow_holds_for_its_versions():
+    rights = Rights({"versions": {"flow:night@1": {"of": "flow:night"}}})
+
+    assert ("flow", "night") in rights.places("version", "flow:night@1")
