@@ -1,0 +1,302 @@
+"""What one node knows of flows: their plans, and where their steps are.
+
+The state of a step is one byte, so that those of a hundred thousand fit one message:
+
+    0          this node knows nothing of it
+    1 to 7     open here, as `router.states.State` has it
+    PARKED     waiting here in a line that cannot move
+    KEPT       open at another node; this one keeps it
+    11 to 13   it ended
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from meshcode.errors import BadRequest, LogDamaged, MeshError, UnknownCall
+from meshcode.ids import NO_ID, text_of
+from meshcode.node.later import Job
+from meshcode.replica.instance import ENDED
+from meshcode.router import plan
+from meshcode.router.feeding import body_of, step_id
+from meshcode.router.records import DONE_HEAD, accepted_call, sequence_key, split_done
+from meshcode.router.states import State
+from meshcode.store.contract import OPEN
+from meshcode.wire.codec import unpack
+from meshcode.wire.frame import check_envelope
+
+if TYPE_CHECKING:
+    from meshcode.node.loop import Loop
+    from meshcode.router.call import Call
+
+UNKNOWN, PARKED, KEPT = 0, 8, 9
+ENDED_STATES = (State.DONE, State.FAILED, State.CANCELLED)
+NAMES = {
+    **{int(state): state.name for state in State},
+    UNKNOWN: "UNKNOWN", PARKED: "PARKED", KEPT: "KEPT",
+}  # fmt: skip
+# Of what several nodes say of one step the most certain holds: it ended, it is open there, ...
+_CERTAIN = bytes((UNKNOWN, KEPT, State.MOVED, PARKED, *range(1, 8), *map(int, ENDED_STATES)))
+_RANK = bytes(_CERTAIN.find(code) if code in _CERTAIN else 0 for code in range(256))
+_CODE = _CERTAIN + bytes(256 - len(_CERTAIN))
+
+FLOWS_KEPT = 16  # Whose plans and ended steps are remembered; the oldest question goes.
+SLICE_STEPS = 256  # Looked up in one go: two milliseconds.
+SLICE_BYTES = 1024 * 1024  # The same in bytes read: results may be large.
+
+
+class Flow(NamedTuple):
+    """A flow that was found."""
+
+    id: bytes
+    plan: plan.Plan
+    submit: bytes  # The envelope of its own call.
+    accepted_ms: int
+    code: int  # How its own call ended; 0: it has not yet, so it has no steps.
+    error: str  # Why it has none and never will.
+
+    @property
+    def others(self) -> dict[int, bytes]:
+        """Steps that calls of an earlier flow stand for."""
+        return {n: step.args for n, step in enumerate(self.plan.steps) if step.is_done}
+
+    def step_id(self, number: int) -> bytes:
+        """The call that is, or stands for, a step."""
+        step = self.plan.steps[number]
+        return step.args if step.is_done else step_id(self.id, number)
+
+
+class Steps:
+    """The calls of a flow's steps, and the codes of those that ended: these stay as they are."""
+
+    __slots__ = ("codes", "ids")
+
+    def __init__(self, flow: bytes, count: int, others: Mapping[int, bytes]) -> None:
+        self.ids = [step_id(flow, n) for n in range(count)]
+        for number, id in others.items():
+            self.ids[number] = id
+        self.codes = bytearray(count)
+
+
+class FlowBook:
+    """Looks flows up."""
+
+    def __init__(self, loop: Loop) -> None:
+        """`loop`: whose history and open calls are looked at."""
+        self._loop = loop
+        self._flows: OrderedDict[bytes, Flow] = OrderedDict()
+        self._steps: OrderedDict[bytes, Steps] = OrderedDict()
+
+    # A flow.
+
+    def find(self, which: bytes | str) -> Flow:
+        """The flow that `which` names: the id of its own call, or the beginning of it.
+
+        Raises:
+            UnknownCall: no such call is open or kept here.
+            BadRequest: it is no flow, or `which` begins several ids.
+        """
+        id = which if isinstance(which, bytes) and which in self._flows else self._id_of(which)
+        known = self._flows.get(id)
+        if known is not None:
+            self._flows.move_to_end(id)
+            return known
+        value = self._loop.history.done_record(id)
+        if value is not None:
+            done = split_done(value)
+            submit, accepted_ms, code = done["submit"], done["accepted_ms"], done["code"]
+            found = flow_of(id, submit, accepted_ms, code, _error_text(done["outcome"]))
+            self.keep(found)
+            return found
+        accepted_ms, submit = self._open_call(id)
+        return flow_of(id, submit, accepted_ms, 0, "")
+
+    def keep(self, flow: Flow) -> None:
+        """Remember a flow whose own call ended: nothing of it will change."""
+        if flow.code:
+            self._flows[flow.id] = flow
+            while len(self._flows) > FLOWS_KEPT:
+                self._flows.popitem(last=False)
+
+    def sockets_of(self, which: bytes | str) -> list[str]:
+        """The sockets that a flow calls, each once.
+
+        Raises:
+            MeshError: see `find`.
+        """
+        steps = self.find(which).plan.steps
+        return list(dict.fromkeys(step.socket for step in steps if step.socket))
+
+    def _id_of(self, which: bytes | str) -> bytes:
+        try:
+            return self._loop.history.find(which)
+        except UnknownCall:
+            router = self._loop.router
+            digits = which.hex() if isinstance(which, bytes) else which.replace("-", "").lower()
+            kept = [
+                id for id in {*router.replica.by_id, *router.copies} if id.hex().startswith(digits)
+            ]
+            if len(kept) != 1:
+                raise
+            return kept[0]
+
+    def _open_call(self, id: bytes) -> tuple[int, bytes]:
+        """When an open call was accepted, by whatever node, and its SUBMIT envelope."""
+        router = self._loop.router
+        call = router.calls.get(id)
+        if call is not None:
+            return call.accepted_ms, envelope_of(self._loop, call)
+        inst, copy = router.replica.by_id.get(id), router.copies.get(id)
+        sequence = inst.sequence if inst is not None else copy.sequence if copy is not None else 0
+        value = self._loop.log.get(OPEN, sequence_key(sequence))
+        if value is None:
+            raise UnknownCall(f"the record of call {text_of(id)} is not here")
+        return accepted_call(value)
+
+    # Its steps.
+
+    def steps(self, flow: bytes, count: int, others: Mapping[int, bytes]) -> Steps:
+        """The calls of the steps of a flow."""
+        known = self._steps.get(flow)
+        if known is None or len(known.ids) != count:
+            known = self._steps[flow] = Steps(flow, count, others)
+            while len(self._steps) > FLOWS_KEPT:
+                self._steps.popitem(last=False)
+        self._steps.move_to_end(flow)
+        return known
+
+    def look(self, steps: Steps) -> Job:
+        """A job that returns the codes of all steps, a byte each."""
+        found = bytearray(steps.codes)
+        size = 0
+        for at in range(0, len(found), SLICE_STEPS):
+            fresh = self._loop.turns.fresh_done()
+            for n in range(at, min(at + SLICE_STEPS, len(found))):
+                if found[n]:
+                    continue
+                id = steps.ids[n]
+                value = fresh.get(id) or self._done(id)
+                if value is None:
+                    found[n] = self._open_code(id)
+                    continue
+                found[n] = steps.codes[n] = 10 + value[1]
+                size += len(value)
+                if size > SLICE_BYTES:
+                    size = 0
+                    yield 0
+            yield 0
+        return bytes(found)
+
+    def _done(self, id: bytes) -> bytes | None:
+        try:
+            return self._loop.done_record(id)
+        except LogDamaged:  # Other nodes may have it whole.
+            return None
+
+    def _open_code(self, id: bytes) -> int:
+        router = self._loop.router
+        call = router.calls.get(id)
+        if call is None:
+            return KEPT if is_kept(self._loop, id) else UNKNOWN
+        if call.state is State.WAITING and router.parked_reason(call.line):
+            return PARKED
+        return int(call.state)
+
+    def row(self, id: bytes) -> dict[str, Any] | None:
+        """What people want to know of a step, if this node knows it."""
+        loop = self._loop
+        mine = "" if loop.mesh is None else loop.mesh.identity.name
+        value = loop.turns.fresh_done().get(id) or self._done(id)
+        if value is not None:
+            row = loop.history.done_row(id, value)
+            # Told outcomes name no worker: whoever ran it says more.
+            known = {"code": 10 + value[1], "node": mine if row["worker"] else ""}
+        else:
+            call = loop.router.calls.get(id)
+            if call is None:
+                return None
+            row = loop.history.open_row(call)
+            known = {"code": self._open_code(id), "node": mine}
+            peer = None if call.worker is None else call.worker.node
+            if peer is not None and loop.mesh is not None:
+                known["node"] = loop.mesh.name_of(peer)
+        names = ("reason", "worker", "commit", "attempts", "started_ms", "finished_ms")
+        return {**known, **{name: row[name] for name in names}}
+
+    def finished_ms(self, id: bytes) -> int | None:
+        """When a call ended, if it is in the history here."""
+        value = self._loop.turns.fresh_done().get(id) or self._done(id)
+        return None if value is None else int(DONE_HEAD.unpack_from(value)[6])
+
+
+def flow_of(id: bytes, submit: bytes, accepted_ms: int, code: int, error: str) -> Flow:
+    """The flow of a SUBMIT envelope.
+
+    Raises:
+        BadRequest: it is none, or cannot be read.
+    """
+    name = submit[80 : 80 + submit[15]] if submit else b""
+    if name != plan.FLOW.encode():
+        what = f"a call of socket {name.decode(errors='replace')}" if name else (
+            "kept without its arguments"
+        )
+        raise BadRequest(f"call {text_of(id)} is no flow: it is {what}")
+    return Flow(id, plan.read(submit), submit, accepted_ms, code, error)
+
+
+def _error_text(outcome: bytes) -> str:
+    if outcome[13] == int(State.DONE) - 10:
+        return ""
+    error = unpack(body_of(outcome))
+    return str(error.get("text", "")) if isinstance(error, dict) else ""
+
+
+def envelope_of(loop: Loop, call: Call) -> bytes:
+    """The SUBMIT envelope of an open call, from memory or the log.
+
+    Raises:
+        MeshError: its record cannot be read.
+    """
+    if call.envelope is not None:
+        return call.envelope
+    value = loop.log.get(OPEN, sequence_key(call.sequence))
+    if value is None:
+        raise UnknownCall(f"the record of call {text_of(call.id)} is not here")
+    return accepted_call(value)[1]
+
+
+def is_kept(loop: Loop, id: bytes) -> bool:
+    """Whether a call is open at another node, as far as this one, which keeps it, knows."""
+    inst = loop.router.replica.by_id.get(id)
+    return (inst is not None and inst.role != ENDED) or id in loop.router.copies
+
+
+def merge(one: bytes, other: bytes) -> bytes:
+    """Of the codes that two nodes give the same steps, the more certain ones."""
+    ranks = bytes(map(max, one.translate(_RANK), other.translate(_RANK)))
+    return ranks.translate(_CODE)
+
+
+def checked_submit(id: bytes, data: object) -> bytes:
+    """The SUBMIT envelope of a flow as a peer sent it.
+
+    Raises:
+        MeshError: it is none.
+    """
+    if not isinstance(data, bytes):
+        raise BadRequest("a peer sent no envelope")
+    row = check_envelope(data)
+    if row.id != id:
+        raise BadRequest(f"a peer sent call {text_of(row.id)}, asked for {text_of(id)}")
+    return data
+
+
+def is_member(loop: Loop, id: bytes, flow: bytes, within: set[bytes]) -> bool:
+    """Whether an open call belongs to a flow that is its own root, or descends from `within`."""
+    try:
+        submit = envelope_of(loop, loop.router.calls[id])
+    except MeshError:
+        return False
+    return (submit[32:48] == flow and flow != NO_ID) or submit[48:64] in within

@@ -1,0 +1,169 @@
+"""Asking all nodes of a mesh where the steps of a flow are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from meshcode.errors import BadRequest, MeshError, UnknownCall
+from meshcode.ids import ID_BYTES
+from meshcode.limits import FLOW_STEPS_MAX
+from meshcode.node.flowbook import ENDED_STATES, NAMES, Flow, checked_submit, flow_of, merge
+from meshcode.node.history import ROWS_MAX
+from meshcode.node.later import Job
+from meshcode.node.meshops import Answers, ask_peers, good_data, silent_peers
+from meshcode.router.states import State
+
+if TYPE_CHECKING:
+    from meshcode.node.loop import Loop
+
+ENDED = frozenset(map(int, ENDED_STATES))
+
+
+def which_of(fields: dict[str, Any]) -> bytes | str:
+    """The id, or the beginning of one, that a request names.
+
+    Raises:
+        BadRequest: it names none.
+    """
+    which = fields.get("id")
+    if not isinstance(which, bytes | str):
+        raise BadRequest(f"field 'id' is missing or of the wrong kind: {which!r}")
+    return which
+
+
+def ask_all(loop: Loop, name: str, fields: dict[str, Any]) -> Callable[[], Job]:
+    """Ask all peers that are here; the job waits for (those asked, their good answers)."""
+    mesh = loop.mesh
+    if mesh is None:
+        return _nobody
+    asked, box = set(mesh.here()), list[Answers]()
+    ask_peers(mesh, name, fields, box.append)
+
+    def answers() -> Job:
+        while not box:
+            yield None
+        return asked, good_data(box[0])
+
+    return answers
+
+
+def _nobody() -> Job:
+    return set(), {}
+    yield
+
+
+def silent_of(loop: Loop, asked: set[bytes], answered: set[bytes]) -> list[dict[str, Any]]:
+    """The members that did not answer."""
+    return [] if loop.mesh is None else silent_peers(loop.mesh, asked, answered)
+
+
+def find_flow(loop: Loop, fields: dict[str, Any]) -> Job:
+    """The flow that a request names, known here or at a peer."""
+    which = which_of(fields)
+    try:
+        return loop.flows.find(which)
+    except UnknownCall as error:
+        unknown = error
+    asked, told = yield from ask_all(loop, "flow.find", {"id": which})()
+    found: dict[bytes, Flow] = {}
+    for data in told.values():
+        flow = _told_flow(data)
+        if flow is not None and (flow.id not in found or flow.code):
+            found[flow.id] = flow
+    if len(found) > 1:
+        raise BadRequest(f"{which!r} begins the ids of several flows; give more of it")
+    if not found:
+        silent = ", ".join(row["name"] for row in silent_of(loop, asked, set(told)))
+        raise unknown if not asked else UnknownCall(
+            f"{unknown}; nor does any of the {len(asked)} peers know a flow of that id"
+            + (f"; silent: {silent}" if silent else "")
+        )
+    (flow,) = found.values()
+    loop.flows.keep(flow)
+    return flow
+
+
+def _told_flow(data: dict[str, Any]) -> Flow | None:
+    """The flow that a peer told of; None when it cannot be read."""
+    id, accepted_ms, code, error = map(data.get, ("id", "accepted_ms", "code", "error"))
+    if not (isinstance(id, bytes) and type(accepted_ms) is int and type(code) is int):
+        return None
+    try:
+        submit = checked_submit(id, data.get("submit"))
+        return flow_of(id, submit, accepted_ms, code, str(error or ""))
+    except MeshError:
+        return None
+
+
+class View(NamedTuple):
+    """What all nodes that answered say of the steps of a flow."""
+
+    codes: bytes
+    finished_ms: int | None  # Of the result.
+    silent: list[dict[str, Any]]  # Nodes that did not answer.
+
+    def state_of(self, flow: Flow) -> str:
+        """The state of the whole flow."""
+        if flow.code > 1:
+            return State(10 + flow.code).name
+        code = self.codes[flow.plan.result]
+        return NAMES[code] if code in ENDED else "RUNNING"
+
+    def open(self) -> list[int]:
+        """The steps that have not ended, as far as anybody knows."""
+        return [n for n, code in enumerate(self.codes) if code not in ENDED]
+
+
+def look(loop: Loop, flow: Flow) -> Job:
+    """Ask all nodes where the steps of a flow are."""
+    fields = share_fields(flow) | {"result": flow.plan.result}
+    answers = ask_all(loop, "flow.share", fields)
+    own = yield from share(loop, fields)
+    asked, told = yield from answers()
+    codes, finished_ms = own["codes"], own["finished_ms"]
+    for data in told.values():
+        other = data.get("codes")
+        if isinstance(other, bytes) and len(other) == len(codes):
+            codes = merge(codes, other)
+        if finished_ms is None and type(data.get("finished_ms")) is int:
+            finished_ms = data["finished_ms"]
+    return View(codes, finished_ms, silent_of(loop, asked, set(told)))
+
+
+def share_fields(flow: Flow) -> dict[str, Any]:
+    """What a peer must know of a flow to find its steps."""
+    return {"id": flow.id, "count": len(flow.plan.steps), "others": flow.others}
+
+
+def share(loop: Loop, fields: dict[str, Any]) -> Job:
+    """What this node knows of the steps of a flow: their codes, or rows of those in `numbers`."""
+    flow, count, others = map(fields.get, ("id", "count", "others"))
+    if not (isinstance(flow, bytes) and len(flow) == ID_BYTES):
+        raise BadRequest(f"field 'id' is no id of a flow: {flow!r:.60}")
+    if not (type(count) is int and 0 <= count <= FLOW_STEPS_MAX):
+        raise BadRequest(f"field 'count' is a number of steps to {FLOW_STEPS_MAX}, not {count!r}")
+    if not isinstance(others, dict) or not all(
+        type(n) is int and 0 <= n < count and isinstance(id, bytes) and len(id) == ID_BYTES
+        for n, id in others.items()
+    ):
+        raise BadRequest("field 'others' is no map of steps to calls that stand for them")
+    steps = loop.flows.steps(flow, count, others)
+    numbers = fields.get("numbers")
+    if numbers is None:
+        codes = yield from loop.flows.look(steps)
+        result = fields.get("result")
+        is_step = type(result) is int and 0 <= result < count
+        ended = loop.flows.finished_ms(steps.ids[result]) if is_step else None
+        return {"codes": codes, "finished_ms": ended}
+    if not (isinstance(numbers, list) and len(numbers) <= ROWS_MAX) or not all(
+        type(n) is int and 0 <= n < count for n in numbers
+    ):
+        raise BadRequest(f"field 'numbers' has at most {ROWS_MAX} numbers of steps")
+    rows = {}
+    for n in numbers:
+        row = loop.flows.row(steps.ids[n])
+        if row is not None:
+            rows[n] = row
+        yield 0
+    return {"rows": rows}
