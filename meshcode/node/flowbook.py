@@ -44,6 +44,7 @@ _CODE = _CERTAIN + bytes(256 - len(_CERTAIN))
 
 FLOWS_KEPT = 16  # Whose plans and ended steps are remembered; the oldest question goes.
 SLICE_STEPS = 256  # Looked up in one go: two milliseconds.
+SLICE_CALLS = 4_096  # Open calls looked at in one go: a millisecond.
 SLICE_BYTES = 1024 * 1024  # The same in bytes read: results may be large.
 
 
@@ -88,6 +89,11 @@ class FlowBook:
         self._loop = loop
         self._flows: OrderedDict[bytes, Flow] = OrderedDict()
         self._steps: OrderedDict[bytes, Steps] = OrderedDict()
+
+    @property
+    def mine(self) -> str:
+        """The name of this node; "" without a mesh."""
+        return "" if self._loop.mesh is None else self._loop.mesh.identity.name
 
     # A flow.
 
@@ -207,18 +213,17 @@ class FlowBook:
     def row(self, id: bytes) -> dict[str, Any] | None:
         """What people want to know of a step, if this node knows it."""
         loop = self._loop
-        mine = "" if loop.mesh is None else loop.mesh.identity.name
         value = loop.turns.fresh_done().get(id) or self._done(id)
         if value is not None:
             row = loop.history.done_row(id, value)
             # Told outcomes name no worker: whoever ran it says more.
-            known = {"code": 10 + value[1], "node": mine if row["worker"] else ""}
+            known = {"code": 10 + value[1], "node": self.mine if row["worker"] else ""}
         else:
             call = loop.router.calls.get(id)
             if call is None:
                 return None
             row = loop.history.open_row(call)
-            known = {"code": self._open_code(id), "node": mine}
+            known = {"code": self._open_code(id), "node": self.mine}
             peer = None if call.worker is None else call.worker.node
             if peer is not None and loop.mesh is not None:
                 known["node"] = loop.mesh.name_of(peer)
@@ -293,8 +298,26 @@ def checked_submit(id: bytes, data: object) -> bytes:
     return data
 
 
-def is_member(loop: Loop, id: bytes, flow: bytes, within: set[bytes]) -> bool:
-    """Whether an open call belongs to a flow that is its own root, or descends from `within`."""
+def beside(loop: Loop, flow: bytes, within: set[bytes], *, nested: bool) -> Job:
+    """A job that returns the open calls of a flow that are none of `within`, its steps.
+
+    They are what plugs and tasks made of it, and dead letters.  Those of a `nested` flow are found
+    by their parents, since the flow that they name is the outer one.
+    """
+    calls = loop.router.calls
+    found: list[bytes] = []
+    within = set(within)
+    whose = NO_ID if nested else flow
+    for at, id in enumerate(list(calls)):
+        if id not in within and id in calls and _is_member(loop, id, whose, within):
+            found.append(id)
+            within.add(id)
+        if at % SLICE_CALLS == SLICE_CALLS - 1:
+            yield 0
+    return found
+
+
+def _is_member(loop: Loop, id: bytes, flow: bytes, within: set[bytes]) -> bool:
     try:
         submit = envelope_of(loop, loop.router.calls[id])
     except MeshError:

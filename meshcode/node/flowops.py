@@ -85,7 +85,8 @@ def _get(loop: Loop, fields: dict[str, Any]) -> Job:
     """The state of a flow and of its steps.
 
     Fields: id; from, limit: which steps (the first 1,000; counts are of all); open: only steps
-    that have not ended; rows: more of each step; plan: the whole plan too.
+    that have not ended; rows: more of each step; beside: its open calls that are no steps, too;
+    plan: the whole plan too.
     """
     start, limit = max(whole(fields, "from", 0), 0), whole(fields, "limit", STEPS_TOLD)
     if not 0 <= limit <= FLOW_STEPS_MAX:
@@ -114,7 +115,10 @@ def _get(loop: Loop, fields: dict[str, Any]) -> Job:
         found["plan"] = {"steps": [list(step) for step in flow.plan.steps],
                          "result": flow.plan.result}  # fmt: skip
     if fields.get("rows"):
-        found["rows"] = yield from _rows(loop, flow, view, numbers[:ROWS_MAX])
+        more = {"root": flow.submit[32:48]} if fields.get("beside") else {}
+        shares = yield from _shares(loop, flow, {"numbers": numbers[:ROWS_MAX], **more})
+        found["rows"] = _rows(flow, view, numbers[:ROWS_MAX], shares)
+        found["beside"] = [row for share_ in shares for row in _beside(share_.get("beside"))]
     return found
 
 
@@ -139,17 +143,35 @@ class _Needs:
         return found
 
 
-def _rows(loop: Loop, flow: Flow, view: View, numbers: list[int]) -> Job:
-    """What all nodes tell of these steps, one row each."""
-    fields = share_fields(flow) | {"numbers": numbers}
+def _shares(loop: Loop, flow: Flow, more: dict[str, Any]) -> Job:
+    """What all nodes answer to `flow.share`, this one first."""
+    fields = share_fields(flow) | more
     answers = ask_all(loop, "flow.share", fields)
     own = yield from share(loop, fields)
     _, told = yield from answers()
-    shares = [own["rows"], *(data.get("rows") for data in told.values())]
+    return [own, *told.values()]
+
+
+_BESIDE = ("id", "socket", "state", "reason", "node")
+
+
+def _beside(rows: object) -> list[dict[str, Any]]:
+    """Rows of calls as a node told them; odd ones are left out."""
+    return [
+        row for row in (rows if isinstance(rows, list) else ())
+        if isinstance(row, dict) and all(isinstance(row.get(name), str) for name in _BESIDE)
+    ]  # fmt: skip
+
+
+def _rows(
+    flow: Flow, view: View, numbers: list[int], shares: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """One row for each of these steps."""
+    told = [data["rows"] for data in shares if isinstance(data.get("rows"), dict)]
     found = []
     for n in numbers:
         step = flow.plan.steps[n]
-        rows = [share.get(n) for share in shares if isinstance(share, dict)]
+        rows = [rows.get(n) for rows in told]
         row = _best(row for row in rows if isinstance(row, dict) and type(row.get("code")) is int)
         row |= {
             "step": n, "id": text_of(flow.step_id(n)), "socket": step.socket,

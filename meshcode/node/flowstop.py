@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from meshcode.ids import NO_ID
-from meshcode.node.flowbook import is_kept, is_member
+from meshcode.node.flowbook import beside, is_kept
 from meshcode.node.later import Job
 from meshcode.router.events import CancelAsked
 from meshcode.router.states import State
@@ -13,7 +13,6 @@ from meshcode.router.states import State
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
-SLICE_CALLS = 4_096  # Open calls looked at in one go: a millisecond.
 SLICE_CANCELS = 32  # Ended in one go: each is a step of the core.
 
 
@@ -46,7 +45,7 @@ def stop(
     calls = loop.router.calls
     # The last first: so none of them ends because one that it needs was cancelled.
     found = [id for id in reversed((flow, *steps)) if id in calls]
-    found += yield from _beside(loop, flow, {flow, *steps}, nested=nested)
+    found += yield from beside(loop, flow, {flow, *steps}, nested=nested)
     cancelled = interrupted = 0
     for at, id in enumerate(found):
         call = calls.get(id)
@@ -65,18 +64,3 @@ def stop(
     left = sum(id in calls for id in found)
     kept = sum(id not in calls and is_kept(loop, id) for id in (flow, *steps))
     return Stopped(cancelled, interrupted, left, kept)
-
-
-def _beside(loop: Loop, flow: bytes, within: set[bytes], *, nested: bool) -> Job:
-    """Open calls of the flow that are no steps: what plugs and tasks made, dead letters."""
-    calls = loop.router.calls
-    ids = list(calls)
-    found: list[bytes] = []
-    whose = NO_ID if nested else flow
-    for at, id in enumerate(ids):
-        if id not in within and id in calls and is_member(loop, id, whose, within):
-            found.append(id)
-            within.add(id)
-        if at % SLICE_CALLS == SLICE_CALLS - 1:
-            yield 0
-    return found

@@ -6,9 +6,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode.errors import BadRequest, MeshError, UnknownCall
-from meshcode.ids import ID_BYTES
+from meshcode.ids import ID_BYTES, NO_ID
 from meshcode.limits import FLOW_STEPS_MAX
-from meshcode.node.flowbook import ENDED_STATES, NAMES, Flow, checked_submit, flow_of, merge
+from meshcode.node.flowbook import (
+    ENDED_STATES,
+    NAMES,
+    Flow,
+    beside,
+    checked_submit,
+    flow_of,
+    merge,
+)
 from meshcode.node.history import ROWS_MAX
 from meshcode.node.later import Job
 from meshcode.node.meshops import Answers, ask_peers, good_data, silent_peers
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
 ENDED = frozenset(map(int, ENDED_STATES))
+BESIDE_MAX = 100  # Calls of a flow that are no steps, from one node.
 
 
 def which_of(fields: dict[str, Any]) -> bytes | str:
@@ -137,7 +146,10 @@ def share_fields(flow: Flow) -> dict[str, Any]:
 
 
 def share(loop: Loop, fields: dict[str, Any]) -> Job:
-    """What this node knows of the steps of a flow: their codes, or rows of those in `numbers`."""
+    """What this node knows of the steps of a flow: their codes, or rows of those in `numbers`.
+
+    With `root`, the flow that the SUBMIT of the flow names, also its open calls that are no steps.
+    """
     flow, count, others = map(fields.get, ("id", "count", "others"))
     if not (isinstance(flow, bytes) and len(flow) == ID_BYTES):
         raise BadRequest(f"field 'id' is no id of a flow: {flow!r:.60}")
@@ -166,4 +178,15 @@ def share(loop: Loop, fields: dict[str, Any]) -> Job:
         if row is not None:
             rows[n] = row
         yield 0
-    return {"rows": rows}
+    root = fields.get("root")
+    if not isinstance(root, bytes):
+        return {"rows": rows}
+    nested = root not in (flow, NO_ID)
+    ids = yield from beside(loop, flow, {flow, *steps.ids}, nested=nested)
+    return {"rows": rows, "beside": [_row_beside(loop, id) for id in ids[:BESIDE_MAX]]}
+
+
+def _row_beside(loop: Loop, id: bytes) -> dict[str, Any]:
+    row = loop.history.get(id)
+    names = ("id", "socket", "state", "reason", "worker")
+    return {name: row[name] for name in names} | {"node": loop.flows.mine}

@@ -117,13 +117,11 @@ class Loop:
         self._model_uri_given = "MESH_MODEL" in os.environ
         self._model_requests: dict[bytes, int] = {}
         self._signals = 0
-        self._drain_until_ms = 0
-        self._full_until_ms = 0
+        self._drain_until_ms = self._full_until_ms = 0
         self._commit_ms = 0  # When the batch under way was handed over.
         self._held_ops: list[Any] | None = None  # A batch that found the disk full.
         self._next_tick_ms = 0
-        self._poller = zmq.Poller()
-        self._watched: set[int] = set()
+        self._poller, self._watched = zmq.Poller(), set[int]()
         self.reading_clients = False  # Else their frames wait in the link.
         self.stopped_by = ""
 
