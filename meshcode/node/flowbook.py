@@ -12,7 +12,7 @@ The state of a step is one byte, so that those of a hundred thousand fit one mes
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode.errors import BadRequest, LogDamaged, MeshError, UnknownCall
@@ -30,6 +30,8 @@ from meshcode.wire.frame import check_envelope
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
     from meshcode.router.call import Call
+
+Pairs = Iterable[list[Any]]  # A number of a step, the id of a call.
 
 UNKNOWN, PARKED, KEPT = 0, 8, 9
 ENDED_STATES = (State.DONE, State.FAILED, State.CANCELLED)
@@ -59,9 +61,9 @@ class Flow(NamedTuple):
     error: str  # Why it has none and never will.
 
     @property
-    def others(self) -> dict[int, bytes]:
-        """Steps that calls of an earlier flow stand for."""
-        return {n: step.args for n, step in enumerate(self.plan.steps) if step.is_done}
+    def others(self) -> list[list[Any]]:
+        """Steps that calls of an earlier flow stand for, and these calls."""
+        return [[n, step.args] for n, step in enumerate(self.plan.steps) if step.is_done]
 
     def step_id(self, number: int) -> bytes:
         """The call that is, or stands for, a step."""
@@ -74,9 +76,10 @@ class Steps:
 
     __slots__ = ("codes", "ids")
 
-    def __init__(self, flow: bytes, count: int, others: Mapping[int, bytes]) -> None:
+    def __init__(self, flow: bytes, count: int, others: Pairs) -> None:
+        """Steps 0 to `count`; `others`: those that calls of an earlier flow stand for."""
         self.ids = [step_id(flow, n) for n in range(count)]
-        for number, id in others.items():
+        for number, id in others:
             self.ids[number] = id
         self.codes = bytearray(count)
 
@@ -163,7 +166,7 @@ class FlowBook:
 
     # Its steps.
 
-    def steps(self, flow: bytes, count: int, others: Mapping[int, bytes]) -> Steps:
+    def steps(self, flow: bytes, count: int, others: Pairs) -> Steps:
         """The calls of the steps of a flow."""
         known = self._steps.get(flow)
         if known is None or len(known.ids) != count:
@@ -216,8 +219,8 @@ class FlowBook:
         value = loop.turns.fresh_done().get(id) or self._done(id)
         if value is not None:
             row = loop.history.done_row(id, value)
-            # Told outcomes name no worker: whoever ran it says more.
-            known = {"code": 10 + value[1], "node": self.mine if row["worker"] else ""}
+            # Only its owner knows when it began; the others were told how it ended.
+            known = {"code": 10 + value[1], "node": self.mine if row["started_ms"] else ""}
         else:
             call = loop.router.calls.get(id)
             if call is None:

@@ -167,12 +167,11 @@ def _rows(
     flow: Flow, view: View, numbers: list[int], shares: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """One row for each of these steps."""
-    told = [data["rows"] for data in shares if isinstance(data.get("rows"), dict)]
+    told = [_by_step(data.get("rows")) for data in shares]
     found = []
     for n in numbers:
         step = flow.plan.steps[n]
-        rows = [rows.get(n) for rows in told]
-        row = _best(row for row in rows if isinstance(row, dict) and type(row.get("code")) is int)
+        row = _best([rows[n] for rows in told if n in rows])
         row |= {
             "step": n, "id": text_of(flow.step_id(n)), "socket": step.socket,
             "state": NAMES[view.codes[n]], "earlier": step.is_done,
@@ -187,7 +186,17 @@ _ROW = {"reason": str, "node": str, "worker": str, "commit": str, "attempts": in
         "started_ms": int, "finished_ms": int}  # fmt: skip
 
 
-def _best(rows: Any) -> dict[str, Any]:
+def _by_step(rows: object) -> dict[int, dict[str, Any]]:
+    """Rows of steps as a node told them; odd ones are left out."""
+    found = {}
+    for pair in rows if isinstance(rows, list) else ():
+        match pair:
+            case [int(n), dict(row)] if type(row.get("code")) is int:
+                found[n] = row
+    return found
+
+
+def _best(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The most certain row: that of an outcome, of a node where it ran, of an owner."""
     best = max(rows, key=lambda row: (row["code"] in ENDED, bool(row.get("node"))), default={})
     return {
@@ -235,10 +244,17 @@ def _cancel(loop: Loop, fields: dict[str, Any]) -> Job:
             f"all {len(view.codes)} steps of flow {text_of(flow.id)} have ended, and no call of it"
             " is open; nothing was changed"
         )
+    after = yield from look(loop, flow)
+    # A step may end because another was cancelled, before it is told itself.
+    swept = sum(
+        new == int(State.CANCELLED) and old not in ENDED
+        for old, new in zip(view.codes, after.codes, strict=True)
+    )
+    cancelled = max(cancelled, swept - interrupted)
     return {
         "id": text_of(flow.id), "done": "cancelled", "cancelled": cancelled,
         "interrupted": interrupted, "ended": before, "open": done.open, "kept": done.kept,
-        "silent": view.silent,
+        "silent": after.silent,
     }  # fmt: skip
 
 
@@ -262,7 +278,8 @@ def _stop(loop: Loop, fields: dict[str, Any]) -> Job:
     if not (isinstance(root, bytes) and len(root) == ID_BYTES):
         raise BadRequest(f"field 'root' is no id of a flow: {root!r:.60}")
     steps = loop.flows.steps(flow, count, others)
-    own = [id for n, id in enumerate(steps.ids) if n not in others]
+    earlier = {n for n, _ in others}
+    own = [id for n, id in enumerate(steps.ids) if n not in earlier]
     by = str(fields.get("by") or "")[:200]
     nested = root not in (flow, NO_ID)
     found = yield from stop(loop, flow, own, by, nested=nested, again=bool(fields.get("again")))

@@ -155,11 +155,8 @@ def share(loop: Loop, fields: dict[str, Any]) -> Job:
         raise BadRequest(f"field 'id' is no id of a flow: {flow!r:.60}")
     if not (type(count) is int and 0 <= count <= FLOW_STEPS_MAX):
         raise BadRequest(f"field 'count' is a number of steps to {FLOW_STEPS_MAX}, not {count!r}")
-    if not isinstance(others, dict) or not all(
-        type(n) is int and 0 <= n < count and isinstance(id, bytes) and len(id) == ID_BYTES
-        for n, id in others.items()
-    ):
-        raise BadRequest("field 'others' is no map of steps to calls that stand for them")
+    if not isinstance(others, list) or not all(_is_other(pair, count) for pair in others):
+        raise BadRequest("field 'others' is no list of steps and the calls that stand for them")
     steps = loop.flows.steps(flow, count, others)
     numbers = fields.get("numbers")
     if numbers is None:
@@ -172,11 +169,11 @@ def share(loop: Loop, fields: dict[str, Any]) -> Job:
         type(n) is int and 0 <= n < count for n in numbers
     ):
         raise BadRequest(f"field 'numbers' has at most {ROWS_MAX} numbers of steps")
-    rows = {}
+    rows = []
     for n in numbers:
         row = loop.flows.row(steps.ids[n])
         if row is not None:
-            rows[n] = row
+            rows.append([n, row])
         yield 0
     root = fields.get("root")
     if not isinstance(root, bytes):
@@ -184,6 +181,13 @@ def share(loop: Loop, fields: dict[str, Any]) -> Job:
     nested = root not in (flow, NO_ID)
     ids = yield from beside(loop, flow, {flow, *steps.ids}, nested=nested)
     return {"rows": rows, "beside": [_row_beside(loop, id) for id in ids[:BESIDE_MAX]]}
+
+
+def _is_other(pair: object, count: int) -> bool:
+    match pair:
+        case [int(n), bytes(id)]:
+            return 0 <= n < count and len(id) == ID_BYTES
+    return False
 
 
 def _row_beside(loop: Loop, id: bytes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 Job = Generator[int | None, None, Any]
 
-SLICE_MS = 5  # In one round; a client waits no longer for this than for a slow disk.
+SLICE_MS = 10  # In one round; a client waits no longer for this than for a slow disk.
 
 
 class Later:
