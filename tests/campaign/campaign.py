@@ -21,8 +21,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from random import Random
+
+import psutil
 
 from meshcode.ids import parse_id, text_of
 from meshcode.wire.kinds import Kind, Outcome
@@ -160,8 +163,9 @@ class Campaign:
 
     def _kill_model(self) -> None:
         for child in self.mesh.children():
-            if "meshcode.model.server" in " ".join(child.cmdline()) and kill(child.pid):
-                self.kills["model"] += 1
+            with suppress(psutil.Error):  # It ends just now.
+                if "meshcode.model.server" in " ".join(child.cmdline()) and kill(child.pid):
+                    self.kills["model"] += 1
 
     def _kill_client(self) -> None:
         number = self.rng.randrange(len(self.clients))
