@@ -12,7 +12,7 @@ The state of a step is one byte, so that those of a hundred thousand fit one mes
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode.errors import BadRequest, LogDamaged, MeshError, UnknownCall
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from meshcode.node.loop import Loop
     from meshcode.router.call import Call
 
-Pairs = Iterable[list[Any]]  # A number of a step, the id of a call.
+Pairs = Sequence[list[Any]]  # A number of a step, the id of a call.
 
 UNKNOWN, PARKED, KEPT = 0, 8, 9
 ENDED_STATES = (State.DONE, State.FAILED, State.CANCELLED)
@@ -74,10 +74,11 @@ class Flow(NamedTuple):
 class Steps:
     """The calls of a flow's steps, and the codes of those that ended: these stay as they are."""
 
-    __slots__ = ("codes", "ids")
+    __slots__ = ("codes", "ids", "others")
 
     def __init__(self, flow: bytes, count: int, others: Pairs) -> None:
         """Steps 0 to `count`; `others`: those that calls of an earlier flow stand for."""
+        self.others = others
         self.ids = [step_id(flow, n) for n in range(count)]
         for number, id in others:
             self.ids[number] = id
@@ -169,7 +170,7 @@ class FlowBook:
     def steps(self, flow: bytes, count: int, others: Pairs) -> Steps:
         """The calls of the steps of a flow."""
         known = self._steps.get(flow)
-        if known is None or len(known.ids) != count:
+        if known is None or len(known.ids) != count or known.others != others:
             known = self._steps[flow] = Steps(flow, count, others)
             while len(self._steps) > FLOWS_KEPT:
                 self._steps.popitem(last=False)

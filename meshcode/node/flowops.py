@@ -29,6 +29,7 @@ from meshcode.node.flowview import (
     ENDED,
     View,
     ask_all,
+    asked_of,
     find_flow,
     look,
     share,
@@ -134,7 +135,7 @@ class _Needs:
         step = self._plan.steps[number]
         if step.feed is None or step.is_done:
             return []
-        found = []
+        found: list[int | bytes] = []
         for leaf in feeding.leaves(step.feed):
             if len(found) >= self._left:
                 return None
@@ -273,12 +274,11 @@ def _stop_all(loop: Loop, fields: dict[str, Any]) -> Job:
 
 def _stop(loop: Loop, fields: dict[str, Any]) -> Job:
     """End the calls of a flow that this node owns."""
-    flow, count, others, root = map(fields.get, ("id", "count", "others", "root"))
-    yield from share(loop, {**fields, "numbers": []})  # Checks them.
+    flow, steps = asked_of(loop, fields)
+    root = fields.get("root")
     if not (isinstance(root, bytes) and len(root) == ID_BYTES):
         raise BadRequest(f"field 'root' is no id of a flow: {root!r:.60}")
-    steps = loop.flows.steps(flow, count, others)
-    earlier = {n for n, _ in others}
+    earlier = {n for n, _ in steps.others}
     own = [id for n, id in enumerate(steps.ids) if n not in earlier]
     by = str(fields.get("by") or "")[:200]
     nested = root not in (flow, NO_ID)

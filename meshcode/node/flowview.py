@@ -12,6 +12,7 @@ from meshcode.node.flowbook import (
     ENDED_STATES,
     NAMES,
     Flow,
+    Steps,
     beside,
     checked_submit,
     flow_of,
@@ -24,6 +25,7 @@ from meshcode.router.states import State
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
+    from meshcode.router.call import Call
 
 ENDED = frozenset(map(int, ENDED_STATES))
 BESIDE_MAX = 100  # Calls of a flow that are no steps, from one node.
@@ -150,20 +152,13 @@ def share(loop: Loop, fields: dict[str, Any]) -> Job:
 
     With `root`, the flow that the SUBMIT of the flow names, also its open calls that are no steps.
     """
-    flow, count, others = map(fields.get, ("id", "count", "others"))
-    if not (isinstance(flow, bytes) and len(flow) == ID_BYTES):
-        raise BadRequest(f"field 'id' is no id of a flow: {flow!r:.60}")
-    if not (type(count) is int and 0 <= count <= FLOW_STEPS_MAX):
-        raise BadRequest(f"field 'count' is a number of steps to {FLOW_STEPS_MAX}, not {count!r}")
-    if not isinstance(others, list) or not all(_is_other(pair, count) for pair in others):
-        raise BadRequest("field 'others' is no list of steps and the calls that stand for them")
-    steps = loop.flows.steps(flow, count, others)
-    numbers = fields.get("numbers")
+    flow, steps = asked_of(loop, fields)
+    numbers, count = fields.get("numbers"), len(steps.ids)
     if numbers is None:
         codes = yield from loop.flows.look(steps)
-        result = fields.get("result")
-        is_step = type(result) is int and 0 <= result < count
-        ended = loop.flows.finished_ms(steps.ids[result]) if is_step else None
+        result, ended = fields.get("result"), None
+        if isinstance(result, int) and 0 <= result < count:
+            ended = loop.flows.finished_ms(steps.ids[result])
         return {"codes": codes, "finished_ms": ended}
     if not (isinstance(numbers, list) and len(numbers) <= ROWS_MAX) or not all(
         type(n) is int and 0 <= n < count for n in numbers
@@ -180,7 +175,24 @@ def share(loop: Loop, fields: dict[str, Any]) -> Job:
         return {"rows": rows}
     nested = root not in (flow, NO_ID)
     ids = yield from beside(loop, flow, {flow, *steps.ids}, nested=nested)
-    return {"rows": rows, "beside": [_row_beside(loop, id) for id in ids[:BESIDE_MAX]]}
+    calls = [call for id in ids if (call := loop.router.calls.get(id)) is not None]
+    return {"rows": rows, "beside": [_row_beside(loop, call) for call in calls[:BESIDE_MAX]]}
+
+
+def asked_of(loop: Loop, fields: dict[str, Any]) -> tuple[bytes, Steps]:
+    """The id of the flow that a peer asks about, and the calls of its steps.
+
+    Raises:
+        BadRequest: the fields are not those of `share_fields`.
+    """
+    flow, count, others = map(fields.get, ("id", "count", "others"))
+    if not (isinstance(flow, bytes) and len(flow) == ID_BYTES):
+        raise BadRequest(f"field 'id' is no id of a flow: {flow!r:.60}")
+    if not isinstance(count, int) or count is True or not 0 <= count <= FLOW_STEPS_MAX:
+        raise BadRequest(f"field 'count' is a number of steps to {FLOW_STEPS_MAX}, not {count!r}")
+    if not isinstance(others, list) or not all(_is_other(pair, count) for pair in others):
+        raise BadRequest("field 'others' is no list of steps and the calls that stand for them")
+    return flow, loop.flows.steps(flow, count, others)
 
 
 def _is_other(pair: object, count: int) -> bool:
@@ -190,7 +202,7 @@ def _is_other(pair: object, count: int) -> bool:
     return False
 
 
-def _row_beside(loop: Loop, id: bytes) -> dict[str, Any]:
-    row = loop.history.get(id)
+def _row_beside(loop: Loop, call: Call) -> dict[str, Any]:
+    row = loop.history.open_row(call)
     names = ("id", "socket", "state", "reason", "worker")
     return {name: row[name] for name in names} | {"node": loop.flows.mine}

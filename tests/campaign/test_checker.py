@@ -241,7 +241,7 @@ def test_a_flow_that_went_well_is_good():
         (lambda h, e, r: r[4].update(state="CANCELLED"), {"failed": 1}),
         (lambda h, e, r: e.pop(0), {"never_ran": 1}),
         (lambda h, e, r: r.append({"id": "step5", "state": "DONE", "result": 1}),
-         {"unexpected": 1}),
+         {"unexpected": 1, "never_ran": 1}),
     ],
     ids=["step lost", "flow lost", "step twice", "step wrong", "answer wrong", "step stuck",
          "step cancelled", "step never ran", "one step more"],
