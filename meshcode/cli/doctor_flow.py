@@ -64,8 +64,9 @@ def judge_call(row: dict[str, Any], what: str) -> Check | None:
     if state == "GATHERING" and lost:
         needs = ", ".join(f"step {need}" if isinstance(need, int) else need for need in lost)
         return Check(what, FAIL, f"{name} waits for {needs}, which nobody knows", "see above")
-    if state == "GATHERING" and "argument" in reason:  # A join, with a word of the router's.
-        return Check(what, WARN, f"{name}: {reason}", "look at the plugs that lead to it")
+    if row["socket"] == "@join":
+        fix = "look at its other plugs, `mesh ls plugs`, and at the calls that they begin with"
+        return Check(what, WARN, f"{name}: {reason}", fix)
     if state == "DELAYED":
         return Check(what, OK, f"{name} waits for its time: {reason}")
     return Check(what, OK, f"{name} runs at {row.get('node') or 'this node'}") if (

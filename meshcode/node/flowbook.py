@@ -21,7 +21,13 @@ from meshcode.node.later import Job
 from meshcode.replica.instance import ENDED
 from meshcode.router import plan
 from meshcode.router.feeding import body_of, step_id
-from meshcode.router.records import DONE_HEAD, accepted_call, sequence_key, split_done
+from meshcode.router.records import (
+    DONE_HEAD,
+    accepted_call,
+    outcome_of,
+    sequence_key,
+    split_done,
+)
 from meshcode.router.states import State
 from meshcode.store.contract import OPEN
 from meshcode.wire.codec import unpack
@@ -44,6 +50,7 @@ _CERTAIN = bytes((UNKNOWN, KEPT, State.MOVED, PARKED, *range(1, 8), *map(int, EN
 _RANK = bytes(_CERTAIN.find(code) if code in _CERTAIN else 0 for code in range(256))
 _CODE = _CERTAIN + bytes(256 - len(_CERTAIN))
 
+POINTERS_MAX = 8  # Calls whose value is that of the next.
 FLOWS_KEPT = 16  # Whose plans and ended steps are remembered; the oldest question goes.
 SLICE_STEPS = 256  # Looked up in one go: two milliseconds.
 SLICE_CALLS = 4_096  # Open calls looked at in one go: a millisecond.
@@ -69,6 +76,12 @@ class Flow(NamedTuple):
         """The call that is, or stands for, a step."""
         step = self.plan.steps[number]
         return step.args if step.is_done else step_id(self.id, number)
+
+
+class Pointed(NamedTuple):
+    """A call whose value another one, which has ended, will have: a copy at every socket."""
+
+    id: bytes
 
 
 class Steps:
@@ -191,13 +204,33 @@ class FlowBook:
                 if value is None:
                     found[n] = self._open_code(id)
                     continue
-                found[n] = steps.codes[n] = 10 + value[1]
+                found[n] = code = self._end_code(value)
+                steps.codes[n] = code if code in ENDED_STATES else UNKNOWN
                 size += len(value)
                 if size > SLICE_BYTES:
                     size = 0
                     yield 0
             yield 0
         return bytes(found)
+
+    def _end_code(self, value: bytes) -> int:
+        """How a call ended, by its record; one whose value is that of another call ends with it."""
+        found = self._followed(value)
+        return 10 + found[1] if isinstance(found, bytes) else (
+            self._open_code(found.id) or int(State.GATHERING)
+        )
+
+    def _followed(self, value: bytes) -> bytes | Pointed:
+        """The record of the call whose value it is, or which call has not ended here."""
+        for _ in range(POINTERS_MAX):
+            target = plan.result_of(outcome_of(value))
+            if target is None:
+                break
+            ended = self._loop.turns.fresh_done().get(target) or self._done(target)
+            if ended is None:
+                return Pointed(target)
+            value = ended
+        return value
 
     def _done(self, id: bytes) -> bytes | None:
         try:
@@ -221,7 +254,7 @@ class FlowBook:
         if value is not None:
             row = loop.history.done_row(id, value)
             # Only its owner knows when it began; the others were told how it ended.
-            known = {"code": 10 + value[1], "node": self.mine if row["started_ms"] else ""}
+            known = {"code": self._end_code(value), "node": self.mine if row["started_ms"] else ""}
         else:
             call = loop.router.calls.get(id)
             if call is None:
@@ -235,9 +268,10 @@ class FlowBook:
         return {**known, **{name: row[name] for name in names}}
 
     def finished_ms(self, id: bytes) -> int | None:
-        """When a call ended, if it is in the history here."""
+        """When a call ended, and that whose value it has, if it is in the history here."""
         value = self._loop.turns.fresh_done().get(id) or self._done(id)
-        return None if value is None else int(DONE_HEAD.unpack_from(value)[6])
+        last = None if value is None else self._followed(value)
+        return int(DONE_HEAD.unpack_from(last)[6]) if isinstance(last, bytes) else None
 
 
 def flow_of(id: bytes, submit: bytes, accepted_ms: int, code: int, error: str) -> Flow:

@@ -18,12 +18,12 @@ from meshcode.model.rights import NOWHERE, Places, Rights
 from meshcode.node.logins import Logins, unix_ms
 from meshcode.node.sessions import Session
 from meshcode.node.who import Who
-from meshcode.router.flows import BUILTIN
 from meshcode.router.plan import FLOW
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
+BUILTIN_DEPTH_MAX = 8  # Calls of the router itself, each caused by the next.
 MAY_MAX = 10_000  # Names of sockets remembered for one session.
 
 
@@ -264,9 +264,12 @@ class Guard:
         if is_flow:
             return self._loop.flows.sockets_of(call)
         row = self._loop.history.get(call)
-        if row["socket"] in BUILTIN:  # A step that only gathers shows what the others gave.
-            which = row["id"] if row["socket"] == FLOW else row["parent"]
-            return self._loop.flows.sockets_of(which)
+        for _ in range(BUILTIN_DEPTH_MAX):
+            if not row["socket"].startswith("@") or row["socket"] == FLOW:
+                break
+            row = self._loop.history.get(row["parent"])  # It shows what that has caused.
+        if row["socket"] == FLOW:
+            return self._loop.flows.sockets_of(row["id"])
         if not row["socket"]:
             raise UnknownCall("the socket of this call is not known any more")
         return [str(row["socket"])]

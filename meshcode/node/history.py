@@ -203,8 +203,7 @@ class History:
         value = self.done_record(id)
         if value is not None:  # What the history has holds, whatever else is open of it (P14).
             row = self.done_row(id, value, result=result)
-            if row["socket"] == plan.FLOW and row["state"] == "DONE":
-                self._add_flow(row, value, result=result)
+            self._add_flow(row, value, result=result)
         else:
             assert call is not None, id.hex()
             row = self.open_row(call)
@@ -213,7 +212,10 @@ class History:
         return row
 
     def _add_flow(self, row: dict[str, Any], value: bytes, *, result: bool) -> None:
-        """The row of a flow's own call says where the flow is: its result is that of a step."""
+        """The row of a flow's own call says where the flow is: its result is that of a step.
+
+        So does the row of a call that was given to every socket of its queue.
+        """
         step = plan.result_of(outcome_of(value))
         if step is None:
             return

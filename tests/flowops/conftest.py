@@ -27,6 +27,10 @@ def ready(value, gate):
     return value
 
 
+def pair(left, right):
+    return [left, right]
+
+
 def fragile(value, file):
     """Fail until there is a file."""
     if not os.path.exists(file):
@@ -52,7 +56,12 @@ def node(repository: Path) -> Iterator[Mesh]:
         mesh.offer("none", repository, "t", ())
         mesh.ask("proc", do="stop", name="none")
         mesh.add("socket", "t.nowhere", processor="none", task="add", queue="q")
+        mesh.offer("side", repository, "t", ["pair"], workers=1)
+        for name in ("left", "right"):
+            mesh.add("socket", f"t.{name}", processor="side", task="add", queue="q")
+            mesh.add("plug", name, source=f"t.{name}", target="t.pair", argument=name)
         mesh.wait_ready("proc", 2)
+        mesh.wait_ready("side")
         yield mesh
 
 

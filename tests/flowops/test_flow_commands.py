@@ -143,6 +143,22 @@ def test_the_doctor_names_what_cannot_begin(node: Mesh):
     node.ask("flow.cancel", id=id)
 
 
+def test_a_value_that_waits_at_a_join_is_named_and_cancelled(node: Mesh):
+    id = submit(node.address, plan_of(step("t.left", 1), step("t.add", 2, feed=0)))
+    assert result_of(node, id) == 3
+
+    rows = items(node, "doctor", "flow", id, status=1)
+
+    assert [row["name"] for row in rows if row["state"] == "WARN"] == ["call"]
+    assert "waits with 'left' for all of" in rows[-1]["detail"]
+    run = node.mesh("flow", "cancel", id)
+    assert "cancelled, 0 interrupted, 2 steps had ended" in run.stdout, run.stderr
+    both = submit(node.address, plan_of(step("t.left", 1), step("t.right", 2)))
+    until(lambda: any(row["socket"] == "t.pair" and row["state"] == "DONE"
+                      for row in node.ask("mesh.flow", flow=both)["calls"]), 20, "it is joined")
+    assert node.ask("flow.get", id=both, rows=True, beside=True)["beside"] == []
+
+
 def test_what_is_no_flow_is_said_to_be_none(node: Mesh):
     with_socket = submit(node.address, plan_of(step("t.add", 1)))
     step_id = node.ask("flow.get", id=with_socket)["steps"][0][0]

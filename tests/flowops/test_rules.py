@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
 
 from meshcode.cli.doctor_flow import judge, judge_call
 from meshcode.errors import WrongState
-from meshcode.node.flowbook import KEPT, PARKED, UNKNOWN, Flow, merge
+from meshcode.node.flowbook import KEPT, PARKED, UNKNOWN, Flow, FlowBook, merge
 from meshcode.node.flowretry import made_again
 from meshcode.node.later import Later
-from meshcode.router.plan import Plan, Step
+from meshcode.router.core import Router
+from meshcode.router.plan import Plan, Step, pointer
+from meshcode.router.records import pack_done
 from meshcode.router.states import State
+from meshcode.wire.codec import pack
+from meshcode.wire.frame import envelope
+from meshcode.wire.kinds import Kind
 
 DONE, FAILED, CANCELLED = int(State.DONE), int(State.FAILED), int(State.CANCELLED)
 RUNNING, WAITING = int(State.RUNNING), int(State.WAITING)
@@ -61,6 +67,56 @@ def test_the_more_certain_word_holds():
     assert merge(bytes((255,)), bytes((DONE,))) == bytes((DONE,))  # Of a newer version, or a lie.
 
 
+class Node:
+    """What a FlowBook needs of a loop: records of ended calls, and nothing open."""
+
+    def __init__(self, **outcomes: bytes) -> None:
+        self.records = {
+            name.encode().ljust(16): pack_done(data[13], 1, 0, 0, 77, 1, data, b"", None)
+            for name, data in outcomes.items()
+        }
+        self.turns = self
+        self.router = Router(b"n" * 16, 1, Random(0))
+
+    def fresh_done(self) -> dict[bytes, bytes]:
+        return {}
+
+    def done_record(self, id: bytes) -> bytes | None:
+        return self.records.get(id)
+
+
+def ended(code: int, body: Any = None) -> bytes:
+    return envelope(Kind.OUTCOME, id=b"x" * 16, code=code - 10, body=pack(body))
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code", "finished_ms"),
+    [
+        ({}, UNKNOWN, None),
+        ({"a": ended(FAILED)}, FAILED, 77),
+        ({"a": pointer(b"x" * 16, b"b".ljust(16), 1)}, int(State.GATHERING), None),
+        ({"a": pointer(b"x" * 16, b"b".ljust(16), 1), "b": ended(FAILED)}, FAILED, 77),
+        ({"a": pointer(b"x" * 16, b"b".ljust(16), 1), "b": ended(DONE)}, DONE, 77),
+    ],
+)
+def test_a_step_whose_value_is_that_of_another_call_ends_with_it(
+    outcomes: dict[str, bytes], code: int, finished_ms: int | None
+):
+    """It went to every socket of a queue; their results are its value."""
+    book = FlowBook(Node(**outcomes))
+    id = b"a".ljust(16)
+    steps = book.steps(b"f" * 16, 1, [[0, id]])
+
+    job = book.look(steps)
+    with pytest.raises(StopIteration) as found:
+        while True:
+            next(job)
+
+    assert found.value.value == bytes((code,))
+    assert steps.codes == bytes((code if finished_ms else 0,))  # What has ended is remembered.
+    assert book.finished_ms(id) == finished_ms
+
+
 def test_jobs_take_turns_and_wait():
     later, seen = Later(), list[str]()
 
@@ -86,7 +142,7 @@ def test_jobs_take_turns_and_wait():
 
 
 def row(state: str, reason: str = "", **more: Any) -> dict[str, Any]:
-    return {"step": 3, "id": "i", "socket": "s", "state": state, "reason": reason, **more}
+    return {"step": 3, "id": "i", "socket": "s", "state": state, "reason": reason} | more
 
 
 @pytest.mark.parametrize(
@@ -98,7 +154,8 @@ def row(state: str, reason: str = "", **more: Any) -> dict[str, Any]:
         (row("KEPT"), "WARN", "at a node that does not answer"),
         (row("UNKNOWN"), "FAIL", "no node that answered knows s i"),
         (row("GATHERING", waits=[[1, "UNKNOWN"], [2, "RUNNING"]]), "FAIL", "waits for step 1, "),
-        (row("GATHERING", "waits for argument left"), "WARN", "argument left"),
+        (row("GATHERING", "waits with 'left' for all", socket="@join"), "WARN", "with 'left'"),
+        (row("GATHERING", "gate g is closed"), "WARN", "gate g is closed"),
         (row("DELAYED", "until noon"), "OK", "waits for its time"),
         (row("RUNNING", node="n2"), "OK", "runs at n2"),
     ],
