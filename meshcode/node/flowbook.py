@@ -87,15 +87,31 @@ class Pointed(NamedTuple):
 class Steps:
     """The calls of a flow's steps, and the codes of those that ended: these stay as they are."""
 
-    __slots__ = ("codes", "ids", "others")
+    __slots__ = ("_flow", "_ids", "codes", "others")
 
     def __init__(self, flow: bytes, count: int, others: Pairs) -> None:
         """Steps 0 to `count`; `others`: those that calls of an earlier flow stand for."""
         self.others = others
-        self.ids = [step_id(flow, n) for n in range(count)]
-        for number, id in others:
-            self.ids[number] = id
         self.codes = bytearray(count)
+        self._flow = flow
+        self._ids: list[bytes | None] = [None] * count
+        for number, id in others:
+            self._ids[number] = id
+
+    def id(self, number: int) -> bytes:
+        """The call of a step; worked out when it is first wanted."""
+        found = self._ids[number]
+        if found is None:
+            found = self._ids[number] = step_id(self._flow, number)
+        return found
+
+    def all(self) -> Job:
+        """A job that returns all of them."""
+        for at in range(0, len(self._ids), SLICE_STEPS):
+            for number in range(at, min(at + SLICE_STEPS, len(self._ids))):
+                self.id(number)
+            yield 0
+        return list(self._ids)
 
 
 class FlowBook:
@@ -183,7 +199,7 @@ class FlowBook:
     def steps(self, flow: bytes, count: int, others: Pairs) -> Steps:
         """The calls of the steps of a flow."""
         known = self._steps.get(flow)
-        if known is None or len(known.ids) != count or known.others != others:
+        if known is None or len(known.codes) != count or known.others != others:
             known = self._steps[flow] = Steps(flow, count, others)
             while len(self._steps) > FLOWS_KEPT:
                 self._steps.popitem(last=False)
@@ -199,7 +215,7 @@ class FlowBook:
             for n in range(at, min(at + SLICE_STEPS, len(found))):
                 if found[n]:
                     continue
-                id = steps.ids[n]
+                id = steps.id(n)
                 value = fresh.get(id) or self._done(id)
                 if value is None:
                     found[n] = self._open_code(id)

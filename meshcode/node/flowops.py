@@ -22,7 +22,7 @@ from meshcode.errors import BadRequest, MeshError, WrongState
 from meshcode.ids import ID_BYTES, NO_ID, text_of
 from meshcode.limits import FLOW_STEPS_MAX
 from meshcode.node import meshops
-from meshcode.node.flowbook import NAMES, Flow
+from meshcode.node.flowbook import NAMES, SLICE_STEPS, Flow
 from meshcode.node.flowretry import retry
 from meshcode.node.flowstop import Stopped, stop
 from meshcode.node.flowview import (
@@ -97,12 +97,15 @@ def _get(loop: Loop, fields: dict[str, Any]) -> Job:
     numbers = view.open() if fields.get("open") else list(range(len(view.codes)))
     numbers = numbers[start : start + limit]
     needs = _Needs(flow)
+    steps: list[list[Any]] = []
+    for n in numbers:
+        id, socket = text_of(flow.step_id(n)), flow.plan.steps[n].socket
+        steps.append([id, socket, NAMES[view.codes[n]], needs.of(n)])
+        if len(steps) % SLICE_STEPS == 0:
+            yield 0
     found = {
         "id": text_of(flow.id),
-        "steps": [
-            [text_of(flow.step_id(n)), flow.plan.steps[n].socket, NAMES[view.codes[n]], needs.of(n)]
-            for n in numbers
-        ],
+        "steps": steps,
         "result": text_of(flow.step_id(flow.plan.result)),
         "state": view.state_of(flow),
         "counts": {NAMES[code]: count for code, count in sorted(Counter(view.codes).items())},
@@ -279,7 +282,8 @@ def _stop(loop: Loop, fields: dict[str, Any]) -> Job:
     if not (isinstance(root, bytes) and len(root) == ID_BYTES):
         raise BadRequest(f"field 'root' is no id of a flow: {root!r:.60}")
     earlier = {n for n, _ in steps.others}
-    own = [id for n, id in enumerate(steps.ids) if n not in earlier]
+    ids = yield from steps.all()
+    own = [id for n, id in enumerate(ids) if n not in earlier]
     by = str(fields.get("by") or "")[:200]
     nested = root not in (flow, NO_ID)
     found = yield from stop(loop, flow, own, by, nested=nested, again=bool(fields.get("again")))

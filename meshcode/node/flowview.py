@@ -153,12 +153,12 @@ def share(loop: Loop, fields: dict[str, Any]) -> Job:
     With `root`, the flow that the SUBMIT of the flow names, also its open calls that are no steps.
     """
     flow, steps = asked_of(loop, fields)
-    numbers, count = fields.get("numbers"), len(steps.ids)
+    numbers, count = fields.get("numbers"), len(steps.codes)
     if numbers is None:
         codes = yield from loop.flows.look(steps)
         result, ended = fields.get("result"), None
         if isinstance(result, int) and 0 <= result < count:
-            ended = loop.flows.finished_ms(steps.ids[result])
+            ended = loop.flows.finished_ms(steps.id(result))
         return {"codes": codes, "finished_ms": ended}
     if not (isinstance(numbers, list) and len(numbers) <= ROWS_MAX) or not all(
         type(n) is int and 0 <= n < count for n in numbers
@@ -166,7 +166,7 @@ def share(loop: Loop, fields: dict[str, Any]) -> Job:
         raise BadRequest(f"field 'numbers' has at most {ROWS_MAX} numbers of steps")
     rows = []
     for n in numbers:
-        row = loop.flows.row(steps.ids[n])
+        row = loop.flows.row(steps.id(n))
         if row is not None:
             rows.append([n, row])
         yield 0
@@ -174,7 +174,8 @@ def share(loop: Loop, fields: dict[str, Any]) -> Job:
     if not isinstance(root, bytes):
         return {"rows": rows}
     nested = root not in (flow, NO_ID)
-    ids = yield from beside(loop, flow, {flow, *steps.ids}, nested=nested)
+    own = yield from steps.all()
+    ids = yield from beside(loop, flow, {flow, *own}, nested=nested)
     calls = [call for id in ids if (call := loop.router.calls.get(id)) is not None]
     return {"rows": rows, "beside": [_row_beside(loop, call) for call in calls[:BESIDE_MAX]]}
 
