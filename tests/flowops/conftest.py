@@ -66,10 +66,10 @@ def node(repository: Path) -> Iterator[Mesh]:
 
 
 @pytest.fixture(scope="module")
-def trio(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three nodes that host the tasks."""
-    names = ["n1", "n2", "n3"]
-    folder = tmp_path_factory.mktemp("trio")
+def four(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Four nodes that host the tasks: three keep each call, so one knows nothing of it."""
+    names = ["n1", "n2", "n3", "n4"]
+    folder = tmp_path_factory.mktemp("four")
     with Cluster(folder / "mesh", LoopbackNetwork(names), names) as cluster:
         cluster.assemble(names)
         cluster["n1"].offer("proc", repository, "t", NAMES)

@@ -33,4 +33,5 @@ def result_of(home: Any, id: str, seconds: float = WAIT_S) -> Any:
     """Wait for the result step of a flow, through any node; its value or error."""
     result = home.ask("flow.get", id=id, limit=0)["result"]
     with connect(home.address) as client:
+        client.call(id).result(seconds)  # Before that it has no steps.
         return client.call(result).result(seconds)
