@@ -35,7 +35,6 @@ from meshcode.wire.frame import check_envelope
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
-    from meshcode.router.call import Call
 
 Pairs = Sequence[list[Any]]  # A number of a step, the id of a call.
 
@@ -53,7 +52,6 @@ _CODE = _CERTAIN + bytes(256 - len(_CERTAIN))
 POINTERS_MAX = 8  # Calls whose value is that of the next.
 FLOWS_KEPT = 16  # Whose plans and ended steps are remembered; the oldest question goes.
 SLICE_STEPS = 256  # Looked up in one go: two milliseconds.
-SLICE_CALLS = 4_096  # Open calls looked at in one go: a millisecond.
 SLICE_BYTES = 1024 * 1024  # The same in bytes read: results may be large.
 
 
@@ -186,7 +184,7 @@ class FlowBook:
         router = self._loop.router
         call = router.calls.get(id)
         if call is not None:
-            return call.accepted_ms, envelope_of(self._loop, call)
+            return call.accepted_ms, self._loop.history.envelope_of(call)
         inst, copy = router.replica.by_id.get(id), router.copies.get(id)
         sequence = inst.sequence if inst is not None else copy.sequence if copy is not None else 0
         value = self._loop.log.get(OPEN, sequence_key(sequence))
@@ -312,20 +310,6 @@ def _error_text(outcome: bytes) -> str:
     return str(error.get("text", "")) if isinstance(error, dict) else ""
 
 
-def envelope_of(loop: Loop, call: Call) -> bytes:
-    """The SUBMIT envelope of an open call, from memory or the log.
-
-    Raises:
-        MeshError: its record cannot be read.
-    """
-    if call.envelope is not None:
-        return call.envelope
-    value = loop.log.get(OPEN, sequence_key(call.sequence))
-    if value is None:
-        raise UnknownCall(f"the record of call {text_of(call.id)} is not here")
-    return accepted_call(value)[1]
-
-
 def is_kept(loop: Loop, id: bytes) -> bool:
     """Whether a call is open at another node, as far as this one, which keeps it, knows."""
     inst = loop.router.replica.by_id.get(id)
@@ -352,28 +336,29 @@ def checked_submit(id: bytes, data: object) -> bytes:
     return data
 
 
-def beside(loop: Loop, flow: bytes, within: set[bytes], *, nested: bool) -> Job:
+def beside(loop: Loop, flow: bytes, root: bytes, within: set[bytes]) -> Job:
     """A job that returns the open calls of a flow that are none of `within`, its steps.
 
-    They are what plugs and tasks made of it, and dead letters.  Those of a `nested` flow are found
-    by their parents, since the flow that they name is the outer one.
+    They are what plugs and tasks made of it, and dead letters.  `root` is the flow that its own
+    call names; when that is another one, calls are found by their parents.
     """
     calls = loop.router.calls
+    nested = root not in (flow, NO_ID)
+    whole = None if nested else flow
     found: list[bytes] = []
     within = set(within)
-    whose = NO_ID if nested else flow
-    for at, id in enumerate(list(calls)):
-        if id not in within and id in calls and _is_member(loop, id, whose, within):
+    for at, id in enumerate(sorted(loop.history.flows.beside(root if nested else flow))):
+        if id not in within and id in calls and _is_member(loop, id, whole, within):
             found.append(id)
             within.add(id)
-        if at % SLICE_CALLS == SLICE_CALLS - 1:
+        if at % SLICE_STEPS == SLICE_STEPS - 1:
             yield 0
     return found
 
 
-def _is_member(loop: Loop, id: bytes, flow: bytes, within: set[bytes]) -> bool:
+def _is_member(loop: Loop, id: bytes, flow: bytes | None, within: set[bytes]) -> bool:
     try:
-        submit = envelope_of(loop, loop.router.calls[id])
+        submit = loop.history.envelope_of(loop.router.calls[id])
     except MeshError:
         return False
-    return (submit[32:48] == flow and flow != NO_ID) or submit[48:64] in within
+    return submit[32:48] == flow or submit[48:64] in within

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import BadRequest, MeshError, WrongState
-from meshcode.ids import ID_BYTES, NO_ID, text_of
+from meshcode.ids import ID_BYTES, text_of
 from meshcode.limits import FLOW_STEPS_MAX
 from meshcode.node import meshops
 from meshcode.node.flowbook import NAMES, SLICE_STEPS, Flow
@@ -285,8 +285,7 @@ def _stop(loop: Loop, fields: dict[str, Any]) -> Job:
     ids = yield from steps.all()
     own = [id for n, id in enumerate(ids) if n not in earlier]
     by = str(fields.get("by") or "")[:200]
-    nested = root not in (flow, NO_ID)
-    found = yield from stop(loop, flow, own, by, nested=nested, again=bool(fields.get("again")))
+    found = yield from stop(loop, flow, root, own, by, again=bool(fields.get("again")))
     return found._asdict()
 
 

@@ -30,22 +30,22 @@ class Stopped(NamedTuple):
 
 
 def stop(
-    loop: Loop, flow: bytes, steps: list[bytes], by: str, *, nested: bool, again: bool
+    loop: Loop, flow: bytes, root: bytes, steps: list[bytes], by: str, *, again: bool
 ) -> Job:
     """Cancel every call of a flow that is open here, steps or not; returns a `Stopped`.
 
     Args:
         loop: of this node.
         flow: the id of the flow's own call.
+        root: the flow that this call names: itself, or the one that it is within.
         steps: the calls of its steps.
         by: who asked.
-        nested: it belongs to another flow, so its calls are found by their parents.
         again: it was asked before, so calls that are being interrupted are counted already.
     """
     calls = loop.router.calls
     # The last first: so none of them ends because one that it needs was cancelled.
     found = [id for id in reversed((flow, *steps)) if id in calls]
-    found += yield from beside(loop, flow, {flow, *steps}, nested=nested)
+    found += yield from beside(loop, flow, root, {flow, *steps})
     cancelled = interrupted = 0
     for at, id in enumerate(found):
         call = calls.get(id)

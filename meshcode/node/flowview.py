@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode.errors import BadRequest, MeshError, UnknownCall
-from meshcode.ids import ID_BYTES, NO_ID
+from meshcode.ids import ID_BYTES
 from meshcode.limits import FLOW_STEPS_MAX
 from meshcode.node.flowbook import (
     ENDED_STATES,
@@ -173,9 +173,8 @@ def share(loop: Loop, fields: dict[str, Any]) -> Job:
     root = fields.get("root")
     if not isinstance(root, bytes):
         return {"rows": rows}
-    nested = root not in (flow, NO_ID)
     own = yield from steps.all()
-    ids = yield from beside(loop, flow, {flow, *own}, nested=nested)
+    ids = yield from beside(loop, flow, root, {flow, *own})
     calls = [call for id in ids if (call := loop.router.calls.get(id)) is not None]
     return {"rows": rows, "beside": [_row_beside(loop, call) for call in calls[:BESIDE_MAX]]}
 

@@ -137,13 +137,8 @@ def check(
     right: dict[str, Any] = {id_: expected(v) for id_, v in sent.items() if id_ not in flows}
     idle: set[str] = set(flows)  # What no worker runs.
     for flow, told in flows.items():
-        values = values_of(told["plan"])
-        right[flow] = values[told["result"]]
         _judge_whole(flow, told["ids"], records, verdict)
-        for id_, value, (function, _, _) in zip(told["ids"], values, told["plan"], strict=True):
-            right[id_] = value
-            if function == GATHER:
-                idle.add(id_)
+        idle |= _expect_flow(flow, told, right)
     for id_ in sorted(set(sent) | set(ran) | set(records) | set(answers)):
         runs = ran[id_] or id_ in idle
         _judge(id_, id_ in right, records.get(id_, []), answers.get(id_, []), runs, verdict)
@@ -156,6 +151,14 @@ def check(
             values = [] if id_ in flows else records.get(id_, [])
             _compare(id_, right[id_], values, answers.get(id_, []), verdict)
     return verdict
+
+
+def _expect_flow(flow: str, told: dict[str, Any], right: dict[str, Any]) -> set[str]:
+    """Add what a flow and its steps must give; the steps that no worker runs."""
+    values = values_of(told["plan"])
+    right[flow] = values[told["result"]]
+    right |= zip(told["ids"], values, strict=True)
+    return {id_ for id_, step in zip(told["ids"], told["plan"], strict=True) if step[0] == GATHER}
 
 
 def _judge_whole(

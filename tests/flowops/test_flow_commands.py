@@ -71,14 +71,20 @@ def test_the_call_of_a_flow_says_where_its_result_is(node: Mesh):
     assert found["flow_result"] == node.ask("flow.get", id=id)["result"]
 
 
+def within(node: Mesh, flow: str, parent: str, socket: str, *args: Any) -> bytes:
+    """A call as a task of a flow makes it; its id."""
+    id, link = make_id(), node.link()
+    link.send([envelope(Kind.SUBMIT, id=id, flow=parse_id(flow), parent=parse_id(parent),
+                        name=socket.encode(), body=pack_call(args), argc=len(args))])  # fmt: skip
+    until(lambda: any(row.kind == Kind.ACCEPTED for row, _ in link.receive(0.1)), 10, "accepted")
+    link.close()
+    return id
+
+
 @pytest.mark.parametrize("command", [("flow", "cancel"), ("call", "cancel")], ids=" ".join)
 def test_a_flow_is_cancelled_with_what_tasks_made_of_it(node: Mesh, tmp_path: Path, command: Any):
     id = waiting(node, tmp_path / "never")
-    child, link = make_id(), node.link()
-    link.send([envelope(Kind.SUBMIT, id=child, flow=parse_id(id), parent=parse_id(id),
-                        name=b"t.nowhere", body=pack_call([1]), argc=1)])  # fmt: skip
-    until(lambda: any(row.kind == Kind.ACCEPTED for row, _ in link.receive(0.1)), 10, "accepted")
-    link.close()
+    child = within(node, id, id, "t.nowhere", 1)
     assert "call" in {row["name"] for row in items(node, "doctor", "flow", id, status=1)}
 
     run = node.mesh(*command, id)
@@ -90,6 +96,21 @@ def test_a_flow_is_cancelled_with_what_tasks_made_of_it(node: Mesh, tmp_path: Pa
     assert again.returncode == WrongState.exit_status
     assert "all 3 steps of flow" in again.stderr
     assert node.mesh("flow", "wait", id).returncode != 0
+
+
+def test_a_flow_within_a_flow_is_cancelled_alone(node: Mesh, tmp_path: Path):
+    outer = waiting(node, tmp_path / "never")
+    plan = plan_of(step("t.nowhere", 1), step("t.add", 2, feed=0))
+    inner = text_of(within(node, outer, outer, "@flow", plan))
+    until(lambda: node.ask("flow.get", id=inner)["counts"].get("PARKED"), 20, "it is there")
+    child = within(node, outer, node.ask("flow.get", id=inner)["steps"][0][0], "t.nowhere", 1)
+
+    found = node.ask("flow.cancel", id=inner)
+
+    assert (found["cancelled"], found["interrupted"], found["open"]) == (3, 0, 0)
+    assert node.ask("call.get", id=child)["state"] == "CANCELLED"
+    assert node.ask("flow.get", id=outer)["state"] == "RUNNING"
+    assert node.ask("flow.cancel", id=outer)["interrupted"] == 2
 
 
 def test_a_flow_is_made_again_from_what_failed(node: Mesh, tmp_path: Path):
