@@ -1,6 +1,6 @@
 """What the core says to peers, as envelopes and back: entries of one kind travel together.
 
-Kinds NOTE to TAKEN (`wire/kinds.py`): the body is a packed list of entries, each a list of plain
+Kinds NOTE to the last (`wire/kinds.py`): the body is a packed list of entries, each a list of plain
 data.  Entries of one peer keep their order.
 """
 
