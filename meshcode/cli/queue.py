@@ -29,7 +29,7 @@ FIELDS = [
         ("-t", "--type"),
         "type",
         click.STRING,
-        "Type of the queue.  [default: direct]",
+        "direct, topic or fanout.  [default: direct]",
         metavar="TYPE",
     ),
     Field(("--network",), "network", click.STRING, "Network it belongs to.", metavar="NETWORK"),

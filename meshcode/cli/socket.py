@@ -44,6 +44,11 @@ FIELDS = [
         metavar="FUNCTION",
     ),
     Field(("--priority",), "priority", _INT, "0 to 9; 9 runs first.  [default: 4]", metavar="N"),
+    Field(("--topic",), "topic", _TEXT, "Calls of a topic queue it takes.", metavar="PATTERN"),
+    Field(
+        ("--wait-for-all",), "wait_for_all", click.BOOL,
+        "Call it when each of its plugs has brought a value.", metavar="true|false",
+    ),
     Field(
         ("--rate-limit",), "rate_limit", _TEXT, "Calls per time: 10/s, 60/m, 5/h.", metavar="RATE"
     ),

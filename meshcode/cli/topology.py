@@ -80,8 +80,12 @@ GATE = Noun(
             "What it does.  [default: open]",
         ),
         Field(("-s", "--socket"), "socket", _TEXT, "Who decides, for `task`.", metavar="SOCKET"),
+        Field(
+            ("--when-closed",), "when_closed", click.Choice(["hold", "reject"]),
+            "What becomes of what comes.  [default: hold]",
+        ),
     ],
-    [column("name"), column("plug"), column("mode"), column("socket")],
+    [column("name"), column("plug"), column("mode"), column("socket"), column("when_closed")],
     what="a condition on an edge: open, closed, or decided by a task.",
     example="night -p p1 -m closed",
 )  # fmt: skip

@@ -29,12 +29,13 @@ RESTARTS_MAX = (1 << 31) - 1  # What the column holds.
 
 Check = Callable[[Any], Any]  # Gives the value to keep, or raises ValueError("what it must be").
 
-_NAME = re.compile(r"[A-Za-z0-9._:/@][A-Za-z0-9._:/@-]{0,199}")
+_NAME = re.compile(r"[A-Za-z0-9._:/][A-Za-z0-9._:/@-]{0,199}")  # @... are the router's own.
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _LOGIN = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
 _RATE = re.compile(r"([0-9]{1,9})/([smh])")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _URL_LOGIN = re.compile(r"//[^/]*@")
+_TOPIC = re.compile(r"(?:[A-Za-z0-9_-]+|[*#])(?:\.(?:[A-Za-z0-9_-]+|[*#]))*")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REF_BAD = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)")
 
@@ -93,8 +94,18 @@ def check_name(value: Any) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ValueError(
             f"1 to {NAME_CHARS_MAX} of the characters A-Z a-z 0-9 . _ : / @ - without a leading -"
+            " or @"
         )
     return str(value)
+
+
+def check_topic(value: Any) -> str:
+    """Which topics a socket takes: words with dots between, `*` one word, `#` any number."""
+    if not isinstance(value, str) or len(value) > NAME_CHARS_MAX or not _TOPIC.fullmatch(value):
+        raise ValueError(
+            "words of A-Z a-z 0-9 _ - with dots between; * stands for one word, # for any number"
+        )
+    return value
 
 
 def check_rate(value: Any) -> str:

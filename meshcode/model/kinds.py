@@ -34,6 +34,7 @@ from meshcode.model.checks import (
     check_signers,
     check_task,
     check_text,
+    check_topic,
     choice,
     integer,
     shown,
@@ -133,7 +134,7 @@ FIELDS: dict[str, dict[str, Field]] = {
     },
     "queue": {
         "network": Field(check_name, refers="network"),
-        "type": Field(choice("direct"), "direct"),
+        "type": Field(choice("direct", "topic", "fanout"), "direct"),
         "max_length": Field(integer(1, OPEN_CALLS_MAX, "calls")),
         "max_length_bytes": Field(integer(1, QUEUE_BYTES_MAX, "bytes")),
         "message_ttl_ms": Field(_times),
@@ -171,6 +172,8 @@ FIELDS: dict[str, dict[str, Field]] = {
         "queue": Field(check_name, required=True, refers="queue"),
         "priority": Field(integer(0, PRIORITY_MAX)),
         "rate_limit": Field(check_rate),
+        "topic": Field(check_topic),
+        "wait_for_all": Field(check_bool, False),  # For a value from each of its plugs.
         "concurrency": Field(_count),
         "key_concurrency": Field(_count),
         "retries": Field(integer(0, RETRIES_MAX)),
@@ -209,6 +212,7 @@ FIELDS: dict[str, dict[str, Field]] = {
         "plug": Field(check_name, required=True, refers="plug"),
         "mode": Field(choice("open", "closed", "task"), "open"),
         "socket": Field(check_name, refers="socket"),
+        "when_closed": Field(choice("hold", "reject"), "hold"),
     },
     "schedule": {
         "socket": Field(check_name, required=True, refers="socket"),

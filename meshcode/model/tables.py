@@ -30,7 +30,8 @@ from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX
 # more.  3: networks and what belongs to them, plugs, gates.  4: repos.  5: users, roles,
 # privileges, locks of processors.  6: labels; row-level security on a server.  7: settings,
 # secrets, files, flows, versions, overrides.  8: schedules.
-SCHEMA_VERSION = 8
+# 9: topics, sockets that wait for all plugs, gates that reject.
+SCHEMA_VERSION = 9
 
 _Name = String(NAME_CHARS_MAX)
 
@@ -169,6 +170,8 @@ class Socket(Object):
     task: Mapped[str] = mapped_column(_Name)
     queue: Mapped[str] = _refers()
     priority: Mapped[int | None] = mapped_column(Integer)
+    topic: Mapped[str | None] = mapped_column(_Name)
+    wait_for_all: Mapped[bool | None] = mapped_column(Boolean)
     rate_limit: Mapped[str | None] = mapped_column(String(32))
     concurrency: Mapped[int | None] = mapped_column(Integer)
     key_concurrency: Mapped[int | None] = mapped_column(Integer)
@@ -231,6 +234,7 @@ class Gate(Object):
     plug: Mapped[str] = _refers()
     mode: Mapped[str] = mapped_column(String(16))
     socket: Mapped[str | None] = _refers(nullable=True)
+    when_closed: Mapped[str | None] = mapped_column(String(16))
 
 
 class Setting(Object):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from meshcode import errors, limits
 from meshcode.ids import NO_ID, child_id
 from meshcode.router import feeding, joins
+from meshcode.router.bindings import bindings, matches
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import read_envelope
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from meshcode.router.core import Router
 
 OPEN, CLOSED, TASK = "open", "closed", "task"
+_STRICT = (OPEN, TASK, CLOSED)
 HOLD, REJECT = "hold", "reject"
 JOIN = "@join"  # The socket of values that wait for the other arguments of a call.
 UNNAMED = "#"  # Before the name of a plug without an argument: its value is a positional one.
@@ -45,21 +47,23 @@ class Gate(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """One plug, as an outcome of its source sees it."""
+    """One way of a plug, as an outcome of its source sees it."""
 
-    name: str
+    name: str  # Of the plug.
+    key: bytes  # What the id of the call it makes is made of.
     target: str
     error: bool  # It takes failures, not results.
     argument: str  # The argument of the target that gets the value; "" = the first.
     place: str  # The same among those of a join, where two plugs may have no argument.
     joined: tuple[str, ...]  # Places that all must be filled before the target is called; () = no.
     gate: Gate | None
+    ttl_ms: int | None = None  # It is cancelled when it has not begun by then.
 
 
 def edges_of(snapshot: dict[str, Any]) -> dict[str, tuple[Edge, ...]]:
     """The edges that leave each socket, in order of their names."""
     plugs = snapshot.get("plugs") or {}
-    gates = {fields["plug"]: (name, fields) for name, fields in gates_of(snapshot).items()}
+    gates = _by_plug(gates_of(snapshot))
     into: dict[str, set[str]] = {}
     for name, plug in plugs.items():
         if plug.get("type") != "ERROR":
@@ -70,19 +74,39 @@ def edges_of(snapshot: dict[str, Any]) -> dict[str, tuple[Edge, ...]]:
         plug = plugs[name]
         error = plug.get("type") == "ERROR"
         argument = plug.get("argument") or ""
-        waits = bool(sockets.get(plug["target"], {}).get("wait"))
+        waits = bool(sockets.get(plug["target"], {}).get("wait_for_all"))
         place = _place(name, plug)
         joined = () if error else _joined(into[plug["target"]], place, waits)
-        gate = None
-        if name in gates:
-            gate_name, fields = gates[name]
-            gate = Gate(
-                gate_name, fields.get("mode") or OPEN, fields.get("socket") or "",
-                fields.get("when_closed") or HOLD,
-            )  # fmt: skip
-        edge = Edge(name, plug["target"], error, argument, place, joined, gate)
-        found.setdefault(plug["source"], []).append(edge)
+        queue = (snapshot.get("queues") or {}).get(plug.get("queue") or "") or {}
+        ttl_ms, gate = queue.get("message_ttl_ms"), gates.get(name)
+        ways = [(plug["target"], b"plug:" + name.encode())]
+        if queue.get("type") in ("topic", "fanout"):
+            for other in _also(snapshot, plug["queue"], plug["source"]):
+                if other != plug["target"]:
+                    ways.append((other, b"plug:%s:%s" % (name.encode(), other.encode())))
+        for target, key in ways:
+            joins_there = joined if target == plug["target"] else ()
+            edge = Edge(name, key, target, error, argument, place, joins_there, gate, ttl_ms)
+            found.setdefault(plug["source"], []).append(edge)
     return {source: tuple(edges) for source, edges in found.items()}
+
+
+def _by_plug(gates: dict[str, dict[str, Any]]) -> dict[str, Gate]:
+    """The gate of each plug; of several the strictest."""
+    found: dict[str, Gate] = {}
+    for name in sorted(gates, key=lambda name: _STRICT.index(gates[name].get("mode") or OPEN)):
+        fields = gates[name]
+        found[fields["plug"]] = Gate(
+            name, fields.get("mode") or OPEN, fields.get("socket") or "",
+            fields.get("when_closed") or HOLD,
+        )  # fmt: skip
+    return found
+
+
+def _also(snapshot: dict[str, Any], queue: str, source: str) -> list[str]:
+    """The sockets that a topic or fanout queue of a plug reaches; the topic is the source's name"""
+    bound = bindings(snapshot).get(queue, ())
+    return [name for name, pattern in bound if matches(pattern, source)]
 
 
 def gates_of(snapshot: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -140,7 +164,7 @@ def _along(
     r: Router, call: Call, edge: Edge, value: bytes, now_ms: int, out: Effects
 ) -> tuple[bytes, bytes] | None:
     gate = edge.gate
-    id = child_id(call.id, b"plug:" + edge.name.encode())
+    id = child_id(call.id, edge.key)
     if len(value) + _ROOM > limits.BODY_BYTES_MAX:
         text = f"plug {edge.name}: the value has {len(value)} bytes, which is too large to pass on"
         call.note(now_ms, "not sent", text)
@@ -153,7 +177,7 @@ def _along(
     if gate.mode == CLOSED:
         return id, _target_call(r, call, id, edge, value, {"gate": gate.name})
     data = {
-        "plug": edge.name, "target": edge.target, "argument": edge.argument,
+        "plug": edge.name, "target": edge.target, "argument": edge.argument, "ttl_ms": edge.ttl_ms,
         "place": edge.place, "joined": list(edge.joined), "gate": gate.name,
     }  # fmt: skip
     return id, _sealed(r, call, id, gate.socket, [value], {"edge": data})
@@ -179,8 +203,8 @@ def _passed(
         call.note(now_ms, "rejected", f"plug {name}: gate {gate} {said}")
         return []
     edge = Edge(
-        name, passing["target"], False, passing["argument"], passing["place"],
-        tuple(passing["joined"]), None,
+        name, b"", passing["target"], False, passing["argument"], passing["place"],
+        tuple(passing["joined"]), None, passing["ttl_ms"],
     )  # fmt: skip
     assert call.envelope is not None
     value = feeding.body_of(call.envelope)[1:]  # Its one argument.
@@ -195,6 +219,8 @@ def _target_call(
     if edge.joined:
         join = {"target": edge.target, "places": list(edge.joined), "place": edge.place}
         return _sealed(r, call, id, JOIN, [value], {**options, "join": join})
+    if edge.ttl_ms is not None:
+        options = {**options, "expires_ms": edge.ttl_ms}
     if edge.argument:
         named = {**options, "kw": [edge.argument]}
         return _sealed(r, call, id, edge.target, [], named, {edge.argument: value})

@@ -190,7 +190,7 @@ def test_a_duration_is_written_as_it_is_read(ms):
     assert parse_duration(duration_text(ms)) == ms
 
 
-NAMES = st.from_regex(r"[A-Za-z0-9._:/@][A-Za-z0-9._:/@-]{0,8}", fullmatch=True)
+NAMES = st.from_regex(r"[A-Za-z0-9._:/][A-Za-z0-9._:/@-]{0,8}", fullmatch=True)
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 VARIABLES = st.dictionaries(st.from_regex(r"[A-LN-Za-z_][A-Z0-9_]{0,5}", fullmatch=True), TEXT,
                             max_size=3)  # fmt: skip

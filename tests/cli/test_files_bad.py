@@ -59,7 +59,7 @@ BAD = [
     ("a.yaml", "queues:\n  ? [a]\n  : {}", "a.yaml:2: a key must be a text, not a sequence"),
     ("a.yaml", "queues:\n  -q: {}",
      "a.yaml:2: the name of a queue is '-q'; it must be 1 to 200 of the characters A-Z a-z 0-9 . _"
-     f" : / @ - without a leading -{SAME}"),
+     f" : / @ - without a leading - or @{SAME}"),
     ("a.yaml", "queues: {q: [}", "a.yaml:1: column 14: this is not YAML: did not find expected"
      " node content"),
     ("a.yaml", "queues:\n\tq: {}",
@@ -102,7 +102,7 @@ BAD = [
     ("a.toml", "queues = ", "a.toml: this is not TOML: Invalid value (at end of document)"),
     ("a.toml", '[queues."a b"]',
      "a.toml:1: the name of a queue is 'a b'; it must be 1 to 200 of the characters A-Z a-z 0-9 . _"
-     f" : / @ - without a leading -{SAME}"),
+     f" : / @ - without a leading - or @{SAME}"),
     ("a.json", '{"queues": {"q": {},\n "q": {}}}',
      "a.json has 'q' twice in one map; nothing was changed"),
     ("a.json", '{"queues": {"q": {\n"max_length": 0}}}',

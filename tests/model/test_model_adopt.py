@@ -192,7 +192,7 @@ BAD = [
      "queue 'q': max_length is 0; it must be a whole number from 1 to 20000000 calls"),
     ({**EMPTY, "sockets": {"-rf": {}}},
      "the name of a socket is '-rf'; it must be 1 to 200 of the characters A-Z a-z 0-9 . _ : / @ -"
-     " without a leading -"),
+     " without a leading - or @"),
     ({**EMPTY, "processors": {"p": PROCESSOR}},
      "processor 'p': restarted is '3'; it must be a count of restarts"),
 ]  # fmt: skip

@@ -31,6 +31,7 @@ SHOP = {
     "sockets": {
         "shop.clean": {
             "processor": "shop", "task": "clean", "queue": "orders", "priority": None,
+            "topic": None, "wait_for_all": False,
             "rate_limit": None, "concurrency": None, "key_concurrency": None, "retries": None,
             "retry_delay_ms": None, "time_limit_ms": None, "labels": {},
         }

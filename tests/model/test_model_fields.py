@@ -33,12 +33,13 @@ REQUIREMENTS = (
     "a requirements file of the repository, or requirements separated by commas or lines,"
     " at most 4000 characters"
 )
-NAME = "1 to 200 of the characters A-Z a-z 0-9 . _ : / @ - without a leading -"
+NAME = "1 to 200 of the characters A-Z a-z 0-9 . _ : / @ - without a leading - or @"
+QUEUE_TYPES = "'direct' or 'topic' or 'fanout'"
 
 # kind, option, value, what the text says it is, what it must be
 BAD = [
-    ("queue", "type", "topic", "'topic'", "'direct'"),
-    ("queue", "type", 1, "1", "'direct'"),
+    ("queue", "type", "topics", "'topics'", QUEUE_TYPES),
+    ("queue", "type", 1, "1", QUEUE_TYPES),
     ("queue", "max_length", 0, "0", INT_Q),
     ("queue", "max_length", -1, "-1", INT_Q),
     ("queue", "max_length", 20_000_001, "20000001", INT_Q),

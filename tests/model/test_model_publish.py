@@ -108,7 +108,7 @@ BY_HAND = [
      " node goes on with the snapshot it has; repair the row in table queues"),
     ("UPDATE deployments SET name = '-rf'",
      "the name of a deployment is '-rf'; it must be 1 to 200 of the characters A-Z a-z 0-9 . _ :"
-     " / @ - without a leading -; the node goes on with the snapshot it has; repair the row in"
+     " / @ - without a leading - or @; the node goes on with the snapshot it has; repair the row in"
      " table deployments"),
 ]  # fmt: skip
 

@@ -327,7 +327,7 @@ def test_a_join_that_was_made_before_a_rewiring_is_filled_by_what_was_on_its_way
 
 def test_a_socket_that_waits_for_all_its_plugs_gets_those_without_a_name_by_position():
     made = wired(("q", "b", "e"), ("p", "c", "e"), ("r", "d", "e"), r={"argument": "named"})
-    made.socket("e", wait=True)
+    made.socket("e", wait_for_all=True)
     [flow] = make_ids(1, NOW)
 
     for name in "bcd":
