@@ -151,7 +151,10 @@ def check(
     if line is None or line.removed:
         return unknown_socket(r, name)
     if line.builtin:
-        return busy(r) or _too_old(r, id) or flows.problem(r, id, name, envelope)
+        wrong = busy(r) or _too_old(r, id)
+        if wrong is None and options is not None and (why := option_problem(options)) is not None:
+            wrong = errors.BadRequest(f"socket {name}: {why}; nothing was accepted")
+        return wrong or flows.problem(r, id, name, envelope)
     if r.draining or r.disk_level:
         return busy(r)
     old = _too_old(r, id)

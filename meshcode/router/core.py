@@ -126,8 +126,10 @@ class Router:
             self._fire_timers(now_ms, out)
         if self.replica.timers:
             self.replica.tick(now_ms, out)
-        if self.ripe:
+        while self.ripe:
             gathering.settle(self, now_ms, out)
+            if self.timers and self.timers[0][0] <= now_ms:  # What has all it needs may be late.
+                self._fire_timers(now_ms, out)
         while self._touched:
             _, pool = self._touched.popitem()
             dispatch.dispatch(self, pool, now_ms, out)

@@ -45,7 +45,7 @@ class Gather:
         self.found: dict[bytes, bytes | None] = dict.fromkeys(ids)  # Packed values, by call.
         self.left = len(self.found)
         self.bytes = 0
-        self.via: dict[bytes, bytes] = {}  # The result's id -> the flow whose result it is.
+        self.via: dict[bytes, list[bytes]] = {}  # The result's id -> flows whose result it is.
 
     def id_of(self, leaf: int | bytes) -> bytes:
         """The call that a feed names."""
@@ -129,21 +129,21 @@ def settle(r: Router, now_ms: int, out: Effects) -> None:
 def _take(
     r: Router, call: Call, gather: Gather, id: bytes, envelope: bytes, now_ms: int, out: Effects
 ) -> None:
+    named = [one for one in (id, *gather.via.pop(id, ())) if gather.found.get(one, b"") is None]
     result = plan.result_of(envelope)
     if result is not None:  # The value of a flow is that of its result.
-        gather.via[result] = gather.via.get(id, id)
+        gather.via.setdefault(result, []).extend(named)
         _await(r, call, result, out)
         return
-    id = gather.via.get(id, id)
-    if gather.found.get(id, b"") is not None:
+    if not named:
         return
     if envelope[13] != _DONE:
-        _fail(r, call, id, envelope, now_ms, out)
+        _fail(r, call, named[0], envelope, now_ms, out)
         return
     value = feeding.body_of(envelope)
-    gather.found[id] = value
-    gather.left -= 1
-    gather.bytes += len(value)
+    gather.found.update(dict.fromkeys(named, value))
+    gather.left -= len(named)
+    gather.bytes += len(value) * len(named)
     if gather.left:
         _say_why(call, gather)
     limit = _limit(r)

@@ -338,6 +338,36 @@ def test_what_a_step_needs_may_be_a_flow_then_it_is_fed_the_result_of_that():
     assert made.outcome(feeding.step_id(id, 1)) == (Outcome.DONE, "a(a(1))")
 
 
+def test_a_flow_and_its_result_may_both_be_needed():
+    """The result counts for each that it stands for."""
+    made = Flows()
+    first, effects = made.flow([step("a", 1)])
+    made.run(effects)
+    result = feeding.step_id(first, 0)
+    second, effects = made.flow([[None, 0, result, "done", None]])
+    made.run(effects)
+    id, effects = made.flow([step(None, feed=[second, result, first])])
+
+    for _ in range(3):
+        effects = looked_up(made, effects)
+
+    assert made.outcome(feeding.step_id(id, 0)) == (Outcome.DONE, ["a(1)"] * 3)
+    assert made.router.needed == {}
+
+
+def test_a_step_that_expired_while_it_gathered_does_not_begin():
+    made = Flows()
+    late = step("a", 2, feed=0)
+    late[4] = {"expires_ms": 50}
+    id, effects = made.flow([step("a", 1), late])
+    made.now += 60
+
+    made.run(effects)
+
+    assert [args for _, args, _ in made.ran] == [[1]]
+    assert made.outcome(feeding.step_id(id, 1))[0] == Outcome.CANCELLED
+
+
 def test_results_that_are_too_large_together_fail_the_step_with_both_numbers(monkeypatch):
     monkeypatch.setattr(limits, "BODY_BYTES_MAX", 20)
     made = Flows()
@@ -458,12 +488,14 @@ def test_arguments_are_checked_against_the_signature_with_what_a_step_is_fed():
 
 def test_a_client_may_not_write_the_options_of_the_router_nor_call_its_own_sockets():
     made = Flows()
-    [id, other] = make_ids(2, NOW)
+    [id, other, third] = make_ids(3, NOW)
     fed = envelope(Kind.SUBMIT, id=id, name=b"a", meta=pack({"feed": 0}), argc=0)
     own = envelope(Kind.SUBMIT, id=other, name=b"@gather", argc=0)
+    flow = envelope(Kind.SUBMIT, id=third, name=b"@flow", meta=pack({"feed": []}), argc=1)
     calls = [
         (id, NO_ID, NO_ID, "a", 0, {"feed": 0}, fed),
         (other, NO_ID, NO_ID, "@gather", 0, None, own),
+        (third, NO_ID, NO_ID, "@flow", 1, {"feed": []}, flow),
     ]
 
     effects = made.step(events.Submitted(1, 9, calls))
@@ -471,4 +503,5 @@ def test_a_client_may_not_write_the_options_of_the_router_nor_call_its_own_socke
     assert [error["text"] for _, _, error in effects.refused] == [
         "socket a: option feed is written by a node only",
         "socket @gather is the router's own; submit a plan to @flow; nothing was accepted",
+        "socket @flow: option feed is written by a node only; nothing was accepted",
     ]
