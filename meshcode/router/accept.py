@@ -151,7 +151,7 @@ def check(
     if line is None or line.removed:
         return unknown_socket(r, name)
     if line.builtin:
-        wrong = busy(r) or _too_old(r, id)
+        wrong: errors.CallerError | None = busy(r) or _too_old(r, id)
         if wrong is None and options is not None and (why := option_problem(options)) is not None:
             wrong = errors.BadRequest(f"socket {name}: {why}; nothing was accepted")
         return wrong or flows.problem(r, id, name, envelope)
