@@ -55,6 +55,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
             refusal = replicated.refuse(options, voters, 0 if alone else len(envelope))
         if refusal is not None:
             out.refused.append((client, id, refusal.to_data()))
+            r.plans.pop(id, None)
             continue
         assert line is not None
         sequence = r.next_sequence

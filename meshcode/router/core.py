@@ -105,7 +105,7 @@ class Router:
         self.needed: dict[bytes, list[Call]] = {}  # Calls that wait for the outcome of another.
         self.ripe: list[tuple[bytes, bytes]] = []  # Calls that ended in this step; their outcomes.
         self.needs_ask_ms = 0  # Not before are peers asked again for what is needed.
-        self.plans: dict[bytes, Plan] = {}  # Of flows accepted in this step.
+        self.plans: dict[bytes, Plan] = {}  # Of flows that are accepted and have not ended.
         self._touched: dict[str, Pool] = {}
         for name in flows.BUILTIN:
             line = self.lines[name] = Line(SocketConfig(name, _of_nobody(name)))
@@ -357,6 +357,8 @@ class Router:
     def forget(self, call: Call) -> None:
         """Drop an ended call from memory; timers and lines that still name it skip it."""
         del self.calls[call.id]
+        if self.plans:
+            self.plans.pop(call.id, None)
         if call.envelope is None:
             del self.by_sequence[call.sequence]
             if call.sequence in call.line.fetching:  # Its line need not wait for it any more.

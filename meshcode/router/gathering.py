@@ -246,7 +246,7 @@ def on_looked_up(r: Router, event: events.LookedUp, now_ms: int, out: Effects) -
 
 
 def _is_unknown(r: Router, id: bytes, now_ms: int, out: Effects) -> None:
-    waiting = [call for call in r.needed.get(id, ()) if call.gather is not None]
+    waiting = [call for call in r.needed.get(id, ()) if call.state is State.GATHERING]
     if not waiting:
         r.needed.pop(id, None)
         return

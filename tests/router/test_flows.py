@@ -285,6 +285,32 @@ def test_a_step_whose_result_nobody_knows_says_so_and_waits():
     assert after.wait(limits.NEED_ASK_MS).lookups == [(b"", first)], "it asks again"
 
 
+def test_a_cancelled_step_waits_for_nothing_any_more():
+    """Else peers would be asked for ever for what nobody here needs."""
+    made = Flows()
+    [stranger] = make_ids(1, NOW)
+    id, effects = made.flow([step("a", feed=stranger)])
+    made.step(events.CancelAsked(1, bytes(16), feeding.step_id(id, 0), "ann"))
+
+    looked_up(made, effects)
+
+    assert made.outcome(feeding.step_id(id, 0))[0] == Outcome.CANCELLED
+    assert made.router.needed == {}
+
+
+def test_the_plan_of_a_flow_that_is_refused_is_not_kept():
+    made = Flows()
+    [id] = make_ids(1, NOW)
+    body = pack_call([{"steps": [step("a", 1)], "result": 0}])
+    options = {"ack": "strict"}
+    data = envelope(Kind.SUBMIT, id=id, name=b"@flow", meta=pack(options), body=body, argc=1)
+
+    effects = made.step(events.Submitted(1, 1, [(id, NO_ID, NO_ID, "@flow", 1, options, data)]))
+
+    assert [error["code"] for _, _, error in effects.refused] == ["busy"]
+    assert made.router.plans == {}
+
+
 def test_steps_that_are_done_stand_for_themselves_in_a_retried_flow():
     made = Flows()
     made.socket("bad")
