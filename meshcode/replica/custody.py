@@ -168,7 +168,7 @@ def _send(
         have.add(r.me)
         own = r.by_key.get(key)
         if own is None:
-            _keep_own(r, key, child, submit, parent, now_ms, out)
+            keep(r, key, child, submit, parent, now_ms, out)
         else:  # Somebody's PREPARE of it came first.
             storing.complete(r, own, now_ms, submit, now_ms, out)
     entry = [
@@ -180,13 +180,19 @@ def _send(
             out.peer.append((node, _STORE, entry))
 
 
-def _keep_own(
-    r: Replica, key: bytes, child: Child, submit: bytes, parent: Parent, now_ms: int, out: Effects
+def keep(
+    r: Replica,
+    key: bytes,
+    child: Child,
+    submit: bytes,
+    parent: Parent | None,
+    now_ms: int,
+    out: Effects,
 ) -> None:
     """This node is a voter of the child: it has it with the same batch of the log."""
     own = r.find(key, child.voters, 0, parent)
     assert own is not None
-    if child.submit is None:  # The same call: its attempts go on counting.
+    if child.submit is None and parent is not None:  # The same call: its attempts go on counting.
         known = r.by_key.get(parent.key)
         own.note = None if known is None else known.note
     storing.complete(r, own, now_ms, submit, now_ms, out)

@@ -28,6 +28,8 @@ _NUMBERS = {
     "time_limit_ms": (1, 365 * 86_400_000),
     "expires_ms": (1, 10 * 365 * 86_400_000),
 }
+# Only nodes write these; see docs/wire.md.
+NODES_OPTIONS = ("feed", "plan", "named", "edge", "gate", "join", "at")
 _LEVELS = ("local", "quorum", "all", "strict")
 _TEXTS = {"key": 200, "by": 200, "trace": 200}
 
@@ -241,7 +243,7 @@ def option_problem(options: dict[str, Any]) -> str | None:
                 return f"option {name} must be a whole number, it is {value!r}"
             if not bounds[0] <= value <= bounds[1]:
                 return f"option {name} must be {bounds[0]} to {bounds[1]}, it is {value}"
-        elif name in ("feed", "plan", "edge"):
+        elif name in NODES_OPTIONS:
             return f"option {name} is written by a node only"
         elif name in _TEXTS:
             if not isinstance(value, str) or len(value) > _TEXTS[name]:

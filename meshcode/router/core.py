@@ -28,11 +28,15 @@ from meshcode.router import (
     flows,
     gathering,
     holding,
+    joins,
+    modelling,
     peers,
+    plan,
     recovering,
     replicated,
     requests,
     timers,
+    wiring,
     work,
 )
 from meshcode.router.accept import on_submitted
@@ -40,7 +44,6 @@ from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
 from meshcode.router.line import Line
-from meshcode.router.plan import Plan
 from meshcode.router.pool import Pool, Worker
 from meshcode.router.records import (
     accepted_call,
@@ -50,7 +53,6 @@ from meshcode.router.records import (
     split_open,
     split_state,
 )
-from meshcode.router.signature import Signature
 from meshcode.router.states import OPEN_STATES, State
 from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE, TIMERS_DEAD_MIN
 
@@ -105,10 +107,13 @@ class Router:
         self.needed: dict[bytes, list[Call]] = {}  # Calls that wait for the outcome of another.
         self.ripe: list[tuple[bytes, bytes]] = []  # Calls that ended in this step; their outcomes.
         self.needs_ask_ms = 0  # Not before are peers asked again for what is needed.
-        self.plans: dict[bytes, Plan] = {}  # Of flows that are accepted and have not ended.
+        self.joins = joins.Joins()
+        self.gates: dict[str, str] = {}  # Their modes.
+        self.gated: dict[str, list[Call]] = {}  # Calls that wait at a closed gate.
+        self.plans: dict[bytes, plan.Plan] = {}  # Of accepted flows, until they end.
         self._touched: dict[str, Pool] = {}
-        for name in flows.BUILTIN:
-            line = self.lines[name] = Line(SocketConfig(name, _of_nobody(name)))
+        for name in (*_BUILTIN, plan.GATHER):
+            line = self.lines[name] = Line(SocketConfig(name, modelling.of_nobody(name)))
             self.pool("").lines[name] = line
         self._timers_dead = 0  # Timers in the heap of calls that have ended.
 
@@ -282,7 +287,7 @@ class Router:
         else:
             call.state = State.WAITING
             call.reason = ""
-            if call.lacks or line.builtin:
+            if call.lacks or line.builtin or call.option("gate") is not None:
                 self.enter(call, now_ms, out)
                 return
             line.push(call)
@@ -294,15 +299,18 @@ class Router:
 
     def enter(self, call: Call, now_ms: int, out: Effects) -> None:
         """A call that is on enough disks, counted in its line, begins its way."""
+        if call.options is not None and wiring.is_closed(self, call):
+            wiring.hold(self, call)
+            return
         if call.lacks:
             gathering.begin(self, call, now_ms, out)
             return
         if call.line.builtin:
-            flows.expand(self, call, now_ms, out)
+            _BUILTIN[call.line.name](self, call, now_ms, out)
             return
         due_ms = timers.due_of(call.options, call.accepted_ms, now_ms)
         delayed = due_ms is not None and due_ms > now_ms
-        if call.state is State.COPYING:
+        if call.state in (State.COPYING, State.GATHERING):
             call.move(State.DELAYED if delayed else State.WAITING)
         if due_ms is not None and delayed:
             call.state = State.DELAYED
@@ -407,7 +415,7 @@ class Router:
 
     def line_of_removed(self, name: str) -> Line:
         """A line for calls whose socket is not in the model: they stay, PARKED."""
-        line = self.lines[name] = Line(SocketConfig(name, _of_nobody(name)))
+        line = self.lines[name] = Line(SocketConfig(name, modelling.of_nobody(name)))
         line.removed = True
         self.pool("").lines[name] = line
         return line
@@ -476,72 +484,6 @@ class Router:
         assert in_memory == self.bodies_bytes, (in_memory, self.bodies_bytes)
 
 
-def _of_nobody(name: str) -> dict[str, Any]:
-    """A snapshot with one socket, of no processor."""
-    return {"sockets": {name: {"processor": "", "task": "", "queue": ""}}}
-
-
-def _on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: Effects) -> None:
-    snapshot = event.snapshot
-    if snapshot["number"] < r.model_number:
-        return
-    r.model_number = snapshot["number"]
-    for name, fields in snapshot.get("processors", {}).items():
-        pool = r.pool(name)
-        pool.stopped = fields.get("requested_status") == "stop"
-        pool.paused = fields.get("requested_status") == "pause"
-    wanted = snapshot.get("sockets", {})
-    expiring: set[str] = set()  # Lines whose waiting calls may expire sooner than their timers say.
-    for name in wanted:
-        config = SocketConfig(name, snapshot)
-        line = r.lines.get(name)
-        if line is not None and line.expires_sooner(config):
-            expiring.add(name)
-        if line is None:
-            line = r.lines[name] = Line(config)
-            r.pool(config.processor).lines[name] = line
-        else:
-            before = r.pool(line.config.processor)
-            if before.name != config.processor:
-                before.withdraw(line)
-                del before.lines[name]
-                r.pool(config.processor).lines[name] = line
-            line.configure(config)
-            line.removed = False
-        _learn_signature(r.pool(config.processor), line)
-    for name, line in r.lines.items():
-        if name not in wanted and not line.builtin:
-            line.removed = True
-    work.refresh_lines(r)
-    if expiring:
-        for call in r.calls.values():
-            if call.line.name in expiring:
-                timers.arm_expiry(r, call)
-    _on_ticked(r, event, now_ms, out)  # A shorter time limit holds for what runs already.
-    for pool in r.pools.values():
-        for line in pool.lines.values():
-            pool.offer(line)
-        r.touch(pool)
-
-
-def _learn_signature(pool: Pool, line: Line) -> None:
-    data = pool.signatures.get(line.config.task)
-    line.signature = None if data is None else Signature(data)
-    line.at_once = data is None or bool(data.get("at_once", True))
-
-
-def _on_processor_changed(
-    r: Router, event: events.ProcessorChanged, now_ms: int, out: Effects
-) -> None:
-    pool = r.pool(event.processor)
-    pool.reason = event.reason
-    if event.signatures:
-        pool.signatures = event.signatures
-        for line in pool.lines.values():
-            _learn_signature(pool, line)
-    r.touch(pool)
-
-
 def _on_forgotten(r: Router, event: events.Forgotten, now_ms: int, out: Effects) -> None:
     r.horizon_ms = max(r.horizon_ms, event.before_ms)
 
@@ -562,7 +504,16 @@ def _on_ticked(r: Router, event: events.Event, now_ms: int, out: Effects) -> Non
         peers.tick(r, now_ms, out)
     if r.needed:
         gathering.tick(r, now_ms, out)
+    if r.joins.seeking:
+        joins.tick(r, now_ms, out)
 
+
+# The sockets that the router itself serves, and how a call of each begins; `@gather` only gathers.
+_BUILTIN: dict[str, Callable[[Router, Call, int, Effects], None]] = {
+    plan.FLOW: flows.expand,
+    joins.JOIN: joins.arrive,
+    joins.COLLECT: joins.begin,
+}
 
 _HANDLERS: dict[type, Callable[[Router, Any, int, Effects], None]] = {
     events.Submitted: on_submitted,
@@ -576,8 +527,8 @@ _HANDLERS: dict[type, Callable[[Router, Any, int, Effects], None]] = {
     events.Finished: ending.on_finished,
     events.Returned: dispatch.on_returned,
     events.Fetched: dispatch.on_fetched,
-    events.ModelChanged: _on_model_changed,
-    events.ProcessorChanged: _on_processor_changed,
+    events.ModelChanged: modelling.on_model_changed,
+    events.ProcessorChanged: modelling.on_processor_changed,
     events.Forgotten: _on_forgotten,
     events.Drained: _on_drained,
     events.DiskChanged: _on_disk_changed,

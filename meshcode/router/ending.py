@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode import errors, limits
 from meshcode.ids import child_id
 from meshcode.replica.instance import Child
-from meshcode.router import copies, events, holding, replicated, timers, work
+from meshcode.router import copies, events, holding, replicated, timers, wiring, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.pool import Worker
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _FAILED, _CANCELLED = int(Outcome.FAILED), int(Outcome.CANCELLED)
 # Delays, expiry and retries stay behind at a dead letter.
-_KEPT_OPTIONS = ("kw", "by", "trace", "feed", "plan")
+_KEPT_OPTIONS = ("kw", "by", "trace", "feed", "plan", "named", "edge", "at")
 _DIED_MAX = 16  # Sockets that one call may die at in turn.
 _DIED_ENTRY_BYTES = limits.NAME_BYTES_MAX + 16  # What one more of them adds to its options.
 _STATE_OF = {code: State(10 + code) for code in (1, 2, 3, 4)}
@@ -73,6 +73,10 @@ def end(
 
     Where other nodes keep the call too, it is proposed to them: `finish` comes when they agree.
     """
+    if call.owner is None and (call.line.edges or call.options is not None):
+        along = wiring.submits(r, call, code, envelope, now_ms, out)
+        if along:
+            children = (*children, *children_of(r, call, along))
     if call.owner is not None:
         work.report(r, call, code, envelope, out)
     elif call.inst is not None:

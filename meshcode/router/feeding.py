@@ -19,7 +19,7 @@ from typing import Any
 from meshcode.ids import ID_BYTES, child_id
 from meshcode.limits import DATA_DEPTH_MAX, FLOW_STEPS_MAX
 from meshcode.wire.frame import envelope as seal
-from meshcode.wire.kinds import Kind
+from meshcode.wire.kinds import Flag, Kind
 
 ARGC_MAX = 254
 
@@ -137,6 +137,39 @@ def fed(submit: bytes, value: bytes) -> bytes:
         body=b"".join((list_head(count + 1), value, submit[rest:])),
         flags=submit[12],
         argc=argc + 1 if argc < ARGC_MAX else argc,
+    )
+
+
+def map_of(values: Mapping[str, bytes]) -> bytes:
+    """A packed map of packed values."""
+    count = len(values)
+    head = bytes((0x80 | count,)) if count < 16 else b"\xde" + count.to_bytes(2, "big")
+    return head + b"".join(_text(name) + value for name, value in values.items())
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    if len(data) < 32:
+        return bytes((0xA0 | len(data),)) + data
+    if len(data) < 256:
+        return b"\xd9" + bytes((len(data),)) + data
+    return b"\xda" + len(data).to_bytes(2, "big") + data
+
+
+def fed_named(submit: bytes, args: list[bytes], kwargs: Mapping[str, bytes]) -> bytes:
+    """The SUBMIT envelope of a call that a join makes, with its arguments."""
+    head = 80 + submit[15]
+    body = list_head(len(args)) + b"".join(args) + (map_of(kwargs) if kwargs else b"")
+    return seal(
+        Kind.SUBMIT,
+        id=submit[16:32],
+        flow=submit[32:48],
+        parent=submit[48:64],
+        name=submit[80:head],
+        meta=submit[head : head + int.from_bytes(submit[68:72], "little")],
+        body=body,
+        flags=submit[12] | int(Flag.KWARGS) if kwargs else submit[12],
+        argc=len(args),
     )
 
 

@@ -20,7 +20,6 @@ from meshcode.wire.kinds import Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-BUILTIN = (plan.FLOW, plan.GATHER)
 # One agreement carries all steps of a flow, beside the plan itself.
 _STEP_BYTES = 80 + 16 + 48
 _SHORT_FEED = 256  # Entries of a feed that surely fit the options of a call.

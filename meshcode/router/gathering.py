@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode import errors, limits
 from meshcode.ids import NO_ID, text_of
 from meshcode.replica.instance import ENDED
-from meshcode.router import ending, events, feeding, holding, plan, timers
+from meshcode.router import ending, events, feeding, holding, joins, plan, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.states import State
@@ -51,15 +51,15 @@ class Gather:
         """The call that a feed names."""
         return leaf if isinstance(leaf, bytes) else feeding.step_id(self.plan, leaf)
 
+    def find(self, leaf: int | bytes) -> bytes:
+        """The value of one of them, once it is there."""
+        value = self.found[self.id_of(leaf)]
+        assert value is not None
+        return value
+
     def value(self) -> bytes:
         """All of it, put together."""
-
-        def find(leaf: int | bytes) -> bytes:
-            value = self.found[self.id_of(leaf)]
-            assert value is not None
-            return value
-
-        return feeding.value_of(self.feed, find)
+        return feeding.value_of(self.feed, self.find)
 
 
 def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
@@ -118,8 +118,11 @@ def settle(r: Router, now_ms: int, out: Effects) -> None:
         id, envelope = ripe.pop()
         for call in r.needed.pop(id, ()):
             gather = call.gather
-            if call.state is not State.GATHERING or gather is None:
+            if call.state is not State.GATHERING:
                 continue  # It was cancelled, or is not this node's any more.
+            if gather is None:
+                joins.collected(r, call, id, envelope, now_ms, out)
+                continue
             if envelope:
                 _take(r, call, gather, id, envelope, now_ms, out)
             if not gather.left and call.state is State.GATHERING:
@@ -210,7 +213,8 @@ def _complete(r: Router, call: Call, gather: Gather, now_ms: int, out: Effects) 
     if len(value) + len(submit) > limit:
         _too_large(r, call, len(value) + len(submit), limit, now_ms, out)
         return
-    call.fed = feeding.fed(submit, value)
+    named = call.option("named")
+    call.fed = feeding.fed(submit, value) if named is None else _by_name(gather, submit, named)
     call.gather = None
     call.reason = ""
     _resize(r, call, len(call.fed))
@@ -225,6 +229,15 @@ def _complete(r: Router, call: Call, gather: Gather, now_ms: int, out: Effects) 
         holding.requeue(r, call, now_ms, out, front=False)
 
 
+def _by_name(gather: Gather, submit: bytes, places: list[str]) -> bytes:
+    """What a join has put together: each value goes to the argument of its plug."""
+    values = [feeding.value_of(leaf, gather.find) for leaf in gather.feed]
+    pairs = list(zip(places, values, strict=True))
+    args = [value for place, value in pairs if place.startswith("#")]
+    kwargs = {place: value for place, value in pairs if not place.startswith("#")}
+    return feeding.fed_named(submit, args, kwargs)
+
+
 def _resize(r: Router, call: Call, size: int) -> None:
     """The call is as large as what its worker gets."""
     call.line.count_out(call)
@@ -237,6 +250,7 @@ def on_looked_up(r: Router, event: events.LookedUp, now_ms: int, out: Effects) -
     """The history was asked for outcomes, for calls here or for a peer."""
     for node, id, envelope in event.found:
         if node:
+            joins.looked_up(r, id, bool(envelope), now_ms, out)
             if envelope:
                 out.peer.append((node, _TELL, [id, envelope]))
         elif envelope:
@@ -251,6 +265,11 @@ def _is_unknown(r: Router, id: bytes, now_ms: int, out: Effects) -> None:
         r.needed.pop(id, None)
         return
     if _is_open(r, id):
+        return
+    arrivals = [call for call in waiting if call.gather is None]
+    for call in arrivals:
+        joins.unknown(r, call, id, now_ms, out)
+    if arrivals:
         return
     for call in waiting:
         call.reason = f"waits for call {text_of(id)}, of which this node knows nothing"

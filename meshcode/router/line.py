@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import chain, islice
+from typing import TYPE_CHECKING
 
 from meshcode.limits import FETCH_CALLS_MAX
 from meshcode.router.call import Call, priority_of
@@ -15,6 +16,9 @@ from meshcode.router.config import SocketConfig
 from meshcode.router.rate import Rate
 from meshcode.router.signature import Signature
 from meshcode.router.states import State
+
+if TYPE_CHECKING:
+    from meshcode.router.wiring import Edge
 
 _WAITING = State.WAITING
 ENDED_MIN = 1_024  # So many ended calls in a line are not worth a sweep.
@@ -29,6 +33,7 @@ class Line:
         "bytes",
         "config",
         "depth",
+        "edges",
         "ended",
         "expires",
         "fetching",
@@ -52,6 +57,7 @@ class Line:
     def __init__(self, config: SocketConfig) -> None:
         """An empty line of the socket."""
         self.name = config.name
+        self.edges: tuple[Edge, ...] = ()  # Where outcomes of its calls go on.
         self.guest = config.guest  # Its calls belong to peers.
         self.builtin = config.name.startswith("@")  # The router itself carries its calls out.
         self.ready: dict[int, deque[Call]] = {}  # By priority.

@@ -17,7 +17,6 @@ from meshcode.wire.kinds import Flag, Kind, Outcome
 
 FLOW, GATHER = "@flow", "@gather"  # Sockets that the router itself serves.
 DONE_STEP = "done"  # In the place of a feed: a call that has ended already stands for the step.
-_RESERVED = ("feed", "plan", "edge")  # Options that only the router writes.
 
 
 class Step(NamedTuple):
@@ -100,9 +99,6 @@ def _step(number: int, data: Any) -> Step:
         problem = feeding.problem(feed, number)
         if problem is not None:
             raise _wrong(number, problem)
-    for name in _RESERVED:
-        if options and name in options:
-            raise _wrong(number, f"has the option {name}, which only a node may write")
     if not _is_packed_call(args, argc, options):
         raise _wrong(number, f"has arguments that are not {argc} packed ones")
     return step

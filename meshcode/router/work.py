@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
-from meshcode.router import copies, ending, events, gathering, holding, replicated
+from meshcode.router import copies, ending, events, gathering, holding, joins, replicated
 from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
@@ -37,7 +37,7 @@ _KEEP, _KEPT, _DROP = int(Kind.KEEP), int(Kind.KEPT), int(Kind.DROP)
 
 KINDS = (
     _GRANT, _RUN, _RAN, _TAKEN, _INTERRUPT, _GAVE_BACK, _HOLDS, _KEEP, _KEPT, _DROP,
-    int(Kind.OUTCOME_OF), int(Kind.OUTCOME_IS),
+    int(Kind.OUTCOME_OF), int(Kind.OUTCOME_IS), int(Kind.ARRIVED),
 )  # fmt: skip
 
 
@@ -408,6 +408,7 @@ def grant(r: Router, pool: Pool, now_ms: int, out: Effects, *, again: bool = Fal
 _HANDLERS = {
     int(Kind.OUTCOME_OF): gathering.on_ask,
     int(Kind.OUTCOME_IS): gathering.on_tell,
+    int(Kind.ARRIVED): joins.on_arrived,
     _GRANT: _on_grant,
     _RUN: _on_run,
     _RAN: _on_ran,

@@ -28,7 +28,7 @@ class Kind(IntEnum):
     SETUP = 34  # node -> worker: the sockets it serves changed.  body: {"sockets": {socket: task}}
 
 
-    # Peer -> peer, 40 to 76.  Body: plain data; 48 to 76 carry lists of entries (docs/wire.md).
+    # Peer -> peer, 40 to 77.  Body: plain data; 48 to 77 carry lists of entries (docs/wire.md).
     PEER_HELLO = 40  # Opens one direction between two nodes.
     PEER_CREDIT = 41  # The last frame that was handled.
     SWIM = 42  # Membership.
@@ -66,6 +66,7 @@ class Kind(IntEnum):
     CHILD_SAYS = 74
     OUTCOME_OF = 75  # How did this call end?
     OUTCOME_IS = 76
+    ARRIVED = 77  # A value for a call that waits for several.
 
 
 class Outcome(IntEnum):

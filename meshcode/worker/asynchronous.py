@@ -16,7 +16,6 @@ from types import AsyncGeneratorType
 from typing import Any
 
 from meshcode.errors import MeshError
-from meshcode.wire.codec import pack
 from meshcode.worker import loop as main_loop
 from meshcode.worker import report
 from meshcode.worker.context import CallInterrupted, Staged, async_call
@@ -162,10 +161,9 @@ class AsyncCalls:
             return items.outcome((monotonic_ns() - began) // 1000)
         result = await value
         try:
-            body = pack(result, "the result")
+            return report.done(row, attempt, result, (monotonic_ns() - began) // 1000)
         except MeshError as error:
             raise main_loop.OwnError(error) from None
-        return report.outcome(row, attempt, report.DONE, body, (monotonic_ns() - began) // 1000)
 
     def _flush_soon(self) -> None:
         # One flush per turn of the loop, however many calls end in it.

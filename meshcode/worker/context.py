@@ -40,6 +40,23 @@ class CallInfo(NamedTuple):
         return text_of(self.id)
 
 
+class Route:
+    """A result that chooses the plugs it goes along; return it from a task.
+
+    return Route(order, plugs=["large"] if order["total"] > 100 else ["small"])
+
+    Whoever called the task gets `result`.  An object of your own with the attributes `result` and
+    `plugs` says the same without importing meshcode.
+    """
+
+    __slots__ = ("plugs", "result")
+
+    def __init__(self, result: Any, plugs: list[str]) -> None:
+        """`plugs`: names of plugs of the task's socket; those that it does not have are ignored."""
+        self.result = result
+        self.plugs = plugs
+
+
 class DoNotRetry(Exception):
     """Raise it, or a subclass, to say that trying again cannot help: no retry is made.
 

@@ -34,7 +34,7 @@ from meshcode.worker import report
 from meshcode.worker.context import CallInterrupted, Staged, main_call
 from meshcode.worker.control import REASON_RECALL, ControlPage
 from meshcode.worker.outbox import Outbox
-from meshcode.worker.report import DONE, KIND_OUTCOME
+from meshcode.worker.report import DONE, KIND_OUTCOME, PLAIN
 
 _START, _SUBMIT, _STOP, _SETUP = map(int, (Kind.START, Kind.SUBMIT, Kind.STOP, Kind.SETUP))
 KIND_RETURNED = int(Kind.RETURNED)
@@ -205,8 +205,8 @@ class Worker:
                     value = function(*args, **kwargs)
                 finally:
                     main_call[0] = None
-                if type(value) in _LAZY:
-                    outcome = self.run_lazy(call, value, now)
+                if type(value) not in PLAIN:
+                    outcome = self.run_special(call, value, now)
                     after = monotonic_ns()
                 else:
                     body = pack(value, "the result")
@@ -243,6 +243,16 @@ class Worker:
             asked = self.cancels.pop(row.id, None)
         if asked is not None:
             raise CallInterrupted(asked[0])
+
+    def run_special(self, call: Staged, value: Any, began_ns: int) -> bytes | None:
+        """The outcome of a call whose result is not of a plain type; None when it comes later."""
+        if type(value) in _LAZY:
+            return self.run_lazy(call, value, began_ns)
+        row, _frame, attempt = call
+        try:
+            return report.done(row, attempt, value, (monotonic_ns() - began_ns) // 1000)
+        except MeshError as error:
+            raise OwnError(error) from None
 
     def run_lazy(self, call: Staged, value: Any, began_ns: int) -> bytes | None:
         """Finish what a generator or coroutine began; None when its outcome comes later."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from meshcode.errors import MeshError, MountFailed, TimeLimit, WrongArguments
+from meshcode.errors import BadData, MeshError, MountFailed, TimeLimit, WrongArguments
 from meshcode.limits import TRACEBACK_BYTES_MAX
-from meshcode.wire.codec import pack
+from meshcode.wire.codec import pack, unpack_map
 from meshcode.wire.frame import Row, draft
 from meshcode.wire.kinds import Flag, Kind, Outcome
 from meshcode.worker.context import CallInterrupted, DoNotRetry
@@ -89,13 +89,42 @@ def _packed_error(data: dict[str, Any]) -> bytes:
 who: list[bytes] = [b""]
 
 
-def outcome(row: Row, attempt: int, code: int, body: bytes, run_us: int, flags: int = 0) -> bytes:
+def done(row: Row, attempt: int, value: Any, run_us: int) -> bytes:
+    """The draft of the OUTCOME of a call that returned `value`.
+
+    A value with the attributes `result` and `plugs` is a router's: it chooses the plugs.
+
+    Raises:
+        BadData, TooLarge: it cannot travel.
+    """
+    plugs = getattr(value, "plugs", None)
+    if plugs is None or type(value) in PLAIN or not hasattr(value, "result"):
+        return outcome(row, attempt, DONE, pack(value, "the result"), run_us)
+    if isinstance(plugs, str) or not all(isinstance(name, str) for name in plugs):
+        raise BadData(f"the plugs that a result chooses are a list of names, they are {plugs!r}")
+    meta = pack({**unpack_map(who[0]), "plugs": list(plugs)})
+    return outcome(row, attempt, DONE, pack(value.result, "the result"), run_us, meta=meta)
+
+
+# Types of results that are packed as they are, without a further look.
+PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
+
+
+def outcome(
+    row: Row,
+    attempt: int,
+    code: int,
+    body: bytes,
+    run_us: int,
+    flags: int = 0,
+    meta: bytes | None = None,
+) -> bytes:
     """The draft of an OUTCOME."""
     return draft(
         KIND_OUTCOME,
         id=row.id,
         flow=row.flow,
-        meta=who[0],
+        meta=who[0] if meta is None else meta,
         body=body,
         flags=flags,
         code=code,

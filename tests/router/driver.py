@@ -29,6 +29,8 @@ class Driver:
         self.sockets: dict[str, dict[str, Any]] = {}
         self.queues: dict[str, dict[str, Any]] = {}
         self.processors: dict[str, dict[str, Any]] = {"p": {}, "other": {}}
+        self.plugs: dict[str, dict[str, Any]] = {}
+        self.gates: dict[str, dict[str, Any]] = {}
         self.envelopes: dict[int, bytes] = {}
         self.socket("a", **socket)
 
@@ -44,7 +46,7 @@ class Driver:
         return self.step(
             events.ModelChanged({
                 "number": self.number, "sockets": self.sockets, "queues": self.queues,
-                "processors": self.processors,
+                "processors": self.processors, "plugs": self.plugs, "gates": self.gates,
             })
         )  # fmt: skip
 

@@ -30,6 +30,7 @@ class Told:
         self.kind = Kind(row.kind)
         self.id, self.flow, self.code, self.flags = row.id, row.flow, row.code, row.flags
         self.attempt, self.number = row.attempt, row.number
+        self.meta = data[row.meta_at : row.body_at]
         self.body = data[row.body_at : row.end]
         self.at = time.monotonic()
 

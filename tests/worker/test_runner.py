@@ -11,14 +11,14 @@ import pytest
 from meshcode.errors import from_data
 from meshcode.ids import make_ids, text_of
 from meshcode.limits import OUTPUT_BYTES_MAX
-from meshcode.wire.codec import pack
+from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope, frame
 from meshcode.wire.kinds import Flag, Kind, Outcome
 from tests.worker.harness import MiniNode
 
 CODE = """
 import logging, os, subprocess, sys, threading, time
-from meshcode.worker.context import DoNotRetry, current_call
+from meshcode.worker.context import DoNotRetry, Route, current_call
 
 class Final(DoNotRetry): pass
 class Mine(Exception):
@@ -60,6 +60,11 @@ def flood(n):
     return n
 def nap(s): time.sleep(s); return s
 def noop(): return None
+def routed(*plugs): return Route({"n": 1}, list(plugs))
+class Own:
+    result, plugs = "mine", ("left",)
+def own_router(): return Own()
+def bad_router(): return Route(1, [5])
 def squares(n):
     for i in range(n): yield i * i
 def broken(n):
@@ -88,7 +93,7 @@ def sockets_of(*names: str) -> dict[str, str]:
 ALL = sockets_of(
     *("add", "pair", "boom", "final", "mine", "odd", "leave", "ctrl_c", "bad", "huge"),
     *("inner_type_error", "who", "who_in_thread", "say", "direct", "flood", "nap", "noop"),
-    *("squares", "broken", "unplain", "big_items", "fork", "Tools.deep"),
+    *("routed", "own_router", "bad_router", "squares", "broken", "unplain", "big_items", "fork", "Tools.deep"),
 )
 
 
@@ -125,6 +130,19 @@ def test_a_batch_is_run_in_order_and_reported_in_few_frames(worker):
     assert [t.value for t in told] == list(range(1, 501))
     assert {t.code for t in told} == {Outcome.DONE}
     assert worker.frames - before < 100
+
+
+def test_a_router_gives_its_result_and_names_the_plugs_that_it_chose(worker):
+    for socket, args, value, plugs in [
+        ("s.routed", ("large", "late"), {"n": 1}, ["large", "late"]),
+        ("s.routed", (), {"n": 1}, []),
+        ("s.own_router", (), "mine", ["left"]),
+    ]:
+        told = worker.outcome(worker.call(socket, *args))
+        assert (told.value, unpack(told.meta)["plugs"]) == (value, plugs)
+        assert unpack(told.meta)["worker"], "who ran it is told, too"
+    _, error = worker.error("s.bad_router")
+    assert error["text"] == "the plugs that a result chooses are a list of names, they are [5]"
 
 
 def test_attempts_are_told_back(worker):

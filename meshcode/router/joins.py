@@ -1,0 +1,305 @@
+"""Joins: a socket whose plugs lead to several of its arguments is called when each has a value.
+
+A value that comes along such a plug is a call of its own, an *arrival*, open until it is used.  The
+arrivals of one flow at one socket are put together by *collectors*, calls with ids that anyone can
+work out: number 0, 1, 2 ...  A collector's outcome names one arrival for each argument, in the
+order in which they came, and causes the call of the socket.  Arrivals that it does not name go on
+to the next collector.  An outcome is chosen once and an arrival looks at one collector after the
+other, so each value is used once, whoever dies; nothing but outcomes is written.
+
+In a mesh all collectors of a flow are kept by the nodes that kept its root (option `at`), so that
+every node makes the same instance of it.  Whoever owns an arrival tells them of it until the
+collector has ended; whoever owns the collector puts together what it was told.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshcode import limits
+from meshcode.ids import ID_BYTES, NO_ID, child_id
+from meshcode.replica import custody
+from meshcode.replica.instance import ENDED, Child, make_key, split_voters
+from meshcode.router import ending, feeding
+from meshcode.router.call import Call
+from meshcode.router.effects import Effects
+from meshcode.router.states import State
+from meshcode.wire.codec import pack, unpack
+from meshcode.wire.frame import envelope as seal
+from meshcode.wire.kinds import Kind, Outcome
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+JOIN, COLLECT = "@join", "@collect"
+_ARRIVED = int(Kind.ARRIVED)
+_DONE = int(Outcome.DONE)
+_HEADS_MAX = 10_000
+
+
+class Collector:
+    """What one collector that this node owns was told."""
+
+    __slots__ = ("call", "join", "waiting")
+
+    def __init__(self, call: Call, join: dict[str, Any]) -> None:
+        """Nothing yet."""
+        self.call = call
+        self.join = join
+        self.waiting: dict[str, dict[bytes, None]] = {place: {} for place in join["places"]}
+
+
+class Joins:
+    """The joins of one node; only in memory, all of it is told or looked up again."""
+
+    def __init__(self) -> None:
+        """None."""
+        self.collectors: dict[bytes, Collector] = {}  # By their call.
+        self.seeking: dict[bytes, tuple[Call, int]] = {}  # Arrivals, and which collector is next.
+        self.heads: dict[bytes, int] = {}  # By collector 0: the first that has not ended.
+        self.births: dict[bytes, list[Any]] = {}  # Collectors to make unless they have ended.
+        self.tell_ms = 0
+
+
+def where(r: Router, call: Call) -> bytes:
+    """Home and voters of the root of a call's flow, for what it causes along plugs."""
+    given = call.option("at")
+    if given is not None:
+        return bytes(given)
+    inst = call.inst
+    if inst is not None:
+        return b"".join((inst.home, *inst.voters))
+    if r.replica.peers.by_node:
+        return b"".join((r.node, *r.replica.peers.choose_voters(call.id)))
+    return b""
+
+
+def collector_id(flow: bytes, join: dict[str, Any], number: int) -> bytes:
+    """The call that puts together the set with that number."""
+    return child_id(flow, b"join/%d/" % number + pack([join["target"], join["places"]]))
+
+
+def _flow(call: Call) -> bytes:
+    assert call.envelope is not None
+    flow = call.envelope[32:48]
+    return call.id if flow == NO_ID else flow
+
+
+def _collector_submit(flow: bytes, at: bytes, join: dict[str, Any], number: int) -> bytes:
+    """The same bytes, whoever makes it."""
+    data = {"target": join["target"], "places": join["places"], "number": number}
+    options = {"at": at, "join": data} if at else {"join": data}
+    id = collector_id(flow, join, number)
+    name = COLLECT.encode()
+    return seal(Kind.SUBMIT, id=id, flow=flow, name=name, meta=pack(options), body=b"\x90", argc=0)
+
+
+# Arrivals.
+
+
+def arrive(r: Router, call: Call, now_ms: int, out: Effects) -> None:
+    """A value has come; it waits until a collector names it."""
+    if call.state is not State.GATHERING:
+        call.move(State.GATHERING)
+    join = call.option("join")
+    places = ", ".join(join["places"])
+    call.reason = f"waits with {join['place']!r} for all of {places} of socket {join['target']}"
+    head = r.joins.heads.get(collector_id(_flow(call), join, 0), 0)
+    # One that another node owned before may be named by any of them.
+    fresh = call.inst is None or call.inst.promise[0] <= 1
+    _seek(r, call, head if fresh else 0, now_ms, out)
+
+
+def _seek(r: Router, call: Call, number: int, now_ms: int, out: Effects) -> None:
+    join = call.option("join")
+    id = collector_id(_flow(call), join, number)
+    r.joins.seeking[call.id] = (call, number)
+    r.needed.setdefault(id, []).append(call)
+    if id in r.joins.collectors:
+        _collect(r, r.joins.collectors[id], join["place"], call.id, now_ms, out)
+    elif id not in r.calls:
+        out.lookups.append((b"", id))
+
+
+def unknown(r: Router, call: Call, id: bytes, now_ms: int, out: Effects) -> None:
+    """The history here has no such collector: it is made, here or by those who shall keep it."""
+    found = r.joins.seeking.get(call.id)
+    if found is None:
+        return
+    _, number = found
+    join, flow = call.option("join"), _flow(call)
+    if collector_id(flow, join, number) != id or id in r.calls:
+        return
+    at = call.option("at") or b""
+    submit = _collector_submit(flow, at, join, number)
+    if call.inst is None:
+        ending.issue(r, id, submit, now_ms, out)
+        return
+    home, voters = at[:ID_BYTES], split_voters(at[ID_BYTES:])
+    key = make_key(id, home)
+    if r.node in voters and key not in r.replica.by_key:
+        _keep(r, key, voters, submit, now_ms, out)
+    _tell(r, call, key, voters, submit, out)
+
+
+def _keep(
+    r: Router, key: bytes, voters: tuple[bytes, ...], submit: bytes, now_ms: int, out: Effects
+) -> None:
+    custody.keep(r.replica, key, Child(key[:ID_BYTES], voters, submit), submit, None, now_ms, out)
+
+
+def _tell(
+    r: Router,
+    call: Call,
+    key: bytes,
+    voters: tuple[bytes, ...],
+    submit: bytes,
+    out: Effects,
+) -> None:
+    place = call.option("join")["place"]
+    for node in voters:
+        if node != r.node and r.replica.peers.is_here(node):
+            entry = [key, b"".join(voters), submit, place, call.id]
+            out.peer.append((node, _ARRIVED, entry))
+
+
+def on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A peer owns an arrival for a collector that this node keeps, or shall keep."""
+    key, data, submit, place, arrival = entry
+    voters = split_voters(data)
+    id = key[:ID_BYTES]
+    if r.node not in voters or submit[16:32] != id or len(arrival) != ID_BYTES:
+        raise ValueError(key)
+    collector = r.joins.collectors.get(id)
+    inst = r.replica.by_key.get(key)
+    if collector is not None and collector.call.inst is inst:
+        if place in collector.waiting:
+            _collect(r, collector, place, arrival, now_ms, out)
+    elif inst is None:
+        r.joins.births[id] = [key, voters, submit]
+        out.lookups.append((node, id))
+    elif inst.role == ENDED:
+        out.lookups.append((node, id))
+
+
+def looked_up(r: Router, id: bytes, ended: bool, now_ms: int, out: Effects) -> None:
+    """The history was asked for a collector that a peer wants: it is made unless it has ended."""
+    birth = r.joins.births.pop(id, None)
+    if birth is None or ended:
+        return
+    key, voters, submit = birth
+    if key not in r.replica.by_key:
+        _keep(r, key, voters, submit, now_ms, out)
+
+
+def collected(r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, out: Effects) -> None:
+    """A collector has ended: the arrival is used by it, or looks at the next."""
+    found = r.joins.seeking.get(call.id)
+    join = call.option("join")
+    if found is None or collector_id(_flow(call), join, found[1]) != id:
+        return
+    number = found[1]
+    used = unpack(feeding.body_of(envelope))["with"] if envelope[13] == _DONE else []
+    heads = r.joins.heads
+    first = collector_id(_flow(call), join, 0)
+    heads[first] = max(heads.pop(first, 0), number + 1)
+    if len(heads) > _HEADS_MAX:
+        del heads[next(iter(heads))]
+    if call.id not in used:
+        _seek(r, call, number + 1, now_ms, out)
+        return
+    del r.joins.seeking[call.id]
+    call.line.count_out(call)
+    call.reason = ""
+    assert call.envelope is not None
+    value = feeding.body_of(call.envelope)[1:]  # Its one argument.
+    done = seal(Kind.OUTCOME, id=call.id, code=Outcome.DONE, body=value)
+    ending.end(r, call, _DONE, done, now_ms, out)
+
+
+# Collectors.
+
+
+def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
+    """This node owns a collector: what it owns of arrivals, and is told of, is put together."""
+    if call.state is not State.GATHERING:
+        call.move(State.GATHERING)
+    join = call.option("join")
+    call.reason = f"puts together the arguments of socket {join['target']}"
+    collector = r.joins.collectors[call.id] = Collector(call, join)
+    first = collector_id(_flow(call), join, 0)
+    r.joins.heads[first] = max(r.joins.heads.get(first, 0), join["number"])
+    for arrival in list(r.needed.get(call.id, ())):
+        if call.id not in r.joins.collectors:
+            return
+        _collect(r, collector, arrival.option("join")["place"], arrival.id, now_ms, out)
+
+
+def _collect(
+    r: Router, collector: Collector, place: str, arrival: bytes, now_ms: int, out: Effects
+) -> None:
+    call = collector.call
+    if r.calls.get(call.id) is not call or call.state is not State.GATHERING:
+        r.joins.collectors.pop(call.id, None)  # It was cancelled, or is another node's by now.
+        return
+    for waiting in collector.waiting.values():
+        for id in [id for id in waiting if _has_left(r, id)]:
+            del waiting[id]
+    collector.waiting[place][arrival] = None
+    if not all(collector.waiting.values()):
+        return
+    del r.joins.collectors[call.id]
+    used = [next(iter(waiting)) for waiting in collector.waiting.values()]
+    call.line.count_out(call)
+    call.reason = ""
+    submit = _joined_call(call, collector.join, used)
+    children = ending.children_of(r, call, [(submit[16:32], submit)])
+    body = pack({"with": used, "call": submit[16:32]})
+    done = seal(Kind.OUTCOME, id=call.id, code=Outcome.DONE, body=body)
+    ending.end(r, call, _DONE, done, now_ms, out, children)
+
+
+def _has_left(r: Router, id: bytes) -> bool:
+    """Whether an arrival was cancelled here, or is another node's now: that tells of it again."""
+    found = r.joins.seeking.get(id)
+    return found is not None and r.calls.get(id) is not found[0]
+
+
+def _joined_call(call: Call, join: dict[str, Any], used: list[bytes]) -> bytes:
+    """The call that gets the values; its id is that of its first value, so no two are alike."""
+    options: dict[str, Any] = {"feed": used, "named": join["places"]}
+    at = call.option("at")
+    if at:
+        options["at"] = at
+    return seal(
+        Kind.SUBMIT,
+        id=child_id(used[0], b"joined"),
+        flow=_flow(call),
+        parent=used[0],
+        name=join["target"].encode(),
+        meta=pack(options),
+        body=b"\x90",
+        argc=0,
+    )
+
+
+def tick(r: Router, now_ms: int, out: Effects) -> None:
+    """Tell the keepers of the collectors again which arrivals there are."""
+    if now_ms < r.joins.tell_ms:
+        return
+    r.joins.tell_ms = now_ms + limits.NEED_ASK_MS
+    told = 0
+    for call, number in list(r.joins.seeking.values()):
+        if r.calls.get(call.id) is not call or call.state is not State.GATHERING:
+            del r.joins.seeking[call.id]
+            continue
+        id = collector_id(_flow(call), call.option("join"), number)
+        if id not in r.joins.collectors and told < limits.NEEDS_ASKED_MAX:
+            told += 1
+            unknown(r, call, id, now_ms, out)
+
+
+__all__ = [
+    "COLLECT", "JOIN", "Joins", "arrive", "begin", "collected", "looked_up", "on_arrived", "tick",
+    "unknown", "where",
+]  # fmt: skip

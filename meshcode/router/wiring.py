@@ -1,0 +1,263 @@
+"""Plugs: what the outcome of a call causes at other sockets, and the gates on the way.
+
+The plugs of a socket are looked at when a call of it ends: a change of the wiring holds for the
+next outcome, and a call that a plug has made keeps its way whatever becomes of the plug.  All that
+an outcome causes is in one batch of the log with it.
+
+A gate is open, closed (calls wait at it, or are turned away), or a task that is called with the
+value and says whether it may pass.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from meshcode import errors, limits
+from meshcode.ids import NO_ID, child_id
+from meshcode.router import feeding, joins
+from meshcode.router.call import Call
+from meshcode.router.effects import Effects
+from meshcode.router.records import read_envelope
+from meshcode.router.states import State
+from meshcode.wire.codec import pack, unpack
+from meshcode.wire.frame import envelope as seal
+from meshcode.wire.kinds import Flag, Kind, Outcome
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+OPEN, CLOSED, TASK = "open", "closed", "task"
+HOLD, REJECT = "hold", "reject"
+JOIN = "@join"  # The socket of values that wait for the other arguments of a call.
+UNNAMED = "#"  # Before the name of a plug without an argument: its value is a positional one.
+
+_DONE, _FAILED = int(Outcome.DONE), int(Outcome.FAILED)
+_ROOM = 1_024  # Of an envelope around a value.
+
+
+class Gate(NamedTuple):
+    """A condition on an edge."""
+
+    name: str
+    mode: str  # OPEN, CLOSED or TASK.
+    socket: str  # Of TASK: what is asked.
+    when_closed: str  # HOLD or REJECT.
+
+
+class Edge(NamedTuple):
+    """One plug, as an outcome of its source sees it."""
+
+    name: str
+    target: str
+    error: bool  # It takes failures, not results.
+    argument: str  # The argument of the target that gets the value; "" = the first.
+    place: str  # The same among those of a join, where two plugs may have no argument.
+    joined: tuple[str, ...]  # Places that all must be filled before the target is called; () = no.
+    gate: Gate | None
+
+
+def edges_of(snapshot: dict[str, Any]) -> dict[str, tuple[Edge, ...]]:
+    """The edges that leave each socket, in order of their names."""
+    plugs = snapshot.get("plugs") or {}
+    gates = {fields["plug"]: (name, fields) for name, fields in gates_of(snapshot).items()}
+    into: dict[str, set[str]] = {}
+    for name, plug in plugs.items():
+        if plug.get("type") != "ERROR":
+            into.setdefault(plug["target"], set()).add(_place(name, plug))
+    sockets = snapshot.get("sockets") or {}
+    found: dict[str, list[Edge]] = {}
+    for name in sorted(plugs):
+        plug = plugs[name]
+        error = plug.get("type") == "ERROR"
+        argument = plug.get("argument") or ""
+        waits = bool(sockets.get(plug["target"], {}).get("wait"))
+        place = _place(name, plug)
+        joined = () if error else _joined(into[plug["target"]], place, waits)
+        gate = None
+        if name in gates:
+            gate_name, fields = gates[name]
+            gate = Gate(
+                gate_name, fields.get("mode") or OPEN, fields.get("socket") or "",
+                fields.get("when_closed") or HOLD,
+            )  # fmt: skip
+        edge = Edge(name, plug["target"], error, argument, place, joined, gate)
+        found.setdefault(plug["source"], []).append(edge)
+    return {source: tuple(edges) for source, edges in found.items()}
+
+
+def gates_of(snapshot: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The gates of a snapshot."""
+    return snapshot.get("gates") or {}
+
+
+def _place(name: str, plug: dict[str, Any]) -> str:
+    return plug.get("argument") or UNNAMED + name
+
+
+def _joined(places: set[str], place: str, waits: bool) -> tuple[str, ...]:
+    """The places that a value for `place` waits for, itself among them; () = none.
+
+    A plug without an argument calls its target alone, unless the target waits for all its plugs.
+    """
+    wanted = sorted(one for one in places if waits or not one.startswith(UNNAMED))
+    return tuple(wanted) if place in wanted and len(wanted) > 1 else ()
+
+
+def submits(
+    r: Router, call: Call, code: int, outcome: bytes, now_ms: int, out: Effects
+) -> list[tuple[bytes, bytes]]:
+    """The ids and SUBMIT envelopes of the calls that the outcome of a call causes."""
+    if code not in (_DONE, _FAILED) or call.envelope is None:
+        return []
+    passing = call.option("edge")
+    if passing is not None:  # It was asked whether a value may pass a gate.
+        return _passed(r, call, passing, code, outcome, now_ms, out)
+    edges = call.line.edges
+    if not edges:
+        return []
+    value = feeding.body_of(outcome)
+    wanted = routes_of(outcome) if code == _DONE else None
+    found = []
+    for edge in edges:
+        if edge.error != (code == _FAILED) or (wanted is not None and edge.name not in wanted):
+            continue
+        made = _along(r, call, edge, value, now_ms, out)
+        if made is not None:
+            found.append(made)
+    return found
+
+
+def routes_of(outcome: bytes) -> list[str] | None:
+    """The plugs that a result chose (a router's), or None: all of them."""
+    _, meta = read_envelope(outcome)
+    if meta is None:
+        return None
+    chosen = meta.get("plugs")
+    return chosen if isinstance(chosen, list) else None
+
+
+def _along(
+    r: Router, call: Call, edge: Edge, value: bytes, now_ms: int, out: Effects
+) -> tuple[bytes, bytes] | None:
+    gate = edge.gate
+    id = child_id(call.id, b"plug:" + edge.name.encode())
+    if len(value) + _ROOM > limits.BODY_BYTES_MAX:
+        text = f"plug {edge.name}: the value has {len(value)} bytes, which is too large to pass on"
+        call.note(now_ms, "not sent", text)
+        return None
+    if gate is None or gate.mode == OPEN:
+        return id, _target_call(r, call, id, edge, value, {})
+    if gate.mode == CLOSED and gate.when_closed == REJECT:
+        call.note(now_ms, "rejected", f"plug {edge.name}: gate {gate.name} is closed")
+        return None
+    if gate.mode == CLOSED:
+        return id, _target_call(r, call, id, edge, value, {"gate": gate.name})
+    data = {
+        "plug": edge.name, "target": edge.target, "argument": edge.argument,
+        "place": edge.place, "joined": list(edge.joined), "gate": gate.name,
+    }  # fmt: skip
+    return id, _sealed(r, call, id, gate.socket, [value], {"edge": data})
+
+
+def _passed(
+    r: Router,
+    call: Call,
+    passing: dict[str, Any],
+    code: int,
+    outcome: bytes,
+    now_ms: int,
+    out: Effects,
+) -> list[tuple[bytes, bytes]]:
+    """A gate's task has answered: the value goes on, or ends here."""
+    name, gate = passing["plug"], passing["gate"]
+    try:
+        answer = bool(unpack(feeding.body_of(outcome))) if code == _DONE else False
+    except errors.BadValue:
+        answer = False
+    if not answer:
+        said = "failed" if code == _FAILED else "said no"
+        call.note(now_ms, "rejected", f"plug {name}: gate {gate} {said}")
+        return []
+    edge = Edge(
+        name, passing["target"], False, passing["argument"], passing["place"],
+        tuple(passing["joined"]), None,
+    )  # fmt: skip
+    assert call.envelope is not None
+    value = feeding.body_of(call.envelope)[1:]  # Its one argument.
+    id = child_id(call.id, b"passed")
+    return [(id, _target_call(r, call, id, edge, value, {}))]
+
+
+def _target_call(
+    r: Router, call: Call, id: bytes, edge: Edge, value: bytes, options: dict[str, Any]
+) -> bytes:
+    """The SUBMIT envelope of what comes out at the end of an edge."""
+    if edge.joined:
+        join = {"target": edge.target, "places": list(edge.joined), "place": edge.place}
+        return _sealed(r, call, id, JOIN, [value], {**options, "join": join})
+    if edge.argument:
+        named = {**options, "kw": [edge.argument]}
+        return _sealed(r, call, id, edge.target, [], named, {edge.argument: value})
+    return _sealed(r, call, id, edge.target, [value], options)
+
+
+def _sealed(
+    r: Router,
+    call: Call,
+    id: bytes,
+    name: str,
+    args: list[bytes],
+    options: dict[str, Any],
+    kwargs: dict[str, bytes] | None = None,
+) -> bytes:
+    assert call.envelope is not None
+    flow = call.envelope[32:48]
+    trace = call.option("trace")
+    if trace:
+        options = {**options, "trace": trace}
+    where = joins.where(r, call)
+    if where:
+        options = {**options, "at": where}
+    body = feeding.list_head(len(args)) + b"".join(args)
+    if kwargs:
+        body += feeding.map_of(kwargs)
+    return seal(
+        Kind.SUBMIT,
+        id=id,
+        flow=call.id if flow == NO_ID else flow,
+        parent=call.id,
+        name=name.encode(),
+        meta=pack(options) if options else b"",
+        body=body,
+        flags=int(Flag.KWARGS) if kwargs else 0,
+        argc=len(args),
+    )
+
+
+# Gates that are closed.
+
+
+def is_closed(r: Router, call: Call) -> bool:
+    """Whether the call waits at a gate before it may begin."""
+    gate = call.option("gate")
+    return gate is not None and r.gates.get(gate) == CLOSED
+
+
+def hold(r: Router, call: Call) -> None:
+    """It waits, counted in its line, until the gate opens or is removed."""
+    gate = call.option("gate")
+    if call.state is not State.GATHERING:
+        call.move(State.GATHERING)
+    call.reason = f"gate {gate} is closed; open it with `mesh update gate -n {gate} --mode open`"
+    r.gated.setdefault(gate, []).append(call)
+
+
+def let_go(r: Router, now_ms: int, out: Effects) -> None:
+    """The model changed: what waits at gates that are closed no longer goes on."""
+    for gate in list(r.gated):
+        if r.gates.get(gate) == CLOSED:
+            continue
+        for call in r.gated.pop(gate):
+            if call.state is State.GATHERING and r.calls.get(call.id) is call:
+                call.reason = ""
+                r.enter(call, now_ms, out)

@@ -1,0 +1,365 @@
+"""Plugs, gates and joins in the core: what an outcome causes elsewhere, once, and in order."""
+
+from __future__ import annotations
+
+from meshcode import limits
+from meshcode.ids import child_id, make_ids
+from meshcode.router import events
+from meshcode.router.records import split_done, split_open
+from meshcode.router.states import State
+from meshcode.wire.kinds import Outcome
+
+from .driver import NOW
+from .flowing import Flows, recovered, step
+
+
+def wired(*plugs: tuple[str, str, str], **more: dict[str, str]) -> Flows:
+    """Sockets a to e, and plugs as (name, source, target)."""
+    made = Flows()
+    for name in "bcde":
+        made.socket(name)
+    for name, source, target in plugs:
+        made.plugs[name] = {"source": source, "target": target, **more.get(name, {})}
+    made.publish()
+    return made
+
+
+def names(made: Flows) -> list[str]:
+    return [name for name, _, _ in made.ran]
+
+
+def test_a_result_goes_along_every_plug_of_its_socket_as_an_object():
+    made = wired(("p", "a", "b"), ("q", "a", "c"), ("r", "c", "d"))
+    made.values["a"] = {"n": [1, 2]}
+
+    id, effects = made.call("a", "x")
+    made.settle(effects)
+
+    assert made.ran[0] == ("a", ["x"], {})
+    assert ("b", [{"n": [1, 2]}], {}) in made.ran
+    assert ("c", [{"n": [1, 2]}], {}) in made.ran
+    assert names(made).count("d") == 1
+    done = split_done(made.log["done"][child_id(id, b"plug:p")])
+    assert (done["submit"][32:48], done["submit"][48:64]) == (id, id), "flow and parent"
+
+
+def test_what_a_result_causes_is_in_one_batch_of_the_log_with_it():
+    made = wired(("p", "a", "b"), ("q", "a", "c"))
+    id, effects = made.call("a")
+    [(_, [(_, attempt, _, submit)])] = effects.starts
+
+    effects = made.answer(id, attempt, submit)
+
+    made_now = [split_open(v)[1][16:32] for t, _, v in effects.records if t == "open" and v]
+    assert made_now == [child_id(id, b"plug:p"), child_id(id, b"plug:q")]
+    assert ("done", id) in [(table, key) for table, key, _ in effects.records]
+
+
+def test_failures_take_error_plugs_and_results_take_the_others():
+    made = wired(("ok", "a", "b"), ("bad", "a", "c"), bad={"type": "ERROR"})
+    made.call("a")
+    made.settle(made.wait(0))
+    made = wired(("ok", "a", "b"), ("bad", "a", "c"), bad={"type": "ERROR"})
+    made.failing = {"a"}
+
+    _, effects = made.call("a")
+    made.settle(effects)
+
+    assert names(made) == ["a", "c"]
+    assert made.ran[1][1] == [{"code": "remote", "text": "a", "fields": {"type": "ValueError"}}]
+
+
+def test_a_cancelled_call_takes_no_plug():
+    made = wired(("ok", "a", "b"), ("bad", "a", "c"), bad={"type": "ERROR"})
+    id, _ = made.call("a")
+
+    made.step(events.CancelAsked(2, b"r" * 16, id, "ann"))
+    made.step(events.WorkerLost(1, [id], "killed"))
+
+    assert made.router.calls == {}
+    assert made.ran == []
+
+
+def test_a_router_chooses_the_plugs_of_its_result():
+    made = wired(("p", "a", "b"), ("q", "a", "c"), ("r", "a", "d"))
+    made.routes["a"] = ["r", "p"]
+
+    _, effects = made.call("a")
+    made.settle(effects)
+
+    assert sorted(names(made)) == ["a", "b", "d"]
+
+
+def test_rewiring_holds_for_the_next_outcome_and_what_was_made_keeps_its_way():
+    made = wired(("p", "a", "b"))
+    made.socket("b", processor="other")  # Nobody runs it: the call waits.
+    first, effects = made.call("a", 1)
+    made.settle(effects)
+    second, effects = made.call("a", 2)
+    assert made.router.calls[child_id(first, b"plug:p")].line.name == "b"
+
+    made.plugs["p"]["target"] = "c"
+    made.publish()
+    made.settle(effects)
+
+    assert names(made) == ["a", "a", "c"]
+    assert made.router.calls[child_id(first, b"plug:p")].state is State.WAITING
+    assert child_id(second, b"plug:p") in made.log["done"]
+
+
+def test_a_removed_plug_is_not_taken():
+    made = wired(("p", "a", "b"))
+    _, effects = made.call("a", 1)
+    del made.plugs["p"]
+    made.publish()
+
+    made.settle(effects)
+
+    assert names(made) == ["a"]
+
+
+def test_a_value_goes_to_the_argument_that_its_plug_names():
+    made = wired(("p", "a", "b"), p={"argument": "text"})
+
+    _, effects = made.call("a", 1)
+    made.settle(effects)
+
+    assert made.ran[1] == ("b", [], {"text": "a(1)"})
+
+
+# Gates.
+
+
+def gated(**gate: str) -> Flows:
+    """a -> b with a gate on the plug."""
+    made = wired(("p", "a", "b"))
+    made.gates["g"] = {"plug": "p", **gate}
+    made.publish()
+    return made
+
+
+def test_a_closed_gate_holds_what_comes_until_it_is_opened():
+    made = gated(mode="closed")
+    id, effects = made.call("a", 1)
+    made.settle(effects)
+    held = made.router.calls[child_id(id, b"plug:p")]
+    assert held.state is State.GATHERING
+    assert held.reason == "gate g is closed; open it with `mesh update gate -n g --mode open`"
+
+    made.gates["g"]["mode"] = "open"
+    made.settle(made.publish())
+
+    assert made.ran[-1] == ("b", ["a(1)"], {})
+
+
+def test_a_held_call_waits_at_its_gate_over_a_crash_and_goes_on_when_the_gate_is_removed():
+    made = gated(mode="closed")
+    _, effects = made.call("a", 1)
+    made.settle(effects)
+    after, _ = recovered(made)
+    after.join()
+    assert after.ran == []
+
+    del after.gates["g"]
+    after.settle(after.publish())
+
+    assert after.ran == [("b", ["a(1)"], {})]
+
+
+def test_a_closed_gate_may_reject_and_says_so_in_the_story_of_the_call():
+    made = gated(mode="closed", when_closed="reject")
+
+    id, effects = made.call("a", 1)
+    made.settle(effects)
+
+    assert names(made) == ["a"]
+    assert made.router.calls == {}
+    story = split_done(made.log["done"][id])["story"]
+    assert story[-1][1:] == ["rejected", "plug p: gate g is closed"]
+
+
+def test_a_gates_task_is_asked_with_the_value_and_lets_it_pass_or_not():
+    made = gated(mode="task", socket="d")
+    made.values["d"] = True
+
+    _, effects = made.call("a", 1)
+    made.settle(effects)
+
+    assert made.ran == [("a", [1], {}), ("d", ["a(1)"], {}), ("b", ["a(1)"], {})]
+
+    made.values["d"] = 0
+    id, effects = made.call("a", 2)
+    made.settle(effects)
+
+    assert made.ran[3:] == [("a", [2], {}), ("d", ["a(2)"], {})]
+    asked = split_done(made.log["done"][child_id(id, b"plug:p")])
+    assert asked["story"][-1][1:] == ["rejected", "plug p: gate g said no"]
+
+
+def test_a_gates_task_that_raises_lets_nothing_pass_and_its_call_can_be_tried_again():
+    made = gated(mode="task", socket="d")
+    made.failing = {"d"}
+    id, effects = made.call("a", 1)
+    made.settle(effects)
+    asked = child_id(id, b"plug:p")
+    done = split_done(made.log["done"][asked])
+    assert done["story"][-1][1:] == ["rejected", "plug p: gate g failed"]
+    assert names(made) == ["a", "d"]
+
+    made.failing, made.values["d"] = set(), "yes"
+    ended = (done["submit"], {})
+    made.settle(made.step(events.RetryAsked(2, b"r" * 16, asked, "ann", ended)))
+
+    assert names(made) == ["a", "d", "d", "b"]
+    assert made.ran[-1] == ("b", ["a(1)"], {})
+
+
+# Joins.
+
+
+def joining() -> Flows:
+    """b and c feed the arguments of e."""
+    return wired(
+        ("one", "b", "e"), ("two", "c", "e"), one={"argument": "left"}, two={"argument": "right"}
+    )
+
+
+def test_a_join_calls_its_socket_once_both_arguments_have_come_in_any_order():
+    for order in ("bc", "cb"):
+        made = joining()
+        [flow] = make_ids(1, NOW)
+        for name in order:
+            _, effects = made.call(name, 1, flow=flow)
+            made.settle(effects)
+
+        assert made.ran[-1] == ("e", [], {"left": "b(1)", "right": "c(1)"})
+        assert names(made).count("e") == 1
+        assert made.router.calls == {}, "nothing is left over"
+
+
+def test_values_are_paired_in_the_order_in_which_they_came():
+    made = joining()
+    [flow] = make_ids(1, NOW)
+    for name, value in [("b", 1), ("b", 2), ("c", 3), ("b", 4), ("c", 5), ("c", 6)]:
+        _, effects = made.call(name, value, flow=flow)
+        made.settle(effects)
+
+    pairs = [(kwargs["left"], kwargs["right"]) for name, _, kwargs in made.ran if name == "e"]
+    assert pairs == [("b(1)", "c(3)"), ("b(2)", "c(5)"), ("b(4)", "c(6)")]
+
+
+def test_values_of_two_flows_are_never_put_together():
+    made = joining()
+    first, second = make_ids(2, NOW)
+    for name, flow in [("b", first), ("c", second)]:
+        _, effects = made.call(name, 1, flow=flow)
+        made.settle(effects)
+    assert "e" not in names(made)
+
+    _, effects = made.call("c", 2, flow=first)
+    made.settle(effects)
+
+    assert made.ran[-1] == ("e", [], {"left": "b(1)", "right": "c(2)"})
+
+
+def test_two_steps_of_a_flow_meet_at_a_join():
+    """The original's example: emit_one and emit_two feed add_two."""
+    made = joining()
+
+    id, effects = made.flow([step("b", 1), step("c", 4), step(None, feed=[0, 1])])
+    made.settle(effects)
+
+    assert made.ran[-1] == ("e", [], {"left": "b(1)", "right": "c(4)"})
+    assert made.router.calls == {}
+    assert id in made.log["done"]
+
+
+def test_a_value_that_waits_says_what_for_and_survives_a_crash():
+    made = joining()
+    [flow] = make_ids(1, NOW)
+    _, effects = made.call("b", 1, flow=flow)
+    made.settle(effects)
+    after, effects = recovered(made)
+    after.settle(effects)
+    [arrival] = [call for call in after.router.calls.values() if call.line.name == "@join"]
+    assert arrival.reason == "waits with 'left' for all of left, right of socket e"
+
+    after.settle(after.join())
+    _, effects = after.call("c", 2, flow=flow)
+    after.settle(effects)
+
+    assert after.ran[-1] == ("e", [], {"left": "b(1)", "right": "c(2)"})
+
+
+def test_a_join_goes_on_after_a_crash_where_it_was():
+    made = joining()
+    [flow] = make_ids(1, NOW)
+    for name, value in [("b", 1), ("c", 2), ("b", 3)]:
+        _, effects = made.call(name, value, flow=flow)
+        made.settle(effects)
+    after, effects = recovered(made)
+    after.settle(effects)
+    after.settle(after.join())
+
+    _, effects = after.call("c", 4, flow=flow)
+    after.settle(effects)
+
+    assert after.ran[-1] == ("e", [], {"left": "b(3)", "right": "c(4)"})
+    assert after.router.calls == {}
+
+
+def test_a_join_that_was_made_before_a_rewiring_is_filled_by_what_was_on_its_way():
+    """New values go the new way; two that have come the old way still meet."""
+    made = joining()
+    [flow] = make_ids(1, NOW)
+    _, effects = made.call("b", 1, flow=flow)
+    made.settle(effects)
+    made.plugs["three"] = {"source": "d", "target": "e", "argument": "more"}
+    made.publish()
+
+    for name in "bcd":
+        _, effects = made.call(name, 2, flow=flow)
+        made.settle(effects)
+
+    assert made.ran[-1] == ("e", [], {"left": "b(2)", "right": "c(2)", "more": "d(2)"})
+    assert [call.line.name for call in made.router.calls.values()] == ["@join", "@collect"]
+
+
+def test_a_socket_that_waits_for_all_its_plugs_gets_those_without_a_name_by_position():
+    made = wired(("q", "b", "e"), ("p", "c", "e"), ("r", "d", "e"), r={"argument": "named"})
+    made.socket("e", wait=True)
+    [flow] = make_ids(1, NOW)
+
+    for name in "bcd":
+        _, effects = made.call(name, 1, flow=flow)
+        made.settle(effects)
+
+    assert made.ran[-1] == ("e", ["c(1)", "b(1)"], {"named": "d(1)"})
+
+
+def test_a_cancelled_value_leaves_its_join():
+    made = joining()
+    [flow] = make_ids(1, NOW)
+    _, effects = made.call("b", 1, flow=flow)
+    made.settle(effects)
+    [arrival] = [call for call in made.router.calls.values() if call.line.name == "@join"]
+    made.step(events.CancelAsked(2, b"r" * 16, arrival.id, "ann"))
+
+    for name, value in [("c", 2), ("b", 3)]:
+        _, effects = made.call(name, value, flow=flow)
+        made.settle(effects)
+
+    assert made.ran[-1] == ("e", [], {"left": "b(3)", "right": "c(2)"})
+
+
+def test_a_value_that_is_too_large_to_pass_on_is_told_in_the_story(monkeypatch):
+    made = wired(("p", "a", "b"))
+    monkeypatch.setattr(limits, "BODY_BYTES_MAX", 1_030)
+
+    id, effects = made.call("a", "x" * 20)
+    made.settle(effects)
+
+    story = split_done(made.log["done"][id])["story"]
+    assert story[-1][1] == "not sent"
+    assert "too large" in story[-1][2]
+    assert made.outcome(id)[0] == Outcome.DONE
