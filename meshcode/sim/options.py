@@ -142,6 +142,19 @@ def draw_flows(rng: Random, options: Options) -> None:
     if rng.random() < 0.5:  # Else most flows end because something of them waited too long.
         for queue in options.snapshot["queues"].values():
             queue["message_ttl_ms"] = queue["expires_ms"] = queue["max_length"] = None
+        if rng.random() < 0.4:
+            _wear_out(rng, options)
+
+
+def _wear_out(rng: Random, options: Options) -> None:
+    """Steps die under their workers, wait for another try or a person, and the node dies too."""
+    options.die_chance, options.raise_chance = 0.4, 0.1
+    options.crashes, options.retries = 3, 12
+    options.flows = 6
+    options.phase_ms = PHASE_MS_MAX
+    for socket in options.snapshot["sockets"].values():
+        socket["retries"] = rng.choice((0, 1, 2))
+        socket["retry_delay_ms"] = rng.choice((300, 2_000))
 
 
 def _crowd(rng: Random, options: Options) -> None:
