@@ -325,8 +325,14 @@ class Checker:
         for fact in fresh:
             if fact.edge in (b"dead-letter", b"step"):
                 require(fact.parent in self.thought.done, "I5 child", "parent has not ended")
-            if fact.id in self.flows.plans and self.flows.plans[fact.id].code:
-                require(False, "flow", "a wrong one was accepted", self.flows.plans[fact.id].wrong)
+            plan = self.flows.plans.get(fact.id)
+            if plan is not None and isinstance(event, events.Submitted):
+                wrong = plan.code != "" or any(
+                    self._step_is_refused(code, step)
+                    for step in plan.steps
+                    for code in ("bad_request", "unknown_socket")
+                )
+                require(not wrong, "flow", "a wrong one was accepted", plan.wrong)
         for table, key, value in records:
             if table == "done" and key in self.flows.plans and value is not None and value[1] == 1:
                 missing = [id for id in self.flows.members(key) if id not in new]

@@ -40,6 +40,14 @@ def body_of(envelope: bytes) -> bytes:
     return envelope[check_envelope(envelope).body_at :]
 
 
+def told(submit: bytes) -> str:
+    """The arguments that a step was handed over with, for people."""
+    row = check_envelope(submit)
+    args, kwargs = unpack_call(submit[row.body_at :], bool(row.flags & Flag.KWARGS))
+    named = [f"{name}={value}" for name, value in kwargs.items()]
+    return f"({', '.join([*map(str, args), *named])})"
+
+
 class FlowStep:
     """A step of a flow that may be accepted one day, or a copy of one."""
 
@@ -271,4 +279,4 @@ def _sorted(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-__all__ = ["FlowBook", "FlowStep", "body_of", "step_id", "work"]
+__all__ = ["FlowBook", "FlowStep", "body_of", "step_id", "told", "work"]

@@ -22,11 +22,11 @@ from meshcode.router.pool import Pool, Worker
 from meshcode.router.rate import Rate
 from meshcode.router.records import outcome_of
 from meshcode.router.states import State
-from meshcode.sim import planting
+from meshcode.sim import mutants_flows, planting
 from meshcode.sim.planting import Broken
 
 BROKEN = Broken()
-MUTANTS = BROKEN.plants
+MUTANTS = {**BROKEN.plants, **mutants_flows.BROKEN.plants}
 # The functions that take an event; the table was filled when the module was read.
 HANDLERS: dict[type, Any] = core._HANDLERS
 

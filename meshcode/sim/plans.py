@@ -6,6 +6,7 @@ a task, nested; some are wrong on purpose, and must be refused as a whole.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -164,6 +165,20 @@ class Author:
         return self._add(step)
 
 
+def from_words(words: list[str]) -> DrawnPlan:
+    """A flow as stories write it: `a:1 b<0:2,3 <[0,1]`; the last step is its result.
+
+    A word is the socket (none gathers), after `<` what it is fed, after `:` its own arguments.
+    """
+    steps = []
+    for word in words:
+        head, _, own = word.partition(":")
+        socket, _, feed = head.partition("<")
+        args = [int(one) for one in own.split(",") if one]
+        steps.append(Drawn(socket, args, feed=json.loads(feed) if feed else None))
+    return DrawnPlan(steps, len(steps) - 1)
+
+
 def _folded(branches: list[Feed]) -> list[Feed]:
     """The same list with a range in place of numbers that are equally far apart."""
     if len(branches) < 2 or not all(isinstance(one, int) for one in branches):
@@ -176,4 +191,4 @@ def _folded(branches: list[Feed]) -> list[Feed]:
     return [entry | ({"by": by} if by > 1 else {})]
 
 
-__all__ = ["Author", "Drawn", "DrawnPlan"]
+__all__ = ["Author", "Drawn", "DrawnPlan", "from_words"]

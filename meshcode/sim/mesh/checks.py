@@ -49,6 +49,7 @@ class MeshChecker:
         """Nothing happened yet."""
         self.world = world
         self.steps = 0
+        self.deep_every = 7  # Steps between two slow checks.
         self.digest = 0
         self.counts = {"executed": 0, "claims": 0, "moved": 0, "forgotten": 0, "taken_over": 0}
         self.homes: dict[bytes, set[int]] = {}  # Nodes that a call was submitted to.
@@ -342,7 +343,7 @@ class MeshChecker:
             b"%d %d %d %d" % (node.index, len(effects.records), len(effects.peer), self.steps),
             self.digest,
         )
-        if self.steps % 7 == 0:
+        if self.steps % self.deep_every == 0:
             node.router.check()
         for id, _, name, _, _ in effects.events:
             if name == "taken over":

@@ -27,6 +27,7 @@ class MeshWorker:
         self.alive = True
         self.staged: list[Assignment] = []
         self.running: tuple[bytes, int] | None = None
+        self.given = b""  # The SUBMIT envelope of what it runs.
 
     def join(self) -> None:
         """Its code is loaded."""
@@ -47,9 +48,10 @@ class MeshWorker:
         assert data is not None
         self.running = (id, attempt)
         world.checker.executes(self.node, id, data)
-        world.after(world.rng.randint(*world.options.run_ms), self._end, id, attempt, data)
+        self.given = data
+        world.after(world.rng.randint(*world.options.run_ms), self._end, id, attempt)
 
-    def _end(self, id: bytes, attempt: int, submit: bytes) -> None:
+    def _end(self, id: bytes, attempt: int) -> None:
         if not self.alive or self.running != (id, attempt):
             return
         world = self.node.world
@@ -62,7 +64,7 @@ class MeshWorker:
         else:
             value: Any = [self.node.index, world.now, attempt]
             if id in world.checker.flows:
-                value = work(submit)
+                value = work(self.given)
             self._report(id, attempt, Outcome.DONE, pack(value), retry=False)
 
     def die(self, begun: list[bytes]) -> None:
