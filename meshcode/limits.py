@@ -217,8 +217,31 @@ COPY_ASK_MS = 30_000  # A copy kept for so long: its home is asked whether it is
 PEER_LIVES_KEPT = 16  # Boots of a store that it tells its peers of; older ones are not compared.
 PEER_COMMITS_UNKEPT = 64  # Heard of a peer and not yet kept: fewer would let idle logs echo.
 
+# Listening (docs/listening.md).
+LISTEN_BYTES_MAX = 1024 * 1024  # Events that wait for one client; above, it misses some.
+LISTEN_FRAME_BYTES = 16 * 1024  # Small, so that libzmq's 256 frames hold 4 MiB of them at the most.
+LISTEN_EVENTS_PER_SECOND = 10_000  # Told by one node; each costs it some 15 us, work goes first.
+LISTEN_RESULT_BYTES_MAX = 16 * 1024  # Of a longer result the beginning or the size is told.
+LISTEN_PROBLEM_BYTES_MAX = 96 * 1024  # Of an error: a text and a traceback at their limits.
+LISTEN_PER_CLIENT = 64  # Subscriptions of one client; each is looked at for each event.
+LISTEN_ROWS_MAX = 1_000  # Sockets in one event of the channel queue.
+LISTEN_NAMES_MAX = 10_000  # Sockets of which a node remembers whether anybody listens.
+LISTEN_PEER_NAMES = 64  # Names of one channel told to peers; with more, all is asked for.
+LISTEN_PEER_BYTES = 1024 * 1024  # Events that wait for one peer; above, it is told how many.
+LISTEN_MESSAGE_BYTES = 64 * 1024  # Of events in one message to a peer.
+LISTEN_MESSAGES = 4  # Sent to a peer and not yet taken: 256 KiB of a link that has 40 MiB.
+LISTEN_AGAIN_TICKS = 5  # Seconds after which peers are told again what is wanted.
+
 # Clients over TCP.
 CLIENT_HWM_FRAMES = 16  # libzmq's queue of one client, each way; a frame may have 20 MiB.
 CLIENT_KEYS_MAX = 4_096  # Keys in mesh/clients.keys.
 CLIENT_KEYS_BYTES_MAX = 1024 * 1024  # The same file, comments included; it is read each second.
 CLIENT_LOOK_MS = 1_000  # How soon a change of mesh/clients.keys is noticed.
+
+# Schedules (docs/schedules.md).
+CATCH_UP_MAX = 100  # Missed firings that are made up for: more is an outage to look at, not to run.
+SCHEDULE_LATE_MS = 120_000  # Fired so late is not missed: a take-over or a restart takes this long.
+SCHEDULE_INTERVAL_MS_MIN = 100  # Each firing is a durable call; more often is a stream.
+SCHEDULE_TIME_MS_MAX = 10 * 365 * 24 * 3_600_000  # Ten years; a longer interval is a wrong unit.
+SCHEDULE_JITTER_MS_MAX = 24 * 3_600_000  # A day: later than that is another time.
+SCHEDULE_UNIX_MS_MAX = 221_845_392_000_000  # The year 9000, where the search for a time ends.

@@ -23,6 +23,7 @@ ROUTER_LEAVES = {
     "meshcode.errors",
     "meshcode.ids",
     "meshcode.limits",
+    "meshcode.schedule",
     "meshcode.wire",
     "meshcode.wire.codec",
     "meshcode.wire.frame",
@@ -73,6 +74,8 @@ NEVER = {
                        "meshcode.cli", "meshcode.worker", "meshcode.sim", "lmdb"),
     "meshcode.worker": ("meshcode.router", "meshcode.store", "meshcode.client", "meshcode.cli",
                         "meshcode.model", "meshcode.sim", "lmdb", "sqlalchemy", "click"),
+    "meshcode.schedule": ("meshcode.router", "meshcode.node", "meshcode.store", "meshcode.model",
+                          "meshcode.client", "meshcode.cli", "meshcode.wire", "zmq", "time"),
     "meshcode.sim": ("meshcode.client", "meshcode.cli", "meshcode.model", "meshcode.worker",
                      "meshcode.store.lmdb_log", "zmq", "lmdb", "threading", "socket"),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The original system's words for nodes and workers: `mesh agent ...`, `mesh worker ...`, `listen`.
+"""The original system's words for nodes and workers: `mesh agent ...`, `mesh worker ...`.
 
 An agent is the node of a host here.
 """
@@ -11,8 +11,7 @@ import click
 
 from meshcode.cli import node, objects, output
 from meshcode.cli import processor as processors
-from meshcode.cli.logs import logs
-from meshcode.cli.options import DURATION, command, complete, styled
+from meshcode.cli.options import DURATION, command, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import session
 from meshcode.cli.waiting import dry_option, wait_options
@@ -129,26 +128,3 @@ def ls_worker(worker: int, style: Style) -> None:
         raise UnknownObject(f"this node has no worker {worker}; it has: {have}", kind="worker")
     item = {**rows[worker], "name": str(worker)}
     output.show_facts("worker", item, objects.pairs_of(item), style)
-
-
-# Listening.
-
-
-@command()
-@click.option(
-    "-n", "--name", required=True, shell_complete=complete("socket"), help="Name of the socket.",
-)  # fmt: skip
-@click.option(
-    "-c", "--channel", type=click.Choice(["task", "log", "state"]), default="task",
-    show_default=True, help="task: results; log: what tasks print; state: every change of a call.",
-)  # fmt: skip
-def listen(name: str, channel: str) -> None:
-    """Print what happens at a socket, one JSON object a line, until Ctrl-C.
-
-    Examples:
-      mesh listen -n shop.clean
-      mesh listen -n shop.clean -c log | jq .text
-    """
-    _invoke(
-        logs, socket=name, follow=True, call_id=None, tail=0, channel=channel, form="jsonl"
-    )

@@ -31,6 +31,13 @@ TOPICS = {
         mesh call cancel 0192f3c1                           end it
         mesh call retry 0192f3c1                            try again what failed or is held
     """,
+    "time": """
+        mesh run shop.clean x --at 18:00 --no-wait          begin later
+        mesh add schedule -n poll -s shop.poll -i 30s       call it again and again
+        mesh add schedule -n night -s shop.report -c '0 3 * * *' -tz Europe/Berlin
+        mesh ls jobs                                        what runs next, and when
+        mesh schedule pause night                           and resume
+    """,
     "look": """
         mesh ls calls -u                                    what has not ended
         mesh ls call 0192f3c1 -r                            one call, whole
@@ -38,7 +45,7 @@ TOPICS = {
         mesh ls queues -w                                   what waits, as it changes
         mesh ls stats                                       the same by socket
         mesh logs shop.clean -f                             what tasks print
-        mesh listen -n shop.clean -c state                  every change, as JSON lines
+        mesh listen -n shop.clean                           calls and results, as JSON lines
     """,
     "shape": """
         mesh ls network shop -v                             a network as a tree

@@ -1,4 +1,4 @@
-"""What goes on now: `mesh ls workers|stats|cpus|jobs|work`."""
+"""What goes on now: `mesh ls workers|stats|cpus|work`."""
 
 from __future__ import annotations
 
@@ -105,26 +105,6 @@ def ls_cpus(style: Style) -> None:
     output.show("cpu", rows, _CPU_COLUMNS, style)
 
 
-def _ls_state(state: str, style: Style, empty: str) -> None:
-    with session() as client:
-        found = client.ask("mesh.calls", page=1, rows=1000, state=state)
-    rows = rows_of_page(found, 1, 1000)
-    columns = [*CALL_COLUMNS[2:], Column("due_ms", "Due", plain.local_time)]
-    output.show("call", rows, columns, style, name="id", empty=empty)
-    end_partial(found["silent"])
-
-
-@command()
-@listing
-def ls_jobs(style: Style) -> None:
-    """List the calls that wait for a time: an ETA, or the delay before a retry; at most 1,000.
-
-    Examples:
-      mesh ls jobs
-    """
-    _ls_state("DELAYED", style, "no call waits for a time")
-
-
 @command()
 @listing
 def ls_work(style: Style) -> None:
@@ -133,4 +113,9 @@ def ls_work(style: Style) -> None:
     Examples:
       mesh ls work
     """
-    _ls_state("RUNNING", style, "nothing runs")
+    with session() as client:
+        found = client.ask("mesh.calls", page=1, rows=1000, state="RUNNING")
+    rows = rows_of_page(found, 1, 1000)
+    columns = [*CALL_COLUMNS[2:], Column("due_ms", "Due", plain.local_time)]
+    output.show("call", rows, columns, style, name="id", empty="nothing runs")
+    end_partial(found["silent"])

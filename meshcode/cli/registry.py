@@ -24,6 +24,7 @@ _USER = "meshcode.cli.user"
 _AGENT = "meshcode.cli.agent"
 _BELONGING = "meshcode.cli.belonging"
 _LIVE = "meshcode.cli.live"
+_SCHEDULE = "meshcode.cli.schedule"
 _TREES = "meshcode.cli.trees"
 _CONFIG = "meshcode.cli.config"
 _CONTEXT = "meshcode.cli.context"
@@ -31,6 +32,7 @@ _CONTEXT = "meshcode.cli.context"
 # Kinds whose commands are all made from one table (`noun.py`): the module of each.
 _NOUNS = {
     **dict.fromkeys(("network", "scheduler", "node", "plug", "gate", "repo"), _TOPOLOGY),
+    "schedule": _SCHEDULE,
     **dict.fromkeys(("role", "user", "privilege"), _USER),
 }
 
@@ -48,7 +50,7 @@ _ORIGINAL_LS = {
     "worker": Command(f"{_AGENT}:ls_worker", "Show a worker process."),
     "stats": Command(f"{_LIVE}:ls_stats", "List sockets with what waits and runs there now."),
     "cpus": Command(f"{_LIVE}:ls_cpus", "List CPUs with the workers pinned to them."),
-    "jobs": Command(f"{_LIVE}:ls_jobs", "List calls that wait for a time."),
+    "jobs": Command("meshcode.cli.jobs:ls_jobs", "List what runs next, and calls that wait."),
     "work": Command(f"{_LIVE}:ls_work", "List calls that run now."),
     "task": Command(f"{_TASK}:ls_task", "Show a task, its sockets and its code."),
 }
@@ -78,7 +80,7 @@ _ORIGINAL = {
         )
         for kind in ("network", "scheduler")
     },
-    "listen": Command(f"{_AGENT}:listen", "Print what happens at a socket, as JSON lines."),
+    "listen": Command("meshcode.cli.listen:listen", "Print what happens, as JSON lines."),
 }
 
 COMMANDS = {
@@ -206,6 +208,13 @@ COMMANDS = {
             "pause": Command(f"{_PROCESSOR}:pause", "Keep the workers, give them no calls."),
             "resume": Command(f"{_PROCESSOR}:resume", "Give them calls again."),
             "remove": Command(f"{_PROCESSOR}:remove", "Stop a processor and remove it."),
+        },
+    ),
+    "schedule": Group(
+        "Pause and resume schedules.",
+        {
+            "pause": Command(f"{_SCHEDULE}:pause", "Let a schedule fire no more for now."),
+            "resume": Command(f"{_SCHEDULE}:resume", "Let it go on with its next time."),
         },
     ),
     "user": Group(

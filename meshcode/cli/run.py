@@ -14,6 +14,7 @@ import click
 
 from meshcode.cli import output, plain
 from meshcode.cli.data import parse_keyword, parse_word
+from meshcode.cli.moment import MOMENT
 from meshcode.cli.options import DURATION, command, complete
 from meshcode.cli.session import session
 from meshcode.errors import BadData, TooLarge, UnknownCall, WaitTimeout
@@ -57,6 +58,11 @@ def call_options(command: Any) -> Any:
             given = kwargs.pop(name)
             if given is not None:
                 options[name] = given / 1000  # The client counts seconds.
+        at = kwargs.pop("at")
+        if at is not None:
+            if "delay" in options:
+                raise click.UsageError("a call begins --at a time or after a --delay; give one")
+            options["eta"] = at
         for name in ("priority", "retries", "key"):
             given = kwargs.pop(name)
             if given is not None:
@@ -72,6 +78,7 @@ def call_options(command: Any) -> Any:
                 "9 runs first.  [default: the socket's]",
             ),
             (("--delay",), DURATION, "Begin no earlier than this from now."),
+            (("--at",), MOMENT, "Begin no earlier: 18:00, 2026-12-24T18:00, or with Z or +02:00."),
             (("--expires",), DURATION, "Cancel it when it has not ended within this."),
             (("--retries",), click.IntRange(0), "Further attempts when it fails."),
             (("--retry-delay",), DURATION, "First delay before a retry; it doubles."),
@@ -129,6 +136,7 @@ def run(
       mesh run shop.report '[1, 2]' -k title=October -k top=5
       mesh run shop.clean --text 007          007 as a string, whatever it looks like
       cat page.html | mesh run shop.clean -
+      mesh run shop.report --at 18:00 --no-wait
       mesh run shop.slow --no-wait            prints the id; `mesh call get ID` waits for it
     """
     if words.count("-") > 1:
@@ -209,6 +217,11 @@ def _result(call: Call, seconds: float | None) -> Any:
             found: dict[str, Any] = {}
             with contextlib.suppress(UnknownCall):  # It ends just now.
                 found = call.info()
+            if found.get("state") == "DELAYED" and found.get("due_ms"):
+                output.say(
+                    f"mesh: call {call.id} begins at {plain.local_time(found['due_ms'])}; it is"
+                    " safe; Ctrl-C stops this waiting only"
+                )
             if found.get("state") == "PARKED":
                 output.say(
                     f"mesh: call {call.id} waits: {found.get('reason')}; it is safe and begins when"

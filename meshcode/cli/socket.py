@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshcode.cli import objects
-from meshcode.cli.objects import Field, column
-from meshcode.cli.options import DURATION, command, listing, styled
+from meshcode.cli import objects, output
+from meshcode.cli.objects import Field, column, value_text
+from meshcode.cli.options import DURATION, NONE, OrNone, command, listing, styled
 from meshcode.cli.output import Style
+from meshcode.cli.schedule import INTERVAL
+from meshcode.cli.session import session
 from meshcode.cli.tree import Lines
 from meshcode.cli.trees import graph_option, show_graph
 from meshcode.cli.waiting import dry_option, wait_options
@@ -64,39 +66,68 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+def _interval_option(*, update: bool) -> Any:
+    return click.option(
+        "-i", "--interval", type=OrNone(INTERVAL) if update else INTERVAL,
+        help="Have it called this often, by a schedule of its name; a number alone is seconds.",
+    )  # fmt: skip
+
+
+def _set_interval(name: str, interval: Any, style: Style, *, dry: bool) -> None:
+    if interval is None or dry:  # A socket that is not there yet can have no schedule.
+        return
+    from meshcode.client.objects.schedule import set_interval
+
+    with session() as client:
+        made = set_interval(client, name, None if interval is NONE else interval)
+    if style.is_text:
+        every = "" if made is None else f" every {value_text('interval_ms', made['interval_ms'])}"
+        output.write(f"schedule {name}{every}" if every else f"schedule {name} deleted")
+
+
 @command()
 @objects.name_option(KIND)
 @objects.fields(FIELDS)
+@_interval_option(update=False)
 @objects.exists_ok_option
 @wait_options
 @dry_option
 @styled
 def add(
-    name: str, exists_ok: bool, wait: float | None, dry: bool, style: Style, **given: Any
-) -> None:
+    name: str, interval: Any, exists_ok: bool, wait: float | None, dry: bool, style: Style,
+    **given: Any,
+) -> None:  # fmt: skip
     """Add a socket: the callable endpoint of a task, with a queue in front.
 
     Examples:
       mesh add socket -n pkg.module.fn -q q1 -pn proc1 -t fn
       mesh add socket -n shop.charge -q q1 -pn shop -t charge --key-concurrency 1 --retries 3
+      mesh add socket -n shop.poll -q q1 -pn shop -t poll -i 30s
     """
     objects.add(KIND, name, given, style, exists_ok=exists_ok, dry=dry, wait=wait)
+    _set_interval(name, interval, style, dry=dry)
 
 
 @command()
 @objects.one_name(KIND)
 @objects.fields(FIELDS, update=True)
+@_interval_option(update=True)
 @wait_options
 @dry_option
 @styled
-def update(name: str, wait: float | None, dry: bool, style: Style, **given: Any) -> None:
+def update(
+    name: str, interval: Any, wait: float | None, dry: bool, style: Style, **given: Any
+) -> None:
     """Change a socket; `none` takes a limit away.
 
     Examples:
       mesh update socket -n shop.charge --rate-limit 60/m
       mesh update socket -n shop.charge --rate-limit none
+      mesh update socket shop.poll --interval none
     """
-    objects.update(KIND, name, given, style, dry=dry, wait=wait)
+    if interval is None or objects.given_fields(given):
+        objects.update(KIND, name, given, style, dry=dry, wait=wait)
+    _set_interval(name, interval, style, dry=dry)
 
 
 @command()

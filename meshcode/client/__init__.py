@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode.client.call import Call
 from meshcode.client.client import Client, connect
 from meshcode.client.default import default_client
+from meshcode.client.listening import Listening, listen
 from meshcode.client.socket import Socket
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ __all__ = [
     "Client",
     "Socket",
     "Call",
+    "listen",
+    "Listening",
     "AsyncClient",
     "AsyncSocket",
     "AsyncCall",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode.client.call import Call, deadline_of, seconds_left, user_name
 from meshcode.client.client import ASK_S, CLOSE_S, CONNECT_S, Client, no_node
 from meshcode.client.default import default_client
+from meshcode.client.listening import LISTEN_S, Listening
 from meshcode.client.mapping import CHUNK, Flight
 from meshcode.client.requests import Ask, Stream
 from meshcode.client.session import UP
@@ -111,18 +112,29 @@ class AsyncClient:
         """As `Client.ask_stream`; the subscription begins with the first event awaited."""
         stream = Stream(self.sync.session, operation, fields)
         self.sync.session.begin_stream(stream)
-        loop, bridge = asyncio.get_running_loop(), _bridge()
-        with stream:
-            while True:
-                ready: _Nothing = loop.create_future()
-                stream.on_next(partial(bridge.push, ready))
-                if stream.has_next():
-                    try:
-                        yield next(stream)
-                    except StopIteration:
-                        return
-                else:
-                    await ready
+        async for event in events_of(stream):
+            yield event
+
+    async def listen(
+        self, name: str | None = None, channel: str = "task", *, timeout: float | None = LISTEN_S
+    ) -> Listening:
+        """As `Client.listen`, without blocking the loop: `async for event in await ...`."""
+        listening = Listening(self.sync, name, channel)
+        stream = listening.stream
+        try:
+            async with asyncio.timeout(timeout):
+                while not (stream.began or stream.has_next()):
+                    ready: _Nothing = asyncio.get_running_loop().create_future()
+                    stream.on_next(partial(_bridge().push, ready))
+                    if not (stream.began or stream.has_next()):
+                        await ready
+        except BaseException as error:
+            listening.close()
+            if isinstance(error, TimeoutError):
+                raise self.sync.too_late("listen", timeout) from None
+            raise
+        listening.check()
+        return listening
 
     async def close(self, timeout: float = CLOSE_S) -> None:
         """As `Client.close`, without blocking the loop."""
@@ -305,6 +317,22 @@ class AsyncCall:
 
     def __repr__(self) -> str:
         return f"<Async{repr(self.sync)[1:]}"
+
+
+async def events_of(stream: Stream) -> AsyncIterator[Any]:
+    """The events of a stream that was begun, until it ends; leaving closes it."""
+    loop, bridge = asyncio.get_running_loop(), _bridge()
+    with stream:
+        while True:
+            ready: _Nothing = loop.create_future()
+            stream.on_next(partial(bridge.push, ready))
+            if stream.has_next():
+                try:
+                    yield next(stream)
+                except StopIteration:
+                    return
+            else:
+                await ready
 
 
 async def wait_for_call(call: Call) -> Any:

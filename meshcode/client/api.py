@@ -15,6 +15,7 @@ from meshcode.client.decorators import ProcessorBase
 from meshcode.client.objects.live import Agent, Worker
 from meshcode.client.objects.processor import Processor
 from meshcode.client.objects.queue import Queue
+from meshcode.client.objects.schedule import Schedule
 from meshcode.client.objects.socket import Socket
 from meshcode.client.objects.task import Argument, Task
 from meshcode.client.objects.topology import Deployment, Gate, Network, Node, Plug, Scheduler
@@ -31,6 +32,6 @@ from meshcode.client.user import USER
 
 __all__ = [
     "Network", "Scheduler", "Node", "Deployment", "Processor", "Queue", "Socket", "Plug", "Gate",
-    "Task", "Argument", "Agent", "Worker", "ProcessorBase", "USER",
+    "Schedule", "Task", "Argument", "Agent", "Worker", "ProcessorBase", "USER",
     "select", "where", "flatten", "chunk", "omit", "get", "filter",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ import zmq
 
 from meshcode.client.call import Call, FoundCall, renew_lock
 from meshcode.client.freshids import FreshIds
+from meshcode.client.listening import LISTEN_S, Listening
 from meshcode.client.requests import Ask, Stream
 from meshcode.client.route import Route
 from meshcode.client.seeds import Seed, seeds_of
@@ -176,6 +177,30 @@ class Client:
         stream = Stream(self.session, operation, fields)
         self.session.begin_stream(stream)
         return stream
+
+    def listen(
+        self, name: str | None = None, channel: str = "task", *, timeout: float | None = LISTEN_S
+    ) -> Listening:
+        """Hear what happens on all nodes of the mesh, as it happens; an iterator of its events.
+
+        Args:
+            name: of a socket, a processor or a queue, QUEUE.PROCESSOR, or a pattern of such with
+                `*`, `?` or `[...]`; on the channel state of any object.  None hears of all.
+            channel: "task" calls, "log" what they print, "state" objects that change, "queue" how
+                much waits, once a second, "stats" the figures of each node when they change.
+            timeout: seconds to wait until the nodes tell; None waits as long as it takes.
+
+        Returns:
+            An iterator that goes on until it is closed: best used in a `with`.  It may be read
+            with `async for` too.
+
+        Raises:
+            UnknownObject: nothing has this name.
+            BadRequest: no such channel, or it takes no name.
+            NotAllowed: this client may not READ_LOG there (for stats: LS_WORKERS).
+            NoNode, WaitTimeout: the node did not answer in time.
+        """
+        return Listening(self, name, channel).begin(timeout)
 
     def too_late(self, operation: str, timeout: float | None) -> NoNode | WaitTimeout:
         """The error of a request without an answer."""

@@ -5,6 +5,7 @@ The I/O thread calls `answered`, `event` and `failed`; everything else belongs t
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
 # went away with one open: whether it was done must then be looked up.
 _SAFE = {
     "status", "call.list", "call.get", "call.cancel", "call.watch", "socket.describe", "task.show",
-    "task.code", "subscribe", "unsubscribe", "drain",
+    "task.code", "subscribe", "unsubscribe", "listen", "drain",
 }  # fmt: skip
 _SAFE_MODEL = {"list", "get", "snapshot"}
 
 STREAM_EVENTS_MAX = 10_000  # Events kept for a slow reader of a stream; then the oldest go.
+STREAM_BYTES_MAX = 64 * 1024 * 1024  # The same in bytes.
+_LOST_HEAD = b"\x83" + pack("channel") + pack("lost")  # A node's {"channel": "lost", ...}.
+_GOING_ON = ("subscribe", "listen")  # A good answer only says that they began.
 
 
 class Request:
@@ -138,7 +142,8 @@ class Stream(Request):
     """
 
     __slots__ = (
-        "__weakref__", "_dropped", "_ended", "_error", "_events", "_fields", "_notify", "_session",
+        "__weakref__", "_bytes", "_dropped", "_ended", "_events", "_fields", "_notify", "_session",
+        "began", "error",
     )  # fmt: skip
 
     def __init__(self, session: Session, operation: str, fields: dict[str, Any]) -> None:
@@ -147,36 +152,50 @@ class Stream(Request):
         self._events: deque[bytes] = deque()
         self._dropped = 0
         self._ended = False
-        self._error: MeshError | None = None
+        self._bytes = 0
+        self.began = False  # The node has said that events will come.
+        self.error: MeshError | None = None  # With which it ended.
         self._notify: Callable[[], object] | None = None
         self._fields = fields
 
     def answered(self, good: bool, body: bytes) -> bool:
-        """An error ends the stream; a good answer to `subscribe` only says that it began."""
+        """An error ends the stream; a good answer may only say that it began."""
         if not good:
-            self._error = from_data(unpack(body))
-        elif self.operation == "subscribe":
+            self.error = from_data(unpack(body))
+        elif self.operation in _GOING_ON:
+            self.began = True
+            self._tell()
             return False
         else:
-            self._events.append(body)
+            self._keep(body)
         self._end()
         return True
 
     def event(self, body: bytes, last: bool) -> bool:
         """Keep one event for the reader; whether it was the last."""
-        if len(self._events) >= STREAM_EVENTS_MAX:
-            self._events.popleft()
-            self._dropped += 1
-        self._events.append(body)
+        too_many = len(self._events) >= STREAM_EVENTS_MAX
+        if too_many or (self._events and self._bytes + len(body) > STREAM_BYTES_MAX):
+            self._drop()
+        self._keep(body)
         if last:
             self._end()
         else:
             self._tell()
         return last
 
+    def _keep(self, body: bytes) -> None:
+        self._bytes += len(body)
+        self._events.append(body)
+
+    def _drop(self) -> None:
+        body = self._events.popleft()
+        self._bytes -= len(body)
+        # One that tells of others that were lost stands for all of these.
+        self._dropped += int(unpack(body)["count"]) if body.startswith(_LOST_HEAD) else 1
+
     def failed(self, error: MeshError) -> None:
         """The reader gets the events that came, then the error."""
-        self._error = error
+        self.error = error
         self._end()
 
     def before_again(self) -> None:
@@ -194,9 +213,20 @@ class Stream(Request):
 
     def wait(self, seconds: float | None) -> bool:
         """Wait until `next` would not, at most so many seconds; whether it would not."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while not self.has_next():
+            waiter = Waiter()
+            self.on_next(waiter.set)
+            left = None if end is None else end - time.monotonic()
+            if not self.has_next() and not waiter.wait(left):
+                return self.has_next()
+        return True
+
+    def wait_news(self, seconds: float | None) -> bool:
+        """Wait until it begins, ends or has an event, at most so many seconds; whether it did."""
         waiter = Waiter()
         self.on_next(waiter.set)
-        return self.has_next() or (waiter.wait(seconds) and self.has_next())
+        return self.began or self.has_next() or waiter.wait(seconds)
 
     def _tell(self) -> None:
         notify, self._notify = self._notify, None
@@ -220,9 +250,11 @@ class Stream(Request):
         if dropped:
             return {"dropped": dropped}
         if self._events:
-            return unpack(self._events.popleft())
-        if self._error is not None:
-            raise self._error
+            body = self._events.popleft()
+            self._bytes -= len(body)
+            return unpack(body)
+        if self.error is not None:
+            raise self.error
         raise StopIteration
 
     def close(self) -> None:

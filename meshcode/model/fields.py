@@ -13,6 +13,7 @@ from typing import Any
 from meshcode.errors import BadRequest
 from meshcode.model.checks import RESTARTS_MAX, check_name, near, shown
 from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, PUBLISHED
+from meshcode.schedule import parse
 
 
 def bad(text: str, **fields: Any) -> BadRequest:
@@ -78,8 +79,15 @@ def check_together(kind: str, name: str, options: Mapping[str, Any]) -> None:
 
     Raises:
         BadRequest: a queue that dead-letters to nowhere, a plug into its own source, a gate of mode
-            task without a socket, a processor with a tag and a commit, a privilege of nobody.
+            task without a socket, a processor with a tag and a commit, a privilege of nobody, a
+            schedule without a time, with two, or one that never fires.
     """
+    if kind == "schedule":
+        try:
+            parse(options)
+        except BadRequest as exc:
+            text = f"schedule {name!r}: {exc.text}"
+            raise bad(text, kind=kind, name=name, **exc.fields) from None
     if kind == "queue" and options["overflow"] == "dead-letter" and not options["dead_letter"]:
         text = (
             f"queue {name!r}: overflow is 'dead-letter' and dead_letter names no socket; give one"

@@ -40,6 +40,7 @@ from meshcode.model.checks import (
     shown_type,
     shown_url,
 )
+from meshcode.model.datacheck import check_args, check_kwargs
 from meshcode.model.usercheck import (
     check_bool,
     check_email,
@@ -49,6 +50,14 @@ from meshcode.model.usercheck import (
     check_right,
     check_scope,
     shown_secret,
+)
+from meshcode.schedule.fields import (
+    check_catch_up,
+    check_cron,
+    check_interval,
+    check_jitter,
+    check_time,
+    check_timezone,
 )
 
 
@@ -62,6 +71,7 @@ class Field:
     refers: str | None = None  # The value is the name of an object of this kind.
     many: bool = False  # The value is a list of such names.
     hidden: bool = False  # No answer and no listing has it; `password` says that there is one.
+    data: bool = False  # The value is plain data of calls: maps in it mean nothing to us.
     show: Callable[[Any], str] = shown  # For error texts: without the secrets a value may hold.
 
 
@@ -149,6 +159,20 @@ FIELDS: dict[str, dict[str, Field]] = {
         "plug": Field(check_name, required=True, refers="plug"),
         "mode": Field(choice("open", "closed", "task"), "open"),
         "socket": Field(check_name, refers="socket"),
+    },
+    "schedule": {
+        "socket": Field(check_name, required=True, refers="socket"),
+        "cron": Field(check_cron),
+        "interval_ms": Field(check_interval),
+        "at": Field(check_time),
+        "timezone": Field(check_timezone, "UTC"),
+        "jitter_ms": Field(check_jitter),
+        "catch_up": Field(check_catch_up),
+        "start": Field(check_time),
+        "end": Field(check_time),
+        "args": Field(check_args, [], data=True),
+        "kwargs": Field(check_kwargs, {}, data=True),
+        "requested_status": Field(choice("start", "pause"), "start"),
     },
     "role": {
         "description": Field(check_text),

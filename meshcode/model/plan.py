@@ -23,7 +23,9 @@ from meshcode.model.steps import Key, Model, Step, named, new_rounds, targets, u
 Wanted = Mapping[str, Mapping[str, Mapping[str, Any]]]  # Kind, name, the options that are given.
 
 # What commands change while a mesh runs (`mesh proc stop`); a file that says nothing leaves it.
-LEFT_ALONE: Collection[tuple[str, str]] = {("processor", "requested_status")}
+LEFT_ALONE: Collection[tuple[str, str]] = {
+    ("processor", "requested_status"), ("schedule", "requested_status"),
+}  # fmt: skip
 PROBLEMS_MAX = 20  # That are told; the rest is counted.
 # Options that mean nothing without the one that names another object, so they come with it.
 _WITH: dict[tuple[str, str], tuple[str, ...]] = {("queue", "dead_letter"): ("overflow",)}

@@ -25,6 +25,7 @@ NOWHERE: Places = frozenset()
 _WITHIN = {
     "socket": (("processor", "processor"), ("queue", "queue")),
     "deployment": (("processor", "processor"),),
+    "schedule": (("socket", "socket"),),
     "queue": (("network", "network"),),
     "node": (("network", "network"),),
     "scheduler": (("network", "network"),),
@@ -132,6 +133,19 @@ class Rights:
             if isinstance(value, str):
                 found |= self.places(target, value)
         return frozenset(found)
+
+    def sockets_named(self, name: str) -> list[str]:
+        """The sockets of a name: a socket, all of a processor or queue, or QUEUE.PROCESSOR."""
+        found = []
+        for socket, fields in (self._snapshot.get("sockets") or {}).items():
+            processor, queue = fields.get("processor"), fields.get("queue")
+            if name in (socket, processor, queue, f"{queue}.{processor}"):
+                found.append(socket)
+        return found
+
+    def option(self, kind: str, name: str, option: str) -> Any:
+        """An option of an object of the snapshot; None when there is no such object."""
+        return ((self._snapshot.get(kind + "s") or {}).get(name) or {}).get(option)
 
     def is_declared(self, kind: str, name: str) -> bool:
         """Whether the snapshot has it under this name; an id is none."""

@@ -28,8 +28,8 @@ from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX
 # Goes up with every change of these tables, which is a file in migrations/versions; a newer
 # database is refused, an older one changed.  2: names of other objects are no foreign keys any
 # more.  3: networks and what belongs to them, plugs, gates.  4: repos.  5: users, roles,
-# privileges, locks of processors.
-SCHEMA_VERSION = 5
+# privileges, locks of processors.  8: schedules.
+SCHEMA_VERSION = 8
 
 _Name = String(NAME_CHARS_MAX)
 
@@ -210,6 +210,24 @@ class Gate(Object):
     socket: Mapped[str | None] = _refers(nullable=True)
 
 
+class Schedule(Object):
+    """When a socket is called by itself, and with what."""
+
+    __tablename__ = "schedules"
+
+    socket: Mapped[str] = _refers()
+    cron: Mapped[str | None] = mapped_column(Text)
+    interval_ms: Mapped[int | None] = mapped_column(BigInteger)
+    at: Mapped[str | None] = mapped_column(String(64))
+    timezone: Mapped[str] = mapped_column(String(64))
+    jitter_ms: Mapped[int | None] = mapped_column(BigInteger)
+    catch_up: Mapped[str | None] = mapped_column(String(16))
+    start: Mapped[str | None] = mapped_column(String(64))
+    end: Mapped[str | None] = mapped_column(String(64))
+    args: Mapped[list[Any]] = mapped_column(JSON)
+    kwargs: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
 class Role(Object):
     """A name for privileges that several users have."""
 
@@ -254,6 +272,7 @@ TABLES: dict[str, type[Object]] = {
     "plug": Plug,
     "repo": Repo,
     "gate": Gate,
+    "schedule": Schedule,
     "role": Role,
     "user": User,
     "privilege": Privilege,

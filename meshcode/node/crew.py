@@ -62,6 +62,7 @@ class WorkerProcess:
         self.calls = 0  # Outcomes reported.
         self.error = ""  # Why it could not load its code.
         self.output: dict[tuple[bytes, int], dict[str, bytes]] = {}
+        self.printed: dict[tuple[bytes, int, str], int] = {}  # Bytes of it, those cut off too.
         self.process: subprocess.Popen[bytes] | None = None
         self.pidfd = -1
         self.page: ControlPage | None = None
@@ -377,6 +378,8 @@ class Crew:
         streams = worker.output.setdefault((row.id, row.attempt), {})
         name = NAMES_OF_STREAMS.get(row.code, "stdout")
         streams[name] = (streams.get(name, b"") + data)[-limits.OUTPUT_BYTES_MAX :]
+        key = (row.id, row.attempt, name)
+        worker.printed[key] = worker.printed.get(key, 0) + len(data)
 
     def close(self) -> None:
         """Kill what is left and unbind."""

@@ -53,6 +53,7 @@ NEEDS: dict[str, Need] = {
     "proc": Need((), "proc"),
     "subscribe": Need(("READ_LOG",), "log"),
     "unsubscribe": Need(()),
+    "listen": Need(("READ_LOG",), "listen"),
     "drain": _ADMIN,
     "nodes": _MESH,
     "node.facts": _MESH,
@@ -184,7 +185,9 @@ class Guard:
         if who is None or self.fresh(who).free:
             return
         need = NEEDS.get(name, _ADMIN)
-        if need.on in ("model", "proc"):
+        if need.on == "listen":
+            self._check_listen(who, fields)
+        elif need.on in ("model", "proc"):
             self._check_model(who, request, fields)
         elif need.rights:
             self._check(who, need, fields)
@@ -219,6 +222,21 @@ class Guard:
             good = any(rights.allowed(user, right, places) for right in need.rights)
         if not good:
             raise self.refusal(who, need.rights, object_)
+
+    def _check_listen(self, who: Who, fields: dict[str, Any]) -> None:
+        """At least one socket of the name must be open to it; each event is looked at again."""
+        rights, user, name = self.rights, who.user, fields.get("name")
+        if fields.get("channel") == "stats":
+            self._check(who, NEEDS["status"], {})
+            return
+        sockets = rights.sockets_named(name) if isinstance(name, str) else []
+        if user is not None and any(
+            rights.allowed(user, "READ_LOG", rights.places("socket", one)) for one in sockets
+        ):
+            return
+        if sockets or user is None or not rights.allowed_somewhere(user, "READ_LOG"):
+            object_ = ("socket", sockets[0]) if sockets else None
+            raise self.refusal(who, ("READ_LOG",), object_)
 
     def _socket_of(self, call: Any) -> str:
         """The socket of a call that this node knows; raises `UnknownCall`."""
@@ -270,6 +288,8 @@ class Guard:
         right, rights, user = model_right(do, kind), self.rights, who.user
         assert user is not None
         self._check_object(who, do, right, kind, name, given)
+        if kind == "schedule" and given != {"requested_status": "pause"}:
+            self._check_schedule(who, do, name, given)
         missing = rights.missing_to_change(user, do, kind, name, given)
         if missing is not None:
             raise NotAllowed(
@@ -278,6 +298,20 @@ class Guard:
                 " nothing was changed; ask somebody who has it",
                 right=missing.right,
             )
+
+    def _check_schedule(self, who: Who, do: str, name: str, given: dict[str, Any]) -> None:
+        """Who schedules a call makes it, so the right to make it is needed, too."""
+        rights, user = self.rights, who.user
+        assert user is not None
+        if do not in ("add", "update"):
+            return
+        socket = given.get("socket") or rights.option("schedule", name, "socket")
+        if isinstance(socket, str):
+            good = rights.allowed(user, "RUN_TASK", rights.places("socket", socket))
+        else:  # It is called by its id, or not known here yet.
+            good = rights.allowed_everywhere(user, "RUN_TASK")
+        if not good:
+            raise self.refusal(who, ("RUN_TASK",), ("socket", str(socket)))
 
     def _is_own(self, do: str, given: dict[str, Any]) -> bool:
         return do == "get" or (do == "update" and bool(given) and given.keys() <= _OWN)

@@ -13,7 +13,7 @@ from meshcode.router.records import DONE_HEAD
 from meshcode.store.contract import DONE, META, OUTPUT
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope
-from meshcode.wire.kinds import Kind
+from meshcode.wire.kinds import Kind, Outcome
 
 if TYPE_CHECKING:
     from meshcode.node.crew import WorkerProcess
@@ -32,10 +32,13 @@ class Keeping:
         self.keep_ms = limits.RESULT_KEEP_MS
         self.keep_count = limits.RESULT_KEEP_COUNT
         self._said: dict[tuple[int, bytes, int, str], int] = {}  # Bytes already published.
+        self.ran = [0, 0]  # Attempts that ended here, well and not, since the node was started.
 
     def before(self, event: Event) -> None:
         """Write the captured output of calls whose outcomes are about to be recorded."""
         if isinstance(event, Finished):
+            good = sum(report[2] == Outcome.DONE for report in event.reports)
+            self.ran = [self.ran[0] + good, self.ran[1] + len(event.reports) - good]
             worker = self._loop.crew.by_id.get(event.worker)
             if worker is not None and worker.output:
                 self.publish_output()
@@ -50,27 +53,36 @@ class Keeping:
                 del worker.output[(id, attempt)]
                 for name in streams:
                     self._said.pop((worker.id, id, attempt, name), None)
+                    worker.printed.pop((id, attempt, name), None)
+                self._loop.feed.output_ended(id, self._socket_of(id), worker.id, attempt)
         if records:
             self._loop.turns.add(Effects(records=records))
 
     def publish_output(self) -> None:
         """Send new captured output to whoever listens to the log channel."""
-        listeners = self._loop.listeners
-        if not listeners.wants("log"):
+        listeners, feed = self._loop.listeners, self._loop.feed
+        if not (listeners.wants("log") or feed.wants("log")):
             return
         now_ms = self._loop.clock.now_ms()
         for worker in self._loop.crew.by_id.values():
             for (id, attempt), streams in worker.output.items():
-                call = self._loop.router.calls.get(id)
-                socket = call.line.name if call else ""
+                socket = self._socket_of(id)
                 for name, data in streams.items():
                     key = (worker.id, id, attempt, name)
-                    said = self._said.get(key, 0)
-                    if len(data) > said:
-                        text = data[said:].decode(errors="replace")
-                        self._said[key] = len(data)
+                    printed = worker.printed[id, attempt, name]  # Of which `data` is the tail.
+                    new = data[-min(printed - self._said.get(key, 0), len(data)) :]
+                    if printed > self._said.get(key, 0):
+                        self._said[key] = printed
+                        text = new.decode(errors="replace")
                         event = {"stream": name, "text": text, "ms": now_ms, "attempt": attempt}
                         listeners.publish("log", id, socket, event)
+                        feed.output(id, socket, worker.id, attempt, name, new)
+
+    def _socket_of(self, id: bytes) -> str:
+        """The socket of a call that runs here, also for a peer."""
+        router = self._loop.router
+        call = router.calls.get(id) or router.guests.get(id)
+        return call.line.name if call else ""
 
     def send_tail(
         self, session: Session, request: bytes, fields: dict[str, Any], count: int

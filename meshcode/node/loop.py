@@ -28,6 +28,7 @@ from meshcode.node.audit import Audit
 from meshcode.node.clock import Clock
 from meshcode.node.committer import Committer, is_full
 from meshcode.node.crew import Crew
+from meshcode.node.feed import Feed
 from meshcode.node.guard import Guard
 from meshcode.node.history import History
 from meshcode.node.hosted import Hosted
@@ -91,7 +92,7 @@ class Loop:
         )
         self.hosted = Hosted(self.wake)
         self.listeners = Listeners(self.sessions)
-        self.news = News(self)
+        self.news, self.feed = News(self), Feed(self)
         self.release = Release(self)
         self.turns = Turns(self.router, self.release)
         here = (Path(paths.code_dir(home)), hostnames.gethostname())
@@ -192,6 +193,11 @@ class Loop:
         """The synced record of an ended call."""
         return self.log.get(DONE, id)
 
+    def hear_calls(self) -> None:
+        """Let the core make events of calls while somebody listens to them, and only then."""
+        wants = self.listeners.wants
+        self.router.listening = wants("state") or wants("task") or self.feed.wants("task")
+
     def wake(self) -> None:
         """Make the loop look around; the only method other threads may call."""
         try:
@@ -213,6 +219,7 @@ class Loop:
     def apply_snapshot(self, snapshot: dict[str, Any], *, save: bool = True) -> None:
         """Take over a model snapshot, with the functions this program serves itself on top."""
         self.news.model_changed(self.snapshot, snapshot)
+        self.feed.model_changed(self.snapshot, snapshot)
         self.snapshot = snapshot
         self.guard.changed(snapshot)
         whole = self.hosted.overlay(snapshot)
@@ -287,6 +294,7 @@ class Loop:
             self.take_workers(now_ms)
         if self.hosted.ready:
             for event in self.hosted.receive():
+                self.keeping.before(event)
                 self.step(event)
         for fd in ready & self._watched:
             self._descriptor(fd, now_ms)
@@ -294,8 +302,10 @@ class Loop:
             self._hear_model()
         self._on_time(now_ms)
         self.news.look(now_ms)
+        self.feed.look(now_ms)
         self.turns.close()
         self._commit(now_ms)
+        self.feed.flush()
         if self.sessions.backlog:
             self.sessions.flush()
 
@@ -315,7 +325,10 @@ class Loop:
 
     def _timeout_ms(self, now_ms: int) -> int:
         times = [self._next_tick_ms]
-        due = (self.router.next_due_ms(), self.crew.next_kill_ms(), self.news.next_due_ms())
+        due = (
+            self.router.next_due_ms(), self.crew.next_kill_ms(), self.news.next_due_ms(),
+            self.feed.looks.next_due_ms(),
+        )  # fmt: skip
         for due_ms in due:
             if due_ms is not None:
                 times.append(due_ms)
@@ -424,6 +437,9 @@ class Loop:
             self.step(Ticked())
             self._hear_model()
             self.keeping.tick(now_ms)
+            self.feed.tick()
+            if self.router.listening:  # Somebody may have gone without a word.
+                self.hear_calls()
             self.audit.tick()
         else:
             due_ms = self.router.next_due_ms()

@@ -448,7 +448,7 @@ class Mesh:
             self.learn_addresses(node, item[2].get("addresses") or [], certain=True)
             self.say(f"link to {self.name_of(node)} is up (boot {item[2]['boot']})")
             self._keep_memory()
-            self.relay.write_clients()
+            self.relay.came(node)
             self._run_swim(swim_events.Contact(node), now_ms)
             self.loop.step(PeerReturned(node))
             self._compare(node)

@@ -11,6 +11,8 @@ Messages (kind RELAY), plain maps:
     {"q": n, "op": "ask", "name": text, "fields": map}  -> {"a": n, "good": bool, "data": any}
         with "as": text when a user asks, whose right to it the peer checks
     {"outcomes": [OUTCOME envelope]}
+
+and those of `feedpeers.py`, for clients that listen.
 """
 
 from __future__ import annotations
@@ -172,9 +174,17 @@ class Relay:
         message: dict[str, Any],
         done: Done,
         enough: Callable[[dict[str, Any]], bool] | None = None,
+        among: list[bytes] | None = None,
     ) -> None:
-        """Ask all peers that are here; `done` gets what they answered in RELAY_PATIENCE_MS."""
-        here = self.mesh.here()
+        """Ask all peers that are here; `done` gets what they answered in RELAY_PATIENCE_MS.
+
+        Args:
+            message: without its number.
+            done: is called once.
+            enough: no more answers are needed after one for which it is true.
+            among: ask only these, which are here.
+        """
+        here = self.mesh.here() if among is None else among
         if not here or len(self._questions) >= limits.RELAYS_MAX:
             done([])
             return
@@ -198,8 +208,14 @@ class Relay:
             if now_ms >= question.deadline_ms:
                 self._end(number)
 
+    def came(self, node: bytes) -> None:
+        """A peer's session is open."""
+        self.write_clients()
+        self.mesh.loop.feed.peers.came(node)
+
     def lost(self, node: bytes) -> None:
         """A peer's session is gone: what it was asked, others answer; what it watched, too."""
+        self.mesh.loop.feed.peers.lost(node)
         for number, question in list(self._questions.items()):
             question.waiting.discard(node)
             if not question.waiting:
@@ -251,6 +267,8 @@ class Relay:
                     self._end(message["a"])
         elif "outcomes" in message:
             self._hear_outcomes(node, message["outcomes"])
+        elif "feed" in message:
+            self.mesh.loop.feed.peers.heard(node, message["feed"])
         elif isinstance(message.get("q"), int):
             self._answer(node, message)
 
@@ -272,6 +290,10 @@ class Relay:
         number, op = message["q"], message.get("op")
         if op == "ask":
             self._answer_ask(node, number, message)
+            return
+        if op == "feed":
+            self.mesh.loop.feed.peers.wanted(node, message.get("want"))
+            self.mesh.say_relay(node, {"a": number})
             return
         ids = message.get("ids")
         if not isinstance(ids, list) or len(ids) > _IDS_MAX:

@@ -56,7 +56,12 @@ class Release:
             for serial in effects.marks:
                 loop.model_saved(serial)
         for channel, data in effects.news:
-            loop.listeners.publish(channel, b"", "", data)
+            if channel == "feed":
+                loop.feed.tell(data)
+            else:
+                loop.listeners.publish(channel, b"", "", data)
+        if effects.events and loop.feed.wants("task"):
+            loop.feed.calls(effects)
         for call, socket, name, note, ms in effects.events:
             event = {"name": name, "note": note, "ms": ms}
             loop.listeners.publish("state", call, socket, event)

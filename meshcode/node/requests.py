@@ -244,7 +244,7 @@ def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
 
 def _subscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     loop.listeners.add(session.id, request, fields)
-    loop.router.listening = loop.listeners.wants("state") or loop.listeners.wants("task")
+    loop.hear_calls()
     loop.news.begin(str(fields.get("channel")))
     tail = whole(fields, "tail", 0)
     if tail:
@@ -253,9 +253,21 @@ def _subscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, A
 
 
 def _unsubscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    loop.listeners.remove(_needed(fields, "id", bytes))
-    loop.router.listening = loop.listeners.wants("state") or loop.listeners.wants("task")
+    id = _needed(fields, "id", bytes)
+    loop.listeners.remove(id)
+    loop.feed.remove(id)
+    loop.hear_calls()
     return {}
+
+
+def _listen(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    loop.feed.add(session.id, request, fields)
+
+    def answer() -> None:  # When the peers know, too: what comes after it is heard.
+        told = (session.id, request, True, {"listening": text_of(request)})
+        loop.turns.add(Effects(answers=[told]))
+
+    loop.feed.peers.say(answer)
 
 
 def _drain(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
@@ -283,6 +295,7 @@ OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
     "worker.stop": _worker_stop,
     "subscribe": _subscribe,
     "unsubscribe": _unsubscribe,
+    "listen": _listen,
     "drain": _drain,
     **meshops.OPERATIONS,
     **meshcalls.OPERATIONS,

@@ -29,9 +29,9 @@ _NUMBERS = {
     "expires_ms": (1, 10 * 365 * 86_400_000),
 }
 # Only nodes write these; see docs/wire.md.
-NODES_OPTIONS = ("feed", "plan", "named", "edge", "gate", "join", "at")
+NODES_OPTIONS = ("feed", "plan", "named", "edge", "gate", "join", "at", "copy")
 _LEVELS = ("local", "quorum", "all", "strict")
-_TEXTS = {"key": 200, "by": 200, "trace": 200}
+_TEXTS = {"key": 200, "by": 200, "trace": 200, "topic": 255}
 
 
 def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None:
@@ -92,7 +92,7 @@ def _line_up(
 ) -> None:
     """Put a new call into its line, or let it wait for its time or for other calls."""
     line, options = call.line, call.options
-    if options is not None or line.builtin:
+    if options is not None or line.builtin or line.spread:
         r.enter(call, now_ms, out)
         return
     line.push(call)

@@ -108,6 +108,7 @@ class Router:
         self.ripe: list[tuple[bytes, bytes]] = []  # Calls that ended in this step; their outcomes.
         self.needs_ask_ms = 0  # Not before are peers asked again for what is needed.
         self.joins = joins.Joins()
+        self.bound: dict[str, list[tuple[str, str]]] = {}  # By queue: sockets and their topics.
         self.gates: dict[str, str] = {}  # Their modes.
         self.gated: dict[str, list[Call]] = {}  # Calls that wait at a closed gate.
         self.plans: dict[bytes, plan.Plan] = {}  # Of accepted flows, until they end.
@@ -287,7 +288,7 @@ class Router:
         else:
             call.state = State.WAITING
             call.reason = ""
-            if call.lacks or line.builtin or call.option("gate") is not None:
+            if call.lacks or line.builtin or line.spread or call.option("gate") is not None:
                 self.enter(call, now_ms, out)
                 return
             line.push(call)
@@ -307,6 +308,9 @@ class Router:
             return
         if call.line.builtin:
             _BUILTIN[call.line.name](self, call, now_ms, out)
+            return
+        if call.line.spread and not call.option("copy"):
+            flows.broadcast(self, call, now_ms, out)
             return
         due_ms = timers.due_of(call.options, call.accepted_ms, now_ms)
         delayed = due_ms is not None and due_ms > now_ms

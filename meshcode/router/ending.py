@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
-from meshcode.ids import child_id
+from meshcode.ids import NO_ID, child_id
 from meshcode.replica.instance import Child
 from meshcode.router import copies, events, holding, replicated, timers, wiring, work
 from meshcode.router.call import Call
@@ -372,10 +372,11 @@ def copy_of(
     """
     head = 80 + submit[15]
     meta_size = int.from_bytes(submit[68:72], "little")
+    flow = submit[32:48]
     return seal(
         Kind.SUBMIT,
         id=id,
-        flow=submit[32:48],
+        flow=submit[16:32] if flow == NO_ID else flow,
         parent=parent,
         name=name.encode(),
         meta=pack(options) if options else b"",

@@ -7,15 +7,17 @@ batch of the log.  So a flow is there completely or not at all, whoever dies.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
-from meshcode.router import accept, ending, plan
+from meshcode.ids import NO_ID
+from meshcode.router import accept, ending, feeding, plan
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.states import State
 from meshcode.wire.codec import pack
-from meshcode.wire.kinds import Outcome
+from meshcode.wire.frame import envelope as seal
+from meshcode.wire.kinds import Kind, Outcome
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
@@ -132,3 +134,76 @@ def expand(r: Router, call: Call, now_ms: int, out: Effects) -> None:
         return
     children = ending.children_of(r, call, submits)
     ending.end(r, call, Outcome.DONE, plan.outcome(call.id, found), now_ms, out, children)
+
+
+# Queues that give a call to every socket bound to them.
+
+
+def bindings(snapshot: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """The sockets of each topic or fanout queue, with their topics, in order of their names.
+
+    A socket of a topic queue without a topic of its own takes calls whose topic is its name.
+    """
+    queues = snapshot.get("queues") or {}
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, socket in sorted((snapshot.get("sockets") or {}).items()):
+        queue = socket.get("queue") or ""
+        kind = queues.get(queue, {}).get("type")
+        if kind == "fanout":
+            found.setdefault(queue, []).append((name, "#"))
+        elif kind == "topic":
+            found.setdefault(queue, []).append((name, socket.get("topic") or name))
+    return found
+
+
+def matches(pattern: str, topic: str) -> bool:
+    """Whether a topic fits a pattern, word by word: `*` is one word, `#` any number of them."""
+    return _match(pattern.split("."), topic.split("."))
+
+
+def _match(pattern: list[str], words: list[str]) -> bool:
+    if not pattern:
+        return not words
+    if pattern[0] == "#":
+        return any(_match(pattern[1:], words[at:]) for at in range(len(words) + 1))
+    return bool(words) and pattern[0] in ("*", words[0]) and _match(pattern[1:], words[1:])
+
+
+def broadcast(r: Router, call: Call, now_ms: int, out: Effects) -> None:
+    """End a call with a copy at every socket of its queue as children, and their results as value.
+
+    It says where its result will be like a flow does.
+    """
+    submit = call.fed or call.envelope
+    assert submit is not None
+    call.line.count_out(call)
+    if call.state is not State.GATHERING:
+        call.move(State.GATHERING)
+    topic = call.option("topic") or call.line.config.topic
+    wanted = [
+        name for name, pattern in r.bound.get(call.line.config.queue, ()) if matches(pattern, topic)
+    ]
+    kept = {name: value for name, value in (call.options or {}).items() if name not in _AT_ROOT}
+    steps = []
+    for number, name in enumerate(wanted):
+        id = feeding.step_id(call.id, number)
+        steps.append((id, ending.copy_of(submit, id, call.id, name, {**kept, "copy": True})))
+    gather: dict[str, Any] = {"feed": [{"from": 0, "count": len(steps)}], "plan": call.id}
+    id = feeding.step_id(call.id, len(steps))
+    sealed = seal(
+        Kind.SUBMIT,
+        id=id,
+        flow=submit[32:48] if submit[32:48] != NO_ID else call.id,
+        parent=call.id,
+        name=plan.GATHER.encode(),
+        meta=pack(gather),
+        body=feeding.list_head(0),
+        argc=0,
+    )
+    children = ending.children_of(r, call, [*steps, (id, sealed)])
+    told = plan.pointer(call.id, id, len(children))
+    ending.end(r, call, Outcome.DONE, told, now_ms, out, children)
+
+
+# Options that a copy does not take over: they are done with.
+_AT_ROOT = ("topic", "feed", "plan", "named", "gate", "delay_ms", "eta_ms")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode import errors, limits
 from meshcode.ids import NO_ID, text_of
 from meshcode.replica.instance import ENDED
-from meshcode.router import ending, events, feeding, holding, joins, plan, timers
+from meshcode.router import ending, events, feeding, flows, holding, joins, plan, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.states import State
@@ -218,6 +218,9 @@ def _complete(r: Router, call: Call, gather: Gather, now_ms: int, out: Effects) 
     call.gather = None
     call.reason = ""
     _resize(r, call, len(call.fed))
+    if call.line.spread and not call.option("copy"):
+        flows.broadcast(r, call, now_ms, out)
+        return
     if call.due_ms <= now_ms:
         call.due_ms = timers.due_of(call.options, now_ms, now_ms) or now_ms
     if call.due_ms > now_ms:

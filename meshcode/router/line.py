@@ -51,6 +51,7 @@ class Line:
         "run_us",
         "running",
         "signature",
+        "spread",
         "starved",
     )
 
@@ -82,6 +83,7 @@ class Line:
         """Take over new limits; calls in the line stay as they are."""
         self.config = config
         self.priority = priority_of(config.priority)
+        self.spread = config.queue_type != "direct"  # Calls go to all sockets of its queue.
         self.limited = config.concurrency is not None or config.key_concurrency is not None
         self.expires = config.message_ttl_ms is not None or config.expires_ms is not None
         for blocked in self.key_waiting.values():  # The limit per key may have changed.

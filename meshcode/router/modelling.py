@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshcode.router import events, holding, timers, wiring, work
+from meshcode.router import events, flows, holding, timers, wiring, work
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
 from meshcode.router.line import Line
@@ -49,6 +49,7 @@ def on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: Ef
             line.configure(config)
             line.removed = False
         _learn_signature(r.pool(config.processor), line)
+    r.bound = flows.bindings(snapshot)
     edges = wiring.edges_of(snapshot)
     r.gates = {name: gate.get("mode") or "" for name, gate in wiring.gates_of(snapshot).items()}
     for name, line in r.lines.items():

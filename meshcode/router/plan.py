@@ -156,7 +156,12 @@ def outcome(root: bytes, plan: Plan) -> bytes:
     """The OUTCOME envelope of a flow's own call: where its result will be, and how many steps."""
     step = plan.steps[plan.result]
     result = step.args if step.is_done else feeding.step_id(root, plan.result)
-    body = pack({"result": result, "steps": len(plan.steps)})
+    return pointer(root, result, len(plan.steps))
+
+
+def pointer(root: bytes, result: bytes, steps: int) -> bytes:
+    """The OUTCOME envelope of a call whose value is that of another call."""
+    body = pack({"result": result, "steps": steps})
     return seal(Kind.OUTCOME, id=root, name=FLOW.encode(), code=Outcome.DONE, body=body)
 
 

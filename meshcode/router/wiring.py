@@ -107,8 +107,8 @@ def submits(
     r: Router, call: Call, code: int, outcome: bytes, now_ms: int, out: Effects
 ) -> list[tuple[bytes, bytes]]:
     """The ids and SUBMIT envelopes of the calls that the outcome of a call causes."""
-    if code not in (_DONE, _FAILED) or call.envelope is None:
-        return []
+    if code not in (_DONE, _FAILED) or call.envelope is None or outcome[15]:
+        return []  # An outcome with a name says where the value is: that goes on from there.
     passing = call.option("edge")
     if passing is not None:  # It was asked whether a value may pass a gate.
         return _passed(r, call, passing, code, outcome, now_ms, out)

@@ -101,7 +101,7 @@ def nowhere(tmp_path, monkeypatch):
             "mesh: Invalid value for '--env': write NAME=VALUE,",
         ),
         ("add socket -n s -q q", "mesh: Missing option '-pn' / '--procname'."),
-        ("add socket -n s --interval 5", "mesh: No such option '--interval'"),
+        ("add socket -n s --cron 5", "mesh: No such option '--cron'"),
         ("update queue -n q", "mesh: nothing to change: give an option of queue 'q'"),
         ("update queue", "mesh: name one queue, as NAME or with -n NAME"),
         (

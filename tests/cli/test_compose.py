@@ -119,10 +119,27 @@ def test_what_has_no_effect_is_named_with_its_place(tmp_path):
     assert set(found.ignored) == {
         "version", "durable", "beat", "path", "ini", "polar", "ssh", "clean", "deploy",
         "parameters", "pyfirepo", "commit", "workers", "status", "requested_status",
-        "container_image", "container_version", "use_container", "detached", "interval",
+        "container_image", "container_version", "use_container", "detached",
         "arguments", "enabled: false", "enabled", "services",
     }  # fmt: skip
     assert found.ignored["beat"] == (f"{tmp_path}/net.yaml:10", 3)
+
+
+def test_an_interval_is_a_schedule_of_the_sockets_name(tmp_path):
+    text = WHOLE.replace("clean.fold: {", "clean.fold: {interval: 1.5, ")
+    found = compose(tmp_path, text)
+
+    assert found.document.wanted["schedule"] == {
+        "clean.fold": {"socket": "clean.fold", "interval_ms": 1_500, "args": ["message"]}
+    }
+    assert "interval" not in found.ignored
+    for wrong in ("0", "-5", "'soon'", "[1]"):
+        with pytest.raises(BadData) as caught:
+            compose(tmp_path, text.replace("1.5", wrong))
+        assert caught.value.text == (
+            f"{tmp_path}/net.yaml:46: interval is {wrong}; it must be a number of seconds above 0;"
+            " nothing was changed"
+        )
 
 
 def test_deploying_places_the_processors_of_a_node_there(tmp_path):

@@ -234,6 +234,14 @@ def models(draw):
             }
         },
         "gate": {draw(NAMES): {"plug": "edge", "mode": "task", "socket": second}},
+        "schedule": {
+            "nightly": {
+                "socket": first, "cron": "0 3 * * *", "timezone": "Europe/Berlin",
+                "jitter_ms": draw(times) % 1000, "end": "2099-12-24T18:00",
+                "args": [draw(WORDS), [1, {"a": [draw(TEXT), 1.5, True, []]}], {}],
+                "kwargs": {"x": {"from_env": draw(TEXT)}},
+            },
+        },
         "role": {"operator": {"description": draw(WORDS)}},
         "user": {"ann": {"email": "ann@example.org", "roles": ["operator"], "enabled": False}},
         "privilege": {

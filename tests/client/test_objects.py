@@ -25,6 +25,7 @@ from meshcode.client.api import (
     Plug,
     Processor,
     Queue,
+    Schedule,
     Scheduler,
     Socket,
     Task,
@@ -397,6 +398,7 @@ def test_the_objects_program_of_the_original_runs_as_printed(mesh, repository):
     assert "has processor 'proc2', not 'proc3'; what is there was taken" in run.stderr
     assert [Processor(f"proc{n}").workers for n in (1, 2, 3)] == [6, 6, 6]
     assert Processor("proc1").git == "https://github.com/radiantone/pyfi-processors"
+    assert Schedule("pyfi.processors.sample.do_something").interval_ms == 5_000
     plug = Plug("plug1")
     assert (plug.source, plug.target) == tuple(
         f"pyfi.processors.sample.{task}" for task in ("do_something", "do_this")

@@ -50,6 +50,25 @@ def test_a_reader_that_is_too_slow_is_told_what_it_missed(client, monkeypatch):
     assert list(stream) == [{"dropped": 15}, *range(15, 25)]
 
 
+def test_a_word_of_losses_that_is_itself_missed_stands_for_all_of_them(client, monkeypatch):
+    monkeypatch.setattr(requests, "STREAM_EVENTS_MAX", 10)
+    stream = client.ask_stream("subscribe")
+    publish(client, {"channel": "lost", "count": 500, "node": "n1"}, *range(14))
+    publish(client, 14, last=True)
+
+    assert list(stream) == [{"dropped": 505}, *range(5, 15)]
+
+
+def test_what_waits_for_a_reader_is_bounded_in_bytes(client, monkeypatch):
+    monkeypatch.setattr(requests, "STREAM_BYTES_MAX", 5_000)
+    stream = client.ask_stream("subscribe")
+    texts = [str(n) * 1_000 for n in range(9)]
+    publish(client, *texts)
+    publish(client, "end", last=True)
+
+    assert list(stream) == [{"dropped": 5}, *texts[5:], "end"]
+
+
 def test_a_stream_the_node_refuses_raises_its_error(client):
     with pytest.raises(errors.WrongState, match="no operation 'nonsense'"):
         next(client.ask_stream("nonsense"))

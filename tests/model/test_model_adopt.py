@@ -180,7 +180,7 @@ BAD = [
     ({"number": True}, "the merged snapshot is {'number': True}; it must be one with a number"),
     ({"number": 9, "queues": {}, "sockets": {}},
      "the merged snapshot has no networks, schedulers, nodes, processors, deployments, plugs,"
-     " repos, gates, roles, users, privileges; it must have every kind"),
+     " repos, gates, schedules, roles, users, privileges; it must have every kind"),
     ({**EMPTY, "number": 4},
      "the merged snapshot has number 4 and the database is at 4; a snapshot must be newer than the"
      " one it replaces"),

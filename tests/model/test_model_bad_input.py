@@ -30,6 +30,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "plug": {"source": "shop.clean", "target": "b"},
     "repo": {"url": "https://git.example.org/shop"},
     "gate": {"plug": "ab"},
+    "schedule": {"socket": "shop.clean", "cron": "@daily"},
     "privilege": {"right": "RUN_TASK", "role": "the-role"},
 }
 VALUES: dict[str, Any] = {
@@ -106,6 +107,22 @@ def _of_the_whole() -> Iterator[Row]:
                                      commit="abcdef0")  # fmt: skip
     yield "a gate that asks nobody", _ask("add", "gate", "bad", plug="ab", mode="task")
     yield "a gate with a socket for nothing", _ask("add", "gate", "bad", plug="ab", socket="b")
+    yield "a schedule without a time", _ask("add", "schedule", "bad", socket="b")
+    yield "a schedule with two times", _ask("update", "schedule", "the-schedule", interval_ms=1000)
+    yield "a schedule that never fires", _ask("add", "schedule", "bad", socket="b",
+                                              cron="0 0 30 2 *")  # fmt: skip
+    yield "a schedule that ends too early", _ask(
+        "add", "schedule", "bad", socket="b", cron="0 0 29 2 *", start="2026-03-01",
+        end="2027-01-01",
+    )  # fmt: skip
+    yield "arguments that are no data", _ask("add", "schedule", "bad", socket="b", cron="@daily",
+                                             args=[b"x"])  # fmt: skip
+    yield "a number that JSON lacks", _ask("add", "schedule", "bad", socket="b", cron="@daily",
+                                           args=[float("nan")])  # fmt: skip
+    yield "many arguments", _ask("add", "schedule", "bad", socket="b", cron="@daily",
+                                 args=["x" * 20_000])  # fmt: skip
+    yield "arguments of no names", _ask("add", "schedule", "bad", socket="b", cron="@daily",
+                                        kwargs={"a b": 1})  # fmt: skip
     yield "a password in a URL", _ask("add", "processor", "bad", module="m",
                                       git="https://ann:secret@h/p")  # fmt: skip
     yield "a password that is short", _ask("add", "user", "bad", password="1234567")

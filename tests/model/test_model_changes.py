@@ -35,6 +35,7 @@ SHOP = {
     },
     "deployments": {"shop-here": {"processor": "shop", "host": "localhost", "cpus": 2}},
     "networks": {}, "schedulers": {}, "nodes": {}, "plugs": {}, "repos": {}, "gates": {},
+    "schedules": {},
     "roles": {}, "users": {}, "privileges": {},
 }  # fmt: skip
 
@@ -321,11 +322,11 @@ REFUSED = [
      f"the model cannot do ['add']; it can: {CAN}; nothing was changed"),
     ({"do": "add", "kind": "que", "name": "x"}, BadRequest,
      "the model has no kind 'que'; did you mean 'queue'?; it has: network, scheduler, node, queue,"
-     " processor, socket, deployment, plug, repo, gate, role, user, privilege;"
+     " processor, socket, deployment, plug, repo, gate, schedule, role, user, privilege;"
      " nothing was changed"),
     ({"do": "list", "kind": ["queue"]}, BadRequest,
      "the model has no kind ['queue']; it has: network, scheduler, node, queue, processor, socket,"
-     " deployment, plug, repo, gate, role, user, privilege; nothing was changed"),
+     " deployment, plug, repo, gate, schedule, role, user, privilege; nothing was changed"),
     ({"do": "add", "kind": "queue"}, BadRequest,
      "the queue has no name; give one; nothing was changed"),
     ({"do": "add", "kind": "queue", "name": "x", "fields": [1]}, BadRequest,

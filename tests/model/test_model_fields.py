@@ -8,7 +8,9 @@ import pytest
 
 from meshcode.errors import BadRequest
 from meshcode.model import fields
+from meshcode.model.fields import check_new, check_value
 from meshcode.model.kinds import FIELDS, KINDS
+from meshcode.schedule import parse
 
 QUEUE = {}
 PROCESSOR = {"git": "https://host.example/shop.git", "module": "shop.orders"}
@@ -251,3 +253,18 @@ def test_every_option_is_in_the_manual():
     ]
 
     assert missing == []
+
+
+def test_a_schedule_is_read_with_all_the_options_that_the_model_has():
+    """As nodes get it: every option is there, those not given as None."""
+    options = check_new("schedule", "x", {"socket": "s", "cron": "@daily"})
+    assert set(options) == set(FIELDS["schedule"])
+    assert parse(options).next_after(0) == 86_400_000
+
+    for option, value in {
+        "interval_ms": 5_000, "at": "2026-01-01", "timezone": "Europe/Berlin", "jitter_ms": 5,
+        "catch_up": "all", "start": "2026-01-01", "end": "2030-01-01", "args": [1],
+        "kwargs": {"a": 1}, "requested_status": "pause",
+    }.items():  # fmt: skip
+        timing = {"cron": None} if option in ("interval_ms", "at") else {}
+        parse({**options, **timing, option: check_value("schedule", "x", option, value)})

@@ -282,6 +282,7 @@ WANTED = st.fixed_dictionaries(
         "repo": _objects({"access": st.sampled_from(["allow", "deny"])},
                          url=st.just("file:///srv/x")),
         "gate": _objects({}, plug=NAMES),
+        "schedule": _objects({"jitter_ms": NUMBERS}, socket=NAMES, cron=st.just("@daily")),
         "role": _objects({"description": st.sampled_from(["x", "y"])}),
         "user": _objects({"enabled": st.booleans(), "roles": st.lists(NAMES, unique=True)}),
         "privilege": _objects({"revoked": st.booleans()}, right=st.just("RUN_TASK"), user=NAMES),
@@ -292,7 +293,7 @@ WANTED = st.fixed_dictionaries(
 def test_the_strategy_knows_every_kind():
     assert set(KINDS) == {
         "network", "scheduler", "node", "queue", "processor", "socket", "deployment", "plug",
-        "repo", "gate", "role", "user", "privilege",
+        "repo", "gate", "schedule", "role", "user", "privilege",
     }  # fmt: skip
 
 

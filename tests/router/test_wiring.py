@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from meshcode import limits
 from meshcode.ids import child_id, make_ids
-from meshcode.router import events
+from meshcode.router import events, plan
 from meshcode.router.records import split_done, split_open
 from meshcode.router.states import State
 from meshcode.wire.kinds import Outcome
@@ -363,3 +363,71 @@ def test_a_value_that_is_too_large_to_pass_on_is_told_in_the_story(monkeypatch):
     assert story[-1][1] == "not sent"
     assert "too large" in story[-1][2]
     assert made.outcome(id)[0] == Outcome.DONE
+
+
+# Topic and fanout queues.
+
+
+def test_a_call_to_a_fanout_queue_runs_at_every_socket_of_it_and_its_value_is_the_list():
+    made = wired()
+    for name in "bcd":
+        made.sockets[name]["queue"] = "news"
+    made.queues["news"] = {"type": "fanout"}
+    made.publish()
+
+    id, effects = made.call("c", 7)
+    made.settle(effects)
+
+    result = plan.result_of(made.told[id])
+    assert result is not None
+    assert made.outcome(result) == (Outcome.DONE, ["b(7)", "c(7)", "d(7)"])
+    assert sorted(made.ran) == [("b", [7], {}), ("c", [7], {}), ("d", [7], {})]
+
+
+def test_a_topic_queue_gives_a_call_to_the_sockets_whose_pattern_fits():
+    made = wired()
+    patterns = {"b": "order.*", "c": "order.#", "d": "order.new.eu", "e": "#.eu"}
+    for name, topic in patterns.items():
+        made.sockets[name].update(queue="orders", topic=topic)
+    made.queues["orders"] = {"type": "topic"}
+    made.publish()
+
+    for topic, expected in [
+        ("order.new", "bc"), ("order.new.eu", "cde"), ("order", "c"), ("bill.eu", "e"), ("x", ""),
+    ]:  # fmt: skip
+        made.ran.clear()
+        id, effects = made.call("b", 1, topic=topic)
+        made.settle(effects)
+        assert "".join(sorted(names(made))) == expected, topic
+        result = plan.result_of(made.told[id])
+        assert made.outcome(result) == (Outcome.DONE, [f"{name}(1)" for name in expected])
+
+
+def test_a_step_and_a_plug_may_lead_to_a_fanout_queue():
+    made = wired(("p", "a", "b"))
+    for name in "bc":
+        made.sockets[name]["queue"] = "news"
+    made.queues["news"] = {"type": "fanout"}
+    made.publish()
+
+    id, effects = made.flow([step("d", 1), step("b", 2, feed=0), step("e", feed=1)])
+    made.settle(effects)
+    assert made.ran[-1] == ("e", [["b(d(1),2)", "c(d(1),2)"]], {})
+    assert made.outcome(child_id(id, b"2"))[0] == Outcome.DONE
+
+    _, effects = made.call("a", 5)
+    made.settle(effects)
+    assert sorted(names(made)[-2:]) == ["b", "c"]
+
+
+def test_the_plugs_of_every_copy_are_taken_and_none_for_the_call_that_was_copied():
+    made = wired(("p", "b", "e"), ("q", "c", "e"))
+    for name in "bc":
+        made.sockets[name]["queue"] = "news"
+    made.queues["news"] = {"type": "fanout"}
+    made.publish()
+
+    _, effects = made.call("b", 5)
+    made.settle(effects)
+
+    assert [one for one in made.ran if one[0] == "e"] == [("e", ["b(5)"], {}), ("e", ["c(5)"], {})]

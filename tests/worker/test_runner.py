@@ -93,7 +93,8 @@ def sockets_of(*names: str) -> dict[str, str]:
 ALL = sockets_of(
     *("add", "pair", "boom", "final", "mine", "odd", "leave", "ctrl_c", "bad", "huge"),
     *("inner_type_error", "who", "who_in_thread", "say", "direct", "flood", "nap", "noop"),
-    *("routed", "own_router", "bad_router", "squares", "broken", "unplain", "big_items", "fork", "Tools.deep"),
+    *("squares", "broken", "unplain", "big_items", "fork", "Tools.deep"),
+    *("routed", "own_router", "bad_router"),
 )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from meshcode.cli.files.document import Document, Problems, read_document
 from meshcode.cli.files.reading import Source, Way
+from meshcode.client.objects.schedule import INTERVAL_ARGUMENTS
 from meshcode.model.checks import near, shown
 from meshcode.model.kinds import PLURALS
 
@@ -20,7 +21,7 @@ _PARTS = ("scheduler", "queues", "processors", "nodes", "deployments", "plugs")
 _IGNORED = ("version", "services", "work", "jobs", "executions", "status", "requested_status",
             "commit", "workers", "enabled", "resetonexecute", "parameters", "durable")  # fmt: skip
 _POINTLESS = ("ssh", "path", "ini", "polar", "pyfirepo", "clean", "deploy", "beat", "detached",
-              "container_image", "container_version", "use_container", "interval")  # fmt: skip
+              "container_image", "container_version", "use_container")  # fmt: skip
 _PROCESSOR_KEYS = ("module", "branch", "gitrepo", "cpus", "sockets")
 
 
@@ -107,7 +108,7 @@ class _Reader:
         given = {"git": options.get("gitrepo"), "module": options.get("module"),
                  "branch": options.get("branch"), "workers": options.get("cpus")}  # fmt: skip
         self._make("processor", name, given, at)
-        keys = ("queue", "task")
+        keys = ("queue", "task", "interval")
         for socket, inside, found in self._each((*at, "sockets"), sockets, keys):
             queue = self._name_in((*inside, "queue"), found.get("queue"))
             task = self._map((*inside, "task"), found.get("task"), ("function",))
@@ -119,6 +120,15 @@ class _Reader:
                 self.queues.add(queue)
             made = {"processor": name, "queue": queue, "task": function.get("name")}
             self._make("socket", socket, made, inside)
+            self._interval(socket, inside, found.get("interval"))
+
+    def _interval(self, socket: str, at: Way, seconds: Any) -> None:
+        """As `Socket(interval=...)`: a schedule of the socket's name.  -1 is none."""
+        if seconds is None or seconds == -1:
+            return
+        interval_ms = self._milliseconds((*at, "interval"), seconds)
+        made = {"socket": socket, "interval_ms": interval_ms, "args": list(INTERVAL_ARGUMENTS)}
+        self._make("schedule", socket, made, at)
 
     def _nodes(self, way: Way, value: Any) -> None:
         for name, at, options in self._each(way, value, ("hostname", "enabled", "agents")):
@@ -228,7 +238,7 @@ class _Reader:
 
     def _milliseconds(self, way: Way, seconds: Any) -> Any:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
-            text = f"expires is {shown(seconds)}; it must be a number of seconds above 0"
+            text = f"{way[-1]} is {shown(seconds)}; it must be a number of seconds above 0"
             self.problems.add(self.source.where(way), text)
             return None
         return round(seconds * 1_000)

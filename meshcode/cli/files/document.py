@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,8 @@ class _Object:
             self._wrong((key,), f": {key}: {exc}")
 
     def _resolved(self, spec: Field, value: Any, key: str) -> Any:
+        if spec.data:
+            return value
         if not isinstance(spec.default, dict):
             return self._reference(value, key)
         if not isinstance(value, dict):
@@ -225,7 +228,8 @@ def _human(option: str, key: str, value: Any) -> Any:
             return parse_duration(str(value))
     if option.endswith("_bytes") and isinstance(value, str):
         return parse_size(value)
-    return value
+    # YAML and TOML make times of texts that look like one.
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _quotes(spec: Field, value: Any) -> str:

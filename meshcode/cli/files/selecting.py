@@ -17,9 +17,9 @@ def select_nodes(
 ) -> Wanted:
     """What runs on these nodes, and what that needs.
 
-    Their deployments, and of these the processors; the sockets of these processors; the plugs
-    between such sockets and their gates; and whatever all of it names, as far as the document
-    has it.  Deployments of other nodes are left out.
+    Their deployments, and of these the processors; the sockets of these processors and their
+    schedules; the plugs between such sockets and their gates; and whatever all of it names, as far
+    as the document has it.  Deployments of other nodes are left out.
 
     Args:
         wanted: kind, name, options.
@@ -55,6 +55,9 @@ def select_nodes(
         ends = {("socket", plug.get("source", "")), ("socket", plug.get("target", ""))}
         if ends <= chosen:
             chosen.add(("plug", name))
+    for name, schedule in wanted.get("schedule", {}).items():
+        if ("socket", schedule.get("socket", "")) in chosen:
+            chosen.add(("schedule", name))
     for name, gate in wanted.get("gate", {}).items():
         if ("plug", gate.get("plug", "")) in chosen:
             chosen.add(("gate", name))

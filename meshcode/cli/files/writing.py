@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 from meshcode.cli import plain
+from meshcode.errors import BadData
 from meshcode.model.kinds import FIELDS, PLURALS
 from meshcode.model.steps import Model
 
@@ -38,7 +39,7 @@ def secrets_in(model: Model, kinds: Collection[str]) -> list[str]:
         for kind in FIELDS
         if kind in kinds
         for name, options in sorted(model[kind].items())
-        if any(isinstance(value, dict) and value for value in options.values())
+        if any(isinstance(v, dict) and v and not FIELDS[kind][o].data for o, v in options.items())
     ]
 
 
@@ -83,6 +84,11 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, dict):
         inner = ", ".join(f"{_toml_key(k)} = {_toml_value(v)}" for k, v in value.items())
         return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, list):
+        return f"[{', '.join(_toml_value(item) for item in value)}]"
+    if value is None:
+        raise BadData("TOML has no null, and an argument of a schedule is null; choose another"
+                      " format: -o yaml, -o json")  # fmt: skip
     return _toml_text(value) if isinstance(value, str) else json.dumps(value)
 
 

@@ -39,7 +39,7 @@ class Processor(Declared):
         "hostname": "a processor has no host; a Deployment puts it on one",
         "agent": "a processor has no host; a Deployment puts it on one",
         "id": "it is found by its name",
-        "beat": "no schedule is read from a processor",
+        "beat": "schedules need none: the mesh itself fires them",
     }
 
     @classmethod

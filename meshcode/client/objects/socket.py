@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from meshcode.client.objects.asking import Data, as_json, client_of, listed, warn_unused
 from meshcode.client.objects.base import Declared, name_of
+from meshcode.client.objects.schedule import declare_interval, milliseconds, set_interval
 from meshcode.client.socket import Socket as CallableSocket
+from meshcode.client.user import User
 from meshcode.errors import BadRequest, UnknownSocket
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from typing import Self
 
     from meshcode.client.call import Call
     from meshcode.client.client import Client
     from meshcode.client.objects.processor import Processor
-    from meshcode.client.user import User
 
 _UNUSED = {
-    "interval": "no schedule is read from a socket; nothing calls it by itself",
     "sync": "a call by () waits, and one by submit does not",
     "source": "the code is what the repository has",
-    "beat": "no schedule is read from a socket; nothing calls it by itself",
+    "beat": "an interval needs none: the mesh itself calls the socket",
 }
 
 
@@ -33,6 +34,18 @@ class SocketRecord(Declared):
     kind: ClassVar[str] = "socket"
     _required = ("processor", "task", "queue")
     _unused = _UNUSED
+
+    def __init__(
+        self, name: str, *, client: Client | None = None, update: bool = False,
+        user: User | str | None = None, interval: float | timedelta | None = None, **options: Any,
+    ) -> None:  # fmt: skip
+        length = None if interval is None else milliseconds("interval", interval)
+        super().__init__(name, client=client, update=update, user=user, **options)
+        if length is not None:
+            declare_interval(
+                client_of(client), name, length, update=update, keep=isinstance(user, User),
+                by=None if user is None else str(user),
+            )  # fmt: skip
 
     @classmethod
     def _given(cls, client: Client, options: Mapping[str, Any]) -> Data:
@@ -60,8 +73,10 @@ class Socket(CallableSocket):
             processor is not stopped, as they are now; `refresh` looks again.
         update: change the socket if it is there and differs, instead of refusing.
         user: who is to own it when it is added.
-        options: as docs/model.md has them.  Of the original: `arguments` is always so; `interval`,
-            `beat`, `sync` and `source` are not used.
+        interval: have the mesh call it every so many seconds, by a `Schedule` of the socket's
+            name; without its own `args` with the argument "message", as the original does.
+        options: as docs/model.md has them.  Of the original: `arguments` is always so; `beat`,
+            `sync` and `source` are not used.
 
     Raises:
         UnknownSocket: no socket has the task.
@@ -123,8 +138,14 @@ class Socket(CallableSocket):
         return found
 
     def update(self, *, revision: int | None = None, **options: Any) -> Self:
-        """As `Declared.update`."""
-        self._read().update(revision=revision, **options)
+        """As `Declared.update`; `interval` is of its schedule, and None takes that away."""
+        missing = object()
+        interval = options.pop("interval", missing)
+        if options or interval is missing:
+            self._read().update(revision=revision, **options)
+        if interval is not missing:
+            length = None if interval is None else milliseconds("interval", interval)
+            set_interval(client_of(self._client), self.name, length)
         return self
 
     def delete(self) -> None:

@@ -317,7 +317,7 @@ def _custody_ends_with_a_restart(_real: Any) -> Any:
     return recover
 
 
-@BROKEN.rule(custody, "_keep_own")
+@BROKEN.rule(custody, "keep")
 def _moved_call_forgets_its_attempts(real: Any) -> Any:
     def keep_own(
         r: Replica, key: bytes, child: Any, submit: bytes, parent: Any, *given: Any

@@ -1,0 +1,141 @@
+"""Hearing what happens on the nodes of a mesh, as it happens.
+
+    with client.listen("shop", "task") as events:
+        for event in events:
+            print(event["state"], event.get("result"))
+
+`docs/listening.md` has the channels and the fields of their events.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from meshcode.client.requests import Stream
+from meshcode.errors import MeshError
+from meshcode.wire.codec import unpack
+
+if TYPE_CHECKING:
+    from meshcode.client.client import Client
+
+CHANNELS = ("task", "log", "state", "queue", "stats")
+LISTEN_S = 30.0  # For the nodes to say that they tell; they answer in milliseconds.
+
+
+class Listening:
+    """The events of one channel: an iterator, and an asynchronous one.
+
+    It goes on until it is closed, also over restarts of the node; what happens meanwhile is not
+    heard.  A reader that is too slow finds `{"channel": "lost", "count": n, "node": name}` in the
+    place of what it has missed; the name is empty when this client let it go.
+    """
+
+    def __init__(self, client: Client, name: str | None, channel: str) -> None:
+        """Begin to listen, without waiting for the nodes; see `Client.listen`."""
+        fields = {"channel": channel} if name is None else {"channel": channel, "name": name}
+        self._client = client
+        self._stream = Stream(client.session, "listen", fields)
+        client.session.begin_stream(self._stream)
+
+    @property
+    def stream(self) -> Stream:
+        """The events as they come."""
+        return self._stream
+
+    def begin(self, timeout: float | None = LISTEN_S) -> Listening:
+        """Wait until the nodes tell: what happens after this is heard.
+
+        Raises:
+            MeshError: the node refused.
+            NoNode, WaitTimeout: it did not answer within `timeout` seconds.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        stream = self._stream
+        while not (stream.began or stream.has_next()):
+            left = None if end is None else end - time.monotonic()
+            if (left is not None and left <= 0) or not stream.wait_news(left):
+                self.close()
+                raise self._client.too_late("listen", timeout)
+        self.check()
+        return self
+
+    def check(self) -> None:
+        """Raise the error with which the node refused, if it did."""
+        error = self._stream.error
+        if error is not None and not self._stream.began:
+            raise error
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait until there is an event, at most so many seconds; whether there is one, or an end.
+
+        None waits as long as it takes.
+        """
+        return self._stream.wait(seconds)
+
+    def has_next(self) -> bool:
+        """Whether `next` would not wait."""
+        return self._stream.has_next()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        return readable(next(self._stream))
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        from meshcode.client.aio import events_of
+
+        async for event in events_of(self._stream):
+            yield readable(event)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._stream.close()
+
+    def __enter__(self) -> Listening:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def listen(
+    name: str | None = None, channel: str = "task", *, timeout: float | None = LISTEN_S
+) -> Listening:
+    """`Client.listen` of the process-wide client."""
+    from meshcode.client.default import default_client
+
+    return default_client().listen(name, channel, timeout=timeout)
+
+
+def readable(event: Any) -> dict[str, Any]:
+    """An event as people and programs read it: with its date, and its value or error unpacked."""
+    if not isinstance(event, dict):
+        return {"channel": "", "event": event}
+    if "dropped" in event:
+        return {"channel": "lost", "count": event["dropped"], "node": ""}
+    if isinstance(event.get("ms"), int):
+        at = datetime.fromtimestamp(event["ms"] / 1000, UTC)
+        event["date"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    packed = event.pop("packed", None)
+    if packed is not None:
+        try:
+            value = unpack(packed)
+        except MeshError as error:  # For instance an array where there is no numpy.
+            event["result_problem"] = error.text
+        else:
+            event |= _problem(value) if event.get("error") else {"result": value}
+    return event
+
+
+def _problem(data: Any) -> dict[str, Any]:
+    fields = data.get("fields") if isinstance(data, dict) else None
+    if not isinstance(fields, dict):
+        return {"message": str(data)}
+    found = {"message": data.get("text"), "code": data.get("code"), "type": fields.get("type")}
+    if fields.get("traceback"):
+        found["traceback"] = fields["traceback"]
+    return found

@@ -1,0 +1,137 @@
+"""Listening in a mesh: a listener at one node hears all nodes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from meshcode.client import connect
+from tests.live.harness import make_repository
+from tests.mesh.cluster import Cluster
+from tests.mesh.network import LoopbackNetwork
+
+NAMES = ["n1", "n2", "n3"]
+SOON_S = 30.0
+TASKS = '''
+"""Tasks of the listening tests."""
+
+
+def echo(value):
+    """Say what came, and give it back."""
+    print("said", value)
+    return value
+'''
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three nodes; only n2 runs the code."""
+    repository = tmp_path_factory.mktemp("code")
+    make_repository(repository, {"far/__init__.py": "", "far/tasks.py": TASKS})
+    folder = Path(tempfile.mkdtemp(prefix="ml-"))
+    with Cluster(folder, LoopbackNetwork(NAMES), NAMES) as made:
+        made.assemble(NAMES)
+        made["n1"].offer("far", repository, "far.tasks", ["echo"])
+        made["n1"].add("deployment", "d1", processor="far", host="n2")
+        made.wait_until_ready(processor="far", hosts=["n2"])
+        yield made
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def some(events, wanted, what):
+    """Events up to the one for which `wanted` is true."""
+    found = []
+    while True:
+        assert events.wait(SOON_S), f"not within {SOON_S} s: {what}; {found}"
+        found.append(next(events))
+        if wanted(found[-1]):
+            return found
+
+
+def test_a_call_made_at_one_node_and_run_at_another_is_heard_once_at_a_third(cluster):
+    with (
+        connect(cluster["n3"].address) as here,
+        connect(cluster["n1"].address) as there,
+        here.listen("far") as events,
+        here.listen("q.far", "log") as log,
+    ):
+        call = there.socket("far.tasks.echo").submit(5)
+        assert call.result(SOON_S) == 5
+        heard = some(events, lambda event: event["state"] == "postrun", "the result")
+        said = some(log, lambda event: event["stream"] == "stdout", "what it printed")[-1]
+        later = there.socket("far.tasks.echo").submit(6)
+        heard += some(events, lambda event: event["state"] == "postrun", "the next result")
+
+    told = [(e["call"], e["state"], e["node"]) for e in heard]
+    for one in (call, later):  # Each node in its own order; together by the time of each message.
+        assert sorted(t[1:] for t in told if t[0] == one.id) == [
+            ("postrun", "n1"), ("received", "n1"), ("running", "n2"),
+        ]  # fmt: skip
+    last = next(e for e in heard if e["state"] == "postrun")
+    assert (last["result"], last["worker"].rpartition("/")[0]) == (5, "far")
+    assert (said["text"], said["node"], said["call"]) == ("said 5", "n2", call.id)
+
+
+def test_objects_are_told_once_and_workers_by_their_node(cluster):
+    with (
+        connect(cluster["n2"].address) as other,
+        other.listen(channel="state"),  # It is told the same by its own node.
+        connect(cluster["n3"].address) as here,
+        here.listen(channel="state") as events,
+    ):
+        cluster["n1"].add("queue", "fresh")
+        heard = some(events, lambda e: e["name"] == "fresh", "a queue of another node")
+        change = {"do": "update", "kind": "queue", "name": "fresh", "fields": {"max_length": 3}}
+        cluster["n1"].ask("model", **change)
+        heard += some(events, lambda e: e["change"] == "changed" and e["name"] == "fresh", "it")
+        first = cluster["n2"].ready_workers("far")[0]["id"]
+        cluster["n2"].ask("worker.stop", id=first)
+        heard += some(events, lambda e: (e["kind"], e["change"]) == ("worker", "deleted"), "gone")
+
+    gone = heard[-1]
+    of_queue = [(e["change"], e["node"]) for e in heard if e["name"] == "fresh"]
+    assert of_queue == [("added", "n3"), ("changed", "n3")]
+    assert (gone["name"], gone["processor"], gone["node"]) == (str(first), "far", "n2")
+
+
+def test_each_node_tells_its_figures_and_its_queues(cluster):
+    with (
+        connect(cluster["n3"].address) as here,
+        here.listen(channel="stats") as stats,
+        here.listen("far", "queue") as queue,
+    ):
+        seen = some_of_all(stats)
+        waiting = some_of_all(queue)
+
+    assert {(row["nodes"], row["agents"]) for row in seen.values()} == {(3, 3)}
+    assert {name: row["workers"] > 0 for name, row in seen.items()} == {
+        "n1": False, "n2": True, "n3": False,
+    }  # fmt: skip
+    assert all(row["sockets"][0]["socket"] == "far.tasks.echo" for row in waiting.values())
+
+
+def some_of_all(events):
+    """The newest event of each node, once all have told one."""
+    seen = {}
+    some(events, lambda e: seen.update({e["node"]: e}) or len(seen) == 3, "all three nodes")
+    return seen
+
+
+def test_a_node_that_was_killed_and_returns_is_heard_again(cluster):
+    with connect(cluster["n3"].address) as here, here.listen("far") as events:
+        cluster.kill("n1")
+        cluster.start("n1")
+        cluster.wait_until_ready(processor="far", hosts=["n2"])
+        with connect(cluster["n1"].address) as there:
+            heard = {}
+            while "n1" not in heard:  # Its link may be up before n3 has said what it wants.
+                call = there.socket("far.tasks.echo").submit(7)
+                assert call.result(SOON_S) == 7
+                while events.wait(0.5):
+                    event = next(events)
+                    heard.setdefault(event["node"], event)
+    assert heard["n1"]["socket"] == "far.tasks.echo"
