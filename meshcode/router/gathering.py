@@ -45,7 +45,7 @@ class Gather:
         self.found: dict[bytes, bytes | None] = dict.fromkeys(ids)  # Packed values, by call.
         self.left = len(self.found)
         self.bytes = 0
-        self.via: dict[bytes, list[bytes]] = {}  # The result's id -> flows whose result it is.
+        self.via: dict[bytes, dict[bytes, None]] = {}  # A result's id -> flows whose it is.
 
     def id_of(self, leaf: int | bytes) -> bytes:
         """The call that a feed names."""
@@ -135,7 +135,7 @@ def _take(
     named = [one for one in (id, *gather.via.pop(id, ())) if gather.found.get(one, b"") is None]
     result = plan.result_of(envelope)
     if result is not None:  # The value of a flow is that of its result.
-        gather.via.setdefault(result, []).extend(named)
+        gather.via.setdefault(result, {}).update(dict.fromkeys(named))
         _await(r, call, result, out)
         return
     if not named:
@@ -221,7 +221,7 @@ def _complete(r: Router, call: Call, gather: Gather, now_ms: int, out: Effects) 
     if call.line.spread and not call.option("copy"):
         flows.broadcast(r, call, now_ms, out)
         return
-    if call.due_ms <= now_ms:
+    if call.due_ms <= now_ms and not call.recorded:  # Else its delay is over, or was waived.
         call.due_ms = timers.due_of(call.options, now_ms, now_ms) or now_ms
     if call.due_ms > now_ms:
         call.move(State.DELAYED)

@@ -274,6 +274,43 @@ def test_a_flow_and_its_result_may_both_be_needed():
     assert made.router.needed == {}
 
 
+def test_a_flow_that_is_needed_by_two_ways_counts_once():
+    """It is waited for as itself, and as the result of a flow that it stands for."""
+    made = Flows()
+    first, effects = made.flow([step("a", 1)])
+    made.run(effects)
+    second, effects = made.flow([[None, 0, first, "done", None]])
+    made.run(effects)
+    id, effects = made.flow([step("a", 2), step(None, feed=[second, first, 0])])
+    [(_, [(other, attempt, _, submit)])] = effects.starts
+    for _ in range(3):
+        effects = looked_up(made, effects)
+    assert made.router.calls[feeding.step_id(id, 1)].state is State.GATHERING
+
+    made.run(made.answer(other, attempt, submit))
+
+    assert made.outcome(feeding.step_id(id, 1)) == (Outcome.DONE, ["a(1)", "a(1)", "a(2)"])
+
+
+def test_the_delay_of_a_step_is_not_waited_for_again_after_a_crash():
+    """A person wanted it now, and that is in the log."""
+    made = Flows()
+    late = step("a", 2, feed=0)
+    late[4] = {"delay_ms": 60_000}
+    id, effects = made.flow([step("a", 1), late])
+    made.run(effects)
+    [(_, [(running, *_)])] = made.step(
+        events.RetryAsked(1, bytes(16), feeding.step_id(id, 1), "ann", None)
+    ).starts
+    assert running == feeding.step_id(id, 1)
+    after, effects = recovered(made)
+
+    looked_up(after, effects)
+    after.run(after.join())
+
+    assert after.outcome(feeding.step_id(id, 1)) == (Outcome.DONE, "a(a(1),2)")
+
+
 def test_a_step_that_expired_while_it_gathered_does_not_begin():
     made = Flows()
     late = step("a", 2, feed=0)
