@@ -226,7 +226,7 @@ def _error_names_the_last_step_in_place_of_the_first(real: Any) -> Any:
 def _need_of_two_flows_counts_for_one(real: Any) -> Any:
     def take(r: Router, call: Call, gather: Any, *rest: Any) -> None:
         for result, flows_of_it in gather.via.items():
-            gather.via[result] = flows_of_it[-1:]
+            gather.via[result] = dict.fromkeys(list(flows_of_it)[-1:])
         real(r, call, gather, *rest)
 
     return take

@@ -125,6 +125,36 @@ def waits_for_what_is_lost(c: MeshChecker, id: bytes) -> bool:
     )
 
 
+def resting(world: MeshWorld, there: list[MeshNode]) -> set[bytes]:
+    """Calls that wait for a person, and steps that need what does, or what is lost."""
+    c = world.checker
+    routers = [node.router for node in there if node.up]
+    calls = [call for router in routers for call in router.calls.values()]
+    found = {call.id for call in calls if call.state is State.HELD}
+    known = {call.id for call in calls}
+    known |= {
+        inst.id
+        for router in routers
+        for inst in router.replica.by_key.values()
+        if not router.replica.is_orphan(inst)
+    }
+    done = [node.disk.tables["done"].values for node in there]
+    left = [call.id for call in calls if call.state is State.GATHERING and call.id in c.flows.steps]
+    while True:
+        more = [
+            id
+            for id in left
+            if id not in found
+            and any(
+                (need in found or need not in known) and not any(need in table for table in done)
+                for need in c.flows.waits_for(id)
+            )
+        ]
+        if not more:
+            return found
+        found.update(more)
+
+
 def finish(c: MeshChecker) -> None:
     """Every flow is there completely or not at all, and nobody has anything left of it."""
     for root, plan in c.flows.plans.items():
@@ -155,4 +185,6 @@ def _nothing_is_left(node: MeshNode) -> None:
         require(live or known, "I15 memory", node, "waits for what nobody needs", need.hex())
 
 
-__all__ = ["cancel", "draw", "finish", "refused", "retry", "submit", "waits_for_what_is_lost"]
+__all__ = [
+    "cancel", "draw", "finish", "refused", "resting", "retry", "submit", "waits_for_what_is_lost",
+]  # fmt: skip

@@ -398,6 +398,7 @@ class MeshWorld:
 
     def _is_quiet(self) -> bool:
         living = [node for node in self.living() if node.index != self.away]
+        resting = flows.resting(self, living)
         for node in living:
             if not node.up or node.ops is not None or node.inbox:
                 return False
@@ -405,13 +406,11 @@ class MeshWorld:
                 return False  # It will be widened.
             orphans = node.router.replica.orphans()
             for inst in node.router.replica.by_key.values():
-                call = node.router.calls.get(inst.id)
-                held = call is not None and call.state.name == "HELD"
                 away = self.away >= 0 and inst.ended  # It cannot forget without that node.
-                if inst not in orphans and not held and not away:
+                if inst not in orphans and inst.id not in resting and not away:
                     return False
-            for call in node.router.calls.values():
-                if call.state.name != "HELD" or self.now < self.calm_ms + SETTLE_MS:
+            for id in node.router.calls:
+                if id not in resting or self.now < self.calm_ms + SETTLE_MS:
                     return False
         waiting = any(client.unacked or self._is_owed(client) for client in self.clients())
         return not waiting and not any(
