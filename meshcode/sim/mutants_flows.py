@@ -148,6 +148,18 @@ def _delay_of_a_step_is_dropped(real: Any) -> Any:
     return complete
 
 
+@BROKEN.rule(gathering, "_complete")
+def _delay_that_is_over_is_waited_for_again(real: Any) -> Any:
+    def complete(r: Router, call: Call, gather: Any, now_ms: int, out: Effects) -> None:
+        recorded = call.recorded
+        if not call.line.builtin:
+            call.recorded = False
+        real(r, call, gather, now_ms, out)
+        call.recorded = recorded
+
+    return complete
+
+
 @BROKEN.rule(Router, "_fire_timers")
 def _step_begins_although_its_time_is_over(real: Any) -> Any:
     def fire(self: Router, now_ms: int, out: Effects) -> None:

@@ -89,11 +89,6 @@ def _nor_is_it_looked_for(_real: Any) -> Any:
     return lambda r, now_ms, out: None
 
 
-@BROKEN.rule(gathering, "_is_open")
-def _need_that_is_kept_here_is_taken_for_unknown(_real: Any) -> Any:
-    return lambda r, one: one in r.calls
-
-
 @BROKEN.rule(gathering, "_is_unknown")
 def _cancelled_step_asks_on(real: Any) -> Any:
     def is_unknown(r: Router, id: bytes, now_ms: int, out: Effects) -> None:
