@@ -304,7 +304,7 @@ def test_a_flow_that_is_sent_twice_as_new_is_one_flow(mesh: Mesh):
         link.send([
             envelope(Kind.SUBMIT, id=id, name=b"@flow", body=body, argc=1, flags=Flag.FRESH)
         ])  # fmt: skip
-        until(lambda: link.ask("call.get", id=first)["state"] == "DONE", 20, "its step ends")  # noqa: B023
+        until(lambda on=link: on.ask("call.get", id=first)["state"] == "DONE", 20, "its step ends")
         told.append([data[row.start : row.end] for row, data in link.unread if row.id == id])
         records.append(link.ask("call.get", id=first))
         link.close()

@@ -27,10 +27,11 @@ from meshcode.router import events
 from meshcode.router.effects import Effects, Op
 from meshcode.router.records import outcome_of, split_open, split_state
 from meshcode.router.states import State
-from meshcode.sim.flowbook import FlowBook
+from meshcode.sim.flowbook import FlowBook, body_of
 from meshcode.sim.mesh import judgement, steps
 from meshcode.sim.mesh.steps import majority_of
 from meshcode.sim.violation import require
+from meshcode.wire.codec import unpack
 from meshcode.wire.kinds import Kind, Level, Outcome
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from meshcode.sim.mesh.world import MeshWorld
 
 _PROMISES = (int(Kind.PROMISE), int(Kind.AGREED))
-_DONE = int(Outcome.DONE)
+_DONE, _FAILED = int(Outcome.DONE), int(Outcome.FAILED)
 Where = tuple[int, bytes]  # Node index, instance key.
 
 
@@ -323,6 +324,9 @@ class MeshChecker:
             pass
         elif outcome[13] == _DONE:
             require(made, "I6 content", "nobody made it", id.hex())
+        elif outcome[13] == _FAILED and not made:
+            error = unpack(body_of(outcome))
+            require(error["code"] == "time_limit", "I6 content", "failed by itself", error)
         known.append(outcome)
 
     def _done(self, node: MeshNode, id: bytes, value: bytes) -> None:
