@@ -28,6 +28,7 @@ SYSTEM_FILE = "/etc/meshcode/config.toml"
 CONTEXT = "context"  # No setting: it names the file of a level.
 CONTEXT_VARIABLE = "MESH_CONTEXT"
 _OF_A_HOME = ("node", "model")
+_OF_A_NODE = ("model", "mdns", "retention_age", "retention_calls", "retention_bytes")
 _FILE_BYTES_MAX = 64 * 1024
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -39,7 +40,7 @@ class Key(NamedTuple):
     """A setting there is."""
 
     name: str
-    kind: str  # path, database, text, flag, duration, or words separated by |
+    kind: str  # path, database, text, flag, duration, count, size, or words separated by |
     default: str | bool
     text: str
 
@@ -61,6 +62,9 @@ KEYS = {
         Key("color", "auto|always|never", "auto", "Colour the output."),
         Key("ascii", "flag", False, "Draw trees in ASCII, whatever the locale can show."),
         Key("timeout", "duration", "30s", "Longest --wait."),
+        Key("retention_age", "duration", "7d", "How long ended calls are kept; 0 for no end."),
+        Key("retention_calls", "count", "10000000", "Most ended calls kept; 0 for any number."),
+        Key("retention_bytes", "size", "0", "Most bytes of ended calls kept; 0 for any number."),
     )
 }
 
@@ -139,6 +143,8 @@ def check(name: str, raw: Any, where: str, folder: str = "") -> str | bool:
         if word not in _TRUE + _FALSE:
             raise CallerError(f"{where}: {name} is {raw!r}; it must be true or false")
         return word in _TRUE
+    if key.kind in ("count", "size"):
+        return _checked_number(key, raw, where)
     if not isinstance(raw, str):
         raise CallerError(f"{where}: {name} is {raw!r}; it must be text in quotes")
     if "|" in key.kind and raw not in key.kind.split("|"):
@@ -151,6 +157,19 @@ def check(name: str, raw: Any, where: str, folder: str = "") -> str | bool:
     if key.kind == "database" and raw and folder and "://" not in raw:
         return os.path.abspath(os.path.join(folder, os.path.expanduser(raw)))
     return raw
+
+
+def _checked_number(key: Key, raw: Any, where: str) -> str:
+    """A count or a size as it was written; a file may have it without quotes."""
+    from meshcode.units import parse_count, parse_size
+
+    text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else raw
+    try:
+        (parse_count if key.kind == "count" else parse_size)(text)
+    except (ValueError, AttributeError) as error:
+        why = error if isinstance(error, ValueError) else f"{raw!r} is no number"
+        raise CallerError(f"{where}: {key.name} is {raw!r}; {why}") from None
+    return str(text)
 
 
 class Settings:
@@ -330,7 +349,7 @@ def value(name: str) -> Any:
 
 def exports(found: Settings) -> dict[str, str]:
     """What a node must find in its environment, because its process does not see these files."""
-    chosen = [found.get(name) for name in ("model", "mdns")]
+    chosen = [found.get(name) for name in _OF_A_NODE]
     return {
         s.key.variable: text_of(s.value)
         for s in chosen

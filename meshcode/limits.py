@@ -61,9 +61,11 @@ TRACEBACK_BYTES_MAX = 32 * 1024  # Of a failed call's traceback and text; the ta
 FLUSH_MS = 2  # A worker reports finished calls at least this often.
 ASYNC_CALLS_MAX = 64  # `async def` calls running at once in one worker.
 
-# History.
-RESULT_KEEP_MS = 7 * 24 * 3600 * 1000  # Outcomes stay readable for a week.
-RESULT_KEEP_COUNT = 10_000_000  # About 5 GB of small calls; the oldest go first.
+# History; how much is kept are the settings retention_age, _calls and _bytes.
+RETENTION_MS_MIN = 60_000  # What ended since is never forgotten: a client may be about to ask.
+RETENTION_LOOK_MS = 10_000  # Between two looks at what to forget, when there is no more at once.
+RETENTION_LOOK_CALLS = 1_024  # Looked at in one go: some milliseconds.
+RETENTION_DELETES_MAX = 8_192  # A second, when a node falls behind; below 0.1 s of its time.
 
 # Trust: the roster and joining.
 NODE_NAME_BYTES_MAX = 64  # Shown in every listing; a DNS label has 63.

@@ -1,4 +1,4 @@
-"""`mesh ls calls|call`, `mesh call get|cancel|retry`."""
+"""`mesh ls calls`, `mesh call get|cancel|retry`; `mesh ls call` is in `showcall.py`."""
 
 from __future__ import annotations
 
@@ -6,42 +6,40 @@ from typing import Any
 
 import click
 
-from meshcode import config
-from meshcode.cli import objects, output, plain
-from meshcode.cli.nodes import end_partial, tell_silent
+from meshcode.cli import output, plain
+from meshcode.cli.nodes import complete_node, end_partial
 from meshcode.cli.objects import column
-from meshcode.cli.options import command, complete, listing, styled
+from meshcode.cli.options import MOMENT, command, complete, listing, styled
 from meshcode.cli.output import Column, Style
 from meshcode.cli.run import result_options, wait_and_print
 from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session, who
-from meshcode.cli.table import clean, draw
-from meshcode.cli.tree import Branch, Lines, ascii_option, vertical
 from meshcode.cli.watch import watch as follow
 from meshcode.cli.watch import watch_option
 
 _STATES = (
-    "WAITING", "DELAYED", "PARKED", "COPYING", "RUNNING", "ENDING", "HELD", "KEPT", "DONE",
-    "FAILED", "CANCELLED",
+    "WAITING", "DELAYED", "PARKED", "GATHERING", "COPYING", "RUNNING", "ENDING", "HELD", "KEPT",
+    "DONE", "FAILED", "CANCELLED", "MOVED",
 )  # fmt: skip
 
 
-def _time(key: str, title: str) -> Column:
+def time_column(key: str, title: str) -> Column:
+    """A column of Unix milliseconds, shown as local time."""
     return Column(key, title, plain.local_time)
 
 
 # As the original system lists calls; a call has no owner of its own.
 COLUMNS = [
     column("page"), column("row"), Column("socket", "Name"), Column("id", "ID"),
-    _time("updated_ms", "Last Updated"), Column("socket", "Socket"),
-    _time("started_ms", "Started"), _time("finished_ms", "Finished"), column("state"),
+    time_column("updated_ms", "Last Updated"), Column("socket", "Socket"),
+    time_column("started_ms", "Started"), time_column("finished_ms", "Finished"), column("state"),
 ]  # fmt: skip
 # Further ones where there is more than one node.
 MESH_COLUMNS = [column("node"), column("kept", "Copies")]
-EVENT_COLUMNS = [column("name"), _time("ms", "Time"), column("note")]
 
 
-def _updated(row: dict[str, Any]) -> int | None:
+def updated(row: dict[str, Any]) -> int | None:
+    """When something was last noted of a call, in Unix milliseconds."""
     times = [row.get(k) for k in ("accepted_ms", "started_ms", "finished_ms")]
     times += [event.get("ms") for event in row.get("events") or ()]
     return max((t for t in times if t), default=None)
@@ -68,6 +66,15 @@ def _updated(row: dict[str, Any]) -> int | None:
 @click.option(
     "--state", type=click.Choice(_STATES, case_sensitive=False), help="Only calls in this state."
 )
+@click.option(
+    "--processor", shell_complete=complete("processor"), help="Only calls of its sockets."
+)
+@click.option(
+    "-n", "--node", shell_complete=complete_node, help="Only calls it owns or has run."
+)
+@click.option("-f", "--flow", metavar="ID", help="Only calls of this flow.")
+@click.option("--since", type=MOMENT, help="Only calls accepted since: 2h, 2026-11-26T14:05.")
+@click.option("--until", type=MOMENT, help="Only calls accepted then or before.")
 @click.option("--here", is_flag=True, help="Only what this node knows; others are not asked.")
 @click.option("-t", "--tracking", is_flag=True, help="Also the flow of each.")
 @click.option("-tk", "--task", is_flag=True, help="Also the task of each.")
@@ -81,6 +88,11 @@ def ls_calls(
     ids: bool,
     socket: str | None,
     state: str | None,
+    processor: str | None,
+    node: str | None,
+    flow: str | None,
+    since: int | None,
+    until: int | None,
     here: bool,
     tracking: bool,
     task: bool,
@@ -97,19 +109,16 @@ def ls_calls(
       mesh ls calls -u                       those that have not ended
       mesh ls calls --state HELD -s shop.charge
       mesh ls calls -p 2 -r 100 -o json
+      mesh ls calls --processor proc1 --since 2h --state FAILED
       mesh ls calls -u -i | xargs -n1 mesh call cancel
     """
     fields: dict[str, Any] = {"page": page, "rows": rows}
-    if unfinished:
-        fields["unfinished"] = True
-    if ascend:
-        fields["ascending"] = True
-    if socket is not None:
-        fields["socket"] = socket
-    if state is not None:
-        fields["state"] = state.upper()
-    if here:
-        fields["here"] = True
+    chosen = {
+        "unfinished": unfinished or None, "ascending": ascend or None, "socket": socket,
+        "state": state.upper() if state else None, "processor": processor, "node": node,
+        "flow": flow, "since_ms": since, "until_ms": until, "here": here or None,
+    }  # fmt: skip
+    fields |= {name: value for name, value in chosen.items() if value is not None}
     more = [column("flow")] * tracking + [column("task")] * task
     if ids:
         style = style._replace(quiet=True)
@@ -121,8 +130,7 @@ def ls_calls(
         tasks = _tasks(client) if task else {}
     calls = rows_of_page(found, page, rows)
     calls = [{**call, "task": tasks.get(call["name"])} for call in calls] if task else calls
-    total = None if found["asked"] or socket or state else found.get("total")
-    footer = _footer(page, rows, len(calls), total, more=found.get("more"))
+    footer = _footer(page, rows, len(calls), found)
     columns = [*COLUMNS, *more, *(MESH_COLUMNS if found["asked"] else [])]
     output.show("call", calls, columns, style, name="id", footer=footer)
     end_partial(found["silent"])
@@ -137,6 +145,7 @@ def _follow(
     client: Any, fields: dict[str, Any], columns: list[Column], style: Style, *, task: bool
 ) -> None:
     """The page, and again with what changes; rows have no number, since they move."""
+    fields = {**fields, "total": False}
     tasks = _tasks(client) if task else {}
 
     def look() -> list[dict[str, Any]]:
@@ -160,174 +169,22 @@ def _as_row(call: dict[str, Any], page: int, row: int) -> dict[str, Any]:
         "name": call.get("socket"),
         "page": page,
         "row": row,
-        "updated_ms": _updated(call),
+        "updated_ms": updated(call),
         "kept": f"{call['copies']}/{call['copies_of']}" if "copies" in call else "",
     }
 
 
-def _footer(page: int, rows: int, shown: int, total: int | None, *, more: bool | None) -> str:
-    """The last line; `total` is None when what matches is not counted: it would read everything."""
+def _footer(page: int, rows: int, shown: int, found: dict[str, Any]) -> str:
+    """The last line: of how many, when that could be counted."""
+    total = found["total"]
     if total is None:
-        is_more = shown == rows if more is None else more
-        hint = f"; `-p {page + 1}` for more" if is_more else ""
-        return f"Page {page} with {shown} records{hint}"
+        hint = f"; `-p {page + 1}` for more" if found["more"] else ""
+        least = f", of at least {found['at_least']:,}" if found.get("at_least") else ""
+        return f"Page {page} with {shown} records{least}{hint}"
     pages = max(1, -(-total // rows))
+    if page > pages:
+        return f"There is no page {page}: {pages} of {total} total records"
     return f"Page {page} of {pages} of {total} total records"
-
-
-@command()
-@click.argument("id_word", metavar="[ID]", required=False)
-@click.option("--id", "id_given", metavar="ID", help="Id of the call, or its beginning.")
-@click.option("-r", "--result", is_flag=True, help="Include the result or the error.")
-@click.option("--events/--no-events", default=True, help="Include the events.  [default: yes]")
-@click.option(
-    "--output", "--captured", "captured", is_flag=True, help="Include what the task printed."
-)
-@click.option("-t", "--tree", is_flag=True, help="All calls of its flow, below their parents.")
-@click.option("-g", "--graph", is_flag=True, help="The same, drawn as a tree.")
-@click.option("-f", "--flow", "in_order", is_flag=True, help="The same, in the order of starting.")
-@ascii_option
-@click.option(
-    "-o", "form", type=click.Choice(output.FORMATS),
-    help="Format of the output.  [env: MESH_OUTPUT; default: table]",
-)  # fmt: skip
-def ls_call(
-    id_word: str | None,
-    id_given: str | None,
-    result: bool,
-    events: bool,
-    captured: bool,
-    tree: bool,
-    graph: bool,
-    in_order: bool,
-    strokes: Lines,
-    form: str | None,
-) -> None:
-    """Show a call: details, provenance, events; any unique beginning of its id will do.
-
-    Every node that is there tells what it knows of it, so a take-over is among the events.
-
-    Examples:
-      mesh ls call --id 0192f3c1
-      mesh ls call 0192f3c1 -r --output
-      mesh ls call 0192f3c1 --tree
-      mesh ls call 0192f3c1 -g
-      mesh ls call 0192f3c1 -o json
-    """
-    if (id_word is None) == (id_given is None):
-        raise click.UsageError("name one call, as ID or with --id ID")
-    style = Style(form or config.value("output"))
-    with session() as client:
-        call = client.ask("mesh.call", id=id_word or id_given, result=result, output=captured)
-        whole = tree or graph or in_order
-        flow = client.ask("mesh.flow", flow=call["flow"]) if whole else None
-    if flow is not None:
-        if graph and style.is_text:
-            output.write_lines(line for root in branches(flow["calls"])
-                               for line in vertical(root, strokes))  # fmt: skip
-        else:
-            _show_tree(flow["calls"], style, in_order=in_order)
-        end_partial(flow["silent"])
-        return
-    tell_silent(call.pop("silent"))
-    call = {**call, "name": call.get("socket"), "updated_ms": _updated(call)}
-    if not events:
-        call.pop("events", None)
-    if not style.is_text:
-        output.show_facts("call", call, [], style)
-        return
-    _show_call(call)
-
-
-TREE_COLUMNS = [
-    Column("branch", "Call"), column("socket"), column("state"), column("node"),
-    column("kept", "Copies"), _time("started_ms", "Started"), _time("finished_ms", "Finished"),
-]  # fmt: skip
-
-
-def branches(calls: list[dict[str, Any]]) -> list[Branch]:
-    """The calls of a flow as trees."""
-    found: list[Branch] = []
-    for depth, call in reversed(as_tree(calls)):  # Children come before their parents now.
-        here = [branch for branch in found if branch.kind == str(depth + 1)]
-        found = [branch for branch in found if branch.kind != str(depth + 1)]
-        label = f"{call['state']}, {call['id']}"
-        found.insert(0, Branch(str(depth), str(call.get("socket")), label, tuple(here)))
-    return [_named(branch) for branch in found]
-
-
-def _named(branch: Branch) -> Branch:
-    """Kinds were depths while it was made."""
-    return branch._replace(kind="call", below=tuple(map(_named, branch.below)))
-
-
-def _show_tree(calls: list[dict[str, Any]], style: Style, *, in_order: bool) -> None:
-    """The calls of a flow, each below its parent, or those first that began first."""
-    rows = [
-        {**call, "depth": depth, "branch": "  " * depth + str(call["id"]),
-         "kept": f"{call['copies']}/{call['copies_of']}"}
-        for depth, call in as_tree(calls)
-    ]  # fmt: skip
-    if in_order:
-        rows.sort(key=lambda row: row.get("started_ms") or float("inf"))
-    output.show("call", rows, TREE_COLUMNS, style, name="id")
-
-
-def as_tree(calls: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
-    """Depth and call, each parent followed by its children; whose parent is unknown are roots."""
-    known = {call["id"] for call in calls}
-    below: dict[str | None, list[dict[str, Any]]] = {}
-    for call in calls:
-        parent = call.get("parent") if call.get("parent") != call["id"] else None
-        below.setdefault(parent if parent in known else None, []).append(call)
-    found: list[tuple[int, dict[str, Any]]] = []
-    stack = [(0, call) for call in reversed(below.get(None, []))]
-    while stack:
-        depth, call = stack.pop()
-        found.append((depth, call))
-        stack += [(depth + 1, child) for child in reversed(below.pop(call["id"], []))]
-    return found
-
-
-def _show_call(call: dict[str, Any]) -> None:
-    room = output.terminal_columns()
-    columns = [c for c in COLUMNS if c.key not in ("page", "row")]
-    _table(columns, [call], room)
-    facts = ("processor", "worker", "commit", "attempts", "priority", "reason")
-    pairs = [(key, objects.value_text(key, call.get(key))) for key in facts]
-    if call["copies_of"] > 1:
-        names = ", ".join(call["voters"])
-        pairs.append(("kept", f"{call['copies']} of {call['copies_of']} copies: {names}"))
-    pairs += [(title, call.get(key) or "") for title, key in (("owner", "node"),
-                                                             ("runs on", "runs_on"))]  # fmt: skip
-    if call.get("due_ms"):
-        pairs.append(("due", plain.local_time(call["due_ms"])))
-    if call.get("run_us"):
-        pairs.append(("ran for", plain.length_of_time(call["run_us"] / 1000)))
-    output.write_lines(f"{name}: {clean(value)}" for name, value in pairs if value)
-    output.write("Provenance")
-    provenance = [column("id", "Call"), column("parent", "Parent"), column("flow", "Flow")]
-    _table(provenance, [{**call, "parent": call.get("parent") or "None"}], room)
-    if "events" in call:
-        output.write("Events")
-        _table(EVENT_COLUMNS, call["events"], room)
-    if "result" in call:
-        output.write("Result")
-        output.write_raw(call["result"])
-    if call.get("error"):
-        error = call["error"]
-        output.write("Error")
-        trace = (error.get("fields") or {}).get("traceback")
-        output.write((trace or error.get("text") or str(error)).rstrip("\n"))
-    for stream, text in (call.get("output") or {}).items():
-        if text:
-            output.write(f"Output ({stream})")
-            output.write(str(text).rstrip("\n"))
-
-
-def _table(columns: list[Column], rows: list[dict[str, Any]], room: int | None) -> None:
-    cells = [[c.text(row.get(c.key)) for c in columns] for row in rows]
-    output.write_lines(draw([c.title for c in columns], cells, room=room))
 
 
 @command()

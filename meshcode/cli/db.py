@@ -83,7 +83,8 @@ def _count(number: int, word: str = "object") -> str:
 def init(db: str | None, style: Style) -> None:
     """Make the database of the model, if it is not there, and name each of its tables.
 
-    A node does that by itself when the first object is declared.
+    A node does that by itself when the first object is declared. On Postgres every table of objects
+    has row-level security; this warns when the role that connects is not held by it.
 
     Examples:
       mesh db init
@@ -96,6 +97,12 @@ def init(db: str | None, style: Style) -> None:
         Column("made", "State", lambda made: "made" if made else "there already"),
     ]
     output.show("table", rows, columns, style, footer=f"{found['where']}")
+    if found["bypassing"] is not None:
+        output.say(
+            f"warning: role {found['bypassing']} is a superuser or has BYPASSRLS, so the server's"
+            " row-level security does not hold it; the node still checks the rights of users;"
+            " let it connect as a role made by CREATE ROLE ... NOSUPERUSER NOBYPASSRLS"
+        )
 
 
 def _dropped(verb: str, db: str | None, *, yes: bool, style: Style) -> None:

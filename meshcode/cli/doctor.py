@@ -371,6 +371,21 @@ def check_node() -> Check:
     return Check("node", OK, text)
 
 
+def check_history() -> Iterable[Check]:
+    """What the node keeps of ended calls, and since when; nothing when there is no node to ask."""
+    from meshcode.cli.node import history_text
+    from meshcode.cli.session import session
+    from meshcode.errors import MeshError
+
+    try:
+        with session(timeout=2.0) as client:
+            history = dict(client.ask("status")).get("history")
+    except MeshError:
+        return
+    if history:
+        yield Check("history", OK, history_text(history))
+
+
 def examine() -> Iterable[Check]:
     """All checks, in the order in which a person should fix them."""
     from meshcode.cli import doctor_mesh, doctor_network
@@ -397,6 +412,7 @@ def examine() -> Iterable[Check]:
     ]
     for check in checks:
         yield check()
+    yield from check_history()
     yield from doctor_mesh.checks()
 
 

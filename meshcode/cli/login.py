@@ -49,19 +49,24 @@ def login(
 def logout(everywhere: bool) -> None:
     """End the login of this home; it holds no more, wherever a copy of it is.
 
-    Without --all the node of this shell learns of it and no other; the file is removed first.
+    Other nodes hear of it as of any change of the model.
 
     Examples:
       mesh logout
       mesh logout --all
     """
     from meshcode.client.login import forget_login, login_file
-    from meshcode.errors import NoNode
+    from meshcode.errors import ModelUnavailable, NoNode
 
     try:
         with session() as client:  # It shows the login that is to end.
             user = client.ask("whoami")["user"]
-            client.ask("logout", all=everywhere)
+            try:
+                client.ask("logout", all=everywhere)
+            except ModelUnavailable as error:
+                if everywhere:
+                    raise
+                output.say(f"mesh: ended on this node; others could not be told: {error.text}")
     except NoNode:
         if forget_login():
             output.write(f"the login in {login_file()} is removed")

@@ -20,35 +20,55 @@ if TYPE_CHECKING:
     import psutil
 
 _NEXT = "mesh add queue -n q1"
+_KEEP = "{} kept; 0 for no limit.  [setting]"
 
 
 @command()
 @click.option("--foreground", is_flag=True, help="Become the node instead of starting one.")
 @click.option("--timeout", type=DURATION, default="15s", show_default=True, help="Longest wait.")
+@click.option("--retention-age", metavar="AGE", help=_KEEP.format("How long ended calls are"))
+@click.option("--retention-calls", metavar="COUNT", help=_KEEP.format("Most ended calls"))
+@click.option("--retention-bytes", metavar="SIZE", help=_KEEP.format("Most bytes of them"))
 @styled
-def up(foreground: bool, timeout: int, style: Style) -> None:
+def up(
+    foreground: bool,
+    timeout: int,
+    retention_age: str | None,
+    retention_calls: str | None,
+    retention_bytes: str | None,
+    style: Style,
+) -> None:
     """Start the node of this user in the background, and wait until it answers.
 
     Examples:
       mesh up
       mesh --home /srv/mesh up
       mesh up --foreground                    for a service manager
+      mesh up --retention-age 30d --retention-bytes 20GB
     """
+    from meshcode import config
     from meshcode.cli import nodes, process
 
+    given = {"retention_age": retention_age, "retention_calls": retention_calls,
+             "retention_bytes": retention_bytes}  # fmt: skip
+    more = {
+        config.KEYS[name].variable: str(config.check(name, value, f"--{name.replace('_', '-')}"))
+        for name, value in given.items() if value is not None
+    }  # fmt: skip
     home = paths.home()
     found = process.ask_status(home, timeout=2.0)
     if found is not None:
-        output.say(f"the node is up already: pid {found.get('pid')}")
+        kept = "; it keeps the settings it was started with" if more else ""
+        output.say(f"the node is up already: pid {found.get('pid')}{kept}")
         _show_up(found, home, style)
         return
     nodes.refuse_evicted()
     if foreground:
         os.chdir("/")
         command = process.node_command(home)
-        os.execve(sys.executable, command, process.node_environment(home))
+        os.execve(sys.executable, command, process.node_environment(home, more))
     with process.open_log(home) as log:
-        child = process.spawn_node(home, log)
+        child = process.spawn_node(home, log, more=more)
     found = process.wait_until_answers(home, child, timeout=timeout / 1000)
     _show_up(found, home, style)
 
@@ -166,6 +186,7 @@ def status_pairs(found: dict[str, Any]) -> list[tuple[str, str]]:
             f"{opened} open" + (f": {detail}" if detail else "") + f"; {found.get('done', 0)} kept",
         ),
         ("log", _log_text(log)),
+        ("history", history_text(found.get("history") or {})),
     ]
     for worker in found.get("workers") or ():
         cpu = "" if worker.get("cpu") is None else f", cpu {worker['cpu']}"
@@ -200,6 +221,23 @@ def mesh_pairs(mesh: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     pairs += [("model", text) for text in mesh["problems"]]
     return pairs + [("refused", text) for text in mesh["refused"][-3:]]
+
+
+def history_text(history: dict[str, Any]) -> str:
+    """What is kept of ended calls, since when, and the limits."""
+    if not history:
+        return ""
+    since = history["since_ms"]
+    limits = (
+        plain.length_of_time(history["age_ms"]) if history["age_ms"] else "",
+        f"{history['calls_max']:,} calls" if history["calls_max"] else "",
+        size_text(history["bytes_max"]) if history["bytes_max"] else "",
+    )
+    return (
+        f"{history['calls']:,} calls, {size_text(history['bytes'])}"
+        + (f", since {plain.local_time(since)}" if since else "")
+        + f"; at most {', '.join(filter(None, limits)) or 'what the disk holds'}"
+    )
 
 
 def _log_text(log: dict[str, Any]) -> str:

@@ -13,10 +13,12 @@ import click
 
 from meshcode import paths
 from meshcode.cli import output, plain
+from meshcode.cli.labels import Rows, having, selectors_option
 from meshcode.cli.objects import column, confirm, yes_option
 from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Column, Style
 from meshcode.cli.session import COMPLETE_S, session
+from meshcode.cli.session import objects as declared
 from meshcode.cli.watch import bursts, watch_option
 from meshcode.errors import (
     CallerError,
@@ -63,40 +65,52 @@ _WATCHED = ("state", "boot", "version", "link", "class", "reason")
 
 
 @command()
+@selectors_option
 @watch_option
 @listing
-def ls_nodes(watch: bool, style: Style) -> None:
+def ls_nodes(watch: bool, style: Style, labels: tuple[str, ...]) -> None:
     """List the nodes of the mesh as the node of this home sees them; * is that node.
 
     States: alive; suspect (was silent, has time to answer); away (silent for longer; may come
     back after days); leaving, left (it said so); draining (takes no calls); evicted (for good).
 
+    Labels are those of the declared node of that name (`mesh add node -n NAME --label KEY=VALUE`).
+
     Exit status 8: a node with a link did not tell its load in time.
 
     Examples:
+      mesh nodes -l zone=eu
       mesh nodes                             also: mesh ls nodes, mesh ls agents
       mesh nodes -w -o jsonl                 one line for each node that changes
       mesh nodes -o json | jq '.items[] | select(.state != "alive") | .name'
     """
     with session() as client:
         if watch:
-            _watch(client, style)
+            _watch(client, style, labels)
             return
         found = client.ask("nodes", ask=True)
-    rows = found["nodes"]
+        rows = _labelled(client, found["nodes"], labels)
     noted = any(row["reason"] for row in rows)
     columns = [c for c in NODE_COLUMNS if c.key != "reason" or noted]
     output.show("node", rows, columns, style)
     end_partial(found["silent"])
 
 
-def _watch(client: Any, style: Style) -> None:
+def _labelled(client: Any, rows: Rows, labels: tuple[str, ...]) -> Rows:
+    """The nodes whose declared namesake has these labels."""
+    if not labels:
+        return rows
+    names = {row["name"] for row in having(declared(client, "node"), labels)}
+    return [row for row in rows if row["name"] in names]
+
+
+def _watch(client: Any, style: Style, labels: tuple[str, ...]) -> None:
     """Print the listing, or with jsonl the nodes, whenever one changes."""
     if style.format not in ("table", "jsonl"):
         raise click.UsageError("--watch prints a table or -o jsonl", click.get_current_context())
     known: dict[str, tuple[Any, ...]] = {}
     for _ in bursts(client, "nodes"):
-        rows = client.ask("nodes")["nodes"]
+        rows = _labelled(client, client.ask("nodes")["nodes"], labels)
         now = {row["node"]: tuple(row[name] for name in _WATCHED if name in row) for row in rows}
         changed = [row for row in rows if known.get(row["node"]) != now[row["node"]]]
         if changed and style.format == "jsonl":

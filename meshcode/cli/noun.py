@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
 from meshcode.cli import objects
+from meshcode.cli.labels import selectors_option
 from meshcode.cli.objects import Field
 from meshcode.cli.options import command, listing, styled
 from meshcode.cli.output import Column, Style
@@ -24,13 +25,18 @@ class Noun:
         columns: of the listing.
         what: a sentence for the help of `add`: what one is.
         example: the options of an example.
+        adapt: makes options of the model of those that were typed, given the name.
+        update: further options of `update`.
     """
 
     def __init__(
         self, kind: str, fields: Sequence[Field], columns: Sequence[Column], *, what: str,
-        example: str,
+        example: str, adapt: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None,
+        update: Sequence[Field] = (),
     ) -> None:  # fmt: skip
         self.kind = kind
+        self._adapt = adapt or (lambda _name, given: given)
+        self._more = update
         self._fields = fields
         self._columns = columns
         self.add = self._add(what, example)
@@ -47,17 +53,18 @@ class Noun:
         @dry_option
         @styled
         def add(name: str, exists_ok: bool, dry: bool, style: Style, **given: Any) -> None:
-            objects.add(self.kind, name, given, style, exists_ok=exists_ok, dry=dry)
+            options = self._adapt(name, given)
+            objects.add(self.kind, name, options, style, exists_ok=exists_ok, dry=dry)
 
         return _made(add, "add", f"Add a {self.kind}: {what}", f"add {self.kind} -n {example}")
 
     def _update(self, example: str) -> click.Command:
         @objects.one_name(self.kind)
-        @objects.fields(self._fields, update=True)
+        @objects.fields([*self._fields, *self._more], update=True)
         @dry_option
         @styled
         def update(name: str, dry: bool, style: Style, **given: Any) -> None:
-            objects.update(self.kind, name, given, style, dry=dry)
+            objects.update(self.kind, name, self._adapt(name, given), style, dry=dry)
 
         text = f"Change a {self.kind}; `none` takes an option away."
         return _made(update, "update", text, f"update {self.kind} -n {example}")
@@ -82,15 +89,22 @@ class Noun:
         return _made(show, self.kind, f"Show a {self.kind}.", f"{verb} {self.kind} NAME -o json")
 
     def _ls_all(self) -> click.Command:
+        labelled = objects.LABELS in self._fields
+
+        @selectors_option if labelled else _as_it_is
         @watch_option
         @listing
-        def ls_all(watch: bool, style: Style) -> None:
+        def ls_all(watch: bool, style: Style, labels: tuple[str, ...] = ()) -> None:
             objects.listed(
-                self.kind, self._columns, style, watch=watch,
+                self.kind, self._columns, style, watch=watch, labels=labels,
                 empty=f"no {self.kind} yet; add one: mesh add {self.kind} --help",
             )  # fmt: skip
 
         return _made(ls_all, f"{self.kind}s", f"List {self.kind}s.", f"ls {self.kind}s")
+
+
+def _as_it_is(function: Any) -> Any:
+    return function
 
 
 def _made(function: Any, name: str, text: str, example: str) -> click.Command:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from meshcode.cli import output, plain
+from meshcode.cli.labels import having, label_option
 from meshcode.cli.options import NONE, OrNone, complete
 from meshcode.cli.output import Column, Style
 from meshcode.cli.session import model, objects, session
@@ -28,12 +29,19 @@ class Field(NamedTuple):
     metavar: str | None = None
 
 
+# The labels of the kinds that have them; `fields` knows how they are typed.
+LABELS = Field(("--label",), "labels", click.STRING, "", metavar="KEY=VALUE")
+
+
 def fields(table: Sequence[Field], *, update: bool = False) -> Callable[[Any], Any]:
     """Add the options of a kind; when updating none is required and `none` takes one away."""
 
     def decorate(command: Any) -> Any:
         decorated: Any = command
         for field in reversed(table):
+            if field is LABELS:
+                decorated = label_option(update=update)(decorated)
+                continue
             optional = update and not field.required
             decorated = click.option(
                 *field.flags,
@@ -177,14 +185,16 @@ def done(
 
 
 def listed(
-    kind: str, columns: Sequence[Column], style: Style, *, empty: str, watch: bool = False
-) -> None:
-    """List all objects of a kind; `watch` goes on with what changes."""
+    kind: str, columns: Sequence[Column], style: Style, *, empty: str, watch: bool = False,
+    labels: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """List the objects of a kind that have these labels; `watch` goes on with what changes."""
     with session() as client:
         if watch:
-            _watch(client, lambda: objects(client, kind), kind, columns, style)
+            _watch(client, lambda: having(objects(client, kind), labels), kind, columns, style)
             return
-        rows = objects(client, kind)
+        rows = having(objects(client, kind), labels)
+    empty = f"no {kind} has the label {' and '.join(labels)}" if labels else empty
     output.show(kind, rows, columns, style, empty=empty)
 
 
@@ -239,7 +249,7 @@ def value_text(key: str, value: Any) -> str:
     """One value for people; empty when there is none."""
     if value is None or value in ({}, [], ""):
         return ""
-    if key in ("created_ms", "updated_ms", "signed_out_ms"):
+    if key in ("created_ms", "updated_ms", "signed_out_ms", "made_ms"):
         return plain.local_time(value)
     if key.endswith("_ms") and isinstance(value, int):
         return plain.length_of_time(value)

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from meshcode import config
-from meshcode.cli.data import parse_duration, parse_size
 from meshcode.cli.output import FORMATS, Style
+from meshcode.units import parse_duration, parse_size
 
 
 class Duration(click.ParamType[Any]):
@@ -43,6 +43,28 @@ class Size(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+class Moment(click.ParamType[Any]):
+    """`2h` (ago), `2026-11-26`, `2026-11-26T14:05` (local time, or with +01:00 or Z): Unix ms."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Milliseconds since 1970."""
+        if isinstance(value, int):
+            return value
+        import time
+        from datetime import datetime
+
+        try:
+            return time.time_ns() // 1_000_000 - parse_duration(str(value))
+        except ValueError:
+            pass
+        try:
+            return round(datetime.fromisoformat(str(value)).timestamp() * 1000)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no time; write 2h (ago), or 2026-11-26T14:05", param, ctx)
+
+
 class OrNone(click.ParamType[Any]):
     """A value of another type, or `none` to take the option away."""
 
@@ -67,6 +89,7 @@ class _None:
 NONE = _None()
 DURATION = Duration()
 SIZE = Size()
+MOMENT = Moment()
 
 
 def _columns(
@@ -131,7 +154,7 @@ def command(**settings: Any) -> Callable[[Any], Any]:
 
 
 def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """A completer of object names: asks the node for at most 150 ms, silent on any failure."""
+    """A completer of object names: remembered for a moment, silent on any failure."""
 
     def names(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[str]:
         from meshcode.cli.session import names_of

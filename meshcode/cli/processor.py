@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from meshcode.cli import objects, output
-from meshcode.cli.objects import Field, column
+from meshcode.cli import objects, output, prompting
+from meshcode.cli.labels import selectors_option
+from meshcode.cli.objects import LABELS, Field, column
 from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.secret import password_options, take_password, unlock_options, unlocking
@@ -79,6 +80,7 @@ FIELDS = [
         "start, stop or pause.  [default: start]",
         metavar="STATUS",
     ),
+    LABELS,
 ]
 COLUMNS = [
     column("name"), column("module"), column("git", "Repository"), column("branch"),
@@ -166,20 +168,27 @@ def add(
 @_env_option
 @password_options
 @unlock_options
+@click.option("-p", "--prompt", is_flag=True, help="Ask for each option that is not given.")
 @wait_options
 @dry_option
 @styled
 def update(
-    name: str, ask_password: bool, password_file: str | None, unlock: bool,
+    name: str, ask_password: bool, password_file: str | None, unlock: bool, prompt: bool,
     unlock_file: str | None, wait: float | None, dry: bool, style: Style, **given: Any,
 ) -> None:  # fmt: skip
-    """Change a processor; workers with the new code replace the old ones.
+    """Change a processor; workers with the new code replace the old ones. Without any option, and
+    with -p, each is asked for.
 
     Examples:
       mesh update processor -n proc1 -c 4f2a9c1
       mesh update processor -n proc1 -w 8 --time-limit 30s
       mesh update processor -n proc1 -c none -br main
+      mesh update processor proc1 -p
     """
+    if prompting.wanted(prompt, {**given, "password": ask_password or password_file or None}):
+        with session() as client:
+            now = objects.one(client, KIND, name)
+        given = prompting.ask(FIELDS, now, given)
     opening = unlocking(unlock=unlock, unlock_file=unlock_file)
     changes = {**given, **_lock(ask_password, password_file)}
     objects.update(KIND, name, changes, style, dry=dry, wait=wait, **opening)
@@ -221,22 +230,25 @@ def get(name: str, watch: bool, style: Style) -> None:
 @click.option("-m", "--module", is_flag=True, help="Modules.")
 @click.option("-c", "--commit", is_flag=True, help="Commits.")
 @click.option("--owner", is_flag=True, help="Owners.")
+@selectors_option
 @watch_option
 @listing
 def ls_processors(
-    gitrepo: bool, module: bool, commit: bool, owner: bool, watch: bool, style: Style
-) -> None:
+    gitrepo: bool, module: bool, commit: bool, owner: bool, labels: tuple[str, ...], watch: bool,
+    style: Style,
+) -> None:  # fmt: skip
     """List processors.
 
     Examples:
       mesh ls processors
       mesh ls processors --columns name,commit,status
+      mesh ls processors -l env=prod
     """
     asked = {"git": gitrepo, "module": module, "commit": commit, "owner": owner}
     if any(asked.values()) and style.columns is None:
         style = style._replace(columns=("name", *(key for key, wanted in asked.items() if wanted)))
     objects.listed(
-        KIND, COLUMNS, style, watch=watch,
+        KIND, COLUMNS, style, watch=watch, labels=labels,
         empty="no processor yet; add one: mesh add processor -n NAME -g URL -m MODULE",
     )  # fmt: skip
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meshcode.cli import objects, output
+from meshcode.cli.labels import having, selectors_option
 from meshcode.cli.node import size_text
-from meshcode.cli.objects import Field, column
+from meshcode.cli.objects import LABELS, Field, column
 from meshcode.cli.options import DURATION, SIZE, command, listing, styled
 from meshcode.cli.output import Column, Style
 from meshcode.cli.session import objects as all_objects
@@ -54,6 +55,7 @@ FIELDS = [
         "Socket for what does not fit.",
         metavar="SOCKET",
     ),
+    LABELS,
 ]
 COLUMNS = [
     column("name"), column("type"), column("waiting"), column("running"),
@@ -124,21 +126,24 @@ def get(name: str, watch: bool, style: Style) -> None:
 
 
 @command()
+@selectors_option
 @watch_option
 @listing
-def ls_queues(watch: bool, style: Style) -> None:
+def ls_queues(watch: bool, style: Style, labels: tuple[str, ...]) -> None:
     """List queues, with what waits and runs there now on this node.
 
     Examples:
       mesh ls queues
       mesh ls queues -o jsonl
+      mesh ls queues -l env=prod
     """
     with session() as client:
         if watch:
-            follow(client, "all", lambda: live_rows(client), KIND, COLUMNS, style)
+            follow(client, "all", lambda: having(live_rows(client), labels), KIND, COLUMNS, style)
             return
-        rows = live_rows(client)
-    output.show(KIND, rows, COLUMNS, style, empty="no queue yet; add one: mesh add queue -n NAME")
+        rows = having(live_rows(client), labels)
+    empty = "no queue has these labels" if labels else "no queue yet; add one: mesh add queue -n Q"
+    output.show(KIND, rows, COLUMNS, style, empty=empty)
 
 
 def live_rows(client: Client) -> list[dict[str, Any]]:

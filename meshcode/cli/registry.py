@@ -13,6 +13,7 @@ _SOCKET = "meshcode.cli.socket"
 _DEPLOYMENT = "meshcode.cli.deployment"
 _TASK = "meshcode.cli.task"
 _CALL = "meshcode.cli.call"
+_SHOW_CALL = "meshcode.cli.showcall"
 _NODE = "meshcode.cli.node"
 _MESH = "meshcode.cli.mesh"
 _NODES = "meshcode.cli.nodes"
@@ -25,6 +26,7 @@ _AGENT = "meshcode.cli.agent"
 _BELONGING = "meshcode.cli.belonging"
 _LIVE = "meshcode.cli.live"
 _SCHEDULE = "meshcode.cli.schedule"
+_KEPT = "meshcode.cli.kept"
 _TREES = "meshcode.cli.trees"
 _CONFIG = "meshcode.cli.config"
 _CONTEXT = "meshcode.cli.context"
@@ -34,6 +36,7 @@ _NOUNS = {
     **dict.fromkeys(("network", "scheduler", "node", "plug", "gate", "repo"), _TOPOLOGY),
     "schedule": _SCHEDULE,
     **dict.fromkeys(("role", "user", "privilege"), _USER),
+    **dict.fromkeys(("setting", "secret", "file", "flow"), _KEPT),
 }
 
 
@@ -53,6 +56,9 @@ _ORIGINAL_LS = {
     "jobs": Command("meshcode.cli.jobs:ls_jobs", "List what runs next, and calls that wait."),
     "work": Command(f"{_LIVE}:ls_work", "List calls that run now."),
     "task": Command(f"{_TASK}:ls_task", "Show a task, its sockets and its code."),
+}
+_SCHEDULING = {
+    "start": Command("meshcode.cli.scheduling:scheduler_start", "Show what schedules, and what."),
 }
 _ORIGINAL = {
     "agent": Group(
@@ -76,6 +82,7 @@ _ORIGINAL = {
             {
                 "add": Command(f"{_BELONGING}:{kind}_add", f"Let a node belong to a {kind}."),
                 "remove": Command(f"{_BELONGING}:{kind}_remove", f"Take a node out of a {kind}."),
+                **(_SCHEDULING if kind == "scheduler" else {}),
             },
         )
         for kind in ("network", "scheduler")
@@ -93,13 +100,14 @@ COMMANDS = {
     "join": Command(f"{_MESH}:join", "Join the mesh of an invitation."),
     "nodes": Command(f"{_NODES}:ls_nodes", "List the nodes of the mesh."),
     "node": Group(
-        "Let a node go, drain or change its keys; put one out of the mesh.",
+        "Let a node go, drain, clone or change its keys; put one out of the mesh.",
         {
             "leave": Command(f"{_NODES}:leave", "Say good-bye to the others, then stop the node."),
             "drain": Command(f"{_NODES}:drain", "Take no new calls; finish what runs, and stay."),
             "evict": Command(f"{_NODES}:evict", "Put a node out of the mesh for ever."),
             "rotate-key": Command("meshcode.cli.rotation:rotate_key", "Give this node new keys."),
             "admit": Command("meshcode.cli.admit:admit", "Let this node invite and evict, too."),
+            "clone": Command("meshcode.cli.clone:clone", "Declare for a node what another has."),
         },
     ),
     "recover": Command(f"{_SALVAGE}:recover", "List calls that wait for a person; free lost ones."),
@@ -138,6 +146,7 @@ COMMANDS = {
             "processor": Command(f"{_PROCESSOR}:update", "Change a processor."),
             "socket": Command(f"{_SOCKET}:update", "Change a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:update", "Change a deployment."),
+            "task": Command("meshcode.cli.override:update", "Put other code in a task's place."),
             **_nouns("update", "Change"),
         },
     ),
@@ -159,6 +168,7 @@ COMMANDS = {
             "socket": Command(f"{_SOCKET}:get", "Show a socket."),
             "deployment": Command(f"{_DEPLOYMENT}:get", "Show a deployment."),
             **_nouns("get", "Show"),
+            "version": Command(f"{_KEPT}:get_version", "Show what a file or flow was."),
         },
     ),
     "ls": Group(
@@ -180,10 +190,11 @@ COMMANDS = {
                 for kind, module in _NOUNS.items()
                 if kind != "node"  # `ls nodes` shows who is there.
             },
+            "versions": Command(f"{_KEPT}:ls_versions", "List the versions of files and flows."),
             "rights": Command(f"{_USER}:ls_rights", "List the rights there are."),
             "tasks": Command(f"{_TASK}:ls_tasks", "List tasks with their sockets."),
             "calls": Command(f"{_CALL}:ls_calls", "List calls, newest first."),
-            "call": Command(f"{_CALL}:ls_call", "Show a call: state, provenance, events, result."),
+            "call": Command(f"{_SHOW_CALL}:ls_call", "Show a call or its flow."),
             "nodes": Command(f"{_NODES}:ls_nodes", "List the nodes of the mesh."),
             "workers": Command(f"{_LIVE}:ls_workers", "List worker processes."),
             **_ORIGINAL_LS,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from meshcode.cli import objects, output
-from meshcode.cli.data import parse_duration, parse_json
+from meshcode.cli.data import parse_json
 from meshcode.cli.noun import Noun, entries
 from meshcode.cli.objects import Field, column
 from meshcode.cli.options import DURATION, command, styled
@@ -17,6 +17,7 @@ from meshcode.cli.session import model, session
 from meshcode.cli.waiting import dry_option
 from meshcode.errors import BadData
 from meshcode.schedule import parse
+from meshcode.units import parse_duration
 
 _TEXT = click.STRING
 

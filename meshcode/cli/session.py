@@ -69,7 +69,12 @@ def model(
         request["dry"] = True
     if name is not None:
         request["name"] = name
-    return client.ask("model", **request)
+    found = client.ask("model", **request)
+    if do in ("add", "delete") and not dry:
+        from meshcode.cli import names
+
+        names.forget(address())
+    return found
 
 
 def objects(client: Client, kind: str) -> list[dict[str, Any]]:
@@ -81,11 +86,19 @@ def objects(client: Client, kind: str) -> list[dict[str, Any]]:
 
 def names_of(kind: str) -> list[str]:
     """Names for the completion of a shell: quick, and empty on any failure."""
+    from meshcode.cli import names
+
     try:
-        with session(timeout=COMPLETE_S) as client:
-            return [str(row["name"]) for row in objects(client, kind)]
-    except Exception:  # A Tab must never print a traceback into the line being typed.
+        where = address()
+    except Exception:  # A file of settings is wrong: a Tab is no place to say so.
         return []
+    return names.of(kind, where, asked_names, near_s=COMPLETE_S)
+
+
+def asked_names(kind: str, seconds: float) -> list[str]:
+    """The names of all objects of a kind, as the node says within `seconds`."""
+    with session(timeout=seconds) as client:
+        return [str(row["name"]) for row in objects(client, kind)]
 
 
 def who() -> str:

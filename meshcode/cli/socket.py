@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meshcode.cli import objects, output
-from meshcode.cli.objects import Field, column, value_text
+from meshcode.cli.labels import selectors_option
+from meshcode.cli.objects import LABELS, Field, column, value_text
 from meshcode.cli.options import DURATION, NONE, OrNone, command, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.schedule import INTERVAL
@@ -59,6 +60,7 @@ FIELDS = [
         ("--retry-delay",), "retry_delay_ms", DURATION, "First delay before a retry; it doubles."
     ),
     Field(("--time-limit",), "time_limit_ms", DURATION, "Longest run time of one attempt."),
+    LABELS,
 ]
 COLUMNS = [
     column("name"), column("processor"), column("task"), column("queue"), column("priority"),
@@ -158,17 +160,19 @@ def get(name: str, watch: bool, style: Style) -> None:
 
 
 @command()
+@selectors_option
 @watch_option
 @listing
-def ls_sockets(watch: bool, style: Style) -> None:
+def ls_sockets(watch: bool, style: Style, labels: tuple[str, ...]) -> None:
     """List sockets.
 
     Examples:
       mesh ls sockets
       mesh ls sockets -q
+      mesh ls sockets -l team=red
     """
     objects.listed(
-        KIND, COLUMNS, style, watch=watch,
+        KIND, COLUMNS, style, watch=watch, labels=labels,
         empty="no socket yet; add one: mesh add socket -n NAME -q QUEUE -pn PROCESSOR -t FUNCTION",
     )  # fmt: skip
 

@@ -173,6 +173,7 @@ def ls_tasks(gitrepo: bool, style: Style) -> None:
     with session() as client:
         sockets = all_objects(client, "socket")
         processors = {p["name"]: p for p in all_objects(client, "processor")}
+        overrides = {(o["processor"], o["task"]): o for o in known_overrides(client)}
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for socket in sockets:
         key = (socket["processor"], socket["task"])
@@ -183,14 +184,35 @@ def ls_tasks(gitrepo: bool, style: Style) -> None:
                 "module": processors.get(socket["processor"], {}).get("module"),
                 "git": processors.get(socket["processor"], {}).get("git"),
                 "processor": socket["processor"],
+                "override": _made_by(overrides.get(key)),
                 "sockets": [],
             },
         )
         row["sockets"].append(socket["name"])
     columns = [column("name"), column("module"), column("processor"), column("sockets")]
+    if overrides:
+        columns.append(column("override", "Overridden"))
     if gitrepo:
         columns.append(column("git", "Repository"))
     output.show(
         "task", [rows[key] for key in sorted(rows)], columns, style,
         empty="no task yet; `mesh add socket` declares one",
     )  # fmt: skip
+
+
+def known_overrides(client: Any) -> list[dict[str, Any]]:
+    """All overrides that this person may see; none when it may not see code."""
+    from meshcode.errors import NotAllowed
+
+    try:
+        return all_objects(client, "override")
+    except NotAllowed:
+        return []
+
+
+def _made_by(found: dict[str, Any] | None) -> str | None:
+    if found is None:
+        return None
+    made_ms = found.get("made_ms")
+    when = f" at {objects.value_text('made_ms', made_ms)}" if made_ms else ""
+    return f"by {found.get('by') or found['owner']}{when}"

@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from meshcode.cli.noun import Noun, entries
-from meshcode.cli.objects import Field, column
+from meshcode.cli.objects import LABELS, Field, column
 
 _TEXT = click.STRING
 _NETWORK = Field(("--network",), "network", _TEXT, "Network it belongs to.", metavar="NETWORK")
 
 NETWORK = Noun(
     "network",
-    [Field(("--description",), "description", _TEXT, "A few words.", metavar="TEXT")],
+    [Field(("--description",), "description", _TEXT, "A few words.", metavar="TEXT"), LABELS],
     [column("name"), column("description"), column("owner")],
     what="nodes, queues and schedulers that belong together, and are deleted together.",
     example="shop --description 'everything of the shop'",
@@ -39,6 +39,7 @@ NODE = Noun(
         Field(("-c", "--cpus"), "cpus", click.INT, "CPUs it may use.", metavar="N"),
         Field(("--scheduler",), "scheduler", _TEXT, "Its scheduler.", metavar="SCHEDULER"),
         _NETWORK,
+        LABELS,
     ],
     [column("name"), column("host"), column("cpus"), column("scheduler"), column("network")],
     what="what is wanted of the node of that name.",

@@ -45,7 +45,8 @@ PRIVILEGE = Noun(
     "privilege",
     [
         Field(("--right",), "right", _TEXT, "One of `mesh ls rights`.", metavar="RIGHT"),
-        Field(("--on",), "on", _TEXT, "Objects it is for.", metavar="KIND:PATTERN"),
+        Field(("--on",), "on", _TEXT, "Objects it is for: processor:x*, label:env=prod.",
+              metavar="KIND:PATTERN"),
         Field(("--revoked",), "revoked", click.BOOL, "Denied instead of given.", metavar="BOOL"),
     ],
     [column("name"), column("right"), column("user"), column("role"), column("on"),
@@ -131,7 +132,7 @@ def privilege_name(right: str, user: str | None, role: str | None, on: str | Non
 @click.option("-n", "--name", "right", required=True, metavar="RIGHT", help="The right.")
 @click.option("-u", "--user", help="Who gets it.")
 @click.option("-ro", "-r", "--role", help="Whose members get it.")
-@click.option("--on", metavar="KIND:PATTERN", help="On these objects only: processor:shop*.")
+@click.option("--on", metavar="KIND:PATTERN", help="On these only: processor:p*, label:env=prod.")
 @click.option("--revoke", is_flag=True, help="Deny it, whoever gives it.")
 @click.option("--as", "name", metavar="NAME", help="Name of the privilege.  [default: made of it]")
 @objects.exists_ok_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -9,9 +10,11 @@ import click
 
 from meshcode import config
 from meshcode.cli import output, plain
-from meshcode.cli.data import parse_duration
 from meshcode.cli.options import DURATION
-from meshcode.errors import MeshError, WaitTimeout
+from meshcode.errors import MeshError, NotAllowed, WaitTimeout
+from meshcode.units import parse_duration
+
+_LOOK_S = 0.1  # Between two questions to the peers.
 
 
 def wait_options(command: Any) -> Any:
@@ -29,7 +32,9 @@ def wait_options(command: Any) -> Any:
         "--timeout", type=DURATION,
         help="Longest --wait; status 124 after it.  [env: MESH_TIMEOUT; default: 30s]",
     )(with_wait)  # fmt: skip
-    return click.option("--wait", is_flag=True, help="Wait until its workers are ready.")(decorated)
+    return click.option(
+        "--wait", is_flag=True, help="Until its workers are ready, and all nodes know it."
+    )(decorated)
 
 
 def dry_option(command: Any) -> Any:
@@ -40,10 +45,11 @@ def dry_option(command: Any) -> Any:
 
 
 def until_level(client: Any, name: str, seconds: float) -> None:
-    """Wait until a processor's workers on this node are what the model wants, by its own events.
+    """Wait until a processor's workers on this node are what the model wants, by its own events,
+    and until every node that is there has heard of the change.
 
     Raises:
-        WaitTimeout: they are not within `seconds`; the change holds, and the node goes on.
+        WaitTimeout: that is not so within `seconds`; the change holds, and the node goes on.
         MeshError: its code cannot be run.
     """
     deadline = time.monotonic() + seconds
@@ -52,7 +58,7 @@ def until_level(client: Any, name: str, seconds: float) -> None:
             row = _row(client, name)
             if _is_level(row):
                 _tell_elsewhere(row)
-                return
+                break
             if row["problem"] and not row["building"]:
                 raise MeshError(
                     f"processor {name} is in the model, and cannot run: {row['problem']}; mend it"
@@ -67,6 +73,38 @@ def until_level(client: Any, name: str, seconds: float) -> None:
                 )
             while stream.has_next():
                 next(stream)
+    until_everywhere(client, deadline, seconds)
+
+
+def until_everywhere(client: Any, deadline: float, seconds: float) -> None:
+    """Wait until the model of every node that is there is that of the node that was asked.
+
+    Nodes that are away are not waited for: they hear of it when they are back.
+
+    Raises:
+        WaitTimeout: some had not heard of it by `deadline`; the text names them.
+    """
+    pause = threading.Event()
+    while True:
+        try:
+            found = client.ask("mesh.status", ask=True)
+        except NotAllowed:
+            output.say("mesh: other nodes were not asked: that needs LS_MESH")
+            return
+        if found["mesh"] is None:
+            return
+        late = [row["name"] for row in found["others"] if not row["same_model"]]
+        silent = [row["name"] for row in found["silent"] if row["asked"]]
+        late = sorted({*late, *silent})
+        if not late:
+            return
+        if time.monotonic() >= deadline:
+            raise WaitTimeout(
+                f"{', '.join(late)} had not heard of the change after"
+                f" {plain.length_of_time(seconds * 1000)}; it holds on this node, and they take it"
+                " over when they hear of it; look with `mesh nodes` and `mesh doctor`"
+            )
+        pause.wait(_LOOK_S)
 
 
 def _row(client: Any, name: str) -> dict[str, Any]:

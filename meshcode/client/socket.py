@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from meshcode.client.call import Call
 from meshcode.client.mapping import CHUNK, map_calls
 from meshcode.client.options import to_wire
+from meshcode.client.tracing import NOWHERE, Origin, origin
 from meshcode.errors import BadRequest
+from meshcode.ids import NO_ID
 from meshcode.limits import FRAME_BYTES_GOAL, NAME_BYTES_MAX
 from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.frame import draft
@@ -148,7 +150,7 @@ class Socket:
                 "quorum", on a majority of its voters; "all", on every voter's; "strict", as
                 "quorum", and refused where there are too few nodes for one.  Without it as
                 "quorum" when the node can.  `Call.accepted` says what is true.
-            trace: a W3C traceparent, handed to the task.
+            trace: a W3C traceparent, handed to the task; see `meshcode.client.tracing`.
 
         Raises:
             BadRequest: a value is of the wrong kind or out of its range.
@@ -194,7 +196,11 @@ class Socket:
         """A new call and its envelope, not handed over yet."""
         body = pack_call(args, kwargs)
         shape: _Shape = (len(args), *kwargs) if kwargs else len(args)
-        mold = self._molds.get(shape) or self._make_mold(len(args), tuple(kwargs))
+        whence = origin()
+        molds = self._molds if whence is NOWHERE else None
+        mold = molds.get(shape) if molds else None
+        if mold is None:
+            mold = self._make_mold(len(args), tuple(kwargs), whence, molds)
         call_id = client.fresh_id()
         return Call(client, call_id, self.name), mold(call_id, body)
 
@@ -209,12 +215,13 @@ class Socket:
         calls: list[Call] = []
         drafts: list[bytes] = []
         size = 0
-        fresh_id, name, molds = client.fresh_id, self.name, self._molds
+        fresh_id, name, whence = client.fresh_id, self.name, origin()
+        molds = self._molds if whence is NOWHERE else {}  # Others are of this chunk only.
         try:
             for args in islice(arguments, count):  # `_prepare`, unrolled: this is the hot path.
                 body = pack_call(args)
                 argc = len(args)
-                mold = molds.get(argc) or self._make_mold(argc, ())
+                mold = molds.get(argc) or self._make_mold(argc, (), whence, molds)
                 call_id = fresh_id()
                 data = mold(call_id, body)
                 calls.append(Call(client, call_id, name))
@@ -226,32 +233,43 @@ class Socket:
             return calls, drafts, size, error
         return calls, drafts, size, None
 
-    def _make_mold(self, argc: int, names: tuple[str, ...]) -> Mold:
+    def _make_mold(
+        self, argc: int, names: tuple[str, ...], whence: Origin, keep: dict[_Shape, Mold] | None
+    ) -> Mold:
         options = {**self._options, "kw": list(names)} if names else self._options
+        if whence.trace is not None and "trace" not in options:
+            options = {**options, "trace": whence.trace}
         mold = Mold(
             name=self._name,
             meta=pack(options, "the options") if options else b"",
             flags=_WITH_KEYWORDS if names else _FRESH,
             argc=argc if argc <= _ARGC_MAX else 255,
+            flow=whence.flow,
+            parent=whence.parent,
         )
-        if len(self._molds) < _MOLDS_MAX:
-            self._molds[(argc, *names) if names else argc] = mold
+        if keep is not None and len(keep) < _MOLDS_MAX:
+            keep[(argc, *names) if names else argc] = mold
         return mold
 
 
 class Mold:
     """Makes SUBMIT drafts that differ in id and body only; a third of the cost of `draft`."""
 
-    __slots__ = ("_after", "_before", "_between", "_size")
+    __slots__ = ("_after", "_before", "_between", "_flow", "_size")
 
-    def __init__(self, *, name: bytes, meta: bytes, flags: int, argc: int) -> None:
+    def __init__(
+        self, *, name: bytes, meta: bytes, flags: int, argc: int,
+        flow: bytes = NO_ID, parent: bytes = NO_ID,
+    ) -> None:  # fmt: skip
         """Raises TooLarge when name or meta is over its limit."""
-        whole = draft(_SUBMIT, name=name, meta=meta, flags=flags, argc=argc)
+        whole = draft(_SUBMIT, name=name, meta=meta, flags=flags, argc=argc, parent=parent)
         self._size = len(whole)
         # docs/wire.md, "Envelope": the size is at 8, the id at 16, the flow at 32, to 48.
         self._before, self._between, self._after = whole[:8], whole[12:16], whole[48:]
+        self._flow = flow if flow != NO_ID else b""
 
     def __call__(self, call_id: bytes, body: bytes) -> bytes:
-        """The draft of one root call, whose flow is itself."""
+        """The draft of one call; the flow of a root call is itself."""
         size = (self._size + len(body)).to_bytes(4, "little")
-        return b"".join((self._before, size, self._between, call_id, call_id, self._after, body))
+        flow = self._flow or call_id
+        return b"".join((self._before, size, self._between, call_id, flow, self._after, body))

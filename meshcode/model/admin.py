@@ -34,7 +34,7 @@ def init(database: Database, _options: argparse.Namespace) -> Answer:
     with database.read() as session:
         objects = document.count(session)
     made = {name: name in database.made for name in Base.metadata.tables}
-    return {"tables": made, "objects": objects}
+    return {"tables": made, "objects": objects, "bypassing": database.bypassing()}
 
 
 def drop(database: Database, _options: argparse.Namespace) -> Answer:

@@ -9,9 +9,10 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, update
 from sqlalchemy.orm import Session
 
 from meshcode.errors import WrongState
-from meshcode.model import snapshot
+from meshcode.model import snapshot, versions
 from meshcode.model.checks import shown
 from meshcode.model.fields import bad
+from meshcode.model.keptcheck import VERSIONED
 from meshcode.model.kinds import KINDS
 from meshcode.model.steps import Model, follow, model_of, read_steps
 from meshcode.model.tables import TABLES
@@ -34,6 +35,7 @@ def apply_steps(
     Raises:
         WrongState: the model is not at `base` any more; the fields have both numbers.
         BadRequest, UnknownObject, ObjectExists, WrongState: as `follow`; nothing was changed.
+        TooLarge: files and versions have too many bytes; nothing was changed.
     """
     unknown = [name for name in fields if name not in ("base", "steps")]
     if unknown:
@@ -50,7 +52,15 @@ def apply_steps(
             number=number, base=base,
         )  # fmt: skip
     before = model_of(snapshot.read(session))
-    return _write(session.connection(), before, follow(before, steps), owner, now_ms)
+    after = follow(before, steps)
+    done = _write(session.connection(), before, after, owner, now_ms)
+    for kind in VERSIONED:
+        for name in sorted(before[kind].keys() - after[kind].keys()):
+            versions.forget(session, kind, name)
+        for name, options in sorted(after[kind].items()):
+            if options != before[kind].get(name):
+                versions.record(session, kind, name, options, by=owner, now_ms=now_ms)
+    return done
 
 
 def _write(

@@ -15,7 +15,8 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from meshcode.errors import NotAllowed, ObjectExists, UnknownObject, WrongState
-from meshcode.model import applying, passwords, snapshot
+from meshcode.model import applying, facts, passwords, snapshot, versions
+from meshcode.model.acting import as_owner
 from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX, near, shown
 from meshcode.model.fields import (
     bad,
@@ -25,13 +26,15 @@ from meshcode.model.fields import (
     check_together,
     check_value,
 )
-from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, PLURALS, PUBLISHED, names_in
+from meshcode.model.keptcheck import VERSIONED
+from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, MADE, PLURALS, PUBLISHED
 from meshcode.model.rounds import round_of
 from meshcode.model.tables import (
     TABLES,
     Deployment,
     Network,
     Object,
+    Override,
     Plug,
     Privilege,
     Processor,
@@ -45,6 +48,7 @@ Locked = (Processor, User)  # What may have a password.
 ACTIONS = ("start", "stop", "restart", "pause", "resume", "remove")  # Of processors.
 QUESTIONS = ("list", "get", "snapshot", "verify")
 CHANGES = ("add", "update", "delete", "report", "apply", *ACTIONS)
+SIGNED = {("override", "by"), ("override", "made_ms")}  # Options that the model gives itself.
 NAMED_MAX = 3  # Users of an object that an error text names; it counts the rest.
 
 
@@ -94,14 +98,22 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
     if not isinstance(by, str) or not 1 <= len(by) <= NAME_CHARS_MAX:
         raise bad(f"the owner is {shown(by)}; it must be text of 1 to {NAME_CHARS_MAX} characters")
     if do == "snapshot":
-        return Change(snapshot.shown(snapshot.read(session)), declared=False)
+        with as_owner(session):  # Who may ask for the whole model has ALL; the node sees to it.
+            return Change(snapshot.shown(snapshot.read(session)), declared=False)
     if do == "apply":
-        done = applying.apply_steps(session, fields, owner=by, now_ms=now_ms)
+        with as_owner(session):
+            done = applying.apply_steps(session, fields, owner=by, now_ms=now_ms)
         return Change(done, declared=any(done.values()))
     kind = check_kind(request.get("kind", "processor" if do in ACTIONS else None))
     if handler is None:
         return Change(_list(session, kind), declared=False)
     name = check_object_name(kind, request.get("name"))
+    if kind in MADE and do in ("add", "update", "delete"):
+        raise bad(
+            f"a {kind} is made by a change of a file or flow and never changed; no one can {do}"
+            f" {kind} {name!r}; to go back to one: `mesh update flow NAME --restore NUMBER`",
+            kind=kind, name=name,
+        )  # fmt: skip
     admin, own = request.get("admin") is True, request.get("own") is True
     return handler(_Request(session, kind, name, dict(fields), by, now_ms, admin, own))
 
@@ -119,6 +131,7 @@ def describe(row: Object) -> dict[str, Any]:
             if field not in HIDDEN[kind]
         },
         **({"password": row.password_hash is not None} if isinstance(row, Locked) else {}),
+        **facts.of(kind, row),
     }
 
 
@@ -129,6 +142,8 @@ def find(session: Session, kind: str, name: str) -> Object:
         UnknownObject: there is none; the text has a name that is close.
     """
     row = _get(session, kind, name)
+    if row is None and kind == "version":
+        row = versions.find(session, name)
     if row is None:
         row = session.execute(select(TABLES[kind]).filter_by(id=name)).scalar_one_or_none()
     if row is None:
@@ -149,7 +164,7 @@ def users(session: Session, kind: str, name: str) -> dict[str, list[str]]:
             if spec.refers == kind and spec.many:
                 table = TABLES[other]
                 rows = session.execute(select(table.name, getattr(table, field)))
-                names = sorted(row[0] for row in rows if name in row[1])
+                names = sorted(row[0] for row in rows if name in spec.names(row[1]))
                 if names:
                     found.setdefault(PLURALS[other], []).extend(names)
             elif spec.refers == kind:
@@ -171,7 +186,12 @@ def _get(session: Session, kind: str, name: str) -> Object | None:
 
 def _list(session: Session, kind: str) -> list[dict[str, Any]]:
     table = TABLES[kind]
-    return [describe(row) for row in session.execute(select(table).order_by(table.name)).scalars()]
+    rows = session.execute(select(table).order_by(table.name)).scalars()
+    # What may be large is in the answer for one object only.
+    return [
+        {field: value for field, value in describe(row).items() if field not in facts.LARGE}
+        for row in rows
+    ]
 
 
 def _look(request: _Request) -> Change:
@@ -184,14 +204,21 @@ def _look(request: _Request) -> Change:
 def _add(request: _Request) -> Change:
     session, kind, name = request.session, request.kind, request.name
     exists_ok = request.fields.pop("exists_ok", False)
+    unlock = request.fields.pop("unlock", None) if kind == "override" else None
     if not isinstance(exists_ok, bool):
         raise bad(f"exists_ok is {shown(exists_ok)}; it must be true or false", field="exists_ok")
-    found = _get(session, kind, name)
+    with as_owner(session):  # A name is taken, whoever may see by what.
+        found = _get(session, kind, name)
     _take_password(request, found)
+    _sign(request)
     options = check_new(kind, name, request.fields)
     if found is not None:
+        if _get(session, kind, name) is None:
+            raise ObjectExists(_taken(kind, found), kind=kind, name=name, different=[])
         return _add_again(request, found, options, exists_ok=exists_ok)
     _check_references(request, options)
+    if kind == "override":
+        _check_lock(request, find(session, "processor", options["processor"]), unlock)
     row = TABLES[kind](
         name=name, owner=request.owner, created_ms=request.now_ms, updated_ms=request.now_ms
     )
@@ -200,6 +227,7 @@ def _add(request: _Request) -> Change:
     session.add(row)
     session.flush()
     _check_rounds(session, row)
+    _keep_version(request, row)
     return Change(describe(row), declared=True)
 
 
@@ -208,7 +236,8 @@ def _add_again(
 ) -> Change:
     kind, name = request.kind, request.name
     # Only what was said is compared: who leaves an option out does not ask for its default.
-    others = [field for field in request.fields if getattr(found, field) != options[field]]
+    asked = [field for field in request.fields if (kind, field) not in SIGNED]
+    others = [field for field in asked if getattr(found, field) != options[field]]
     if exists_ok and not others:
         return Change(describe(found), declared=False)
     if exists_ok:
@@ -219,11 +248,15 @@ def _add_again(
             f" it is unchanged; change it with `mesh update {kind} -n {name}`"
         )
     else:
-        text = (
-            f"{kind} {name!r} exists already, made by {found.owner}; it is unchanged;"
-            f" choose another name, or change it with `mesh update {kind} -n {name}`"
-        )
+        text = f"{_taken(kind, found)}, or change it with `mesh update {kind} -n {name}`"
     raise ObjectExists(text, kind=kind, name=name, different=others)
+
+
+def _taken(kind: str, found: Object) -> str:
+    return (
+        f"{kind} {found.name!r} exists already, made by {found.owner}; it is unchanged;"
+        " choose another name"
+    )
 
 
 def _update(request: _Request) -> Change:
@@ -231,11 +264,15 @@ def _update(request: _Request) -> Change:
     fields = request.fields
     revision = fields.pop("revision", None)
     unlock, old = fields.pop("unlock", None), fields.pop("old_password", None)
+    if kind in VERSIONED and "restore" in fields:
+        name = find(session, kind, request.name).name
+        fields.update(versions.restored(session, kind, name, fields.pop("restore")))
     if not fields:
         options = [option for option in FIELDS[kind] if option not in HIDDEN[kind]]
         known = ", ".join([*options, *(["password"] if HIDDEN[kind] else [])])
         raise bad(f"nothing to change; give at least one of: {known}", kind=kind)
     _take_password(request, None)
+    _sign(request)
     given = {field: check_value(kind, request.name, field, fields[field]) for field in fields}
     row = find(session, kind, request.name)
     _check_lock(request, row, unlock)
@@ -250,6 +287,7 @@ def _update(request: _Request) -> Change:
     if changed:
         _touch(request, row)
         _check_rounds(session, row)
+        _keep_version(request, row)
     return Change(describe(row), declared=bool(changed))
 
 
@@ -259,13 +297,25 @@ def _delete(request: _Request) -> Change:
     _check_revision(row, request.fields.pop("revision", None))
     _check_no_options(request)
     data = describe(row)
-    if isinstance(row, Network):
-        data["deleted"] = _empty(request.session, row)
-    if isinstance(row, User | Role):
-        data["deleted"] = _take_privileges(request.session, row)
+    with as_owner(request.session):  # What goes with it is nobody's any more.
+        if isinstance(row, Network):
+            data["deleted"] = _empty(request.session, row)
+        if isinstance(row, User | Role):
+            data["deleted"] = _take_privileges(request.session, row)
     _check_unused(request.session, row)
     request.session.delete(row)
+    if request.kind in VERSIONED:
+        versions.forget(request.session, request.kind, row.name)
     return Change(data, declared=True)
+
+
+def _keep_version(request: _Request, row: Object) -> None:
+    if request.kind in VERSIONED:
+        options = {field: getattr(row, field) for field in FIELDS[request.kind]}
+        versions.record(
+            request.session, request.kind, row.name, options, by=request.owner,
+            now_ms=request.now_ms,
+        )  # fmt: skip
 
 
 def _empty(session: Session, network: Network) -> list[str]:
@@ -338,12 +388,13 @@ def _act(action: str) -> Callable[[_Request], Change]:
 
 
 def _remove(request: _Request, row: Processor) -> Change:
-    """Delete a processor and its deployments, which mean nothing without it; never its sockets."""
+    """Delete a processor with its deployments and overrides; never its sockets."""
     session = request.session
-    query = select(Deployment).filter_by(processor=row.name)
-    for deployment in session.execute(query).scalars():
-        session.delete(deployment)
-    session.flush()
+    with as_owner(session):
+        for table in (Deployment, Override):
+            for other in session.execute(select(table).filter_by(processor=row.name)).scalars():
+                session.delete(other)
+        session.flush()
     _check_unused(session, row)
     data = describe(row)
     session.delete(row)
@@ -367,8 +418,19 @@ def _take_password(request: _Request, found: Object | None) -> None:
         fields["password_hash"] = passwords.hashed(password)
 
 
+def _sign(request: _Request) -> None:
+    """An override says whose it is and when it was made, on every node."""
+    if request.kind == "override":
+        request.fields.update(by=request.owner, made_ms=request.now_ms)
+
+
 def _check_lock(request: _Request, row: Object, unlock: Any) -> None:
     """A processor with a password is changed by who gives it, and by an admin."""
+    if isinstance(row, Override):  # It is the processor's code.
+        found = _get(request.session, "processor", row.processor)
+        if found is None:
+            return
+        row = found
     if not isinstance(row, Processor) or row.password_hash is None or request.admin:
         return
     if not passwords.fits(row.password_hash, unlock):
@@ -424,10 +486,13 @@ def _check_revision(row: Object, revision: Any) -> None:
 
 def _check_references(request: _Request, options: Mapping[str, Any]) -> None:
     for field, value in options.items():
-        refers = FIELDS[request.kind][field].refers
-        for other in names_in(value) if refers else ():
+        spec = FIELDS[request.kind][field]
+        refers = spec.refers
+        for other in spec.names(value) if refers else ():
             assert refers is not None
-            if _get(request.session, refers, other) is None:
+            with as_owner(request.session):
+                there = _get(request.session, refers, other) is not None
+            if not there:
                 known = request.session.execute(select(TABLES[refers].name)).scalars().all()
                 text = (
                     f"{request.kind} {request.name!r}: no {refers} is named {other!r}"
@@ -439,7 +504,8 @@ def _check_references(request: _Request, options: Mapping[str, Any]) -> None:
 
 def _check_unused(session: Session, row: Object) -> None:
     kind = _kind_of(row)
-    found = users(session, kind, row.name)
+    with as_owner(session):
+        found = users(session, kind, row.name)
     names = [f"{plural[:-1]} {name!r}" for plural, group in found.items() for name in group]
     if not names:
         return
@@ -452,10 +518,11 @@ def _check_unused(session: Session, row: Object) -> None:
 
 
 def _check_rounds(session: Session, row: Object) -> None:
-    if isinstance(row, Plug):
-        _check_plugs(session, row)
-    else:
-        _check_dead_letters(session, row)
+    with as_owner(session):
+        if isinstance(row, Plug):
+            _check_plugs(session, row)
+        else:
+            _check_dead_letters(session, row)
 
 
 def _check_plugs(session: Session, row: Plug) -> None:

@@ -143,8 +143,10 @@ def check_credential(value: Any) -> str:
     good = isinstance(value, str) and len(value) <= TEXT_CHARS_MAX and value.isprintable()
     if good and kind == "env" and _ENV_NAME.fullmatch(name):
         return str(value)
+    if good and kind == "secret" and _NAME.fullmatch(name):
+        return str(value)
     if not good or kind not in ("file", "key") or not name.startswith("/"):
-        raise ValueError("env:NAME, file:/PATH or key:/PATH, which name it on each host")
+        raise ValueError("secret:NAME, env:NAME, file:/PATH or key:/PATH, which name it")
     return str(value)
 
 

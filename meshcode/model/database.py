@@ -35,7 +35,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from meshcode.errors import ModelUnavailable, UnknownObject
-from meshcode.model import migrations
+from meshcode.model import acting, migrations, rowlevel
+from meshcode.model.policy import OWNER
 from meshcode.model.tables import REVISION, SCHEMA_VERSION, Base, State
 
 DB_VARIABLE = "MESH_MODEL"  # The address by environment: a URI may hold a password.
@@ -108,23 +109,24 @@ class Database:
             self._engine = None
 
     @contextmanager
-    def read(self) -> Iterator[Session]:
-        """A transaction that sees one state of the database.
+    def read(self, principal: str = OWNER) -> Iterator[Session]:
+        """A transaction that sees one state of the database, and of it what `principal` may see.
 
         Raises:
             ModelUnavailable: the database cannot be opened or read.
         """
-        with self._session(write=False) as session:
+        with self._session(principal, write=False) as session:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, principal: str = OWNER) -> Iterator[Session]:
         """A transaction that holds the model's lock; committed at the end, or undone by a raise.
 
         Raises:
             ModelUnavailable: the database cannot be opened or written; nothing was changed.
+            NotAllowed: `principal` may not do that to a row; nothing was changed.
         """
-        with self._session(write=True) as session:
+        with self._session(principal, write=True) as session:
             # For SQLite the lock is BEGIN IMMEDIATE; this is the same for a server.
             session.execute(select(State.number).with_for_update())
             yield session
@@ -174,11 +176,21 @@ class Database:
         """The open file is no longer the one at its path: deleted, moved or copied over."""
         return self._engine is not None and self._identity != _identity(self.path)
 
-    @contextmanager
-    def _session(self, *, write: bool) -> Iterator[Session]:
+    def bypassing(self) -> str | None:
+        """The role that we connect as, if the server's row-level security does not hold it.
+
+        Raises:
+            ModelUnavailable: the database cannot be opened or read.
+        """
         with self._ready() as engine, engine.connect() as connection:
-            chosen = connection.execution_options(mesh_write=write)
+            return rowlevel.bypassing(connection)
+
+    @contextmanager
+    def _session(self, principal: str, *, write: bool) -> Iterator[Session]:
+        with self._ready() as engine, engine.connect() as connection:
+            chosen = connection.execution_options(mesh_write=write, mesh_principal=principal)
             with Session(chosen, expire_on_commit=False) as session, session.begin():
+                acting.begin(session, principal)
                 yield session
 
     @contextmanager
@@ -198,6 +210,7 @@ class Database:
             yield
         except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as exc:
             self.close()  # Whatever is wrong with this connection ends with it.
+            rowlevel.raise_refusal(exc)
             cause = getattr(exc, "orig", None) or exc
             reason = " ".join(str(cause).split())
             raise ModelUnavailable(
@@ -295,6 +308,9 @@ class Database:
             # A writer must see what was committed while it waited for the lock.
             if connection.get_execution_options().get("mesh_write"):
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            # Every transaction there is begins here; without a principal none would see a row.
+            principal = connection.get_execution_options().get("mesh_principal", OWNER)
+            rowlevel.set_principal(connection, principal)
 
         return engine
 
@@ -439,6 +455,7 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA foreign_keys = OFF")  # Files of version 1 have them.
     cursor.execute("PRAGMA synchronous = FULL")  # What was answered survives a power cut.
     cursor.close()
+    acting.set_up_sqlite(connection)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -1,6 +1,6 @@
 """The whole database as plain data, the same from SQLite and Postgres, and back.
 
-    {"format": "meshcode model", "format_version": 1, "schema_version": 4, "number": 41,
+    {"format": "meshcode model", "format_version": 1, "schema_version": 6, "number": 41,
      "objects": {"queues": [{column: value}, ...], ...}}
 
 Objects are in the order of their names.  Reading trusts nothing: a person may have edited it.
@@ -20,7 +20,7 @@ from meshcode.model import snapshot
 from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX, near, shown
 from meshcode.model.database import set_number
 from meshcode.model.fields import check_published
-from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, PLURALS, PUBLISHED, names_in
+from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, PLURALS, PUBLISHED
 from meshcode.model.tables import SCHEMA_VERSION, TABLES
 
 FORMAT = "meshcode model"
@@ -206,7 +206,7 @@ def dangling(rows: Rows) -> list[str]:
         for row in rows[kind]
         for field, spec in FIELDS[kind].items()
         if spec.refers
-        for name in names_in(row[field])
+        for name in spec.names(row[field])
         if name not in names[spec.refers]
     ]
 

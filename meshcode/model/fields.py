@@ -12,7 +12,10 @@ from typing import Any
 
 from meshcode.errors import BadRequest
 from meshcode.model.checks import RESTARTS_MAX, check_name, near, shown
+from meshcode.model.keptcheck import VERSIONED, VERSIONED_NAME_CHARS_MAX, bytes_of
 from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, PUBLISHED
+from meshcode.model.overridecheck import problem as code_problem
+from meshcode.model.settingnames import problem
 from meshcode.schedule import parse
 
 
@@ -35,7 +38,8 @@ def check_object_name(kind: str, name: Any) -> str:
     try:
         return check_name(name)
     except ValueError as exc:
-        text = f"the name of a {kind} is {shown(name)}; it must be {exc}"
+        article = "an" if kind[0] in "aeiou" else "a"
+        text = f"the name of {article} {kind} is {shown(name)}; it must be {exc}"
         raise bad(text, kind=kind, field="name") from None
 
 
@@ -50,7 +54,8 @@ def check_value(kind: str, name: str, field: str, value: Any) -> Any:
         known = [option for option in FIELDS[kind] if option not in HIDDEN[kind]]
         known += ["password"] if HIDDEN[kind] else []
         hint = near(field, known)
-        text = f"a {kind} has no option {shown(field)}{hint}; it has: {', '.join(known)}"
+        article = "an" if kind[0] in "aeiou" else "a"
+        text = f"{article} {kind} has no option {shown(field)}{hint}; it has: {', '.join(known)}"
         raise bad(text, kind=kind, name=name, field=str(field))
     if value is None:
         if spec.required:
@@ -80,8 +85,26 @@ def check_together(kind: str, name: str, options: Mapping[str, Any]) -> None:
     Raises:
         BadRequest: a queue that dead-letters to nowhere, a plug into its own source, a gate of mode
             task without a socket, a processor with a tag and a commit, a privilege of nobody, a
+            setting that there is not, a file that is no base64, a
             schedule without a time, with two, or one that never fires.
     """
+    if kind == "setting" and (wrong := problem(name, options["value"])):
+        raise bad(wrong, kind=kind, name=name, field="value")
+    if kind == "override":
+        wanted = f"{options['processor']}.{options['task']}"
+        if name != wanted:
+            text = f"override {name!r} is of processor and task {wanted!r}; it must have that name"
+            raise bad(text, kind=kind, name=name, field="name")
+        if wrong := code_problem(options["code"], options["task"]):
+            raise bad(f"override {name!r}: {wrong}", kind=kind, name=name, field="code")
+    if kind in VERSIONED and len(name) > VERSIONED_NAME_CHARS_MAX:
+        text = f"{kind} {name[:20]!r}...: its name has {len(name)} characters, the most is"
+        raise bad(f"{text} {VERSIONED_NAME_CHARS_MAX}", kind=kind, name=name, field="name")
+    if kind == "file":
+        try:
+            bytes_of(options)
+        except ValueError as exc:
+            raise bad(f"file {name!r}: {exc}", kind=kind, name=name, field="content") from None
     if kind == "schedule":
         try:
             parse(options)

@@ -41,11 +41,25 @@ from meshcode.model.checks import (
     shown_url,
 )
 from meshcode.model.datacheck import check_args, check_kwargs
+from meshcode.model.keptcheck import (
+    check_content,
+    check_document,
+    check_folder,
+    check_of,
+    check_source,
+    secrets_of_credential,
+    secrets_of_env,
+    shown_source,
+    sockets_of_document,
+)
+from meshcode.model.overridecheck import check_code
 from meshcode.model.usercheck import (
     check_bool,
     check_email,
+    check_ended,
     check_hash,
     check_keys,
+    check_labels,
     check_names,
     check_right,
     check_scope,
@@ -61,6 +75,13 @@ from meshcode.schedule.fields import (
 )
 
 
+def names_in(value: Any) -> list[str]:
+    """The names of other objects in the value of an option that refers to them."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One option of a kind of object."""
@@ -69,21 +90,35 @@ class Field:
     default: Any = None  # What an object has when the option was never given.
     required: bool = False
     refers: str | None = None  # The value is the name of an object of this kind.
-    many: bool = False  # The value is a list of such names.
+    many: bool = False  # The value is a list of such names, or has them somewhere in it.
+    names: Callable[[Any], list[str]] = names_in  # Those in a value.
     hidden: bool = False  # No answer and no listing has it; `password` says that there is one.
     data: bool = False  # The value is plain data of calls: maps in it mean nothing to us.
     show: Callable[[Any], str] = shown  # For error texts: without the secrets a value may hold.
 
 
+SETTING_MAX = 1 << 53  # What JSON holds exactly.
+# Nobody declares them: the model makes them.
+MADE = ("version",)
+
 _times = integer(1, TIME_MS_MAX, "milliseconds")
 _count = integer(1, CONCURRENCY_MAX)
 _secret = Field(check_hash, show=shown_secret, hidden=True)
+_labels = Field(check_labels, {})
 
 # In the order in which they can be made: what is named stands before what names it.  (But a queue
 # names a socket for its dead letters, and a socket its queue.)
 FIELDS: dict[str, dict[str, Field]] = {
+    "setting": {
+        "value": Field(integer(0, SETTING_MAX), required=True),
+    },
+    "secret": {
+        "source": Field(check_source, required=True, show=shown_source),
+        "description": Field(check_text),
+    },
     "network": {
         "description": Field(check_text),
+        "labels": _labels,
     },
     "scheduler": {
         "network": Field(check_name, refers="network"),
@@ -94,6 +129,7 @@ FIELDS: dict[str, dict[str, Field]] = {
         "scheduler": Field(check_name, refers="scheduler"),
         "host": Field(check_host),
         "cpus": Field(integer(1, CPUS_MAX)),
+        "labels": _labels,
     },
     "queue": {
         "network": Field(check_name, refers="network"),
@@ -104,6 +140,7 @@ FIELDS: dict[str, dict[str, Field]] = {
         "expires_ms": Field(_times),
         "overflow": Field(choice("reject", "dead-letter"), "reject"),
         "dead_letter": Field(check_name, refers="socket"),
+        "labels": _labels,
     },
     "processor": {
         "git": Field(check_git, required=True, show=shown_url),
@@ -122,8 +159,11 @@ FIELDS: dict[str, dict[str, Field]] = {
         "recycle_age_ms": Field(_times),
         "recycle_bytes": Field(integer(16 << 20, QUEUE_BYTES_MAX, "bytes")),
         "requested_status": Field(choice("start", "stop", "pause"), "start"),
-        "env": Field(check_env, {}, show=shown_type),
+        "env": Field(
+            check_env, {}, show=shown_type, refers="secret", many=True, names=secrets_of_env
+        ),
         "password_hash": _secret,  # Who changes the processor must know the password.
+        "labels": _labels,
     },
     "socket": {
         "processor": Field(check_name, required=True, refers="processor"),
@@ -136,6 +176,14 @@ FIELDS: dict[str, dict[str, Field]] = {
         "retries": Field(integer(0, RETRIES_MAX)),
         "retry_delay_ms": Field(integer(0, TIME_MS_MAX, "milliseconds")),
         "time_limit_ms": Field(_times),
+        "labels": _labels,
+    },
+    "override": {
+        "processor": Field(check_name, required=True, refers="processor"),
+        "task": Field(check_task, required=True),
+        "code": Field(check_code, required=True, show=shown_type),
+        "by": Field(check_name),
+        "made_ms": Field(integer(0, SETTING_MAX, "Unix milliseconds")),
     },
     "deployment": {
         "processor": Field(check_name, required=True, refers="processor"),
@@ -153,7 +201,9 @@ FIELDS: dict[str, dict[str, Field]] = {
         "url": Field(check_git, required=True, show=shown_url),
         "access": Field(choice("allow", "deny")),
         "signers": Field(check_signers),
-        "credential": Field(check_credential),
+        "credential": Field(
+            check_credential, refers="secret", many=True, names=secrets_of_credential
+        ),
     },
     "gate": {
         "plug": Field(check_name, required=True, refers="plug"),
@@ -174,6 +224,27 @@ FIELDS: dict[str, dict[str, Field]] = {
         "kwargs": Field(check_kwargs, {}, data=True),
         "requested_status": Field(choice("start", "pause"), "start"),
     },
+    "file": {
+        "content": Field(check_content, ""),
+        "encoding": Field(choice("text", "base64"), "text"),
+        "folder": Field(check_folder),
+        "description": Field(check_text),
+    },
+    "flow": {
+        "document": Field(
+            check_document, required=True, refers="socket", many=True, names=sockets_of_document,
+            data=True,
+        ),
+        "description": Field(check_text),
+    },
+    "version": {
+        "of": Field(check_of, required=True),
+        "number": Field(integer(1, SETTING_MAX), required=True),
+        "content": Field(check_content, ""),  # Of a flow: its document as JSON.
+        "encoding": Field(choice("text", "base64"), "text"),
+        "by": Field(check_name, required=True),
+        "made_ms": Field(integer(0, SETTING_MAX, "Unix milliseconds"), required=True),
+    },
     "role": {
         "description": Field(check_text),
     },
@@ -183,7 +254,8 @@ FIELDS: dict[str, dict[str, Field]] = {
         "roles": Field(check_names, [], refers="role", many=True),
         "enabled": Field(check_bool, True),
         "keys": Field(check_keys, []),
-        "signed_out_ms": Field(integer(0, 1 << 53, "Unix milliseconds")),
+        "ended": Field(check_ended, {}, data=True),
+        "signed_out_ms": Field(integer(0, SETTING_MAX, "Unix milliseconds")),
     },
     "privilege": {
         "right": Field(check_right, required=True),
@@ -195,6 +267,7 @@ FIELDS: dict[str, dict[str, Field]] = {
 }
 
 KINDS = tuple(FIELDS)
+LABELLED = tuple(kind for kind in FIELDS if "labels" in FIELDS[kind])
 # Options of a kind that are never shown.
 HIDDEN = {kind: {n for n, f in FIELDS[kind].items() if f.hidden} for kind in FIELDS}
 PLURALS = {kind: kind + "s" for kind in KINDS}
@@ -204,10 +277,3 @@ PUBLISHED: dict[str, tuple[str, ...]] = {
     kind: (*FIELDS[kind], "restarted") if kind == "processor" else tuple(FIELDS[kind])
     for kind in KINDS
 }
-
-
-def names_in(value: Any) -> list[str]:
-    """The names of other objects in the value of an option that refers to them."""
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]

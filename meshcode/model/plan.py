@@ -24,7 +24,8 @@ Wanted = Mapping[str, Mapping[str, Mapping[str, Any]]]  # Kind, name, the option
 
 # What commands change while a mesh runs (`mesh proc stop`); a file that says nothing leaves it.
 LEFT_ALONE: Collection[tuple[str, str]] = {
-    ("processor", "requested_status"), ("schedule", "requested_status"),
+    ("processor", "requested_status"), ("schedule", "requested_status"), ("override", "by"),
+    ("override", "made_ms"),
 }  # fmt: skip
 PROBLEMS_MAX = 20  # That are told; the rest is counted.
 # Options that mean nothing without the one that names another object, so they come with it.

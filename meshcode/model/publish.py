@@ -13,11 +13,13 @@ from sqlalchemy.orm import Session
 
 from meshcode.errors import BadRequest, ModelUnavailable, WrongState
 from meshcode.model import changes, snapshot
+from meshcode.model.acting import as_owner
 from meshcode.model.checks import shown
 from meshcode.model.database import Database, set_number
 from meshcode.model.equal import make_equal
 from meshcode.model.fields import bad
 from meshcode.model.kinds import PLURALS
+from meshcode.model.policy import NOBODY, OWNER
 
 NEVER = (0, -1)  # No version of a database.
 NUMBER_MAX = 1 << 62  # What a database column holds, with room to count on.
@@ -83,14 +85,15 @@ class Publisher:
             CallerError: the request is refused; nothing was changed.
             ModelUnavailable: the database fails; nothing was changed.
         """
+        principal = _principal_of(request)
         if request.get("do") in changes.QUESTIONS:
-            with self.database.read() as session:
+            with self.database.read(principal) as session:
                 done = changes.apply(session, request, owner=self.owner, now_ms=now_ms)
             return done.data, None
         dry = request.get("dry", False)
         if not isinstance(dry, bool):
             raise bad(f"dry is {shown(dry)}; it must be true or false")
-        with self.database.write() as session:
+        with self.database.write(principal) as session:
             self._check_same_file()
             done = changes.apply(session, request, owner=self.owner, now_ms=now_ms)
             if dry:
@@ -99,7 +102,8 @@ class Publisher:
             if not done.declared:
                 return done.data, None
             set_number(session, max(snapshot.read_number(session), self.number) + 1)
-            found = snapshot.read(session)
+            with as_owner(session):
+                found = snapshot.read(session)
         if self.problem is not None and not self._usable(found):
             return done.data, None
         self._version = self.database.version_after(found["number"], self._version)
@@ -211,6 +215,14 @@ class Publisher:
             return True
         same = snapshot.content(found) == snapshot.content(latest)
         return same and found["number"] == latest["number"]
+
+
+def _principal_of(request: Mapping[str, Any]) -> str:
+    """For whom a request is: the user that the node says, or the node itself, as the owner."""
+    principal = request.get("principal", OWNER)
+    if not isinstance(principal, str) or principal == NOBODY:
+        raise bad(f"the principal is {shown(principal)}; it must be the name of a user")
+    return principal
 
 
 def _snapshot_of(request: Mapping[str, Any], what: str, *, whole: bool = False) -> dict[str, Any]:

@@ -17,6 +17,7 @@ _OTHERS = {
     "CANCEL_TASK": "cancel a call",
     "READ_TASK": "see one call, its result and output, by its id",
     "LS_CALLS": "list calls",
+    "UPDATE_TASK": "put other code in the place of a task's, or take that away",
     "READ_LOG": "follow events and what tasks print",
     "START_PROCESSOR": "start or restart a processor",
     "STOP_PROCESSOR": "stop a processor",
@@ -25,6 +26,7 @@ _OTHERS = {
     "LOCK_PROCESSOR": "put a password on a processor",
     "UNLOCK_PROCESSOR": "change a locked processor without its password",
     "VIEW_PROCESSOR_CODE": "see the source of a task",
+    "USE_SECRET": "let the code of a processor, or the fetch of a repository, have a secret",
     "READ_SIGNATURE": "see a socket's task, signature and limits",
     "LS_WORKERS": "see what the node is doing, its workers and processors",
     "LS_MESH": "see the nodes of the mesh and how they are linked",
@@ -45,6 +47,8 @@ RIGHTS: dict[str, str] = {  # In the order of the listing: the name, and what it
     **_OTHERS,
 }
 for _kind in KINDS:
+    if _kind == "override":  # It is a change of a task.
+        continue
     RIGHTS[f"ADD_{_kind.upper()}"] = f"add a {_kind}"
     RIGHTS[f"UPDATE_{_kind.upper()}"] = f"change a {_kind}"
     RIGHTS[f"DELETE_{_kind.upper()}"] = f"remove a {_kind}"

@@ -4,8 +4,9 @@ Deny by default: what nobody gave, nobody may.  A revoked privilege wins over ev
 the user or of any of its roles, wherever it comes from.  A user who is gone or disabled may do
 nothing.  Members of the role `admin` have ALL, less what is revoked.
 
-An object is told by its *places*: itself and what it belongs to, as (kind, name).  A privilege on
-`processor:shop` holds for the processor, its sockets and its deployments.
+An object is told by its *places*: itself and what it belongs to, as (kind, name), and the labels of
+all of these, as ("label", "key=value").  A privilege on `processor:shop` holds for the processor,
+its sockets and its deployments; one on `label:env=prod` for what has the label or belongs to it.
 """
 
 from __future__ import annotations
@@ -14,22 +15,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from meshcode.model.kinds import FIELDS, LABELLED
 from meshcode.model.rightnames import ALL, CONTAINED_IN, contained
-from meshcode.model.usercheck import is_in
+from meshcode.model.usercheck import LABEL, has_label, is_in
 
 ADMIN_ROLE = "admin"
 Places = frozenset[tuple[str, str]]
 NOWHERE: Places = frozenset()
 
 # What an object belongs to, by its options.
-_WITHIN = {
+WITHIN = {
     "socket": (("processor", "processor"), ("queue", "queue")),
     "deployment": (("processor", "processor"),),
+    "override": (("processor", "processor"),),
     "schedule": (("socket", "socket"),),
     "queue": (("network", "network"),),
     "node": (("network", "network"),),
     "scheduler": (("network", "network"),),
 }
+# What an object belongs to that says of which kind that is, as `flow:night`.
+_OF = {"version": "of"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Grant:
     """What one privilege says."""
 
     right: str
-    on: str | None  # `KIND:PATTERN`; None: on everything.
+    on: str | None  # `KIND:PATTERN` or `label:KEY=PATTERN`; None: on everything.
     revoked: bool = False
 
     def covers(self, right: str, places: Places) -> bool:
@@ -126,13 +131,30 @@ class Rights:
         self, kind: str, name: str, fields: Mapping[str, Any] | None = None
     ) -> Places:
         """Where an object is: as it is declared, with the options of `fields` instead."""
-        declared = (self._snapshot.get(kind + "s") or {}).get(name) or {}
+        declared = self._declared(kind, name)
         found = {(kind, name)}
-        for option, target in _WITHIN.get(kind, ()):
+        if kind in LABELLED:
+            labels = (fields or {}).get("labels", declared.get("labels"))
+            found |= {(LABEL, f"{key}={value}") for key, value in _labels(labels).items()}
+        for option, target in WITHIN.get(kind, ()):
             value = (fields or {}).get(option, declared.get(option))
             if isinstance(value, str):
                 found |= self.places(target, value)
+        of = declared.get(_OF.get(kind, ""))
+        if isinstance(of, str):
+            target, _, value = of.partition(":")
+            found.add((target, value))
         return frozenset(found)
+
+    def secrets_named(self, kind: str, name: str, fields: Mapping[str, Any]) -> list[str]:
+        """The secrets that an object names, as it is and as `fields` would make it."""
+        declared = (self._snapshot.get(kind + "s") or {}).get(name) or {}
+        found: dict[str, None] = {}
+        for options in (declared, fields):
+            for option, spec in FIELDS[kind].items():
+                if spec.refers == "secret":
+                    found.update(dict.fromkeys(spec.names(options.get(option))))
+        return list(found)
 
     def sockets_named(self, name: str) -> list[str]:
         """The sockets of a name: a socket, all of a processor or queue, or QUEUE.PROCESSOR."""
@@ -145,7 +167,10 @@ class Rights:
 
     def option(self, kind: str, name: str, option: str) -> Any:
         """An option of an object of the snapshot; None when there is no such object."""
-        return ((self._snapshot.get(kind + "s") or {}).get(name) or {}).get(option)
+        return self._declared(kind, name).get(option)
+
+    def _declared(self, kind: str, name: str) -> Mapping[str, Any]:
+        return (self._snapshot.get(kind + "s") or {}).get(name) or {}
 
     def is_declared(self, kind: str, name: str) -> bool:
         """Whether the snapshot has it under this name; an id is none."""
@@ -154,16 +179,37 @@ class Rights:
     def missing_to_change(
         self, user: str, do: str, kind: str, name: str, fields: Mapping[str, Any]
     ) -> Grant | None:
-        """What `user` would hand out by a change of a user or privilege, and has not itself."""
+        """What `user` would hand out by a change, and has not itself.
+
+        A change of a user or privilege hands out rights, and so does one of labels: by a new one an
+        object comes under the privileges on it, without an old one it leaves the denials on that.
+        """
         for grant in self._handed_out(do, kind, name, fields):
             if not self.may_give(user, grant):
                 return grant
+        if kind in LABELLED and "labels" in fields and do != "delete":
+            before = self.places(kind, name, None if do != "add" else {**fields, "labels": {}})
+            for grant in self._moved_under(do, kind, name, fields):
+                if not self.allowed(user, grant.right, before):
+                    return grant
         return None
+
+    def _moved_under(
+        self, do: str, kind: str, name: str, fields: Mapping[str, Any]
+    ) -> Iterable[Grant]:
+        old = {} if do == "add" else _labels(self._declared(kind, name).get("labels"))
+        new = _labels(fields["labels"])
+        for grant in sorted({g for found in self._grants.values() for g in found}, key=repr):
+            scope, _, selector = (grant.on or "").partition(":")
+            if scope == LABEL:
+                was, becomes = has_label(old, selector), has_label(new, selector)
+                if was != becomes and was == grant.revoked:
+                    yield grant
 
     def _handed_out(
         self, do: str, kind: str, name: str, fields: Mapping[str, Any]
     ) -> Iterable[Grant]:
-        before = (self._snapshot.get(kind + "s") or {}).get(name) or {}
+        before = self._declared(kind, name)
         if kind == "privilege":
             if before.get("revoked"):  # To take a denial away is to give.
                 yield Grant(before["right"], before["on"])
@@ -178,6 +224,12 @@ class Rights:
             for grant in [*own, *(g for role in roles for g in self.grants_of_role(role))]:
                 if not grant.revoked:
                     yield grant
+
+
+def _labels(value: Any) -> dict[str, str]:
+    """Those that can be some; the model refuses the others."""
+    found = value.items() if isinstance(value, dict) else ()
+    return {k: v for k, v in found if isinstance(k, str) and isinstance(v, str)}
 
 
 def _texts(value: Any) -> list[str]:

@@ -25,7 +25,7 @@ from meshcode.model.fields import (
     check_value,
     fill,
 )
-from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, PLURALS, names_in
+from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, MADE, PLURALS
 from meshcode.model.rounds import rounds
 
 Model = dict[str, dict[str, dict[str, Any]]]  # Kind, name, option.
@@ -67,6 +67,9 @@ def read_steps(rows: Any) -> list[Step]:
         if not isinstance(fields, dict) or not all(isinstance(option, str) for option in fields):
             raise bad(f"the fields of step {number} are {shown(fields)}; they must be a map")
         kind = check_kind(kind)
+        if kind in MADE:
+            raise bad(f"step {number} would {do} a {kind}; they are made by changes of files and"
+                      " flows")  # fmt: skip
         if not HIDDEN[kind].isdisjoint(fields):  # Only a password makes one.
             hidden = min(HIDDEN[kind].intersection(fields))
             raise bad(f"step {number}: a {kind} has no option {hidden!r}; set a password by itself")
@@ -94,7 +97,7 @@ def targets(kind: str, options: Mapping[str, Any]) -> Iterator[tuple[str, Key]]:
     """The options of an object that name another one, each with what it names."""
     for option, spec in FIELDS[kind].items():
         if spec.refers is not None:
-            for name in names_in(options.get(option)):
+            for name in spec.names(options.get(option)):
                 yield option, (spec.refers, name)
 
 

@@ -28,7 +28,8 @@ from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX
 # Goes up with every change of these tables, which is a file in migrations/versions; a newer
 # database is refused, an older one changed.  2: names of other objects are no foreign keys any
 # more.  3: networks and what belongs to them, plugs, gates.  4: repos.  5: users, roles,
-# privileges, locks of processors.  8: schedules.
+# privileges, locks of processors.  6: labels; row-level security on a server.  7: settings,
+# secrets, files, flows, versions, overrides.  8: schedules.
 SCHEMA_VERSION = 8
 
 _Name = String(NAME_CHARS_MAX)
@@ -38,6 +39,11 @@ def _refers(*, nullable: bool = False) -> Mapped[Any]:
     # No foreign key: in a mesh two nodes may delete a queue and add a socket to it at once, and
     # both are right.  changes.py sees to it, under the model's lock, that no command does that.
     return mapped_column(_Name, nullable=nullable, index=True)
+
+
+def _labels() -> Mapped[Any]:
+    # Older rows have none; a migration cannot forbid that in SQLite.
+    return mapped_column(JSON(none_as_null=True), nullable=True)
 
 
 class Base(DeclarativeBase):
@@ -88,6 +94,7 @@ class Network(Object):
     __tablename__ = "networks"
 
     description: Mapped[str | None] = mapped_column(Text)
+    labels: Mapped[dict[str, str] | None] = _labels()
 
 
 class Scheduler(Object):
@@ -108,6 +115,7 @@ class Node(Object):
     scheduler: Mapped[str | None] = _refers(nullable=True)
     host: Mapped[str | None] = mapped_column(String(253))
     cpus: Mapped[int | None] = mapped_column(Integer)
+    labels: Mapped[dict[str, str] | None] = _labels()
 
 
 class Queue(Object):
@@ -123,6 +131,7 @@ class Queue(Object):
     expires_ms: Mapped[int | None] = mapped_column(BigInteger)
     overflow: Mapped[str] = mapped_column(String(16))
     dead_letter: Mapped[str | None] = _refers(nullable=True)
+    labels: Mapped[dict[str, str] | None] = _labels()
 
 
 class Processor(Object):
@@ -148,6 +157,7 @@ class Processor(Object):
     restarted: Mapped[int] = mapped_column(Integer, default=0)  # How often a restart was asked for.
     env: Mapped[dict[str, str]] = mapped_column(JSON)
     password_hash: Mapped[str | None] = mapped_column(Text)
+    labels: Mapped[dict[str, str] | None] = _labels()
 
 
 class Socket(Object):
@@ -165,6 +175,19 @@ class Socket(Object):
     retries: Mapped[int | None] = mapped_column(Integer)
     retry_delay_ms: Mapped[int | None] = mapped_column(BigInteger)
     time_limit_ms: Mapped[int | None] = mapped_column(BigInteger)
+    labels: Mapped[dict[str, str] | None] = _labels()
+
+
+class Override(Object):
+    """Code in the place of a task's, until it is deleted."""
+
+    __tablename__ = "overrides"
+
+    processor: Mapped[str] = _refers()
+    task: Mapped[str] = mapped_column(_Name)
+    code: Mapped[str] = mapped_column(Text)
+    by: Mapped[str | None] = mapped_column(_Name)
+    made_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Deployment(Object):
@@ -210,6 +233,56 @@ class Gate(Object):
     socket: Mapped[str | None] = _refers(nullable=True)
 
 
+class Setting(Object):
+    """A value that holds on all nodes; the name says of what."""
+
+    __tablename__ = "settings"
+
+    value: Mapped[int] = mapped_column(BigInteger)
+
+
+class Secret(Object):
+    """Where something secret is on each host; never the secret itself."""
+
+    __tablename__ = "secrets"
+
+    source: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+
+
+class File(Object):
+    """A small file of the mesh, that tasks and people read by its name."""
+
+    __tablename__ = "files"
+
+    content: Mapped[str] = mapped_column(Text)
+    encoding: Mapped[str] = mapped_column(String(16))
+    folder: Mapped[str | None] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+
+
+class Flow(Object):
+    """A saved composition of calls."""
+
+    __tablename__ = "flows"
+
+    document: Mapped[dict[str, Any]] = mapped_column(JSON)
+    description: Mapped[str | None] = mapped_column(Text)
+
+
+class Version(Object):
+    """What a file or flow was after one of its changes."""
+
+    __tablename__ = "versions"
+
+    of: Mapped[str] = _refers()
+    number: Mapped[int] = mapped_column(BigInteger)
+    content: Mapped[str] = mapped_column(Text)
+    encoding: Mapped[str] = mapped_column(String(16))
+    by: Mapped[str] = mapped_column(_Name)
+    made_ms: Mapped[int] = mapped_column(BigInteger)
+
+
 class Schedule(Object):
     """When a socket is called by itself, and with what."""
 
@@ -246,6 +319,7 @@ class User(Object):
     roles: Mapped[list[str]] = mapped_column(JSON)
     enabled: Mapped[bool] = mapped_column(Boolean)
     keys: Mapped[list[str]] = mapped_column(JSON)
+    ended: Mapped[dict[str, int] | None] = mapped_column(JSON)
     signed_out_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
@@ -262,16 +336,22 @@ class Privilege(Object):
 
 
 TABLES: dict[str, type[Object]] = {
+    "setting": Setting,
+    "secret": Secret,
     "network": Network,
     "scheduler": Scheduler,
     "node": Node,
     "queue": Queue,
     "processor": Processor,
     "socket": Socket,
+    "override": Override,
     "deployment": Deployment,
     "plug": Plug,
     "repo": Repo,
     "gate": Gate,
+    "file": File,
+    "flow": Flow,
+    "version": Version,
     "schedule": Schedule,
     "role": Role,
     "user": User,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from meshcode.model.checks import check_name, near
 
 ROLES_MAX = 64  # Of one user.
 KEYS_MAX = 64  # Client keys of one user.
+ENDED_MAX = 64  # Logins of one user that were ended one by one and are not over yet.
 PATTERN_CHARS_MAX = 200
+LABELS_MAX = 16  # Of one object.
+LABEL_CHARS_MAX = 63  # Of its key, and of its value.
+LABEL = "label"  # Stands in a scope where else a kind does.
 # Parameters of a hash that come from elsewhere: more would let one object stop a model process.
 MEMORY_KIB_MAX = 256 * 1024
 ROUNDS_MAX = 16
@@ -21,7 +26,9 @@ _HASH = re.compile(
     r"\$[A-Za-z0-9+/]{16,64}\$[A-Za-z0-9+/]{32,128}"
 )
 _KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+_DIGEST = re.compile(r"[0-9a-f]{32}")
 _PATTERN = re.compile(r"[A-Za-z0-9._:/@*?-]{1,200}")
+_LABEL_TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,62}")
 
 
 def shown_secret(_value: Any) -> str:
@@ -78,6 +85,19 @@ def check_keys(value: Any) -> list[str]:
     return list(value)
 
 
+def check_ended(value: Any) -> dict[str, int]:
+    """Logins that were ended: hash of each, and when it would have been over (Unix ms)."""
+    if not isinstance(value, dict) or len(value) > ENDED_MAX:
+        raise ValueError(f"a map of at most {ENDED_MAX} logins")
+    for name, until in value.items():
+        good = isinstance(name, str) and _DIGEST.fullmatch(name)
+        if not good or isinstance(until, bool) or not isinstance(until, int):
+            raise ValueError("a map of 32 hexadecimal digits to Unix milliseconds")
+        if not 0 <= until < 1 << 53:
+            raise ValueError("a map of 32 hexadecimal digits to Unix milliseconds")
+    return dict(value)
+
+
 def check_right(value: Any) -> str:
     """One of the rights there are."""
     from meshcode.model.rightnames import RIGHTS  # It is made of the kinds, which name this check.
@@ -88,14 +108,16 @@ def check_right(value: Any) -> str:
 
 
 def check_scope(value: Any) -> str:
-    """Which objects a privilege is for: `KIND:PATTERN`, for instance `processor:shop*`."""
+    """Which objects a privilege is for: `processor:shop*`, or by a label, `label:env=prod`."""
     from meshcode.model.kinds import KINDS
 
     kind, colon, pattern = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if colon and kind == LABEL:
+        return f"{LABEL}:{check_selector(pattern)}"
     if not colon or kind not in KINDS or not _PATTERN.fullmatch(pattern):
         raise ValueError(
-            "KIND:PATTERN, like processor:shop or socket:shop.*, with a kind of the model"
-            f"{near(kind, KINDS)}"
+            "KIND:PATTERN, like processor:shop or socket:shop.*, with a kind of the model, or"
+            f" label:KEY=PATTERN{near(kind, KINDS)}"
         )
     return f"{kind}:{pattern}"
 
@@ -104,3 +126,37 @@ def is_in(scope: str, places: frozenset[tuple[str, str]]) -> bool:
     """Whether a scope, as `check_scope` keeps it, has one of these (kind, name)."""
     kind, _, pattern = scope.partition(":")
     return any(kind == k and fnmatch.fnmatchcase(name, pattern) for k, name in places)
+
+
+def check_labels(value: Any) -> dict[str, str]:
+    """What somebody calls an object by, beside its name: a few keys, each with a short value."""
+    if not isinstance(value, dict) or len(value) > LABELS_MAX:
+        raise ValueError(f"a map of at most {LABELS_MAX} labels")
+    for key, text in value.items():
+        for one in (key, text):
+            if not isinstance(one, str) or not _LABEL_TEXT.fullmatch(one):
+                raise ValueError(
+                    f"a map of labels, and {_short(key)}={_short(text)} is none: key and value are"
+                    f" 1 to {LABEL_CHARS_MAX} of the characters A-Z a-z 0-9 . _ : / @ - and begin"
+                    " with a letter or digit"
+                )
+    return dict(value)
+
+
+def check_selector(value: Any) -> str:
+    """Which labels are meant: `env=prod`, with * and ? in the value for any characters or one."""
+    key, equals, pattern = value.partition("=") if isinstance(value, str) else ("", "", "")
+    if not equals or not _LABEL_TEXT.fullmatch(key) or not _PATTERN.fullmatch(pattern):
+        raise ValueError("KEY=PATTERN, like env=prod or team=shop*")
+    return f"{key}={pattern}"
+
+
+def has_label(labels: Mapping[str, str] | None, selector: str) -> bool:
+    """Whether one of the labels is meant by a selector, as `check_selector` keeps it."""
+    key, _, pattern = selector.partition("=")
+    return key in (labels or {}) and fnmatch.fnmatchcase((labels or {})[key], pattern)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= LABEL_CHARS_MAX + 1 else f"{text[:LABEL_CHARS_MAX]}..."

@@ -23,7 +23,9 @@ def login(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
 
 
 def logout(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    """End the login of this session on this node; with `all`, every login of its user everywhere.
+    """End the login of this session; with `all`, every login of its user.
+
+    It holds no more on this node at once, and on the others as they hear of it by the model.
 
     Raises:
         NotAllowed: `all` without a user.
@@ -39,6 +41,11 @@ def logout(loop: Loop, session: Session, request: bytes, fields: dict[str, Any])
     if who is not None and who.token is not None:
         loop.guard.logins.end(who.token)
         who.rights = None  # It is worked out anew.
+        if user is not None and loop.mesh is not None:
+            change = {"do": "update", "kind": "user", "name": user, "by": user, "own": True}
+            ended = loop.guard.logins.ended_of(who.token)
+            loop.ask_model(session.id, request, {**change, "fields": {"ended": ended}})
+            return None
     return {"user": user}
 
 

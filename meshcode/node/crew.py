@@ -144,7 +144,8 @@ class Crew:
             "control": worker.page.path,
             "lend": config["lend"],
             "cpu": cpu,
-            "commit": mount["commit"],
+            "commit": config.get("commit", mount["commit"]),
+            "overrides": config.get("overrides") or {},
             "sockets": config["sockets"],
             "parent": os.getpid(),
         }

@@ -65,6 +65,7 @@ NEEDS: dict[str, Need] = {
     "node.alone": _ADMIN,
     "node.countersign": _ADMIN,
     "mesh.calls": _CALLS,
+    "mesh.ids": _CALLS,
     "mesh.rows": _CALLS,
     "mesh.flow": _CALLS,
     "mesh.flow.rows": _CALLS,
@@ -94,6 +95,8 @@ def model_right(do: str, kind: str) -> str:
         return ACTION_RIGHTS[do]
     if kind not in KINDS:
         return ALL
+    if kind == "override" and (do == "list" or do in _MODEL_RIGHTS):
+        return "VIEW_PROCESSOR_CODE" if do in ("list", "get") else "UPDATE_TASK"
     if do == "list":
         return f"LS_{PLURALS[kind].upper()}"
     beginning = _MODEL_RIGHTS.get(do)
@@ -279,7 +282,8 @@ class Guard:
             match step:
                 case [str(do), str(kind), str(name), dict(given)] if kind in KINDS:
                     self._check_change(who, do, kind, name, given)
-                    if kind == "processor" and do != "add":  # It may have a password.
+                    locked = kind == "processor" and do != "add"  # It may have a password.
+                    if locked or kind == "override":
                         self._check_object(who, do, "UNLOCK_PROCESSOR", kind, name, given)
 
     def _check_change(
@@ -288,6 +292,8 @@ class Guard:
         right, rights, user = model_right(do, kind), self.rights, who.user
         assert user is not None
         self._check_object(who, do, right, kind, name, given)
+        if do in ("add", "update"):
+            self._check_secrets(who, kind, name, given)
         if kind == "schedule" and given != {"requested_status": "pause"}:
             self._check_schedule(who, do, name, given)
         missing = rights.missing_to_change(user, do, kind, name, given)
@@ -298,6 +304,19 @@ class Guard:
                 " nothing was changed; ask somebody who has it",
                 right=missing.right,
             )
+
+    def _check_secrets(self, who: Who, kind: str, name: str, given: dict[str, Any]) -> None:
+        """Who can change code may name no secret to it that it has no right to, new or kept."""
+        if who.user is None:
+            return
+        if kind == "override":  # Its code runs with what the processor has.
+            kind, name = "processor", str(given.get("processor", name.rpartition(".")[0]))
+            given = {}
+        if kind not in ("processor", "repo"):
+            return
+        for secret in self.rights.secrets_named(kind, name, given):
+            if not self.rights.allowed(who.user, "USE_SECRET", frozenset({("secret", secret)})):
+                raise self.refusal(who, ("USE_SECRET",), ("secret", secret))
 
     def _check_schedule(self, who: Who, do: str, name: str, given: dict[str, Any]) -> None:
         """Who schedules a call makes it, so the right to make it is needed, too."""
@@ -358,7 +377,8 @@ class Guard:
             admin = self.may(who, "UNLOCK_PROCESSOR", "processor", name)
             own = asked.get("kind") == "user" and name == who.user
             own = own and not self.may(who, "UPDATE_USER", "user", name)
-            return {**asked, "by": who.user, "admin": admin, "own": own}
+            user = {"by": who.user, "principal": who.user}
+            return {**asked, **user, "admin": admin, "own": own}
         return asked
 
     def forget(self, request: bytes) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from meshcode.errors import BadRequest, UnknownCall
-from meshcode.ids import NO_ID, text_of
+from meshcode.ids import ID_BYTES, NO_ID, text_of
+from meshcode.node.choosing import Choice, flow_of
+from meshcode.node.flowindex import Flows
 from meshcode.node.turn import Turns
 from meshcode.router.call import Call
 from meshcode.router.core import Router
-from meshcode.router.records import accepted_call, split_done
+from meshcode.router.records import accepted_call, read_envelope, split_done
 from meshcode.router.states import PARKED, State
 from meshcode.store.contract import DONE, OPEN, OUTPUT, Log
 from meshcode.wire.codec import unpack
@@ -40,6 +42,24 @@ def whole(fields: dict[str, Any], name: str, default: int) -> int:
     return value
 
 
+class Chosen(NamedTuple):
+    """Which calls a listing has."""
+
+    ids: list[bytes]  # In its order.
+    total: int | None  # None: more records than SCAN_MAX, so it is not known.
+
+
+def asked_of(submit: bytes) -> dict[str, Any]:
+    """What was asked for that rows tell: a trace, and what feeds a step of which plan."""
+    options = read_envelope(submit)[1] if submit else None
+    found = options or {}
+    plan = found.get("plan")
+    return {
+        "trace": found.get("trace"), "feed": found.get("feed"),
+        "plan": text_of(plan) if isinstance(plan, bytes) and len(plan) == ID_BYTES else None,
+    }  # fmt: skip
+
+
 class History:
     """The calls of one node, for listings."""
 
@@ -52,6 +72,14 @@ class History:
         self._turns = turns
         self._log = log
         self._commits = commits
+        self.flows = Flows(router, turns, log)
+
+    def envelope_of(self, call: Call) -> bytes:
+        """The SUBMIT envelope of an open call; 80 zeros when its record is gone."""
+        if call.envelope is not None:
+            return call.envelope
+        value = self._log.get(OPEN, call.sequence.to_bytes(8, "big"))
+        return accepted_call(value)[1] if value else bytes(80)
 
     def open_row(self, call: Call) -> dict[str, Any]:
         """An open call."""
@@ -61,10 +89,7 @@ class History:
             reason = self._router.parked_reason(line)
             if reason:
                 state = PARKED
-        envelope = call.envelope
-        if envelope is None:
-            value = self._log.get(OPEN, call.sequence.to_bytes(8, "big"))
-            envelope = accepted_call(value)[1] if value else bytes(80)
+        envelope = self.envelope_of(call)
         running = call.state is State.RUNNING
         events = [{"name": "received", "ms": call.accepted_ms, "note": f"socket {line.name}"}]
         events += [{"name": name, "ms": ms, "note": note} for ms, name, note in call.story or ()]
@@ -75,7 +100,9 @@ class History:
             "id": text_of(call.id),
             "flow": _text(envelope[32:48]) or text_of(call.id),
             "parent": _text(envelope[48:64]),
+            **asked_of(envelope),
             "socket": line.name,
+            "task": line.config.task,
             "processor": line.config.processor,
             "state": state,
             "reason": reason,
@@ -110,9 +137,11 @@ class History:
         events.sort(key=lambda event: event["ms"])
         found: dict[str, Any] = {
             "id": text_of(id),
-            "flow": (_text(submit[32:48]) if submit else None) or text_of(id),
+            "flow": text_of(flow_of(id, submit)),
             "parent": _text(submit[48:64]) if submit else None,
+            **asked_of(submit),
             "socket": name,
+            "task": line.config.task if line else None,
             "processor": line.config.processor if line else None,
             "state": state,
             "reason": "",
@@ -193,45 +222,73 @@ class History:
     def page(self, fields: dict[str, Any]) -> dict[str, Any]:
         """A page of calls, newest first (oldest first with `ascending`).
 
-        Fields: page (from 1), rows, unfinished, ascending, socket, state, before (an id: only
-        older calls; the quick way through a long history).
+        Fields: page (from 1), rows, unfinished, ascending, those of `Choice`, and before (an id:
+        only older calls; the quick way through a long history), total (False: do not look at more
+        records than it takes).  `total` is None when it is not known; `more` says whether there is
+        a further page.
         """
         rows = min(max(whole(fields, "rows", 10), 1), ROWS_MAX)
         page = max(whole(fields, "page", 1), 1)
-        ascending = bool(fields.get("ascending"))
-        unfinished = bool(fields.get("unfinished"))
-        keep = self._filter(fields)
         skip = 0 if fields.get("before") else (page - 1) * rows
         if skip + rows > SCAN_MAX:
             raise BadRequest(
                 f"page {page} begins at row {skip + 1}, pages reach to row {SCAN_MAX}; go on from "
                 "a call with the field `before`"
             )
+        found = self.choose(fields, skip + rows + 1)
+        calls = [self.row(id) for id in found.ids[skip : skip + rows]]
+        return {
+            "calls": [row for row in calls if row is not None], "total": found.total, "page": page,
+            "rows": rows, "more": len(found.ids) > skip + rows,
+        }  # fmt: skip
+
+    def choose(self, fields: dict[str, Any], wanted: int) -> Chosen:
+        """The ids of the first `wanted` calls that a request asks for, and how many there are."""
+        ascending = bool(fields.get("ascending"))
+        choice = Choice(self._router, fields)
+        unfinished = bool(fields.get("unfinished")) or choice.is_open_state
         fresh = {} if unfinished else self._turns.fresh_done()
-        total = len(self._router.calls) + len(fresh)
-        total += 0 if unfinished else self._log.count(DONE)
-        opens = sorted((*self._open_ids(page * rows, ascending), *fresh), reverse=not ascending)
+        count = len(self._router.calls) + len(fresh)
+        count += 0 if unfinished else self._log.count(DONE)
+        some = self._open_ids(wanted if choice.is_everything else SCAN_MAX, ascending)
+        is_whole = choice.is_everything or len(some) == len(self._router.calls)
+        opens = sorted((*some, *fresh), reverse=not ascending)
         start = self.find(fields["before"]) if fields.get("before") else None
         if start is not None:
             opens = [id for id in opens if (id > start if ascending else id < start)]
-        merged = self._merged(opens, fresh, start, ascending, unfinished)
-        found: list[dict[str, Any]] = []
-        for looked, (id, value) in enumerate(merged):
-            if looked >= SCAN_MAX or len(found) >= rows:
-                break
-            if keep is None:
-                if skip:
-                    skip -= 1
-                    continue
-                found.append(self._row(id, value))
+        found: list[bytes] = []
+        matched = 0
+        for looked, (id, value) in enumerate(
+            self._merged(opens, fresh, start, ascending, unfinished)
+        ):
+            if looked >= SCAN_MAX:
+                return Chosen(found, None)
+            if not choice.is_everything and not self._takes(choice, id, value):
                 continue
-            row = self._row(id, value)
-            if keep(row):
-                if skip:
-                    skip -= 1
-                    continue
-                found.append(row)
-        return {"calls": found, "total": total, "page": page, "rows": rows}
+            matched += 1
+            if len(found) < wanted:
+                found.append(id)
+            elif choice.is_everything:
+                break
+            elif fields.get("total") is False:
+                return Chosen(found, None)
+        if not is_whole:
+            return Chosen(found, None)
+        return Chosen(found, count if choice.is_everything else matched)
+
+    def _takes(self, choice: Choice, id: bytes, value: bytes | None) -> bool:
+        if value is not None:
+            return choice.takes_done(id, value)
+        call = self._router.calls[id]
+        return choice.takes_open(call, self.envelope_of(call))
+
+    def row(self, id: bytes) -> dict[str, Any] | None:
+        """A call by its whole id; None when it is neither open here nor kept."""
+        value = self.done_record(id)
+        if value is not None:  # What the history has holds, whatever else is open of it (P14).
+            return self.done_row(id, value)
+        call = self._router.calls.get(id)
+        return None if call is None else self.open_row(call)
 
     def _open_ids(self, wanted: int, ascending: bool) -> list[bytes]:
         """Ids of open calls; of very many, only those accepted first or last.
@@ -244,20 +301,6 @@ class History:
             return list(calls)
         near = islice(calls if ascending else reversed(calls), 4 * wanted + OPEN_SORTED_MAX)
         return list(near)
-
-    def _row(self, id: bytes, value: bytes | None) -> dict[str, Any]:
-        if value is None:
-            return self.open_row(self._router.calls[id])
-        return self.done_row(id, value)
-
-    @staticmethod
-    def _filter(fields: dict[str, Any]) -> Any:
-        socket, state = fields.get("socket"), fields.get("state")
-        if not socket and not state:
-            return None
-        return lambda row: (
-            (not socket or row["socket"] == socket) and (not state or row["state"] == state)
-        )
 
     def _merged(
         self,

@@ -43,6 +43,8 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
                 if who is not None:
                     _check_rights(loop, who, call)
                 calls.append(call)
+                if row.flow != row.id:
+                    loop.history.flows.wanted = True
             except MeshError as error:
                 refused.append((session.id, row.id, error.to_data()))
                 continue

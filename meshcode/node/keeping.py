@@ -1,16 +1,15 @@
-"""Housekeeping of a node: captured output, how full the disk is, and forgetting old history."""
+"""Housekeeping of a node: captured output, how full the disk is, what is kept of history."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshcode import limits
-from meshcode.ids import text_of, unix_ms_of
+from meshcode.ids import text_of
+from meshcode.node.retention import Retention
 from meshcode.node.sessions import Session
 from meshcode.router.effects import Effects, Op
-from meshcode.router.events import DiskChanged, Event, Finished, Forgotten
-from meshcode.router.records import DONE_HEAD
-from meshcode.store.contract import DONE, META, OUTPUT
+from meshcode.router.events import DiskChanged, Event, Finished
+from meshcode.store.contract import DONE, OUTPUT
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind, Outcome
@@ -19,18 +18,13 @@ if TYPE_CHECKING:
     from meshcode.node.crew import WorkerProcess
     from meshcode.node.loop import Loop
 
-FORGET_MS = 10_000  # Between two looks at what is old enough to forget.
-
-
 class Keeping:
     """What a node does beside its calls."""
 
     def __init__(self, loop: Loop) -> None:
         """For one loop."""
         self._loop = loop
-        self._next_forget_ms = 0
-        self.keep_ms = limits.RESULT_KEEP_MS
-        self.keep_count = limits.RESULT_KEEP_COUNT
+        self.retention = Retention(loop)
         self._said: dict[tuple[int, bytes, int, str], int] = {}  # Bytes already published.
         self.ran = [0, 0]  # Attempts that ended here, well and not, since the node was started.
 
@@ -123,37 +117,9 @@ class Keeping:
         level = loop.log.usage().level
         if level != loop.router.disk_level:
             loop.step(DiskChanged(level))
-        if now_ms >= self._next_forget_ms:
-            self._next_forget_ms = now_ms + FORGET_MS
-            self._forget(now_ms)
+        self.retention.tick(now_ms)
 
     def disk_full(self) -> None:
         """A commit found no room: no new calls until there is some."""
         if self._loop.router.disk_level < 2:
             self._loop.step(DiskChanged(2))
-
-    def _forget(self, now_ms: int) -> None:
-        """Delete outcomes that were kept for their time, oldest first, a few at a time."""
-        loop = self._loop
-        over = loop.log.count(DONE) - self.keep_count
-        records: list[Op] = []
-        newest = b""
-        for id, value in loop.log.scan(DONE, None, limit=limits.COMMIT_DELETES_MAX):
-            finished_ms = DONE_HEAD.unpack_from(value)[6]
-            if finished_ms + self.keep_ms > now_ms and over <= 0:
-                break
-            over -= 1
-            newest = id
-            records.append((DONE, id, None))
-            for key, _ in loop.log.scan(OUTPUT, id + bytes(4), limit=20):
-                if key[:16] != id:
-                    break
-                records.append((OUTPUT, key, None))
-        if not records:
-            return
-        before_ms = unix_ms_of(newest) + 1
-        records.append((META, b"horizon", before_ms.to_bytes(8, "big")))
-        loop.turns.add(Effects(records=records))
-        loop.step(Forgotten(before_ms))
-        if len(records) >= limits.COMMIT_DELETES_MAX:
-            self._next_forget_ms = now_ms  # There is more: go on with the next tick.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import BadRequest, Busy, NotAllowed
+from meshcode.model import usercheck
 from meshcode.node.who import Who, token_problem
 from meshcode.router.effects import Effects
 from meshcode.store.contract import META
@@ -31,6 +32,7 @@ FAILURES_KEPT_MAX = 4_096
 MINUTE_S = 60.0
 ENDED_KEY = b"logins ended"  # Of table META.
 ENDED_MAX = 10_000
+ENDED_MAX_TOLD = usercheck.ENDED_MAX  # To all nodes, by the model.
 
 
 def unix_ms() -> int:
@@ -167,6 +169,13 @@ class Logins:
             del self._failures[next(iter(self._failures))]
         self._failures.setdefault((user, from_), deque()).append(now)
         self._all.append(now)
+
+    def ended_of(self, token: tokens.Token) -> dict[str, int]:
+        """The logins of its user that were ended one by one, with this one; over ones left out."""
+        fields = self._loop.guard.rights.users.get(token.user) or {}
+        known = {**(fields.get("ended") or {}), token.digest().hex(): token.until_ms}
+        live = [(until, name) for name, until in known.items() if until > unix_ms()]
+        return {name: until for until, name in sorted(live)[-ENDED_MAX_TOLD:]}
 
     def end(self, token: tokens.Token) -> None:
         """This login holds no more on this node."""

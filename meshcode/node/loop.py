@@ -22,6 +22,7 @@ import meshcode
 from meshcode import limits, paths
 from meshcode.errors import LogSuspect, MeshError
 from meshcode.model.client import ModelProcess
+from meshcode.model.settingnames import values
 from meshcode.node import intake, meshmodel
 from meshcode.node.adopter import Adopter
 from meshcode.node.audit import Audit
@@ -225,6 +226,7 @@ class Loop:
         whole = self.hosted.overlay(snapshot)
         self.step(ModelChanged(whole))
         self.processors.apply(snapshot)
+        self.keeping.retention.apply(values(snapshot))
         if save:
             self.turns.add(Effects(records=[(MODEL, b"snapshot", pack(snapshot))]))
 
@@ -460,6 +462,7 @@ class Loop:
                 self.turns.close()  # What was let out may have read envelopes back: go on at once.
                 if not self.turns.unsynced:
                     return
+            self.history.flows.noted(ops, always=self.mesh is not None)
             ops.append((META, b"now", now_ms.to_bytes(8, "big")))
         self._held_ops = ops
         self._commit_ms = now_ms

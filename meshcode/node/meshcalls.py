@@ -1,31 +1,26 @@
-"""The calls of a whole mesh: listed, shown, and those that wait for a person.
+"""The calls of a whole mesh: one of them, and those that wait for a person.
 
-    mesh.calls     a page of all calls of all nodes that answer, newest first
-    mesh.rows      this node's share of it, for a peer that asks
     mesh.call      one call, with what every node that knows it can tell
     mesh.row       this node's knowledge of one call, for a peer that asks
-    mesh.flow      all calls of one flow, from all nodes that answer
-    mesh.flow.rows this node's share of it, for a peer that asks
     mesh.recover   calls that the rules leave to a person, on all nodes that answer
     mesh.stuck     this node's share of it, for a peer that asks
     call.recover   issue one of them again, where it is kept
 
 A call is known to its owner (an open call, in memory), to its other voters (kept: in the log only)
 and, once it has ended, to all of them (in their histories).  Rows of one call are merged: what is
-certain goes first (`meshrows.RANKS`).
+certain goes first (`meshrows.RANKS`).  Listings are in `meshlist.py`, flows in `meshflow.py`.
 """
 
 # ruff: noqa: ARG001  Operations share one shape.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import BadRequest, LogDamaged, MeshError, UnknownCall
-from meshcode.ids import ID_BYTES, NO_ID, parse_id, text_of
-from meshcode.node.history import ROWS_MAX, whole
+from meshcode.ids import NO_ID, parse_id, text_of
+from meshcode.node.history import ROWS_MAX, asked_of
 from meshcode.node.meshops import (
     Answers,
     answer,
@@ -49,13 +44,12 @@ from meshcode.node.meshrows import (
     slim,
 )
 from meshcode.node.sessions import Session
-from meshcode.replica.instance import ENDED
 from meshcode.router import recovering
 from meshcode.router.copies import keeper_of
 from meshcode.router.events import RecoverAsked
 from meshcode.router.records import accepted_call, read_envelope, sequence_key
 from meshcode.router.states import State
-from meshcode.store.contract import DONE, OPEN
+from meshcode.store.contract import OPEN
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
@@ -63,38 +57,9 @@ if TYPE_CHECKING:
     from meshcode.replica.instance import Instance
 
 _PARENT_AT, _FLOW_AT = 48, 32  # In a SUBMIT envelope: docs/wire.md.
-_TIME_BYTES = 6  # Of an id: when its flow began.
 
 
 # This node's knowledge.
-
-
-def rows_of(loop: Loop, fields: dict[str, Any], wanted: int) -> tuple[list[Row], int]:
-    """The first `wanted` calls that this node knows, in the order asked for; and how many it has.
-
-    Fields as for `History.page`; `before` and `page` are not for a mesh.
-    """
-    page = loop.history.page({**fields, "page": 1, "rows": wanted, "before": None})
-    rows = [annotated(loop, row) for row in page["calls"]]
-    if loop.mesh is None or fields.get("here"):
-        return rows, page["total"]
-    ascending = bool(fields.get("ascending"))
-    rows += _kept_rows(loop, fields, wanted, ascending=ascending)
-    return in_order(rows, ascending=ascending)[:wanted], page["total"]
-
-
-def _kept_rows(loop: Loop, fields: dict[str, Any], wanted: int, *, ascending: bool) -> list[Row]:
-    """Calls of other owners that are open as far as this node knows, and two-node copies."""
-    router = loop.router
-    if fields.get("state") not in (None, "KEPT"):
-        return []  # Only their owners know in which state they are.
-    kept = [id for id, inst in router.replica.by_id.items()
-            if inst.role != ENDED and id not in router.calls]  # fmt: skip
-    kept += [id for id in router.copies if id not in router.calls]
-    choose = heapq.nsmallest if ascending else heapq.nlargest
-    rows = (kept_row(loop, id) for id in choose(wanted, kept))
-    socket = fields.get("socket")
-    return [row for row in rows if not socket or row["socket"] == socket]
 
 
 def kept_row(loop: Loop, id: bytes) -> Row:
@@ -111,7 +76,8 @@ def kept_row(loop: Loop, id: bytes) -> Row:
     events += [{"name": name, "ms": ms, "note": text} for ms, name, text in note.get("story") or ()]
     row = {
         "id": text_of(id), "flow": _id_at(submit, _FLOW_AT) or text_of(id),
-        "parent": _id_at(submit, _PARENT_AT), "socket": name,
+        "parent": _id_at(submit, _PARENT_AT), **asked_of(submit), "socket": name,
+        "task": line.config.task if line else None,
         "processor": line.config.processor if line else None, "state": "KEPT",
         "reason": f"kept here for {_owner_name(loop, owner)}", "attempts": note.get("attempt", 0),
         "priority": None, "accepted_ms": accepted_ms or None, "started_ms": None,
@@ -221,11 +187,12 @@ def _kept_id(loop: Loop, which: bytes | str) -> bytes:
 # The operations.
 
 
-def _mine(loop: Loop) -> str:
+def mine(loop: Loop) -> str:
+    """The name of this node; "" without a mesh."""
     return "" if loop.mesh is None else loop.mesh.identity.name
 
 
-def _together(
+def together(
     mesh: Mesh, own: list[Row], told: dict[bytes, dict[str, Any]], *, ascending: bool
 ) -> list[Row]:
     """The rows of this node and those that its peers have told, one row for each call."""
@@ -233,49 +200,6 @@ def _together(
     groups += [(mesh.name_of(node), data["rows"]) for node, data in told.items()
                if are_rows(data.get("rows"))]  # fmt: skip
     return in_order(merged(groups), ascending=ascending)
-
-
-def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    """A page of the calls of the mesh; with `here`, or without a mesh, of this node alone."""
-    rows = min(max(whole(fields, "rows", 10), 1), ROWS_MAX)
-    page = max(whole(fields, "page", 1), 1)
-    mesh = loop.mesh
-    if mesh is None or fields.get("here"):
-        found = loop.history.page(fields)
-        found["calls"] = [annotated(loop, row) | {"kept_by": [_mine(loop)]}
-                          for row in found["calls"]]  # fmt: skip
-        return found | {"asked": [], "silent": []}
-    wanted = page * rows
-    if wanted > ROWS_MAX:
-        raise BadRequest(
-            f"page {page} with {rows} rows ends at row {wanted}, pages over the mesh reach to row"
-            f" {ROWS_MAX}; ask one node for its own calls (`--here`), or name a socket or a state"
-        )
-    own, total = rows_of(loop, fields, wanted)
-    asked = set(mesh.here())
-
-    def answered(answers: Answers) -> None:
-        told = good_data(answers)
-        every = _together(mesh, own, told, ascending=bool(fields.get("ascending")))
-        answer(loop, session, request, {
-            "calls": every[wanted - rows : wanted], "page": page, "rows": rows,
-            "total": total if not told else None, "more": len(every) > wanted,
-            "asked": sorted(mesh.name_of(node) for node in asked),
-            "silent": silent_peers(mesh, asked, set(told)),
-        })  # fmt: skip
-
-    chosen = ("socket", "state", "unfinished", "ascending")
-    share: dict[str, Any] = {name: fields[name] for name in chosen if name in fields}
-    # One more than is shown, so that it is known whether there is a further page.
-    ask_peers(mesh, "mesh.rows", {**share, "rows": min(wanted + 1, ROWS_MAX)}, answered)
-    return None
-
-
-def share_of_page(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    """This node's share of a page."""
-    wanted = min(max(whole(fields, "rows", 10), 1), ROWS_MAX)
-    found, total = rows_of(loop, fields, wanted)
-    return {"rows": list(map(slim, found)), "total": total}
 
 
 def call(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
@@ -289,7 +213,7 @@ def call(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -
         if own is None:
             assert error is not None
             raise error
-        return merge_one([(_mine(loop), own)]) | {"silent": []}
+        return merge_one([(mine(loop), own)]) | {"silent": []}
     asked = set(mesh.here())
 
     def answered(answers: Answers) -> None:
@@ -334,64 +258,6 @@ def _show_one(
 def one_row(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     """This node's knowledge of one call."""
     return fitting(row_of(loop, fields))
-
-
-# A flow.
-
-
-def flow_rows(loop: Loop, flow: bytes) -> list[Row]:
-    """The calls of a flow that this node knows, at most ROWS_MAX.
-
-    All of them have the root's time in their ids (`ids.child_id`), so they lie together.
-    """
-    first, text = flow[:_TIME_BYTES], text_of(flow)
-    router, rows = loop.router, []
-    ended = dict(loop.turns.fresh_done())
-    for id, value in loop.log.scan(DONE, first.ljust(ID_BYTES, b"\0"), limit=ROWS_MAX):
-        if id[:_TIME_BYTES] != first:
-            break
-        ended.setdefault(id, value)
-    for id, value in ended.items():
-        if id[:_TIME_BYTES] == first and id not in router.calls:
-            rows.append(annotated(loop, loop.history.done_row(id, value)))
-    rows += [annotated(loop, loop.history.open_row(open_call))
-             for id, open_call in router.calls.items() if id[:_TIME_BYTES] == first]  # fmt: skip
-    known = {*router.calls, *ended}
-    rows += [kept_row(loop, id) for id in {*router.replica.by_id, *router.copies}
-             if id[:_TIME_BYTES] == first and id not in known]  # fmt: skip
-    return [row for row in rows if row["flow"] == text][:ROWS_MAX]
-
-
-def _flow_id(fields: dict[str, Any]) -> bytes:
-    flow = fields.get("flow")
-    if not isinstance(flow, str):
-        raise BadRequest(f"field 'flow' is missing or of the wrong kind: {flow!r}")
-    try:
-        return parse_id(flow)
-    except ValueError as error:
-        raise BadRequest(f"field 'flow' is no id: {error}") from None
-
-
-def share_of_flow(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    """This node's share of a flow."""
-    return {"rows": list(map(slim, flow_rows(loop, _flow_id(fields))))}
-
-
-def flow(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    """All calls of a flow, oldest first; the flow's id is that of its root."""
-    mesh, own = loop.mesh, flow_rows(loop, _flow_id(fields))
-    if mesh is None or not mesh.up:
-        return {"calls": in_order(merged([(_mine(loop), own)]), ascending=True), "silent": []}
-    asked = set(mesh.here())
-
-    def answered(answers: Answers) -> None:
-        told = good_data(answers)
-        every = _together(mesh, own, told, ascending=True)
-        silent = silent_peers(mesh, asked, set(told))
-        answer(loop, session, request, {"calls": every, "silent": silent})
-
-    ask_peers(mesh, "mesh.flow.rows", {"flow": fields["flow"]}, answered)
-    return None
 
 
 # What waits for a person.
@@ -481,15 +347,11 @@ def recover(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
 
 
 OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
-    "mesh.calls": calls,
-    "mesh.rows": share_of_page,
     "mesh.call": call,
     "mesh.row": one_row,
-    "mesh.flow": flow,
-    "mesh.flow.rows": share_of_flow,
     "mesh.recover": recover_list,
     "mesh.stuck": stuck,
     "call.recover": recover,
 }
-FOR_PEERS = ("mesh.rows", "mesh.row", "mesh.flow.rows", "mesh.stuck", "call.recover")
+FOR_PEERS = ("mesh.row", "mesh.stuck", "call.recover")
 RELAYED = ("call.recover",)  # When the call does not wait here.

@@ -34,7 +34,7 @@ from meshcode.model.entries import (
     read_entry,
 )
 from meshcode.model.fields import fill
-from meshcode.model.kinds import FIELDS, KINDS, PLURALS, names_in
+from meshcode.model.kinds import FIELDS, KINDS, PLURALS
 from meshcode.model.rounds import rounds
 from meshcode.node.modelkeep import Kept, pack_kept, unpack_kept
 
@@ -416,10 +416,11 @@ def _as_snapshot(number: int, entries: Iterable[Entry]) -> dict[str, Any]:
 
 def _dangling(snapshot: Mapping[str, Any]) -> Iterable[str]:
     for kind in KINDS:
-        refers = {name: spec.refers for name, spec in FIELDS[kind].items() if spec.refers}
+        refers = {name: spec for name, spec in FIELDS[kind].items() if spec.refers}
         for name, fields in sorted(snapshot[PLURALS[kind]].items()):
-            for option, target in refers.items():
-                for value in names_in(fields[option]):
+            for option, spec in refers.items():
+                target = str(spec.refers)
+                for value in spec.names(fields[option]):
                     if value not in snapshot[PLURALS[target]]:
                         yield (
                             f"{kind} {name!r} names {target} {value!r}, which another node deleted"

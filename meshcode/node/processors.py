@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import MountFailed
+from meshcode.model.settingnames import values
 from meshcode.node.crew import Crew, WorkerProcess
+from meshcode.node.secrets import Secrets
 from meshcode.router.events import Event, ProcessorChanged, WorkerLeaving
-from meshcode.worker import lend, policy
+from meshcode.worker import lend, override, policy
 
 if TYPE_CHECKING:
     from meshcode.node.codeserve import Held, Send
@@ -28,13 +30,7 @@ if TYPE_CHECKING:
 CODE_FIELDS = (
     "git", "branch", "commit", "tag", "module", "module_path", "requirements", "env", "restarted",
 )  # fmt: skip
-STOP_GRACE_MS = 30_000  # A running call may take this long after `mesh proc stop`.
 BACKOFF_MS = (0, 200, 1_000, 5_000, 15_000, 30_000)  # Before the next start of a crashing worker.
-MOUNTS_MAX = 8  # At once: a file may declare a thousand processors in one change.
-MOUNT_RETRY_MS = 30_000  # A failed mount is tried again: the git server may be back.
-WORKER_CALLS_MAX = 1_000_000  # A worker is replaced after so many calls,
-WORKER_AGE_MS = 24 * 3_600_000  # or so long,
-WORKER_RESIDENT_MAX = 2 << 30  # or when it holds so many bytes; the model's recycle_* go first.
 
 
 class Processor:
@@ -45,6 +41,7 @@ class Processor:
         self.name = name
         self.fields: dict[str, Any] = {}
         self.sockets: dict[str, str] = {}
+        self.overrides: dict[str, str] = {}  # Code in the place of a task's.
         self.count = 0  # Workers wanted here.
         self.wanted_code: tuple[Any, ...] = ()
         self.mounted_code: tuple[Any, ...] = ()  # What `mount` was made from.
@@ -55,6 +52,7 @@ class Processor:
         self.child: subprocess.Popen[bytes] | None = None
         self.child_code: tuple[Any, ...] = ()
         self.child_output = b""
+        self.child_overrides: dict[str, str] = {}
         self.retry_ms = 0
         self.held = ""  # The commit that a peer gave for the next mount.
         self.child_held = ""  # The same of the mount that runs, or ran last.
@@ -85,6 +83,8 @@ class Processors:
         self.cpus = self._all_cpus  # Those that its workers are pinned to.
         self._next_cpu = 0
         self.stopping = False
+        self.settings = values({})  # Of the mesh.
+        self.secrets = Secrets(code_dir.parent)
         self.name = ""  # Of this node in its mesh.
         self.rules: list[dict[str, Any]] = []  # For repositories, by name.
         self.other_names: set[str] = set()  # Of its peers.
@@ -95,20 +95,26 @@ class Processors:
         processor = self.by_name.setdefault(name, Processor(name))
         processor.mount = kept["mount"]
         processor.mounted_code = tuple(kept["code"])
-        self.commits[name] = kept["mount"]["commit"]
+        self.commits[name] = kept["mount"].get("label") or kept["mount"]["commit"]
         self.emit(ProcessorChanged(name, "its workers are starting", _signatures(kept["mount"])))
 
     def apply(self, snapshot: dict[str, Any]) -> None:
         """Take over a model snapshot."""
         wanted = snapshot.get("processors", {})
+        self.settings = values(snapshot)
+        self.secrets.changed(snapshot)
         sockets: dict[str, dict[str, str]] = {name: {} for name in wanted}
         for name, fields in snapshot.get("sockets", {}).items():
             sockets.setdefault(fields["processor"], {})[name] = fields["task"]
         declared = snapshot.get("nodes", {}).get(self.name or self.host) or {}
         self.cpus = self._all_cpus[: declared.get("cpus")]
-        rows = [{"name": name, **rule} for name, rule in snapshot.get("repos", {}).items()]
+        repos = snapshot.get("repos", {})
+        rows = [{"name": name, **self.secrets.rule(rule)} for name, rule in repos.items()]
         self.rules = sorted(rows, key=lambda row: row["name"])
         said_of = _reader(self.rules)
+        overrides: dict[str, dict[str, str]] = {}
+        for entry in snapshot.get("overrides", {}).values():
+            overrides.setdefault(entry["processor"], {})[entry["task"]] = entry["code"]
         deployments: dict[str, list[dict[str, Any]]] = {}
         for entry in snapshot.get("deployments", {}).values():
             deployments.setdefault(entry["processor"], []).append(entry)
@@ -117,7 +123,11 @@ class Processors:
             processor.fields = fields
             processor.refused, signers = said_of(fields["git"])
             processor.count = self._count(fields, deployments.get(name, []))
-            processor.wanted_code = (*(fields.get(field) for field in CODE_FIELDS), signers)
+            code = [fields.get(field) for field in CODE_FIELDS]
+            sources = self.secrets.sources_of(fields.get("env"))
+            processor.overrides = overrides.get(name, {})
+            more = [found for found in (sources, processor.overrides) if found]
+            processor.wanted_code = (*code, *more, signers)
             if processor.sockets != sockets[name]:
                 processor.sockets = sockets[name]
                 for worker in self._workers(name):
@@ -207,7 +217,7 @@ class Processors:
                 self._refuse(processor, processor.refused, now_ms)
                 continue
             if processor.count and processor.wanted_code != processor.mounted_code:
-                if processor.child is None and mounting < MOUNTS_MAX:
+                if processor.child is None and mounting < self.settings["mounts_max"]:
                     self._start_mount(processor, now_ms)
                     mounting += processor.child is not None
             elif self.share is not None:
@@ -229,6 +239,19 @@ class Processors:
         processor.child_held = processor.held if failed_same else ""
         processor.held = ""
         request = {name: processor.fields.get(name) for name in CODE_FIELDS}
+        count = len(CODE_FIELDS)
+        same = processor.mounted_code[:count] == processor.wanted_code[:count]
+        if processor.mount is not None and same:
+            # Only an override or a place of a secret is another: that brings no newer commit.
+            request |= {"commit": processor.mount["commit"], "tag": None}
+        processor.child_overrides = request["overrides"] = processor.overrides
+        try:
+            request["env"] = self.secrets.environment(processor.fields.get("env"))
+        except MountFailed as error:
+            processor.child_code = processor.wanted_code
+            processor.retry_ms = now_ms + self.settings["mount_retry_ms"]
+            self._failed(processor, error.text)
+            return
         request |= {
             "name": processor.name, "cache": str(self.code_dir), "tasks": [], "allow_file": True,
             "in_use": self._in_use(), "held": processor.child_held, "rules": self.rules,
@@ -291,7 +314,7 @@ class Processors:
             return
         text = result.get("text") or f"the mounting process ended with exit code {child.returncode}"
         reason = f"its code could not be mounted ({result.get('step', 'start')}): {text}"
-        processor.retry_ms = now_ms + MOUNT_RETRY_MS
+        processor.retry_ms = now_ms + self.settings["mount_retry_ms"]
         if result.get("reason") in policy.REFUSED:
             self._refuse(processor, reason, now_ms)
             return
@@ -326,7 +349,9 @@ class Processors:
         processor.problem = ""
         processor.next_start_ms = 0
         processor.reason = "its workers are starting"
-        self.commits[processor.name] = result["commit"]
+        result["overrides"] = processor.child_overrides
+        result["label"] = override.label(result["commit"], processor.child_overrides)
+        self.commits[processor.name] = result["label"]
         self.save(processor.name, {"mount": result, "code": list(processor.mounted_code)})
         self.emit(ProcessorChanged(processor.name, processor.reason, _signatures(result)))
         self.reconcile(now_ms)
@@ -407,12 +432,11 @@ class Processors:
         assert processor.mount is not None
         return f"{processor.mount['key']}/{processor.mount['commit']}/{processor.mounted_code!r}"
 
-    @staticmethod
-    def _worn_out(worker: WorkerProcess, processor: Processor, now_ms: int) -> str:
+    def _worn_out(self, worker: WorkerProcess, processor: Processor, now_ms: int) -> str:
         fields = processor.fields
-        calls = fields.get("recycle_calls") or WORKER_CALLS_MAX
-        age_ms = fields.get("recycle_age_ms") or WORKER_AGE_MS
-        resident = fields.get("recycle_bytes") or WORKER_RESIDENT_MAX
+        calls = fields.get("recycle_calls") or self.settings["worker_calls"]
+        age_ms = fields.get("recycle_age_ms") or self.settings["worker_age_ms"]
+        resident = fields.get("recycle_bytes") or self.settings["worker_bytes"]
         assert worker.page is not None
         if worker.calls >= calls:
             return f"recycled after {worker.calls} calls, the limit is {calls}"
@@ -426,7 +450,15 @@ class Processors:
         assert processor.mount is not None
         cpu = self.cpus[self._next_cpu % len(self.cpus)]
         self._next_cpu += 1
-        config = {"sockets": processor.sockets, "env": processor.fields.get("env")}
+        config: dict[str, Any] = {"sockets": processor.sockets}
+        config["commit"] = processor.mount.get("label") or processor.mount["commit"]
+        config["overrides"] = processor.mount.get("overrides")
+        try:
+            config["env"] = self.secrets.environment(processor.fields.get("env"))
+        except MountFailed as error:
+            processor.next_start_ms = now_ms + BACKOFF_MS[-1]
+            self._failed(processor, error.text)
+            return
         try:
             config["lend"] = lend.ensure(str(self.code_dir))
             worker = self.crew.spawn(processor.name, processor.mount, config, cpu, now_ms)
@@ -440,7 +472,7 @@ class Processors:
     def leave(self, worker: WorkerProcess, why: str, now_ms: int) -> None:
         """Let a worker finish what it runs and end; `reconcile` starts the one that is missing."""
         self.emit(WorkerLeaving(worker.id))
-        self.crew.stop(worker, why, now_ms, STOP_GRACE_MS)
+        self.crew.stop(worker, why, now_ms, self.settings["stop_grace_ms"])
 
     def lost(self, worker: WorkerProcess, reason: str, now_ms: int) -> None:
         """A worker is gone: count it when it died young, so that a crashing one is not a storm."""

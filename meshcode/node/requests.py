@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import meshcode
 from meshcode.errors import BadRequest, MeshError, UnknownCall, UnknownObject
 from meshcode.ids import text_of
-from meshcode.node import accounts, audit, meshcalls, meshops
+from meshcode.node import accounts, audit, meshcalls, meshflow, meshlist, meshops
 from meshcode.node.history import whole
 from meshcode.node.sessions import Session
 from meshcode.router.accept import unknown_socket
@@ -109,7 +109,8 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
         "uptime_ms": loop.clock.now_ms() - loop.clock.boot_ms,
         "state": "draining" if router.draining else "ready",
         "clients": len(loop.sessions.by_id), "calls": {"open": len(router.calls), **states},
-        "done": loop.log.count(DONE), "model": router.model_number,
+        "done": loop.log.count(DONE), "history": loop.keeping.retention.facts(),
+        "model": router.model_number,
         "log": {
             "used": usage.map_used, "size": usage.map_size, "limit": usage.map_limit,
             "disk_free": usage.disk_free, "level": usage.level,
@@ -206,7 +207,8 @@ def _socket_describe(loop: Loop, session: Session, request: bytes, fields: dict[
         task = {**task, "source": None}
     return {
         "name": name, "task": config.task, "processor": config.processor, "queue": config.queue,
-        "module": (mount or {}).get("module"), "commit": (mount or {}).get("commit"),
+        "module": (mount or {}).get("module"),
+        "commit": loop.processors.commits.get(config.processor),
         "signature": task.get("signature"), "source": task.get("source"), "doc": task.get("doc"),
         "kind": task.get("kind"), "parked": loop.router.parked_reason(line),
         "waiting": line.depth, "running": line.running,
@@ -278,7 +280,10 @@ def _drain(loop: Loop, session: Session, request: bytes, fields: dict[str, Any])
 # When the call is not known here.
 RELAYED = ("call.get", "call.cancel", "call.retry", *meshcalls.RELAYED)
 # What a peer may ask for a client of its own.
-FOR_PEERS = (*RELAYED, "call.list", "status", *meshops.FOR_PEERS, *meshcalls.FOR_PEERS)
+FOR_PEERS = (
+    *RELAYED, "call.list", "status", *meshops.FOR_PEERS, *meshcalls.FOR_PEERS, *meshlist.FOR_PEERS,
+    *meshflow.FOR_PEERS,
+)  # fmt: skip
 
 OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
     "status": _status,
@@ -299,6 +304,8 @@ OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
     "drain": _drain,
     **meshops.OPERATIONS,
     **meshcalls.OPERATIONS,
+    **meshlist.OPERATIONS,
+    **meshflow.OPERATIONS,
     **accounts.OPERATIONS,
     **audit.OPERATIONS,
 }

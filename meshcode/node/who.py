@@ -80,6 +80,8 @@ def token_problem(
         return f"user {token.user} is disabled"
     if token.stamp != stamp_of(fields["password_hash"]):
         return f"the password of {token.user} is another since"
+    if token.digest().hex() in (fields.get("ended") or {}):
+        return f"the login of {token.user} was ended: `mesh login`"
     if token.at_ms <= (fields["signed_out_ms"] or 0):
         return f"all logins of {token.user} were ended since"
     return ""

@@ -361,11 +361,11 @@ def _dead_letter_child_has_another_id(real: Any) -> Any:
 @BROKEN.rule(ending, "dead_letter")
 def _dead_letter_has_no_child(real: Any) -> Any:
     def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> None:
-        resubmit, ending.resubmit = ending.resubmit, lambda *_, **__: None
+        issue, ending.issue = ending.issue, lambda *_, **__: None
         try:
             real(r, call, why, now_ms, out)
         finally:
-            ending.resubmit = resubmit
+            ending.issue = issue
 
     return dead_letter
 

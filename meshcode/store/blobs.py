@@ -28,6 +28,11 @@ def refer(table: str, key: bytes, value: bytes) -> bytes:
     return _digest(table, key, value) + len(value).to_bytes(8, "little")
 
 
+def blob_bytes(reference: bytes) -> int:
+    """The size of the value that a reference stands for."""
+    return int.from_bytes(reference[32:REFERENCE_BYTES], "little")
+
+
 def _digest(table: str, key: bytes, value: bytes) -> bytes:
     name = table.encode()
     head = len(name).to_bytes(2, "little") + len(key).to_bytes(2, "little") + name + key

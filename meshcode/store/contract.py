@@ -27,7 +27,8 @@ DONE = "done"  # Call id -> outcome record.  Ids sort by the time they were made
 MODEL = "model"  # b"snapshot" -> the last model snapshot; b"processor/<name>" -> its last mount.
 OUTPUT = "output"  # Call id + u32 attempt -> captured stdout and stderr of that attempt.
 VOTE = "vote"  # u64 big-endian sequence -> what this node promised and accepted of an instance.
-TABLES = (META, OPEN, STATE, DONE, MODEL, OUTPUT, VOTE)
+FLOW = "flow"  # Flow id + call id -> nothing: calls whose ids do not lie beside their root's.
+TABLES = (META, OPEN, STATE, DONE, MODEL, OUTPUT, VOTE, FLOW)
 
 KEY_BYTES_MAX = 480  # The tree takes 511; the log puts a few bytes in front for its own tables.
 
@@ -158,6 +159,12 @@ class Log(Protocol):
 
     def count(self, table: str) -> int:
         """How many synced records the table has."""
+
+    def size(self, table: str) -> int:
+        """How many bytes the synced records of the table take, large values in files included.
+
+        Of a log in a file, whole pages.
+        """
 
     def damaged(self) -> list[tuple[str, bytes]]:
         """Table and key of every record that failed its checksum since the log was opened."""

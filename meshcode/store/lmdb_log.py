@@ -14,8 +14,9 @@ import mmap
 import os
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -26,7 +27,7 @@ from meshcode.errors import DiskFull, LogDamaged, LogSuspect, NodeError
 from meshcode.limits import BALLAST_BYTES, BLOB_BYTES_MIN, DISK_NEVER_RATIO
 from meshcode.store import opening, record
 from meshcode.store.ballast import Ballast
-from meshcode.store.blobs import REFERENCE_BYTES, BlobFolder, refer
+from meshcode.store.blobs import REFERENCE_BYTES, BlobFolder, blob_bytes, refer
 from meshcode.store.contract import KEY_BYTES_MAX, Op, Usage, plan
 from meshcode.store.filesystem import disk_room
 from meshcode.store.opening import BLOB_TABLE, Opened
@@ -48,6 +49,7 @@ class _Turn:
     gone: set[bytes]  # Blob references overwritten or deleted.
     standing: set[bytes]  # Those of `gone` or `new` that an earlier sync made durable.
     bytes: int = 0  # Sealed values and blobs put.
+    growth: Counter[str] = field(default_factory=Counter)  # Of blobs, in bytes, by table.
 
 
 class LmdbLog:
@@ -108,7 +110,7 @@ class LmdbLog:
         except OSError as error:
             raise opening.failed(self.folder, error) from error
         self.volatile = self._door.volatile
-        self._blob_count = self.opened.blobs
+        self._blob_count, self._blob_bytes = self.opened.blobs, self.opened.blob_bytes.copy()
         for place in self.opened.damaged:
             self._damaged[place] = None
         if boot:
@@ -239,6 +241,7 @@ class LmdbLog:
         if reference not in turn.standing:
             turn.new[reference] = value
             turn.bytes += len(value)
+        turn.growth[table] += len(value)
         txn.put(opening.blob_key(table, key), reference, db=self._tables[BLOB_TABLE])
         return record.seal_blob(seed, key, reference)
 
@@ -256,6 +259,7 @@ class LmdbLog:
                 turn.standing.add(reference)
             turn.gone.add(reference)
             turn.new.pop(reference, None)
+            turn.growth[table] -= blob_bytes(reference)
             txn.delete(place, db=blobs)
 
     def _commit(self) -> None:
@@ -267,6 +271,7 @@ class LmdbLog:
         txn.commit()
         self._txn = None
         self._blob_count = blobs
+        self._blob_bytes.update(turn.growth)
         self._note_commit()
 
     def _note_commit(self) -> None:
@@ -510,6 +515,16 @@ class LmdbLog:
             self._check_open()
             with self._reading(), self._env.begin() as txn:
                 return int(txn.stat(self._tables[table])["entries"])
+
+    def size(self, table: str) -> int:
+        """How many bytes the records of the table take.  See `Log.size`."""
+        with self._gate:
+            self._check_open()
+            with self._reading(), self._env.begin() as txn:
+                stat = txn.stat(self._tables[table])
+        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        blobs = self._blob_bytes[table]
+        return int(pages) * self._page_bytes + blobs
 
     def damaged(self) -> list[tuple[str, bytes]]:
         """Table and key of every record found damaged since the log was opened."""

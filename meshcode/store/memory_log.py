@@ -31,6 +31,7 @@ BYTES_LIMIT = 64 << 30
 class _Table:
     values: dict[bytes, bytes] = field(default_factory=dict)
     keys: list[bytes] = field(default_factory=list)  # Sorted.
+    size: int = 0  # Bytes of all records, as MemoryDisk.growth counts them.
 
     def put(self, key: bytes, value: bytes) -> None:
         if key not in self.values:
@@ -75,7 +76,9 @@ class MemoryDisk:
         for name, values in changes.items():
             table = self.tables[name]
             for key, value in values.items():
-                self.bytes_used += self.growth(name, key, value)
+                growth = self.growth(name, key, value)
+                self.bytes_used += growth
+                table.size += growth
                 self.broken.discard((name, key))
                 if value is None:
                     table.delete(key)
@@ -282,6 +285,11 @@ class MemoryLog:
         """How many synced records the table has."""
         self._check_open()
         return len(self.disk.tables[table].keys)
+
+    def size(self, table: str) -> int:
+        """How many bytes the records of the table take.  See `Log.size`."""
+        self._check_open()
+        return self.disk.tables[table].size
 
     def damaged(self) -> list[tuple[str, bytes]]:
         """Table and key of every record found damaged since the log was opened."""

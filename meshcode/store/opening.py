@@ -16,6 +16,7 @@ import contextlib
 import errno
 import fcntl
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ import lmdb
 
 from meshcode.errors import DiskFull, FolderInUse, LogDamaged, NodeError
 from meshcode.store import filesystem, record, verify
-from meshcode.store.blobs import BlobFolder
+from meshcode.store.blobs import BlobFolder, blob_bytes
 from meshcode.store.contract import KEY_BYTES_MAX, TABLES
 
 FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -66,6 +67,7 @@ class Opened:
     records: int = 0  # Checked and good, when verified.
     damaged: list[tuple[str, bytes]] = field(default_factory=list)
     blobs: int = 0  # References to blobs.
+    blob_bytes: Counter[str] = field(default_factory=Counter)  # Of these, by table.
     swept: int = 0  # Blob files without a reference, removed.
 
 
@@ -255,6 +257,7 @@ class Door:
         with env.begin() as txn:
             for place, reference in txn.cursor(tables[BLOB_TABLE]):
                 places[reference] = place
+                opened.blob_bytes[TABLES[place[0]]] += blob_bytes(reference)
         opened.blobs = len(places)
         if not self.writable:
             return

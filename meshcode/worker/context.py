@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from meshcode.ids import text_of
+from meshcode.ids import NO_ID, text_of
 
 # One staged call: its indexed row, the frame it lies in, the attempt.  See wire.frame.Row.
 Staged = tuple[Any, bytes, int]
@@ -30,6 +30,8 @@ class CallInfo(NamedTuple):
     socket: str
     flow: bytes  # Id of the root call of the flow.
     key: str | None  # The caller's concurrency key.
+    parent: bytes | None = None  # Id of the call that caused this one; None for a root.
+    traceparent: str | None = None  # W3C, of this attempt: to hand to other systems.
 
     @property
     def id_text(self) -> str:
@@ -93,11 +95,16 @@ def current_call() -> CallInfo:
     if staged is None:
         raise RuntimeError("there is no current call: this code was not called through a socket")
     row, frame, attempt = staged
-    key = None
+    key = trace = None
     if row.meta_at < row.body_at:
         from meshcode.wire.codec import unpack
+        from meshcode.wire.traceparent import child_of
 
         options = unpack(frame[row.meta_at : row.body_at])
-        key = options.get("key") if isinstance(options, dict) else None
+        if isinstance(options, dict):
+            key = options.get("key")
+            trace = child_of(options.get("trace"), row.id, attempt)
     socket = frame[row.name_at : row.meta_at].decode("utf-8", "replace")
-    return CallInfo(row.id, attempt, socket, row.flow, key)
+    flow = row.flow if row.flow != NO_ID else row.id
+    parent = row.parent if row.parent != NO_ID else None
+    return CallInfo(row.id, attempt, socket, flow, key, parent, trace)

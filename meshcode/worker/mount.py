@@ -100,6 +100,7 @@ def mount(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         "import_path": environment.import_path(checkout.folder, module_path),
         "worktree": os.path.realpath(checkout.folder),
         "tasks": _field(request, "tasks", list, []),
+        "overrides": _field(request, "overrides", dict, {}),
     }
     found = inspect_module(ready.python, config, _field(request, "env", dict, {}))
     return {

@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 
 from meshcode.errors import MountFailed
 from meshcode.worker import git
+from meshcode.worker.private import read_source
 
 REFUSED = ("not_allowed", "not_signed")  # Reasons for which code that runs already must stop.
 
@@ -35,7 +36,7 @@ class Rule(NamedTuple):
     place: str  # As `place_of` gives it.
     access: str = ""  # allow, deny, or nothing said.
     signers: str = ""  # Lines of ssh-keygen's allowed_signers; "": nothing said.
-    credential: str = ""  # env:NAME, file:PATH or key:PATH, on the host that fetches.
+    credential: str = ""  # secret:NAME, env:NAME, file:PATH or key:PATH, on the host that fetches.
 
 
 class Policy(NamedTuple):
@@ -174,7 +175,14 @@ def with_credential(remote: git.Remote, policy: Policy) -> git.Remote:
         if not os.access(name, os.R_OK):
             raise _no_credential(remote, rule, f"there is no readable key {name}")
         return remote._replace(key=name)
-    if kind == "env":
+    if kind == "secret":
+        raise _no_credential(remote, rule, "this node may not read a secret of that name")
+    if kind == "private":  # Where a secret is: the node has put it in the place of its name.
+        try:
+            text = read_source(name)
+        except ValueError as error:
+            raise _no_credential(remote, rule, str(error)) from None
+    elif kind == "env":
         text = os.environ.get(name, "")
     else:
         try:

@@ -25,7 +25,7 @@ from meshcode.limits import ASYNC_CALLS_MAX, FLUSH_MS, FRAME_BYTES_MAX, OUTPUT_B
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import draft
 from meshcode.wire.kinds import Kind
-from meshcode.worker import isolation, report
+from meshcode.worker import isolation, override, report
 from meshcode.worker.control import ControlPage
 from meshcode.worker.loop import Worker, resident_bytes
 from meshcode.worker.outbox import Outbox
@@ -107,7 +107,9 @@ def load_module(config: dict[str, Any]) -> Any:
     name = config["module"]
     importlib.invalidate_caches()
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        override.apply(module, config.get("overrides") or {})
+        return module
     except BaseException as error:  # SystemExit at import is a failed import too.
         raise MountFailed(
             f"the module {name!r} cannot be imported: {report.exception_text(error)}",

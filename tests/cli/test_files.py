@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshcode.cli.data import parse_duration
 from meshcode.cli.files.document import read_document
 from meshcode.cli.files.reading import FORMATS, _read, read_files
 from meshcode.cli.files.selecting import select_nodes
 from meshcode.cli.files.showing import counts_of, items_of, lines_of
 from meshcode.cli.files.writing import duration_text, secrets_in, to_document, to_text
 from meshcode.errors import BadData
-from meshcode.model.kinds import FIELDS, KINDS, PLURALS
+from meshcode.model.kinds import FIELDS, KINDS, MADE, PLURALS
 from meshcode.model.plan import plan_file
 from meshcode.model.steps import follow, model_of
+from meshcode.units import parse_duration
 
 EMPTY = model_of({})
 WANTED = {
@@ -197,6 +197,26 @@ VARIABLES = st.dictionaries(st.from_regex(r"[A-LN-Za-z_][A-Z0-9_]{0,5}", fullmat
 WORDS = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=9)
 
 
+def kept(draw, processor, first, second):
+    """What the model keeps beside the network."""
+    return {
+        "setting": {"retention_age_ms": {"value": draw(st.integers(60_000, 10**10))}},
+        "override": {
+            f"{processor}.t": {"processor": processor, "task": "t", "code": "def t(): ...\n"}
+        },
+        "secret": {"key": {"source": "file:/run/secrets/key"}},
+        "file": {draw(NAMES): {"content": draw(TEXT), "folder": "a/b"}},
+        "flow": {
+            draw(NAMES): {
+                "document": {
+                    "funnel": [{"call": first, "args": [None, draw(TEXT), {"a": 1.5}]}],
+                    "body": {"call": second, "kwargs": {"x": [True]}},
+                },
+            }
+        },
+    }
+
+
 @st.composite
 def models(draw):
     """A model with every kind in it, names and texts of all sorts."""
@@ -217,7 +237,8 @@ def models(draw):
         "processor": {
             processor: {
                 "git": "file:///srv/x", "module": "a.b", "requirements": draw(WORDS),
-                "env": draw(VARIABLES), "retry_delay_ms": draw(st.integers(0, 5_000)),
+                "env": {**draw(VARIABLES), "KEY": "secret:key"},
+                "retry_delay_ms": draw(st.integers(0, 5_000)),
                 "commit": draw(st.from_regex(r"[0-9]{7,12}", fullmatch=True)),
             }
         },
@@ -225,6 +246,7 @@ def models(draw):
             first: {"processor": processor, "task": "t", "queue": queue},
             second: {"processor": processor, "task": "u", "queue": queue, "rate_limit": "5/s"},
         },
+        **kept(draw, processor, first, second),
         "deployment": {draw(NAMES): {"processor": processor, "cpus": draw(st.integers(1, 9))}},
         "plug": {"edge": {"source": first, "target": second, "type": "ERROR"}},
         "repo": {
@@ -256,7 +278,7 @@ def test_what_is_exported_makes_the_same_model(wanted, form):
     plan = plan_file(EMPTY, wanted)
     assert plan.problems == []
     model = follow(EMPTY, plan.steps)
-    assert all(model[kind] for kind in KINDS)
+    assert all(model[kind] for kind in KINDS if kind not in MADE)
 
     document = to_document(model, KINDS)
     source = _read("model", None, to_text(document, form).encode(), form)

@@ -7,11 +7,12 @@ import pytest
 from meshcode.cli.files.document import PROBLEMS_MAX, read_document
 from meshcode.cli.files.reading import read_files
 from meshcode.errors import BadData
-from meshcode.model.kinds import PLURALS
+from meshcode.model.kinds import MADE, PLURALS
 
-KINDS = ", ".join(PLURALS.values())
+KINDS = ", ".join(plural for kind, plural in PLURALS.items() if kind not in MADE)
 QUEUE = (
-    "network, type, max_length, max_length_bytes, message_ttl, expires, overflow, dead_letter"
+    "network, type, max_length, max_length_bytes, message_ttl, expires, overflow, dead_letter,"
+    " labels"
 )
 SAME = "; nothing was changed"
 

@@ -11,13 +11,18 @@ from typing import Any
 
 import pytest
 
+from meshcode.client import connect
+from meshcode.ids import parse_id
 from meshcode.trust import identity
+from meshcode.wire.traceparent import child_of
 from tests.live.harness import make_repository, until
 from tests.mesh.cluster import Cluster, Home
 from tests.mesh.network import LoopbackNetwork
 
 TASKS = '''
 import time
+
+from meshcode import Socket, current_call
 
 
 def add(left, right):
@@ -27,6 +32,11 @@ def add(left, right):
 def rest(seconds):
     time.sleep(seconds)
     return seconds
+
+
+def twice(number):
+    double = Socket("t.add")
+    return [double(number, number), double(number, -number), current_call().traceparent]
 '''.replace("time.sleep", "time." + "sleep")  # It is the task that rests, not this test.
 SEEN_S = 60.0  # From a kill to a take-over: suspicion, rank and jitter, on a busy machine.
 
@@ -34,7 +44,7 @@ SEEN_S = 60.0  # From a kill to a take-over: suspicion, rank and jitter, on a bu
 def offer(home: Home, folder: Path) -> None:
     repository = folder / "repository"
     make_repository(repository, {"t.py": TASKS})
-    home.offer("proc", repository, "t", ["add", "rest"])
+    home.offer("proc", repository, "t", ["add", "rest", "twice"])
 
 
 def cluster_of(folder: Path, names: list[str], *, kinds: dict[str, str] | None = None) -> Cluster:
@@ -125,12 +135,37 @@ def test_a_flow_is_shown_as_a_tree_from_any_node(trio: Cluster):
     again = trio["n2"].command("call", "retry", id).split()[1]
     trio["n2"].command("call", "get", again, "--timeout", "30s")
 
-    rows = json.loads(trio["n3"].mesh("ls", "call", again, "--tree", "-o", "json").stdout)["items"]
+    rows = json.loads(trio["n3"].mesh("ls", "call", id, "--tree", "-o", "json").stdout)["items"]
     text = trio["n3"].command("ls", "call", id, "--tree")
+    (forward,) = items(trio["n1"], "ls", "call", again, "--tree")
+    drawn = trio["n2"].command("ls", "call", again, "--graph", "--ascii").splitlines()
 
     assert [(row["depth"], row["id"]) for row in rows] == [(0, id), (1, again)]
     assert {row["flow"] for row in rows} == {id}
     assert f"| {id} " in text and f"|   {again} " in text
+    assert forward["id"] == again
+    assert drawn == [f"* t.add (DONE, {id})", f"* t.add (DONE, {again})"]
+
+
+def test_calls_made_by_a_task_are_below_it_on_every_node_and_once(trio: Cluster):
+    """The worker is a process of its own; its calls go to the node that it works for."""
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    with connect(trio["n1"].address) as client:
+        call = client.socket("t.twice").options(trace=trace).submit(21)
+        double, none, handed = call.result(timeout=60)
+
+    trees = [items(trio[name], "ls", "call", call.id, "--tree") for name in ("n1", "n2", "n3")]
+    drawn = trio["n2"].command("ls", "call", trees[0][1]["id"], "-g", "--ascii").splitlines()
+
+    assert (double, none) == (42, 0)
+    assert handed == child_of(trace, parse_id(call.id), 1)
+    for tree in trees:
+        assert [(row["depth"], row["socket"]) for row in tree] == [
+            (0, "t.twice"), (1, "t.add"), (1, "t.add"),
+        ]  # fmt: skip
+        assert {row["flow"] for row in tree} == {call.id}
+        assert [row["trace"] for row in tree] == [trace, handed, handed]
+    assert [line.split(" (")[0] for line in drawn] == ["* t.twice", "+-.", "| * t.add", "* t.add"]
 
 
 def test_watching_prints_a_line_for_each_change(trio: Cluster):
@@ -158,12 +193,16 @@ def test_pages_of_the_mesh_follow_each_other(trio: Cluster):
     first = items(trio["n2"], "ls", "calls", "-u", "-r", "2")
     second = items(trio["n2"], "ls", "calls", "-u", "-r", "2", "-p", "2")
     oldest = items(trio["n3"], "ls", "calls", "-u", "-a")
-    too_far = refused(trio["n2"], "ls", "calls", "-r", "1000", "-p", "2", status=2)
+    last = trio["n1"].command("ls", "calls", "-u", "-r", "2", "-p", "3").splitlines()
+    own = items(trio["n3"], "ls", "calls", "-u", "--node", "n2")
+    too_far = refused(trio["n2"], "ls", "calls", "-r", "1000", "-p", "201", status=2)
 
     assert [row["id"] for row in first + second] == sorted(ids, reverse=True)[:4]
     assert [row["id"] for row in oldest] == sorted(ids)
     assert [row["row"] for row in second] == [3, 4]
-    assert "ends at row 2000, pages over the mesh reach to row 1000" in too_far
+    assert last[-1] == "Page 3 of 3 of 5 total records" and min(ids) in last[3] and len(last) == 6
+    assert [row["id"] for row in own] == [ids[4], ids[1]]
+    assert "ends at row 201000, pages reach to row 200000" in too_far
     for id in ids:
         trio["n1"].command("call", "cancel", id)
 
@@ -194,6 +233,24 @@ def test_names_of_nodes_are_completed(trio: Cluster):
     )  # fmt: skip
 
     assert {line.partition(",")[2] for line in run.stdout.split()} == {"n1", "n2", "n3"}
+
+
+def test_wait_returns_when_every_node_that_is_there_knows_the_change(trio: Cluster):
+    def known(name: str) -> Any:
+        return items(trio[name], "get", "processor", "proc")[0]["retries"]
+
+    trio["n1"].command("update", "processor", "proc", "-r", "7", "--wait", "--timeout", "60s")
+    assert [known(name) for name in trio.members] == [7, 7, 7]
+
+    trio.freeze("n2")
+    try:
+        run = trio["n1"].mesh("update", "processor", "proc", "-r", "8", "--wait",
+                              "--timeout", "2s")  # fmt: skip
+    finally:
+        trio.thaw("n2")
+    assert run.returncode == 124
+    assert "n2 had not heard of the change after 2s; it holds on this node" in run.stderr
+    until(lambda: known("n2") == 8, 30, "n2 takes it over when it goes on")
 
 
 # What is refused.

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from meshcode.cli import doctor_mesh
-from meshcode.cli.call import as_tree
 from meshcode.cli.nodes import consequences, find_member
 from meshcode.cli.salvage import ended_calls, open_calls, own_id, places, submits, told_of
+from meshcode.cli.showcall import as_tree
 from meshcode.errors import CallerError, UnknownObject
 from meshcode.limits import SHARED_BYTES_MAX
 from meshcode.node.history import ROWS_MAX

@@ -221,7 +221,7 @@ def test_calls_with_flow_and_task_columns(shell):
     assert [t.strip() for t in head.split("|")][-3:-1] == ["Flow", "Task"]
     assert (row["task"], row["flow"]) == ("add", row["id"])
     drawn, _ = shell("ls", "call", row["id"], "-g", "--ascii")
-    assert drawn == f"call shop.add (DONE, {row['id']})\n"
+    assert drawn == f"* shop.add (DONE, {row['id']})\n"
     assert [c["id"] for c in shell.json("ls", "call", row["id"], "-f")] == [row["id"]]
 
 

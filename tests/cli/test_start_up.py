@@ -115,10 +115,11 @@ def test_a_listing_loads_these_modules_of_ours():
     _, modules = loaded_by("ls", "queues")
 
     assert {m.removeprefix("meshcode.") for m in modules if m.startswith("meshcode")} == {
-        "meshcode", "cli", "cli.app", "cli.data", "cli.lazy", "cli.node", "cli.objects",
+        "meshcode", "cli", "cli.app", "cli.labels", "cli.lazy", "cli.node",
+        "cli.objects",
         "cli.options", "cli.output", "cli.plain", "cli.queue", "cli.registry", "cli.session",
         "cli.table", "cli.tree", "cli.trees", "cli.waiting", "cli.watch", "config", "errors",
-        "limits", "paths",
+        "paths", "units",
     }  # fmt: skip
 
 

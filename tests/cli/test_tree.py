@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from itertools import pairwise
 
-from meshcode.cli.call import branches
 from meshcode.cli.tree import ASCII, UTF8, Branch, horizontal, lines_for, vertical
 
 LEAF = Branch("socket", "s")
@@ -71,23 +70,3 @@ def test_the_locale_decides_which_lines_are_drawn():
     assert lines_for(utf8, ascii_only=False) is UTF8
     assert lines_for(latin, ascii_only=False) is ASCII
     assert lines_for(utf8, ascii_only=True) is ASCII
-
-
-def test_calls_hang_below_their_parents():
-    calls = [
-        {"id": "1", "parent": None, "socket": "a", "state": "DONE"},
-        {"id": "2", "parent": "1", "socket": "b", "state": "DONE"},
-        {"id": "3", "parent": "2", "socket": "c", "state": "RUNNING"},
-        {"id": "4", "parent": "1", "socket": "d", "state": "WAITING"},
-        {"id": "5", "parent": "gone", "socket": "e", "state": "DONE"},
-    ]
-
-    drawn = [line for root in branches(calls) for line in vertical(root, ASCII)]
-
-    assert drawn == [
-        "call a (DONE, 1)",
-        "|-- call b (DONE, 2)",
-        "|   `-- call c (RUNNING, 3)",
-        "`-- call d (WAITING, 4)",
-        "call e (DONE, 5)",
-    ]

@@ -204,6 +204,7 @@ class EchoNode:
             value = {
                 "args": args, "kwargs": kwargs, "options": unpack(meta) if meta else {},
                 "argc": row.argc, "flags": row.flags, "flow": row.flow, "id": row.id,
+                "parent": row.parent,
             }  # fmt: skip
         elif name == b"fail":
             code = Outcome.FAILED

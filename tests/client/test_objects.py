@@ -19,6 +19,8 @@ from meshcode.client.api import (
     Agent,
     Argument,
     Deployment,
+    File,
+    Flow,
     Gate,
     Network,
     Node,
@@ -27,6 +29,8 @@ from meshcode.client.api import (
     Queue,
     Schedule,
     Scheduler,
+    Secret,
+    Setting,
     Socket,
     Task,
     Worker,
@@ -408,3 +412,33 @@ def test_the_objects_program_of_the_original_runs_as_printed(mesh, repository):
     assert Socket("pyfi.processors.sample.do_something").submit("x").result(WAIT_S) == "TEXT:x"
     assert Socket("proc2.do_something").submit("y").result(WAIT_S) == "TEXT:y"
     assert Socket(task="do_this").submit("z").result(WAIT_S) == "Do this: z"
+
+
+def test_a_file_and_a_flow_go_back_to_what_they_were():
+    file = File("rates", content=b"\x00one")
+    flow = Flow("night", document={"pipeline": ["east.who", "west.who"]})
+    try:
+        file.update(content="two")
+        flow.update(document={"call": "west.who"})
+
+        assert (file.read(), file.version(1).read()) == (b"two", b"\x00one")
+        assert [version.number for version in file.versions()] == [1, 2]
+        assert file.versions()[0].read() == b"\x00one"
+        assert file.restore(1).read() == b"\x00one"
+        assert flow.restore(1).sockets == ["east.who", "west.who"]
+        with pytest.raises(errors.UnknownObject, match="kept are 1 to 3"):
+            flow.restore(9)
+    finally:
+        file.delete()
+        flow.delete()
+
+
+def test_settings_and_secrets_are_objects_too():
+    setting = Setting("mounts_max", value=3)
+    secret = Secret("token", source="env:SHOP_TOKEN")
+    try:
+        assert (setting.value, setting.default) == (3, 8)
+        assert secret.update(source="file:/run/token").source == "file:/run/token"
+    finally:
+        setting.delete()
+        secret.delete()

@@ -169,6 +169,24 @@ def test_tables_do_not_mix(open_log: Opener):
     assert [log.get(table, b"key") for table in TABLES] == [table.encode() for table in TABLES]
 
 
+def test_the_size_of_a_table_is_that_of_its_records_and_of_no_others(open_log: Opener):
+    log = open_log()
+    large = [bytes([n]) * (BLOB_BYTES_MIN + 10_000 * n) for n in range(1, 4)]
+    total = sum(map(len, large))
+    write(log, *[(DONE, number(n), value) for n, value in enumerate(large)])
+    write(log, (DONE, number(0), large[0]), (META, b"other", large[2]))  # The same again.
+
+    assert total <= log.size(DONE) < total + 32_768
+    assert log.size(OPEN) < 4_097
+    log.close()
+    again = open_log()
+    assert total <= again.size(DONE) < total + 32_768
+    write(again, (DONE, number(0), b"small now"), (DONE, number(1), None))
+    assert len(large[2]) <= again.size(DONE) < len(large[2]) + 32_768
+    write(again, (DONE, number(0), None), (DONE, number(2), None))
+    assert again.size(DONE) == 0
+
+
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 4096, BLOB_BYTES_MIN, BLOB_BYTES_MIN + 1, 300_000])
 def test_values_of_any_size_come_back(open_log: Opener, size: int):
     """Above BLOB_BYTES_MIN the value has a file of its own; nobody can tell."""

@@ -101,6 +101,43 @@ def test_a_login_on_the_local_link_takes_rights_and_gives_none():
     assert node.process is None
 
 
+def test_a_user_acts_by_labels_and_the_database_knows_for_whom():
+    with Mesh() as node, connect(node.address) as owner:
+        shop(owner)
+        model(owner, "update", "processor", "bank", labels={"env": "test"})
+        for at, right in enumerate(("RUN_TASK", "READ", "UPDATE", "DELETE")):
+            on = "label:env=test"
+            model(owner, "add", "privilege", f"t{at}", right=right, user="joe", on=on)
+        model(owner, "add", "privilege", "t9", right="ADD_SOCKET", user="joe", on="label:env=test")
+        keep(owner.ask("login", user="joe", password=SECRET)["login"])
+
+        with connect(node.address) as joe:
+            joe.socket("bank.do").submit(1).wait_accepted(SOON_S)
+            rows = joe.ask("model", do="list", kind="socket")
+            assert [row["name"] for row in rows] == ["bank.do", "shop.do"]
+            rows = joe.ask("model", do="list", kind="processor")
+            assert [row["name"] for row in rows] == ["bank"]
+            # The queue it names is hidden from joe, and is there.
+            made = model(joe, "add", "socket", "bank.new", processor="bank", task="x", queue="q")
+            assert made["owner"] == "joe"
+            assert model(joe, "update", "socket", "bank.do", priority=3)["priority"] == 3
+            with pytest.raises(errors.NotAllowed, match=r"ADD_SOCKET on socket 'shop\.new'"):
+                model(joe, "add", "socket", "shop.new", processor="shop", task="x", queue="q")
+            with pytest.raises(errors.NotAllowed, match=r"UPDATE_SOCKET on socket 'bank\.do'"):
+                model(joe, "update", "socket", "bank.do", processor="shop")
+            denied = {"right": "RUN_TASK", "user": "joe", "on": "label:env=prod", "revoked": True}
+            model(owner, "add", "privilege", "s1", **denied)
+            model(owner, "add", "privilege", "s2", right="UPDATE_SOCKET", user="joe")
+            model(owner, "update", "socket", "shop.do", labels={"env": "prod"})
+            with pytest.raises(errors.NotAllowed, match="would hand out RUN_TASK"):
+                model(joe, "update", "socket", "shop.do", labels={})
+            model(joe, "delete", "socket", "bank.new")
+
+            model(owner, "update", "processor", "bank", labels={})
+            with pytest.raises(errors.NotAllowed, match=r"may not RUN_TASK on socket 'bank\.do'"):
+                joe.socket("bank.do").submit(1).wait_accepted(SOON_S)
+
+
 def test_nothing_of_a_password_or_login_is_on_the_disk_of_the_node_but_a_hash():
     with Mesh() as node, connect(node.address) as owner:
         model(owner, "add", "user", "joe", password=SECRET)
@@ -199,3 +236,26 @@ def test_users_over_tcp_with_every_node_deciding_by_itself(two):
         with pytest.raises(errors.NotAllowed, match="user joe is disabled"):
             joe.socket("shop.do").submit(1).wait_accepted(SOON_S)
     assert paths.home() not in str(two.folder)
+
+
+def test_a_login_that_was_ended_on_one_node_holds_on_no_other(two):
+    """One copy of it, shown to both nodes; another login of the same user stays."""
+    with connect(two["n1"].address) as owner:
+        shop(owner)
+        first, second = (owner.ask("login", user="joe", password=SECRET)["login"] for _ in "ab")
+
+    def who(node: str) -> object:
+        with connect(two[node].address) as found:
+            return found.ask("whoami")
+
+    keep(first)
+    until(lambda: who("n2")["user"] == "joe", SOON_S, "n2 has heard of joe", every=0.1)
+    with connect(two["n2"].address) as open_since, connect(two["n1"].address) as joe:
+        assert open_since.ask("whoami")["user"] == "joe"
+        joe.ask("logout")
+        assert who("n1")["user"] is None
+        until(lambda: who("n2")["user"] is None, SOON_S, "n2 has heard of it", every=0.1)
+        assert who("n2")["reason"] == "the login of joe was ended: `mesh login`"
+        assert open_since.ask("whoami")["user"] is None
+    keep(second)
+    assert who("n1")["user"] == who("n2")["user"] == "joe"

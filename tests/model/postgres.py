@@ -19,6 +19,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 
+from meshcode.model.policy import OWNER
 from meshcode.model.tables import Base
 
 URL_VARIABLE = "MESH_TEST_PG_URL"  # A database that tests may empty, on a server of somebody's.
@@ -105,10 +106,10 @@ def private_server() -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def engine_of(address: str) -> Iterator[Engine]:
-    """Another program's way in."""
+def engine_of(address: str, *, principal: str = OWNER) -> Iterator[Engine]:
+    """Another program's way in, as one who sees all of the model, or for another principal."""
     url = make_url(address).set(drivername="postgresql+psycopg2")
-    engine = create_engine(url)
+    engine = create_engine(url, connect_args={"options": f"-c mesh.principal={principal}"})
     try:
         yield engine
     finally:

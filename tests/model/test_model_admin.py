@@ -355,7 +355,7 @@ BAD = [
     (document(schema_version="4"), "has schema_version '4'; it must be a number from 1"),
     (document(number=True), "has number True; it must be one from 0"),
     (document(objects=[]), "are []; they must be a map"),
-    (document(objects={"queues": []}), "has no networks, schedulers, nodes, processors, sockets"),
+    (document(objects={"queues": []}), "has no settings, secrets, networks, schedulers, nodes,"),
     (document(objects={"qeues": []}), "has objects of kind 'qeues'; did you mean 'queues'?"),
     (document(objects={**document()["objects"], "queues": {}}), "are {}; they must be a list"),
     (queues(3), "has 3 among the queues; it must be a map"),

@@ -31,7 +31,7 @@ def changed(snapshot: dict[str, Any], number: int, **plurals: Any) -> dict[str, 
 
 
 def queue(**options: Any) -> dict[str, Any]:
-    nothing = dict.fromkeys(PUBLISHED["queue"])
+    nothing = dict.fromkeys(PUBLISHED["queue"]) | {"labels": {}}
     return {**nothing, "type": "direct", "overflow": "reject", **options}
 
 
@@ -179,8 +179,9 @@ BAD = [
     ({"number": -1}, "the merged snapshot is {'number': -1}; it must be one with a number"),
     ({"number": True}, "the merged snapshot is {'number': True}; it must be one with a number"),
     ({"number": 9, "queues": {}, "sockets": {}},
-     "the merged snapshot has no networks, schedulers, nodes, processors, deployments, plugs,"
-     " repos, gates, schedules, roles, users, privileges; it must have every kind"),
+     "the merged snapshot has no settings, secrets, networks, schedulers, nodes, processors,"
+     " overrides, deployments, plugs, repos, gates, schedules, files, flows, versions, roles,"
+     " users, privileges; it must have every kind"),
     ({**EMPTY, "number": 4},
      "the merged snapshot has number 4 and the database is at 4; a snapshot must be newer than the"
      " one it replaces"),

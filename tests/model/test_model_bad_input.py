@@ -16,7 +16,7 @@ from typing import Any
 from meshcode.errors import MeshError
 from meshcode.model import snapshot
 from meshcode.model.checks import shown
-from meshcode.model.kinds import FIELDS, KINDS
+from meshcode.model.kinds import FIELDS, KINDS, MADE
 from tests.model.conftest import Model
 
 FILE = Path(__file__).with_name("model_bad_input.txt")
@@ -32,13 +32,49 @@ GOOD: dict[str, dict[str, Any]] = {
     "gate": {"plug": "ab"},
     "schedule": {"socket": "shop.clean", "cron": "@daily"},
     "privilege": {"right": "RUN_TASK", "role": "the-role"},
+    "setting": {"value": 60_000},
+    "override": {"processor": "shop", "task": "clean", "code": "def clean(x):\n    return x\n"},
+    "secret": {"source": "env:SHOP_TOKEN"},
+    "flow": {"document": {"pipeline": ["shop.clean", "b"]}},
 }
+# What the one of a kind is called, where not anything will do.
+NAMED = {"setting": "retention_age_ms", "override": "shop.clean"}
 VALUES: dict[str, Any] = {
     "a list": [1], "a map": {"a": 1}, "true": True, "below": -1, "above": 1 << 62,
     "a fraction": 1.5, "nothing in it": "", "a dash first": "-rf", "a line break": "a\nb",
     "NUL": "a\0b", "half a surrogate": "\ud800", "too long": "x" * 5_000, "bytes": b"x",
 }  # fmt: skip
 NAMES: list[Any] = [None, "", "-rf", "a b", "a\nb", "é", "x" * 201, 5, ["x"], b"x"]
+
+CODES = {
+    "that is no Python": "def clean(:\n",
+    "of another function": "def price(x):\n    return x\n",
+    "that replaces another task": "def clean(x): ...\ndef price(x): ...\n",
+    "that does something": "def clean(x): ...\nfor _n in [1]:\n    _n()\n",
+    "that is nested too deep": "def clean(x):\n    return " + "(" * 5_000 + ")" * 5_000 + "\n",
+    "that is too long": "def clean(x): ...\n#" + "x" * 33_000,
+}
+FLOWS: dict[str, Any] = {
+    "without a step": {},
+    "of two forms": {"pipeline": ["b"], "parallel": ["b"]},
+    "that is an empty pipeline": {"pipeline": []},
+    "that is an empty parallel": {"pipeline": ["b", {"parallel": []}]},
+    "with a funnel without a body": {"funnel": ["b"]},
+    "with a socket that is not there": {"pipeline": ["b", "nowhere"]},
+    "with a socket that is a number": {"pipeline": [5]},
+    "with a key there is not": {"call": "b", "delay": 5},
+    "with args that are none": {"call": "b", "args": {"a": 1}},
+    "with a keyword that is none": {"call": "b", "kwargs": {"a b": 1}},
+    "with data that JSON lacks": {"call": "b", "args": [[float("nan")]]},
+    "with a segment of nothing": {"segment": "b", "items": [], "size": 2},
+    "with a segment without a size": {"segment": "b", "items": [1]},
+    "with a segment of size 0": {"segment": "b", "items": [1], "size": 0},
+    "with a segment of a pipeline": {"segment": {"pipeline": ["b"]}, "items": [1], "size": 1},
+    "with options that are none": {"call": "b", "options": [1]},
+    "of too many steps": {"parallel": ["b"] * 1_000},
+    "of too many bytes": {"call": "b", "args": ["x" * 65_536]},
+    "that is text and no JSON": "{pipeline: [b]}",
+}
 
 Row = tuple[str, dict[str, Any]]
 
@@ -56,35 +92,35 @@ def _of_kind(kind: str) -> Iterator[Row]:
     good = GOOD.get(kind, {})
     for name in NAMES:
         yield f"add {kind} named {shown(name)}", _ask("add", kind, name, **good)
-    yield f"add {kind} again", _ask("add", kind, f"the-{kind}", **good)
-    yield f"add {kind} with an unknown option", _ask("add", kind, "bad", **good, colour="red")
+    yield f"add {kind} again", _ask("add", kind, _the(kind), **good)
+    yield f"add {kind} with an unknown option", _ask("add", kind, _bad(kind), **good, colour="red")
     yield f"update {kind} that is not there", _ask("update", kind, "nobody", **_any(kind))
-    yield f"update {kind} with nothing", _ask("update", kind, f"the-{kind}")
+    yield f"update {kind} with nothing", _ask("update", kind, _the(kind))
     yield (
         f"update {kind} from a stale revision",
-        _ask("update", kind, f"the-{kind}", revision=7, **_any(kind)),
+        _ask("update", kind, _the(kind), revision=7, **_any(kind)),
     )
     yield f"delete {kind} that is not there", _ask("delete", kind, "nobody")
-    yield f"delete {kind} of a stale revision", _ask("delete", kind, f"the-{kind}", revision=7)
-    yield f"delete {kind} with an option", _ask("delete", kind, f"the-{kind}", force=True)
+    yield f"delete {kind} of a stale revision", _ask("delete", kind, _the(kind), revision=7)
+    yield f"delete {kind} with an option", _ask("delete", kind, _the(kind), force=True)
     yield f"get {kind} that is not there", _ask("get", kind, "nobody")
     if kind != "processor":
-        yield f"start {kind}", _ask("start", kind, f"the-{kind}")
+        yield f"start {kind}", _ask("start", kind, _the(kind))
 
 
 def _of_field(kind: str, field: str) -> Iterator[Row]:
     spec, good = FIELDS[kind][field], GOOD.get(kind, {})
     if spec.required:
         without = {name: value for name, value in good.items() if name != field}
-        yield f"add {kind} without {field}", _ask("add", kind, "bad", **without)
-        yield f"update {kind}: no {field}", _ask("update", kind, f"the-{kind}", **{field: None})
+        yield f"add {kind} without {field}", _ask("add", kind, _bad(kind), **without)
+        yield f"update {kind}: no {field}", _ask("update", kind, _the(kind), **{field: None})
     if spec.refers:
         given = {**good, field: ["nowhere"] if spec.many else "nowhere"}
-        yield f"add {kind}: {field} is not there", _ask("add", kind, "bad", **given)
+        yield f"add {kind}: {field} is not there", _ask("add", kind, _bad(kind), **given)
     for title, value in VALUES.items():
         if _is_wrong(spec.check, value):
             given = {**good, field: value}
-            yield f"add {kind}: {field} is {title}", _ask("add", kind, "bad", **given)
+            yield f"add {kind}: {field} is {title}", _ask("add", kind, _bad(kind), **given)
 
 
 def _of_the_whole() -> Iterator[Row]:
@@ -129,7 +165,17 @@ def _of_the_whole() -> Iterator[Row]:
     yield "a password that is no text", _ask("add", "user", "bad", password=12345678)
     yield "a hash of a password", _ask("add", "processor", "bad", **GOOD["processor"],
                                        password_hash="$argon2id$")  # fmt: skip
+    yield from _of_what_is_kept()
     yield "a scope of no kind", _ask("add", "privilege", "bad", **GOOD["privilege"], on="proc:x")
+    yield "a scope of no label", _ask("add", "privilege", "bad", **GOOD["privilege"], on="label:x")
+    for title, labels in (
+        ("a label without a value", {"env": ""}),
+        ("a label that is a number", {"env": 1}),
+        ("a label with a space", {"the env": "x"}),
+        ("a label with a long value", {"env": "x" * 64}),
+        ("too many labels", {f"k{n}": "x" for n in range(17)}),
+    ):
+        yield title, _ask("add", "queue", "bad", labels=labels)
     yield "pause a stopped processor", _ask("pause", "processor", "the-processor")
     yield "resume a stopped processor", _ask("resume", "processor", "the-processor")
     yield "an unknown kind", _ask("add", "quueue", "bad")
@@ -138,8 +184,42 @@ def _of_the_whole() -> Iterator[Row]:
     yield "an owner without a name", {**_ask("add", "queue", "bad"), "by": ""}
 
 
+def _of_what_is_kept() -> Iterator[Row]:
+    """Settings, secrets, files, flows and overrides."""
+    yield "a setting there is not", _ask("add", "setting", "retention", value=1)
+    yield "a setting below its least", _ask("add", "setting", "mounts_max", value=0)
+    yield "a setting above its most", _ask("add", "setting", "mounts_max", value=65)
+    yield "a secret instead of where it is", _ask("add", "secret", "bad", source="hunter2")
+    yield "a secret of the mesh itself", _ask("add", "secret", "bad", source="env:MESH_MODEL")
+    yield "a secret that is used", _ask("delete", "secret", "the-secret")
+    yield "an environment with no such secret", _ask("update", "processor", "shop",
+                                                     env={"T": "secret:nowhere"})  # fmt: skip
+    yield "a credential that is no such secret", _ask("add", "repo", "bad", **GOOD["repo"],
+                                                      credential="secret:nowhere")  # fmt: skip
+    yield "a file that is no base64", _ask("add", "file", "bad", content="?", encoding="base64")
+    yield "a file that is too large", _ask("add", "file", "bad", content="x" * 65_537)
+    yield "a file without its end", _ask("add", "file", "bad", folder="reports/../x")
+    yield "a file of a long name", _ask("add", "file", "x" * 190)
+    yield "a file of a version that is not kept", _ask("update", "file", "the-file", restore=7)
+    yield "a flow of a version that is true", _ask("update", "flow", "the-flow", restore=True)
+    for title, code in CODES.items():
+        request = {**GOOD["override"], "code": code}
+        yield f"an override {title}", _ask("add", "override", "shop.clean", **request)
+    yield "an override of another name", _ask("add", "override", "bad", **GOOD["override"])
+    for title, document in FLOWS.items():
+        yield f"a flow {title}", _ask("add", "flow", "bad", document=document)
+
+
 def _ask(do: str, kind: str, name: Any, **fields: Any) -> dict[str, Any]:
     return {"do": do, "kind": kind, "name": name, "fields": fields}
+
+
+def _the(kind: str) -> str:
+    return NAMED.get(kind, f"the-{kind}")
+
+
+def _bad(kind: str) -> str:
+    return {"setting": "worker_calls", "override": "shop.price"}.get(kind, "bad")
 
 
 def _any(kind: str) -> dict[str, Any]:
@@ -164,8 +244,9 @@ def _prepare(model: Model) -> None:
     model.ask("add", "socket", "b", processor="shop", task="clean", queue="orders")
     model.ask("add", "plug", "ab", source="shop.clean", target="b")
     for kind in KINDS:
-        if kind != "network":
-            model.ask("add", kind, f"the-{kind}", **GOOD.get(kind, {}))
+        if kind != "network" and kind not in MADE:
+            model.ask("add", kind, _the(kind), **GOOD.get(kind, {}))
+    model.ask("update", "processor", "the-processor", env={"TOKEN": "secret:the-secret"})
     model.ask("stop", None, "the-processor")
 
 

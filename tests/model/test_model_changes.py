@@ -15,6 +15,7 @@ SHOP = {
         "orders": {
             "network": None, "type": "direct", "max_length": None, "max_length_bytes": None,
             "message_ttl_ms": None, "expires_ms": None, "overflow": "reject", "dead_letter": None,
+            "labels": {},
         }
     },
     "processors": {
@@ -24,16 +25,19 @@ SHOP = {
             "recycle_calls": None, "recycle_age_ms": None, "recycle_bytes": None,
             "retry_delay_ms": None, "time_limit_ms": None, "rate_limit": None,
             "requested_status": "start", "restarted": 0, "env": {}, "password_hash": None,
+            "labels": {},
         }
     },
     "sockets": {
         "shop.clean": {
             "processor": "shop", "task": "clean", "queue": "orders", "priority": None,
             "rate_limit": None, "concurrency": None, "key_concurrency": None, "retries": None,
-            "retry_delay_ms": None, "time_limit_ms": None,
+            "retry_delay_ms": None, "time_limit_ms": None, "labels": {},
         }
     },
     "deployments": {"shop-here": {"processor": "shop", "host": "localhost", "cpus": 2}},
+    "settings": {}, "secrets": {}, "files": {}, "flows": {}, "versions": {},
+    "overrides": {},
     "networks": {}, "schedulers": {}, "nodes": {}, "plugs": {}, "repos": {}, "gates": {},
     "schedules": {},
     "roles": {}, "users": {}, "privileges": {},
@@ -321,12 +325,10 @@ REFUSED = [
     ({"do": ["add"]}, BadRequest,
      f"the model cannot do ['add']; it can: {CAN}; nothing was changed"),
     ({"do": "add", "kind": "que", "name": "x"}, BadRequest,
-     "the model has no kind 'que'; did you mean 'queue'?; it has: network, scheduler, node, queue,"
-     " processor, socket, deployment, plug, repo, gate, schedule, role, user, privilege;"
+     f"the model has no kind 'que'; did you mean 'queue'?; it has: {', '.join(KINDS)};"
      " nothing was changed"),
     ({"do": "list", "kind": ["queue"]}, BadRequest,
-     "the model has no kind ['queue']; it has: network, scheduler, node, queue, processor, socket,"
-     " deployment, plug, repo, gate, schedule, role, user, privilege; nothing was changed"),
+     f"the model has no kind ['queue']; it has: {', '.join(KINDS)}; nothing was changed"),
     ({"do": "add", "kind": "queue"}, BadRequest,
      "the queue has no name; give one; nothing was changed"),
     ({"do": "add", "kind": "queue", "name": "x", "fields": [1]}, BadRequest,
@@ -360,10 +362,10 @@ REFUSED = [
      "no queue is named 'order'; did you mean 'orders'?; `mesh ls queues` shows all 1"),
     ({"do": "update", "kind": "queue", "name": "orders"}, BadRequest,
      "nothing to change; give at least one of: network, type, max_length, max_length_bytes,"
-     " message_ttl_ms, expires_ms, overflow, dead_letter; nothing was changed"),
+     " message_ttl_ms, expires_ms, overflow, dead_letter, labels; nothing was changed"),
     ({"do": "update", "kind": "queue", "name": "orders", "fields": {"name": "q"}}, BadRequest,
      "a queue has no option 'name'; it has: network, type, max_length, max_length_bytes,"
-     " message_ttl_ms, expires_ms, overflow, dead_letter; nothing was changed"),
+     " message_ttl_ms, expires_ms, overflow, dead_letter, labels; nothing was changed"),
     ({"do": "update", "kind": "queue", "name": "orders", "fields": {"overflow": "dead-letter"}},
      BadRequest,
      "queue 'orders': overflow is 'dead-letter' and dead_letter names no socket; give one;"

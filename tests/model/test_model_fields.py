@@ -211,8 +211,8 @@ def test_an_unknown_option_is_refused_with_the_one_that_was_meant():
 
     assert caught.value.text == (
         "a queue has no option 'max_lenght'; did you mean 'max_length'?; it has: network, type,"
-        " max_length, max_length_bytes, message_ttl_ms, expires_ms, overflow, dead_letter;"
-        " nothing was changed"
+        " max_length, max_length_bytes, message_ttl_ms, expires_ms, overflow, dead_letter,"
+        " labels; nothing was changed"
     )
 
 

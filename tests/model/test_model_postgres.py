@@ -190,8 +190,9 @@ def merged(asker: Asker, number: int, **queues: int | None) -> dict[str, Any]:
     for name, max_length in queues.items():
         found.pop(name, None)
         if max_length is not None:
-            found[name] = {**dict.fromkeys(PUBLISHED["queue"]), "type": "direct",
-                           "overflow": "reject", "max_length": max_length}  # fmt: skip
+            found[name] = dict.fromkeys(PUBLISHED["queue"]) | {
+                "type": "direct", "overflow": "reject", "labels": {}, "max_length": max_length,
+            }  # fmt: skip
     return {**asker.latest, "number": number, "queues": found}
 
 

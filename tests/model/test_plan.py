@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcode.errors import BadRequest, CallerError, ObjectExists, UnknownObject, WrongState
-from meshcode.model.kinds import FIELDS, KINDS
+from meshcode.model.kinds import FIELDS, KINDS, MADE
 from meshcode.model.plan import PROBLEMS_MAX, plan_file, plan_removal
 from meshcode.model.rounds import rounds
 from meshcode.model.steps import Step, follow, model_of, read_steps
@@ -283,6 +283,16 @@ WANTED = st.fixed_dictionaries(
                          url=st.just("file:///srv/x")),
         "gate": _objects({}, plug=NAMES),
         "schedule": _objects({"jitter_ms": NUMBERS}, socket=NAMES, cron=st.just("@daily")),
+        "setting": st.dictionaries(
+            st.sampled_from(["worker_calls", "mounts_max"]),
+            st.fixed_dictionaries({"value": NUMBERS}), max_size=2,
+        ),
+        "override": st.fixed_dictionaries({}, optional={"a.t": st.just({
+            "processor": "a", "task": "t", "code": "def t(): ...\n"})}),
+        "secret": _objects({}, source=st.just("env:A")),
+        "file": _objects({"content": NAMES, "folder": NAMES}),
+        "flow": _objects({}, document=st.lists(NAMES, min_size=1, max_size=2).map(
+            lambda names: {"parallel": [{"call": name} for name in names]})),
         "role": _objects({"description": st.sampled_from(["x", "y"])}),
         "user": _objects({"enabled": st.booleans(), "roles": st.lists(NAMES, unique=True)}),
         "privilege": _objects({"revoked": st.booleans()}, right=st.just("RUN_TASK"), user=NAMES),
@@ -293,8 +303,9 @@ WANTED = st.fixed_dictionaries(
 def test_the_strategy_knows_every_kind():
     assert set(KINDS) == {
         "network", "scheduler", "node", "queue", "processor", "socket", "deployment", "plug",
-        "repo", "gate", "schedule", "role", "user", "privilege",
-    }  # fmt: skip
+        "repo", "gate", "role", "user", "privilege", "schedule", "setting", "secret", "file",
+        "flow", "override",
+    } | set(MADE)  # fmt: skip
 
 
 @given(st.lists(st.tuples(WANTED, st.booleans()), min_size=1, max_size=3))

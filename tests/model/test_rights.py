@@ -23,12 +23,12 @@ def model(users, privileges, roles=("dev", "admin")):
         "users": users,
         "roles": {role: {} for role in roles},
         "privileges": {str(at): one for at, one in enumerate(privileges)},
-        "processors": {"shop": {}, "bank": {}},
-        "networks": {"n1": {}},
+        "processors": {"shop": {"labels": {"env": "prod", "team": "x"}}, "bank": {"labels": None}},
+        "networks": {"n1": {"labels": {"zone": "eu"}}},
         "queues": {"q": {"network": "n1"}, "free": {"network": None}},
         "sockets": {
             "shop.sell": {"processor": "shop", "queue": "q"},
-            "bank.pay": {"processor": "bank", "queue": "free"},
+            "bank.pay": {"processor": "bank", "queue": "free", "labels": {"env": "test"}},
         },
     }
 
@@ -68,6 +68,18 @@ TABLE = [
     ([P("RUN_TASK", "joe", on="network:n1")], (), "RUN_TASK", "bank.pay", False),
     ([P("RUN_TASK", "joe", on="processor:SHOP")], (), "RUN_TASK", "shop.sell", False),
     ([P("RUN_TASK", "joe", on="processor:shop")], (), "RUN_TASK", None, False),
+    ([P("RUN_TASK", "joe", on="label:env=prod")], (), "RUN_TASK", "shop.sell", True),
+    ([P("RUN_TASK", "joe", on="label:env=prod")], (), "RUN_TASK", "bank.pay", False),
+    ([P("RUN_TASK", "joe", on="label:env=test")], (), "RUN_TASK", "bank.pay", True),
+    ([P("RUN_TASK", "joe", on="label:env=p*")], (), "RUN_TASK", "shop.sell", True),
+    ([P("RUN_TASK", "joe", on="label:env=p")], (), "RUN_TASK", "shop.sell", False),
+    ([P("RUN_TASK", "joe", on="label:team=prod")], (), "RUN_TASK", "shop.sell", False),
+    ([P("RUN_TASK", "joe", on="label:zone=eu")], (), "RUN_TASK", "shop.sell", True),
+    ([P("RUN_TASK", "joe", on="label:zone=eu")], (), "RUN_TASK", "bank.pay", False),
+    ([P("RUN_TASK", "joe"), P("RUN_TASK", "joe", on="label:env=prod", revoked=True)], (),
+     "RUN_TASK", "shop.sell", False),
+    ([P("RUN_TASK", "joe"), P("RUN_TASK", "joe", on="label:env=prod", revoked=True)], (),
+     "RUN_TASK", "bank.pay", True),
     ([P("RUN_TASK", "joe"), P("ALL", "joe", on="processor:bank", revoked=True)], (), "RUN_TASK",
      "bank.pay", False),
     ([P("RUN_TASK", "joe"), P("ALL", "joe", on="processor:bank", revoked=True)], (), "RUN_TASK",
@@ -168,6 +180,46 @@ def answers(roles, privileges):
         )
         for right, socket in QUESTIONS
     }
+
+
+ON_PROD = P("RUN_TASK", "ann", on="label:env=prod")
+NOT_ON_PROD = P("RUN_TASK", "ann", on="label:env=prod", revoked=True)
+
+
+@pytest.mark.parametrize(
+    ("mine", "others", "do", "name", "labels", "missing"),
+    [
+        # What comes under a label comes under what others were given on it.
+        ([], [ON_PROD], "update", "bank.pay", {"env": "prod"}, "RUN_TASK"),
+        ([], [ON_PROD], "add", "new", {"env": "prod"}, "RUN_TASK"),
+        ([P("RUN_TASK", "joe")], [ON_PROD], "update", "bank.pay", {"env": "prod"}, None),
+        ([P("RUN_TASK", "joe", on="socket:bank.*")], [ON_PROD], "update", "bank.pay",
+         {"env": "prod"}, None),
+        ([P("RUN_TASK", "joe", on="label:env=prod")], [], "update", "bank.pay", {"env": "prod"},
+         "RUN_TASK"),
+        ([], [ON_PROD], "update", "bank.pay", {"env": "dev"}, None),
+        ([], [ON_PROD], "update", "prod.x", {"env": "prod"}, None),
+        ([], [ON_PROD], "update", "prod.x", None, None),
+        # What leaves a label leaves what is denied on it.
+        ([], [NOT_ON_PROD], "update", "prod.x", None, "RUN_TASK"),
+        ([], [NOT_ON_PROD], "update", "prod.x", {"env": "dev"}, "RUN_TASK"),
+        ([], [NOT_ON_PROD], "update", "bank.pay", {"env": "prod"}, None),
+        ([P("RUN_TASK", "joe")], [NOT_ON_PROD], "update", "prod.x", {}, None),
+        ([P("RUN_TASK", "joe"), P("RUN_TASK", "joe", on="label:env=prod", revoked=True)], [],
+         "update", "prod.x", {}, "RUN_TASK"),
+        ([], [NOT_ON_PROD], "delete", "prod.x", {}, None),
+        # Nothing that the model would refuse anyway is taken for a label.
+        ([], [ON_PROD], "update", "bank.pay", {"env": ["prod"], 3: "prod"}, None),
+        ([], [ON_PROD], "update", "bank.pay", "env=prod", None),
+    ],
+)  # fmt: skip
+def test_a_label_hands_out_no_right_that_its_giver_has_not(mine, others, do, name, labels, missing):
+    snapshot = model({"joe": user(), "ann": user()}, [*mine, *others])
+    snapshot["sockets"]["prod.x"] = {"processor": "bank", "labels": {"env": "prod"}}
+
+    found = Rights(snapshot).missing_to_change("joe", do, "socket", name, {"labels": labels})
+
+    assert (found and found.right) == missing
 
 
 @settings(max_examples=300, deadline=None)

@@ -55,7 +55,7 @@ def model(privileges=(), **users):
         "users": {name: plain | fields for name, fields in users.items()},
         "privileges": {str(at): row for at, row in enumerate(rows)},
         "sockets": {"s": {"processor": "p", "queue": "q"}, "t": {"processor": "other"}},
-        "processors": {"p": {}, "other": {}},
+        "processors": {"p": {"labels": {"env": "prod"}}, "other": {"labels": {}}},
         "schedules": {"of-s": {"socket": "s"}},
     }
 
@@ -122,6 +122,12 @@ def test_who_has_all_may_ask_everything_and_so_may_anybody_before_a_user_is_decl
     [
         (("CANCEL_TASK", "processor:p"), "call.cancel", {"id": "cafe"}, True),
         (("CANCEL_TASK", "processor:x"), "call.cancel", {"id": "cafe"}, False),
+        (("CANCEL_TASK", "label:env=prod"), "call.cancel", {"id": "cafe"}, True),
+        (("CANCEL_TASK", "label:env=test"), "call.cancel", {"id": "cafe"}, False),
+        (("RUN_TASK", "label:env=p*"), "socket.describe", {"name": "s"}, True),
+        (("RUN_TASK", "label:env=p*"), "socket.describe", {"name": "t"}, False),
+        (("STOP_PROCESSOR", "label:env=prod"), "proc", {"do": "stop", "name": "p"}, True),
+        (("STOP_PROCESSOR", "label:env=prod"), "proc", {"do": "stop", "name": "other"}, False),
         (("RUN_TASK", "processor:p"), "call.get", {"id": "cafe"}, True),
         (("RUN_TASK", "processor:p"), "call.watch", {"ids": []}, True),
         (("RUN_TASK", "processor:p"), "socket.describe", {"name": "s"}, True),
@@ -155,6 +161,14 @@ def test_a_scope_is_looked_at(privilege, name, fields, may):
         ([("UPDATE_SOCKET", "processor:p")], ("update", "socket", "s", {"processor": "other"}),
          False),
         ([("UPDATE_SOCKET", "processor:p")], ("update", "socket", "t", {"processor": "p"}), False),
+        ([("UPDATE_SOCKET", "label:env=prod")], ("update", "socket", "s", {"priority": 1}), True),
+        ([("UPDATE_SOCKET", "label:env=prod")], ("update", "socket", "t", {"priority": 1}), False),
+        ([("UPDATE_SOCKET", "label:env=prod")],
+         ("update", "socket", "t", {"labels": {"env": "prod"}}), False),
+        ([("UPDATE_SOCKET",), ("RUN_TASK", "label:env=test")],
+         ("update", "socket", "t", {"labels": {"env": "test"}}), False),
+        ([("UPDATE_SOCKET",), ("RUN_TASK",)],
+         ("update", "socket", "t", {"labels": {"env": "test"}}), True),
         ([("UPDATE_PROCESSOR",)], ("update", "processor", "p", {"password": "x"}), False),
         ([("UPDATE_PROCESSOR",), ("LOCK_PROCESSOR",)],
          ("update", "processor", "p", {"password": "x"}), True),
@@ -215,6 +229,10 @@ def test_nobody_says_for_the_owner_or_says_it_is_an_admin():
 
     assert guard.model_request(who, b"1", asked)["by"] == "joe"
     assert guard.model_request(who, b"1", asked)["admin"] is False
+    for principal in ("*", "root"):  # Nor that it is another to the database.
+        told = guard.model_request(who, b"1", {**asked, "principal": principal})
+        assert told["principal"] == "joe"
+    assert "principal" not in guard.model_request(None, b"1", {**asked, "principal": "x"})
     assert guard.model_request(None, b"1", asked)["admin"] is True
     free = guard_of()
     assert "admin" not in free.model_request(free.fresh(free.identify(KEY, None)), b"1", asked)
@@ -241,6 +259,19 @@ def test_who_listens_hears_nothing_more_when_the_right_is_gone():
     assert not guard.may_hear(session, "t")
     guard.changed(model(joe=JOE))
     assert not guard.may_hear(session, "s")
+
+
+def test_a_label_decides_who_may_call_and_its_going_ends_that():
+    guard, who = joe_with(("RUN_TASK", "label:env=prod"))
+    assert guard.run_problem(guard.fresh(who), "s") is None
+    assert guard.run_problem(guard.fresh(who), "t") is not None
+
+    after = model([("RUN_TASK", "joe", "label:env=prod")], joe=JOE)
+    after["processors"] = {"p": {"labels": {}}, "other": {"labels": {"env": "prod"}}}
+    guard.changed(after)
+
+    assert guard.run_problem(guard.fresh(who), "s") is not None
+    assert guard.run_problem(guard.fresh(who), "t") is None
 
 
 def test_rights_that_are_taken_away_are_gone_with_the_next_call():
@@ -343,3 +374,41 @@ def test_what_is_revoked_cannot_be_done_by_a_step_among_many():
         apply(("update", "processor", "p", {"workers": 2}))
     with pytest.raises(NotAllowed, match="would hand out DELETE_QUEUE"):
         apply(("add", "privilege", "more", {"right": "DELETE_QUEUE", "user": "joe"}))
+
+
+TOKEN = {"env": {"T": "secret:token"}}
+
+
+def change(guard, who, do, fields, name="p"):
+    guard.check(who, "model", b"r", {"do": do, "kind": "processor", "name": name, "fields": fields})
+
+
+def test_who_may_change_code_needs_a_right_to_the_secrets_it_gets():
+    guard, who = joe_with(("UPDATE_PROCESSOR",), ("ADD_PROCESSOR",))
+
+    for do, name in (("update", "p"), ("add", "new")):
+        with pytest.raises(NotAllowed, match="USE_SECRET on secret 'token'"):
+            change(guard, who, do, TOKEN, name)
+    change(guard, who, "update", {"workers": 2})
+
+    guard, who = joe_with(("UPDATE_PROCESSOR",), ("USE_SECRET", "secret:tok*"))
+    change(guard, who, "update", TOKEN)
+    with pytest.raises(NotAllowed, match="USE_SECRET"):
+        change(guard, who, "update", {"env": {"T": "secret:other"}})
+
+
+def test_a_processor_that_has_a_secret_is_not_given_other_code_without_the_right():
+    """Else whoever changes code would only have to wait for the secret."""
+    guard, who = joe_with(("UPDATE_PROCESSOR",))
+    snapshot = model([("UPDATE_PROCESSOR", "joe")], joe=JOE)
+    snapshot["processors"]["p"] = TOKEN
+    guard.changed(snapshot)
+
+    with pytest.raises(NotAllowed, match="USE_SECRET"):
+        change(guard, who, "update", {"commit": "abcdef0"})
+
+
+def test_a_right_on_a_flow_holds_for_its_versions():
+    rights = Rights({"versions": {"flow:night@1": {"of": "flow:night"}}})
+
+    assert ("flow", "night") in rights.places("version", "flow:night@1")

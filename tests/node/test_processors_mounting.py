@@ -9,8 +9,9 @@ import time
 import pytest
 import zmq
 
+from meshcode.model.settingnames import SETTINGS
 from meshcode.node.crew import Crew
-from meshcode.node.processors import MOUNTS_MAX, Processors
+from meshcode.node.processors import Processors
 from tests.live.harness import until
 
 
@@ -35,7 +36,7 @@ def processors(tmp_path):
 
 
 def test_a_few_mounts_at_a_time_and_each_gets_its_turn(processors, tmp_path):
-    names = [f"p{i}" for i in range(MOUNTS_MAX + 3)]
+    names = [f"p{i}" for i in range(SETTINGS["mounts_max"].default + 3)]
     code = {"git": (tmp_path / "no-such-repository").as_uri(), "module": "m"}
     most = 0
 
@@ -51,7 +52,7 @@ def test_a_few_mounts_at_a_time_and_each_gets_its_turn(processors, tmp_path):
     processors.apply({"processors": dict.fromkeys(names, code)})
     until(turn, 60, "every mount has failed")
 
-    assert most == MOUNTS_MAX
+    assert most == SETTINGS["mounts_max"].default
     assert all("its code could not be mounted" in p.problem for p in processors.by_name.values())
 
 

@@ -23,7 +23,7 @@ from meshcode.cli.output import Style
 from meshcode.cli.session import session
 from meshcode.errors import BadData, MeshError
 from meshcode.model.checks import near
-from meshcode.model.kinds import KINDS, PLURALS
+from meshcode.model.kinds import KINDS, MADE, PLURALS
 from meshcode.model.plan import Wanted, plan_file, plan_removal
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def export(kinds: tuple[str, ...], form: str) -> None:
       mesh export > net.yaml
       mesh export queues sockets -o toml
     """
-    chosen = [_kind(word) for word in kinds] or list(KINDS)
+    chosen = [_kind(word) for word in kinds] or [kind for kind in KINDS if kind not in MADE]
     with session() as client:
         model, _number = read_model(client)
     for what in writing.secrets_in(model, chosen):

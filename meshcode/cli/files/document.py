@@ -12,18 +12,18 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from meshcode.cli.data import parse_duration, parse_size
 from meshcode.cli.files.reading import Source, Way
 from meshcode.errors import BadData, BadRequest
 from meshcode.model.checks import check_name, near, shown
 from meshcode.model.fields import check_value
-from meshcode.model.kinds import FIELDS, PLURALS, Field
+from meshcode.model.kinds import FIELDS, MADE, PLURALS, Field
+from meshcode.units import parse_duration, parse_size
 
 PROBLEMS_MAX = 20  # That are told; the rest is counted.
 SECRET_BYTES_MAX = 16 * 1024  # Of one value that is read from a file.
 REFERENCES = ("from_env", "from_file")
 
-_KIND_OF = {plural: kind for kind, plural in PLURALS.items()}
+_KIND_OF = {plural: kind for kind, plural in PLURALS.items() if kind not in MADE}
 
 
 @dataclass(slots=True)
@@ -73,8 +73,8 @@ def read_document(sources: Iterable[Source]) -> Document:
         for key, objects in source.data.items():
             kind = _KIND_OF.get(key)
             if kind is None:
-                known = ", ".join(PLURALS.values())
-                hint = near(key, PLURALS.values())
+                known = ", ".join(_KIND_OF)
+                hint = near(key, _KIND_OF)
                 problems.add(source.where([key]), f"there is no kind {key!r}{hint}; there are"
                              f" {known}")  # fmt: skip
                 continue

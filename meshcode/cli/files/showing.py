@@ -31,6 +31,8 @@ def items_of(differences: Sequence[Difference]) -> list[dict[str, Any]]:
             "do": difference.do, "kind": difference.kind, "name": difference.name,
             "options": {
                 option: {"from": _hidden(before), "to": _hidden(after)}
+                if not FIELDS[difference.kind][option].data
+                else {"from": before, "to": after}
                 for option, (before, after) in difference.options.items()
             },
         }
@@ -54,6 +56,8 @@ def _line(difference: Difference) -> str:
 
 
 def _change(kind: str, option: str, before: Any, after: Any) -> str:
+    if FIELDS[kind][option].data:
+        return f"{_title(option)} {_value(kind, option, before)} -> {_value(kind, option, after)}"
     if isinstance(before, dict) and isinstance(after, dict):
         names = [f"+{name}" for name in after if name not in before]
         names += [f"-{name}" for name in before if name not in after]
@@ -68,6 +72,8 @@ def _value(kind: str, option: str, value: Any) -> str:
         return "none"
     if option.endswith("_ms"):
         return duration_text(value)
+    if FIELDS[kind][option].data:
+        return FIELDS[kind][option].show(value)
     if isinstance(value, dict):
         return ",".join(value)  # The names of variables, and nothing of what they hold.
     text = value if isinstance(value, str) else str(value)

@@ -71,7 +71,10 @@ def _to_toml(document: dict[str, Any]) -> str:
     for plural, objects in document.items():
         for name, options in objects.items():
             lines = [f"[{plural}.{_toml_key(name)}]"]
-            lines += [f"{_toml_key(key)} = {_toml_value(v)}" for key, v in options.items()]
+            for key, value in options.items():
+                # TOML has no null, which a document may have: there it is JSON in a text.
+                text = _toml_text(json.dumps(value)) if key == "document" else _toml_value(value)
+                lines.append(f"{_toml_key(key)} = {text}")
             blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from alembic import context
+from sqlalchemy import select
 
-from meshcode.model.tables import Base, State
+from meshcode.model import rowlevel
+from meshcode.model.tables import SCHEMA_VERSION, Base, State
 
 
 def _keep_version(*, ctx: Any, step: Any, **_more: Any) -> None:
@@ -25,3 +27,6 @@ context.configure(
 )
 with context.begin_transaction():
     context.run_migrations()
+link = context.config.attributes["connection"]
+if link.execute(select(State.schema_version)).scalar_one_or_none() == SCHEMA_VERSION:
+    rowlevel.protect(link)  # Also the tables of migrations that do not know of it.

@@ -7,7 +7,7 @@ from sqlalchemy import JSON, BigInteger, Column, String, Text
 from meshcode.model.migrations.steps import make_table
 
 revision = "0008"
-down_revision = "0005"
+down_revision = "0007"
 
 
 def upgrade() -> None:

@@ -1,0 +1,91 @@
+"""`mesh node clone`: what is declared for one node, declared for another one as well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from meshcode.cli.files import reading, writing
+from meshcode.cli.files.carrying import Wish, carry_out, read_model
+from meshcode.cli.files.selecting import select_nodes
+from meshcode.cli.options import command, complete, styled
+from meshcode.cli.output import Style
+from meshcode.cli.session import session
+from meshcode.errors import ObjectExists
+from meshcode.model.kinds import FIELDS
+from meshcode.model.plan import plan_file
+from meshcode.model.steps import Model
+
+Wanted = dict[str, dict[str, dict[str, Any]]]
+
+
+@command(name="clone")
+@click.argument("source", shell_complete=complete("node"))
+@click.argument("target")
+@click.option("-h", "--hostname", metavar="HOST", help="Host of the new node.")
+@click.option(
+    "--export", "form", type=click.Choice(reading.FORMATS), help="Print a file instead: for another"
+    " mesh, with all that the node needs.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Show what would be added and change nothing.")
+@styled
+def clone(
+    source: str, target: str, hostname: str | None, form: str | None, dry_run: bool, style: Style
+) -> None:
+    """Declare for TARGET what is declared for SOURCE: its network, scheduler and CPUs, and every
+    deployment on it. The new node runs the same code with the same environment once it is there.
+
+    Examples:
+      mesh node clone alpha beta -h beta.example.org
+      mesh node clone alpha beta --dry-run
+      mesh node clone alpha beta --export yaml > beta.yaml
+    """
+    with session() as client:
+        model, _number = read_model(client)
+        wanted = cloned(model, source, target, hostname)
+        if form is not None:
+            whole = with_needs(model, wanted)
+            filled = {kind: whole.get(kind, {}) for kind in FIELDS}
+            text = writing.to_text(writing.to_document(filled, list(FIELDS)), form)
+            click.echo(text, nl=False)
+            return
+        carry_out(
+            client, lambda current: plan_file(current, wanted), {},
+            Wish(style, dry_run=dry_run, equal=f"nothing to do: {target} is as {source} already"),
+        )  # fmt: skip
+
+
+def cloned(model: Model, source: str, target: str, host: str | None) -> Wanted:
+    """The entry of the new node and its deployments.
+
+    Raises:
+        BadData: nothing is declared for a node of the name `source`.
+        ObjectExists: another node or deployment of a new name is there, and differs.
+    """
+    options = {kind: dict(objects) for kind, objects in model.items()}
+    found = select_nodes(options, [source])
+    entry = dict(found["node"].get(source, {name: s.default for name, s in FIELDS["node"].items()}))
+    places = {source, entry.get("host") or source}
+    entry["host"] = host
+    wanted: Wanted = {"node": {target: entry}, "deployment": {}}
+    for name, deployment in sorted(found["deployment"].items()):
+        if deployment["host"] in places:
+            new = name.replace(source, target) if source in name else f"{name}@{target}"
+            wanted["deployment"][new] = {**deployment, "host": target}
+    for kind, objects in wanted.items():
+        for name, fields in objects.items():
+            there = model[kind].get(name)
+            if there is not None and there != fields:
+                raise ObjectExists(
+                    f"{kind} {name!r} exists already and is another one; nothing was changed;"
+                    f" choose another name than {target!r}, or delete it first",
+                    kind=kind, name=name,
+                )  # fmt: skip
+    return wanted
+
+
+def with_needs(model: Model, wanted: Wanted) -> Wanted:
+    """The new node with the processors, sockets and all else that what runs on it needs."""
+    whole = {kind: {**model[kind], **wanted.get(kind, {})} for kind in model}
+    return select_nodes(whole, list(wanted["node"]))

@@ -1,0 +1,28 @@
+"""What an answer says of an object beside its options: nobody gave it, it is worked out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshcode import flowdoc
+from meshcode.model.keptcheck import bytes_of, digest_of
+from meshcode.model.settingnames import SETTINGS
+
+LARGE = ("content", "document")  # Options that listings leave out.
+
+
+def of(kind: str, row: Any) -> dict[str, Any]:
+    """Facts about a row of the kind; most kinds have none."""
+    if kind in ("file", "version"):
+        data = bytes_of({"content": row.content, "encoding": row.encoding})
+        return {"bytes": len(data), "digest": digest_of(data)}
+    if kind == "flow":
+        steps = list(flowdoc.steps(row.document))
+        return {
+            "steps": len(steps), "sockets": flowdoc.sockets(row.document),
+            "digest": digest_of(flowdoc.to_text(row.document).encode()),
+        }  # fmt: skip
+    if kind == "setting" and row.name in SETTINGS:
+        found = SETTINGS[row.name]
+        return {"default": found.default, "text": found.text}
+    return {}

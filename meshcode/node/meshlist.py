@@ -1,0 +1,187 @@
+"""Listings of the calls of a whole mesh.
+
+    mesh.calls     a page of all calls of all nodes that answer, newest first
+    mesh.ids       the ids of the first of them that this node knows, for a peer that asks
+    mesh.rows      this node's knowledge of these calls, for a peer that asks
+"""
+
+# ruff: noqa: ARG001  Operations share one shape.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from meshcode.errors import BadRequest
+from meshcode.ids import ID_BYTES
+from meshcode.node.choosing import FIELDS, Choice
+from meshcode.node.history import ROWS_MAX, SCAN_MAX, Chosen, whole
+from meshcode.node.meshcalls import annotated, kept_row, mine, stored_call, together
+from meshcode.node.meshops import Answers, answer, ask_peers, good_data, silent_peers
+from meshcode.node.meshrows import Row, slim
+from meshcode.node.sessions import Session
+from meshcode.replica.instance import ENDED
+from meshcode.router.records import DONE_HEAD
+
+if TYPE_CHECKING:
+    from meshcode.node.loop import Loop
+
+IDS_TOLD_MIN = 10_000  # Of a node for one page, when it knows so many: 160 KB.
+KEPT_READ_MAX = 10_000  # Kept calls looked at in the log for one listing.
+
+
+# This node's knowledge.
+
+
+def ids_of(loop: Loop, fields: dict[str, Any], wanted: int) -> Chosen:
+    """The ids of the first `wanted` calls that this node knows, and how many it knows.
+
+    Fields as for `History.page`; `before` and `page` are not for a mesh.  With `node`, only what a
+    node of that name owns or has run is meant, and only it says so.
+    """
+    name = fields.get("node")
+    if name is not None and name != mine(loop):
+        return Chosen([], 0)
+    chosen = loop.history.choose({**fields, "before": None}, wanted)
+    if name is not None:
+        own = [id for id in chosen.ids if _is_own(loop, id)]
+        whole_list = chosen.total is not None and len(chosen.ids) == chosen.total
+        return Chosen(own, len(own) if whole_list else None)
+    ascending = bool(fields.get("ascending"))
+    kept = _kept_ids(loop, fields)
+    ids = sorted({*chosen.ids, *kept}, reverse=not ascending)
+    total = None if chosen.total is None else chosen.total + len(kept)
+    return Chosen(ids[:wanted], total)
+
+
+def _is_own(loop: Loop, id: bytes) -> bool:
+    """Whether this node owns a call or has run it; the others have its outcome told."""
+    if id in loop.router.calls or id not in loop.router.replica.by_id:
+        return True
+    value = loop.history.done_record(id)
+    return value is not None and DONE_HEAD.unpack_from(value)[5] > 0  # When it began here.
+
+
+def _kept_ids(loop: Loop, fields: dict[str, Any]) -> list[bytes]:
+    """Calls of other owners that are open as far as this node knows, and two-node copies."""
+    router = loop.router
+    if fields.get("state") not in (None, "KEPT"):
+        return []  # Only their owners know in which state they are.
+    instances = router.replica.by_id.items()
+    kept = {id: inst.sequence for id, inst in instances
+            if inst.role != ENDED and id not in router.calls}  # fmt: skip
+    kept |= {id: copy.sequence for id, copy in router.copies.items() if id not in router.calls}
+    choice = Choice(router, {**fields, "state": None})
+    if choice.is_everything:
+        return list(kept)
+    found = []
+    for id, sequence in list(kept.items())[:KEPT_READ_MAX]:
+        accepted_ms, submit = stored_call(loop, sequence)
+        if choice.takes_submit(id, submit, accepted_ms):
+            found.append(id)
+    return found
+
+
+def rows_by_id(loop: Loop, ids: list[bytes]) -> list[Row]:
+    """What this node knows of these calls; those it does not know are left out."""
+    found = []
+    for id in ids:
+        row = loop.history.row(id)
+        if row is not None:
+            found.append(annotated(loop, row))
+        elif id in loop.router.replica.by_id or id in loop.router.copies:
+            found.append(kept_row(loop, id))
+    return found
+
+
+# The operations.
+
+
+def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """A page of the calls of the mesh; with `here`, or without a mesh, of this node alone.
+
+    First every node tells the ids of its first calls, 16 bytes each, then what it knows of those
+    that are on the page: so the last page can be reached, and is as quick as the first.
+    """
+    rows = min(max(whole(fields, "rows", 10), 1), ROWS_MAX)
+    page = max(whole(fields, "page", 1), 1)
+    mesh = loop.mesh
+    if mesh is None or fields.get("here"):
+        found = loop.history.page(fields)
+        found["calls"] = [annotated(loop, row) | {"kept_by": [mine(loop)]}
+                          for row in found["calls"]]  # fmt: skip
+        return found | {"asked": [], "silent": []}
+    end = page * rows
+    if end > SCAN_MAX:
+        raise BadRequest(
+            f"page {page} with {rows} rows ends at row {end}, pages reach to row {SCAN_MAX}; name"
+            " a socket, a state or a time, or list from the other end with `ascending`"
+        )
+    # More than is shown, so that most meshes can count what there is.
+    wanted = end + 1 if fields.get("total") is False else max(end + 1, IDS_TOLD_MIN)
+    own = ids_of(loop, fields, wanted)
+    asked = set(mesh.here())
+    ascending = bool(fields.get("ascending"))
+    share = {name: fields[name] for name in (*FIELDS, "unfinished", "ascending", "node", "total")
+             if name in fields}  # fmt: skip
+
+    def have_ids(answers: Answers) -> None:
+        told = [found for data in good_data(answers).values() if (found := _chosen(data))]
+        every = sorted({id for one in (own, *told) for id in one.ids}, reverse=not ascending)
+        totals = [one.total for one in (own, *told)]
+        is_whole = all(one.total is not None and one.total <= len(one.ids) for one in (own, *told))
+        known = max((total for total in totals if total is not None), default=0)
+        shown = every[end - rows : end]
+        answered = set(good_data(answers))
+
+        def have_rows(answers: Answers) -> None:
+            data = good_data(answers)
+            found = together(mesh, rows_by_id(loop, shown), data, ascending=ascending)
+            state = fields.get("state")  # It may have gone on since.
+            answer(loop, session, request, {
+                "calls": [row for row in found if state in (None, row["state"])],
+                "page": page, "rows": rows, "total": len(every) if is_whole else None,
+                "at_least": max(known, len(every)), "more": len(every) > end,
+                "asked": sorted(mesh.name_of(node) for node in asked),
+                "silent": silent_peers(mesh, asked, answered & set(data)),
+            })  # fmt: skip
+
+        ask_peers(mesh, "mesh.rows", {"ids": b"".join(shown)}, have_rows)
+
+    ask_peers(mesh, "mesh.ids", {**share, "wanted": wanted}, have_ids)
+    return None
+
+
+def _chosen(data: dict[str, Any]) -> Chosen | None:
+    """What a peer said to `mesh.ids`; None when it is something else."""
+    ids, total = data.get("ids"), data.get("total")
+    if not isinstance(ids, bytes) or len(ids) % ID_BYTES or not isinstance(total, int | None):
+        return None
+    return Chosen(_split(ids), total)
+
+
+def _split(ids: bytes) -> list[bytes]:
+    return [ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES)]
+
+
+def share_of_ids(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """This node's share of a listing: ids in its order, and how many calls it knows."""
+    wanted = min(max(whole(fields, "wanted", 10), 1), SCAN_MAX + 1)
+    found = ids_of(loop, fields, wanted)
+    return {"ids": b"".join(found.ids), "total": found.total}
+
+
+def share_of_rows(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """What this node knows of up to ROWS_MAX calls."""
+    ids = fields.get("ids")
+    if not isinstance(ids, bytes) or len(ids) % ID_BYTES or len(ids) > ROWS_MAX * ID_BYTES:
+        raise BadRequest(f"field 'ids' must be at most {ROWS_MAX} whole ids, one after another")
+    return {"rows": list(map(slim, rows_by_id(loop, _split(ids))))}
+
+
+OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
+    "mesh.calls": calls,
+    "mesh.ids": share_of_ids,
+    "mesh.rows": share_of_rows,
+}
+FOR_PEERS = ("mesh.ids", "mesh.rows")

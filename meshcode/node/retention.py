@@ -1,0 +1,161 @@
+"""How long the history of calls is kept: by age, by number and by bytes; the oldest go first.
+
+The calls of a flow go together: none while another one of its flow is open on this node, or too
+young.  What is forgotten moves the horizon: an id made before it cannot be told from one that ran
+(`router/accept.py`), so nothing that ended within RETENTION_MS_MIN is forgotten, whatever the
+settings say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from meshcode import config, limits
+from meshcode.ids import unix_ms_of
+from meshcode.node.choosing import flow_of, submit_of_done
+from meshcode.node.flowindex import TIME_BYTES
+from meshcode.router.effects import Effects, Op
+from meshcode.router.events import Forgotten
+from meshcode.router.records import DONE_HEAD
+from meshcode.store.contract import DONE, META, OUTPUT
+from meshcode.units import parse_count, parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from meshcode.node.loop import Loop
+
+_OUTPUTS_MAX = 20  # Records of captured output of one call, deleted with it.
+
+
+class Retention:
+    """What one node keeps of calls that have ended."""
+
+    def __init__(self, loop: Loop) -> None:
+        """Read the settings.
+
+        Raises:
+            CallerError: one of them cannot be.
+        """
+        self._loop = loop
+        self.age_ms = parse_duration(config.value("retention_age"))  # 0: without end.
+        self.calls_max = parse_count(config.value("retention_calls"))  # 0: any number.
+        self.bytes_max = parse_size(config.value("retention_bytes"))  # 0: any number.
+        self._own = (self.age_ms, self.calls_max, self.bytes_max)
+        self.young_ms = limits.RETENTION_MS_MIN
+        self._next_ms = 0
+        self._cursor: bytes | None = None  # Id after which the next look begins.
+        self._last: bytes | None = None  # The newest id forgotten by the last look.
+        self._deletes = limits.COMMIT_DELETES_MAX  # In one look; more when it falls behind.
+
+    def apply(self, settings: Mapping[str, Any]) -> None:
+        """Take over the settings of the mesh; what they do not say this machine's own do."""
+        said = [settings["retention_" + name] for name in ("age_ms", "calls", "bytes")]
+        self.age_ms, self.calls_max, self.bytes_max = (
+            own if given is None else given for own, given in zip(self._own, said, strict=True)
+        )
+        self._next_ms = 0
+
+    def tick(self, now_ms: int) -> None:
+        """Once a second: forget some of what is to be forgotten."""
+        if now_ms >= self._next_ms:
+            self._next_ms = now_ms + limits.RETENTION_LOOK_MS
+            if self.look(now_ms):
+                self._next_ms = now_ms  # There may be more: go on with the next tick.
+
+    def facts(self) -> dict[str, Any]:
+        """What is kept, since when, and the limits, for `status`."""
+        log = self._loop.log
+        oldest = log.scan(DONE, None, limit=1)
+        return {
+            "calls": log.count(DONE), "bytes": self._size(),
+            "since_ms": unix_ms_of(oldest[0][0]) if oldest else None,
+            "horizon_ms": self._loop.router.horizon_ms or None, "age_ms": self.age_ms,
+            "calls_max": self.calls_max, "bytes_max": self.bytes_max,
+        }  # fmt: skip
+
+    def _size(self) -> int:
+        return self._loop.log.size(DONE) + self._loop.log.size(OUTPUT)
+
+    def look(self, now_ms: int) -> bool:
+        """Forget what may be forgotten among the next calls; whether to look again at once."""
+        log, flows = self._loop.log, self._loop.history.flows
+        if self._last is not None and log.get(DONE, self._last) is not None:
+            return True  # What was forgotten last is not on disk yet, so it would count again.
+        self._last = None
+        limit = max(limits.RETENTION_LOOK_CALLS, self._deletes)
+        batch = log.scan(DONE, self._cursor, limit=limit)
+        is_over = len(batch) < limit
+        if self._cursor is not None and batch and batch[0][0] == self._cursor:
+            del batch[0]
+        due, is_last = self._due(batch, now_ms)
+        times = flows.open_times() if due else set()
+        needed = self._loop.router.needed.keys()  # Steps of other flows wait for these.
+        records: list[Op] = []
+        newest = b""
+        for flow, ids in due.items():
+            if flow[:TIME_BYTES] in times or flows.has_open_entry(flow):
+                continue
+            if not needed.isdisjoint(ids):
+                continue
+            newest = max(newest, *ids)
+            for id in ids:
+                records += self._deletions(id)
+            if len(records) >= self._deletes:
+                is_over = False  # The same ones are looked at again: what is done is gone then.
+                break
+        else:
+            is_over = is_over or is_last
+            self._cursor = None if is_over else batch[-1][0]
+        if newest:
+            self._last = newest
+            before_ms = unix_ms_of(newest) + 1
+            if before_ms > self._loop.router.horizon_ms:
+                records.append((META, b"horizon", before_ms.to_bytes(8, "big")))
+                self._loop.step(Forgotten(before_ms))
+        records += flows.sweep()
+        if records:
+            self._loop.turns.add(Effects(records=records))
+        more = limits.RETENTION_DELETES_MAX if not is_over else limits.COMMIT_DELETES_MAX
+        self._deletes = min(2 * self._deletes, more)
+        return not is_over
+
+    def _due(
+        self, batch: list[tuple[bytes, bytes]], now_ms: int
+    ) -> tuple[dict[bytes, list[bytes]], bool]:
+        """The calls whose time has come, by flow; and whether none after the batch can be."""
+        log = self._loop.log
+        over = log.count(DONE) - self.calls_max if self.calls_max else 0
+        over_bytes = self._size() - self.bytes_max if self.bytes_max else 0
+        due: dict[bytes, list[bytes]] = {}
+        kept: set[bytes] = set()  # Flows of which one stays.
+        is_last = False
+        for id, value in batch:
+            flow = flow_of(id, submit_of_done(value))
+            finished_ms = DONE_HEAD.unpack_from(value)[6]
+            is_old = self.age_ms and finished_ms + self.age_ms <= now_ms
+            is_young = max(finished_ms, unix_ms_of(id)) + self.young_ms > now_ms
+            if is_young or not (is_old or over > 0 or over_bytes > 0):
+                kept.add(flow)
+                is_last = self._ends_at(id, now_ms, more=over > 0 or over_bytes > 0)
+                if is_last:
+                    break
+            else:
+                due.setdefault(flow, []).append(id)
+                over, over_bytes = over - 1, over_bytes - len(value)
+        return {flow: ids for flow, ids in due.items() if flow not in kept}, is_last
+
+    def _ends_at(self, id: bytes, now_ms: int, *, more: bool) -> bool:
+        """Whether nothing after this call, which stays, can be old enough to go."""
+        made_ms = unix_ms_of(id)
+        if made_ms + self.young_ms > now_ms:
+            return True
+        return not more and (not self.age_ms or made_ms + self.age_ms > now_ms)
+
+    def _deletions(self, id: bytes) -> list[Op]:
+        """What deletes a call and its captured output."""
+        records: list[Op] = [(DONE, id, None)]
+        for key, _ in self._loop.log.scan(OUTPUT, id + bytes(4), limit=_OUTPUTS_MAX):
+            if key[:16] != id:
+                break
+            records.append((OUTPUT, key, None))
+        return records
