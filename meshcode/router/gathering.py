@@ -304,6 +304,7 @@ def tick(r: Router, now_ms: int, out: Effects) -> None:
         if _is_open(r, id):
             continue
         out.lookups.append((b"", id))
+        r.needed[id] = r.needed.pop(id)  # The next time others come first.
         asked += 1
         if asked >= limits.NEEDS_ASKED_MAX:
             return

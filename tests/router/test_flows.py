@@ -178,6 +178,19 @@ def test_a_step_whose_result_nobody_knows_says_so_and_waits():
     assert after.wait(limits.NEED_ASK_MS).lookups == [(b"", first)], "it asks again"
 
 
+def test_every_need_has_its_turn_to_be_asked_for_again(monkeypatch):
+    """Else many that nobody knows would keep all others from being asked for."""
+    monkeypatch.setattr(limits, "NEEDS_ASKED_MAX", 1)
+    made = Flows()
+    strangers = make_ids(3, NOW)
+    _, effects = made.flow([step("a", feed=list(strangers))])
+    looked_up(made, effects)
+
+    asked = [made.wait(limits.NEED_ASK_MS).lookups for _ in strangers]
+
+    assert sorted(one for found in asked for _, one in found) == sorted(strangers)
+
+
 def test_a_cancelled_step_waits_for_nothing_any_more():
     """Else peers would be asked for ever for what nobody here needs."""
     made = Flows()
