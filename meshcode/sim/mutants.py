@@ -26,7 +26,6 @@ from meshcode.sim import mutants_flows, planting
 from meshcode.sim.planting import Broken
 
 BROKEN = Broken()
-MUTANTS = {**BROKEN.plants, **mutants_flows.BROKEN.plants}
 # The functions that take an event; the table was filled when the module was read.
 HANDLERS: dict[type, Any] = core._HANDLERS
 
@@ -407,3 +406,6 @@ def _removed_socket_goes_on(real: Any) -> Any:
             line.removed = False
 
     return on_model_changed
+
+
+MUTANTS = {**BROKEN.plants, **mutants_flows.BROKEN.plants}
