@@ -83,8 +83,10 @@ def _forget_what_is_not_synced_yet(_real: Any) -> Any:
 
 @BROKEN.rule(ending, "end")
 def _outcome_leaves_the_open_record(real: Any) -> Any:
-    def end(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects) -> None:
-        real(r, call, code, envelope, now_ms, out)
+    def end(
+        r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects, *rest: Any
+    ) -> None:
+        real(r, call, code, envelope, now_ms, out, *rest)
         out.records[:] = [op for op in out.records if op[0] != "open" or op[2] is not None]
 
     return end
@@ -148,10 +150,10 @@ def _second_client_is_not_told(_real: Any) -> Any:
 
 @BROKEN.rule(accept, "is_over")
 def _queue_one_too_long(real: Any) -> Any:
-    def is_over(line: Line, size: int) -> str | None:
+    def is_over(line: Line, *more: int) -> str | None:
         line.depth -= 1
         try:
-            over: str | None = real(line, size)
+            over: str | None = real(line, *more)
         finally:
             line.depth += 1
         return over
