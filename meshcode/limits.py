@@ -42,6 +42,7 @@ FETCH_BYTES_MIN = 1024 * 1024  # Of one line, however full the memory is; one ca
 # Flows.
 FLOW_STEPS_MAX = 131_072  # Steps of one plan: all of them are one batch of the log.
 NEED_ASK_MS = 2_000  # Peers are asked again for an outcome that a step waits for.
+KEEPER_AWAY_MS = 60_000  # A node away longer keeps no calls of schedules.
 NEEDS_ASKED_MAX = 1_024  # Of those at once.
 
 # The log.

@@ -266,7 +266,8 @@ def _update(request: _Request) -> Change:
     unlock, old = fields.pop("unlock", None), fields.pop("old_password", None)
     if kind in VERSIONED and "restore" in fields:
         name = find(session, kind, request.name).name
-        fields.update(versions.restored(session, kind, name, fields.pop("restore")))
+        with as_owner(session):  # Who may change it may make it what it was.
+            fields.update(versions.restored(session, kind, name, fields.pop("restore")))
     if not fields:
         options = [option for option in FIELDS[kind] if option not in HIDDEN[kind]]
         known = ", ".join([*options, *(["password"] if HIDDEN[kind] else [])])
@@ -305,17 +306,19 @@ def _delete(request: _Request) -> Change:
     _check_unused(request.session, row)
     request.session.delete(row)
     if request.kind in VERSIONED:
-        versions.forget(request.session, request.kind, row.name)
+        with as_owner(request.session):
+            versions.forget(request.session, request.kind, row.name)
     return Change(data, declared=True)
 
 
 def _keep_version(request: _Request, row: Object) -> None:
     if request.kind in VERSIONED:
         options = {field: getattr(row, field) for field in FIELDS[request.kind]}
-        versions.record(
-            request.session, request.kind, row.name, options, by=request.owner,
-            now_ms=request.now_ms,
-        )  # fmt: skip
+        with as_owner(request.session):
+            versions.record(
+                request.session, request.kind, row.name, options, by=request.owner,
+                now_ms=request.now_ms,
+            )  # fmt: skip
 
 
 def _empty(session: Session, network: Network) -> list[str]:

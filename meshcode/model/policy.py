@@ -26,6 +26,8 @@ ON_ONESELF = ("SELECT", "UPDATE")  # What every user may do to the row that it i
 
 
 def _rights_for(kind: str, doing: str) -> tuple[str, ...]:
+    if kind == "override":  # It is a change of a task.
+        return ("UPDATE_TASK",)
     upper = kind.upper()
     if doing == "INSERT":
         return (f"ADD_{upper}",)

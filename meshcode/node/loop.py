@@ -21,6 +21,7 @@ import zmq
 import meshcode
 from meshcode import limits, paths
 from meshcode.errors import LogSuspect, MeshError
+from meshcode.limits import MODEL_OBJECTS_MAX
 from meshcode.model.client import ModelProcess
 from meshcode.model.settingnames import values
 from meshcode.node import intake, meshmodel
@@ -40,6 +41,7 @@ from meshcode.node.processors import Processors
 from meshcode.node.release import Release
 from meshcode.node.sessions import Sessions
 from meshcode.node.turn import Turns
+from meshcode.router import ticking
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.router.events import Drained, Event, ModelChanged, Ticked, WorkerJoined
@@ -166,6 +168,7 @@ class Loop:
                 self.mesh.share.local_changed(snapshot)
             snapshot = self.mesh.share.snapshot()
             self.mesh.tell_roster()
+        ticking.restore(self.router, self.log.scan(META, ticking.KEPT, limit=MODEL_OBJECTS_MAX))
         self.apply_snapshot(snapshot, save=False)
         for key, value in self.log.scan(MODEL, b"processor/", limit=100_000):
             name = key.removeprefix(b"processor/").decode()

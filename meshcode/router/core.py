@@ -21,6 +21,7 @@ from meshcode.replica.core import Replica, recovered
 from meshcode.replica.instance import Instance, make_key
 from meshcode.replica.storing import is_newer
 from meshcode.router import (
+    births,
     copies,
     dispatch,
     ending,
@@ -35,6 +36,7 @@ from meshcode.router import (
     recovering,
     replicated,
     requests,
+    ticking,
     timers,
     wiring,
     work,
@@ -54,7 +56,7 @@ from meshcode.router.records import (
     split_state,
 )
 from meshcode.router.states import OPEN_STATES, State
-from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE, TIMERS_DEAD_MIN
+from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE, T_TICK, TIMERS_DEAD_MIN
 
 
 class Router:
@@ -108,6 +110,10 @@ class Router:
         self.ripe: list[tuple[bytes, bytes]] = []  # Calls that ended in this step; their outcomes.
         self.needs_ask_ms = 0  # Not before are peers asked again for what is needed.
         self.joins = joins.Joins()
+        self.births: dict[bytes, births.Birth] = {}  # Calls to make unless they have ended.
+        self.ticks: dict[str, ticking.Ticking] = {}
+        self.ticks_kept: dict[str, tuple[bytes, int]] = {}  # By an earlier boot: digest, last tick.
+        self.ticks_wrong: dict[str, str] = {}  # Schedules that cannot be used here, and why.
         self.bound: dict[str, list[tuple[str, str]]] = {}  # By queue: sockets and their topics.
         self.gates: dict[str, str] = {}  # Their modes.
         self.gated: dict[str, list[Call]] = {}  # Calls that wait at a closed gate.
@@ -450,6 +456,8 @@ class Router:
                     holding.release(self, what, now_ms, out)
             elif kind == T_EXPIRE:
                 ending.expire(self, what, now_ms, out)
+            elif kind == T_TICK:
+                ticking.fire(self, what, now_ms, out)
             elif kind == T_RATE:
                 what.rate_timer_ms = 0
                 self.offer(what)

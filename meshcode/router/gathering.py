@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode import errors, limits
 from meshcode.ids import NO_ID, text_of
 from meshcode.replica.instance import ENDED
-from meshcode.router import ending, events, feeding, flows, holding, joins, plan, timers
+from meshcode.router import births, ending, events, feeding, flows, holding, joins, plan, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.states import State
@@ -252,8 +252,9 @@ def _resize(r: Router, call: Call, size: int) -> None:
 def on_looked_up(r: Router, event: events.LookedUp, now_ms: int, out: Effects) -> None:
     """The history was asked for outcomes, for calls here or for a peer."""
     for node, id, envelope in event.found:
+        if not node and r.births:
+            births.looked_up(r, id, bool(envelope), now_ms, out)
         if node:
-            joins.looked_up(r, id, bool(envelope), now_ms, out)
             if envelope:
                 out.peer.append((node, _TELL, [id, envelope]))
         elif envelope:

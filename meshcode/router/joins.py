@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
 from meshcode.ids import ID_BYTES, NO_ID, child_id
-from meshcode.replica import custody
-from meshcode.replica.instance import ENDED, Child, make_key, split_voters
-from meshcode.router import ending, feeding
+from meshcode.replica.instance import ENDED, make_key, split_voters
+from meshcode.router import births, ending, feeding
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.states import State
@@ -57,7 +56,6 @@ class Joins:
         self.collectors: dict[bytes, Collector] = {}  # By their call.
         self.seeking: dict[bytes, tuple[Call, int]] = {}  # Arrivals, and which collector is next.
         self.heads: dict[bytes, int] = {}  # By collector 0: the first that has not ended.
-        self.births: dict[bytes, list[Any]] = {}  # Collectors to make unless they have ended.
         self.tell_ms = 0
 
 
@@ -138,14 +136,8 @@ def unknown(r: Router, call: Call, id: bytes, now_ms: int, out: Effects) -> None
     home, voters = at[:ID_BYTES], split_voters(at[ID_BYTES:])
     key = make_key(id, home)
     if r.node in voters and key not in r.replica.by_key:
-        _keep(r, key, voters, submit, now_ms, out)
+        births.keep(r, key, voters, submit, now_ms, out)
     _tell(r, call, key, voters, submit, out)
-
-
-def _keep(
-    r: Router, key: bytes, voters: tuple[bytes, ...], submit: bytes, now_ms: int, out: Effects
-) -> None:
-    custody.keep(r.replica, key, Child(key[:ID_BYTES], voters, submit), submit, None, now_ms, out)
 
 
 def _tell(
@@ -175,21 +167,9 @@ def on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effec
     if collector is not None and collector.call.inst is inst:
         if place in collector.waiting:
             _collect(r, collector, place, arrival, now_ms, out)
-    elif inst is None:
-        r.joins.births[id] = [key, voters, submit]
-        out.lookups.append((node, id))
-    elif inst.role == ENDED:
-        out.lookups.append((node, id))
-
-
-def looked_up(r: Router, id: bytes, ended: bool, now_ms: int, out: Effects) -> None:
-    """The history was asked for a collector that a peer wants: it is made unless it has ended."""
-    birth = r.joins.births.pop(id, None)
-    if birth is None or ended:
-        return
-    key, voters, submit = birth
-    if key not in r.replica.by_key:
-        _keep(r, key, voters, submit, now_ms, out)
+    elif inst is None or inst.role == ENDED:
+        births.wish(r, key, voters, submit, out)
+        out.lookups.append((node, id))  # If it has ended, the peer hears how.
 
 
 def collected(r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, out: Effects) -> None:
@@ -300,6 +280,6 @@ def tick(r: Router, now_ms: int, out: Effects) -> None:
 
 
 __all__ = [
-    "COLLECT", "JOIN", "Joins", "arrive", "begin", "collected", "looked_up", "on_arrived", "tick",
-    "unknown", "where",
+    "COLLECT", "JOIN", "Joins", "arrive", "begin", "collected", "on_arrived", "tick", "unknown",
+    "where",
 ]  # fmt: skip

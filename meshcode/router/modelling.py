@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshcode.router import events, flows, holding, timers, wiring, work
+from meshcode.router import events, flows, holding, ticking, timers, wiring, work
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
 from meshcode.router.line import Line
@@ -61,6 +61,7 @@ def on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: Ef
         for call in r.calls.values():
             if call.line.name in expiring:
                 timers.arm_expiry(r, call)
+    ticking.changed(r, snapshot, now_ms, out)
     wiring.let_go(r, now_ms, out)
     for worker in list(r.workers.values()):  # A shorter time limit holds for what runs already.
         if worker.held:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from meshcode.errors import BadRequest, NotAllowed, TooLarge, UnknownObject, WrongState
-from meshcode.limits import RESULT_KEEP_MS
 from meshcode.model import snapshot, versions
 from meshcode.model.settingnames import SETTINGS, values
 
@@ -28,9 +27,9 @@ def test_a_setting_is_published_and_the_rest_has_defaults(model):
 
     assert found["retention_age_ms"] == 86_400_000
     assert found["worker_calls"] == SETTINGS["worker_calls"].default
-    assert values({})["retention_age_ms"] == RESULT_KEEP_MS
+    assert values({})["retention_age_ms"] is None, "the settings of the machine hold"
     row = model.ask("get", "setting", "retention_age_ms")
-    assert (row["default"], row["value"]) == (RESULT_KEEP_MS, 86_400_000)
+    assert (row["default"], row["value"]) == (None, 86_400_000)
 
 
 def test_each_change_of_a_flow_makes_a_version_and_any_can_be_restored(model):

@@ -31,6 +31,7 @@ class Driver:
         self.processors: dict[str, dict[str, Any]] = {"p": {}, "other": {}}
         self.plugs: dict[str, dict[str, Any]] = {}
         self.gates: dict[str, dict[str, Any]] = {}
+        self.schedules: dict[str, dict[str, Any]] = {}
         self.envelopes: dict[int, bytes] = {}
         self.socket("a", **socket)
 
@@ -47,6 +48,7 @@ class Driver:
             events.ModelChanged({
                 "number": self.number, "sockets": self.sockets, "queues": self.queues,
                 "processors": self.processors, "plugs": self.plugs, "gates": self.gates,
+                "schedules": self.schedules,
             })
         )  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from meshcode.ids import NO_ID, make_ids
-from meshcode.router import events, feeding
+from meshcode.router import events, feeding, ticking
 from meshcode.router.effects import Effects
 from meshcode.router.records import split_done
 from meshcode.wire.codec import pack, pack_call, unpack, unpack_call
@@ -29,7 +29,7 @@ class Flows(Driver):
     def __init__(self, **socket: Any) -> None:
         super().__init__(**socket)
         self.join()
-        self.log: dict[str, dict[bytes, bytes]] = {"open": {}, "done": {}, "state": {}}
+        self.log: dict[str, dict[bytes, bytes]] = {"open": {}, "done": {}, "state": {}, "meta": {}, "vote": {}}
         self.ran: list[tuple[str, list[Any], dict[str, Any]]] = []
         self.told: dict[bytes, bytes] = {}  # Outcomes that the client got.
         self.failing: set[str] = set()
@@ -143,11 +143,14 @@ def recovered(made: Flows) -> tuple[Flows, Effects]:
     after.log = {table: dict(kept) for table, kept in made.log.items()}
     after.ran, after.told, after.failing, after.values, after.routes = [], {}, set(), {}, {}
     after.sockets, after.queues = made.sockets, made.queues
-    after.plugs, after.gates = made.plugs, made.gates
-    after.publish()
+    after.plugs, after.gates, after.schedules = made.plugs, made.gates, made.schedules
+    after.now = made.now
+    ticking.restore(after.router, sorted(after.log["meta"].items()))
+    published = after.publish()
     effects = after.router.recover(
-        sorted(after.log["open"].items()), sorted(after.log["state"].items()), NOW
+        sorted(after.log["open"].items()), sorted(after.log["state"].items()), after.now
     )
+    effects.merge(published)
     after.router.check()
     return after, effects
 

@@ -1,0 +1,158 @@
+"""Schedules: calls that the time causes, each once in the whole mesh.
+
+The call of a tick has an id that every node works out alike, from the name of the schedule and the
+tick.  Its voters are worked out, too: each of them makes the same instance of it, without an owner,
+and one of them claims it, like the child of an outcome.  A node whose history has an outcome of
+that id does not make it.  So a tick is fired once whoever is down, and a node that was away finds
+what the others have done.
+
+What a node keeps is only up to where it has dealt with a schedule (log table `meta`).
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from meshcode import limits
+from meshcode.errors import BadData, BadRequest, TooLarge
+from meshcode.ids import child_id
+from meshcode.replica.peers import CORE
+from meshcode.router import births
+from meshcode.router.effects import Effects
+from meshcode.router.timers import T_TICK
+from meshcode.schedule import Schedule, digest, parse
+from meshcode.wire.codec import pack, pack_call, unpack
+from meshcode.wire.frame import envelope as seal
+from meshcode.wire.kinds import Flag, Kind
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+KEPT = b"schedule/"  # Keys of the records, before the name.
+
+
+class Ticking(NamedTuple):
+    """One schedule as this node knows it."""
+
+    name: str
+    schedule: Schedule
+    digest: bytes
+    fields: dict[str, Any]
+    last_ms: int  # Ticks up to then are dealt with.
+    due_ms: int | None = None  # Of the timer that counts.
+
+
+def restore(r: Router, records: list[tuple[bytes, bytes]]) -> None:
+    """What an earlier boot kept; before the model is known."""
+    for key, value in records:
+        if key.startswith(KEPT):
+            mark, last_ms = unpack(value)
+            r.ticks_kept[key.removeprefix(KEPT).decode()] = (mark, last_ms)
+
+
+def changed(r: Router, snapshot: dict[str, Any], now_ms: int, out: Effects) -> None:
+    """The model changed: take over its schedules; a new or changed one counts from now."""
+    schedules = snapshot.get("schedules") or {}
+    before, r.ticks = r.ticks, {}
+    for name, fields in schedules.items():
+        try:
+            schedule, mark = parse(fields), digest(fields)
+        except BadRequest as error:  # For instance a zone that this machine does not know.
+            r.ticks_wrong[name] = error.text
+            continue
+        r.ticks_wrong.pop(name, None)
+        known = before.get(name)
+        kept = r.ticks_kept.pop(name, None) if known is None else (known.digest, known.last_ms)
+        last_ms = now_ms if kept is None or kept[0] != mark else kept[1]
+        same = known is not None and known.digest == mark
+        due_ms = known.due_ms if known is not None and same else None
+        r.ticks[name] = Ticking(name, schedule, mark, fields, last_ms, due_ms)
+        if kept is None or kept[0] != mark:
+            _save(r, name, out)
+        if not same:
+            _arm(r, name)
+    for name in before.keys() - schedules.keys():
+        out.records.append(("meta", KEPT + name.encode(), None))
+
+
+def _save(r: Router, name: str, out: Effects) -> None:
+    one = r.ticks[name]
+    out.records.append(("meta", KEPT + name.encode(), pack([one.digest, one.last_ms])))
+
+
+def _arm(r: Router, name: str) -> None:
+    one = r.ticks[name]
+    due_ms = one.schedule.next_after(one.last_ms)
+    r.ticks[name] = one._replace(due_ms=due_ms)
+    if due_ms is not None:
+        r.at(due_ms, T_TICK, (name, due_ms))
+
+
+def fire(r: Router, what: tuple[str, int], now_ms: int, out: Effects) -> None:
+    """The time of a tick has come: make the calls that are due, those that others have not made."""
+    name, due_ms = what
+    one = r.ticks.get(name)
+    if one is None or one.due_ms != due_ms:
+        return  # It was changed or removed since: that has a timer of its own.
+    for tick_ms in one.schedule.due(one.last_ms, now_ms):
+        if tick_ms >= r.horizon_ms:
+            _make(r, one, tick_ms, now_ms, out)
+    r.ticks[name] = one._replace(last_ms=max(one.last_ms, now_ms))
+    _save(r, name, out)
+    _arm(r, name)
+
+
+def tick_id(name: str, tick_ms: int) -> bytes:
+    """The call of a tick."""
+    root = tick_ms.to_bytes(6, "big") + blake2b(name.encode(), digest_size=10).digest()
+    return child_id(root, b"tick/%d" % tick_ms)
+
+
+def _make(r: Router, one: Ticking, tick_ms: int, now_ms: int, out: Effects) -> None:
+    id = tick_id(one.name, tick_ms)
+    fields = one.fields
+    kwargs = fields.get("kwargs") or {}
+    options: dict[str, Any] = {"by": f"schedule {one.name}"[:200]}
+    jitter_ms = one.schedule.jitter_of(one.name, tick_ms)
+    if jitter_ms:
+        options["eta_ms"] = tick_ms + jitter_ms
+    if kwargs:
+        options["kw"] = sorted(kwargs)
+    try:
+        args = list(fields.get("args") or ())
+        body = pack_call(args, kwargs or None)
+        submit = seal(
+            Kind.SUBMIT, id=id, name=fields["socket"].encode(), meta=pack(options), body=body,
+            flags=int(Flag.KWARGS) if kwargs else 0, argc=len(args),
+        )  # fmt: skip
+    except (BadData, TooLarge) as error:
+        r.ticks_wrong[one.name] = error.text
+        return
+    voters = keepers(r, id, now_ms)
+    if r.node in voters:
+        births.wish(r, births.shared_key(id, voters), voters, submit, out)
+
+
+def keepers(r: Router, id: bytes, now_ms: int) -> tuple[bytes, ...]:
+    """The nodes that keep a call which no node accepted; worked out alike by all.
+
+    Three core nodes, or the first of fewer.  One that has been away for long is not among them.
+    """
+    peers = r.replica.peers
+    able = [r.node] if peers.kind == CORE else []
+    able += [
+        peer.node
+        for peer in peers.by_node.values()
+        if peer.kind == CORE
+        and peer.node not in peers.evicted
+        and (peer.here or now_ms - peer.since_ms < limits.KEEPER_AWAY_MS)
+        and peer.boot
+    ]
+    if not able:  # A mesh of edge nodes: each for itself would fire each tick many times.
+        able = sorted([r.node, *peers.by_node])[:1]
+    ranked = sorted(able, key=lambda node: blake2b(node, key=id, digest_size=8).digest())
+    return tuple(ranked[: limits.VOTERS]) if len(ranked) >= limits.VOTERS else (min(ranked),)
+
+
+__all__ = ["Ticking", "changed", "fire", "keepers", "restore", "tick_id"]

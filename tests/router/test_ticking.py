@@ -1,0 +1,214 @@
+"""Schedules in the core: each tick makes one call, over crashes, changes and other nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshcode import limits
+from meshcode.replica.peers import ALIVE, DEAD
+from meshcode.router import births, events, ticking
+from meshcode.router.records import split_done
+
+from .driver import NOW
+from .flowing import Flows, looked_up, recovered
+
+SECOND = 1_000
+START = NOW - NOW % (60 * SECOND) + 60 * SECOND  # A whole minute after NOW.
+
+
+def scheduled(**fields: Any) -> Flows:
+    """Socket a is called by schedule s."""
+    made = Flows()
+    made.schedules["s"] = {"socket": "a", **fields}
+    made.publish()
+    return made
+
+
+def at(made: Flows, time_ms: int) -> list[list[Any]]:
+    """Let time pass to then, and everything happen; the arguments of the calls that ran."""
+    made.ran.clear()
+    made.settle(made.wait(time_ms - made.now))
+    return [args for _, args, _ in made.ran]
+
+
+def test_an_interval_fires_at_each_tick_once():
+    made = scheduled(interval_ms=10 * SECOND, args=["x"])
+
+    assert at(made, START) == [["x"]]
+    assert at(made, START + 9 * SECOND) == []
+    assert at(made, START + 10 * SECOND) == [["x"]]
+    assert at(made, START + 10 * SECOND) == []
+
+
+def test_a_tick_makes_a_call_with_the_arguments_and_says_who_called():
+    made = scheduled(cron="* * * * *", args=[1], kwargs={"k": 2})
+
+    made.settle(made.wait(START - made.now))
+
+    assert made.ran == [("a", [1], {"k": 2})]
+    done = split_done(made.log["done"][ticking.tick_id("s", START)])
+    assert b"schedule s" in done["submit"]
+
+
+def test_what_is_paused_or_deleted_fires_no_more_and_what_goes_on_makes_nothing_up():
+    made = scheduled(interval_ms=10 * SECOND)
+    assert len(at(made, START)) == 1
+    made.schedules["s"]["requested_status"] = "pause"
+    made.publish()
+    assert at(made, START + 60 * SECOND) == []
+
+    made.schedules["s"]["requested_status"] = "start"
+    made.publish()
+    assert at(made, START + 69 * SECOND) == []
+    assert len(at(made, START + 70 * SECOND)) == 1
+
+    del made.schedules["s"]
+    effects = made.publish()
+    assert at(made, START + 80 * SECOND) == []
+    assert ("meta", b"schedule/s", None) in effects.records
+
+
+def test_a_schedule_that_was_deleted_and_made_again_has_one_timer():
+    made = scheduled(interval_ms=10 * SECOND)
+    fields = made.schedules.pop("s")
+    made.publish()
+    made.schedules["s"] = fields
+    made.publish()
+
+    for n in range(3):
+        assert len(at(made, START + n * 10 * SECOND)) == 1
+    assert len([one for one in made.router.timers if one[2] == 4]) == 1
+
+
+def test_other_arguments_hold_from_the_next_tick_on():
+    made = scheduled(interval_ms=10 * SECOND, args=["old"])
+    made.schedules["s"]["args"] = ["new"]
+    made.publish()
+
+    assert at(made, START) == [["new"]]
+
+
+def test_jitter_delays_the_call_and_not_the_tick():
+    made = scheduled(interval_ms=60 * SECOND, jitter_ms=30 * SECOND)
+    later = made.router.ticks["s"].schedule.jitter_of("s", START)
+    assert 0 < later <= 30 * SECOND
+
+    assert at(made, START + later - 1) == []
+    assert len(at(made, START + later)) == 1
+
+
+def test_after_a_crash_a_tick_that_has_fired_does_not_fire_again():
+    made = scheduled(interval_ms=10 * SECOND)
+    at(made, START)
+    made.log["meta"].clear()  # It died before it noted how far it was.
+    made.log["meta"][b"schedule/s"] = _noted(made, START - 1)
+    after, effects = recovered(made)
+    after.join()
+
+    after.settle(effects)
+    assert at(after, START + 1) == []
+    assert len(at(after, START + 10 * SECOND)) == 1
+
+
+def _noted(made: Flows, last_ms: int) -> bytes:
+    from meshcode.wire.codec import pack
+
+    return pack([made.router.ticks["s"].digest, last_ms])
+
+
+def test_ticks_that_were_missed_are_caught_up_as_the_schedule_says():
+    for catch_up, expected in [("none", 0), ("last", 1), ("all", 6)]:
+        made = scheduled(interval_ms=600 * SECOND, catch_up=catch_up)
+        at(made, START)
+        away = made.now + 3_600 * SECOND + 300 * SECOND
+        made.now = away
+        after, effects = recovered(made)
+        after.join()
+        after.settle(effects)
+
+        assert len(after.ran) == expected, catch_up
+        assert at(after, away) == []
+
+
+def test_a_schedule_that_cannot_be_used_here_says_why_and_others_go_on():
+    made = scheduled(cron="* * * * *", timezone="Nowhere/Town")
+    made.schedules["good"] = {"socket": "a", "interval_ms": 10 * SECOND}
+    made.publish()
+
+    assert "Nowhere/Town" in made.router.ticks_wrong["s"]
+    assert len(at(made, START)) == 1
+
+
+def test_a_call_of_a_socket_that_is_gone_waits_parked():
+    made = scheduled(interval_ms=10 * SECOND)
+    del made.sockets["a"]
+    made.publish()
+
+    at(made, START)
+
+    [call] = made.router.calls.values()
+    assert call.line.removed
+
+
+# In a mesh.
+
+
+def peered(made: Flows, *nodes: bytes, state: str = ALIVE) -> None:
+    """Other core nodes that are there."""
+    for node in nodes:
+        made.step(events.PeerChanged(node, state, 1, "core", "", node.hex()))
+
+
+def test_three_nodes_work_out_the_same_instance_and_each_keeps_it_without_an_owner():
+    nodes = [bytes([n]) * 16 for n in (1, 2, 3)]
+    keys = set()
+    for me in nodes:
+        made = scheduled(interval_ms=10 * SECOND)
+        made.router.node = made.router.replica.me = made.router.replica.peers.me = me
+        peered(made, *(node for node in nodes if node != me))
+        effects = made.wait(START - made.now)
+        looked_up(made, effects)
+        id = ticking.tick_id("s", START)
+        inst = made.router.replica.by_id[id]
+        assert (inst.payload, inst.boot, inst.promise[1]) == (True, 0, bytes(16))
+        assert id not in made.router.calls, "it is claimed first"
+        keys.add((inst.key, inst.voters))
+
+    assert len(keys) == 1
+
+
+def test_of_many_nodes_three_keep_a_tick_and_ticks_are_spread():
+    made = scheduled(interval_ms=10 * SECOND)
+    nodes = [bytes([n]) * 16 for n in range(1, 7)]
+    peered(made, *nodes)
+    seen = set()
+    for n in range(50):
+        keepers = ticking.keepers(made.router, ticking.tick_id("s", START + n), made.now)
+        assert len(set(keepers)) == 3
+        seen |= set(keepers)
+
+    assert len(seen) == 7
+
+
+def test_a_node_that_is_away_keeps_ticks_for_a_minute_more():
+    made = scheduled(interval_ms=10 * SECOND)
+    nodes = [bytes([n]) * 16 for n in (1, 2, 3)]
+    peered(made, *nodes)
+    peered(made, nodes[0], state=DEAD)
+    ids = [ticking.tick_id("s", START + n) for n in range(50)]
+    keeping = {node for id in ids for node in ticking.keepers(made.router, id, made.now)}
+    assert nodes[0] in keeping
+
+    made.now += limits.KEEPER_AWAY_MS
+    keeping = {node for id in ids for node in ticking.keepers(made.router, id, made.now)}
+    assert nodes[0] not in keeping
+
+
+def test_two_sets_of_voters_never_make_the_same_instance():
+    id = ticking.tick_id("s", START)
+    nodes = [bytes([n]) * 16 for n in (1, 2, 3, 4)]
+
+    assert births.shared_key(id, tuple(nodes[:3])) != births.shared_key(id, tuple(nodes[1:]))
+    assert births.shared_key(id, (nodes[2], nodes[0], nodes[1])) == births.shared_key(
+        id, tuple(nodes[:3])
+    )
