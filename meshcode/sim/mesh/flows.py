@@ -177,14 +177,25 @@ def _nothing_is_left(node: MeshNode) -> None:
     router = node.router
     plans = [id for id in router.plans if id not in router.calls]
     require(not router.ripe and not plans, "I15 memory", node, "keeps plans", len(plans))
+    left = left_over(node)
+    text = [need.hex() for need in left]
+    require(not left, "I15 memory", node, "waits for what nobody needs", text)
+
+
+def left_over(node: MeshNode) -> list[bytes]:
+    """What a node asks for although nothing there needs it; looked at when it asks again."""
+    router = node.router
+    found = []
     for need, calls in router.needed.items():
         live = any(
             call.state is State.GATHERING and router.calls.get(call.id) is call for call in calls
         )
-        known = need in router.calls or need in router.replica.by_id
-        require(live or known, "I15 memory", node, "waits for what nobody needs", need.hex())
+        if not live and need not in router.calls and need not in router.replica.by_id:
+            found.append(need)
+    return found
 
 
 __all__ = [
-    "cancel", "draw", "finish", "refused", "resting", "retry", "submit", "waits_for_what_is_lost",
+    "cancel", "draw", "finish", "left_over", "refused", "resting", "retry", "submit",
+    "waits_for_what_is_lost",
 ]  # fmt: skip

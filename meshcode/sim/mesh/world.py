@@ -402,6 +402,8 @@ class MeshWorld:
         for node in living:
             if not node.up or node.ops is not None or node.inbox:
                 return False
+            if flows.left_over(node):
+                return False
             if node.router.narrow and sum(one.kind == "core" for one in living) >= 3:
                 return False  # It will be widened.
             orphans = node.router.replica.orphans()
