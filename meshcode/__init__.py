@@ -14,11 +14,18 @@ _PUBLIC = {
     "connect_async": "meshcode.client",
     "Socket": "meshcode.client",
     "Call": "meshcode.client",
+    "pipeline": "meshcode.client",
+    "parallel": "meshcode.client",
+    "funnel": "meshcode.client",
+    "segment": "meshcode.client",
     "Node": "meshcode.node",
     "current_call": "meshcode.worker.context",
 }
 
-__all__ = ["__version__", "connect", "connect_async", "Socket", "Call", "Node", "current_call"]
+__all__ = [
+    "__version__", "connect", "connect_async", "Socket", "Call", "pipeline", "parallel", "funnel",
+    "segment", "Node", "current_call",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

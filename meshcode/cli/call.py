@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from meshcode.cli import output, plain
+from meshcode.cli.flow import show_cancelled, show_retried
 from meshcode.cli.nodes import complete_node, end_partial
 from meshcode.cli.objects import column
 from meshcode.cli.options import MOMENT, command, complete, listing, styled
@@ -205,6 +206,10 @@ def _act(do: str, id_text: str, style: Style) -> None:
     with session() as client:
         answer = client.ask(f"call.{do}", id=id_text, by=who())
     answer = answer if isinstance(answer, dict) else {"id": id_text}
+    if "cancelled" in answer or "again" in answer:
+        show = show_cancelled if do == "cancel" else show_retried
+        show(answer, style)
+        return
     if not style.is_text:
         output.show_facts("call", answer, [], style)
         return
@@ -216,7 +221,7 @@ def _act(do: str, id_text: str, style: Style) -> None:
 @click.argument("id_text", metavar="ID")
 @styled
 def cancel(id_text: str, style: Style) -> None:
-    """Cancel a call: one that waits never begins, one that runs is interrupted.
+    """Cancel a call: one that waits never begins, one that runs is interrupted. Of a flow, all.
 
     Examples:
       mesh call cancel 0192f3c1
@@ -228,7 +233,7 @@ def cancel(id_text: str, style: Style) -> None:
 @click.argument("id_text", metavar="ID")
 @styled
 def retry(id_text: str, style: Style) -> None:
-    """Let a held or delayed call begin now; an ended one begins again as a new call.
+    """Let a held or delayed call begin now; an ended one, or flow, begins again as a new one.
 
     Examples:
       mesh call retry 0192f3c1

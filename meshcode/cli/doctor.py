@@ -417,16 +417,21 @@ def examine() -> Iterable[Check]:
 
 
 @command()
+@click.argument("what", nargs=-1, metavar="[flow ID]")
 @styled
-def doctor(style: Style) -> None:
-    """Check this machine and say what to fix. Exit status: 0 all well, 1 warnings, 2 failures.
+def doctor(what: tuple[str, ...], style: Style) -> None:
+    """Check this machine, or why a flow does not end, and say what to fix. Exit status: 0 all
+    well, 1 warnings, 2 failures.
 
     Examples:
       mesh doctor
       mesh doctor -o json
+      mesh doctor flow 0192f3c1
     """
+    if what and (what[0] != "flow" or len(what) != 2):
+        raise click.UsageError("give nothing, or `flow` and the id of a flow")
     found: list[Check] = []
-    for check in examine():
+    for check in examine() if not what else _examine_flow(what[1]):
         found.append(check)
         if style.is_text:
             _print(check)
@@ -435,6 +440,12 @@ def doctor(style: Style) -> None:
         output.show("check", rows, [], style)
     worst = max((EXIT[check.state] for check in found), default=0)
     click.get_current_context().exit(worst)
+
+
+def _examine_flow(id_text: str) -> Iterable[Check]:
+    from meshcode.cli import doctor_flow
+
+    yield from doctor_flow.checks(id_text)
 
 
 def _print(check: Check) -> None:

@@ -14,6 +14,7 @@ _DEPLOYMENT = "meshcode.cli.deployment"
 _TASK = "meshcode.cli.task"
 _CALL = "meshcode.cli.call"
 _SHOW_CALL = "meshcode.cli.showcall"
+_FLOW = "meshcode.cli.flow"
 _NODE = "meshcode.cli.node"
 _MESH = "meshcode.cli.mesh"
 _NODES = "meshcode.cli.nodes"
@@ -250,6 +251,16 @@ COMMANDS = {
             "get": Command(f"{_CALL}:get", "Wait for a call and print its result."),
             "cancel": Command(f"{_CALL}:cancel", "Cancel a call, running or not."),
             "retry": Command(f"{_CALL}:retry", "Try a held or failed call again."),
+        },
+    ),
+    "flow": Group(
+        "Look at flows, end them, make them again.",
+        {
+            "ls": Command(f"{_FLOW}:ls", "List flows, newest first."),
+            "show": Command(f"{_FLOW}:show", "Show the steps of a flow."),
+            "cancel": Command(f"{_FLOW}:cancel", "Cancel every open call of a flow."),
+            "retry": Command(f"{_FLOW}:retry", "Make again what is not done of a flow."),
+            "wait": Command(f"{_FLOW}:wait", "Wait until a flow has ended."),
         },
     ),
     "db": Group(

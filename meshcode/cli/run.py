@@ -101,6 +101,8 @@ class RunCommand(click.Command):
         literal = len(args) - len(head) - 1 if "--" in args else 0
         rest = super().parse_args(ctx, args)
         words: Sequence[str] = ctx.params.get("words", ())
+        if ctx.params.get("socket") is not None:
+            words = (ctx.params["socket"], *words)
         for word in words[: len(words) - literal]:
             if word.startswith("-") and word != "-" and not _NUMBER.fullmatch(word):
                 raise click.NoSuchOption(word, ctx=ctx)
@@ -108,8 +110,12 @@ class RunCommand(click.Command):
 
 
 @command(cls=RunCommand, context_settings={"ignore_unknown_options": True})
-@click.argument("socket", shell_complete=complete("socket"))
+@click.argument("socket", required=False, shell_complete=complete("socket"))
 @click.argument("words", nargs=-1, metavar="[ARG]...", type=click.UNPROCESSED)
+@click.option(
+    "--flow", metavar="NAME|FILE", shell_complete=complete("flow"),
+    help="Run a flow: a file with its document, or one that the model has.",
+)
 @click.option(
     "-k", "--keyword", "keywords", multiple=True, metavar="NAME=VALUE", help="Keyword argument."
 )
@@ -117,8 +123,9 @@ class RunCommand(click.Command):
 @call_options
 @result_options
 def run(
-    socket: str,
+    socket: str | None,
     words: tuple[str, ...],
+    flow: str | None,
     keywords: tuple[str, ...],
     text: bool,
     options: Mapping[str, Any],
@@ -138,11 +145,25 @@ def run(
       cat page.html | mesh run shop.clean -
       mesh run shop.report --at 18:00 --no-wait
       mesh run shop.slow --no-wait            prints the id; `mesh call get ID` waits for it
+      mesh run --flow report.yaml October     the ARGs go to the first stage of the flow
     """
-    if words.count("-") > 1:
+    if flow is not None and socket is not None:
+        words = (socket, *words)
+    elif flow is None and socket is None:
+        raise click.UsageError("Missing argument 'SOCKET'. Give it, or --flow.")
+    if (*words, flow).count("-") > 1:
         raise click.UsageError("stdin can be one argument only, and - is given twice")
     args = [read_stdin() if w == "-" else w if text else parse_word(w) for w in words]
     named = keyword_arguments(keywords, text=text)
+    if flow is not None:
+        from meshcode.cli.runflow import refuse_options, run_flow
+
+        refuse_options(options)
+        run_flow(
+            flow, args, named, no_wait=no_wait, form=form, timeout=timeout, stream=stream
+        )  # fmt: skip
+        return
+    assert socket is not None  # Else --flow was given.
     submit(socket, args, named, options, no_wait=no_wait, form=form, timeout=timeout, stream=stream)
 
 

@@ -123,12 +123,10 @@ def _newest(client: Any, socket: str) -> str:
 
 def _add_result_of_flow(client: Any, call: dict[str, Any]) -> None:
     """The result of a flow is that of the step which its own outcome names."""
-    value = call.get("result")
-    if call.get("socket") != flowgraph.FLOW_SOCKET or not isinstance(value, dict):
+    if not call.get("flow_result"):
         return
-    step = client.ask("mesh.call", id=value.get("result"), result=True)
+    step = client.ask("mesh.call", id=call["flow_result"], result=True)
     call["result_step"], call["result_state"] = step["id"], step["state"]
-    del call["result"]
     call |= {key: step[key] for key in ("result", "error") if key in step}
 
 

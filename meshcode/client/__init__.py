@@ -8,7 +8,8 @@
         call = client.socket("shop.report").submit(2026, month=11)
         print(call.id, call.result(timeout=30))
 
-`docs/client.md` is the guide.  asyncio is imported only by `connect_async` and by awaiting a call.
+`docs/client.md` is the guide.  asyncio is imported only by `connect_async` and by awaiting a call,
+flows (`pipeline`, `parallel`, `funnel`, `segment`) when one of their names is used.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from meshcode.client.socket import Socket
 
 if TYPE_CHECKING:
     from meshcode.client.aio import AsyncCall, AsyncClient, AsyncSocket, connect_async
+    from meshcode.client.flows import Flow, funnel, parallel, pipeline, segment
 
 __all__ = [
     "connect",
@@ -36,14 +38,30 @@ __all__ = [
     "AsyncClient",
     "AsyncSocket",
     "AsyncCall",
+    "pipeline",
+    "parallel",
+    "funnel",
+    "segment",
+    "Flow",
+    "flow",
 ]
 
 _ASYNC = ("connect_async", "AsyncClient", "AsyncSocket", "AsyncCall")
+_FLOWS = ("pipeline", "parallel", "funnel", "segment", "Flow")
+
+
+def flow(flow_id: str | bytes) -> Flow:
+    """A flow that was submitted earlier, by the process-wide client; see `Client.flow`."""
+    return default_client().flow(flow_id)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ASYNC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from meshcode.client import aio
+    if name in _ASYNC:
+        from meshcode.client import aio
 
-    return getattr(aio, name)
+        return getattr(aio, name)
+    if name in _FLOWS:
+        from meshcode.client import flows
+
+        return getattr(flows, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -30,6 +30,8 @@ from meshcode.wire.codec import unpack
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from meshcode.client.flows.aio import AsyncFlow
+    from meshcode.client.flows.composition import Composition, Signature
     from meshcode.client.keys import Key
     from meshcode.client.options import Seconds
 
@@ -93,6 +95,21 @@ class AsyncClient:
         if isinstance(call_id, str) and len(call_id.replace("-", "")) < 32:
             call_id = (await self.ask("call.get", id=call_id))["id"]
         return AsyncCall(self.sync.call(call_id))
+
+    async def flow(self, flow_id: str | bytes) -> AsyncFlow:
+        """A flow that was submitted earlier, perhaps by another process; see `Client.flow`."""
+        from meshcode.client.flows.aio import AsyncFlow
+
+        return AsyncFlow(self.sync.flow((await self.call(flow_id)).sync._id))
+
+    async def submit(self, composition: Composition, /, *args: Any, **kwargs: Any) -> AsyncFlow:
+        """As `Client.submit`; waits only while the window of the client is full."""
+        from meshcode.client.flows.aio import AsyncFlow
+        from meshcode.client.flows.submitting import prepare_run
+
+        call, data = prepare_run(composition, args, kwargs, self.sync)
+        await _put(self.sync, [call], [data], len(data))
+        return AsyncFlow(call)
 
     async def ask(self, operation: str, /, *, timeout: float | None = ASK_S, **fields: Any) -> Any:
         """As `Client.ask`."""
@@ -178,6 +195,10 @@ class AsyncSocket:
         call, data = self.sync._prepare(client, args, kwargs)
         await _put(client, [call], [data], len(data))
         return AsyncCall(call)
+
+    def p(self, *args: Any, **kwargs: Any) -> Signature:
+        """As `Socket.p`."""
+        return self.sync.p(*args, **kwargs)
 
     def options(
         self,

@@ -12,6 +12,7 @@ The constructor finds the object of that name, or adds it.  `docs/objects.md` is
 from __future__ import annotations
 
 from meshcode.client.decorators import ProcessorBase
+from meshcode.client.flows import funnel, parallel, pipeline, segment
 from meshcode.client.objects.kept import File, Flow, Secret, Setting, Version
 from meshcode.client.objects.live import Agent, Worker
 from meshcode.client.objects.processor import Processor
@@ -35,5 +36,6 @@ __all__ = [
     "Network", "Scheduler", "Node", "Deployment", "Processor", "Queue", "Socket", "Plug", "Gate",
     "Schedule", "Task", "Argument", "Agent", "Worker", "ProcessorBase", "USER", "Setting",
     "Secret", "File", "Flow", "Version",
+    "pipeline", "parallel", "funnel", "segment",
     "select", "where", "flatten", "chunk", "omit", "get", "filter",
 ]  # fmt: skip

@@ -25,6 +25,8 @@ from meshcode.errors import BadRequest, NoNode, WaitTimeout
 from meshcode.ids import ID_BYTES, parse_id
 
 if TYPE_CHECKING:
+    from meshcode.client.flows.composition import Composition
+    from meshcode.client.flows.flow import Flow
     from meshcode.client.keys import Key
 
 CONNECT_S = 5.0
@@ -135,13 +137,36 @@ class Client:
         Raises:
             UnknownCall: no call begins so.  A whole id is looked up only when it is used.
         """
+        return FoundCall(self, self._find(call_id))
+
+    def flow(self, flow_id: str | bytes) -> Flow:
+        """A flow that was submitted earlier, perhaps by another process; the id as for `call`.
+
+        Raises:
+            UnknownCall: no call begins so.  A whole id is looked up only when it is used.
+        """
+        from meshcode.client.flows.flow import Flow
+
+        return Flow(self, self._find(flow_id))
+
+    def submit(self, composition: Composition, /, *args: Any, **kwargs: Any) -> Flow:
+        """Submit a composition through this client, whatever the clients of its sockets are.
+
+        Raises:
+            as calling the composition.
+        """
+        from meshcode.client.flows.submitting import submit
+
+        return submit(composition, args, kwargs, self)
+
+    def _find(self, call_id: str | bytes) -> bytes:
         if isinstance(call_id, bytes) and len(call_id) == ID_BYTES:
-            return FoundCall(self, call_id)
+            return call_id
         try:
-            return FoundCall(self, parse_id(str(call_id)))
+            return parse_id(str(call_id))
         except ValueError:
             found = self.ask("call.get", id=call_id)
-            return FoundCall(self, parse_id(str(found["id"])))
+            return parse_id(str(found["id"]))
 
     def ask(self, operation: str, /, *, timeout: float | None = ASK_S, **fields: Any) -> Any:
         """Ask the node for something: one request, one answer (docs/wire.md, "Operations").

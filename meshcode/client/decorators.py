@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial, update_wrapper
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from meshcode.client.client import Client
 from meshcode.client.declaring import Plan, declare, offer
@@ -32,6 +32,9 @@ from meshcode.client.objects.processor import Processor
 from meshcode.client.objects.socket import Socket, SocketRecord
 from meshcode.client.objects.topology import Deployment, Gate, Network, Node, Plug
 from meshcode.errors import BadRequest
+
+if TYPE_CHECKING:
+    from meshcode.client.flows.composition import Signature
 
 C = TypeVar("C", bound=type)
 _Options = dict[str, Any]
@@ -79,6 +82,10 @@ class Remote:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function in the mesh, as an instance does."""
         return self.remote()(*args, **kwargs)
+
+    def p(self, *args: Any, **kwargs: Any) -> Signature:
+        """A signature for a flow, as `Socket.p`."""
+        return self.remote().p(*args, **kwargs)
 
     def remote(self) -> Socket:
         """The socket of it; declared first if it was not yet.

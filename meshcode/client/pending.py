@@ -44,11 +44,23 @@ class Pending:
 
     def follow_found(self, call: Call) -> bool:
         """Follow a call found by its id; False when another handle of it is followed already."""
-        known = self.calls.get(call._id)
+        return self._follow_as(call._id, call)
+
+    def redirect(self, call_id: bytes, to_id: bytes) -> bool:
+        """A flow began: its handles end as the call `to_id` does; whether there are any."""
+        handles = self.handles(call_id)
+        self.calls.pop(call_id, None)
+        self.twins.pop(call_id, None)
+        for call in handles:
+            self._follow_as(to_id, call)
+        return bool(handles)
+
+    def _follow_as(self, call_id: bytes, call: Call) -> bool:
+        known = self.calls.get(call_id)
         if known is not None and known() is not None:
-            self.twins.setdefault(call._id, []).append(weakref.ref(call))
+            self.twins.setdefault(call_id, []).append(weakref.ref(call))
             return False
-        self.calls[call._id] = weakref.ref(call)
+        self.calls[call_id] = weakref.ref(call)
         return True
 
     def sweep(self) -> None:

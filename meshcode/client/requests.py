@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # went away with one open: whether it was done must then be looked up.
 _SAFE = {
     "status", "call.list", "call.get", "call.cancel", "call.watch", "socket.describe", "task.show",
-    "task.code", "subscribe", "unsubscribe", "listen", "drain",
+    "task.code", "subscribe", "unsubscribe", "listen", "drain", "flow.get", "flow.cancel",
 }  # fmt: skip
 _SAFE_MODEL = {"list", "get", "snapshot"}
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable
 from math import inf
 from threading import Thread, current_thread
@@ -31,19 +30,20 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from meshcode.client.batch import Unacknowledged, level_text, split
-from meshcode.client.call import Call, deadline_of, seconds_left
+from meshcode.client.begun import Begun
+from meshcode.client.call import Call
 from meshcode.client.doubts import Doubts
 from meshcode.client.ends import closed, forked, thread_ended, went_away
 from meshcode.client.link import DOWN, Link
 from meshcode.client.link import UP as CONNECTED
 from meshcode.client.login import hello_body
+from meshcode.client.news import News
 from meshcode.client.outbox import Outbox
 from meshcode.client.pending import Pending
 from meshcode.client.quiet import Quiet
 from meshcode.client.requests import Request, Stream, Watch
 from meshcode.client.route import Route
 from meshcode.client.sender import Sender
-from meshcode.client.wake import Waiter
 from meshcode.errors import BadFrame, MeshError, from_data
 from meshcode.ids import NO_ID
 from meshcode.wire.codec import unpack
@@ -87,7 +87,7 @@ class Session:
         self._quiet = Quiet()
         self._sender = Sender(self._link, self._quiet)
         self._thread = Thread(target=self._run, name="meshcode-client", daemon=True)
-        self._news: deque[Callable[[], object]] = deque()
+        self._news = News(self.outbox)
         self._stop_at: float | None = None  # Monotonic; end then, or when all is acknowledged.
         # All below belongs to the I/O thread.
         self._hello = b""
@@ -96,6 +96,7 @@ class Session:
         self._sent = Unacknowledged()
         self.pending = Pending()  # Sent, not ended.
         self._doubts = Doubts(self.pending)
+        self._begun = Begun(self.pending)
         self._requests: dict[bytes, Request] = {}
         self._streams: dict[bytes, weakref.ref[Stream]] = {}
         self._open_at = inf  # When to try the next address, in a pause between two rounds.
@@ -124,21 +125,11 @@ class Session:
 
     def wait_news(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until `condition()`, which is looked at after each frame from the node."""
-        deadline = deadline_of(timeout)
-        while True:
-            waiter = Waiter()
-            self._news.append(waiter.set)
-            # Looking after appending: news in between are seen here or wake the waiter.
-            if condition():
-                return True
-            if self.outbox.gone:  # There will be no more news.
-                return condition()
-            if not waiter.wait(seconds_left(deadline)):
-                return condition()
+        return self._news.wait(condition, timeout)
 
     def on_news(self, callback: Callable[[], object]) -> None:
         """Run `callback` once, in the I/O thread, after the next frame from the node."""
-        self._news.append(callback)
+        self._news.on_next(callback)
 
     def begin(self, request: Request) -> None:
         """Send a request; its `answered` or `failed` is called in the I/O thread.
@@ -174,7 +165,11 @@ class Session:
         Raises:
             MeshError: the client is closed.
         """
-        self.outbox.command(lambda: self._watch_call(call))
+        self.watch_all([call])
+
+    def watch_all(self, calls: list[Call]) -> None:
+        """As `watch`, for many."""
+        self.outbox.command(lambda: self._watch_calls(calls))
 
     def stop(self, seconds: float) -> None:
         """Take nothing new; end when all is acknowledged, at the latest in `seconds`."""
@@ -321,7 +316,7 @@ class Session:
         self.pending.lose_all(why)
         for request in [*self._requests.values(), *self._live_streams()]:
             request.failed(why)
-        self._tell_news()
+        self._news.tell()
 
     # Sending.
 
@@ -356,9 +351,8 @@ class Session:
         found = [reference() for reference in self._streams.values()]
         return [stream for stream in found if stream is not None]
 
-    def _watch_call(self, call: Call) -> None:
-        if self.pending.follow_found(call):
-            self._watch([call._id])
+    def _watch_calls(self, calls: list[Call]) -> None:
+        self._watch([call._id for call in calls if self.pending.follow_found(call)])
 
     def _watch(self, ids: list[bytes]) -> None:
         for start in range(0, len(ids), WATCH_IDS_MAX):
@@ -486,15 +480,15 @@ class Session:
                 continue
             self._take(frame, rows)
             if self._news:
-                self._tell_news()
+                self._news.tell()
 
     def _take(self, frame: bytes, rows: list[Row]) -> None:
         ended: list[Call] = []  # With someone waiting: woken when the whole frame is taken.
         pop = self.pending.calls.pop
         twins = self.pending.twins
         for row in rows:
-            kind, _, code, _, call_id, _, _, _, _, _, _, _, body_at, end = row
-            if kind != _OUTCOME or code not in _OUTCOMES:
+            kind, _, code, _, call_id, _, _, _, _, _, name_at, meta_at, body_at, end = row
+            if kind != _OUTCOME or code not in _OUTCOMES or name_at != meta_at:
                 self._take_other(row, frame)
                 continue
             if twins and call_id in twins:
@@ -512,6 +506,8 @@ class Session:
                 ended.append(call)
         for call in ended:
             call._run_callbacks()
+        if self._begun.ids:
+            self._watch(self._begun.pop())
 
     def _is_bad(self, error: MeshError) -> None:
         """The node sent what cannot be read: whatever it said, have it say it again."""
@@ -530,6 +526,8 @@ class Session:
         kind = row.kind
         if kind == Kind.ACCEPTED:
             self._acknowledged(row)
+        elif kind == Kind.OUTCOME and row.code in _OUTCOMES:
+            self._begun.take(row, frame)
         elif kind == Kind.ANSWER:
             self._answered(row, frame[row.body_at : row.end])
         elif kind == Kind.REFUSED:
@@ -593,8 +591,3 @@ class Session:
             self._end_stream(row.id)
         elif stream.event(body, bool(row.flags & Flag.LAST)):
             self._streams.pop(row.id, None)
-
-    def _tell_news(self) -> None:
-        news = self._news
-        for _ in range(len(news)):
-            news.popleft()()

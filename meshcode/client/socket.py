@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from meshcode.client.client import Client
+    from meshcode.client.flows.composition import Segment, Signature
     from meshcode.client.options import Seconds
 
 _Shape = int | tuple[int | str, ...]  # How many arguments; then the keywords, if any.
@@ -121,6 +122,25 @@ class Socket:
             raise BadRequest(f"a chunk has at least 1 item, not {chunk}")
         return map_calls(self, iter(iterable), chunk=chunk, timeout=timeout, propagate=propagate)
 
+    def p(self, *args: Any, **kwargs: Any) -> Signature:
+        """A signature for a flow: the call with these arguments, made when the flow comes to it.
+
+        In a pipeline the function is called with the previous value first, then `args`.
+        """
+        from meshcode.client.flows.composition import Signature
+
+        return Signature(self, args, kwargs)
+
+    def chunks(self, items: Iterable[Any], size: int) -> Segment:
+        """A composition with one call per item, in chunks of `size`; its value is a list of lists.
+
+        Raises:
+            BadRequest: `size` is under 1.
+        """
+        from meshcode.client.flows.composition import segment
+
+        return segment(self, items, size)
+
     def options(
         self,
         *,
@@ -189,6 +209,10 @@ class Socket:
     def _with(self, options: dict[str, Any]) -> Socket:
         """A copy with these options of its calls."""
         return type(self)(self.name, self._client, options)
+
+    def _target(self) -> Socket:
+        """The socket that the next call goes to."""
+        return self
 
     def _prepare(
         self, client: Client, args: Sequence[Any], kwargs: Mapping[str, Any]

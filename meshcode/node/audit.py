@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Operations that change something at once; those of the model are written when it answers.
 CHANGES = frozenset({
     "call.cancel", "call.retry", "call.recover", "drain", "node.drain", "node.leave",
-    "node.countersign", "logout",
+    "node.countersign", "logout", "flow.cancel", "flow.retry", "flow.stop",
 })  # fmt: skip
 REPEATED_MS = 60_000
 REPEATED_MAX = 1_024  # Kinds of refusals counted at once.

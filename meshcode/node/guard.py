@@ -18,10 +18,12 @@ from meshcode.model.rights import NOWHERE, Places, Rights
 from meshcode.node.logins import Logins, unix_ms
 from meshcode.node.sessions import Session
 from meshcode.node.who import Who
+from meshcode.router.plan import FLOW
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
+BUILTIN_DEPTH_MAX = 8  # Calls of the router itself, each caused by the next.
 MAY_MAX = 10_000  # Names of sockets remembered for one session.
 
 
@@ -30,7 +32,8 @@ class Need:
     """What an operation needs: one of these rights, and on what."""
 
     rights: tuple[str, ...]  # Empty: nothing, everybody may ask.
-    on: str = ""  # "", "everywhere", "somewhere", "call", "socket", "log", "model" or "proc".
+    # "", "everywhere", "somewhere", "call", "flow", "socket", "log", "model" or "proc".
+    on: str = ""
 
 
 _SEE_CALL = ("READ_TASK", "RUN_TASK")
@@ -74,6 +77,12 @@ NEEDS: dict[str, Need] = {
     "mesh.recover": _ADMIN,
     "mesh.stuck": _ADMIN,
     "call.recover": _ADMIN,
+    "flow.get": Need(_SEE_CALL, "flow"),
+    "flow.find": _ADMIN,  # These three are for peers.
+    "flow.share": _ADMIN,
+    "flow.stop": _ADMIN,
+    "flow.cancel": Need(("CANCEL_TASK",), "flow"),
+    "flow.retry": Need(("RUN_TASK",), "flow"),
     "login": Need(()),
     "logout": Need(()),
     "whoami": Need(()),
@@ -206,19 +215,12 @@ class Guard:
             good = any(rights.allowed_everywhere(user, right) for right in need.rights)
         elif on == "somewhere":
             good = any(rights.allowed_somewhere(user, right) for right in need.rights)
+        elif on in ("call", "flow"):
+            self._check_call(who, need, fields.get("id") or fields.get("call"))
+            return
         else:
             places: Places = NOWHERE
-            if on == "call":
-                if not any(rights.allowed_somewhere(user, right) for right in need.rights):
-                    raise self.refusal(who, need.rights, None)
-                try:
-                    socket = self._socket_of(fields.get("id") or fields.get("call"))
-                except UnknownCall:
-                    if any(rights.allowed_everywhere(user, right) for right in need.rights):
-                        return  # Wherever it is.
-                    raise
-                object_ = ("socket", socket)
-            elif on == "socket":
+            if on == "socket":
                 object_ = ("socket", str(fields.get("name") or fields.get("socket")))
             if object_ is not None:
                 places = rights.places(*object_)
@@ -241,12 +243,36 @@ class Guard:
             object_ = ("socket", sockets[0]) if sockets else None
             raise self.refusal(who, ("READ_LOG",), object_)
 
-    def _socket_of(self, call: Any) -> str:
-        """The socket of a call that this node knows; raises `UnknownCall`."""
-        found = self._loop.history.get(call)["socket"]
-        if not found:
+    def _check_call(self, who: Who, need: Need, call: Any) -> None:
+        """Of a flow, the right to all that it calls is needed."""
+        rights, user = self.rights, who.user
+        if not any(rights.allowed_somewhere(user, right) for right in need.rights):
+            raise self.refusal(who, need.rights, None)
+        try:
+            sockets = self._sockets_of(call, is_flow=need.on == "flow")
+        except UnknownCall:
+            if any(rights.allowed_everywhere(user, right) for right in need.rights):
+                return  # Wherever it is.
+            raise
+        for socket in sockets:
+            places = rights.places("socket", socket)
+            if not any(rights.allowed(user, right, places) for right in need.rights):
+                raise self.refusal(who, need.rights, ("socket", socket))
+
+    def _sockets_of(self, call: Any, *, is_flow: bool) -> list[str]:
+        """The sockets of a call, or flow, that this node knows; raises `UnknownCall`."""
+        if is_flow:
+            return self._loop.flows.sockets_of(call)
+        row = self._loop.history.get(call)
+        for _ in range(BUILTIN_DEPTH_MAX):
+            if not row["socket"].startswith("@") or row["socket"] == FLOW:
+                break
+            row = self._loop.history.get(row["parent"])  # It shows what that has caused.
+        if row["socket"] == FLOW:
+            return self._loop.flows.sockets_of(row["id"])
+        if not row["socket"]:
             raise UnknownCall("the socket of this call is not known any more")
-        return str(found)
+        return [str(row["socket"])]
 
     # The model.
 

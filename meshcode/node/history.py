@@ -11,9 +11,10 @@ from meshcode.ids import ID_BYTES, NO_ID, text_of
 from meshcode.node.choosing import Choice, flow_of
 from meshcode.node.flowindex import Flows
 from meshcode.node.turn import Turns
+from meshcode.router import plan
 from meshcode.router.call import Call
 from meshcode.router.core import Router
-from meshcode.router.records import accepted_call, read_envelope, split_done
+from meshcode.router.records import accepted_call, outcome_of, read_envelope, split_done
 from meshcode.router.states import PARKED, State
 from meshcode.store.contract import DONE, OPEN, OUTPUT, Log
 from meshcode.wire.codec import unpack
@@ -202,12 +203,31 @@ class History:
         value = self.done_record(id)
         if value is not None:  # What the history has holds, whatever else is open of it (P14).
             row = self.done_row(id, value, result=result)
+            self._add_flow(row, value, result=result)
         else:
             assert call is not None, id.hex()
             row = self.open_row(call)
         if output:
             row["output"] = self.output(id)
         return row
+
+    def _add_flow(self, row: dict[str, Any], value: bytes, *, result: bool) -> None:
+        """The row of a flow's own call says where the flow is: its result is that of a step.
+
+        So does the row of a call that was given to every socket of its queue.
+        """
+        step = plan.result_of(outcome_of(value))
+        if step is None:
+            return
+        row.pop("result", None)
+        ended = self.done_record(step)
+        row |= {"flow_result": text_of(step), "flow_state": "UNKNOWN"}
+        if ended is not None:
+            found = self.done_row(step, ended, result=result)
+            row["flow_state"] = found["state"]
+            row |= {name: found[name] for name in ("result", "error") if name in found}
+        elif step in self._router.calls or step in self._router.replica.by_id:
+            row["flow_state"] = "RUNNING"
 
     def output(self, id: bytes) -> dict[str, Any]:
         """Captured output of all attempts of a call, in order."""

@@ -31,10 +31,12 @@ from meshcode.node.clock import Clock
 from meshcode.node.committer import Committer, is_full
 from meshcode.node.crew import Crew
 from meshcode.node.feed import Feed
+from meshcode.node.flowbook import FlowBook
 from meshcode.node.guard import Guard
 from meshcode.node.history import History
 from meshcode.node.hosted import Hosted
 from meshcode.node.keeping import Keeping
+from meshcode.node.later import Later
 from meshcode.node.listeners import Listeners
 from meshcode.node.news import News
 from meshcode.node.processors import Processors
@@ -102,6 +104,8 @@ class Loop:
         self.processors = Processors(self.crew, *here, self.step, self._save_mount)
         self.history = History(self.router, self.turns, log, self.processors.commits)
         self.keeping = Keeping(self)
+        self.later = Later()
+        self.flows = FlowBook(self)
         self.snapshot = EMPTY_SNAPSHOT
         self.mesh = self._join_mesh()
         self.audit = Audit(self.home)
@@ -113,13 +117,11 @@ class Loop:
         self._model_uri_given = "MESH_MODEL" in os.environ
         self._model_requests: dict[bytes, int] = {}
         self._signals = 0
-        self._drain_until_ms = 0
-        self._full_until_ms = 0
+        self._drain_until_ms = self._full_until_ms = 0
         self._commit_ms = 0  # When the batch under way was handed over.
         self._held_ops: list[Any] | None = None  # A batch that found the disk full.
         self._next_tick_ms = 0
-        self._poller = zmq.Poller()
-        self._watched: set[int] = set()
+        self._poller, self._watched = zmq.Poller(), set[int]()
         self.reading_clients = False  # Else their frames wait in the link.
         self.stopped_by = ""
 
@@ -308,6 +310,7 @@ class Loop:
         self._on_time(now_ms)
         self.news.look(now_ms)
         self.feed.look(now_ms)
+        self.later.run(now_ms)
         self.turns.close()
         self._commit(now_ms)
         self.feed.flush()
@@ -333,6 +336,7 @@ class Loop:
         due = (
             self.router.next_due_ms(), self.crew.next_kill_ms(), self.news.next_due_ms(),
             self.feed.looks.next_due_ms(),
+            self.later.next_due_ms(now_ms),
         )  # fmt: skip
         for due_ms in due:
             if due_ms is not None:

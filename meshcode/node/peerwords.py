@@ -1,6 +1,6 @@
 """What the core says to peers, as envelopes and back: entries of one kind travel together.
 
-Kinds NOTE to TAKEN (`wire/kinds.py`): the body is a packed list of entries, each a list of plain
+Kinds NOTE to the last (`wire/kinds.py`): the body is a packed list of entries, each a list of plain
 data.  Entries of one peer keep their order.
 """
 
@@ -14,10 +14,11 @@ from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
 
-FIRST_KIND, LAST_KIND = 48, 74
+FIRST_KIND, LAST_KIND = int(Kind.NOTE), int(max(Kind))
 _WITH_PAYLOAD = frozenset((
     int(Kind.NOTE), int(Kind.STORE), int(Kind.PROMISE), int(Kind.PROPOSE), int(Kind.TOLD),
     int(Kind.RUN), int(Kind.RAN), int(Kind.KEEP), int(Kind.DROP),
+    int(Kind.OUTCOME_IS), int(Kind.ARRIVED),
 ))  # fmt: skip
 _SMALL_BYTES = 160  # What an entry without payload is taken to have.
 

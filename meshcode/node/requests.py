@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import meshcode
 from meshcode.errors import BadRequest, MeshError, UnknownCall, UnknownObject
 from meshcode.ids import text_of
-from meshcode.node import accounts, audit, meshcalls, meshflow, meshlist, meshops
+from meshcode.node import accounts, audit, flowops, meshcalls, meshflow, meshlist, meshops
 from meshcode.node.history import whole
 from meshcode.node.sessions import Session
 from meshcode.router.accept import unknown_socket
 from meshcode.router.effects import Effects
 from meshcode.router.events import CancelAsked, RetryAsked, Watched
+from meshcode.router.plan import FLOW
 from meshcode.router.records import split_done
 from meshcode.store.contract import DONE
 from meshcode.wire.codec import unpack_map
@@ -159,12 +160,17 @@ def _call_get(loop: Loop, session: Session, request: bytes, fields: dict[str, An
 
 def _call_cancel(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     id = loop.history.find(_needed(fields, "id", (bytes, str)))
+    if _is_flow(loop, id):
+        return flowops.OPERATIONS["flow.cancel"](loop, session, request, {**fields, "id": id})
     by = str(fields.get("by") or "its submitter")[:200]
     loop.step(CancelAsked(session.id, request, id, by))
+    return None
 
 
 def _call_retry(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     id = loop.history.find(_needed(fields, "id", (bytes, str)))
+    if _is_flow(loop, id):
+        return flowops.OPERATIONS["flow.retry"](loop, session, request, {**fields, "id": id})
     ended = None
     if id not in loop.router.calls:
         value = loop.history.done_record(id)
@@ -172,6 +178,19 @@ def _call_retry(loop: Loop, session: Session, request: bytes, fields: dict[str, 
             done = split_done(value)
             ended = (done["submit"], done)
     loop.step(RetryAsked(session.id, request, id, str(fields.get("by") or "")[:200], ended))
+    return None
+
+
+def _name_of(submit: bytes) -> str:
+    return submit[80 : 80 + submit[15]].decode(errors="replace") if submit else ""
+
+
+def _is_flow(loop: Loop, id: bytes) -> bool:
+    call = loop.router.calls.get(id)
+    if call is not None:
+        return call.line.name == FLOW
+    value = loop.history.done_record(id)
+    return value is not None and _name_of(split_done(value)["submit"]) == FLOW
 
 
 def _call_watch(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
@@ -278,11 +297,11 @@ def _drain(loop: Loop, session: Session, request: bytes, fields: dict[str, Any])
 
 
 # When the call is not known here.
-RELAYED = ("call.get", "call.cancel", "call.retry", *meshcalls.RELAYED)
+RELAYED = ("call.get", "call.cancel", "call.retry", *meshcalls.RELAYED, *flowops.RELAYED)
 # What a peer may ask for a client of its own.
 FOR_PEERS = (
     *RELAYED, "call.list", "status", *meshops.FOR_PEERS, *meshcalls.FOR_PEERS, *meshlist.FOR_PEERS,
-    *meshflow.FOR_PEERS,
+    *meshflow.FOR_PEERS, *flowops.FOR_PEERS,
 )  # fmt: skip
 
 OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
@@ -306,6 +325,7 @@ OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
     **meshcalls.OPERATIONS,
     **meshlist.OPERATIONS,
     **meshflow.OPERATIONS,
+    **flowops.OPERATIONS,
     **accounts.OPERATIONS,
     **audit.OPERATIONS,
 }

@@ -268,12 +268,10 @@ def _is_unknown(r: Router, id: bytes, now_ms: int, out: Effects) -> None:
     if not waiting:
         r.needed.pop(id, None)
         return
-    if _is_open(r, id):
-        return
     arrivals = [call for call in waiting if call.gather is None]
     for call in arrivals:
         joins.unknown(r, call, id, now_ms, out)
-    if arrivals:
+    if arrivals or _is_open(r, id):
         return
     for call in waiting:
         call.reason = f"waits for call {text_of(id)}, of which this node knows nothing"

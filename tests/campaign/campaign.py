@@ -1,6 +1,7 @@
 """The kill -9 campaign: real node, real workers, real clients, killed at random under load.
 
     python -m tests.campaign.campaign --kills 200 [--seconds S] [--seed N] [--keep FOLDER]
+        [--flows PERCENT]
 
 The node runs a task from a git repository that appends one line to an outside file and returns a
 function of its argument.  Clients write histories.  Router, workers, model process and clients are
@@ -20,8 +21,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from random import Random
+
+import psutil
 
 from meshcode.ids import parse_id, text_of
 from meshcode.wire.kinds import Kind, Outcome
@@ -55,14 +59,29 @@ def turn(value):
     if value % 1999 == 0:
         time.sleep(1.5)
     return (value * 1103515245 + 12345) % 2147483648
+
+
+def fold(values, extra):
+    """Append a line, then return all numbers together, of lists in lists too."""
+    call = current_call()
+    line = {"id": call.id_text, "attempt": call.attempt, "value": extra}
+    os.write(FILE, (json.dumps(line) + "\\n").encode())
+    return (add(values) + extra) % 2147483648
+
+
+def add(value):
+    return sum(map(add, value)) if isinstance(value, list) else value
 '''
 
 
 class Campaign:
     """One campaign in one folder."""
 
-    def __init__(self, folder: Path, seed: int, clients: int, workers: int) -> None:
+    def __init__(
+        self, folder: Path, seed: int, clients: int, workers: int, flows: int = 0
+    ) -> None:
         """Nothing runs yet."""
+        self.flows = flows  # Of a hundred calls.
         self.folder = folder
         self.seed = seed
         self.rng = Random(seed)
@@ -81,7 +100,7 @@ class Campaign:
         make_repository(repository, {"outside/__init__.py": "", "outside/effects.py": TASK})
         self.mesh.start()
         self.mesh.offer(
-            "campaign", repository, MODULE, ["turn"], workers=self.workers, retries=1_000,
+            "campaign", repository, MODULE, ["turn", "fold"], workers=self.workers, retries=1_000,
             retry_delay_ms=5, env={"EFFECTS": str(self.folder / "effects.jsonl")},
         )  # fmt: skip
         self.mesh.wait_ready("campaign", self.workers)
@@ -94,7 +113,7 @@ class Campaign:
         with (self.folder / f"client-{number}.txt").open("ab") as out:
             self.clients[number] = subprocess.Popen(
                 [sys.executable, "-m", "tests.campaign.client", self.mesh.address, str(history),
-                 str(self.seed), SOCKET],
+                 str(self.seed), SOCKET, str(self.flows)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT, env=self.mesh.env,
             )  # fmt: skip
 
@@ -144,8 +163,9 @@ class Campaign:
 
     def _kill_model(self) -> None:
         for child in self.mesh.children():
-            if "meshcode.model.server" in " ".join(child.cmdline()) and kill(child.pid):
-                self.kills["model"] += 1
+            with suppress(psutil.Error):  # It ends just now.
+                if "meshcode.model.server" in " ".join(child.cmdline()) and kill(child.pid):
+                    self.kills["model"] += 1
 
     def _kill_client(self) -> None:
         number = self.rng.randrange(len(self.clients))
@@ -204,6 +224,8 @@ class Campaign:
                 ids = [parse_id(row["id"]) for row in page]
                 values = outcomes_of(link, ids)
                 for row, id in zip(page, ids, strict=True):
+                    if row["socket"] == "@flow":  # Its outcome says where its value is.
+                        values[id] = None
                     rows.append({
                         "id": row["id"], "state": row["state"], "reason": row["reason"],
                         "result": values.get(id),
@@ -246,7 +268,7 @@ def outcomes_of(link: RawLink, ids: list[bytes]) -> dict[bytes, object]:
 
 def run(folder: Path, args: argparse.Namespace) -> int:
     """One campaign; 0 when nothing was broken."""
-    campaign = Campaign(folder, args.seed, args.clients, args.workers)
+    campaign = Campaign(folder, args.seed, args.clients, args.workers, args.flows)
     began = time.monotonic()
     try:
         campaign.prepare()
@@ -284,6 +306,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=None, help="default: drawn and printed")
     parser.add_argument("--clients", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--flows", type=int, default=0, help="of a hundred calls are flows")
     parser.add_argument("--keep", type=Path, help="folder to keep everything in")
     args = parser.parse_args(arguments)
     if args.seed is None:

@@ -6,6 +6,8 @@ It knows nothing of meshcode: three JSONL files go in, a verdict comes out.
                 op "submit": invoke = about to send, value = the argument; ok = acknowledged;
                              fail = refused, so it must never run; info = nobody knows
                 op "result": ok = value is the outcome the client was given; fail = an error
+                a flow: value = {"plan": [[function, [arguments], feed], ...], "ids", "result"},
+                the id of each step and the number of the one whose value is the flow's
     effects     {"id", "attempt", "value"}: one line per execution, appended by the task itself
     listing     {"id", "state", "result"}: what the mesh says at the end, one line per record
 
@@ -46,9 +48,13 @@ class Verdict:
     wrong_value: list[str] = field(default_factory=list)  # The result is not what the task gives.
     never_ran: list[str] = field(default_factory=list)  # DONE without a trace of an execution.
     failed: list[str] = field(default_factory=list)  # Ended as anything but DONE.
+    flows: int = 0  # On record, each with all of its steps unless `half` says otherwise.
+    steps: int = 0
+    half: list[str] = field(default_factory=list)  # Some of a flow is on record, and not all.
 
     VIOLATIONS = (
         "lost", "stuck", "recorded_twice", "unexpected", "wrong_value", "never_ran", "failed",
+        "half",
     )  # fmt: skip
 
     @property
@@ -65,6 +71,7 @@ class Verdict:
             f"refused          {self.refused}",
             f"unknown          {self.unknown}, of which {self.recovered} were accepted",
             f"executions       {self.executions}, {self.executed_twice} of them repeats (allowed)",
+            f"flows            {self.flows} with {self.steps} steps",
         ]
         for name in self.VIOLATIONS:
             found = getattr(self, name)
@@ -94,6 +101,7 @@ def check(
     """Judge.  `expected` is the task as a pure function: argument -> result."""
     verdict = Verdict()
     sent: dict[str, Any] = {}
+    flows: dict[str, dict[str, Any]] = {}
     acknowledged: set[str] = set()
     refused: set[str] = set()
     answers: dict[str, list[Any]] = defaultdict(list)
@@ -101,6 +109,8 @@ def check(
         id_, kind = line["id"], line["type"]
         if line["op"] == "submit" and kind == "invoke":
             sent[id_] = line["value"]
+            if isinstance(line["value"], dict):
+                flows[id_] = line["value"]
         elif line["op"] == "submit" and kind == "ok":
             acknowledged.add(id_)
         elif line["op"] == "submit" and kind == "fail":
@@ -124,15 +134,68 @@ def check(
     verdict.executions = sum(ran.values())
     verdict.executed_twice = sum(count - 1 for count in ran.values())
 
+    right: dict[str, Any] = {id_: expected(v) for id_, v in sent.items() if id_ not in flows}
+    idle: set[str] = set(flows)  # What no worker runs.
+    for flow, told in flows.items():
+        _judge_whole(flow, told["ids"], records, verdict)
+        idle |= _expect_flow(flow, told, right)
     for id_ in sorted(set(sent) | set(ran) | set(records) | set(answers)):
-        _judge(id_, id_ in sent, records.get(id_, []), answers.get(id_, []), ran[id_], verdict)
+        runs = ran[id_] or id_ in idle
+        _judge(id_, id_ in right, records.get(id_, []), answers.get(id_, []), runs, verdict)
         if id_ in acknowledged and not records.get(id_):
             verdict.lost.append(f"{id_}: acknowledged, and the mesh does not know it")
         if id_ in refused and (ran[id_] or records.get(id_)):
             verdict.unexpected.append(f"{id_}: refused, but it ran or is on record")
-        if id_ in sent:
-            _compare(id_, expected(sent[id_]), records.get(id_, []), answers.get(id_, []), verdict)
+        if id_ in right:
+            # The record of a flow's own call says where its value is.
+            values = [] if id_ in flows else records.get(id_, [])
+            _compare(id_, right[id_], values, answers.get(id_, []), verdict)
     return verdict
+
+
+def _expect_flow(flow: str, told: dict[str, Any], right: dict[str, Any]) -> set[str]:
+    """Add what a flow and its steps must give; the steps that no worker runs."""
+    values = values_of(told["plan"])
+    right[flow] = values[told["result"]]
+    right |= zip(told["ids"], values, strict=True)
+    return {id_ for id_, step in zip(told["ids"], told["plan"], strict=True) if step[0] == GATHER}
+
+
+def _judge_whole(
+    flow: str, ids: list[str], records: dict[str, list[dict[str, Any]]], v: Verdict
+) -> None:
+    """A flow is there with all of its steps, or nothing of it is."""
+    found = [id_ for id_ in ids if records.get(id_)]
+    if records.get(flow):
+        v.flows += 1
+        v.steps += len(found)
+        if len(found) != len(ids):
+            missing = next(id_ for id_ in ids if not records.get(id_))
+            v.half.append(f"{flow}: {len(found)} of {len(ids)} steps, not {missing}")
+    elif found:
+        v.half.append(f"{flow}: not on record, {len(found)} of its steps are")
+
+
+def values_of(plan: list[Any]) -> list[Any]:
+    """What each step of a plan must give; written down a second time, from docs/flows.md."""
+    values: list[Any] = []
+    for function, arguments, feed in plan:
+        fed = [] if feed is None else [_filled(feed, values)]
+        values.append(FUNCTIONS[function](*fed, *arguments))
+    return values
+
+
+def _filled(feed: Any, values: list[Any]) -> Any:
+    if isinstance(feed, int):
+        return values[feed]
+    found: list[Any] = []
+    for one in feed:
+        if isinstance(one, dict):
+            by = one.get("by", 1)
+            found += [values[one["from"] + by * at] for at in range(one["count"])]
+        else:
+            found.append(_filled(one, values))
+    return found
 
 
 def _judge(
@@ -170,6 +233,22 @@ def _compare(
 def task(value: Any) -> Any:
     """What the campaign's task returns for its argument, written down a second time."""
     return (value * 1103515245 + 12345) % 2147483648
+
+
+def fold(values: Any, extra: int) -> int:
+    """What the campaign's other task returns: of lists in lists, all numbers together."""
+    left, total = [values], extra
+    while left:
+        one = left.pop()
+        if isinstance(one, list):
+            left += one
+        else:
+            total += one
+    return total % 2147483648
+
+
+GATHER = "gather"
+FUNCTIONS: dict[str, Callable[..., Any]] = {"turn": task, "fold": fold, GATHER: lambda fed: fed}
 
 
 def main(arguments: list[str]) -> int:

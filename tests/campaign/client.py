@@ -1,6 +1,7 @@
 """One client process of the campaign: submits, writes down what it knows, and may be killed.
 
-`python -m tests.campaign.client ADDRESS HISTORY SEED SOCKET`.  Before a frame leaves, each of its
+`python -m tests.campaign.client ADDRESS HISTORY SEED SOCKET [FLOWS]`; of a hundred calls FLOWS are
+flows, whose other function is the socket `fold` beside SOCKET.  Before a frame leaves, each of its
 calls is in the history.  A kill may cut a write short: then what follows was not sent either, and
 the next life begins a new line.  It reads its own history first: what was sent and not acknowledged
 is sent again under the same id; what was acknowledged and has no outcome is sent again or watched,
@@ -26,8 +27,10 @@ from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.frame import Row, envelope
 from meshcode.wire.kinds import Flag, Kind, Outcome
 from tests.campaign.checker import read_lines
+from tests.campaign.flowplan import described, plan_of
 from tests.live.rawlink import RawLink, body_of
 
+FLOW = b"@flow"
 OPEN_MAX = 2_000  # Calls without an outcome, per client.
 BATCH_MAX = 256
 WATCH_MAX = 1_000
@@ -38,14 +41,19 @@ QUIET_S = 1.0  # Nothing heard for so long with calls open: ask whether anybody 
 class Client:
     """What one process knows, and the link it uses."""
 
-    def __init__(self, address: str, history: Path, seed: int, socket: str) -> None:
+    def __init__(
+        self, address: str, history: Path, seed: int, socket: str, flows: int = 0
+    ) -> None:
         """Read the history of earlier lives."""
+        self.flows = flows
+        self.sockets = {"turn": socket, "fold": f"{socket.rpartition('.')[0]}.fold"}
+        self.results: dict[bytes, bytes] = {}  # Step whose outcome is a flow's: that flow.
         self.rng = Random(f"{seed} {history.name} {os.getpid()}")
         self.socket = socket.encode()
         self.name = history.stem
         self.stop_file = history.parent / "stop"
-        self.unacknowledged: dict[bytes, int] = {}
-        self.acknowledged: dict[bytes, int] = {}
+        self.unacknowledged: dict[bytes, Any] = {}
+        self.acknowledged: dict[bytes, Any] = {}
         self.by_frame: dict[int, list[bytes]] = {}
         self._remember(history)
         self.file = os.open(history, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -87,16 +95,25 @@ class Client:
     def submit_new(self) -> None:
         """A batch of fresh calls: into the history, then onto the link."""
         ids = make_ids(self.rng.randint(1, BATCH_MAX))
-        values = {id: self.rng.randrange(1 << 31) for id in ids}
+        values: dict[bytes, Any] = {id: self.rng.randrange(1 << 31) for id in ids}
+        for id, value in values.items():
+            if self.rng.randrange(100) < self.flows:
+                values[id] = described(value, id)
         for id, value in values.items():
             self.note("submit", "invoke", id, value)
         self.write()
         self.unacknowledged |= values
         self._send(values, Flag.FRESH)
 
-    def _send(self, calls: dict[bytes, int], flags: int) -> None:
+    def _send(self, calls: dict[bytes, Any], flags: int) -> None:
         envelopes = []
         for id, value in calls.items():
+            if isinstance(value, dict):
+                body = pack_call([plan_of(value, self.sockets)], {})
+                envelopes.append(envelope(
+                    Kind.SUBMIT, id=id, flow=id, name=FLOW, body=body, argc=1, flags=flags
+                ))  # fmt: skip
+                continue
             envelopes.append(envelope(
                 Kind.SUBMIT, id=id, flow=id, name=self.socket, meta=options_of(value),
                 body=pack_call([value], {}), argc=1, flags=flags,
@@ -120,8 +137,11 @@ class Client:
         for at in range(0, len(todo), BATCH_MAX):
             self._send(dict(todo[at : at + BATCH_MAX]), 0)
         for at in range(0, len(known), WATCH_MAX):
-            body = pack({"ids": known[at : at + WATCH_MAX]})
-            self.link.send([envelope(Kind.ASK, id=make_id(), name=b"call.watch", body=body)])
+            self._watch(known[at : at + WATCH_MAX])
+
+    def _watch(self, ids: list[bytes]) -> None:
+        body = pack({"ids": ids})
+        self.link.send([envelope(Kind.ASK, id=make_id(), name=b"call.watch", body=body)])
 
     def hear(self, seconds: float) -> None:
         """Take what comes."""
@@ -145,14 +165,21 @@ class Client:
             if self.unacknowledged.pop(row.id, None) is not None:
                 self.note("submit", "fail", row.id, body_of(row, data)["code"])
                 self.quiet_until = time.monotonic() + REFUSED_S
+        elif row.kind == Kind.OUTCOME and data[row.name_at : row.meta_at] == FLOW:
+            result = body_of(row, data)["result"]  # Whose outcome is that of the flow.
+            self.results[result] = row.id
+            self._watch([result])
         elif row.kind == Kind.OUTCOME:
-            if row.id in self.unacknowledged or row.id in self.acknowledged:
-                kind = "ok" if row.code == Outcome.DONE else "fail"
-                self.note("result", kind, row.id, body_of(row, data))
-                self.unacknowledged.pop(row.id, None)
-                self.acknowledged.pop(row.id, None)
+            self._take_outcome(self.results.pop(row.id, row.id), row, data)
         elif row.kind == Kind.LAGGED:
             self.ask_again()
+
+    def _take_outcome(self, id: bytes, row: Row, data: bytes) -> None:
+        if id in self.unacknowledged or id in self.acknowledged:
+            kind = "ok" if row.code == Outcome.DONE else "fail"
+            self.note("result", kind, id, body_of(row, data))
+            self.unacknowledged.pop(id, None)
+            self.acknowledged.pop(id, None)
 
     def run(self) -> None:
         """Work until told to stop, then until nothing is open."""
@@ -187,8 +214,8 @@ def options_of(value: int) -> bytes:
 
 def main() -> None:
     """Entry point of the process."""
-    address, history, seed, socket = sys.argv[1:]
-    client = Client(address, Path(history), int(seed), socket)
+    address, history, seed, socket, *flows = sys.argv[1:]
+    client = Client(address, Path(history), int(seed), socket, int(flows[0]) if flows else 0)
     client.run()
 
 

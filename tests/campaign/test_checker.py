@@ -198,3 +198,65 @@ def test_it_runs_on_a_folder_and_its_exit_status_is_the_verdict(tmp_path: Path):
     assert run.returncode == 1
     assert "lost             1" in run.stdout
     assert run.stdout.rstrip().endswith("BROKEN")
+
+
+# Flows.
+
+
+def flow() -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """turn(3), turn of that, turn of that; a list of the two; fold of the list and 5."""
+    plan = [["turn", [3], None], ["turn", [], 0], ["turn", [], 0],
+            ["gather", [], [{"from": 1, "count": 2}]], ["fold", [5], 3]]  # fmt: skip
+    ids = [f"step{number}" for number in range(len(plan))]
+    first = checker.task(3)
+    second = checker.task(first)
+    values = [first, second, second, [second, second], (2 * second + 5) % 2147483648]
+    history = [
+        line("submit", "invoke", "flow", {"plan": plan, "ids": ids, "result": 4}),
+        line("submit", "ok", "flow"),
+        line("result", "ok", "flow", values[4]),
+    ]
+    effects = [{"id": ids[n], "attempt": 1, "value": 0} for n in (0, 1, 2, 4)]
+    listing = [{"id": id_, "state": "DONE", "result": value}
+               for id_, value in zip(ids, values, strict=True)]  # fmt: skip
+    return history, effects, [*listing, {"id": "flow", "state": "DONE", "result": None}]
+
+
+def test_a_flow_that_went_well_is_good():
+    verdict = verdict_of(*flow())
+
+    assert verdict.good, verdict.report()
+    assert (verdict.flows, verdict.steps, verdict.acknowledged) == (1, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        (lambda h, e, r: r.pop(1), {"half": 1}),
+        (lambda h, e, r: r.pop(), {"half": 1, "lost": 1}),
+        (lambda h, e, r: r.append(r[2]), {"recorded_twice": 1}),
+        (lambda h, e, r: r[3].update(result=[1, 2]), {"wrong_value": 1}),
+        (lambda h, e, r: h[2].update(value=7), {"wrong_value": 1}),
+        (lambda h, e, r: r[4].update(state="GATHERING"), {"stuck": 1}),
+        (lambda h, e, r: r[4].update(state="CANCELLED"), {"failed": 1}),
+        (lambda h, e, r: e.pop(0), {"never_ran": 1}),
+        (lambda h, e, r: r.append({"id": "step5", "state": "DONE", "result": 1}),
+         {"unexpected": 1, "never_ran": 1}),
+    ],
+    ids=["step lost", "flow lost", "step twice", "step wrong", "answer wrong", "step stuck",
+         "step cancelled", "step never ran", "one step more"],
+)  # fmt: skip
+def test_each_fault_of_a_flow_is_caught(fault: Any, found: dict[str, int]):
+    history, effects, listing = flow()
+    fault(history, effects, listing)
+
+    verdict = verdict_of(history, effects, listing)
+
+    assert not verdict.good
+    assert violations(verdict) == found
+
+
+def test_a_flow_that_nobody_acknowledged_may_be_missing_as_a_whole():
+    history, _, _ = flow()
+
+    assert verdict_of(history[:1], [], []).good

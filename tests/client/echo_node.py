@@ -9,6 +9,7 @@ the mark AGAIN and when it is asked to watch one, with `shy` n only from the n-t
     echo      DONE, the first argument       later     ends at "test.release"
     report    DONE, everything it was sent   mute      not even acknowledged by this process
     fail      FAILED, a ValueError           refuse    REFUSED
+    @flow     see echo_flows.py
     cancel    CANCELLED                      items     ITEMs 0..n-1, then DONE with their list
 """
 
@@ -30,6 +31,7 @@ from meshcode.ids import NO_ID, text_of
 from meshcode.wire.codec import pack, unpack, unpack_call
 from meshcode.wire.frame import Row, draft, index, seal_frame
 from meshcode.wire.kinds import Flag, Kind, Level, Outcome
+from tests.client.echo_flows import Flows
 
 NIL = pack(None)
 AGAIN = 16  # Flag of docs/wire.md.
@@ -62,6 +64,7 @@ class EchoNode:
         self.counts = {
             "submits": 0, "again": 0, "elsewhere": 0, "fresh_twice": 0, "frames": 0, "hellos": 0,
         }  # fmt: skip
+        self.flows = Flows()
         self.deaf = False  # Drops outcomes instead of sending them.
         self.log = open(log, "a+b", buffering=0)  # noqa: SIM115  It lives as long as the process.
         self.log_read = 0  # Bytes of it that are known here.
@@ -177,7 +180,11 @@ class EchoNode:
                 self.open[call_id] = (sender, self.open[call_id][1])
             return True
         args, kwargs = unpack_call(data[row.body_at : row.end], bool(row.flags & Flag.KWARGS))
-        outcome = self.outcome_of(name, row, data, args, kwargs)
+        if name == b"@flow":
+            outcome, ended = self.flows.begin(call_id, args[0])
+            self.take_flow(call_id, ended)
+        else:
+            outcome = self.outcome_of(name, row, data, args, kwargs)
         if isinstance(outcome, MeshRefusal):
             refused.append(draft(Kind.REFUSED, id=call_id, body=pack(outcome.error.to_data())))
             return True
@@ -192,6 +199,23 @@ class EchoNode:
         if not self.deaf:
             out.append(outcome)
         return True
+
+    def take_flow(self, flow_id: bytes, ended: list[tuple[bytes, bytes]]) -> None:
+        """A flow has begun: its steps are calls like others."""
+        for step in self.flows.open_steps(flow_id):
+            outcome = draft(Kind.OUTCOME, id=step, code=Outcome.DONE, body=NIL)
+            self.open[step] = (b"", outcome)
+            self._write_log(False, step, outcome)
+        for step, outcome in ended:
+            self.end(step, outcome)
+
+    def tell(self, ended: list[tuple[bytes, bytes]]) -> None:
+        """Steps have ended: whoever watches them hears of it."""
+        for step, outcome in ended:
+            who, _ = self.open.get(step, (b"", b""))
+            self.end(step, outcome)
+            if who and not self.deaf:
+                self.send(who, [outcome])
 
     def outcome_of(
         self, name: bytes, row: Row, data: bytes, args: list[Any], kwargs: dict[str, Any]
@@ -282,6 +306,11 @@ class EchoNode:
     def cancel(self, sender: bytes, request: bytes, fields: dict[str, Any]) -> Any:
         """End an open call."""
         call_id = fields["id"]
+        if call_id in self.flows.machines:
+            found = self.flows.cancel(call_id, fields["by"])
+            if isinstance(found, list):
+                self.tell(found)
+            return {"cancelled": len(found)} if isinstance(found, list) else found
         if call_id not in self.open:
             return WrongState("it has ended")
         who, _ = self.open[call_id]
@@ -296,6 +325,9 @@ class EchoNode:
     def release(self, sender: bytes, request: bytes, fields: dict[str, Any]) -> Any:
         """End all open calls, as far as their clients are known."""
         count = 0
+        self.flows.is_released = True
+        for machine in self.flows.machines.values():
+            self.tell(self.flows.advance(machine))
         for call_id, (who, outcome) in list(self.open.items()):
             self.end(call_id, outcome)
             count += 1
@@ -321,6 +353,7 @@ class EchoNode:
         self.streams.clear()
         self.counts = dict.fromkeys(self.counts, 0)
         self.deaf = False
+        self.flows = Flows()
         return {}
 
     def forget(self, sender: bytes, request: bytes, fields: dict[str, Any]) -> Any:
@@ -425,6 +458,7 @@ OPERATIONS: dict[str, Any] = {
     "call.watch": EchoNode.watch,
     "call.get": EchoNode.get,
     "call.cancel": EchoNode.cancel,
+    "flow.get": lambda node, sender, request, fields: node.flows.get(fields),
     "call.retry": lambda node, sender, request, fields: {"state": "WAITING", "by": fields["by"]},
     "socket.describe": lambda node, sender, request, fields: {"name": fields["name"]},
     "model": lambda node, *_: SILENCE,

@@ -34,6 +34,15 @@ class History:
         return {"socket": "s"}
 
 
+class Flows:
+    """One flow, of sockets s and t."""
+
+    def sockets_of(self, which):
+        if which != "cafe":
+            raise UnknownCall("no such flow")
+        return ["s", "t"]
+
+
 class Loop:
     """What a guard needs of a loop."""
 
@@ -42,6 +51,7 @@ class Loop:
         self.node_id = NODE
         self.log = self
         self.history = History()
+        self.flows = Flows()
 
     def get(self, table, key):
         return None
@@ -128,6 +138,8 @@ def test_who_has_all_may_ask_everything_and_so_may_anybody_before_a_user_is_decl
         (("RUN_TASK", "label:env=p*"), "socket.describe", {"name": "t"}, False),
         (("STOP_PROCESSOR", "label:env=prod"), "proc", {"do": "stop", "name": "p"}, True),
         (("STOP_PROCESSOR", "label:env=prod"), "proc", {"do": "stop", "name": "other"}, False),
+        (("CANCEL_TASK", "processor:p"), "flow.cancel", {"id": "cafe"}, False),
+        (("CANCEL_TASK", "socket:*"), "flow.cancel", {"id": "cafe"}, True),
         (("RUN_TASK", "processor:p"), "call.get", {"id": "cafe"}, True),
         (("RUN_TASK", "processor:p"), "call.watch", {"ids": []}, True),
         (("RUN_TASK", "processor:p"), "socket.describe", {"name": "s"}, True),

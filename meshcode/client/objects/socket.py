@@ -221,6 +221,9 @@ class Socket(CallableSocket):
     def _next(self) -> CallableSocket:
         return self._members[next(self._turn) % len(self._members)]
 
+    def _target(self) -> CallableSocket:
+        return self._next() if self._members else self
+
     def _with(self, options: dict[str, Any]) -> Self:
         copy = type(self)(self.name, self._client, options)
         copy._record = self._record

@@ -1,0 +1,55 @@
+"""A run of a flow for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from meshcode.client.aio import AsyncCall
+from meshcode.client.call import deadline_of, seconds_left
+from meshcode.client.flows.flow import Flow, Progress, Step
+
+if TYPE_CHECKING:
+    from meshcode.client.flows.graph import Graph
+
+
+class AsyncFlow(AsyncCall):
+    """A handle of one run for asyncio: `await flow` gives its value or raises its error."""
+
+    __slots__ = ()
+
+    sync: Flow
+
+    async def result(self, timeout: float | None = None, propagate: bool = True) -> Any:
+        """As `Flow.result`."""
+        if propagate:
+            return await super().result(timeout)
+        deadline = deadline_of(timeout)
+        await super().result(timeout, propagate=False)
+        return await asyncio.to_thread(self.sync.result, seconds_left(deadline), False)
+
+    async def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
+        """As `result`."""
+        return await self.result(timeout, propagate)
+
+    async def status(self) -> str:
+        """As `Flow.status`."""
+        return await asyncio.to_thread(lambda: self.sync.status)
+
+    async def progress(self) -> Progress:
+        """As `Flow.progress`."""
+        return await asyncio.to_thread(self.sync.progress)
+
+    async def results(self, timeout: float | None = None) -> list[tuple[Step, Any]]:
+        """As `Flow.results`."""
+        return await asyncio.to_thread(self.sync.results, timeout)
+
+    async def graph(self, states: bool = False) -> Graph:
+        """As `Flow.graph`."""
+        return await asyncio.to_thread(self.sync.graph, states)
+
+    async def retry(
+        self, by: str | None = None, *, from_step: int | Step | None = None
+    ) -> AsyncFlow:
+        """As `Flow.retry`."""
+        return AsyncFlow(await asyncio.to_thread(self.sync.retry, by, from_step=from_step))
