@@ -111,9 +111,7 @@ class Router:
         self.needs_ask_ms = 0  # Not before are peers asked again for what is needed.
         self.joins = joins.Joins()
         self.births: dict[bytes, births.Birth] = {}  # Calls to make unless they have ended.
-        self.ticks: dict[str, ticking.Ticking] = {}
-        self.ticks_kept: dict[str, tuple[bytes, int]] = {}  # By an earlier boot: digest, last tick.
-        self.ticks_wrong: dict[str, str] = {}  # Schedules that cannot be used here, and why.
+        self.ticks = ticking.Ticks()
         self.bound: dict[str, list[tuple[str, str]]] = {}  # By queue: sockets and their topics.
         self.gates: dict[str, str] = {}  # Their modes.
         self.gated: dict[str, list[Call]] = {}  # Calls that wait at a closed gate.

@@ -43,31 +43,43 @@ class Ticking(NamedTuple):
     due_ms: int | None = None  # Of the timer that counts.
 
 
+class Ticks:
+    """The schedules of one node."""
+
+    __slots__ = ("by_name", "kept", "wrong")
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.by_name: dict[str, Ticking] = {}
+        self.kept: dict[str, tuple[bytes, int]] = {}  # By an earlier boot: digest, last tick.
+        self.wrong: dict[str, str] = {}  # Those that cannot be used here, and why.
+
+
 def restore(r: Router, records: list[tuple[bytes, bytes]]) -> None:
     """What an earlier boot kept; before the model is known."""
     for key, value in records:
         if key.startswith(KEPT):
             mark, last_ms = unpack(value)
-            r.ticks_kept[key.removeprefix(KEPT).decode()] = (mark, last_ms)
+            r.ticks.kept[key.removeprefix(KEPT).decode()] = (mark, last_ms)
 
 
 def changed(r: Router, snapshot: dict[str, Any], now_ms: int, out: Effects) -> None:
     """The model changed: take over its schedules; a new or changed one counts from now."""
     schedules = snapshot.get("schedules") or {}
-    before, r.ticks = r.ticks, {}
+    before, r.ticks.by_name = r.ticks.by_name, {}
     for name, fields in schedules.items():
         try:
             schedule, mark = parse(fields), digest(fields)
         except BadRequest as error:  # For instance a zone that this machine does not know.
-            r.ticks_wrong[name] = error.text
+            r.ticks.wrong[name] = error.text
             continue
-        r.ticks_wrong.pop(name, None)
+        r.ticks.wrong.pop(name, None)
         known = before.get(name)
-        kept = r.ticks_kept.pop(name, None) if known is None else (known.digest, known.last_ms)
+        kept = r.ticks.kept.pop(name, None) if known is None else (known.digest, known.last_ms)
         last_ms = now_ms if kept is None or kept[0] != mark else kept[1]
         same = known is not None and known.digest == mark
         due_ms = known.due_ms if known is not None and same else None
-        r.ticks[name] = Ticking(name, schedule, mark, fields, last_ms, due_ms)
+        r.ticks.by_name[name] = Ticking(name, schedule, mark, fields, last_ms, due_ms)
         if kept is None or kept[0] != mark:
             _save(r, name, out)
         if not same:
@@ -77,14 +89,14 @@ def changed(r: Router, snapshot: dict[str, Any], now_ms: int, out: Effects) -> N
 
 
 def _save(r: Router, name: str, out: Effects) -> None:
-    one = r.ticks[name]
+    one = r.ticks.by_name[name]
     out.records.append(("meta", KEPT + name.encode(), pack([one.digest, one.last_ms])))
 
 
 def _arm(r: Router, name: str) -> None:
-    one = r.ticks[name]
+    one = r.ticks.by_name[name]
     due_ms = one.schedule.next_after(one.last_ms)
-    r.ticks[name] = one._replace(due_ms=due_ms)
+    r.ticks.by_name[name] = one._replace(due_ms=due_ms)
     if due_ms is not None:
         r.at(due_ms, T_TICK, (name, due_ms))
 
@@ -92,13 +104,13 @@ def _arm(r: Router, name: str) -> None:
 def fire(r: Router, what: tuple[str, int], now_ms: int, out: Effects) -> None:
     """The time of a tick has come: make the calls that are due, those that others have not made."""
     name, due_ms = what
-    one = r.ticks.get(name)
+    one = r.ticks.by_name.get(name)
     if one is None or one.due_ms != due_ms:
         return  # It was changed or removed since: that has a timer of its own.
     for tick_ms in one.schedule.due(one.last_ms, now_ms):
         if tick_ms >= r.horizon_ms:
             _make(r, one, tick_ms, now_ms, out)
-    r.ticks[name] = one._replace(last_ms=max(one.last_ms, now_ms))
+    r.ticks.by_name[name] = one._replace(last_ms=max(one.last_ms, now_ms))
     _save(r, name, out)
     _arm(r, name)
 
@@ -127,7 +139,7 @@ def _make(r: Router, one: Ticking, tick_ms: int, now_ms: int, out: Effects) -> N
             flags=int(Flag.KWARGS) if kwargs else 0, argc=len(args),
         )  # fmt: skip
     except (BadData, TooLarge) as error:
-        r.ticks_wrong[one.name] = error.text
+        r.ticks.wrong[one.name] = error.text
         return
     voters = keepers(r, id, now_ms)
     if r.node in voters:
@@ -155,4 +167,4 @@ def keepers(r: Router, id: bytes, now_ms: int) -> tuple[bytes, ...]:
     return tuple(ranked[: limits.VOTERS]) if len(ranked) >= limits.VOTERS else (min(ranked),)
 
 
-__all__ = ["Ticking", "changed", "fire", "keepers", "restore", "tick_id"]
+__all__ = ["Ticking", "Ticks", "changed", "fire", "keepers", "restore", "tick_id"]

@@ -90,7 +90,7 @@ def test_other_arguments_hold_from_the_next_tick_on():
 
 def test_jitter_delays_the_call_and_not_the_tick():
     made = scheduled(interval_ms=60 * SECOND, jitter_ms=30 * SECOND)
-    later = made.router.ticks["s"].schedule.jitter_of("s", START)
+    later = made.router.ticks.by_name["s"].schedule.jitter_of("s", START)
     assert 0 < later <= 30 * SECOND
 
     assert at(made, START + later - 1) == []
@@ -113,7 +113,7 @@ def test_after_a_crash_a_tick_that_has_fired_does_not_fire_again():
 def _noted(made: Flows, last_ms: int) -> bytes:
     from meshcode.wire.codec import pack
 
-    return pack([made.router.ticks["s"].digest, last_ms])
+    return pack([made.router.ticks.by_name["s"].digest, last_ms])
 
 
 def test_ticks_that_were_missed_are_caught_up_as_the_schedule_says():
@@ -135,7 +135,7 @@ def test_a_schedule_that_cannot_be_used_here_says_why_and_others_go_on():
     made.schedules["good"] = {"socket": "a", "interval_ms": 10 * SECOND}
     made.publish()
 
-    assert "Nowhere/Town" in made.router.ticks_wrong["s"]
+    assert "Nowhere/Town" in made.router.ticks.wrong["s"]
     assert len(at(made, START)) == 1
 
 
