@@ -31,6 +31,7 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
     """Take one frame: its calls as one event, its requests one by one."""
     calls: list[NewCall] = []
     again: list[bytes] = []  # Ids that may have been sent before, here or to another node.
+    made: list[bytes] = []  # Of flows: they end at once, so one sent twice is not open by then.
     refused: list[tuple[int, bytes, dict[str, Any]]] = []
     who = session.who
     if who is not None:
@@ -49,6 +50,8 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
                 continue
             if not row.flags & _FRESH:
                 again.append(row.id)
+            elif call[3] == FLOW:
+                made.append(row.id)
         elif row.kind == Kind.ASK:
             requests.handle(loop, session, row, data)
         elif row.kind == Kind.BYE:
@@ -57,7 +60,7 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
     if refused:
         loop.turns.add(Effects(refused=refused))
     if calls or refused:
-        ended = loop.turns.ended(again, loop.done_record) if again else {}
+        ended = loop.turns.ended([*again, *made], loop.done_record) if again or made else {}
         event = Submitted(session.id, head.sequence, calls, ended)
         if again and loop.mesh is not None:  # A call of this node may have moved to others, too.
             loop.mesh.relay.submit_again(session, event, set(again))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from meshcode.ids import ID_BYTES
 from meshcode.replica import forgetting, storing
 from meshcode.replica.instance import (
     ENDED,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _STORE = int(Kind.STORE)
 _CHILD, _CHILD_SAYS = int(Kind.CHILD), int(Kind.CHILD_SAYS)
 _MOVED = int(Outcome.MOVED)
+_OVER, _KEPT, _UNKNOWN = range(3)
 
 
 def begin(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
@@ -50,37 +52,42 @@ def children(r: Replica, inst: Instance) -> list[tuple[bytes, Child]]:
 def _sorted(
     r: Replica, inst: Instance
 ) -> tuple[list[tuple[bytes, Child]], list[tuple[bytes, Child]]]:
-    """The children that must be kept; and those of which it is not known whether they must.
+    """The children that must be kept; and those of which it is not known whether they must."""
+    assert inst.value is not None
+    kept, unknown = [], []
+    for child in inst.value.children:
+        fate, key, found = _fate(r, inst, child)
+        if fate == _KEPT:
+            kept.append((key, found))
+        elif fate == _UNKNOWN:
+            unknown.append((key, found))
+    return kept, unknown
+
+
+def _fate(r: Replica, inst: Instance, child: Child) -> tuple[int, bytes, Child]:
+    """What is to be done for a child; its key and voters as they are now.
 
     A child whose voters' majority was evicted before it had the child is issued again, as the next
     generation, on the parent's own voters: all of them name it alike.  But the last of its voters
     may know that it has ended, when both of the others are lost: it is asked first.
     """
     assert inst.value is not None
-    kept, unknown = [], []
-    for child in inst.value.children:
-        if inst.value.code == _MOVED:
-            key = moved_key(inst.key)
-        else:
-            key = make_key(child.id, inst.home)
-        assert key is not None
-        if _is_over(r, key):
-            continue
-        left = r.needed(child.voters)
-        if len(left) < majority(child.voters):
-            fates = inst.fates.get(key, {})
-            if any(fates.get(node) for node in left):
-                continue
-            if any(node not in fates for node in left if node != r.me):
-                unknown.append((key, child))
-                continue
-            again = reissued_key(key)
-            if again is not None:
-                if not _is_over(r, again):
-                    kept.append((again, Child(child.id, inst.voters, child.submit)))
-                continue
-        kept.append((key, child))
-    return kept, unknown
+    key = moved_key(inst.key) if inst.value.code == _MOVED else make_key(child.id, inst.home)
+    assert key is not None
+    if _is_over(r, key):
+        return _OVER, key, child
+    left = r.needed(child.voters)
+    if len(left) < majority(child.voters):
+        fates = inst.fates.get(key, {})
+        if any(fates.get(node) for node in left):
+            return _OVER, key, child
+        if any(node not in fates for node in left if node != r.me):
+            return _UNKNOWN, key, child
+        again = reissued_key(key)
+        if again is not None:
+            over = _is_over(r, again)
+            return _OVER if over else _KEPT, again, child._replace(voters=inst.voters)
+    return _KEPT, key, child
 
 
 def _ask(r: Replica, inst: Instance, out: Effects) -> None:
@@ -103,8 +110,17 @@ def on_child_says(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: E
     if inst is None or inst.custodians is None or inst.value is None:
         return
     inst.fates.setdefault(key, {})[node] = over is True
-    if all(key != asked for asked, _ in _sorted(r, inst)[1]):
+    child = next((one for one in inst.value.children if one.id == key[:ID_BYTES]), None)
+    if child is None:
+        return
+    if inst.value.code == _MOVED:
         hand_over(r, inst, now_ms, out)
+        return
+    fate, now, found = _fate(r, inst, child)
+    if fate == _KEPT:
+        assert found.submit is not None
+        _send(r, inst, now, found, found.submit, now_ms, out)
+    _check(r, inst, now_ms, out)
 
 
 def _is_over(r: Replica, key: bytes) -> bool:
@@ -211,30 +227,47 @@ def confirmed(
 
 
 def _check(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
-    """Hand-off is done when a majority of every child's voters has the child."""
-    assert inst.custodians is not None
-    kept, unknown = _sorted(r, inst)
-    if unknown:
+    """Hand-off is done when a majority of every child's voters has the child.
+
+    A flow may have many thousand of them, so those that were found safe are not looked at again,
+    unless a node was evicted since.
+    """
+    assert inst.value is not None
+    evicted, at = inst.settled
+    if evicted != len(r.peers.evicted):
+        evicted, at = len(r.peers.evicted), 0
+    children = inst.value.children
+    while at < len(children) and _is_safe(r, inst, children[at]):
+        at += 1
+    inst.settled = (evicted, at)
+    if at < len(children):
         return
-    for key, child in kept:
-        have = inst.custodians.get(key, set())
-        if len(have.intersection(child.voters)) < majority(child.voters):
-            return
-        if not r.enough_copies(child.voters, have):
-            return
     done(r, inst, out)
     r.save(inst, out)
     forgetting.passed(r, inst, now_ms, out)
 
 
+def _is_safe(r: Replica, inst: Instance, one: Child) -> bool:
+    fate, key, child = _fate(r, inst, one)
+    if fate != _KEPT:
+        return fate == _OVER
+    assert inst.custodians is not None
+    have = inst.custodians.get(key, set())
+    if len(have.intersection(child.voters)) < majority(child.voters):
+        return False
+    return r.enough_copies(child.voters, have)
+
+
 def done(r: Replica, inst: Instance, out: Effects) -> None:
     """The children are safe without this instance."""
+    assert inst.value is not None
+    keys = [*(inst.custodians or ()), *(key for key, _ in children(r, inst))]
     inst.handed = True
     inst.custodians = None
     inst.fates = {}
-    for key in [key for key, parent in r.children.items() if parent is inst]:
-        del r.children[key]
-    assert inst.value is not None
+    for key in keys:
+        if r.children.get(key) is inst:
+            del r.children[key]
     if inst.value.code == _MOVED and not inst.filed:
         inst.filed = True
         if inst.payload:

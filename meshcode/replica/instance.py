@@ -116,6 +116,7 @@ class Instance:
         "role",
         "seen",
         "sequence",
+        "settled",
         "told_ms",
         "value",
         "voters",
@@ -163,6 +164,7 @@ class Instance:
         self.asked: set[bytes] | None = None  # Voters who want the call itself.
         self.custodians: dict[bytes, set[bytes]] | None = None  # By child key: who has it.
         self.fates: dict[bytes, dict[bytes, bool]] = {}  # By child key: whether it ended, by node.
+        self.settled = (0, 0)  # With so many nodes evicted, so many first children are safe.
         self.release: tuple[int, dict[bytes, str]] | None = None  # Of the parent: round, answers.
 
     @property

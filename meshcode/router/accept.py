@@ -57,6 +57,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
             refusal = replicated.refuse(options, voters, 0 if alone else len(envelope))
         if refusal is not None:
             out.refused.append((client, id, refusal.to_data()))
+            r.plans.pop(id, None)
             continue
         assert line is not None
         sequence = r.next_sequence
@@ -153,7 +154,10 @@ def check(
     if line is None or line.removed:
         return unknown_socket(r, name)
     if line.builtin:
-        return busy(r) or _too_old(r, id) or flows.problem(r, id, name, envelope)
+        wrong: errors.CallerError | None = busy(r) or _too_old(r, id)
+        if wrong is None and options is not None and (why := option_problem(options)) is not None:
+            wrong = errors.BadRequest(f"socket {name}: {why}; nothing was accepted")
+        return wrong or flows.problem(r, id, name, envelope)
     if r.draining or r.disk_level:
         return busy(r)
     old = _too_old(r, id)

@@ -115,7 +115,7 @@ class Router:
         self.bound: dict[str, list[tuple[str, str]]] = {}  # By queue: sockets and their topics.
         self.gates: dict[str, str] = {}  # Their modes.
         self.gated: dict[str, list[Call]] = {}  # Calls that wait at a closed gate.
-        self.plans: dict[bytes, plan.Plan] = {}  # Of flows accepted in this step.
+        self.plans: dict[bytes, plan.Plan] = {}  # Of accepted flows, until they end.
         self._touched: dict[str, Pool] = {}
         for name in (*_BUILTIN, plan.GATHER):
             line = self.lines[name] = Line(SocketConfig(name, modelling.of_nobody(name)))
@@ -136,8 +136,10 @@ class Router:
             self._fire_timers(now_ms, out)
         if self.replica.timers:
             self.replica.tick(now_ms, out)
-        if self.ripe:
+        while self.ripe:
             gathering.settle(self, now_ms, out)
+            if self.timers and self.timers[0][0] <= now_ms:  # What has all it needs may be late.
+                self._fire_timers(now_ms, out)
         while self._touched:
             _, pool = self._touched.popitem()
             dispatch.dispatch(self, pool, now_ms, out)
@@ -371,6 +373,8 @@ class Router:
     def forget(self, call: Call) -> None:
         """Drop an ended call from memory; timers and lines that still name it skip it."""
         del self.calls[call.id]
+        if self.plans:
+            self.plans.pop(call.id, None)
         if call.envelope is None:
             del self.by_sequence[call.sequence]
             if call.sequence in call.line.fetching:  # Its line need not wait for it any more.

@@ -354,7 +354,9 @@ def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
         kept = {name: given[name] for name in _KEPT_OPTIONS if given.get(name) not in (None, "")}
         kept["died"] = died
         envelope = copy_of(submit, child, call.id, target.name, kept)
-        children = children_of(r, call, [(child, envelope)])
+        parents = () if call.inst is None else call.inst.voters
+        voters = parents and r.replica.peers.choose_for_child(child, parents)
+        children = (Child(child, voters, envelope),)
         where = f"; it goes on as {child.hex()} at socket {target.name}"
     call.note(now_ms, "dead-lettered", why + where)
     error = errors.CallCancelled(f"not run: {why}{where}", expired=True)

@@ -45,7 +45,7 @@ class Gather:
         self.found: dict[bytes, bytes | None] = dict.fromkeys(ids)  # Packed values, by call.
         self.left = len(self.found)
         self.bytes = 0
-        self.via: dict[bytes, bytes] = {}  # The result's id -> the flow whose result it is.
+        self.via: dict[bytes, dict[bytes, None]] = {}  # A result's id -> flows whose it is.
 
     def id_of(self, leaf: int | bytes) -> bytes:
         """The call that a feed names."""
@@ -132,21 +132,21 @@ def settle(r: Router, now_ms: int, out: Effects) -> None:
 def _take(
     r: Router, call: Call, gather: Gather, id: bytes, envelope: bytes, now_ms: int, out: Effects
 ) -> None:
+    named = [one for one in (id, *gather.via.pop(id, ())) if gather.found.get(one, b"") is None]
     result = plan.result_of(envelope)
     if result is not None:  # The value of a flow is that of its result.
-        gather.via[result] = gather.via.get(id, id)
+        gather.via.setdefault(result, {}).update(dict.fromkeys(named))
         _await(r, call, result, out)
         return
-    id = gather.via.get(id, id)
-    if gather.found.get(id, b"") is not None:
+    if not named:
         return
     if envelope[13] != _DONE:
-        _fail(r, call, id, envelope, now_ms, out)
+        _fail(r, call, named[0], envelope, now_ms, out)
         return
     value = feeding.body_of(envelope)
-    gather.found[id] = value
-    gather.left -= 1
-    gather.bytes += len(value)
+    gather.found.update(dict.fromkeys(named, value))
+    gather.left -= len(named)
+    gather.bytes += len(value) * len(named)
     if gather.left:
         _say_why(call, gather)
     limit = _limit(r)
@@ -221,7 +221,7 @@ def _complete(r: Router, call: Call, gather: Gather, now_ms: int, out: Effects) 
     if call.line.spread and not call.option("copy"):
         flows.broadcast(r, call, now_ms, out)
         return
-    if call.due_ms <= now_ms:
+    if call.due_ms <= now_ms and not call.recorded:  # Else its delay is over, or was waived.
         call.due_ms = timers.due_of(call.options, now_ms, now_ms) or now_ms
     if call.due_ms > now_ms:
         call.move(State.DELAYED)
@@ -303,6 +303,7 @@ def tick(r: Router, now_ms: int, out: Effects) -> None:
         if _is_open(r, id):
             continue
         out.lookups.append((b"", id))
+        r.needed[id] = r.needed.pop(id)  # The next time others come first.
         asked += 1
         if asked >= limits.NEEDS_ASKED_MAX:
             return

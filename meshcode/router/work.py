@@ -350,6 +350,10 @@ def inherit(r: Router, guest: Call, call: Call, now_ms: int) -> bool:
         return False
     guest.line.leave_running(guest)
     call.line.running += 1
+    if call.lacks:  # What it is fed came with the run.
+        call.fed = guest.envelope
+        r.bodies_bytes += guest.size - call.size
+        call.size = guest.size
     call.attempt = guest.attempt
     call.state = State.RUNNING
     call.worker = worker

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import CallCancelled, RemoteError
 from meshcode.limits import CANCEL_GRACE_MS
-from meshcode.router import events
+from meshcode.router import events, plan
+from meshcode.sim.flowbook import work
 from meshcode.sim.violation import require
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope, frame
@@ -26,7 +27,7 @@ def submit_envelope(fact: Fact, argc: int, *, fresh: bool) -> bytes:
     return envelope(
         Kind.SUBMIT,
         id=fact.id,
-        flow=fact.id,
+        flow=fact.flow or fact.id,
         name=fact.name.encode(),
         meta=meta,
         body=fact.body,
@@ -99,6 +100,10 @@ class SimClient:
         require(self.got.setdefault(id, data) == data, "I2 one outcome", "client told two", id)
         self.unacked.pop(id, None)
         self.waiting.pop(id, None)
+        result = plan.result_of(data)
+        if result is not None and result not in self.got:  # Its outcome is that of the flow.
+            self.waiting[result] = None
+            self.world.to_node(session, ("watch", session, [result]))
 
     def crash(self) -> None:
         """The process is gone; what it knew is kept for when it comes back."""
@@ -110,12 +115,13 @@ class SimClient:
 class Run:
     """One execution under way."""
 
-    __slots__ = ("attempt", "fate", "id")
+    __slots__ = ("attempt", "fate", "id", "submit")
 
-    def __init__(self, id: bytes, attempt: int, fate: str) -> None:
+    def __init__(self, id: bytes, attempt: int, fate: str, submit: bytes | None) -> None:
         self.id = id
         self.attempt = attempt
         self.fate = fate
+        self.submit = submit
 
 
 class SimWorker:
@@ -147,8 +153,8 @@ class SimWorker:
         options = world.options
         at_once = self.slots if options.at_once or not options.signed else 1
         while self.staged and len(self.running) < at_once:
-            id, attempt, _, _data = self.staged.pop(0)
-            run = Run(id, attempt, world.draw_fate())
+            id, attempt, _, data = self.staged.pop(0)
+            run = Run(id, attempt, world.draw_fate(), data)
             self.running[id] = run
             world.after(world.draw_run_ms(), self.end, run)
         if self.leaving and not self.running:
@@ -162,7 +168,11 @@ class SimWorker:
             self.world.kill_worker(self, "signal 11")
             return
         if run.fate == "return":
-            self.report(run, Outcome.DONE, pack([run.id[-2:], run.attempt]), retry=False)
+            value: Any = [run.id[-2:], run.attempt]
+            if run.id in self.world.checker.flows:
+                assert run.submit is not None
+                value = work(run.submit)
+            self.report(run, Outcome.DONE, pack(value), retry=False)
         else:
             error = RemoteError("it raised", type="ValueError").to_data()
             self.report(run, Outcome.FAILED, pack(error), retry=run.fate == "raise")

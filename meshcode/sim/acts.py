@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshcode.router import events
+from meshcode.router.plan import FLOW
 from meshcode.router.states import State
 from meshcode.sim import options as drawn
 from meshcode.sim.checks import Fact
+from meshcode.sim.plans import Author, DrawnPlan
 
 if TYPE_CHECKING:
+    from meshcode.sim.actors import SimClient
     from meshcode.sim.world import World
 
 _DRAIN_TRIES = 40
@@ -40,6 +43,71 @@ def submit(world: World) -> None:
         other = rng.choice(world.clients)
         if other.alive:
             other.submit([rng.choice(calls)], fresh=False)
+
+
+def flow(world: World) -> None:
+    """A client submits a flow, now and then as a task of another one would."""
+    rng, options = world.rng, world.options
+    client = rng.choice(world.clients)
+    if not client.alive:
+        return
+    unix_ms = 1_700_000_000_000 + world.now
+
+    def own() -> dict[str, Any] | None:
+        chance = world.chance(options.flow_option_chance)
+        return drawn.draw_call_options(rng, unix_ms) if chance else None
+
+    book = world.checker.flows
+    roots = _accepted_flows(world)
+    known = [*roots, *(id for root in roots for id in book.members(root))]
+    author = Author(rng, list(world.first["sockets"]), known, own, options.flow_steps_max)
+    plan = author.plan(wrong_chance=options.flow_wrong_chance)
+    _submit_flow(world, client, plan, rng.choice(roots) if roots and rng.random() < 0.3 else b"")
+    if world.chance(options.repeat_chance):
+        client.submit([(list(book.plans)[-1], 1)], fresh=False)
+
+
+def _submit_flow(world: World, client: SimClient, plan: DrawnPlan, outer: bytes) -> None:
+    id = (1_700_000_000_000 + world.now).to_bytes(6, "big") + world.rng.randbytes(10)
+    book = world.checker.flows
+    fact = world.checker.facts[id] = Fact(id, FLOW, None, plan.body())
+    fact.flow = book.groups[outer] if outer else id
+    book.add(id, plan, fact.flow)
+    world.say("client %d: flow %s of %d steps %s", client.number, id, len(plan.steps), plan.wrong)
+    client.submit([(id, 1)], fresh=world.options.fresh)
+
+
+def _accepted_flows(world: World) -> list[bytes]:
+    """Flows that somebody was told of."""
+    facts = world.checker.facts
+    return [id for id in world.checker.flows.plans if id in facts and facts[id].told is not None]
+
+
+def flow_cancel(world: World) -> None:
+    """Someone wants all that is left of a flow to end."""
+    roots = _accepted_flows(world)
+    if not roots or world.node is None:
+        return
+    root = world.rng.choice(roots)
+    for call in list(world.node.router.calls.values()):
+        fact = world.checker.facts[call.id]
+        if fact.flow == root:
+            fact.cancel_asked = True
+            world.requests += 1
+            request = world.requests.to_bytes(16, "big")
+            world.post(events.CancelAsked(0, request, call.id, "a person"))
+
+
+def flow_retry(world: World) -> None:
+    """Someone wants a flow tried again without what is done of it."""
+    roots = _accepted_flows(world)
+    client = world.rng.choice(world.clients)
+    if not roots or not client.alive:
+        return
+    done = world.checker.durable.done
+    root = world.rng.choice(roots)
+    plan = world.checker.flows.retried(root, lambda one: one in done and done[one][1] == 1)
+    _submit_flow(world, client, plan, b"")
 
 
 def crash(world: World) -> None:
@@ -207,4 +275,7 @@ ACTS = {
     "cancels": cancel,
     "retries": retry,
     "watches": watch,
+    "flows": flow,
+    "flow_cancels": flow_cancel,
+    "flow_retries": flow_retry,
 }

@@ -146,6 +146,9 @@ class Begins:
         require(call.id not in self.at_worker, "begin", "at two workers", text)
         self.at_worker[call.id] = worker
         self.interrupted.discard(call.id)
+        if call.id in self.checker.flows:
+            assert envelope is not None
+            self.checker.flows.begins(call.id, envelope, self.checker.known)
         config = self._configs.get(fact.name)
         require(config is not None, "begin", "its socket was removed", text)
         assert config is not None
@@ -160,7 +163,8 @@ class Begins:
         require(expiry_ms is None or now_ms < expiry_ms, "expiry", "begins after", expiry_ms, text)
         if attempt == 1 and not call.story and fact.edge != b"retry":
             delay_ms = fact.options.get("delay_ms")
-            due_ms = fact.accepted_ms + delay_ms if delay_ms else fact.options.get("eta_ms", 0)
+            since_ms = self.checker.ready_ms(fact)
+            due_ms = since_ms + delay_ms if delay_ms else fact.options.get("eta_ms", 0)
             require(now_ms >= due_ms, "delay", "begins before", due_ms, "at", now_ms, text)
         allowed = max(self.retries_max[fact.name], fact.options.get("retries", 0))
         require(fact.deaths <= allowed, "attempts", fact.deaths, "deaths, retries", allowed, text)

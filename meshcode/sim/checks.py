@@ -7,6 +7,7 @@ never decides.  Rule numbers are those of docs/simulation.md.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 from zlib import crc32
@@ -21,6 +22,8 @@ from meshcode.router.effects import Effects, Op
 from meshcode.router.records import CUSTODY, sequence_key, split_done, split_open, split_state
 from meshcode.router.states import State
 from meshcode.sim.begins import Begins
+from meshcode.sim.flowbook import FlowBook
+from meshcode.sim.plans import Drawn
 from meshcode.sim.violation import require
 from meshcode.store.memory_log import MemoryDisk
 from meshcode.wire.codec import unpack
@@ -28,6 +31,8 @@ from meshcode.wire.frame import check_envelope
 from meshcode.wire.kinds import Outcome
 
 _ID_AT = CUSTODY.size + 16 + 16  # Of the call id in an `open` record with one voter.
+_WORK = inspect.signature(lambda a, b=1: None)  # noqa: ARG005 - what signed worlds have.
+_IN_LINE = (State.WAITING, State.DELAYED, State.GATHERING)
 _CALL_BYTES_MAX = 700  # Of one envelope, in any world.
 _DEEP_CALLS = 48  # Worlds with more open calls than this get the slow check at some steps only.
 
@@ -43,7 +48,9 @@ class Fact:
         "cancelled_told",
         "deaths",
         "edge",
+        "ended_ms",
         "executed",
+        "flow",
         "held",
         "id",
         "name",
@@ -68,7 +75,28 @@ class Fact:
         self.deaths = 0  # Workers that died under it since it was accepted or asked to be retried.
         self.told: bytes | None = None  # The outcome somebody was told.
         self.parent: bytes | None = None
-        self.edge = b""
+        self.edge = b""  # Why its parent caused it: b"dead-letter", b"retry", b"step".
+        self.flow = b""  # What it names as its flow; empty = itself.
+        self.ended_ms = 0
+
+
+def _are_wrong(options: dict[str, Any]) -> bool:
+    """Whether the options of a call must be refused."""
+    return any(
+        type(value) is not int or value < 0 or (name == "priority" and value > 9)
+        for name, value in options.items()
+        if name != "key"
+    )
+
+
+def _binds(step: Drawn) -> bool:
+    """Whether `work(a, b=1)` takes the arguments of a step."""
+    given = ([None] if step.feed is not None else []) + step.args
+    try:
+        _WORK.bind(*given, **step.kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 class Books:
@@ -123,6 +151,7 @@ class Checker:
         self.thought = Books()
         self.durable = Books()
         self.begins = Begins(self)
+        self.flows = FlowBook()
         self.last_acked: dict[int, int] = {}  # Client session -> sequence of its last frame.
         self.accepted_now: list[Fact] = []  # In this step.
         self.ended_now: list[str] = []  # Sockets of the calls that ended in this step.
@@ -186,6 +215,7 @@ class Checker:
             require(done is not None, "I2 one outcome", "told but not recorded", id.hex())
             assert done is not None
             require(split_done(done)["outcome"] == envelope, "I2 one outcome", "another", id.hex())
+        require(not router.ripe and not router.plans, "flow", "left over after a step")
         begins.idle(router, now_ms)
         begins.over_time(router, now_ms)
         self._tables(router, now_ms)
@@ -195,16 +225,18 @@ class Checker:
 
     def _queues(self, router: Router) -> None:
         """What was accepted in this step had room in its queue."""
-        for name in {fact.name for fact in self.accepted_now if not fact.edge}:
+        for name in {fact.name for fact in self.accepted_now if fact.edge in (b"", b"step")}:
             config = self.begins.config(name)
             if config is None or config.max_length is None or config.dead_letter_overflow:
                 continue
             depth = sum(
-                call.line.name == name and call.state in (State.WAITING, State.DELAYED)
+                call.line.name == name and call.state in _IN_LINE
                 for call in router.calls.values()
             )
             depth += self.begins.started_now.get(name, 0)
-            depth -= sum(fact.name == name and fact.edge != b"" for fact in self.accepted_now)
+            depth -= sum(
+                fact.name == name and fact.edge not in (b"", b"step") for fact in self.accepted_now
+            )
             require(depth <= config.max_length, "queue", name, depth, "of", config.max_length)
 
     def _memory(self, router: Router) -> None:
@@ -212,6 +244,11 @@ class Checker:
         bound = router.bodies_bytes_max
         bound += (largest + router.fetch_bytes_min) * (len(router.lines) + 1)
         held = sum(worker.bytes for worker in router.workers.values())
+        held += sum(  # What a step is fed is in memory only.
+            call.size
+            for call in router.calls.values()
+            if call.worker is None and (call.lacks or call.fed is not None)
+        )
         require(
             router.bodies_bytes <= bound + held,
             "I15 memory", router.bodies_bytes, "bytes, bound", bound, "at workers", held,
@@ -284,9 +321,22 @@ class Checker:
                 if isinstance(event, events.RetryAsked) and event.id == fact.id:
                     fact.deaths = 0
                 fact.held = held
+        new = {fact.id for fact in fresh}
         for fact in fresh:
-            if fact.edge == b"dead-letter":
+            if fact.edge in (b"dead-letter", b"step"):
                 require(fact.parent in self.thought.done, "I5 child", "parent has not ended")
+            plan = self.flows.plans.get(fact.id)
+            if plan is not None and isinstance(event, events.Submitted):
+                wrong = plan.code != "" or any(
+                    self._step_is_refused(code, step)
+                    for step in plan.steps
+                    for code in ("bad_request", "unknown_socket")
+                )
+                require(not wrong, "flow", "a wrong one was accepted", plan.wrong)
+        for table, key, value in records:
+            if table == "done" and key in self.flows.plans and value is not None and value[1] == 1:
+                missing = [id for id in self.flows.members(key) if id not in new]
+                require(not missing, "flow", key.hex(), "without its steps", len(missing))
 
     def _opened(self, value: bytes, event: Any) -> Fact:
         custody, envelope = split_open(value)
@@ -295,6 +345,8 @@ class Checker:
         if fact is None:
             fact = self._child(row, envelope, event)
         require(envelope[row.body_at :] == fact.body, "I6 content", "body of", row.id.hex())
+        if row.id in self.flows.steps:
+            self.flows.opened(row.id, envelope)
         fact.accepted_ms = custody["accepted_ms"]
         fact.held = False
         return fact
@@ -307,12 +359,23 @@ class Checker:
         name = envelope[row.name_at : row.meta_at].decode()
         fact = Fact(row.id, name, unpack(meta) if meta else None, parent.body)
         fact.parent = parent.id
-        if row.id == child_id(parent.id, b"dead-letter"):
+        fact.flow = row.flow
+        flows = self.flows
+        if parent.id in flows.plans and row.id in flows.steps:
+            fact.edge = b"step"
+            fact.body = envelope[row.body_at :]  # Judged by the book of flows.
+        elif row.id == child_id(parent.id, b"dead-letter"):
             fact.edge = b"dead-letter"
+            if parent.id in flows.steps:
+                flows.copy(row.id, parent.id, name)
         else:
             asked = isinstance(event, events.RetryAsked) and event.id == parent.id
             require(asked, "I5 child", "nobody asked for", row.id.hex())
             fact.edge = b"retry"
+            if parent.id in flows.plans:
+                flows.again(row.id, parent.id)
+            elif parent.id in flows.steps:
+                flows.copy(row.id, parent.id, name)
         self.facts[row.id] = fact
         return fact
 
@@ -322,8 +385,13 @@ class Checker:
         row = check_envelope(done["outcome"])
         require(row.id == id and row.code == done["code"], "I6 content", id.hex())
         fact.held = False
+        fact.ended_ms = now_ms
         self.ended_now.append(fact.name)
-        if done["outcome"] in fact.executed:
+        executed = done["outcome"] in fact.executed
+        if id in self.flows and self.flows.ended(id, done["outcome"], executed, self.known):
+            require(executed or not done["attempts"] or fact.deaths, "flow", "attempts", id.hex())
+            return
+        if executed:
             require(row.attempt == done["attempts"] or fact.cancel_asked, "I6 attempt", id.hex())
             return
         require(done["code"] != Outcome.DONE, "I6 content", "nobody made this result", id.hex())
@@ -334,6 +402,25 @@ class Checker:
             require(fact.cancel_asked, "cancel", "nobody asked", id.hex())
         else:
             self._dead_lettered(fact, error["text"], now_ms)
+
+    def known(self, id: bytes) -> list[bytes]:
+        """How a call ended, as the core wrote it; empty while it is open."""
+        done = self.thought.done.get(id)
+        return [] if done is None else [split_done(done)["outcome"]]
+
+    def ready_ms(self, fact: Fact) -> int:
+        """When a call could begin but for its delay: a step, when the last that it needs ended."""
+        needs = self.flows.waits_for(fact.id) if fact.id in self.flows.steps else ()
+        return max([fact.accepted_ms, *(self.facts[need].ended_ms for need in needs)])
+
+    def waits_for_a_person(self, router: Router, id: bytes) -> bool:
+        """Whether a call is HELD, or needs one that is."""
+        call = router.calls.get(id)
+        if call is None:
+            return False
+        if call.state is not State.GATHERING:
+            return call.state is State.HELD
+        return any(self.waits_for_a_person(router, need) for need in self.flows.waits_for(id))
 
     def _dead_lettered(self, fact: Fact, text: str, now_ms: int) -> None:
         config = self.begins.limits_of(fact.name)
@@ -349,21 +436,22 @@ class Checker:
     def _refused(self, router: Router, event: Any, id: bytes, data: dict[str, Any]) -> None:
         fact = self.facts[id]
         code = data["code"]
+        plan = self.flows.plans.get(id)
         require(id not in self.thought.open_ids, "refusal", "of an open call", id.hex(), code)
         require(id not in self.thought.done, "refusal", "of an ended call", id.hex(), code)
         config = self.begins.config(fact.name)
-        if code == "unknown_socket":
-            true = config is None
-        elif code == "busy":
+        if code == "busy":
             true = self.begins.draining or self.begins.disk_level > 0
+        elif plan is not None:
+            true = code == plan.code or any(
+                self._step_is_refused(code, step) for step in plan.steps
+            )
+        elif code == "unknown_socket":
+            true = config is None
         elif code == "queue_full":
             true = config is not None and self._is_full(router, config, fact)
         elif code == "bad_request":
-            true = any(
-                type(value) is not int or value < 0 or (name == "priority" and value > 9)
-                for name, value in fact.options.items()
-                if name != "key"
-            )
+            true = _are_wrong(fact.options)
         elif code == "wrong_arguments":
             argc = next(call[4] for call in event.calls if call[0] == id)
             true = argc not in (1, 2)
@@ -371,11 +459,27 @@ class Checker:
             true = False
         require(true, "refusal", "without a true reason", code, data["text"])
 
+    def _step_is_refused(self, code: str, step: Drawn) -> bool:
+        """Whether a step is a reason to refuse its whole flow."""
+        if step.done is not None:
+            return False
+        config = self.begins.config(step.socket) if step.socket else None
+        if code == "bad_request":
+            return _are_wrong(step.options or {})
+        if code == "unknown_socket":
+            return config is None and step.socket != ""
+        if code == "wrong_arguments":
+            return step.socket != "" and not _binds(step)
+        # All steps at one socket are taken together, so how full it is must not be worked out.
+        return code == "queue_full" and config is not None and (
+            config.max_length is not None or config.max_length_bytes is not None
+        )
+
     def _is_full(self, router: Router, config: SocketConfig, fact: Fact) -> bool:
         waiting = [
             call
             for call in router.calls.values()
-            if call.line.name == fact.name and call.state in (State.WAITING, State.DELAYED)
+            if call.line.name == fact.name and call.state in _IN_LINE
         ]
         # Some may have been handed over, or have expired, in this very step.
         started = self.begins.started_now.get(fact.name, 0) + self.ended_now.count(fact.name)
@@ -450,14 +554,31 @@ class Checker:
             require(not (ended and id in self.durable.open_ids), "I2 one outcome", id.hex())
             if ended or not fact.acked:
                 continue
-            call = router.calls.get(id)
-            require(call is not None, "I4 lost", id.hex(), fact.name)
-            assert call is not None
-            require(call.state is State.HELD, "I4 liveness", id.hex(), call.state.name,
-                    router.parked_reason(call.line), call.story)  # fmt: skip
+            self._must_wait(router, id)
+        for root in self.flows.plans:
+            members = self.flows.members(root)
+            done = self.durable.done.get(root)
+            if done is not None and done[1] == Outcome.DONE:
+                for id in members:
+                    if id not in self.durable.done:
+                        self._must_wait(router, id)
+            else:
+                known = [id for id in members if id in self.facts]
+                here = [id for id in known if id in self.durable.done or id in router.calls]
+                require(not here, "flow", "steps of what was not accepted", root.hex(), len(here))
+        for need in router.needed:
+            require(need in router.calls, "flow", "left over: who waits for", need.hex())
         for id, fact in self.facts.items():
             if fact.edge == b"dead-letter" and fact.parent is not None:
                 known = id in self.durable.done or id in self.durable.open_ids
                 named = id.hex().encode() in self.durable.done.get(fact.parent, b"")
                 require(known == named, "I5 child", "parent and child disagree", id.hex())
         require(len(router.calls) <= limits.OPEN_CALLS_MAX, "bound")
+
+    def _must_wait(self, router: Router, id: bytes) -> None:
+        """What has not ended when all is over waits for a person, or for a call that does."""
+        call = router.calls.get(id)
+        require(call is not None, "I4 lost", id.hex(), self.facts[id].name)
+        assert call is not None
+        require(self.waits_for_a_person(router, id), "I4 liveness", id.hex(), call.state.name,
+                call.reason, router.parked_reason(call.line), call.story)  # fmt: skip

@@ -22,11 +22,10 @@ from meshcode.router.pool import Pool, Worker
 from meshcode.router.rate import Rate
 from meshcode.router.records import outcome_of
 from meshcode.router.states import State
-from meshcode.sim import planting
+from meshcode.sim import mutants_flows, planting
 from meshcode.sim.planting import Broken
 
 BROKEN = Broken()
-MUTANTS = BROKEN.plants
 # The functions that take an event; the table was filled when the module was read.
 HANDLERS: dict[type, Any] = core._HANDLERS
 
@@ -84,8 +83,10 @@ def _forget_what_is_not_synced_yet(_real: Any) -> Any:
 
 @BROKEN.rule(ending, "end")
 def _outcome_leaves_the_open_record(real: Any) -> Any:
-    def end(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects) -> None:
-        real(r, call, code, envelope, now_ms, out)
+    def end(
+        r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects, *rest: Any
+    ) -> None:
+        real(r, call, code, envelope, now_ms, out, *rest)
         out.records[:] = [op for op in out.records if op[0] != "open" or op[2] is not None]
 
     return end
@@ -149,10 +150,10 @@ def _second_client_is_not_told(_real: Any) -> Any:
 
 @BROKEN.rule(accept, "is_over")
 def _queue_one_too_long(real: Any) -> Any:
-    def is_over(line: Line, size: int) -> str | None:
+    def is_over(line: Line, *more: int) -> str | None:
         line.depth -= 1
         try:
-            over: str | None = real(line, size)
+            over: str | None = real(line, *more)
         finally:
             line.depth += 1
         return over
@@ -407,3 +408,6 @@ def _removed_socket_goes_on(real: Any) -> Any:
             line.removed = False
 
     return on_model_changed
+
+
+MUTANTS = {**BROKEN.plants, **mutants_flows.BROKEN.plants}

@@ -18,6 +18,7 @@ from meshcode.node.turn import Turns
 from meshcode.router import events
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects, Op
+from meshcode.router.plan import FLOW
 from meshcode.router.records import accepted_call, split_done
 from meshcode.sim.checks import Checker
 from meshcode.store.memory_log import MemoryDisk, MemoryLog
@@ -150,7 +151,7 @@ class SimNode:
                 row.id, row.flow, row.parent, name_of(data, row), row.argc, options,
                 data[row.start : row.end],
             ))  # fmt: skip
-            if not row.flags & Flag.FRESH:
+            if not row.flags & Flag.FRESH or calls[-1][3] == FLOW:
                 unsure.append(row.id)
         self.frames[client, head.sequence] = [call[0] for call in calls]
         ended = self.turns.ended(unsure, self._done) if unsure else {}

@@ -61,6 +61,12 @@ class Options:
     cancels: int
     retries: int
     watches: int
+    flows: int = 0
+    flow_steps_max: int = 0
+    flow_wrong_chance: float = 0.0  # A plan is spoiled, and must be refused as a whole.
+    flow_option_chance: float = 0.0  # A step has options of its own.
+    flow_cancels: int = 0
+    flow_retries: int = 0
 
 
 def draw(rng: Random) -> Options:
@@ -121,6 +127,34 @@ def draw(rng: Random) -> Options:
     if crowded:
         _crowd(rng, options)
     return options
+
+
+def draw_flows(rng: Random, options: Options) -> None:
+    """Half of the worlds have flows; drawn apart, so that the other half is what it was."""
+    if rng.random() < 0.5:
+        return
+    options.flows = rng.randint(1, 6)
+    options.flow_steps_max = rng.choice((3, 8, 8, 20))
+    options.flow_wrong_chance = rng.choice((0.0, 0.1, 0.3))
+    options.flow_option_chance = rng.choice((0.0, 0.0, 0.2, 0.5))
+    options.flow_cancels = rng.choice((0, 0, 1, 2))
+    options.flow_retries = rng.choice((0, 0, 1, 2))
+    if rng.random() < 0.5:  # Else most flows end because something of them waited too long.
+        for queue in options.snapshot["queues"].values():
+            queue["message_ttl_ms"] = queue["expires_ms"] = queue["max_length"] = None
+        if rng.random() < 0.4:
+            _wear_out(rng, options)
+
+
+def _wear_out(rng: Random, options: Options) -> None:
+    """Steps die under their workers, wait for another try or a person, and the node dies too."""
+    options.die_chance, options.raise_chance = 0.4, 0.1
+    options.crashes, options.retries = 3, 12
+    options.flows = 6
+    options.phase_ms = PHASE_MS_MAX
+    for socket in options.snapshot["sockets"].values():
+        socket["retries"] = rng.choice((0, 1, 2))
+        socket["retry_delay_ms"] = rng.choice((300, 2_000))
 
 
 def _crowd(rng: Random, options: Options) -> None:

@@ -20,11 +20,14 @@ from typing import Any
 from meshcode.errors import LogSuspect, RemoteError
 from meshcode.router import events
 from meshcode.router.effects import Effects
+from meshcode.router.plan import FLOW
 from meshcode.router.records import split_done, split_state
 from meshcode.router.states import PARKED, State
 from meshcode.sim.actors import submit_envelope
 from meshcode.sim.checks import Checker, Fact
+from meshcode.sim.flowbook import step_id, told, work
 from meshcode.sim.node import SimNode
+from meshcode.sim.plans import from_words
 from meshcode.sim.playing import check, play
 from meshcode.store.memory_log import MemoryDisk
 from meshcode.wire.codec import pack, unpack
@@ -58,6 +61,7 @@ class Story:
         self.workers: dict[str, int] = {}
         self.sequences: dict[int, int] = {}
         self.requests = 0
+        self.handed: dict[bytes, bytes] = {}  # Steps of flows, as workers got them.
         self.node: SimNode | None = None
         self.do_boot([], {})
 
@@ -139,9 +143,13 @@ class Story:
     def released(self, effects: Effects) -> None:
         """What leaves the node."""
         for worker, batch in effects.starts:
-            for id, attempt, _, _ in batch:
+            for id, attempt, _, submit in batch:
                 who = self.who(self.workers, worker)
-                self.say(f"{who} <- START {self.name(id)} attempt {attempt}")
+                given = ""
+                if id in self.checker.flows and submit is not None:
+                    self.handed[id] = submit
+                    given = " with " + told(submit)
+                self.say(f"{who} <- START {self.name(id)} attempt {attempt}{given}")
         for client, id, error in effects.refused:
             who = self.who(self.clients, client)
             self.say(f"{who} <- REFUSED {self.name(id)} {error['code']}: {error['text']}")
@@ -241,6 +249,18 @@ class Story:
             self.checker.facts[id] = Fact(id, names[0], options, bytes(size))
         self.send(person, names[1:], argc, fresh=True)
 
+    def do_flow(self, names: list[str], given: dict[str, str]) -> None:
+        """A flow, as `plans.from_words` has it: `flow f from=ann a:1 b<0:2`; steps are f/0, f/1."""
+        name, number = names[0], len(self.ids) + 1
+        id = (WALL_MS + self.now).to_bytes(6, "big") + number.to_bytes(10, "big")
+        plan = from_words(names[1:])
+        self.ids[name] = id
+        for n in range(len(plan.steps)):
+            self.ids[f"{name}/{n}"] = step_id(id, n)
+        self.checker.flows.add(id, plan, id)
+        self.checker.facts[id] = Fact(id, FLOW, None, plan.body())
+        self.send(given["from"], [name], 1, fresh=True)
+
     def do_again(self, names: list[str], given: dict[str, str]) -> None:
         """Submit known calls once more: `again c1 from=bob`."""
         self.send(given["from"], names, 1, fresh=False)
@@ -255,7 +275,9 @@ class Story:
 
     def do_done(self, names: list[str], _given: dict[str, str]) -> None:
         """The worker that has the call reports its result: `done c1 [value]`."""
-        self.report(names[0], Outcome.DONE, pack(" ".join(names[1:]) or None), retry=False)
+        handed = self.handed.get(self.ids[names[0]])
+        value = " ".join(names[1:]) or None if handed is None else work(handed)
+        self.report(names[0], Outcome.DONE, pack(value), retry=False)
 
     def do_raise(self, names: list[str], given: dict[str, str]) -> None:
         """The function raised: `raise c1 [retry=no]`."""
@@ -398,6 +420,8 @@ def _outcome(data: bytes, name: Any) -> str:
     row = check_envelope(data)
     body = unpack(data[row.body_at :])
     text = body if row.code == Outcome.DONE else body["text"]
+    if row.code == Outcome.DONE and isinstance(body, dict):
+        text = f"a flow of {body['steps']} steps, its result is {name(body['result'])}"
     return f"{Outcome(row.code).name} {name(row.id)} {'' if text is None else text}".rstrip()
 
 

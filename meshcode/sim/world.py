@@ -53,6 +53,7 @@ class World:
         self.trace = trace
         self.rng = Random(seed)
         self.options = drawn.draw(self.rng)
+        drawn.draw_flows(Random(f"flows of {seed}"), self.options)
         self.now = 0
         self.checker = Checker()
         self.disk = MemoryDisk(store_id=b"simulated-store1")
@@ -412,6 +413,5 @@ class World:
                 continue
             require(not client.unacked, "I4 liveness", "no answer for", len(client.unacked))
             for id in client.waiting:
-                call = node.router.calls.get(id)
-                held = call is not None and call.state is State.HELD
+                held = self.checker.waits_for_a_person(node.router, id)
                 require(held, "I4 liveness", "client was not told of", text_of(id))

@@ -24,8 +24,10 @@ from meshcode.errors import (
     WrongArguments,
 )
 from meshcode.ids import make_id
+from meshcode.router import feeding
+from meshcode.wire.codec import pack_call
 from meshcode.wire.frame import envelope, frame
-from meshcode.wire.kinds import Kind
+from meshcode.wire.kinds import Flag, Kind
 from tests.live.harness import Mesh, make_repository, refusal, until
 from tests.live.rawlink import RawLink, error_of
 
@@ -287,6 +289,29 @@ def test_a_frame_without_a_session_is_welcomed_and_not_obeyed(mesh: Mesh):
     assert [row.kind for row, _ in seen] == [Kind.WELCOME]
     error = refusal(lambda: mesh.ask("call.get", id=id))
     check_text(error, UnknownCall)
+
+
+def test_a_flow_that_is_sent_twice_as_new_is_one_flow(mesh: Mesh):
+    """It has ended when the second comes: nothing of it is open, so it must be looked up."""
+    id = make_id()
+    step = ["live.tasks.echo", 1, pack_call([7]), None, None]
+    body = pack_call([{"steps": [step], "result": 0}])
+    first = feeding.step_id(id, 0)
+    told, records = [], []
+
+    for _ in range(2):
+        link = mesh.link()
+        link.send([
+            envelope(Kind.SUBMIT, id=id, name=b"@flow", body=body, argc=1, flags=Flag.FRESH)
+        ])  # fmt: skip
+        until(lambda on=link: on.ask("call.get", id=first)["state"] == "DONE", 20, "its step ends")
+        told.append([data[row.start : row.end] for row, data in link.unread if row.id == id])
+        records.append(link.ask("call.get", id=first))
+        link.close()
+
+    assert told[0] == told[1]
+    assert len(told[0]) == 1
+    assert records[0] == records[1], "the step did not run again"
 
 
 # Code that cannot be mounted.  The calls are kept, and say why they wait.

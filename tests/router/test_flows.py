@@ -178,6 +178,45 @@ def test_a_step_whose_result_nobody_knows_says_so_and_waits():
     assert after.wait(limits.NEED_ASK_MS).lookups == [(b"", first)], "it asks again"
 
 
+def test_every_need_has_its_turn_to_be_asked_for_again(monkeypatch):
+    """Else many that nobody knows would keep all others from being asked for."""
+    monkeypatch.setattr(limits, "NEEDS_ASKED_MAX", 1)
+    made = Flows()
+    strangers = make_ids(3, NOW)
+    _, effects = made.flow([step("a", feed=list(strangers))])
+    looked_up(made, effects)
+
+    asked = [made.wait(limits.NEED_ASK_MS).lookups for _ in strangers]
+
+    assert sorted(one for found in asked for _, one in found) == sorted(strangers)
+
+
+def test_a_cancelled_step_waits_for_nothing_any_more():
+    """Else peers would be asked for ever for what nobody here needs."""
+    made = Flows()
+    [stranger] = make_ids(1, NOW)
+    id, effects = made.flow([step("a", feed=stranger)])
+    made.step(events.CancelAsked(1, bytes(16), feeding.step_id(id, 0), "ann"))
+
+    looked_up(made, effects)
+
+    assert made.outcome(feeding.step_id(id, 0))[0] == Outcome.CANCELLED
+    assert made.router.needed == {}
+
+
+def test_the_plan_of_a_flow_that_is_refused_is_not_kept():
+    made = Flows()
+    [id] = make_ids(1, NOW)
+    body = pack_call([{"steps": [step("a", 1)], "result": 0}])
+    options = {"ack": "strict"}
+    data = envelope(Kind.SUBMIT, id=id, name=b"@flow", meta=pack(options), body=body, argc=1)
+
+    effects = made.step(events.Submitted(1, 1, [(id, NO_ID, NO_ID, "@flow", 1, options, data)]))
+
+    assert [error["code"] for _, _, error in effects.refused] == ["busy"]
+    assert made.router.plans == {}
+
+
 def test_steps_that_are_done_stand_for_themselves_in_a_retried_flow():
     made = Flows()
     made.socket("bad")
@@ -229,6 +268,73 @@ def test_what_a_step_needs_may_be_a_flow_then_it_is_fed_the_result_of_that():
     made.run(effects)
 
     assert made.outcome(feeding.step_id(id, 1)) == (Outcome.DONE, "a(a(1))")
+
+
+def test_a_flow_and_its_result_may_both_be_needed():
+    """The result counts for each that it stands for."""
+    made = Flows()
+    first, effects = made.flow([step("a", 1)])
+    made.run(effects)
+    result = feeding.step_id(first, 0)
+    second, effects = made.flow([[None, 0, result, "done", None]])
+    made.run(effects)
+    id, effects = made.flow([step(None, feed=[second, result, first])])
+
+    for _ in range(3):
+        effects = looked_up(made, effects)
+
+    assert made.outcome(feeding.step_id(id, 0)) == (Outcome.DONE, ["a(1)"] * 3)
+    assert made.router.needed == {}
+
+
+def test_a_flow_that_is_needed_by_two_ways_counts_once():
+    """It is waited for as itself, and as the result of a flow that it stands for."""
+    made = Flows()
+    first, effects = made.flow([step("a", 1)])
+    made.run(effects)
+    second, effects = made.flow([[None, 0, first, "done", None]])
+    made.run(effects)
+    id, effects = made.flow([step("a", 2), step(None, feed=[second, first, 0])])
+    [(_, [(other, attempt, _, submit)])] = effects.starts
+    for _ in range(3):
+        effects = looked_up(made, effects)
+    assert made.router.calls[feeding.step_id(id, 1)].state is State.GATHERING
+
+    made.run(made.answer(other, attempt, submit))
+
+    assert made.outcome(feeding.step_id(id, 1)) == (Outcome.DONE, ["a(1)", "a(1)", "a(2)"])
+
+
+def test_the_delay_of_a_step_is_not_waited_for_again_after_a_crash():
+    """A person wanted it now, and that is in the log."""
+    made = Flows()
+    late = step("a", 2, feed=0)
+    late[4] = {"delay_ms": 60_000}
+    id, effects = made.flow([step("a", 1), late])
+    made.run(effects)
+    [(_, [(running, *_)])] = made.step(
+        events.RetryAsked(1, bytes(16), feeding.step_id(id, 1), "ann", None)
+    ).starts
+    assert running == feeding.step_id(id, 1)
+    after, effects = recovered(made)
+
+    looked_up(after, effects)
+    after.run(after.join())
+
+    assert after.outcome(feeding.step_id(id, 1)) == (Outcome.DONE, "a(a(1),2)")
+
+
+def test_a_step_that_expired_while_it_gathered_does_not_begin():
+    made = Flows()
+    late = step("a", 2, feed=0)
+    late[4] = {"expires_ms": 50}
+    id, effects = made.flow([step("a", 1), late])
+    made.now += 60
+
+    made.run(effects)
+
+    assert [args for _, args, _ in made.ran] == [[1]]
+    assert made.outcome(feeding.step_id(id, 1))[0] == Outcome.CANCELLED
 
 
 def test_results_that_are_too_large_together_fail_the_step_with_both_numbers(monkeypatch):
@@ -351,12 +457,14 @@ def test_arguments_are_checked_against_the_signature_with_what_a_step_is_fed():
 
 def test_a_client_may_not_write_the_options_of_the_router_nor_call_its_own_sockets():
     made = Flows()
-    [id, other] = make_ids(2, NOW)
+    [id, other, third] = make_ids(3, NOW)
     fed = envelope(Kind.SUBMIT, id=id, name=b"a", meta=pack({"feed": 0}), argc=0)
     own = envelope(Kind.SUBMIT, id=other, name=b"@gather", argc=0)
+    flow = envelope(Kind.SUBMIT, id=third, name=b"@flow", meta=pack({"feed": []}), argc=1)
     calls = [
         (id, NO_ID, NO_ID, "a", 0, {"feed": 0}, fed),
         (other, NO_ID, NO_ID, "@gather", 0, None, own),
+        (third, NO_ID, NO_ID, "@flow", 1, {"feed": []}, flow),
     ]
 
     effects = made.step(events.Submitted(1, 9, calls))
@@ -364,4 +472,5 @@ def test_a_client_may_not_write_the_options_of_the_router_nor_call_its_own_socke
     assert [error["text"] for _, _, error in effects.refused] == [
         "socket a: option feed is written by a node only",
         "socket @gather is the router's own; submit a plan to @flow; nothing was accepted",
+        "socket @flow: option feed is written by a node only; nothing was accepted",
     ]

@@ -27,9 +27,11 @@ from meshcode.router import events
 from meshcode.router.effects import Effects, Op
 from meshcode.router.records import outcome_of, split_open, split_state
 from meshcode.router.states import State
+from meshcode.sim.flowbook import FlowBook, body_of
 from meshcode.sim.mesh import judgement, steps
 from meshcode.sim.mesh.steps import majority_of
 from meshcode.sim.violation import require
+from meshcode.wire.codec import unpack
 from meshcode.wire.kinds import Kind, Level, Outcome
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from meshcode.sim.mesh.world import MeshWorld
 
 _PROMISES = (int(Kind.PROMISE), int(Kind.AGREED))
-_DONE = int(Outcome.DONE)
+_DONE, _FAILED = int(Outcome.DONE), int(Outcome.FAILED)
 Where = tuple[int, bytes]  # Node index, instance key.
 
 
@@ -48,6 +50,7 @@ class MeshChecker:
         """Nothing happened yet."""
         self.world = world
         self.steps = 0
+        self.deep_every = 7  # Steps between two slow checks.
         self.digest = 0
         self.counts = {"executed": 0, "claims": 0, "moved": 0, "forgotten": 0, "taken_over": 0}
         self.homes: dict[bytes, set[int]] = {}  # Nodes that a call was submitted to.
@@ -84,6 +87,8 @@ class MeshChecker:
         self.told: dict[bytes, bytes] = {}
         self.reports: dict[bytes, set[bytes]] = {}
         self.bodies: dict[bytes, bytes] = {}
+        self.flows = FlowBook()
+        self.seen: dict[bytes, list[bytes]] = {}  # Outcomes of a call that were ever chosen.
 
     # What happens.
 
@@ -104,6 +109,8 @@ class MeshChecker:
         require(submit[16:32] == id, "I6 content", "another call's body", id.hex())
         body = self.bodies.setdefault(id, submit)
         require(body == submit, "I6 content", "the body changed", id.hex())
+        if id in self.flows:
+            self.flows.begins(id, submit, self.seen_of)
 
     def _attempts(self, id: bytes) -> None:
         """Each take-over may forget one attempt, the one under way; never all of them (I12)."""
@@ -157,6 +164,20 @@ class MeshChecker:
             elif table == "state" and (id := self.open_at.get((node.index, key))) is not None:
                 held = value is not None and split_state(value)["state"] == State.HELD
                 (self.held_at.add if held else self.held_at.discard)((node.index, id))
+        for table, key, value in ops:
+            if table == "done" and value is not None and key in self.flows.plans:
+                self._flow_is_there(node, key, outcome_of(value))
+
+    def seen_of(self, id: bytes) -> list[bytes]:
+        """The outcomes of a call that were chosen or recorded so far; twins may have two."""
+        return self.seen.get(id, [])
+
+    def _flow_is_there(self, node: MeshNode, root: bytes, outcome: bytes) -> None:
+        """Where one node alone kept it, its steps are in the batch of its outcome, or before."""
+        shared = any(key[:16] == root for key in self.voters)
+        if outcome[13] == _DONE and not shared:
+            missing = [id for id in self.flows.members(root) if id not in self.roots]
+            require(not missing, "flow", node, root.hex(), "without steps", len(missing))
 
     def _open(self, node: MeshNode, key: bytes, value: bytes | None) -> None:
         where = (node.index, key)
@@ -174,9 +195,18 @@ class MeshChecker:
         name = make_key(id, custody["home"], custody["generation"])
         self.had.setdefault(name, set()).add(node.index)
         self.roots.setdefault(id, set()).add(custody["home"])
+        self._known_to_flows(id, submit)
         if len(custody["voters"]) > 1:
             self.voters.setdefault(name, tuple(custody["voters"]))
             require((node.index, name) not in self.forgotten, "I9 resurrection", node, name.hex())
+
+    def _known_to_flows(self, id: bytes, submit: bytes) -> None:
+        parent = submit[48:64]
+        dead = parent in self.flows.steps and id == child_id(parent, b"dead-letter")
+        if dead and id not in self.flows:
+            self.flows.copy(id, parent, submit[80 : 80 + submit[15]].decode())
+        if id in self.flows.steps:
+            self.flows.opened(id, submit)
 
     def _count(self, node: MeshNode, id: bytes, more: int) -> int:
         """How many records of a call a disk has: one that moved may have two for a moment."""
@@ -275,14 +305,29 @@ class MeshChecker:
             self.chosen[name] = value
         elif value.children:
             require(known.children == value.children, "I2 one outcome", "children", name.hex())
+        id = name[:16]
+        due = {id} if value.code == Outcome.MOVED else {child_id(id, b"dead-letter")}
+        if id in self.flows.plans and value.code == _DONE:
+            due = set(self.flows.members(id))
         for child in value.children:
-            due = name[:16] if value.code == Outcome.MOVED else child_id(name[:16], b"dead-letter")
-            require(child.id == due, "I5 child", "its id is not its parent's to give", name.hex())
-        if value.code == _DONE:
-            id = name[:16]
-            require(
-                value.outcome in self.reports.get(id, ()), "I6 content", "nobody made it", id.hex()
-            )
+            require(child.id in due, "I5 child", "its id is not its parent's to give", name.hex())
+        if value.code != Outcome.MOVED:
+            self._is_true(id, value.outcome)
+
+    def _is_true(self, id: bytes, outcome: bytes) -> None:
+        """An outcome has a cause: a worker made it, or the flow that it belongs to."""
+        known = self.seen.setdefault(id, [])
+        if outcome in known:
+            return
+        made = outcome in self.reports.get(id, ())
+        if id in self.flows and self.flows.ended(id, outcome, made, self.seen_of):
+            pass
+        elif outcome[13] == _DONE:
+            require(made, "I6 content", "nobody made it", id.hex())
+        elif outcome[13] == _FAILED and not made:
+            error = unpack(body_of(outcome))
+            require(error["code"] == "time_limit", "I6 content", "failed by itself", error)
+        known.append(outcome)
 
     def _done(self, node: MeshNode, id: bytes, value: bytes) -> None:
         outcome = outcome_of(value)
@@ -291,8 +336,7 @@ class MeshChecker:
         known = self.recorded.setdefault(id, outcome)
         if known != outcome:
             require(self.is_twin(id), "I2 recorded twice", node, id.hex())
-        if outcome[13] == _DONE:
-            require(outcome in self.reports.get(id, ()), "I6 content", "nobody made it", id.hex())
+        self._is_true(id, outcome)
 
     # The core.
 
@@ -303,7 +347,7 @@ class MeshChecker:
             b"%d %d %d %d" % (node.index, len(effects.records), len(effects.peer), self.steps),
             self.digest,
         )
-        if self.steps % 7 == 0:
+        if self.steps % self.deep_every == 0:
             node.router.check()
         for id, _, name, _, _ in effects.events:
             if name == "taken over":

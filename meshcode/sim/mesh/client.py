@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshcode.router import events
+from meshcode.router import events, plan
+from meshcode.sim.mesh import flows
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
@@ -26,6 +27,7 @@ class MeshClient:
         self.unacked = dict(self.calls)
         self.waiting = set(self.calls)
         self.refusals: set[bytes] = set()
+        self.got: set[bytes] = set()
         self.node: MeshNode | None = None
         self.session = 0
         self.first = True
@@ -61,7 +63,8 @@ class MeshClient:
             return None  # It will be back.
         if world.rng.random() < world.options.again and not world.calm:
             return world.rng.choice(up) if up else None
-        knows = [node for node in up if any(self._is_known(node, id) for id in self.calls)]
+        mine = {*self.calls, *self.waiting}
+        knows = [node for node in up if any(self._is_known(node, id) for id in mine)]
         if knows:
             return world.rng.choice(knows)
         all_here = all(node.up for node in world.nodes if not node.lost) and not world.network.cut
@@ -122,14 +125,21 @@ class MeshClient:
 
     def refused(self, session: int, id: bytes, data: dict[str, Any]) -> None:
         """One call was refused: for good, for this client."""
+        flows.refused(self.world.checker, id, data)
         self.refusals.add(id)
         self.unacked.pop(id, None)
         self.waiting.discard(id)
 
     def ended(self, session: int, outcome: bytes) -> None:
-        """An outcome."""
+        """An outcome; that of a flow is the outcome of its result."""
         self.unacked.pop(outcome[16:32], None)
         self.waiting.discard(outcome[16:32])
+        self.got.add(outcome[16:32])
+        result = plan.result_of(outcome)
+        if result is not None and result not in self.got:
+            self.waiting.add(result)
+            if self.node is not None and self.node.up and session == self.session:
+                self.node.post(events.Watched(session, [result]))
 
 
 def make_call(world: MeshWorld, number: int) -> events.NewCall:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from meshcode.replica.instance import ENDED, OWNING, STORING, moved_key, read_record
 from meshcode.router.records import split_open
 from meshcode.router.states import State
+from meshcode.sim.mesh import flows
 from meshcode.sim.violation import require
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def finish(c: MeshChecker) -> None:
         _memory_is_clean(c, node)
         _voters_are_whole(c, node)
     _clients_know(c)
+    flows.finish(c)
 
 
 def _is_lost(c: MeshChecker, key: bytes) -> bool:
@@ -93,8 +95,10 @@ def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str, *, again: bool =
         may_be = world.away >= 0 or told <= sum(node.lost for node in world.nodes)
         require(may_be, rule, what, "every copy is gone", id.hex())
         return
+    if flows.waits_for_what_is_lost(c, id):
+        return
     name = _socket(c, id)
-    if all(_is_gone(c, n) for n in world.options.hosts["p" + name[1:]]):
+    if name[0] != "@" and all(_is_gone(c, n) for n in world.options.hosts["p" + name[1:]]):
         return  # Nobody can run it: it is PARKED.
     if _waits_for_a_keeper(c, id):
         return
@@ -128,7 +132,8 @@ def _socket(c: MeshChecker, id: bytes) -> str:
             submit = split_open(value)[1]
             if submit[16:32] == id:
                 return submit[80 : 80 + submit[15]].decode()
-    return c.world.sockets.get(id, "s1")
+    step = c.flows.steps.get(id)
+    return c.world.sockets.get(id, "s1" if step is None else step.socket or "@gather")
 
 
 def _votes_are_forgotten(c: MeshChecker, node: MeshNode) -> None:

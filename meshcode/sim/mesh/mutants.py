@@ -2,7 +2,8 @@
 
 A mutant replaces one function, or a few that keep one rule, by a version without it, as a careless
 change would leave it: `mutants_agreement` for `meshcode/replica`, `mutants_work` for the turn law,
-the router and the fence.  `python -m meshcode.sim.mesh --mutants` tells the seeds each took.
+the router and the fence, `mutants_flows` for flows.  `python -m meshcode.sim.mesh --mutants` tells
+the seeds each took.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from meshcode.sim import planting
-from meshcode.sim.mesh import mutants_agreement, mutants_work
+from meshcode.sim.mesh import mutants_agreement, mutants_flows, mutants_work
 
 # Rules that these worlds reach too seldom to show within 5,000 seeds that they are needed, and why
 # each is kept; `docs/simulation.md` has more.  A run of all mutants tries them too.
@@ -20,7 +21,11 @@ RARE = {
     "no-record-means-it-has-seen": "caught once, at seed 3,066, among failures of others",
 }
 
-MUTANTS = {**mutants_work.BROKEN.plants, **mutants_agreement.BROKEN.plants}
+MUTANTS = {
+    **mutants_work.BROKEN.plants,
+    **mutants_agreement.BROKEN.plants,
+    **mutants_flows.BROKEN.plants,
+}
 
 
 def planted(name: str | None) -> AbstractContextManager[None]:

@@ -54,6 +54,11 @@ class Options:
     counted: bool  # Nothing goes wrong but owners and workers: attempts are counted exactly.
     roll: float  # Every node is restarted, one after the other.
     snapshot: dict[str, Any]
+    flows: int = 0
+    flow_steps_max: int = 0
+    flow_wrong: float = 0.0  # The chance that a plan is spoiled: it must be refused as a whole.
+    flow_cancel: float = 0.0  # A weight, as above: all that is left of a flow is cancelled.
+    flow_retries: int = 0
 
 
 def draw(rng: Random) -> Options:

@@ -26,8 +26,11 @@ from typing import Any
 
 from meshcode.router import events
 from meshcode.router.effects import Effects
+from meshcode.router.plan import FLOW
+from meshcode.sim.flowbook import step_id, told
 from meshcode.sim.mesh.storytell import Names, message, outcome_text, show
 from meshcode.sim.mesh.storyworld import TICK_MS, Packet, StoryNode, StoryWorld
+from meshcode.sim.plans import from_words
 from meshcode.sim.playing import check, play
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
@@ -100,9 +103,10 @@ class Story:
         for _, _, good, data in effects.answers:
             self.say(f"answer: {'OK' if good else 'NO'} {data['done' if good else 'text']}")
         for worker, batch in effects.starts:
-            for id, attempt, *_ in batch:
+            for id, attempt, _, submit in batch:
                 if worker > 0:
-                    self.say(f"{node}: START {self.names.call(id)} attempt {attempt}")
+                    given = " with " + told(submit) if id in world.checker.flows and submit else ""
+                    self.say(f"{node}: START {self.names.call(id)} attempt {attempt}{given}")
 
     # Acts: the mesh.
 
@@ -184,6 +188,23 @@ class Story:
             self.names.by_id[id] = name
             self.world.sockets[id] = words[1]
         self._send(self.node(words[0]), words[2:], person)
+
+    def do_flow(self, words: Words, given: Given) -> None:
+        """A flow, written as `plans.from_words` says: `flow n0 f from=ann s0:1 s1<0 <[0,1]`."""
+        name = words[1]
+        id = START_MS.to_bytes(6, "big") + b"\x71" + (len(self._calls) + 1).to_bytes(9, "big")
+        plan = from_words(words[2:])
+        data = envelope(
+            Kind.SUBMIT, id=id, flow=id, name=FLOW.encode(), body=plan.body(), argc=1
+        )
+        self._calls[name] = (id, id, bytes(16), FLOW, 1, None, data)
+        self.names.by_id[id] = name
+        self.world.sockets[id] = FLOW
+        for n, step in enumerate(plan.steps):
+            self.names.by_id[step_id(id, n)] = f"{name}/{n}"
+            self.world.sockets[step_id(id, n)] = step.socket or "@gather"
+        self.world.checker.flows.add(id, plan, id)
+        self._send(self.node(words[0]), [name], given["from"])
 
     def do_again(self, words: Words, given: Given) -> None:
         """The same calls, to another node perhaps: `again n1 c1 from=ann`."""

@@ -96,7 +96,8 @@ def value_text(value: Any) -> str:
             voters = [voters[at : at + ID_BYTES] for at in range(0, len(voters), ID_BYTES)]
         return "MOVED to " + " ".join(map(who, voters))
     text = ended_text(outcome)
-    return text + (f" and {len(children)} child" if children else "")
+    count = len(children)
+    return text + (f" and {count} child{'ren' if count > 1 else ''}" if children else "")
 
 
 def ended_text(data: bytes) -> str:
@@ -104,7 +105,9 @@ def ended_text(data: bytes) -> str:
     row = check_envelope(data)
     body = unpack(data[row.body_at :])
     if row.code == Outcome.DONE:
-        return f"DONE by n{body[0]}"
+        if isinstance(body, dict):
+            return f"DONE a flow of {body['steps']} steps"
+        return f"DONE by n{body[0]}" if body and isinstance(body[0], int) else f"DONE {body}"
     why = str(body["text"]).partition(";")[0].partition(":")[0]
     return f"{Outcome(row.code).name} ({why})"
 

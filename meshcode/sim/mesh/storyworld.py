@@ -177,6 +177,7 @@ class StoryWorld(MeshWorld):
         self.fate = "return"
         self.people: dict[str, Person] = {}
         self.checker = MeshChecker(self)
+        self.checker.deep_every = 1
         self.network = self.wire = Wire(self)
         self._heap.clear()
         self.nodes = [StoryNode(self, index) for index in range(len(kinds))]

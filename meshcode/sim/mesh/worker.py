@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode.errors import CallCancelled, RemoteError
 from meshcode.router import events
 from meshcode.router.effects import Assignment
+from meshcode.sim.flowbook import work
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind, Outcome
@@ -26,6 +27,7 @@ class MeshWorker:
         self.alive = True
         self.staged: list[Assignment] = []
         self.running: tuple[bytes, int] | None = None
+        self.given = b""  # The SUBMIT envelope of what it runs.
 
     def join(self) -> None:
         """Its code is loaded."""
@@ -46,6 +48,7 @@ class MeshWorker:
         assert data is not None
         self.running = (id, attempt)
         world.checker.executes(self.node, id, data)
+        self.given = data
         world.after(world.rng.randint(*world.options.run_ms), self._end, id, attempt)
 
     def _end(self, id: bytes, attempt: int) -> None:
@@ -59,8 +62,10 @@ class MeshWorker:
             error = RemoteError("it raised", type="ValueError").to_data()
             self._report(id, attempt, Outcome.FAILED, pack(error), retry=True)
         else:
-            token = pack([self.node.index, world.now, attempt])
-            self._report(id, attempt, Outcome.DONE, token, retry=False)
+            value: Any = [self.node.index, world.now, attempt]
+            if id in world.checker.flows:
+                value = work(self.given)
+            self._report(id, attempt, Outcome.DONE, pack(value), retry=False)
 
     def die(self, begun: list[bytes]) -> None:
         """The process is gone; another takes its place."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from meshcode.router import events, recovering
 from meshcode.router.records import accepted_call
+from meshcode.sim.mesh import flows
 from meshcode.sim.mesh import options as drawn
 from meshcode.sim.mesh.checks import MeshChecker
 from meshcode.sim.mesh.client import MeshClient, make_call
@@ -31,6 +32,7 @@ class MeshWorld:
         self.trace = trace
         self.rng = Random(seed)
         self.options = drawn.draw(self.rng)
+        flows.draw(Random(f"flows of {seed}"), self.options)
         self.now = 0
         self.calm = False
         self.calm_ms = 0  # When it began.
@@ -107,6 +109,10 @@ class MeshWorld:
             self.sockets[call[0]] = call[3]
             if self.options.poison and self.rng.random() < self.options.poison:
                 self.poison.add(call[0])
+        self.send(calls)
+
+    def send(self, calls: list[events.NewCall]) -> None:
+        """A new client submits these calls in one frame."""
         client = MeshClient(self, calls)
         self._owners |= dict.fromkeys(client.calls, client)
         client.submit()
@@ -152,6 +158,7 @@ class MeshWorld:
             (options.cancel, self._cancel),
             (options.owner, self._crash_owner),
             (options.roll, self._roll),
+            (options.flow_cancel, self._cancel_flow),
         ]
         total = sum(weight for weight, _ in faults)
         if total:
@@ -286,6 +293,9 @@ class MeshWorld:
             id = self.rng.choice(list(node.router.calls))
             node.post(events.CancelAsked(0, bytes(16), id, "somebody"))
 
+    def _cancel_flow(self) -> None:
+        flows.cancel(self)
+
     # The whole.
 
     def living(self) -> list[MeshNode]:
@@ -303,6 +313,10 @@ class MeshWorld:
             self.after(rng.randint(0, 200), node.start)
         for number in range(options.frames):
             self.after(rng.randint(300, max(400, options.phase_ms * 8 // 10)), self._submit, number)
+        for number in range(options.flows + options.flow_retries):
+            act = flows.submit if number < options.flows else flows.retry
+            at_ms = rng.randint(300, max(400, options.phase_ms * 8 // 10))
+            self.after(at_ms, act, self, number)
         self.after(rng.randint(500, options.fault_ms), self._fault)
         self._until(lambda: self.now >= options.phase_ms, options.phase_ms)
         self._calm()
@@ -384,20 +398,21 @@ class MeshWorld:
 
     def _is_quiet(self) -> bool:
         living = [node for node in self.living() if node.index != self.away]
+        resting = flows.resting(self, living)
         for node in living:
             if not node.up or node.ops is not None or node.inbox:
+                return False
+            if flows.left_over(node):
                 return False
             if node.router.narrow and sum(one.kind == "core" for one in living) >= 3:
                 return False  # It will be widened.
             orphans = node.router.replica.orphans()
             for inst in node.router.replica.by_key.values():
-                call = node.router.calls.get(inst.id)
-                held = call is not None and call.state.name == "HELD"
                 away = self.away >= 0 and inst.ended  # It cannot forget without that node.
-                if inst not in orphans and not held and not away:
+                if inst not in orphans and inst.id not in resting and not away:
                     return False
-            for call in node.router.calls.values():
-                if call.state.name != "HELD" or self.now < self.calm_ms + SETTLE_MS:
+            for id in node.router.calls:
+                if id not in resting or self.now < self.calm_ms + SETTLE_MS:
                     return False
         waiting = any(client.unacked or self._is_owed(client) for client in self.clients())
         return not waiting and not any(
