@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from meshcode import errors, limits
 from meshcode.ids import ID_BYTES
 from meshcode.router import feeding
+from meshcode.router.records import read_envelope
 from meshcode.wire.codec import pack, unpack, unpack_call
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Flag, Kind, Outcome
@@ -128,11 +129,13 @@ def submits(root: bytes, envelope: bytes, plan: Plan) -> list[tuple[bytes, bytes
     outer = {} if flow == bytes(ID_BYTES) or flow == root else {"plan": root}
     flow = flow if outer else root
     done = {n: step.args for n, step in enumerate(plan.steps) if step.is_done}
+    given = read_envelope(envelope)[1] or {}
+    everywhere = {"trace": given["trace"]} if given.get("trace") else {}
     found = []
     for number, step in enumerate(plan.steps):
         if step.is_done:
             continue
-        options = dict(step.options or {})
+        options = {**everywhere, **(step.options or {})}
         if step.feed is not None:
             options["feed"] = feeding.replaced(step.feed, done) if done else step.feed
             options.update(outer)

@@ -474,3 +474,18 @@ def test_a_client_may_not_write_the_options_of_the_router_nor_call_its_own_socke
         "socket @gather is the router's own; submit a plan to @flow; nothing was accepted",
         "socket @flow: option feed is written by a node only; nothing was accepted",
     ]
+
+
+def test_the_steps_of_a_flow_carry_its_trace_unless_they_have_their_own():
+    made = Flows()
+    trace, own = (f"00-{digit * 32}-{digit * 16}-01" for digit in "12")
+    [id] = make_ids(1, NOW)
+    steps = [step("a", 1), ["a", 0, b"\x90", 0, {"trace": own}]]
+    body = pack_call([{"steps": steps, "result": 1}])
+    meta = pack({"trace": trace})
+    sealed = envelope(Kind.SUBMIT, id=id, name=b"@flow", meta=meta, body=body, argc=1)
+
+    made.step(events.Submitted(1, 9, [(id, NO_ID, NO_ID, "@flow", 1, {"trace": trace}, sealed)]))
+
+    found = [made.router.calls[feeding.step_id(id, n)].option("trace") for n in (0, 1)]
+    assert found == [trace, own]

@@ -8,7 +8,9 @@ from meshcode.client.flows.compiling import compile_flow
 from meshcode.client.flows.flow import Flow
 from meshcode.client.flows.plan import FLOW_SOCKET
 from meshcode.client.socket import Mold
+from meshcode.client.tracing import NOWHERE, origin
 from meshcode.errors import BadRequest
+from meshcode.wire.codec import pack
 from meshcode.wire.kinds import Flag
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from meshcode.client.flows.composition import Composition
     from meshcode.client.flows.plan import Plan
 
-_mold = Mold(name=FLOW_SOCKET.encode(), meta=b"", flags=int(Flag.FRESH), argc=1)
+_ROOT = Mold(name=FLOW_SOCKET.encode(), meta=b"", flags=int(Flag.FRESH), argc=1)
 
 
 def submit(
@@ -61,7 +63,22 @@ def prepare(plan: Plan, client: Client) -> tuple[Flow, bytes]:
     """A new flow and its envelope, not handed over yet."""
     body = plan.body()
     call_id = client.fresh_id()
-    return Flow(client, call_id, plan), _mold(call_id, body)
+    return Flow(client, call_id, plan), _mold()(call_id, body)
+
+
+def _mold() -> Mold:
+    """For the call of a flow; begun inside of a task it belongs to the flow of that."""
+    whence = origin()
+    if whence is NOWHERE:
+        return _ROOT
+    return Mold(
+        name=FLOW_SOCKET.encode(),
+        meta=pack({"trace": whence.trace}) if whence.trace else b"",
+        flags=int(Flag.FRESH),
+        argc=1,
+        flow=whence.flow,
+        parent=whence.parent,
+    )
 
 
 def client_of(composition: Composition) -> Client:
