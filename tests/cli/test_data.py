@@ -7,12 +7,12 @@ import pytest
 from meshcode.cli.data import (
     arguments_of,
     parse_data,
-    parse_duration,
     parse_json,
     parse_keyword,
     parse_word,
 )
 from meshcode.errors import BadData
+from meshcode.units import parse_duration
 
 GOOD_DATA = [
     ("['some data']", ["some data"]),
