@@ -63,7 +63,7 @@ def call_options(command: Any) -> Any:
             if "delay" in options:
                 raise click.UsageError("a call begins --at a time or after a --delay; give one")
             options["eta"] = at
-        for name in ("priority", "retries", "key"):
+        for name in ("priority", "retries", "key", "topic"):
             given = kwargs.pop(name)
             if given is not None:
                 options[name] = given
@@ -84,6 +84,7 @@ def call_options(command: Any) -> Any:
             (("--retry-delay",), DURATION, "First delay before a retry; it doubles."),
             (("--time-limit",), DURATION, "Longest run time of one attempt."),
             (("--key",), click.STRING, "Calls of one key share the socket's --key-concurrency."),
+            (("--topic",), click.STRING, "Which sockets of a topic queue take it: order.new."),
         ]
     ):
         decorated = click.option(*flags, type=kind, help=text)(decorated)

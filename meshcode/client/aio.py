@@ -213,11 +213,13 @@ class AsyncSocket:
         key: str | None = None,
         ack: str | None = None,
         trace: str | None = None,
+        topic: str | None = None,
     ) -> AsyncSocket:
         """A copy of this socket whose calls have these options; see `Socket.options`."""
         return AsyncSocket(self.sync.options(
             priority=priority, delay=delay, eta=eta, retries=retries, retry_delay=retry_delay,
             time_limit=time_limit, expires=expires, key=key, ack=ack, trace=trace,
+            topic=topic,
         ))  # fmt: skip
 
     async def map(

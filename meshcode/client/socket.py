@@ -154,6 +154,7 @@ class Socket:
         key: str | None = None,
         ack: str | None = None,
         trace: str | None = None,
+        topic: str | None = None,
     ) -> Socket:
         """A copy of this socket whose calls have these options; None leaves one as it was.
 
@@ -171,6 +172,7 @@ class Socket:
                 "quorum", and refused where there are too few nodes for one.  Without it as
                 "quorum" when the node can.  `Call.accepted` says what is true.
             trace: a W3C traceparent, handed to the task; see `meshcode.client.tracing`.
+            topic: which sockets of a topic queue take it, like "order.new"; docs/plugs.md.
 
         Raises:
             BadRequest: a value is of the wrong kind or out of its range.
@@ -178,7 +180,7 @@ class Socket:
         given = to_wire({
             "priority": priority, "delay": delay, "eta": eta, "retries": retries,
             "retry_delay": retry_delay, "time_limit": time_limit, "expires": expires, "key": key,
-            "ack": ack, "trace": trace,
+            "ack": ack, "trace": trace, "topic": topic,
         })  # fmt: skip
         return self._with({**self._options, **given})
 

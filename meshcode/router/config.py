@@ -46,7 +46,6 @@ class SocketConfig:
         "retry_delay_ms",
         "task",
         "time_limit_ms",
-        "topic",
     )
 
     def __init__(self, name: str, snapshot: dict[str, Any]) -> None:
@@ -65,7 +64,6 @@ class SocketConfig:
         self.task: str = socket["task"]
         self.queue: str = socket.get("queue") or ""
         self.queue_type: str = queue.get("type") or "direct"
-        self.topic: str = socket.get("topic") or name
         self.priority: int | None = socket.get("priority")
         rate = first("rate_limit")
         self.rate: tuple[int, int] | None = parse_rate(rate) if rate else None

@@ -147,7 +147,7 @@ def broadcast(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     call.line.count_out(call)
     if call.state is not State.GATHERING:
         call.move(State.GATHERING)
-    topic = call.option("topic") or call.line.config.topic
+    topic = call.option("topic") or call.line.name
     wanted = [
         name for name, pattern in r.bound.get(call.line.config.queue, ()) if matches(pattern, topic)
     ]
