@@ -12,6 +12,7 @@ from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.events import Submitted
 from meshcode.router.line import Line
+from meshcode.router.plan import FLOW
 from meshcode.router.records import custody_header
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
             ending.dead_letter(r, call, over, now_ms, out)
         elif shared:
             r.spill(call)
+        elif copied is None and name == FLOW:
+            flows.await_copy(call)
         else:
             _line_up(r, call, now_ms, touched, out)
             if line.builtin:

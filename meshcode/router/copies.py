@@ -13,6 +13,7 @@ from meshcode.replica.instance import make_key
 from meshcode.replica.peers import WITNESS
 from meshcode.router import acks
 from meshcode.router.effects import Effects
+from meshcode.router.plan import COPY_REASON
 from meshcode.router.records import custody_header, pack_done, sequence_key
 from meshcode.wire.kinds import Kind
 
@@ -85,6 +86,10 @@ def acknowledge(r: Router, id: bytes, copies: int, out: Effects) -> None:
     """Those who waited for the copy need not wait any longer."""
     for client, frame in r.uncopied.pop(id, ()):
         acks.count_down(r, client, frame, copies, VOTERS, out)
+    call = r.calls.get(id)
+    if call is not None and call.reason == COPY_REASON:
+        call.reason = ""
+        r.enter(call, r.replica.now_ms, out)
 
 
 def lost_keeper(r: Router, out: Effects) -> None:

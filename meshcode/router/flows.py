@@ -120,6 +120,15 @@ def sockets_of(envelope: bytes) -> list[str]:
     return list(dict.fromkeys(step.socket for step in plan.read(envelope).steps if step.socket))
 
 
+def await_copy(call: Call) -> None:
+    """One of two nodes accepted a flow: its steps are made when the other has a copy of it.
+
+    Else it would be acknowledged with a copy that its steps do not have yet.
+    """
+    call.move(State.GATHERING)
+    call.reason = plan.COPY_REASON
+
+
 def expand(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     """End the call of a flow with all its steps as children."""
     found = r.plans.pop(call.id, None)

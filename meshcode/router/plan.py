@@ -17,6 +17,7 @@ from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Flag, Kind, Outcome
 
 FLOW, GATHER = "@flow", "@gather"  # Sockets that the router itself serves.
+COPY_REASON = "waits until the other node has a copy"  # A flow at one of two nodes.
 DONE_STEP = "done"  # In the place of a feed: a call that has ended already stands for the step.
 
 

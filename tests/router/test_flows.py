@@ -489,3 +489,37 @@ def test_the_steps_of_a_flow_carry_its_trace_unless_they_have_their_own():
 
     found = [made.router.calls[feeding.step_id(id, n)].option("trace") for n in (0, 1)]
     assert found == [trace, own]
+
+
+def test_of_two_nodes_one_makes_the_steps_of_a_flow_when_the_other_has_a_copy():
+    """Else what was acknowledged as two copies would be lost with one disk."""
+    made = Flows()
+    other = bytes([7]) * 16
+    made.step(events.PeerChanged(other, "alive", 1, "core", "", "two"))
+
+    id, effects = made.flow([step("a", 1), step("a", feed=0)])
+    assert effects.accepted == []
+    assert [(node, kind) for node, kind, _ in effects.peer if kind == Kind.KEEP] == [
+        (other, Kind.KEEP)
+    ]
+    assert made.router.calls[id].reason == plan.COPY_REASON
+
+    effects = made.step(events.PeerSaid(other, int(Kind.KEPT), [[id]]))
+    assert effects.accepted[0][3:] == (2, 2)
+    kept = [entry[0] for node, kind, entry in effects.peer if kind in (Kind.KEEP, Kind.DROP)]
+    assert kept == [feeding.step_id(id, 0), feeding.step_id(id, 1), id], "the steps go first"
+    made.settle(effects)
+    assert made.outcome(feeding.step_id(id, 1)) == (Outcome.DONE, "a(a(1))")
+
+
+def test_of_two_nodes_one_goes_on_with_a_flow_when_the_other_is_gone():
+    made = Flows()
+    other = bytes([7]) * 16
+    made.step(events.PeerChanged(other, "alive", 1, "core", "", "two"))
+    id, _ = made.flow([step("a", 1)])
+
+    effects = made.step(events.PeerChanged(other, "dead", 1, "core", "", "two"))
+
+    made.settle(effects)
+    assert effects.accepted[0][3:] == (1, 2)
+    assert made.outcome(feeding.step_id(id, 0)) == (Outcome.DONE, "a(1)")
