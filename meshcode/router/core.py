@@ -486,7 +486,7 @@ class Router:
             assert line.depth == waiting.get(line.name, 0), (line.name, line.depth, waiting)
             assert line.running == running.get(line.name, 0), (line.name, line.running)
         for worker in self.workers.values():
-            assert sum(call.size for call in worker.held.values()) == worker.bytes
+            assert sum(call.weight for call in worker.held.values()) == worker.bytes
             assert all(worker.held.get(id) is call for id, call in worker.queued.items())
             if worker.node is None:
                 assert len(worker.held) - len(worker.queued) <= max(worker.slots, 1)

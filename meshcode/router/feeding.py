@@ -115,6 +115,42 @@ def list_head(count: int) -> bytes:
     return b"\xdd" + count.to_bytes(4, "big")
 
 
+class Fed:
+    """What a call gets beside what it was submitted with: put together when it is handed over.
+
+    Calls that are fed the same value share its bytes.
+    """
+
+    __slots__ = ("args", "kwargs", "size")
+
+    def __init__(self, args: list[bytes], kwargs: Mapping[str, bytes] | None = None) -> None:
+        """Packed values: those that come first in the arguments, and by name."""
+        self.args = args
+        self.kwargs = kwargs or {}
+        self.size = sum(map(len, args)) + sum(map(len, self.kwargs.values()))
+
+    def submit(self, envelope: bytes) -> bytes:
+        """The SUBMIT envelope for its worker."""
+        if self.kwargs or len(self.args) != 1:
+            return fed_named(envelope, self.args, self.kwargs)
+        return fed(envelope, self.args[0])
+
+
+class Whole:
+    """In the place of that: the envelope for the worker, as somebody else has put it together."""
+
+    __slots__ = ("envelope", "size")
+
+    def __init__(self, envelope: bytes, size: int = 0) -> None:
+        """`size`: the bytes that it has more than what the call was submitted with."""
+        self.envelope = envelope
+        self.size = size
+
+    def submit(self, _envelope: bytes | None) -> bytes:
+        """The SUBMIT envelope for its worker."""
+        return self.envelope
+
+
 def fed(submit: bytes, value: bytes) -> bytes:
     """The SUBMIT envelope of a step with a value in front of its own arguments."""
     head = 80 + submit[15]

@@ -151,7 +151,7 @@ def broadcast(r: Router, call: Call, now_ms: int, out: Effects) -> None:
 
     It says where its result will be like a flow does.
     """
-    submit = call.fed or call.envelope
+    submit = call.sent()
     assert submit is not None
     call.line.count_out(call)
     if call.state is not State.GATHERING:

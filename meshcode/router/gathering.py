@@ -116,6 +116,7 @@ def settle(r: Router, now_ms: int, out: Effects) -> None:
     ripe = r.ripe
     while ripe:
         id, envelope = ripe.pop()
+        body = feeding.body_of(envelope) if envelope else b""  # One for all that are fed it.
         for call in r.needed.pop(id, ()):
             gather = call.gather
             if call.state is not State.GATHERING:
@@ -124,13 +125,20 @@ def settle(r: Router, now_ms: int, out: Effects) -> None:
                 joins.collected(r, call, id, envelope, now_ms, out)
                 continue
             if envelope:
-                _take(r, call, gather, id, envelope, now_ms, out)
+                _take(r, call, gather, id, envelope, body, now_ms, out)
             if not gather.left and call.state is State.GATHERING:
                 _complete(r, call, gather, now_ms, out)
 
 
 def _take(
-    r: Router, call: Call, gather: Gather, id: bytes, envelope: bytes, now_ms: int, out: Effects
+    r: Router,
+    call: Call,
+    gather: Gather,
+    id: bytes,
+    envelope: bytes,
+    body: bytes,
+    now_ms: int,
+    out: Effects,
 ) -> None:
     named = [one for one in (id, *gather.via.pop(id, ())) if gather.found.get(one, b"") is None]
     result = plan.result_of(envelope)
@@ -143,10 +151,9 @@ def _take(
     if envelope[13] != _DONE:
         _fail(r, call, named[0], envelope, now_ms, out)
         return
-    value = feeding.body_of(envelope)
-    gather.found.update(dict.fromkeys(named, value))
+    gather.found.update(dict.fromkeys(named, body))
     gather.left -= len(named)
-    gather.bytes += len(value) * len(named)
+    gather.bytes += len(body) * len(named)
     if gather.left:
         _say_why(call, gather)
     limit = _limit(r)
@@ -201,23 +208,21 @@ def _leave(call: Call) -> None:
 
 def _complete(r: Router, call: Call, gather: Gather, now_ms: int, out: Effects) -> None:
     """All is there: the call gets its arguments and its turn, or is what was gathered."""
-    value = gather.value()
-    submit = call.envelope
-    assert submit is not None
     if call.line.builtin:
         _leave(call)
-        done = seal(Kind.OUTCOME, id=call.id, code=Outcome.DONE, attempt=0, body=value)
+        body = gather.value()
+        done = seal(Kind.OUTCOME, id=call.id, code=Outcome.DONE, attempt=0, body=body)
         ending.end(r, call, _DONE, done, now_ms, out)
         return
-    limit = _limit(r)
-    if len(value) + len(submit) > limit:
-        _too_large(r, call, len(value) + len(submit), limit, now_ms, out)
-        return
     named = call.option("named")
-    call.fed = feeding.fed(submit, value) if named is None else _by_name(gather, submit, named)
+    fed = feeding.Fed([gather.value()]) if named is None else _by_name(gather, named)
+    limit = _limit(r)
+    if call.size + fed.size > limit:
+        _too_large(r, call, call.size + fed.size, limit, now_ms, out)
+        return
+    call.fed = fed
     call.gather = None
     call.reason = ""
-    _resize(r, call, len(call.fed))
     if call.line.spread and not call.option("copy"):
         flows.broadcast(r, call, now_ms, out)
         return
@@ -232,21 +237,13 @@ def _complete(r: Router, call: Call, gather: Gather, now_ms: int, out: Effects) 
         holding.requeue(r, call, now_ms, out, front=False)
 
 
-def _by_name(gather: Gather, submit: bytes, places: list[str]) -> bytes:
+def _by_name(gather: Gather, places: list[str]) -> feeding.Fed:
     """What a join has put together: each value goes to the argument of its plug."""
     values = [feeding.value_of(leaf, gather.find) for leaf in gather.feed]
     pairs = list(zip(places, values, strict=True))
     args = [value for place, value in pairs if place.startswith("#")]
     kwargs = {place: value for place, value in pairs if not place.startswith("#")}
-    return feeding.fed_named(submit, args, kwargs)
-
-
-def _resize(r: Router, call: Call, size: int) -> None:
-    """The call is as large as what its worker gets."""
-    call.line.count_out(call)
-    r.bodies_bytes += size - call.size
-    call.size = size
-    call.line.count_in(call)
+    return feeding.Fed(args, kwargs)
 
 
 def on_looked_up(r: Router, event: events.LookedUp, now_ms: int, out: Effects) -> None:

@@ -16,6 +16,7 @@ from meshcode.router import copies, ending, events, gathering, holding, joins, r
 from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
+from meshcode.router.feeding import Whole
 from meshcode.router.line import Line
 from meshcode.router.pool import Pool, Worker
 from meshcode.router.records import read_envelope
@@ -76,7 +77,7 @@ class PeerWorker(Worker):
         call.started_ms = now_ms
         call.estimate_us = call.line.run_us or 0
         self.work_us += call.estimate_us
-        self.bytes += call.size
+        self.bytes += call.weight
         self.held[call.id] = call
 
     def begun(self) -> list[Call]:
@@ -252,7 +253,7 @@ def _on_run(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
         return
     call = Call(id, 0, line, submit, len(submit), options, 0, now_ms)
     call.owner = node
-    call.fed = submit  # Its owner has put together what it needs.
+    call.fed = Whole(submit)  # Its owner has put together what it needs.
     call.attempt = attempt - 1
     r.guests[id] = call
     line.count_in(call)
@@ -351,9 +352,8 @@ def inherit(r: Router, guest: Call, call: Call, now_ms: int) -> bool:
     guest.line.leave_running(guest)
     call.line.running += 1
     if call.lacks:  # What it is fed came with the run.
-        call.fed = guest.envelope
-        r.bodies_bytes += guest.size - call.size
-        call.size = guest.size
+        assert guest.envelope is not None
+        call.fed = Whole(guest.envelope, guest.size - call.size)
     call.attempt = guest.attempt
     call.state = State.RUNNING
     call.worker = worker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from meshcode.ids import NO_ID, child_id, make_ids, text_of
 from meshcode.router import events, feeding, plan
 from meshcode.router.records import split_done, split_open
 from meshcode.router.states import State
-from meshcode.wire.codec import pack, pack_call
+from meshcode.wire.codec import pack, pack_call, unpack_call
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind, Outcome
 
@@ -523,3 +524,22 @@ def test_of_two_nodes_one_goes_on_with_a_flow_when_the_other_is_gone():
     made.settle(effects)
     assert effects.accepted[0][3:] == (1, 2)
     assert made.outcome(feeding.step_id(id, 0)) == (Outcome.DONE, "a(1)")
+
+
+def test_steps_that_are_fed_the_same_value_share_its_bytes():
+    """A large value for a thousand branches is in memory once, until they are handed over."""
+    made = Flows()
+    made.socket("later", processor="other")
+    made.values["a"] = "x" * 100_000
+    before = made.router.bodies_bytes
+    id, effects = made.flow([step("a"), *(step("later", n, feed=0) for n in range(20))])
+
+    made.run(effects)
+
+    fed = [made.router.calls[feeding.step_id(id, n)].fed for n in range(1, 21)]
+    assert len({builtins.id(one.args[0]) for one in fed}) == 1
+    assert made.router.bodies_bytes - before < 20 * 1_000
+    assert made.router.calls[feeding.step_id(id, 1)].weight > 100_000
+    [(_, batch)] = made.join(2, "other").starts
+    args, _ = unpack_call(feeding.body_of(batch[0][3]), False)
+    assert args == ["x" * 100_000, 0]
