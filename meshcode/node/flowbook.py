@@ -66,6 +66,11 @@ class Flow(NamedTuple):
     error: str  # Why it has none and never will.
 
     @property
+    def socket(self) -> str:
+        """The socket of its own call: `@flow`, or that of the plain call that began it."""
+        return self.submit[80 : 80 + self.submit[15]].decode()
+
+    @property
     def others(self) -> list[list[Any]]:
         """Steps that calls of an earlier flow stand for, and these calls."""
         return [[n, step.args] for n, step in enumerate(self.plan.steps) if step.is_done]
@@ -163,8 +168,10 @@ class FlowBook:
         Raises:
             MeshError: see `find`.
         """
-        steps = self.find(which).plan.steps
-        return list(dict.fromkeys(step.socket for step in steps if step.socket))
+        flow = self.find(which)
+        own = [] if flow.socket == plan.FLOW else [flow.socket]
+        called = [step.socket for step in flow.plan.steps if step.socket]
+        return list(dict.fromkeys([*own, *called]))
 
     def _id_of(self, which: bytes | str) -> bytes:
         try:
@@ -289,17 +296,16 @@ class FlowBook:
 
 
 def flow_of(id: bytes, submit: bytes, accepted_ms: int, code: int, error: str) -> Flow:
-    """The flow of a SUBMIT envelope.
+    """The flow of a SUBMIT envelope; a plain call is one of a single step, itself.
 
     Raises:
-        BadRequest: it is none, or cannot be read.
+        BadRequest: it cannot be read.
     """
-    name = submit[80 : 80 + submit[15]] if submit else b""
-    if name != plan.FLOW.encode():
-        what = f"a call of socket {name.decode(errors='replace')}" if name else (
-            "kept without its arguments"
-        )
-        raise BadRequest(f"call {text_of(id)} is no flow: it is {what}")
+    if not submit:
+        raise BadRequest(f"call {text_of(id)} is kept without its arguments")
+    if submit[80 : 80 + submit[15]] != plan.FLOW.encode():
+        return Flow(id, plan.Plan([plan.Step("", 0, id, plan.DONE_STEP, None)], 0), submit,
+                    accepted_ms, 1, "")  # fmt: skip
     return Flow(id, plan.read(submit), submit, accepted_ms, code, error)
 
 

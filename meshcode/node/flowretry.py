@@ -34,6 +34,11 @@ def retry(loop: Loop, fields: dict[str, Any]) -> Job:
         MeshError: the new flow is not accepted.
     """
     flow = yield from find_flow(loop, fields)
+    if flow.socket != plan.FLOW:
+        raise BadRequest(
+            f"call {text_of(flow.id)} of socket {flow.socket} was not submitted as a flow; nothing"
+            " was changed; try it again with `mesh call retry`: its plugs are taken again, too"
+        )
     first = fields.get("from")
     if first is not None and not (type(first) is int and 0 <= first < len(flow.plan.steps)):
         raise BadRequest(

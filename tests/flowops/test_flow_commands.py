@@ -180,14 +180,18 @@ def test_a_value_that_waits_at_a_join_is_named_and_cancelled(node: Mesh):
     assert node.ask("flow.get", id=both, rows=True, beside=True)["beside"] == []
 
 
-def test_what_is_no_flow_is_said_to_be_none(node: Mesh):
+def test_a_plain_call_is_a_flow_of_one_step_that_only_a_call_can_make_again(node: Mesh):
     with_socket = submit(node.address, plan_of(step("t.add", 1)))
     step_id = node.ask("flow.get", id=with_socket)["steps"][0][0]
 
+    assert node.ask("flow.get", id=step_id)["total"] == 1
+    error = refusal(lambda: node.ask("flow.retry", id=step_id))
+    assert isinstance(error, BadRequest)
+    assert "of socket t.add was not submitted as a flow; nothing was changed" in str(error)
+
+
+def test_what_nobody_knows_is_no_flow(node: Mesh):
     for operation in ("flow.get", "flow.cancel", "flow.retry"):
-        error = refusal(lambda name=operation: node.ask(name, id=step_id))
-        assert isinstance(error, BadRequest)
-        assert "is no flow: it is a call of socket t.add" in str(error)
         unknown = refusal(lambda name=operation: node.ask(name, id=text_of(make_id())))
         assert isinstance(unknown, UnknownCall)
 

@@ -207,3 +207,24 @@ def test_wrong_ways_are_refused_and_nothing_is_kept(node, client, tmp_path: Path
         with pytest.raises(Exception, match=r"nothing was changed|`mesh ls") as caught:
             node.add(kind, name, **fields)
         assert text in str(caught.value), (kind, fields)
+
+
+def test_what_a_plain_call_begins_is_a_flow_to_look_at_and_to_stop(node, client):
+    """A value waits at a join that nothing will complete: the doctor names it, a cancel ends it."""
+    plug(node, "one", "emit_one", "add_two", argument="one")
+    plug(node, "two", "emit_two", "add_two", argument="two")
+    call = client.socket("flow.tasks.emit_one").submit(1)
+    assert call.result(SOON_S) == 1
+    until(lambda: client.ask("flow.get", id=call.id, rows=True, beside=True)["beside"], SOON_S,
+          lambda: "an arrival", every=0.05)  # fmt: skip
+
+    said = node.mesh("doctor", "flow", call.id)
+    assert "waits with 'one' for all of one, two of socket flow.tasks.add_two" in said.stdout
+    shown = client.ask("flow.get", id=call.id)
+    assert (shown["state"], shown["counts"]) == ("DONE", {"DONE": 1})
+
+    with pytest.raises(Exception, match="was not submitted as a flow; nothing was changed"):
+        client.ask("flow.retry", id=call.id)
+    stopped = client.ask("flow.cancel", id=call.id, by="ann")
+    assert stopped["cancelled"] == 2, "the arrival and its collector"
+    assert client.ask("flow.get", id=call.id, rows=True, beside=True)["beside"] == []
