@@ -95,7 +95,7 @@ def _line_up(
 ) -> None:
     """Put a new call into its line, or let it wait for its time or for other calls."""
     line, options = call.line, call.options
-    if options is not None or line.builtin or line.spread:
+    if options is not None or line.special:
         r.enter(call, now_ms, out)
         return
     line.push(call)
@@ -163,8 +163,7 @@ def check(
         return wrong or flows.problem(r, id, name, envelope)
     if r.draining or r.disk_level:
         return busy(r)
-    old = _too_old(r, id)
-    if old is not None:
+    if r.horizon_ms and (old := _too_old(r, id)) is not None:
         return old
     if options is not None:
         problem = option_problem(options)

@@ -292,7 +292,7 @@ class Router:
         else:
             call.state = State.WAITING
             call.reason = ""
-            if call.lacks or line.builtin or line.spread or call.option("gate") is not None:
+            if call.lacks or line.special or call.option("gate") is not None:
                 self.enter(call, now_ms, out)
                 return
             line.push(call)

@@ -39,7 +39,8 @@ def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
                 call.marked = False
                 call.interrupted = ""
                 worker.take(call, now_ms)
-                batch.append((call.id, call.attempt, call.sequence, call.sent()))
+                envelope = call.envelope if call.fed is None else call.sent()
+                batch.append((call.id, call.attempt, call.sequence, envelope))
                 if r.listening:
                     r.tell(out, call, "prerun", f"worker {worker.id}", now_ms)
             _settle(r, pool, line, priority, len(calls), room, now_ms, out)

@@ -122,7 +122,7 @@ def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: 
         )  # fmt: skip
         records.append(("done", call.id, record))
     r.forget(call)
-    if call.id in r.needed:
+    if r.needed and call.id in r.needed:
         r.ripe.append((call.id, envelope))
     if r.twins:
         replicated.end_twins(r, call, code, envelope, now_ms, out)

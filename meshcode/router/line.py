@@ -51,6 +51,7 @@ class Line:
         "run_us",
         "running",
         "signature",
+        "special",
         "spread",
         "starved",
     )
@@ -83,6 +84,7 @@ class Line:
         """Take over new limits; calls in the line stay as they are."""
         self.config = config
         self.priority = priority_of(config.priority)
+        self.special = self.builtin or config.queue_type != "direct"  # No call of it just waits.
         self.spread = config.queue_type != "direct"  # Calls go to all sockets of its queue.
         self.limited = config.concurrency is not None or config.key_concurrency is not None
         self.expires = config.message_ttl_ms is not None or config.expires_ms is not None

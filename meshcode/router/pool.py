@@ -79,7 +79,7 @@ class Worker:
             self.queued[call.id] = call
         call.estimate_us = call.line.run_us or 0
         self.work_us += call.estimate_us
-        self.bytes += call.weight
+        self.bytes += call.size if call.fed is None else call.weight
         self.held[call.id] = call
 
     def drop(self, call: Call, now_ms: int) -> None:
@@ -87,7 +87,7 @@ class Worker:
         del self.held[call.id]
         call.worker = None
         self.work_us -= call.estimate_us
-        self.bytes -= call.weight
+        self.bytes -= call.size if call.fed is None else call.weight
         if self.queued.pop(call.id, None) is not None and self.queued:
             head = next(iter(self.queued.values()))
             if not head.started_ms:
