@@ -132,8 +132,7 @@ def test_a_flow_that_two_clients_fill_meets_at_its_join(cluster, tmp_path):
     path = tmp_path / "two.txt"
     with connect(cluster["n1"].address) as client:
         plan = {"steps": [step("left", str(path), 1), step("right", str(path), 4)], "result": 1}
-        found = client.socket("@flow").submit(plan).result(SOON_S)
-        assert client.call(found["result"]).result(SOON_S) == [str(path), 4]
+        assert client.socket("@flow").submit(plan).result(SOON_S) == [str(path), 4]
         until(
             lambda: lines(path, "both") == [["1", "4"]], SOON_S,
             lambda: f"both: {lines(path, 'both')} {cluster.words()}", every=0.1,
