@@ -14,6 +14,7 @@ docs/flows.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from meshcode.ids import ID_BYTES, child_id
@@ -22,8 +23,10 @@ from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Flag, Kind
 
 ARGC_MAX = 254
+_IDS_KEPT = 2_048  # Ids of steps worked out of late: each is wanted again where it is fed.
 
 
+@lru_cache(_IDS_KEPT)
 def step_id(plan: bytes, number: int) -> bytes:
     """The id of a step: everybody who knows the id of the plan can work it out."""
     return child_id(plan, b"%d" % number)
