@@ -42,7 +42,8 @@ class Gather:
         """Nothing has come in; numbers in the feed count the steps of the plan `base`."""
         self.feed = feed
         self.plan = base
-        ids = [self.id_of(leaf) for leaf in feeding.leaves(feed)]
+        leaves = feeding.leaves(feed) if isinstance(feed, list) else (feed,)
+        ids = [self.id_of(leaf) for leaf in leaves]
         self.found: dict[bytes, bytes | None] = dict.fromkeys(ids)  # Packed values, by call.
         self.left = len(self.found)
         self.is_plain = self.left == len(ids)  # No call is named twice.
@@ -250,10 +251,10 @@ def _by_name(gather: Gather, submit: bytes, places: list[str]) -> bytes:
 
 def _resize(r: Router, call: Call, size: int) -> None:
     """The call is as large as what its worker gets."""
-    call.line.count_out(call)
-    r.bodies_bytes += size - call.size
+    more = size - call.size
+    r.bodies_bytes += more
+    call.line.bytes += more
     call.size = size
-    call.line.count_in(call)
 
 
 def on_looked_up(r: Router, event: events.LookedUp, now_ms: int, out: Effects) -> None:
