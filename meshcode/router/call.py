@@ -42,7 +42,7 @@ class Call:
         "owner",
         "owner_attempt",
         "priority",
-        "reason",
+        "reason_given",
         "recorded",
         "sequence",
         "size",
@@ -83,7 +83,7 @@ class Call:
         self.estimate_us = 0
         self.cancelled_by: str | None = None
         self.interrupted = ""  # Why the running attempt was told to stop: "cancel", "time limit".
-        self.reason = ""  # Why it is HELD or DELAYED, for people.
+        self.reason_given = ""  # See `reason`.
         self.recorded = False  # A `state` record exists in the log.
         self.marked = False  # The log knows that this attempt began.
         self.story: list[list[Any]] | None = None
@@ -113,6 +113,17 @@ class Call:
     def lacks(self) -> bool:
         """Whether it must gather results of other calls before it can run."""
         return self.fed is None and self.options is not None and "feed" in self.options
+
+    @property
+    def reason(self) -> str:
+        """Why it is HELD or DELAYED, or what it waits for, for people."""
+        if self.reason_given or self.gather is None:
+            return self.reason_given
+        return self.gather.reason  # Made when it is read: what it waits for changes often.
+
+    @reason.setter
+    def reason(self, text: str) -> None:
+        self.reason_given = text
 
     def option(self, name: str) -> Any:
         """The call's own option, or None."""

@@ -75,6 +75,7 @@ class Router:
         self.boot = boot
         self.rng = rng
         self._custody = custody_parts(node, boot)
+        self._custody_ms, self._custody_now = -1, b""
         self.calls: dict[bytes, Call] = {}
         self.by_sequence: dict[int, Call] = {}  # Only calls whose envelope is not in memory.
         self.lines: dict[str, Line] = {}
@@ -333,8 +334,11 @@ class Router:
 
     def custody_at(self, now_ms: int) -> bytes:
         """The custody header of a call accepted at `now_ms`."""
-        before, after = self._custody
-        return b"".join((before, now_ms.to_bytes(8, "little"), after))
+        if now_ms != self._custody_ms:
+            before, after = self._custody
+            self._custody_ms = now_ms
+            self._custody_now = b"".join((before, now_ms.to_bytes(8, "little"), after))
+        return self._custody_now
 
     def watch(self, call: Call, client: int) -> None:
         """Tell this client the outcome too, besides whoever is told already."""

@@ -73,7 +73,7 @@ def end(
 
     Where other nodes keep the call too, it is proposed to them: `finish` comes when they agree.
     """
-    if call.owner is None and (call.line.edges or call.options is not None):
+    if call.owner is None and (call.line.edges or (call.options and "edge" in call.options)):
         along = wiring.submits(r, call, code, envelope, now_ms, out)
         if along:
             children = (*children, *children_of(r, call, along))

@@ -14,16 +14,21 @@ docs/flows.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from meshcode.ids import ID_BYTES, child_id
 from meshcode.limits import DATA_DEPTH_MAX, FLOW_STEPS_MAX
 from meshcode.wire.frame import envelope as seal
+from meshcode.wire.frame import with_body
 from meshcode.wire.kinds import Flag, Kind
 
 ARGC_MAX = 254
+_SHORT_HEADS = [bytes((0x90 | count,)) for count in range(16)]
+_IDS_KEPT = 2_048  # Ids of steps worked out of late: each is wanted again where it is fed.
 
 
+@lru_cache(_IDS_KEPT)
 def step_id(plan: bytes, number: int) -> bytes:
     """The id of a step: everybody who knows the id of the plan can work it out."""
     return child_id(plan, b"%d" % number)
@@ -109,7 +114,7 @@ def value_of(feed: Any, find: Callable[[int | bytes], bytes]) -> bytes:
 def list_head(count: int) -> bytes:
     """The header of a packed list."""
     if count < 16:
-        return bytes((0x90 | count,))
+        return _SHORT_HEADS[count]
     if count < 1 << 16:
         return b"\xdc" + count.to_bytes(2, "big")
     return b"\xdd" + count.to_bytes(4, "big")
@@ -153,8 +158,7 @@ class Whole:
 
 def fed(submit: bytes, value: bytes) -> bytes:
     """The SUBMIT envelope of a step with a value in front of its own arguments."""
-    head = 80 + submit[15]
-    body_at = head + int.from_bytes(submit[68:72], "little")
+    body_at = 80 + submit[15] + int.from_bytes(submit[68:72], "little")
     first = submit[body_at]
     if first == 0xDC:
         count, rest = int.from_bytes(submit[body_at + 1 : body_at + 3], "big"), body_at + 3
@@ -163,17 +167,8 @@ def fed(submit: bytes, value: bytes) -> bytes:
     else:
         count, rest = first & 0x0F, body_at + 1
     argc = submit[14]
-    return seal(
-        Kind.SUBMIT,
-        id=submit[16:32],
-        flow=submit[32:48],
-        parent=submit[48:64],
-        name=submit[80:head],
-        meta=submit[head:body_at],
-        body=b"".join((list_head(count + 1), value, submit[rest:])),
-        flags=submit[12],
-        argc=argc + 1 if argc < ARGC_MAX else argc,
-    )
+    body = b"".join((list_head(count + 1), value, submit[rest:]))
+    return with_body(submit, body, argc + 1 if argc < ARGC_MAX else argc)
 
 
 def map_of(values: Mapping[str, bytes]) -> bytes:

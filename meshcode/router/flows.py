@@ -60,7 +60,7 @@ def _steps_problem(r: Router, found: plan.Plan) -> errors.CallerError | None:
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     for number, step in enumerate(found.steps):
-        if step.is_done:
+        if number in found.done:
             continue
         wrong = _step_problem(r, number, step)
         if wrong is not None:
@@ -81,17 +81,16 @@ def _steps_problem(r: Router, found: plan.Plan) -> errors.CallerError | None:
 
 
 def _step_problem(r: Router, number: int, step: plan.Step) -> errors.CallerError | None:
-    where = f"step {number} of the flow"
     if step.options is not None:
         wrong = accept.option_problem(step.options)
         if wrong is not None:
-            return errors.BadRequest(f"{where}: {wrong}; nothing was accepted")
+            return errors.BadRequest(f"step {number} of the flow: {wrong}; nothing was accepted")
     if step.options or (isinstance(step.feed, list) and len(step.feed) > _SHORT_FEED):
         size = len(pack([step.options, step.feed])) + _STEP_BYTES
         if size > limits.META_BYTES_MAX:
             return errors.TooLarge(
-                f"what {where} needs has {size} bytes, the limit is {limits.META_BYTES_MAX}; "
-                "nothing was accepted; gather in two stages",
+                f"what step {number} of the flow needs has {size} bytes, the limit is "
+                f"{limits.META_BYTES_MAX}; nothing was accepted; gather in two stages",
                 found=size,
                 limit=limits.META_BYTES_MAX,
             )
@@ -100,13 +99,16 @@ def _step_problem(r: Router, number: int, step: plan.Step) -> errors.CallerError
     line = r.lines.get(step.socket)
     if line is None or line.removed or line.builtin:
         error = accept.unknown_socket(r, step.socket)
-        return errors.UnknownSocket(f"{where}: {error}; nothing was accepted", name=step.socket)
+        return errors.UnknownSocket(
+            f"step {number} of the flow: {error}; nothing was accepted", name=step.socket
+        )
     if line.signature is not None:
         keywords = step.options.get("kw", ()) if step.options else ()
         wrong = line.signature.check(step.argc + (step.feed is not None), keywords)
         if wrong is not None:
             return errors.WrongArguments(
-                f"{where}: {step.socket}{line.signature.text} {wrong}; nothing was accepted"
+                f"step {number} of the flow: {step.socket}{line.signature.text} {wrong}; nothing "
+                "was accepted"
             )
     return None
 

@@ -11,7 +11,8 @@ begins anew, looks them up again.  Where they come from:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
 
 from meshcode import errors, limits
 from meshcode.ids import NO_ID, text_of
@@ -35,15 +36,17 @@ _ASK, _TELL = int(Kind.OUTCOME_OF), int(Kind.OUTCOME_IS)
 class Gather:
     """What one call waits for."""
 
-    __slots__ = ("bytes", "feed", "found", "left", "plan", "via")
+    __slots__ = ("bytes", "feed", "found", "is_plain", "left", "plan", "via")
 
     def __init__(self, feed: Any, base: bytes) -> None:
         """Nothing has come in; numbers in the feed count the steps of the plan `base`."""
         self.feed = feed
         self.plan = base
-        ids = (self.id_of(leaf) for leaf in feeding.leaves(feed))
+        leaves = feeding.leaves(feed) if isinstance(feed, list) else (feed,)
+        ids = [self.id_of(leaf) for leaf in leaves]
         self.found: dict[bytes, bytes | None] = dict.fromkeys(ids)  # Packed values, by call.
         self.left = len(self.found)
+        self.is_plain = self.left == len(ids)  # No call is named twice.
         self.bytes = 0
         self.via: dict[bytes, dict[bytes, None]] = {}  # A result's id -> flows whose it is.
 
@@ -59,7 +62,18 @@ class Gather:
 
     def value(self) -> bytes:
         """All of it, put together."""
-        return feeding.value_of(self.feed, self.find)
+        if not self.is_plain:
+            return feeding.value_of(self.feed, self.find)
+        values = cast("Iterator[bytes]", iter(self.found.values()))  # In the order of the feed.
+        return feeding.value_of(self.feed, lambda _: next(values))
+
+    @property
+    def reason(self) -> str:
+        """What it waits for, for people."""
+        count = len(self.found)
+        if count == 1:
+            return f"waits for call {text_of(next(iter(self.found)))}"
+        return f"waits for {self.left} of {count} calls"
 
 
 def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
@@ -73,7 +87,7 @@ def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
         call.move(State.GATHERING)
     for id in gather.found:
         _await(r, call, id, out)
-    _say_why(call, gather)
+    call.reason = ""
     if not gather.left:  # An empty list.
         r.needed.setdefault(NO_ID, []).append(call)
         r.ripe.append((NO_ID, b""))
@@ -95,14 +109,6 @@ def _is_open(r: Router, id: bytes) -> bool:
         return True
     inst = r.replica.by_id.get(id)
     return inst is not None and inst.role != ENDED
-
-
-def _say_why(call: Call, gather: Gather) -> None:
-    count = len(gather.found)
-    if count == 1:
-        call.reason = f"waits for call {text_of(next(iter(gather.found)))}"
-    else:
-        call.reason = f"waits for {gather.left} of {count} calls"
 
 
 def ended(r: Router, id: bytes, envelope: bytes) -> None:
@@ -140,7 +146,9 @@ def _take(
     now_ms: int,
     out: Effects,
 ) -> None:
-    named = [one for one in (id, *gather.via.pop(id, ())) if gather.found.get(one, b"") is None]
+    found = gather.found
+    ids = (id, *gather.via.pop(id, ())) if gather.via else (id,)
+    named = [one for one in ids if found.get(one, b"") is None]
     result = plan.result_of(envelope)
     if result is not None:  # The value of a flow is that of its result.
         gather.via.setdefault(result, {}).update(dict.fromkeys(named))
@@ -151,11 +159,11 @@ def _take(
     if envelope[13] != _DONE:
         _fail(r, call, named[0], envelope, now_ms, out)
         return
-    gather.found.update(dict.fromkeys(named, body))
+    for one in named:
+        found[one] = body
     gather.left -= len(named)
     gather.bytes += len(body) * len(named)
-    if gather.left:
-        _say_why(call, gather)
+    call.reason = ""
     limit = _limit(r)
     if gather.bytes > limit:
         _too_large(r, call, gather.bytes, limit, now_ms, out)

@@ -6,6 +6,7 @@ checked as a whole before it is accepted, so a flow that was acknowledged can be
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Any, NamedTuple
 
 from meshcode import errors, limits
@@ -18,6 +19,7 @@ from meshcode.wire.kinds import Flag, Kind, Outcome
 
 FLOW, GATHER = "@flow", "@gather"  # Sockets that the router itself serves.
 COPY_REASON = "waits until the other node has a copy"  # A flow at one of two nodes.
+_SUBMIT, _KWARGS = int(Kind.SUBMIT), int(Flag.KWARGS)
 DONE_STEP = "done"  # In the place of a feed: a call that has ended already stands for the step.
 
 
@@ -41,6 +43,7 @@ class Plan(NamedTuple):
 
     steps: list[Step]
     result: int  # The step whose outcome is that of the flow.
+    done: dict[int, bytes]  # Calls that stand for steps, by the number of the step.
 
 
 def read(envelope: bytes) -> Plan:
@@ -73,7 +76,7 @@ def read(envelope: bytes) -> Plan:
             f"the result of a flow is the number of one of its {len(found)} steps, it is "
             f"{result!r:.60}; nothing was accepted"
         )
-    return Plan(found, result)
+    return Plan(found, result, {n: one.args for n, one in enumerate(found) if one.is_done})
 
 
 def _step(number: int, data: Any) -> Step:
@@ -129,28 +132,35 @@ def submits(root: bytes, envelope: bytes, plan: Plan) -> list[tuple[bytes, bytes
     flow = envelope[32:48]
     outer = {} if flow == bytes(ID_BYTES) or flow == root else {"plan": root}
     flow = flow if outer else root
-    done = {n: step.args for n, step in enumerate(plan.steps) if step.is_done}
-    given = read_envelope(envelope)[1] or {}
-    everywhere = {"trace": given["trace"]} if given.get("trace") else {}
+    done = plan.done
+    traced = read_envelope(envelope)[1] or {}
+    everywhere = {"trace": traced["trace"]} if traced.get("trace") else {}
+    metas: dict[int | None, bytes] = {}  # Packed, by feed, of steps without options.
     found = []
-    for number, step in enumerate(plan.steps):
-        if step.is_done:
+    for number, (socket, argc, args, feed, given) in enumerate(plan.steps):
+        if number in done:
             continue
-        options = {**everywhere, **(step.options or {})}
-        if step.feed is not None:
-            options["feed"] = feeding.replaced(step.feed, done) if done else step.feed
-            options.update(outer)
+        is_plain = not given and isinstance(feed, (int, NoneType))
+        meta = metas.get(feed) if is_plain else None
+        if meta is None:
+            options = {**everywhere, **(given or {})}
+            if feed is not None:
+                options["feed"] = feeding.replaced(feed, done) if done else feed
+                options.update(outer)
+            meta = pack(options) if options else b""
+            if is_plain:
+                metas[feed] = meta
         id = feeding.step_id(root, number)
         submit = seal(
-            Kind.SUBMIT,
+            _SUBMIT,
             id=id,
             flow=flow,
             parent=root,
-            name=(step.socket or GATHER).encode(),
-            meta=pack(options) if options else b"",
-            body=step.args,
-            flags=int(Flag.KWARGS) if options.get("kw") else 0,
-            argc=step.argc,
+            name=(socket or GATHER).encode(),
+            meta=meta,
+            body=args,
+            flags=_KWARGS if given and given.get("kw") else 0,
+            argc=argc,
         )
         found.append((id, submit))
     return found
@@ -158,8 +168,7 @@ def submits(root: bytes, envelope: bytes, plan: Plan) -> list[tuple[bytes, bytes
 
 def outcome(root: bytes, plan: Plan) -> bytes:
     """The OUTCOME envelope of a flow's own call: where its result will be, and how many steps."""
-    step = plan.steps[plan.result]
-    result = step.args if step.is_done else feeding.step_id(root, plan.result)
+    result = plan.done.get(plan.result) or feeding.step_id(root, plan.result)
     return pointer(root, result, len(plan.steps))
 
 

@@ -15,6 +15,7 @@ never repeated, so no epoch is ever used twice.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Any
 
 from meshcode.wire.codec import pack, unpack
@@ -23,6 +24,8 @@ from meshcode.wire.codec import pack, unpack
 CUSTODY = struct.Struct("<BBHIIIQ16s16s")
 RECORD_VERSION = 1
 _ACCEPTED_AT = CUSTODY.size - 40
+_SHORT_META = 32  # Bytes of options that are worth keeping unpacked, and how many of them are.
+_METAS_KEPT = 512
 
 # version, code, flags, attempts, accepted_ms, started_ms, finished_ms, sequence, bytes of: the
 # outcome envelope, the submit envelope; the rest is the packed story (may be empty).
@@ -159,8 +162,23 @@ def outcome_of(value: bytes) -> bytes:
 
 
 def read_envelope(envelope: bytes) -> tuple[str, dict[str, Any] | None]:
-    """The socket name and the options of a SUBMIT envelope that was checked when it came."""
+    """The socket name and the options of a SUBMIT envelope that was checked when it came.
+
+    The options may be those of other calls, too: make another map in order to change them.
+    """
     name_end = 80 + envelope[15]
     meta_size = int.from_bytes(envelope[68:72], "little")
-    options = unpack(envelope[name_end : name_end + meta_size]) if meta_size else None
+    if not meta_size:
+        options = None
+    elif meta_size <= _SHORT_META:
+        options = _short_options(envelope[name_end : name_end + meta_size])
+    else:
+        options = unpack(envelope[name_end : name_end + meta_size])
     return envelope[80:name_end].decode(), options
+
+
+@lru_cache(_METAS_KEPT)
+def _short_options(meta: bytes) -> dict[str, Any]:
+    """Calls with the same few options share one map: nobody changes the options of a call."""
+    options: dict[str, Any] = unpack(meta)
+    return options

@@ -44,10 +44,12 @@ def arm_expiry(r: Router, call: Call) -> None:
 def expiry_of(call: Call) -> int | None:
     """When the call expires if it is not running then: message TTL or its own expiry, the first."""
     expires_ms = call.setting("expires_ms")
-    times = []
+    ttl_ms = call.line.config.message_ttl_ms
+    if expires_ms is None and ttl_ms is None:
+        return None
+    times: list[int] = []
     if expires_ms is not None:
         times.append(call.accepted_ms + expires_ms)
-    ttl_ms = call.line.config.message_ttl_ms
     if ttl_ms is not None:
         times.append(max(call.accepted_ms, call.due_ms) + ttl_ms)
-    return min(times) if times else None
+    return min(times)

@@ -44,6 +44,7 @@ __all__ = [
     "Row",
     "index",
     "envelope",
+    "with_body",
     "draft",
     "frame",
     "seal_frame",
@@ -159,6 +160,26 @@ def envelope(
     head = _rest(id, flow, parent, name, meta, body, flags, code, argc, attempt, number)
     rest = b"".join((head, name, meta, body))
     return b"".join((_STARTS[kind], _U32.pack(crc32(rest, CRC_STARTS[kind])), rest))
+
+
+def with_body(data: bytes, body: bytes, argc: int) -> bytes:
+    """The same sealed envelope around another body.
+
+    Args:
+        data: an envelope that was checked.
+        body: at most BODY_BYTES_MAX bytes.
+        argc: positional arguments in the body, 0 to 255.
+
+    Raises:
+        TooLarge: the body is over its limit.
+    """
+    meta_size = int.from_bytes(data[68:72], "little")
+    body_at = ENVELOPE_HEADER_BYTES + data[15] + meta_size
+    if len(body) > BODY_BYTES_MAX:
+        _raise_too_large(data[15], meta_size, len(body))
+    size = _U32.pack(body_at + len(body))
+    rest = b"".join((size, data[12:14], bytes((argc,)), data[15:body_at], body))
+    return b"".join((data[:4], _U32.pack(crc32(rest, CRC_STARTS[data[3]])), rest))
 
 
 def draft(
