@@ -23,6 +23,7 @@ from meshcode.sim.actors import SimClient, SimWorker
 from meshcode.sim.acts import ACTS
 from meshcode.sim.checks import Checker
 from meshcode.sim.node import SimNode
+from meshcode.sim.plugbook import PlugBook
 from meshcode.sim.violation import Violation, require
 from meshcode.store.memory_log import MemoryDisk
 
@@ -54,8 +55,12 @@ class World:
         self.rng = Random(seed)
         self.options = drawn.draw(self.rng)
         drawn.draw_flows(Random(f"flows of {seed}"), self.options)
+        self.plugs_rng = Random(f"plugs of {seed}")
+        drawn.draw_plugs(self.plugs_rng, self.options)
         self.now = 0
         self.checker = Checker()
+        if self.options.routers is not None:
+            self.checker.plugs = PlugBook(self.options.routers)
         self.disk = MemoryDisk(store_id=b"simulated-store1")
         self.node: SimNode | None = None
         self.first = self.options.snapshot
