@@ -128,6 +128,8 @@ def unknown(r: Router, call: Call, id: bytes, now_ms: int, out: Effects) -> None
     join, flow = call.option("join"), _flow(call)
     if collector_id(flow, join, number) != id or id in r.calls:
         return
+    if any(one == id for one, _ in r.ripe):
+        return  # It was made for the arrival before, and has ended: this one hears of it next.
     at = call.option("at") or b""
     submit = _collector_submit(flow, at, join, number)
     if call.inst is None:
@@ -264,19 +266,22 @@ def _joined_call(call: Call, join: dict[str, Any], used: list[bytes]) -> bytes:
 
 
 def tick(r: Router, now_ms: int, out: Effects) -> None:
-    """Tell the keepers of the collectors again which arrivals there are."""
+    """Look again how the collectors are; their keepers are told of the arrivals then.
+
+    Never without a look: after a start it is not known which of them have ended.
+    """
     if now_ms < r.joins.tell_ms:
         return
     r.joins.tell_ms = now_ms + limits.NEED_ASK_MS
-    told = 0
+    wanted: dict[bytes, None] = {}
     for call, number in list(r.joins.seeking.values()):
         if r.calls.get(call.id) is not call or call.state is not State.GATHERING:
             del r.joins.seeking[call.id]
             continue
         id = collector_id(_flow(call), call.option("join"), number)
-        if id not in r.joins.collectors and told < limits.NEEDS_ASKED_MAX:
-            told += 1
-            unknown(r, call, id, now_ms, out)
+        if id not in r.joins.collectors and len(wanted) < limits.NEEDS_ASKED_MAX:
+            wanted[id] = None
+    out.lookups += [(b"", id) for id in wanted]
 
 
 __all__ = [
