@@ -26,9 +26,12 @@ def child(c: Checker, row: Any, envelope: bytes, event: Any) -> Fact | None:
     """A call that plugs or joins made; None when it may be anything else."""
     from meshcode.sim.checks import Fact
 
-    if row.id in c.flows.steps or row.id == child_id(row.parent, b"dead-letter"):
+    assert c.plugs is not None
+    if row.id in c.flows.steps:
         return None
-    if isinstance(event, events.RetryAsked) and event.id == row.parent:
+    again = isinstance(event, events.RetryAsked) and event.id == row.parent
+    if again or row.id == child_id(row.parent, b"dead-letter"):
+        c.plugs.copy(row.id, row.parent)
         return None
     meta = envelope[row.meta_at : row.body_at]
     name = envelope[row.name_at : row.meta_at].decode()
@@ -37,7 +40,6 @@ def child(c: Checker, row: Any, envelope: bytes, event: Any) -> Fact | None:
     fact.flow = row.flow
     fact.edge = EDGE
     c.facts[row.id] = fact
-    assert c.plugs is not None
     c.plugs.made.add(row.id)  # `stepped` looks whether it had to be made.
     return fact
 
@@ -55,10 +57,7 @@ def stepped(c: Checker, records: Iterable[Op]) -> None:
             continue
         submit = split_open(value)[1]
         fact = c.facts[submit[16:32]]
-        if fact.edge in (b"dead-letter", b"retry"):
-            assert fact.parent is not None
-            book.copy(fact.id, fact.parent)
-        elif fact.edge == EDGE and not _is_by_itself(c, submit):
+        if fact.edge == EDGE and not _is_by_itself(c, submit):
             made.setdefault(_cause(c, fact), []).append(submit)
     for id, outcome in ended:
         due = book.due(c.begins.snapshot, id, outcome)

@@ -450,9 +450,10 @@ def test_values_that_come_in_one_turn_are_put_together_once():
     [(_, [(_, attempt, _, submit)])] = effects.starts
     effects = made.answer(id, attempt, submit)
     merged = Effects()
-    for _, batch in effects.starts:
-        for one, attempt, _, submit in batch:
-            merged.merge(made.answer(one, attempt, submit))
+    while effects.starts:
+        [(_, [(one, attempt, _, submit), *_])] = effects.starts
+        effects = made.answer(one, attempt, submit)
+        merged.merge(effects)
     collector = child_id(id, b"join/0/" + pack(["e", ["left", "right"]]))
     assert [one for _, one in merged.lookups] == [collector, collector]
 
