@@ -57,6 +57,7 @@ class Joins:
         self.seeking: dict[bytes, tuple[Call, int]] = {}  # Arrivals, and which collector is next.
         self.heads: dict[bytes, int] = {}  # By collector 0: the first that has not ended.
         self.tell_ms = 0
+        self.late: list[Call] | None = None  # Arrivals, while the log is read.
 
 
 def where(r: Router, call: Call) -> bytes:
@@ -97,6 +98,9 @@ def _collector_submit(flow: bytes, at: bytes, join: dict[str, Any], number: int)
 
 def arrive(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     """A value has come; it waits until a collector names it."""
+    if r.joins.late is not None:
+        r.joins.late.append(call)
+        return
     if call.state is not State.GATHERING:
         call.move(State.GATHERING)
     join = call.option("join")
@@ -106,6 +110,13 @@ def arrive(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     # One that another node owned before may be named by any of them.
     fresh = call.inst is None or call.inst.promise[0] <= 1
     _seek(r, call, head if fresh else 0, now_ms, out)
+
+
+def recovered(r: Router, now_ms: int, out: Effects) -> None:
+    """The log is read: arrivals go to the collectors that are open, in the order they came."""
+    late, r.joins.late = r.joins.late or [], None
+    for call in late:
+        arrive(r, call, now_ms, out)
 
 
 def _seek(r: Router, call: Call, number: int, now_ms: int, out: Effects) -> None:
@@ -285,6 +296,6 @@ def tick(r: Router, now_ms: int, out: Effects) -> None:
 
 
 __all__ = [
-    "COLLECT", "JOIN", "Joins", "arrive", "begin", "collected", "on_arrived", "tick", "unknown",
-    "where",
+    "COLLECT", "JOIN", "Joins", "arrive", "begin", "collected", "on_arrived", "recovered", "tick",
+    "unknown", "where",
 ]  # fmt: skip

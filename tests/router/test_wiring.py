@@ -481,3 +481,24 @@ def test_a_collector_that_has_ended_is_not_made_again_by_a_tick_after_a_start():
     after.settle(ticked)
     [collector] = [call for call in after.router.calls.values() if call.line.name == "@collect"]
     assert collector.option("join")["number"] == 1
+
+
+def test_values_are_paired_in_their_order_after_a_crash_too():
+    """One came before the collector that is open was made, and one after."""
+    made = joining()
+    [flow] = make_ids(1, NOW)
+    for name, value in [("b", 1), ("c", 2), ("b", 3), ("b", 4)]:
+        _, effects = made.call(name, value, flow=flow)
+        made.settle(effects)
+    after, effects = recovered(made)
+    after.join()
+
+    late = after.call("c", 5, flow=flow)[1]
+    [(_, [(id, attempt, _, submit)])] = late.starts
+    late = after.answer(id, attempt, submit)
+    after.settle(late)
+    after.settle(effects)
+
+    assert [kwargs for name, _, kwargs in after.ran if name == "e"] == [
+        {"left": "b(3)", "right": "c(5)"}
+    ]
