@@ -85,6 +85,7 @@ class PlugBook:
         self.made: set[bytes] = set()  # Those among them that plugs, joins or schedules made.
         self.routers = routers
         self.used: dict[bytes, bytes] = {}  # Arrival -> the collector that named it.
+        self.sets: dict[bytes, list[bytes]] = {}  # What each collector named.
         self.free: set[bytes] = set()  # Calls whose gate was open since they came.
         self.order: dict[bytes, int] = {}  # In which order calls came, on one node.
 
@@ -266,6 +267,8 @@ class PlugBook:
         join, used = known.join, unpack(body_of(outcome))["with"]
         assert join is not None
         text = known.id.hex()
+        first = self.sets.setdefault(known.id, used)
+        require(first == used, "join", "two sets of one collector", text)
         require(len(used) == len(join["places"]), "join", "incomplete set", text, len(used))
         for place, id in zip(join["places"], used, strict=True):
             arrival = self.calls.get(id)
