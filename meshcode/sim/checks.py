@@ -179,6 +179,8 @@ class Checker:
             attempts = 0 if state is None else split_state(state)["attempt"]
             fact.deaths = min(fact.deaths, attempts)  # What was not on disk is not remembered.
         self.begins.booted()
+        if self.plugs is not None:
+            self.plugs.booted(self.durable.done)
         for line in router.lines.values():
             if line.removed:  # Nothing is known of its limits: the defaults hold.
                 self.begins.allow_retries(line.name, limits.RETRIES_DEFAULT)
@@ -353,8 +355,7 @@ class Checker:
         row = check_envelope(envelope)
         fact = self.facts.get(row.id)
         if self.plugs is not None:
-            self.plugs.opened(envelope, self.begins.closed, len(self.facts))
-            fact = fact or plugchecks.child(self, row, envelope, event)
+            fact = plugchecks.opened(self, fact, row, envelope, event)
         if fact is None:
             fact = self._child(row, envelope, event)
         require(envelope[row.body_at :] == fact.body, "I6 content", "body of", row.id.hex())

@@ -7,7 +7,7 @@ was told; it shares no code with `meshcode/router/wiring.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -88,6 +88,7 @@ class PlugBook:
         self.sets: dict[bytes, list[bytes]] = {}  # What each collector named.
         self.free: set[bytes] = set()  # Calls whose gate was open since they came.
         self.order: dict[bytes, int] = {}  # In which order calls came, on one node.
+        self.count = 0
 
     def __contains__(self, id: bytes) -> bool:
         return id in self.made
@@ -115,12 +116,13 @@ class PlugBook:
 
     # Calls.
 
-    def opened(self, submit: bytes, closed: set[str], count: int = 0) -> Known:
+    def opened(self, submit: bytes, closed: set[str]) -> Known:
         """A call came into being; `closed` are the gates that are."""
         known = self.calls.get(submit[16:32])
         if known is None:
             known = self.calls[submit[16:32]] = Known(submit)
-            self.order[known.id] = count
+            self.count += 1
+            self.order[known.id] = self.count
             if known.options.get("gate") not in closed:
                 self.free.add(known.id)
         return known
@@ -137,6 +139,11 @@ class PlugBook:
         if parent in self.made:
             self.made.add(id)
             self.calls[id].copied = True
+
+    def booted(self, done: Container[bytes]) -> None:
+        """What the only node had on its disk when it went down is all that happened."""
+        self.sets = {id: used for id, used in self.sets.items() if id in done}
+        self.used = {id: by for id, by in self.used.items() if by in done}
 
     # What an outcome causes.
 

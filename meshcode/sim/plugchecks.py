@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 EDGE = b"plug"  # Why such a call was caused; also of collectors and of calls of schedules.
 
 
+def opened(
+    c: Checker, fact: Fact | None, row: Any, envelope: bytes, event: Any
+) -> Fact | None:
+    """A call came into being, perhaps once more after a crash, when its cause may be another."""
+    book = c.plugs
+    assert book is not None
+    if fact is not None and fact.edge == EDGE:
+        del book.calls[row.id]
+        fact.body = envelope[row.body_at :]
+    book.opened(envelope, c.begins.closed)
+    return fact or child(c, row, envelope, event)
+
+
 def child(c: Checker, row: Any, envelope: bytes, event: Any) -> Fact | None:
     """A call that plugs or joins made; None when it may be anything else."""
     from meshcode.sim.checks import Fact
@@ -126,4 +139,4 @@ def at_the_end(c: Checker, router: Router) -> None:
             c.must_wait(router, id)
 
 
-__all__ = ["EDGE", "at_the_end", "child", "may_wait", "stepped"]
+__all__ = ["EDGE", "at_the_end", "may_wait", "opened", "stepped"]
