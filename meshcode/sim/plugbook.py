@@ -283,6 +283,8 @@ class PlugBook:
             assert arrival is not None and arrival.join is not None
             own = arrival.join
             require(arrival.flow == known.flow, "join", "of another flow", id.hex())
+            at = (arrival.options.get("at"), known.options.get("at"))
+            require(at[0] == at[1], "join", "of other keepers", id.hex())
             good = (own["target"], own["places"]) == (join["target"], join["places"])
             require(good and own["place"] == place, "join", "at another place", id.hex(), own)
             by = self.used.setdefault(id, known.id)
@@ -308,17 +310,18 @@ class PlugBook:
 
     def left(self, open_ids: Iterable[bytes]) -> set[bytes]:
         """At rest: arrivals that may wait for ever, because no set of them is complete."""
-        groups: dict[tuple[bytes, str, tuple[str, ...]], dict[str, list[bytes]]] = {}
+        groups: dict[tuple[Any, ...], dict[str, list[bytes]]] = {}
         for id in open_ids:
             known = self.calls.get(id)
             if known is not None and known.name == JOIN and id not in self.used:
                 join = known.join
                 assert join is not None
-                key = (known.flow, join["target"], tuple(join["places"]))
+                places = tuple(join["places"])
+                key = (known.flow, known.options.get("at"), join["target"], places)
                 groups.setdefault(key, {}).setdefault(join["place"], []).append(id)
         found = set()
-        for (_, _, places), by_place in groups.items():
-            if len(by_place) < len(places):
+        for key, by_place in groups.items():
+            if len(by_place) < len(key[-1]):
                 found.update(id for ids in by_place.values() for id in ids)
         return found
 
