@@ -319,7 +319,7 @@ class Checker:
             self.thought.apply(op)
             table, key, value = op
             if table == "open" and value is not None:
-                fresh.append(self._opened(value, event))
+                fresh.append(self._opened(value, event, now_ms))
             elif table == "done" and value is not None:
                 self._ended(key, value, now_ms)
             elif table == "state" and value is not None:
@@ -350,12 +350,12 @@ class Checker:
                 missing = [id for id in self.flows.members(key) if id not in new]
                 require(not missing, "flow", key.hex(), "without its steps", len(missing))
 
-    def _opened(self, value: bytes, event: Any) -> Fact:
+    def _opened(self, value: bytes, event: Any, now_ms: int) -> Fact:
         custody, envelope = split_open(value)
         row = check_envelope(envelope)
         fact = self.facts.get(row.id)
         if self.plugs is not None:
-            fact = plugchecks.opened(self, fact, row, envelope, event)
+            fact = plugchecks.opened(self, fact, row, envelope, event, now_ms)
         if fact is None:
             fact = self._child(row, envelope, event)
         require(envelope[row.body_at :] == fact.body, "I6 content", "body of", row.id.hex())
@@ -520,6 +520,8 @@ class Checker:
         """These changes are on disk now."""
         for op in ops:
             self.durable.apply(op)
+            if op[0] == "meta" and self.plugs is not None:
+                self.plugs.saved(op[1], op[2])
 
     def released(self, effects: Effects, frames: dict[tuple[int, int], list[bytes]]) -> None:
         """The effects of a turn leave the node: all they tell must be on disk."""
@@ -570,7 +572,7 @@ class Checker:
 
     # The end.
 
-    def at_the_end(self, router: Router) -> None:
+    def at_the_end(self, router: Router, now_ms: int) -> None:
         """All is calm and nothing moves any more: who is still open must have a reason."""
         for id, fact in self.facts.items():
             ended = id in self.durable.done
@@ -589,7 +591,7 @@ class Checker:
                 known = [id for id in members if id in self.facts]
                 here = [id for id in known if id in self.durable.done or id in router.calls]
                 require(not here, "flow", "steps of what was not accepted", root.hex(), len(here))
-        plugchecks.at_the_end(self, router)
+        plugchecks.at_the_end(self, router, now_ms)
         for need in router.needed:
             require(need in router.calls, "flow", "left over: who waits for", need.hex())
         for id, fact in self.facts.items():

@@ -151,7 +151,7 @@ def draw_flows(rng: Random, options: Options) -> None:
             _wear_out(rng, options)
 
 
-def draw_plugs(rng: Random, options: Options) -> None:
+def draw_plugs(rng: Random, options: Options, unix_ms: int) -> None:
     """Half of the worlds have plugs; drawn apart, like flows."""
     if rng.random() < 0.5:
         return
@@ -170,6 +170,10 @@ def draw_plugs(rng: Random, options: Options) -> None:
                 queue["message_ttl_ms"] = queue["expires_ms"] = queue["max_length"] = None
     if rng.random() < 0.3:
         options.crashes = 3
+    if rng.random() < 0.4:
+        sockets = list(snapshot["sockets"])
+        interval_ms = rng.choice((100, 400, 1_000))
+        plugacts.draw_schedules(rng, snapshot, unix_ms, sockets, interval_ms=interval_ms)
 
 
 def _wear_out(rng: Random, options: Options) -> None:

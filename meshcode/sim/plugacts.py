@@ -74,6 +74,33 @@ def _gate(rng: Random, snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
+def draw_schedules(
+    rng: Random, snapshot: Snapshot, start_ms: int, sockets: list[str], *, interval_ms: int
+) -> None:
+    """Add one or two schedules with some ticks; they never change, so that all ticks are known.
+
+    Args:
+        rng: of the plugs of the world.
+        snapshot: is changed.
+        start_ms: Unix milliseconds before which none has a tick.
+        sockets: that may be called.
+        interval_ms: between ticks, at least.
+    """
+    snapshot["schedules"] = {}
+    for n in range(rng.choice((1, 1, 2))):
+        interval_ms *= rng.choice((1, 3))
+        first_ms = start_ms + rng.randrange(2_000)
+        snapshot["schedules"][f"k{n}"] = {
+            "socket": rng.choice(sockets),
+            "interval_ms": interval_ms,
+            "start_ms": first_ms,
+            "end_ms": first_ms + rng.randint(1, 12) * interval_ms,
+            "jitter_ms": rng.choice((0, 0, interval_ms // 2)),
+            "catch_up": rng.choice(("all", "all", "last", "none")),
+            "args": [n],
+        }
+
+
 def rewired(rng: Random, snapshot: Snapshot) -> Snapshot:
     """A newer snapshot: a plug added, gone or turned elsewhere, a gate opened or closed..."""
     new = copied(snapshot)
@@ -107,4 +134,4 @@ def calmed(snapshot: Snapshot) -> None:
             gate["mode"] = "open"
 
 
-__all__ = ["KINDS", "calmed", "copied", "draw_model", "rewired"]
+__all__ = ["KINDS", "calmed", "copied", "draw_model", "draw_schedules", "rewired"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable
+from hashlib import blake2b
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -47,6 +48,14 @@ class Made(NamedTuple):
     args: list[Any]
     kwargs: dict[str, Any]
     options: dict[str, Any]  # Those that only nodes write.
+
+
+class Tick(NamedTuple):
+    """A time at which a schedule calls a socket."""
+
+    name: str
+    at_ms: int
+    fields: dict[str, Any]
 
 
 class Known:
@@ -89,9 +98,46 @@ class PlugBook:
         self.free: set[bytes] = set()  # Calls whose gate was open since they came.
         self.order: dict[bytes, int] = {}  # In which order calls came, on one node.
         self.count = 0
+        self.ticks: dict[bytes, Tick] = {}  # By the call of each.
+        self.since: dict[str, int] = {}  # When a schedule was known, by the first disk.
 
     def __contains__(self, id: bytes) -> bool:
         return id in self.made
+
+    # Schedules.
+
+    def scheduled(self, schedules: dict[str, Any]) -> None:
+        """Work out all ticks of the schedules of a world."""
+        for name, fields in schedules.items():
+            mark = blake2b(name.encode(), digest_size=10).digest()
+            for at_ms in range(fields["start_ms"], fields["end_ms"] + 1, fields["interval_ms"]):
+                root = at_ms.to_bytes(6, "big") + mark
+                self.ticks[child_id(root, b"tick/%d" % at_ms)] = Tick(name, at_ms, fields)
+
+    def saved(self, key: bytes, value: bytes | None) -> None:
+        """A record is on a disk: perhaps that a schedule is known from now on."""
+        if key.startswith(b"schedule/") and value is not None:
+            self.since.setdefault(key.removeprefix(b"schedule/").decode(), unpack(value)[1])
+
+    def fired(self, known: Known, now_ms: int) -> None:
+        """The call of a tick was made: not too early, and as the schedule says."""
+        tick = self.ticks[known.id]
+        self.made.add(known.id)
+        text = f"{tick.name} {tick.at_ms}"
+        require(now_ms >= tick.at_ms, "tick", text, "made at", now_ms)
+        require(known.name == tick.fields["socket"], "tick", text, "calls", known.name)
+        require(known.given() == (tick.fields["args"], {}), "tick", text, "arguments")
+        late_ms = known.options.get("eta_ms", tick.at_ms) - tick.at_ms
+        require(0 <= late_ms <= tick.fields["jitter_ms"], "tick", text, "jitter", late_ms)
+
+    def must_fire(self, until_ms: int) -> list[bytes]:
+        """The ticks that must have a call by then: of schedules that make up for what they miss."""
+        return [
+            id
+            for id, tick in self.ticks.items()
+            if tick.fields["catch_up"] == "all"
+            and self.since.get(tick.name, until_ms) < tick.at_ms <= until_ms
+        ]
 
     # What workers do.
 

@@ -23,7 +23,7 @@ EDGE = b"plug"  # Why such a call was caused; also of collectors and of calls of
 
 
 def opened(
-    c: Checker, fact: Fact | None, row: Any, envelope: bytes, event: Any
+    c: Checker, fact: Fact | None, row: Any, envelope: bytes, event: Any, now_ms: int
 ) -> Fact | None:
     """A call came into being, perhaps once more after a crash, when its cause may be another."""
     book = c.plugs
@@ -32,10 +32,10 @@ def opened(
         del book.calls[row.id]
         fact.body = envelope[row.body_at :]
     book.opened(envelope, c.begins.closed)
-    return fact or child(c, row, envelope, event)
+    return fact or child(c, row, envelope, event, now_ms)
 
 
-def child(c: Checker, row: Any, envelope: bytes, event: Any) -> Fact | None:
+def child(c: Checker, row: Any, envelope: bytes, event: Any, now_ms: int) -> Fact | None:
     """A call that plugs or joins made; None when it may be anything else."""
     from meshcode.sim.checks import Fact
 
@@ -52,6 +52,8 @@ def child(c: Checker, row: Any, envelope: bytes, event: Any) -> Fact | None:
     fact.parent = row.parent if row.parent in c.facts else None
     fact.flow = row.flow
     fact.edge = EDGE
+    if row.id in c.plugs.ticks:
+        c.plugs.fired(c.plugs.calls[row.id], now_ms)
     c.facts[row.id] = fact
     c.plugs.made.add(row.id)  # `stepped` looks whether it had to be made.
     return fact
@@ -97,6 +99,8 @@ def _is_by_itself(c: Checker, submit: bytes) -> bool:
     book = c.plugs
     assert book is not None
     known = book.calls[submit[16:32]]
+    if known.id in book.ticks:
+        return True
     if known.name != COLLECT or known.copied:
         return False
     join = known.join
@@ -128,12 +132,15 @@ def may_wait(c: Checker, router: Router, id: bytes) -> bool:
     return False
 
 
-def at_the_end(c: Checker, router: Router) -> None:
+def at_the_end(c: Checker, router: Router, now_ms: int) -> None:
     """Whatever plugs made has ended, or has a reason to wait."""
     book = c.plugs
     if book is None:
         return
     require(not router.gated, "gate", "is open, and calls wait at it", list(router.gated))
+    for id in book.must_fire(now_ms):
+        there = id in c.durable.done or id in c.durable.open_ids
+        require(there, "tick", "was not made", book.ticks[id][:2])
     for id in c.durable.open_ids:
         if id in book and not may_wait(c, router, id):
             c.must_wait(router, id)

@@ -133,7 +133,8 @@ def _is_child(c: MeshChecker, id: bytes, outcome: bytes, submit: bytes) -> bool:
     known = c.plugs.calls[id]
     if known.name == COLLECT and outcome[13] == _DONE:
         return bool(submit[16:32] == unpack(body_of(outcome))["call"])
-    return submit[48:64] == id and submit[16:32] != child_id(id, b"dead-letter")
+    joined = "named" in c.plugs.calls[submit[16:32]].options  # Its parent is one of its values.
+    return not joined and submit[48:64] == id and submit[16:32] != child_id(id, b"dead-letter")
 
 
 def proposes(c: MeshChecker, node: MeshNode, key: bytes, data: list[Any]) -> None:
