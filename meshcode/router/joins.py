@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 JOIN, COLLECT = "@join", "@collect"
 _ARRIVED = int(Kind.ARRIVED)
 _DONE = int(Outcome.DONE)
-_HEADS_MAX = 10_000
+_HEADS_MAX, _NAMED_MAX = 10_000, 100_000
 
 
 class Collector:
@@ -57,7 +57,9 @@ class Joins:
         """None."""
         self.collectors: dict[bytes, Collector] = {}  # By their call.
         self.seeking: dict[bytes, tuple[Call, int]] = {}  # Arrivals, and which collector is next.
-        self.heads: dict[bytes, int] = {}  # By collector 0: the first that has not ended.
+        # By collector 0: so many were seen to end here, from the first on.
+        self.heads: dict[bytes, int] = {}
+        self.named: dict[bytes, int] = {}  # Values that those named, and which of them did.
         self.tell_ms = 0
         self.late: list[Call] | None = None  # Arrivals, while the log is read.
 
@@ -113,10 +115,9 @@ def arrive(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     join = call.option("join")
     places = ", ".join(join["places"])
     call.reason = f"waits with {join['place']!r} for all of {places} of socket {join['target']}"
-    head = r.joins.heads.get(_id(call, 0), 0)
-    # One that another node owned before may be named by any of them.
-    fresh = call.inst is None or call.inst.promise[0] <= 1
-    _seek(r, call, head if fresh else 0, now_ms, out)
+    # Another node may have owned it before, and told of it: any collector may have named it.
+    number = r.joins.named.get(call.id)
+    _seek(r, call, r.joins.heads.get(_id(call, 0), 0) if number is None else number, now_ms, out)
 
 
 def recovered(r: Router, now_ms: int, out: Effects) -> None:
@@ -207,11 +208,7 @@ def collected(r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, ou
         return
     number = found[1]
     used = unpack(feeding.body_of(envelope))["with"] if envelope[13] == _DONE else []
-    heads = r.joins.heads
-    first = _id(call, 0)
-    heads[first] = max(heads.pop(first, 0), number + 1)
-    if len(heads) > _HEADS_MAX:
-        del heads[next(iter(heads))]
+    _seen(r, call, number, used)
     if call.id not in used:
         _seek(r, call, number + 1, now_ms, out)
         return
@@ -224,6 +221,19 @@ def collected(r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, ou
     ending.end(r, call, _DONE, done, now_ms, out)
 
 
+def _seen(r: Router, call: Call, number: int, used: list[bytes]) -> None:
+    """Arrivals need not look at this collector any more."""
+    joins, first = r.joins, _id(call, 0)
+    if len(joins.heads) > _HEADS_MAX or len(joins.named) > _NAMED_MAX:
+        joins.heads.clear()  # All begin at 0 again.
+        joins.named.clear()
+    if call.inst is None:  # What is open here was never named: both are in one batch.
+        joins.heads[first] = max(joins.heads.get(first, 0), number + 1)
+    elif joins.heads.get(first, 0) == number:
+        joins.heads[first] = number + 1
+        joins.named.update(dict.fromkeys(used, number))
+
+
 # Collectors.
 
 
@@ -234,8 +244,9 @@ def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     join = call.option("join")
     call.reason = f"puts together the arguments of socket {join['target']}"
     collector = r.joins.collectors[call.id] = Collector(call, join)
-    first = _id(call, 0)
-    r.joins.heads[first] = max(r.joins.heads.get(first, 0), join["number"])
+    if call.inst is None:
+        first = _id(call, 0)
+        r.joins.heads[first] = max(r.joins.heads.get(first, 0), join["number"])
     for arrival in list(r.needed.get(call.id, ())):
         if call.id not in r.joins.collectors:
             return

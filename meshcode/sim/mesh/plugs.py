@@ -6,6 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from meshcode.ids import child_id
+from meshcode.replica.instance import read_record, value_data
 from meshcode.router import events
 from meshcode.router.states import State
 from meshcode.sim import plugacts
@@ -118,6 +119,9 @@ def stepped(c: MeshChecker, node: MeshNode, effects: Effects) -> None:
     opens = [split_open(op[2])[1] for op in effects.records if op[0] == "open" and op[2]]
     for submit in opens:
         book.opened(submit, closed(c))
+    for table, _, value in effects.records:
+        if table == "vote" and value is not None:
+            _decides_alone(c, node, value)
     for table, id, value in effects.records:
         if table != "done" or value is None or id in c.recorded or id not in book.calls:
             continue
@@ -126,6 +130,15 @@ def stepped(c: MeshChecker, node: MeshNode, effects: Effects) -> None:
         outcome = outcome_of(value)
         mine = [one for one in opens if _is_child(c, id, outcome, one)]
         _judge(c, node, id, outcome, mine)
+
+
+def _decides_alone(c: MeshChecker, node: MeshNode, value: bytes) -> None:
+    """What has one voter is proposed to nobody."""
+    inst = read_record(0, value)
+    if len(inst.voters) == 1:
+        for found in (inst.value, inst.accepted[1] if inst.accepted is not None else None):
+            if found is not None:
+                proposes(c, node, inst.key, value_data(found))
 
 
 def _is_child(c: MeshChecker, id: bytes, outcome: bytes, submit: bytes) -> bool:
@@ -211,8 +224,14 @@ def resting(c: MeshChecker) -> set[bytes]:
 
 
 def may_wait(c: MeshChecker, id: bytes) -> bool:
-    """Whether a call of plugs need not end."""
-    return c.plugs is not None and id in resting(c)
+    """Whether a call of plugs need not end: a value waits for others, or one of them is lost."""
+    book = c.plugs
+    if book is None or id not in book.calls:
+        return False
+    needs = book.calls[id].options.get("feed", []) if "named" in book.calls[id].options else []
+    there = [node for node in c.world.living() if node.index != c.world.away]
+    lost = any(not any(n in one.disk.tables["done"].values for one in there) for n in needs)
+    return lost or id in resting(c)
 
 
 def finish(c: MeshChecker) -> None:
