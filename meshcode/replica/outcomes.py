@@ -116,6 +116,8 @@ def chosen(r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects) 
     else:  # The call is read back, and whether the history has an outcome of its id (P14).
         out.reads.append((inst.sequence, inst.id))
     custody.begin(r, inst, now_ms, out)
+    if r.by_key.get(inst.key) is not inst:
+        return  # Its children were safe at once, and nobody else votes on it: it is forgotten.
     r.save(inst, out)
     if inst.handed:
         forgetting.passed(r, inst, now_ms, out)

@@ -31,8 +31,8 @@ def shared_key(id: bytes, voters: tuple[bytes, ...]) -> bytes:
 def wish(r: Router, key: bytes, voters: tuple[bytes, ...], submit: bytes, out: Effects) -> None:
     """Make an instance unless it is there, or the history has an outcome of its call."""
     id = key[:ID_BYTES]
-    if key in r.replica.by_key or id in r.calls:
-        return
+    if id in r.replica.by_id or id in r.calls:
+        return  # It is there, perhaps kept by other nodes than at first.
     r.births[id] = (key, voters, submit)
     out.lookups.append((b"", id))
 
@@ -43,7 +43,7 @@ def looked_up(r: Router, id: bytes, ended: bool, now_ms: int, out: Effects) -> N
     if birth is None or ended:
         return
     key, voters, submit = birth
-    if key in r.replica.by_key or id in r.calls:
+    if id in r.replica.by_id or id in r.calls:
         return
     if len(voters) == 1:
         ending.issue(r, id, submit, now_ms, out)

@@ -175,6 +175,7 @@ class Router:
             Effects with records, and what replication wants to read.
         """
         out = Effects()
+        self.joins.late = []
         changed = {key: split_state(value) for key, value in states}
         voted = dict(votes)
         for key, value in opens:
@@ -193,6 +194,7 @@ class Router:
             self.next_sequence = max(self.next_sequence, number + 1)
             inst = recovered(number, vote)
             self.replica.recover(number, inst, payload=False, now_ms=now_ms, out=out)
+        joins.recovered(self, now_ms, out)
         gathering.settle(self, now_ms, out)
         for key in changed:  # The call ended; its state record is a leftover.
             out.records.append(("state", key, None))

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
 from meshcode.ids import NO_ID
-from meshcode.router import accept, ending, feeding, plan
+from meshcode.router import accept, ending, feeding, joins, plan
 from meshcode.router.bindings import matches
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.router.records import read_envelope
 from meshcode.router.states import State
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope as seal
@@ -144,8 +145,25 @@ def expand(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     except errors.CallerError as error:  # It was accepted by a node with other limits.
         ending.end_with_error(r, call, Outcome.FAILED, error, now_ms, out)
         return
+    submits = [(id, _kept_with(r, call, submit)) for id, submit in submits]
     children = ending.children_of(r, call, submits)
     ending.end(r, call, Outcome.DONE, plan.outcome(call.id, found), now_ms, out, children)
+
+
+def _kept_with(r: Router, call: Call, submit: bytes) -> bytes:
+    """A step; in a mesh it says who keeps its flow, so that values of all steps meet at joins.
+
+    Only where its socket has plugs: of many steps it would be much to agree to.
+    """
+    name, options = read_envelope(submit)
+    line = r.lines.get(name)
+    at = joins.where(r, call) if line is not None and line.edges else b""
+    if not at:
+        return submit
+    given = {**(options or {}), "at": at}
+    if len(pack(given)) > limits.META_BYTES_MAX:
+        return submit
+    return ending.copy_of(submit, submit[16:32], call.id, name, given)
 
 
 def broadcast(r: Router, call: Call, now_ms: int, out: Effects) -> None:

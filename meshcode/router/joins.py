@@ -7,9 +7,11 @@ order in which they came, and causes the call of the socket.  Arrivals that it d
 to the next collector.  An outcome is chosen once and an arrival looks at one collector after the
 other, so each value is used once, whoever dies; nothing but outcomes is written.
 
-In a mesh all collectors of a flow are kept by the nodes that kept its root (option `at`), so that
-every node makes the same instance of it.  Whoever owns an arrival tells them of it until the
-collector has ended; whoever owns the collector puts together what it was told.
+In a mesh the collectors are kept by the nodes that kept the call to which the values go back
+(option `at`), so that every node makes the same instance of each.  Values of one flow that go back
+to calls of other keepers, like those that a task submits by itself, have collectors of their own.
+Whoever owns an arrival tells the keepers of it until the collector has ended; whoever owns the
+collector puts together what it was told.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 JOIN, COLLECT = "@join", "@collect"
 _ARRIVED = int(Kind.ARRIVED)
 _DONE = int(Outcome.DONE)
-_HEADS_MAX = 10_000
+_HEADS_MAX, _NAMED_MAX = 10_000, 100_000
 
 
 class Collector:
@@ -55,8 +57,11 @@ class Joins:
         """None."""
         self.collectors: dict[bytes, Collector] = {}  # By their call.
         self.seeking: dict[bytes, tuple[Call, int]] = {}  # Arrivals, and which collector is next.
-        self.heads: dict[bytes, int] = {}  # By collector 0: the first that has not ended.
+        # By collector 0: so many were seen to end here, from the first on.
+        self.heads: dict[bytes, int] = {}
+        self.named: dict[bytes, int] = {}  # Values that those named, and which of them did.
         self.tell_ms = 0
+        self.late: list[Call] | None = None  # Arrivals, while the log is read.
 
 
 def where(r: Router, call: Call) -> bytes:
@@ -72,9 +77,14 @@ def where(r: Router, call: Call) -> bytes:
     return b""
 
 
-def collector_id(flow: bytes, join: dict[str, Any], number: int) -> bytes:
+def collector_id(flow: bytes, at: bytes, join: dict[str, Any], number: int) -> bytes:
     """The call that puts together the set with that number."""
-    return child_id(flow, b"join/%d/" % number + pack([join["target"], join["places"]]))
+    return child_id(flow, b"join/%d/" % number + pack([join["target"], join["places"]]) + at)
+
+
+def _id(call: Call, number: int) -> bytes:
+    """The collector with that number of an arrival, or of another collector."""
+    return collector_id(_flow(call), call.option("at") or b"", call.option("join"), number)
 
 
 def _flow(call: Call) -> bytes:
@@ -87,7 +97,7 @@ def _collector_submit(flow: bytes, at: bytes, join: dict[str, Any], number: int)
     """The same bytes, whoever makes it."""
     data = {"target": join["target"], "places": join["places"], "number": number}
     options = {"at": at, "join": data} if at else {"join": data}
-    id = collector_id(flow, join, number)
+    id = collector_id(flow, at, join, number)
     name = COLLECT.encode()
     return seal(Kind.SUBMIT, id=id, flow=flow, name=name, meta=pack(options), body=b"\x90", argc=0)
 
@@ -97,20 +107,29 @@ def _collector_submit(flow: bytes, at: bytes, join: dict[str, Any], number: int)
 
 def arrive(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     """A value has come; it waits until a collector names it."""
+    if r.joins.late is not None:
+        r.joins.late.append(call)
+        return
     if call.state is not State.GATHERING:
         call.move(State.GATHERING)
     join = call.option("join")
     places = ", ".join(join["places"])
     call.reason = f"waits with {join['place']!r} for all of {places} of socket {join['target']}"
-    head = r.joins.heads.get(collector_id(_flow(call), join, 0), 0)
-    # One that another node owned before may be named by any of them.
-    fresh = call.inst is None or call.inst.promise[0] <= 1
-    _seek(r, call, head if fresh else 0, now_ms, out)
+    # Another node may have owned it before, and told of it: any collector may have named it.
+    number = r.joins.named.get(call.id)
+    _seek(r, call, r.joins.heads.get(_id(call, 0), 0) if number is None else number, now_ms, out)
+
+
+def recovered(r: Router, now_ms: int, out: Effects) -> None:
+    """The log is read: arrivals go to the collectors that are open, in the order they came."""
+    late, r.joins.late = r.joins.late or [], None
+    for call in late:
+        arrive(r, call, now_ms, out)
 
 
 def _seek(r: Router, call: Call, number: int, now_ms: int, out: Effects) -> None:
     join = call.option("join")
-    id = collector_id(_flow(call), join, number)
+    id = _id(call, number)
     r.joins.seeking[call.id] = (call, number)
     r.needed.setdefault(id, []).append(call)
     if id in r.joins.collectors:
@@ -126,8 +145,10 @@ def unknown(r: Router, call: Call, id: bytes, now_ms: int, out: Effects) -> None
         return
     _, number = found
     join, flow = call.option("join"), _flow(call)
-    if collector_id(flow, join, number) != id or id in r.calls:
+    if _id(call, number) != id or id in r.calls:
         return
+    if any(one == id for one, _ in r.ripe):
+        return  # It was made for the arrival before, and has ended: this one hears of it next.
     at = call.option("at") or b""
     submit = _collector_submit(flow, at, join, number)
     if call.inst is None:
@@ -135,7 +156,10 @@ def unknown(r: Router, call: Call, id: bytes, now_ms: int, out: Effects) -> None
         return
     home, voters = at[:ID_BYTES], split_voters(at[ID_BYTES:])
     key = make_key(id, home)
-    if r.node in voters and key not in r.replica.by_key:
+    inst = r.replica.by_id.get(id)
+    if inst is not None and inst.role != ENDED:  # It may have moved to other nodes since.
+        key, voters = inst.key, inst.voters
+    elif r.node in voters and inst is None:
         births.keep(r, key, voters, submit, now_ms, out)
     _tell(r, call, key, voters, submit, out)
 
@@ -163,28 +187,28 @@ def on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effec
     if r.node not in voters or submit[16:32] != id or len(arrival) != ID_BYTES:
         raise ValueError(key)
     collector = r.joins.collectors.get(id)
-    inst = r.replica.by_key.get(key)
+    inst = r.replica.by_id.get(id)
     if collector is not None and collector.call.inst is inst:
         if place in collector.waiting:
             _collect(r, collector, place, arrival, now_ms, out)
     elif inst is None or inst.role == ENDED:
         births.wish(r, key, voters, submit, out)
         out.lookups.append((node, id))  # If it has ended, the peer hears how.
+    elif inst.key != key:  # It has moved, and who told of the arrival does not know.
+        owner = inst.promise[1]
+        if owner not in (r.node, node) and r.replica.peers.is_here(owner):
+            moved = [inst.key, b"".join(inst.voters), submit, place, arrival]
+            out.peer.append((owner, _ARRIVED, moved))
 
 
 def collected(r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, out: Effects) -> None:
     """A collector has ended: the arrival is used by it, or looks at the next."""
     found = r.joins.seeking.get(call.id)
-    join = call.option("join")
-    if found is None or collector_id(_flow(call), join, found[1]) != id:
+    if found is None or _id(call, found[1]) != id:
         return
     number = found[1]
     used = unpack(feeding.body_of(envelope))["with"] if envelope[13] == _DONE else []
-    heads = r.joins.heads
-    first = collector_id(_flow(call), join, 0)
-    heads[first] = max(heads.pop(first, 0), number + 1)
-    if len(heads) > _HEADS_MAX:
-        del heads[next(iter(heads))]
+    _seen(r, call, number, used)
     if call.id not in used:
         _seek(r, call, number + 1, now_ms, out)
         return
@@ -197,6 +221,19 @@ def collected(r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, ou
     ending.end(r, call, _DONE, done, now_ms, out)
 
 
+def _seen(r: Router, call: Call, number: int, used: list[bytes]) -> None:
+    """Arrivals need not look at this collector any more."""
+    joins, first = r.joins, _id(call, 0)
+    if len(joins.heads) > _HEADS_MAX or len(joins.named) > _NAMED_MAX:
+        joins.heads.clear()  # All begin at 0 again.
+        joins.named.clear()
+    if call.inst is None:  # What is open here was never named: both are in one batch.
+        joins.heads[first] = max(joins.heads.get(first, 0), number + 1)
+    elif joins.heads.get(first, 0) == number:
+        joins.heads[first] = number + 1
+        joins.named.update(dict.fromkeys(used, number))
+
+
 # Collectors.
 
 
@@ -207,8 +244,9 @@ def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     join = call.option("join")
     call.reason = f"puts together the arguments of socket {join['target']}"
     collector = r.joins.collectors[call.id] = Collector(call, join)
-    first = collector_id(_flow(call), join, 0)
-    r.joins.heads[first] = max(r.joins.heads.get(first, 0), join["number"])
+    if call.inst is None:
+        first = _id(call, 0)
+        r.joins.heads[first] = max(r.joins.heads.get(first, 0), join["number"])
     for arrival in list(r.needed.get(call.id, ())):
         if call.id not in r.joins.collectors:
             return
@@ -264,22 +302,25 @@ def _joined_call(call: Call, join: dict[str, Any], used: list[bytes]) -> bytes:
 
 
 def tick(r: Router, now_ms: int, out: Effects) -> None:
-    """Tell the keepers of the collectors again which arrivals there are."""
+    """Look again how the collectors are; their keepers are told of the arrivals then.
+
+    Never without a look: after a start it is not known which of them have ended.
+    """
     if now_ms < r.joins.tell_ms:
         return
     r.joins.tell_ms = now_ms + limits.NEED_ASK_MS
-    told = 0
+    wanted: dict[bytes, None] = {}
     for call, number in list(r.joins.seeking.values()):
         if r.calls.get(call.id) is not call or call.state is not State.GATHERING:
             del r.joins.seeking[call.id]
             continue
-        id = collector_id(_flow(call), call.option("join"), number)
-        if id not in r.joins.collectors and told < limits.NEEDS_ASKED_MAX:
-            told += 1
-            unknown(r, call, id, now_ms, out)
+        id = _id(call, number)
+        if id not in r.joins.collectors and len(wanted) < limits.NEEDS_ASKED_MAX:
+            wanted[id] = None
+    out.lookups += [(b"", id) for id in wanted]
 
 
 __all__ = [
-    "COLLECT", "JOIN", "Joins", "arrive", "begin", "collected", "on_arrived", "tick", "unknown",
-    "where",
+    "COLLECT", "JOIN", "Joins", "arrive", "begin", "collected", "on_arrived", "recovered", "tick",
+    "unknown", "where",
 ]  # fmt: skip

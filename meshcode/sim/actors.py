@@ -169,28 +169,37 @@ class SimWorker:
             return
         if run.fate == "return":
             value: Any = [run.id[-2:], run.attempt]
+            meta = b""
             if run.id in self.world.checker.flows:
                 assert run.submit is not None
                 value = work(run.submit)
-            self.report(run, Outcome.DONE, pack(value), retry=False)
+            if self.world.checker.plugs is not None:
+                assert run.submit is not None
+                value, meta = self.world.checker.plugs.result(run.submit, value)
+            self.report(run, Outcome.DONE, pack(value), retry=False, meta=meta)
         else:
             error = RemoteError("it raised", type="ValueError").to_data()
             self.report(run, Outcome.FAILED, pack(error), retry=run.fate == "raise")
         self.pump()
 
-    def report(self, run: Run, code: Outcome, body: bytes, *, retry: bool) -> None:
+    def report(
+        self, run: Run, code: Outcome, body: bytes, *, retry: bool, meta: bytes = b""
+    ) -> None:
         """Tell the node how an execution ended."""
         world = self.world
         del self.running[run.id]
-        self._tell(run.id, run.attempt, code, body, retry=retry)
+        self._tell(run.id, run.attempt, code, body, retry=retry, meta=meta)
         world.say("worker %d: %s attempt %d %s", self.number, run.id, run.attempt, code.name)
 
-    def _tell(self, id: bytes, attempt: int, code: Outcome, body: bytes, *, retry: bool) -> None:
+    def _tell(
+        self, id: bytes, attempt: int, code: Outcome, body: bytes, *, retry: bool,
+        meta: bytes = b"",
+    ) -> None:  # fmt: skip
         world = self.world
         flags = Flag.RETRY if retry else 0
         data = envelope(
             Kind.OUTCOME, id=id, code=code, attempt=attempt, body=body, flags=flags,
-            number=world.now,
+            number=world.now, meta=meta,
         )  # fmt: skip
         world.checker.facts[id].executed.append(data)
         if world.checker.begins.at_worker.get(id) == self.number:

@@ -8,6 +8,7 @@ from meshcode.router import events
 from meshcode.router.plan import FLOW
 from meshcode.router.states import State
 from meshcode.sim import options as drawn
+from meshcode.sim import plugacts
 from meshcode.sim.checks import Fact
 from meshcode.sim.plans import Author, DrawnPlan
 
@@ -24,7 +25,7 @@ def submit(world: World) -> None:
     client = rng.choice(world.clients)
     if not client.alive:
         return
-    names = list(world.first["sockets"])
+    names = _sockets(world)
     calls: list[tuple[bytes, int]] = []
     unix_ms = 1_700_000_000_000 + world.now
     for _ in range(rng.randint(1, options.frame_calls_max)):
@@ -60,7 +61,7 @@ def flow(world: World) -> None:
     book = world.checker.flows
     roots = _accepted_flows(world)
     known = [*roots, *(id for root in roots for id in book.members(root))]
-    author = Author(rng, list(world.first["sockets"]), known, own, options.flow_steps_max)
+    author = Author(rng, _sockets(world), known, own, options.flow_steps_max)
     plan = author.plan(wrong_chance=options.flow_wrong_chance)
     _submit_flow(world, client, plan, rng.choice(roots) if roots and rng.random() < 0.3 else b"")
     if world.chance(options.repeat_chance):
@@ -75,6 +76,11 @@ def _submit_flow(world: World, client: SimClient, plan: DrawnPlan, outer: bytes)
     book.add(id, plan, fact.flow)
     world.say("client %d: flow %s of %d steps %s", client.number, id, len(plan.steps), plan.wrong)
     client.submit([(id, 1)], fresh=world.options.fresh)
+
+
+def _sockets(world: World) -> list[str]:
+    """Those that clients call."""
+    return [name for name in world.first["sockets"] if name[0] != "t"]
 
 
 def _accepted_flows(world: World) -> list[bytes]:
@@ -178,6 +184,9 @@ def disk_level(world: World) -> None:
 def model_change(world: World) -> None:
     """An operator changes the model."""
     world.snapshot = drawn.change_snapshot(world.rng, world.snapshot, world.first)
+    if world.checker.plugs is not None:  # The model keeps the sockets of plugs.
+        for name, fields in world.first["sockets"].items():
+            world.snapshot["sockets"].setdefault(name, dict(fields))
     world.say("model: %d", world.snapshot["number"])
     world.post(events.ModelChanged(drawn.copy_of(world.snapshot)))
     if world.node is not None:
@@ -259,6 +268,30 @@ def watch(world: World) -> None:
     world.to_node(client.session, ("watch", client.session, ids))
 
 
+def rewire(world: World) -> None:
+    """An operator changes plugs and gates."""
+    world.snapshot = plugacts.rewired(world.plugs_rng, world.snapshot)
+    world.say("model: %d, rewired", world.snapshot["number"])
+    world.post(events.ModelChanged(drawn.copy_of(world.snapshot)))
+
+
+def burst(world: World) -> None:
+    """A client makes several calls as part of one flow, as a task does."""
+    rng = world.plugs_rng
+    client = rng.choice(world.clients)
+    if not client.alive:
+        return
+    calls: list[tuple[bytes, int]] = []
+    flow = b""
+    for _ in range(rng.randint(2, 6)):
+        id = (1_700_000_000_000 + world.now).to_bytes(6, "big") + rng.randbytes(10)
+        flow = flow or id
+        fact = world.checker.facts[id] = Fact(id, rng.choice(_sockets(world)), None, b"\x90")
+        fact.flow = flow
+        calls.append((id, 1))
+    client.submit(calls, fresh=world.options.fresh)
+
+
 # Field of Options that counts them -> act.
 ACTS = {
     "frames": submit,
@@ -278,4 +311,6 @@ ACTS = {
     "flows": flow,
     "flow_cancels": flow_cancel,
     "flow_retries": flow_retry,
+    "rewirings": rewire,
+    "bursts": burst,
 }

@@ -14,6 +14,7 @@ from meshcode.router.config import SocketConfig
 from meshcode.router.core import Router
 from meshcode.router.effects import Assignment
 from meshcode.router.states import State
+from meshcode.sim.plugbook import closed_gates
 from meshcode.sim.violation import require
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Begins:
         self.fetching: set[int] = set()  # Sequences that were asked for and not yet answered.
         self.processors: dict[int, str] = {}  # Worker -> processor, while the core knows it.
         self.leaving: set[int] = set()
+        self.snapshot: dict[str, Any] = {}  # Told last.
+        self.closed: set[str] = set()  # Gates.
         self.interrupted: set[bytes] = set()  # Calls that were told to stop since they began.
         self.draining = False
         self.disk_level = 0
@@ -90,6 +93,10 @@ class Begins:
             self.fetching.difference_update(sequence for sequence, _ in event.envelopes)
 
     def _model(self, snapshot: dict[str, Any]) -> None:
+        self.snapshot = snapshot
+        if self.checker.plugs is not None:
+            self.closed = closed_gates(snapshot)
+            self.checker.plugs.told(self.closed)
         self._configs = {name: SocketConfig(name, snapshot) for name in snapshot["sockets"]}
         self._last_configs.update(self._configs)
         self._statuses = {
@@ -149,6 +156,9 @@ class Begins:
         if call.id in self.checker.flows:
             assert envelope is not None
             self.checker.flows.begins(call.id, envelope, self.checker.known)
+        if self.checker.plugs is not None:
+            assert envelope is not None
+            self.checker.plugs.begins(call.id, envelope)
         config = self._configs.get(fact.name)
         require(config is not None, "begin", "its socket was removed", text)
         assert config is not None

@@ -21,9 +21,11 @@ from meshcode.router.core import Router
 from meshcode.router.effects import Effects, Op
 from meshcode.router.records import CUSTODY, sequence_key, split_done, split_open, split_state
 from meshcode.router.states import State
+from meshcode.sim import plugchecks
 from meshcode.sim.begins import Begins
 from meshcode.sim.flowbook import FlowBook
 from meshcode.sim.plans import Drawn
+from meshcode.sim.plugbook import PlugBook
 from meshcode.sim.violation import require
 from meshcode.store.memory_log import MemoryDisk
 from meshcode.wire.codec import unpack
@@ -152,6 +154,7 @@ class Checker:
         self.durable = Books()
         self.begins = Begins(self)
         self.flows = FlowBook()
+        self.plugs: PlugBook | None = None  # Of worlds that have plugs.
         self.last_acked: dict[int, int] = {}  # Client session -> sequence of its last frame.
         self.accepted_now: list[Fact] = []  # In this step.
         self.ended_now: list[str] = []  # Sockets of the calls that ended in this step.
@@ -160,7 +163,9 @@ class Checker:
 
     # The node.
 
-    def booted(self, router: Router, effects: Effects) -> None:
+    def booted(
+        self, router: Router, effects: Effects, snapshot: dict[str, Any] | None = None
+    ) -> None:
         """The node recovered from the disk."""
         self.thought = self.durable.copy()
         held = {
@@ -174,9 +179,13 @@ class Checker:
             attempts = 0 if state is None else split_state(state)["attempt"]
             fact.deaths = min(fact.deaths, attempts)  # What was not on disk is not remembered.
         self.begins.booted()
+        if self.plugs is not None:
+            self.plugs.booted(self.durable.done)
         for line in router.lines.values():
             if line.removed:  # Nothing is known of its limits: the defaults hold.
                 self.begins.allow_retries(line.name, limits.RETRIES_DEFAULT)
+        if snapshot is not None:
+            self.begins.told(events.ModelChanged(snapshot))
         self._records(effects.records, None, 0)
         self._tables(router, 0)
 
@@ -247,7 +256,8 @@ class Checker:
         held += sum(  # What a step is fed is in memory only.
             call.size
             for call in router.calls.values()
-            if call.worker is None and (call.lacks or call.fed is not None)
+            if call.worker is None
+            and (call.lacks or call.fed is not None or call.option("join") is not None)
         )
         require(
             router.bodies_bytes <= bound + held,
@@ -309,7 +319,7 @@ class Checker:
             self.thought.apply(op)
             table, key, value = op
             if table == "open" and value is not None:
-                fresh.append(self._opened(value, event))
+                fresh.append(self._opened(value, event, now_ms))
             elif table == "done" and value is not None:
                 self._ended(key, value, now_ms)
             elif table == "state" and value is not None:
@@ -321,6 +331,8 @@ class Checker:
                 if isinstance(event, events.RetryAsked) and event.id == fact.id:
                     fact.deaths = 0
                 fact.held = held
+        if self.plugs is not None:
+            plugchecks.stepped(self, records)
         new = {fact.id for fact in fresh}
         for fact in fresh:
             if fact.edge in (b"dead-letter", b"step"):
@@ -338,10 +350,12 @@ class Checker:
                 missing = [id for id in self.flows.members(key) if id not in new]
                 require(not missing, "flow", key.hex(), "without its steps", len(missing))
 
-    def _opened(self, value: bytes, event: Any) -> Fact:
+    def _opened(self, value: bytes, event: Any, now_ms: int) -> Fact:
         custody, envelope = split_open(value)
         row = check_envelope(envelope)
         fact = self.facts.get(row.id)
+        if self.plugs is not None:
+            fact = plugchecks.opened(self, fact, row, envelope, event, now_ms)
         if fact is None:
             fact = self._child(row, envelope, event)
         require(envelope[row.body_at :] == fact.body, "I6 content", "body of", row.id.hex())
@@ -388,6 +402,11 @@ class Checker:
         fact.ended_ms = now_ms
         self.ended_now.append(fact.name)
         executed = done["outcome"] in fact.executed
+        plugs = self.plugs
+        if plugs is not None and id in plugs and plugs.ended(
+            id, done["outcome"], self.known, executed=executed
+        ):
+            return
         if id in self.flows and self.flows.ended(id, done["outcome"], executed, self.known):
             require(executed or not done["attempts"] or fact.deaths, "flow", "attempts", id.hex())
             return
@@ -420,6 +439,10 @@ class Checker:
             return False
         if call.state is not State.GATHERING:
             return call.state is State.HELD
+        if plugchecks.may_wait(self, router, id):
+            return True
+        if id not in self.flows.steps:
+            return False
         return any(self.waits_for_a_person(router, need) for need in self.flows.waits_for(id))
 
     def _dead_lettered(self, fact: Fact, text: str, now_ms: int) -> None:
@@ -497,6 +520,8 @@ class Checker:
         """These changes are on disk now."""
         for op in ops:
             self.durable.apply(op)
+            if op[0] == "meta" and self.plugs is not None:
+                self.plugs.saved(op[1], op[2])
 
     def released(self, effects: Effects, frames: dict[tuple[int, int], list[bytes]]) -> None:
         """The effects of a turn leave the node: all they tell must be on disk."""
@@ -547,25 +572,26 @@ class Checker:
 
     # The end.
 
-    def at_the_end(self, router: Router) -> None:
+    def at_the_end(self, router: Router, now_ms: int) -> None:
         """All is calm and nothing moves any more: who is still open must have a reason."""
         for id, fact in self.facts.items():
             ended = id in self.durable.done
             require(not (ended and id in self.durable.open_ids), "I2 one outcome", id.hex())
             if ended or not fact.acked:
                 continue
-            self._must_wait(router, id)
+            self.must_wait(router, id)
         for root in self.flows.plans:
             members = self.flows.members(root)
             done = self.durable.done.get(root)
             if done is not None and done[1] == Outcome.DONE:
                 for id in members:
                     if id not in self.durable.done:
-                        self._must_wait(router, id)
+                        self.must_wait(router, id)
             else:
                 known = [id for id in members if id in self.facts]
                 here = [id for id in known if id in self.durable.done or id in router.calls]
                 require(not here, "flow", "steps of what was not accepted", root.hex(), len(here))
+        plugchecks.at_the_end(self, router, now_ms)
         for need in router.needed:
             require(need in router.calls, "flow", "left over: who waits for", need.hex())
         for id, fact in self.facts.items():
@@ -575,7 +601,7 @@ class Checker:
                 require(known == named, "I5 child", "parent and child disagree", id.hex())
         require(len(router.calls) <= limits.OPEN_CALLS_MAX, "bound")
 
-    def _must_wait(self, router: Router, id: bytes) -> None:
+    def must_wait(self, router: Router, id: bytes) -> None:
         """What has not ended when all is over waits for a person, or for a call that does."""
         call = router.calls.get(id)
         require(call is not None, "I4 lost", id.hex(), self.facts[id].name)

@@ -15,7 +15,7 @@ from typing import Any
 from meshcode import limits
 from meshcode.errors import DiskFull
 from meshcode.node.turn import Turns
-from meshcode.router import events
+from meshcode.router import events, ticking
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects, Op
 from meshcode.router.plan import FLOW
@@ -74,14 +74,15 @@ class SimNode:
 
     def recover(self, snapshot: dict[str, Any] | None) -> None:
         """Boot: the model as the log had it (None: none yet), then the open calls."""
+        ticking.restore(self.router, self.log.scan("meta", limit=1 << 30))
         if snapshot is not None:
-            self.router.step(events.ModelChanged(snapshot), self.now_ms)
+            first = self.router.step(events.ModelChanged(snapshot), self.now_ms)
+            if first.records:
+                self.turns.add(first)
         effects = self.router.recover(
             self.log.scan("open", limit=1 << 30), self.log.scan("state", limit=1 << 30), self.now_ms
         )
-        self.checker.booted(self.router, effects)
-        if snapshot is not None:
-            self.checker.begins.told(events.ModelChanged(snapshot))
+        self.checker.booted(self.router, effects, snapshot)
         self.turns.add(effects)
         self.turns.close()
 

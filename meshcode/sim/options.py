@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from meshcode.sim import plugacts
+
 Snapshot = dict[str, Any]
 
 PHASE_MS_MIN = 300
@@ -67,6 +69,9 @@ class Options:
     flow_option_chance: float = 0.0  # A step has options of its own.
     flow_cancels: int = 0
     flow_retries: int = 0
+    rewirings: int = 0
+    bursts: int = 0  # Calls that a client makes as part of one flow.
+    routers: frozenset[str] | None = None  # Sockets whose results choose plugs; None = no plugs.
 
 
 def draw(rng: Random) -> Options:
@@ -146,6 +151,31 @@ def draw_flows(rng: Random, options: Options) -> None:
             _wear_out(rng, options)
 
 
+def draw_plugs(rng: Random, options: Options, unix_ms: int) -> None:
+    """Half of the worlds have plugs; drawn apart, like flows."""
+    if rng.random() < 0.5:
+        return
+    snapshot = options.snapshot
+    processors = list(snapshot["processors"])
+    queues = list(snapshot["queues"])
+    options.routers = frozenset(
+        plugacts.draw_model(rng, snapshot, lambda: _socket(rng, processors, queues))
+    )
+    options.rewirings = rng.choice((0, 0, 2, 6))
+    options.bursts = rng.choice((0, 1, 3))
+    options.blind_boot_chance = 0.0  # A node knows its wiring from its own log.
+    if rng.random() < 0.7:  # Else most values expire on their way.
+        for name, queue in snapshot["queues"].items():
+            if name != "pq":
+                queue["message_ttl_ms"] = queue["expires_ms"] = queue["max_length"] = None
+    if rng.random() < 0.3:
+        options.crashes = 3
+    if rng.random() < 0.4:
+        sockets = list(snapshot["sockets"])
+        interval_ms = rng.choice((100, 400, 1_000))
+        plugacts.draw_schedules(rng, snapshot, unix_ms, sockets, interval_ms=interval_ms)
+
+
 def _wear_out(rng: Random, options: Options) -> None:
     """Steps die under their workers, wait for another try or a person, and the node dies too."""
     options.die_chance, options.raise_chance = 0.4, 0.1
@@ -218,6 +248,7 @@ def calm_snapshot(snapshot: Snapshot, first: Snapshot) -> Snapshot:
         new["sockets"].setdefault(name, dict(fields))
     for processor in new["processors"].values():
         processor["requested_status"] = "start"
+    plugacts.calmed(new)
     return new
 
 
@@ -226,6 +257,9 @@ def copy_of(snapshot: Snapshot) -> Snapshot:
     copy = {"number": snapshot["number"]}
     for kind in ("queues", "processors", "sockets"):
         copy[kind] = {name: dict(fields) for name, fields in snapshot[kind].items()}
+    for kind in plugacts.KINDS:
+        if kind in snapshot:
+            copy[kind] = {name: dict(fields) for name, fields in snapshot[kind].items()}
     return copy
 
 

@@ -23,6 +23,7 @@ from meshcode.sim.actors import SimClient, SimWorker
 from meshcode.sim.acts import ACTS
 from meshcode.sim.checks import Checker
 from meshcode.sim.node import SimNode
+from meshcode.sim.plugbook import PlugBook
 from meshcode.sim.violation import Violation, require
 from meshcode.store.memory_log import MemoryDisk
 
@@ -54,8 +55,13 @@ class World:
         self.rng = Random(seed)
         self.options = drawn.draw(self.rng)
         drawn.draw_flows(Random(f"flows of {seed}"), self.options)
+        self.plugs_rng = Random(f"plugs of {seed}")
+        drawn.draw_plugs(self.plugs_rng, self.options, WALL_MS)
         self.now = 0
         self.checker = Checker()
+        if self.options.routers is not None:
+            self.checker.plugs = PlugBook(self.options.routers)
+            self.checker.plugs.scheduled(self.options.snapshot.get("schedules", {}))
         self.disk = MemoryDisk(store_id=b"simulated-store1")
         self.node: SimNode | None = None
         self.first = self.options.snapshot
@@ -407,7 +413,7 @@ class World:
         node = self.node
         assert node is not None
         require(not node.turns.unsynced and not node.inbox, "I4 liveness", "the node has stopped")
-        self.checker.at_the_end(node.router)
+        self.checker.at_the_end(node.router, node.now_ms)
         for client in self.clients:
             if not client.alive:
                 continue

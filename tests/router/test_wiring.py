@@ -5,12 +5,14 @@ from __future__ import annotations
 from meshcode import limits
 from meshcode.ids import child_id, make_ids
 from meshcode.router import events, plan
+from meshcode.router.effects import Effects
 from meshcode.router.records import split_done, split_open
 from meshcode.router.states import State
+from meshcode.wire.codec import pack
 from meshcode.wire.kinds import Outcome
 
 from .driver import NOW
-from .flowing import Flows, recovered, step
+from .flowing import Flows, looked_up, recovered, step
 
 
 def wired(*plugs: tuple[str, str, str], **more: dict[str, str]) -> Flows:
@@ -431,3 +433,72 @@ def test_the_plugs_of_every_copy_are_taken_and_none_for_the_call_that_was_copied
     made.settle(effects)
 
     assert [one for one in made.ran if one[0] == "e"] == [("e", ["b(5)"], {}), ("e", ["c(5)"], {})]
+
+
+def records_of(effects: Effects, id: bytes) -> int:
+    """How often a step wrote the outcome of a call."""
+    return sum(table == "done" and key == id for table, key, _ in effects.records)
+
+
+def test_values_that_come_in_one_turn_are_put_together_once():
+    """Each of them asks for the collector; the first answer makes it, and it ends at once."""
+    made = wired(
+        ("in", "a", "b"), ("in2", "a", "c"), ("one", "b", "e"), ("two", "c", "e"),
+        one={"argument": "left"}, two={"argument": "right"},
+    )  # fmt: skip
+    id, effects = made.call("a", 1)
+    [(_, [(_, attempt, _, submit)])] = effects.starts
+    effects = made.answer(id, attempt, submit)
+    merged = Effects()
+    while effects.starts:
+        [(_, [(one, attempt, _, submit), *_])] = effects.starts
+        effects = made.answer(one, attempt, submit)
+        merged.merge(effects)
+    collector = child_id(id, b"join/0/" + pack(["e", ["left", "right"]]))
+    assert [one for _, one in merged.lookups] == [collector, collector]
+
+    effects = looked_up(made, merged)
+
+    assert records_of(effects, collector) == 1
+    made.settle(effects)
+    assert names(made).count("e") == 1
+
+
+def test_a_collector_that_has_ended_is_not_made_again_by_a_tick_after_a_start():
+    """The first tick may come before the answer to what was looked up."""
+    made = joining()
+    [flow] = make_ids(1, NOW)
+    for name, value in [("b", 1), ("c", 2), ("b", 3)]:
+        _, effects = made.call(name, value, flow=flow)
+        made.settle(effects)
+    del made.log["open"][max(made.log["open"])]  # The next collector was not on disk yet.
+    after, effects = recovered(made)
+
+    ticked = after.step(events.Ticked())
+
+    assert not [op for op in ticked.records if op[0] == "open"]
+    after.settle(effects)
+    after.settle(ticked)
+    [collector] = [call for call in after.router.calls.values() if call.line.name == "@collect"]
+    assert collector.option("join")["number"] == 1
+
+
+def test_values_are_paired_in_their_order_after_a_crash_too():
+    """One came before the collector that is open was made, and one after."""
+    made = joining()
+    [flow] = make_ids(1, NOW)
+    for name, value in [("b", 1), ("c", 2), ("b", 3), ("b", 4)]:
+        _, effects = made.call(name, value, flow=flow)
+        made.settle(effects)
+    after, effects = recovered(made)
+    after.join()
+
+    late = after.call("c", 5, flow=flow)[1]
+    [(_, [(id, attempt, _, submit)])] = late.starts
+    late = after.answer(id, attempt, submit)
+    after.settle(late)
+    after.settle(effects)
+
+    assert [kwargs for name, _, kwargs in after.ran if name == "e"] == [
+        {"left": "b(3)", "right": "c(5)"}
+    ]

@@ -28,8 +28,9 @@ from meshcode.router.effects import Effects, Op
 from meshcode.router.records import outcome_of, split_open, split_state
 from meshcode.router.states import State
 from meshcode.sim.flowbook import FlowBook, body_of
-from meshcode.sim.mesh import judgement, steps
+from meshcode.sim.mesh import judgement, plugs, steps
 from meshcode.sim.mesh.steps import majority_of
+from meshcode.sim.plugbook import PlugBook
 from meshcode.sim.violation import require
 from meshcode.wire.codec import unpack
 from meshcode.wire.kinds import Kind, Level, Outcome
@@ -88,6 +89,11 @@ class MeshChecker:
         self.reports: dict[bytes, set[bytes]] = {}
         self.bodies: dict[bytes, bytes] = {}
         self.flows = FlowBook()
+        routers = world.options.routers
+        self.plugs = None if routers is None else PlugBook(routers)
+        self.proposers: set[bytes] = set()  # Calls whose outcome was ever proposed.
+        self.caused: dict[tuple[bytes, bytes], list[list[bytes]]] = {}  # By outcome proposed.
+        self.allowed: dict[bytes, set[bytes]] = {}  # Calls that a call may cause along plugs.
         self.seen: dict[bytes, list[bytes]] = {}  # Outcomes of a call that were ever chosen.
 
     # What happens.
@@ -111,6 +117,8 @@ class MeshChecker:
         require(body == submit, "I6 content", "the body changed", id.hex())
         if id in self.flows:
             self.flows.begins(id, submit, self.seen_of)
+        if self.plugs is not None:
+            self.plugs.begins(id, submit)
 
     def _attempts(self, id: bytes) -> None:
         """Each take-over may forget one attempt, the one under way; never all of them (I12)."""
@@ -196,6 +204,7 @@ class MeshChecker:
         self.had.setdefault(name, set()).add(node.index)
         self.roots.setdefault(id, set()).add(custody["home"])
         self._known_to_flows(id, submit)
+        plugs.opened(self, submit)
         if len(custody["voters"]) > 1:
             self.voters.setdefault(name, tuple(custody["voters"]))
             require((node.index, name) not in self.forgotten, "I9 resurrection", node, name.hex())
@@ -309,6 +318,7 @@ class MeshChecker:
         due = {id} if value.code == Outcome.MOVED else {child_id(id, b"dead-letter")}
         if id in self.flows.plans and value.code == _DONE:
             due = set(self.flows.members(id))
+        due |= self.allowed.get(id, set())
         for child in value.children:
             require(child.id in due, "I5 child", "its id is not its parent's to give", name.hex())
         if value.code != Outcome.MOVED:
@@ -320,7 +330,12 @@ class MeshChecker:
         if outcome in known:
             return
         made = outcome in self.reports.get(id, ())
-        if id in self.flows and self.flows.ended(id, outcome, made, self.seen_of):
+        book = self.plugs
+        if (id in self.flows and self.flows.ended(id, outcome, made, self.seen_of)) or (
+            book is not None
+            and id in book
+            and book.ended(id, outcome, self.seen_of, executed=made)
+        ):
             pass
         elif outcome[13] == _DONE:
             require(made, "I6 content", "nobody made it", id.hex())
@@ -353,6 +368,7 @@ class MeshChecker:
             if name == "taken over":
                 self.counts["taken_over"] += 1
                 self.take_overs[id] = self.take_overs.get(id, 0) + 1
+        plugs.stepped(self, node, effects)
         steps.after(self, node, event, effects, was)
 
     # What leaves.

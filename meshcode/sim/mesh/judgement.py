@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from meshcode.replica.instance import ENDED, OWNING, STORING, moved_key, read_record
 from meshcode.router.records import split_open
 from meshcode.router.states import State
-from meshcode.sim.mesh import flows
+from meshcode.sim.mesh import flows, plugs
 from meshcode.sim.violation import require
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def finish(c: MeshChecker) -> None:
         _voters_are_whole(c, node)
     _clients_know(c)
     flows.finish(c)
+    plugs.finish(c)
 
 
 def _is_lost(c: MeshChecker, key: bytes) -> bool:
@@ -95,10 +96,10 @@ def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str, *, again: bool =
         may_be = world.away >= 0 or told <= sum(node.lost for node in world.nodes)
         require(may_be, rule, what, "every copy is gone", id.hex())
         return
-    if flows.waits_for_what_is_lost(c, id):
+    if flows.waits_for_what_is_lost(c, id) or plugs.may_wait(c, id):
         return
     name = _socket(c, id)
-    if name[0] != "@" and all(_is_gone(c, n) for n in world.options.hosts["p" + name[1:]]):
+    if name[0] != "@" and all(_is_gone(c, n) for n in _hosts(c, name)):
         return  # Nobody can run it: it is PARKED.
     if _waits_for_a_keeper(c, id):
         return
@@ -110,6 +111,11 @@ def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str, *, again: bool =
         if inst.id == id
     ]
     require(False, rule, what, id.hex(), where, holders)
+
+
+def _hosts(c: MeshChecker, name: str) -> list[int]:
+    options = c.world.options
+    return options.hosts[options.snapshot["sockets"][name]["processor"]]
 
 
 def _waits_for_a_keeper(c: MeshChecker, id: bytes) -> bool:
@@ -133,6 +139,8 @@ def _socket(c: MeshChecker, id: bytes) -> str:
             if submit[16:32] == id:
                 return submit[80 : 80 + submit[15]].decode()
     step = c.flows.steps.get(id)
+    if c.plugs is not None and id in c.plugs.calls:
+        return c.plugs.calls[id].name
     return c.world.sockets.get(id, "s1" if step is None else step.socket or "@gather")
 
 

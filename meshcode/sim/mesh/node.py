@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from meshcode import limits
 from meshcode.errors import DiskFull, LogSuspect
 from meshcode.node.turn import Turns
-from meshcode.router import events
+from meshcode.router import events, ticking
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects, Op
 from meshcode.router.records import accepted_call, outcome_of, split_done
-from meshcode.sim.mesh import steps
+from meshcode.sim.mesh import plugs, steps
 from meshcode.sim.mesh.network import Channel
 from meshcode.sim.mesh.worker import MeshWorker
 from meshcode.store.memory_log import MemoryDisk, MemoryLog
@@ -51,6 +51,8 @@ class MeshNode:
         self.thinking_at = -1
         self.ops: list[Op] | None = None
         self.clock_step_ms = 0
+        self.model = world.model  # As it has heard of it.
+        self.told_model = self.model  # As its core was told.
         self.suspect_keeps: deque[bool] = deque()  # What a failing disk does with each batch.
 
     # Lives.
@@ -81,7 +83,12 @@ class MeshNode:
         self.workers.clear()
         self.ops = None
         self.thinking_at = -1
-        self.router.step(events.ModelChanged(world.options.snapshot), self.now_ms)
+        ticking.restore(self.router, self.log.scan("meta", limit=1 << 30))
+        first = self.router.step(events.ModelChanged(self.model), self.now_ms)
+        if first.records:
+            self.turns.add(first)
+        self.told_model = self.model
+        plugs.told(world.checker)
         for other in world.nodes:
             if other is not self:
                 self.tell(other, "known", 0)
@@ -175,6 +182,9 @@ class MeshNode:
     def step(self, event: events.Event, now_ms: int) -> Effects:
         """Stand between the turn code and the core, so that the checker sees every step."""
         was = steps.before(self, event)
+        if isinstance(event, events.ModelChanged):
+            self.told_model = event.snapshot
+            plugs.told(self.world.checker)
         effects = self.router.step(event, now_ms)
         self.world.checker.stepped(self, event, effects, was)
         return effects

@@ -59,6 +59,8 @@ class Options:
     flow_wrong: float = 0.0  # The chance that a plan is spoiled: it must be refused as a whole.
     flow_cancel: float = 0.0  # A weight, as above: all that is left of a flow is cancelled.
     flow_retries: int = 0
+    routers: frozenset[str] | None = None  # Sockets whose results choose plugs; None = no plugs.
+    rewirings: int = 0
 
 
 def draw(rng: Random) -> Options:

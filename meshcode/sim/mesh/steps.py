@@ -13,6 +13,7 @@ from meshcode.router import events
 from meshcode.router.effects import Effects
 from meshcode.router.records import split_open
 from meshcode.router.states import State
+from meshcode.sim.mesh import plugs
 from meshcode.sim.violation import require
 from meshcode.wire.kinds import Kind, Outcome
 
@@ -201,6 +202,7 @@ def _proposes(c: MeshChecker, node: MeshNode, entry: list[Any]) -> None:
     known = c.proposed.setdefault((key, epoch), value)
     require(known == value, "I10 one proposal an epoch", key.hex(), epoch)
     require(epoch[1] == node.id, "I10 one proposal an epoch", node, "under another's", epoch)
+    plugs.proposes(c, node, key, data)
     if data[0] == Outcome.MOVED:
         c.counts["moved"] += 1
 

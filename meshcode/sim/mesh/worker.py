@@ -63,9 +63,12 @@ class MeshWorker:
             self._report(id, attempt, Outcome.FAILED, pack(error), retry=True)
         else:
             value: Any = [self.node.index, world.now, attempt]
+            meta = b""
             if id in world.checker.flows:
                 value = work(self.given)
-            self._report(id, attempt, Outcome.DONE, pack(value), retry=False)
+            if world.checker.plugs is not None:
+                value, meta = world.checker.plugs.result(self.given, value)
+            self._report(id, attempt, Outcome.DONE, pack(value), retry=False, meta=meta)
 
     def die(self, begun: list[bytes]) -> None:
         """The process is gone; another takes its place."""
@@ -77,8 +80,11 @@ class MeshWorker:
         node.post(events.WorkerLost(self.number, begun, "signal 9"))
         node.world.after(50, node.staff)
 
-    def _report(self, id: bytes, attempt: int, code: Outcome, body: bytes, *, retry: bool) -> None:
-        data = envelope(Kind.OUTCOME, id=id, code=code, attempt=attempt, body=body)
+    def _report(
+        self, id: bytes, attempt: int, code: Outcome, body: bytes, *, retry: bool,
+        meta: bytes = b"",
+    ) -> None:  # fmt: skip
+        data = envelope(Kind.OUTCOME, id=id, code=code, attempt=attempt, body=body, meta=meta)
         world = self.node.world
         world.checker.reported(id, data)
         if self.running == (id, attempt):

@@ -9,7 +9,7 @@ from typing import Any
 
 from meshcode.router import events, recovering
 from meshcode.router.records import accepted_call
-from meshcode.sim.mesh import flows
+from meshcode.sim.mesh import flows, plugs
 from meshcode.sim.mesh import options as drawn
 from meshcode.sim.mesh.checks import MeshChecker
 from meshcode.sim.mesh.client import MeshClient, make_call
@@ -33,6 +33,9 @@ class MeshWorld:
         self.rng = Random(seed)
         self.options = drawn.draw(self.rng)
         flows.draw(Random(f"flows of {seed}"), self.options)
+        self.plugs_rng = Random(f"plugs of {seed}")
+        plugs.draw(self.plugs_rng, self.options)
+        self.model = self.options.snapshot
         self.now = 0
         self.calm = False
         self.calm_ms = 0  # When it began.
@@ -317,6 +320,8 @@ class MeshWorld:
             act = flows.submit if number < options.flows else flows.retry
             at_ms = rng.randint(300, max(400, options.phase_ms * 8 // 10))
             self.after(at_ms, act, self, number)
+        for _ in range(options.rewirings):
+            self.after(self.plugs_rng.randint(300, options.phase_ms), plugs.rewire, self)
         self.after(rng.randint(500, options.fault_ms), self._fault)
         self._until(lambda: self.now >= options.phase_ms, options.phase_ms)
         self._calm()
@@ -378,6 +383,8 @@ class MeshWorld:
         self.calm = True
         self.calm_ms = self.now
         self.network.heal()
+        if self.checker.plugs is not None:
+            plugs.calm(self)
         if self.options.core_of_two:
             staying = self.living()
             if len(staying) >= 3:
@@ -398,7 +405,7 @@ class MeshWorld:
 
     def _is_quiet(self) -> bool:
         living = [node for node in self.living() if node.index != self.away]
-        resting = flows.resting(self, living)
+        resting = flows.resting(self, living) | plugs.resting(self.checker)
         for node in living:
             if not node.up or node.ops is not None or node.inbox:
                 return False

@@ -1,0 +1,252 @@
+"""Plugs, joins and gates in a mesh: how the model changes, and what must come of every outcome."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from meshcode.ids import child_id
+from meshcode.replica.instance import read_record, value_data
+from meshcode.router import events
+from meshcode.router.states import State
+from meshcode.sim import plugacts
+from meshcode.sim.flowbook import body_of
+from meshcode.sim.mesh.options import Options
+from meshcode.sim.plugbook import COLLECT, JOIN, NOBODY, closed_gates
+from meshcode.sim.violation import require
+from meshcode.wire.codec import unpack
+from meshcode.wire.kinds import Outcome
+
+if TYPE_CHECKING:
+    from meshcode.router.effects import Effects
+    from meshcode.sim.mesh.checks import MeshChecker
+    from meshcode.sim.mesh.node import MeshNode
+    from meshcode.sim.mesh.world import MeshWorld
+
+_MOVED, _DONE = int(Outcome.MOVED), int(Outcome.DONE)
+
+
+def draw(rng: Random, options: Options) -> None:
+    """Half of the worlds have plugs; drawn apart: the others are what they were."""
+    if rng.random() < 0.5:
+        return
+
+    def socket() -> dict[str, Any]:
+        n = rng.randrange(2)
+        return {
+            "processor": f"p{n}", "task": "work", "queue": f"q{n}" if rng.random() < 0.2 else "",
+            "concurrency": rng.choice((None, None, None, 1)),
+            "retries": rng.choice((None, None, 1)),
+            "retry_delay_ms": rng.choice((None, 50)),
+            "time_limit_ms": rng.choice((None, None, None, 1_000)),
+        }  # fmt: skip
+
+    options.routers = frozenset(plugacts.draw_model(rng, options.snapshot, socket))
+    options.rewirings = rng.choice((0, 0, 1, 4))
+    if options.counted:
+        for one in options.snapshot["sockets"].values():
+            one["retries"], one["retry_delay_ms"], one["time_limit_ms"] = 1, 50, None
+
+
+# The model.
+
+
+def rewire(world: MeshWorld) -> None:
+    """An operator changes plugs and gates; every node hears of it in its own time."""
+    if world.calm:
+        return
+    world.model = plugacts.rewired(world.plugs_rng, world.model)
+    world.say("model %d", world.model["number"])
+    for node in world.nodes:
+        world.after(world.plugs_rng.choice((0, 10, 3_000)), hear, node, world.model)
+
+
+def calm(world: MeshWorld) -> None:
+    """All gates are opened, and every node hears of it."""
+    world.model = plugacts.copied(world.model)
+    world.model["number"] += 1
+    plugacts.calmed(world.model)
+    for node in world.nodes:
+        hear(node, world.model)
+
+
+def hear(node: MeshNode, model: dict[str, Any]) -> None:
+    """A node hears of a model, or will when it starts."""
+    if model["number"] <= node.model["number"]:
+        return
+    node.model = model
+    if node.up:
+        node.post(events.ModelChanged(plugacts.copied(model)))
+
+
+def told(c: MeshChecker) -> None:
+    """A node has taken over a model: what waits at gates that are open there may go on."""
+    if c.plugs is not None:
+        c.plugs.told(closed(c))
+
+
+def closed(c: MeshChecker) -> set[str]:
+    """The gates that are closed at all nodes that are up."""
+    up = [closed_gates(node.told_model) for node in c.world.nodes if node.up]
+    return set.intersection(*up) if up else set()
+
+
+# Calls.
+
+
+def opened(c: MeshChecker, submit: bytes) -> None:
+    """A call is on a disk: somebody had a reason to make it."""
+    book = c.plugs
+    if book is None:
+        return
+    id, parent = submit[16:32], submit[48:64]
+    known = book.opened(submit, closed(c))
+    if known.name == COLLECT:
+        book.made.add(id)
+    elif id == child_id(parent, b"dead-letter"):
+        book.copy(id, parent)
+    elif id not in c.homes and id not in c.flows.steps:
+        require(id in book.made, "plug", "nobody's outcome causes", id.hex(), known.name)
+
+
+def stepped(c: MeshChecker, node: MeshNode, effects: Effects) -> None:
+    """Where one node alone keeps a call, what it causes is in the batch of its outcome."""
+    book = c.plugs
+    if book is None:
+        return
+    from meshcode.router.records import outcome_of, split_open
+
+    opens = [split_open(op[2])[1] for op in effects.records if op[0] == "open" and op[2]]
+    for submit in opens:
+        book.opened(submit, closed(c))
+    for table, _, value in effects.records:
+        if table == "vote" and value is not None:
+            _decides_alone(c, node, value)
+    for table, id, value in effects.records:
+        if table != "done" or value is None or id in c.recorded or id not in book.calls:
+            continue
+        if any(key[:16] == id for key in c.voters) or id in c.proposers:
+            continue
+        outcome = outcome_of(value)
+        mine = [one for one in opens if _is_child(c, id, outcome, one)]
+        _judge(c, node, id, outcome, mine)
+
+
+def _decides_alone(c: MeshChecker, node: MeshNode, value: bytes) -> None:
+    """What has one voter is proposed to nobody."""
+    inst = read_record(0, value)
+    if len(inst.voters) == 1:
+        for found in (inst.value, inst.accepted[1] if inst.accepted is not None else None):
+            if found is not None:
+                proposes(c, node, inst.key, value_data(found))
+
+
+def _is_child(c: MeshChecker, id: bytes, outcome: bytes, submit: bytes) -> bool:
+    assert c.plugs is not None
+    known = c.plugs.calls[id]
+    if known.name == COLLECT and outcome[13] == _DONE:
+        return bool(submit[16:32] == unpack(body_of(outcome))["call"])
+    joined = "named" in c.plugs.calls[submit[16:32]].options  # Its parent is one of its values.
+    return not joined and submit[48:64] == id and submit[16:32] != child_id(id, b"dead-letter")
+
+
+def proposes(c: MeshChecker, node: MeshNode, key: bytes, data: list[Any]) -> None:
+    """An outcome is proposed: its children are what the wiring says that its first proposer had."""
+    book = c.plugs
+    if book is None or data[0] == _MOVED:
+        return
+    id, outcome = key[:16], data[1]
+    call = node.router.calls.get(id)
+    if id not in book.calls and call is not None and call.envelope is not None:
+        book.opened(call.envelope, closed(c))
+    c.proposers.add(id)
+    if id in c.flows.plans or id not in book.calls:
+        return
+    children = [submit for one, _, submit in data[2] if one != child_id(id, b"dead-letter")]
+    ids = [submit[16:32] for submit in children]
+    before = c.caused.setdefault((id, outcome), [])
+    over = not ids and (c.seen_of(id) or c.is_twin(id))  # Another instance of it has caused them.
+    if ids in before or over:
+        return
+    _judge(c, node, id, outcome, children)
+    before.append(ids)
+
+
+def _judge(
+    c: MeshChecker, node: MeshNode, id: bytes, outcome: bytes, children: list[bytes]
+) -> None:
+    book = c.plugs
+    assert book is not None
+    if id in c.flows.plans:
+        return
+    due = book.due(node.told_model, id, outcome)
+    book.caused(id, due, children, f"at {node}: outcome {outcome[13]}")
+    c.allowed.setdefault(id, set()).update(one.id for one in due)
+
+
+# The end.
+
+
+def open_arrivals(c: MeshChecker) -> set[bytes]:
+    """Values that wait at a node that is there, and whose collectors can be made."""
+    book, world = c.plugs, c.world
+    assert book is not None
+    found = set()
+    for node in world.living():
+        for id, call in node.router.calls.items() if node.up else ():
+            known = book.calls.get(id)
+            if known is not None and known.name == JOIN and call.state is State.GATHERING:
+                found.add(id)
+    return found
+
+
+def _is_lost(c: MeshChecker, at: bytes) -> bool:
+    """Whether those who should keep the collectors of a flow are gone."""
+    voters = [at[n : n + 16] for n in range(16, len(at), 16)]
+    gone = sum(
+        c.world.nodes[voter[4]].lost or voter[4] == c.world.away for voter in voters
+    )
+    return bool(voters) and gone > (len(voters) - 1) // 2
+
+
+def resting(c: MeshChecker) -> set[bytes]:
+    """Arrivals that wait for others that nobody makes, and the collectors that wait for them."""
+    book = c.plugs
+    if book is None:
+        return set()
+    arrivals = open_arrivals(c)
+    found = book.left(arrivals)
+    for id, known in book.calls.items():
+        lost = id in arrivals and _is_lost(c, known.options.get("at", b""))
+        if lost or (known.name == COLLECT and id not in c.recorded):
+            found.add(id)
+    return found
+
+
+def may_wait(c: MeshChecker, id: bytes) -> bool:
+    """Whether a call of plugs need not end: a value waits for others, or one of them is lost."""
+    book = c.plugs
+    if book is None or id not in book.calls:
+        return False
+    needs = book.calls[id].options.get("feed", []) if "named" in book.calls[id].options else []
+    there = [node for node in c.world.living() if node.index != c.world.away]
+    lost = any(not any(n in one.disk.tables["done"].values for one in there) for n in needs)
+    return lost or id in resting(c)
+
+
+def finish(c: MeshChecker) -> None:
+    """No complete set of values is left."""
+    book = c.plugs
+    if book is None:
+        return
+    arrivals = open_arrivals(c)
+    left = [id.hex() for id in arrivals - resting(c) if id not in c.recorded]
+    require(not left, "join", "a complete set is left", left)
+    for node in c.world.living():
+        require(not node.router.gated, "gate", node, "is open, and calls wait at it")
+
+
+__all__ = [
+    "NOBODY", "calm", "draw", "finish", "hear", "may_wait", "opened", "proposes", "resting",
+    "rewire", "stepped", "told",
+]  # fmt: skip
