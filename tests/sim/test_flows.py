@@ -110,7 +110,7 @@ def test_plans_are_drawn_of_every_form():
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_broken_rule_of_flows_is_caught(name):
-    caught = [seed for seed, *_, failure in run_seeds(0, 60, mutant=name) if failure]
+    caught = [seed for seed, *_, failure in run_seeds(0, 100, mutant=name) if failure]
 
     assert caught
     assert run_seed(caught[0])[2] == "", "the rule is whole again"
