@@ -171,7 +171,7 @@ class LocalMesh:
             self._client.close(0)
             self._client = None
         try:
-            self._end(kill=False)
+            self._end(kill=True)
         finally:
             self._folder.cleanup()
 
@@ -239,10 +239,10 @@ class LocalMesh:
             self._process.kill()
             self._process.wait()
         self._process = None
-        _, alive = psutil.wait_procs(children, timeout=STOP_S if kill else 1.0)
-        for child in alive:  # Handles, not numbers: another process is never meant.
+        for child in children:  # They end with their node; some look for it only now and then.
             with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
+                child.kill()  # A handle, not a number: another process is never meant.
+        psutil.wait_procs(children, timeout=STOP_S)
 
     # Mounting.
 

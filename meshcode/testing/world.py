@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode.errors import BadRequest, MeshError, WaitTimeout, WrongState, from_data
 from meshcode.ids import NO_ID, text_of
 from meshcode.router import events, feeding
+from meshcode.schedule import parse
 from meshcode.sim.mesh.node import WALL_MS
 from meshcode.testing.simulated import (
     End,
@@ -196,6 +198,29 @@ class World:
         self.sim.options.snapshot["gates"][name] = {"plug": plug, "mode": mode, **fields}
         self.sim.publish()
 
+    def schedule(
+        self, name: str, socket: str, *args: Any, interval: float | None = None, **fields: Any
+    ) -> None:
+        """Have the mesh call a socket again and again; again, to change it.
+
+        Args:
+            name: of the schedule.
+            socket: is called with `args`.
+            args: plain data.
+            interval: seconds between calls; or a field `cron` says when, and `timezone` where.
+            fields: as of a schedule in the model.
+
+        Raises:
+            BadRequest: nothing serves the socket, or a field is wrong.
+        """
+        self._served(socket)
+        when = fields if interval is None else {"interval_ms": round(interval * 1000), **fields}
+        parse(when)
+        self.sim.options.snapshot["schedules"][name] = {
+            "socket": socket, "args": list(args), **when,
+        }  # fmt: skip
+        self.sim.publish()
+
     def socket(self, name: str) -> Socket:
         """A socket for compositions and options; calling it needs a node, `submit` it here.
 
@@ -288,6 +313,11 @@ class World:
     def now(self) -> float:
         """Seconds of simulated time since the world began."""
         return (self.sim.now - self._began_ms) / 1000
+
+    @property
+    def utc(self) -> datetime:
+        """What the clocks of the nodes say, for schedules and options with a date."""
+        return datetime.fromtimestamp((WALL_MS + self.sim.now) / 1000, UTC)
 
     def advance(self, seconds: float) -> None:
         """Let so much simulated time pass, with all that happens in it."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from collections import Counter
 
 import pytest
@@ -41,6 +43,21 @@ def test_a_call_runs_and_time_passes_only_in_the_world(world):
     [ran] = world.ran
     assert (ran.socket, ran.args, ran.kwargs, ran.attempt) == ("double", [4], {"plus": 1}, 1)
     assert 0 < ran.at < world.now < 1
+
+
+def test_the_real_clock_and_chance_are_never_asked(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise AssertionError("a simulated mesh has a clock and a source of chance of its own")
+
+    for name in ("time", "monotonic", "perf_counter", "time_ns", "monotonic_ns", "sleep"):
+        monkeypatch.setattr(time, name, refuse)
+    monkeypatch.setattr(os, "urandom", refuse)
+    world = World(seed=1)
+    world.serve("add", add)
+    value = world.result(world.submit(pipeline(world.socket("add").p(1), world.socket("add"))))
+    monkeypatch.undo()
+
+    assert value == 1
 
 
 def test_an_hour_passes_when_it_is_told_to(world):
@@ -232,6 +249,27 @@ def test_a_plug_delivers_once_whoever_dies():
         assert {ran.args[0] for ran in world.ran if ran.socket == "b"} == set(range(5))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_schedule_calls_once_at_each_tick_whoever_is_down(seed):
+    world = World(seed=seed)
+    world.serve("report", lambda what: what)
+    world.schedule("s", "report", "five", cron="*/5 * * * *")
+    began = world.utc
+    for node in world.nodes:
+        world.advance(300)
+        world.kill(node)
+        world.advance(300)
+        world.start(node)
+    world.power_cut()
+    world.advance(300)
+    world.run()
+
+    ids = {id for node in world.sim.nodes for id in node.disk.tables["done"].values}
+    assert (world.utc - began).seconds // 60 == 35
+    assert len(ids) == len(world.ran) == 7
+    assert {tuple(ran.args) for ran in world.ran} == {("five",)}
+
+
 def test_refusals_are_errors_of_the_node(world):
     with pytest.raises(errors.UnknownSocket, match="did you mean 'double'"):
         world.result(world.submit("duble", 1))
@@ -274,6 +312,7 @@ async def _later() -> int:
         (lambda w: w.serve("x", add, retry=1), "a socket has no 'retry'; it has priority"),
         (lambda w: w.socket("none"), "nothing serves 'none' in this world; served is add, double"),
         (lambda w: w.plug("p", "add", "none"), "nothing serves 'none'"),
+        (lambda w: w.schedule("s", "add", cron="nonsense"), "cron"),
         (lambda w: w.kill("n9"), "there is no node 'n9'; there are n1, n2, n3"),
         (lambda w: w.submit(7), "a socket or a composition is submitted, not 7"),
         (lambda w: World(nodes=0), "1 to 50 nodes, not 0"),
