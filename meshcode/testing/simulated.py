@@ -20,7 +20,7 @@ from meshcode.sim.mesh.network import Network
 from meshcode.sim.mesh.node import MeshNode
 from meshcode.sim.mesh.worker import MeshWorker
 from meshcode.sim.mesh.world import MeshWorld
-from meshcode.wire.codec import pack, unpack, unpack_call
+from meshcode.wire.codec import pack, unpack_call
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Flag, Kind, Outcome
 from meshcode.worker.report import error_data, may_retry
@@ -30,7 +30,6 @@ End = tuple[Outcome, bytes, bytes, bool]
 Execute = Callable[["FunctionNode", str, int, list[Any], dict[str, Any]], "End | None"]
 DIES_LATEST_MS = 50
 LOOK_MS = 5
-FLOW_NAME = plan.FLOW.encode()
 
 
 class Unjudged:
@@ -150,19 +149,26 @@ class OneCall(MeshClient):
 
     def refused(self, session: int, id: bytes, data: dict[str, Any]) -> None:
         """Refused, and why."""
-        super().refused(session, id, data)
+        del session
         self.refusal = data
+        self._over(id)
 
     def ended(self, session: int, outcome: bytes) -> None:
         """The outcome; a second one is the same.  That of a flow names the step that has its."""
-        super().ended(session, outcome)
+        del session
+        self._over(outcome[16:32])
         if self.outcome is not None or self.is_followed:
             return
-        if outcome[80 : 80 + outcome[15]] == FLOW_NAME and outcome[13] == Outcome.DONE:
-            self.is_followed = True
-            self._follow(unpack(feeding.body_of(outcome))["result"])
-        else:
+        result = plan.result_of(outcome) if outcome[13] == Outcome.DONE else None
+        if result is None:
             self.outcome = outcome
+        else:
+            self.is_followed = True
+            self._follow(result)
+
+    def _over(self, id: bytes) -> None:
+        self.unacked.pop(id, None)
+        self.waiting.discard(id)
 
     def _follow(self, id: bytes) -> None:
         """Look how a step ends, as a client asks its node, which asks the others."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode.errors import BadRequest, MeshError, WaitTimeout, WrongState, from_data
 from meshcode.ids import NO_ID, text_of
-from meshcode.router import events, feeding
+from meshcode.router import events, feeding, plan
 from meshcode.schedule import parse
 from meshcode.sim.mesh.node import WALL_MS
 from meshcode.testing.simulated import (
@@ -95,7 +95,10 @@ class WorldCall:
 
         Raises:
             WrongState: it has ended.
+            BadRequest: it is a flow, whose end a node brings about, which is not simulated.
         """
+        if self.socket == plan.FLOW:
+            raise BadRequest("cancelling a flow is not simulated; use the fixture mesh")
         if self.done():
             raise WrongState(f"call {self.id} is {self.state} already, nothing was cancelled")
         for node in self._world.sim.nodes:
@@ -469,7 +472,6 @@ def _request(
     """Socket, options, arguments of what a test submits."""
     from meshcode.client.flows.compiling import compile_flow
     from meshcode.client.flows.composition import Composition
-    from meshcode.client.flows.plan import FLOW_SOCKET
     from meshcode.client.socket import Socket
 
     if isinstance(target, str):
@@ -478,6 +480,6 @@ def _request(
         return target.name, dict(target._options), args, kwargs
     if isinstance(target, Composition):
         taken = target.taking(args)
-        plan = compile_flow(taken, args if taken is target else args[1:], kwargs)
-        return FLOW_SOCKET, {}, (plan.to_data(),), {}
+        made = compile_flow(taken, args if taken is target else args[1:], kwargs)
+        return plan.FLOW, {}, (made.to_data(),), {}
     raise BadRequest(f"a socket or a composition is submitted, not {target!r:.80}")

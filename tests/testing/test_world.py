@@ -313,6 +313,7 @@ async def _later() -> int:
         (lambda w: w.socket("none"), "nothing serves 'none' in this world; served is add, double"),
         (lambda w: w.plug("p", "add", "none"), "nothing serves 'none'"),
         (lambda w: w.schedule("s", "add", cron="nonsense"), "cron"),
+        (lambda w: w.submit(pipeline(w.socket("add").p(1))).cancel(), "a flow is not simulated"),
         (lambda w: w.kill("n9"), "there is no node 'n9'; there are n1, n2, n3"),
         (lambda w: w.submit(7), "a socket or a composition is submitted, not 7"),
         (lambda w: World(nodes=0), "1 to 50 nodes, not 0"),
