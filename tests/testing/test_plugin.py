@@ -205,6 +205,21 @@ def test_a_simulated_mesh_has_the_seed_of_the_command_line(user):
     result.stdout.fnmatch_lines(["*--mesh-seed=42*"])
 
 
+def test_an_environment_that_is_built_has_only_what_the_repository_asks_for(user):
+    user.makeini("[pytest]\nmesh_environment = build\n")
+    user.makepyfile(shop=SHOP, broken="import pytest\ndef it(): ...\n", test_shop="""
+        import pytest
+        from meshcode.errors import MountFailed
+
+        def test_it(mesh):
+            with pytest.raises(MountFailed, match="No module named 'pytest'"):
+                mesh.socket("broken.it")
+            assert mesh.socket("shop.add")(1, 2) == 3
+    """)  # fmt: skip
+
+    run(user).assert_outcomes(passed=1)
+
+
 ORDERS = """
 def price(order):
     return order["id"] * 2
