@@ -35,6 +35,8 @@ LOOK_MS = 5
 class Unjudged:
     """In the place of the simulator's checker, which knows only the calls of its own worlds."""
 
+    plugs = None  # No books of what plugs owe.
+
     def __getattr__(self, name: str) -> Callable[..., None]:
         return _nothing
 
@@ -193,6 +195,7 @@ class FunctionWorld(MeshWorld):
         self.execute = execute
         self.takes_ms: dict[str, tuple[int, int]] = {}
         self.options = _options(nodes, loss, delay_ms)
+        self.model = self.options.snapshot
         self.checker = Unjudged()  # type: ignore[assignment]
         self.network = Network(self)
         self._heap.clear()
@@ -202,14 +205,16 @@ class FunctionWorld(MeshWorld):
 
     def publish(self) -> None:
         """The model changed: every node that is up hears of it."""
-        snapshot = self.options.snapshot = {
+        self.model = self.options.snapshot = {
             table: dict(rows) if isinstance(rows, dict) else rows
             for table, rows in self.options.snapshot.items()
         }
-        snapshot["number"] += 1
+        self.model["number"] += 1
         for node in self.nodes:
+            node.model = self.model
             if node.up:
-                node.post(events.ModelChanged(snapshot))
+                node.told_model = self.model
+                node.post(events.ModelChanged(self.model))
                 node.staff()
 
     def run_until(self, over: Callable[[], bool], end_ms: int) -> None:

@@ -70,7 +70,6 @@ class MeshNode:
         rng = Random(world.seed * 7_919 + self.index * 101 + self.boot)
         self.router = Router(self.id, self.boot, rng, self.kind)
         self.router.listening = True
-        ticking.restore(self.router, self.log.scan("meta", ticking.KEPT, limit=1 << 30))
         self.turns = Turns(self, self._release)  # type: ignore[arg-type]
         floor = int.from_bytes(self.log.get("meta", b"now") or b"", "big")
         if world.options.clock_steps:
