@@ -53,7 +53,9 @@ OWNERS = {
     "zmq": ("meshcode.client", "meshcode.node", "meshcode.peers", "meshcode.trust",
             "meshcode.worker", "meshcode.cli.doctor", "meshcode.cli.doctor_network"),
     "zeroconf": ("meshcode.node.discovery", "meshcode.cli.doctor"),
-    "psutil": ("meshcode.node", "meshcode.worker", "meshcode.cli", "meshcode.store"),
+    "psutil": ("meshcode.node", "meshcode.worker", "meshcode.cli", "meshcode.store",
+               "meshcode.testing.node"),
+    "pytest": ("meshcode.testing.plugin",),
     "yaml": ("meshcode.cli",),
     "numpy": ("meshcode.wire.codec", "meshcode.wire.plain"),
 }

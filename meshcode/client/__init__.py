@@ -9,7 +9,7 @@
         print(call.id, call.result(timeout=30))
 
 `docs/client.md` is the guide.  asyncio is imported only by `connect_async` and by awaiting a call,
-flows (`pipeline`, `parallel`, `funnel`, `segment`) when one of their names is used.
+flows (`pipeline`, `parallel`, `funnel`, `segment`) and `Executor` when one of their names is used.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from meshcode.client.socket import Socket
 
 if TYPE_CHECKING:
     from meshcode.client.aio import AsyncCall, AsyncClient, AsyncSocket, connect_async
+    from meshcode.client.executor import Executor
     from meshcode.client.flows import Flow, funnel, parallel, pipeline, segment
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "segment",
     "Flow",
     "flow",
+    "Executor",
 ]
 
 _ASYNC = ("connect_async", "AsyncClient", "AsyncSocket", "AsyncCall")
@@ -60,6 +62,10 @@ def __getattr__(name: str) -> Any:
         from meshcode.client import aio
 
         return getattr(aio, name)
+    if name == "Executor":
+        from meshcode.client.executor import Executor
+
+        return Executor
     if name in _FLOWS:
         from meshcode.client import flows
 

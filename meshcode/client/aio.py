@@ -3,7 +3,8 @@
     client = await connect_async()
     value = await client.socket("shop.clean")("some text")
 
-No call blocks the loop.  Cancelling a wait does not cancel the call.
+No call blocks the loop.  Cancelling a task that waits, also by a timeout or a task group, does not
+cancel the call: it was sent, and goes on.  `await call.cancel()` does.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from meshcode.client.mapping import CHUNK, Flight
 from meshcode.client.requests import Ask, Stream
 from meshcode.client.session import UP
 from meshcode.client.socket import Socket
-from meshcode.errors import BadRequest, WaitTimeout
+from meshcode.errors import BadRequest, MeshError, WaitTimeout
 from meshcode.wire.codec import unpack
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from meshcode.client.flows.aio import AsyncFlow
-    from meshcode.client.flows.composition import Composition, Signature
+    from meshcode.client.flows.composition import Composition, Segment, Signature
     from meshcode.client.keys import Key
     from meshcode.client.options import Seconds
 
@@ -186,7 +187,11 @@ class AsyncSocket:
         return self.sync.name
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function and wait: its value, or its exception raised here."""
+        """Call the function and wait: its value, or its exception raised here.
+
+        A task that is cancelled here leaves a call that goes on; who wants to find it again
+        submits and awaits the handle.
+        """
         return await (await self.submit(*args, **kwargs))
 
     async def submit(self, *args: Any, **kwargs: Any) -> AsyncCall:
@@ -231,17 +236,42 @@ class AsyncSocket:
         propagate: bool = True,
     ) -> AsyncIterator[Any]:
         """As `Socket.map`; nothing is submitted before the first value is awaited."""
+        arguments = ((item,) for item in iterable)
+        async for value in self.starmap(
+            arguments, chunk=chunk, timeout=timeout, propagate=propagate
+        ):
+            yield value
+
+    async def starmap(
+        self,
+        iterable: Iterable[Sequence[Any]],
+        *,
+        chunk: int = CHUNK,
+        timeout: float | None = None,
+        propagate: bool = True,
+    ) -> AsyncIterator[Any]:
+        """As `map`, with each item a sequence of arguments."""
         if chunk < 1:
             raise BadRequest(f"a chunk has at least 1 item, not {chunk}")
         await self._ready_client()
         deadline = deadline_of(timeout)
-        flight = Flight(self.sync, ((item,) for item in iterable), chunk)
+        flight = Flight(self.sync, iter(iterable), chunk)
         await _fill(flight)
         while (call := flight.take()) is not None:
             if not call._code:
                 await _ended(call, seconds_left(deadline))
             yield flight.value_of(call, propagate)
             await _fill(flight)
+
+    def chunks(self, items: Iterable[Any], size: int) -> Segment:
+        """As `Socket.chunks`."""
+        return self.sync.chunks(items, size)
+
+    async def describe(self) -> dict[str, Any]:
+        """As `Socket.describe`."""
+        client = AsyncClient(await self._ready_client())
+        answer: dict[str, Any] = await client.ask("socket.describe", name=self.name)
+        return answer
 
     async def _ready_client(self) -> Client:
         if self.sync._client is not None:
@@ -262,6 +292,11 @@ class AsyncCall:
     def id(self) -> str:
         """The id as text."""
         return self.sync.id
+
+    @property
+    def socket(self) -> str:
+        """The name of the socket; empty for a call found again by its id."""
+        return self.sync.socket
 
     @property
     def accepted(self) -> str | None:
@@ -287,6 +322,13 @@ class AsyncCall:
             await _ended(call, timeout)
         return call._outcome(propagate)
 
+    async def exception(self, timeout: float | None = None) -> MeshError | None:
+        """As `Call.exception`."""
+        call = self.sync
+        if not call._code:
+            await _ended(call, timeout)
+        return call.exception(0)
+
     async def wait_accepted(self, timeout: float | None = None) -> str:
         """As `Call.wait_accepted`."""
         call = self.sync
@@ -294,8 +336,8 @@ class AsyncCall:
             await _news(call._client, call._is_answered, timeout)
         return call.wait_accepted(0)
 
-    async def items(self) -> AsyncIterator[Any]:
-        """As `Call.items`."""
+    async def items(self, timeout: float | None = None) -> AsyncIterator[Any]:
+        """As `Call.items`; `timeout` is for each next item."""
         call = self.sync
         call._begin_wait()
         given = 0
@@ -307,7 +349,10 @@ class AsyncCall:
             elif call._code:
                 break
             else:
-                await _news(call._client, partial(call._has_item, given), None)
+                try:
+                    await _news(call._client, partial(call._has_item, given), timeout)
+                except WaitTimeout:
+                    raise call._too_late(timeout) from None
         for item in call._rest(given):
             yield item
 

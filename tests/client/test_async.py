@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from meshcode import connect_async, errors
-from meshcode.client import AsyncClient, aio
+from meshcode.client import AsyncClient, Call, Client, Socket, aio
+from meshcode.client.flows.aio import AsyncFlow
+from meshcode.client.flows.flow import Flow
 from tests.client.conftest import SOON_S
 
 
@@ -119,6 +121,113 @@ def test_items_come_one_by_one(run):
     assert run(body) == [0, 1, 2, 3, 4]
 
 
+def test_items_have_a_timeout_and_may_be_left(run):
+    async def body(client):
+        silent = await client.socket("later").submit("x")
+        with pytest.raises(errors.WaitTimeout, match=r"has not ended within 0.01 s; it goes on"):
+            async for _ in silent.items(timeout=0.01):
+                raise AssertionError("nothing can come")
+        call = await client.socket("items").submit(5)
+        first = await anext(call.items(timeout=SOON_S))
+        await client.ask("test.release")
+        return first, await silent, await call
+
+    assert run(body) == (0, "x", [0, 1, 2, 3, 4])
+
+
+def test_items_of_many_calls_come_side_by_side(run):
+    async def items_of(call):
+        return [item async for item in call.items()]
+
+    async def body(client):
+        calls = [await client.socket("items").submit(n) for n in range(50)]
+        return await asyncio.gather(*map(items_of, calls))
+
+    assert run(body) == [list(range(n)) for n in range(50)]
+
+
+def test_the_error_of_a_call_is_given_without_raising(run):
+    async def body(client):
+        bad = await client.socket("fail").submit("ValueError")
+        good = await client.socket("echo").submit(1)
+        late = await client.socket("later").submit(1)
+        with pytest.raises(errors.WaitTimeout):
+            await late.exception(timeout=0.01)
+        return type(await bad.exception()), await good.exception(SOON_S), bad.socket
+
+    kind, nothing, name = run(body)
+    assert issubclass(kind, ValueError)
+    assert (nothing, name) == (None, "fail")
+
+
+def test_one_of_many_that_fails_leaves_the_others_alone(run):
+    """gather raises the first error; a task group cancels its tasks, and no call."""
+
+    async def body(client):
+        later = [await client.socket("later").submit(n) for n in range(3)]
+        with pytest.raises(KeyError):
+            await asyncio.gather(*later, client.socket("fail")("KeyError"))
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.TaskGroup() as group:
+                waits = [group.create_task(call.result()) for call in later]
+                group.create_task(client.socket("fail")("KeyError"))
+        assert caught.group_contains(KeyError) and all(task.cancelled() for task in waits)
+        assert [call.state for call in later] == ["ACCEPTED"] * 3
+        await client.ask("test.release")
+        both = await asyncio.gather(
+            *later, client.socket("fail")("KeyError"), return_exceptions=True
+        )
+        return both[:3], type(both[3]).__mro__
+
+    values, kinds = run(body)
+    assert values == [0, 1, 2] and KeyError in kinds
+
+
+def test_a_timeout_of_the_program_leaves_the_call(run):
+    async def body(client):
+        call = await client.socket("later").submit("x")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await call
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                async for _ in call.items():
+                    raise AssertionError("nothing can come")
+        assert not call.sync._callbacks
+        await client.ask("test.release")
+        return await (await client.call(call.id))
+
+    assert run(body) == "x"
+
+
+def test_starmap_takes_sequences_and_sockets_tell_of_themselves(run):
+    async def body(client):
+        report = client.socket("echo")
+        values = [value async for value in report.starmap([(1,), [2]], timeout=SOON_S)]
+        return values, await report.describe(), report.chunks([1, 2, 3], 2)
+
+    values, told, chunks = run(body)
+    assert (values, told) == ([1, 2], {"name": "echo"})
+    assert repr(chunks) == "segment(echo(), 3 items by 2)"
+
+
+@pytest.mark.parametrize(
+    ("mine", "blocking", "left_out"),
+    [
+        (aio.AsyncClient, Client, {"pid", "fresh_id", "session", "too_late"}),
+        (aio.AsyncSocket, Socket, {"client"}),  # `sync.client`.
+        (aio.AsyncCall, Call, set()),
+        # Of the plan, which `sync` knows once it was asked for.
+        (AsyncFlow, Flow, {"plan", "children", "parents", "parent"}),
+    ],
+)
+def test_nothing_of_the_blocking_client_is_missing(mine, blocking, left_out):
+    names = {name for name in dir(blocking) if not name.startswith("_")}
+
+    assert names - set(dir(mine)) - left_out == set()
+    assert not left_out & set(dir(mine)), "these are there by now"
+
+
 def test_map_gives_results_in_order(run):
     async def body(client):
         values = [value async for value in client.socket("echo").map(range(3000))]
@@ -151,6 +260,26 @@ def test_submit_waits_for_room_without_blocking_the_loop(make_peer):
         return values
 
     assert asyncio.run(asyncio.wait_for(main(), SOON_S)) == list(range(10))
+
+
+def test_a_submit_that_is_cancelled_while_it_waits_for_room_sends_nothing(make_peer):
+    peer = make_peer(window=10).start()
+
+    async def main() -> tuple[list[int], int]:
+        client = await connect_async(peer.address, timeout=SOON_S)
+        mute = client.socket("mute")
+        calls = [await mute.submit(n) for n in range(10)]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(mute.submit(10), 0.05)
+        peer.kill()
+        peer.start()
+        values = [await call for call in calls]
+        calls.append(await mute.submit(11))  # There is room, and nothing in front of it.
+        sent = (await client.ask("test.count"))["submits"]
+        client.sync.session.stop(0)
+        return values, sent
+
+    assert asyncio.run(asyncio.wait_for(main(), SOON_S)) == (list(range(10)), 11)
 
 
 def test_options_travel(run):

@@ -300,6 +300,13 @@ def test_asyncio_has_the_same(peer: Peer):
             assert await flow.status() == "DONE"
             assert [value for _, value in await flow.results(SOON_S)] == ["S(1)", "S(S(1))"]
             assert (await flow.graph()).edges == [(0, 1)]
+            assert [await step for step in await flow.steps()] == ["S(1)", "S(S(1))"]
+
+            a, b = client.socket("a").p, client.socket("b").p
+            wide = await client.submit(parallel(a(1), parallel(a(2), a(3)), b(4)))
+            found = [value async for value in wide]
+            assert found == await wide == ["S(1)", ["S(2)", "S(3)"], "S(4)"]
+            assert len(await wide.branches()) == 3 and await wide.exception() is None
 
             bad = await client.submit(funnel([client.socket("a").p(1)]), client.socket("boom"))
             assert isinstance(await bad.get(SOON_S, propagate=False), ValueError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from meshcode.client.aio import AsyncCall
@@ -32,6 +33,19 @@ class AsyncFlow(AsyncCall):
         """As `result`."""
         return await self.result(timeout, propagate)
 
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        """The values of its branches, in order, each as soon as it is there."""
+        for branch in await self.branches():
+            yield await _value_of(branch)
+
+    async def steps(self) -> list[Step]:
+        """As `Flow.steps`; a step can be awaited."""
+        return await asyncio.to_thread(lambda: self.sync.steps)
+
+    async def branches(self) -> list[Any]:
+        """As `Flow.branches`; a step can be awaited."""
+        return await asyncio.to_thread(self.sync.branches)
+
     async def status(self) -> str:
         """As `Flow.status`."""
         return await asyncio.to_thread(lambda: self.sync.status)
@@ -53,3 +67,9 @@ class AsyncFlow(AsyncCall):
     ) -> AsyncFlow:
         """As `Flow.retry`."""
         return AsyncFlow(await asyncio.to_thread(self.sync.retry, by, from_step=from_step))
+
+
+async def _value_of(branch: Any) -> Any:
+    if isinstance(branch, list):
+        return [await _value_of(inner) for inner in branch]
+    return await branch

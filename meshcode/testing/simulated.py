@@ -1,0 +1,275 @@
+"""What a simulated mesh is made of: the simulator's nodes, with functions of the test for workers.
+
+The core, its turns and its log are those of a real node; time, network and disks are simulated.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import fields, replace
+from random import Random
+from typing import Any
+
+from meshcode.errors import BadRequest, RemoteError
+from meshcode.router import events, feeding, plan
+from meshcode.router.effects import Effects
+from meshcode.sim.mesh import options as drawn
+from meshcode.sim.mesh.client import MeshClient
+from meshcode.sim.mesh.network import Network
+from meshcode.sim.mesh.node import MeshNode
+from meshcode.sim.mesh.worker import MeshWorker
+from meshcode.sim.mesh.world import MeshWorld
+from meshcode.wire.codec import pack, unpack_call
+from meshcode.wire.frame import envelope
+from meshcode.wire.kinds import Flag, Kind, Outcome
+from meshcode.worker.report import error_data, may_retry
+
+# How one execution ends: outcome, its body, its meta, and whether it may be tried again.
+End = tuple[Outcome, bytes, bytes, bool]
+Execute = Callable[["FunctionNode", str, int, list[Any], dict[str, Any]], "End | None"]
+DIES_LATEST_MS = 50
+LOOK_MS = 5
+
+
+class Unjudged:
+    """In the place of the simulator's checker, which knows only the calls of its own worlds."""
+
+    plugs = None  # No books of what plugs owe.
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return _nothing
+
+
+def _nothing(*_: Any) -> None:
+    """Nobody looks."""
+
+
+class FunctionWorker(MeshWorker):
+    """A worker that runs a function of the test when it begins, and tells the end later.
+
+    So a fault in between is one after the function did its work: it is run again.
+    """
+
+    node: FunctionNode
+
+    def _next(self) -> None:
+        if self.running is not None or not self.staged or not self.alive:
+            return
+        world = self.node.world
+        id, attempt, _, data = self.staged.pop(0)
+        assert data is not None
+        self.running = (id, attempt)
+        args, kwargs = unpack_call(feeding.body_of(data), bool(data[12] & Flag.KWARGS))
+        name = data[80 : 80 + data[15]].decode()
+        end = world.execute(self.node, name, attempt, args, kwargs)
+        if end is None:
+            world.after(world.rng.randint(0, DIES_LATEST_MS), self.die, [id])
+        else:
+            world.after(world.rng.randint(*world.takes_ms[name]), self._ended, id, attempt, end)
+
+    def _ended(self, id: bytes, attempt: int, end: End) -> None:
+        if not self.alive or self.running != (id, attempt):
+            return
+        code, body, meta, retry = end
+        self.running = None
+        flags = Flag.RETRY if retry else 0
+        data = envelope(
+            Kind.OUTCOME, id=id, code=code, attempt=attempt, body=body, meta=meta, flags=flags,
+        )  # fmt: skip
+        report = (id, attempt, int(code), retry, 1_000, 0, data)
+        self.node.post(events.Finished(self.number, [report]))
+        self._next()
+
+
+class FunctionNode(MeshNode):
+    """A node whose workers run functions of the test: one worker for each socket."""
+
+    world: FunctionWorld
+
+    def step(self, event: events.Event, now_ms: int) -> Effects:
+        """One event for the core."""
+        return self.router.step(event, now_ms)
+
+    def staff(self) -> None:
+        """Start the workers that are missing."""
+        if not self.up:
+            return
+        here = {worker.processor for worker in self.workers.values()}
+        for name in self.world.takes_ms:
+            if name in here:
+                continue
+            self._last_worker += 1
+            worker = FunctionWorker(self, self._last_worker, name)
+            self.workers[worker.number] = worker
+            self.world.after(self.world.rng.randint(1, 100), worker.join)
+
+    def known(self) -> set[bytes]:
+        """The calls that it has open, keeps for others, or that an outcome here causes."""
+        found = set(self.router.calls)
+        for inst in self.router.replica.by_key.values():
+            found.add(inst.id)
+            found.update(child.id for child in (inst.value.children if inst.value else ()))
+        return found
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has to think, or writes what it thought."""
+        return bool(self.inbox) or self.ops is not None
+
+    @property
+    def name(self) -> str:
+        """As tests name it."""
+        return f"n{self.index + 1}"
+
+
+class OneCall(MeshClient):
+    """A client with one call, which keeps what it was told."""
+
+    world: FunctionWorld
+
+    def __init__(self, world: FunctionWorld, call: events.NewCall, via: MeshNode | None) -> None:
+        """Nothing is sent yet; `via` is the node that is asked first."""
+        super().__init__(world, [call])
+        self.via = via
+        self.is_accepted = False
+        self.refusal: dict[str, Any] | None = None
+        self.is_followed = False
+        self.outcome: bytes | None = None
+
+    def _choose(self) -> MeshNode | None:
+        if self.first and self.via is not None:
+            return self.via if self.via.up else None
+        if self.node is not None and self.node.up:
+            return self.node
+        return super()._choose()
+
+    def accepted(self, session: int, sequence: int) -> None:
+        """Acknowledged: on as many disks as was asked for."""
+        super().accepted(session, sequence)
+        self.is_accepted = True
+
+    def refused(self, session: int, id: bytes, data: dict[str, Any]) -> None:
+        """Refused, and why."""
+        del session
+        self.refusal = data
+        self._over(id)
+
+    def ended(self, session: int, outcome: bytes) -> None:
+        """The outcome; a second one is the same.  That of a flow names the step that has its."""
+        del session
+        self._over(outcome[16:32])
+        if self.outcome is not None or self.is_followed:
+            return
+        result = plan.result_of(outcome) if outcome[13] == Outcome.DONE else None
+        if result is None:
+            self.outcome = outcome
+        else:
+            self.is_followed = True
+            self._follow(result)
+
+    def _over(self, id: bytes) -> None:
+        self.unacked.pop(id, None)
+        self.waiting.discard(id)
+
+    def _follow(self, id: bytes) -> None:
+        """Look how a step ends, as a client asks its node, which asks the others."""
+        node = self.node if self.node is not None and self.node.up else None
+        node = node or next((one for one in self.world.nodes if one.up), None)
+        self.outcome = None if node is None else node.history([id]).get(id)
+        if self.outcome is None:
+            self.world.after(LOOK_MS, self._follow, id)
+
+
+class FunctionWorld(MeshWorld):
+    """The simulator's world without its own clients, faults and end."""
+
+    nodes: list[FunctionNode]  # type: ignore[assignment]
+
+    def __init__(
+        self, seed: int, nodes: int, execute: Execute, *, loss: float, delay_ms: int
+    ) -> None:  # fmt: skip
+        """All nodes are up; they have not heard of each other yet."""
+        super().__init__(seed)
+        self.rng = Random(seed)
+        self.execute = execute
+        self.takes_ms: dict[str, tuple[int, int]] = {}
+        self.options = _options(nodes, loss, delay_ms)
+        self.model = self.options.snapshot
+        self.checker = Unjudged()  # type: ignore[assignment]
+        self.network = Network(self)
+        self._heap.clear()
+        self.nodes = [FunctionNode(self, index) for index in range(nodes)]
+        for node in self.nodes:
+            node.start()
+
+    def publish(self) -> None:
+        """The model changed: every node that is up hears of it."""
+        self.model = self.options.snapshot = {
+            table: dict(rows) if isinstance(rows, dict) else rows
+            for table, rows in self.options.snapshot.items()
+        }
+        self.model["number"] += 1
+        for node in self.nodes:
+            node.model = self.model
+            if node.up:
+                node.told_model = self.model
+                node.post(events.ModelChanged(self.model))
+                node.staff()
+
+    def run_until(self, over: Callable[[], bool], end_ms: int) -> None:
+        """Let happen what happens, until it is over or that time has come."""
+        heap = self._heap
+        while not over():
+            if not heap or heap[0][0] > end_ms:
+                self.now = max(self.now, end_ms)
+                return
+            self.now, _, act, args = heapq.heappop(heap)
+            act(*args)
+
+    def ended(self) -> set[bytes]:
+        """The calls with an outcome on any disk."""
+        return {id for node in self.nodes for id in node.disk.tables["done"].values}
+
+    def kill(self, node: FunctionNode) -> None:
+        """kill -9: what was on its way to the disk may have come there or not."""
+        node.crash(keep=self.rng.random() < 0.5)
+
+    def destroy(self, node: FunctionNode) -> None:
+        """The node and its disk are gone for ever; the others are told a while later."""
+        self._destroy_node(node)
+
+
+def ended_well(value: Any, meta: dict[str, Any] | None = None) -> End:
+    """The end of an execution that returned.
+
+    Raises:
+        BadData, TooLarge: the value cannot travel.
+    """
+    return Outcome.DONE, pack(value, "the result"), pack(meta) if meta else b"", False
+
+
+def ended_badly(error: BaseException) -> End:
+    """The end of an execution that raised."""
+    data = error_data(error)
+    try:
+        body = pack(data)
+    except (ValueError, TypeError):
+        body = pack(RemoteError(data["text"], type=type(error).__name__).to_data())
+    return Outcome.FAILED, body, b"", may_retry(error)
+
+
+def _options(nodes: int, loss: float, delay_ms: int) -> drawn.Options:
+    """Options in which only the network may be bad."""
+    if not 1 <= nodes <= 50:
+        raise BadRequest(f"a simulated mesh has 1 to 50 nodes, not {nodes}")
+    options = drawn.draw(Random(1))
+    for one in fields(options):
+        if one.type == "float":
+            setattr(options, one.name, 0.0)
+    tables = ("queues", "processors", "sockets", "plugs", "gates", "schedules")
+    return replace(
+        options, nodes=nodes, kinds=["core"] * nodes, loss=loss, delay_ms=delay_ms, sync_ms=(0, 3),
+        hosts={}, dead_letters=False, clock_steps=False, core_of_two=False, counted=False,
+        snapshot={"number": 1, **{table: {} for table in tables}},
+    )  # fmt: skip
