@@ -6,7 +6,6 @@ checked as a whole before it is accepted, so a flow that was acknowledged can be
 
 from __future__ import annotations
 
-from types import NoneType
 from typing import Any, NamedTuple
 
 from meshcode import errors, limits
@@ -140,7 +139,7 @@ def submits(root: bytes, envelope: bytes, plan: Plan) -> list[tuple[bytes, bytes
     for number, (socket, argc, args, feed, given) in enumerate(plan.steps):
         if number in done:
             continue
-        is_plain = not given and isinstance(feed, (int, NoneType))
+        is_plain = not given and (feed is None or isinstance(feed, int))
         meta = metas.get(feed) if is_plain else None
         if meta is None:
             options = {**everywhere, **(given or {})}
