@@ -46,7 +46,14 @@ from meshcode.node.turn import Turns
 from meshcode.router import ticking
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
-from meshcode.router.events import Drained, Event, ModelChanged, Ticked, WorkerJoined
+from meshcode.router.events import (
+    Drained,
+    Event,
+    ModelChanged,
+    Ticked,
+    WorkerJoined,
+    Yielded,
+)
 from meshcode.store.contract import DONE, META, MODEL, OPEN, STATE, VOTE, Log
 from meshcode.trust.identity import load as load_identity
 from meshcode.wire.codec import pack, unpack
@@ -369,6 +376,8 @@ class Loop:
             self.keeping.before(event)
             if isinstance(event, WorkerJoined):
                 self.processors.joined(event.worker)
+            elif isinstance(event, Yielded):
+                intake.look_up_items(self, event)
             self.step(event)
         if items:
             self.turns.add(Effects(outcomes=intake.items_for_clients(self.router, items)))

@@ -35,6 +35,8 @@ class Release:
                 loop.hosted.start(assignments)
             else:
                 loop.crew.start(worker, assignments)
+        if effects.credits:
+            loop.crew.credit(effects.credits)
         self._to_clients(effects)
         now_ms = loop.clock.now_ms()
         for worker, call, reason in effects.interrupts:

@@ -31,6 +31,8 @@ class Effects:
     outcomes: list[tuple[int, bytes]] = field(default_factory=list)
     # worker, assignments.
     starts: list[tuple[int, list[Assignment]]] = field(default_factory=list)
+    # worker, call id, attempt, units of items that it may have sent in all.
+    credits: list[tuple[int, bytes, int, int]] = field(default_factory=list)
     # worker, call id, "cancel" or "time limit": interrupt it; kill the worker after the grace.
     interrupts: list[tuple[int, bytes, str]] = field(default_factory=list)
     # client, request id, good, data.

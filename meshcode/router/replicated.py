@@ -22,7 +22,7 @@ from meshcode.replica.instance import (
     make_key,
 )
 from meshcode.replica.peers import WITNESS
-from meshcode.router import acks, copies, ending, holding, work
+from meshcode.router import acks, copies, ending, holding, streams, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import custody_header, pack_done, read_envelope, sequence_key
@@ -34,7 +34,7 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_DONE = int(Outcome.DONE)
+_DONE, _CANCELLED, _MOVED = int(Outcome.DONE), int(Outcome.CANCELLED), int(Outcome.MOVED)
 _MAY_MOVE = (State.WAITING, State.DELAYED, State.HELD, State.GATHERING)
 
 
@@ -194,6 +194,7 @@ def withdraw(r: Router, call: Call, now_ms: int) -> None:
     """Take a call out of its line or from its worker, whatever state it is in."""
     if call.state is State.RUNNING:
         assert call.worker is not None
+        streams.run_for_nobody(r, call)
         holding.take_back(r, call, call.worker, now_ms)
     elif call.state is State.WAITING:
         call.line.count_out(call)
@@ -206,6 +207,7 @@ def withdraw(r: Router, call: Call, now_ms: int) -> None:
 def leave(r: Router, call: Call, now_ms: int) -> None:
     """This node has nothing more to do with a call; whoever waits for it still does."""
     withdraw(r, call, now_ms)
+    streams.leave(r, call.id)
     call.move(State.MOVED)
     r.forget(call)
     if call.client:
@@ -339,6 +341,10 @@ class Replicated:
         acks.acknowledge(r, inst, inst.majority, out, ended=True)  # So many have its outcome.
         if inst.id in r.needed:
             r.ripe.append((inst.id, value.outcome))
+        if value.code != _MOVED:
+            if value.code != _CANCELLED:
+                streams.caused(r, inst.id, [child.id for child in value.children])
+            streams.ended(r, inst.id)
         call = self._call(inst)
         if call is None:
             for client in r.watchers.pop(inst.id, ()):
