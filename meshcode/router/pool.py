@@ -108,6 +108,8 @@ class Worker:
         if call.id in self.queued or call.id in self.streams:
             self.streams[call.id] = True
             self._leave_queue(call, now_ms)
+            self.work_us -= call.estimate_us  # Nobody waits for it.
+            call.estimate_us = 0
 
     def resume(self, call: Call) -> None:
         """It has credit again; it takes turns with what was begun meanwhile."""

@@ -93,6 +93,8 @@ class PeerWorker(Worker):
     def park(self, call: Call, now_ms: int) -> None:
         """A stream waits for credit there, and its worker can run others."""
         self.streams[call.id] = True
+        self.work_us -= call.estimate_us
+        call.estimate_us = 0
 
     def skips(self, line: Line) -> bool:
         """Calls of other peers are not passed on, and one stream of a socket is enough."""
