@@ -122,7 +122,9 @@ class Member:
         return (
             not self.router.calls
             and not self.router.guests
+            and not self.router.reports
             and not self.router.streams.tracked
+            and not self.router.streams.sending
             and all(inst.role == ENDED and inst.filed for inst in kept)
         )
 
