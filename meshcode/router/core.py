@@ -142,7 +142,7 @@ class Router:
             gathering.settle(self, now_ms, out)
             if self.timers and self.timers[0][0] <= now_ms:  # What has all it needs may be late.
                 self._fire_timers(now_ms, out)
-        if self.streams.dirty or self.streams.left:
+        if self.streams.dirty or self.streams.left or self.streams.born:
             streams.settle(self, now_ms, out)
         while self._touched:
             _, pool = self._touched.popitem()

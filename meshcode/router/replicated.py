@@ -34,7 +34,7 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_DONE, _CANCELLED, _MOVED = int(Outcome.DONE), int(Outcome.CANCELLED), int(Outcome.MOVED)
+_DONE, _CANCELLED = int(Outcome.DONE), int(Outcome.CANCELLED)
 _MAY_MOVE = (State.WAITING, State.DELAYED, State.HELD, State.GATHERING)
 
 
@@ -341,11 +341,12 @@ class Replicated:
         acks.acknowledge(r, inst, inst.majority, out, ended=True)  # So many have its outcome.
         if inst.id in r.needed:
             r.ripe.append((inst.id, value.outcome))
-        if value.code != _MOVED:
-            if value.code != _CANCELLED:
-                streams.caused(r, inst.id, [child.id for child in value.children])
-            streams.ended(r, inst.id)
         call = self._call(inst)
+        if value.code != _CANCELLED and inst.id in r.streams.tracked:
+            streams.caused(r, inst.id, [child.id for child in value.children])
+            if call is not None and call.state is State.ENDING:
+                streams.go_on_here(r, [make_key(child.id, inst.home) for child in value.children])
+        streams.ended(r, inst.id)
         if call is None:
             for client in r.watchers.pop(inst.id, ()):
                 out.outcomes.append((client, value.outcome))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode import limits
 from meshcode.ids import ID_BYTES, NO_ID, child_id
 from meshcode.replica import claims, custody
-from meshcode.replica.instance import ENDED, Child, Instance, make_key
+from meshcode.replica.instance import ENDED, IDLE, Child, Instance, make_key
 from meshcode.router import ending, events, feeding, holding, joins, sending
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
@@ -94,6 +94,7 @@ class Streams:
         self.tracked: dict[bytes, Item] = {}  # By a call that has not ended: the item it is of.
         self.dirty: dict[bytes, None] = {}  # Streams whose credit may have changed in this step.
         self.left: list[tuple[int, bytes]] = []  # Worker, call: runs on for nobody.
+        self.born: list[bytes] = []  # Keys of instances that this node is to own.
         self.sending: dict[bytes, sending.Sending] = {}  # Of guests.
         self.ask_ms = 0  # Not before are calls looked up that should have ended.
 
@@ -298,6 +299,21 @@ def caused(r: Router, id: bytes, children: list[bytes]) -> None:
             _track(r, item, child)
 
 
+def go_on_here(r: Router, keys: list[bytes]) -> None:
+    """What an item causes is claimed by who has ended it, at once: so it keeps its order."""
+    r.streams.born += keys
+
+
+def _claim_born(r: Router, now_ms: int, out: Effects) -> None:
+    born, r.streams.born = r.streams.born, []
+    for key in born:
+        inst = r.replica.by_key.get(key)
+        if inst is None or inst.role != IDLE or not inst.payload or inst.promise[0]:
+            continue
+        if claims.claim_due_ms(r.replica, inst) is not None:
+            claims.claim(r.replica, inst, now_ms, out)
+
+
 def ended(r: Router, id: bytes) -> None:
     """A call has ended: perhaps an item is over by it, and a stream may go on."""
     item = r.streams.tracked.pop(id, None)
@@ -358,7 +374,9 @@ def run_for_nobody(r: Router, call: Call) -> None:
 
 
 def settle(r: Router, now_ms: int, out: Effects) -> None:
-    """At the end of a step: let the generators go on for which there is room."""
+    """At the end of a step: let the generators go on for which there is room, and the rest of
+    what came up.
+    """
     streams = r.streams
     for id in streams.dirty:
         stream, call = streams.by_call.get(id), r.calls.get(id)
@@ -370,6 +388,8 @@ def settle(r: Router, now_ms: int, out: Effects) -> None:
     for worker_id, id in streams.left:
         out.interrupts.append((worker_id, id, "cancel"))
     streams.left.clear()
+    if streams.born:
+        _claim_born(r, now_ms, out)
 
 
 def _settle_one(
@@ -439,7 +459,7 @@ def looked_up(r: Router, id: bytes, found: bool, out: Effects) -> None:
 
 
 __all__ = [
-    "ITEM", "Item", "Stream", "Streams", "begin", "caused", "count_of", "ended", "is_item",
-    "item_id", "leave", "looked_up", "on_yielded", "run_for_nobody", "settle", "source_of",
-    "stopped", "tick", "units_of", "unsure",
+    "ITEM", "Item", "Stream", "Streams", "begin", "caused", "count_of", "ended", "go_on_here",
+    "is_item", "item_id", "leave", "looked_up", "on_yielded", "run_for_nobody", "settle",
+    "source_of", "stopped", "tick", "units_of", "unsure",
 ]  # fmt: skip
