@@ -20,7 +20,7 @@ from tests.mesh.network import LoopbackNetwork
 
 NAMES = ["n1", "n2", "n3"]
 SOON_S = 60.0
-COUNT = 2 * limits.STREAM_WINDOW
+COUNT = limits.STREAM_WINDOW + 100
 TASKS = '''
 """Tasks of the tests of streams."""
 
@@ -131,8 +131,8 @@ def test_a_slow_consumer_at_one_node_holds_up_a_generator_at_another(made):
         assert len(made.said("used")) == 2 * COUNT
 
 
-@pytest.mark.parametrize("killed", [["n2"], ["n1"], ["n1", "n2", "n3"]])
-def test_nodes_die_and_no_item_is_lost_or_made_twice(made, killed):
+def test_owner_and_runner_die_and_no_item_is_lost_or_made_twice(made):
+    killed = ["n1", "n2"]
     made.hold.touch()
     with connect(made.cluster["n1"].address) as client:
         call = client.socket("far.numbers").submit(COUNT)

@@ -85,6 +85,7 @@ class Member:
                 wanted = streams.unsure(self.router, event.items)
                 event.ended = {id for id in wanted if id in self.log["done"]}
             self.take(self.router.step(event, self.net.now))
+        if busy:
             self.router.check()
         return busy
 

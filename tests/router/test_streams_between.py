@@ -31,11 +31,11 @@ def check(net: Several, id: bytes, count: int) -> None:
 @pytest.mark.parametrize("nodes", [2, 3])
 def test_a_peer_runs_the_generator_and_its_owner_has_the_items(nodes):
     net = Several(1, ("sinks",), ("sources",), *[()] * (nodes - 2))
-    id = net.submit(net.nodes[0], 3 * WINDOW)
+    id = net.submit(net.nodes[0], WINDOW + 200)
 
     net.settle()
 
-    check(net, id, 3 * WINDOW)
+    check(net, id, WINDOW + 200)
     assert set(net.used.values()) == {1}
     done = split_done(net.nodes[0].log["done"][id])
     assert done["code"] == Outcome.DONE
@@ -43,7 +43,7 @@ def test_a_peer_runs_the_generator_and_its_owner_has_the_items(nodes):
 
 def test_a_slow_consumer_holds_up_a_generator_at_a_peer():
     net = Several(1, (), ("sources",), ())
-    id = net.submit(net.nodes[0], 3 * WINDOW)
+    id = net.submit(net.nodes[0], WINDOW + 200)
     net.settle(20)
 
     assert net.nodes[1].running[id].next == WINDOW
@@ -53,10 +53,10 @@ def test_a_slow_consumer_holds_up_a_generator_at_a_peer():
     net.workers = (("sinks",), ("sources",), ())
     net.nodes[0].post(events.WorkerJoined(1, "sinks"))
     net.settle()
-    check(net, id, 3 * WINDOW)
+    check(net, id, WINDOW + 200)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_items_get_through_a_network_that_loses_and_doubles(seed):
     net = Several(seed, ("sinks",), ("sources",), (), lost=0.1)
     id = net.submit(net.nodes[0], WINDOW + 50)
@@ -68,10 +68,10 @@ def test_items_get_through_a_network_that_loses_and_doubles(seed):
     check(net, id, WINDOW + 50)
 
 
-@pytest.mark.parametrize("after", [1, 2, 4, 8])
+@pytest.mark.parametrize("after", [2, 6])
 def test_the_peer_that_runs_it_dies(after):
     net = Several(after, ("sinks",), ("sources",), ("sources",))
-    id = net.submit(net.nodes[0], 2 * WINDOW)
+    id = net.submit(net.nodes[0], WINDOW + 80)
     for _ in range(after * 3):
         net.turn(16)
     runner = next((node for node in net.nodes[1:] if node.running), net.nodes[1])
@@ -81,14 +81,14 @@ def test_the_peer_that_runs_it_dies(after):
     net.revive(runner)
     net.settle()
 
-    check(net, id, 2 * WINDOW)
+    check(net, id, WINDOW + 80)
     assert set(net.used.values()) == {1}
 
 
-@pytest.mark.parametrize("after", [1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("after", [1, 3, 5, 9])
 def test_the_owner_dies_and_another_takes_over_without_making_an_item_twice(after):
     net = Several(after, ("sinks", "sources"), ("sinks", "sources"), ("sinks", "sources"))
-    id = net.submit(net.nodes[0], 2 * WINDOW)
+    id = net.submit(net.nodes[0], WINDOW + 80)
     for _ in range(after * 2):
         net.turn(16)
 
@@ -97,14 +97,14 @@ def test_the_owner_dies_and_another_takes_over_without_making_an_item_twice(afte
     net.revive(net.nodes[0])
     net.settle(300)
 
-    check(net, id, 2 * WINDOW)
+    check(net, id, WINDOW + 80)
     assert SINK in net.snapshot["sockets"]
 
 
-@pytest.mark.parametrize("after", [2, 5, 9])
+@pytest.mark.parametrize("after", [3, 8])
 def test_all_nodes_die_and_come_back(after):
     net = Several(after, ("sinks", "sources"), ("sinks",), ("sources",))
-    id = net.submit(net.nodes[0], 2 * WINDOW)
+    id = net.submit(net.nodes[0], WINDOW + 80)
     for _ in range(after * 2):
         net.turn(16)
 
@@ -114,4 +114,4 @@ def test_all_nodes_die_and_come_back(after):
         net.revive(node)
     net.settle(300)
 
-    check(net, id, 2 * WINDOW)
+    check(net, id, WINDOW + 80)
