@@ -381,7 +381,7 @@ class Crew:
                 self._keep_output(worker, row, data[row.body_at : row.end])
             elif row.kind == Kind.ITEM and row.code:
                 meta, body = data[row.meta_at : row.body_at], data[row.body_at : row.end]
-                yielded.append((row.id, row.attempt, row.number, body, meta))
+                yielded.append((row.id, row.attempt, row.number, body, meta, 0))
             elif row.kind == Kind.ITEM:
                 items.append(data[row.start : row.end])
             elif row.kind == Kind.RETURNED:

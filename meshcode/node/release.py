@@ -31,13 +31,13 @@ class Release:
     def __call__(self, effects: Effects) -> None:
         """Do all of it: workers first, so that they work while clients are told."""
         loop = self._loop
+        if effects.credits:
+            loop.crew.credit(effects.credits)
         for worker, assignments in effects.starts:
             if loop.hosted.is_mine(worker):
                 loop.hosted.start(assignments)
             else:
                 loop.crew.start(worker, assignments)
-        if effects.credits:
-            loop.crew.credit(effects.credits)
         self._to_clients(effects)
         now_ms = loop.clock.now_ms()
         for worker, call, reason in effects.interrupts:

@@ -23,8 +23,8 @@ NewCall = tuple[bytes, bytes, bytes, str, int, dict[str, Any] | None, bytes]
 Report = tuple[bytes, int, int, bool, int, int, bytes]
 
 # One item that a generator yielded: call id, attempt, number from 0, its packed value (empty: only
-# a question where the owner stands), and the packed meta of the ITEM.
-NewItem = tuple[bytes, int, int, bytes, bytes]
+# a question where the owner stands), the packed meta of the ITEM, and which run of a peer it is of.
+NewItem = tuple[bytes, int, int, bytes, bytes, int]
 
 
 @dataclass(slots=True)

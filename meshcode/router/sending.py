@@ -26,18 +26,20 @@ class Sending:
     """What one guest has yielded and its owner has not taken."""
 
     __slots__ = (
-        "attempt", "final", "kept", "next", "owner", "parked_ms", "said_ms", "told", "used",
+        "attempt", "final", "kept", "next", "owner", "parked_ms", "run", "said_ms", "told", "used",
     )  # fmt: skip
 
-    def __init__(self, owner: bytes, attempt: int, now_ms: int) -> None:
+    def __init__(self, owner: bytes, attempt: int, run: int, now_ms: int) -> None:
         """Nothing yet.
 
         Args:
             owner: the node that is sent the items.
             attempt: as the owner counts.
+            run: of all that this node begins: an attempt that was given back may come again.
         """
         self.owner = owner
         self.attempt = attempt
+        self.run = run
         self.kept: deque[tuple[int, bytes, bytes]] = deque()  # Number, value, meta.
         self.next = 0
         self.used = 0
@@ -55,13 +57,16 @@ def take(
     found = r.streams.sending.get(call.id)
     if found is None:
         attempt = call.owner_attempt or call.attempt
-        found = r.streams.sending[call.id] = Sending(call.owner, attempt, now_ms)
+        r.streams.runs += 1
+        run = r.boot << 32 | r.streams.runs
+        found = r.streams.sending[call.id] = Sending(call.owner, attempt, run, now_ms)
     if number != found.next:
         return
     found.next += 1
     found.used += streams.units_of(len(value))
     found.kept.append((number, value, meta))
-    out.peer.append((found.owner, _ITEMS, [call.id, found.attempt, number, value, meta]))
+    entry = [call.id, found.attempt, number, value, meta, found.run]
+    out.peer.append((found.owner, _ITEMS, entry))
     if found.used >= found.told and not found.parked_ms and call.worker is not None:
         found.parked_ms = now_ms
         streams.park(r, call.worker, call, now_ms)
@@ -69,9 +74,9 @@ def take(
 
 def on_credit(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
     """The owner has taken items, or lets more come; or it knows nothing of such a run."""
-    id, attempt, told, taken = entry
+    id, attempt, told, taken, run = entry
     found = r.streams.sending.get(id)
-    if found is None or found.owner != node or found.attempt != attempt:
+    if found is None or (found.owner, found.attempt, found.run) != (node, attempt, run):
         return
     guest = r.guests.get(id)
     if told == streams.NOT_MINE:
@@ -102,8 +107,20 @@ def hold_report(r: Router, id: bytes, entry: list[Any], out: Effects) -> bool:
         del r.streams.sending[id]
         return False
     found.final = entry
-    out.peer.append((found.owner, _ITEMS, [id, found.attempt, found.next, b"", b""]))
+    _ask(found, id, out)
     return True
+
+
+def _ask(found: Sending, id: bytes, out: Effects) -> None:
+    """Where does the owner stand?"""
+    entry = [id, found.attempt, found.next, b"", b"", found.run]
+    out.peer.append((found.owner, _ITEMS, entry))
+
+
+def is_run_of(r: Router, id: bytes, node: bytes, attempt: int) -> bool:
+    """Whether a stream runs here for this very attempt of its owner."""
+    found = r.streams.sending.get(id)
+    return found is not None and (found.owner, found.attempt) == (node, attempt)
 
 
 def drop(r: Router, id: bytes, now_ms: int) -> bool:
@@ -128,8 +145,9 @@ def tick(r: Router, now_ms: int, out: Effects) -> None:
             continue
         found.said_ms = now_ms
         for number, value, meta in found.kept:
-            out.peer.append((found.owner, _ITEMS, [id, found.attempt, number, value, meta]))
-        out.peer.append((found.owner, _ITEMS, [id, found.attempt, found.next, b"", b""]))
+            entry = [id, found.attempt, number, value, meta, found.run]
+            out.peer.append((found.owner, _ITEMS, entry))
+        _ask(found, id, out)
 
 
-__all__ = ["Sending", "drop", "hold_report", "on_credit", "take", "tick"]
+__all__ = ["Sending", "drop", "hold_report", "is_run_of", "on_credit", "take", "tick"]

@@ -34,6 +34,7 @@ ITEM = "@item"
 _DONE = int(Outcome.DONE)
 _CREDIT = int(Kind.CREDIT)
 _ALL = 1 << 62  # More items than there will be.
+GIVE_UP = 0  # In place of a credit: the worker drops the attempt and reports nothing.
 NOT_MINE = -1  # In place of a credit: the sender runs it for nobody.
 
 
@@ -56,7 +57,7 @@ class Stream:
 
     __slots__ = (
         "acked", "asked", "attempt", "before", "call", "ended", "items", "over", "parked_ms",
-        "received", "run", "told", "used", "within",
+        "peer_run", "received", "run", "told", "used", "within",
     )  # fmt: skip
 
     def __init__(self, call: bytes, before: int) -> None:
@@ -83,6 +84,7 @@ class Stream:
         self.acked = 0  # Items that a peer was told of as taken.
         self.asked = False  # A peer wants to know where it stands.
         self.parked_ms = 0  # Since when the worker waits; 0 = it may go on.
+        self.peer_run = 0  # Which run of a peer the items are of.
 
 
 class Streams:
@@ -93,9 +95,10 @@ class Streams:
         self.by_call: dict[bytes, Stream] = {}
         self.tracked: dict[bytes, Item] = {}  # By a call that has not ended: the item it is of.
         self.dirty: dict[bytes, None] = {}  # Streams whose credit may have changed in this step.
-        self.left: list[tuple[int, bytes]] = []  # Worker, call: runs on for nobody.
+        self.left: list[tuple[int, bytes, int]] = []  # Worker, call, attempt: runs for nobody.
         self.born: list[bytes] = []  # Keys of instances that this node is to own.
         self.sending: dict[bytes, sending.Sending] = {}  # Of guests.
+        self.runs = 0  # Streams begun here for peers, in this life.
         self.ask_ms = 0  # Not before are calls looked up that should have ended.
 
 
@@ -118,7 +121,7 @@ def count_of(meta: dict[str, Any] | None) -> int | None:
 def is_item(entry: list[Any]) -> bool:
     """Whether what a peer sent is an `events.NewItem`."""
     return (
-        [type(part) for part in entry] == [bytes, int, int, bytes, bytes]
+        [type(part) for part in entry] == [bytes, int, int, bytes, bytes, int]
         and len(entry[0]) == ID_BYTES
         and entry[1] >= 0
         and entry[2] >= 0
@@ -133,7 +136,7 @@ def unsure(r: Router, items: list[events.NewItem]) -> list[bytes]:
     have ended.
     """
     found = []
-    for id, attempt, number, _, _ in items:
+    for id, attempt, number, _, _, _ in items:
         call = r.calls.get(id)
         if call is None:
             continue
@@ -153,15 +156,21 @@ def on_yielded(r: Router, event: events.Yielded, now_ms: int, out: Effects) -> N
     """Take the next items of running generators; those that came before are known."""
     worker = None if event.worker is None else r.workers.get(event.worker)
     held = r.calls if worker is None else worker.held
-    for id, attempt, number, value, meta in event.items:
+    for id, attempt, number, value, meta, run in event.items:
         call = held.get(id)
         if call is None or call.attempt != attempt or not _runs_at(call, event.node):
             if event.node:
-                out.peer.append((event.node, _CREDIT, [id, attempt, NOT_MINE, 0]))
+                out.peer.append((event.node, _CREDIT, [id, attempt, NOT_MINE, 0, run]))
         elif call.owner is not None:
             sending.take(r, call, number, value, meta, now_ms, out)
         else:
             stream = _stream_of(r, call)
+            if run < stream.peer_run:
+                continue  # Of a run that was given back.
+            if run > stream.peer_run:
+                if stream.received:
+                    stream.begin(attempt)
+                stream.peer_run = run
             r.streams.dirty[id] = None
             if value and number == stream.received:
                 _take(r, call, stream, (value, meta), event.ended, now_ms, out)
@@ -355,6 +364,17 @@ def leave(r: Router, id: bytes) -> None:
         del r.streams.tracked[key]
 
 
+def lacks_items(r: Router, call: Call, outcome: bytes) -> bool:
+    """Whether a peer reports more items than it has sent."""
+    meta = outcome[80 + outcome[15] : 80 + outcome[15] + int.from_bytes(outcome[68:72], "little")]
+    if b"items" not in meta:
+        return False
+    count = count_of(unpack(meta))
+    stream = r.streams.by_call.get(call.id)
+    received = stream.received if stream is not None and stream.attempt == call.attempt else 0
+    return count is not None and count != received
+
+
 def stopped(r: Router, call: Call) -> None:
     """An attempt is over, however."""
     stream = r.streams.by_call.get(call.id)
@@ -367,7 +387,7 @@ def run_for_nobody(r: Router, call: Call) -> None:
     worker = call.worker
     streams = call.id in r.streams.by_call or call.id in r.streams.sending
     if streams and worker is not None and worker.node is None:
-        r.streams.left.append((worker.id, call.id))
+        r.streams.left.append((worker.id, call.id, call.attempt))
 
 
 # Credit.
@@ -385,8 +405,8 @@ def settle(r: Router, now_ms: int, out: Effects) -> None:
         if call.worker is not None:
             _settle_one(r, call, call.worker, stream, now_ms, out)
     streams.dirty.clear()
-    for worker_id, id in streams.left:
-        out.interrupts.append((worker_id, id, "cancel"))
+    # No cancel: that would be the end of the call, which may be there again under this attempt.
+    out.credits += [(worker, id, attempt, GIVE_UP) for worker, id, attempt in streams.left]
     streams.left.clear()
     if streams.born:
         _claim_born(r, now_ms, out)
@@ -403,7 +423,7 @@ def _settle_one(
     if worker.node:
         if grown or stream.asked or stream.received - stream.acked >= limits.STREAM_ACK_ITEMS:
             stream.acked, stream.asked = stream.received, False
-            told = [call.id, call.attempt, stream.told, stream.received]
+            told = [call.id, call.attempt, stream.told, stream.received, stream.peer_run]
             out.peer.append((worker.node, _CREDIT, told))
     elif grown:
         out.credits.append((worker.id, call.id, call.attempt, stream.told))
@@ -460,6 +480,6 @@ def looked_up(r: Router, id: bytes, found: bool, out: Effects) -> None:
 
 __all__ = [
     "ITEM", "Item", "Stream", "Streams", "begin", "caused", "count_of", "ended", "go_on_here",
-    "is_item", "item_id", "leave", "looked_up", "on_yielded", "run_for_nobody", "settle",
-    "source_of", "stopped", "tick", "units_of", "unsure",
+    "is_item", "item_id", "lacks_items", "leave", "looked_up", "on_yielded", "run_for_nobody",
+    "settle", "source_of", "stopped", "tick", "units_of", "unsure",
 ]  # fmt: skip

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _GRANT, _RUN, _RAN, _TAKEN = int(Kind.GRANT), int(Kind.RUN), int(Kind.RAN), int(Kind.TAKEN)
 _INTERRUPT, _GAVE_BACK, _HOLDS = int(Kind.INTERRUPT), int(Kind.GAVE_BACK), int(Kind.HOLDS)
+_DONE = int(Outcome.DONE)
 _LOST = 0  # In place of an outcome: the worker died under the call.
 _GUEST_MARK = "@guest "  # In front of the name of a guest line: no socket has such a name.
 
@@ -163,6 +164,8 @@ def _on_ran(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
             out.events.append((id, "", "superseded", f"attempt {attempt}", now_ms))
         return
     worker, call = found
+    if code == _DONE and isinstance(data, bytes) and streams.lacks_items(r, call, data):
+        code, data = _LOST, "not all items of its stream have come"
     if code == _LOST:
         holding.take_back(r, call, worker, now_ms)
         if call.interrupted == "cancel":
@@ -261,6 +264,8 @@ def _on_run(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
         del r.reports[id]
         keep_report(r, id, node, [attempt, *done[1][1:]], out)
         return
+    if sending.is_run_of(r, id, node, attempt):
+        return  # It is said again.
     if sending.drop(r, id, now_ms):  # It begins anew: some items went to another owner.
         out.peer.append((node, _GAVE_BACK, [id, attempt]))
         return

@@ -26,7 +26,7 @@ class Kind(IntEnum):
     OUTPUT = 33  # worker -> node: captured output.  id: the call; code: 1 stdout, 2 stderr
     RETURNED = 35  # worker -> node: ids of staged calls that it gives back, 16 bytes each
     SETUP = 34  # node -> worker: the sockets it serves changed.  body: {"sockets": {socket: task}}
-    STREAM = 36  # node -> worker: id: the call; number: units of items that it may have sent in all
+    STREAM = 36  # node -> worker: id: the call; number: units of items it may have sent, 0: drop it
 
 
     # Peer -> peer, 40 to 81.  Body: plain data; 48 to 81 carry lists of entries (docs/wire.md).

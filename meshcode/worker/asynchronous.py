@@ -84,8 +84,12 @@ class AsyncCalls:
         """An async generator may have sent so many units of items in all."""
         stream = self.streams.get(call_id)
         if stream is not None and stream.attempt == attempt:
-            stream.credit = max(stream.credit, units)
-            self.loop.call_soon_threadsafe(self._unblock, call_id)
+            stream.take_credit(units)
+            if stream.dropped:  # Its id may come again at once.
+                self.known.pop(call_id, None)
+                self.loop.call_soon_threadsafe(self._drop, stream)
+            else:
+                self.loop.call_soon_threadsafe(self._unblock, call_id)
 
     def stop(self) -> None:
         """Begin none that waits, and return when all that run have ended."""
@@ -117,6 +121,11 @@ class AsyncCalls:
             self.waiting.clear()
             if len(self.free) == self.rows:
                 self.idle.set()
+
+    def _drop(self, stream: Stream) -> None:
+        task = self.tasks.pop(stream.row.id, None)
+        if task is not None:
+            task.cancel()
 
     def _unblock(self, call_id: bytes) -> None:
         event = self.blocked.get(call_id)
@@ -162,11 +171,13 @@ class AsyncCalls:
                 outcome = report.interrupted(row, attempt, reason, run_us)
             else:
                 outcome = report.failed(row, attempt, error, run_us)
-        self.known.pop(row.id, None)
-        self.tasks.pop(row.id, None)
+        if self.tasks.get(row.id) is task:
+            del self.tasks[row.id]
+            self.known.pop(row.id, None)
         if self.outbox.capture.written or self.outbox.capture.printed:
             self.outbox.end_output(row.id, attempt)
-        self.outbox.drafts.append(outcome)
+        if outcome:
+            self.outbox.drafts.append(outcome)
         self.page.finish_async(slot)
         self.free.append(slot)
         self._flush_soon()
@@ -207,8 +218,13 @@ class AsyncCalls:
                     event.clear()
                     if stream.used >= stream.credit:  # Not given between the two.
                         await event.wait()
+        except asyncio.CancelledError:
+            if not stream.dropped:
+                raise
+            return b""
         finally:
-            del self.streams[call[0].id], self.blocked[call[0].id]
+            if self.streams.get(call[0].id) is stream:
+                del self.streams[call[0].id], self.blocked[call[0].id]
             self.wake_main()
             await generator.aclose()
         return stream.outcome((monotonic_ns() - began) // 1000)

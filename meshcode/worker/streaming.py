@@ -8,6 +8,7 @@ is staged.  The worker keeps nothing of an item that was sent.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ _SLICE_NS = STREAM_SLICE_MS * 1_000_000
 class Stream:
     """What one attempt has yielded, and how much more it may."""
 
-    __slots__ = ("attempt", "call", "count", "credit", "row", "used")
+    __slots__ = ("attempt", "call", "count", "credit", "dropped", "row", "used")
 
     def __init__(self, call: Staged) -> None:
         """Nothing yet; the credit of the beginning needs no telling."""
@@ -42,6 +43,12 @@ class Stream:
         self.count = 0
         self.used = 0  # Units of the window, as the node counts them.
         self.credit = STREAM_WINDOW
+        self.dropped = False  # Nobody wants it any more.
+
+    def take_credit(self, units: int) -> None:
+        """It may have sent so many in all; with 0 it is dropped."""
+        self.credit = max(self.credit, units)
+        self.dropped = self.dropped or not units
 
     def item(self, value: Any) -> bytes:
         """The ITEM draft of the next value.
@@ -98,8 +105,7 @@ class Streams:
         """Run a new generator; None when it was put aside."""
         old = self.by_id.pop(call[0].id, None)
         if old is not None:  # The node gave that attempt up.
-            self._free_row(old)
-            old.generator.close()
+            self._drop(old)
         stream = _Running(call, generator, began_ns)
         self.by_id[stream.row.id] = stream
         try:
@@ -118,13 +124,16 @@ class Streams:
     def next(self) -> _Running | None:
         """The generator whose turn it is; None when all wait for credit."""
         for stream in self.by_id.values():
-            if stream.used < stream.credit or stream.cancelled:
+            if stream.used < stream.credit or stream.cancelled or stream.dropped:
                 return stream
         return None
 
     def run(self, stream: _Running) -> None:
         """Go on with a generator that was put aside, for a while."""
         worker, call_id = self.worker, stream.row.id
+        if stream.dropped:
+            self._drop(self.by_id.pop(call_id))
+            return
         self.by_id[call_id] = self.by_id.pop(call_id)  # The others come first next time.
         try:
             outcome = self._advance(stream)
@@ -154,8 +163,16 @@ class Streams:
         stream = self.by_id.get(call_id)
         if stream is None or stream.attempt != attempt:
             return False
-        stream.credit = max(stream.credit, units)
+        stream.take_credit(units)
         return True
+
+    def _drop(self, stream: _Running) -> None:
+        """End a generator without a word to the node."""
+        main_call[0] = stream.call
+        with contextlib.suppress(BaseException):  # Of its own clean-up: there is nobody to tell.
+            stream.generator.close()
+        main_call[0] = None
+        self._free_row(stream)
 
     def _free_row(self, stream: _Running) -> None:
         if stream.page_row >= 0:
@@ -192,7 +209,7 @@ class Streams:
 
     def _values(self, stream: _Running) -> Iterator[Any]:
         worker, generator, call = self.worker, stream.generator, stream.call
-        while stream.used < stream.credit or stream.cancelled:
+        while (stream.used < stream.credit or stream.cancelled) and not stream.dropped:
             try:
                 main_call[0] = call
                 if stream.cancelled:

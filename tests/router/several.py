@@ -98,14 +98,16 @@ class Member:
                 self.log[table][key] = value
         for node, kind, entry in effects.peer:
             self.net.say(self, node, kind, entry)
+        for _, id, attempt, units in effects.credits:
+            found = self.running.get(id)
+            if found is not None and found.attempt == attempt and not units:
+                del self.running[id]
+            elif found is not None and found.attempt == attempt:
+                found.credit = max(found.credit, units)
         for _, batch in effects.starts:
             for id, attempt, _, submit in batch:
                 assert submit is not None
                 self.begin(id, attempt, submit)
-        for _, id, attempt, units in effects.credits:
-            found = self.running.get(id)
-            if found is not None and found.attempt == attempt:
-                found.credit = max(found.credit, units)
         for worker, id, _ in effects.interrupts:
             gone = self.running.pop(id, None)
             if gone is not None:
@@ -159,7 +161,7 @@ class Member:
         for found in list(self.running.values()):
             room = min(batch, found.credit - found.next, found.count - found.next)
             items = [
-                (found.id, found.attempt, n, pack(n), b"")
+                (found.id, found.attempt, n, pack(n), b"", 0)
                 for n in range(found.next, found.next + room)
             ]
             if items:

@@ -59,7 +59,7 @@ class Streamed(Flows):
         """It yields items `first` to `first + count`, each its number, or so many bytes."""
         attempt = self.router.calls[id].attempt
         items = [
-            (id, attempt, n, pack(bytes(size) if size else n), b"")
+            (id, attempt, n, pack(bytes(size) if size else n), b"", 0)
             for n in range(first, first + count)
         ]
         event = events.Yielded(1, items)
@@ -170,7 +170,7 @@ def test_a_later_attempt_meets_the_items_of_the_one_before(made):
     made.wait(1_000)
     assert made.router.calls[id].worker.id == 3
     attempt = made.router.calls[id].attempt
-    items = [(id, attempt, n, pack(n), b"") for n in range(12)]
+    items = [(id, attempt, n, pack(n), b"", 0) for n in range(12)]
     wanted = streams.unsure(made.router, items)
     assert wanted == [streams.item_id(id, n) for n in range(10)]
     made.step(events.Yielded(3, items, {one for one in wanted if one in made.log["done"]}))
@@ -200,7 +200,7 @@ def test_after_a_restart_of_the_node_no_item_is_made_twice(made):
 
 def test_items_of_an_attempt_that_was_given_up_are_not_taken(made):
     id = made.begin()
-    items = [(id, 7, 0, pack(0), b"")]
+    items = [(id, 7, 0, pack(0), b"", 0)]
 
     made.step(events.Yielded(1, items))
 
@@ -213,7 +213,7 @@ def test_an_item_chooses_its_plugs(made):
     made.publish()
     id = made.begin()
 
-    made.step(events.Yielded(1, [(id, 1, 0, pack("x"), pack({"plugs": ["q"]}))]))
+    made.step(events.Yielded(1, [(id, 1, 0, pack("x"), pack({"plugs": ["q"]}), 0)]))
 
     made.consume(1)
     assert made.ran == [("c", ["x"], {})]
@@ -293,7 +293,7 @@ def test_a_stream_within_a_stream_counts_until_its_own_items_are_over(made):
     outer = made.begin()
     effects = made.yields(outer, 0, 1)
     [(_, [(inner, attempt, _, _)])] = [one for one in effects.starts if one[0] == 3]
-    items = [(inner, attempt, n, pack(n), b"") for n in range(2)]
+    items = [(inner, attempt, n, pack(n), b"", 0) for n in range(2)]
     made.step(events.Yielded(3, items))
 
     body, meta = pack({"items": 2}), pack({"items": 2})

@@ -115,3 +115,23 @@ def test_all_nodes_die_and_come_back(after):
     net.settle(300)
 
     check(net, id, WINDOW + 80)
+
+
+def test_a_peer_drops_the_stream_of_an_owner_that_is_gone_and_may_begin_it_again():
+    net = Several(1, (), ("sources",), ())
+    id = net.submit(net.nodes[0], WINDOW + 80)
+    net.settle(3)
+    runner = net.nodes[1]
+    assert runner.running[id].next == WINDOW
+
+    runner.post(events.PeerChanged(net.nodes[0].id, "dead", 1))
+    runner.run()
+    assert runner.running == {}
+    assert not runner.inbox, "nothing is reported, so nothing can be taken for the next attempt"
+    assert not runner.router.streams.sending
+    net.tell_all()
+    net.workers = (("sinks",), ("sources",), ())
+    net.nodes[0].post(events.WorkerJoined(1, "sinks"))
+    net.settle()
+
+    check(net, id, WINDOW + 80)

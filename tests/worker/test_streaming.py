@@ -240,3 +240,18 @@ def test_an_attempt_begun_anew_in_the_same_worker_takes_the_place_of_the_old(wor
     credit(worker, call, 9_999, attempt=2)
 
     assert worker.outcome(call, attempt=2).value["items"] == 400
+
+
+@pytest.mark.parametrize("task", ["s.count", "s.acount"])
+def test_an_attempt_that_is_dropped_cleans_up_and_says_nothing(worker, task):
+    number = 7_000 + len(worker.told)
+    call = worker.call(task, number)
+    items(worker, call, STREAM_WINDOW)
+
+    credit(worker, call, 0)
+    worker.start((task, (3,), {}), ids=[call])  # The same attempt again, as after a give-back.
+
+    assert worker.outcome(call).value["items"] == 3
+    worker.node.until(lambda: not worker.page.running(), "nothing runs")
+    assert number in worker.result("s.ended")
+    assert len(worker.kinds(Kind.OUTCOME, call)) == 1
