@@ -126,7 +126,8 @@ def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: 
     r.forget(call)
     if r.needed and call.id in r.needed:
         r.ripe.append((call.id, envelope))
-    streams.ended(r, call.id)
+    if r.streams.by_call:
+        streams.ended(r, call.id)
     if r.twins:
         replicated.end_twins(r, call, code, envelope, now_ms, out)
     if waited:

@@ -63,7 +63,8 @@ def release(r: Router, call: Call, now_ms: int, out: Effects) -> None:
 def take_back(r: Router, call: Call, worker: Worker, now_ms: int) -> None:
     """A handed-over call leaves its worker, for whatever state comes next."""
     worker.drop(call, now_ms)
-    streams.stopped(r, call)
+    if r.streams.by_call:
+        streams.stopped(r, call)
     line = call.line
     line.leave_running(call)
     if line.limited:
