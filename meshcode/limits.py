@@ -47,6 +47,17 @@ NEEDS_ASKED_MAX = 1_024  # Of those at once.
 FLOW_STEP_ARGUMENTS_MAX = 253  # A header tells up to 254, and one may be what the step is fed.
 FLOW_NESTING_MAX = 60  # Compositions within each other: each may be a level of the value.
 
+# Streams (docs/streams.md).
+STREAM_WINDOW = 256  # Units of one stream in flight; hides the way of an item through the log.
+STREAM_UNIT_BYTES = 32 * 1024  # Of an item: a larger one counts as several, so 8 MiB are in flight.
+STREAM_ITEM_BYTES_MAX = BODY_BYTES_MAX - 128 * 1024  # It travels to peers, and along plugs.
+STREAM_SLICE_MS = 10  # A generator that has credit lets other calls of its worker run after this.
+STREAM_ACK_ITEMS = 32  # Items of a peer after which they are acknowledged, an eighth of the window.
+STREAM_READ_ITEMS = 512  # Given to one reader at once.
+STREAM_READ_BYTES = 1024 * 1024  # The same in bytes; one larger item may pass alone.
+STREAM_WAIT_MS = 2_000  # A reader without an item is answered by then; below RELAY_PATIENCE_MS.
+STREAM_READERS_MAX = 10_000  # Waiting at one node; each costs under a kilobyte.
+
 # The log.
 BLOB_BYTES_MIN = 64 * 1024  # Records above this live in files beside the log.
 COMMIT_DELETES_MAX = 256  # Deletions per housekeeping transaction: large free lists slow commits.

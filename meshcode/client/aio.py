@@ -25,6 +25,7 @@ from meshcode.client.mapping import CHUNK, Flight
 from meshcode.client.requests import Ask, Stream
 from meshcode.client.session import UP
 from meshcode.client.socket import Socket
+from meshcode.client.streams import is_streamed, read_async
 from meshcode.errors import BadRequest, MeshError, WaitTimeout
 from meshcode.wire.codec import unpack
 
@@ -219,12 +220,13 @@ class AsyncSocket:
         ack: str | None = None,
         trace: str | None = None,
         topic: str | None = None,
+        stream: bool | None = None,
     ) -> AsyncSocket:
         """A copy of this socket whose calls have these options; see `Socket.options`."""
         return AsyncSocket(self.sync.options(
             priority=priority, delay=delay, eta=eta, retries=retries, retry_delay=retry_delay,
             time_limit=time_limit, expires=expires, key=key, ack=ack, trace=trace,
-            topic=topic,
+            topic=topic, stream=stream,
         ))  # fmt: skip
 
     async def map(
@@ -353,8 +355,16 @@ class AsyncCall:
                     await _news(call._client, partial(call._has_item, given), timeout)
                 except WaitTimeout:
                     raise call._too_late(timeout) from None
+        if is_streamed(call._id, call._outcome()):
+            async for item in self.stream(given):
+                yield item
+            return
         for item in call._rest(given):
             yield item
+
+    def stream(self, first: int = 0, timeout: float | None = None) -> AsyncIterator[Any]:
+        """As `Call.stream`."""
+        return read_async(self, first, timeout)
 
     async def info(self) -> dict[str, Any]:
         """As `Call.info`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -156,7 +156,8 @@ class Call:
         """The items of a generator task, each as soon as it is there, in order.
 
         When the call is retried, items after those already given come from the new attempt.  For
-        a task that is no generator: the items of the list it returned, or its one value.
+        a task that is no generator: the items of the list it returned, or its one value.  Those of
+        a stream come once it has ended; `stream` reads them as they come.
 
         Args:
             timeout: seconds to wait for each next item.
@@ -179,6 +180,25 @@ class Call:
                 raise self._too_late(timeout)
             given += 1
         yield from self._rest(given)
+
+    def stream(self, first: int = 0, timeout: float | None = None) -> Iterator[Any]:
+        """The items of a stream from number `first` on, in order, as they come or long after.
+
+        Any number may read, at any time and from any process: the items are kept as long as other
+        results.  For a call that does not stream: the items of its list, or its one value.
+
+        Args:
+            first: counted from 0.
+            timeout: seconds to wait for each next item.
+
+        Raises:
+            WaitTimeout: no item in time; the call goes on.
+            MeshError: as `result`, after the items that came before the failure.
+            ResultExpired: the item is not kept any more.
+        """
+        from meshcode.client.streams import read
+
+        return read(self, first, timeout)
 
     def __await__(self) -> Generator[Any, None, Any]:
         from meshcode.client.aio import wait_for_call
@@ -305,11 +325,15 @@ class Call:
     def _next_item(self, n: int) -> bytes | None:
         return self._items.pop(n, None) if self._items else None
 
-    def _rest(self, given: int) -> list[Any]:
+    def _rest(self, given: int) -> Iterable[Any]:
         """What is left of an ended call's items; raises its error."""
         value = self._outcome()
         if isinstance(value, list):
             return value[given:]
+        from meshcode.client.streams import is_streamed
+
+        if is_streamed(self._id, value):
+            return self.stream(given)
         return [] if given else [value]
 
 

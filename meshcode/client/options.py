@@ -45,6 +45,8 @@ def to_wire(given: dict[str, Any]) -> dict[str, Any]:
             wire["retries"] = _whole(name, value, _RETRIES_MAX)
         elif name == "ack":
             wire["ack"] = _level(value)
+        elif name == "stream":
+            wire["stream"] = _flag(name, value)
         elif name == "eta":
             wire["eta_ms"] = _unix_ms(value)
         else:
@@ -82,6 +84,12 @@ def _whole(name: str, value: int, most: int) -> int:
 def _text(name: str, value: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= _TEXT_MAX:
         _refuse(f"it is a text of 1 to {_TEXT_MAX} characters, not {value!r:.80}", name)
+    return value
+
+
+def _flag(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        _refuse(f"it is True or False, not {value!r:.80}", name)
     return value
 
 

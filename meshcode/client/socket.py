@@ -155,6 +155,7 @@ class Socket:
         ack: str | None = None,
         trace: str | None = None,
         topic: str | None = None,
+        stream: bool | None = None,
     ) -> Socket:
         """A copy of this socket whose calls have these options; None leaves one as it was.
 
@@ -173,6 +174,7 @@ class Socket:
                 "quorum" when the node can.  `Call.accepted` says what is true.
             trace: a W3C traceparent, handed to the task; see `meshcode.client.tracing`.
             topic: which sockets of a topic queue take it, like "order.new"; docs/plugs.md.
+            stream: the items of a generator are calls of their own; see `Call.stream`.
 
         Raises:
             BadRequest: a value is of the wrong kind or out of its range.
@@ -180,7 +182,7 @@ class Socket:
         given = to_wire({
             "priority": priority, "delay": delay, "eta": eta, "retries": retries,
             "retry_delay": retry_delay, "time_limit": time_limit, "expires": expires, "key": key,
-            "ack": ack, "trace": trace, "topic": topic,
+            "ack": ack, "trace": trace, "topic": topic, "stream": stream,
         })  # fmt: skip
         return self._with({**self._options, **given})
 

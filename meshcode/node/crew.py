@@ -24,10 +24,12 @@ from meshcode.router.effects import Assignment
 from meshcode.router.events import (
     Event,
     Finished,
+    NewItem,
     Report,
     Returned,
     WorkerJoined,
     WorkerLost,
+    Yielded,
 )
 from meshcode.wire.codec import pack, unpack_map
 from meshcode.wire.frame import Row, envelope, frame, index
@@ -53,6 +55,7 @@ class WorkerProcess:
         self.token = secrets.token_hex(16)
         self.routing_id = b""
         self.sockets: dict[str, str] = {}  # What it was told to serve.
+        self.streams: list[str] = []  # Of these: whose generators stream.
         self.state = "starting"  # starting, ready, leaving, gone
         self.stopping = ""  # Why the node stops it on purpose; "" = it does not.
         self.started_ms = 0
@@ -147,6 +150,7 @@ class Crew:
             "commit": config.get("commit", mount["commit"]),
             "overrides": config.get("overrides") or {},
             "sockets": config["sockets"],
+            "streams": config.get("streams", []),
             "parent": os.getpid(),
         }
         path = f"{stem}.json"
@@ -165,6 +169,7 @@ class Crew:
         worker.pidfd = os.pidfd_open(worker.process.pid)
         worker.started_ms = now_ms
         worker.sockets = dict(config["sockets"])
+        worker.streams = list(config.get("streams", ()))
         self.by_id[worker.id] = worker
         self._by_pidfd[worker.pidfd] = worker
         return worker
@@ -276,10 +281,24 @@ class Crew:
         ):
             self.signal(worker, signal.SIGUSR1)
 
-    def tell_sockets(self, worker: WorkerProcess, sockets: dict[str, str]) -> None:
-        """Change which socket runs which function, while it runs."""
-        worker.sockets = dict(sockets)
-        self._send(worker, [envelope(Kind.SETUP, body=pack({"sockets": sockets}))])
+    def tell_sockets(
+        self, worker: WorkerProcess, sockets: dict[str, str], streams: list[str]
+    ) -> None:
+        """Change which socket runs which function, and which stream, while it runs."""
+        worker.sockets, worker.streams = dict(sockets), list(streams)
+        body = pack({"sockets": sockets, "streams": streams})
+        self._send(worker, [envelope(Kind.SETUP, body=body)])
+
+    def credit(self, credits: list[tuple[int, bytes, int, int]]) -> None:
+        """Let generators go on: worker, call, attempt, units of items it may send in all."""
+        told: dict[int, list[bytes]] = {}
+        for worker_id, call, attempt, units in credits:
+            data = envelope(Kind.STREAM, id=call, attempt=attempt, number=units)
+            told.setdefault(worker_id, []).append(data)
+        for worker_id, envelopes in told.items():
+            worker = self.by_id.get(worker_id)
+            if worker is not None:
+                self._send(worker, envelopes)
 
     # Listening.
 
@@ -349,6 +368,7 @@ class Crew:
         items: list[bytes],
     ) -> None:
         reports: list[Report] = []
+        yielded: list[NewItem] = []
         for row in rows:
             if row.kind == _OUTCOME:
                 retry = row.flags & _RETRY != 0
@@ -359,6 +379,9 @@ class Crew:
                 ))  # fmt: skip
             elif row.kind == Kind.OUTPUT:
                 self._keep_output(worker, row, data[row.body_at : row.end])
+            elif row.kind == Kind.ITEM and row.code:
+                meta, body = data[row.meta_at : row.body_at], data[row.body_at : row.end]
+                yielded.append((row.id, row.attempt, row.number, body, meta, 0))
             elif row.kind == Kind.ITEM:
                 items.append(data[row.start : row.end])
             elif row.kind == Kind.RETURNED:
@@ -367,6 +390,8 @@ class Crew:
                 for id in ids:
                     worker.interrupted.pop(id, None)
                 found.append(Returned(worker.id, ids))
+        if yielded:  # Before the outcome that counts them.
+            found.append(Yielded(worker.id, yielded))
         if reports:
             worker.calls += len(reports)
             if worker.interrupted:

@@ -48,6 +48,7 @@ NEEDS: dict[str, Need] = {
     "call.get": Need(_SEE_CALL, "call"),
     "call.cancel": Need(("CANCEL_TASK",), "call"),
     "call.retry": Need(("RUN_TASK",), "call"),
+    "stream.read": Need(_SEE_CALL, "call"),
     "call.watch": Need(_SEE_CALL, "somewhere"),  # By whole ids, which nobody can guess.
     "socket.describe": Need(_SEE_SOCKET, "socket"),
     "task.show": Need(_SEE_SOCKET, "socket"),

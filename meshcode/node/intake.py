@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from meshcode.errors import MeshError
 from meshcode.node import requests
 from meshcode.node.sessions import Session
-from meshcode.router import flows
+from meshcode.router import flows, streams
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
-from meshcode.router.events import ClientLeft, NewCall, Submitted
+from meshcode.router.events import ClientLeft, NewCall, Submitted, Yielded
 from meshcode.router.plan import FLOW
 from meshcode.wire.codec import unpack_map
 from meshcode.wire.frame import FrameHead, Row
@@ -95,6 +95,22 @@ def _call(row: Row, data: bytes) -> NewCall:
         options = unpack_map(data[row.meta_at : row.body_at])
     envelope = data[row.start : row.end]
     return (row.id, row.flow, row.parent, name, row.argc, options, envelope)
+
+
+def look_up_items(loop: Loop, event: Yielded) -> None:
+    """Find out which items an earlier attempt has yielded already, before the core takes them."""
+    unsure = streams.unsure(loop.router, event.items)
+    if unsure:
+        event.ended = set(loop.turns.ended(unsure, loop.done_record))
+
+
+def take_items(loop: Loop, node: bytes, entries: list[Any]) -> None:
+    """Items of streams that a peer runs for this node; what is none is dropped."""
+    items = [tuple(entry) for entry in entries if streams.is_item(entry)]
+    if items:
+        event = Yielded(None, items, node=node)
+        look_up_items(loop, event)
+        loop.step(event)
 
 
 def items_for_clients(router: Router, items: list[bytes]) -> list[tuple[int, bytes]]:

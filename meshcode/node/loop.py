@@ -42,11 +42,19 @@ from meshcode.node.news import News
 from meshcode.node.processors import Processors
 from meshcode.node.release import Release
 from meshcode.node.sessions import Sessions
+from meshcode.node.streamops import Readers
 from meshcode.node.turn import Turns
 from meshcode.router import ticking
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
-from meshcode.router.events import Drained, Event, ModelChanged, Ticked, WorkerJoined
+from meshcode.router.events import (
+    Drained,
+    Event,
+    ModelChanged,
+    Ticked,
+    WorkerJoined,
+    Yielded,
+)
 from meshcode.store.contract import DONE, META, MODEL, OPEN, STATE, VOTE, Log
 from meshcode.trust.identity import load as load_identity
 from meshcode.wire.codec import pack, unpack
@@ -103,7 +111,7 @@ class Loop:
         here = (Path(paths.code_dir(home)), hostnames.gethostname())
         self.processors = Processors(self.crew, *here, self.step, self._save_mount)
         self.history = History(self.router, self.turns, log, self.processors.commits)
-        self.keeping = Keeping(self)
+        self.keeping, self.readers = Keeping(self), Readers(self)
         self.later = Later()
         self.flows = FlowBook(self)
         self.snapshot = EMPTY_SNAPSHOT
@@ -336,7 +344,7 @@ class Loop:
         due = (
             self.router.next_due_ms(), self.crew.next_kill_ms(), self.news.next_due_ms(),
             self.feed.looks.next_due_ms(),
-            self.later.next_due_ms(now_ms),
+            self.later.next_due_ms(now_ms), self.readers.next_due_ms(),
         )  # fmt: skip
         for due_ms in due:
             if due_ms is not None:
@@ -369,6 +377,8 @@ class Loop:
             self.keeping.before(event)
             if isinstance(event, WorkerJoined):
                 self.processors.joined(event.worker)
+            elif isinstance(event, Yielded):
+                intake.look_up_items(self, event)
             self.step(event)
         if items:
             self.turns.add(Effects(outcomes=intake.items_for_clients(self.router, items)))
@@ -455,6 +465,7 @@ class Loop:
             if due_ms is not None and due_ms <= now_ms:
                 self.step(Ticked())
         self.crew.kill_overdue(now_ms)
+        self.readers.tick(now_ms)
 
     def _commit(self, now_ms: int) -> None:
         if self.committer.busy:

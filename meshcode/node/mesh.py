@@ -18,7 +18,7 @@ from meshcode import config, limits
 from meshcode.errors import MeshError
 from meshcode.membership import events as swim_events
 from meshcode.membership.swim import Swim
-from meshcode.node import amnesia, meshmodel, peerwords
+from meshcode.node import amnesia, intake, meshmodel, peerwords
 from meshcode.node.adopter import Adopter
 from meshcode.node.clientport import Clients, ports_of
 from meshcode.node.discovery import Discovery
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
 _SWIM, _ROSTER, _MODEL = int(Kind.SWIM), int(Kind.ROSTER), int(Kind.MODEL)
-_CODE, _RELAY = int(Kind.CODE), int(Kind.RELAY)
+_CODE, _RELAY, _ITEMS = int(Kind.CODE), int(Kind.RELAY), int(Kind.ITEMS)
 ROSTER_LOOK_MS = 1_000
 MEMORY_KEY = b"peers"
 ADDRESSES_KEY = b"addresses"
@@ -476,6 +476,8 @@ class Mesh:
                 entries = peerwords.entries_of(body)
                 if entries is None:
                     self._count("entries that are none")
+                elif kind == _ITEMS:
+                    intake.take_items(self.loop, node, entries)
                 else:
                     self.loop.step(PeerSaid(node, kind, entries))
             elif kind == _SWIM:

@@ -18,7 +18,7 @@ FIRST_KIND, LAST_KIND = int(Kind.NOTE), int(max(Kind))
 _WITH_PAYLOAD = frozenset((
     int(Kind.NOTE), int(Kind.STORE), int(Kind.PROMISE), int(Kind.PROPOSE), int(Kind.TOLD),
     int(Kind.RUN), int(Kind.RAN), int(Kind.KEEP), int(Kind.DROP),
-    int(Kind.OUTCOME_IS), int(Kind.ARRIVED),
+    int(Kind.OUTCOME_IS), int(Kind.ARRIVED), int(Kind.ITEMS),
 ))  # fmt: skip
 _SMALL_BYTES = 160  # What an entry without payload is taken to have.
 

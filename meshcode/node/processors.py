@@ -42,6 +42,7 @@ class Processor:
         self.fields: dict[str, Any] = {}
         self.sockets: dict[str, str] = {}
         self.overrides: dict[str, str] = {}  # Code in the place of a task's.
+        self.streams: list[str] = []  # Of these: whose generators stream, as they have plugs.
         self.count = 0  # Workers wanted here.
         self.wanted_code: tuple[Any, ...] = ()
         self.mounted_code: tuple[Any, ...] = ()  # What `mount` was made from.
@@ -106,6 +107,8 @@ class Processors:
         sockets: dict[str, dict[str, str]] = {name: {} for name in wanted}
         for name, fields in snapshot.get("sockets", {}).items():
             sockets.setdefault(fields["processor"], {})[name] = fields["task"]
+        plugs = (snapshot.get("plugs") or {}).values()
+        plugged = {plug["source"] for plug in plugs if plug.get("type") != "ERROR"}
         declared = snapshot.get("nodes", {}).get(self.name or self.host) or {}
         self.cpus = self._all_cpus[: declared.get("cpus")]
         repos = snapshot.get("repos", {})
@@ -128,11 +131,12 @@ class Processors:
             processor.overrides = overrides.get(name, {})
             more = [found for found in (sources, processor.overrides) if found]
             processor.wanted_code = (*code, *more, signers)
-            if processor.sockets != sockets[name]:
-                processor.sockets = sockets[name]
+            streams = sorted(plugged.intersection(sockets[name]))
+            if (processor.sockets, processor.streams) != (sockets[name], streams):
+                processor.sockets, processor.streams = sockets[name], streams
                 for worker in self._workers(name):
                     if worker.state == "ready":
-                        self.crew.tell_sockets(worker, processor.sockets)
+                        self.crew.tell_sockets(worker, processor.sockets, streams)
         for name, processor in self.by_name.items():
             if name not in wanted:
                 processor.count = 0
@@ -177,8 +181,10 @@ class Processors:
         """
         worker = self.crew.by_id.get(worker_id)
         processor = self.by_name.get(worker.processor) if worker else None
-        if worker and processor and worker.sockets != processor.sockets:
-            self.crew.tell_sockets(worker, processor.sockets)
+        if worker is None or processor is None:
+            return
+        if (worker.sockets, worker.streams) != (processor.sockets, processor.streams):
+            self.crew.tell_sockets(worker, processor.sockets, processor.streams)
 
     def _count(self, fields: dict[str, Any], mine: list[dict[str, Any]]) -> int:
         if fields.get("requested_status") == "stop":
@@ -450,7 +456,7 @@ class Processors:
         assert processor.mount is not None
         cpu = self.cpus[self._next_cpu % len(self.cpus)]
         self._next_cpu += 1
-        config: dict[str, Any] = {"sockets": processor.sockets}
+        config: dict[str, Any] = {"sockets": processor.sockets, "streams": processor.streams}
         config["commit"] = processor.mount.get("label") or processor.mount["commit"]
         config["overrides"] = processor.mount.get("overrides")
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from meshcode import limits
 from meshcode.errors import LogDamaged
 from meshcode.node.sessions import answer_envelope
+from meshcode.node.streamops import READER
 from meshcode.router.effects import Effects
 from meshcode.router.events import Fetched, LookedUp, Read
 from meshcode.router.records import accepted_call, sequence_key
@@ -30,6 +31,8 @@ class Release:
     def __call__(self, effects: Effects) -> None:
         """Do all of it: workers first, so that they work while clients are told."""
         loop = self._loop
+        if effects.credits:
+            loop.crew.credit(effects.credits)
         for worker, assignments in effects.starts:
             if loop.hosted.is_mine(worker):
                 loop.hosted.start(assignments)
@@ -81,6 +84,9 @@ class Release:
         for client, data in effects.outcomes:
             if client < 0:  # A peer, for a client of its own.
                 relayed.setdefault(client, []).append(data)
+                continue
+            if client == READER:
+                self._loop.readers.ended(data[16:32])
                 continue
             found = by_client.get(client)
             if found is None:

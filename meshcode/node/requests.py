@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import meshcode
 from meshcode.errors import BadRequest, MeshError, UnknownCall, UnknownObject
 from meshcode.ids import text_of
-from meshcode.node import accounts, audit, flowops, meshcalls, meshflow, meshlist, meshops
+from meshcode.node import (
+    accounts,
+    audit,
+    flowops,
+    meshcalls,
+    meshflow,
+    meshlist,
+    meshops,
+    streamops,
+)
 from meshcode.node.history import whole
 from meshcode.node.sessions import Session
 from meshcode.router.accept import unknown_socket
@@ -297,7 +306,9 @@ def _drain(loop: Loop, session: Session, request: bytes, fields: dict[str, Any])
 
 
 # When the call is not known here.
-RELAYED = ("call.get", "call.cancel", "call.retry", *meshcalls.RELAYED, *flowops.RELAYED)
+RELAYED = (
+    "call.get", "call.cancel", "call.retry", "stream.read", *meshcalls.RELAYED, *flowops.RELAYED,
+)  # fmt: skip
 # What a peer may ask for a client of its own.
 FOR_PEERS = (
     *RELAYED, "call.list", "status", *meshops.FOR_PEERS, *meshcalls.FOR_PEERS, *meshlist.FOR_PEERS,
@@ -328,4 +339,5 @@ OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
     **flowops.OPERATIONS,
     **accounts.OPERATIONS,
     **audit.OPERATIONS,
+    **streamops.OPERATIONS,
 }

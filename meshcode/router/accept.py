@@ -30,7 +30,7 @@ _NUMBERS = {
     "expires_ms": (1, 10 * 365 * 86_400_000),
 }
 # Only nodes write these; see docs/wire.md.
-NODES_OPTIONS = ("feed", "plan", "named", "edge", "gate", "join", "at", "copy")
+NODES_OPTIONS = ("feed", "plan", "named", "edge", "gate", "join", "at", "copy", "item")
 _LEVELS = ("local", "quorum", "all", "strict")
 _TEXTS = {"key": 200, "by": 200, "trace": 200, "topic": 255}
 
@@ -250,6 +250,8 @@ def option_problem(options: dict[str, Any]) -> str | None:
         elif name in _TEXTS:
             if not isinstance(value, str) or len(value) > _TEXTS[name]:
                 return f"option {name} must be text of at most {_TEXTS[name]} characters"
+        elif name == "stream" and not isinstance(value, bool):
+            return f"option stream must be true or false, it is {value!r}"
         elif name == "ack" and value not in _LEVELS:
             return f"option ack must be {', '.join(_LEVELS)}, it is {value!r}"
         elif name in ("kw", "died") and not (

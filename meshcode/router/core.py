@@ -36,6 +36,7 @@ from meshcode.router import (
     recovering,
     replicated,
     requests,
+    streams,
     ticking,
     timers,
     wiring,
@@ -113,6 +114,7 @@ class Router:
         self.joins = joins.Joins()
         self.births: dict[bytes, births.Birth] = {}  # Calls to make unless they have ended.
         self.ticks = ticking.Ticks()
+        self.streams = streams.Streams()
         self.bound: dict[str, list[tuple[str, str]]] = {}  # By queue: sockets and their topics.
         self.gates: dict[str, str] = {}  # Their modes.
         self.gated: dict[str, list[Call]] = {}  # Calls that wait at a closed gate.
@@ -141,6 +143,8 @@ class Router:
             gathering.settle(self, now_ms, out)
             if self.timers and self.timers[0][0] <= now_ms:  # What has all it needs may be late.
                 self._fire_timers(now_ms, out)
+        if self.streams.dirty or self.streams.left or self.streams.born:
+            streams.settle(self, now_ms, out)
         while self._touched:
             _, pool = self._touched.popitem()
             dispatch.dispatch(self, pool, now_ms, out)
@@ -495,7 +499,8 @@ class Router:
             assert sum(call.weight for call in worker.held.values()) == worker.bytes
             assert all(worker.held.get(id) is call for id, call in worker.queued.items())
             if worker.node is None:
-                assert len(worker.held) - len(worker.queued) <= max(worker.slots, 1)
+                beside = len(worker.held) - len(worker.queued) - len(worker.streams)
+                assert beside <= max(worker.slots, 1)
         in_memory = sum(call.size for call in self.calls.values() if call.envelope is not None)
         assert in_memory == self.bodies_bytes, (in_memory, self.bodies_bytes)
 
@@ -522,6 +527,8 @@ def _on_ticked(r: Router, event: events.Event, now_ms: int, out: Effects) -> Non
         gathering.tick(r, now_ms, out)
     if r.joins.seeking:
         joins.tick(r, now_ms, out)
+    if r.streams.tracked:
+        streams.tick(r, now_ms, out)
 
 
 # The sockets that the router itself serves, and how a call of each begins; `@gather` only gathers.
@@ -529,6 +536,7 @@ _BUILTIN: dict[str, Callable[[Router, Call, int, Effects], None]] = {
     plan.FLOW: flows.expand,
     joins.JOIN: joins.arrive,
     joins.COLLECT: joins.begin,
+    streams.ITEM: streams.begin,
 }
 
 _HANDLERS: dict[type, Callable[[Router, Any, int, Effects], None]] = {
@@ -541,6 +549,7 @@ _HANDLERS: dict[type, Callable[[Router, Any, int, Effects], None]] = {
     events.WorkerLeaving: dispatch.on_worker_leaving,
     events.WorkerLost: ending.on_worker_lost,
     events.Finished: ending.on_finished,
+    events.Yielded: streams.on_yielded,
     events.Returned: dispatch.on_returned,
     events.Fetched: dispatch.on_fetched,
     events.ModelChanged: modelling.on_model_changed,

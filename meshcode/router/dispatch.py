@@ -27,7 +27,7 @@ def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
         if worker.leaving or (r.draining and not worker.node):
             continue  # A node that drains lets its peers run what waits.
         batch: list[Assignment] = []
-        while (found := _next_own(pool) if worker.node else _next(pool)) is not None:
+        while (found := _next_for(pool, worker)) is not None:
             priority, line = found
             room = worker.room(line, now_ms)
             if room <= 0:
@@ -70,12 +70,14 @@ def _next(pool: Pool) -> tuple[int, Line] | None:
     return None
 
 
-def _next_own(pool: Pool) -> tuple[int, Line] | None:
-    """The same for a peer: calls of other peers are not passed on."""
+def _next_for(pool: Pool, worker: Worker) -> tuple[int, Line] | None:
+    """The same for a worker that does not take calls of every line."""
+    if not (worker.node or worker.streams):
+        return _next(pool)
     for priority in sorted(pool.rotation, reverse=True):
         lines = pool.rotation[priority]
         for at, line in enumerate(lines):
-            if not line.guest:
+            if not worker.skips(line):
                 lines.rotate(-at)
                 return priority, line
     return None

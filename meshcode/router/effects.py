@@ -31,6 +31,9 @@ class Effects:
     outcomes: list[tuple[int, bytes]] = field(default_factory=list)
     # worker, assignments.
     starts: list[tuple[int, list[Assignment]]] = field(default_factory=list)
+    # worker, call id, attempt, units of items that it may have sent in all; 0: drop the attempt.
+    # They go out before `starts`: the attempt may begin again under the same number.
+    credits: list[tuple[int, bytes, int, int]] = field(default_factory=list)
     # worker, call id, "cancel" or "time limit": interrupt it; kill the worker after the grace.
     interrupts: list[tuple[int, bytes, str]] = field(default_factory=list)
     # client, request id, good, data.

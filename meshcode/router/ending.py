@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode import errors, limits
 from meshcode.ids import NO_ID, child_id
 from meshcode.replica.instance import Child
-from meshcode.router import copies, events, holding, replicated, timers, wiring, work
+from meshcode.router import copies, events, holding, replicated, streams, timers, wiring, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.pool import Worker
@@ -82,6 +82,8 @@ def end(
     elif call.inst is not None:
         replicated.propose(r, call, code, envelope, children, now_ms, out)
     else:
+        if code != _CANCELLED and call.id in r.streams.tracked:
+            streams.caused(r, call.id, [child.id for child in children])
         for child in children:
             assert child.submit is not None
             issue(r, child.id, child.submit, now_ms, out)
@@ -124,6 +126,8 @@ def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: 
     r.forget(call)
     if r.needed and call.id in r.needed:
         r.ripe.append((call.id, envelope))
+    if r.streams.by_call:
+        streams.ended(r, call.id)
     if r.twins:
         replicated.end_twins(r, call, code, envelope, now_ms, out)
     if waited:
@@ -386,10 +390,23 @@ def copy_of(
     )
 
 
-def issue(r: Router, id: bytes, submit: bytes, now_ms: int, out: Effects) -> None:
+def issue(
+    r: Router,
+    id: bytes,
+    submit: bytes,
+    now_ms: int,
+    out: Effects,
+    *,
+    voters: tuple[bytes, ...] | None = None,
+    written: bool = True,
+) -> None:
     """Accept a call that an outcome causes or a person asked for; its queue cannot refuse it.
 
     Nothing happens when a call with this id is open: a client gave an ended id a second life.
+
+    Args:
+        voters: who keeps it; None = whoever is chosen.
+        written: False for one that ends in this step, so that it need not be in the log as open.
     """
     if id in r.calls:
         return
@@ -398,10 +415,12 @@ def issue(r: Router, id: bytes, submit: bytes, now_ms: int, out: Effects) -> Non
     sequence = r.next_sequence
     r.next_sequence += 1
     call = Call(id, sequence, line, submit, len(submit), options, 0, now_ms)
-    voters = r.replica.peers.choose_voters(id) if r.replica.peers.by_node else r.alone
+    if voters is None:
+        voters = r.replica.peers.choose_voters(id) if r.replica.peers.by_node else r.alone
     shared = len(voters) > 1
     head = custody_header(r.node, r.boot, voters, now_ms) if shared else r.custody_at(now_ms)
-    out.records.append(("open", sequence_key(sequence), head + submit))
+    if written:
+        out.records.append(("open", sequence_key(sequence), head + submit))
     r.keep(call, whole=shared)
     line.count_in(call)
     if shared:

@@ -22,6 +22,10 @@ NewCall = tuple[bytes, bytes, bytes, str, int, dict[str, Any] | None, bytes]
 # again), duration_us, started_ms, and the sealed OUTCOME envelope, exactly as received.
 Report = tuple[bytes, int, int, bool, int, int, bytes]
 
+# One item that a generator yielded: call id, attempt, number from 0, its packed value (empty: only
+# a question where the owner stands), the packed meta of the ITEM, and which run of a peer it is of.
+NewItem = tuple[bytes, int, int, bytes, bytes, int]
+
 
 @dataclass(slots=True)
 class Submitted:
@@ -41,6 +45,7 @@ class Watched:
 
     client: int
     ids: list[bytes]
+    ahead: bool = False  # Calls that are not there yet will be: items of a stream.
 
 
 @dataclass(slots=True)
@@ -75,6 +80,16 @@ class Finished:
 
     worker: int
     reports: list[Report]
+
+
+@dataclass(slots=True)
+class Yielded:
+    """Generators that stream have yielded: at a worker here, or at a peer (`node`)."""
+
+    worker: int | None  # None when it is a peer.
+    items: list[NewItem]
+    ended: set[bytes] = field(default_factory=set)  # Of `streams.unsure`: those that have ended.
+    node: bytes = b""
 
 
 @dataclass(slots=True)
@@ -245,6 +260,7 @@ Event = (
     | WorkerJoined
     | WorkerLeaving
     | Finished
+    | Yielded
     | Returned
     | Fetched
     | WorkerLost

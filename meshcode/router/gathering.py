@@ -17,7 +17,18 @@ from typing import TYPE_CHECKING, Any, cast
 from meshcode import errors, limits
 from meshcode.ids import NO_ID, text_of
 from meshcode.replica.instance import ENDED
-from meshcode.router import births, ending, events, feeding, flows, holding, joins, plan, timers
+from meshcode.router import (
+    births,
+    ending,
+    events,
+    feeding,
+    flows,
+    holding,
+    joins,
+    plan,
+    streams,
+    timers,
+)
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.states import State
@@ -262,9 +273,11 @@ def on_looked_up(r: Router, event: events.LookedUp, now_ms: int, out: Effects) -
         if node:
             if envelope:
                 out.peer.append((node, _TELL, [id, envelope]))
-        elif envelope:
+            continue
+        streams.looked_up(r, id, bool(envelope), out)
+        if envelope:
             ended(r, id, envelope)
-        else:
+        elif id in r.needed:
             _is_unknown(r, id, now_ms, out)
 
 
@@ -295,6 +308,7 @@ def on_tell(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
     """A peer had an outcome that is needed here."""
     id, envelope = entry
     if envelope and envelope[16:32] == id and 1 <= envelope[13] <= 3:
+        streams.looked_up(r, id, True, out)
         ended(r, id, envelope)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshcode import limits
-from meshcode.router import timers
+from meshcode.router import streams, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.pool import Worker
@@ -63,6 +63,8 @@ def release(r: Router, call: Call, now_ms: int, out: Effects) -> None:
 def take_back(r: Router, call: Call, worker: Worker, now_ms: int) -> None:
     """A handed-over call leaves its worker, for whatever state comes next."""
     worker.drop(call, now_ms)
+    if r.streams.by_call:
+        streams.stopped(r, call)
     line = call.line
     line.leave_running(call)
     if line.limited:
@@ -81,7 +83,7 @@ def _watch_due(worker: Worker) -> int | None:
     times: list[int] = []
     for call in worker.begun():
         limit_ms = call.setting("time_limit_ms")
-        if limit_ms is not None and not call.interrupted:
+        if limit_ms is not None and not call.interrupted and not worker.is_parked(call):
             times.append(call.started_ms + limit_ms)
         if not call.marked:
             times.append(call.started_ms + limits.RUNNING_MARK_MS)
@@ -99,7 +101,8 @@ def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
     for call in worker.begun():
         ran_ms = now_ms - call.started_ms
         limit_ms = call.setting("time_limit_ms")
-        if limit_ms is not None and ran_ms >= limit_ms and not call.interrupted:
+        in_time = limit_ms is None or ran_ms < limit_ms or worker.is_parked(call)
+        if not in_time and not call.interrupted:
             call.interrupted = "time limit"
             call.note(now_ms, "interrupted", f"ran {ran_ms} ms, its time limit is {limit_ms} ms")
             interrupt(call, "time limit", out)

@@ -29,6 +29,7 @@ class Worker:
         "queued",
         "recalled",
         "slots",
+        "streams",
         "watch_ms",
         "work_us",
     )
@@ -40,6 +41,8 @@ class Worker:
         self.slots = slots
         self.held: dict[bytes, Call] = {}  # All its calls, in the order they were handed over.
         self.queued: dict[bytes, Call] = {}  # Those of them that run one after the other.
+        # Streams that others run beside: whether they wait for credit.
+        self.streams: dict[bytes, bool] = {}
         self.work_us = 0  # What it holds should take this long.
         self.bytes = 0
         self.leaving = False
@@ -55,6 +58,8 @@ class Worker:
         count = len(self.queued)
         if self._at_once(line):
             return self.slots - (len(self.held) - count)
+        if self.streams and not all(self.streams.values()):
+            return 0  # One that waited goes on.
         if count and now_ms - next(iter(self.queued.values())).started_ms >= STUCK_MS:
             return 0  # It is stuck at a long call: what is taken back must not return to it.
         usual = line.run_us
@@ -88,10 +93,36 @@ class Worker:
         call.worker = None
         self.work_us -= call.estimate_us
         self.bytes -= call.size if call.fed is None else call.weight
+        if self.streams:
+            self.streams.pop(call.id, None)
+        self._leave_queue(call, now_ms)
+
+    def _leave_queue(self, call: Call, now_ms: int) -> None:
         if self.queued.pop(call.id, None) is not None and self.queued:
             head = next(iter(self.queued.values()))
             if not head.started_ms:
                 head.started_ms = now_ms
+
+    def park(self, call: Call, now_ms: int) -> None:
+        """A stream waits for credit: others may run, but no further one of its socket."""
+        if call.id in self.queued or call.id in self.streams:
+            self.streams[call.id] = True
+            self._leave_queue(call, now_ms)
+            self.work_us -= call.estimate_us  # Nobody waits for it.
+            call.estimate_us = 0
+
+    def resume(self, call: Call) -> None:
+        """It has credit again; it takes turns with what was begun meanwhile."""
+        if call.id in self.streams:
+            self.streams[call.id] = False
+
+    def is_parked(self, call: Call) -> bool:
+        """Whether the call waits for credit."""
+        return self.streams.get(call.id, False)
+
+    def skips(self, line: Line) -> bool:
+        """Whether it takes no call of this line now, but perhaps of another."""
+        return any(self.held[id].line is line for id in self.streams)
 
     def begun(self) -> list[Call]:
         """The calls that run, as far as the router can know: the first queued, and the others."""

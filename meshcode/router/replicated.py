@@ -22,7 +22,7 @@ from meshcode.replica.instance import (
     make_key,
 )
 from meshcode.replica.peers import WITNESS
-from meshcode.router import acks, copies, ending, holding, work
+from meshcode.router import acks, copies, ending, holding, streams, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import custody_header, pack_done, read_envelope, sequence_key
@@ -34,7 +34,7 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_DONE = int(Outcome.DONE)
+_DONE, _CANCELLED = int(Outcome.DONE), int(Outcome.CANCELLED)
 _MAY_MOVE = (State.WAITING, State.DELAYED, State.HELD, State.GATHERING)
 
 
@@ -194,6 +194,7 @@ def withdraw(r: Router, call: Call, now_ms: int) -> None:
     """Take a call out of its line or from its worker, whatever state it is in."""
     if call.state is State.RUNNING:
         assert call.worker is not None
+        streams.run_for_nobody(r, call)
         holding.take_back(r, call, call.worker, now_ms)
     elif call.state is State.WAITING:
         call.line.count_out(call)
@@ -206,6 +207,7 @@ def withdraw(r: Router, call: Call, now_ms: int) -> None:
 def leave(r: Router, call: Call, now_ms: int) -> None:
     """This node has nothing more to do with a call; whoever waits for it still does."""
     withdraw(r, call, now_ms)
+    streams.leave(r, call.id)
     call.move(State.MOVED)
     r.forget(call)
     if call.client:
@@ -340,6 +342,11 @@ class Replicated:
         if inst.id in r.needed:
             r.ripe.append((inst.id, value.outcome))
         call = self._call(inst)
+        if value.code != _CANCELLED and inst.id in r.streams.tracked:
+            streams.caused(r, inst.id, [child.id for child in value.children])
+            if call is not None and call.state is State.ENDING:
+                streams.go_on_here(r, [make_key(child.id, inst.home) for child in value.children])
+        streams.ended(r, inst.id)
         if call is None:
             for client in r.watchers.pop(inst.id, ()):
                 out.outcomes.append((client, value.outcome))

@@ -26,11 +26,17 @@ def on_watched(r: Router, event: events.Watched, now_ms: int, out: Effects) -> N
             r.watch(call, event.client)
         elif (inst := r.replica.by_id.get(id)) is not None:
             if inst.role != ENDED:
-                clients = r.watchers.setdefault(id, [])
-                if event.client not in clients:
-                    clients.append(event.client)
+                _expect(r, id, event.client)
             elif inst.value is not None and inst.value.outcome:
                 out.outcomes.append((event.client, inst.value.outcome))
+        elif event.ahead:
+            _expect(r, id, event.client)
+
+
+def _expect(r: Router, id: bytes, client: int) -> None:
+    clients = r.watchers.setdefault(id, [])
+    if client not in clients:
+        clients.append(client)
 
 
 def on_client_left(r: Router, event: events.ClientLeft, now_ms: int, out: Effects) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode import errors, limits
 from meshcode.ids import NO_ID, child_id
-from meshcode.router import feeding, joins
+from meshcode.router import feeding, joins, streams
 from meshcode.router.bindings import bindings, matches
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
@@ -136,11 +136,15 @@ def submits(
     passing = call.option("edge")
     if passing is not None:  # It was asked whether a value may pass a gate.
         return _passed(r, call, passing, code, outcome, now_ms, out)
-    edges = call.line.edges
+    source = r.lines.get(streams.source_of(call))
+    edges = () if source is None else source.edges
     if not edges:
         return []
     value = feeding.body_of(outcome)
-    wanted = routes_of(outcome) if code == _DONE else None
+    _, meta = read_envelope(outcome) if code == _DONE else ("", None)
+    if streams.count_of(meta) is not None:
+        return []  # Its items went along the plugs.
+    wanted = _routes_of(meta)
     found = []
     for edge in edges:
         if edge.error != (code == _FAILED) or (wanted is not None and edge.name not in wanted):
@@ -151,9 +155,8 @@ def submits(
     return found
 
 
-def routes_of(outcome: bytes) -> list[str] | None:
+def _routes_of(meta: dict[str, Any] | None) -> list[str] | None:
     """The plugs that a result chose (a router's), or None: all of them."""
-    _, meta = read_envelope(outcome)
     if meta is None:
         return None
     chosen = meta.get("plugs")

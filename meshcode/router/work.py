@@ -12,7 +12,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
-from meshcode.router import copies, ending, events, gathering, holding, joins, replicated
+from meshcode.router import (
+    copies,
+    ending,
+    events,
+    gathering,
+    holding,
+    joins,
+    replicated,
+    sending,
+    streams,
+)
 from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
@@ -31,6 +41,7 @@ if TYPE_CHECKING:
 
 _GRANT, _RUN, _RAN, _TAKEN = int(Kind.GRANT), int(Kind.RUN), int(Kind.RAN), int(Kind.TAKEN)
 _INTERRUPT, _GAVE_BACK, _HOLDS = int(Kind.INTERRUPT), int(Kind.GAVE_BACK), int(Kind.HOLDS)
+_DONE = int(Outcome.DONE)
 _LOST = 0  # In place of an outcome: the worker died under the call.
 _GUEST_MARK = "@guest "  # In front of the name of a guest line: no socket has such a name.
 
@@ -38,7 +49,7 @@ _KEEP, _KEPT, _DROP = int(Kind.KEEP), int(Kind.KEPT), int(Kind.DROP)
 
 KINDS = (
     _GRANT, _RUN, _RAN, _TAKEN, _INTERRUPT, _GAVE_BACK, _HOLDS, _KEEP, _KEPT, _DROP,
-    int(Kind.OUTCOME_OF), int(Kind.OUTCOME_IS), int(Kind.ARRIVED),
+    int(Kind.OUTCOME_OF), int(Kind.OUTCOME_IS), int(Kind.ARRIVED), int(Kind.CREDIT),
 )  # fmt: skip
 
 
@@ -63,7 +74,7 @@ class PeerWorker(Worker):
         """
         if not self.peer.here:  # A grant may come late, from a peer that is dead by now.
             return 0
-        count = len(self.held)
+        count = len(self.held) - sum(self.streams.values())
         least = self.slots - count
         usual = line.run_us
         if not self.slots or usual is None or self.bytes >= limits.CREDIT_BYTES_MAX:
@@ -79,6 +90,16 @@ class PeerWorker(Worker):
         self.work_us += call.estimate_us
         self.bytes += call.weight
         self.held[call.id] = call
+
+    def park(self, call: Call, now_ms: int) -> None:
+        """A stream waits for credit there, and its worker can run others."""
+        self.streams[call.id] = True
+        self.work_us -= call.estimate_us
+        call.estimate_us = 0
+
+    def skips(self, line: Line) -> bool:
+        """Calls of other peers are not passed on, and one stream of a socket is enough."""
+        return line.guest or super().skips(line)
 
     def begun(self) -> list[Call]:
         """Nothing, as far as the owner knows: time limits and marks are the executor's work."""
@@ -143,6 +164,8 @@ def _on_ran(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
             out.events.append((id, "", "superseded", f"attempt {attempt}", now_ms))
         return
     worker, call = found
+    if code == _DONE and isinstance(data, bytes) and streams.lacks_items(r, call, data):
+        code, data = _LOST, "not all items of its stream have come"
     if code == _LOST:
         holding.take_back(r, call, worker, now_ms)
         if call.interrupted == "cancel":
@@ -184,6 +207,9 @@ def lose_peer(r: Router, node: bytes, why: str, now_ms: int, out: Effects) -> No
     for id, (owner, _) in list(r.reports.items()):
         if owner == node:
             del r.reports[id]
+    for id, found in list(r.streams.sending.items()):
+        if found.owner == node:
+            sending.drop(r, id, now_ms)
     for call in [call for call in r.guests.values() if call.owner == node]:
         if call.state is State.WAITING:
             _leave(r, call)
@@ -198,6 +224,7 @@ def ask_peers(r: Router, now_ms: int, out: Effects) -> None:
         for call in worker.held.values():
             if now_ms - call.started_ms >= limits.HOLDS_ASK_MS:
                 out.peer.append((node, _HOLDS, [call.id, call.attempt]))
+    sending.tick(r, now_ms, out)
     for id, (owner, entry) in r.reports.items():
         if r.replica.peers.is_here(owner):
             out.peer.append((owner, _RAN, [id, *entry]))
@@ -235,7 +262,12 @@ def _on_run(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
     done = r.reports.get(id)
     if done is not None:  # It ran already, for an owner that has lost it since.
         del r.reports[id]
-        _keep_report(r, id, node, [attempt, *done[1][1:]], out)
+        keep_report(r, id, node, [attempt, *done[1][1:]], out)
+        return
+    if sending.is_run_of(r, id, node, attempt):
+        return  # It is said again.
+    if sending.drop(r, id, now_ms):  # It begins anew: some items went to another owner.
+        out.peer.append((node, _GAVE_BACK, [id, attempt]))
         return
     guest = r.guests.get(id)
     if guest is not None:  # It runs already: whoever owns it now gets the report.
@@ -276,7 +308,7 @@ def ran(r: Router, call: Call, report: events.Report, out: Effects) -> None:
     code, data = replicated.fit(code, data)
     del r.guests[id]
     assert call.owner is not None
-    _keep_report(
+    keep_report(
         r, id, call.owner, [call.owner_attempt or attempt, code, retry, duration_us, data], out
     )
 
@@ -292,10 +324,13 @@ def lost(r: Router, call: Call, why: str, out: Effects) -> None:
     del r.guests[call.id]
     assert call.owner is not None
     attempt = call.owner_attempt or call.attempt
-    _keep_report(r, call.id, call.owner, [attempt, _LOST, False, 0, why], out)
+    keep_report(r, call.id, call.owner, [attempt, _LOST, False, 0, why], out)
 
 
-def _keep_report(r: Router, id: bytes, owner: bytes, entry: list[Any], out: Effects) -> None:
+def keep_report(r: Router, id: bytes, owner: bytes, entry: list[Any], out: Effects) -> None:
+    """What a guest came to, sent until its owner has taken it."""
+    if r.streams.sending and sending.hold_report(r, id, entry, out):
+        return
     r.reports[id] = (owner, entry)
     out.peer.append((owner, _RAN, [id, *entry]))
 
@@ -334,8 +369,12 @@ def _on_holds(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effect
     kept = r.reports.get(id)
     if kept is not None and kept[0] == node:
         out.peer.append((node, _RAN, [id, *kept[1]]))
-    elif guest is None or guest.owner != node:
+    elif (guest is None or guest.owner != node) and id not in r.streams.sending:
         out.peer.append((node, _GAVE_BACK, [id, attempt]))
+
+
+def _on_credit(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    sending.on_credit(r, node, entry, now_ms, out)
 
 
 def inherit(r: Router, guest: Call, call: Call, now_ms: int) -> bool:
@@ -343,6 +382,8 @@ def inherit(r: Router, guest: Call, call: Call, now_ms: int) -> bool:
 
     Returns False when the guest had not been handed to a worker; then it just waits as its own.
     """
+    if sending.drop(r, guest.id, now_ms):
+        return False  # Some of its items are with another owner: it begins anew.
     worker = guest.worker
     del r.guests[guest.id]
     if worker is None or guest.state is not State.RUNNING:
@@ -373,6 +414,8 @@ def abandon(r: Router, id: bytes, now_ms: int, out: Effects) -> None:
     if guest is None:
         return
     if guest.worker is not None:
+        streams.run_for_nobody(r, guest)
+        r.streams.sending.pop(id, None)
         holding.take_back(r, guest, guest.worker, now_ms)
         guest.state = State.MOVED
         del r.guests[id]
@@ -413,6 +456,7 @@ _HANDLERS = {
     int(Kind.OUTCOME_OF): gathering.on_ask,
     int(Kind.OUTCOME_IS): gathering.on_tell,
     int(Kind.ARRIVED): joins.on_arrived,
+    int(Kind.CREDIT): _on_credit,
     _GRANT: _on_grant,
     _RUN: _on_run,
     _RAN: _on_ran,

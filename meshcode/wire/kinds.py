@@ -26,9 +26,10 @@ class Kind(IntEnum):
     OUTPUT = 33  # worker -> node: captured output.  id: the call; code: 1 stdout, 2 stderr
     RETURNED = 35  # worker -> node: ids of staged calls that it gives back, 16 bytes each
     SETUP = 34  # node -> worker: the sockets it serves changed.  body: {"sockets": {socket: task}}
+    STREAM = 36  # node -> worker: id: the call; number: units of items it may have sent, 0: drop it
 
 
-    # Peer -> peer, 40 to 77.  Body: plain data; 48 to 77 carry lists of entries (docs/wire.md).
+    # Peer -> peer, 40 to 81.  Body: plain data; 48 to 81 carry lists of entries (docs/wire.md).
     PEER_HELLO = 40  # Opens one direction between two nodes.
     PEER_CREDIT = 41  # The last frame that was handled.
     SWIM = 42  # Membership.
@@ -67,6 +68,8 @@ class Kind(IntEnum):
     OUTCOME_OF = 75  # How did this call end?
     OUTCOME_IS = 76
     ARRIVED = 77  # A value for a call that waits for several.
+    ITEMS = 80  # An item of a stream that runs here for you.
+    CREDIT = 81  # So many of them were taken, and so many may follow.
 
 
 class Outcome(IntEnum):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextvars import copy_context
 from time import monotonic_ns
 from types import AsyncGeneratorType
@@ -21,13 +22,25 @@ from meshcode.worker import report
 from meshcode.worker.context import CallInterrupted, Staged, async_call
 from meshcode.worker.control import ASYNC_ROWS, ControlPage
 from meshcode.worker.outbox import Outbox
+from meshcode.worker.streaming import Stream
 
 
 class AsyncCalls:
     """The coroutines of one worker."""
 
-    def __init__(self, page: ControlPage, outbox: Outbox, calls_max: int) -> None:
+    def __init__(
+        self,
+        page: ControlPage,
+        outbox: Outbox,
+        calls_max: int,
+        streams_at: Callable[[Staged], bool],
+        wake_main: Callable[[], None],
+    ) -> None:
         self.page = page
+        self.streams_at = streams_at
+        self.wake_main = wake_main  # A worker that is to stop waits for its streams.
+        self.streams: dict[bytes, Stream] = {}  # Of async generators that stream.
+        self.blocked: dict[bytes, asyncio.Event] = {}  # Those that wait for credit.
         self.outbox = outbox
         self.rows = min(calls_max, ASYNC_ROWS)
         self.free = list(range(self.rows))  # Rows of the control page.
@@ -67,6 +80,17 @@ class AsyncCalls:
         self.loop.call_soon_threadsafe(self._cancel, call_id)
         return True
 
+    def credit(self, call_id: bytes, attempt: int, units: int) -> None:
+        """An async generator may have sent so many units of items in all."""
+        stream = self.streams.get(call_id)
+        if stream is not None and stream.attempt == attempt:
+            stream.take_credit(units)
+            if stream.dropped:  # Its id may come again at once.
+                self.known.pop(call_id, None)
+                self.loop.call_soon_threadsafe(self._drop, stream)
+            else:
+                self.loop.call_soon_threadsafe(self._unblock, call_id)
+
     def stop(self) -> None:
         """Begin none that waits, and return when all that run have ended."""
         self.stopping = True
@@ -97,6 +121,16 @@ class AsyncCalls:
             self.waiting.clear()
             if len(self.free) == self.rows:
                 self.idle.set()
+
+    def _drop(self, stream: Stream) -> None:
+        task = self.tasks.pop(stream.row.id, None)
+        if task is not None:
+            task.cancel()
+
+    def _unblock(self, call_id: bytes) -> None:
+        event = self.blocked.get(call_id)
+        if event is not None:
+            event.set()
 
     def _cancel(self, call_id: bytes) -> None:
         task = self.tasks.get(call_id)
@@ -137,11 +171,13 @@ class AsyncCalls:
                 outcome = report.interrupted(row, attempt, reason, run_us)
             else:
                 outcome = report.failed(row, attempt, error, run_us)
-        self.known.pop(row.id, None)
-        self.tasks.pop(row.id, None)
+        if self.tasks.get(row.id) is task:
+            del self.tasks[row.id]
+            self.known.pop(row.id, None)
         if self.outbox.capture.written or self.outbox.capture.printed:
             self.outbox.end_output(row.id, attempt)
-        self.outbox.drafts.append(outcome)
+        if outcome:
+            self.outbox.drafts.append(outcome)
         self.page.finish_async(slot)
         self.free.append(slot)
         self._flush_soon()
@@ -150,6 +186,8 @@ class AsyncCalls:
 
     async def _outcome(self, call: Staged, value: Any, began: int) -> bytes:
         row, _frame, attempt = call
+        if isinstance(value, AsyncGeneratorType) and self.streams_at(call):
+            return await self._stream(call, value, began)
         if isinstance(value, AsyncGeneratorType):
             items = main_loop.Items(row, attempt)
             try:
@@ -164,6 +202,32 @@ class AsyncCalls:
             return report.done(row, attempt, result, (monotonic_ns() - began) // 1000)
         except MeshError as error:
             raise main_loop.OwnError(error) from None
+
+    async def _stream(self, call: Staged, generator: Any, began: int) -> bytes:
+        """Each item leaves at once; without credit the generator waits."""
+        stream = self.streams[call[0].id] = Stream(call)
+        event = self.blocked[call[0].id] = asyncio.Event()
+        try:
+            async for value in generator:
+                try:
+                    self.outbox.drafts.append(stream.item(value))
+                except MeshError as error:
+                    raise main_loop.OwnError(error) from None
+                self._flush_soon()
+                while stream.used >= stream.credit:
+                    event.clear()
+                    if stream.used >= stream.credit:  # Not given between the two.
+                        await event.wait()
+        except asyncio.CancelledError:
+            if not stream.dropped:
+                raise
+            return b""
+        finally:
+            if self.streams.get(call[0].id) is stream:
+                del self.streams[call[0].id], self.blocked[call[0].id]
+            self.wake_main()
+            await generator.aclose()
+        return stream.outcome((monotonic_ns() - began) // 1000)
 
     def _flush_soon(self) -> None:
         # One flush per turn of the loop, however many calls end in it.

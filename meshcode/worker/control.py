@@ -21,6 +21,7 @@ All words are little endian and aligned; each has exactly one writer.
       1024  64x32  worker  async table: id 16, attempt 4, live 4, started ns 8
       3072      8  worker  async calls begun
       3080      8  worker  async calls finished
+      3104   31x32  worker  streams that were put aside: as the async table, rows 64 and up
 
 A call is published by writing the slot that is not in use, then the begun count: slot n & 1 is
 touched again only by call n + 2, so a reader that finds the same count before and after has read a
@@ -45,6 +46,7 @@ REASONS = {"cancel": REASON_CANCEL, "time limit": REASON_TIME_LIMIT, "recall": R
 
 CANCEL_ROWS = 32  # Cancels asked and not yet taken; the worker's handler takes all at once.
 ASYNC_ROWS = 64  # Rows of the async table, and so the most async calls of one worker.
+STREAM_ROWS = 31  # Rows behind them for streams; one without a row counts as not begun at a crash.
 assert ASYNC_CALLS_MAX <= ASYNC_ROWS, "every running async call needs a row in the control page"
 
 _SLOT = struct.Struct("<16sIIQ")
@@ -52,6 +54,7 @@ _CANCEL = struct.Struct("<16sII")
 _SLOTS_AT = 64
 _CANCELS_AT = 128
 _ASYNC_AT = 1024
+_STREAMS_AT = 3104
 _PID, _BEGUN, _FINISHED, _STAMP, _RSS, _ASKED, _TAKEN = range(1, 8)  # Word numbers.
 _ASYNC_BEGUN, _ASYNC_FINISHED = 384, 385
 
@@ -62,6 +65,10 @@ class Running(NamedTuple):
     id: bytes
     attempt: int
     started_ns: int  # CLOCK_MONOTONIC: comparable between processes of one host.
+
+
+def _row_at(row: int) -> int:
+    return _ASYNC_AT + row * 32 if row < ASYNC_ROWS else _STREAMS_AT + (row - ASYNC_ROWS) * 32
 
 
 class ControlPage:
@@ -131,15 +138,15 @@ class ControlPage:
         self.words[_FINISHED] = self.count
 
     def begin_async(self, row: int, call_id: bytes, attempt: int, now_ns: int) -> None:
-        """An async call begins in `row`, 0 to ASYNC_ROWS - 1, which the caller keeps free."""
-        at = _ASYNC_AT + row * 32
+        """An async call, or a stream, begins in `row`, which the caller keeps free."""
+        at = _row_at(row)
         _SLOT.pack_into(self.map, at, call_id, attempt, 0, now_ns)
         struct.pack_into("<I", self.map, at + 20, 1)
         self.words[_ASYNC_BEGUN] += 1
 
     def finish_async(self, row: int) -> None:
         """The async call in `row` has its outcome staged."""
-        struct.pack_into("<I", self.map, _ASYNC_AT + row * 32 + 20, 0)
+        struct.pack_into("<I", self.map, _row_at(row) + 20, 0)
         self.words[_ASYNC_FINISHED] += 1
 
     def stamp(self, now_ns: int) -> None:
@@ -202,8 +209,8 @@ class ControlPage:
         """
         current = self.current()
         found = [] if current is None else [current]
-        for row in range(ASYNC_ROWS):
-            call_id, attempt, live, started = _SLOT.unpack_from(self.map, _ASYNC_AT + row * 32)
+        for row in range(ASYNC_ROWS + STREAM_ROWS):
+            call_id, attempt, live, started = _SLOT.unpack_from(self.map, _row_at(row))
             if live:
                 found.append(Running(call_id, attempt, started))
         return found

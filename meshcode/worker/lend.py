@@ -23,7 +23,10 @@ from meshcode.errors import MountFailed
 from meshcode.worker.repository import locked
 
 # Of meshcode: the leaves, what a worker is made of, and the client, so that a task can make calls.
-_OWN = ("__init__.py", "config.py", "errors.py", "ids.py", "limits.py", "paths.py", "units.py")
+_OWN = (
+    "__init__.py", "config.py", "errors.py", "ids.py", "limits.py", "paths.py", "units.py",
+    "windows.py",
+)  # fmt: skip
 _OWN_FOLDERS = ("wire", "native", "worker", "client")
 _NOT_LENT = {"__pycache__", "tests", "green", "eventloop", "log", "ssh", "auth", "devices"}
 _SUFFIXES = (".py", ".so", ".pyd")

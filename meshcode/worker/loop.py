@@ -30,13 +30,14 @@ from meshcode.limits import ASYNC_CALLS_MAX, BODY_BYTES_MAX, CANCEL_GRACE_MS
 from meshcode.wire.codec import pack, unpack_call, unpack_map
 from meshcode.wire.frame import draft, index
 from meshcode.wire.kinds import Flag, Kind
-from meshcode.worker import report
+from meshcode.worker import report, streaming
 from meshcode.worker.context import CallInterrupted, Staged, main_call
 from meshcode.worker.control import REASON_RECALL, ControlPage
 from meshcode.worker.outbox import Outbox
 from meshcode.worker.report import DONE, KIND_OUTCOME, PLAIN
 
 _START, _SUBMIT, _STOP, _SETUP = map(int, (Kind.START, Kind.SUBMIT, Kind.STOP, Kind.SETUP))
+_STREAM = int(Kind.STREAM)
 KIND_RETURNED = int(Kind.RETURNED)
 _KWARGS = int(Flag.KWARGS)
 _LAZY = frozenset({GeneratorType, CoroutineType, AsyncGeneratorType})
@@ -100,13 +101,20 @@ class Worker:
         self.interrupted: Staged | None = None
         self.forked: list[int] = []  # Not empty in a process that task code forked off.
         self.asynchronous: Any = None  # Made for the first coroutine; see asynchronous.py.
+        self.streams = streaming.Streams(self)
+        self.streaming: frozenset[bytes] = frozenset()  # Sockets whose generators stream.
+        self.wake_main: Callable[[], None] = lambda: None  # Set by the runner.
         self.resident_at_ns = 0
         outbox.cancels_waiting = lambda: bool(self.cancels) or self.recalled
         outbox.serve_cancels = self.serve_cancels
         os.register_at_fork(after_in_child=lambda: self.forked.append(os.getpid()))
 
-    def setup(self, sockets: dict[str, str]) -> None:
-        """Serve these sockets from now on; the caller tells the node which are there."""
+    def setup(self, sockets: dict[str, str], streaming: Iterable[str] = ()) -> None:
+        """Serve these sockets from now on; the caller tells the node which are there.
+
+        Items of generators at the sockets `streaming` are calls of their own.
+        """
+        self.streaming = frozenset(name.encode() for name in streaming)
         found = {socket.encode(): function for socket, function in self.load(sockets).items()}
         self.targets.update(found)
         for name in self.targets.keys() - found.keys():
@@ -140,10 +148,13 @@ class Worker:
                     attempts = struct.unpack_from(f"<{count}I", frame, row.body_at)
                     self.staged.extend(zip(calls, repeat(frame), attempts, strict=False))
                     at += count
+                elif row.kind == _STREAM:
+                    self.take_credit(row)
                 elif row.kind == _STOP:
                     self.stopping = True
                 elif row.kind == _SETUP:
-                    self.setup(unpack_map(frame[row.body_at : row.end]).get("sockets", {}))
+                    told = unpack_map(frame[row.body_at : row.end])
+                    self.setup(told.get("sockets", {}), told.get("streams", ()))
                     self.outbox.drafts.append(self.ready())
                     self.outbox.wake()
         except (BadFrame, BadValue) as error:
@@ -151,6 +162,12 @@ class Worker:
             said = f"meshcode worker: dropped what the node sent: {error}\n"
             with contextlib.suppress(OSError):
                 os.write(2, said.encode("utf-8", "backslashreplace"))
+
+    def take_credit(self, row: Any) -> None:
+        """A generator may go on."""
+        here = self.streams.credit(row.id, row.attempt, row.number)
+        if not here and self.asynchronous is not None:
+            self.asynchronous.credit(row.id, row.attempt, row.number)
 
     def drain(self) -> None:
         """Take all frames that have arrived."""
@@ -257,11 +274,15 @@ class Worker:
     def run_lazy(self, call: Staged, value: Any, began_ns: int) -> bytes | None:
         """Finish what a generator or coroutine began; None when its outcome comes later."""
         if type(value) is GeneratorType:
+            if self.streams_at(call):
+                return self.streams.begin(call, value, began_ns)
             return self.run_generator(call, value, began_ns)
         if self.asynchronous is None:
             from meshcode.worker.asynchronous import AsyncCalls
 
-            self.asynchronous = AsyncCalls(self.page, self.outbox, self.async_calls_max)
+            self.asynchronous = AsyncCalls(
+                self.page, self.outbox, self.async_calls_max, self.streams_at, self.wake_main
+            )
         self.asynchronous.hand_over(call, value)
         if self.cancels:  # One that came when the call was neither here nor there.
             asked = self.cancels.pop(call[0].id, None)
@@ -293,6 +314,24 @@ class Worker:
             main_call[0] = None
             generator.close()
         return items.outcome((monotonic_ns() - began_ns) // 1000)
+
+    def streams_at(self, call: Staged) -> bool:
+        """Whether the items of a generator are calls of their own."""
+        return streaming.wanted(call[0], call[1], self.streaming)
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether a generator that has begun needs to hear more of the node."""
+        return bool(self.streams.by_id or (self.asynchronous and self.asynchronous.streams))
+
+    def own_error(self, error: MeshError) -> OwnError:
+        """For what ends a call although its code did nothing wrong."""
+        return OwnError(error)
+
+    def leave_fork(self) -> None:
+        """In a process that task code forked off: the worker's other half reports the call."""
+        if self.forked:
+            os._exit(0)
 
     def ended_badly(self, call: Staged, error: BaseException, began_ns: int) -> bytes | None:
         """The outcome of a call that raised; None when it was reported already."""
@@ -338,7 +377,9 @@ class Worker:
                 self.recalled = True
             elif call is not None and call[0].id == call_id:
                 hit = reason
-            elif self.asynchronous is None or not self.asynchronous.cancel(call_id, reason):
+            elif not self.streams.cancel(call_id, reason) and (
+                self.asynchronous is None or not self.asynchronous.cancel(call_id, reason)
+            ):
                 self.cancels[call_id] = (reason, monotonic_ns())
         if self.cancels or self.recalled:
             self.outbox.wake()

@@ -20,6 +20,7 @@ _OWN_FILES = (
     "/meshcode/worker/runner.py",
     "/meshcode/worker/loop.py",
     "/meshcode/worker/asynchronous.py",
+    "/meshcode/worker/streaming.py",
     "importlib/__init__.py",
 )
 
@@ -97,13 +98,23 @@ def done(row: Row, attempt: int, value: Any, run_us: int) -> bytes:
     Raises:
         BadData, TooLarge: it cannot travel.
     """
-    plugs = getattr(value, "plugs", None)
-    if plugs is None or type(value) in PLAIN or not hasattr(value, "result"):
-        return outcome(row, attempt, DONE, pack(value, "the result"), run_us)
+    value, chosen = routed(value)
+    meta = pack({**unpack_map(who[0]), **unpack_map(chosen)}) if chosen else None
+    return outcome(row, attempt, DONE, pack(value, "the result"), run_us, meta=meta)
+
+
+def routed(value: Any) -> tuple[Any, bytes]:
+    """The value of a result or item, and the packed plugs that it chooses; b"" = all of them.
+
+    Raises:
+        BadData: what it chooses are no names.
+    """
+    plugs = None if type(value) in PLAIN else getattr(value, "plugs", None)
+    if plugs is None or not hasattr(value, "result"):
+        return value, b""
     if isinstance(plugs, str) or not all(isinstance(name, str) for name in plugs):
         raise BadData(f"the plugs that a result chooses are a list of names, they are {plugs!r}")
-    meta = pack({**unpack_map(who[0]), "plugs": list(plugs)})
-    return outcome(row, attempt, DONE, pack(value.result, "the result"), run_us, meta=meta)
+    return value.result, pack({"plugs": list(plugs)})
 
 
 # Types of results that are packed as they are, without a further look.
@@ -133,9 +144,14 @@ def outcome(
     )
 
 
-def item(row: Row, attempt: int, number: int, body: bytes) -> bytes:
-    """The draft of an ITEM: one value a generator yielded."""
-    return draft(KIND_ITEM, id=row.id, flow=row.flow, body=body, attempt=attempt, number=number)
+def item(
+    row: Row, attempt: int, number: int, body: bytes, *, code: int = 0, meta: bytes = b""
+) -> bytes:
+    """The draft of an ITEM: one value a generator yielded; with code 1 it is of a stream."""
+    return draft(
+        KIND_ITEM, id=row.id, flow=row.flow, meta=meta, body=body, code=code, attempt=attempt,
+        number=number,
+    )  # fmt: skip
 
 
 def failed(row: Row, attempt: int, error: BaseException, run_us: int) -> bytes:

@@ -83,6 +83,10 @@ class Link:
             if file == self.wake_file:
                 os.eventfd_read(self.wake_file)
 
+    def wake(self) -> None:
+        """Let the main thread look around; from any thread or signal handler."""
+        os.eventfd_write(self.wake_file, 1)
+
     def close(self) -> None:
         """Let what was sent arrive, for LINGER_MS at most, and close."""
         self.link.close()
@@ -186,6 +190,7 @@ def run(config: dict[str, Any]) -> int:
     calls_max = limits.get("ASYNC_CALLS_MAX", ASYNC_CALLS_MAX)
     worker = Worker(page, outbox, link.receive, load, calls_max)
     worker.ready = lambda: _ready(config, worker, None)
+    worker.wake_main = link.wake
     try:
         module = load_module(config)
     except MountFailed as error:
@@ -193,7 +198,7 @@ def run(config: dict[str, Any]) -> int:
         outbox.flush()
         link.close()
         return EXIT_NOT_LOADED
-    worker.setup(config["sockets"])
+    worker.setup(config["sockets"], config.get("streams", ()))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The module may have changed these two.
     signal.signal(signal.SIGUSR1, worker.handle_signal)
     # What is loaded by now stays: no collection needs to look at it again.
@@ -209,13 +214,17 @@ def run(config: dict[str, Any]) -> int:
 
 
 def _loop(worker: Worker, outbox: Outbox, link: Link) -> None:
-    while not worker.stopping:
+    while not worker.stopping or worker.is_streaming:
         # First send, then look: a send may use up the telling that something has arrived.
         outbox.flush()
         worker.drain()
-        if worker.staged:
+        staged = worker.staged and not worker.stopping
+        if staged:
             worker.run_staged()
-        elif not worker.stopping:
+        stream = worker.streams.next()
+        if stream is not None:
+            worker.streams.run(stream)
+        elif not staged and (not worker.stopping or worker.is_streaming):
             link.wait()
 
 

@@ -37,6 +37,9 @@ class Flows(Driver):
         self.values: dict[str, Any] = {}  # What a socket's task returns instead of its text.
         self.routes: dict[str, list[str]] = {}  # The plugs that a socket's results choose.
 
+    def prepare(self) -> None:
+        """For kinds of this class with more of their own."""
+
     def step(self, event: Any) -> Effects:
         effects = super().step(event)
         log = getattr(self, "log", None)
@@ -139,7 +142,8 @@ def shown(value: Any) -> str:
 
 def recovered(made: Flows) -> tuple[Flows, Effects]:
     """The same log with a new node."""
-    after = Flows.__new__(Flows)
+    after = type(made).__new__(type(made))
+    after.prepare()
     Driver.__init__(after)
     after.log = {table: dict(kept) for table, kept in made.log.items()}
     after.ran, after.told, after.failing, after.values, after.routes = [], {}, set(), {}, {}
