@@ -121,8 +121,7 @@ class Router:
         self.plans: dict[bytes, plan.Plan] = {}  # Of accepted flows, until they end.
         self._touched: dict[str, Pool] = {}
         for name in (*_BUILTIN, plan.GATHER):
-            line = self.lines[name] = Line(SocketConfig(name, modelling.of_nobody(name)))
-            self.pool("").lines[name] = line
+            self.line_of_nobody(name)
         self._timers_dead = 0  # Timers in the heap of calls that have ended.
 
     def step(self, event: events.Event, now_ms: int) -> Effects:
@@ -433,8 +432,13 @@ class Router:
 
     def line_of_removed(self, name: str) -> Line:
         """A line for calls whose socket is not in the model: they stay, PARKED."""
-        line = self.lines[name] = Line(SocketConfig(name, modelling.of_nobody(name)))
+        line = self.line_of_nobody(name)
         line.removed = True
+        return line
+
+    def line_of_nobody(self, name: str) -> Line:
+        """A line that no processor serves."""
+        line = self.lines[name] = Line(SocketConfig(name, modelling.of_nobody(name)))
         self.pool("").lines[name] = line
         return line
 

@@ -73,7 +73,8 @@ def end(
 
     Where other nodes keep the call too, it is proposed to them: `finish` comes when they agree.
     """
-    if call.owner is None and (call.line.edges or (call.options and "edge" in call.options)):
+    line, options = call.line, call.options
+    if call.owner is None and (line.edges or line.special or (options and "edge" in options)):
         along = wiring.submits(r, call, code, envelope, now_ms, out)
         if along:
             children = (*children, *children_of(r, call, along))
