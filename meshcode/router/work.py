@@ -412,7 +412,7 @@ def grant(r: Router, pool: Pool, now_ms: int, out: Effects, *, again: bool = Fal
 _HANDLERS = {
     int(Kind.OUTCOME_OF): gathering.on_ask,
     int(Kind.OUTCOME_IS): gathering.on_tell,
-    int(Kind.ARRIVED): joins.on_arrived,
+    int(Kind.ARRIVED): lambda *given: joins.on_arrived(*given),  # The modules need each other.
     _GRANT: _on_grant,
     _RUN: _on_run,
     _RAN: _on_ran,
