@@ -409,10 +409,14 @@ def grant(r: Router, pool: Pool, now_ms: int, out: Effects, *, again: bool = Fal
     pool.granted = slots
 
 
+def _on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    joins.on_arrived(r, node, entry, now_ms, out)  # Looked up late: the modules need each other.
+
+
 _HANDLERS = {
     int(Kind.OUTCOME_OF): gathering.on_ask,
     int(Kind.OUTCOME_IS): gathering.on_tell,
-    int(Kind.ARRIVED): lambda *given: joins.on_arrived(*given),  # The modules need each other.
+    int(Kind.ARRIVED): _on_arrived,
     _GRANT: _on_grant,
     _RUN: _on_run,
     _RAN: _on_ran,
