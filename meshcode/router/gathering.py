@@ -17,7 +17,18 @@ from typing import TYPE_CHECKING, Any, cast
 from meshcode import errors, limits
 from meshcode.ids import NO_ID, text_of
 from meshcode.replica.instance import ENDED
-from meshcode.router import births, ending, events, feeding, flows, holding, joins, plan, timers
+from meshcode.router import (
+    births,
+    ending,
+    events,
+    feeding,
+    flows,
+    holding,
+    joins,
+    plan,
+    ticking,
+    timers,
+)
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.states import State
@@ -259,6 +270,7 @@ def on_looked_up(r: Router, event: events.LookedUp, now_ms: int, out: Effects) -
     for node, id, envelope in event.found:
         if not node and r.births:
             births.looked_up(r, id, bool(envelope), now_ms, out)
+            ticking.looked_up(r, id, out)
         if node:
             if envelope:
                 out.peer.append((node, _TELL, [id, envelope]))
