@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from meshcode import limits
 from meshcode.errors import BadData, BadRequest, TooLarge
 from meshcode.ids import child_id
-from meshcode.replica.peers import CORE
+from meshcode.replica.peers import CORE, WITNESS
 from meshcode.router import births
 from meshcode.router.effects import Effects
 from meshcode.router.timers import T_TICK
@@ -46,12 +46,14 @@ class Ticking(NamedTuple):
 class Ticks:
     """The schedules of one node."""
 
-    __slots__ = ("by_name", "kept", "wrong")
+    __slots__ = ("began_ms", "by_name", "kept", "pending", "wrong")
 
     def __init__(self) -> None:
         """None yet."""
         self.by_name: dict[str, Ticking] = {}
         self.kept: dict[str, tuple[bytes, int]] = {}  # By an earlier boot: digest, last tick.
+        self.pending: dict[bytes, tuple[str, int]] = {}  # Calls of ticks that are looked up first.
+        self.began_ms: int | None = None  # When this boot was told of a model.
         self.wrong: dict[str, str] = {}  # Those that cannot be used here, and why.
 
 
@@ -65,6 +67,8 @@ def restore(r: Router, records: list[tuple[bytes, bytes]]) -> None:
 
 def changed(r: Router, snapshot: dict[str, Any], now_ms: int, out: Effects) -> None:
     """The model changed: take over its schedules; a new or changed one counts from now."""
+    if r.ticks.began_ms is None:
+        r.ticks.began_ms = now_ms
     schedules = snapshot.get("schedules") or {}
     before, r.ticks.by_name = r.ticks.by_name, {}
     for name, fields in schedules.items():
@@ -90,7 +94,16 @@ def changed(r: Router, snapshot: dict[str, Any], now_ms: int, out: Effects) -> N
 
 def _save(r: Router, name: str, out: Effects) -> None:
     one = r.ticks.by_name[name]
-    out.records.append(("meta", KEPT + name.encode(), pack([one.digest, one.last_ms])))
+    left = [tick_ms - 1 for whose, tick_ms in r.ticks.pending.values() if whose == name]
+    last_ms = min([one.last_ms, *left])  # After a crash those are looked up again.
+    out.records.append(("meta", KEPT + name.encode(), pack([one.digest, last_ms])))
+
+
+def looked_up(r: Router, id: bytes, out: Effects) -> None:
+    """The call of a tick was made in this step, or others had made it: it is dealt with."""
+    found = r.ticks.pending.pop(id, None)
+    if found is not None and found[0] in r.ticks.by_name:
+        _save(r, found[0], out)
 
 
 def _arm(r: Router, name: str) -> None:
@@ -144,13 +157,17 @@ def _make(r: Router, one: Ticking, tick_ms: int, now_ms: int, out: Effects) -> N
     voters = keepers(r, id, now_ms)
     if r.node in voters:
         births.wish(r, births.shared_key(id, voters), voters, submit, out)
+        if id in r.births:
+            r.ticks.pending[id] = (one.name, tick_ms)
 
 
 def keepers(r: Router, id: bytes, now_ms: int) -> tuple[bytes, ...]:
     """The nodes that keep a call which no node accepted; worked out alike by all.
 
-    Three core nodes, or the first of fewer.  One that has been away for long is not among them.
+    Three core nodes, or the first of fewer.  One that has been away for long is not among them; a
+    node that has just started does not know who has, and counts all that the mesh has.
     """
+    began_ms = r.ticks.began_ms or 0
     peers = r.replica.peers
     able = [r.node] if peers.kind == CORE else []
     able += [
@@ -158,13 +175,15 @@ def keepers(r: Router, id: bytes, now_ms: int) -> tuple[bytes, ...]:
         for peer in peers.by_node.values()
         if peer.kind == CORE
         and peer.node not in peers.evicted
-        and (peer.here or now_ms - peer.since_ms < limits.KEEPER_AWAY_MS)
-        and peer.boot
+        and (peer.here or now_ms - max(peer.since_ms, began_ms) < limits.KEEPER_AWAY_MS)
     ]
     if not able:  # A mesh of edge nodes: each for itself would fire each tick many times.
-        able = sorted([r.node, *peers.by_node])[:1]
+        others = [node for node, peer in peers.by_node.items() if peer.kind != WITNESS]
+        able = sorted([*([r.node] if peers.kind != WITNESS else []), *others])[:1]
+    if not able:
+        return ()
     ranked = sorted(able, key=lambda node: blake2b(node, key=id, digest_size=8).digest())
     return tuple(ranked[: limits.VOTERS]) if len(ranked) >= limits.VOTERS else (min(ranked),)
 
 
-__all__ = ["Ticking", "Ticks", "changed", "fire", "keepers", "restore", "tick_id"]
+__all__ = ["Ticking", "Ticks", "changed", "fire", "keepers", "looked_up", "restore", "tick_id"]
