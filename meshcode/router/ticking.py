@@ -46,12 +46,13 @@ class Ticking(NamedTuple):
 class Ticks:
     """The schedules of one node."""
 
-    __slots__ = ("by_name", "kept", "wrong")
+    __slots__ = ("began_ms", "by_name", "kept", "wrong")
 
     def __init__(self) -> None:
         """None yet."""
         self.by_name: dict[str, Ticking] = {}
         self.kept: dict[str, tuple[bytes, int]] = {}  # By an earlier boot: digest, last tick.
+        self.began_ms: int | None = None  # When this boot was told of a model.
         self.wrong: dict[str, str] = {}  # Those that cannot be used here, and why.
 
 
@@ -65,6 +66,8 @@ def restore(r: Router, records: list[tuple[bytes, bytes]]) -> None:
 
 def changed(r: Router, snapshot: dict[str, Any], now_ms: int, out: Effects) -> None:
     """The model changed: take over its schedules; a new or changed one counts from now."""
+    if r.ticks.began_ms is None:
+        r.ticks.began_ms = now_ms
     schedules = snapshot.get("schedules") or {}
     before, r.ticks.by_name = r.ticks.by_name, {}
     for name, fields in schedules.items():
@@ -149,8 +152,10 @@ def _make(r: Router, one: Ticking, tick_ms: int, now_ms: int, out: Effects) -> N
 def keepers(r: Router, id: bytes, now_ms: int) -> tuple[bytes, ...]:
     """The nodes that keep a call which no node accepted; worked out alike by all.
 
-    Three core nodes, or the first of fewer.  One that has been away for long is not among them.
+    Three core nodes, or the first of fewer.  One that has been away for long is not among them; a
+    node that has just started does not know who has, and counts all that the mesh has.
     """
+    began_ms = r.ticks.began_ms or 0
     peers = r.replica.peers
     able = [r.node] if peers.kind == CORE else []
     able += [
@@ -158,8 +163,7 @@ def keepers(r: Router, id: bytes, now_ms: int) -> tuple[bytes, ...]:
         for peer in peers.by_node.values()
         if peer.kind == CORE
         and peer.node not in peers.evicted
-        and (peer.here or now_ms - peer.since_ms < limits.KEEPER_AWAY_MS)
-        and peer.boot
+        and (peer.here or now_ms - max(peer.since_ms, began_ms) < limits.KEEPER_AWAY_MS)
     ]
     if not able:  # A mesh of edge nodes: each for itself would fire each tick many times.
         able = sorted([r.node, *peers.by_node])[:1]

@@ -168,6 +168,9 @@ def draw_plugs(rng: Random, options: Options, unix_ms: int) -> None:
         for name, queue in snapshot["queues"].items():
             if name != "pq":
                 queue["message_ttl_ms"] = queue["expires_ms"] = queue["max_length"] = None
+    for name, socket in snapshot["sockets"].items():
+        if name[0] == "w" and snapshot["queues"][socket["queue"]].get("dead_letter"):
+            socket["queue"] = ""  # Its dead letters would go round.
     if rng.random() < 0.3:
         options.crashes = 3
     if rng.random() < 0.4:

@@ -91,6 +91,8 @@ class MeshChecker:
         self.flows = FlowBook()
         routers = world.options.routers
         self.plugs = None if routers is None else PlugBook(routers)
+        if self.plugs is not None:
+            self.plugs.scheduled(world.options.snapshot.get("schedules", {}))
         self.proposers: set[bytes] = set()  # Calls whose outcome was ever proposed.
         self.caused: dict[tuple[bytes, bytes], list[list[bytes]]] = {}  # By outcome proposed.
         self.allowed: dict[bytes, set[bytes]] = {}  # Calls that a call may cause along plugs.
@@ -169,6 +171,8 @@ class MeshChecker:
                 self._vote(node, key, value)
             elif table == "done" and value is not None:
                 self._done(node, key, value)
+            elif table == "meta" and self.plugs is not None:
+                self.plugs.saved(key, value)
             elif table == "state" and (id := self.open_at.get((node.index, key))) is not None:
                 held = value is not None and split_state(value)["state"] == State.HELD
                 (self.held_at.add if held else self.held_at.discard)((node.index, id))

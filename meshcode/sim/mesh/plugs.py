@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from meshcode.sim.mesh.node import MeshNode
     from meshcode.sim.mesh.world import MeshWorld
 
+WALL_MS = 1_700_000_000_000  # As the hosts' clocks say, but for those that are wrong.
 _MOVED, _DONE = int(Outcome.MOVED), int(Outcome.DONE)
 
 
@@ -32,9 +33,9 @@ def draw(rng: Random, options: Options) -> None:
         return
 
     def socket() -> dict[str, Any]:
-        n = rng.randrange(2)
+        n = rng.randrange(2)  # Dead letters of `q0` would go round.
         return {
-            "processor": f"p{n}", "task": "work", "queue": f"q{n}" if rng.random() < 0.2 else "",
+            "processor": f"p{n}", "task": "work", "queue": rng.choice(("", "", "", "q1")),
             "concurrency": rng.choice((None, None, None, 1)),
             "retries": rng.choice((None, None, 1)),
             "retry_delay_ms": rng.choice((None, 50)),
@@ -43,6 +44,13 @@ def draw(rng: Random, options: Options) -> None:
 
     options.routers = frozenset(plugacts.draw_model(rng, options.snapshot, socket))
     options.rewirings = rng.choice((0, 0, 1, 4))
+    if rng.random() < 0.4:
+        sockets = list(options.snapshot["sockets"])
+        start_ms = WALL_MS + 12_000
+        interval_ms = rng.choice((300, 1_000))
+        # While nodes hear of an eviction, they do not agree on who keeps a tick.
+        options.destroy = options.evict_living = options.custodians = 0.0
+        plugacts.draw_schedules(rng, options.snapshot, start_ms, sockets, interval_ms=interval_ms)
     if options.counted:
         for one in options.snapshot["sockets"].values():
             one["retries"], one["retry_delay_ms"], one["time_limit_ms"] = 1, 50, None
@@ -103,6 +111,8 @@ def opened(c: MeshChecker, submit: bytes) -> None:
     known = book.opened(submit, closed(c))
     if known.name == COLLECT:
         book.made.add(id)
+    elif id in book.ticks:
+        book.fired(known, max(node.now_ms for node in c.world.nodes if node.up or node.life))
     elif id == child_id(parent, b"dead-letter"):
         book.copy(id, parent)
     elif id not in c.homes and id not in c.flows.steps:
@@ -235,10 +245,19 @@ def may_wait(c: MeshChecker, id: bytes) -> bool:
 
 
 def finish(c: MeshChecker) -> None:
-    """No complete set of values is left."""
+    """No complete set of values is left, and each tick was fired once."""
     book = c.plugs
     if book is None:
         return
+    lost = sum(node.lost for node in c.world.nodes)
+    able = [node for node in c.world.living() if node.kind == "core" and node.up]
+    until_ms = min((node.now_ms for node in able), default=0) - 10_000
+    for id in book.must_fire(until_ms) if lost < 2 and len(able) > 1 else ():
+        there = id in c.recorded or any(id in node.router.calls for node in able)
+        require(there, "tick", "was not made", book.ticks[id][:2])
+    for id, tick in book.ticks.items():
+        homes = c.roots.get(id, set())
+        require(len(homes) < 2, "tick", "is made twice", tick[:2], [one.hex() for one in homes])
     arrivals = open_arrivals(c)
     left = [id.hex() for id in arrivals - resting(c) if id not in c.recorded]
     require(not left, "join", "a complete set is left", left)
