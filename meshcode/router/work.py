@@ -452,10 +452,14 @@ def grant(r: Router, pool: Pool, now_ms: int, out: Effects, *, again: bool = Fal
     pool.granted = slots
 
 
+def _on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    joins.on_arrived(r, node, entry, now_ms, out)  # Looked up late: the modules need each other.
+
+
 _HANDLERS = {
     int(Kind.OUTCOME_OF): gathering.on_ask,
     int(Kind.OUTCOME_IS): gathering.on_tell,
-    int(Kind.ARRIVED): joins.on_arrived,
+    int(Kind.ARRIVED): _on_arrived,
     int(Kind.CREDIT): _on_credit,
     _GRANT: _on_grant,
     _RUN: _on_run,

@@ -77,7 +77,7 @@ class SimNode:
         ticking.restore(self.router, self.log.scan("meta", limit=1 << 30))
         if snapshot is not None:
             first = self.router.step(events.ModelChanged(snapshot), self.now_ms)
-            if first.records:
+            if first.records or first.lookups:
                 self.turns.add(first)
         effects = self.router.recover(
             self.log.scan("open", limit=1 << 30), self.log.scan("state", limit=1 << 30), self.now_ms

@@ -7,15 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 from meshcode.replica.instance import make_key
-from meshcode.router import births, joins, replicated, ticking, wiring, work
+from meshcode.router import births, joins, replicated, ticking, wiring
 from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.sim.planting import Broken
-from meshcode.wire.kinds import Kind
 
 BROKEN = Broken()
-_ARRIVED = int(Kind.ARRIVED)
 
 
 @BROKEN.rule(replicated, "propose")
@@ -41,7 +39,7 @@ def _keepers_are_told_of_a_value_once(_real: Any) -> Any:
     return lambda r, now_ms, out: None
 
 
-@BROKEN.rule(work._HANDLERS, _ARRIVED)
+@BROKEN.rule(joins, "on_arrived")
 def _values_of_peers_are_not_put_together(real: Any) -> Any:
     def on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
         if entry[0][:16] not in r.joins.collectors:

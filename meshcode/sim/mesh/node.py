@@ -83,17 +83,17 @@ class MeshNode:
         self.workers.clear()
         self.ops = None
         self.thinking_at = -1
-        ticking.restore(self.router, self.log.scan("meta", limit=1 << 30))
-        first = self.router.step(events.ModelChanged(self.model), self.now_ms)
-        if first.records:
-            self.turns.add(first)
-        self.told_model = self.model
-        plugs.told(world.checker)
         for other in world.nodes:
             if other is not self:
                 self.tell(other, "known", 0)
         for index in sorted(self.knows_evicted):
             self.tell(world.nodes[index], "evicted", 0)
+        ticking.restore(self.router, self.log.scan("meta", limit=1 << 30))
+        first = self.router.step(events.ModelChanged(self.model), self.now_ms)
+        if first.records or first.lookups:
+            self.turns.add(first)
+        self.told_model = self.model
+        plugs.told(world.checker)
         effects = self.router.recover(
             self.log.scan("open", limit=1 << 30), self.log.scan("state", limit=1 << 30),
             self.now_ms, self.log.scan("vote", limit=1 << 30),
