@@ -179,6 +179,13 @@ def _tell(
             out.peer.append((node, _ARRIVED, entry))
 
 
+def _tell_others(r: Router, collector: Collector, arrival: Call, out: Effects) -> None:
+    """This node owns the collector, or another took it over and neither has had to say so."""
+    inst, submit = collector.call.inst, collector.call.envelope
+    if inst is not None and submit is not None:
+        _tell(r, arrival, inst.key, inst.voters, submit, out)
+
+
 def on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
     """A peer owns an arrival for a collector that this node keeps, or shall keep."""
     key, data, submit, place, arrival = entry
@@ -310,13 +317,18 @@ def tick(r: Router, now_ms: int, out: Effects) -> None:
         return
     r.joins.tell_ms = now_ms + limits.NEED_ASK_MS
     wanted: dict[bytes, None] = {}
+    told = 0
     for call, number in list(r.joins.seeking.values()):
         if r.calls.get(call.id) is not call or call.state is not State.GATHERING:
             del r.joins.seeking[call.id]
             continue
         id = _id(call, number)
-        if id not in r.joins.collectors and len(wanted) < limits.NEEDS_ASKED_MAX:
+        collector = r.joins.collectors.get(id)
+        if collector is None and len(wanted) < limits.NEEDS_ASKED_MAX:
             wanted[id] = None
+        elif collector is not None and told < limits.NEEDS_ASKED_MAX:
+            told += 1
+            _tell_others(r, collector, call, out)
     out.lookups += [(b"", id) for id in wanted]
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from meshcode import limits
 from meshcode.errors import BadData, BadRequest, TooLarge
 from meshcode.ids import child_id
-from meshcode.replica.peers import CORE
+from meshcode.replica.peers import CORE, WITNESS
 from meshcode.router import births
 from meshcode.router.effects import Effects
 from meshcode.router.timers import T_TICK
@@ -166,7 +166,10 @@ def keepers(r: Router, id: bytes, now_ms: int) -> tuple[bytes, ...]:
         and (peer.here or now_ms - max(peer.since_ms, began_ms) < limits.KEEPER_AWAY_MS)
     ]
     if not able:  # A mesh of edge nodes: each for itself would fire each tick many times.
-        able = sorted([r.node, *peers.by_node])[:1]
+        others = [node for node, peer in peers.by_node.items() if peer.kind != WITNESS]
+        able = sorted([*([r.node] if peers.kind != WITNESS else []), *others])[:1]
+    if not able:
+        return ()
     ranked = sorted(able, key=lambda node: blake2b(node, key=id, digest_size=8).digest())
     return tuple(ranked[: limits.VOTERS]) if len(ranked) >= limits.VOTERS else (min(ranked),)
 
