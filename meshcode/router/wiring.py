@@ -58,6 +58,7 @@ class Edge(NamedTuple):
     joined: tuple[str, ...]  # Places that all must be filled before the target is called; () = no.
     gate: Gate | None
     ttl_ms: int | None = None  # It is cancelled when it has not begun by then.
+    copy: bool = False  # The plug's queue brings it there: it does not go to all of it again.
 
 
 def edges_of(snapshot: dict[str, Any]) -> dict[str, tuple[Edge, ...]]:
@@ -80,13 +81,16 @@ def edges_of(snapshot: dict[str, Any]) -> dict[str, tuple[Edge, ...]]:
         queue = (snapshot.get("queues") or {}).get(plug.get("queue") or "") or {}
         ttl_ms, gate = queue.get("message_ttl_ms"), gates.get(name)
         ways = [(plug["target"], b"plug:" + name.encode())]
+        also: list[str] = []
         if queue.get("type") in ("topic", "fanout"):
-            for other in _also(snapshot, plug["queue"], plug["source"]):
+            also = _also(snapshot, plug["queue"], plug["source"])
+            for other in also:
                 if other != plug["target"]:
                     ways.append((other, b"plug:%s:%s" % (name.encode(), other.encode())))
         for target, key in ways:
             joins_there = joined if target == plug["target"] else ()
-            edge = Edge(name, key, target, error, argument, place, joins_there, gate, ttl_ms)
+            copy = target in also
+            edge = Edge(name, key, target, error, argument, place, joins_there, gate, ttl_ms, copy)
             found.setdefault(plug["source"], []).append(edge)
     return {source: tuple(edges) for source, edges in found.items()}
 
@@ -181,7 +185,7 @@ def _along(
         return id, _target_call(r, call, id, edge, value, {"gate": gate.name})
     data = {
         "plug": edge.name, "target": edge.target, "argument": edge.argument, "ttl_ms": edge.ttl_ms,
-        "place": edge.place, "joined": list(edge.joined), "gate": gate.name,
+        "place": edge.place, "joined": list(edge.joined), "gate": gate.name, "copy": edge.copy,
     }  # fmt: skip
     return id, _sealed(r, call, id, gate.socket, [value], {"edge": data})
 
@@ -207,7 +211,7 @@ def _passed(
         return []
     edge = Edge(
         name, b"", passing["target"], False, passing["argument"], passing["place"],
-        tuple(passing["joined"]), None, passing["ttl_ms"],
+        tuple(passing["joined"]), None, passing["ttl_ms"], passing.get("copy", False),
     )  # fmt: skip
     assert call.envelope is not None
     value = feeding.body_of(call.envelope)[1:]  # Its one argument.
@@ -222,6 +226,8 @@ def _target_call(
     if edge.joined:
         join = {"target": edge.target, "places": list(edge.joined), "place": edge.place}
         return _sealed(r, call, id, JOIN, [value], {**options, "join": join})
+    if edge.copy:
+        options = {**options, "copy": True}
     if edge.ttl_ms is not None:
         options = {**options, "expires_ms": edge.ttl_ms}
     if edge.argument:

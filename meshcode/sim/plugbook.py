@@ -38,6 +38,7 @@ class Way(NamedTuple):
     places: list[str]  # That all must be filled; empty = the target is called at once.
     gate: dict[str, Any] | None
     ttl_ms: int | None
+    copy: bool = False  # The plug's own queue brings it there.
 
 
 class Made(NamedTuple):
@@ -209,7 +210,7 @@ class PlugBook:
             [passing] = known.given()[0]
             way = Way(
                 asked["plug"], b"", asked["target"], asked["argument"], asked["place"],
-                asked["joined"], None, asked["ttl_ms"],
+                asked["joined"], None, asked["ttl_ms"], asked["copy"],
             )  # fmt: skip
             return [_made(child_id(id, b"passed"), way, passing, {})]
         row = check_envelope(outcome)
@@ -399,11 +400,13 @@ def ways(snapshot: Snapshot, source: str, *, error: bool) -> list[Way]:
         common = (_gate(snapshot, name), queue.get("message_ttl_ms"))
         key = b"plug:" + name.encode()
         argument = plug.get("argument") or ""
-        found.append(Way(name, key, plug["target"], argument, place, places, *common))
-        for other in reached(snapshot, plug.get("queue") or "", source):
+        also = reached(snapshot, plug.get("queue") or "", source)
+        target = plug["target"]
+        found.append(Way(name, key, target, argument, place, places, *common, target in also))
+        for other in also:
             if other != plug["target"]:
                 key = b"plug:%s:%s" % (name.encode(), other.encode())
-                found.append(Way(name, key, other, argument, place, [], *common))
+                found.append(Way(name, key, other, argument, place, [], *common, True))
     return found
 
 
@@ -471,7 +474,7 @@ def _along(id: bytes, way: Way, value: Any) -> Made | None:
         return _made(id, way, value, {"gate": gate["name"]})
     edge = {
         "plug": way.plug, "target": way.target, "argument": way.argument, "ttl_ms": way.ttl_ms,
-        "place": way.place, "joined": way.places, "gate": gate["name"],
+        "place": way.place, "joined": way.places, "gate": gate["name"], "copy": way.copy,
     }  # fmt: skip
     return Made(id, gate["socket"], [value], {}, {"edge": edge})
 
@@ -480,6 +483,8 @@ def _made(id: bytes, way: Way, value: Any, options: dict[str, Any]) -> Made:
     if way.places:
         join = {"target": way.target, "places": list(way.places), "place": way.place}
         return Made(id, JOIN, [value], {}, {**options, "join": join})
+    if way.copy:
+        options = {**options, "copy": True}
     if way.ttl_ms is not None:
         options = {**options, "expires_ms": way.ttl_ms}
     if way.argument:

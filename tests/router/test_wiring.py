@@ -502,3 +502,17 @@ def test_values_are_paired_in_their_order_after_a_crash_too():
     assert [kwargs for name, _, kwargs in after.ran if name == "e"] == [
         {"left": "b(3)", "right": "c(5)"}
     ]
+
+
+def test_a_plug_with_a_fanout_queue_reaches_each_of_its_sockets_once():
+    made = wired(("p", "a", "b"), p={"queue": "news"})
+    for name in "bcd":
+        made.sockets[name]["queue"] = "news"
+    made.queues["news"] = {"type": "fanout"}
+    made.publish()
+
+    _, effects = made.call("a", 5)
+    made.settle(effects)
+
+    assert sorted(names(made)) == ["a", "b", "c", "d"]
+    assert made.router.calls == {}
