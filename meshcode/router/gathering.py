@@ -27,6 +27,7 @@ from meshcode.router import (
     joins,
     plan,
     streams,
+    ticking,
     timers,
 )
 from meshcode.router.call import Call
@@ -270,6 +271,7 @@ def on_looked_up(r: Router, event: events.LookedUp, now_ms: int, out: Effects) -
     for node, id, envelope in event.found:
         if not node and r.births:
             births.looked_up(r, id, bool(envelope), now_ms, out)
+            ticking.looked_up(r, id, out)
         if node:
             if envelope:
                 out.peer.append((node, _TELL, [id, envelope]))

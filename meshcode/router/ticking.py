@@ -46,12 +46,13 @@ class Ticking(NamedTuple):
 class Ticks:
     """The schedules of one node."""
 
-    __slots__ = ("began_ms", "by_name", "kept", "wrong")
+    __slots__ = ("began_ms", "by_name", "kept", "pending", "wrong")
 
     def __init__(self) -> None:
         """None yet."""
         self.by_name: dict[str, Ticking] = {}
         self.kept: dict[str, tuple[bytes, int]] = {}  # By an earlier boot: digest, last tick.
+        self.pending: dict[bytes, tuple[str, int]] = {}  # Calls of ticks that are looked up first.
         self.began_ms: int | None = None  # When this boot was told of a model.
         self.wrong: dict[str, str] = {}  # Those that cannot be used here, and why.
 
@@ -93,7 +94,16 @@ def changed(r: Router, snapshot: dict[str, Any], now_ms: int, out: Effects) -> N
 
 def _save(r: Router, name: str, out: Effects) -> None:
     one = r.ticks.by_name[name]
-    out.records.append(("meta", KEPT + name.encode(), pack([one.digest, one.last_ms])))
+    left = [tick_ms - 1 for whose, tick_ms in r.ticks.pending.values() if whose == name]
+    last_ms = min([one.last_ms, *left])  # After a crash those are looked up again.
+    out.records.append(("meta", KEPT + name.encode(), pack([one.digest, last_ms])))
+
+
+def looked_up(r: Router, id: bytes, out: Effects) -> None:
+    """The call of a tick was made in this step, or others had made it: it is dealt with."""
+    found = r.ticks.pending.pop(id, None)
+    if found is not None and found[0] in r.ticks.by_name:
+        _save(r, found[0], out)
 
 
 def _arm(r: Router, name: str) -> None:
@@ -147,6 +157,8 @@ def _make(r: Router, one: Ticking, tick_ms: int, now_ms: int, out: Effects) -> N
     voters = keepers(r, id, now_ms)
     if r.node in voters:
         births.wish(r, births.shared_key(id, voters), voters, submit, out)
+        if id in r.births:
+            r.ticks.pending[id] = (one.name, tick_ms)
 
 
 def keepers(r: Router, id: bytes, now_ms: int) -> tuple[bytes, ...]:
@@ -174,4 +186,4 @@ def keepers(r: Router, id: bytes, now_ms: int) -> tuple[bytes, ...]:
     return tuple(ranked[: limits.VOTERS]) if len(ranked) >= limits.VOTERS else (min(ranked),)
 
 
-__all__ = ["Ticking", "Ticks", "changed", "fire", "keepers", "restore", "tick_id"]
+__all__ = ["Ticking", "Ticks", "changed", "fire", "keepers", "looked_up", "restore", "tick_id"]

@@ -37,6 +37,8 @@ def _short(table: str, key: bytes, value: bytes | None) -> str:
     if table == "done":
         assert value is not None
         return f"{key[-3:].hex()} {State(10 + value[1]).name}"
+    if table == "meta":
+        return f"{key!r}"
     text = str(int.from_bytes(key, "big"))
     if value is None:
         return f"{text} gone"

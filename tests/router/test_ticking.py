@@ -212,3 +212,18 @@ def test_two_sets_of_voters_never_make_the_same_instance():
     assert births.shared_key(id, (nodes[2], nodes[0], nodes[1])) == births.shared_key(
         id, tuple(nodes[:3])
     )
+
+
+def test_a_tick_that_was_not_made_before_a_crash_is_made_after_it():
+    """That it is due was on disk; the history was still looked at."""
+    made = scheduled(interval_ms=10 * SECOND, catch_up="all")
+    effects = made.wait(START - made.now)
+    missed = len(effects.lookups)  # The answers never come.
+
+    after, effects = recovered(made)
+    after.join()
+    after.settle(effects)
+    after.settle(after.wait(0))
+
+    assert missed > 0
+    assert [name for name, _, _ in after.ran] == ["a"] * missed

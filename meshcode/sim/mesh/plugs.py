@@ -108,6 +108,8 @@ def opened(c: MeshChecker, submit: bytes) -> None:
     if book is None:
         return
     id, parent = submit[16:32], submit[48:64]
+    if id in book.calls and not c.runs.get(id) and book.calls[id].submit != submit:
+        del book.calls[id]  # What was thought at first went with a crash.
     known = book.opened(submit, closed(c))
     if known.name == COLLECT:
         book.made.add(id)
