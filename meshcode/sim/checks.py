@@ -7,7 +7,6 @@ never decides.  Rule numbers are those of docs/simulation.md.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from typing import Any
 from zlib import crc32
@@ -24,7 +23,7 @@ from meshcode.router.states import State
 from meshcode.sim import plugchecks
 from meshcode.sim.begins import Begins
 from meshcode.sim.flowbook import FlowBook
-from meshcode.sim.plans import Drawn
+from meshcode.sim.plans import Drawn, are_wrong, binds
 from meshcode.sim.plugbook import PlugBook
 from meshcode.sim.violation import require
 from meshcode.store.memory_log import MemoryDisk
@@ -33,7 +32,6 @@ from meshcode.wire.frame import check_envelope
 from meshcode.wire.kinds import Outcome
 
 _ID_AT = CUSTODY.size + 16 + 16  # Of the call id in an `open` record with one voter.
-_WORK = inspect.signature(lambda a, b=1: None)  # noqa: ARG005 - what signed worlds have.
 _IN_LINE = (State.WAITING, State.DELAYED, State.GATHERING)
 _CALL_BYTES_MAX = 700  # Of one envelope, in any world.
 _DEEP_CALLS = 48  # Worlds with more open calls than this get the slow check at some steps only.
@@ -80,25 +78,6 @@ class Fact:
         self.edge = b""  # Why its parent caused it: b"dead-letter", b"retry", b"step".
         self.flow = b""  # What it names as its flow; empty = itself.
         self.ended_ms = 0
-
-
-def _are_wrong(options: dict[str, Any]) -> bool:
-    """Whether the options of a call must be refused."""
-    return any(
-        type(value) is not int or value < 0 or (name == "priority" and value > 9)
-        for name, value in options.items()
-        if name != "key"
-    )
-
-
-def _binds(step: Drawn) -> bool:
-    """Whether `work(a, b=1)` takes the arguments of a step."""
-    given = ([None] if step.feed is not None else []) + step.args
-    try:
-        _WORK.bind(*given, **step.kwargs)
-    except TypeError:
-        return False
-    return True
 
 
 class Books:
@@ -474,7 +453,7 @@ class Checker:
         elif code == "queue_full":
             true = config is not None and self._is_full(router, config, fact)
         elif code == "bad_request":
-            true = _are_wrong(fact.options)
+            true = are_wrong(fact.options)
         elif code == "wrong_arguments":
             argc = next(call[4] for call in event.calls if call[0] == id)
             true = argc not in (1, 2)
@@ -488,11 +467,11 @@ class Checker:
             return False
         config = self.begins.config(step.socket) if step.socket else None
         if code == "bad_request":
-            return _are_wrong(step.options or {})
+            return are_wrong(step.options or {})
         if code == "unknown_socket":
             return config is None and step.socket != ""
         if code == "wrong_arguments":
-            return step.socket != "" and not _binds(step)
+            return step.socket != "" and not binds(step)
         # All steps at one socket are taken together, so how full it is must not be worked out.
         return code == "queue_full" and config is not None and (
             config.max_length is not None or config.max_length_bytes is not None

@@ -189,11 +189,6 @@ def _second_value_of_a_join_is_dropped(real: Any) -> Any:
 # Schedules.
 
 
-@BROKEN.rule(ticking, "_save")
-def _fired_ticks_are_not_remembered(_real: Any) -> Any:
-    return lambda r, name, out: None
-
-
 @BROKEN.rule(ticking, "_arm")
 def _schedule_fires_once(real: Any) -> Any:
     def arm(r: Router, name: str) -> None:

@@ -6,6 +6,7 @@ a task, nested; some are wrong on purpose, and must be refused as a whole.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from meshcode.wire.codec import pack_call
 
 Feed = Any
 _LEVELS_MAX = 3
+_WORK = inspect.signature(lambda a, b=1: None)  # noqa: ARG005 - what signed worlds have.
 _BRANCHES = (0, 1, 2, 2, 3, 4)
 # Ways to spoil a plan; all are refused as bad_request but the last.
 _WRONGS = ("itself", "later", "range", "reserved", "argc", "shape", "result", "unknown")
@@ -165,6 +167,25 @@ class Author:
         return self._add(step)
 
 
+def are_wrong(options: dict[str, Any]) -> bool:
+    """Whether the options of a call must be refused."""
+    return any(
+        type(value) is not int or value < 0 or (name == "priority" and value > 9)
+        for name, value in options.items()
+        if name != "key"
+    )
+
+
+def binds(step: Drawn) -> bool:
+    """Whether `work(a, b=1)` takes the arguments of a step."""
+    given = ([None] if step.feed is not None else []) + step.args
+    try:
+        _WORK.bind(*given, **step.kwargs)
+    except TypeError:
+        return False
+    return True
+
+
 def from_words(words: list[str]) -> DrawnPlan:
     """A flow as stories write it: `a:1 b<0:2,3 <[0,1]`; the last step is its result.
 
@@ -191,4 +212,4 @@ def _folded(branches: list[Feed]) -> list[Feed]:
     return [entry | ({"by": by} if by > 1 else {})]
 
 
-__all__ = ["Author", "Drawn", "DrawnPlan", "from_words"]
+__all__ = ["Author", "Drawn", "DrawnPlan", "are_wrong", "binds", "from_words"]
