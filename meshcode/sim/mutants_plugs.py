@@ -53,9 +53,9 @@ def _cancelled_call_takes_its_error_plugs(real: Any) -> Any:
     return submits
 
 
-@BROKEN.rule(wiring, "routes_of")
+@BROKEN.rule(wiring, "_routes_of")
 def _choice_of_a_router_is_ignored(_real: Any) -> Any:
-    return lambda outcome: None
+    return lambda meta: None
 
 
 @BROKEN.rule(wiring, "_joined")
