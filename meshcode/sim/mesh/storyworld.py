@@ -173,6 +173,7 @@ class StoryWorld(MeshWorld):
         self.tick_ms = tick_ms
         self.rng = Steady()
         self.options = _options(kinds, hosts, queue)
+        self.model = self.options.snapshot
         self.listener: Callable[[StoryNode, Effects], None] | None = None
         self.fate = "return"
         self.people: dict[str, Person] = {}
