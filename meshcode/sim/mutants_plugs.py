@@ -53,15 +53,9 @@ def _cancelled_call_takes_its_error_plugs(real: Any) -> Any:
     return submits
 
 
-<<<<<<< HEAD
-@BROKEN.rule(wiring, "routes_of")
-def _choice_of_a_router_is_ignored(_real: Any) -> Any:
-    return lambda outcome: None
-=======
 @BROKEN.rule(wiring, "_routes_of")
 def _choice_of_a_router_is_ignored(_real: Any) -> Any:
     return lambda meta: None
->>>>>>> simplugs
 
 
 @BROKEN.rule(wiring, "_joined")

@@ -23,8 +23,7 @@ def step(socket: str, *args: Any, feed: Any = None) -> list[Any]:
 def result(client: Client, plan: dict[str, Any], seconds: float = 20) -> tuple[str, Any]:
     """Submit a plan; the id of the flow, and the value of its result step."""
     call = client.socket("@flow").submit(plan)
-    value = call.result(timeout=seconds)
-    return call.id, client.call(text_of(value["result"])).result(timeout=seconds)
+    return call.id, call.result(timeout=seconds)
 
 
 PLAN = {
@@ -51,7 +50,7 @@ def test_a_flow_is_drawn_while_it_runs_and_from_its_records(tmp_path: Path):
         serve(node)
         node.serve("t.load", lambda n: n if gate.wait(20) else None)
         call = client.socket("@flow").submit(PLAN)
-        call.result(timeout=20)
+        call.wait_accepted(20)
         open_now = shell("ls", "call", call.id, "--graph", "--ascii")[0].splitlines()
         listed = shell.json("ls", "calls", "--state", "GATHERING", "-r", "100")
         gate.set()
@@ -111,7 +110,7 @@ def test_results_that_an_open_flow_needs_are_not_forgotten(tmp_path: Path):
         other = client.socket("t.load").submit(1)
         other.result(timeout=20)
         call = client.socket("@flow").submit(PLAN)
-        call.result(timeout=20)
+        call.wait_accepted(20)
         steps = [child_id(parse_id(call.id), b"%d" % n) for n in range(9)]
         for id in steps[:6]:
             client.call(text_of(id)).result(timeout=20)

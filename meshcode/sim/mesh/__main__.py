@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 
+from meshcode.sim.mesh import mutants_plugs
 from meshcode.sim.mesh.mutants import MUTANTS, RARE, planted
 from meshcode.sim.mesh.run import run_seed, run_seeds
 from meshcode.sim.mesh.world import MeshWorld
@@ -18,23 +19,26 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--trace", type=int, help="tell one world")
     parser.add_argument("--mutant", help="break this rule first")
+    parser.add_argument("--plugs", action="store_true", help="with plugs, joins and schedules")
     parser.add_argument("--mutants", action="store_true", help="break one rule after the other")
     parser.add_argument("--limit", type=int, default=5_000, help="seeds a mutant may take")
     parser.add_argument("--sample", type=int, default=0, help="only so many mutants; 0 = all")
     given = parser.parse_args(args)
     if given.trace is not None:
-        return _trace(given.trace, given.mutant)
+        return _trace(given.trace, given.mutant, with_plugs=given.plugs)
     if given.mutants:
         return _mutants(given.limit, given.jobs, given.sample)
     low, high = (int(part) for part in given.seeds.split(":"))
-    return _seeds(low, high, given.jobs, given.mutant)
+    return _seeds(low, high, given.jobs, given.mutant, with_plugs=given.plugs)
 
 
-def _seeds(low: int, high: int, jobs: int, mutant: str | None) -> int:
+def _seeds(low: int, high: int, jobs: int, mutant: str | None, *, with_plugs: bool) -> int:
     began = time.time()
     failed, steps, digest = 0, 0, 0
     totals: dict[str, int] = {}
-    for seed, ran, mark, counts, text in run_seeds(low, high, jobs=jobs, mutant=mutant):
+    for seed, ran, mark, counts, text in run_seeds(
+        low, high, jobs=jobs, mutant=mutant, with_plugs=with_plugs
+    ):
         steps += ran
         digest = (digest * 1_000_003 + mark + seed) & 0xFFFFFFFFFFFFFFFF
         for name, count in counts.items():
@@ -56,10 +60,10 @@ def _seeds(low: int, high: int, jobs: int, mutant: str | None) -> int:
     return 1 if failed else 0
 
 
-def _trace(seed: int, mutant: str | None) -> int:
+def _trace(seed: int, mutant: str | None, *, with_plugs: bool) -> int:
     lines: list[str] = []
     with planted(mutant):
-        world = MeshWorld(seed, lines)
+        world = MeshWorld(seed, lines, with_plugs=with_plugs)
         try:
             world.run()
             problem = ""
@@ -74,14 +78,17 @@ def _trace(seed: int, mutant: str | None) -> int:
 def _mutants(limit: int, jobs: int, sample: int) -> int:
     names = list(MUTANTS)
     if sample:  # Of those that are known to be caught soon, else chance decides what is told.
-        names = [name for name in names if name not in RARE]
+        left_out = RARE.keys() | mutants_plugs.BROKEN.plants.keys()
+        names = [name for name in names if name not in left_out]
         step = max(1, len(names) // sample)
         names = names[int(time.time()) % step :: step][:sample]
     survived = []
     for name in names:
         found = ""
-        for seed, _, _, _, text in run_seeds(0, limit, jobs=jobs, mutant=name):
-            if text and not run_seed(seed)[3]:  # Else it fails without the mutant, too.
+        plugs = name in mutants_plugs.BROKEN.plants
+        for seed, _, _, _, text in run_seeds(0, limit, jobs=jobs, mutant=name, with_plugs=plugs):
+            # Else it fails without the mutant, too.
+            if text and not run_seed(seed, with_plugs=plugs)[3]:
                 found = f"caught after {seed + 1} seeds: {text[:110]}"
                 break
         if not found:

@@ -14,9 +14,11 @@ CHUNK_SEEDS = 20  # Per piece of work of one process.
 Result = tuple[int, int, int, dict[str, int], str]
 
 
-def run_seed(seed: int) -> tuple[int, int, dict[str, int], str]:
+def run_seed(
+    seed: int, *, with_plugs: bool = False
+) -> tuple[int, int, dict[str, int], str]:
     """Run one mesh."""
-    world = MeshWorld(seed)
+    world = MeshWorld(seed, with_plugs=with_plugs)
     text = ""
     try:
         world.run()
@@ -31,6 +33,15 @@ def _chunk(job: Job) -> list[Result]:
         return [(seed, *run_seed(seed)) for seed in range(low, high)]
 
 
-def run_seeds(low: int, high: int, *, jobs: int = 1, mutant: str | None = None) -> Iterator[Result]:
+def _chunk_with_plugs(job: Job) -> list[Result]:
+    low, high, mutant = job
+    with mutants.planted(mutant):
+        return [(seed, *run_seed(seed, with_plugs=True)) for seed in range(low, high)]
+
+
+def run_seeds(
+    low: int, high: int, *, jobs: int = 1, mutant: str | None = None, with_plugs: bool = False
+) -> Iterator[Result]:
     """Run the meshes `low` to `high` - 1, in order."""
-    return in_chunks(_chunk, low, high, chunk_seeds=CHUNK_SEEDS, jobs=jobs, mutant=mutant)
+    chunk = _chunk_with_plugs if with_plugs else _chunk
+    return in_chunks(chunk, low, high, chunk_seeds=CHUNK_SEEDS, jobs=jobs, mutant=mutant)

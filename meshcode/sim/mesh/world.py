@@ -26,15 +26,18 @@ SETTLE_MS = 30_000  # What waits for a person gets its voters back within this.
 class MeshWorld:
     """All of one seed; `run` it once."""
 
-    def __init__(self, seed: int, trace: list[str] | None = None) -> None:
-        """Everything is drawn from `seed`."""
+    def __init__(
+        self, seed: int, trace: list[str] | None = None, *, with_plugs: bool = False
+    ) -> None:
+        """Everything is drawn from `seed`; plugs, joins and schedules only when they are wanted."""
         self.seed = seed
         self.trace = trace
         self.rng = Random(seed)
         self.options = drawn.draw(self.rng)
         flows.draw(Random(f"flows of {seed}"), self.options)
         self.plugs_rng = Random(f"plugs of {seed}")
-        plugs.draw(self.plugs_rng, self.options)
+        if with_plugs:
+            plugs.draw(self.plugs_rng, self.options)
         self.model = self.options.snapshot
         self.now = 0
         self.calm = False
