@@ -22,7 +22,6 @@ from meshcode.client.flows.compiling import compile_flow
 from meshcode.client.flows.composition import Composition
 from meshcode.client.flows.evaluating import evaluate
 from meshcode.errors import (
-    BadRequest,
     CallCancelled,
     RemoteError,
     TooLarge,
@@ -267,12 +266,12 @@ def test_a_flow_is_seen_cancelled_and_made_again(
     ]  # fmt: skip
 
 
-def test_a_plain_call_is_no_flow(client: Client):
+def test_a_plain_call_is_a_flow_of_one_step(client: Client):
     call = client.socket(f"{MODULE}.count").submit([1])
     assert call.result(WAIT_S) == 1
 
-    with pytest.raises(BadRequest):
-        client.flow(call.id).progress()
+    progress = client.flow(call.id).progress()
+    assert (progress.done, progress.total) == (1, 1)
     assert client.flow(call.id).get(WAIT_S) == 1
     with pytest.raises(UnknownCall):
         client.flow(client.fresh_id()).progress()
