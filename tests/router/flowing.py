@@ -112,6 +112,16 @@ class Flows(Driver):
         call = (id, flow, NO_ID, name, len(args), options or None, data)
         return id, self.step(events.Submitted(1, self.frames, [call]))
 
+    def opens_after(self, effects: Effects) -> list[bytes]:
+        """The `open` records of the log when these effects are written."""
+        kept = dict(self.log["open"])
+        for table, key, value in effects.records:
+            if table == "open" and value is None:
+                kept.pop(key, None)
+            elif table == "open":
+                kept[key] = value
+        return list(kept.values())
+
     def settle(self, effects: Effects) -> None:
         """Run and look up until nothing is left to do."""
         waiting = [effects]

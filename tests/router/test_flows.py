@@ -543,3 +543,18 @@ def test_steps_that_are_fed_the_same_value_share_its_bytes():
     [(_, batch)] = made.join(2, "other").starts
     args, _ = unpack_call(feeding.body_of(batch[0][3]), False)
     assert args == ["x" * 100_000, 0]
+
+
+def test_a_flow_that_waited_for_its_copy_makes_its_steps_after_a_crash_beside_what_came_later():
+    """Their records have numbers of their own: those of calls not read yet are taken."""
+    made = Flows()
+    made.step(events.PeerChanged(bytes([7]) * 16, "alive", 1, "core", "", "two"))
+    made.router.workers.clear()
+    made.router.pools["p"].workers.clear()
+    id, _ = made.flow([step("a", 1), step("a", feed=0)])
+    later, _ = made.call("a", 5)
+    after, effects = recovered(made)
+
+    opens = [split_open(value)[1][16:32] for value in after.opens_after(effects)]
+    assert sorted(opens) == sorted([later, feeding.step_id(id, 0), feeding.step_id(id, 1)])
+    assert len({call.sequence for call in after.router.calls.values()}) == 3
