@@ -17,6 +17,7 @@ from meshcode.sim.mesh import mutants_agreement, mutants_flows, mutants_plugs, m
 # Rules that these worlds reach too seldom to show within 5,000 seeds that they are needed, and why
 # each is kept; `docs/simulation.md` has more.  A run of all mutants tries them too.
 RARE = {
+    "oldest-accepted-value-is-proposed": "caught at 746 before worlds had flows, now after 1,300",
     "older-life-of-the-owner-counts": "perhaps equivalent: a claim is written before it is told",
     "moved-call-forgets-its-attempts": "needs a call that died twice, moved, and died again",
     "no-record-means-it-has-seen": "caught once, at seed 3,066, among failures of others",
