@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from meshcode.errors import BadRequest
-from meshcode.ids import NO_ID, parse_id
+from meshcode.ids import parse_id
+from meshcode.router import records
 from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.records import DONE_HEAD
@@ -82,8 +83,7 @@ class Choice:
 
 def flow_of(id: bytes, submit: bytes) -> bytes:
     """The flow of a call: that of its SUBMIT envelope, else itself."""
-    flow = submit[32:48]
-    return flow if len(flow) == 16 and flow != NO_ID else id
+    return records.flow_of(submit) if submit else id
 
 
 def is_of_flow(id: bytes, submit: bytes, flow: bytes) -> bool:

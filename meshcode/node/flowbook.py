@@ -304,7 +304,7 @@ def flow_of(id: bytes, submit: bytes, accepted_ms: int, code: int, error: str) -
     if not submit:
         raise BadRequest(f"call {text_of(id)} is kept without its arguments")
     if submit[80 : 80 + submit[15]] != plan.FLOW.encode():
-        return Flow(id, plan.Plan([plan.Step("", 0, id, plan.DONE_STEP, None)], 0, {0: id}), submit,
+        return Flow(id, plan.Plan.of([plan.Step("", 0, id, plan.DONE_STEP, None)], 0), submit,
                     accepted_ms, 1, "")  # fmt: skip
     return Flow(id, plan.read(submit), submit, accepted_ms, code, error)
 

@@ -99,7 +99,7 @@ class History:
             events.append({"name": "prerun", "ms": call.started_ms, "note": note})
         return {
             "id": text_of(call.id),
-            "flow": _text(envelope[32:48]) or text_of(call.id),
+            "flow": text_of(flow_of(call.id, envelope)),
             "parent": _text(envelope[48:64]),
             **asked_of(envelope),
             "socket": line.name,

@@ -139,6 +139,12 @@ class Call:
         assert is_allowed(self.state, state), (self.state, state, self.id.hex(), self.story)
         self.state = state
 
+    def gather_for(self, reason: str) -> None:
+        """Be GATHERING: it waits for something else than its turn, or is the router's own to do."""
+        if self.state is not State.GATHERING:
+            self.move(State.GATHERING)
+        self.reason = reason
+
     def note(self, now_ms: int, name: str, text: str = "") -> None:
         """Remember an event that a reader of the call's history will want to see."""
         if self.story is None:

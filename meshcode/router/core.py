@@ -63,7 +63,7 @@ from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE, T_TICK, TIMERS_DEAD_
 class Router:
     """All calls of one node, and who may run them."""
 
-    _late: list[Call] | None = None  # While it recovers: calls that are the router's own to do.
+    late: list[Call] | None = None  # While it recovers: calls that are the router's own to do.
 
     def __init__(self, node: bytes, boot: int, rng: Random, kind: str = "core") -> None:
         """A router that knows nothing yet.
@@ -180,9 +180,8 @@ class Router:
             Effects with records, and what replication wants to read.
         """
         out = Effects()
-        self.joins.late = []
         late: list[Call] = []
-        self._late = late
+        self.late = late
         changed = {key: split_state(value) for key, value in states}
         voted = dict(votes)
         for key, value in opens:
@@ -201,11 +200,11 @@ class Router:
             self.next_sequence = max(self.next_sequence, number + 1)
             inst = recovered(number, vote)
             self.replica.recover(number, inst, payload=False, now_ms=now_ms, out=out)
-        self._late = None
-        for own in late:  # What they make must not take numbers that records not read yet have.
+        self.late = None
+        # What they make must not take numbers that records not read yet have.
+        for own in sorted(late, key=joins.comes_late):
             if self.calls.get(own.id) is own:
                 self.enter(own, now_ms, out)
-        joins.recovered(self, now_ms, out)
         gathering.settle(self, now_ms, out)
         for key in changed:  # The call ended; its state record is a leftover.
             out.records.append(("state", key, None))
@@ -324,8 +323,8 @@ class Router:
         if call.lacks:
             gathering.begin(self, call, now_ms, out)
             return
-        if self._late is not None and call.line.special:
-            self._late.append(call)
+        if self.late is not None and call.line.special:
+            self.late.append(call)
             return
         if call.line.builtin:
             _BUILTIN[call.line.name](self, call, now_ms, out)

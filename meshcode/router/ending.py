@@ -9,13 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
-from meshcode.ids import NO_ID, child_id
+from meshcode.ids import child_id
 from meshcode.replica.instance import Child
 from meshcode.router import copies, events, holding, replicated, streams, timers, wiring, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.pool import Worker
-from meshcode.router.records import custody_header, pack_done, read_envelope, sequence_key
+from meshcode.router.records import (
+    custody_header,
+    flow_of,
+    pack_done,
+    read_envelope,
+    sequence_key,
+)
 from meshcode.router.states import State
 from meshcode.router.timers import T_DUE, T_EXPIRE
 from meshcode.wire.codec import pack
@@ -25,7 +31,7 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_FAILED, _CANCELLED = int(Outcome.FAILED), int(Outcome.CANCELLED)
+_DONE, _FAILED, _CANCELLED = int(Outcome.DONE), int(Outcome.FAILED), int(Outcome.CANCELLED)
 # Delays, expiry and retries stay behind at a dead letter.
 _KEPT_OPTIONS = ("kw", "by", "trace", "feed", "plan", "named", "edge", "at")
 _DIED_MAX = 16  # Sockets that one call may die at in turn.
@@ -75,7 +81,7 @@ def end(
     """
     line, options = call.line, call.options
     if call.owner is None and (line.edges or line.special or (options and "edge" in options)):
-        along = wiring.submits(r, call, code, envelope, now_ms, out)
+        along = wiring.submits(r, call, code, envelope, now_ms)
         if along:
             children = (*children, *children_of(r, call, along))
     if call.owner is not None:
@@ -164,6 +170,22 @@ def end_with_error(
     body = pack(error.to_data())
     envelope = seal(Kind.OUTCOME, id=call.id, code=code, attempt=call.attempt, body=body)
     end(r, call, code, envelope, now_ms, out, children)
+
+
+def end_with_value(
+    r: Router,
+    call: Call,
+    body: bytes,
+    now_ms: int,
+    out: Effects,
+    children: tuple[Child, ...] = (),
+    meta: bytes = b"",
+) -> None:
+    """End a call that the router itself has carried out; `body` is its packed value."""
+    leave_line(call)
+    call.reason = ""
+    envelope = seal(Kind.OUTCOME, id=call.id, code=Outcome.DONE, meta=meta, body=body)
+    end(r, call, _DONE, envelope, now_ms, out, children)
 
 
 def may_retry(call: Call) -> bool:
@@ -377,11 +399,10 @@ def copy_of(
     """
     head = 80 + submit[15]
     meta_size = int.from_bytes(submit[68:72], "little")
-    flow = submit[32:48]
     return seal(
         Kind.SUBMIT,
         id=id,
-        flow=submit[16:32] if flow == NO_ID else flow,
+        flow=flow_of(submit),
         parent=parent,
         name=name.encode(),
         meta=pack(options) if options else b"",

@@ -19,11 +19,11 @@ from typing import Any
 
 from meshcode.ids import ID_BYTES, child_id
 from meshcode.limits import DATA_DEPTH_MAX, FLOW_STEPS_MAX
-from meshcode.wire.frame import envelope as seal
 from meshcode.wire.frame import with_body
-from meshcode.wire.kinds import Flag, Kind
+from meshcode.wire.kinds import Flag
 
 ARGC_MAX = 254
+_KWARGS = int(Flag.KWARGS)
 _SHORT_HEADS = [bytes((0x90 | count,)) for count in range(16)]
 _IDS_KEPT = 2_048  # Ids of steps worked out of late: each is wanted again where it is fed.
 
@@ -189,19 +189,13 @@ def _text(text: str) -> bytes:
 
 def fed_named(submit: bytes, args: list[bytes], kwargs: Mapping[str, bytes]) -> bytes:
     """The SUBMIT envelope of a call that a join makes, with its arguments."""
-    head = 80 + submit[15]
     body = list_head(len(args)) + b"".join(args) + (map_of(kwargs) if kwargs else b"")
-    return seal(
-        Kind.SUBMIT,
-        id=submit[16:32],
-        flow=submit[32:48],
-        parent=submit[48:64],
-        name=submit[80:head],
-        meta=submit[head : head + int.from_bytes(submit[68:72], "little")],
-        body=body,
-        flags=submit[12] | int(Flag.KWARGS) if kwargs else submit[12],
-        argc=len(args),
-    )
+    return with_body(submit, body, len(args), _KWARGS if kwargs else 0)
+
+
+def argument_of(submit: bytes) -> bytes:
+    """The one argument of a SUBMIT envelope that has one, packed."""
+    return body_of(submit)[1:]
 
 
 def body_of(envelope: bytes) -> bytes:

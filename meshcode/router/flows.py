@@ -10,13 +10,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
-from meshcode.ids import NO_ID
 from meshcode.router import accept, ending, feeding, joins, plan
 from meshcode.router.bindings import matches
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
-from meshcode.router.records import read_envelope
-from meshcode.router.states import State
+from meshcode.router.records import flow_of
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Kind, Outcome
@@ -128,8 +126,7 @@ def await_copy(call: Call) -> None:
 
     Else it would be acknowledged with a copy that its steps do not have yet.
     """
-    call.move(State.GATHERING)
-    call.reason = plan.COPY_REASON
+    call.gather_for(plan.COPY_REASON)
 
 
 def expand(r: Router, call: Call, now_ms: int, out: Effects) -> None:
@@ -137,33 +134,27 @@ def expand(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     found = r.plans.pop(call.id, None)
     assert call.envelope is not None
     call.line.count_out(call)
-    if call.state is not State.GATHERING:
-        call.move(State.GATHERING)
+    call.gather_for("")
     try:
         found = found or plan.read(call.envelope)
-        submits = plan.submits(call.id, call.envelope, found)
+        submits = plan.submits(call.id, call.envelope, found, _kept_with(r, call, found))
     except errors.CallerError as error:  # It was accepted by a node with other limits.
         ending.end_with_error(r, call, Outcome.FAILED, error, now_ms, out)
         return
-    submits = [(id, _kept_with(r, call, submit)) for id, submit in submits]
     children = ending.children_of(r, call, submits)
     ending.end(r, call, Outcome.DONE, plan.outcome(call.id, found), now_ms, out, children)
 
 
-def _kept_with(r: Router, call: Call, submit: bytes) -> bytes:
-    """A step; in a mesh it says who keeps its flow, so that values of all steps meet at joins.
+def _kept_with(r: Router, call: Call, found: plan.Plan) -> dict[str, bytes]:
+    """In a mesh steps say who keeps their flow, so that values of all of them meet at joins.
 
-    Only where its socket has plugs: of many steps it would be much to agree to.
+    Only those whose socket has plugs: of many steps it would be much to agree to.
     """
-    name, options = read_envelope(submit)
-    line = r.lines.get(name)
-    at = joins.where(r, call) if line is not None and line.edges else b""
+    at = joins.where(r, call)
     if not at:
-        return submit
-    given = {**(options or {}), "at": at}
-    if len(pack(given)) > limits.META_BYTES_MAX:
-        return submit
-    return ending.copy_of(submit, submit[16:32], call.id, name, given)
+        return {}
+    lines = {step.socket: r.lines.get(step.socket) for step in found.steps}
+    return {name: at for name, line in lines.items() if line is not None and line.edges}
 
 
 def broadcast(r: Router, call: Call, now_ms: int, out: Effects) -> None:
@@ -174,8 +165,7 @@ def broadcast(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     submit = call.sent()
     assert submit is not None
     call.line.count_out(call)
-    if call.state is not State.GATHERING:
-        call.move(State.GATHERING)
+    call.gather_for("")
     topic = call.option("topic") or call.line.name
     wanted = [
         name for name, pattern in r.bound.get(call.line.config.queue, ()) if matches(pattern, topic)
@@ -190,7 +180,7 @@ def broadcast(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     sealed = seal(
         Kind.SUBMIT,
         id=id,
-        flow=submit[32:48] if submit[32:48] != NO_ID else call.id,
+        flow=flow_of(submit),
         parent=call.id,
         name=plan.GATHER.encode(),
         meta=pack(gather),

@@ -32,6 +32,7 @@ from meshcode.router import (
 )
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.router.records import flow_of
 from meshcode.router.states import State
 from meshcode.router.timers import T_DUE
 from meshcode.wire.codec import pack, unpack
@@ -92,14 +93,11 @@ def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     """A call of which something is needed first: it waits for that, counted in its line."""
     envelope = call.envelope
     assert envelope is not None and call.options is not None
-    flow = envelope[32:48]
-    base = call.options.get("plan") or (call.id if flow == NO_ID else flow)
+    base = call.options.get("plan") or flow_of(envelope)
     gather = call.gather = Gather(call.options["feed"], base)
-    if call.state is not State.GATHERING:
-        call.move(State.GATHERING)
+    call.gather_for("")
     for id in gather.found:
         _await(r, call, id, out)
-    call.reason = ""
     if not gather.left:  # An empty list.
         r.needed.setdefault(NO_ID, []).append(call)
         r.ripe.append((NO_ID, b""))
@@ -229,10 +227,8 @@ def _leave(call: Call) -> None:
 def _complete(r: Router, call: Call, gather: Gather, now_ms: int, out: Effects) -> None:
     """All is there: the call gets its arguments and its turn, or is what was gathered."""
     if call.line.builtin:
-        _leave(call)
-        body = gather.value()
-        done = seal(Kind.OUTCOME, id=call.id, code=Outcome.DONE, attempt=0, body=body)
-        ending.end(r, call, _DONE, done, now_ms, out)
+        call.gather = None
+        ending.end_with_value(r, call, gather.value(), now_ms, out)
         return
     named = call.option("named")
     fed = feeding.Fed([gather.value()]) if named is None else _by_name(gather, named)
@@ -261,8 +257,8 @@ def _by_name(gather: Gather, places: list[str]) -> feeding.Fed:
     """What a join has put together: each value goes to the argument of its plug."""
     values = [feeding.value_of(leaf, gather.find) for leaf in gather.feed]
     pairs = list(zip(places, values, strict=True))
-    args = [value for place, value in pairs if place.startswith("#")]
-    kwargs = {place: value for place, value in pairs if not place.startswith("#")}
+    args = [value for place, value in pairs if place.startswith(joins.UNNAMED)]
+    kwargs = {place: value for place, value in pairs if not place.startswith(joins.UNNAMED)}
     return feeding.Fed(args, kwargs)
 
 

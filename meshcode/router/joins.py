@@ -19,11 +19,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
-from meshcode.ids import ID_BYTES, NO_ID, child_id
+from meshcode.ids import ID_BYTES, child_id
 from meshcode.replica.instance import ENDED, make_key, split_voters
 from meshcode.router import births, ending, feeding
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.router.records import flow_of
 from meshcode.router.states import State
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope as seal
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from meshcode.router.core import Router
 
 JOIN, COLLECT = "@join", "@collect"
+UNNAMED = "#"  # Before the name of a plug without an argument: its value is a positional one.
 _ARRIVED = int(Kind.ARRIVED)
 _DONE = int(Outcome.DONE)
 _HEADS_MAX, _NAMED_MAX = 10_000, 100_000
@@ -61,7 +63,6 @@ class Joins:
         self.heads: dict[bytes, int] = {}
         self.named: dict[bytes, int] = {}  # Values that those named, and which of them did.
         self.tell_ms = 0
-        self.late: list[Call] | None = None  # Arrivals, while the log is read.
 
 
 def where(r: Router, call: Call) -> bytes:
@@ -89,8 +90,7 @@ def _id(call: Call, number: int) -> bytes:
 
 def _flow(call: Call) -> bytes:
     assert call.envelope is not None
-    flow = call.envelope[32:48]
-    return call.id if flow == NO_ID else flow
+    return flow_of(call.envelope)
 
 
 def _collector_submit(flow: bytes, at: bytes, join: dict[str, Any], number: int) -> bytes:
@@ -107,24 +107,18 @@ def _collector_submit(flow: bytes, at: bytes, join: dict[str, Any], number: int)
 
 def arrive(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     """A value has come; it waits until a collector names it."""
-    if r.joins.late is not None:
-        r.joins.late.append(call)
-        return
-    if call.state is not State.GATHERING:
-        call.move(State.GATHERING)
     join = call.option("join")
     places = ", ".join(join["places"])
-    call.reason = f"waits with {join['place']!r} for all of {places} of socket {join['target']}"
+    text = f"waits with {join['place']!r} for all of {places} of socket {join['target']}"
+    call.gather_for(text)
     # Another node may have owned it before, and told of it: any collector may have named it.
     number = r.joins.named.get(call.id)
     _seek(r, call, r.joins.heads.get(_id(call, 0), 0) if number is None else number, now_ms, out)
 
 
-def recovered(r: Router, now_ms: int, out: Effects) -> None:
-    """The log is read: arrivals go to the collectors that are open, in the order they came."""
-    late, r.joins.late = r.joins.late or [], None
-    for call in late:
-        arrive(r, call, now_ms, out)
+def comes_late(call: Call) -> bool:
+    """When the log is read: arrivals begin when the collectors have, in the order they came."""
+    return call.line.name == JOIN
 
 
 def _seek(r: Router, call: Call, number: int, now_ms: int, out: Effects) -> None:
@@ -220,12 +214,8 @@ def collected(r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, ou
         _seek(r, call, number + 1, now_ms, out)
         return
     del r.joins.seeking[call.id]
-    call.line.count_out(call)
-    call.reason = ""
     assert call.envelope is not None
-    value = feeding.body_of(call.envelope)[1:]  # Its one argument.
-    done = seal(Kind.OUTCOME, id=call.id, code=Outcome.DONE, body=value)
-    ending.end(r, call, _DONE, done, now_ms, out)
+    ending.end_with_value(r, call, feeding.argument_of(call.envelope), now_ms, out)
 
 
 def _seen(r: Router, call: Call, number: int, used: list[bytes]) -> None:
@@ -246,10 +236,8 @@ def _seen(r: Router, call: Call, number: int, used: list[bytes]) -> None:
 
 def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     """This node owns a collector: what it owns of arrivals, and is told of, is put together."""
-    if call.state is not State.GATHERING:
-        call.move(State.GATHERING)
     join = call.option("join")
-    call.reason = f"puts together the arguments of socket {join['target']}"
+    call.gather_for(f"puts together the arguments of socket {join['target']}")
     collector = r.joins.collectors[call.id] = Collector(call, join)
     if call.inst is None:
         first = _id(call, 0)
@@ -275,13 +263,10 @@ def _collect(
         return
     del r.joins.collectors[call.id]
     used = [next(iter(waiting)) for waiting in collector.waiting.values()]
-    call.line.count_out(call)
-    call.reason = ""
     submit = _joined_call(call, collector.join, used)
     children = ending.children_of(r, call, [(submit[16:32], submit)])
     body = pack({"with": used, "call": submit[16:32]})
-    done = seal(Kind.OUTCOME, id=call.id, code=Outcome.DONE, body=body)
-    ending.end(r, call, _DONE, done, now_ms, out, children)
+    ending.end_with_value(r, call, body, now_ms, out, children)
 
 
 def _has_left(r: Router, id: bytes) -> bool:
@@ -333,6 +318,6 @@ def tick(r: Router, now_ms: int, out: Effects) -> None:
 
 
 __all__ = [
-    "COLLECT", "JOIN", "Joins", "arrive", "begin", "collected", "on_arrived", "recovered", "tick",
+    "COLLECT", "JOIN", "Joins", "arrive", "begin", "collected", "comes_late", "on_arrived", "tick",
     "unknown", "where",
 ]  # fmt: skip

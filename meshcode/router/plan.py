@@ -6,12 +6,13 @@ checked as a whole before it is accepted, so a flow that was acknowledged can be
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from meshcode import errors, limits
 from meshcode.ids import ID_BYTES
 from meshcode.router import feeding
-from meshcode.router.records import read_envelope
+from meshcode.router.records import flow_of, read_envelope
 from meshcode.wire.codec import pack, unpack, unpack_call
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Flag, Kind, Outcome
@@ -19,6 +20,7 @@ from meshcode.wire.kinds import Flag, Kind, Outcome
 FLOW, GATHER = "@flow", "@gather"  # Sockets that the router itself serves.
 COPY_REASON = "waits until the other node has a copy"  # A flow at one of two nodes.
 _SUBMIT, _KWARGS = int(Kind.SUBMIT), int(Flag.KWARGS)
+_META_MAX = limits.META_BYTES_MAX
 DONE_STEP = "done"  # In the place of a feed: a call that has ended already stands for the step.
 
 
@@ -43,6 +45,11 @@ class Plan(NamedTuple):
     steps: list[Step]
     result: int  # The step whose outcome is that of the flow.
     done: dict[int, bytes]  # Calls that stand for steps, by the number of the step.
+
+    @classmethod
+    def of(cls, steps: list[Step], result: int) -> Plan:
+        """A plan of these steps."""
+        return cls(steps, result, {n: one.args for n, one in enumerate(steps) if one.is_done})
 
 
 def read(envelope: bytes) -> Plan:
@@ -75,7 +82,7 @@ def read(envelope: bytes) -> Plan:
             f"the result of a flow is the number of one of its {len(found)} steps, it is "
             f"{result!r:.60}; nothing was accepted"
         )
-    return Plan(found, result, {n: one.args for n, one in enumerate(found) if one.is_done})
+    return Plan.of(found, result)
 
 
 def _step(number: int, data: Any) -> Step:
@@ -103,12 +110,12 @@ def _step(number: int, data: Any) -> Step:
         problem = feeding.problem(feed, number)
         if problem is not None:
             raise _wrong(number, problem)
-    if not _is_packed_call(args, argc, options):
+    if not _is_packed_call(args, argc):
         raise _wrong(number, f"has arguments that are not {argc} packed ones")
     return step
 
 
-def _is_packed_call(args: bytes, argc: int, options: dict[str, Any] | None) -> bool:
+def _is_packed_call(args: bytes, argc: int) -> bool:
     """Whether the bytes begin with a list of `argc`; what is in it is for the worker to read."""
     head = feeding.list_head(argc)
     return args.startswith(head) and (len(args) > len(head) or not argc)
@@ -118,19 +125,21 @@ def _wrong(number: int, what: str) -> errors.BadRequest:
     return errors.BadRequest(f"step {number} of the flow {what}; nothing was accepted")
 
 
-def submits(root: bytes, envelope: bytes, plan: Plan) -> list[tuple[bytes, bytes]]:
+def submits(
+    root: bytes, envelope: bytes, plan: Plan, at: Mapping[str, bytes]
+) -> list[tuple[bytes, bytes]]:
     """The ids and SUBMIT envelopes of the calls that carry out a plan, in order.
 
     Args:
         root: the id of the flow's own call.
         envelope: its SUBMIT envelope; steps belong to the flow that it names, else to itself.
+        at: the option `at` of steps at these sockets, where there is room for it.
 
     Raises:
         TooLarge: what a step needs does not fit its options.
     """
-    flow = envelope[32:48]
-    outer = {} if flow == bytes(ID_BYTES) or flow == root else {"plan": root}
-    flow = flow if outer else root
+    flow = flow_of(envelope)
+    outer = {} if flow == root else {"plan": root}
     done = plan.done
     traced = read_envelope(envelope)[1] or {}
     everywhere = {"trace": traced["trace"]} if traced.get("trace") else {}
@@ -139,7 +148,7 @@ def submits(root: bytes, envelope: bytes, plan: Plan) -> list[tuple[bytes, bytes
     for number, (socket, argc, args, feed, given) in enumerate(plan.steps):
         if number in done:
             continue
-        is_plain = not given and (feed is None or isinstance(feed, int))
+        is_plain = not given and (feed is None or isinstance(feed, int)) and socket not in at
         meta = metas.get(feed) if is_plain else None
         if meta is None:
             options = {**everywhere, **(given or {})}
@@ -147,6 +156,8 @@ def submits(root: bytes, envelope: bytes, plan: Plan) -> list[tuple[bytes, bytes
                 options["feed"] = feeding.replaced(feed, done) if done else feed
                 options.update(outer)
             meta = pack(options) if options else b""
+            if socket in at and len(longer := pack({**options, "at": at[socket]})) <= _META_MAX:
+                meta = longer
             if is_plain:
                 metas[feed] = meta
         id = feeding.step_id(root, number)

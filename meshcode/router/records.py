@@ -18,6 +18,7 @@ import struct
 from functools import lru_cache
 from typing import Any
 
+from meshcode.ids import NO_ID
 from meshcode.wire.codec import pack, unpack
 
 # version, voters, generation, boot, epoch, flags, accepted_ms, home, owner; then 16 bytes a voter.
@@ -159,6 +160,18 @@ def outcome_of(value: bytes) -> bytes:
     """Only the OUTCOME envelope of a `done` record."""
     at = DONE_HEAD.size
     return value[at : at + DONE_HEAD.unpack_from(value)[8]]
+
+
+def flow_of(submit: bytes) -> bytes:
+    """The flow that the call of a SUBMIT envelope belongs to: that which it names, else itself."""
+    flow = submit[32:48]
+    return submit[16:32] if flow == NO_ID else flow
+
+
+def meta_of(envelope: bytes) -> bytes:
+    """The meta of an envelope, still packed."""
+    at = 80 + envelope[15]
+    return envelope[at : at + int.from_bytes(envelope[68:72], "little")]
 
 
 def read_envelope(envelope: bytes) -> tuple[str, dict[str, Any] | None]:

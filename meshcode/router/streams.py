@@ -15,14 +15,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
-from meshcode.ids import ID_BYTES, NO_ID, child_id
+from meshcode.ids import ID_BYTES, child_id
 from meshcode.replica import claims, custody
 from meshcode.replica.instance import ENDED, IDLE, Child, Instance, make_key
 from meshcode.router import ending, events, feeding, holding, joins, sending
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.pool import Worker
-from meshcode.router.states import State
+from meshcode.router.records import flow_of, meta_of
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Kind, Outcome
@@ -249,11 +249,10 @@ def _make(
     trace = call.option("trace")
     if trace:
         options["trace"] = trace
-    flow = call.envelope[32:48]
     submit = seal(
         Kind.SUBMIT,
         id=id,
-        flow=call.id if flow == NO_ID else flow,
+        flow=flow_of(call.envelope),
         parent=call.id,
         name=ITEM.encode(),
         meta=pack(options),
@@ -282,14 +281,11 @@ def _claim(
 def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     """The call of an item is on enough disks: it ends, and its value goes on."""
     assert call.envelope is not None and call.options is not None
-    call.line.count_out(call)
-    if call.state is not State.GATHERING:
-        call.move(State.GATHERING)
-    value = feeding.body_of(call.envelope)[1:]  # Its one argument.
+    call.gather_for("")
     plugs = call.options["item"].get("plugs")
     meta = b"" if plugs is None else pack({"plugs": plugs})
-    done = seal(Kind.OUTCOME, id=call.id, code=Outcome.DONE, meta=meta, body=value)
-    ending.end(r, call, _DONE, done, now_ms, out)
+    value = feeding.argument_of(call.envelope)
+    ending.end_with_value(r, call, value, now_ms, out, meta=meta)
 
 
 def source_of(call: Call) -> str:
@@ -366,7 +362,7 @@ def leave(r: Router, id: bytes) -> None:
 
 def lacks_items(r: Router, call: Call, outcome: bytes) -> bool:
     """Whether a peer reports more items than it has sent."""
-    meta = outcome[80 + outcome[15] : 80 + outcome[15] + int.from_bytes(outcome[68:72], "little")]
+    meta = meta_of(outcome)
     if b"items" not in meta:
         return False
     count = count_of(unpack(meta))

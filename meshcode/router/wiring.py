@@ -13,12 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode import errors, limits
-from meshcode.ids import NO_ID, child_id
+from meshcode.ids import child_id
 from meshcode.router import feeding, joins, streams
 from meshcode.router.bindings import bindings, matches
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
-from meshcode.router.records import read_envelope
+from meshcode.router.records import flow_of, read_envelope
 from meshcode.router.states import State
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope as seal
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 OPEN, CLOSED, TASK = "open", "closed", "task"
 _STRICT = (OPEN, TASK, CLOSED)
 HOLD, REJECT = "hold", "reject"
-JOIN = "@join"  # The socket of values that wait for the other arguments of a call.
-UNNAMED = "#"  # Before the name of a plug without an argument: its value is a positional one.
 
 _DONE, _FAILED = int(Outcome.DONE), int(Outcome.FAILED)
 _ROOM = 1_024  # Of an envelope around a value.
@@ -119,7 +117,7 @@ def gates_of(snapshot: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _place(name: str, plug: dict[str, Any]) -> str:
-    return plug.get("argument") or UNNAMED + name
+    return plug.get("argument") or joins.UNNAMED + name
 
 
 def _joined(places: set[str], place: str, waits: bool) -> tuple[str, ...]:
@@ -127,19 +125,19 @@ def _joined(places: set[str], place: str, waits: bool) -> tuple[str, ...]:
 
     A plug without an argument calls its target alone, unless the target waits for all its plugs.
     """
-    wanted = sorted(one for one in places if waits or not one.startswith(UNNAMED))
+    wanted = sorted(one for one in places if waits or not one.startswith(joins.UNNAMED))
     return tuple(wanted) if place in wanted and len(wanted) > 1 else ()
 
 
 def submits(
-    r: Router, call: Call, code: int, outcome: bytes, now_ms: int, out: Effects
+    r: Router, call: Call, code: int, outcome: bytes, now_ms: int
 ) -> list[tuple[bytes, bytes]]:
     """The ids and SUBMIT envelopes of the calls that the outcome of a call causes."""
     if code not in (_DONE, _FAILED) or call.envelope is None or outcome[15]:
         return []  # An outcome with a name says where the value is: that goes on from there.
     passing = call.option("edge")
     if passing is not None:  # It was asked whether a value may pass a gate.
-        return _passed(r, call, passing, code, outcome, now_ms, out)
+        return _passed(r, call, passing, code, outcome, now_ms)
     source = r.lines.get(streams.source_of(call))
     edges = () if source is None else source.edges
     if not edges:
@@ -153,7 +151,7 @@ def submits(
     for edge in edges:
         if edge.error != (code == _FAILED) or (wanted is not None and edge.name not in wanted):
             continue
-        made = _along(r, call, edge, value, now_ms, out)
+        made = _along(r, call, edge, value, now_ms)
         if made is not None:
             found.append(made)
     return found
@@ -168,7 +166,7 @@ def _routes_of(meta: dict[str, Any] | None) -> list[str] | None:
 
 
 def _along(
-    r: Router, call: Call, edge: Edge, value: bytes, now_ms: int, out: Effects
+    r: Router, call: Call, edge: Edge, value: bytes, now_ms: int
 ) -> tuple[bytes, bytes] | None:
     gate = edge.gate
     id = child_id(call.id, edge.key)
@@ -191,13 +189,7 @@ def _along(
 
 
 def _passed(
-    r: Router,
-    call: Call,
-    passing: dict[str, Any],
-    code: int,
-    outcome: bytes,
-    now_ms: int,
-    out: Effects,
+    r: Router, call: Call, passing: dict[str, Any], code: int, outcome: bytes, now_ms: int
 ) -> list[tuple[bytes, bytes]]:
     """A gate's task has answered: the value goes on, or ends here."""
     name, gate = passing["plug"], passing["gate"]
@@ -214,7 +206,7 @@ def _passed(
         tuple(passing["joined"]), None, passing["ttl_ms"], passing.get("copy", False),
     )  # fmt: skip
     assert call.envelope is not None
-    value = feeding.body_of(call.envelope)[1:]  # Its one argument.
+    value = feeding.argument_of(call.envelope)
     id = child_id(call.id, b"passed")
     return [(id, _target_call(r, call, id, edge, value, {}))]
 
@@ -225,7 +217,7 @@ def _target_call(
     """The SUBMIT envelope of what comes out at the end of an edge."""
     if edge.joined:
         join = {"target": edge.target, "places": list(edge.joined), "place": edge.place}
-        return _sealed(r, call, id, JOIN, [value], {**options, "join": join})
+        return _sealed(r, call, id, joins.JOIN, [value], {**options, "join": join})
     if edge.copy:
         options = {**options, "copy": True}
     if edge.ttl_ms is not None:
@@ -246,7 +238,6 @@ def _sealed(
     kwargs: dict[str, bytes] | None = None,
 ) -> bytes:
     assert call.envelope is not None
-    flow = call.envelope[32:48]
     trace = call.option("trace")
     if trace:
         options = {**options, "trace": trace}
@@ -259,7 +250,7 @@ def _sealed(
     return seal(
         Kind.SUBMIT,
         id=id,
-        flow=call.id if flow == NO_ID else flow,
+        flow=flow_of(call.envelope),
         parent=call.id,
         name=name.encode(),
         meta=pack(options) if options else b"",
@@ -281,9 +272,8 @@ def is_closed(r: Router, call: Call) -> bool:
 def hold(r: Router, call: Call) -> None:
     """It waits, counted in its line, until the gate opens or is removed."""
     gate = call.option("gate")
-    if call.state is not State.GATHERING:
-        call.move(State.GATHERING)
-    call.reason = f"gate {gate} is closed; open it with `mesh update gate -n {gate} --mode open`"
+    text = f"gate {gate} is closed; open it with `mesh update gate -n {gate} --mode open`"
+    call.gather_for(text)
     r.gated.setdefault(gate, []).append(call)
 
 

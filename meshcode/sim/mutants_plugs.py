@@ -81,7 +81,7 @@ def _closed_gate_is_passed(_real: Any) -> Any:
 
 @BROKEN.rule(wiring, "is_closed")
 def _gate_is_passed_after_a_start(real: Any) -> Any:
-    return lambda r, call: r.joins.late is None and real(r, call)
+    return lambda r, call: r.late is None and real(r, call)
 
 
 @BROKEN.rule(wiring, "let_go")
@@ -166,14 +166,9 @@ def _tick_makes_collectors_without_a_look(real: Any) -> Any:
     return tick
 
 
-@BROKEN.rule(joins, "arrive")
-def _values_pass_each_other_after_a_start(real: Any) -> Any:
-    def arrive(r: Router, call: Call, now_ms: int, out: Effects) -> None:
-        late, r.joins.late = r.joins.late, None
-        real(r, call, now_ms, out)
-        r.joins.late = late
-
-    return arrive
+@BROKEN.rule(joins, "comes_late")
+def _values_pass_each_other_after_a_start(_real: Any) -> Any:
+    return lambda call: False
 
 
 @BROKEN.rule(feeding, "fed_named")

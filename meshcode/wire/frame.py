@@ -162,13 +162,14 @@ def envelope(
     return b"".join((_STARTS[kind], _U32.pack(crc32(rest, CRC_STARTS[kind])), rest))
 
 
-def with_body(data: bytes, body: bytes, argc: int) -> bytes:
+def with_body(data: bytes, body: bytes, argc: int, flags: int = 0) -> bytes:
     """The same sealed envelope around another body.
 
     Args:
         data: an envelope that was checked.
         body: at most BODY_BYTES_MAX bytes.
         argc: positional arguments in the body, 0 to 255.
+        flags: bits that it has besides its own.
 
     Raises:
         TooLarge: the body is over its limit.
@@ -178,7 +179,8 @@ def with_body(data: bytes, body: bytes, argc: int) -> bytes:
     if len(body) > BODY_BYTES_MAX:
         _raise_too_large(data[15], meta_size, len(body))
     size = _U32.pack(body_at + len(body))
-    rest = b"".join((size, data[12:14], bytes((argc,)), data[15:body_at], body))
+    kept = bytes((data[12] | flags, data[13], argc))
+    rest = b"".join((size, kept, data[15:body_at], body))
     return b"".join((data[:4], _U32.pack(crc32(rest, CRC_STARTS[data[3]])), rest))
 
 

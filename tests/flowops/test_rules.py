@@ -27,8 +27,7 @@ RUNNING, WAITING = int(State.RUNNING), int(State.WAITING)
 def flow_of(*feeds: Any) -> Flow:
     """A flow by the feeds of its steps; its last step is its result."""
     steps = [Step("s", 0, b"\x90" if feed != "done" else b"i" * 16, feed, None) for feed in feeds]
-    done = {number: step.args for number, step in enumerate(steps) if step.is_done}
-    return Flow(b"f" * 16, Plan(steps, len(steps) - 1, done), b"", 0, 1, "")
+    return Flow(b"f" * 16, Plan.of(steps, len(steps) - 1), b"", 0, 1, "")
 
 
 @pytest.mark.parametrize(
