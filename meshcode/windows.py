@@ -185,35 +185,33 @@ class _ByCount:
         return list(self.open) if self.fresh else None
 
 
-class _ByTime:
-    """Windows of so many seconds."""
+class _Timed:
+    """The open window of those that end by the time of an item."""
 
     def __init__(self, seconds: float, time_of: Callable[[Any], float]) -> None:
         self.seconds = seconds
         self.time_of = time_of
         self.open: list[Any] = []
-        self.number: float = -math.inf  # Of the open window, counted from time 0.
-
-    def add(self, item: Any) -> list[Any] | None:
-        number = math.floor(self.time_of(item) / self.seconds)
-        if number <= self.number:
-            self.open.append(item)
-            return None
-        window, self.open, self.number = self.open, [item], number
-        return window or None
+        self.until = -math.inf  # It takes items before this: a time, or a number of windows.
 
     def last(self) -> list[Any] | None:
         return self.open or None
 
 
-class _ByGap:
-    """Sessions."""
+class _ByTime(_Timed):
+    """Windows of so many seconds."""
 
-    def __init__(self, seconds: float, time_of: Callable[[Any], float]) -> None:
-        self.seconds = seconds
-        self.time_of = time_of
-        self.open: list[Any] = []
-        self.until = -math.inf  # The open session takes items before this.
+    def add(self, item: Any) -> list[Any] | None:
+        number = math.floor(self.time_of(item) / self.seconds)
+        if number < self.until:
+            self.open.append(item)
+            return None
+        window, self.open, self.until = self.open, [item], number + 1
+        return window or None
+
+
+class _ByGap(_Timed):
+    """Sessions."""
 
     def add(self, item: Any) -> list[Any] | None:
         at = self.time_of(item)
@@ -223,9 +221,6 @@ class _ByGap:
             return None
         window, self.open, self.until = self.open, [item], at + self.seconds
         return window or None
-
-    def last(self) -> list[Any] | None:
-        return self.open or None
 
 
 __all__ = ["by_count", "by_gap", "by_time"]

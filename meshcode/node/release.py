@@ -9,7 +9,7 @@ from meshcode.errors import LogDamaged
 from meshcode.node.sessions import answer_envelope
 from meshcode.node.streamops import READER
 from meshcode.router.effects import Effects
-from meshcode.router.events import Fetched, LookedUp, Read
+from meshcode.router.events import Fetched, Read
 from meshcode.router.records import accepted_call, sequence_key
 from meshcode.store.contract import OPEN
 from meshcode.wire.codec import pack
@@ -48,7 +48,7 @@ class Release:
         for worker in effects.recalls:
             loop.crew.recall(worker)
         if effects.lookups:
-            self._look_up(effects.lookups)
+            loop.step(loop.turns.looked_up(effects.lookups, loop.done_record))
         if effects.fetches:
             self._fetch(effects.fetches)
         if loop.mesh is not None:
@@ -123,12 +123,6 @@ class Release:
                 found, size = [], 0
         if found:
             self._loop.step(Fetched(found))
-
-    def _look_up(self, wanted: list[tuple[bytes, bytes]]) -> None:
-        """Outcomes that calls here, or peers, need."""
-        loop = self._loop
-        ended = loop.turns.ended({id for _, id in wanted}, loop.done_record)
-        loop.step(LookedUp([(node, id, ended.get(id, b"")) for node, id in wanted]))
 
     def _read(self, wanted: list[tuple[int, bytes]]) -> None:
         """Read calls back for replication, with the outcome that the history has of their ids."""

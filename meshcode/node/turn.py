@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects, Op
-from meshcode.router.events import Event
+from meshcode.router.events import Event, LookedUp
 from meshcode.router.records import outcome_of
 
 
@@ -111,3 +111,10 @@ class Turns:
             if value is not None:
                 found[id] = outcome_of(value)
         return found
+
+    def looked_up(
+        self, wanted: Iterable[tuple[bytes, bytes]], get: Callable[[bytes], bytes | None]
+    ) -> LookedUp:
+        """The answer to `Effects.lookups`; `get` as for `ended`."""
+        found = self.ended({id for _, id in wanted}, get)
+        return LookedUp([(node, id, found.get(id, b"")) for node, id in wanted])

@@ -127,8 +127,7 @@ class SimNode:
             return events.Watched(client, [id for id in ids if id not in found])
         if kind == "lookups":
             (wanted,) = item[1:]
-            found = self.turns.ended({id for _, id in wanted}, self._done)
-            return events.LookedUp([(node, id, found.get(id, b"")) for node, id in wanted])
+            return self.turns.looked_up(wanted, self._done)
         assert kind == "retry", kind
         _, client, request, id, by = item
         done = self._done(id)

@@ -53,13 +53,8 @@ class FunctionWorker(MeshWorker):
 
     node: FunctionNode
 
-    def _next(self) -> None:
-        if self.running is not None or not self.staged or not self.alive:
-            return
+    def _begin(self, id: bytes, attempt: int, data: bytes) -> None:
         world = self.node.world
-        id, attempt, _, data = self.staged.pop(0)
-        assert data is not None
-        self.running = (id, attempt)
         args, kwargs = unpack_call(feeding.body_of(data), bool(data[12] & Flag.KWARGS))
         name = data[80 : 80 + data[15]].decode()
         end = world.execute(self.node, name, attempt, args, kwargs)

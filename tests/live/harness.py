@@ -54,6 +54,22 @@ def until(
         pause.wait(every)
 
 
+def heard_until(
+    events: Any, wanted: Callable[[dict[str, Any]], Any], what: str, seconds: float = 20.0
+) -> list[dict[str, Any]]:
+    """Events of a listener up to the one for which `wanted` is true.
+
+    Raises:
+        AssertionError: none came for `seconds`; the text says `what` was wanted.
+    """
+    found: list[dict[str, Any]] = []
+    while True:
+        assert events.wait(seconds), f"not within {seconds} s: {what}; {found}"
+        found.append(next(events))
+        if wanted(found[-1]):
+            return found
+
+
 def make_repository(folder: Path, files: dict[str, str], message: str = "begin") -> str:
     """Write `files` into a git repository at `folder` (made when it is not there); the commit."""
     folder.mkdir(parents=True, exist_ok=True)

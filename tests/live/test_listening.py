@@ -18,7 +18,7 @@ from meshcode import Node, errors
 from meshcode.client import connect, connect_async
 from meshcode.ids import parse_id
 from meshcode.wire.kinds import Kind
-from tests.live.harness import Mesh, until
+from tests.live.harness import Mesh, heard_until, until
 from tests.live.rawlink import RawLink
 
 SOON_S = 20.0
@@ -33,16 +33,6 @@ def client(mesh):
         yield found
 
 
-def some(events, wanted, what):
-    """Events up to the one for which `wanted` is true."""
-    found = []
-    while True:
-        assert events.wait(SOON_S), f"not within {SOON_S} s: {what}; {found}"
-        found.append(next(events))
-        if wanted(found[-1]):
-            return found
-
-
 def ended(call_id):
     return lambda event: event.get("call") == call_id and event.get("state") == "postrun"
 
@@ -51,7 +41,7 @@ def test_a_call_is_heard_from_its_coming_to_its_result(client):
     with client.listen("live.tasks.join") as events:
         call = client.socket("live.tasks.join").submit("a", "b", by="-")
         assert call.result(SOON_S) == "a-b"
-        heard = some(events, ended(call.id), "the result is heard")
+        heard = heard_until(events, ended(call.id), "the result is heard")
 
     assert [event["state"] for event in heard] == ["received", "running", "postrun"]
     for event in heard:
@@ -71,7 +61,7 @@ def test_an_error_is_heard_with_its_traceback(client):
         call = client.socket("live.tasks.boom").submit("no")
         with pytest.raises(ValueError, match="no"):
             call.result(SOON_S)
-        last = some(events, ended(call.id), "the error is heard")[-1]
+        last = heard_until(events, ended(call.id), "the error is heard")[-1]
 
     assert (last["error"], last["outcome"], last["type"]) == (True, "FAILED", "ValueError")
     assert last["message"] == "ValueError: no"
@@ -84,7 +74,7 @@ def test_a_name_is_that_of_a_socket_processor_or_queue_or_a_pattern(client, name
     large, echo = client.socket("live.tasks.large"), client.socket("live.tasks.echo")
     with client.listen(name) as events:
         large(0)
-        heard = some(events, ended(after(echo)), "echo is heard")
+        heard = heard_until(events, ended(after(echo)), "echo is heard")
 
     only_echo = name is not None and "ech" in name
     both = {large.name, echo.name}
@@ -117,7 +107,8 @@ def test_results_too_large_to_tell_are_cut(client):
     with client.listen("live") as events:
         text = client.socket("live.tasks.echo").submit("é" * 20_000)
         data = client.socket("live.tasks.large").submit(20_000)
-        heard = some(events, ended(text.id), "text") + some(events, ended(data.id), "bytes")
+        heard = heard_until(events, ended(text.id), "text")
+        heard += heard_until(events, ended(data.id), "bytes")
 
     by_call = {event["call"]: event for event in heard if event["state"] == "postrun"}
     assert by_call[text.id]["result_text"] == "é" * 8_192  # 16 KiB.
@@ -130,7 +121,7 @@ def test_results_too_large_to_tell_are_cut(client):
 def test_what_a_call_prints_is_heard_in_whole_lines(client):
     with client.listen("live.tasks.say", "log") as events:
         call = client.socket("live.tasks.say").submit("one\ntwo")
-        heard = some(events, lambda event: event["text"] == "TWO", "the last line")
+        heard = heard_until(events, lambda event: event["text"] == "TWO", "the last line")
 
     said = {s: [e["text"] for e in heard if e["stream"] == s] for s in ("stdout", "stderr")}
     assert said == {"stdout": ["one", "two"], "stderr": ["ONE", "TWO"]}
@@ -144,7 +135,7 @@ def test_objects_that_change_are_heard_with_what_they_are_and_no_secret(client, 
         mesh.add("queue", "other")  # Is not of this name.
         mesh.add("user", "ulla", password=SECRET)
         mesh.ask("model", do="delete", kind="user", name="ulla")
-        heard = some(events, lambda event: event["change"] == "deleted", "it is deleted")
+        heard = heard_until(events, lambda event: event["change"] == "deleted", "it is deleted")
 
     assert [(e["kind"], e["name"], e["change"]) for e in heard] == [
         ("user", "ulla", "added"), ("user", "ulla", "deleted"),
@@ -157,7 +148,7 @@ def test_workers_and_processors_are_heard_as_they_come_and_go(client, mesh):
     first = mesh.ready_workers("live")[0]["id"]
     with client.listen("live", "state") as events:
         mesh.ask("worker.stop", id=first)
-        heard = some(
+        heard = heard_until(
             events,
             lambda e: e["kind"] == "worker" and e["status"] == "ready" and e["name"] != str(first),
             "a fresh worker is ready",
@@ -176,12 +167,13 @@ def test_queues_and_figures_are_told_while_somebody_listens(client, mesh):
     with client.listen("off", "queue") as queue, client.listen(channel="stats") as stats:
         begun = next(stats)
         calls = [client.socket("off.do").submit(n) for n in range(3)]
-        row = some(queue, lambda e: e["sockets"][0]["waiting"] == 3, "three wait")[-1]
+        row = heard_until(queue, lambda e: e["sockets"][0]["waiting"] == 3, "three wait")[-1]
         good, bad = client.socket("live.tasks.echo"), client.socket("live.tasks.boom")
         good(1)
         with pytest.raises(ValueError, match="x"):
             bad("x")
-        told = some(stats, lambda e: e["tasks_failure"] > begun["tasks_failure"], "figures")[-1]
+        failed = begun["tasks_failure"]
+        told = heard_until(stats, lambda e: e["tasks_failure"] > failed, "figures")[-1]
         for call in calls:
             call.cancel()
 
@@ -201,8 +193,8 @@ def test_after_the_end_of_a_subscription_nothing_comes(mesh):
         link.ask("unsubscribe", id=parse_id(told["listening"]))
         link.unread.clear()
         with connect(mesh.address) as other, other.listen(channel="queue") as theirs:
-            some(theirs, lambda _: True, "figures")
-            some(theirs, lambda _: True, "figures of the next second")
+            heard_until(theirs, lambda _: True, "figures")
+            heard_until(theirs, lambda _: True, "figures of the next second")
         link.ask("status")
         assert [row for row, _ in link.unread if row.kind == Kind.EVENT] == []
     finally:
@@ -460,18 +452,18 @@ def test_who_may_not_read_the_log_of_a_socket_hears_nothing_of_it(tmp_path, monk
 def only_shop(node, owner, calls, queue, state):
     for name in ("bank.do", "shop.do"):
         owner.socket(name).submit("secret").cancel()
-    heard = some(calls, lambda e: e["state"] == "postrun", "the end of a call")
+    heard = heard_until(calls, lambda e: e["state"] == "postrun", "the end of a call")
     assert {event["socket"] for event in heard} == {"shop.do"}
     assert heard[-1]["outcome"] == "CANCELLED"
     assert "message" not in heard[-1]  # That is for who has READ_TASK.
     assert {row["socket"] for row in next(queue)["sockets"]} == {"shop.do"}
     node.ask("model", do="update", kind="socket", name="bank.do", fields={"priority": 3})
     node.ask("model", do="update", kind="socket", name="shop.do", fields={"priority": 3})
-    changes = some(state, lambda e: e["kind"] == "socket", "a change")
+    changes = heard_until(state, lambda e: e["kind"] == "socket", "a change")
     assert {event["name"] for event in changes} <= {"shop", "shop.do"}
     assert "object" not in changes[-1]  # That is for who has READ_SOCKET.
 
     node.add("privilege", "p2", right="READ_TASK", user="joe", on="processor:shop")
     owner.socket("shop.do").submit("secret").cancel()
-    heard = some(calls, lambda e: e["state"] == "postrun", "the end of a call")
+    heard = heard_until(calls, lambda e: e["state"] == "postrun", "the end of a call")
     assert "cancelled" in heard[-1]["message"]

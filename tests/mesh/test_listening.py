@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from meshcode.client import connect
-from tests.live.harness import make_repository
+from tests.live.harness import heard_until, make_repository
 from tests.mesh.cluster import Cluster
 from tests.mesh.network import LoopbackNetwork
 
@@ -42,16 +42,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def some(events, wanted, what):
-    """Events up to the one for which `wanted` is true."""
-    found = []
-    while True:
-        assert events.wait(SOON_S), f"not within {SOON_S} s: {what}; {found}"
-        found.append(next(events))
-        if wanted(found[-1]):
-            return found
-
-
 def test_a_call_made_at_one_node_and_run_at_another_is_heard_once_at_a_third(cluster):
     with (
         connect(cluster["n3"].address) as here,
@@ -61,10 +51,10 @@ def test_a_call_made_at_one_node_and_run_at_another_is_heard_once_at_a_third(clu
     ):
         call = there.socket("far.tasks.echo").submit(5)
         assert call.result(SOON_S) == 5
-        heard = some(events, lambda event: event["state"] == "postrun", "the result")
-        said = some(log, lambda event: event["stream"] == "stdout", "what it printed")[-1]
+        heard = heard_until(events, lambda event: event["state"] == "postrun", "the result")
+        said = heard_until(log, lambda event: event["stream"] == "stdout", "what it printed")[-1]
         later = there.socket("far.tasks.echo").submit(6)
-        heard += some(events, lambda event: event["state"] == "postrun", "the next result")
+        heard += heard_until(events, lambda event: event["state"] == "postrun", "the next result")
 
     told = [(e["call"], e["state"], e["node"]) for e in heard]
     for one in (call, later):  # Each node in its own order; together by the time of each message.
@@ -84,13 +74,17 @@ def test_objects_are_told_once_and_workers_by_their_node(cluster):
         here.listen(channel="state") as events,
     ):
         cluster["n1"].add("queue", "fresh")
-        heard = some(events, lambda e: e["name"] == "fresh", "a queue of another node")
+        heard = heard_until(events, lambda e: e["name"] == "fresh", "a queue of another node")
         change = {"do": "update", "kind": "queue", "name": "fresh", "fields": {"max_length": 3}}
         cluster["n1"].ask("model", **change)
-        heard += some(events, lambda e: e["change"] == "changed" and e["name"] == "fresh", "it")
+        heard += heard_until(
+            events, lambda e: e["change"] == "changed" and e["name"] == "fresh", "its change"
+        )
         first = cluster["n2"].ready_workers("far")[0]["id"]
         cluster["n2"].ask("worker.stop", id=first)
-        heard += some(events, lambda e: (e["kind"], e["change"]) == ("worker", "deleted"), "gone")
+        heard += heard_until(
+            events, lambda e: (e["kind"], e["change"]) == ("worker", "deleted"), "a worker is gone"
+        )
 
     gone = heard[-1]
     of_queue = [(e["change"], e["node"]) for e in heard if e["name"] == "fresh"]
@@ -117,7 +111,7 @@ def test_each_node_tells_its_figures_and_its_queues(cluster):
 def some_of_all(events):
     """The newest event of each node, once all have told one."""
     seen = {}
-    some(events, lambda e: seen.update({e["node"]: e}) or len(seen) == 3, "all three nodes")
+    heard_until(events, lambda e: seen.update({e["node"]: e}) or len(seen) == 3, "all three nodes")
     return seen
 
 

@@ -26,6 +26,14 @@ def wired(*plugs: tuple[str, str, str], **more: dict[str, str]) -> Flows:
     return made
 
 
+def fan_out(made: Flows, sockets: str) -> None:
+    """Put these sockets at one fanout queue, `news`."""
+    for name in sockets:
+        made.sockets[name]["queue"] = "news"
+    made.queues["news"] = {"type": "fanout"}
+    made.publish()
+
+
 def names(made: Flows) -> list[str]:
     return [name for name, _, _ in made.ran]
 
@@ -372,10 +380,7 @@ def test_a_value_that_is_too_large_to_pass_on_is_told_in_the_story(monkeypatch):
 
 def test_a_call_to_a_fanout_queue_runs_at_every_socket_of_it_and_its_value_is_the_list():
     made = wired()
-    for name in "bcd":
-        made.sockets[name]["queue"] = "news"
-    made.queues["news"] = {"type": "fanout"}
-    made.publish()
+    fan_out(made, "bcd")
 
     id, effects = made.call("c", 7)
     made.settle(effects)
@@ -407,10 +412,7 @@ def test_a_topic_queue_gives_a_call_to_the_sockets_whose_pattern_fits():
 
 def test_a_step_and_a_plug_may_lead_to_a_fanout_queue():
     made = wired(("p", "a", "b"))
-    for name in "bc":
-        made.sockets[name]["queue"] = "news"
-    made.queues["news"] = {"type": "fanout"}
-    made.publish()
+    fan_out(made, "bc")
 
     id, effects = made.flow([step("d", 1), step("b", 2, feed=0), step("e", feed=1)])
     made.settle(effects)
@@ -424,10 +426,7 @@ def test_a_step_and_a_plug_may_lead_to_a_fanout_queue():
 
 def test_the_plugs_of_every_copy_are_taken_and_none_for_the_call_that_was_copied():
     made = wired(("p", "b", "e"), ("q", "c", "e"))
-    for name in "bc":
-        made.sockets[name]["queue"] = "news"
-    made.queues["news"] = {"type": "fanout"}
-    made.publish()
+    fan_out(made, "bc")
 
     _, effects = made.call("b", 5)
     made.settle(effects)
@@ -506,10 +505,7 @@ def test_values_are_paired_in_their_order_after_a_crash_too():
 
 def test_a_plug_with_a_fanout_queue_reaches_each_of_its_sockets_once():
     made = wired(("p", "a", "b"), p={"queue": "news"})
-    for name in "bcd":
-        made.sockets[name]["queue"] = "news"
-    made.queues["news"] = {"type": "fanout"}
-    made.publish()
+    fan_out(made, "bcd")
 
     _, effects = made.call("a", 5)
     made.settle(effects)

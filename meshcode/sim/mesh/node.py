@@ -301,7 +301,9 @@ class MeshNode:
         if effects.fetches:
             self._fetch(effects.fetches)
         if effects.lookups:
-            self._look_up(effects.lookups)
+            told = self.turns.looked_up(effects.lookups, self._done)
+            self.turns.step(told, self.now_ms)
+            self.wake()
 
     def _read(self, wanted: list[tuple[int, bytes]]) -> None:
         """Look calls up and let the core have them at once, as the shell does."""
@@ -312,13 +314,6 @@ class MeshNode:
             ended = self.turns.ended([id], lambda one: self.log.get("done", one))
             found.append((sequence, accepted_ms, submit, ended.get(id, b"")))
         self.turns.step(events.Read(found), self.now_ms)
-        self.wake()
-
-    def _look_up(self, wanted: list[tuple[bytes, bytes]]) -> None:
-        """Outcomes that calls here, or peers, need."""
-        found = self.turns.ended({id for _, id in wanted}, self._done)
-        told = [(node, id, found.get(id, b"")) for node, id in wanted]
-        self.turns.step(events.LookedUp(told), self.now_ms)
         self.wake()
 
     def _fetch(self, sequences: list[int]) -> None:

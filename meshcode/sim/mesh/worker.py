@@ -43,10 +43,14 @@ class MeshWorker:
     def _next(self) -> None:
         if self.running is not None or not self.staged or not self.alive:
             return
-        world = self.node.world
         id, attempt, _, data = self.staged.pop(0)
         assert data is not None
         self.running = (id, attempt)
+        self._begin(id, attempt, data)
+
+    def _begin(self, id: bytes, attempt: int, data: bytes) -> None:
+        """Run one call: its end comes later, or the process dies of it."""
+        world = self.node.world
         world.checker.executes(self.node, id, data)
         self.given = data
         world.after(world.rng.randint(*world.options.run_ms), self._end, id, attempt)
