@@ -107,7 +107,7 @@ class Loop:
         self.listeners = Listeners(self.sessions)
         self.news, self.feed = News(self), Feed(self)
         self.release = Release(self)
-        self.turns = Turns(self.router, self.release)
+        self.turns = Turns(self.router, self.release, self.release.begin)
         here = (Path(paths.code_dir(home)), hostnames.gethostname())
         self.processors = Processors(self.crew, *here, self.step, self._save_mount)
         self.history = History(self.router, self.turns, log, self.processors.commits)

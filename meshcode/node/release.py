@@ -8,7 +8,7 @@ from meshcode import limits
 from meshcode.errors import LogDamaged
 from meshcode.node.sessions import answer_envelope
 from meshcode.node.streamops import READER
-from meshcode.router.effects import Effects
+from meshcode.router.effects import Assignment, Effects
 from meshcode.router.events import Fetched, Read
 from meshcode.router.records import accepted_call, sequence_key
 from meshcode.store.contract import OPEN
@@ -34,10 +34,7 @@ class Release:
         if effects.credits:
             loop.crew.credit(effects.credits)
         for worker, assignments in effects.starts:
-            if loop.hosted.is_mine(worker):
-                loop.hosted.start(assignments)
-            else:
-                loop.crew.start(worker, assignments)
+            self.begin(worker, assignments)
         self._to_clients(effects)
         now_ms = loop.clock.now_ms()
         for worker, call, reason in effects.interrupts:
@@ -70,6 +67,13 @@ class Release:
             loop.listeners.publish("state", call, socket, event)
             if name in ("received", "prerun", "postrun"):
                 loop.listeners.publish("task", call, socket, event)
+
+    def begin(self, worker: int, assignments: list[Assignment]) -> None:
+        """Hand calls to a worker."""
+        if self._loop.hosted.is_mine(worker):
+            self._loop.hosted.start(assignments)
+        else:
+            self._loop.crew.start(worker, assignments)
 
     def _to_clients(self, effects: Effects) -> None:
         by_client: dict[int, list[bytes]] = {}

@@ -1,27 +1,47 @@
-"""The turn law: nothing leaves the node before the records of its turn are synced.
+"""The turn law: nothing is told before the records of its turn are synced.
 
 A turn is some steps of the core and their merged effects.  Turns are pipelined: while one batch of
 turns is being synced, the next is thought.  They are released in order, each after its own sync
 and all earlier ones.  No link, thread or clock in here, so the simulator runs this very code.
+
+One thing may leave earlier: the first start of a call that a client of this node submitted.  Its
+worker then runs beside the sync, and what it reports is recorded no earlier than the call itself.
+When the node dies in between, nobody was told of the call, and who submits it again has it run
+again (docs/decisions/0023).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 
 from meshcode.router.core import Router
-from meshcode.router.effects import Effects, Op
+from meshcode.router.effects import Assignment, Effects, Op
 from meshcode.router.events import Event, LookedUp
 from meshcode.router.records import outcome_of
+
+_Starts = list[tuple[int, list[Assignment]]]
+_MAY_BEGIN = itemgetter(2)  # Of an assignment.
 
 
 class Turns:
     """Between the core and the log on one side, and everything that leaves on the other."""
 
-    def __init__(self, router: Router, release: Callable[[Effects], None]) -> None:
-        """`release` is called with the effects of turns whose records are on disk, in order."""
+    def __init__(
+        self,
+        router: Router,
+        release: Callable[[Effects], None],
+        begin: Callable[[int, list[Assignment]], None] | None = None,
+    ) -> None:
+        """For one boot of a node.
+
+        Args:
+            release: called with the effects of turns whose records are on disk, in order.
+            begin: called with a worker and calls that may begin now; None: all wait for the disk.
+        """
         self.router = router
         self._release = release
+        self._begin = begin
         self._open: Effects | None = None  # The turn being thought.
         self._thought: list[Effects] = []  # Closed, not yet handed to the log.
         self._flying: list[Effects] = []  # Handed to the log, not yet synced.
@@ -42,9 +62,31 @@ class Turns:
 
     def close(self) -> None:
         """End the open turn."""
-        if self._open is not None:
-            self._thought.append(self._open)
-            self._open = None
+        turn, self._open = self._open, None
+        if turn is None:
+            return
+        if turn.starts and self._begin is not None:
+            turn.starts = self._begin_early(turn.starts, self._begin)
+        self._thought.append(turn)
+
+    def _begin_early(self, starts: _Starts, begin: Callable[..., None]) -> _Starts:
+        """Let calls begin beside the sync that may; those that may not are given back.
+
+        A worker gets calls in the order of the turns, as the core takes for granted: none passes
+        one that waits for the disk on its way to the same worker.
+        """
+        waiting = {worker for turn in self._unsynced() for worker, _ in turn.starts}
+        kept: _Starts = []
+        for worker, batch in starts:
+            if worker in waiting or not all(map(_MAY_BEGIN, batch)):
+                waiting.add(worker)
+                kept.append((worker, batch))
+            else:
+                begin(worker, batch)
+        return kept
+
+    def _unsynced(self) -> list[Effects]:
+        return [*self._flying, *self._thought]
 
     @property
     def unsynced(self) -> int:
@@ -85,7 +127,7 @@ class Turns:
 
     def fresh_done(self) -> dict[bytes, bytes]:
         """The `done` records of turns not yet synced, by call id."""
-        turns = [*self._flying, *self._thought]
+        turns = self._unsynced()
         if self._open is not None:
             turns.append(self._open)
         return {

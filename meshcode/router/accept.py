@@ -64,6 +64,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
         sequence = r.next_sequence
         r.next_sequence = sequence + 1
         call = Call(id, sequence, line, envelope, len(envelope), options, client, now_ms)
+        call.direct = alone
         shared = len(voters) > 1
         head = custody_header(r.node, r.boot, voters, now_ms) if shared else custody
         out.records.append(("open", sequence.to_bytes(8, "big"), head + envelope))

@@ -26,6 +26,7 @@ class Call:
         "attempt",
         "cancelled_by",
         "client",
+        "direct",
         "due_ms",
         "envelope",
         "epoch",
@@ -81,6 +82,9 @@ class Call:
         self.started_ms = 0  # When the running attempt began, as far as the router can know.
         self.due_ms = 0  # While DELAYED: when it becomes WAITING.
         self.estimate_us = 0
+        # Nothing but a client of this node is its cause, and no worker has had it: it may begin
+        # before its record is on disk (docs/decisions/0023).
+        self.direct = False
         self.cancelled_by: str | None = None
         self.interrupted = ""  # Why the running attempt was told to stop: "cancel", "time limit".
         self.reason_given = ""  # See `reason`.

@@ -40,7 +40,8 @@ def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
                 call.interrupted = ""
                 worker.take(call, now_ms)
                 envelope = call.envelope if call.fed is None else call.sent()
-                batch.append((call.id, call.attempt, call.sequence, envelope))
+                batch.append((call.id, call.attempt, call.direct, envelope))
+                call.direct = False
                 if r.listening:
                     r.tell(out, call, "prerun", f"worker {worker.id}", now_ms)
             _settle(r, pool, line, priority, len(calls), room, now_ms, out)

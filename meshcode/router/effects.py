@@ -12,9 +12,9 @@ from typing import Any
 # One change of the log: table, key, value.  None deletes.
 Op = tuple[str, bytes, bytes | None]
 
-# One call to hand to a worker: id, attempt, sequence number in the log, envelope.
-# The envelope is None when it is not in memory: read it from table "open" by the sequence.
-Assignment = tuple[bytes, int, int, bytes | None]
+# One call to hand to a worker: id, attempt, whether it may begin beside the sync of its turn
+# (`Call.direct`), envelope.
+Assignment = tuple[bytes, int, bool, bytes | None]
 
 
 @dataclass(slots=True)

@@ -133,7 +133,7 @@ class Begins:
         """Check one step's assignments."""
         lowest: dict[str, int] = {}
         for worker, batch in starts:
-            for id, attempt, _sequence, envelope in batch:
+            for id, attempt, _, envelope in batch:
                 call = router.calls[id]
                 self._start(worker, call, attempt, envelope, now_ms)
                 name = call.line.name

@@ -17,7 +17,7 @@ from meshcode.router import events
 from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.core import Router
-from meshcode.router.effects import Effects, Op
+from meshcode.router.effects import Assignment, Effects, Op
 from meshcode.router.records import CUSTODY, sequence_key, split_done, split_open, split_state
 from meshcode.router.states import State
 from meshcode.sim import plugchecks
@@ -518,12 +518,19 @@ class Checker:
         for _client, envelope in effects.outcomes:
             self._told(envelope)
         for _worker, batch in effects.starts:
-            for id, _attempt, _sequence, _envelope in batch:
+            for id, *_ in batch:
                 on_disk = id in durable.open_ids or id in durable.done
                 require(on_disk, "law", "handed over before it is on disk", id.hex())
         for _client, _request, good, data in effects.answers:
             if good and isinstance(data, dict) and "done" in data:
                 self._answered(data)
+
+    def begun_early(self, batch: list[Assignment]) -> None:
+        """Calls leave for a worker beside the sync: only what a client alone is the cause of."""
+        for id, attempt, _, _ in batch:
+            fact = self.facts[id]
+            good = fact.parent is None and not fact.edge and attempt == 1
+            require(good, "law", "begins before it is on disk", id.hex())
 
     def _told(self, envelope: bytes) -> None:
         id = envelope[16:32]

@@ -17,7 +17,7 @@ from meshcode.errors import DiskFull
 from meshcode.node.turn import Turns
 from meshcode.router import events, ticking
 from meshcode.router.core import Router
-from meshcode.router.effects import Effects, Op
+from meshcode.router.effects import Assignment, Effects, Op
 from meshcode.router.plan import FLOW
 from meshcode.router.records import accepted_call, split_done
 from meshcode.sim.checks import Checker
@@ -58,7 +58,7 @@ class SimNode:
         if bodies_bytes_max is not None:
             self.router.bodies_bytes_max = bodies_bytes_max
             self.router.fetch_bytes_min = FETCH_BYTES_MIN
-        self.turns = Turns(self, self._release)  # type: ignore[arg-type]
+        self.turns = Turns(self, self._release, self._begin)  # type: ignore[arg-type]
         floor = self.log.get("meta", TIME_KEY)
         floor_ms = 0 if floor is None else int.from_bytes(floor, "big")
         self._base_ms = max(wall_ms, floor_ms) - sim_ms
@@ -195,6 +195,10 @@ class SimNode:
             self._fetch(effects.fetches)
         if effects.lookups:
             self.post(("lookups", effects.lookups))
+
+    def _begin(self, worker: int, batch: list[Assignment]) -> None:
+        self.checker.begun_early(batch)
+        self.release(Effects(starts=[(worker, batch)]))
 
     def _fetch(self, sequences: list[int]) -> None:
         """Read envelopes back from the log, in pieces."""

@@ -30,6 +30,9 @@ def opened(
     assert book is not None
     if fact is not None and fact.edge == EDGE:
         del book.calls[row.id]
+        meta = envelope[row.meta_at : row.body_at]
+        fact.name = envelope[row.name_at : row.meta_at].decode()
+        fact.options = unpack(meta) if meta else {}
         fact.body = envelope[row.body_at :]
     book.opened(envelope, c.begins.closed)
     return fact or child(c, row, envelope, event, now_ms)

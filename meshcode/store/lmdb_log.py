@@ -216,20 +216,21 @@ class LmdbLog:
         seed = record.SEEDS[table]
         seal = record.seal
         items: list[tuple[bytes, bytes]] = []
+        cursor = txn.cursor(database)
+        last = cursor.key() if cursor.last() else b""
         for key, value in values.items():
             if value is None:
-                txn.delete(key, db=database)
+                if key <= last:  # Else it came and went within this transaction.
+                    txn.delete(key, db=database)
             elif len(value) > BLOB_BYTES_MIN:
                 items.append((key, self._put_blob(table, seed, key, value)))
             else:
                 items.append((key, seal(seed, key, value)))
-        if not items:
-            return
-        items.sort()
-        turn.bytes += sum([len(value) for _, value in items])
-        cursor = txn.cursor(database)
-        append = not cursor.last() or cursor.key() < items[0][0]
-        cursor.putmulti(items, dupdata=False, overwrite=True, append=append)
+        if items:
+            items.sort()
+            turn.bytes += sum([len(value) for _, value in items])
+            append = last < items[0][0]
+            cursor.putmulti(items, dupdata=False, overwrite=True, append=append)
         cursor.close()
 
     def _put_blob(self, table: str, seed: int, key: bytes, value: bytes) -> bytes:

@@ -25,6 +25,7 @@ disk level=0
 disk fails
 submit a c3 from=ann
 ----
+w1 <- START c3 attempt 1
 disk: write failed, the node stops
 
 boot
