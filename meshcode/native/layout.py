@@ -55,6 +55,10 @@ class Row(NamedTuple):
     end: int
 
 
+# The fields of a Row, in its order.
+PlainRow = tuple[int, int, int, int, bytes, bytes, bytes, int, int, int, int, int, int, int]
+
+
 class FaultCode(IntEnum):
     """What is wrong with the bytes.  The numbers are the ones in `framing.c`."""
 

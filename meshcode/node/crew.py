@@ -32,7 +32,7 @@ from meshcode.router.events import (
     Yielded,
 )
 from meshcode.wire.codec import pack, unpack_map
-from meshcode.wire.frame import Row, envelope, frame, index
+from meshcode.wire.frame import PlainRow, Row, envelope, frame, index_plain
 from meshcode.wire.kinds import Flag, Kind
 from meshcode.worker import launch
 from meshcode.worker.control import ControlPage
@@ -315,7 +315,7 @@ class Crew:
                 continue
             routing_id, data = parts
             try:
-                _, rows = index(data)
+                _, rows = index_plain(data)
             except MeshError:
                 self._distrust(routing_id)
                 continue
@@ -335,11 +335,11 @@ class Crew:
             self.kill(worker)
 
     def _join(
-        self, routing_id: bytes, rows: list[Row], data: bytes, now_ms: int
+        self, routing_id: bytes, rows: list[PlainRow], data: bytes, now_ms: int
     ) -> WorkerJoined | None:
-        if not rows or rows[0].kind != Kind.READY:
+        if not rows or rows[0][0] != Kind.READY:
             return None
-        row = rows[0]
+        row = Row(*rows[0])
         try:
             body = unpack_map(data[row.body_at : row.end])
         except MeshError:
@@ -361,7 +361,7 @@ class Crew:
     def _take(
         self,
         worker: WorkerProcess,
-        rows: list[Row],
+        rows: list[PlainRow],
         data: bytes,
         now_ms: int,
         found: list[Event],
@@ -370,25 +370,23 @@ class Crew:
         reports: list[Report] = []
         yielded: list[NewItem] = []
         for row in rows:
-            if row.kind == _OUTCOME:
-                retry = row.flags & _RETRY != 0
-                started_ms = now_ms - row.number // 1_000
-                reports.append((
-                    row.id, row.attempt, row.code, retry, row.number, started_ms,
-                    data[row.start : row.end],
-                ))  # fmt: skip
-            elif row.kind == Kind.OUTPUT:
-                self._keep_output(worker, row, data[row.body_at : row.end])
-            elif row.kind == Kind.ITEM and row.code:
-                meta, body = data[row.meta_at : row.body_at], data[row.body_at : row.end]
-                yielded.append((row.id, row.attempt, row.number, body, meta, 0))
-            elif row.kind == Kind.ITEM:
-                items.append(data[row.start : row.end])
-            elif row.kind == Kind.RETURNED:
-                body = data[row.body_at : row.end]
+            kind, flags, code, _, id, _, _, attempt, number, start, _, meta_at, body_at, end = row
+            if kind == _OUTCOME:
+                started_ms = now_ms - number // 1_000  # It tells how long it ran, in us.
+                retry = flags & _RETRY != 0
+                reports.append((id, attempt, code, retry, number, started_ms, data[start:end]))
+            elif kind == Kind.OUTPUT:
+                self._keep_output(worker, (id, attempt), code, data[body_at:end])
+            elif kind == Kind.ITEM and code:
+                meta, body = data[meta_at:body_at], data[body_at:end]
+                yielded.append((id, attempt, number, body, meta, 0))
+            elif kind == Kind.ITEM:
+                items.append(data[start:end])
+            elif kind == Kind.RETURNED:
+                body = data[body_at:end]
                 ids = [body[at : at + 16] for at in range(0, len(body), 16)]
-                for id in ids:
-                    worker.interrupted.pop(id, None)
+                for returned in ids:
+                    worker.interrupted.pop(returned, None)
                 found.append(Returned(worker.id, ids))
         if yielded:  # Before the outcome that counts them.
             found.append(Yielded(worker.id, yielded))
@@ -400,11 +398,13 @@ class Crew:
             found.append(Finished(worker.id, reports))
 
     @staticmethod
-    def _keep_output(worker: WorkerProcess, row: Row, data: bytes) -> None:
-        streams = worker.output.setdefault((row.id, row.attempt), {})
-        name = NAMES_OF_STREAMS.get(row.code, "stdout")
+    def _keep_output(
+        worker: WorkerProcess, attempt: tuple[bytes, int], stream: int, data: bytes
+    ) -> None:
+        streams = worker.output.setdefault(attempt, {})
+        name = NAMES_OF_STREAMS.get(stream, "stdout")
         streams[name] = (streams.get(name, b"") + data)[-limits.OUTPUT_BYTES_MAX :]
-        key = (row.id, row.attempt, name)
+        key = (*attempt, name)
         worker.printed[key] = worker.printed.get(key, 0) + len(data)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from meshcode.router.effects import Effects
 from meshcode.router.events import ClientLeft, NewCall, Submitted, Yielded
 from meshcode.router.plan import FLOW
 from meshcode.wire.codec import unpack_map
-from meshcode.wire.frame import FrameHead, Row
+from meshcode.wire.frame import FrameHead, PlainRow, Row
 from meshcode.wire.kinds import Flag, Kind
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ _names: dict[bytes, str] = {}  # Socket names seen, decoded; bounded below.
 _NAMES_MAX = 100_000
 
 
-def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: bytes) -> None:
+def take(
+    loop: Loop, session: Session, head: FrameHead, rows: list[PlainRow], data: bytes
+) -> None:
     """Take one frame: its calls as one event, its requests one by one."""
     calls: list[NewCall] = []
     again: list[bytes] = []  # Ids that may have been sent before, here or to another node.
@@ -37,24 +39,27 @@ def take(loop: Loop, session: Session, head: FrameHead, rows: list[Row], data: b
     if who is not None:
         loop.guard.fresh(who)
     for row in rows:
-        if row.kind == _SUBMIT:
+        kind, flags, _, argc, id, flow, parent, _, _, start, name_at, meta_at, body_at, end = row
+        if kind == _SUBMIT:
             try:
-                call = _call(row, data)
+                name = _names.get(data[name_at:meta_at]) or _name(data[name_at:meta_at])
+                options = unpack_map(data[meta_at:body_at]) if body_at > meta_at else None
+                call = (id, flow, parent, name, argc, options, data[start:end])
                 if who is not None:
                     _check_rights(loop, who, call)
-                calls.append(call)
-                if row.flow != row.id:
-                    loop.history.flows.wanted = True
             except MeshError as error:
-                refused.append((session.id, row.id, error.to_data()))
+                refused.append((session.id, id, error.to_data()))
                 continue
-            if not row.flags & _FRESH:
-                again.append(row.id)
-            elif call[3] == FLOW:
-                made.append(row.id)
-        elif row.kind == Kind.ASK:
-            requests.handle(loop, session, row, data)
-        elif row.kind == Kind.BYE:
+            calls.append(call)
+            if flow != id:
+                loop.history.flows.wanted = True
+            if not flags & _FRESH:
+                again.append(id)
+            elif name == FLOW:
+                made.append(id)
+        elif kind == Kind.ASK:
+            requests.handle(loop, session, Row(*row), data)
+        elif kind == Kind.BYE:
             loop.sessions.close(session)
             loop.step(ClientLeft(session.id))
     if refused:
@@ -83,18 +88,12 @@ def _check_rights(loop: Loop, who: Who, call: NewCall) -> None:
             raise problem
 
 
-def _call(row: Row, data: bytes) -> NewCall:
-    raw = data[row.name_at : row.meta_at]
-    name = _names.get(raw)
-    if name is None:
-        name = raw.decode(errors="replace")
-        if len(_names) < _NAMES_MAX:
-            _names[raw] = name
-    options = None
-    if row.body_at > row.meta_at:
-        options = unpack_map(data[row.meta_at : row.body_at])
-    envelope = data[row.start : row.end]
-    return (row.id, row.flow, row.parent, name, row.argc, options, envelope)
+def _name(raw: bytes) -> str:
+    """A socket name, remembered; the same text for the same bytes."""
+    name = raw.decode(errors="replace")
+    if len(_names) < _NAMES_MAX:
+        _names[raw] = name
+    return name
 
 
 def look_up_items(loop: Loop, event: Yielded) -> None:

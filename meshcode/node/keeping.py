@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from meshcode.node.crew import WorkerProcess
     from meshcode.node.loop import Loop
 
+_DONE = int(Outcome.DONE)
+
+
 class Keeping:
     """What a node does beside its calls."""
 
@@ -31,7 +34,7 @@ class Keeping:
     def before(self, event: Event) -> None:
         """Write the captured output of calls whose outcomes are about to be recorded."""
         if isinstance(event, Finished):
-            good = sum(report[2] == Outcome.DONE for report in event.reports)
+            good = [report[2] for report in event.reports].count(_DONE)
             self.ran = [self.ran[0] + good, self.ran[1] + len(event.reports) - good]
             worker = self._loop.crew.by_id.get(event.worker)
             if worker is not None and worker.output:

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from meshcode.node.mesh import Mesh
 
 TICK_MS = 1_000
+QUICK_US = 300  # What is at a worker ends so soon that the log waits for its outcomes.
 FULL_RETRY_MS = 500
 EMPTY_SNAPSHOT: dict[str, Any] = {
     "number": 0, "queues": {}, "processors": {}, "sockets": {}, "deployments": {},
@@ -127,6 +128,7 @@ class Loop:
         self._signals = 0
         self._drain_until_ms = self._full_until_ms = 0
         self._commit_ms = 0  # When the batch under way was handed over.
+        self._awaits = False  # What to write waits a moment for outcomes to go with it.
         self._held_ops: list[Any] | None = None  # A batch that found the disk full.
         self._next_tick_ms = 0
         self._poller, self._watched = zmq.Poller(), set[int]()
@@ -355,6 +357,8 @@ class Loop:
             times.append(self.mesh.next_due_ms(now_ms))
         if self.sessions.backlog:
             times.append(now_ms + 5)
+        if self._awaits:
+            times.append(now_ms + 1)
         return max(0, min(times) - now_ms)
 
     def _woken(self) -> None:
@@ -475,6 +479,8 @@ class Loop:
             if now_ms < self._full_until_ms:
                 return
             ops.extend(self.turns.more_sync())
+        elif self._awaits_outcomes():
+            return
         else:
             while (ops := self.turns.begin_sync()) is None:
                 self.turns.close()  # What was let out may have read envelopes back: go on at once.
@@ -485,6 +491,19 @@ class Loop:
         self._held_ops = ops
         self._commit_ms = now_ms
         self.committer.start(ops)
+
+    def _awaits_outcomes(self) -> bool:
+        """Whether to look at the links once more, for a millisecond at most, before the next sync.
+
+        The outcomes of quick calls that have just begun then go to disk with what made them: one
+        sync for both, and no open record at all.
+        """
+        self._awaits = (
+            not self._awaits
+            and self.turns.has_begun
+            and all(worker.work_us <= QUICK_US for worker in self.router.workers.values())
+        )
+        return self._awaits
 
     def _synced(self, now_ms: int) -> None:
         error = self.committer.finish()

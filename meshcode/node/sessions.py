@@ -18,13 +18,14 @@ from meshcode import limits
 from meshcode.errors import BadFrame, MeshError
 from meshcode.ids import NO_ID
 from meshcode.wire.codec import pack, unpack
-from meshcode.wire.frame import FrameHead, Row, envelope, frame, index
+from meshcode.wire.frame import FrameHead, PlainRow, Row, envelope, frame, index_plain
 from meshcode.wire.kinds import Flag, Kind
 
 if TYPE_CHECKING:
     from meshcode.node.who import Who
 
 SESSION_VERSION = 1
+_HELLO = int(Kind.HELLO)
 FRAME_OUTCOMES_MAX = 1024  # Envelopes per answer frame.
 
 
@@ -114,7 +115,7 @@ class Sessions:
 
     def receive(
         self, frames_max: int, now_ms: int, port: Port | None = None
-    ) -> list[tuple[Session, FrameHead, list[Row], bytes]]:
+    ) -> list[tuple[Session, FrameHead, list[PlainRow], bytes]]:
         """Up to `frames_max` frames of open sessions; opening and answering sessions on the way.
 
         Without `port` those of this machine.  What is over TURN_BYTES_MAX stays in the link for
@@ -139,23 +140,23 @@ class Sessions:
             name, data = parts
             size += len(data)
             try:
-                head, rows = index(data)
+                head, rows = index_plain(data)
             except MeshError as problem:
                 self._reply_raw(port, name, _error(problem))
                 continue
             session = port.sessions.get(name)
-            hello = bool(rows) and rows[0].kind == Kind.HELLO
-            if session is None or hello:
-                refused = hello_problem(rows[0], data) if hello else None
+            hello = Row(*rows[0]) if rows and rows[0][0] == _HELLO else None
+            if session is None or hello is not None:
+                refused = hello_problem(hello, data) if hello is not None else None
                 if refused is not None:
                     self._reply_raw(port, name, _error(refused))
                     continue
                 session = self._open(port, name, now_ms)
-                login = login_of(rows[0], data) if hello else None
+                login = login_of(hello, data) if hello is not None else None
                 session.who = self.identify(port.key_of(name), login)
-                greeting = rows[0].id if hello else NO_ID
+                greeting = hello.id if hello is not None else NO_ID
                 self.send(session, [envelope(Kind.WELCOME, id=greeting, body=self._welcome)])
-                if not hello:
+                if hello is None:
                     self.close(session)  # It knows another boot of this node: it must begin again.
                 continue
             session.heard_ms = now_ms

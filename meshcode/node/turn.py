@@ -42,6 +42,7 @@ class Turns:
         self.router = router
         self._release = release
         self._begin = begin
+        self.has_begun = False  # Calls of turns not yet handed to the log were let begin.
         self._open: Effects | None = None  # The turn being thought.
         self._thought: list[Effects] = []  # Closed, not yet handed to the log.
         self._flying: list[Effects] = []  # Handed to the log, not yet synced.
@@ -83,6 +84,7 @@ class Turns:
                 kept.append((worker, batch))
             else:
                 begin(worker, batch)
+                self.has_begun = True
         return kept
 
     def _unsynced(self) -> list[Effects]:
@@ -102,6 +104,7 @@ class Turns:
         if self._flying or not self._thought:
             return None
         self._flying, self._thought = self._thought, []
+        self.has_begun = False
         ops: list[Op] = []
         for effects in self._flying:
             ops.extend(effects.records)

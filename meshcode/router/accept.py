@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
 from meshcode.replica.instance import ENDED
-from meshcode.router import acks, ending, flows, replicated, timers
+from meshcode.router import acks, ending, flows, plain, replicated, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.events import Submitted
@@ -38,6 +38,9 @@ _TEXTS = {"key": 200, "by": 200, "trace": 200, "topic": 255}
 def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None:
     """Accept or refuse every call of a frame, then acknowledge the frame."""
     client, frame = event.client, event.sequence
+    if plain.accept(r, event, now_ms, out):
+        acks.acknowledge_frame(r, client, frame, min(event.elsewhere or (1, 1), (1, 1)), out)
+        return
     custody = r.custody_at(now_ms)
     alone = not r.replica.peers.by_node
     kept = r.replica.by_id

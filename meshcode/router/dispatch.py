@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _RUN = int(Kind.RUN)
+_RUNNING = State.RUNNING
 
 
 def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
@@ -33,16 +34,17 @@ def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
             if room <= 0:
                 break
             calls = line.take(priority, room, now_ms)
+            worker.take(line, calls, now_ms)
             for call in calls:
-                call.state = State.RUNNING  # From WAITING, as `Line.take` saw.
+                call.state = _RUNNING  # From WAITING, as `Line.take` saw.
                 call.attempt += 1
                 call.marked = False
                 call.interrupted = ""
-                worker.take(call, now_ms)
                 envelope = call.envelope if call.fed is None else call.sent()
                 batch.append((call.id, call.attempt, call.direct, envelope))
                 call.direct = False
-                if r.listening:
+            if r.listening:
+                for call in calls:
                     r.tell(out, call, "prerun", f"worker {worker.id}", now_ms)
             _settle(r, pool, line, priority, len(calls), room, now_ms, out)
         if batch and worker.node:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 from meshcode import errors, limits
 from meshcode.ids import child_id
 from meshcode.replica.instance import Child
-from meshcode.router import copies, events, holding, replicated, streams, timers, wiring, work
+from meshcode.router import (
+    copies,
+    events,
+    holding,
+    plain,
+    replicated,
+    streams,
+    timers,
+    wiring,
+    work,
+)
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.pool import Worker
@@ -44,7 +54,8 @@ def on_finished(r: Router, event: events.Finished, now_ms: int, out: Effects) ->
     worker = r.workers.get(event.worker)
     if worker is None:
         return
-    for id, attempt, code, retry, duration_us, started_ms, envelope in event.reports:
+    reports = plain.finish(r, worker, event.reports, now_ms, out)
+    for id, attempt, code, retry, duration_us, started_ms, envelope in reports:
         call = worker.held.get(id)
         if call is None or call.attempt != attempt:  # A late report of an attempt given up.
             if r.listening:

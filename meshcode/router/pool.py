@@ -74,18 +74,21 @@ class Worker:
             least = 2  # All have work: the next call begins without a round trip in between.
         return max(room, least - count)
 
-    def take(self, call: Call, now_ms: int) -> None:
-        """Hold one more call."""
-        call.worker = self
-        if self._at_once(call.line):
-            call.started_ms = now_ms
-        else:  # Staged ones begin when those before them have ended.
-            call.started_ms = 0 if self.queued else now_ms
-            self.queued[call.id] = call
-        call.estimate_us = call.line.run_us or 0
-        self.work_us += call.estimate_us
-        self.bytes += call.size if call.fed is None else call.weight
-        self.held[call.id] = call
+    def take(self, line: Line, calls: list[Call], now_ms: int) -> None:
+        """Hold these calls of one line, too."""
+        at_once, estimate_us = self._at_once(line), line.run_us or 0
+        held, queued = self.held, self.queued
+        for call in calls:
+            call.worker = self
+            call.estimate_us = estimate_us
+            self.bytes += call.size if call.fed is None else call.weight
+            held[call.id] = call
+            if at_once:
+                call.started_ms = now_ms
+            else:  # Staged ones begin when those before them have ended.
+                call.started_ms = 0 if queued else now_ms
+                queued[call.id] = call
+        self.work_us += estimate_us * len(calls)
 
     def drop(self, call: Call, now_ms: int) -> None:
         """Hold one call less; the next of a one-slot worker has begun now."""

@@ -82,14 +82,16 @@ class PeerWorker(Worker):
         room = (self.slots * limits.PEER_CREDIT_WORK_US - self.work_us) // (usual or 1)
         return max(min(room, self.slots * limits.CREDIT_CALLS_MAX - count), least, 0)
 
-    def take(self, call: Call, now_ms: int) -> None:
-        """Hold one more call."""
-        call.worker = self
-        call.started_ms = now_ms
-        call.estimate_us = call.line.run_us or 0
-        self.work_us += call.estimate_us
-        self.bytes += call.weight
-        self.held[call.id] = call
+    def take(self, line: Line, calls: list[Call], now_ms: int) -> None:
+        """Hold these calls of one line, too."""
+        estimate_us = line.run_us or 0
+        for call in calls:
+            call.worker = self
+            call.started_ms = now_ms
+            call.estimate_us = estimate_us
+            self.bytes += call.weight
+            self.held[call.id] = call
+        self.work_us += estimate_us * len(calls)
 
     def park(self, call: Call, now_ms: int) -> None:
         """A stream waits for credit there, and its worker can run others."""

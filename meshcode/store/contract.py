@@ -6,6 +6,7 @@ both to them.  A log knows nothing of calls; it sees bytes.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -78,17 +79,17 @@ def plan(ops: Sequence[Op]) -> dict[str, dict[bytes, bytes | None]]:
     Raises:
         ValueError: a key is empty or over KEY_BYTES_MAX, or a table is not one of TABLES.
     """
-    changes: dict[str, dict[bytes, bytes | None]] = {}
+    changes: defaultdict[str, dict[bytes, bytes | None]] = defaultdict(dict)
     for table, key, value in ops:
-        if not 0 < len(key) <= KEY_BYTES_MAX:
-            size = len(key)
-            raise ValueError(f"a key of table {table} has {size} bytes, not 1 to {KEY_BYTES_MAX}")
-        values = changes.get(table)
-        if values is None:
-            if table not in TABLES:
-                raise ValueError(f"no table {table!r}; there are {', '.join(TABLES)}")
-            values = changes[table] = {}
-        values[key] = value
+        changes[table][key] = value
+    for table, values in changes.items():
+        if table not in TABLES:
+            raise ValueError(f"no table {table!r}; there are {', '.join(TABLES)}")
+        for size in (min(map(len, values)), max(map(len, values))):
+            if not 0 < size <= KEY_BYTES_MAX:
+                raise ValueError(
+                    f"a key of table {table} has {size} bytes, not 1 to {KEY_BYTES_MAX}"
+                )
     return changes
 
 

@@ -35,14 +35,17 @@ from meshcode.native.layout import (
     FRAME_VERSION,
     Fault,
     FaultCode,
+    PlainRow,
     Row,
 )
 from meshcode.native.pure import CRC_STARTS
 
 __all__ = [
     "FrameHead",
+    "PlainRow",
     "Row",
     "index",
+    "index_plain",
     "envelope",
     "with_body",
     "draft",
@@ -90,10 +93,23 @@ def index(frame: bytes | bytearray | memoryview) -> tuple[FrameHead, list[Row]]:
         rows = native.index(frame)
     except Fault as fault:
         _raise_bad_frame(fault, "frame", len(frame))
+    return _head(frame), rows
+
+
+def index_plain(frame: bytes | bytearray | memoryview) -> tuple[FrameHead, list[PlainRow]]:
+    """The same with plain tuples in place of rows, in half the time: for batches of calls."""
+    try:
+        rows = native.index_plain(frame)
+    except Fault as fault:
+        _raise_bad_frame(fault, "frame", len(frame))
+    return _head(frame), rows
+
+
+def _head(frame: bytes | bytearray | memoryview) -> FrameHead:
     _, _, _, _, count, size, sender_boot, receiver_boot, sequence, _, _ = FRAME_HEADER.unpack_from(
         frame
     )
-    return FrameHead(count, size, sender_boot, receiver_boot, sequence), rows
+    return FrameHead(count, size, sender_boot, receiver_boot, sequence)
 
 
 def check_envelope(data: bytes | bytearray | memoryview) -> Row:

@@ -107,7 +107,7 @@ class House:
                 self.sessions.close(session)
         for port in (self.port, None):
             for session, _, rows, _ in self.sessions.receive(64, now_ms, port):
-                self.got += [(session, row.kind) for row in rows]
+                self.got += [(session, row[0]) for row in rows]
         self.sessions.flush()
 
     def until(self, condition: Any, what: str, seconds: float = 10.0) -> Any:
