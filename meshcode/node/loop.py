@@ -73,6 +73,8 @@ EMPTY_SNAPSHOT: dict[str, Any] = {
 class Loop:
     """One running node."""
 
+    _awaits = False  # What to write waits a moment for outcomes to go with it.
+
     def __init__(self, home: str, log: Log) -> None:
         """Recover from the log and bind the links; `run` does the rest.
 
@@ -128,7 +130,6 @@ class Loop:
         self._signals = 0
         self._drain_until_ms = self._full_until_ms = 0
         self._commit_ms = 0  # When the batch under way was handed over.
-        self._awaits = False  # What to write waits a moment for outcomes to go with it.
         self._held_ops: list[Any] | None = None  # A batch that found the disk full.
         self._next_tick_ms = 0
         self._poller, self._watched = zmq.Poller(), set[int]()

@@ -6,6 +6,7 @@ only where `Router.check` has just proved them.
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
@@ -30,6 +31,7 @@ class Begins:
     def __init__(self, checker: Checker) -> None:
         self.checker = checker
         self.at_worker: dict[bytes, int] = {}  # Call -> the worker process that has it.
+        self.sent: set[bytes] = set()  # Calls that have left for the worker that has them.
         self.started_now: dict[str, int] = {}  # Per socket, in the step being checked.
         self.retries_max: dict[str, int] = {}  # Per socket: the most that was ever allowed.
         self._configs: dict[str, SocketConfig] = {}
@@ -48,6 +50,7 @@ class Begins:
     def booted(self) -> None:
         """A new boot of the node knows nothing and has no workers."""
         self.at_worker.clear()
+        self.sent.clear()
         self._rates.clear()
         self.fetching.clear()
         self.processors.clear()
@@ -152,6 +155,7 @@ class Begins:
         require(envelope is not None and envelope[16:32] == call.id, "begin", "envelope", text)
         require(call.id not in self.at_worker, "begin", "at two workers", text)
         self.at_worker[call.id] = worker
+        self.sent.discard(call.id)
         self.interrupted.discard(call.id)
         if call.id in self.checker.flows:
             assert envelope is not None
@@ -179,6 +183,15 @@ class Begins:
         allowed = max(self.retries_max[fact.name], fact.options.get("retries", 0))
         require(fact.deaths <= allowed, "attempts", fact.deaths, "deaths, retries", allowed, text)
         require(1 <= attempt <= allowed + 1, "attempts", attempt, "allowed", allowed + 1, text)
+
+    def leaves(self, router: Router, number: int, batch: list[Assignment]) -> None:
+        """Calls leave for a worker, which has got all that it was given before them."""
+        worker = router.workers.get(number)
+        first = batch[0][0]
+        if worker is not None and first in worker.held:
+            for id in takewhile(lambda one: one != first, worker.held):
+                require(id in self.sent, "law", first.hex(), "passes", id.hex(), "to a worker")
+        self.sent.update(id for id, *_ in batch)
 
     def _limits(
         self, router: Router, name: str, lowest: int, begun: set[bytes], now_ms: int

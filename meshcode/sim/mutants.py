@@ -70,6 +70,30 @@ def _release_in_the_wrong_order(real: Any) -> Any:
     return synced
 
 
+@BROKEN.rule(Turns, "_begin_early")
+def _begin_what_was_caused_before_the_sync(_real: Any) -> Any:
+    def begin_early(_self: Turns, starts: Any, begin: Any) -> Any:
+        for worker, batch in starts:
+            begin(worker, batch)
+        return []
+
+    return begin_early
+
+
+@BROKEN.rule(Turns, "_begin_early")
+def _begin_before_what_the_worker_is_to_get(_real: Any) -> Any:
+    def begin_early(_self: Turns, starts: Any, begin: Any) -> Any:
+        kept = []
+        for worker, batch in starts:
+            if all(early for _, _, early, _ in batch):
+                begin(worker, batch)
+            else:
+                kept.append((worker, batch))
+        return kept
+
+    return begin_early
+
+
 @BROKEN.rule(Turns, "ended")
 def _forget_what_is_not_synced_yet(_real: Any) -> Any:
     def ended(

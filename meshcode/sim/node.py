@@ -190,6 +190,8 @@ class SimNode:
 
     def _release(self, effects: Effects) -> None:
         self.checker.released(effects, self.frames)
+        for worker, batch in effects.starts:
+            self.checker.begins.leaves(self.router, worker, batch)
         self.release(effects)
         if effects.fetches:
             self._fetch(effects.fetches)
@@ -198,6 +200,7 @@ class SimNode:
 
     def _begin(self, worker: int, batch: list[Assignment]) -> None:
         self.checker.begun_early(batch)
+        self.checker.begins.leaves(self.router, worker, batch)
         self.release(Effects(starts=[(worker, batch)]))
 
     def _fetch(self, sequences: list[int]) -> None:
