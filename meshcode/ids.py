@@ -10,6 +10,11 @@ from __future__ import annotations
 import os
 import time
 
+try:  # hashlib has the same, and brings 4 MiB of OpenSSL that a worker never needs.
+    from _blake2 import blake2b  # type: ignore[import-not-found]
+except ImportError:
+    from hashlib import blake2b
+
 ID_BYTES = 16
 NO_ID = bytes(ID_BYTES)
 
@@ -43,12 +48,10 @@ def child_id(parent: bytes, edge: bytes) -> bytes:
 
     It keeps the parent's time, so re-running a step after a crash meets its own children.
     """
-    import hashlib  # Here, because it brings 4 MiB of OpenSSL and a worker never needs it.
-
-    digest = hashlib.blake2b(edge, key=parent, digest_size=10).digest()
+    digest = blake2b(edge, key=parent, digest_size=10).digest()
     return (
         parent[:6]
-        + bytes([0x70 | digest[0] & 0x0F, digest[1], 0x80 | digest[2] & 0x3F])
+        + bytes((0x70 | digest[0] & 0x0F, digest[1], 0x80 | digest[2] & 0x3F))
         + digest[3:]
     )
 

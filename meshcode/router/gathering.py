@@ -55,11 +55,16 @@ class Gather:
         """Nothing has come in; numbers in the feed count the steps of the plan `base`."""
         self.feed = feed
         self.plan = base
-        leaves = feeding.leaves(feed) if isinstance(feed, list) else (feed,)
-        ids = [self.id_of(leaf) for leaf in leaves]
-        self.found: dict[bytes, bytes | None] = dict.fromkeys(ids)  # Packed values, by call.
-        self.left = len(self.found)
-        self.is_plain = self.left == len(ids)  # No call is named twice.
+        self.found: dict[bytes, bytes | None]  # Packed values, by call.
+        if isinstance(feed, list):
+            ids = [self.id_of(leaf) for leaf in feeding.leaves(feed)]
+            self.found = dict.fromkeys(ids)
+            self.left = len(self.found)
+            self.is_plain = self.left == len(ids)  # No call is named twice.
+        else:
+            self.found = {self.id_of(feed): None}
+            self.left = 1
+            self.is_plain = True
         self.bytes = 0
         self.via: dict[bytes, dict[bytes, None]] = {}  # A result's id -> flows whose it is.
 
@@ -77,6 +82,10 @@ class Gather:
         """All of it, put together."""
         if not self.is_plain:
             return feeding.value_of(self.feed, self.find)
+        if not isinstance(self.feed, list):
+            (value,) = self.found.values()
+            assert value is not None
+            return value
         values = cast("Iterator[bytes]", iter(self.found.values()))  # In the order of the feed.
         return feeding.value_of(self.feed, lambda _: next(values))
 

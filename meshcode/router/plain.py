@@ -1,8 +1,9 @@
 """The short way of plain calls, which most are: no options, no plugs, kept by this node alone.
 
 `accept` and `finish` do in one piece what the long way (`accept.py`, `ending.py`) does step by step
-for any call, and leave alone whatever is not plain.  What comes of both ways is the same, record by
-record: tests/router/test_plain.py plays the same events along both.
+for any call, and leave alone whatever is not plain.  Steps of a flow may end the short way, too.
+What comes of both ways is the same, record by record: tests/router/test_plain.py plays the same
+events along both.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _DONE = int(Outcome.DONE)
 _ENDED, _RUNNING = State.DONE, State.RUNNING
+_MORE = frozenset({"edge", "key"})  # Options that make an outcome cause more.
 
 
 def accept(r: Router, event: Submitted, now_ms: int, out: Effects) -> bool:
@@ -102,11 +104,11 @@ def finish(
 ) -> list[Report]:
     """Record the outcomes of plain calls that returned; the reports of others are given back."""
     streams = r.streams
-    if r.replica.peers.by_node or r.needed or r.twins or r.watchers or r.listening:
+    if r.replica.peers.by_node or r.twins or r.watchers or r.listening:
         return reports
     if streams.by_call or streams.tracked or worker.streams:
         return reports
-    held, queued, known = worker.held, worker.queued, r.calls
+    held, queued, known, needed = worker.held, worker.queued, r.calls, r.needed
     append, tell = out.records.append, out.outcomes.append
     left: list[Report] = []
     for report in reports:
@@ -115,7 +117,7 @@ def finish(
         if call is None or code != _DONE or call.attempt != attempt or not _is_plain(call):
             left.append(report)
             continue
-        line, size, submit = call.line, call.size, call.envelope
+        line, submit = call.line, call.envelope
         assert call.state is _RUNNING and submit is not None, call.story
         line.learn(duration_us)
         line.running -= 1
@@ -123,7 +125,7 @@ def finish(
         queued.pop(id, None)
         call.worker = None
         worker.work_us -= call.estimate_us
-        worker.bytes -= size
+        worker.bytes -= call.size if call.fed is None else call.weight
         call.state = _ENDED
         append(("open", call.sequence.to_bytes(8, "big"), None))
         record = pack_done(
@@ -132,7 +134,9 @@ def finish(
         )  # fmt: skip
         append(("done", id, record))
         del known[id]
-        r.bodies_bytes -= size
+        r.bodies_bytes -= call.size
+        if needed and id in needed:
+            r.ripe.append((id, envelope))
         if call.client:
             tell((call.client, envelope))
     if queued and len(left) < len(reports):  # The next of them has begun.
@@ -145,11 +149,10 @@ def _is_plain(call: Call) -> bool:
     """Whether nothing but its outcome is to be recorded when it returns, and nothing caused."""
     line = call.line
     return (
-        call.options is None
+        (call.options is None or _MORE.isdisjoint(call.options))
         and call.inst is None
         and call.owner is None
         and call.story is None
-        and call.fed is None
         and not (call.recorded or call.filed or call.timers or call.interrupted)
         and not (line.edges or line.special or line.limited)
     )
