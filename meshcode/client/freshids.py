@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, islice
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 
@@ -32,6 +32,11 @@ class FreshIds:
         if ms > self._ms:  # When the clock is set back, ids go on ascending from where they were.
             self._begin(ms)
         return next(self._numbers).to_bytes(16, "big")
+
+    def many(self, count: int) -> list[bytes]:
+        """So many at once, all of one moment."""
+        first = self()
+        return [first, *(n.to_bytes(16, "big") for n in islice(self._numbers, count - 1))]
 
     def _begin(self, ms: int) -> None:
         random = int.from_bytes(os.urandom(10), "big")

@@ -69,11 +69,13 @@ class Flight:
         """Whose calls these are."""
         return self._socket.client
 
-    def fill(self) -> None:
-        """Submit as much as may be in flight."""
+    def fill(self) -> int:
+        """Submit as much as may be in flight; returns after how many results to look again."""
         outbox = self.client.session.outbox
         while (found := self.next_chunk()) is not None:
             outbox.put_many(*found)
+        # Each result makes room for one more, and for two while the limit grows.
+        return min(self._chunk, self._limit // 2, max(1, FLIGHT_BYTES_MAX // self._largest)) // 2
 
     def take(self) -> Call | None:
         """The oldest call in flight, or None at the end.
@@ -112,8 +114,11 @@ def map_calls(
 
 
 def _results(flight: Flight, deadline: float | None, propagate: bool) -> Iterator[Any]:
+    left = 0  # Results until there may be room for more calls.
     while (call := flight.take()) is not None:
         if not call._code:
             call._wait(seconds_left(deadline))
         yield flight.value_of(call, propagate)
-        flight.fill()
+        left -= 1
+        if left <= 0:
+            left = flight.fill()

@@ -47,7 +47,7 @@ from meshcode.client.sender import Sender
 from meshcode.errors import BadFrame, MeshError, from_data
 from meshcode.ids import NO_ID
 from meshcode.wire.codec import unpack
-from meshcode.wire.frame import Row, draft, index
+from meshcode.wire.frame import PlainRow, Row, draft, index_plain
 from meshcode.wire.kinds import Flag, Kind
 
 if TYPE_CHECKING:
@@ -474,7 +474,7 @@ class Session:
                 break
             self._quiet.heard(time.monotonic())
             try:
-                _, rows = index(frame)
+                _, rows = index_plain(frame)
             except BadFrame as error:
                 self._is_bad(error)
                 continue
@@ -482,14 +482,14 @@ class Session:
             if self._news:
                 self._news.tell()
 
-    def _take(self, frame: bytes, rows: list[Row]) -> None:
+    def _take(self, frame: bytes, rows: list[PlainRow]) -> None:
         ended: list[Call] = []  # With someone waiting: woken when the whole frame is taken.
         pop = self.pending.calls.pop
         twins = self.pending.twins
         for row in rows:
             kind, _, code, _, call_id, _, _, _, _, _, name_at, meta_at, body_at, end = row
             if kind != _OUTCOME or code not in _OUTCOMES or name_at != meta_at:
-                self._take_other(row, frame)
+                self._take_other(Row(*row), frame)
                 continue
             if twins and call_id in twins:
                 self.pending.end(call_id, code, frame[body_at:end])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from meshcode.client.call import Call
@@ -243,14 +242,15 @@ class Socket:
         calls: list[Call] = []
         drafts: list[bytes] = []
         size = 0
-        fresh_id, name, whence = client.fresh_id, self.name, origin()
+        name, whence = self.name, origin()
+        ids = client.fresh_id.many(count)
         molds = self._molds if whence is NOWHERE else {}  # Others are of this chunk only.
         try:
-            for args in islice(arguments, count):  # `_prepare`, unrolled: this is the hot path.
+            # `_prepare`, unrolled: this is the hot path.  No item is taken that has no id.
+            for call_id, args in zip(ids, arguments, strict=False):
                 body = pack_call(args)
                 argc = len(args)
                 mold = molds.get(argc) or self._make_mold(argc, (), whence, molds)
-                call_id = fresh_id()
                 data = mold(call_id, body)
                 calls.append(Call(client, call_id, name))
                 drafts.append(data)
