@@ -12,6 +12,7 @@ from meshcode.errors import BadRequest, Busy, UnknownObject
 from meshcode.ids import make_id
 from meshcode.node.feed import Feed
 from meshcode.node.feedevents import Lines, is_named, model_events, names_of
+from meshcode.node.turn import Turns
 from meshcode.router.effects import Effects
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import check_envelope
@@ -98,6 +99,7 @@ class Node:
         self.guard = SimpleNamespace(may=lambda *_: True)
         self.clock = SimpleNamespace(now_ms=lambda: 1_000)
         self.processors = SimpleNamespace(by_name={})
+        self.turns, self.done_record = Turns(self.router, lambda _: None), lambda _: None
         self.crew = SimpleNamespace(by_id={})
         self.wire = wire
         self.mesh = None if wire is None else self
