@@ -1,0 +1,1 @@
+"""meshcode beside what its users would pick instead: one table from one run."""

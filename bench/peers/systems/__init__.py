@@ -1,0 +1,1 @@
+"""One file for each system; what it imports is found only in the environment it runs in."""
