@@ -50,6 +50,7 @@ def one_turn(row: table.Row, number: int, args: argparse.Namespace) -> None:
     try:
         with Life(row.name, python_for(row.name), args.workers, args.folder) as life:
             row.samples[number], row.facts = turn.take(life, args.seconds, args.width)
+            row.reason = row.reason or row.samples[number].note
             say(f"round {number + 1}, {row.name}: {row.samples[number].rate:,.0f} calls/s")
     except Unavailable as error:
         row.reason = f"round {number + 1}: {error}"

@@ -23,53 +23,84 @@ from bench.peers.peer import Unavailable
 SYNCING = ("fsync", "fdatasync", "sync", "syncfs")
 WRITING = ("write", "writev", "pwrite64", "pwritev", "pwritev2")
 TRACED = (*SYNCING, "msync", "sync_file_range", "openat", *WRITING)
-CALL = re.compile(r"^\d+\s+(\w+)\((.*)$")
-FILE = re.compile(r"^(\d+<[^>]*>)")
+CALL = re.compile(r"^(\d+)\s+(\w+)\((.*)$")
+RESUMED = re.compile(r"^(\d+)\s+<\.\.\. \w+ resumed>(.*)$")
+FILE = re.compile(r"^(\d+<([^>]*)>)")
 OPENED = re.compile(r"= (\d+<[^>]*>)")
+RETURNED = re.compile(r"= (\d+)$")
 SUBMITS = 100
 ATTACH_S = 20.0
 
 
 @dataclass
+class Tally:
+    """What a trace shows: calls that sync, by name, and the bytes written to files of a folder."""
+
+    calls: dict[str, int] = field(default_factory=dict)
+    written: int = 0
+
+    @property
+    def strong(self) -> int:
+        """Those after which the data is on the disk."""
+        return sum(n for name, n in self.calls.items() if name != "sync_file_range")
+
+    def add(self, name: str) -> None:
+        """One more."""
+        self.calls[name] = self.calls.get(name, 0) + 1
+
+
+@dataclass
 class Count:
-    """How often what was synced, in so many submits and seconds."""
+    """A tally of so many submits, which took so many seconds."""
 
     submits: int
     seconds: float
-    calls: dict[str, int] = field(default_factory=dict)
+    tally: Tally
 
     @property
     def per_submit(self) -> float:
         """Synced writes a submit."""
-        strong = sum(n for name, n in self.calls.items() if name != "sync_file_range")
-        return strong / self.submits
+        return self.tally.strong / self.submits
+
+    @property
+    def written(self) -> float:
+        """Bytes a submit."""
+        return self.tally.written / self.submits
 
 
-def counted(lines: Iterable[str], synced_files: Iterable[str] = ()) -> dict[str, int]:
-    """Calls by name in the lines of `strace -f -y`; `synced_files` as it writes them: `5</a/b>`.
+def tally(lines: Iterable[str], folder: str, synced_files: Iterable[str] = ()) -> Tally:
+    """What the lines of `strace -f -y` say; `synced_files` are as it writes them: `5</a/b>`.
 
-    A call that strace shows in two halves is counted once, by its first.
+    A call that strace shows in two halves is counted once: its sync by the first, what it wrote by
+    the second, which alone has the number.
     """
-    found: dict[str, int] = {}
-    synced = set(synced_files)
+    found, synced = Tally(), set(synced_files)
+    halves: set[str] = set()  # Threads in the middle of a write to the folder.
     for line in lines:
+        if resumed := RESUMED.match(line):
+            if resumed[1] in halves and (returned := RETURNED.search(resumed[2])):
+                found.written += int(returned[1])
+            halves.discard(resumed[1])
+            continue
         call = CALL.match(line)
         if call is None:
             continue
-        name, rest = call.groups()
+        thread, name, rest = call.groups()
         file = FILE.match(rest)
         if name == "openat":
             opened = OPENED.search(rest)
             if opened and ("O_SYNC" in rest or "O_DSYNC" in rest):
                 synced.add(opened[1])
-            continue
-        if name in WRITING:
-            if not ((file and file[1] in synced) or "RWF_DSYNC" in rest or "RWF_SYNC" in rest):
-                continue
-            name = "O_DSYNC write"
-        elif name == "msync" and "MS_SYNC" not in rest:
-            continue
-        found[name] = found.get(name, 0) + 1
+        elif name in WRITING:
+            if file and file[2].startswith(folder):
+                if returned := RETURNED.search(rest):
+                    found.written += int(returned[1])
+                else:
+                    halves.add(thread)
+            if (file and file[1] in synced) or "RWF_DSYNC" in rest or "RWF_SYNC" in rest:
+                found.add("write O_DSYNC")
+        elif name != "msync" or "MS_SYNC" in rest:
+            found.add(name)
     return found
 
 
@@ -105,6 +136,7 @@ class Trace:
         program = shutil.which("strace")
         if program is None:
             raise Unavailable("strace is not installed; on Debian: apt-get install strace")
+        self.folder = folder
         self.out, self.said = folder / "strace.out", folder / "strace.said"
         words = [program, "-f", "-y", "-s", "0", "-o", str(self.out), "-e", "signal=none"]
         words += ["-e", "trace=" + ",".join(TRACED)]
@@ -122,13 +154,13 @@ class Trace:
                 raise Unavailable(f"strace: {self.said.read_text().strip()[-200:]}")
             time.sleep(0.01)
 
-    def stop(self) -> dict[str, int]:
-        """Detach; the calls by name."""
+    def stop(self) -> Tally:
+        """Detach; what was seen."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(ATTACH_S)
         lines = self.out.read_text(errors="replace").splitlines() if self.out.exists() else []
-        return counted(lines, self.files)
+        return tally(lines, str(self.folder), self.files)
 
 
 @dataclass
@@ -157,8 +189,8 @@ def check(life: Life, submits: int = SUBMITS) -> Check:
         try:
             seconds = life.ask("submits", count=submits)
         finally:
-            calls = trace.stop()
-        found.count = Count(submits, seconds, calls)
+            seen = trace.stop()
+        found.count = Count(submits, seconds, seen)
         found.submitted = submits
     except Unavailable as error:
         found.note = str(error)

@@ -94,11 +94,12 @@ def rate(sample: Sample) -> float | None:
 
 
 SPEED = (
-    "system", "calls/s", "least to greatest", "meshcode is", "p50 ms", "p99 ms", "chains/s",
-    "meshcode is", "fan+funnel ms", "CPU us/call",
+    "system", "calls/s", "least to greatest", "mesh / it", "p50 ms", "p99 ms", "chains/s",
+    "mesh / it", "fan+funnel ms", "CPU us/call",
 )  # fmt: skip
 COST = (
-    "system", "idle MiB", "loaded MiB", "first result s", "written B/call", "synced/submit",
+    "system", "idle MiB", "loaded MiB", "first result s", "disk B/call", "written B/submit",
+    "synced/submit",
     "kept after kill -9", "an acknowledged submit is",
 )  # fmt: skip
 
@@ -120,6 +121,19 @@ def speed_rows(rows: Sequence[Row]) -> list[list[str]]:
     return found
 
 
+SPREAD = (
+    "least to greatest", "p50 ms", "chains/s", "fan+funnel ms", "CPU us/call", "first result s",
+)  # fmt: skip
+
+
+def spread_rows(rows: Sequence[Row]) -> list[list[str]]:
+    """How far apart the rounds were."""
+    figures: list[Callable[[Sample], float | None]] = [
+        p50, lambda s: s.chains, lambda s: s.fan_ms, lambda s: s.cpu_us, lambda s: s.start_s,
+    ]  # fmt: skip
+    return [[row.name, *[spread(row.values(of)) for of in figures]] for row in rows if row.samples]
+
+
 def synced_text(check: Check | None) -> str:
     """Syncs a submit, and in how long when there were few."""
     if check is None or check.count is None:
@@ -127,6 +141,11 @@ def synced_text(check: Check | None) -> str:
     count = check.count
     text = f"{count.per_submit:.2f}"
     return text if check.synced else f"{text} in {count.seconds:.1f} s"
+
+
+def written_text(check: Check | None) -> str:
+    """Bytes written to its files for one submit."""
+    return NONE if check is None or check.count is None else number(check.count.written)
 
 
 def kept_text(row: Row) -> str:
@@ -142,8 +161,8 @@ def cost_rows(rows: Sequence[Row]) -> list[list[str]]:
         [
             row.name, number(row.median(lambda s: s.idle.best)),
             number(row.median(lambda s: s.loaded.best)), number(row.median(lambda s: s.start_s)),
-            number(row.median(lambda s: s.written)), synced_text(row.check), kept_text(row),
-            str(row.facts.get("acknowledged", NONE)),
+            number(row.median(lambda s: s.grown)), written_text(row.check),
+            synced_text(row.check), kept_text(row), str(row.facts.get("acknowledged", NONE)),
         ]
         for row in rows
         if row.samples
@@ -189,7 +208,6 @@ def slower(rows: Sequence[Row]) -> list[str]:
         ("fan+funnel ms", lambda s: s.fan_ms, False), ("CPU us/call", lambda s: s.cpu_us, False),
         ("idle MiB", lambda s: s.idle.best, False), ("loaded MiB", lambda s: s.loaded.best, False),
         ("first result s", lambda s: s.start_s, False),
-        ("written B/call", lambda s: s.written, False),
     ]  # fmt: skip
     lines = []
     for name, of, more_is_better in figures:
@@ -231,6 +249,7 @@ def report(rows: Sequence[Row], head: str, *, markdown: bool = False) -> str:
     table = markdown_table if markdown else text_table
     parts = [f"```\n{head}\n```" if markdown else head]
     parts += [table(SPEED, speed_rows(rows)), table(COST, cost_rows(rows))]
+    parts.append(table(SPREAD, spread_rows(rows)))
     bullet = "- " if markdown else "  "
     parts.append("\n".join(bullet + line for line in summary(rows)))
     if lines := slower(rows):

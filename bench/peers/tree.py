@@ -1,4 +1,4 @@
-"""What a tree of processes uses, read from /proc: CPU, memory, bytes written."""
+"""What a tree of processes uses, read from /proc: CPU and memory."""
 
 from __future__ import annotations
 
@@ -37,18 +37,6 @@ def cpu_s(pids: Iterable[int]) -> float:
         fields = _fields(pid)
         total += sum(int(word) for word in fields[11:15])
     return total / TICKS
-
-
-def written_bytes(pids: Iterable[int]) -> int:
-    """Bytes that these processes caused to be written to block devices."""
-    total = 0
-    for pid in pids:
-        try:
-            lines = Path(f"/proc/{pid}/io").read_text().splitlines()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
-    return total
 
 
 class Memory(NamedTuple):

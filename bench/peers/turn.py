@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.peers import tree
 from bench.peers.life import Life
+from bench.peers.peer import Unavailable
 
 FIRST = 100  # Calls of the first, warming part.
 SINGLES = 300
@@ -28,16 +29,16 @@ class Sample:
     singles_ms: list[float] = field(default_factory=list)
     chains: float | None = None
     fan_ms: float | None = None
-    written: float = 0.0  # Bytes a call that went to block devices.
     grown: float = 0.0  # Bytes a call by which its folder has grown.
     foreign: float = 0.0  # CPUs that processes outside this run kept busy meanwhile.
+    note: str = ""  # Why a part of it is missing.
 
 
 def enough(life: Life, order: str, seconds: float, first: int) -> int:
     """How many units of `order` take about `seconds`, found by doing ever more of them."""
     count = first
     while True:
-        took = life.ask(order, count=count)
+        took: float = life.ask(order, count=count)
         if took >= seconds / 4:
             return max(1, round(count / took * seconds))
         count *= max(2, min(8, round(seconds / 3 / max(took, 1e-4))))
@@ -62,25 +63,33 @@ def take(life: Life, seconds: float, width: int = WIDTH) -> tuple[Sample, dict[s
 
     count = enough(life, "bulk", seconds, FIRST)
     before = life.pids()
-    cpu, written = tree.cpu_s(before), tree.written_bytes(before)
-    size, busy = tree.folder_bytes(life.folder), machine_busy_s()
+    cpu, busy = tree.cpu_s(before), machine_busy_s()
+    size = tree.folder_bytes(life.folder)
     took = life.ask("bulk", count=count)
     busy, after = machine_busy_s() - busy, life.pids()
     cpu = tree.cpu_s(after) - cpu
-    written = tree.written_bytes(after) - written
     grown = tree.folder_bytes(life.folder) - size
 
-    chains = fan_ms = None
-    if facts["chains"]:
-        many = enough(life, "chains", seconds, 5)
-        chains = many / life.ask("chains", count=many)
-    if facts["fan"]:
-        life.ask("fan", width=min(width, WARM_WIDTH))
-        fan_ms = life.ask("fan", width=width) * 1e3
     sample = Sample(
-        start_s=start_s, idle=idle, loaded=tree.memory(life.pids()), calls=count,
-        rate=count / took, cpu_us=cpu / count * 1e6, singles_ms=singles, chains=chains,
-        fan_ms=fan_ms, written=written / count, grown=grown / count,
+        start_s=start_s, idle=idle, loaded=tree.memory(after), calls=count, rate=count / took,
+        cpu_us=cpu / count * 1e6, singles_ms=singles, grown=grown / count,
         foreign=max(0.0, (busy - cpu) / took),
     )  # fmt: skip
+    try:
+        compositions(life, sample, facts, seconds, width)
+    except Unavailable as error:  # What was measured before is good all the same.
+        sample.note = str(error)
     return sample, facts
+
+
+def compositions(
+    life: Life, sample: Sample, facts: dict[str, Any], seconds: float, width: int
+) -> None:
+    """Chains and the fan-out, and the memory after them, into the sample."""
+    if facts["chains"]:
+        many = enough(life, "chains", seconds, 5)
+        sample.chains = many / life.ask("chains", count=many)
+    if facts["fan"]:
+        life.ask("fan", width=min(width, WARM_WIDTH))
+        sample.fan_ms = life.ask("fan", width=width) * 1e3
+    sample.loaded = tree.memory(life.pids())

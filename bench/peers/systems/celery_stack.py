@@ -25,7 +25,7 @@ GROUP = 2_000  # Tasks of a group at most.
 
 
 class _Celery(Peer):
-    packages = ("celery", "kombu")
+    packages: tuple[str, ...] = ("celery", "kombu")
     fsync = "everysec"
     rabbit: Rabbit | None = None
     workers_child: Child | None = None

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from bench.peers.peer import WAIT_S, Peer
 from bench.peers.servers import Child, free_port, listens, program, says_version, worker
 from bench.peers.systems.jetstream_worker import STREAM, SUBJECT
 
+T = TypeVar("T")
 WINDOW = 1_000  # Calls whose result has not come.
 
 
@@ -50,6 +52,10 @@ class JetStream(Peer):
     def url(self) -> str:
         """Of the server."""
         return f"nats://127.0.0.1:{self.port}"
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        done: T = self.loop.run_until_complete(work)
+        return done
 
     def _serve(self) -> None:
         config = str(self.folder / "nats.conf")
@@ -106,7 +112,7 @@ class JetStream(Peer):
 
     def single(self, value: int) -> int:
         """Published and acknowledged, then replied to."""
-        return self.loop.run_until_complete(self._one(value))
+        return self._run(self._one(value))
 
     async def _one(self, value: int) -> int:
         self.room = asyncio.Semaphore(WINDOW)
@@ -116,7 +122,7 @@ class JetStream(Peer):
 
     def bulk(self, count: int) -> list[int]:
         """Every publish acknowledged, every result back."""
-        return self.loop.run_until_complete(self._all(count))
+        return self._run(self._all(count))
 
     def rest(self) -> None:
         """Without a worker."""
@@ -134,7 +140,7 @@ class JetStream(Peer):
 
     def waiting(self) -> int:
         """Messages of the stream."""
-        return self.loop.run_until_complete(self._messages())
+        return self._run(self._messages())
 
     async def _messages(self) -> int:
         import nats

@@ -70,13 +70,17 @@ class PgQueuerStack(Peer):
         states = await asyncio.wait_for(asyncio.gather(*ended), WAIT_S)
         return [v for v, state in zip(values, states, strict=True) if state == "successful"]
 
+    def _ended(self, values: list[int]) -> list[int]:
+        done: list[int] = self.loop.run_until_complete(self._run(values))
+        return done
+
     def single(self, value: int) -> int:
         """One job, until it has ended."""
-        return self.loop.run_until_complete(self._run([value]))[0]
+        return self._ended([value])[0]
 
     def bulk(self, count: int) -> list[int]:
         """Statements of a thousand."""
-        return self.loop.run_until_complete(self._run(list(range(count))))
+        return self._ended(list(range(count)))
 
     def rest(self) -> None:
         """Without a worker."""

@@ -57,7 +57,7 @@ class Postgres:
              "-k", str(self.folder), "-h", "127.0.0.1", "-p", str(self.port)],
             self.folder.parent, "postgres", cwd=self.folder, **self.user,
         )  # fmt: skip
-        ready = [self.programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ready = [str(self.programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         self.child.until(lambda: not subprocess.run(ready, check=False).returncode)
 
     @property
@@ -75,6 +75,6 @@ class Postgres:
         import psycopg
 
         with psycopg.connect(self.url) as link:
-            row = link.execute(statement).fetchone()  # type: ignore[arg-type]
+            row = link.execute(statement).fetchone()
         assert row is not None
         return int(row[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.peers.peer import Unavailable
 from bench.peers.servers import Child, free_port, program, says_version
 
 # Debian's program of this name on PATH changes to another user first.
@@ -65,8 +66,6 @@ class Rabbit:
 
     def version(self) -> str:
         """That of its package: the program itself takes seconds to say it."""
-        from bench.peers.servers import Unavailable
-
         try:
             said = says_version("dpkg-query", "-W", "-f", "${Version}", "rabbitmq-server")
         except OSError as error:

@@ -17,6 +17,7 @@ class RayActor(Peer):
     title = "Ray, actor"
     acknowledged = "in memory of its processes"
     settings = "one actor a worker, no dashboard, workers at nice 0; ray.get of a list"
+    brokered = False  # Calls of an actor go to its process.
     keeps = False
     packages = ("ray",)
 

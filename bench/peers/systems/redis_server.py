@@ -49,4 +49,4 @@ class Redis:
         """Items of a list in database 0."""
         import redis
 
-        return int(redis.Redis(port=self.port).llen(name))  # type: ignore[arg-type]
+        return int(redis.Redis(port=self.port).llen(name))
