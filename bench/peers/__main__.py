@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -25,6 +26,9 @@ from bench.peers.life import Life
 from bench.peers.peer import Unavailable
 
 WORKERS_MAX = 2
+FAILURES_MAX = 2  # Turns that fail before a system is given up.
+QUIET = 0.2  # CPUs that others may use in a quiet moment.
+LOOK_S = 0.3
 
 
 def python_for(name: str) -> str:
@@ -45,6 +49,16 @@ def say(text: str) -> None:
     print(f"bench-peers: {text}", file=sys.stderr, flush=True)
 
 
+def wait_for_quiet(seconds: float) -> None:
+    """Return in a moment when others of this machine are quiet, or after so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        busy = turn.machine_busy_s()
+        time.sleep(LOOK_S)
+        if turn.machine_busy_s() - busy < QUIET * LOOK_S:
+            return
+
+
 def one_turn(row: table.Row, number: int, args: argparse.Namespace) -> None:
     """Measure it, or note why not."""
     try:
@@ -54,6 +68,7 @@ def one_turn(row: table.Row, number: int, args: argparse.Namespace) -> None:
             say(f"round {number + 1}, {row.name}: {row.samples[number].rate:,.0f} calls/s")
     except Unavailable as error:
         row.reason = f"round {number + 1}: {error}"
+        row.failures += 1
         say(f"{row.name}: {row.reason}")
 
 
@@ -75,7 +90,8 @@ def measure(args: argparse.Namespace) -> list[table.Row]:
     rows = [table.Row(name) for name in roster.chosen(args.only)]
     for number in range(args.rounds):
         for row in rows if number % 2 == 0 else rows[::-1]:
-            if row.samples or not row.reason:  # What failed at once will fail again.
+            if row.failures < FAILURES_MAX:
+                wait_for_quiet(args.wait)
                 one_turn(row, number, args)
     for row in rows:
         if row.samples and args.submits:
@@ -89,7 +105,8 @@ def head(args: argparse.Namespace) -> str:
     return "\n".join([
         machine.describe(),
         f"run        {args.rounds} rounds of {args.seconds} s a part, {args.workers} worker "
-        f"process(es) each; data under {folder}, where a write and fdatasync takes "
+        f"process(es) each; a turn waits {args.wait:.0f} s at most for quiet",
+        f"disk       data under {folder}, a write and fdatasync there: "
         f"{machine.sync_ms(folder):.2f} ms",
     ])  # fmt: skip
 
@@ -99,12 +116,12 @@ def tail(rows: Sequence[table.Row], began: float) -> str:
     versions = {text: None for row in rows for text in row.facts.get("versions", [])}
     pss = all(s.idle.pss is not None for row in rows for s in row.samples.values())
     foreign = [sample.foreign for row in rows for sample in row.samples.values()]
-    worst = f"{max(foreign):.1f} at most" if foreign else "not known"
+    kept = f"{statistics.median(foreign):.1f} (at most {max(foreign):.1f})" if foreign else "?"
     return "\n".join([
         f"peers      {', '.join(versions) or 'none'}",
         f"memory     {'PSS (shared pages once)' if pss else 'RSS (shared pages each time)'}, "
         "all processes of a stack",
-        f"others     kept {worst} of {os.cpu_count()} CPUs busy during the bulk calls "
+        f"others     kept {kept} of {os.cpu_count()} CPUs busy during the bulk calls "
         f"(the kernel's own work counts here); load {os.getloadavg()[0]:.1f} at the end; "
         f"{time.monotonic() - began:.0f} s in all",
     ])  # fmt: skip
@@ -123,6 +140,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--submits", type=int, default=syncs.SUBMITS,
         help="submits whose syncs are counted, and as many before the kill; 0: neither",
+    )  # fmt: skip
+    made.add_argument(
+        "--wait", type=float, default=0.0,
+        help="seconds that a turn waits at most for other users of the machine to be quiet",
     )  # fmt: skip
     made.add_argument("--folder", help="where the data goes: on the disk that is meant")
     made.add_argument("--out", type=Path, help="raw numbers: .json, or the report as .md")

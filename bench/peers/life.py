@@ -85,7 +85,8 @@ class Life:
         line, _, self._rest = self._rest.partition(b"\n")
         answer = json.loads(line)
         if "error" in answer:
-            raise Unavailable(answer["error"])
+            words = " ".join(answer["error"].split())
+            raise Unavailable(words if len(words) < 300 else f"{words[:80]} ... {words[-200:]}")
         return answer["value"]
 
     def _said(self) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -13,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.peers import tree
 from bench.peers.peer import Unavailable
 
 START_S = 60.0
@@ -21,10 +24,21 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on now."""
-    with socket.socket() as link:
-        link.bind(("127.0.0.1", 0))
-        return int(link.getsockname()[1])
+    """A TCP port of the loopback that nobody listens on now.
+
+    It lies below those that the kernel gives to outgoing connections: otherwise one of these, even
+    that of a client that waits for this very server, may have it when the server wants it.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = list(range(max(1_024, min(lowest - 20_000, 12_000)), lowest))
+    for port in random.sample(ports, len(ports)):
+        with socket.socket() as link:
+            try:
+                link.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise Unavailable(f"no port between {ports[0]} and {lowest} is free")
 
 
 def program(name: str, *more: str) -> str:
@@ -83,9 +97,14 @@ class Child:
         return self.said.read_text(errors="replace")[-600:].strip()
 
     def kill(self) -> None:
-        """kill -9; returns when it is gone."""
-        self.process.kill()
+        """kill -9 of it and of all below it; returns when they are gone."""
+        pids = tree.tree_of(self.process.pid)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        while any(tree.is_alive(pid) for pid in pids):
+            time.sleep(0.005)
 
     def stop(self) -> None:
         """Ask it to end, and kill it when it does not."""

@@ -24,6 +24,7 @@ class Row:
     samples: dict[int, Sample] = field(default_factory=dict)  # By the number of their round.
     check: Check | None = None
     reason: str = ""  # Why it was not measured, or not in every round.
+    failures: int = 0
 
     @property
     def durable(self) -> bool:

@@ -30,6 +30,12 @@ def tree_of(root: int) -> list[int]:
     return found
 
 
+def is_alive(pid: int) -> bool:
+    """Whether it runs: a process that only waits for its parent to notice has ended."""
+    fields = _fields(pid)
+    return bool(fields) and fields[0] not in "ZX"
+
+
 def cpu_s(pids: Iterable[int]) -> float:
     """CPU seconds of these processes, user and system, and of their children that have ended."""
     total = 0
