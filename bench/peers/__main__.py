@@ -29,6 +29,10 @@ WORKERS_MAX = 2
 FAILURES_MAX = 2  # Turns that fail before a system is given up.
 QUIET = 0.2  # CPUs that others may use in a quiet moment.
 LOOK_S = 0.3
+SHARED = (
+    "caution    rates and times are of what others left, and Linux shares a full machine among "
+    "sessions, of which stacks have from 1 to 17; CPU us/call is the figure least disturbed"
+)
 
 
 def python_for(name: str) -> str:
@@ -124,6 +128,7 @@ def tail(rows: Sequence[table.Row], began: float) -> str:
         f"others     kept {kept} of {os.cpu_count()} CPUs busy during the bulk calls "
         f"(the kernel's own work counts here); load {os.getloadavg()[0]:.1f} at the end; "
         f"{time.monotonic() - began:.0f} s in all",
+        *([SHARED] if foreign and statistics.median(foreign) > QUIET else []),
     ])  # fmt: skip
 
 

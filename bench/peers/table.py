@@ -187,7 +187,11 @@ def against(rows: Sequence[Row], said: str, wanted: Callable[[Row], bool]) -> st
     text = f"{said}: {rival.name}, {number(rival.median(rate))} calls/s"
     if not found:
         return f"{text}; no round has both"
-    return f"{text}; meshcode / it: {machine.spread(found, '{:.2f}')}"
+    cpu = 1 / statistics.median(ratios(rival, ours, lambda s: s.cpu_us))
+    return (
+        f"{text}; meshcode / it: {machine.spread(found, '{:.2f}')}; "
+        f"it takes {number(cpu)} times the CPU a call"
+    )
 
 
 def summary(rows: Sequence[Row]) -> list[str]:
