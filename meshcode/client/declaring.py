@@ -1,24 +1,26 @@
-"""What decorated classes declare: in order, once, and not before a node can be asked.
+"""What decorated classes declare: each class in one request, and not before a node can be asked.
 
-A decorated class has a plan: the objects it declares, each as one step.  The plan is run when the
-class is made, if a node listens.  If none does, a warning says so and the plan waits for the first
-use of the class, or for `declare`; plans wait in the order in which their classes were made, so
-that what one names is declared before it.  In a worker nothing is declared: there the module is
-code to run, and it was declared by whoever deployed it.
+A decorated class has a plan: the objects it wants, each with the method that said so.  The plan is
+carried out when the class is made, if a node listens: all of it or nothing.  If none does, a
+warning says so and the plan waits for the first use of the class, or for `declare`; plans wait in
+the order in which their classes were made, so that what one names is declared before it.  In a
+worker nothing is declared: there the module is code to run, and it was declared by whoever deployed
+it.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from meshcode import paths
 from meshcode.client.client import Client
 from meshcode.client.default import default_client
-from meshcode.client.objects.asking import warn
+from meshcode.client.objects.asking import Wanted, warn
+from meshcode.client.objects.asking import declare as ask_for
 from meshcode.client.seeds import seeds_of
 from meshcode.errors import MeshError, NoNode
 
@@ -28,10 +30,10 @@ _missed = False  # A node was tried in vain: the next class does not wait for an
 
 
 class Step(NamedTuple):
-    """One object to declare."""
+    """What one decorator wants."""
 
     where: str  # The class, or Class.method, for the text of an error.
-    declare: Callable[[Client], Any]
+    wanted: Callable[[], Sequence[Wanted]]
 
 
 class Plan:
@@ -46,10 +48,10 @@ class Plan:
         self.is_warned = False  # That nothing of it is declared yet.
         self._done = 0
 
-    def add(self, declare: Callable[[Client], Any], method: str = "") -> None:
+    def add(self, wanted: Callable[[], Sequence[Wanted]], method: str = "") -> None:
         """Add a step, to be done after those that are there."""
         where = f"{self.owner}.{method}" if method else self.owner
-        self.steps.append(Step(where, declare))
+        self.steps.append(Step(where, wanted))
         with _lock:
             if self not in _waiting:
                 _waiting.append(self)
@@ -60,29 +62,43 @@ class Plan:
         return self._done == len(self.steps)
 
     def run(self, client: Client) -> None:
-        """Do the steps that were not done.
+        """Do the steps that were not done, in one request.
 
         Raises:
-            MeshError: one was refused; the text names class and method.  What was declared before
-                it stays, and the plan goes on there when it is run again.
+            MeshError: one was refused; the text names class and method.  None of them is done, and
+                the plan begins with them when it is run again.
         """
-        while self._done < len(self.steps):
-            step = self.steps[self._done]
+        steps = self.steps[self._done :]
+        wanted: list[Wanted] = []
+        places: list[str] = []
+        for step in steps:
             try:
-                step.declare(client)
+                objects = step.wanted()
             except MeshError as error:
-                raise type(error)(f"{step.where}: {error.text}", **error.fields) from error
-            self._done += 1
+                raise _placed(error, step.where) from error
+            wanted += objects
+            places += [step.where] * len(objects)
+        if wanted:
+            try:
+                ask_for(client, wanted)
+            except MeshError as error:
+                at = error.fields.pop("at", None)
+                raise _placed(error, self.owner if at is None else places[at]) from error
+        self._done += len(steps)
+
+
+def _placed(error: MeshError, where: str) -> MeshError:
+    return type(error)(f"{where}: {error.text}", **error.fields)
 
 
 def offer(plan: Plan) -> None:
-    """Run a plan of a class that is being made, and those before it, if a node listens.
+    """Run a plan of a class that was made, and those before it, if a node listens.
 
     Raises:
         MeshError: something was refused; the plan is given up with its class.
     """
     global _missed
-    if in_worker():
+    if in_worker() or plan.is_done:
         return
     if not _missed and _listens():
         try:
@@ -110,7 +126,8 @@ def declare(plan: Plan | None = None, client: Client | None = None) -> None:
 
     Raises:
         NoNode: no node answers; nothing more was declared.
-        MeshError: something was refused; what was declared before it stays.
+        MeshError: something of a class was refused, and nothing of it was declared; the classes
+            before it are.
     """
     global _missed
     if in_worker():

@@ -14,19 +14,22 @@
 
 The body of such a method is never sent anywhere: the mesh runs the function of that name in the
 module of the repository.  Everything is found or added, so importing twice changes nothing; what is
-there and differs is refused with both values.  When it is declared, `declaring.py` says.
+there and differs is refused with both values, and then nothing of the class is declared.  When it
+is declared, `declaring.py` says.
 `docs/objects.md` is the guide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from meshcode.client.client import Client
 from meshcode.client.declaring import Plan, declare, offer
-from meshcode.client.objects.asking import got, warn_unused
+from meshcode.client.objects.asking import Wanted, warn_unused
 from meshcode.client.objects.base import name_of
 from meshcode.client.objects.processor import Processor
 from meshcode.client.objects.socket import Socket, SocketRecord
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=type)
 _Options = dict[str, Any]
+_Step = Callable[[], Sequence[Wanted]]
 
 
 class ProcessorBase:
@@ -205,14 +209,28 @@ def task(name: str | None = None, module: str | None = None) -> Callable[[Any], 
 # Classes.
 
 _PLAN = "__mesh_plan__"
+# Decorators that were written and are not applied yet, each with the frame it stands in: those of
+# one class are all written before the first is applied.  One that is never applied goes by itself.
+_written: WeakKeyDictionary[_OfClass, int] = WeakKeyDictionary()
 
 
-def _plan_of(cls: type) -> Plan:
-    plan = cls.__dict__.get(_PLAN)
-    if not isinstance(plan, Plan):
-        plan = Plan(cls.__qualname__)
-        setattr(cls, _PLAN, plan)
-    return plan
+class _OfClass:
+    """A decorator of a class.  When the last one of a class was applied, the class is declared."""
+
+    def __init__(self, apply: Callable[[type, Plan], None]) -> None:
+        self._apply = apply
+        _written[self] = id(sys._getframe(2))
+
+    def __call__(self, cls: C) -> C:
+        frame = _written.pop(self, None)
+        plan = cls.__dict__.get(_PLAN)
+        if not isinstance(plan, Plan):
+            plan = Plan(cls.__qualname__)
+            setattr(cls, _PLAN, plan)
+        self._apply(cls, plan)
+        if all(other != frame for other in _written.values()):
+            offer(plan)
+        return cls
 
 
 def processor(
@@ -233,10 +251,9 @@ def processor(
         MeshError: the model refused something; the text names class and method.
     """
 
-    def decorate(cls: C) -> C:
-        plan = _plan_of(cls)
+    def decorate(cls: type, plan: Plan) -> None:
         given = {"module": module, "gitrepo": gitrepo, **options}
-        plan.add(lambda client: Processor(name, client=client, **given))
+        plan.add(lambda: Processor._wanted(name, **given))
         if deployment:
             _add_deployment(plan, name, deployment, options)
         methods = _methods(cls, plan)
@@ -251,10 +268,8 @@ def processor(
                 plan.add(_plug_step(method, edge), method.method)
             for condition in method.gates:
                 plan.add(_gate_step(method, condition), method.method)
-        offer(plan)
-        return cls
 
-    return decorate
+    return _OfClass(decorate)
 
 
 def _methods(cls: type, plan: Plan) -> list[Remote]:
@@ -269,37 +284,33 @@ def _methods(cls: type, plan: Plan) -> list[Remote]:
     return list(found.values())
 
 
-def _socket_step(method: Remote, given: _Options, owner: str) -> Callable[[Client], Any]:
+def _socket_step(method: Remote, given: _Options, owner: str) -> _Step:
     options = {k: v for k, v in given.items() if k not in ("name", "loadbalanced")}
     options["processor"] = options["processor"] or owner
     options["task"] = options["task"] or method.task
-
-    def step(client: Client) -> None:
-        SocketRecord(given["name"], client=client, **options)
-
-    return step
+    return lambda: SocketRecord._wanted(given["name"], **options)
 
 
-def _plug_step(method: Remote, given: _Options) -> Callable[[Client], Any]:
+def _plug_step(method: Remote, given: _Options) -> _Step:
     options = {k: v for k, v in given.items() if k != "name"}
     if options.get("source") is None:
         options["source"] = method.socket["name"] if method.socket else None
 
-    def step(client: Client) -> None:
+    def step() -> Sequence[Wanted]:
         if options["source"] is None:
             raise BadRequest(
                 f"plug {given['name']!r} is on a method that is no socket; add @socket to it, or"
                 " give source; nothing was changed"
             )
-        Plug(given["name"], client=client, **options)
+        return Plug._wanted(given["name"], **options)
 
     return step
 
 
-def _gate_step(method: Remote, given: _Options) -> Callable[[Client], Any]:
+def _gate_step(method: Remote, given: _Options) -> _Step:
     options = {k: v for k, v in given.items() if k != "name"}
 
-    def step(client: Client) -> None:
+    def step() -> Sequence[Wanted]:
         if options["plug"] is None:
             if len(method.plugs) != 1:
                 raise BadRequest(
@@ -307,7 +318,7 @@ def _gate_step(method: Remote, given: _Options) -> Callable[[Client], Any]:
                     " needs 1; give plug; nothing was changed"
                 )
             options["plug"] = method.plugs[0]["name"]
-        Gate(given["name"], client=client, **options)
+        return Gate._wanted(given["name"], **options)
 
     return step
 
@@ -322,7 +333,7 @@ def _add_deployment(plan: Plan, owner: str, given: Any, options: Mapping[str, An
     wanted = {"processor": owner, "cpus": cpus, **wanted}
     if wanted.get("host") is None and wanted.get("hostname") is None:
         plan.deployments.append(name)
-    plan.add(lambda client: Deployment(name, client=client, **wanted))
+    plan.add(lambda: Deployment._wanted(name, **wanted))
 
 
 def node(name: str, hostname: str | None = None, **options: Any) -> Callable[[C], C]:
@@ -334,18 +345,15 @@ def node(name: str, hostname: str | None = None, **options: Any) -> Callable[[C]
         options: as `Node` takes them.
     """
 
-    def decorate(cls: C) -> C:
-        plan = _plan_of(cls)
+    def decorate(_cls: type, plan: Plan) -> None:
         plan.nodes.append(name)
-        plan.add(lambda client: Node(name, client=client, hostname=hostname, **options))
+        plan.add(lambda: Node._wanted(name, hostname=hostname, **options))
         if plan.network is not None:
-            plan.add(partial(_put_in_network, name, plan.network))
+            plan.add(_put_in_network(name, plan.network))
         for deployment in plan.deployments:
-            plan.add(partial(_put_on_node, deployment, hostname or name))
-        offer(plan)
-        return cls
+            plan.add(_put_on_node(deployment, hostname or name))
 
-    return decorate
+    return _OfClass(decorate)
 
 
 def network(name: str, **options: Any) -> Callable[[C], C]:
@@ -356,16 +364,13 @@ def network(name: str, **options: Any) -> Callable[[C], C]:
         options: as `Network` takes them.
     """
 
-    def decorate(cls: C) -> C:
-        plan = _plan_of(cls)
+    def decorate(_cls: type, plan: Plan) -> None:
         plan.network = name
-        plan.add(lambda client: Network(name, client=client, **options))
+        plan.add(lambda: Network._wanted(name, **options))
         for there in plan.nodes:
-            plan.add(partial(_put_in_network, there, name))
-        offer(plan)
-        return cls
+            plan.add(_put_in_network(there, name))
 
-    return decorate
+    return _OfClass(decorate)
 
 
 def agent(name: str, hostname: str | None = None, **options: Any) -> Callable[[C], C]:
@@ -378,20 +383,17 @@ def agent(name: str, hostname: str | None = None, **options: Any) -> Callable[[C
     """
     del hostname, options
 
-    def decorate(cls: C) -> C:
+    def decorate(_cls: type, _plan: Plan) -> None:
         warn_unused("class", f"@agent({name!r})", "a node that runs is its own agent")
-        return cls
 
-    return decorate
+    return _OfClass(decorate)
 
 
-def _put_in_network(node_name: str, name: str, client: Client) -> None:
+def _put_in_network(node_name: str, name: str) -> _Step:
     """Only a node without a network: another one is refused, with both."""
-    there = got(client, "node", node_name)["network"]
-    Node(node_name, client=client, update=there is None, network=name)
+    return lambda: [Wanted(Node.kind, node_name, {"network": name}, there="fill")]
 
 
-def _put_on_node(deployment: str, host: str, client: Client) -> None:
+def _put_on_node(deployment: str, host: str) -> _Step:
     """Only a deployment that may be anywhere; a host that was said since stays."""
-    if got(client, "deployment", deployment)["host"] == "*":
-        Deployment(deployment, client=client, update=True, host=host)
+    return lambda: [Wanted(Deployment.kind, deployment, {"host": host}, there="leave")]

@@ -15,9 +15,10 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from meshcode.errors import NotAllowed, ObjectExists, UnknownObject, WrongState
-from meshcode.model import applying, facts, passwords, snapshot, versions
+from meshcode.model import applying, declaring, facts, passwords, snapshot, versions
 from meshcode.model.acting import as_owner
 from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX, near, shown
+from meshcode.model.declare import differs, taken
 from meshcode.model.fields import (
     bad,
     check_kind,
@@ -29,6 +30,7 @@ from meshcode.model.fields import (
 from meshcode.model.keptcheck import VERSIONED
 from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, MADE, PLURALS, PUBLISHED
 from meshcode.model.rounds import round_of
+from meshcode.model.steps import Step
 from meshcode.model.tables import (
     TABLES,
     Deployment,
@@ -47,7 +49,8 @@ from meshcode.model.tables import (
 Locked = (Processor, User)  # What may have a password.
 ACTIONS = ("start", "stop", "restart", "pause", "resume", "remove")  # Of processors.
 QUESTIONS = ("list", "get", "snapshot", "verify")
-CHANGES = ("add", "update", "delete", "report", "apply", *ACTIONS)
+CHANGES = ("add", "update", "delete", "report", "apply", "declare", *ACTIONS)
+WHOLE = ("snapshot", "apply", "declare")  # What names no object.
 SIGNED = {("override", "by"), ("override", "made_ms")}  # Options that the model gives itself.
 NAMED_MAX = 3  # Users of an object that an error text names; it counts the rest.
 
@@ -70,6 +73,7 @@ class _Request:
     now_ms: int
     admin: bool  # It needs no password of a processor.
     own: bool  # A user changes itself: whoever has its login only must not get its password.
+    planned: bool = False  # A step of a plan, of which the result has no way round.
 
 
 def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: int) -> Change:
@@ -78,7 +82,7 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
     Args:
         session: for a change, in a write transaction that holds the model's lock.
         request: {"do", "kind", "name", "fields", "by", "admin", "own"}; docs/model.md has the
-            table.  `snapshot` and `apply` are about the whole model and take no kind and no name.
+            table.  `snapshot`, `apply` and `declare` name no object and have no kind.
         owner: who owns what is added when the request has no "by".
         now_ms: Unix milliseconds.
 
@@ -87,7 +91,7 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
     """
     do = request.get("do")
     handler = _HANDLERS.get(do) if isinstance(do, str) else None
-    if handler is None and do not in ("list", "snapshot", "apply"):
+    if handler is None and do != "list" and do not in WHOLE:
         known = ("list", "get", "snapshot", *CHANGES)
         text = f"the model cannot do {shown(do)}{near(do, known)}; it can: {', '.join(known)}"
         raise bad(text)
@@ -104,6 +108,16 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
         with as_owner(session):
             done = applying.apply_steps(session, fields, owner=by, now_ms=now_ms)
         return Change(done, declared=any(done.values()))
+    admin, own = request.get("admin") is True, request.get("own") is True
+    if do == "declare":
+        free = request.get("principal") is None  # A user makes objects only in its own name.
+
+        def do_step(step: Step, owner: str | None) -> None:
+            whose = owner if free and owner is not None else by
+            what = (session, step.kind, step.name, step.fields)
+            _HANDLERS[step.do](_Request(*what, whose, now_ms, admin, own, planned=True))
+
+        return Change(*declaring.declare(session, fields, do_step))
     kind = check_kind(request.get("kind", "processor" if do in ACTIONS else None))
     if handler is None:
         return Change(_list(session, kind), declared=False)
@@ -114,7 +128,6 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
             f" {kind} {name!r}; to go back to one: `mesh update flow NAME --restore NUMBER`",
             kind=kind, name=name,
         )  # fmt: skip
-    admin, own = request.get("admin") is True, request.get("own") is True
     return handler(_Request(session, kind, name, dict(fields), by, now_ms, admin, own))
 
 
@@ -214,7 +227,7 @@ def _add(request: _Request) -> Change:
     options = check_new(kind, name, request.fields)
     if found is not None:
         if _get(session, kind, name) is None:
-            raise ObjectExists(_taken(kind, found), kind=kind, name=name, different=[])
+            raise taken(kind, name, found.owner)
         return _add_again(request, found, options, exists_ok=exists_ok)
     _check_references(request, options)
     if kind == "override":
@@ -226,7 +239,7 @@ def _add(request: _Request) -> Change:
         setattr(row, field, value)
     session.add(row)
     session.flush()
-    _check_rounds(session, row)
+    _check_rounds(request, row)
     _keep_version(request, row)
     return Change(describe(row), declared=True)
 
@@ -241,22 +254,10 @@ def _add_again(
     if exists_ok and not others:
         return Change(describe(found), declared=False)
     if exists_ok:
-        show = FIELDS[kind][others[0]].show
-        has, asked = show(getattr(found, others[0])), show(options[others[0]])
-        text = (
-            f"{kind} {name!r} exists and has {others[0]} {has}, not {asked};"
-            f" it is unchanged; change it with `mesh update {kind} -n {name}`"
-        )
-    else:
-        text = f"{_taken(kind, found)}, or change it with `mesh update {kind} -n {name}`"
+        raise differs(kind, name, others, getattr(found, others[0]), options[others[0]])
+    error = taken(kind, name, found.owner)
+    text = f"{error.text}, or change it with `mesh update {kind} -n {name}`"
     raise ObjectExists(text, kind=kind, name=name, different=others)
-
-
-def _taken(kind: str, found: Object) -> str:
-    return (
-        f"{kind} {found.name!r} exists already, made by {found.owner}; it is unchanged;"
-        " choose another name"
-    )
 
 
 def _update(request: _Request) -> Change:
@@ -287,7 +288,7 @@ def _update(request: _Request) -> Change:
         setattr(row, field, given[field])
     if changed:
         _touch(request, row)
-        _check_rounds(session, row)
+        _check_rounds(request, row)
         _keep_version(request, row)
     return Change(describe(row), declared=bool(changed))
 
@@ -520,7 +521,10 @@ def _check_unused(session: Session, row: Object) -> None:
     raise WrongState(text, kind=kind, name=row.name, used_by=found)
 
 
-def _check_rounds(session: Session, row: Object) -> None:
+def _check_rounds(request: _Request, row: Object) -> None:
+    if request.planned:
+        return
+    session = request.session
     with as_owner(session):
         if isinstance(row, Plug):
             _check_plugs(session, row)

@@ -18,7 +18,7 @@ from meshcode.errors import BadRequest
 from meshcode.model.checks import near
 from meshcode.model.fields import check_new
 from meshcode.model.kinds import FIELDS, KINDS
-from meshcode.model.steps import Key, Model, Step, named, new_rounds, targets, users
+from meshcode.model.steps import Key, Model, Round, Step, named, new_rounds, targets, users
 
 Wanted = Mapping[str, Mapping[str, Mapping[str, Any]]]  # Kind, name, the options that are given.
 
@@ -50,6 +50,7 @@ class Problem:
     kind: str
     name: str
     text: str
+    lacks: Key | None = None  # What it names and nobody has.
 
 
 @dataclass(slots=True)
@@ -114,12 +115,23 @@ def _plan(current: Model, after: Model, problems: list[Problem]) -> Plan:
             if count <= PROBLEMS_MAX:
                 problems.append(_with_hint(problem, after))
         if not count:
-            problems = [Problem("", "", text) for text in new_rounds(current, after)]
+            problems = [
+                Problem(*_last_on(found, after, differences), found.text)
+                for found in new_rounds(current, after)
+            ]
             count = len(problems)
     if problems:
         told = problems[:PROBLEMS_MAX]
         return Plan(differences, [], told, count - len(told))
     return Plan(differences, [*_adds(current, after), *_updates(current, changed)])
+
+
+def _last_on(found: Round, after: Model, differences: list[Difference]) -> Key:
+    """The last object of the plan that a round goes by; one that is new goes by one of them."""
+    for one in reversed(differences):
+        if one.do != "delete" and found.is_by(one.kind, one.name, after[one.kind][one.name]):
+            return one.kind, one.name
+    return "", ""
 
 
 def _differences(current: Model, after: Model) -> list[Difference]:
@@ -179,7 +191,7 @@ def _with_hint(found: Problem | _Nowhere, after: Model) -> Problem:
         f"{found.kind} {found.name!r}: {found.option} names {found.refers} {found.target!r}, which"
         f" is neither in the file nor in the model{hint}"
     )
-    return Problem(found.kind, found.name, text)
+    return Problem(found.kind, found.name, text, (found.refers, found.target))
 
 
 def _needed(after: Model, changed: Mapping[Key, Difference]) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ its sockets and its deployments; one on `label:env=prod` for what has the label 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,16 @@ class Rights:
         self._by_key = {
             key: name for name, fields in sorted(self.users.items()) for key in fields["keys"]
         }
+
+    def with_objects(self, objects: Iterable[tuple[str, str, Mapping[str, Any]]]) -> Rights:
+        """The same rights in a model that has these objects too: kind, name and options of each."""
+        found = copy(self)
+        snapshot = dict(self._snapshot)
+        for kind, name, fields in objects:
+            rows = snapshot.get(kind + "s") or {}
+            snapshot[kind + "s"] = {**rows, name: {**(rows.get(name) or {}), **fields}}
+        found._snapshot = snapshot
+        return found
 
     @property
     def enforced(self) -> bool:

@@ -152,28 +152,48 @@ def follow(model: Model, steps: Iterable[Step]) -> Model:
             del after[step.kind][step.name]
         else:
             after[step.kind][step.name] = options
-    for text in new_rounds(model, after):
-        raise bad(text)
+    for found in new_rounds(model, after):
+        raise bad(found.text)
     return after
 
 
-def new_rounds(before: Model, after: Model) -> list[str]:
-    """Ways round in `after` that are not in `before`, in words."""
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A way that leads back to where it began."""
+
+    kind: str  # "plug": along plugs, between sockets.  "queue": by dead letters, between queues.
+    way: list[str]
+
+    @property
+    def text(self) -> str:
+        """It in words."""
+        return _ROUND[self.kind].format(" -> ".join(self.way))
+
+    def is_by(self, kind: str, name: str, options: Mapping[str, Any]) -> bool:
+        """Whether it goes by this object, so that this one could be another."""
+        if kind == "socket":
+            return self.kind == "queue" and options["queue"] in self.way
+        if kind != self.kind:
+            return False
+        edge = (options["source"], options["target"]) if kind == "plug" else None
+        return edge in pairwise(self.way) if edge else name in self.way
+
+
+def new_rounds(before: Model, after: Model) -> list[Round]:
+    """Ways round in `after` that are not in `before`."""
     found = []
-    for edges_of, text in ((_plugs, _PLUGS_ROUND), (_letters, _LETTERS_ROUND)):
+    for kind, edges_of in (("plug", _plugs), ("queue", _letters)):
         ways = rounds(edges_of(after))
         if ways:
             known = set(edges_of(before))
-            found += [
-                text.format(" -> ".join(way))
-                for way in ways
-                if not known.issuperset(pairwise(way))
-            ]
+            found += [Round(kind, way) for way in ways if not known.issuperset(pairwise(way))]
     return found
 
 
-_PLUGS_ROUND = "plugs would go round: {}; give one of them another target"
-_LETTERS_ROUND = "dead letters would go round: queue {}; give a socket of another queue"
+_ROUND = {
+    "plug": "plugs would go round: {}; give one of them another target",
+    "queue": "dead letters would go round: queue {}; give a socket of another queue",
+}
 
 
 def _plugs(model: Model) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,8 @@ CHANGES = frozenset({
     "call.cancel", "call.retry", "call.recover", "drain", "node.drain", "node.leave",
     "node.countersign", "logout", "flow.cancel", "flow.retry", "flow.stop",
 })  # fmt: skip
+NAME_CHARS_MAX = 220  # Of kind and name of an object, before anybody has looked at them.
+NAMED_MAX = 3  # Objects of one change that are written; it counts the rest.
 REPEATED_MS = 60_000
 REPEATED_MAX = 1_024  # Kinds of refusals counted at once.
 
@@ -56,9 +58,9 @@ class Audit:
         """An operation was let through; questions are not written."""
         if what in ("model", "proc"):
             do = str(fields.get("do"))
-            if do not in ("list", "get", "report"):
+            if do not in ("list", "get", "report", "snapshot"):
                 who, via = _who(session.who, fields)
-                on = f"{fields.get('kind', 'processor')} {fields.get('name')}"
+                on = _objects(do, fields)
                 self._asked[request] = (who, via, f"{what}.{do}", on)
         elif what in CHANGES:
             who, via = _who(session.who, fields)
@@ -135,6 +137,22 @@ def _who(who: Who | None, fields: dict[str, Any]) -> tuple[str, str]:
         by = fields.get("by")
         return (f"owner ({by})" if isinstance(by, str) and by else "owner"), "local"
     return who.name, "local" if who.key is None else f"key {who.key[:8]}"
+
+
+def _objects(do: str, fields: dict[str, Any]) -> str:
+    """What a change of the model is about; of many objects the first."""
+    given = fields.get("fields")
+    given = given if isinstance(given, dict) else {}
+    names: list[str] = []
+    if do == "declare" and isinstance(rows := given.get("objects"), list):
+        names = [f"{row.get('kind')} {row.get('name')}" for row in rows if isinstance(row, dict)]
+    elif do == "apply" and isinstance(rows := given.get("steps"), list):
+        names = [" ".join(map(str, row[:3])) for row in rows if isinstance(row, list)]
+    elif do not in ("apply", "declare"):
+        names = [f"{fields.get('kind', 'processor')} {fields.get('name')}"]
+    rest = len(names) - NAMED_MAX
+    text = ", ".join(name[:NAME_CHARS_MAX] for name in names[:NAMED_MAX])
+    return text + (f" and {rest} more" if rest > 0 else "")
 
 
 def _object(fields: dict[str, Any]) -> str:

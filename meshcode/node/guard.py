@@ -6,12 +6,14 @@ The owner's sessions have no `Who` and are asked nothing.  docs/decisions/0018 s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zmq.utils import z85
 
 from meshcode.errors import BadRequest, NotAllowed, UnknownCall
+from meshcode.model.declare import read_objects
 from meshcode.model.kinds import KINDS, PLURALS
 from meshcode.model.rightnames import ADMIN, ALL, CONTAINED_IN
 from meshcode.model.rights import NOWHERE, Places, Rights
@@ -285,6 +287,9 @@ class Guard:
         user, rights = who.user, self.rights
         if user is None:
             raise self.refusal(who, (right,), None)
+        if do == "declare":
+            self._check_objects(who, given.get("objects"))
+            return
         if do == "list" and right in CONTAINED_IN:
             if not rights.allowed_somewhere(user, right):
                 raise self.refusal(who, (right,), None)
@@ -312,6 +317,21 @@ class Guard:
                     locked = kind == "processor" and do != "add"  # It may have a password.
                     if locked or kind == "override":
                         self._check_object(who, do, "UNLOCK_PROCESSOR", kind, name, given)
+
+    def _check_objects(self, who: Who, rows: object) -> None:
+        """Each object as if it came after the others: added, or changed when it is there."""
+        objects = read_objects(rows)
+        after = copy(self)  # What is in a processor that gets a label is under the label.
+        after.rights = self.rights.with_objects((o.kind, o.name, o.options) for o in objects)
+        for one in objects:
+            given = {**one.new, **one.options}
+            try:
+                after._check_change(who, "add", one.kind, one.name, given)
+                if one.changes and self.rights.is_declared(one.kind, one.name):
+                    self._check_change(who, "update", one.kind, one.name, one.options)
+            except NotAllowed as error:
+                error.fields["at"] = one.at
+                raise
 
     def _check_change(
         self, who: Who, do: str, kind: str, name: str, given: dict[str, Any]
@@ -401,7 +421,9 @@ class Guard:
             self._guesses[request] = whose
         if who.user is not None:
             name = str(asked.get("name"))
-            admin = self.may(who, "UNLOCK_PROCESSOR", "processor", name)
+            admin = all(
+                self.may(who, "UNLOCK_PROCESSOR", "processor", one) for one in _locked(asked, name)
+            )
             own = asked.get("kind") == "user" and name == who.user
             own = own and not self.may(who, "UPDATE_USER", "user", name)
             user = {"by": who.user, "principal": who.user}
@@ -461,6 +483,14 @@ class Guard:
             grant.revoked and grant.covers(rights[0], places)
             for grant in self.rights.grants_of(user)
         )
+
+
+def _locked(asked: Mapping[str, Any], name: str) -> list[str]:
+    """The processors that a request of the model may change."""
+    if asked.get("do") != "declare":
+        return [name]
+    rows = asked["fields"]["objects"]  # They were looked at by `check`.
+    return [one.name for one in read_objects(rows) if one.kind == "processor"]
 
 
 def check_for_peer(loop: Loop, user: object, name: str, fields: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ from meshcode.wire.frame import Row
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
-WHOLE_MODEL = ("snapshot", "apply")  # What is asked of the model without naming an object.
+WHOLE_MODEL = ("snapshot", "apply", "declare")  # Asked of the model without naming an object.
 PROC_ACTIONS = ("start", "stop", "restart", "pause", "resume", "remove")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from meshcode import errors
-from meshcode.client import declaring, default_client
+from meshcode.client import declaring, decorators, default_client
 from meshcode.client.api import (
     Deployment,
     Gate,
@@ -28,6 +28,8 @@ from meshcode.client.api import (
     Socket,
 )
 from meshcode.client.decorators import agent, gate, network, node, plug, processor, socket, task
+from meshcode.client.objects.asking import Wanted
+from tests.client.tap import Tap
 from tests.live.harness import ROOT, Mesh, make_repository
 
 PROGRAM = ROOT / "tests/client/seed_programs/decorators.py"
@@ -102,6 +104,19 @@ def mesh(repository: Path) -> Iterator[Mesh]:
         assert "expires of a queue is not used" in run.stderr
         yield found
         default_client().close(0)
+
+
+@pytest.fixture
+def tapped(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tap]:
+    """What the process-wide client asks of the node, as it is on the link."""
+    with Tap(mesh.address, f"ipc://{mesh.home}/tap.ipc") as found:
+        default_client().close(0)
+        monkeypatch.setenv("MESH_NODE", found.address)
+        default_client().ask("status")
+        found.asked.clear()
+        yield found
+        default_client().close(0)
+        monkeypatch.undo()
 
 
 @pytest.fixture
@@ -208,10 +223,137 @@ def test_a_round_is_refused_with_class_method_and_way(mesh, base):
             @socket(name="round.b", queue="sockq1", task="do_this")
             def b(message): ...
 
-    assert "Round.b: plug 'r2' would go round: round.b -> round.a -> round.b" in str(caught.value)
-    assert Plug.find("r2") is None
-    assert Plug.find("r1") is not None
+    assert str(caught.value).partition("<locals>.")[2] == (
+        "Round.b: plugs would go round: round.a -> round.b -> round.a; give one of them another"
+        " target; nothing was changed"
+    )
+    assert [Plug.find("r1"), Plug.find("r2"), Processor.find("round")] == [None] * 3
     assert not declaring._waiting
+
+
+def test_a_class_is_one_request_however_much_it_declares(mesh, base, tapped):
+    number_before = number(mesh)
+
+    @network(name="one")
+    @node(name="one.node", hostname="one.example")
+    @agent(name="one.agent")
+    @processor(name="one", deployment=True, **base)
+    class One(ProcessorBase):
+        @plug(name="one.plug", target="one.b", queue={"name": "one.q2"})
+        @gate(name="one.gate", mode="closed")
+        @socket(name="one.a", queue={"name": "one.q1"}, task="do_this", interval=3600)
+        def a(message): ...
+
+        @socket(name="one.b", queue="one.q1", task="do_this", update=True)
+        def b(message): ...
+
+    assert [(name, fields["do"]) for name, fields in tapped.asked] == [("model", "declare")]
+    assert number(mesh) == number_before + 1
+    assert Network("one").nodes() == [Node("one.node")]
+    assert (Deployment("one").host, Gate("one.gate").plug) == ("one.example", "one.plug")
+    assert (Schedule("one.a").interval_ms, Plug("one.plug").queue) == (3_600_000, "one.q2")
+    tapped.asked.clear()
+
+    @processor(name="one")
+    class Again(ProcessorBase):
+        @socket(name="one.b", processor="one", queue="one.q1", task="do_this")
+        def b(message): ...
+
+    assert [(name, fields["do"]) for name, fields in tapped.asked] == [("model", "declare")]
+    assert number(mesh) == number_before + 1
+
+
+@pytest.mark.parametrize(
+    ("member", "text"),
+    [
+        ({"options": {"priority": 12}}, r"Broken\.f: socket 'broken\.f': priority is 12; it must"),
+        ({"options": {"colour": "red"}}, r"Broken\.f: a socket has no option 'colour'"),
+        ({"options": {"interval": 0}}, r"Broken\.f: schedule 'broken\.f': interval_ms is 0"),
+        ({"options": {"processor": "nobody"}}, r"Broken\.f: .*no processor is named 'nobody'"),
+        ({"options": {"queue": {"name": "sockq1", "type": "topic"}}},
+         r"Broken\.f: queue 'sockq1' exists and has type 'direct', not 'topic'.* say update=True"),
+        ({"plug": {"target": "none"}}, r"Broken\.f: plug 'broken': no socket is named 'none'"),
+        ({"node": "bad name"}, r"Broken: the name of a node is 'bad name'"),
+        ({"network": ""}, r"Broken: the network has no name"),
+        ({"deployment": {"name": "bd", "cpus": 0}}, r"Broken: deployment 'bd': cpus is 0"),
+    ],
+)  # fmt: skip
+def test_of_a_class_with_a_refused_member_nothing_is_declared(mesh, base, member, text):
+    before = mesh.ask("model", do="snapshot")
+    edge = plug(name="broken", target=member.get("plug", {}).get("target", "broken.f2"))
+    options = {"queue": {"name": "broken.q"}, "task": "do_this", **member.get("options", {})}
+
+    with pytest.raises(errors.MeshError, match=text) as caught:
+
+        @network(name=member.get("network", "broken"))
+        @node(name=member.get("node", "broken"))
+        @processor(name="broken", deployment=member.get("deployment", True), **base)
+        class Broken(ProcessorBase):
+            @socket(name="broken.first", queue={"name": "broken.q"}, task="do_this")
+            def first(message): ...
+
+            @edge
+            @socket(name="broken.f", **options)
+            def f(message): ...
+
+            @socket(name="broken.f2", queue={"name": "broken.q"}, task="do_this")
+            def second(message): ...
+
+    assert "nothing was changed" in str(caught.value) or "it is unchanged" in str(caught.value)
+    assert mesh.ask("model", do="snapshot") == before
+    assert not declaring._waiting
+
+
+def test_decorators_made_beforehand_and_those_of_others_change_nothing(mesh, base):
+    placed = node(name="kept.node")  # Written long before it is applied.
+
+    def other(cls):
+        return cls
+
+    @other
+    @processor(name="kept1", **base)
+    class First(ProcessorBase): ...
+
+    assert Processor.find("kept1") is None  # It might have been of this class.
+
+    @placed
+    @processor(name="kept2", **base)
+    class Second(ProcessorBase):
+        @processor(name="kept3", **base)
+        class Inner(ProcessorBase): ...
+
+    assert [Processor(f"kept{n}").module for n in (1, 2, 3)] == [SAMPLE_MODULE] * 3
+    assert Node("kept.node").name == "kept.node"
+    assert not decorators._written
+
+    @other
+    @processor(name="kept4", **base)
+    class Third(ProcessorBase): ...
+
+    assert Processor("kept4").module == SAMPLE_MODULE
+
+
+def test_a_class_may_change_two_plugs_that_would_go_round_one_by_one(mesh, base):
+    def make(there, back, update):
+        @processor(name="turned", **base)
+        class Turned(ProcessorBase):
+            @plug(name="t1", source=there[0], target=there[1], update=update)
+            @plug(name="t2", source=back[0], target=back[1], update=update)
+            @socket(name="t.a", queue="sockq1", task="do_this")
+            def a(message): ...
+
+            @socket(name="t.b", queue="sockq1", task="do_this")
+            def b(message): ...
+
+            @socket(name="t.c", queue="sockq1", task="do_this")
+            def c(message): ...
+
+    make(("t.a", "t.b"), ("t.b", "t.c"), False)
+    make(("t.b", "t.a"), ("t.c", "t.b"), True)
+
+    assert [(Plug(p).source, Plug(p).target) for p in ("t1", "t2")] == [
+        ("t.b", "t.a"), ("t.c", "t.b"),
+    ]  # fmt: skip
 
 
 def test_a_target_that_is_not_there_is_refused(mesh, base):
@@ -257,23 +399,23 @@ def test_a_gate_without_a_plug_says_so(mesh, base):
             def f(message): ...
 
 
-def test_a_plan_goes_on_where_it_was_refused_and_holds_up_no_other(mesh):
+def test_a_plan_that_was_refused_is_done_whole_later_and_holds_up_no_other(mesh):
     bad, good = declaring.Plan("Bad"), declaring.Plan("Good")
-    bad.add(lambda client: Queue("bad.first", client=client))
-    bad.add(lambda client: Queue("bad.second", client=client, dead_letter="later"), "f")
-    good.add(lambda client: Queue("good", client=client))
+    bad.add(lambda: [Wanted("queue", "bad.first", {})])
+    bad.add(lambda: [Wanted("queue", "bad.second", {"dead_letter": "later"})], "f")
+    good.add(lambda: [Wanted("queue", "good", {})])
 
     declaring.declare(good)
 
     assert (good.is_done, bad.is_done) == (True, False)
     with pytest.raises(errors.UnknownObject, match=r"Bad\.f: .*no socket is named 'later'"):
         declaring.declare(bad)
-    Queue("bad.first").delete()
+    assert Queue.find("bad.first") is None
     Socket("later", processor="proc2", task="do_this", queue="sockq2")
     declaring.declare()
     assert bad.is_done
     assert Queue("bad.second").dead_letter == "later"
-    assert Queue.find("bad.first") is None
+    assert Queue.find("bad.first") is not None
     assert not declaring._waiting
 
 

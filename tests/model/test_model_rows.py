@@ -287,6 +287,38 @@ def test_a_request_for_a_user_is_done_on_what_the_user_may_see(rows):
     assert publisher.latest is not None and len(publisher.latest["queues"]) == 3
 
 
+def test_many_objects_for_a_user_are_its_own_and_what_is_hidden_stays_hidden(rows):
+    fill(rows, (), [("ADD_QUEUE", "queue:mine*"), ("UPDATE_QUEUE", "queue:mine*")])
+    publisher = Publisher(rows, owner="mesh")
+    publisher.refresh(1)
+
+    def declare(*objects: dict[str, Any]) -> Any:
+        request = {"do": "declare", "fields": {"objects": list(objects)}, "by": "joe"}
+        return publisher.request({**request, "principal": "joe"}, 1)[0]
+
+    def of(kind: str, name: str, **more: Any) -> dict[str, Any]:
+        return {"kind": kind, "name": name, **more}
+
+    forged = of("queue", "mine1", by="root")
+    filled = of("queue", "mine1", there="fill", options={"max_length": 4})
+    assert declare(forged, filled, of("queue", "free")) == {"added": 1, "changed": 0, "kept": []}
+    number = publisher.number
+    new = of("queue", "mine2")
+    with pytest.raises(ObjectExists, match="'q' exists already, made by ann") as caught:
+        declare(new, of("queue", "q", options={"type": "topic"}, there="change"))
+    assert (caught.value.fields["at"], caught.value.fields["different"]) == (1, [])
+    with pytest.raises(NotAllowed, match="may not ADD_QUEUE on queue 'other'"):
+        declare(new, of("queue", "other"))
+    with pytest.raises(UnknownObject, match=r"no socket is named 'shop.sel'; nothing") as caught:
+        declare(new, of("queue", "mine3", options={"dead_letter": "shop.sel"}))
+    assert caught.value.fields["at"] == 1
+    assert publisher.number == number
+    with rows.read() as session:
+        found = session.execute(select(Queue.name, Queue.owner, Queue.max_length)).all()
+    assert ("mine1", "joe", 4) in [tuple(row) for row in found]
+    assert len(found) == 4
+
+
 def test_what_goes_with_a_deleted_user_goes_though_its_deleter_may_not_see_it(rows):
     fill(rows, (), [("DELETE_USER", None)])
     with rows.write() as session:

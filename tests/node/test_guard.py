@@ -7,7 +7,7 @@ import os
 import pytest
 from zmq.utils import z85
 
-from meshcode.errors import BadValue, Busy, NotAllowed, UnknownCall
+from meshcode.errors import BadRequest, BadValue, Busy, NotAllowed, UnknownCall
 from meshcode.model.changes import ACTIONS, CHANGES, QUESTIONS
 from meshcode.model.kinds import KINDS
 from meshcode.model.rightnames import ALL, RIGHTS
@@ -97,7 +97,7 @@ def test_every_right_that_is_needed_exists():
 
 
 def test_every_way_to_change_the_model_needs_a_right_of_its_own():
-    whole = {"verify", "snapshot", "apply"}
+    whole = {"verify", "snapshot", "apply", "declare"}
     for do in (*QUESTIONS, *CHANGES):
         for kind in KINDS:
             assert (model_right(do, kind) == ALL) == (do in whole), (do, kind)
@@ -224,6 +224,62 @@ def test_changes_of_the_model(privileges, request_, may):
     else:
         with pytest.raises(NotAllowed):
             guard.check(who, "model", b"1", request)
+
+
+def _of(kind, name, there="refuse", **options):
+    return {"kind": kind, "name": name, "options": options, "there": there}
+
+
+@pytest.mark.parametrize(
+    ("privileges", "objects", "at"),
+    [
+        ([("ADD_SOCKET", "processor:p")], [_of("socket", "n", processor="p")], None),
+        ([("ADD_SOCKET", "processor:p")],
+         [_of("socket", "n", processor="p"), _of("socket", "m", processor="other")], 1),
+        ([("ADD_SOCKET",)], [_of("socket", "n", processor="p"), _of("queue", "new")], 1),
+        ([("ADD_SOCKET",)], [_of("socket", "s", "change", priority=1)], 0),
+        ([("ADD_SOCKET",)], [_of("socket", "s", priority=1)], None),  # It would be refused.
+        ([("ADD_SOCKET",), ("UPDATE_SOCKET",)], [_of("socket", "s", "change", priority=1)], None),
+        ([("ADD_SOCKET",), ("UPDATE_SOCKET",), ("UPDATE_SOCKET", "processor:p", True)],
+         [_of("socket", "s", "change", processor="other")], 0),
+        ([("ADD_SOCKET",), ("ADD_PROCESSOR",), ("ADD_SOCKET", "label:env=prod", True)],
+         [_of("socket", "n", processor="mine"), _of("processor", "mine", labels={"env": "prod"})],
+         0),
+        ([("ADD_PROCESSOR",), ("ADD_SOCKET", "label:env=prod")],
+         [_of("processor", "mine", labels={"env": "prod"}), _of("socket", "n", processor="mine")],
+         0),  # By the label it would give ADD_SOCKET to itself.
+        ([("ADD_SCHEDULE",)], [_of("schedule", "n", socket="s")], 0),
+        ([("ADD_PROCESSOR",)], [_of("processor", "n", password="long enough")], 0),
+        ([("ADD_PROCESSOR",)], [_of("processor", "n", env={"A": "secret:token"})], 0),
+    ],
+)  # fmt: skip
+def test_of_many_objects_each_is_looked_at(privileges, objects, at):
+    guard, who = joe_with(*privileges)
+    request = {"do": "declare", "fields": {"objects": objects}}
+    if at is None:
+        guard.check(who, "model", b"1", request)
+        assert guard.model_request(guard.fresh(who), b"1", request)["by"] == "joe"
+    else:
+        with pytest.raises(NotAllowed) as caught:
+            guard.check(who, "model", b"1", request)
+        assert caught.value.fields["at"] == at
+
+
+def test_who_declares_opens_a_processor_only_with_the_right_to_each():
+    asked = {"do": "declare", "fields": {"objects": [
+        _of("processor", "p", "change"), _of("processor", "other", "change"),
+    ]}}  # fmt: skip
+    for scopes, admin in ((("processor:p",), False), (("processor:p", "processor:other"), True)):
+        guard, who = joe_with(*(("UNLOCK_PROCESSOR", scope) for scope in scopes))
+
+        assert guard.model_request(guard.fresh(who), b"1", asked)["admin"] is admin
+
+
+def test_what_is_no_list_of_objects_is_refused_whoever_asks():
+    guard, who = joe_with(("ALL",))
+    for objects in (None, [], [5], [_of("user", "root")], [{**_of("queue", "q"), "extra": 1}]):
+        with pytest.raises(BadRequest, match="nothing was changed"):
+            guard.check(who, "model", b"1", {"do": "declare", "fields": {"objects": objects}})
 
 
 def test_a_listing_has_what_its_asker_may_see():

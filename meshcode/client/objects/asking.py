@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from meshcode.client.client import Client
@@ -13,6 +14,7 @@ from meshcode.client.default import default_client
 from meshcode.errors import ObjectExists, UnknownObject
 
 Data = dict[str, Any]
+DECLARE_S = 60.0  # For an answer: a class of thousands of objects takes seconds.
 
 
 def client_of(client: Client | None) -> Client:
@@ -51,28 +53,30 @@ def got(client: Client, kind: str, name: str) -> Data:
     return found
 
 
-def found_or_added(
-    client: Client,
-    kind: str,
-    name: str,
-    given: Mapping[str, Any],
-    *,
-    required: Sequence[str] = (),
-    update: bool = False,
-    keep: bool = False,
-    by: str | None = None,
-) -> Data:
-    """The object of that name; added when there is none.
+@dataclass(slots=True)
+class Wanted:
+    """An object that is to be there: found, or added."""
 
-    Args:
-        client: whose node is asked.
-        kind: of the object.
-        name: of the object.
-        given: the options that were said; those left out are not compared.
-        required: options without which nothing can be added.
-        update: change an object that differs.
-        keep: leave an object that differs as it is, and warn with both values.
-        by: who is to own it; the node says when it is left out.
+    kind: str
+    name: str
+    options: Data  # Those that were said; others are not compared.
+    required: Sequence[str] = ()  # Without them nothing can be added.
+    there: str = "refuse"  # What becomes of one that differs; `meshcode/model/declare.py` has them.
+    by: str | None = None  # Who is to own it; the node says when it is left out.
+    new: Data = field(default_factory=dict)  # Options that it has only when it is added.
+
+    def row(self) -> Data:
+        """It in a request that declares many."""
+        row = {"kind": self.kind, "name": self.name, "options": self.options, "there": self.there}
+        if self.new:
+            row["new"] = self.new
+        if self.by is not None:
+            row["by"] = self.by
+        return row
+
+
+def found_or_added(client: Client, wanted: Wanted) -> Data:
+    """The object of that name; added when there is none.
 
     Raises:
         ObjectExists: it is there with another value, both are in the text; it is unchanged.
@@ -80,8 +84,9 @@ def found_or_added(
             names an object that is not there.
         BadRequest: an option has no such value.
     """
+    kind, name, given, by = wanted.kind, wanted.name, wanted.options, wanted.by
     whole = dict(given)
-    missing = [option for option in required if option not in given]
+    missing = [option for option in wanted.required if option not in given]
     if missing:
         there = _find_for(client, kind, name, missing)
         if not given:
@@ -91,15 +96,39 @@ def found_or_added(
     try:
         found: Data = model(client, "add", kind, name, by=by, exists_ok=True, **whole)
     except ObjectExists as error:
-        if update:
+        if wanted.there == "change":
             found = model(client, "update", kind, name, by=by, **given)
-        elif keep:
-            warn(error.text.partition("; it is unchanged")[0] + "; what is there was taken")
+        elif wanted.there == "keep":
+            warn_kept(error.text)
             found = got(client, kind, name)
         else:
-            text = f"{error.text}, or say update=True"
-            raise ObjectExists(text, **error.fields) from None
+            raise ObjectExists(or_update(error.text), **error.fields) from None
     return found
+
+
+def declare(client: Client, wanted: Sequence[Wanted]) -> None:
+    """Find or add them in one request: all or none.
+
+    Raises:
+        MeshError: one was refused, that at the place `at` of the fields; nothing was changed.
+    """
+    rows = [one.row() for one in wanted]
+    try:
+        done = client.ask("model", do="declare", fields={"objects": rows}, timeout=DECLARE_S)
+    except ObjectExists as error:
+        raise ObjectExists(or_update(error.text), **error.fields) from None
+    for kept in done["kept"]:
+        warn_kept(kept["text"])
+
+
+def or_update(text: str) -> str:
+    """What is said of an object that differs, and what else can be done."""
+    return f"{text}, or say update=True"
+
+
+def warn_kept(text: str) -> None:
+    """Say that an object differs and was left as it is."""
+    warn(text.partition("; it is unchanged")[0] + "; what is there was taken")
 
 
 def _find_for(client: Client, kind: str, name: str, missing: Sequence[str]) -> Data:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from meshcode.client.objects.asking import (
     Data,
+    Wanted,
     as_json,
     client_of,
+    declare,
     found_or_added,
     got,
     listed,
@@ -118,16 +120,32 @@ class Declared(Named):
         **options: Any,
     ) -> None:
         link = client_of(client)
+        wanted = self._wanted(name, update=update, user=user, **options)
+        if len(wanted) == 1:
+            data = found_or_added(link, wanted[0])
+        else:
+            declare(link, wanted)
+            data = got(link, self.kind, name)
+        super().__init__(data, client)
+
+    @classmethod
+    def _wanted(
+        cls, name: str, *, update: bool = False, user: User | str | None = None, **options: Any
+    ) -> list[Wanted]:
+        """What the constructor finds or adds, in this order: the object, and what it brings along.
+
+        Raises:
+            BadRequest: an option is none, or its value cannot be; nobody was asked.
+        """
         queue = options.get("queue")
         if user is not None and isinstance(queue, Mapping):
             options["queue"] = {"user": user, **queue}
-        given = self._given(link, options)
-        data = found_or_added(
-            link, self.kind, name, {k: v for k, v in given.items() if v is not None},
-            required=self._required, update=update, keep=isinstance(user, User),
-            by=None if user is None else str(user),
-        )  # fmt: skip
-        super().__init__(data, client)
+        found: list[Wanted] = []
+        given = {k: v for k, v in cls._given(found, options).items() if v is not None}
+        there = "change" if update else "keep" if isinstance(user, User) else "refuse"
+        by = None if user is None else str(user)
+        found.append(Wanted(cls.kind, name, given, cls._required, there, by))
+        return found
 
     @classmethod
     def find(cls, name: str, *, client: Client | None = None) -> Self | None:
@@ -154,7 +172,10 @@ class Declared(Named):
             UnknownObject, BadRequest: as the constructor.
         """
         link = client_of(self._client)
-        fields = self._given(link, options)
+        before: list[Wanted] = []
+        fields = self._given(before, options)
+        if before:
+            declare(link, before)
         if revision is not None:
             fields["revision"] = revision
         self._take(model(link, "update", self.kind, self.name, **fields))
@@ -182,8 +203,11 @@ class Declared(Named):
         object.__setattr__(self, "_data", data)
 
     @classmethod
-    def _given(cls, client: Client, options: Mapping[str, Any]) -> Data:
-        """The options as the model has them: our names, and names in the place of objects."""
+    def _given(cls, found: list[Wanted], options: Mapping[str, Any]) -> Data:
+        """The options as the model has them: our names, and names in the place of objects.
+
+        What must be there before the object joins `found`.
+        """
         given: Data = {}
         for option, value in options.items():
             if option in cls._unused:
@@ -196,14 +220,14 @@ class Declared(Named):
                     f"a {cls.kind} has {ours} twice, also as {option}; nothing was changed",
                     kind=cls.kind, field=ours,
                 )  # fmt: skip
-            given[ours] = cls._plain(client, option, value)
+            given[ours] = cls._plain(found, option, value)
         return given
 
     @classmethod
-    def _plain(cls, client: Client, option: str, value: Any) -> Any:
+    def _plain(cls, found: list[Wanted], option: str, value: Any) -> Any:
         """One value as the model has it; kinds that take more than that have their own."""
         if option == "queue" and isinstance(value, Mapping):
-            return queue_name(client, value)
+            return _queue_name(found, value)
         return name_of(value)
 
 
@@ -212,10 +236,12 @@ def name_of(value: Any) -> Any:
     return value.name if isinstance(value, Named | CallableSocket) else value
 
 
-def queue_name(client: Client, options: Mapping[str, Any]) -> str:
-    """The name of the queue `{"name": ..., option: ...}`, which is found or added."""
+def _queue_name(found: list[Wanted], options: Mapping[str, Any]) -> str:
+    """The name of the queue `{"name": ..., option: ...}`, which joins what is wanted."""
     from meshcode.client.objects.queue import Queue
 
     if not isinstance(options.get("name"), str):
         raise BadRequest(f"a queue has a name: {{'name': 'q1'}}, not {dict(options)!r:.80}")
-    return Queue(client=client, **options).name
+    queues = Queue._wanted(**options)
+    found += queues
+    return queues[-1].name

@@ -6,13 +6,12 @@ import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from meshcode.client.objects.asking import client_of, got, listed, model
+from meshcode.client.objects.asking import Wanted, client_of, got, listed, model
 from meshcode.client.objects.base import Declared, Named
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from meshcode.client.client import Client
 
 
 class Setting(Declared):
@@ -76,8 +75,8 @@ class File(_Versioned):
     kind: ClassVar[str] = "file"
 
     @classmethod
-    def _given(cls, client: Client, options: Mapping[str, Any]) -> dict[str, Any]:
-        given = super()._given(client, options)
+    def _given(cls, found: list[Wanted], options: Mapping[str, Any]) -> dict[str, Any]:
+        given = super()._given(found, options)
         content = given.get("content")
         if isinstance(content, bytes | bytearray):
             given["content"] = base64.b64encode(content).decode()

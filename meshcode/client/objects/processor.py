@@ -6,14 +6,13 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from meshcode.client.objects.asking import as_json, client_of, warn
+from meshcode.client.objects.asking import Wanted, as_json, client_of, warn
 from meshcode.client.objects.base import Declared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
-    from meshcode.client.client import Client
 
 _LOGIN = re.compile(r"(?<=^https://)[^/@]*@")
 _EGG = re.compile(r"#egg=[^#]*$")
@@ -43,14 +42,14 @@ class Processor(Declared):
     }
 
     @classmethod
-    def _plain(cls, client: Client, option: str, value: Any) -> Any:
+    def _plain(cls, found: list[Wanted], option: str, value: Any) -> Any:
         if option == "gitrepo" and isinstance(value, str):
             value = _repository(value)
         if option in ("git", "gitrepo") and isinstance(value, str | os.PathLike):
             return _local(os.fspath(value), always=not isinstance(value, str))
         if option == "ratelimit" and str(value).isdecimal():
             return f"{value}/m"
-        return super()._plain(client, option, value)
+        return super()._plain(found, option, value)
 
     def start(self) -> Self:
         """Start its workers."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from meshcode.client.objects.asking import Data, warn_unused
+from meshcode.client.objects.asking import Data, Wanted, warn_unused
 from meshcode.client.objects.base import Declared
 from meshcode.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from meshcode.client.client import Client
 
 
 class Queue(Declared):
@@ -29,7 +28,7 @@ class Queue(Declared):
     }
 
     @classmethod
-    def _given(cls, client: Client, options: Mapping[str, Any]) -> Data:
+    def _given(cls, found: list[Wanted], options: Mapping[str, Any]) -> Data:
         kept = dict(options)
         if kept.pop("durable", True) is False:
             raise BadRequest(
@@ -47,4 +46,4 @@ class Queue(Declared):
                     kind="queue", field="message_ttl",
                 )  # fmt: skip
             kept["message_ttl_ms"] = round(seconds * 1000)
-        return super()._given(client, kept)
+        return super()._given(found, kept)

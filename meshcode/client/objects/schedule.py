@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from meshcode.client.objects.asking import Data, found_or_added, model
+from meshcode.client.objects.asking import Data, Wanted, model
 from meshcode.client.objects.base import Declared
 from meshcode.errors import BadRequest, UnknownObject, WrongState
 
@@ -30,7 +30,7 @@ class Schedule(Declared):
     _renamed = {"interval": "interval_ms", "jitter": "jitter_ms"}
 
     @classmethod
-    def _plain(cls, client: Client, option: str, value: Any) -> Any:
+    def _plain(cls, found: list[Wanted], option: str, value: Any) -> Any:
         if value is None:
             return None
         if option in ("interval", "jitter"):
@@ -39,7 +39,7 @@ class Schedule(Declared):
             return value.isoformat()
         if option == "args" and isinstance(value, tuple):
             return list(value)
-        return super()._plain(client, option, value)
+        return super()._plain(found, option, value)
 
     def pause(self) -> Self:
         """Let it fire no more until it is resumed; what it would have fired is skipped."""
@@ -66,18 +66,11 @@ def milliseconds(option: str, value: Any) -> int:
     return round(seconds * 1000)
 
 
-def declare_interval(
-    client: Client, socket: str, interval_ms: int, *, update: bool, keep: bool, by: str | None
-) -> None:
-    """Find the schedule of the socket's own name, or add it; arguments as `found_or_added`.
-
-    Raises:
-        ObjectExists: it is there with another interval, or calls another socket.
-    """
-    given: Data = {"socket": socket, "interval_ms": interval_ms}
-    if Schedule.find(socket, client=client) is None:
-        given["args"] = INTERVAL_ARGUMENTS
-    found_or_added(client, "schedule", socket, given, update=update, keep=keep, by=by)
+def interval_wanted(socket: Wanted, interval_ms: int) -> Wanted:
+    """The schedule of a socket's own name that calls it so often."""
+    given: Data = {"socket": socket.name, "interval_ms": interval_ms}
+    new: Data = {"args": INTERVAL_ARGUMENTS}
+    return Wanted(Schedule.kind, socket.name, given, there=socket.there, by=socket.by, new=new)
 
 
 def set_interval(

@@ -6,9 +6,16 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from meshcode.client.objects.asking import Data, as_json, client_of, listed, warn_unused
+from meshcode.client.objects.asking import (
+    Data,
+    Wanted,
+    as_json,
+    client_of,
+    listed,
+    warn_unused,
+)
 from meshcode.client.objects.base import Declared, name_of
-from meshcode.client.objects.schedule import declare_interval, milliseconds, set_interval
+from meshcode.client.objects.schedule import interval_wanted, milliseconds, set_interval
 from meshcode.client.socket import Socket as CallableSocket
 from meshcode.client.user import User
 from meshcode.errors import BadRequest, UnknownSocket
@@ -35,22 +42,20 @@ class SocketRecord(Declared):
     _required = ("processor", "task", "queue")
     _unused = _UNUSED
 
-    def __init__(
-        self, name: str, *, client: Client | None = None, update: bool = False,
-        user: User | str | None = None, interval: float | timedelta | None = None, **options: Any,
-    ) -> None:  # fmt: skip
+    @classmethod
+    def _wanted(
+        cls, name: str, *, interval: float | timedelta | None = None, **options: Any
+    ) -> list[Wanted]:
         length = None if interval is None else milliseconds("interval", interval)
-        super().__init__(name, client=client, update=update, user=user, **options)
+        found = super()._wanted(name, **options)
         if length is not None:
-            declare_interval(
-                client_of(client), name, length, update=update, keep=isinstance(user, User),
-                by=None if user is None else str(user),
-            )  # fmt: skip
+            found.append(interval_wanted(found[-1], length))
+        return found
 
     @classmethod
-    def _given(cls, client: Client, options: Mapping[str, Any]) -> Data:
+    def _given(cls, found: list[Wanted], options: Mapping[str, Any]) -> Data:
         # The signature is always known from the code, so there is nothing to ask for.
-        return super()._given(client, {k: v for k, v in options.items() if k != "arguments"})
+        return super()._given(found, {k: v for k, v in options.items() if k != "arguments"})
 
 
 class Socket(CallableSocket):
