@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"mesh {__version__}")
         return 0
+    if "_MESH_COMPLETE" in os.environ:  # A Tab: the script of `mesh completion` asks.
+        from meshcode.cli.tab import main as tab
+
+        return tab()
     from meshcode.cli.app import run
 
     return run(given)

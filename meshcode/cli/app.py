@@ -115,7 +115,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     group = root()
-    if "_MESH_COMPLETE" in os.environ:  # A Tab: the script of `mesh completion` asks.
+    if "_MESH_COMPLETE" in os.environ:  # A Tab that `tab.py` has no answer to.
         group.main(arguments, prog_name="mesh")
     try:
         # Not group.main: it would answer a reader that went away with status 1.

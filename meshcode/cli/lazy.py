@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 ALIASES = {"list": "ls", "rm": "delete"}
 
@@ -61,7 +64,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or refuse with the nearest names."""
         wanted = args[0]
-        if self.get_command(ctx, wanted) is None and not wanted.startswith("-"):
+        is_there = wanted.startswith("-") or self.get_command(ctx, wanted) is not None
+        if not is_there and not ctx.resilient_parsing:  # A Tab is no place to say so.
             raise click.UsageError(self._no_such(ctx, wanted), ctx)
         return super().resolve_command(ctx, args)
 
@@ -75,6 +79,17 @@ class LazyGroup(click.Group):
                 f"{ctx.command_path} has no command {wanted!r}; did you mean {' or '.join(near)}?"
             )
         return f"{ctx.command_path} has no command {wanted!r}; it has {', '.join(self.entries)}"
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        """Names and help lines from the registry alone, then the options of the group."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=entry.help)
+            for name, entry in self.entries.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(
         self,

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
+
+from meshcode.cli import tab
 
 FRESH_S = 5.0  # So long a Tab asks nobody.
 STALE_S = 600.0  # So long names of a far node are given while new ones are asked for.
@@ -59,6 +60,7 @@ def fetch(kind: str, path: Path, ask: Ask, seconds: float) -> list[str]:
 
 def forget(address: str) -> None:
     """An object came or went: the next Tab asks again."""
+    tab.forget()
     try:
         file_of(address).unlink(missing_ok=True)
     except OSError:
@@ -103,6 +105,8 @@ def write(path: Path, known: dict[str, tuple[float, list[str]]]) -> None:
 
 
 def _refresh_behind(kind: str) -> None:
+    import subprocess  # Only far nodes need it.
+
     subprocess.Popen(
         [sys.executable, "-m", "meshcode.cli.names", kind],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
