@@ -8,7 +8,7 @@ import click
 
 from meshcode.cli import objects
 from meshcode.cli.objects import Field, column
-from meshcode.cli.options import command, listing, styled
+from meshcode.cli.options import command, complete, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.waiting import dry_option, wait_options
 from meshcode.cli.watch import watch_option
@@ -22,13 +22,24 @@ FIELDS = [
         "Host, or * for any.  [default: *]",
         metavar="HOST",
     ),
+    Field(
+        ("-sc", "--scheduler"), "scheduler", click.STRING,
+        "Scheduler that spreads its CPUs over its nodes, in the place of a host.",
+        metavar="SCHEDULER",
+    ),
     Field(("-c", "--cpus"), "cpus", click.INT, "CPUs, one worker each.  [default: 1]", metavar="N"),
 ]
-COLUMNS = [column("name"), column("processor"), column("host"), column("cpus")]
+COLUMNS = [
+    column("name"), column("processor"), column("host"), column("scheduler"),
+    column("cpus"),
+]  # fmt: skip
 
 
 @command()
-@click.option("-n", "--name", "processor", required=True, help="Name of the processor.")
+@click.option(
+    "-n", "--name", "processor", required=True, shell_complete=complete("processor"),
+    help="Name of the processor.",
+)  # fmt: skip
 @click.option(
     "-d", "--deployment", "name", help="Name of the deployment.  [default: the processor's]"
 )
@@ -46,6 +57,7 @@ def add(
     Examples:
       mesh add deployment -n proc1 -d proc1-here -h localhost -c 4
       mesh add deployment -n proc1 -d anywhere -c 8
+      mesh add deployment -n proc1 -d spread -sc even -c 8
     """
     given["processor"] = processor
     objects.add(KIND, name or processor, given, style, exists_ok=exists_ok, dry=dry, wait=wait)
@@ -53,7 +65,10 @@ def add(
 
 @command()
 @objects.one_name(KIND)
-@click.option("-pn", "--procname", "processor", metavar="PROCESSOR", help="Another processor.")
+@click.option(
+    "-pn", "--procname", "processor", metavar="PROCESSOR", shell_complete=complete("processor"),
+    help="Another processor.",
+)  # fmt: skip
 @objects.fields(FIELDS, update=True)
 @wait_options
 @dry_option

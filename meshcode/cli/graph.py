@@ -24,6 +24,7 @@ class Graph:
         self._workers: dict[str, list[Row]] = {}
         for worker in status.get("workers") or ():
             self._workers.setdefault(worker["processor"], []).append(worker)
+        self._shares: dict[str, dict[str, int]] | None = None  # What schedulers give to nodes.
         self._lines = {line["name"]: line for line in status.get("sockets") or ()}
 
     def find(self, kind: str, name: str) -> Row:
@@ -62,24 +63,41 @@ class Graph:
 
     def node(self, row: Row) -> Branch:
         """A declared node: the deployments that run there, with their processors."""
-        hosts = {row["name"], row.get("host"), "*"} - {None}
         below = [
-            Branch(
-                "deployment", d["name"], f"{d.get('cpus')} CPUs",
-                tuple(self._named("processor", d.get("processor"))),
-            )
+            Branch("deployment", d["name"], cpus, tuple(self._named("processor", d["processor"])))
             for d in self.rows["deployment"]
-            if d.get("host") in hosts
-        ]  # fmt: skip
+            if (cpus := self._cpus_of(d, row))
+        ]
         return Branch("node", row["name"], str(row.get("host") or ""), tuple(below))
+
+    def _cpus_of(self, deployment: Row, node: Row) -> str:
+        """How many CPUs of a deployment a declared node has, in words; empty for none."""
+        if deployment.get("scheduler"):
+            here = self._placed().get(deployment["name"], {}).get(node["name"], 0)
+            return f"{here} of {deployment['cpus']} CPUs" if here else ""
+        hosts = {node["name"], node.get("host"), "*"} - {None}
+        return f"{deployment['cpus']} CPUs" if deployment.get("host") in hosts else ""
+
+    def _placed(self) -> dict[str, dict[str, int]]:
+        if self._shares is None:
+            from meshcode.model.placing import placed
+
+            self._shares = placed({
+                f"{kind}s": {row["name"]: row for row in self.rows[kind]}
+                for kind in ("node", "scheduler", "deployment")
+            })  # fmt: skip
+        return self._shares
 
     def processor(self, row: Row) -> Branch:
         """A processor: its deployments, workers here, and sockets."""
         name = row["name"]
         deployments = [
-            Branch("deployment", d["name"], f"{d.get('cpus')} CPUs on {d.get('host')}")
+            Branch(
+                "deployment", d["name"],
+                f"{d['cpus']} CPUs on {d.get('scheduler') or d.get('host')}",
+            )
             for d in self.where("deployment", "processor", name)
-        ]
+        ]  # fmt: skip
         workers = [
             Branch("worker", str(w["id"]), f"{w['state']}, pid {w['pid']}")
             for w in self._workers.get(name, ())

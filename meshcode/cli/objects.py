@@ -29,6 +29,8 @@ class Field(NamedTuple):
     metavar: str | None = None
 
 
+# An option with such a metavar names an object of the kind.
+_NAMED = frozenset({"network", "plug", "processor", "queue", "scheduler", "socket"})
 # The labels of the kinds that have them; `fields` knows how they are typed.
 LABELS = Field(("--label",), "labels", click.STRING, "", metavar="KEY=VALUE")
 
@@ -43,6 +45,7 @@ def fields(table: Sequence[Field], *, update: bool = False) -> Callable[[Any], A
                 decorated = label_option(update=update)(decorated)
                 continue
             optional = update and not field.required
+            names = (field.metavar or "").lower()
             decorated = click.option(
                 *field.flags,
                 field.field,
@@ -50,6 +53,7 @@ def fields(table: Sequence[Field], *, update: bool = False) -> Callable[[Any], A
                 required=field.required and not update,
                 metavar=field.metavar,
                 help=field.help,
+                shell_complete=complete(names) if names in _NAMED else None,
             )(decorated)
         return decorated
 

@@ -10,6 +10,7 @@ from meshcode.cli.options import command, complete, listing
 from meshcode.cli.output import Style
 from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session
+from meshcode.model.placing import placed
 
 
 @command(name="start")
@@ -17,8 +18,8 @@ from meshcode.cli.session import session
 @listing
 def scheduler_start(name: str | None, style: Style) -> None:
     """Show what schedules: every node does it by itself, at once, so there is no loop to start.
-    For each declared node: the deployments that it fills and the CPUs they ask for. Nothing is
-    changed.
+    For each declared node: the deployments that it fills and the CPUs they ask for, those that its
+    scheduler gives it among them. Nothing is changed.
 
     Examples:
       mesh scheduler start
@@ -27,18 +28,34 @@ def scheduler_start(name: str | None, style: Style) -> None:
     with session() as client:
         if name is not None:
             objects.one(client, "scheduler", name)  # Says what is near when there is none.
-        nodes = all_objects(client, "node")
-        deployments = all_objects(client, "deployment")
+        found = {kind: all_objects(client, kind) for kind in ("node", "deployment", "scheduler")}
+    nodes, deployments = found["node"], found["deployment"]
+    shares = placed({f"{kind}s": {row["name"]: row for row in found[kind]} for kind in found})
     rows = []
     for node in nodes:
         if name is not None and node["scheduler"] != name:
             continue
         places = {node["name"], node["host"] or node["name"], "*"}
-        mine = [d for d in deployments if d["host"] in places]
+        mine = {}
+        for one in deployments:
+            if one["scheduler"]:
+                cpus = shares[one["name"]].get(node["name"], 0)
+            else:
+                cpus = one["cpus"] if one["host"] in places else 0
+            if cpus:
+                mine[one["name"]] = cpus
         rows.append({
             "name": node["name"], "scheduler": node["scheduler"], "cpus": node["cpus"],
-            "asked": sum(d["cpus"] for d in mine), "deployments": [d["name"] for d in mine],
+            "asked": sum(mine.values()), "deployments": list(mine),
         })  # fmt: skip
+    for one in deployments:
+        given = sum(shares.get(one["name"], {}).values())
+        if one["scheduler"] and name in (None, one["scheduler"]) and given < one["cpus"]:
+            output.say(
+                f"mesh: deployment {one['name']} has {given} of {one['cpus']} CPUs: the nodes of"
+                f" scheduler {one['scheduler']} have no more; give them --cpus, or it another node:"
+                f" `mesh scheduler add -n {one['scheduler']} -nd NODE`"
+            )
     output.say(
         "mesh: nothing was started: each node acts on the model by itself, within a second of a"
         " change, and goes on when others are away"

@@ -24,18 +24,21 @@ SCHEDULER = Noun(
     [
         Field(
             ("-s", "--strategy"), "strategy", click.Choice(["BALANCED", "EFFICIENT"]),
-            "How its nodes are filled.  [default: BALANCED]",
+            "Fill the node with the fewest, or the first with room.  [default: BALANCED]",
         ),
         _NETWORK,
     ],
     [column("name"), column("strategy"), column("network")],
-    what="how deployments are spread over its nodes.",
+    what="how the CPUs of its deployments are spread over its nodes.",
     example="even -s BALANCED",
 )  # fmt: skip
 NODE = Noun(
     "node",
     [
-        Field(("-h", "--hostname"), "host", _TEXT, "Host it is to run on.", metavar="HOST"),
+        Field(
+            ("-h", "--hostname"), "host", _TEXT, "Host: the node that runs there is this one.",
+            metavar="HOST",
+        ),
         Field(("-c", "--cpus"), "cpus", click.INT, "CPUs it may use.", metavar="N"),
         Field(("--scheduler",), "scheduler", _TEXT, "Its scheduler.", metavar="SCHEDULER"),
         _NETWORK,

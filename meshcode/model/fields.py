@@ -84,9 +84,9 @@ def check_together(kind: str, name: str, options: Mapping[str, Any]) -> None:
 
     Raises:
         BadRequest: a queue that dead-letters to nowhere, a plug into its own source, a gate of mode
-            task without a socket, a processor with a tag and a commit, a privilege of nobody, a
-            setting that there is not, a file that is no base64, a
-            schedule without a time, with two, or one that never fires.
+            task without a socket, a deployment with a host and a scheduler, a processor with a tag
+            and a commit, a privilege of nobody, a setting that there is not, a file that is no
+            base64, a schedule without a time, with two, or one that never fires.
     """
     if kind == "setting" and (wrong := problem(name, options["value"])):
         raise bad(wrong, kind=kind, name=name, field="value")
@@ -123,6 +123,9 @@ def check_together(kind: str, name: str, options: Mapping[str, Any]) -> None:
         has = "names no socket to ask" if options["mode"] == "task" else "asks nobody"
         text = f"gate {name!r}: mode is {options['mode']!r}, so it {has}; give both or neither"
         raise bad(text, kind=kind, name=name, field="socket")
+    if kind == "deployment" and options["scheduler"] and options["host"] != "*":
+        text = f"deployment {name!r} has host {options['host']!r} and a scheduler"
+        raise bad(f"{text}; give one", kind=kind, name=name, field="scheduler")
     if kind == "privilege" and bool(options["user"]) == bool(options["role"]):
         has = "a user and a role" if options["user"] else "neither a user nor a role"
         raise bad(f"privilege {name!r} names {has}; give one", kind=kind, name=name, field="user")

@@ -190,6 +190,7 @@ FIELDS: dict[str, dict[str, Field]] = {
     },
     "deployment": {
         "processor": Field(check_name, required=True, refers="processor"),
+        "scheduler": Field(check_name, refers="scheduler"),
         "host": Field(check_host, "*"),
         "cpus": Field(integer(1, CPUS_MAX), 1),
     },

@@ -31,7 +31,7 @@ from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX
 # privileges, locks of processors.  6: labels; row-level security on a server.  7: settings,
 # secrets, files, flows, versions, overrides.  8: schedules.
 # 9: topics, sockets that wait for all plugs, gates that reject.
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 
 _Name = String(NAME_CHARS_MAX)
 
@@ -194,11 +194,12 @@ class Override(Object):
 
 
 class Deployment(Object):
-    """CPUs of a processor on a host, or anywhere."""
+    """CPUs of a processor on a host, anywhere, or where a scheduler puts them."""
 
     __tablename__ = "deployments"
 
     processor: Mapped[str] = _refers()
+    scheduler: Mapped[str | None] = _refers(nullable=True)
     host: Mapped[str] = mapped_column(String(253))
     cpus: Mapped[int] = mapped_column(Integer)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import MountFailed
+from meshcode.model import placing
 from meshcode.model.settingnames import values
 from meshcode.node.crew import Crew, WorkerProcess
 from meshcode.node.secrets import Secrets
@@ -89,6 +90,7 @@ class Processors:
         self.name = ""  # Of this node in its mesh.
         self.rules: list[dict[str, Any]] = []  # For repositories, by name.
         self.other_names: set[str] = set()  # Of its peers.
+        self.names_here: list[str] = []  # The declared nodes that this one is.
         self.share: CodeShare | None = None  # In a mesh: how commits come from peers.
 
     def restore(self, name: str, kept: dict[str, Any]) -> None:
@@ -109,8 +111,9 @@ class Processors:
             sockets.setdefault(fields["processor"], {})[name] = fields["task"]
         plugs = (snapshot.get("plugs") or {}).values()
         plugged = {plug["source"] for plug in plugs if plug.get("type") != "ERROR"}
-        declared = snapshot.get("nodes", {}).get(self.name or self.host) or {}
-        self.cpus = self._all_cpus[: declared.get("cpus")]
+        nodes = snapshot.get("nodes", {})
+        self.names_here = placing.names_here(nodes, self.name, self.host, self.other_names)
+        self.cpus = self._all_cpus[: placing.cpus_here(nodes, self.names_here)]
         repos = snapshot.get("repos", {})
         rows = [{"name": name, **self.secrets.rule(rule)} for name, rule in repos.items()]
         self.rules = sorted(rows, key=lambda row: row["name"])
@@ -118,9 +121,11 @@ class Processors:
         overrides: dict[str, dict[str, str]] = {}
         for entry in snapshot.get("overrides", {}).values():
             overrides.setdefault(entry["processor"], {})[entry["task"]] = entry["code"]
-        deployments: dict[str, list[dict[str, Any]]] = {}
-        for entry in snapshot.get("deployments", {}).values():
-            deployments.setdefault(entry["processor"], []).append(entry)
+        deployments: dict[str, list[int]] = {}
+        shares = placing.placed(snapshot)
+        for name, entry in snapshot.get("deployments", {}).items():
+            here = self._cpus_of(entry, shares.get(name, {}))
+            deployments.setdefault(entry["processor"], []).append(here)
         for name, fields in wanted.items():
             processor = self.by_name.setdefault(name, Processor(name))
             processor.fields = fields
@@ -186,15 +191,21 @@ class Processors:
         if (worker.sockets, worker.streams) != (processor.sockets, processor.streams):
             self.crew.tell_sockets(worker, processor.sockets, processor.streams)
 
-    def _count(self, fields: dict[str, Any], mine: list[dict[str, Any]]) -> int:
+    def _count(self, fields: dict[str, Any], deployed: list[int]) -> int:
         if fields.get("requested_status") == "stop":
             return 0
-        if not mine:
-            return int(fields.get("workers") or 1)
-        return sum(int(entry["cpus"]) for entry in mine if self._is_here(entry.get("host")))
+        return sum(deployed) if deployed else int(fields.get("workers") or 1)
+
+    def _cpus_of(self, deployment: dict[str, Any], share: dict[str, int]) -> int:
+        """How many CPUs of it are here; `share`: what a scheduler gives to each declared node."""
+        if deployment.get("scheduler"):
+            return sum(share.get(name, 0) for name in self.names_here)
+        return int(deployment["cpus"]) if self._is_here(deployment.get("host")) else 0
 
     def _is_here(self, host: str | None) -> bool:
         if host in ("*", None, "") or (self.name and host == self.name):
+            return True
+        if host in self.names_here:
             return True
         if host == "localhost":
             return not self.name  # In a mesh it was replaced when it was declared.

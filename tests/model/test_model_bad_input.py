@@ -15,12 +15,14 @@ from typing import Any
 
 from meshcode.errors import MeshError
 from meshcode.model import snapshot
+from meshcode.model.changes import SIGNED
 from meshcode.model.checks import shown
 from meshcode.model.kinds import FIELDS, KINDS, MADE
 from tests.model.conftest import Model
 
 FILE = Path(__file__).with_name("model_bad_input.txt")
 ROWS_LEAST = 300
+_NUMBER = -1  # In a request: that of the model as it is.
 
 # One good object of each kind that has options which must be there.
 GOOD: dict[str, dict[str, Any]] = {
@@ -106,6 +108,12 @@ def _of_kind(kind: str) -> Iterator[Row]:
     yield f"get {kind} that is not there", _ask("get", kind, "nobody")
     if kind != "processor":
         yield f"start {kind}", _ask("start", kind, _the(kind))
+    nobody = {"principal": "the-user", "by": "the-user"}  # A user without a right.
+    yield f"add {kind} without the right", {**_ask("add", kind, _bad(kind), **good), **nobody}
+    if kind not in ("user", "version"):  # Which is its own; which is there by another name.
+        changed = _ask("update", kind, _the(kind), **_any(kind))
+        yield f"update {kind} without the right", {**changed, **nobody}
+        yield f"delete {kind} without the right", {**_ask("delete", kind, _the(kind)), **nobody}
 
 
 def _of_field(kind: str, field: str) -> Iterator[Row]:
@@ -117,10 +125,17 @@ def _of_field(kind: str, field: str) -> Iterator[Row]:
     if spec.refers:
         given = {**good, field: ["nowhere"] if spec.many else "nowhere"}
         yield f"add {kind}: {field} is not there", _ask("add", kind, _bad(kind), **given)
-    for title, value in VALUES.items():
-        if _is_wrong(spec.check, value):
-            given = {**good, field: value}
-            yield f"add {kind}: {field} is {title}", _ask("add", kind, _bad(kind), **given)
+        if kind != "override":  # Which has the name of what it names.
+            change = {field: given[field]}
+            yield f"update {kind}: {field} is not there", _ask("update", kind, _the(kind), **change)
+    wrong = {title: value for title, value in VALUES.items() if _is_wrong(spec.check, value)}
+    for title, value in wrong.items():
+        given = {**good, field: value}
+        yield f"add {kind}: {field} is {title}", _ask("add", kind, _bad(kind), **given)
+    if (kind, field) not in SIGNED:  # Whatever is given there, the model says it itself.
+        for title, value in list(wrong.items())[:1]:
+            change = {field: value}
+            yield f"update {kind}: {field} is {title}", _ask("update", kind, _the(kind), **change)
 
 
 def _of_the_whole() -> Iterator[Row]:
@@ -129,6 +144,12 @@ def _of_the_whole() -> Iterator[Row]:
     yield "delete processor that is used", _ask("delete", "processor", "shop")
     yield "delete socket that is used", _ask("delete", "socket", "shop.clean")
     yield "delete plug that is used", _ask("delete", "plug", "ab")
+    yield "delete scheduler that is used", _ask("delete", "scheduler", "the-scheduler")
+    yield "delete role that is used", _ask("delete", "role", "worn")
+    yield "delete socket that a schedule calls", _ask("delete", "socket", "called")
+    yield "delete socket that a flow calls", _ask("delete", "socket", "flowing")
+    yield "delete queue that a plug uses", _ask("delete", "queue", "between")
+    yield "a host and a scheduler", _ask("update", "deployment", "spread", host="h1")
     yield "remove processor that is used", _ask("remove", "processor", "shop")
     yield "delete network, a part of which is used", _ask("delete", "network", "the-network")
     yield "plugs go round", _ask("add", "plug", "bad", source="b", target="shop.clean")
@@ -166,6 +187,7 @@ def _of_the_whole() -> Iterator[Row]:
     yield "a hash of a password", _ask("add", "processor", "bad", **GOOD["processor"],
                                        password_hash="$argon2id$")  # fmt: skip
     yield from _of_what_is_kept()
+    yield from _of_many()
     yield "a scope of no kind", _ask("add", "privilege", "bad", **GOOD["privilege"], on="proc:x")
     yield "a scope of no label", _ask("add", "privilege", "bad", **GOOD["privilege"], on="label:x")
     for title, labels in (
@@ -182,6 +204,55 @@ def _of_the_whole() -> Iterator[Row]:
     yield "an unknown verb", _ask("ad", "queue", "bad")
     yield "fields that are no map", {"do": "add", "kind": "queue", "name": "bad", "fields": [1]}
     yield "an owner without a name", {**_ask("add", "queue", "bad"), "by": ""}
+
+
+def _of_many() -> Iterator[Row]:
+    """Steps of a plan, and objects of a class: refused whole, with what would have been good."""
+    good, step = {"kind": "queue", "name": "bad"}, ["add", "queue", "bad", {}]
+    objects: dict[str, Any] = {
+        "none": [], "no list": {"a": 1}, "a number": [good, 5],
+        "one of no kind": [good, {"name": "x"}], "one of a kind that is not": [good, {"kind": "x"}],
+        "one without a name": [good, {"kind": "queue"}],
+        "one that is a user": [good, {"kind": "user", "name": "root"}],
+        "a part there is not": [good, {**good, "if": 1}],
+        "options that are none": [good, {**good, "options": [1]}],
+        "new options that are none": [good, {**good, "new": 5}],
+        "a word for what is there": [good, {**good, "there": "ask"}],
+        "an owner that is none": [good, {**good, "by": 5}],
+        "an option there is not": [good, {**good, "options": {"colour": "red"}}],
+        "a value that cannot be": [good, {**good, "options": {"max_length": 0}}],
+        "what differs": [good, {**good, "name": "orders", "options": {"type": "topic"}}],
+        "what lacks an option": [good, {"kind": "socket", "name": "bad"}],
+        "a reference to nothing": [good, {"kind": "node", "name": "x", "options": {
+            "network": "nowhere"}}],
+        "a way round": [good, {"kind": "plug", "name": "ba", "options": {
+            "source": "b", "target": "shop.clean"}}],
+        "a short password": [good, {"kind": "processor", "name": "shop", "there": "change",
+                                    "options": {"password": "x"}}],
+    }  # fmt: skip
+    for title, given in objects.items():
+        yield f"declare {title}", {"do": "declare", "fields": {"objects": given}}
+    yield "declare with an option", {"do": "declare", "fields": {"objects": [good], "base": 1}}
+    steps: dict[str, Any] = {
+        "no list": {"a": 1}, "a number": [step, 5], "a short one": [step, ["add", "queue"]],
+        "a verb there is not": [step, ["report", "queue", "x", {}]],
+        "options that are none": [step, ["add", "queue", "x", [1]]],
+        "a kind that is not": [step, ["add", "quueue", "x", {}]],
+        "a version": [step, ["delete", "version", "x", {}]],
+        "a hash": [step, ["update", "user", "the-user", {"password_hash": "x"}]],
+        "no change": [step, ["update", "queue", "orders", {}]],
+        "a delete with options": [step, ["delete", "queue", "orders", {"force": True}]],
+        "an object twice": [step, step],
+        "an object that is not there": [step, ["update", "queue", "nowhere", {"max_length": 1}]],
+        "a delete of what is used": [step, ["delete", "queue", "orders", {}]],
+        "a reference to nothing": [step, ["add", "node", "x", {"network": "nowhere"}]],
+        "a way round": [step, ["add", "plug", "ba", {"source": "b", "target": "shop.clean"}]],
+    }  # fmt: skip
+    for title, given in steps.items():
+        yield f"apply {title}", {"do": "apply", "fields": {"base": _NUMBER, "steps": given}}
+    yield "apply to another model", {"do": "apply", "fields": {"base": 0, "steps": [step]}}
+    yield "apply to no number", {"do": "apply", "fields": {"base": "1", "steps": [step]}}
+    yield "apply with an option", {"do": "apply", "fields": {"base": 1, "steps": [], "force": 1}}
 
 
 def _of_what_is_kept() -> Iterator[Row]:
@@ -246,6 +317,15 @@ def _prepare(model: Model) -> None:
     for kind in KINDS:
         if kind != "network" and kind not in MADE:
             model.ask("add", kind, _the(kind), **GOOD.get(kind, {}))
+    model.ask("add", "deployment", "spread", processor="shop", scheduler="the-scheduler")
+    model.ask("add", "role", "worn")
+    model.ask("add", "user", "worn-by", roles=["worn"])
+    for name in ("called", "flowing"):
+        model.ask("add", "socket", name, processor="shop", task="clean", queue="orders")
+    model.ask("add", "schedule", "calling", socket="called", cron="@daily")
+    model.ask("add", "flow", "of-one", document={"call": "flowing"})
+    model.ask("add", "queue", "between")
+    model.ask("add", "plug", "through", source="shop.clean", target="b", queue="between")
     model.ask("update", "processor", "the-processor", env={"TOKEN": "secret:the-secret"})
     model.ask("stop", None, "the-processor")
 
@@ -261,6 +341,9 @@ def answers(model: Model) -> Iterator[str]:
     before, number = _state(model), model.number
     for title, request in rows():
         try:
+            fields = request["fields"]
+            if isinstance(fields, dict) and fields.get("base") == _NUMBER:
+                request = {**request, "fields": {**fields, "base": number}}
             done, _ = model.publisher.request(request, model.now_ms)
         except MeshError as error:
             yield f"{error.exit_status}  {title}: {error.text}"

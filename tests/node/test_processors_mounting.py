@@ -56,6 +56,30 @@ def test_a_few_mounts_at_a_time_and_each_gets_its_turn(processors, tmp_path):
     assert all("its code could not be mounted" in p.problem for p in processors.by_name.values())
 
 
+def test_a_deployment_is_here_by_name_host_declared_node_and_scheduler(processors, tmp_path):
+    code = {"git": (tmp_path / "no-such-repository").as_uri(), "module": "m"}
+
+    def count(node, **deployment):
+        processors.apply({
+            "processors": {"p": code}, "schedulers": {"even": {"strategy": "BALANCED"}},
+            "nodes": {"n1": node, "n2": {"scheduler": "even", "host": "elsewhere", "cpus": None}},
+            "deployments": {"d": {"processor": "p", "cpus": 5, "host": "*", **deployment}},
+        })  # fmt: skip
+        return processors.by_name["p"].count
+
+    at_home = {"scheduler": None, "host": "here", "cpus": None}
+    assert count(at_home) == count(at_home, host="here") == count(at_home, host="localhost") == 5
+    assert count(at_home, host="n1") == 5  # The host of the declared node is ours.
+    assert count({**at_home, "host": "there"}, host="n1") == 0
+    assert count({**at_home, "scheduler": "even"}, scheduler="even") == 3
+    assert count({**at_home, "scheduler": "even", "cpus": 1}, scheduler="even") == 1
+    assert count(at_home, scheduler="even") == 0
+    processors.other_names = {"n1"}  # That one runs, too: what is said of it is its own.
+    assert count(at_home, host="n1") == 0
+    processors.name = "n1"
+    assert count({**at_home, "host": "there"}, host="n1") == 5
+
+
 def test_a_declared_node_pins_its_workers_to_so_many_cpus(processors):
     mine = list(processors.cpus)
     there = {"cpus": 1, "host": None}

@@ -42,8 +42,9 @@ def select_nodes(
                 " nothing was changed"
             )
     chosen: set[Key] = {("node", name) for name in names if name in nodes}
+    schedulers = {nodes[name].get("scheduler") for name in names if name in nodes} - {None}
     for name, deployment in wanted.get("deployment", {}).items():
-        if deployment.get("host", "*") in hosts:
+        if deployment.get("host", "*") in hosts or deployment.get("scheduler") in schedulers:
             chosen.add(("deployment", name))
             chosen.add(("processor", deployment.get("processor", "")))
     for name in names:
