@@ -330,6 +330,13 @@ def _prepare(model: Model) -> None:
     model.ask("stop", None, "the-processor")
 
 
+def _at(request: dict[str, Any], number: int) -> dict[str, Any]:
+    fields = request["fields"]
+    if isinstance(fields, dict) and fields.get("base") == _NUMBER:
+        return {**request, "fields": {**fields, "base": number}}
+    return request
+
+
 def _state(model: Model) -> Any:
     with model.database.read() as session:
         return snapshot.read(session)
@@ -341,10 +348,7 @@ def answers(model: Model) -> Iterator[str]:
     before, number = _state(model), model.number
     for title, request in rows():
         try:
-            fields = request["fields"]
-            if isinstance(fields, dict) and fields.get("base") == _NUMBER:
-                request = {**request, "fields": {**fields, "base": number}}
-            done, _ = model.publisher.request(request, model.now_ms)
+            done, _ = model.publisher.request(_at(request, number), model.now_ms)
         except MeshError as error:
             yield f"{error.exit_status}  {title}: {error.text}"
         else:

@@ -416,7 +416,7 @@ def test_a_wrong_request_is_refused_in_words_and_changes_nothing(shop, request_,
 
 
 def test_every_option_is_a_column_and_nothing_else_is():
-    """A column that nothing reads, or an option that nothing keeps, cannot come in unseen."""
+    """An option that nothing keeps cannot come in unseen; `test_options_read.py`: who reads it."""
     from meshcode.model.tables import TABLES, Object
 
     common = {c for c in vars(Object) if not c.startswith("_")} - {"metadata", "registry"}
