@@ -34,8 +34,12 @@ Exit status: 0 done, 1 the task raised, 2 usage, 3 not found, 4 not allowed,
 """
 
 
-def _apply(home: str | None, node: str | None, context: str | None, color: str) -> None:
+def _apply(
+    home: str | None, node: str | None, context: str | None, chosen: tuple[str, ...], color: str
+) -> None:  # fmt: skip
     """Options go before the environment: --home means its node, whatever MESH_NODE says."""
+    for text in chosen:
+        _set(text)
     output.set_colour(color)
     if context is not None:
         _choose_context(context)
@@ -44,6 +48,19 @@ def _apply(home: str | None, node: str | None, context: str | None, color: str) 
         os.environ.pop("MESH_NODE", None)
     if node is not None:
         os.environ["MESH_NODE"] = node
+
+
+def _set(text: str) -> None:
+    """Have a setting in the environment, for this process and those it starts."""
+    from meshcode import config
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"--set is NAME=VALUE, and this has no '=': {text!r}")
+    kept = config.check(name, value, "--set", os.getcwd())
+    if name == "home":
+        os.environ.pop("MESH_NODE", None)
+    os.environ[config.KEYS[name].variable] = config.text_of(kept)
 
 
 def _choose_context(name: str) -> None:
@@ -79,6 +96,10 @@ def root() -> LazyGroup:
         click.Option(
             ["--context"], metavar="NAME", shell_complete=_contexts,
             help="Settings of this name: see `mesh context`.  [env: MESH_CONTEXT]",
+        ),
+        click.Option(
+            ["--set", "chosen"], metavar="NAME=VALUE", multiple=True,
+            help="A setting for this command alone; may be repeated.  See `mesh config explain`.",
         ),
         click.Option(
             ["--color"], type=click.Choice(["auto", "always", "never"]), default="auto",

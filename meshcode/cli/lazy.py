@@ -72,6 +72,11 @@ class LazyGroup(click.Group):
     def _no_such(self, ctx: click.Context, wanted: str) -> str:
         from difflib import get_close_matches
 
+        from meshcode.cli import original
+
+        instead = original.of_command(f"{ctx.command_path} {wanted}")
+        if instead is not None:
+            return f"{ctx.command_path} has no command {wanted!r}: {instead}"
         known = [*self.entries, *(a for a, name in ALIASES.items() if name in self.entries)]
         near = get_close_matches(wanted.lower(), known, n=3, cutoff=0.6)
         if near:
@@ -79,6 +84,19 @@ class LazyGroup(click.Group):
                 f"{ctx.command_path} has no command {wanted!r}; did you mean {' or '.join(near)}?"
             )
         return f"{ctx.command_path} has no command {wanted!r}; it has {', '.join(self.entries)}"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's, after a look for a flag of the original in front of the command."""
+        if args and args[0].startswith("-") and args[0] not in self._flags():
+            from meshcode.cli import original
+
+            instead = original.of_option(ctx.command_path, args[0])
+            if instead is not None:
+                raise click.UsageError(f"{ctx.command_path} has no {args[0]}: {instead}", ctx)
+        return super().parse_args(ctx, args)
+
+    def _flags(self) -> set[str]:
+        return {"--help", *(flag for param in self.params for flag in param.opts)}
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
         """Names and help lines from the registry alone, then the options of the group."""

@@ -65,31 +65,45 @@ def name_option(kind: str, *, flag: str = "-n") -> Callable[[Any], Any]:
     return click.option(flag, "--name", required=True, help=f"Name of the {kind}.")
 
 
-def one_name(kind: str) -> Callable[[Any], Any]:
-    """Add NAME, which may also be written `-n NAME`; the command gets it as `name`."""
+def one_name(kind: str, *flags: str) -> Callable[[Any], Any]:
+    """Add NAME, which may also be written `-n NAME` or, with the id, `--id ID`.
+
+    The command gets it as `name`.  `flags` are further ones for `-n`.
+    """
 
     def decorate(command: Any) -> Any:
         from functools import wraps
 
         @wraps(command)
         def with_name(*args: Any, **kwargs: Any) -> Any:
-            word, given = kwargs.pop("name_word"), kwargs.pop("name")
-            if (word is None) == (given is None):
+            id = kwargs.pop("name_id")
+            all_given = (kwargs.pop("name_word"), kwargs.pop("name"), id)
+            given = [text for text in all_given if text is not None]
+            if len(given) != 1:
                 raise click.UsageError(
                     f"name one {kind}, as NAME or with -n NAME"
-                    + ("" if word is None else f"; this names {word!r} and {given!r}"),
+                    + (f"; this names {' and '.join(map(repr, given))}" if given else ""),
                     click.get_current_context(),
                 )
-            return command(*args, name=word or given, **kwargs)
+            name = given[0] if id is None else _name_of(kind, id)
+            return command(*args, name=name, **kwargs)
 
-        decorated: Any = click.option(
-            "-n", "--name", shell_complete=complete(kind), help=f"Name of the {kind}."
-        )(with_name)
+        decorated: Any = click.option("--id", "name_id", metavar="ID", help="Its id instead.")(
+            click.option(
+                "-n", *flags, "--name", shell_complete=complete(kind), help=f"Name of the {kind}."
+            )(with_name)
+        )
         return click.argument(
             "name_word", metavar="NAME", required=False, shell_complete=complete(kind)
         )(decorated)
 
     return decorate
+
+
+def _name_of(kind: str, id: str) -> str:
+    """The name of the object of an id: what is shown and asked afterwards is by name."""
+    with session() as client:
+        return str(one(client, kind, id)["name"])
 
 
 def exists_ok_option(command: Any) -> Any:

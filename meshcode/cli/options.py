@@ -142,12 +142,45 @@ def output_option(command: Any) -> Any:
     )(command)  # fmt: skip
 
 
+class Command(click.Command):
+    """A command that knows what the original's had in its place (`original.py`)."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's, which reads `-co` as `-c o`: a flag of the original is looked for before.
+
+        Raises:
+            click.UsageError: there is one, and the text says what to do instead.
+        """
+        takes = {
+            flag: isinstance(param, click.Option) and not (param.is_flag or param.count)
+            for param in self.params for flag in (*param.opts, *param.secondary_opts)
+        }  # fmt: skip
+        before = ""
+        for word in args:
+            if word == "--":
+                break
+            is_value = takes.get(before, False)
+            before = word
+            if word.startswith("-") and word not in takes and not is_value:
+                refuse(ctx, word)
+        return super().parse_args(ctx, args)
+
+
+def refuse(ctx: click.Context, flag: str) -> None:
+    """Refuse a flag that the original's command had, with what to do instead; pass any other."""
+    from meshcode.cli import original  # Most command lines are right.
+
+    instead = original.of_option(ctx.command_path, flag)
+    if instead is not None:
+        raise click.UsageError(f"{ctx.command_path} has no {flag}: {instead}", ctx)
+
+
 def command(**settings: Any) -> Callable[[Any], Any]:
     """`click.command` with the docstring as help, the lines of `Examples:` kept as they are."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         text = inspect.cleandoc(function.__doc__ or "").replace("\nExamples:", "\n\b\nExamples:")
-        make: Any = click.command(help=text, **settings)
+        make: Any = click.command(**{"cls": Command, **settings}, help=text)
         return make(function)
 
     return decorate

@@ -159,6 +159,7 @@ def live_rows(client: Client) -> list[dict[str, Any]]:
 
 @command()
 @objects.one_name(KIND)
+@click.option("-t", "--tree", "graph", is_flag=True, help="The same as -g.")
 @graph_option
 @styled
 def ls_queue(name: str, graph: bool, strokes: Lines, style: Style) -> None:

@@ -51,6 +51,8 @@ def _nouns(verb: str, text: str) -> dict[str, Command]:
 # Verbs of the original system that have no place of their own above.
 _ORIGINAL_LS = {
     "agents": Command(f"{_NODES}:ls_nodes", "List the nodes: another name for `ls nodes`."),
+    "agent": Command(f"{_TREES}:ls_node", "Show a declared node: another name for `ls node`."),
+    "job": Command(f"{_SHOW_CALL}:ls_call", "Show a call: another name for `ls call`."),
     "worker": Command(f"{_AGENT}:ls_worker", "Show a worker process."),
     "stats": Command(f"{_LIVE}:ls_stats", "List sockets with what waits and runs there now."),
     "cpus": Command(f"{_LIVE}:ls_cpus", "List CPUs with the workers pinned to them."),

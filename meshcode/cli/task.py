@@ -27,10 +27,15 @@ from meshcode.cli.trees import graph_option
 
 
 @command()
+@click.option("-s", "--socket", shell_complete=complete("socket"), help="Socket to call.")
 @click.option(
-    "-s", "--socket", required=True, shell_complete=complete("socket"), help="Socket to call."
+    "-n", "--name", "task", metavar="TASK", help="A task instead: any socket with it is called."
 )
 @click.option("-d", "--data", metavar="VALUE", help="The arguments; - is the text of stdin.")
+@click.option("-nd", "--nodata", is_flag=True, help="No argument, whatever is piped in.")
+@click.option(
+    "-a", "--argument", metavar="NAME", help="The data are the value of this one argument."
+)
 @click.option(
     "-k", "--keyword", "keywords", multiple=True, metavar="NAME=VALUE", help="Keyword argument."
 )
@@ -38,8 +43,11 @@ from meshcode.cli.trees import graph_option
 @call_options
 @result_options
 def run(
-    socket: str,
+    socket: str | None,
+    task: str | None,
     data: str | None,
+    nodata: bool,
+    argument: str | None,
     keywords: tuple[str, ...],
     json_stdin: bool,
     options: Mapping[str, Any],
@@ -50,16 +58,35 @@ def run(
 ) -> None:
     """Call a socket and print the result. --data is JSON or a Python literal: a list or tuple is
     the positional arguments, anything else is one argument. Without --data, the text of a piped
-    stdin is the argument.
+    stdin is the argument; with -a it, or the whole of --data, is the one of that name.
 
     Examples:
       mesh task run --socket pkg.module.fn --data "['some data']"
       mesh task run -s shop.add --data '[2, 3]'
+      mesh task run -n add -d 2 -a a -k b=3
+      mesh task run -s shop.beat -nd
       echo 'HI THERE!' | mesh task run -s shop.clean | mesh task run -s shop.count
       curl -s https://host/x.json | mesh task run -s shop.load --json-stdin
     """
-    args = call_arguments(data, json_stdin=json_stdin)
+    if (socket is None) == (task is None):
+        raise click.UsageError("give a socket with -s, or a task with -n")
+    if nodata and (data is not None or json_stdin or argument is not None):
+        raise click.UsageError("-nd means no argument; give no --data, --json-stdin and -a with it")
+    if argument is not None and data not in (None, "-"):
+        args = [parse_data(data)]
+    else:
+        args = [] if nodata else call_arguments(data, json_stdin=json_stdin)
     named = keyword_arguments(keywords, text=False)
+    if argument is not None:
+        if len(args) != 1:
+            raise click.UsageError(f"-a {argument} takes one value; give it with -d, or on stdin")
+        if argument in named:
+            raise click.UsageError(f"the argument {argument} is given with -a and with -k")
+        named[argument] = args.pop()
+    if socket is None:
+        from meshcode.client.api import Socket as Found
+
+        socket = Found(task=task).name
     submit(socket, args, named, options, no_wait=no_wait, form=form, timeout=timeout, stream=stream)
 
 

@@ -202,7 +202,7 @@ _privilege_option = click.option("-p", "--privilege", metavar="RIGHT", help="A r
 
 
 @command(name="add")
-@objects.one_name("user")
+@objects.one_name("user", "-u")
 @_role_option
 @_privilege_option
 @styled
@@ -227,7 +227,7 @@ def user_add(name: str, role: str | None, privilege: str | None, style: Style) -
 
 
 @command(name="remove")
-@objects.one_name("user")
+@objects.one_name("user", "-u")
 @_role_option
 @_privilege_option
 @styled

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from meshcode.cli import app
+from meshcode.cli import app, original
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 
@@ -66,6 +66,179 @@ def test_each_row_names_commands_there_are_or_says_why_not(theirs, ours):
             known = {flag for param in found.params for flag in param.opts}
             wrong = [word for word in rest if word.startswith("-") and word not in known]
             assert not wrong, f"{theirs}: mesh {' '.join(line)} has no {wrong}"
+
+
+# What `flow` took: each command with its options.
+INVENTORY = """
+|--debug -d --db --backend --broker -a --api -u --user -p --password -i --ini -c --config
+db init|-r --rls
+db drop|-y
+db rebuild|-y
+db migrate|-d
+db json|
+db backup|
+db restore|-f
+login|-d
+logout|
+whoami|
+add queue|-n -t
+add processor|-n -m -g -h -w --workers -r --retries -c --commit -rs -b --beat -br -p -rq -e
+add processor|--endpoint -a --api -cs --cpus -d --deploy -mp
+add socket|-n -q -pn -t -i
+add plug|-n -q -s -t
+add argument|-p -t -a
+add task|-n -m -c -r
+add deployment|-n -d -h -c
+add node|-n -h
+add agent|-n -nd
+add network|-n
+add scheduler|-n -s
+add role|-n
+add user|-n -e -p
+add privilege|-u -n -r
+add log|-i -s -t
+update processor|-n -m -h -w -g -c -b -r -br -p -co -ci -cv -mp
+update task|-n -m -c
+update socket|-n -q -i -pi -pn -t
+update plug|-n -q -pi -pn
+delete network|-n
+delete deployment|-n
+delete calls|
+delete socket|-n
+delete plug|-n
+delete task|-n
+delete agent|-n
+delete processor|-n
+delete user|--id
+delete queue|-n
+delete node|-n
+delete role|-n
+delete privilege|-n
+delete scheduler|-n
+delete worker|-n
+proc remove|--id
+proc pause|--id -n
+proc stop|-n
+proc start|-n
+proc restart|-n
+proc resume|-n
+task run|-n -s -d -nd -a -f -sy
+task show|-n -g
+task code|-n
+user add|-u -r -p
+user remove|-u -r -p
+network add|-n -nd
+scheduler add|--id -n -nd
+scheduler remove|-n -nd
+scheduler start|-n -i -nd -c
+agent start|-p --clean -b -r -n -c -q -u -po -cp -s -h -wp
+agent kill|-n
+agent stop|-n
+worker start|-n -a -h -p -s --skip-venv -q
+worker kill|-n
+ls nodes|
+ls networks|
+ls agents|
+ls workers|-n
+ls processors|-g -c -m -o
+ls deployments|
+ls sockets|
+ls plugs|
+ls queues|
+ls tasks|-g
+ls schedulers|
+ls users|
+ls roles|-p -r -a
+ls passwords|
+ls network|-n -h -v
+ls node|-n -t -h
+ls processor|-n --id -g
+ls socket|-n --id -g
+ls task|-n -s -c -p -so
+ls plug|-n
+ls queue|-n --id -t
+ls role|-n
+ls user|-n
+ls calls|-p -r -u -a -i -t -tk
+ls call|--id -n -r -t -g -f
+ls jobs|
+ls job|
+ls work|
+ls worker|
+ls scheduler|
+ls stats|
+ls cpus|
+ls agent|
+listen|-n -c -a
+compose build|-f -d
+compose kill|
+api start|-ip -p
+web start|-p
+node clone|-t
+ls files|
+"""
+
+
+@pytest.mark.parametrize("line", INVENTORY.strip("\n").splitlines())
+def test_every_option_of_the_original_is_there_or_says_what_to_do_instead(line):
+    words, _, options = line.partition("|")
+    found, _ = (app.root(), []) if not words else resolve(words.split())
+    path = f"mesh {words}".strip()
+    if found is None or (words and isinstance(found, click.Group)):
+        verb = path if original.of_command(path) else path.rpartition(" ")[0]
+        assert original.of_command(verb), f"there is no {path}"
+        return
+    have = {flag for param in found.params for flag in (*param.opts, *param.secondary_opts)}
+    for flag in options.split():
+        assert (flag in have) != (original.of_option(path, flag) is not None), f"{path} {flag}"
+
+
+@pytest.mark.parametrize("path", original.COMMANDS)
+def test_a_command_that_is_not_here_says_what_to_do(shell, path):
+    code, out, err = shell.run(path.split()[1:])
+
+    assert (code, out) == (2, b"")
+    assert f": {original.COMMANDS[path]}\n" in err.decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "flag", "text"),
+    [
+        (path, flag, text)
+        for path, rows in original.OPTIONS.items() for flags, text in rows.items() for flag in flags
+    ],
+)  # fmt: skip
+def test_an_option_that_is_not_here_says_what_to_do(shell, path, flag, text):
+    words = path.split()[1:]
+    code, out, err = shell.run([*words, flag, *(["status"] if not words else [])])
+
+    assert (code, out) == (2, b"")
+    assert err.decode().startswith(f"mesh: {path} has no {flag}: {text}\n")
+
+
+@pytest.mark.parametrize("text", [*original.COMMANDS.values(), *(
+    text for rows in original.OPTIONS.values() for text in rows.values()
+)])  # fmt: skip
+def test_what_is_advised_exists(text):
+    for line in re.findall(r"`mesh ([^`]+)`", text):
+        words = [word for word in line.split() if word not in ("...", "|", "head")]
+        while words and words[0].startswith("--"):
+            words = words[2:] if "=" not in words[0] else words[1:]
+        found, rest = resolve([w for w in words if not re.fullmatch(r"[A-Z|=]+", w)])
+        assert found is not None, line
+        known = {flag for param in found.params for flag in param.opts}
+        assert not [w for w in rest if re.match(r"-[a-z-]", w) and w not in known], line
+
+
+def test_a_setting_is_given_for_one_command(shell, tmp_path):
+    assert shell.json("--set", "output=json", "ls", "queues") == shell.json("ls", "queues")
+    assert "MESH_TIMEOUT" not in shell.environment
+    code, _, err = shell.run(["--set", "outptu=json", "ls", "queues"])
+    assert (code, b"--set: 'outptu' is no setting; did you mean 'output'?" in err) == (2, True)
+    code, _, err = shell.run(["--set", "output", "ls", "queues"])
+    assert (code, b"--set is NAME=VALUE, and this has no '=': 'output'" in err) == (2, True)
+    code, _, err = shell.run(["--set", f"home={tmp_path}", "ls", "queues"])
+    assert (code, str(tmp_path).encode() in err) == (7, True)
 
 
 def spelled_out(text):

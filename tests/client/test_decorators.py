@@ -326,12 +326,6 @@ def test_decorators_made_beforehand_and_those_of_others_change_nothing(mesh, bas
     assert Node("kept.node").name == "kept.node"
     assert not decorators._written
 
-    @other
-    @processor(name="kept4", **base)
-    class Third(ProcessorBase): ...
-
-    assert Processor("kept4").module == SAMPLE_MODULE
-
 
 def test_a_class_may_change_two_plugs_that_would_go_round_one_by_one(mesh, base):
     def make(there, back, update):

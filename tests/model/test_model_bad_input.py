@@ -144,12 +144,7 @@ def _of_the_whole() -> Iterator[Row]:
     yield "delete processor that is used", _ask("delete", "processor", "shop")
     yield "delete socket that is used", _ask("delete", "socket", "shop.clean")
     yield "delete plug that is used", _ask("delete", "plug", "ab")
-    yield "delete scheduler that is used", _ask("delete", "scheduler", "the-scheduler")
-    yield "delete role that is used", _ask("delete", "role", "worn")
-    yield "delete socket that a schedule calls", _ask("delete", "socket", "called")
-    yield "delete socket that a flow calls", _ask("delete", "socket", "flowing")
-    yield "delete queue that a plug uses", _ask("delete", "queue", "between")
-    yield "a host and a scheduler", _ask("update", "deployment", "spread", host="h1")
+    yield from _of_what_is_used()
     yield "remove processor that is used", _ask("remove", "processor", "shop")
     yield "delete network, a part of which is used", _ask("delete", "network", "the-network")
     yield "plugs go round", _ask("add", "plug", "bad", source="b", target="shop.clean")
@@ -204,6 +199,16 @@ def _of_the_whole() -> Iterator[Row]:
     yield "an unknown verb", _ask("ad", "queue", "bad")
     yield "fields that are no map", {"do": "add", "kind": "queue", "name": "bad", "fields": [1]}
     yield "an owner without a name", {**_ask("add", "queue", "bad"), "by": ""}
+
+
+def _of_what_is_used() -> Iterator[Row]:
+    """What stays while something names it."""
+    yield "delete scheduler that is used", _ask("delete", "scheduler", "the-scheduler")
+    yield "delete role that is used", _ask("delete", "role", "worn")
+    yield "delete socket that a schedule calls", _ask("delete", "socket", "called")
+    yield "delete socket that a flow calls", _ask("delete", "socket", "flowing")
+    yield "delete queue that a plug uses", _ask("delete", "queue", "between")
+    yield "a host and a scheduler", _ask("update", "deployment", "spread", host="h1")
 
 
 def _of_many() -> Iterator[Row]:
