@@ -175,12 +175,7 @@ def _of_the_whole() -> Iterator[Row]:
                                  args=["x" * 20_000])  # fmt: skip
     yield "arguments of no names", _ask("add", "schedule", "bad", socket="b", cron="@daily",
                                         kwargs={"a b": 1})  # fmt: skip
-    yield "a password in a URL", _ask("add", "processor", "bad", module="m",
-                                      git="https://ann:secret@h/p")  # fmt: skip
-    yield "a password that is short", _ask("add", "user", "bad", password="1234567")
-    yield "a password that is no text", _ask("add", "user", "bad", password=12345678)
-    yield "a hash of a password", _ask("add", "processor", "bad", **GOOD["processor"],
-                                       password_hash="$argon2id$")  # fmt: skip
+    yield from _of_passwords()
     yield from _of_what_is_kept()
     yield from _of_many()
     yield "a scope of no kind", _ask("add", "privilege", "bad", **GOOD["privilege"], on="proc:x")
@@ -199,6 +194,16 @@ def _of_the_whole() -> Iterator[Row]:
     yield "an unknown verb", _ask("ad", "queue", "bad")
     yield "fields that are no map", {"do": "add", "kind": "queue", "name": "bad", "fields": [1]}
     yield "an owner without a name", {**_ask("add", "queue", "bad"), "by": ""}
+
+
+def _of_passwords() -> Iterator[Row]:
+    """Passwords where none belongs, and such as are none."""
+    yield "a password in a URL", _ask("add", "processor", "bad", module="m",
+                                      git="https://ann:secret@h/p")  # fmt: skip
+    yield "a password that is short", _ask("add", "user", "bad", password="1234567")
+    yield "a password that is no text", _ask("add", "user", "bad", password=12345678)
+    yield "a hash of a password", _ask("add", "processor", "bad", **GOOD["processor"],
+                                       password_hash="$argon2id$")  # fmt: skip
 
 
 def _of_what_is_used() -> Iterator[Row]:
