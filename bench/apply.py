@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench import machine
@@ -23,6 +24,11 @@ from meshcode.cli.files.writing import to_text
 from meshcode.client import Client, connect
 from meshcode.model.plan import plan_file
 from tests.live.harness import Mesh
+
+COMMANDS = (
+    ["ls", "sockets", "-q"], ["ls", "sockets"], ["ls", "queues"], ["ls", "processors"],
+    ["diff", "-f"], ["apply", "-f"],
+)  # fmt: skip
 
 
 def document(processors: int, sockets: int) -> dict[str, Any]:
@@ -59,12 +65,31 @@ def apply_once(client: Client, path: Path) -> None:
     )
 
 
+def reactions(mesh: Mesh, name: str, runs: int) -> None:
+    """Print how long one change of one queue takes until the node acts on it, and its CPU."""
+    assert mesh.process is not None
+    before, times = machine.cpu_s(mesh.process.pid), []
+    with connect(mesh.address) as client:
+        for number in range(runs):
+            begin = time.perf_counter()
+            fields = {"max_length": 9 + number}
+            client.ask("model", do="update", kind="queue", name=name, fields=fields)
+            times.append(time.perf_counter() - begin)
+    cpu = (machine.cpu_s(mesh.process.pid) - before) / runs
+    print(
+        f"one change, to the node acting on it: p50 {median(times) * 1e3:.1f} ms, p99"
+        f" {machine.percentile(times, 0.99) * 1e3:.1f} ms of {runs};"
+        f" {cpu * 1e3:.1f} ms CPU of the node each"
+    )
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--processors", type=int, default=1_000)
     parser.add_argument("--sockets", type=int, default=5_000)
     parser.add_argument("--format", choices=["yaml", "toml", "json"], default="yaml")
+    parser.add_argument("--runs", type=int, default=5, help="of each command")
     args = parser.parse_args(arguments)
     print(machine.describe())
     with Mesh() as mesh:
@@ -83,21 +108,22 @@ def main(arguments: list[str] | None = None) -> None:
             if "meshcode.model.server" in " ".join(child.cmdline()):
                 print(f"model process {machine.resident_mib(child.pid):6.1f} MiB resident")
         print(f"node          {machine.resident_mib(mesh.process.pid):6.1f} MiB resident")
-        for words in (["ls", "sockets", "-q"], ["ls", "sockets"], ["diff", "-f", str(path)]):
-            begin = time.perf_counter()
-            subprocess.run(
-                [sys.executable, "-m", "meshcode.cli", *words], env={**os.environ, **mesh.env},
-                stdout=subprocess.DEVNULL, check=True,
-            )  # fmt: skip
-            print(f"mesh {' '.join(words[:3]):<16} {time.perf_counter() - begin:5.2f} s")
-        before = machine.cpu_s(mesh.process.pid)
-        begin = time.perf_counter()
-        with connect(mesh.address) as client:
-            client.ask("model", do="update", kind="queue", name="queue-1", fields={"max_length": 9})
-        print(
-            f"one change of one object then takes {time.perf_counter() - begin:.2f} s,"
-            f" {machine.cpu_s(mesh.process.pid) - before:.2f} s CPU of the node"
-        )
+        for words in COMMANDS:
+            times = []
+            for _ in range(args.runs):
+                begin = time.perf_counter()
+                subprocess.run(
+                    [sys.executable, "-m", "meshcode.cli", *words, *([path] * (words[-1] == "-f"))],
+                    env={**os.environ, **mesh.env}, stdout=subprocess.DEVNULL, check=True,
+                )  # fmt: skip
+                times.append(time.perf_counter() - begin)
+            print(f"mesh {' '.join(words):<16} {machine.spread(times, '{:.2f}')} s")
+        reactions(mesh, "queue-1", 30)
+    with Mesh() as empty:
+        with connect(empty.address) as client:
+            client.ask("model", do="add", kind="queue", name="q", fields={})
+        print("a model of one queue:")
+        reactions(empty, "q", 300)
 
 
 if __name__ == "__main__":

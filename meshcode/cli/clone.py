@@ -12,7 +12,8 @@ from meshcode.cli.files.selecting import select_nodes
 from meshcode.cli.options import command, complete, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import session
-from meshcode.errors import ObjectExists
+from meshcode.errors import ObjectExists, UnknownObject
+from meshcode.model.checks import near
 from meshcode.model.kinds import FIELDS
 from meshcode.model.plan import plan_file
 from meshcode.model.steps import Model
@@ -60,9 +61,17 @@ def cloned(model: Model, source: str, target: str, host: str | None) -> Wanted:
     """The entry of the new node and its deployments.
 
     Raises:
-        BadData: nothing is declared for a node of the name `source`.
+        UnknownObject: nothing is declared of a node of the name `source`.
         ObjectExists: another node or deployment of a new name is there, and differs.
     """
+    hosts = {deployment["host"] for deployment in model["deployment"].values()} - {"*"}
+    known = sorted(model["node"].keys() | hosts)
+    if source not in known:
+        raise UnknownObject(
+            f"nothing is declared of a node {source!r}{near(source, known)}; nothing was changed;"
+            " `mesh ls nodes --declared` and `mesh ls deployments` show what is",
+            kind="node", name=source,
+        )  # fmt: skip
     options = {kind: dict(objects) for kind, objects in model.items()}
     found = select_nodes(options, [source])
     entry = dict(found["node"].get(source, {name: s.default for name, s in FIELDS["node"].items()}))

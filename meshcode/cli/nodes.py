@@ -65,10 +65,11 @@ _WATCHED = ("state", "boot", "version", "link", "class", "reason")
 
 
 @command()
+@click.option("--declared", "wanted", is_flag=True, help="What is declared of nodes instead.")
 @selectors_option
 @watch_option
 @listing
-def ls_nodes(watch: bool, style: Style, labels: tuple[str, ...]) -> None:
+def ls_nodes(wanted: bool, watch: bool, style: Style, labels: tuple[str, ...]) -> None:
     """List the nodes of the mesh as the node of this home sees them; * is that node.
 
     States: alive; suspect (was silent, has time to answer); away (silent for longer; may come
@@ -80,10 +81,18 @@ def ls_nodes(watch: bool, style: Style, labels: tuple[str, ...]) -> None:
 
     Examples:
       mesh nodes -l zone=eu
+      mesh ls nodes --declared               host, CPUs, scheduler and network of each
       mesh nodes                             also: mesh ls nodes, mesh ls agents
       mesh nodes -w -o jsonl                 one line for each node that changes
       mesh nodes -o json | jq '.items[] | select(.state != "alive") | .name'
     """
+    if wanted:
+        from meshcode.cli.objects import listed
+        from meshcode.cli.topology import NODE
+
+        empty = "no node is declared; add one: mesh add node -n NAME"
+        listed("node", NODE.columns, style, empty=empty, watch=watch, labels=labels)
+        return
     with session() as client:
         if watch:
             _watch(client, style, labels)

@@ -38,7 +38,7 @@ class Noun:
         self._adapt = adapt or (lambda _name, given: given)
         self._more = update
         self._fields = fields
-        self._columns = columns
+        self.columns = columns
         self.add = self._add(what, example)
         self.update = self._update(example)
         self.delete = self._delete()
@@ -96,7 +96,7 @@ class Noun:
         @listing
         def ls_all(watch: bool, style: Style, labels: tuple[str, ...] = ()) -> None:
             objects.listed(
-                self.kind, self._columns, style, watch=watch, labels=labels,
+                self.kind, self.columns, style, watch=watch, labels=labels,
                 empty=f"no {self.kind} yet; add one: mesh add {self.kind} --help",
             )  # fmt: skip
 

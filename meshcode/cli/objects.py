@@ -263,6 +263,9 @@ def _title(key: str) -> str:
     return key.removesuffix("_ms").replace("_", " ")
 
 
+_ACRONYMS = {"cpus": "CPUs", "id": "ID", "ttl": "TTL", "url": "URL"}
+
+
 def value_text(key: str, value: Any) -> str:
     """One value for people; empty when there is none."""
     if value is None or value in ({}, [], ""):
@@ -280,4 +283,5 @@ def value_text(key: str, value: Any) -> str:
 
 def column(key: str, title: str | None = None) -> Column:
     """A column that shows `key` as `value_text` does."""
-    return Column(key, title or _title(key).title(), lambda value: value_text(key, value))
+    words = [_ACRONYMS.get(word, word.capitalize()) for word in _title(key).split()]
+    return Column(key, title or " ".join(words), lambda value: value_text(key, value))

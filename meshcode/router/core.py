@@ -459,6 +459,8 @@ class Router:
 
     def parked_reason(self, line: Line) -> str:
         """Why no call of the line can begin; "" when they wait only for their turn."""
+        if line.builtin:  # The router does these itself.
+            return ""
         if line.removed:
             return f"socket {line.name} is not in the model any more; add it again or cancel"
         if self.draining:

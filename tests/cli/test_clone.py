@@ -49,8 +49,12 @@ def test_a_node_gets_what_another_has(placed):
     assert "nothing to do" in again
     said = placed("node", "clone", "alpha", "beta", status=6)[1]
     assert "node 'beta' exists already and is another one; nothing was changed" in said
-    said = placed("node", "clone", "alhpa", "gamma", status=2)[1]
-    assert "did you mean 'alpha'?" in said
+    said = placed("node", "clone", "alhpa", "gamma", status=3)[1]
+    assert "nothing is declared of a node 'alhpa'; did you mean 'alpha'?; nothing was" in said
+    rows = placed.json("ls", "nodes", "--declared")
+    assert [(row["name"], row["host"], row["scheduler"]) for row in rows] == [
+        ("alpha", "host-a", "even"), ("beta", "host-b", "even"),
+    ]  # fmt: skip
 
 
 def test_a_clone_for_another_mesh_has_all_that_it_needs(placed, fresh):
