@@ -36,7 +36,9 @@ SHOP = {
             "retry_delay_ms": None, "time_limit_ms": None, "labels": {},
         }
     },
-    "deployments": {"shop-here": {"processor": "shop", "host": "localhost", "cpus": 2}},
+    "deployments": {
+        "shop-here": {"processor": "shop", "scheduler": None, "host": "localhost", "cpus": 2},
+    },
     "settings": {}, "secrets": {}, "files": {}, "flows": {}, "versions": {},
     "overrides": {},
     "networks": {}, "schedulers": {}, "nodes": {}, "plugs": {}, "repos": {}, "gates": {},
@@ -316,8 +318,8 @@ def test_dead_letters_never_go_round(model):
 
 
 CAN = (
-    "list, get, snapshot, add, update, delete, report, apply, start, stop, restart, pause, resume,"
-    " remove"
+    "list, get, snapshot, add, update, delete, report, apply, declare, start, stop, restart, pause,"
+    " resume, remove"
 )
 REFUSED = [
     ({"do": "ad", "kind": "queue", "name": "x"}, BadRequest,
