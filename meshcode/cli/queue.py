@@ -149,9 +149,11 @@ def ls_queues(watch: bool, style: Style, labels: tuple[str, ...]) -> None:
 def live_rows(client: Client) -> list[dict[str, Any]]:
     """All queues with the sockets behind them, and what waits and runs there on this node."""
     rows = all_objects(client, KIND)
-    lines = client.ask("status", lines=True)["sockets"]
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for line in client.ask("status", lines=True)["sockets"]:
+        lines.setdefault(line["queue"], []).append(line)
     for row in rows:
-        mine = [line for line in lines if line["queue"] == row["name"]]
+        mine = lines.get(row["name"], [])
         row["sockets"] = [line["name"] for line in mine]
         row |= {key: sum(line[key] for line in mine) for key in ("waiting", "running", "bytes")}
     return rows

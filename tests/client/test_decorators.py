@@ -236,7 +236,6 @@ def test_a_class_is_one_request_however_much_it_declares(mesh, base, tapped):
 
     @network(name="one")
     @node(name="one.node", hostname="one.example")
-    @agent(name="one.agent")
     @processor(name="one", deployment=True, **base)
     class One(ProcessorBase):
         @plug(name="one.plug", target="one.b", queue={"name": "one.q2"})
