@@ -254,7 +254,25 @@ def _model(loop: Loop, session: Session, request: bytes, fields: dict[str, Any])
         _needed(fields, "kind", str)
     if fields["do"] == "verify":
         raise BadRequest("passwords are looked at by `login` only")
+    if loop.mesh is not None and loop.mesh.share.host:
+        name_localhost(fields, loop.mesh.share.host)
     loop.ask_model(session.id, request, loop.guard.model_request(session.who, request, fields))
+
+
+def name_localhost(fields: dict[str, Any], name: str) -> None:
+    """Write a node's name for `localhost` in deployments, as the mesh does.
+
+    Else what says the same again would differ from what is there.
+    """
+    given = fields.get("fields")
+    given = given if isinstance(given, dict) else {}
+    rows = [(fields.get("kind"), given)]
+    if fields.get("do") == "declare" and isinstance(objects := given.get("objects"), list):
+        rows = [(o.get("kind"), o.get("options")) for o in objects if isinstance(o, dict)]
+    for kind, options in rows:
+        there = options if kind == "deployment" and isinstance(options, dict) else {}
+        if there.get("host") == "localhost":
+            there["host"] = name
 
 
 def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
