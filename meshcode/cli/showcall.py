@@ -70,7 +70,7 @@ def ls_call(
     that have not ended well first.
 
     Examples:
-      mesh ls call --id 0192f3c1
+      mesh ls call --id 0192f3c1             also: mesh ls job
       mesh ls call 0192f3c1 -r --output
       mesh ls call 0192f3c1 --tree
       mesh ls call 0192f3c1 -g

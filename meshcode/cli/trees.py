@@ -75,7 +75,7 @@ def show(
         output.write_lines(draw(branch, strokes))
 
 
-def _shaped(kind: str, what: str) -> click.Command:
+def _shaped(kind: str, what: str, also: str = "") -> click.Command:
     def ls(
         name: str, style: Style, strokes: Lines,
         draw: Callable[[Branch, Lines], list[str]] | None, tree: bool,
@@ -86,7 +86,7 @@ def _shaped(kind: str, what: str) -> click.Command:
 
     ls.__doc__ = (
         f"Show a {kind} and its tree: {what}.\n\nExamples:\n"
-        f"  mesh ls {kind} NAME\n  mesh ls {kind} NAME -v\n  mesh ls {kind} NAME -h --ascii\n"
+        f"  mesh ls {kind} NAME\n  mesh ls {kind} NAME -v\n  mesh ls {kind} NAME -h --ascii\n{also}"
     )
     decorated: Any = ascii_option(styled(ls))
     decorated = click.option("-t", "--tree", is_flag=True, help="The same as -v.")(decorated)
@@ -96,7 +96,10 @@ def _shaped(kind: str, what: str) -> click.Command:
 
 
 ls_network = _shaped("network", "its schedulers, nodes and queues")
-ls_node = _shaped("node", "the deployments that run there, and their processors")
+ls_node = _shaped(
+    "node", "the deployments that run there, and their processors",
+    "  mesh ls agent NAME                     another name for it\n",
+)  # fmt: skip
 
 
 def graph_option(function: Any) -> Any:
