@@ -123,7 +123,7 @@ def nowhere(tmp_path, monkeypatch):
         ("run a.b - -", "mesh: stdin can be one argument only, and - is given twice"),
         ("run a.b --priority 10", "mesh: Invalid value for '--priority': 10 is not in the range"),
         ("run a.b --timeout 5", "mesh: Invalid value for '--timeout': '5' has no unit; write 5s"),
-        ("task run --data 1", "mesh: Missing option '-s' / '--socket'."),
+        ("task run --data 1", "mesh: give a socket with -s, or a task with -n"),
         ("task run -s a --data [1 --json-stdin", "mesh: give --data or --json-stdin, not both"),
         ("task run -s a --data {1}", "mesh: --data is not plain data: line 1, column 1: a set is"),
         ("logs", "mesh: name a SOCKET, or one call with --call ID"),
