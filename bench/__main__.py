@@ -9,7 +9,7 @@ from bench import machine
 
 SCRIPTS = (
     "pump", "end_to_end", "mesh", "curve", "membership", "startup", "memory", "apply", "model",
-    "recovery", "guard", "flows", "streams",
+    "recovery", "guard", "flows", "streams", "inproc", "gate",
 )  # fmt: skip
 
 

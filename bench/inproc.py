@@ -102,7 +102,7 @@ class Line:
         self.process = WorkerProcess(1, "p", "key", None)
         crew = object.__new__(Crew)  # Without its link.
         crew.by_id, crew.boot = {1: self.process}, 1
-        crew._send = lambda _, parts: self.to_worker.append(frame(parts, sender_boot=1))  # type: ignore[method-assign]
+        crew._send = self._to_worker  # type: ignore[method-assign]
         sessions = object.__new__(Sessions)
         sessions.boot, sessions.backlog = 1, set()
         port: Any = SimpleNamespace(send=lambda _, data: self.to_client.append(data))
@@ -120,6 +120,9 @@ class Line:
         self.loop.step = lambda event: self.turns.step(event, NOW_MS)
         self.crew, self.keeping = crew, object.__new__(Keeping)
         self.keeping._loop, self.keeping.ran = self.loop, [0, 0]
+
+    def _to_worker(self, _worker: WorkerProcess, parts: list[bytes]) -> None:
+        self.to_worker.append(frame(parts, sender_boot=1))
 
     def part(self, name: str, action: Callable[..., Any], *given: Any) -> Any:
         """Do something that counts for a part."""
