@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import time
+import warnings
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,9 @@ from meshcode.client.seeds import Seed, seeds_of
 from meshcode.client.session import AWAY, UP, Session
 from meshcode.client.socket import Socket
 from meshcode.client.wake import Waiter
-from meshcode.errors import BadRequest, NoNode, WaitTimeout
+from meshcode.errors import BadRequest, NoNode, WaitTimeout, from_data
 from meshcode.ids import ID_BYTES, parse_id
+from meshcode.wire.codec import unpack
 
 if TYPE_CHECKING:
     from meshcode.client.flows.composition import Composition
@@ -240,6 +242,8 @@ class Client:
     def close(self, timeout: float = CLOSE_S) -> None:
         """Close the link, once everything submitted is acknowledged.
 
+        Calls that were refused, and whose handles nobody has asked, are told as a RuntimeWarning.
+
         Args:
             timeout: seconds to wait for the acknowledgements.
 
@@ -248,6 +252,15 @@ class Client:
         """
         self._finalizer.detach()
         unacknowledged = _close(self.session, timeout)
+        unheard, self.session.pending.unheard = self.session.pending.unheard, {}
+        if unheard:
+            first = from_data(unpack(next(iter(unheard.values()))))
+            warnings.warn(
+                f"{len(unheard)} calls were refused and nobody asked what became of them; the "
+                f"first: {first}; `result()` or `wait_accepted()` of a call raises this",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         if unacknowledged and timeout > 0:
             raise WaitTimeout(
                 f"{unacknowledged} calls were not acknowledged by the node at {self.address} "

@@ -15,18 +15,21 @@ from meshcode.wire.codec import pack
 
 SWEEP_MIN = 10_000  # Calls followed before those whose handles are gone are looked for.
 
+UNHEARD_MAX = 1_000  # Refused calls remembered until somebody looks at them.
+
 _Reference = weakref.ref[Call]
 
 
 class Pending:
     """All followed calls by id."""
 
-    __slots__ = ("_round", "_sweep_at", "calls", "twins")
+    __slots__ = ("_round", "_sweep_at", "calls", "twins", "unheard")
 
     def __init__(self) -> None:
         """None yet."""
         self.calls: dict[bytes, _Reference] = {}
         self.twins: dict[bytes, list[_Reference]] = {}  # More handles of the same call.
+        self.unheard: dict[bytes, bytes] = {}  # Calls refused whose error nobody has looked at.
         self._sweep_at = SWEEP_MIN
         self._round: list[bytes] = []  # What `some_known` has not named yet.
 
@@ -103,6 +106,8 @@ class Pending:
 
     def refuse(self, call_id: bytes, body: bytes) -> None:
         """The node did not accept a call."""
+        if len(self.unheard) < UNHEARD_MAX:  # Before it ends: who waits for it looks at once.
+            self.unheard[call_id] = body
         self.end(call_id, REFUSED, body)
 
     def lose(self, call_ids: Iterable[bytes], error: MeshError) -> None:

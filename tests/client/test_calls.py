@@ -171,6 +171,32 @@ def test_a_refusal_comes_with_the_result_and_with_the_acknowledgement(client):
     assert (call.state, call.accepted, call.done()) == ("REFUSED", None, True)
 
 
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "forgotten"])
+def test_refusals_that_nobody_asked_about_are_told_when_the_client_is_closed(client, keep):
+    kept = []
+    with (
+        pytest.warns(RuntimeWarning, match="2 calls were refused .* the first: .* limit is 10"),
+        connect(client.address) as other,
+    ):
+        for _ in range(2):
+            call = other.socket("refuse").submit()
+            kept += [call] if keep else []
+            del call
+        other.socket("echo")(1)
+
+
+def test_refusals_that_were_looked_at_are_not_told_again(client, recwarn):
+    with connect(client.address) as other:
+        refuse = other.socket("refuse")
+        with pytest.raises(errors.QueueFull):
+            refuse()
+        assert isinstance(refuse.submit().exception(), errors.QueueFull)
+        with pytest.raises(errors.QueueFull):
+            refuse.submit().wait_accepted()
+
+    assert [str(one.message) for one in recwarn] == []
+
+
 def test_an_unknown_socket_is_refused_by_the_node(client):
     with pytest.raises(errors.UnknownSocket, match="nowhere"):
         client.socket("nowhere")()
