@@ -1,4 +1,7 @@
-"""`python -m bench [NAME..]`: the named measurements, by default all of them, one after another."""
+"""`python -m bench [NAME..]`: the named measurements, by default all of them, one after another.
+
+`growth` takes what follows it: `python -m bench growth [CURVE..] [OPTION..]`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import subprocess
 import sys
 
 from bench import machine
+from bench.growth import __main__ as growth
 
 SCRIPTS = (
     "pump", "end_to_end", "mesh", "curve", "membership", "startup", "memory", "apply", "model",
@@ -15,9 +19,11 @@ SCRIPTS = (
 
 def main(names: list[str]) -> int:
     """Run each in a process of its own, so that none inherits the memory of another."""
+    if names[:1] == ["growth"]:
+        return growth.main(names[1:])
     unknown = [name for name in names if name not in (*SCRIPTS, "micro")]
     if unknown:
-        print(f"there is no measurement {unknown[0]!r}; there are {', '.join(SCRIPTS)}, micro")
+        print(f"there is no measurement {unknown[0]!r}; there are {', '.join(SCRIPTS)}, micro, growth")
         return 2
     status = 0
     for name in names or (*SCRIPTS, "micro"):

@@ -1,0 +1,1 @@
+"""How the mesh behaves as everything grows: one file per curve, one runner."""

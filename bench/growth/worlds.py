@@ -1,0 +1,65 @@
+"""Nodes for the curves, and what they take: calls a second, memory, disk."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from bench import machine
+from bench.world import MODULE, TASKS
+from meshcode import paths
+from meshcode.client import Socket
+from tests.live.harness import Mesh, make_repository
+
+START_S = 1_800.0  # For a node with many millions of calls to read.
+
+
+def offer_nop(mesh: Mesh, workers: int = 1, tasks: str = TASKS, processor: str = "nop") -> None:
+    """Mount the no-op task on a running node and wait for its workers."""
+    repository = mesh.home / "repository"
+    make_repository(repository, {f"{MODULE}.py": tasks})
+    mesh.offer(processor, Path(repository), MODULE, ["nop"], workers=workers)
+    mesh.wait_ready(processor, workers)
+
+
+def until_over(value: Any, seconds: float) -> Iterator[Any]:
+    """The same value again and again, for so long."""
+    end = time.perf_counter() + seconds
+    for one in repeat(value):
+        if time.perf_counter() >= end:
+            return
+        yield one
+
+
+def rate(socket: Socket, seconds: float, value: Any = None, chunk: int = 256) -> float:
+    """Calls a second with their results, of as many as are begun in `seconds`."""
+    begin, calls = time.perf_counter(), 0
+    for _ in socket.map(until_over(value, seconds), chunk=chunk):
+        calls += 1
+    return calls / (time.perf_counter() - begin)
+
+
+def own_bytes(pid: int) -> float:
+    """Memory of its own of a process, without pages of mapped files."""
+    return machine.resident_mib(pid, "RssAnon") * 2**20
+
+
+def node_bytes(mesh: Mesh) -> float:
+    """Memory of its own of the node."""
+    assert mesh.process is not None
+    return own_bytes(mesh.process.pid)
+
+
+def disk_bytes(mesh: Mesh) -> int:
+    """What the node's data takes on the disk: blocks, not lengths, since the log has holes."""
+    folder = paths.data_dir(str(mesh.home))
+    total = 0
+    for at, _, names in os.walk(folder):
+        for name in names:
+            if name != "ballast":  # Kept free for a full disk; not of any call.
+                total += os.stat(os.path.join(at, name)).st_blocks * 512
+    return total
