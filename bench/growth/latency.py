@@ -22,6 +22,7 @@ from bench.growth.plot import Bars, Lines
 from bench.growth.report import Report, options
 from bench.world import SOCKET, nop_node
 from meshcode.client import Call, Socket, connect
+from tests.live.harness import until
 
 TICK_S = 0.001  # The generator looks at the clock so often.
 FLIGHT = 4_000  # Of the peak: as many as a `map` has.
@@ -54,8 +55,6 @@ class Load:
         self.sent_s = array("d", bytes(8 * self.count))
         self._socket = socket
         self._flying: dict[int, Call] = {}  # A handle that is dropped is told of no end.
-        self._left = self.count
-        self._over = threading.Event()
 
     def run(self) -> None:
         """Send all; returns when the last result is there."""
@@ -71,14 +70,11 @@ class Load:
                 call._add_callback(partial(self._ended, sent, begin))
                 sent += 1
             pause.wait(TICK_S)
-        assert self._over.wait(WAIT_S), f"{self._left:,} calls have not ended"
+        until(lambda: not self._flying, WAIT_S, lambda: f"{len(self._flying):,} calls end")
 
     def _ended(self, number: int, begin: float) -> None:
         self.ended_s[number] = time.perf_counter() - begin
         del self._flying[number]
-        self._left -= 1  # Under the lock of no one: callbacks of one client run in one thread.
-        if not self._left:
-            self._over.set()
 
     def meant_s(self, number: int) -> float:
         """When a call was meant to be sent, in seconds since the beginning."""

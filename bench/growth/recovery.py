@@ -12,11 +12,10 @@ import time
 from contextlib import ExitStack
 from functools import partial
 
-from bench import recovery
 from bench.growth.figures import amount, figure, short, slope, told, whole_numbers
 from bench.growth.plot import Bars
 from bench.growth.report import Report, in_turns, options
-from bench.growth.worlds import START_S
+from bench.growth.worlds import START_S, fill
 from tests.live.harness import Mesh
 
 
@@ -43,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         meshes = {count: Mesh() for count in sorted({0, *args.waiting})}
         for count, mesh in meshes.items():
             stack.callback(mesh.remove)
-            report.say(f"filled     {count:,} calls in {recovery.fill(mesh.home, count):.1f} s")
+            report.say(f"filled     {count:,} calls in {fill(mesh, count):.1f} s")
         cold: dict[int, list[float]] = {count: [] for count in meshes}
         found = in_turns(
             {count: partial(start_s, mesh, count, cold[count]) for count, mesh in meshes.items()},

@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
-from bench import machine, recovery
+from bench import machine
 from bench.end_to_end import singles_ms
 from bench.growth.figures import amount, figure, percentiles, ratios, short, told, whole_numbers
 from bench.growth.plot import Bars
 from bench.growth.report import Report, in_turns, options
-from bench.growth.worlds import START_S, disk_bytes, node_bytes, offer_nop, rate
+from bench.growth.worlds import START_S, disk_bytes, fill, node_bytes, offer_nop, rate
 from bench.world import SOCKET
 from meshcode.client import Socket, connect
 from tests.live.harness import Mesh
@@ -35,7 +35,7 @@ def waiting_node(report: Report, waiting: int) -> Iterator[Mesh]:
     """A node with so many waiting calls and the no-op task, ready."""
     mesh = Mesh()
     try:
-        took = recovery.fill(mesh.home, waiting)
+        took = fill(mesh, waiting)
         begin = time.perf_counter()
         mesh.start(seconds=START_S)
         ready_s = time.perf_counter() - begin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from bench import machine
+from bench import machine, recovery
 from bench.world import MODULE, TASKS
 from meshcode import paths
 from meshcode.client import Socket
@@ -24,6 +25,15 @@ def offer_nop(mesh: Mesh, workers: int = 1, tasks: str = TASKS, processor: str =
     make_repository(repository, {f"{MODULE}.py": tasks})
     mesh.offer(processor, Path(repository), MODULE, ["nop"], workers=workers)
     mesh.wait_ready(processor, workers)
+
+
+def fill(mesh: Mesh, waiting: int) -> float:
+    """Write so many waiting calls for a node that does not run yet; returns the seconds it took.
+
+    In a process of its own: the client's must not be one that has held millions of calls.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(recovery.fill, (mesh.home, waiting))
 
 
 def until_over(value: Any, seconds: float) -> Iterator[Any]:
