@@ -23,7 +23,8 @@ def main(names: list[str]) -> int:
         return growth.main(names[1:])
     unknown = [name for name in names if name not in (*SCRIPTS, "micro")]
     if unknown:
-        print(f"there is no measurement {unknown[0]!r}; there are {', '.join(SCRIPTS)}, micro, growth")
+        there = ", ".join((*SCRIPTS, "micro", "growth"))
+        print(f"there is no measurement {unknown[0]!r}; there are {there}")
         return 2
     status = 0
     for name in names or (*SCRIPTS, "micro"):

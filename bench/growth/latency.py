@@ -17,7 +17,7 @@ from array import array
 from collections import deque
 from functools import partial
 
-from bench.growth.figures import figure, percentiles, short
+from bench.growth.figures import figure, percentiles, short, told
 from bench.growth.plot import Bars, Lines
 from bench.growth.report import Report, options
 from bench.world import SOCKET, nop_node
@@ -119,8 +119,8 @@ def main(arguments: list[str] | None = None) -> None:
         assert done["calls"]["open"] == 0
     latencies, late = load.latencies_ms(), load.lateness_ms()
     report.say(
-        f"peak       {short(peaks.median)} ({short(peaks.least)} to {short(peaks.most)}) calls/s by "
-        f"submit; load {rate:,.0f} calls/s for {args.minutes:g} minutes, {load.count:,} calls"
+        f"peak       {told(peaks)} calls/s by submit; load {rate:,.0f} calls/s for "
+        f"{args.minutes:g} minutes, {load.count:,} calls"
     )
     values = dict(zip(SHARES, percentiles(latencies, list(SHARES.values())), strict=True))
     lags = dict(zip(SHARES, percentiles(late, list(SHARES.values())), strict=True))

@@ -114,7 +114,7 @@ def text_lines(lines: Lines) -> str:
     if not places:
         return f"{lines.title}: nothing was measured"
     low, high = min(x for x, _ in places), max(x for x, _ in places)
-    most = max(max(y for _, y in places), 0.0) or 1.0
+    most = max(0.0, *(y for _, y in places)) or 1.0
     grid = [[" "] * LINES_WIDTH for _ in range(LINES_HEIGHT)]
     for name, points in lines.series.items():
         for x, y in points:

@@ -30,14 +30,14 @@ def options(doc: str | None) -> argparse.ArgumentParser:
 class Report:
     """Lines and plots of one curve; `save` writes the files."""
 
-    def __init__(self, name: str, out: Path) -> None:
+    def __init__(self, name: str, out: Path, head: str | None = None) -> None:
         """Print the head: machine, versions, commit, moment."""
         self._name = name
         self._out = out
         self._begun = time.monotonic()
         self._lines: list[str] = []
         self._plots: list[plot.Bars | plot.Lines] = []
-        self.say(machine.describe())
+        self.say(machine.describe() if head is None else head)
 
     def say(self, text: str) -> None:
         """Print some lines and keep them."""

@@ -20,7 +20,7 @@ from bench import machine
 from bench.growth.figures import amount, figure, ratios, told, whole_numbers
 from bench.growth.plot import Bars
 from bench.growth.report import Report, in_turns, options
-from bench.growth.worlds import node_bytes, offer_nop, own_bytes
+from bench.growth.worlds import Meter, node_bytes, offer_nop, own_bytes
 from bench.world import MODULE
 from meshcode.client import Client, Socket, connect
 from tests.live.harness import Mesh
@@ -105,10 +105,12 @@ def main(arguments: list[str] | None = None) -> None:
             for number, call in enumerate([socket.submit(at) for at, socket in enumerate(many)]):
                 assert call.result(600) == number
             first[amount(count)] = [count / (time.perf_counter() - begin)]
-        found = in_turns(
-            {count: partial(spread_rate, many, args.seconds) for count, many in sockets.items()},
-            args.rounds,
-        )
+        meters = {count: Meter(mesh) for count, (mesh, _) in nodes.items()}
+        turns = {
+            count: partial(meters[count].turn, partial(spread_rate, many, args.seconds))
+            for count, many in sockets.items()
+        }
+        found = in_turns(turns, args.rounds)
         memory: dict[str, dict[str, list[float]]] = {"node": {}, "worker": {}, "model process": {}}
         for count, (mesh, _) in nodes.items():
             memory["node"][amount(count)] = [node_bytes(mesh) / 2**20]
@@ -120,6 +122,8 @@ def main(arguments: list[str] | None = None) -> None:
             ]
     series = {"": {amount(count): values for count, values in found.items()}}
     report.show(Bars("no-op calls spread over so many sockets", "calls/s", series))
+    cpu = {amount(count): meter.last(args.rounds) for count, meter in meters.items()}
+    report.show(Bars("CPU of the node for each of these calls", "us", {"": cpu}))
     report.show(Bars("the first call of each socket", "calls/s", {"": first}))
     report.show(Bars("memory of its own at the end, by sockets", "MiB", memory))
     base = args.sockets[0]

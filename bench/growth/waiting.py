@@ -20,7 +20,7 @@ from bench.end_to_end import singles_ms
 from bench.growth.figures import amount, figure, percentiles, ratios, short, told, whole_numbers
 from bench.growth.plot import Bars
 from bench.growth.report import Report, in_turns, options
-from bench.growth.worlds import START_S, disk_bytes, fill, node_bytes, offer_nop, rate
+from bench.growth.worlds import START_S, Meter, disk_bytes, fill, node_bytes, offer_nop, rate
 from bench.world import SOCKET
 from meshcode.client import Socket, connect
 from tests.live.harness import Mesh
@@ -43,17 +43,18 @@ def waiting_node(report: Report, waiting: int) -> Iterator[Mesh]:
         open_calls = mesh.ask("status")["calls"]["open"]
         assert open_calls == waiting, open_calls
         report.say(
-            f"filled     {waiting:,} calls in {took:.1f} s; the node was ready after {ready_s:.1f} s"
+            f"filled     {waiting:,} calls in {took:.1f} s; the node was ready after "
+            f"{ready_s:.1f} s"
         )
         yield mesh
     finally:
         mesh.remove()
 
 
-def each_alone(socket: Socket, kept: list[float], seconds: float) -> float:
+def each_alone(socket: Socket, kept: list[float], meter: Meter, seconds: float) -> float:
     """The rate of one turn; single calls one after another before it."""
     kept += singles_ms(socket, SINGLES)
-    return rate(socket, seconds)
+    return meter.turn(lambda: rate(socket, seconds))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -72,13 +73,14 @@ def main(arguments: list[str] | None = None) -> None:
         _space(report, nodes, counts)
         clients = {name: stack.enter_context(connect(at.address)) for name, at in nodes.items()}
         alone: dict[str, list[float]] = {name: [] for name in counts}
-        found = in_turns(
-            {
-                name: partial(each_alone, client.socket(SOCKET), alone[name], args.seconds)
-                for name, client in clients.items()
-            },
-            args.rounds,
-        )
+        meters = {name: Meter(mesh) for name, mesh in nodes.items()}
+        turns = {
+            name: partial(
+                each_alone, client.socket(SOCKET), alone[name], meters[name], args.seconds
+            )
+            for name, client in clients.items()
+        }
+        found = in_turns(turns, args.rounds)
         for name, mesh in nodes.items():
             assert mesh.ask("status")["calls"]["open"] == counts[name]  # They still wait.
     parts = ratios(found, NONE)
@@ -87,17 +89,21 @@ def main(arguments: list[str] | None = None) -> None:
         "the same, by that of an empty log in the same round", "ratio", {"": parts}, BUDGET,
         at_most=False,
     ))  # fmt: skip
+    cpu = {name: meter.last(args.rounds) for name, meter in meters.items()}
+    report.show(Bars("CPU of the node for each of these calls", "us", {"": cpu}))
     for name, values in alone.items():
         p50, p99, most = percentiles(values, (0.5, 0.99, 1))
         report.say(
             f"alone      p50 {p50:.2f} ms, p99 {p99:.2f} ms, max {most:.1f} ms, one call beside "
             f"{name} waiting"
         )
+    costs = ratios(cpu, NONE)
     for name in list(counts)[2:]:
         ratio = figure(parts[name])
         report.say(
             f"budget     {'kept' if ratio.median >= BUDGET else 'MISSED'}: {told(ratio)} of an "
-            f"empty log beside {name} waiting, at least {BUDGET}"
+            f"empty log beside {name} waiting, at least {BUDGET}; CPU of the node for each call "
+            f"{told(figure(costs[name]))} times that of an empty log"
         )
     report.save()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,28 @@ def rate(socket: Socket, seconds: float, value: Any = None, chunk: int = 256) ->
     for _ in socket.map(until_over(value, seconds), chunk=chunk):
         calls += 1
     return calls / (time.perf_counter() - begin)
+
+
+class Meter:
+    """Node CPU for each call, turn by turn: what others do on the machine moves it least."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        """Nothing is measured yet."""
+        assert mesh.process is not None
+        self._pid = mesh.process.pid
+        self.us: list[float] = []
+
+    def turn(self, measure: Callable[[], float]) -> float:
+        """The rate that `measure` gives, in calls a second over all the time that it takes."""
+        before, begin = machine.cpu_s(self._pid), time.perf_counter()
+        found = measure()
+        calls = found * (time.perf_counter() - begin)
+        self.us.append((machine.cpu_s(self._pid) - before) / calls * 1e6)
+        return found
+
+    def last(self, rounds: int) -> list[float]:
+        """Microseconds for each call, of the rounds that count."""
+        return self.us[-rounds:]
 
 
 def own_bytes(pid: int) -> float:

@@ -17,7 +17,9 @@ from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session, who
 from meshcode.cli.watch import watch as follow
 from meshcode.cli.watch import watch_option
+from meshcode.listing import whole_page
 
+LOOKS_MAX = 10  # Requests for one page that is watched.
 _STATES = (
     "WAITING", "DELAYED", "PARKED", "GATHERING", "COPYING", "RUNNING", "ENDING", "HELD", "KEPT",
     "DONE", "FAILED", "CANCELLED", "MOVED",
@@ -127,7 +129,7 @@ def ls_calls(
         if watch:
             _follow(client, fields, [*COLUMNS[2:], *more], style, task=task)
             return
-        found = client.ask("mesh.calls", **fields)
+        found = whole_page(client.ask, "mesh.calls", fields)
         tasks = _tasks(client) if task else {}
     calls = rows_of_page(found, page, rows)
     calls = [{**call, "task": tasks.get(call["name"])} for call in calls] if task else calls
@@ -142,6 +144,11 @@ def _tasks(client: Any) -> dict[str, str]:
     return {row["name"]: row["task"] for row in all_objects(client, "socket")}
 
 
+def _look(client: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    """A page that is asked for again and again: not farther than a second of the node's time."""
+    return whole_page(client.ask, "mesh.calls", fields, looks=LOOKS_MAX)
+
+
 def _follow(
     client: Any, fields: dict[str, Any], columns: list[Column], style: Style, *, task: bool
 ) -> None:
@@ -150,7 +157,7 @@ def _follow(
     tasks = _tasks(client) if task else {}
 
     def look() -> list[dict[str, Any]]:
-        rows = rows_of_page(client.ask("mesh.calls", **fields), 1, fields["rows"])
+        rows = rows_of_page(_look(client, fields), 1, fields["rows"])
         for row in rows:
             del row["page"], row["row"]
             row["task"] = tasks.get(row["name"])

@@ -14,6 +14,7 @@ from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Column, Style
 from meshcode.cli.session import session, who
 from meshcode.errors import MeshError, WaitTimeout
+from meshcode.listing import whole_page
 
 STEPS_SHOWN = 1_000
 OPEN_SHOWN = ("RUNNING", "WAITING", "DELAYED", "PARKED", "HELD", "GATHERING")
@@ -52,7 +53,9 @@ def ls(page: int, rows: int, style: Style) -> None:
       mesh flow ls -o json
     """
     with session() as client:
-        found = client.ask("mesh.calls", socket="@flow", page=page, rows=rows)
+        found = whole_page(
+            client.ask, "mesh.calls", {"socket": "@flow", "page": page, "rows": rows}
+        )
         items, silent = [], found["silent"]
         for call in found["calls"]:
             flow = client.ask("flow.get", id=call["id"], limit=0)

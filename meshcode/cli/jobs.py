@@ -16,6 +16,7 @@ from meshcode.cli.options import command, listing
 from meshcode.cli.output import Column, Style
 from meshcode.cli.session import objects, session
 from meshcode.errors import BadRequest, NotAllowed
+from meshcode.listing import whole_page
 from meshcode.model.kinds import FIELDS
 from meshcode.schedule import Schedule, parse
 
@@ -44,7 +45,7 @@ def ls_jobs(count: int, style: Style) -> None:
       mesh ls jobs -o json | jq '.items[] | select(.schedule == "nightly") | .due_ms'
     """
     with session() as client:
-        found = client.ask("mesh.calls", page=1, rows=CALLS_MAX, state="DELAYED")
+        found = whole_page(client.ask, "mesh.calls", {"rows": CALLS_MAX, "state": "DELAYED"})
         try:
             schedules = objects(client, "schedule")
         except NotAllowed as error:

@@ -17,6 +17,7 @@ from meshcode.cli.output import Column, Style
 from meshcode.cli.session import session
 from meshcode.cli.watch import watch as follow
 from meshcode.cli.watch import watch_option
+from meshcode.listing import whole_page
 
 _WORKER_COLUMNS = [
     column("id", "Worker"), column("processor"), column("state"), column("pid"),
@@ -114,7 +115,7 @@ def ls_work(style: Style) -> None:
       mesh ls work
     """
     with session() as client:
-        found = client.ask("mesh.calls", page=1, rows=1000, state="RUNNING")
+        found = whole_page(client.ask, "mesh.calls", {"rows": 1000, "state": "RUNNING"})
     rows = rows_of_page(found, 1, 1000)
     columns = [*CALL_COLUMNS[2:], Column("due_ms", "Due", plain.local_time)]
     output.show("call", rows, columns, style, name="id", empty="nothing runs")

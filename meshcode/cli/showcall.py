@@ -17,6 +17,7 @@ from meshcode.cli.session import session
 from meshcode.cli.table import clean, draw
 from meshcode.cli.tree import ASCII, Lines, ascii_option
 from meshcode.errors import CallerError, UnknownCall
+from meshcode.listing import whole_page
 
 EVENT_COLUMNS = [column("name"), time_column("ms", "Time"), column("note")]
 PROVENANCE = [
@@ -113,7 +114,7 @@ def _newest(client: Any, socket: str) -> str:
     Raises:
         UnknownCall: it has none.
     """
-    calls = client.ask("mesh.calls", socket=socket, rows=1)["calls"]
+    calls = whole_page(client.ask, "mesh.calls", {"socket": socket, "rows": 1})["calls"]
     if not calls:
         raise UnknownCall(
             f"no call of socket {socket!r} is open or kept; `mesh ls sockets` has all sockets"

@@ -36,8 +36,8 @@ from meshcode.node.flowview import (
     share_fields,
     which_of,
 )
-from meshcode.node.history import ROWS_MAX, whole
 from meshcode.node.later import Job
+from meshcode.node.paging import ROWS_MAX, whole
 from meshcode.node.sessions import Session
 from meshcode.router import feeding, plan
 from meshcode.router.states import State

@@ -18,9 +18,9 @@ from meshcode.node.flowbook import (
     flow_of,
     merge,
 )
-from meshcode.node.history import ROWS_MAX
 from meshcode.node.later import Job
 from meshcode.node.meshops import Answers, ask_peers, good_data, silent_peers
+from meshcode.node.paging import ROWS_MAX
 from meshcode.router.states import State
 
 if TYPE_CHECKING:

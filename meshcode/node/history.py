@@ -10,6 +10,7 @@ from meshcode.errors import BadRequest, UnknownCall
 from meshcode.ids import ID_BYTES, NO_ID, text_of
 from meshcode.node.choosing import Choice, flow_of
 from meshcode.node.flowindex import Flows
+from meshcode.node.paging import LOOKED_MAX, Part, cursor_of
 from meshcode.node.turn import Turns
 from meshcode.router import plan
 from meshcode.router.call import Call
@@ -21,33 +22,18 @@ from meshcode.wire.codec import unpack
 from meshcode.wire.frame import check_envelope
 
 OPEN_SORTED_MAX = 10_000  # Open calls sorted for a listing.
-SCAN_MAX = 200_000  # Records looked at for one listing: a fraction of a second.
-ROWS_MAX = 1_000
 
 
 def _text(id: bytes) -> str | None:
     return None if id == NO_ID else text_of(id)
 
 
-def whole(fields: dict[str, Any], name: str, default: int) -> int:
-    """A whole number of a request, or the default when it is not given.
-
-    Raises:
-        BadRequest: it is something else.
-    """
-    value = fields.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise BadRequest(f"field {name!r} must be a whole number, it is {value!r}")
-    return value
-
-
 class Chosen(NamedTuple):
     """Which calls a listing has."""
 
     ids: list[bytes]  # In its order.
-    total: int | None  # None: more records than SCAN_MAX, so it is not known.
+    total: int | None  # None: not known, since that would take more than LOOKED_MAX records.
+    reach: bytes | None = None  # `ids` is whole up to this call, None: to the last there is.
 
 
 def asked_of(submit: bytes) -> dict[str, Any]:
@@ -245,22 +231,18 @@ class History:
         Fields: page (from 1), rows, unfinished, ascending, those of `Choice`, and before (an id:
         only older calls; the quick way through a long history), total (False: do not look at more
         records than it takes).  `total` is None when it is not known; `more` says whether there is
-        a further page.
+        a further page.  At most LOOKED_MAX records are looked at: when the page is not full by
+        then, the answer has a `cursor` and how many calls of the listing were `passed`; with these
+        two as fields the same request goes on from there, see `meshcode.listing`.
         """
-        rows = min(max(whole(fields, "rows", 10), 1), ROWS_MAX)
-        page = max(whole(fields, "page", 1), 1)
-        skip = 0 if fields.get("before") else (page - 1) * rows
-        if skip + rows > SCAN_MAX:
-            raise BadRequest(
-                f"page {page} begins at row {skip + 1}, pages reach to row {SCAN_MAX}; go on from "
-                "a call with the field `before`"
-            )
-        found = self.choose(fields, skip + rows + 1)
-        calls = [self.row(id) for id in found.ids[skip : skip + rows]]
-        return {
-            "calls": [row for row in calls if row is not None], "total": found.total, "page": page,
-            "rows": rows, "more": len(found.ids) > skip + rows,
-        }  # fmt: skip
+        part = Part(fields)
+        found = self.choose(fields, part.wanted)
+        calls = [self.row(id) for id in part.shown(found.ids)]
+        told = part.told(found.ids, found.reach)
+        total = found.total
+        if total is not None and not Choice(self._router, fields).is_everything:
+            total += part.passed
+        return {"calls": [row for row in calls if row is not None], "total": total, **told}
 
     def choose(self, fields: dict[str, Any], wanted: int) -> Chosen:
         """The ids of the first `wanted` calls that a request asks for, and how many there are."""
@@ -270,31 +252,33 @@ class History:
         fresh = {} if unfinished else self._turns.fresh_done()
         count = len(self._router.calls) + len(fresh)
         count += 0 if unfinished else self._log.count(DONE)
-        some = self._open_ids(wanted if choice.is_everything else SCAN_MAX, ascending)
-        is_whole = choice.is_everything or len(some) == len(self._router.calls)
+        start = cursor_of(fields) or (self.find(fields["before"]) if fields.get("before") else None)
+        looked_at = min(wanted, LOOKED_MAX) if choice.is_everything else LOOKED_MAX
+        some = self._open_ids(looked_at, ascending, start)
         opens = sorted((*some, *fresh), reverse=not ascending)
-        start = self.find(fields["before"]) if fields.get("before") else None
         if start is not None:
             opens = [id for id in opens if (id > start if ascending else id < start)]
         found: list[bytes] = []
         matched = 0
+        last: bytes | None = None
         for looked, (id, value) in enumerate(
             self._merged(opens, fresh, start, ascending, unfinished)
         ):
-            if looked >= SCAN_MAX:
-                return Chosen(found, None)
+            if looked >= LOOKED_MAX:
+                reach = found[-1] if matched > len(found) else last
+                return Chosen(found, count if choice.is_everything else None, reach)
+            last = id
             if not choice.is_everything and not self._takes(choice, id, value):
                 continue
             matched += 1
             if len(found) < wanted:
                 found.append(id)
             elif choice.is_everything:
-                break
+                return Chosen(found, count, found[-1])
             elif fields.get("total") is False:
-                return Chosen(found, None)
-        if not is_whole:
-            return Chosen(found, None)
-        return Chosen(found, count if choice.is_everything else matched)
+                return Chosen(found, None, found[-1])
+        reach = found[-1] if matched > len(found) else None
+        return Chosen(found, count if choice.is_everything else matched, reach)
 
     def _takes(self, choice: Choice, id: bytes, value: bytes | None) -> bool:
         if value is not None:
@@ -310,8 +294,8 @@ class History:
         call = self._router.calls.get(id)
         return None if call is None else self.open_row(call)
 
-    def _open_ids(self, wanted: int, ascending: bool) -> list[bytes]:
-        """Ids of open calls; of very many, only those accepted first or last.
+    def _open_ids(self, wanted: int, ascending: bool, start: bytes | None) -> list[bytes]:
+        """Ids of open calls; of very many, only those accepted first or last from `start` on.
 
         Calls are accepted nearly in the order of their ids, so a page is right without sorting
         millions.
@@ -319,8 +303,10 @@ class History:
         calls = self._router.calls
         if len(calls) <= OPEN_SORTED_MAX:
             return list(calls)
-        near = islice(calls if ascending else reversed(calls), 4 * wanted + OPEN_SORTED_MAX)
-        return list(near)
+        near: Iterator[bytes] = iter(calls) if ascending else reversed(calls)
+        if start is not None:
+            near = (id for id in near if (id > start if ascending else id < start))
+        return list(islice(near, 4 * wanted + OPEN_SORTED_MAX))
 
     def _merged(
         self,

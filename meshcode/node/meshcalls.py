@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import BadRequest, LogDamaged, MeshError, UnknownCall
 from meshcode.ids import NO_ID, parse_id, text_of
-from meshcode.node.history import ROWS_MAX, asked_of
+from meshcode.node.history import asked_of
 from meshcode.node.meshops import (
     Answers,
     answer,
@@ -43,6 +43,7 @@ from meshcode.node.meshrows import (
     merged,
     slim,
 )
+from meshcode.node.paging import ROWS_MAX
 from meshcode.node.sessions import Session
 from meshcode.router import recovering
 from meshcode.router.copies import keeper_of

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from meshcode.errors import BadRequest
 from meshcode.ids import ID_BYTES
 from meshcode.node.choosing import FIELDS, Choice
-from meshcode.node.history import ROWS_MAX, SCAN_MAX, Chosen, whole
+from meshcode.node.history import Chosen
 from meshcode.node.meshcalls import annotated, kept_row, mine, stored_call, together
 from meshcode.node.meshops import Answers, answer, ask_peers, good_data, silent_peers
 from meshcode.node.meshrows import Row, slim
+from meshcode.node.paging import ROWS_MAX, SCAN_MAX, Part, cursor_of, whole
 from meshcode.node.sessions import Session
 from meshcode.replica.instance import ENDED
 from meshcode.router.records import DONE_HEAD
@@ -46,12 +47,31 @@ def ids_of(loop: Loop, fields: dict[str, Any], wanted: int) -> Chosen:
     if name is not None:
         own = [id for id in chosen.ids if _is_own(loop, id)]
         whole_list = chosen.total is not None and len(chosen.ids) == chosen.total
-        return Chosen(own, len(own) if whole_list else None)
+        return Chosen(own, len(own) if whole_list else None, chosen.reach)
     ascending = bool(fields.get("ascending"))
-    kept = _kept_ids(loop, fields)
-    ids = sorted({*chosen.ids, *kept}, reverse=not ascending)
+    kept = _beyond(_kept_ids(loop, fields), cursor_of(fields), ascending)
     total = None if chosen.total is None else chosen.total + len(kept)
-    return Chosen(ids[:wanted], total)
+    ids, reach = _in_reach({*chosen.ids, *kept}, [chosen.reach], ascending)
+    return Chosen(ids[:wanted], total, ids[wanted - 1] if len(ids) > wanted else reach)
+
+
+def _beyond(ids: list[bytes], start: bytes | None, ascending: bool) -> list[bytes]:
+    """Those that a listing has behind `start`."""
+    if start is None:
+        return ids
+    return [id for id in ids if (id > start if ascending else id < start)]
+
+
+def _in_reach(
+    ids: set[bytes], reaches: list[bytes | None], ascending: bool
+) -> tuple[list[bytes], bytes | None]:
+    """Ids in order, as far as all lists they come from are whole, and how far that is."""
+    ends = [reach for reach in reaches if reach is not None]
+    ordered = sorted(ids, reverse=not ascending)
+    if not ends:
+        return ordered, None
+    end = min(ends) if ascending else max(ends)
+    return [id for id in ordered if (id <= end if ascending else id >= end)], end
 
 
 def _is_own(loop: Loop, id: bytes) -> bool:
@@ -103,35 +123,29 @@ def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
     First every node tells the ids of its first calls, 16 bytes each, then what it knows of those
     that are on the page: so the last page can be reached, and is as quick as the first.
     """
-    rows = min(max(whole(fields, "rows", 10), 1), ROWS_MAX)
-    page = max(whole(fields, "page", 1), 1)
     mesh = loop.mesh
     if mesh is None or fields.get("here"):
         found = loop.history.page(fields)
         found["calls"] = [annotated(loop, row) | {"kept_by": [mine(loop)]}
                           for row in found["calls"]]  # fmt: skip
         return found | {"asked": [], "silent": []}
-    end = page * rows
-    if end > SCAN_MAX:
-        raise BadRequest(
-            f"page {page} with {rows} rows ends at row {end}, pages reach to row {SCAN_MAX}; name"
-            " a socket, a state or a time, or list from the other end with `ascending`"
-        )
+    part = Part({**fields, "before": None})
     # More than is shown, so that most meshes can count what there is.
-    wanted = end + 1 if fields.get("total") is False else max(end + 1, IDS_TOLD_MIN)
+    wanted = part.wanted if fields.get("total") is False else max(part.wanted, IDS_TOLD_MIN)
     own = ids_of(loop, fields, wanted)
     asked = set(mesh.here())
     ascending = bool(fields.get("ascending"))
-    share = {name: fields[name] for name in (*FIELDS, "unfinished", "ascending", "node", "total")
-             if name in fields}  # fmt: skip
+    share = {name: fields[name] for name in (*FIELDS, "unfinished", "ascending", "node", "total",
+                                             "cursor") if name in fields}  # fmt: skip
 
     def have_ids(answers: Answers) -> None:
         told = [found for data in good_data(answers).values() if (found := _chosen(data))]
-        every = sorted({id for one in (own, *told) for id in one.ids}, reverse=not ascending)
-        totals = [one.total for one in (own, *told)]
-        is_whole = all(one.total is not None and one.total <= len(one.ids) for one in (own, *told))
-        known = max((total for total in totals if total is not None), default=0)
-        shown = every[end - rows : end]
+        shares = (own, *told)
+        ids = {id for one in shares for id in one.ids}
+        every, reach = _in_reach(ids, [one.reach for one in shares], ascending)
+        is_whole = all(one.total is not None and one.total <= len(one.ids) for one in shares)
+        known = max((one.total for one in shares if one.total is not None), default=0)
+        shown = part.shown(every)
         answered = set(good_data(answers))
 
         def have_rows(answers: Answers) -> None:
@@ -140,8 +154,8 @@ def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
             state = fields.get("state")  # It may have gone on since.
             answer(loop, session, request, {
                 "calls": [row for row in found if state in (None, row["state"])],
-                "page": page, "rows": rows, "total": len(every) if is_whole else None,
-                "at_least": max(known, len(every)), "more": len(every) > end,
+                "total": part.passed + len(every) if is_whole else None,
+                "at_least": max(known, part.passed + len(every)), **part.told(every, reach),
                 "asked": sorted(mesh.name_of(node) for node in asked),
                 "silent": silent_peers(mesh, asked, answered & set(data)),
             })  # fmt: skip
@@ -154,10 +168,12 @@ def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
 
 def _chosen(data: dict[str, Any]) -> Chosen | None:
     """What a peer said to `mesh.ids`; None when it is something else."""
-    ids, total = data.get("ids"), data.get("total")
+    ids, total, reach = data.get("ids"), data.get("total"), data.get("reach")
     if not isinstance(ids, bytes) or len(ids) % ID_BYTES or not isinstance(total, int | None):
         return None
-    return Chosen(_split(ids), total)
+    if not isinstance(reach, bytes | None) or len(reach or bytes(ID_BYTES)) != ID_BYTES:
+        return None
+    return Chosen(_split(ids), total, reach)
 
 
 def _split(ids: bytes) -> list[bytes]:
@@ -168,7 +184,7 @@ def share_of_ids(loop: Loop, session: Session, request: bytes, fields: dict[str,
     """This node's share of a listing: ids in its order, and how many calls it knows."""
     wanted = min(max(whole(fields, "wanted", 10), 1), SCAN_MAX + 1)
     found = ids_of(loop, fields, wanted)
-    return {"ids": b"".join(found.ids), "total": found.total}
+    return {"ids": b"".join(found.ids), "total": found.total, "reach": found.reach}
 
 
 def share_of_rows(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:

@@ -20,7 +20,7 @@ from meshcode.node import (
     meshops,
     streamops,
 )
-from meshcode.node.history import whole
+from meshcode.node.paging import whole
 from meshcode.node.sessions import Session
 from meshcode.router.accept import unknown_socket
 from meshcode.router.effects import Effects

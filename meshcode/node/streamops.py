@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode import limits
 from meshcode.errors import BadRequest, Busy, ResultExpired, UnknownCall
 from meshcode.ids import text_of
-from meshcode.node.history import whole
+from meshcode.node.paging import whole
 from meshcode.node.sessions import Session
 from meshcode.replica.instance import ENDED
 from meshcode.router.effects import Effects

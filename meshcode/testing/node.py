@@ -22,6 +22,7 @@ from meshcode.client.flows.composition import Composition
 from meshcode.client.flows.flow import Flow
 from meshcode.client.socket import Socket
 from meshcode.errors import BadRequest, MountFailed, NodeError, NoNode, WaitTimeout
+from meshcode.listing import whole_page
 from meshcode.testing import ownpython, worktree
 
 START_S = 30.0
@@ -106,7 +107,7 @@ class LocalMesh:
             wanted: as of the operation call.list: state, socket, rows, ...; 1,000 rows at most
                 without one.
         """
-        page = self.client.ask("call.list", **{"rows": 1000, **wanted})
+        page = whole_page(self.client.ask, "call.list", {"rows": 1000, **wanted})
         rows: list[dict[str, Any]] = page["calls"]
         return rows
 
