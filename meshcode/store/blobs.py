@@ -6,21 +6,29 @@ crash (swept at the next open), but a reference without its file is damage.
 
     blobs/ab/abcdef...   the value, nothing else; named by the BLAKE2b-256 of table, key and value
 
-Because table and key are in the name, no two records ever share a file.
+Because table and key are in the name, no two records ever share a file.  Several of one batch are
+written beside each other: a disk syncs four files in little more time than one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from meshcode.store.filesystem import make_folder, sync_folder, write_all
 
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 REFERENCE_BYTES = 40  # 32 bytes name, 8 bytes size, little endian.
+WRITERS = 4  # Threads that write and sync, of a batch with several blobs.
 _TEMP = ".new"
+
+T = TypeVar("T")
 
 
 def refer(table: str, key: bytes, value: bytes) -> bytes:
@@ -41,12 +49,32 @@ def _digest(table: str, key: bytes, value: bytes) -> bytes:
     return digest.digest()
 
 
+def _write(blob: tuple[Path, bytes]) -> None:
+    """One file, synced before it has its name."""
+    path, value = blob
+    temp = path.with_name(path.name + _TEMP)
+    handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(handle, value)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    os.rename(temp, path)
+
+
+def _remove(path: Path) -> None:
+    for each in (path, path.with_name(path.name + _TEMP)):
+        with contextlib.suppress(OSError):
+            each.unlink()
+
+
 class BlobFolder:
     """The blob files of one log."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._known: set[Path] = set()  # Sub-folders whose own names are durable.
+        self._threads: ThreadPoolExecutor | None = None  # They end with this object.
 
     def _path(self, reference: bytes) -> Path:
         name = reference[:32].hex()
@@ -58,23 +86,31 @@ class BlobFolder:
         Raises:
             OSError: some may be written, none is referred to: `remove` them.
         """
-        folders = set()
-        for reference, value in blobs:
-            path = self._path(reference)
-            if path.parent not in self._known:
-                make_folder(path.parent)
-                self._known.add(path.parent)
-            temp = path.with_name(path.name + _TEMP)
-            handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                write_all(handle, value)
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            os.rename(temp, path)
-            folders.add(path.parent)
+        found = list(blobs)
+        paths = [self._path(reference) for reference, _ in found]
+        folders = dict.fromkeys(path.parent for path in paths)
         for folder in folders:
-            sync_folder(folder)
+            if folder not in self._known:
+                make_folder(folder)
+                self._known.add(folder)
+        values = [value for _, value in found]
+        self._beside(_write, list(zip(paths, values, strict=True)))
+        self._beside(sync_folder, list(folders))
+
+    def _beside(self, do: Callable[[T], None], items: list[T]) -> None:
+        """Do it with each, some at a time; returns, or raises the first error, when none runs."""
+        if len(items) <= 1:
+            for item in items:
+                do(item)
+            return
+        if self._threads is None:
+            from concurrent.futures import ThreadPoolExecutor  # Few nodes ever need it.
+
+            self._threads = ThreadPoolExecutor(WRITERS, "meshcode-blobs")
+        errors = [one.exception() for one in [self._threads.submit(do, item) for item in items]]
+        for error in errors:
+            if error is not None:
+                raise error
 
     def read(self, table: str, key: bytes, reference: bytes) -> bytes | None:
         """The value, or None when the file is missing, cut, or not what was written.
@@ -90,11 +126,7 @@ class BlobFolder:
 
     def remove(self, references: Iterable[bytes]) -> None:
         """Remove files, and what is left of their writing; one that will not go is swept later."""
-        for reference in references:
-            path = self._path(reference)
-            for each in (path, path.with_name(path.name + _TEMP)):
-                with contextlib.suppress(OSError):
-                    each.unlink()
+        self._beside(_remove, [self._path(reference) for reference in references])
 
     def sweep(self, standing: set[bytes]) -> tuple[int, list[bytes]]:
         """Remove all files but those of `standing` references.

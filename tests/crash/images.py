@@ -63,6 +63,10 @@ def turns(seed: int, count: int) -> list[list[Op]]:
         if rng.random() < 0.15:
             size = rng.choice([100, 80_000])
             ops.append(("output", b"%d" % rng.randrange(4), rng.randbytes(size)))
+        if rng.random() < 0.03:  # Several blobs of one batch are written beside each other.
+            for _ in range(rng.randint(2, 6)):
+                ops.append(("open", high.to_bytes(8, "big"), rng.randbytes(70_000)))
+                high += 1
         found.append(ops)
     return found
 

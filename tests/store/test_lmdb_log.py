@@ -11,6 +11,7 @@ import pytest
 
 from meshcode.errors import DiskFull, FolderInUse, LogDamaged, NodeError
 from meshcode.store import opening
+from meshcode.store.blobs import BlobFolder, refer
 from meshcode.store.contract import DONE, META, OPEN, STATE
 from meshcode.store.lmdb_log import LmdbLog
 
@@ -248,6 +249,32 @@ def test_the_same_value_twice_has_two_files(tmp_path: Path):
         write(log, (DONE, b"a", None))
 
         assert log.get(OPEN, b"a") == b"x" * 100_000
+
+
+def test_many_blobs_of_one_batch_are_all_there_when_it_is_synced(tmp_path: Path):
+    values = {b"%d" % n: bytes([n]) * (70_000 + n) for n in range(40)}
+    with LmdbLog(tmp_path) as log:
+        log.stage([("output", key, value) for key, value in values.items()])
+        log.sync()
+        assert len(blob_files(tmp_path)) == len(values)
+    with LmdbLog(tmp_path) as log:
+        assert dict(log.scan("output")) == values
+
+
+def test_when_one_of_many_blobs_cannot_be_written_none_stays(tmp_path: Path):
+    blobs = [(refer("output", b"%d" % n, bytes([n])), bytes([n])) for n in range(9)]
+    folder = BlobFolder(tmp_path / "blobs")
+    name = blobs[4][0][:32].hex()
+    folder.folder.mkdir()
+    (folder.folder / name[:2] / (name + ".new")).mkdir(parents=True)
+
+    with pytest.raises(IsADirectoryError):
+        folder.write(blobs)
+    written = len(blob_files(tmp_path))  # All threads have ended their part by now.
+    folder.remove(reference for reference, _ in blobs)
+
+    assert written == len(blobs) - 1
+    assert blob_files(tmp_path) == []
 
 
 def test_blob_files_without_a_record_are_swept_at_the_open(tmp_path: Path):
