@@ -16,7 +16,7 @@ from meshcode.cli.salvage import ended_calls, open_calls, own_id, places, submit
 from meshcode.cli.showcall import as_tree
 from meshcode.errors import CallerError, UnknownObject
 from meshcode.limits import SHARED_BYTES_MAX
-from meshcode.node.history import ROWS_MAX
+from meshcode.node.paging import ROWS_MAX
 from meshcode.node.meshrows import (
     ENDED_HERE,
     KEPT,
