@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import time
 from itertools import repeat
+from pathlib import Path
 
 from bench.growth.figures import is_flat, late_slope, short, slope, whole_numbers
 from bench.growth.plot import Lines
 from bench.growth.report import Report, options
-from bench.growth.worlds import disk_bytes, own_bytes
-from bench.world import SOCKET, nop_node
+from bench.growth.worlds import disk_bytes, offer_nop, own_bytes
+from bench.world import SOCKET
 from meshcode.client import connect
 from tests.live.harness import Mesh
 
@@ -38,6 +39,9 @@ def run(mesh: Mesh, calls: int, samples: int) -> tuple[dict[str, Places], Places
         for number, _ in enumerate(socket.map(repeat(None, calls))):
             if number % step == 0 or number == calls - 1:
                 for name, pid in pids.items():
+                    assert Path(f"/proc/{pid}").exists(), (
+                        f"the {name} (process {pid}) ended after {number:,} calls: {mesh.words()}"
+                    )
                     memory[name].append((number, own_bytes(pid)))
                 disk.append((number, disk_bytes(mesh)))
         rate = calls / (time.perf_counter() - begin)
@@ -54,7 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     report = Report("memory", args.out)
     (calls,) = args.calls
-    with nop_node() as mesh:
+    with Mesh() as mesh:
+        offer_nop(mesh, recycle_calls=2 * calls)  # Usually a million: then it is another process.
         memory, disk, rate = run(mesh, calls, args.samples)
     report.say(f"map        {calls:,} calls with their results, {rate:,.0f}/s")
     mib = {name: [(x, y / 2**20) for x, y in places] for name, places in memory.items()}

@@ -19,12 +19,17 @@ from tests.live.harness import Mesh, make_repository
 START_S = 1_800.0  # For a node with many millions of calls to read.
 
 
-def offer_nop(mesh: Mesh, workers: int = 1, tasks: str = TASKS, processor: str = "nop") -> None:
-    """Mount the no-op task on a running node and wait for its workers."""
+def offer_nop(mesh: Mesh, **fields: Any) -> None:
+    """Mount the no-op task on a running node and wait for its worker.
+
+    Args:
+        mesh: the node.
+        fields: of the processor `nop`.
+    """
     repository = mesh.home / "repository"
-    make_repository(repository, {f"{MODULE}.py": tasks})
-    mesh.offer(processor, Path(repository), MODULE, ["nop"], workers=workers)
-    mesh.wait_ready(processor, workers)
+    make_repository(repository, {f"{MODULE}.py": TASKS})
+    mesh.offer("nop", Path(repository), MODULE, ["nop"], **fields)
+    mesh.wait_ready("nop")
 
 
 def fill(mesh: Mesh, waiting: int) -> float:

@@ -16,7 +16,6 @@ from meshcode.cli.salvage import ended_calls, open_calls, own_id, places, submit
 from meshcode.cli.showcall import as_tree
 from meshcode.errors import CallerError, UnknownObject
 from meshcode.limits import SHARED_BYTES_MAX
-from meshcode.node.paging import ROWS_MAX
 from meshcode.node.meshrows import (
     ENDED_HERE,
     KEPT,
@@ -27,6 +26,7 @@ from meshcode.node.meshrows import (
     merged,
     slim,
 )
+from meshcode.node.paging import ROWS_MAX
 from meshcode.router.records import custody_header, pack_done
 from meshcode.store.lmdb_log import LmdbLog
 from meshcode.wire.codec import pack, pack_call
