@@ -58,7 +58,7 @@ class Report:
         base.with_suffix(".txt").write_text("\n".join(self._lines) + "\n")
         found = {"lines": self._lines, "plots": [asdict(one) for one in self._plots]}
         base.with_suffix(".json").write_text(json.dumps(found, indent=1))
-        note = self._lines[0].replace("\n", "; ")
+        note = self._lines[0]
         drawn = [
             plot.png(one, base.with_name(f"{base.name}-{number}.png"), note)
             for number, one in enumerate(self._plots, 1)
