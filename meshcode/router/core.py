@@ -370,11 +370,20 @@ class Router:
         """Remember an open call; its envelope, unless `whole`, only while memory has room."""
         self.calls[call.id] = call
         whole = whole or call.line.builtin or call.lacks
-        if not whole and self.bodies_bytes + call.size > self.bodies_bytes_max:
+        if not whole and not self.has_room(call.line, call.size):
             call.envelope = None
             self.by_sequence[call.sequence] = call
         else:
             self.bodies_bytes += call.size
+
+    def has_room(self, line: Line, size: int) -> bool:
+        """Whether an envelope of so many bytes may stay in memory.
+
+        The last eighth is for lines in which little waits: what is parked must not have the calls
+        of a line that moves read back from the log, each of them.
+        """
+        most, after = self.bodies_bytes_max, self.bodies_bytes + size
+        return after <= most and (after <= most - most // 8 or line.bytes <= most // 256)
 
     def spill(self, call: Call) -> None:
         """A call that ran waits again: its envelope stays in memory only while there is room."""

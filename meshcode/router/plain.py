@@ -73,15 +73,13 @@ def _is_open(r: Router, event: Submitted) -> bool:
     ids = {new[0] for new in calls}
     if len(ids) != len(calls) or not r.calls.keys().isdisjoint(ids):
         return False
-    size = sum([len(new[6]) for new in calls])
-    if r.bodies_bytes + size > r.bodies_bytes_max:
-        return False
     return not r.horizon_ms or int.from_bytes(min(ids, default=b"")[:6], "big") >= r.horizon_ms
 
 
 def _are_plain(r: Router, event: Submitted) -> bool:
-    """Whether no call has options, and every line takes it whatever else is in the line."""
+    """Whether no call has options, and every line takes it and keeps it in memory."""
     last, last_argc = None, -1
+    size = sum([len(new[6]) for new in event.calls])
     for _id, _flow, _parent, name, argc, options, _envelope in event.calls:
         if options is not None:
             return False
@@ -90,6 +88,8 @@ def _are_plain(r: Router, event: Submitted) -> bool:
         last, last_argc = name, argc
         line = r.lines.get(name)
         if line is None or line.removed or line.special or line.expires:
+            return False
+        if not r.has_room(line, size):
             return False
         config, signature = line.config, line.signature
         if config.max_length is not None or config.max_length_bytes is not None:
