@@ -145,16 +145,17 @@ def unknown(r: Router, call: Call, id: bytes, now_ms: int, out: Effects) -> None
         return  # It was made for the arrival before, and has ended: this one hears of it next.
     at = call.option("at") or b""
     submit = _collector_submit(flow, at, join, number)
-    if call.inst is None:
+    inst = r.replica.by_id.get(id)
+    if inst is not None and (inst.role != ENDED or call.inst is None):
+        key, voters = inst.key, inst.voters  # It may have moved to other nodes since.
+    elif call.inst is None:
         ending.issue(r, id, submit, now_ms, out)
         return
-    home, voters = at[:ID_BYTES], split_voters(at[ID_BYTES:])
-    key = make_key(id, home)
-    inst = r.replica.by_id.get(id)
-    if inst is not None and inst.role != ENDED:  # It may have moved to other nodes since.
-        key, voters = inst.key, inst.voters
-    elif r.node in voters and inst is None:
-        births.keep(r, key, voters, submit, now_ms, out)
+    else:
+        home, voters = at[:ID_BYTES], split_voters(at[ID_BYTES:])
+        key = make_key(id, home)
+        if r.node in voters and inst is None:
+            births.keep(r, key, voters, submit, now_ms, out)
     _tell(r, call, key, voters, submit, out)
 
 

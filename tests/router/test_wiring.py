@@ -512,3 +512,23 @@ def test_a_plug_with_a_fanout_queue_reaches_each_of_its_sockets_once():
 
     assert sorted(names(made)) == ["a", "b", "c", "d"]
     assert made.router.calls == {}
+
+
+def test_a_collector_that_others_keep_too_is_not_made_again_by_a_value_kept_alone():
+    """Nobody owns it after a start, and yet it is there: two of it would each have a part."""
+    made = joining()
+    [flow] = make_ids(1, NOW)
+    _, effects = made.call("b", 1, flow=flow)
+    [(_, [(id, attempt, _, submit)])] = effects.starts
+    arrived = made.answer(id, attempt, submit)
+    for n in (7, 8):
+        made.step(events.PeerChanged(bytes([n]) * 16, "alive", 1, "core", "", f"n{n}"))
+    looked_up(made, arrived)
+    kept = [split_open(value) for value in made.log["open"].values()]
+    [collector] = [submit[16:32] for custody, submit in kept if len(custody["voters"]) == 3]
+    after, effects = recovered(made)
+
+    effects = looked_up(after, effects)
+
+    assert not [op for op in effects.records if op[0] == "open"]
+    assert collector in after.router.replica.by_id and collector not in after.router.calls
