@@ -169,7 +169,7 @@ def _along(
     r: Router, call: Call, edge: Edge, value: bytes, now_ms: int
 ) -> tuple[bytes, bytes] | None:
     gate = edge.gate
-    id = child_id(call.id, edge.key)
+    id = _id(call, edge.key, edge)
     if len(value) + _ROOM > limits.BODY_BYTES_MAX:
         text = f"plug {edge.name}: the value has {len(value)} bytes, which is too large to pass on"
         call.note(now_ms, "not sent", text)
@@ -185,7 +185,17 @@ def _along(
         "plug": edge.name, "target": edge.target, "argument": edge.argument, "ttl_ms": edge.ttl_ms,
         "place": edge.place, "joined": list(edge.joined), "gate": gate.name, "copy": edge.copy,
     }  # fmt: skip
+    id = child_id(call.id, edge.key + b":gate")
     return id, _sealed(r, call, id, gate.socket, [value], {"edge": data})
+
+
+def _id(call: Call, key: bytes, edge: Edge) -> bytes:
+    """The call at the end of an edge; a value at a join is never one with a call of the socket.
+
+    Two nodes may have accepted `call`, and go by two wirings (P14): whoever looks up a value by its
+    id must not find what the socket returned.
+    """
+    return child_id(call.id, key + b":join" if edge.joined else key)
 
 
 def _passed(
@@ -207,7 +217,7 @@ def _passed(
     )  # fmt: skip
     assert call.envelope is not None
     value = feeding.argument_of(call.envelope)
-    id = child_id(call.id, b"passed")
+    id = _id(call, b"passed", edge)
     return [(id, _target_call(r, call, id, edge, value, {}))]
 
 

@@ -212,7 +212,7 @@ class PlugBook:
                 asked["plug"], b"", asked["target"], asked["argument"], asked["place"],
                 asked["joined"], None, asked["ttl_ms"], asked["copy"],
             )  # fmt: skip
-            return [_made(child_id(id, b"passed"), way, passing, {})]
+            return [_made(child_id(id, b"passed" + _kind(way)), way, passing, {})]
         row = check_envelope(outcome)
         meta = outcome[row.meta_at : row.body_at]
         chosen = unpack(meta)["plugs"] if meta else None
@@ -220,7 +220,7 @@ class PlugBook:
         for way in ways(snapshot, known.name, error=code == _FAILED):
             if code == _DONE and chosen is not None and way.plug not in chosen:
                 continue
-            one = _along(child_id(id, way.key), way, value)
+            one = _along(id, way, value)
             if one is not None:
                 found.append(one)
         return found
@@ -463,8 +463,13 @@ def closed_gates(snapshot: Snapshot) -> set[str]:
     return {name for name, gate in gates.items() if gate.get("mode") == "closed"}
 
 
-def _along(id: bytes, way: Way, value: Any) -> Made | None:
-    gate = way.gate
+def _kind(way: Way) -> bytes:
+    """What the id of a value at a join has more than that of a call."""
+    return b":join" if way.places else b""
+
+
+def _along(parent: bytes, way: Way, value: Any) -> Made | None:
+    gate, id = way.gate, child_id(parent, way.key + _kind(way))
     mode = "open" if gate is None else gate.get("mode") or "open"
     if gate is None or mode == "open":
         return _made(id, way, value, {})
@@ -476,7 +481,8 @@ def _along(id: bytes, way: Way, value: Any) -> Made | None:
         "plug": way.plug, "target": way.target, "argument": way.argument, "ttl_ms": way.ttl_ms,
         "place": way.place, "joined": way.places, "gate": gate["name"], "copy": way.copy,
     }  # fmt: skip
-    return Made(id, gate["socket"], [value], {}, {"edge": edge})
+    asked = child_id(parent, way.key + b":gate")
+    return Made(asked, gate["socket"], [value], {}, {"edge": edge})
 
 
 def _made(id: bytes, way: Way, value: Any, options: dict[str, Any]) -> Made:

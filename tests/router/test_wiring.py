@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshcode import limits
-from meshcode.ids import child_id, make_ids
+from meshcode.ids import NO_ID, child_id, make_ids
 from meshcode.router import events, plan
 from meshcode.router.effects import Effects
 from meshcode.router.records import split_done, split_open
@@ -202,7 +202,7 @@ def test_a_gates_task_is_asked_with_the_value_and_lets_it_pass_or_not():
     made.settle(effects)
 
     assert made.ran[3:] == [("a", [2], {}), ("d", ["a(2)"], {})]
-    asked = split_done(made.log["done"][child_id(id, b"plug:p")])
+    asked = split_done(made.log["done"][child_id(id, b"plug:p:gate")])
     assert asked["story"][-1][1:] == ["rejected", "plug p: gate g said no"]
 
 
@@ -211,7 +211,7 @@ def test_a_gates_task_that_raises_lets_nothing_pass_and_its_call_can_be_tried_ag
     made.failing = {"d"}
     id, effects = made.call("a", 1)
     made.settle(effects)
-    asked = child_id(id, b"plug:p")
+    asked = child_id(id, b"plug:p:gate")
     done = split_done(made.log["done"][asked])
     assert done["story"][-1][1:] == ["rejected", "plug p: gate g failed"]
     assert names(made) == ["a", "d"]
@@ -532,3 +532,24 @@ def test_a_collector_that_others_keep_too_is_not_made_again_by_a_value_kept_alon
 
     assert not [op for op in effects.records if op[0] == "open"]
     assert collector in after.router.replica.by_id and collector not in after.router.calls
+
+
+def test_what_a_socket_returned_is_never_taken_for_a_value_of_another_wiring():
+    """Two nodes accepted one call and know two wirings: a join looks up its values by their ids."""
+    first = joining()
+    id, effects = first.call("b", 1)
+    [(_, [(_, attempt, _, submit)])] = effects.starts
+    at_a_join, alone, asked = first, joining(), joining()
+    del alone.plugs["two"]
+    asked.gates["g"] = {"plug": "one", "mode": "task", "socket": "d"}
+    caused = []
+    for made in (at_a_join, alone, asked):
+        made.publish()
+        if made is not first:
+            made.step(events.Submitted(1, 1, [(id, NO_ID, NO_ID, "b", 1, None, submit)]))
+        effects = made.answer(id, attempt, submit)
+        opens = [split_open(v)[1] for table, _, v in effects.records if table == "open" and v]
+        caused += [(one[80 : 80 + one[15]].decode(), one[16:32]) for one in opens]
+
+    assert [name for name, _ in caused] == ["@join", "e", "d"]
+    assert len({one for _, one in caused}) == 3, "they are three calls"
