@@ -93,6 +93,8 @@ class PlugBook:
         """Nothing happened yet; `routers` are sockets whose results choose plugs."""
         self.calls: dict[bytes, Known] = {}
         self.made: set[bytes] = set()  # Those among them that plugs, joins or schedules made.
+        # What outcomes were seen to cause: of calls that two nodes accepted, not always alike.
+        self.judged: dict[bytes, dict[bytes, Known]] = {}
         self.routers = routers
         self.used: dict[bytes, bytes] = {}  # Arrival -> the collector that named it.
         self.sets: dict[bytes, list[bytes]] = {}  # What each collector named.
@@ -192,11 +194,24 @@ class PlugBook:
         self.sets = {id: used for id, used in self.sets.items() if id in done}
         self.used = {id: by for id, by in self.used.items() if by in done}
 
+    def as_made(self, id: bytes, submit: bytes | None) -> Known:
+        """A call as one of two nodes that accepted its root has caused it (P14)."""
+        known = self.calls[id]
+        return known if submit is None else self.judged.get(id, {}).get(submit, known)
+
+    def forms(self, id: bytes) -> list[Known]:
+        """A call as each of them has."""
+        known, judged = self.calls.get(id), self.judged.get(id, {})
+        others = [one for submit, one in judged.items() if not known or submit != known.submit]
+        return [known, *others] if known else others
+
     # What an outcome causes.
 
-    def due(self, snapshot: Snapshot, id: bytes, outcome: bytes) -> list[Made]:
-        """All calls that the outcome of a call must cause under this model."""
-        known = self.calls[id]
+    def due(
+        self, snapshot: Snapshot, id: bytes, outcome: bytes, submit: bytes | None = None
+    ) -> list[Made]:
+        """All calls that the outcome of a call, made as `submit`, must cause under this model."""
+        known = self.as_made(id, submit)
         code = outcome[13]
         if known.name == COLLECT:
             return self._joined(known, outcome) if code == _DONE else []
@@ -244,17 +259,18 @@ class PlugBook:
         more = [one.hex() for one in ids if one not in want]
         require(not missing and not more, "plug", what, text, "misses", missing, "has", more)
         for submit in submits:
-            self._alike(want[submit[16:32]], submit, self.calls[id])
-            self.made.add(submit[16:32])
+            known = Known(submit)
+            self._alike(want[known.id], known, self.calls[id])
+            self.made.add(known.id)
+            self.judged.setdefault(known.id, {})[submit] = known
 
-    def _alike(self, due: Made, submit: bytes, parent: Known) -> None:
-        known = Known(submit)
+    def _alike(self, due: Made, known: Known, parent: Known) -> None:
         text = known.id.hex()
         args, kwargs = known.given()
         require(known.name == due.name, "plug", "target of", text, known.name, due.name)
         require(args == due.args, "plug", "arguments of", text, args, due.args)
         require(kwargs == due.kwargs, "plug", "arguments of", text, kwargs, due.kwargs)
-        require(submit[14] == len(args), "plug", "argc of", text)
+        require(known.submit[14] == len(args), "plug", "argc of", text)
         named = list(known.options.get("kw", []))
         require(named == list(due.kwargs), "plug", "keywords of", text, named)
         own = {name: known.options[name] for name in _NODES if name in known.options}
@@ -265,41 +281,53 @@ class PlugBook:
 
     # Begins.
 
-    def begins(self, id: bytes, submit: bytes) -> None:
-        """A worker gets the call: its gate let it pass, and a join put all together."""
-        known = self.calls[id]
-        require(self.may_pass(id), "gate", "is closed, passed by", id.hex())
-        if id not in self.made:
-            return
-        if "named" not in known.options:
-            require(submit == known.submit, "plug", "arguments of", id.hex())
-            return
-        args, kwargs = unpack_call(body_of(submit), bool(submit[12] & Flag.KWARGS))
-        wanted: tuple[list[Any], dict[str, Any]] = ([], {})
-        for place, one in zip(known.options["named"], known.options["feed"], strict=True):
-            [value] = self.calls[one].given()[0]
-            if place.startswith("#"):
-                wanted[0].append(value)
-            else:
-                wanted[1][place] = value
-        require((args, kwargs) == wanted, "join", "arguments of", id.hex(), args, kwargs, wanted)
+    def begins(self, id: bytes, submit: bytes, *, twin: bool = False) -> None:
+        """A worker gets the call: its gate let it pass, and a join put all together.
 
-    def may_pass(self, id: bytes) -> bool:
+        Args:
+            id: of the call.
+            submit: what the worker gets.
+            twin: two nodes may have caused it, each by another outcome.
+        """
+        forms = self.forms(id) if twin else [self.calls[id]]
+        passes = any(self.may_pass(one) for one in forms)
+        require(passes, "gate", "is closed, passed by", id.hex())
+        given = id not in self.made or any(self._gives(one, submit, twin=twin) for one in forms)
+        require(given, "plug", "arguments of", id.hex(), body_of(submit))
+
+    def _gives(self, known: Known, submit: bytes, *, twin: bool) -> bool:
+        """Whether a worker is to get a call that plugs or a join made like that."""
+        if "named" not in known.options:
+            return submit == known.submit
+        args, kwargs = unpack_call(body_of(submit), bool(submit[12] & Flag.KWARGS))
+        places, feed = known.options["named"], known.options["feed"]
+        names = [place for place in places if place.startswith("#")]
+        got = dict(zip(names, args, strict=False)) | kwargs
+        if len(args) != len(names) or got.keys() != set(places):
+            return False
+        for place, one in zip(places, feed, strict=True):
+            forms = [form for form in self.forms(one) if twin or form is self.calls[one]]
+            if [got[place]] not in [form.given()[0] for form in forms]:
+                return False
+        return True
+
+    def may_pass(self, known: Known) -> bool:
         """Whether the gate of a call, if any, was open at some time since it came."""
-        return self.calls[id].options.get("gate") is None or id in self.free
+        return known.options.get("gate") is None or known.id in self.free
 
     # Ends.
 
     def ended(self, id: bytes, outcome: bytes, find: Find, *, executed: bool) -> bool:
         """A call that the mesh made has ended; whether that is explained here."""
-        known = self.calls[id]
+        forms = self.forms(id)
         text = id.hex()
-        code, made = outcome[13], known.name in (JOIN, COLLECT)
-        require(not (made and executed), "join", "somebody ran", text)
+        code, made = outcome[13], [one for one in forms if one.name in (JOIN, COLLECT)]
+        known = (made or forms)[0]
+        require(not executed or len(made) < len(forms), "join", "somebody ran", text)
         if executed:
             return False  # Judged like any other; its arguments were looked at.
         if code == _DONE:
-            require(made, "plug", "nobody made", text)
+            require(bool(made), "plug", "nobody made", text)
             (self._arrived if known.name == JOIN else self._collected)(known, outcome)
             return True
         if "feed" in known.options:
@@ -313,8 +341,8 @@ class PlugBook:
     def _arrived(self, known: Known, outcome: bytes) -> None:
         text = known.id.hex()
         require(known.id in self.used, "join", "no collector names", text)
-        [value] = known.given()[0]
-        require(unpack(body_of(outcome)) == value, "join", "value of", text)
+        values = [one.given()[0] for one in self.forms(known.id) if one.name == JOIN]
+        require([unpack(body_of(outcome))] in values, "join", "value of", text)
 
     def _collected(self, known: Known, outcome: bytes) -> None:
         """A set was chosen: complete, of one flow and join, and no value in two of them."""
@@ -325,18 +353,21 @@ class PlugBook:
         require(first == used, "join", "two sets of one collector", text)
         require(len(used) == len(join["places"]), "join", "incomplete set", text, len(used))
         for place, id in zip(join["places"], used, strict=True):
-            arrival = self.calls.get(id)
-            require(arrival is not None and arrival.name == JOIN, "join", "no arrival", id.hex())
-            assert arrival is not None and arrival.join is not None
+            forms = [one for one in self.forms(id) if one.name == JOIN]
+            require(bool(forms), "join", "no arrival", id.hex())
+            alike = [one for one in forms if one.options.get("at") == known.options.get("at")]
+            arrival = (alike or forms)[0]
             own = arrival.join
+            assert own is not None
             require(arrival.flow == known.flow, "join", "of another flow", id.hex())
             at = (arrival.options.get("at"), known.options.get("at"))
             require(at[0] == at[1], "join", "of other keepers", id.hex())
             good = (own["target"], own["places"]) == (join["target"], join["places"])
             require(good and own["place"] == place, "join", "at another place", id.hex(), own)
             by = self.used.setdefault(id, known.id)
-            require(by == known.id, "join", "used twice", id.hex(), by.hex(), text)
-            require(self.may_pass(id), "gate", "is closed, passed by", id.hex())
+            elsewhere = self.calls[by].options.get("at") != at[1]  # It is there in two forms.
+            require(by == known.id or elsewhere, "join", "used twice", id.hex(), by.hex(), text)
+            require(self.may_pass(arrival), "gate", "is closed, passed by", id.hex())
 
     def in_order(self, known: Known, used: list[bytes], open_ids: Iterable[bytes]) -> None:
         """On one node: each place gives the value that came first of those that are open."""
@@ -359,13 +390,12 @@ class PlugBook:
         """At rest: arrivals that may wait for ever, because no set of them is complete."""
         groups: dict[tuple[Any, ...], dict[str, list[bytes]]] = {}
         for id in open_ids:
-            known = self.calls.get(id)
-            if known is not None and known.name == JOIN and id not in self.used:
+            for known in self.forms(id) if id not in self.used else ():
                 join = known.join
-                assert join is not None
-                places = tuple(join["places"])
-                key = (known.flow, known.options.get("at"), join["target"], places)
-                groups.setdefault(key, {}).setdefault(join["place"], []).append(id)
+                if known.name == JOIN and join is not None:
+                    places = tuple(join["places"])
+                    key = (known.flow, known.options.get("at"), join["target"], places)
+                    groups.setdefault(key, {}).setdefault(join["place"], []).append(id)
         found = set()
         for key, by_place in groups.items():
             if len(by_place) < len(key[-1]):

@@ -28,7 +28,7 @@ def opened(
     """A call came into being, perhaps once more after a crash, when its cause may be another."""
     book = c.plugs
     assert book is not None
-    if fact is not None and fact.edge == EDGE:
+    if fact is not None and fact.edge == EDGE:  # Its socket may be another, too.
         del book.calls[row.id]
         meta = envelope[row.meta_at : row.body_at]
         fact.name = envelope[row.name_at : row.meta_at].decode()

@@ -93,7 +93,7 @@ class MeshChecker:
         self.plugs = None if routers is None else PlugBook(routers)
         if self.plugs is not None:
             self.plugs.scheduled(world.options.snapshot.get("schedules", {}))
-        self.proposers: set[bytes] = set()  # Calls whose outcome was ever proposed.
+        self.alone: dict[tuple[int, bytes], bytes] = {}  # Node, sequence key: kept by it alone.
         self.caused: dict[tuple[bytes, bytes], list[list[bytes]]] = {}  # By outcome proposed.
         self.allowed: dict[bytes, set[bytes]] = {}  # Calls that a call may cause along plugs.
         self.seen: dict[bytes, list[bytes]] = {}  # Outcomes of a call that were ever chosen.
@@ -116,11 +116,13 @@ class MeshChecker:
         self._attempts(id)
         require(submit[16:32] == id, "I6 content", "another call's body", id.hex())
         body = self.bodies.setdefault(id, submit)
-        require(body == submit, "I6 content", "the body changed", id.hex())
+        # Two nodes that accepted a root cause calls of one id that need not be alike (P14).
+        twin = self.plugs is not None and id in self.plugs and plugs.is_twin(self, id)
+        require(body == submit or twin, "I6 content", "the body changed", id.hex())
         if id in self.flows:
             self.flows.begins(id, submit, self.seen_of)
         if self.plugs is not None:
-            self.plugs.begins(id, submit)
+            self.plugs.begins(id, submit, twin=twin)
 
     def _attempts(self, id: bytes) -> None:
         """Each take-over may forget one attempt, the one under way; never all of them (I12)."""
@@ -133,10 +135,13 @@ class MeshChecker:
         """A worker made an outcome."""
         self.reports.setdefault(id, set()).add(data)
 
-    def booted(self, node: MeshNode) -> None:
-        """A node read its log: its promises are at least what it ever sent (I8)."""
+    def booted(self, node: MeshNode, effects: list[Effects]) -> None:
+        """A node read its log, with these effects: its promises are at least what it sent (I8)."""
         for inst in node.router.replica.by_key.values():
             self._promise_holds(node, inst)
+        plugs.booted(self, node)
+        for one in effects:
+            plugs.stepped(self, node, one)
 
     def crashed(self, node: MeshNode) -> None:
         """Only what was synced is left (I12): what it ran for others may be run again, and what

@@ -202,11 +202,19 @@ def _voters_are_whole(c: MeshChecker, node: MeshNode) -> None:
     for own in node.router.calls.values():
         alone = own.inst is None and own.owner is None
         require(not alone, "P9 upgrade", node, own.id.hex(), "is kept by this node alone")
+    for inst in to_be_moved(c, node):
+        require(False, "P9 repair", node, inst.id.hex(), "stays with a lost voter")
+
+
+def to_be_moved(c: MeshChecker, node: MeshNode) -> list[Instance]:
+    """What a node owns that waits, and has a voter that is lost for ever."""
+    found = []
     for inst in node.router.replica.by_key.values():
         if inst.role == OWNING and _has_evicted(c, inst) and moved_key(inst.key) is not None:
             call = node.router.calls.get(inst.id)
-            waits = call is not None and call.inst is inst and call.state is not State.RUNNING
-            require(not waits, "P9 repair", node, inst.id.hex(), "stays with a lost voter")
+            if call is not None and call.inst is inst and call.state is not State.RUNNING:
+                found.append(inst)
+    return found
 
 
 def _has_evicted(c: MeshChecker, inst: Instance) -> bool:
@@ -221,4 +229,4 @@ def _clients_know(c: MeshChecker) -> None:
             require(not ended, "I18 history", "a client was never told of", id.hex())
 
 
-__all__ = ["alive", "finish"]
+__all__ = ["alive", "finish", "to_be_moved"]

@@ -98,7 +98,7 @@ class MeshNode:
             self.log.scan("open", limit=1 << 30), self.log.scan("state", limit=1 << 30),
             self.now_ms, self.log.scan("vote", limit=1 << 30),
         )  # fmt: skip
-        world.checker.booted(self)
+        world.checker.booted(self, [first, effects])
         self.turns.add(effects)
         self.turns.close()
         world.say("%s: boot %d, %d open", self, self.boot, len(self.router.replica.by_key))

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from meshcode.ids import child_id
 from meshcode.replica.instance import read_record, value_data
 from meshcode.router import events
+from meshcode.router.records import split_done, split_open
 from meshcode.router.states import State
 from meshcode.sim import plugacts
 from meshcode.sim.flowbook import body_of
 from meshcode.sim.mesh.options import Options
-from meshcode.sim.plugbook import COLLECT, JOIN, NOBODY, closed_gates
+from meshcode.sim.plugbook import COLLECT, JOIN, NOBODY, Known, closed_gates
 from meshcode.sim.violation import require
 from meshcode.wire.codec import unpack
 from meshcode.wire.kinds import Outcome
@@ -110,7 +111,11 @@ def opened(c: MeshChecker, submit: bytes) -> None:
     id, parent = submit[16:32], submit[48:64]
     if id in book.calls and not c.runs.get(id) and book.calls[id].submit != submit:
         del book.calls[id]  # What was thought at first went with a crash.
-    known = book.opened(submit, closed(c))
+    shut = closed(c)
+    book.opened(submit, shut)
+    known = book.as_made(id, submit)
+    if known.options.get("gate") not in shut:
+        book.free.add(id)
     if known.name == COLLECT:
         book.made.add(id)
     elif id in book.ticks:
@@ -121,27 +126,68 @@ def opened(c: MeshChecker, submit: bytes) -> None:
         require(id in book.made, "plug", "nobody's outcome causes", id.hex(), known.name)
 
 
+def booted(c: MeshChecker, node: MeshNode) -> None:
+    """A node reads its log: of what it keeps alone only what is on its disk is left."""
+    if c.plugs is None:
+        return
+    for at in [at for at in c.alone if at[0] == node.index]:
+        del c.alone[at]
+    for key, value in node.disk.tables["open"].values.items():
+        if (id := kept_alone(node, value)) is not None:
+            c.alone[(node.index, key)] = id
+
+
+def is_twin(c: MeshChecker, id: bytes) -> bool:
+    """Whether two nodes may have caused a call, or a value that it gets, each in its own form."""
+    assert c.plugs is not None
+    feed = c.plugs.calls[id].options.get("feed", [])
+    return c.is_twin(id) or any(isinstance(one, bytes) and c.is_twin(one) for one in feed)
+
+
 def stepped(c: MeshChecker, node: MeshNode, effects: Effects) -> None:
     """Where one node alone keeps a call, what it causes is in the batch of its outcome."""
     book = c.plugs
     if book is None:
         return
-    from meshcode.router.records import outcome_of, split_open
-
     opens = [split_open(op[2])[1] for op in effects.records if op[0] == "open" and op[2]]
     for submit in opens:
         book.opened(submit, closed(c))
     for table, _, value in effects.records:
         if table == "vote" and value is not None:
             _decides_alone(c, node, value)
+    alone = _ended_alone(c, node, effects)
     for table, id, value in effects.records:
-        if table != "done" or value is None or id in c.recorded or id not in book.calls:
+        if table == "done" and value is not None and id in alone and id in book.calls:
+            done = split_done(value)
+            outcome = done["outcome"]
+            children = [one for one in opens if _is_child(c, id, outcome, one)]
+            _judge_once(c, node, outcome, children, done["submit"])
+
+
+def _ended_alone(c: MeshChecker, node: MeshNode, effects: Effects) -> set[bytes]:
+    """The calls whose record goes in this step, of those that this node keeps without a voter.
+
+    Other nodes may keep the same call (P14): what becomes of theirs is judged when it is proposed.
+    """
+    found = set()
+    mine: dict[bytes, bytes] = {}  # What came in this step, by key.
+    for table, key, value in effects.records:
+        if table != "open":
             continue
-        if any(key[:16] == id for key in c.voters) or id in c.proposers:
-            continue
-        outcome = outcome_of(value)
-        mine = [one for one in opens if _is_child(c, id, outcome, one)]
-        _judge(c, node, id, outcome, mine)
+        if value is None:
+            found.add(mine.get(key, c.alone.get((node.index, key), b"")))
+        elif (id := kept_alone(node, value)) is not None:
+            mine[key] = id
+        else:
+            mine[key] = b""
+    c.alone.update({(node.index, key): id for key, id in mine.items()})
+    return found
+
+
+def kept_alone(node: MeshNode, value: bytes) -> bytes | None:
+    """The call of an `open` record that no other node votes on, unless it is another's copy."""
+    custody, submit = split_open(value)
+    return submit[16:32] if list(custody["voters"]) == [node.id] else None
 
 
 def _decides_alone(c: MeshChecker, node: MeshNode, value: bytes) -> None:
@@ -158,7 +204,7 @@ def _is_child(c: MeshChecker, id: bytes, outcome: bytes, submit: bytes) -> bool:
     known = c.plugs.calls[id]
     if known.name == COLLECT and outcome[13] == _DONE:
         return bool(submit[16:32] == unpack(body_of(outcome))["call"])
-    joined = "named" in c.plugs.calls[submit[16:32]].options  # Its parent is one of its values.
+    joined = "named" in Known(submit).options  # Its parent is one of its values.
     return not joined and submit[48:64] == id and submit[16:32] != child_id(id, b"dead-letter")
 
 
@@ -171,27 +217,33 @@ def proposes(c: MeshChecker, node: MeshNode, key: bytes, data: list[Any]) -> Non
     call = node.router.calls.get(id)
     if id not in book.calls and call is not None and call.envelope is not None:
         book.opened(call.envelope, closed(c))
-    c.proposers.add(id)
-    if id in c.flows.plans or id not in book.calls:
-        return
-    children = [submit for one, _, submit in data[2] if one != child_id(id, b"dead-letter")]
-    ids = [submit[16:32] for submit in children]
+    if id in book.calls:
+        children = [submit for one, _, submit in data[2] if one != child_id(id, b"dead-letter")]
+        mine = call is not None and call.inst is not None and call.inst.key == key
+        _judge_once(c, node, outcome, children, call.envelope if call and mine else None)
+
+
+def _judge_once(
+    c: MeshChecker, node: MeshNode, outcome: bytes, children: list[bytes], submit: bytes | None
+) -> None:
+    """Judge what an outcome causes, unless it is what the same one was to cause before."""
+    id = outcome[16:32]
     before = c.caused.setdefault((id, outcome), [])
-    over = not ids and (c.seen_of(id) or c.is_twin(id))  # Another instance of it has caused them.
-    if ids in before or over:
+    over = not children and (c.seen_of(id) or c.is_twin(id))  # Another instance has caused them.
+    if children in before or over:
         return
-    _judge(c, node, id, outcome, children)
-    before.append(ids)
+    _judge(c, node, outcome, children, submit)
+    before.append(children)
 
 
 def _judge(
-    c: MeshChecker, node: MeshNode, id: bytes, outcome: bytes, children: list[bytes]
+    c: MeshChecker, node: MeshNode, outcome: bytes, children: list[bytes], submit: bytes | None
 ) -> None:
-    book = c.plugs
+    book, id = c.plugs, outcome[16:32]
     assert book is not None
     if id in c.flows.plans:
         return
-    due = book.due(node.told_model, id, outcome)
+    due = book.due(node.told_model, id, outcome, submit)
     book.caused(id, due, children, f"at {node}: outcome {outcome[13]}")
     c.allowed.setdefault(id, set()).update(one.id for one in due)
 
@@ -206,8 +258,7 @@ def open_arrivals(c: MeshChecker) -> set[bytes]:
     found = set()
     for node in world.living():
         for id, call in node.router.calls.items() if node.up else ():
-            known = book.calls.get(id)
-            if known is not None and known.name == JOIN and call.state is State.GATHERING:
+            if call.line.name == JOIN and call.state is State.GATHERING:
                 found.add(id)
     return found
 
@@ -268,6 +319,6 @@ def finish(c: MeshChecker) -> None:
 
 
 __all__ = [
-    "NOBODY", "calm", "draw", "finish", "hear", "may_wait", "opened", "proposes", "resting",
-    "rewire", "stepped", "told",
+    "NOBODY", "booted", "calm", "draw", "finish", "hear", "is_twin", "may_wait", "opened",
+    "proposes", "resting", "rewire", "stepped", "told",
 ]  # fmt: skip

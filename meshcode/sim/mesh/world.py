@@ -9,7 +9,7 @@ from typing import Any
 
 from meshcode.router import events, recovering
 from meshcode.router.records import accepted_call
-from meshcode.sim.mesh import flows, plugs
+from meshcode.sim.mesh import flows, judgement, plugs
 from meshcode.sim.mesh import options as drawn
 from meshcode.sim.mesh.checks import MeshChecker
 from meshcode.sim.mesh.client import MeshClient, make_call
@@ -414,8 +414,10 @@ class MeshWorld:
                 return False
             if flows.left_over(node):
                 return False
-            if node.router.narrow and sum(one.kind == "core" for one in living) >= 3:
-                return False  # It will be widened.
+            if sum(one.kind == "core" for one in living) >= 3 and (
+                node.router.narrow or judgement.to_be_moved(self.checker, node)
+            ):
+                return False  # It will be widened, or moved to others.
             orphans = node.router.replica.orphans()
             for inst in node.router.replica.by_key.values():
                 away = self.away >= 0 and inst.ended  # It cannot forget without that node.
