@@ -19,17 +19,17 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--trace", type=int, help="tell one world")
     parser.add_argument("--mutant", help="break this rule first")
-    parser.add_argument("--plugs", action="store_true", help="with plugs, joins and schedules")
+    parser.add_argument("--no-plugs", action="store_true", help="as before there were plugs")
     parser.add_argument("--mutants", action="store_true", help="break one rule after the other")
     parser.add_argument("--limit", type=int, default=5_000, help="seeds a mutant may take")
     parser.add_argument("--sample", type=int, default=0, help="only so many mutants; 0 = all")
     given = parser.parse_args(args)
     if given.trace is not None:
-        return _trace(given.trace, given.mutant, with_plugs=given.plugs)
+        return _trace(given.trace, given.mutant, with_plugs=not given.no_plugs)
     if given.mutants:
         return _mutants(given.limit, given.jobs, given.sample)
     low, high = (int(part) for part in given.seeds.split(":"))
-    return _seeds(low, high, given.jobs, given.mutant, with_plugs=given.plugs)
+    return _seeds(low, high, given.jobs, given.mutant, with_plugs=not given.no_plugs)
 
 
 def _seeds(low: int, high: int, jobs: int, mutant: str | None, *, with_plugs: bool) -> int:
@@ -78,8 +78,7 @@ def _trace(seed: int, mutant: str | None, *, with_plugs: bool) -> int:
 def _mutants(limit: int, jobs: int, sample: int) -> int:
     names = list(MUTANTS)
     if sample:  # Of those that are known to be caught soon, else chance decides what is told.
-        left_out = RARE.keys() | mutants_plugs.BROKEN.plants.keys()
-        names = [name for name in names if name not in left_out]
+        names = [name for name in names if name not in RARE]
         step = max(1, len(names) // sample)
         names = names[int(time.time()) % step :: step][:sample]
     survived = []

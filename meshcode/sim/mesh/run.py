@@ -15,7 +15,7 @@ Result = tuple[int, int, int, dict[str, int], str]
 
 
 def run_seed(
-    seed: int, *, with_plugs: bool = False
+    seed: int, *, with_plugs: bool = True
 ) -> tuple[int, int, dict[str, int], str]:
     """Run one mesh."""
     world = MeshWorld(seed, with_plugs=with_plugs)
@@ -33,15 +33,15 @@ def _chunk(job: Job) -> list[Result]:
         return [(seed, *run_seed(seed)) for seed in range(low, high)]
 
 
-def _chunk_with_plugs(job: Job) -> list[Result]:
+def _chunk_without_plugs(job: Job) -> list[Result]:
     low, high, mutant = job
     with mutants.planted(mutant):
-        return [(seed, *run_seed(seed, with_plugs=True)) for seed in range(low, high)]
+        return [(seed, *run_seed(seed, with_plugs=False)) for seed in range(low, high)]
 
 
 def run_seeds(
-    low: int, high: int, *, jobs: int = 1, mutant: str | None = None, with_plugs: bool = False
+    low: int, high: int, *, jobs: int = 1, mutant: str | None = None, with_plugs: bool = True
 ) -> Iterator[Result]:
     """Run the meshes `low` to `high` - 1, in order."""
-    chunk = _chunk_with_plugs if with_plugs else _chunk
+    chunk = _chunk if with_plugs else _chunk_without_plugs
     return in_chunks(chunk, low, high, chunk_seeds=CHUNK_SEEDS, jobs=jobs, mutant=mutant)

@@ -27,9 +27,9 @@ class MeshWorld:
     """All of one seed; `run` it once."""
 
     def __init__(
-        self, seed: int, trace: list[str] | None = None, *, with_plugs: bool = False
+        self, seed: int, trace: list[str] | None = None, *, with_plugs: bool = True
     ) -> None:
-        """Everything is drawn from `seed`; plugs, joins and schedules only when they are wanted."""
+        """Everything is drawn from `seed`; plugs and schedules, too, unless told otherwise."""
         self.seed = seed
         self.trace = trace
         self.rng = Random(seed)
