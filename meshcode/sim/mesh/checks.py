@@ -117,7 +117,7 @@ class MeshChecker:
         require(submit[16:32] == id, "I6 content", "another call's body", id.hex())
         body = self.bodies.setdefault(id, submit)
         # Two nodes that accepted a root cause calls of one id that need not be alike (P14).
-        twin = self.plugs is not None and id in self.plugs and plugs.is_twin(self, id)
+        twin = self.plugs is not None and id not in self.homes and plugs.is_twin(self, id)
         require(body == submit or twin, "I6 content", "the body changed", id.hex())
         if id in self.flows:
             self.flows.begins(id, submit, self.seen_of)
