@@ -10,8 +10,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from meshcode.ids import ID_BYTES
-from meshcode.replica import custody
-from meshcode.replica.instance import Child, make_key
+from meshcode.replica import custody, storing
+from meshcode.replica.instance import Child, Instance, make_key
 from meshcode.router import ending
 from meshcode.router.effects import Effects
 
@@ -31,7 +31,10 @@ def shared_key(id: bytes, voters: tuple[bytes, ...]) -> bytes:
 def wish(r: Router, key: bytes, voters: tuple[bytes, ...], submit: bytes, out: Effects) -> None:
     """Make an instance unless it is there, or the history has an outcome of its call."""
     id = key[:ID_BYTES]
-    if id in r.replica.by_id or id in r.calls:
+    inst = r.replica.by_id.get(id)
+    if inst is not None:
+        complete(r, inst, submit, out)
+    if inst is not None or id in r.calls:
         return  # It is there, perhaps kept by other nodes than at first.
     r.births[id] = (key, voters, submit)
     out.lookups.append((b"", id))
@@ -51,6 +54,15 @@ def looked_up(r: Router, id: bytes, ended: bool, now_ms: int, out: Effects) -> N
         keep(r, key, voters, submit, now_ms, out)
 
 
+def complete(r: Router, inst: Instance, submit: bytes, out: Effects) -> None:
+    """Give an instance its call where somebody's PREPARE of it came first.
+
+    Nobody else may have it: who made it and claimed it may be gone since.
+    """
+    now_ms = r.replica.now_ms
+    storing.complete(r.replica, inst, now_ms, submit, now_ms, out)
+
+
 def keep(
     r: Router, key: bytes, voters: tuple[bytes, ...], submit: bytes, now_ms: int, out: Effects
 ) -> None:
@@ -59,4 +71,4 @@ def keep(
     custody.keep(r.replica, key, child, submit, None, now_ms, out)
 
 
-__all__ = ["keep", "looked_up", "shared_key", "wish"]
+__all__ = ["complete", "keep", "looked_up", "shared_key", "wish"]

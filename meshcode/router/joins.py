@@ -148,6 +148,7 @@ def unknown(r: Router, call: Call, id: bytes, now_ms: int, out: Effects) -> None
     inst = r.replica.by_id.get(id)
     if inst is not None and (inst.role != ENDED or call.inst is None):
         key, voters = inst.key, inst.voters  # It may have moved to other nodes since.
+        births.complete(r, inst, submit, out)
     elif call.inst is None:
         ending.issue(r, id, submit, now_ms, out)
         return
@@ -196,7 +197,9 @@ def on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effec
     elif inst is None or inst.role == ENDED:
         births.wish(r, key, voters, submit, out)
         out.lookups.append((node, id))  # If it has ended, the peer hears how.
-    elif inst.key != key:  # It has moved, and who told of the arrival does not know.
+    elif inst.key == key:
+        births.complete(r, inst, submit, out)
+    else:  # It has moved, and who told of the arrival does not know.
         owner = inst.promise[1]
         if owner not in (r.node, node) and r.replica.peers.is_here(owner):
             moved = [inst.key, b"".join(inst.voters), submit, place, arrival]

@@ -8,6 +8,7 @@ from meshcode import limits
 from meshcode.replica.peers import ALIVE, DEAD
 from meshcode.router import births, events, ticking
 from meshcode.router.records import split_done
+from meshcode.wire.kinds import Kind
 
 from .driver import NOW
 from .flowing import Flows, looked_up, recovered
@@ -175,6 +176,25 @@ def test_three_nodes_work_out_the_same_instance_and_each_keeps_it_without_an_own
         keys.add((inst.key, inst.voters))
 
     assert len(keys) == 1
+
+
+def test_a_tick_that_another_node_has_claimed_before_its_time_here_gets_its_call():
+    """Its PREPARE came first, and it may be gone since: nobody else would have the call."""
+    made = scheduled(interval_ms=10 * SECOND)
+    nodes = [bytes([n]) * 16 for n in (1, 2)]
+    peered(made, *nodes)
+    id = ticking.tick_id("s", START)
+    voters = ticking.keepers(made.router, id, made.now)
+    key = births.shared_key(id, voters)
+    prepare = [key, b"".join(voters), 0, None, [1, nodes[0], 1]]
+    made.step(events.PeerSaid(nodes[0], int(Kind.PREPARE), [prepare]))
+    inst = made.router.replica.by_id[id]
+    assert not inst.payload
+
+    effects = made.wait(START - made.now)
+
+    assert inst.payload
+    assert [table for table, _, _ in effects.records].count("open") == 1
 
 
 def test_of_many_nodes_three_keep_a_tick_and_ticks_are_spread():
