@@ -21,6 +21,7 @@ class Worker:
     node: bytes | None = None  # Of a peer that stands in for workers: see `work.PeerWorker`.
 
     __slots__ = (
+        "blocked",
         "bytes",
         "held",
         "id",
@@ -43,6 +44,7 @@ class Worker:
         self.queued: dict[bytes, Call] = {}  # Those of them that run one after the other.
         # Streams that others run beside: whether they wait for credit.
         self.streams: dict[bytes, bool] = {}
+        self.blocked: set[bytes] = set()  # The same of those that run beside others anyway.
         self.work_us = 0  # What it holds should take this long.
         self.bytes = 0
         self.leaving = False
@@ -98,6 +100,8 @@ class Worker:
         self.bytes -= call.size if call.fed is None else call.weight
         if self.streams:
             self.streams.pop(call.id, None)
+        if self.blocked:
+            self.blocked.discard(call.id)
         self._leave_queue(call, now_ms)
 
     def _leave_queue(self, call: Call, now_ms: int) -> None:
@@ -113,15 +117,18 @@ class Worker:
             self._leave_queue(call, now_ms)
             self.work_us -= call.estimate_us  # Nobody waits for it.
             call.estimate_us = 0
+        else:
+            self.blocked.add(call.id)
 
     def resume(self, call: Call) -> None:
         """It has credit again; it takes turns with what was begun meanwhile."""
+        self.blocked.discard(call.id)
         if call.id in self.streams:
             self.streams[call.id] = False
 
     def is_parked(self, call: Call) -> bool:
         """Whether the call waits for credit."""
-        return self.streams.get(call.id, False)
+        return self.streams.get(call.id, False) or call.id in self.blocked
 
     def skips(self, line: Line) -> bool:
         """Whether it takes no call of this line now, but perhaps of another."""

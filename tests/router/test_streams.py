@@ -285,6 +285,22 @@ def test_a_stream_that_waits_is_not_over_its_time_limit(made):
     assert made.wait(200).interrupts == [(1, id, "time limit")]
 
 
+def test_a_stream_that_waits_beside_other_calls_is_not_over_its_time_limit_either():
+    """An `async def` generator keeps its slot, and others run beside it."""
+    made = Streamed()
+    made.step(events.WorkerLost(1, [], "stopped", False))
+    made.join(slots=4)
+    made.socket("a", time_limit_ms=1_000)
+    id = made.begin()
+    made.yields(id, 0, WINDOW)
+
+    assert made.wait(60_000).interrupts == []
+    made.consume(WINDOW)
+    assert made.wait(900).interrupts == []
+
+    assert made.wait(200).interrupts == [(1, id, "time limit")]
+
+
 def test_a_stream_within_a_stream_counts_until_its_own_items_are_over(made):
     made.socket("b", processor="p")
     made.plugs["q"] = {"source": "b", "target": "c"}

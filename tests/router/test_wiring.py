@@ -557,7 +557,7 @@ def test_what_a_socket_returned_is_never_taken_for_a_value_of_another_wiring():
 
 
 def test_a_collector_that_was_claimed_before_it_was_heard_of_gets_its_call_from_a_value():
-    """Who made it is gone: the others knew only that it was claimed, and asked each other for it."""
+    """Who made it is gone: the others knew of the claim only, and asked each other for the call."""
     made = joining()
     others = [bytes([n]) * 16 for n in (7, 8)]
     for node in others:
