@@ -20,6 +20,8 @@ RARE = {
     "oldest-accepted-value-is-proposed": "caught at 746 before worlds had flows, now after 1,300",
     "older-life-of-the-owner-counts": "perhaps equivalent: a claim is written before it is told",
     "moved-call-forgets-its-attempts": "needs a call that died twice, moved, and died again",
+    "value-that-was-taken-over-goes-to-the-newest-collector": "not caught in 2,000: a new owner "
+    "must claim with the counter of the first, after other values were named",
     "no-record-means-it-has-seen": "caught once, at seed 3,066, among failures of others",
 }
 

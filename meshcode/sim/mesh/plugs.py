@@ -140,8 +140,8 @@ def booted(c: MeshChecker, node: MeshNode) -> None:
 def is_twin(c: MeshChecker, id: bytes) -> bool:
     """Whether two nodes may have caused a call, or a value that it gets, each in its own form."""
     assert c.plugs is not None
-    feed = c.plugs.calls[id].options.get("feed", [])
-    return c.is_twin(id) or any(isinstance(one, bytes) and c.is_twin(one) for one in feed)
+    options = c.plugs.calls[id].options
+    return c.is_twin(id) or ("named" in options and any(map(c.is_twin, options["feed"])))
 
 
 def stepped(c: MeshChecker, node: MeshNode, effects: Effects) -> None:
