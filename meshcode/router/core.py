@@ -524,7 +524,8 @@ class Router:
             assert sum(call.weight for call in worker.held.values()) == worker.bytes
             assert all(worker.held.get(id) is call for id, call in worker.queued.items())
             if worker.node is None:
-                beside = len(worker.held) - len(worker.queued) - len(worker.streams)
+                beside = len(worker.held) - len(worker.queued)
+                beside -= len(worker.streams) + len(worker.blocked)
                 assert beside <= max(worker.slots, 1)
         in_memory = sum(call.size for call in self.calls.values() if call.envelope is not None)
         assert in_memory == self.bodies_bytes, (in_memory, self.bodies_bytes)

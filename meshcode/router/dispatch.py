@@ -75,7 +75,7 @@ def _next(pool: Pool) -> tuple[int, Line] | None:
 
 def _next_for(pool: Pool, worker: Worker) -> tuple[int, Line] | None:
     """The same for a worker that does not take calls of every line."""
-    if not (worker.node or worker.streams):
+    if not (worker.node or worker.streams or worker.blocked):
         return _next(pool)
     for priority in sorted(pool.rotation, reverse=True):
         lines = pool.rotation[priority]

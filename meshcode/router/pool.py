@@ -44,7 +44,7 @@ class Worker:
         self.queued: dict[bytes, Call] = {}  # Those of them that run one after the other.
         # Streams that others run beside: whether they wait for credit.
         self.streams: dict[bytes, bool] = {}
-        self.blocked: set[bytes] = set()  # The same of those that run beside others anyway.
+        self.blocked: dict[bytes, bool] = {}  # The same of those that run beside others anyway.
         self.work_us = 0  # What it holds should take this long.
         self.bytes = 0
         self.leaving = False
@@ -59,7 +59,7 @@ class Worker:
         """
         count = len(self.queued)
         if self._at_once(line):
-            return self.slots - (len(self.held) - count)
+            return self.slots - (len(self.held) - count - len(self.blocked))
         if self.streams and not all(self.streams.values()):
             return 0  # One that waited goes on.
         if count and now_ms - next(iter(self.queued.values())).started_ms >= STUCK_MS:
@@ -101,7 +101,7 @@ class Worker:
         if self.streams:
             self.streams.pop(call.id, None)
         if self.blocked:
-            self.blocked.discard(call.id)
+            self.blocked.pop(call.id, None)
         self._leave_queue(call, now_ms)
 
     def _leave_queue(self, call: Call, now_ms: int) -> None:
@@ -118,21 +118,22 @@ class Worker:
             self.work_us -= call.estimate_us  # Nobody waits for it.
             call.estimate_us = 0
         else:
-            self.blocked.add(call.id)
+            self.blocked[call.id] = True
 
     def resume(self, call: Call) -> None:
         """It has credit again; it takes turns with what was begun meanwhile."""
-        self.blocked.discard(call.id)
         if call.id in self.streams:
             self.streams[call.id] = False
+        elif call.id in self.blocked:
+            self.blocked[call.id] = False
 
     def is_parked(self, call: Call) -> bool:
         """Whether the call waits for credit."""
-        return self.streams.get(call.id, False) or call.id in self.blocked
+        return self.streams.get(call.id) or self.blocked.get(call.id, False)
 
     def skips(self, line: Line) -> bool:
         """Whether it takes no call of this line now, but perhaps of another."""
-        return any(self.held[id].line is line for id in self.streams)
+        return any(self.held[id].line is line for id in (*self.streams, *self.blocked))
 
     def begun(self) -> list[Call]:
         """The calls that run, as far as the router can know: the first queued, and the others."""

@@ -44,6 +44,9 @@ class AsyncCalls:
         self.outbox = outbox
         self.rows = min(calls_max, ASYNC_ROWS)
         self.free = list(range(self.rows))  # Rows of the control page.
+        self.row_of: dict[asyncio.Task[None], int] = {}  # Who has which.
+        # Streams without credit: others may have their rows.
+        self.aside: dict[asyncio.Task[None], None] = {}
         self.waiting: deque[tuple[Staged, Any]] = deque()  # The main thread appends.
         self.known: dict[bytes, int] = {}  # Ids here, and why to cancel them; 0: not cancelled.
         self.tasks: dict[bytes, asyncio.Task[None]] = {}  # Those that have entered `_one`.
@@ -103,24 +106,34 @@ class AsyncCalls:
 
     def _pump(self) -> None:
         self.scheduled = False
-        while self.waiting and self.free and not self.stopping:
+        while self.waiting and not self.stopping and (self.free or self._free_one_aside()):
             call, value = self.waiting.popleft()
             if self.known[call[0].id]:
                 self._report_waiting(call, value)
                 continue
-            row = self.free.pop()
-            self.page.begin_async(row, call[0].id, call[2], monotonic_ns())
             context = copy_context()
             context.run(async_call.set, call)
-            task = self.loop.create_task(self._one(call, value, row), context=context)
+            task = self.loop.create_task(self._one(call, value), context=context)
+            self._take_row(call, task)
             self.alive.add(task)
             task.add_done_callback(self.alive.discard)
         if self.stopping:
             for _call, value in self.waiting:
                 _abandon(value)
             self.waiting.clear()
-            if len(self.free) == self.rows:
+            if len(self.free) == self.rows and not self.tasks:
                 self.idle.set()
+
+    def _take_row(self, call: Staged, task: asyncio.Task[None]) -> None:
+        row, _frame, attempt = call
+        slot = self.row_of[task] = self.free.pop()
+        self.page.begin_async(slot, row.id, attempt, monotonic_ns())
+
+    def _free_row(self, task: asyncio.Task[None]) -> None:
+        slot = self.row_of.pop(task, None)
+        if slot is not None:
+            self.page.finish_async(slot)
+            self.free.append(slot)
 
     def _drop(self, stream: Stream) -> None:
         task = self.tasks.pop(stream.row.id, None)
@@ -151,7 +164,7 @@ class AsyncCalls:
         self.outbox.drafts.append(report.interrupted(row, attempt, reason, 0))
         self._flush_soon()
 
-    async def _one(self, call: Staged, value: Any, slot: int) -> None:
+    async def _one(self, call: Staged, value: Any) -> None:
         row, _frame, attempt = call
         began = monotonic_ns()
         task = asyncio.current_task()
@@ -178,8 +191,7 @@ class AsyncCalls:
             self.outbox.end_output(row.id, attempt)
         if outcome:
             self.outbox.drafts.append(outcome)
-        self.page.finish_async(slot)
-        self.free.append(slot)
+        self._free_row(task)
         self._flush_soon()
         if self.waiting or self.stopping:
             self._pump()
@@ -214,10 +226,7 @@ class AsyncCalls:
                 except MeshError as error:
                     raise main_loop.OwnError(error) from None
                 self._flush_soon()
-                while stream.used >= stream.credit:
-                    event.clear()
-                    if stream.used >= stream.credit:  # Not given between the two.
-                        await event.wait()
+                await self._credit(call, stream, event)
         except asyncio.CancelledError:
             if not stream.dropped:
                 raise
@@ -228,6 +237,35 @@ class AsyncCalls:
             self.wake_main()
             await generator.aclose()
         return stream.outcome((monotonic_ns() - began) // 1000)
+
+    def _free_one_aside(self) -> bool:
+        """Take the row of a stream that waits for credit; without one it counts as not begun at a
+        crash.
+        """
+        for task in self.aside:
+            if task in self.row_of:
+                self._free_row(task)
+                return True
+        return False
+
+    async def _credit(self, call: Staged, stream: Stream, event: asyncio.Event) -> None:
+        """Wait until the stream may send more; what its items cause may run in this very worker."""
+        if stream.used < stream.credit:
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self.aside[task] = None
+        try:
+            if self.waiting:
+                self._pump()
+            while stream.used >= stream.credit:
+                event.clear()
+                if stream.used >= stream.credit:  # Not given between the two.
+                    await event.wait()
+        finally:
+            del self.aside[task]
+        if self.free and task not in self.row_of:
+            self._take_row(call, task)
 
     def _flush_soon(self) -> None:
         # One flush per turn of the loop, however many calls end in it.

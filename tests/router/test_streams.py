@@ -301,6 +301,22 @@ def test_a_stream_that_waits_beside_other_calls_is_not_over_its_time_limit_eithe
     assert made.wait(200).interrupts == [(1, id, "time limit")]
 
 
+def test_generators_that_fill_a_worker_and_wait_leave_room_for_what_their_items_cause():
+    """Else none of them would ever go on: both are of one processor with one worker."""
+    made = Streamed()
+    made.step(events.WorkerLost(1, [], "stopped", False))
+    made.socket("b", processor="p")
+    made.join(slots=2)
+    first, second = made.begin(), made.begin()
+    made.yields(first, 0, WINDOW)
+
+    effects = made.yields(second, 0, WINDOW)
+
+    started = [id for _, batch in effects.starts for id, *_ in batch]
+    assert {made.router.calls[id].line.name for id in started} == {"b"}
+    assert begun(made.call("a")[1]) == [], "no further generator begins there"
+
+
 def test_a_stream_within_a_stream_counts_until_its_own_items_are_over(made):
     made.socket("b", processor="p")
     made.plugs["q"] = {"source": "b", "target": "c"}

@@ -51,6 +51,7 @@ async def acount(n):
     finally:
         closed.append(n)
 def add(a): return a + 1
+async def amore(a): return a + 1
 def ended(): return closed
 def plain(n):
     for i in range(n): yield i
@@ -125,6 +126,23 @@ def test_without_credit_a_generator_waits_and_others_run(worker, task):
     assert worker.outcome(call).value["items"] == 1_000
     assert items(worker, call, 1_000) == list(range(1_000))
     worker.node.until(lambda: not worker.page.running(), "nothing runs")
+
+
+def test_async_generators_without_credit_leave_their_places_to_what_their_items_cause(shared_node):
+    """With as many of them as may run at once nobody could consume what they wait for."""
+    worker = shared_node.worker(CODE, streams=STREAMING, limits={"ASYNC_CALLS_MAX": 2})
+    worker.spoiled = True
+    calls = worker.start(*[("s.acount", (STREAM_WINDOW + 1,), {})] * 2)
+    for call in calls:
+        items(worker, call, STREAM_WINDOW)
+
+    assert worker.result("s.amore", 1) == 2
+
+    for call in calls:
+        credit(worker, call, 9_999)
+        assert worker.outcome(call).value["items"] == STREAM_WINDOW + 1
+    assert worker.result("s.amore", 2) == 3
+    shared_node.until(lambda: not worker.page.running(), "nothing runs")
 
 
 def test_large_items_use_more_of_the_credit(worker):
