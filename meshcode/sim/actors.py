@@ -8,6 +8,7 @@ from meshcode.errors import CallCancelled, RemoteError
 from meshcode.limits import CANCEL_GRACE_MS
 from meshcode.router import events, plan
 from meshcode.sim.flowbook import work
+from meshcode.sim.streaming import Yields
 from meshcode.sim.violation import require
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope, frame
@@ -115,13 +116,14 @@ class SimClient:
 class Run:
     """One execution under way."""
 
-    __slots__ = ("attempt", "fate", "id", "submit")
+    __slots__ = ("attempt", "fate", "id", "submit", "yields")
 
     def __init__(self, id: bytes, attempt: int, fate: str, submit: bytes | None) -> None:
         self.id = id
         self.attempt = attempt
         self.fate = fate
         self.submit = submit
+        self.yields: Yields | None = None  # Of a generator.
 
 
 class SimWorker:
@@ -152,17 +154,50 @@ class SimWorker:
         world = self.world
         options = world.options
         at_once = self.slots if options.at_once or not options.signed else 1
-        while self.staged and len(self.running) < at_once:
+        while self.staged and self._busy() < at_once:
             id, attempt, _, data = self.staged.pop(0)
             run = Run(id, attempt, world.draw_fate(), data)
+            if world.checker.facts[id].name in options.generators:
+                run.yields = Yields(world, id, attempt, run.fate)
             self.running[id] = run
             world.after(world.draw_run_ms(), self.end, run)
         if self.leaving and not self.running:
             world.exit_worker(self)
 
+    def _busy(self) -> int:
+        """How many slots are taken: a generator that waits for credit is put aside."""
+        return sum(run.yields is None or not run.yields.waited for run in self.running.values())
+
+    def credit(self, id: bytes, attempt: int, units: int) -> None:
+        """A generator may have sent so many units in all; with 0 it is dropped."""
+        run = self.running.get(id)
+        if not self.alive or run is None or run.yields is None or run.attempt != attempt:
+            return
+        if not units:
+            del self.running[id]
+            self.pump()
+            return
+        run.yields.credit = max(run.yields.credit, units)
+        if run.yields.waits and run.yields.used < units:
+            run.yields.waits = False
+            self.world.after(self.world.draw_run_ms(), self.end, run)
+
+    def _go_on(self, run: Run, yields: Yields) -> bool:
+        """A generator yields some; whether it is over."""
+        items = yields.go_on(self.world)
+        if items:
+            self.world.to_node(-self.number, events.Yielded(self.number, items))
+        if not yields.is_over and not yields.waits:
+            self.world.after(self.world.draw_run_ms(), self.end, run)
+        if yields.waits:
+            self.pump()
+        return yields.is_over
+
     def end(self, run: Run) -> None:
         """The function returned, raised, or took the process with it."""
         if not self.alive or self.running.get(run.id) is not run:
+            return
+        if run.yields is not None and (run.yields.waits or not self._go_on(run, run.yields)):
             return
         if run.fate == "die":
             self.world.kill_worker(self, "signal 11")
@@ -176,6 +211,8 @@ class SimWorker:
             if self.world.checker.plugs is not None:
                 assert run.submit is not None
                 value, meta = self.world.checker.plugs.result(run.submit, value)
+            if run.yields is not None:
+                value, meta = run.yields.outcome()
             self.report(run, Outcome.DONE, pack(value), retry=False, meta=meta)
         else:
             error = RemoteError("it raised", type="ValueError").to_data()

@@ -8,7 +8,7 @@ from meshcode.router import events
 from meshcode.router.plan import FLOW
 from meshcode.router.states import State
 from meshcode.sim import options as drawn
-from meshcode.sim import plugacts
+from meshcode.sim import plugacts, streaming
 from meshcode.sim.checks import Fact
 from meshcode.sim.plans import Author, DrawnPlan
 
@@ -80,7 +80,7 @@ def _submit_flow(world: World, client: SimClient, plan: DrawnPlan, outer: bytes)
 
 def _sockets(world: World) -> list[str]:
     """Those that clients call."""
-    return [name for name in world.first["sockets"] if name[0] != "t"]
+    return [name for name in world.first["sockets"] if name[0] not in "tg"]
 
 
 def _accepted_flows(world: World) -> list[bytes]:
@@ -313,4 +313,5 @@ ACTS = {
     "flow_retries": flow_retry,
     "rewirings": rewire,
     "bursts": burst,
+    "stream_calls": streaming.submit,
 }

@@ -14,6 +14,7 @@ from meshcode.router import events
 from meshcode.router.config import SocketConfig
 from meshcode.router.core import Router
 from meshcode.router.effects import Assignment
+from meshcode.router.pool import Worker
 from meshcode.router.states import State
 from meshcode.sim.plugbook import closed_gates
 from meshcode.sim.violation import require
@@ -138,7 +139,7 @@ class Begins:
         for worker, batch in starts:
             for id, attempt, _, envelope in batch:
                 call = router.calls[id]
-                self._start(worker, call, attempt, envelope, now_ms)
+                self._start(router, worker, call, attempt, envelope, now_ms)
                 name = call.line.name
                 self.started_now[name] = self.started_now.get(name, 0) + 1
                 lowest[name] = min(lowest.get(name, 9), call.priority)
@@ -147,8 +148,9 @@ class Begins:
             self._limits(router, name, lowest[name], begun, now_ms)
 
     def _start(
-        self, worker: int, call: Any, attempt: int, envelope: bytes | None, now_ms: int
-    ) -> None:
+        self, router: Router, worker: int, call: Any, attempt: int, envelope: bytes | None,
+        now_ms: int,
+    ) -> None:  # fmt: skip
         fact: Fact = self.checker.facts[call.id]
         text = call.id.hex()
         require(call.state is State.RUNNING and call.worker.id == worker, "begin", text)
@@ -168,6 +170,9 @@ class Begins:
         assert config is not None
         require(self.processors.get(worker) == config.processor, "begin", "wrong processor", text)
         require(worker not in self.leaving, "begin", "at a worker that leaves", text)
+        aside = [*call.worker.streams, *call.worker.blocked]
+        alike = any(router.calls[one].line is call.line for one in aside)
+        require(not alike, "stream", "another of its socket was put aside there", text)
         require(not self.draining, "begin", "while draining", text)
         status = self._statuses.get(config.processor, "start")
         require(status == "start", "begin", "processor is", status, text)
@@ -240,6 +245,8 @@ class Begins:
         """What runs over its time limit was told to stop."""
         for worker in router.workers.values():
             for call in worker.begun():
+                if worker.is_parked(call):
+                    continue  # It waits for credit.
                 config = self._last_configs.get(call.line.name)
                 limit_ms = call.option("time_limit_ms")
                 if limit_ms is None and config is not None:
@@ -257,18 +264,23 @@ class Begins:
         """No worker is left with nothing while a call could begin there."""
         if self.draining or not self.processors:
             return
-        busy = {call.worker.id for call in router.calls.values() if call.worker is not None}
-        free = {
-            processor
-            for worker, processor in self.processors.items()
-            if worker not in busy and worker not in self.leaving
+        busy = {
+            call.worker.id
+            for call in router.calls.values()
+            if call.worker is not None and not call.worker.is_parked(call)
         }
-        for processor in free:
+        free: dict[str, list[Worker]] = {}
+        for worker, processor in self.processors.items():
+            if worker not in busy and worker not in self.leaving:
+                free.setdefault(processor, []).append(router.workers[worker])
+        for processor, workers in free.items():
             self._hoarded(router, processor, now_ms)
             if self._statuses.get(processor, "start") == "start":
-                self._idle_at(router, processor, now_ms)
+                self._idle_at(router, processor, workers, now_ms)
 
-    def _idle_at(self, router: Router, processor: str, now_ms: int) -> None:
+    def _idle_at(
+        self, router: Router, processor: str, workers: list[Worker], now_ms: int
+    ) -> None:
         for call in router.calls.values():
             if call.state is not State.WAITING:
                 continue
@@ -276,6 +288,8 @@ class Begins:
             config = self._configs.get(line.name)
             if config is None or config.processor != processor:
                 continue
+            if all(worker.skips(line) for worker in workers):
+                continue  # Each has put a generator of that socket aside: one is enough.
             if config.concurrency is not None and line.running >= config.concurrency:
                 continue
             key = call.option("key")

@@ -7,7 +7,6 @@ never decides.  Rule numbers are those of docs/simulation.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 from zlib import crc32
 
@@ -25,6 +24,7 @@ from meshcode.sim.begins import Begins
 from meshcode.sim.flowbook import FlowBook
 from meshcode.sim.plans import Drawn, are_wrong, binds
 from meshcode.sim.plugbook import PlugBook
+from meshcode.sim.streambook import StreamBook
 from meshcode.sim.violation import require
 from meshcode.store.memory_log import MemoryDisk
 from meshcode.wire.codec import unpack
@@ -83,9 +83,10 @@ class Fact:
 class Books:
     """Tables of the log as ids and sequences: open calls, their state records, outcomes."""
 
-    __slots__ = ("done", "open", "open_ids", "state")
+    __slots__ = ("done", "open", "open_ids", "passing", "state")
 
     def __init__(self) -> None:
+        self.passing: set[bytes] = set()  # Keys of items of streams, which are never open.
         self.open: dict[bytes, bytes] = {}  # Sequence key -> id.
         self.open_ids: dict[bytes, bytes] = {}  # Id -> sequence key.
         self.state: dict[bytes, bytes] = {}
@@ -102,7 +103,9 @@ class Books:
         """Enter one change; what cannot follow from what is there is a violation."""
         table, key, value = op
         if table == "open":
-            if value is None:
+            if value is None and key in self.passing:
+                self.passing.discard(key)
+            elif value is None:
                 require(key in self.open, "I2 one outcome", "no open record to remove", key.hex())
                 del self.open_ids[self.open.pop(key)]
             else:
@@ -134,6 +137,7 @@ class Checker:
         self.begins = Begins(self)
         self.flows = FlowBook()
         self.plugs: PlugBook | None = None  # Of worlds that have plugs.
+        self.streams = StreamBook(self)
         self.last_acked: dict[int, int] = {}  # Client session -> sequence of its last frame.
         self.accepted_now: list[Fact] = []  # In this step.
         self.ended_now: list[str] = []  # Sockets of the calls that ended in this step.
@@ -204,6 +208,7 @@ class Checker:
             assert done is not None
             require(split_done(done)["outcome"] == envelope, "I2 one outcome", "another", id.hex())
         require(not router.ripe and not router.plans, "flow", "left over after a step")
+        self.streams.stepped(router, effects)
         begins.idle(router, now_ms)
         begins.over_time(router, now_ms)
         self._tables(router, now_ms)
@@ -292,8 +297,9 @@ class Checker:
         if call.state is State.DELAYED:
             require(fields["due_ms"] == call.due_ms, "tables", "due", call.id.hex(), fields)
 
-    def _records(self, records: Iterable[Op], event: Any, now_ms: int) -> None:
+    def _records(self, records: list[Op], event: Any, now_ms: int) -> None:
         self.accepted_now = fresh = []
+        self.streams.come(records)
         for op in records:
             self.thought.apply(op)
             table, key, value = op
@@ -380,6 +386,8 @@ class Checker:
         fact.held = False
         fact.ended_ms = now_ms
         self.ended_now.append(fact.name)
+        if self.streams.ended(fact, done):
+            return
         executed = done["outcome"] in fact.executed
         plugs = self.plugs
         if plugs is not None and id in plugs and plugs.ended(
@@ -417,7 +425,7 @@ class Checker:
         if call is None:
             return False
         if call.state is not State.GATHERING:
-            return call.state is State.HELD
+            return call.state is State.HELD or self.streams.waits(router, call)
         if plugchecks.may_wait(self, router, id):
             return True
         if id not in self.flows.steps:
@@ -495,8 +503,9 @@ class Checker:
 
     # The disk and what leaves.
 
-    def synced(self, ops: Iterable[Op]) -> None:
+    def synced(self, ops: list[Op]) -> None:
         """These changes are on disk now."""
+        self.durable.passing |= self.streams.written(ops).keys()
         for op in ops:
             self.durable.apply(op)
             if op[0] == "meta" and self.plugs is not None:

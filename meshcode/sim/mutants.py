@@ -22,7 +22,7 @@ from meshcode.router.pool import Pool, Worker
 from meshcode.router.rate import Rate
 from meshcode.router.records import outcome_of
 from meshcode.router.states import State
-from meshcode.sim import mutants_flows, mutants_plugs, planting
+from meshcode.sim import mutants_flows, mutants_plugs, mutants_streams, planting
 from meshcode.sim.planting import Broken
 
 BROKEN = Broken()
@@ -434,4 +434,9 @@ def _removed_socket_goes_on(real: Any) -> Any:
     return on_model_changed
 
 
-MUTANTS = {**BROKEN.plants, **mutants_flows.BROKEN.plants, **mutants_plugs.BROKEN.plants}
+MUTANTS = {
+    **BROKEN.plants,
+    **mutants_flows.BROKEN.plants,
+    **mutants_plugs.BROKEN.plants,
+    **mutants_streams.BROKEN.plants,
+}

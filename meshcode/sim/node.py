@@ -15,7 +15,7 @@ from typing import Any
 from meshcode import limits
 from meshcode.errors import DiskFull
 from meshcode.node.turn import Turns
-from meshcode.router import events, ticking
+from meshcode.router import events, streams, ticking
 from meshcode.router.core import Router
 from meshcode.router.effects import Assignment, Effects, Op
 from meshcode.router.plan import FLOW
@@ -112,6 +112,9 @@ class SimNode:
                 item = self._looked_at(item)
                 if item is None:
                     continue
+            elif isinstance(item, events.Yielded):
+                wanted = streams.unsure(self.router, item.items)
+                item.ended = set(self.turns.ended(wanted, self._done))
             self.turns.step(item, now_ms)
         self.turns.close()
 

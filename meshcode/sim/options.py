@@ -72,6 +72,10 @@ class Options:
     rewirings: int = 0
     bursts: int = 0  # Calls that a client makes as part of one flow.
     routers: frozenset[str] | None = None  # Sockets whose results choose plugs; None = no plugs.
+    generators: frozenset[str] = frozenset()  # Sockets whose tasks stream.
+    stream_calls: int = 0
+    stream_window: int = 0  # Units of a stream in flight.
+    stream_items_max: int = 0
 
 
 def draw(rng: Random) -> Options:

@@ -21,7 +21,7 @@ from meshcode.wire.kinds import Flag, Outcome
 
 Snapshot = dict[str, Any]
 Find = Callable[[bytes], Iterable[bytes]]  # The outcomes of a call that are known.
-JOIN, COLLECT, GATHER = "@join", "@collect", "@gather"
+JOIN, COLLECT, GATHER, ITEM = "@join", "@collect", "@gather", "@item"
 NOBODY = bytes(16)
 _DONE, _FAILED = int(Outcome.DONE), int(Outcome.FAILED)
 _NODES = ("gate", "join", "edge", "expires_ms", "named", "feed", "copy", "plan")
@@ -230,9 +230,13 @@ class PlugBook:
             return [_made(child_id(id, b"passed" + _kind(way)), way, passing, {})]
         row = check_envelope(outcome)
         meta = outcome[row.meta_at : row.body_at]
-        chosen = unpack(meta)["plugs"] if meta else None
+        said = unpack(meta) if meta else {}
+        if "items" in said:
+            return []  # A generator's: its items have gone along the plugs.
+        chosen = said.get("plugs")
+        source = known.options["item"]["of"] if known.name == ITEM else known.name
         found = []
-        for way in ways(snapshot, known.name, error=code == _FAILED):
+        for way in ways(snapshot, source, error=code == _FAILED):
             if code == _DONE and chosen is not None and way.plug not in chosen:
                 continue
             one = _along(id, way, value)

@@ -34,6 +34,7 @@ def opened(
         fact.name = envelope[row.name_at : row.meta_at].decode()
         fact.options = unpack(meta) if meta else {}
         fact.body = envelope[row.body_at :]
+        c.streams.opened(fact, joined="named" in fact.options)
     book.opened(envelope, c.begins.closed)
     return fact or child(c, row, envelope, event, now_ms)
 
@@ -58,6 +59,7 @@ def child(c: Checker, row: Any, envelope: bytes, event: Any, now_ms: int) -> Fac
     if row.id in c.plugs.ticks:
         c.plugs.fired(c.plugs.calls[row.id], now_ms)
     c.facts[row.id] = fact
+    c.streams.opened(fact, joined="named" in fact.options)
     c.plugs.made.add(row.id)  # `stepped` looks whether it had to be made.
     return fact
 

@@ -11,18 +11,20 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from meshcode import limits
 from meshcode.errors import LogSuspect
 from meshcode.ids import text_of
-from meshcode.limits import TURNS_UNSYNCED_MAX
 from meshcode.router import events
 from meshcode.router.effects import Effects
 from meshcode.router.records import split_open, split_state
 from meshcode.router.states import State
 from meshcode.sim import options as drawn
+from meshcode.sim import streaming
 from meshcode.sim.actors import SimClient, SimWorker
 from meshcode.sim.acts import ACTS
 from meshcode.sim.checks import Checker
 from meshcode.sim.node import SimNode
+from meshcode.sim.planting import swapped
 from meshcode.sim.plugbook import PlugBook
 from meshcode.sim.violation import Violation, require
 from meshcode.store.memory_log import MemoryDisk
@@ -59,11 +61,15 @@ class World:
         drawn.draw_flows(Random(f"flows of {seed}"), self.options)
         self.plugs_rng = Random(f"plugs of {seed}")
         drawn.draw_plugs(self.plugs_rng, self.options, WALL_MS)
+        self.streams_rng = Random(f"streams of {seed}")
+        streaming.draw(self.streams_rng, self.options)
         self.now = 0
         self.checker = Checker()
         if self.options.routers is not None:
             self.checker.plugs = PlugBook(self.options.routers)
             self.checker.plugs.scheduled(self.options.snapshot.get("schedules", {}))
+        if self.options.generators:
+            self.checker.streams.options = self.options
         self.disk = MemoryDisk(store_id=b"simulated-store1")
         self.node: SimNode | None = None
         self.first = self.options.snapshot
@@ -179,7 +185,9 @@ class World:
 
     def _think(self, node: SimNode | None) -> None:
         self._think_at = -1
-        if node is None or node is not self.node or node.turns.unsynced >= TURNS_UNSYNCED_MAX:
+        if node is None or node is not self.node:
+            return
+        if node.turns.unsynced >= limits.TURNS_UNSYNCED_MAX:
             return
         node.think(self.now)
         self.flush()
@@ -244,6 +252,10 @@ class World:
             self.say("answer: %s %s", good, data.get("text") or data)
             if good and data["done"] == "submitted again":
                 self.checker.facts[bytes.fromhex(data["id"].replace("-", ""))].acked = True
+        for worker, id, attempt, units in effects.credits:
+            if worker in self.workers:
+                told = (id, attempt, units)
+                after(arrival(-1_000_000 - worker), self.workers[worker].credit, *told)
         for worker, batch in effects.starts:
             if worker in self.workers:
                 after(arrival(-1_000_000 - worker), self.workers[worker].take, batch)
@@ -383,6 +395,14 @@ class World:
         Raises:
             AssertionError: a rule does not hold (Violation), or the core's own checks fail.
         """
+        window = self.options.stream_window or limits.STREAM_WINDOW
+        with (
+            swapped(limits, "STREAM_WINDOW", lambda _: window),
+            swapped(limits, "STREAM_UNIT_BYTES", lambda _: streaming.UNIT_BYTES),
+        ):
+            return self._run()
+
+    def _run(self) -> tuple[int, int]:
         self.start()
         for client in self.clients:
             self.reconnect(client)
