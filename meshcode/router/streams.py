@@ -161,7 +161,11 @@ def on_yielded(r: Router, event: events.Yielded, now_ms: int, out: Effects) -> N
         if call is None or call.attempt != attempt or not _runs_at(call, event.node):
             if event.node:
                 out.peer.append((event.node, _CREDIT, [id, attempt, NOT_MINE, 0, run]))
-        elif call.owner is not None:
+            continue
+        if worker is not None and not call.started_ms:
+            call.started_ms = now_ms  # The one before it was put aside, and is not known to be.
+            holding.arm_watch(r, worker, now_ms)
+        if call.owner is not None:
             sending.take(r, call, number, value, meta, now_ms, out)
         else:
             stream = _stream_of(r, call)

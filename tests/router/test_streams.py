@@ -285,6 +285,23 @@ def test_a_stream_that_waits_is_not_over_its_time_limit(made):
     assert made.wait(200).interrupts == [(1, id, "time limit")]
 
 
+def test_a_staged_generator_that_yields_has_begun(made):
+    """The one before it was put aside by the worker; its time does not count from the year 1970."""
+    made.socket("a", time_limit_ms=1_000)
+    made.router.lines["a"].learn(200)  # They are quick, so one is staged behind the other.
+    made.begin()
+    id = made.begin()
+    assert made.router.calls[id].started_ms == 0
+
+    made.yields(id, 0, WINDOW)
+    made.wait(500)
+    made.consume(WINDOW)
+
+    told = made.wait(900).interrupts + made.wait(50).interrupts
+    assert id not in [one for _, one, _ in told]
+    assert (1, id, "time limit") in made.wait(100).interrupts
+
+
 def test_a_stream_that_waits_beside_other_calls_is_not_over_its_time_limit_either():
     """An `async def` generator keeps its slot, and others run beside it."""
     made = Streamed()
