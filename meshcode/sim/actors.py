@@ -186,6 +186,7 @@ class SimWorker:
         """A generator yields some; whether it is over."""
         items = yields.go_on(self.world)
         if items:
+            self.flush()  # What ended before is told before.
             self.world.to_node(-self.number, events.Yielded(self.number, items))
         if not yields.is_over and not yields.waits:
             self.world.after(self.world.draw_run_ms(), self.end, run)

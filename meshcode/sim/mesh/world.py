@@ -421,7 +421,8 @@ class MeshWorld:
             orphans = node.router.replica.orphans()
             for inst in node.router.replica.by_key.values():
                 away = self.away >= 0 and inst.ended  # It cannot forget without that node.
-                if inst not in orphans and inst.id not in resting and not away:
+                rests = inst.id in resting and not inst.ended  # Else it is to be forgotten.
+                if inst not in orphans and not rests and not away:
                     return False
             for id in node.router.calls:
                 if id not in resting or self.now < self.calm_ms + SETTLE_MS:
