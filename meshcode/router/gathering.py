@@ -315,6 +315,8 @@ def on_tell(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
     """A peer had an outcome that is needed here."""
     id, envelope = entry
     if envelope and envelope[16:32] == id and 1 <= envelope[13] <= 3:
+        births.looked_up(r, id, True, now_ms, out)
+        ticking.looked_up(r, id, out)
         streams.looked_up(r, id, True, out)
         ended(r, id, envelope)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshcode import limits
 from meshcode.replica.peers import ALIVE, DEAD, EVICTED, LEFT
-from meshcode.router import copies, events, replicated, work
+from meshcode.router import births, copies, events, replicated, work
 from meshcode.router.effects import Effects
 from meshcode.router.records import outcome_of
 
@@ -75,3 +75,5 @@ def tick(r: Router, now_ms: int, out: Effects) -> None:
     for pool in r.pools.values():
         work.grant(r, pool, now_ms, out, again=again)
     work.ask_peers(r, now_ms, out)
+    if r.births:
+        births.tick(r, now_ms, out)

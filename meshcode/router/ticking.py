@@ -46,7 +46,7 @@ class Ticking(NamedTuple):
 class Ticks:
     """The schedules of one node."""
 
-    __slots__ = ("began_ms", "by_name", "kept", "pending", "wrong")
+    __slots__ = ("ask_ms", "began_ms", "by_name", "kept", "pending", "wrong")
 
     def __init__(self) -> None:
         """None yet."""
@@ -54,6 +54,7 @@ class Ticks:
         self.kept: dict[str, tuple[bytes, int]] = {}  # By an earlier boot: digest, last tick.
         self.pending: dict[bytes, tuple[str, int]] = {}  # Calls of ticks that are looked up first.
         self.began_ms: int | None = None  # When this boot was told of a model.
+        self.ask_ms = 0  # Not before are peers asked again for late ones.
         self.wrong: dict[str, str] = {}  # Those that cannot be used here, and why.
 
 
@@ -101,6 +102,8 @@ def _save(r: Router, name: str, out: Effects) -> None:
 
 def looked_up(r: Router, id: bytes, out: Effects) -> None:
     """The call of a tick was made in this step, or others had made it: it is dealt with."""
+    if id in r.births:
+        return  # Peers are asked first.
     found = r.ticks.pending.pop(id, None)
     if found is not None and found[0] in r.ticks.by_name:
         _save(r, found[0], out)
@@ -156,7 +159,11 @@ def _make(r: Router, one: Ticking, tick_ms: int, now_ms: int, out: Effects) -> N
         return
     voters = keepers(r, id, now_ms)
     if r.node in voters:
-        births.wish(r, births.shared_key(id, voters), voters, submit, out)
+        # Late ones others may have made, when this node was away for so long that it kept none.
+        is_late = bool(r.replica.peers.by_node) and now_ms - tick_ms > limits.KEEPER_AWAY_MS // 2
+        ask_until_ms = now_ms + limits.LATE_TICK_ASK_MS if is_late else 0
+        key = births.shared_key(id, voters)
+        births.wish(r, key, voters, submit, out, ask_until_ms=ask_until_ms)
         if id in r.births:
             r.ticks.pending[id] = (one.name, tick_ms)
 

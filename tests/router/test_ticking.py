@@ -7,7 +7,8 @@ from typing import Any
 from meshcode import limits
 from meshcode.replica.peers import ALIVE, DEAD
 from meshcode.router import births, events, ticking
-from meshcode.router.records import split_done
+from meshcode.router.records import split_done, split_open
+from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
 
 from .driver import NOW
@@ -195,6 +196,27 @@ def test_a_tick_that_another_node_has_claimed_before_its_time_here_gets_its_call
 
     assert inst.payload
     assert [table for table, _, _ in effects.records].count("open") == 1
+
+
+def test_a_node_that_was_away_asks_the_others_for_what_they_made_meanwhile():
+    made = scheduled(interval_ms=60 * SECOND, catch_up="all")
+    other = b"\xff" * 16  # The first of two keeps the ticks.
+    peered(made, other)
+    made.wait(START - made.now + 585 * SECOND)  # It stood still; the last tick was 45 s ago.
+    late = list(made.router.births)
+    assert len(late) == 10
+    effects = made.step(events.LookedUp([(b"", id, b"") for id in late]))
+    assert not effects.records, "not yet"
+    assert {entry[0] for _, kind, entry in effects.peer if kind == Kind.OUTCOME_OF} == set(late)
+
+    told = [[id, envelope(Kind.OUTCOME, id=id, code=1, body=b"\xc0")] for id in late[:-1]]
+    made.step(events.PeerSaid(other, int(Kind.OUTCOME_IS), told))
+    effects = made.wait(limits.LATE_TICK_ASK_MS)
+    made.step(events.LookedUp([(node, id, b"") for node, id in effects.lookups]))
+
+    opened = [split_open(value)[1][16:32] for value in made.log["open"].values()]
+    assert opened == late[-1:], "of which nobody knows"
+    assert made.router.births == {} == made.router.ticks.pending
 
 
 def test_of_many_nodes_three_keep_a_tick_and_ticks_are_spread():

@@ -83,8 +83,10 @@ def _keepers_of_a_tick_are_not_alike(_real: Any) -> Any:
 
 @BROKEN.rule(births, "wish")
 def _tick_is_not_looked_up_before_it_is_made(real: Any) -> Any:
-    def wish(r: Router, key: bytes, voters: tuple[bytes, ...], submit: bytes, out: Effects) -> None:
-        real(r, key, voters, submit, out)
+    def wish(
+        r: Router, key: bytes, voters: tuple[bytes, ...], submit: bytes, out: Effects, **how: Any
+    ) -> None:
+        real(r, key, voters, submit, out, **how)
         if key[:16] in r.births and submit[80:81] != b"@":
             births.looked_up(r, key[:16], False, int(r.joins.tell_ms), out)
 

@@ -412,7 +412,7 @@ class MeshWorld:
         for node in living:
             if not node.up or node.ops is not None or node.inbox:
                 return False
-            if flows.left_over(node):
+            if flows.left_over(node) or node.router.births:
                 return False
             if sum(one.kind == "core" for one in living) >= 3 and (
                 node.router.narrow or judgement.to_be_moved(self.checker, node)
