@@ -16,7 +16,7 @@ from meshcode.wire.kinds import Flag, Kind, Outcome
 
 if TYPE_CHECKING:
     from meshcode.router.effects import Assignment
-    from meshcode.sim.checks import Fact
+    from meshcode.sim.books import Fact
     from meshcode.sim.world import World
 
 _RESUBMIT_CALLS = 16  # Per frame, when a client comes back.

@@ -9,7 +9,7 @@ from meshcode.router.plan import FLOW
 from meshcode.router.states import State
 from meshcode.sim import options as drawn
 from meshcode.sim import plugacts, streaming
-from meshcode.sim.checks import Fact
+from meshcode.sim.books import Fact
 from meshcode.sim.plans import Author, DrawnPlan
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from meshcode.sim.plugbook import closed_gates
 from meshcode.sim.violation import require
 
 if TYPE_CHECKING:
-    from meshcode.sim.checks import Checker, Fact
+    from meshcode.sim.books import Fact
+    from meshcode.sim.checks import Checker
 
 _HOARDED_MS_MAX = 5_000  # To be asked back, on the slowest disk and link of any world.
 _RATE_WINDOW = 64  # Begins remembered per socket.

@@ -17,10 +17,11 @@ from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.core import Router
 from meshcode.router.effects import Assignment, Effects, Op
-from meshcode.router.records import CUSTODY, sequence_key, split_done, split_open, split_state
+from meshcode.router.records import sequence_key, split_done, split_open, split_state
 from meshcode.router.states import State
 from meshcode.sim import plugchecks
 from meshcode.sim.begins import Begins
+from meshcode.sim.books import Books, Fact
 from meshcode.sim.flowbook import FlowBook
 from meshcode.sim.plans import Drawn, are_wrong, binds
 from meshcode.sim.plugbook import PlugBook
@@ -31,100 +32,9 @@ from meshcode.wire.codec import unpack
 from meshcode.wire.frame import check_envelope
 from meshcode.wire.kinds import Outcome
 
-_ID_AT = CUSTODY.size + 16 + 16  # Of the call id in an `open` record with one voter.
 _IN_LINE = (State.WAITING, State.DELAYED, State.GATHERING)
 _CALL_BYTES_MAX = 700  # Of one envelope, in any world.
 _DEEP_CALLS = 48  # Worlds with more open calls than this get the slow check at some steps only.
-
-
-class Fact:
-    """What the world outside the node knows of one call id."""
-
-    __slots__ = (
-        "accepted_ms",
-        "acked",
-        "body",
-        "cancel_asked",
-        "cancelled_told",
-        "deaths",
-        "edge",
-        "ended_ms",
-        "executed",
-        "flow",
-        "held",
-        "id",
-        "name",
-        "options",
-        "parent",
-        "refused",
-        "told",
-    )
-
-    def __init__(self, id: bytes, name: str, options: dict[str, Any] | None, body: bytes) -> None:
-        self.id = id
-        self.name = name
-        self.options = options or {}
-        self.body = body
-        self.accepted_ms = 0
-        self.acked = False
-        self.refused = False  # By its last answer.
-        self.executed: list[bytes] = []  # OUTCOME envelopes that workers really made.
-        self.cancel_asked = False
-        self.cancelled_told = False
-        self.held = False
-        self.deaths = 0  # Workers that died under it since it was accepted or asked to be retried.
-        self.told: bytes | None = None  # The outcome somebody was told.
-        self.parent: bytes | None = None
-        self.edge = b""  # Why its parent caused it: b"dead-letter", b"retry", b"step".
-        self.flow = b""  # What it names as its flow; empty = itself.
-        self.ended_ms = 0
-
-
-class Books:
-    """Tables of the log as ids and sequences: open calls, their state records, outcomes."""
-
-    __slots__ = ("done", "open", "open_ids", "passing", "state")
-
-    def __init__(self) -> None:
-        self.passing: set[bytes] = set()  # Keys of items of streams, which are never open.
-        self.open: dict[bytes, bytes] = {}  # Sequence key -> id.
-        self.open_ids: dict[bytes, bytes] = {}  # Id -> sequence key.
-        self.state: dict[bytes, bytes] = {}
-        self.done: dict[bytes, bytes] = {}
-
-    def copy(self) -> Books:
-        """The same, to be changed apart."""
-        new = Books()
-        new.open, new.open_ids = dict(self.open), dict(self.open_ids)
-        new.state, new.done = dict(self.state), dict(self.done)
-        return new
-
-    def apply(self, op: Op) -> None:
-        """Enter one change; what cannot follow from what is there is a violation."""
-        table, key, value = op
-        if table == "open":
-            if value is None and key in self.passing:
-                self.passing.discard(key)
-            elif value is None:
-                require(key in self.open, "I2 one outcome", "no open record to remove", key.hex())
-                del self.open_ids[self.open.pop(key)]
-            else:
-                id = value[_ID_AT : _ID_AT + 16]
-                require(key not in self.open, "log", "sequence used twice", key.hex())
-                require(id not in self.open_ids, "I2 one outcome", "accepted twice", id.hex())
-                require(id not in self.done, "I9 no resurrection", id.hex())
-                self.open[key] = id
-                self.open_ids[id] = key
-        elif table == "done":
-            require(value is not None, "log", "a done record is removed", key.hex())
-            require(key not in self.done, "I2 one outcome", "a second one for", key.hex())
-            assert value is not None
-            self.done[key] = value
-        elif table == "state":
-            if value is None:
-                self.state.pop(key, None)
-            else:
-                self.state[key] = value
 
 
 class Checker:

@@ -11,13 +11,14 @@ from meshcode.router.core import Router
 from meshcode.router.effects import Op
 from meshcode.router.records import split_done, split_open
 from meshcode.router.states import State
+from meshcode.sim.books import Fact
 from meshcode.sim.flowbook import body_of
 from meshcode.sim.plugbook import COLLECT, JOIN
 from meshcode.sim.violation import require
 from meshcode.wire.codec import pack, unpack
 
 if TYPE_CHECKING:
-    from meshcode.sim.checks import Checker, Fact
+    from meshcode.sim.checks import Checker
 
 EDGE = b"plug"  # Why such a call was caused; also of collectors and of calls of schedules.
 
@@ -41,8 +42,6 @@ def opened(
 
 def child(c: Checker, row: Any, envelope: bytes, event: Any, now_ms: int) -> Fact | None:
     """A call that plugs or joins made; None when it may be anything else."""
-    from meshcode.sim.checks import Fact
-
     assert c.plugs is not None
     if row.id in c.flows.steps:
         return None

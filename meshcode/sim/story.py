@@ -24,7 +24,8 @@ from meshcode.router.plan import FLOW
 from meshcode.router.records import split_done, split_state
 from meshcode.router.states import PARKED, State
 from meshcode.sim.actors import submit_envelope
-from meshcode.sim.checks import Checker, Fact
+from meshcode.sim.books import Fact
+from meshcode.sim.checks import Checker
 from meshcode.sim.flowbook import step_id, told, work
 from meshcode.sim.node import SimNode
 from meshcode.sim.plans import from_words

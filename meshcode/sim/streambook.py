@@ -13,6 +13,7 @@ from meshcode.router.effects import Effects, Op
 from meshcode.router.records import sequence_key, split_done
 from meshcode.router.states import State
 from meshcode.sim import streaming
+from meshcode.sim.books import Fact
 from meshcode.sim.flowbook import body_of
 from meshcode.sim.violation import require
 from meshcode.wire.codec import unpack
@@ -22,7 +23,7 @@ from meshcode.wire.kinds import Outcome
 if TYPE_CHECKING:
     from meshcode.router.call import Call
     from meshcode.router.core import Router
-    from meshcode.sim.checks import Checker, Fact
+    from meshcode.sim.checks import Checker
     from meshcode.sim.options import Options
 
 ITEM = "@item"
@@ -78,8 +79,6 @@ class StreamBook:
                 now.add(id)
 
     def _comes(self, id: bytes, done: dict[str, Any], now: set[bytes]) -> None:
-        from meshcode.sim.checks import Fact
-
         c, submit, text = self.checker, done["submit"], id.hex()
         row = check_envelope(submit)
         require(id in self.known, "stream", "nobody yielded", text)

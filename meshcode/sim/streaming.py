@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from meshcode.router import events
+from meshcode.sim.books import Fact
 from meshcode.wire.codec import pack
 
 if TYPE_CHECKING:
@@ -115,8 +116,6 @@ class Yields:
 
 def submit(world: World) -> None:
     """A client calls a generator."""
-    from meshcode.sim.checks import Fact
-
     rng = world.streams_rng
     client = rng.choice(world.clients)
     if not client.alive:
