@@ -120,6 +120,12 @@ class Worker:
         else:
             self.blocked[call.id] = True
 
+    def begin_beside(self, call: Call, now_ms: int) -> None:
+        """A staged stream yields: the one before it was put aside, and is not known to be."""
+        call.started_ms = now_ms
+        self.streams[call.id] = False
+        self._leave_queue(call, now_ms)
+
     def resume(self, call: Call) -> None:
         """It has credit again; it takes turns with what was begun meanwhile."""
         if call.id in self.streams:

@@ -163,7 +163,7 @@ def on_yielded(r: Router, event: events.Yielded, now_ms: int, out: Effects) -> N
                 out.peer.append((event.node, _CREDIT, [id, attempt, NOT_MINE, 0, run]))
             continue
         if worker is not None and not call.started_ms:
-            call.started_ms = now_ms  # The one before it was put aside, and is not known to be.
+            worker.begin_beside(call, now_ms)
             holding.arm_watch(r, worker, now_ms)
         if call.owner is not None:
             sending.take(r, call, number, value, meta, now_ms, out)
@@ -439,6 +439,7 @@ def _settle_one(
 def park(r: Router, worker: Worker, call: Call, now_ms: int) -> None:
     """The worker waits for credit, and runs other calls meanwhile."""
     worker.park(call, now_ms)
+    holding.arm_watch(r, worker, now_ms)  # What was staged behind it has begun.
     r.touch(worker.pool)
 
 

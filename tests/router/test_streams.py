@@ -302,6 +302,20 @@ def test_a_staged_generator_that_yields_has_begun(made):
     assert (1, id, "time limit") in made.wait(100).interrupts
 
 
+def test_a_staged_generator_that_yields_is_stopped_at_its_time_limit(made):
+    """Also while the one before it has not ended, as far as the node knows."""
+    made.socket("d", processor="p", time_limit_ms=1_000)
+    for name in "ad":
+        made.router.lines[name].learn(200)
+    made.begin()
+    id, effects = made.call("d")
+    assert begun(effects) == [id], "staged"
+    made.yields(id, 0, 1)
+
+    assert made.wait(900).interrupts == []
+    assert made.wait(200).interrupts == [(1, id, "time limit")]
+
+
 def test_a_stream_that_waits_beside_other_calls_is_not_over_its_time_limit_either():
     """An `async def` generator keeps its slot, and others run beside it."""
     made = Streamed()
