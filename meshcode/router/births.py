@@ -96,7 +96,9 @@ def complete(r: Router, inst: Instance, submit: bytes, out: Effects) -> None:
 def keep(
     r: Router, key: bytes, voters: tuple[bytes, ...], submit: bytes, now_ms: int, out: Effects
 ) -> None:
-    """Keep such an instance, as one of its voters."""
+    """Keep such an instance, as one of its voters; not one that has moved to others."""
+    if key in r.joins.moved:
+        return
     child = Child(key[:ID_BYTES], voters, submit)
     custody.keep(r.replica, key, child, submit, None, now_ms, out)
 

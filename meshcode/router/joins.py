@@ -62,6 +62,7 @@ class Joins:
         # By collector 0: so many were seen to end here, from the first on.
         self.heads: dict[bytes, int] = {}
         self.named: dict[bytes, int] = {}  # Values that those named, and which of them did.
+        self.moved: dict[bytes, None] = {}  # Instances that are other ones by now.
         self.tell_ms = 0
 
 
@@ -297,6 +298,16 @@ def _joined_call(call: Call, join: dict[str, Any], used: list[bytes]) -> bytes:
     )
 
 
+def has_moved(r: Router, key: bytes) -> None:
+    """An instance is another one now: when it is forgotten here it must not be made again.
+
+    Remembered for this life of the node only.
+    """
+    if len(r.joins.moved) > _HEADS_MAX:
+        r.joins.moved.clear()
+    r.joins.moved[key] = None
+
+
 def tick(r: Router, now_ms: int, out: Effects) -> None:
     """Look again how the collectors are; their keepers are told of the arrivals then.
 
@@ -322,6 +333,6 @@ def tick(r: Router, now_ms: int, out: Effects) -> None:
 
 
 __all__ = [
-    "COLLECT", "JOIN", "Joins", "arrive", "begin", "collected", "comes_late", "on_arrived", "tick",
-    "unknown", "where",
+    "COLLECT", "JOIN", "Joins", "arrive", "begin", "collected", "comes_late", "has_moved",
+    "on_arrived", "tick", "unknown", "where",
 ]  # fmt: skip

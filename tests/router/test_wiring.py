@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from meshcode import limits
 from meshcode.ids import NO_ID, child_id, make_ids
-from meshcode.replica.instance import make_key
-from meshcode.router import events, joins, plan
+from meshcode.router import events, plan
 from meshcode.router.effects import Effects
 from meshcode.router.records import split_done, split_open
 from meshcode.router.states import State
 from meshcode.wire.codec import pack
-from meshcode.wire.kinds import Kind, Outcome
+from meshcode.wire.kinds import Outcome
 
 from .driver import NOW
 from .flowing import Flows, looked_up, recovered, step
@@ -554,26 +553,3 @@ def test_what_a_socket_returned_is_never_taken_for_a_value_of_another_wiring():
 
     assert [name for name, _ in caused] == ["@join", "e", "d"]
     assert len({one for _, one in caused}) == 3, "they are three calls"
-
-
-def test_a_collector_that_was_claimed_before_it_was_heard_of_gets_its_call_from_a_value():
-    """Who made it is gone: the others knew of the claim only, and asked each other for the call."""
-    made = joining()
-    others = [bytes([n]) * 16 for n in (7, 8)]
-    for node in others:
-        made.step(events.PeerChanged(node, "alive", 1, "core", "", node.hex()))
-    voters = (others[0], made.router.node, others[1])
-    join = {"target": "e", "places": ["left", "right"]}
-    [flow] = make_ids(1, NOW)
-    submit = joins._collector_submit(flow, b"".join((others[0], *voters)), join, 0)
-    key = make_key(submit[16:32], others[0])
-    prepare = [key, b"".join(voters), 0, None, [1, others[0], 1]]
-    made.step(events.PeerSaid(others[0], int(Kind.PREPARE), [prepare]))
-    inst = made.router.replica.by_key[key]
-    assert not inst.payload
-
-    arrived = [key, b"".join(voters), submit, "left", b"a" * 16]
-    made.step(events.PeerSaid(others[1], int(Kind.ARRIVED), [arrived]))
-
-    assert inst.payload
-    assert submit in [split_open(value)[1] for value in made.log["open"].values()]
