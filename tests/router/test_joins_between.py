@@ -1,4 +1,4 @@
-"""Collectors of joins among nodes, in one core: what it does with an instance that others keep too."""
+"""Collectors of joins among nodes, in one core: instances of them that others keep, too."""
 
 from __future__ import annotations
 
