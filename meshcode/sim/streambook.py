@@ -147,7 +147,8 @@ class StreamBook:
             return
         for _, id, why in effects.interrupts:
             stream = router.streams.by_call.get(id)
-            waits = stream is not None and 0 < stream.told <= stream.used
+            # Both may come in one step: it has used up its credit just as its time is over.
+            waits = stream is not None and 0 < stream.parked_ms < router.replica.now_ms
             require(why != "time limit" or not waits, "time limit", id.hex(), "waits for credit")
         flying: dict[bytes, set[bytes]] = {}
         for id in self.checker.thought.open_ids:
