@@ -31,6 +31,7 @@ def opened(
     assert book is not None
     if fact is not None and fact.edge == EDGE:  # Its socket may be another, too.
         del book.calls[row.id]
+        book.judged.pop(row.id, None)
         meta = envelope[row.meta_at : row.body_at]
         fact.name = envelope[row.name_at : row.meta_at].decode()
         fact.options = unpack(meta) if meta else {}
