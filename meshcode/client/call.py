@@ -274,7 +274,8 @@ class Call:
         return error
 
     def _error(self) -> MeshError:
-        self._client.session.pending.unheard.pop(self._id, None)
+        if self._code == REFUSED:
+            self._client.session.pending.unheard.pop(self._id, None)
         error = from_data(unpack(self._body))
         error.fields.setdefault("call", self.id)
         return error
