@@ -19,14 +19,13 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from meshcode.store.filesystem import make_folder, sync_folder, write_all
+from meshcode.store.filesystem import TEMP_SUFFIX, make_folder, sync_folder, write_whole
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 REFERENCE_BYTES = 40  # 32 bytes name, 8 bytes size, little endian.
 WRITERS = 4  # Threads that write and sync, of a batch with several blobs.
-_TEMP = ".new"
 
 T = TypeVar("T")
 
@@ -51,19 +50,11 @@ def _digest(table: str, key: bytes, value: bytes) -> bytes:
 
 def _write(blob: tuple[Path, bytes]) -> None:
     """One file, synced before it has its name."""
-    path, value = blob
-    temp = path.with_name(path.name + _TEMP)
-    handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        write_all(handle, value)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    os.rename(temp, path)
+    write_whole(*blob)
 
 
 def _remove(path: Path) -> None:
-    for each in (path, path.with_name(path.name + _TEMP)):
+    for each in (path, path.with_name(path.name + TEMP_SUFFIX)):
         with contextlib.suppress(OSError):
             each.unlink()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from meshcode.errors import UnfitFileSystem
 
 # Kind -> why a memory-mapped log cannot live there.
+TEMP_SUFFIX = ".new"  # Of the name of a file while it is written.
 _NETWORK = "it is on the network: maps and locks are not kept the same on both sides"
 _NO_HOLES = "it has no sparse files, and a cut of the power can break its tables"
 _NO_MAPS = "it has no shared writable maps"
@@ -145,7 +146,13 @@ def make_folder(folder: Path) -> None:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write a small file so that after a cut of the power it is there whole, or not at all."""
-    temp = path.with_name(path.name + ".new")
+    write_whole(path, data)
+    sync_folder(path.parent)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """The same for a name that is not durable yet: that takes `sync_folder` of its folder."""
+    temp = path.with_name(path.name + TEMP_SUFFIX)
     handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         write_all(handle, data)
@@ -153,7 +160,6 @@ def write_durably(path: Path, data: bytes) -> None:
     finally:
         os.close(handle)
     os.rename(temp, path)
-    sync_folder(path.parent)
 
 
 def write_all(handle: int, data: bytes) -> None:
