@@ -85,6 +85,7 @@ def test_a_folder_that_cannot_be_written_to_is_no_fault(tab, monkeypatch, tmp_pa
 def test_names_of_a_real_node_are_completed_and_remembered(shell, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("MESH_HOME", shell.home)
+    monkeypatch.delenv("MESH_NODE", raising=False)  # A command of an earlier test may have set it.
     shell.environment["XDG_CACHE_HOME"] = str(tmp_path)
     # What is asked here is whether it answers; a busy machine does not in the time of a Tab.
     monkeypatch.setattr(session, "COMPLETE_S", 5.0)
