@@ -214,12 +214,14 @@ class Call:
 
     def events(self) -> list[dict[str, Any]]:
         """What happened to it, oldest first: `{"name", "ms", "note"}`, ms in Unix milliseconds."""
-        events: list[dict[str, Any]] = self.info().get("events", [])
+        record = self._client.ask("mesh.call", id=self._id)
+        events: list[dict[str, Any]] = record.get("events", [])
         return events
 
     def output(self) -> dict[str, Any]:
         """What the task printed: `{"stdout": text, "stderr": text}`."""
-        record = self._client.ask("call.get", id=self._id, output=True)
+        # What it printed is kept where it ran.
+        record = self._client.ask("mesh.call", id=self._id, output=True)
         output: dict[str, Any] = record.get("output") or {"stdout": "", "stderr": ""}
         return output
 

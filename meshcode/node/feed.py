@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode import limits
 from meshcode.errors import BadRequest, Busy, UnknownObject
+from meshcode.hearing import PATTERN, is_named
 from meshcode.node import feedevents
-from meshcode.node.feedevents import CHANNELS, is_named, names_of
+from meshcode.node.feedevents import CHANNELS, names_of
 from meshcode.node.feedpeers import FeedPeers
 from meshcode.node.sessions import Session
 from meshcode.router.effects import Effects
@@ -118,7 +119,7 @@ class Feed:
         self.changed()
 
     def _check_name(self, name: str) -> None:
-        if feedevents.PATTERN & set(name):
+        if PATTERN & set(name):
             return
         snapshot = self._loop.snapshot
         known = {*(snapshot.get("processors") or ()), *(snapshot.get("queues") or ())}

@@ -64,11 +64,11 @@ class _Selector(selectors.BaseSelector):
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """There are no files here."""
-        raise NotImplementedError
+        raise ValueError(f"a simulated mesh does not wait for {fileobj!r}")
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
         """There are none here."""
-        raise NotImplementedError
+        raise KeyError(fileobj)
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         """None."""
