@@ -316,6 +316,17 @@ class Call:
         for callback in callbacks or ():
             callback()
 
+    def _flow_to_come(self) -> Call | None:
+        """The flow that this is a step of and that has not begun, as far as is known here."""
+        return None
+
+    def _began(self) -> None:
+        """If it is a flow, its steps exist now."""
+
+    def _is_unwatched(self) -> bool:
+        """Whether its end must be asked for; once."""
+        return False
+
     def _is_known(self) -> bool:
         """Whether the node has said that it has the call."""
         return self._accepted is not None
@@ -367,9 +378,12 @@ class FoundCall(Call):
     def _is_known(self) -> bool:
         return True  # It knew it once, or will say that it does not.
 
+    def _is_unwatched(self) -> bool:
+        was, self._watched = self._watched, True
+        return not was
+
     def _begin_wait(self) -> None:
-        if not self._watched:
-            self._watched = True
+        if self._is_unwatched():
             self._client.session.watch(self)
 
 

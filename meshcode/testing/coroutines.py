@@ -64,6 +64,7 @@ class _Selector(selectors.BaseSelector):
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """There are no files here."""
+        del events, data
         raise ValueError(f"a simulated mesh does not wait for {fileobj!r}")
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
