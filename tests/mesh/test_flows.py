@@ -75,6 +75,7 @@ def test_steps_can_be_waited_for_before_the_flow_has_begun(clients: list[Client]
         assert found.get(WAIT_S) == ["S(T(1))"] * 2
 
 
+@pytest.mark.filterwarnings("error")  # What a step has told needs no warning at the end.
 def test_steps_of_a_flow_that_was_refused_end_with_its_error(clients: list[Client]):
     flow = pipeline(sign(clients[0], "do_this", 1), sign(clients[0], "nobody"))()
 

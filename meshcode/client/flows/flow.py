@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from meshcode.client.call import Call, FoundCall, deadline_of, seconds_left
+from meshcode.client.call import REFUSED, Call, FoundCall, deadline_of, seconds_left
 from meshcode.client.flows.plan import DONE_ALREADY, GATHER_SOCKET, Plan, filled
-from meshcode.errors import BadFrame, BadRequest, WrongState
+from meshcode.errors import BadFrame, BadRequest, MeshError, WrongState
 from meshcode.ids import parse_id, text_of
 from meshcode.limits import FLOW_STEPS_MAX
 from meshcode.wire.kinds import Outcome
@@ -48,6 +48,11 @@ class Step(FoundCall):
 
     def _flow_to_come(self) -> Call | None:
         return None if self.flow._is_begun else self.flow
+
+    def _error(self) -> MeshError:
+        if self._code == REFUSED:  # It is the flow that was refused, and now somebody knows.
+            self._client.session.pending.unheard.pop(self.flow._id, None)
+        return super()._error()
 
     @property
     def parents(self) -> list[Step]:
