@@ -138,6 +138,8 @@ class Retention:
         log = self._loop.log
         over = log.count(DONE) - self.calls_max if self.calls_max else 0
         over_bytes = self._size() - self.bytes_max if self.bytes_max else 0
+        # Records take more room than they are long: pages are counted, and pages are not full.
+        each = self._size() // max(1, log.count(DONE)) if over_bytes > 0 else 0
         due: dict[bytes, list[bytes]] = {}
         kept: set[bytes] = set()  # Flows of which one stays.
         is_last = False
@@ -153,7 +155,7 @@ class Retention:
                     break
             else:
                 due.setdefault(flow, []).append(id)
-                over, over_bytes = over - 1, over_bytes - len(value)
+                over, over_bytes = over - 1, over_bytes - max(len(value), each)
         return {flow: ids for flow, ids in due.items() if flow not in kept}, is_last
 
     def _ends_at(self, id: bytes, now_ms: int, *, more: bool) -> bool:

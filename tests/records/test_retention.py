@@ -168,6 +168,19 @@ def test_the_oldest_go_above_a_number_of_bytes_files_of_large_results_included(l
     assert len(part.kept) in (3, 4) and part.kept == ids[-len(part.kept) :]
 
 
+def test_no_more_goes_than_the_bytes_ask_for_although_records_do_not_fill_their_pages(log: Log):
+    ids = each_hour(600)
+    write(log, *(ended(id, NOW - HOUR * (600 - n), "x" * 2_300) for n, id in enumerate(ids)))
+    part = Part(log)
+    limit = part.keeping.facts()["bytes"] // 2
+    part.keeping.bytes_max = limit
+
+    part.forget()
+
+    assert 0.9 * limit <= part.keeping.facts()["bytes"] <= limit
+    assert len(part.kept) >= 270 and part.kept == ids[-len(part.kept) :]
+
+
 def test_what_ended_just_now_is_never_forgotten(log: Log):
     ids = make_ids(5, NOW - limits.RETENTION_MS_MIN + 1)
     late = make_ids(1, NOW - DAY)[0]  # It was made a day ago and took until now.
