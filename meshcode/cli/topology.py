@@ -6,8 +6,11 @@ from typing import Any
 
 import click
 
+from meshcode.cli import output
 from meshcode.cli.noun import Noun, entries
 from meshcode.cli.objects import LABELS, Field, column
+from meshcode.cli.session import session
+from meshcode.errors import MeshError
 
 _TEXT = click.STRING
 _NETWORK = Field(("--network",), "network", _TEXT, "Network it belongs to.", metavar="NETWORK")
@@ -48,7 +51,44 @@ NODE = Noun(
     what="what is wanted of the node of that name.",
     example="n1 -h localhost -c 4",
 )
-PLUG = Noun(
+
+
+class _Plugs(Noun):
+    """Says so when the function that a plug leads to has no such argument."""
+
+    def _add(self, what: str, example: str) -> click.Command:
+        made = super()._add(what, example)
+        add = made.callback
+        assert add is not None
+
+        def add_and_tell(**given: Any) -> None:
+            add(**given)
+            if given.get("argument"):
+                _check_argument(given["target"], given["argument"])
+
+        made.callback = add_and_tell
+        return made
+
+
+def _check_argument(socket: str, argument: str) -> None:
+    """Warn of an argument that the code which is mounted now does not take."""
+    with session() as client:
+        try:
+            signature = client.ask("socket.describe", name=socket).get("signature")
+        except MeshError:  # Its code need not be there, nor open to who declares plugs.
+            return
+    if not isinstance(signature, dict):
+        return
+    known = [(name, kind) for name, kind, _ in signature.get("args", ())]
+    if not any(kind == "varkw" or (name == argument and kind in ("pos", "kwonly"))
+               for name, kind in known):  # fmt: skip
+        output.say(
+            f"mesh: {socket}{signature.get('text', '')} has no argument {argument!r}, so what comes"
+            " along this plug will fail there; change one of the two"
+        )
+
+
+PLUG = _Plugs(
     "plug",
     [
         Field(
