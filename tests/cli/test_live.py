@@ -265,6 +265,26 @@ def test_a_paused_processor_parks_its_calls(shell):
     shell("proc", "pause", "-n", "proc2", status=3)
 
 
+def test_a_queue_is_purged_of_what_waits_in_it(shell):
+    queue = shell.json("ls", "socket", "shop.add")[0]["queue"]
+    shell("proc", "pause", "-n", "proc1")
+    ids = [shell("run", "shop.add", str(n), "--no-wait")[0].strip() for n in range(3)]
+    later = shell("run", "shop.add", "1", "--delay", "1h", "--no-wait")[0].strip()
+
+    dry, _ = shell("queue", "purge", queue, "--dry-run")
+    still = [shell.json("ls", "call", id)[0]["state"] for id in ids]
+    shell("queue", "purge", queue, status=2)  # Nobody is here to be asked.
+    said, _ = shell("queue", "purge", queue, "-y")
+    shell("proc", "resume", "proc1")
+
+    assert dry == f"queue {queue}: 4 calls cancelled (dry run: nothing was changed)\n"
+    assert still == ["PARKED"] * 3
+    assert said == f"queue {queue}: 4 calls cancelled\n"
+    assert {shell.json("ls", "call", id)[0]["state"] for id in [*ids, later]} == {"CANCELLED"}
+    assert shell("queue", "purge", queue, "-y")[0] == f"queue {queue}: 0 calls cancelled\n"
+    shell("queue", "purge", "nowhere", "-y", status=3)
+
+
 def test_logs_show_what_was_printed_and_follow(shell):
     shell("run", "shop.talk", "before")
     process = shell.start("logs", "shop.talk", "-f", "-o", "jsonl", "--tail", "0")
