@@ -27,7 +27,7 @@ from meshcode.client.api import (
     Schedule,
     Socket,
 )
-from meshcode.client.decorators import agent, gate, network, node, plug, processor, socket, task, worker
+from meshcode.client.decorators import agent, gate, network, node, plug, processor, socket, task
 from meshcode.client.objects.asking import Wanted
 from tests.client.tap import Tap
 from tests.live.harness import ROOT, Mesh, make_repository
@@ -427,21 +427,12 @@ def test_what_changed_in_the_class_is_changed_with_update(mesh, base):
     assert Processor("grown").concurrency == 3
 
 
-def test_a_worker_of_the_original_is_taken_and_declares_nothing(mesh, base):
-    with pytest.warns(DeprecationWarning, match="@worker\\('w1'\\) of a class is not used: @processor"):
-
-        @worker(name="w1", hostname="alpha")
-        @processor(name="worked", **base)
-        class Worked(ProcessorBase): ...
-
-    assert Processor("worked").workers == 1
-
-
 def test_a_network_of_nodes_and_deployments_in_any_order(mesh, base):
     def make():
         @network(name="net1")
         @node(name="alpha", hostname="alpha.example", cpus=4)
         @agent(name="alpha.agent")
+        @decorators.worker(name="w1", hostname="alpha")
         @processor(name="placed", concurrency=2, deployment="placed.d", **base)
         class Placed(ProcessorBase): ...
 
@@ -452,7 +443,10 @@ def test_a_network_of_nodes_and_deployments_in_any_order(mesh, base):
 
         return Placed, Other
 
-    with pytest.warns(DeprecationWarning, match="a node that runs is its own agent"):
+    with (
+        pytest.warns(DeprecationWarning, match="@worker.* say how many there are"),
+        pytest.warns(DeprecationWarning, match="a node that runs is its own agent"),
+    ):
         make()
     before = number(mesh)
     with pytest.warns(DeprecationWarning, match="a node that runs is its own agent"):
