@@ -286,7 +286,9 @@ def value_text(key: str, value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(str(v) for v in value)
     if isinstance(value, dict):
-        return " ".join(f"{k}={value_text(k, v)}" for k, v in value.items() if v is not None)
+        return " ".join(
+            f"{k.removesuffix('_ms')}={value_text(k, v)}" for k, v in value.items() if v is not None
+        )
     return str(value)
 
 

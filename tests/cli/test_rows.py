@@ -195,3 +195,13 @@ def test_a_plug_to_an_argument_that_is_not_there_is_told(shell):
     assert "shop.upto(count) has no argument 'scale'" in err
     assert shell("update", "plug", "e", "-t", "shop.kind")[1] == ""  # It takes any keyword.
     shell("delete", "plug", "e", "-y")
+
+
+def test_whoever_gave_a_call_no_time_is_told_why_it_waits(shell):
+    shell("proc", "pause", "proc1")
+
+    err = shell("run", "shop.add", "1", "--timeout", "200ms", status=124)[1]
+
+    assert "has not ended within 200ms; it waits: processor proc1 is paused" in err
+    shell("proc", "resume", "proc1")
+    shell.wait_until(lambda: not shell.json("ls", "calls", "-u"))
