@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from meshcode.cli.registry import COMMANDS
+
 SECRET = "correct horse 17"
 
 
@@ -205,3 +207,45 @@ def test_whoever_gave_a_call_no_time_is_told_why_it_waits(shell):
     assert "has not ended within 200ms; it waits: processor proc1 is paused" in err
     shell("proc", "resume", "proc1")
     shell.wait_until(lambda: not shell.json("ls", "calls", "-u"))
+
+
+def test_one_word_goes_to_several_tasks_through_tee(shell):
+    out = shell.bash(
+        "cd $(mktemp -d); echo hey | tee >(mesh task run -s shop.do_this > a)"
+        " >(mesh task run -s shop.do_something > b) > c;"
+        " wait $!; until [ -s a ] && [ -s b ]; do read -rt 0.05 <> <(:); done; cat a b c"
+    )
+
+    assert out == "Do this: hey\nDo something: hey\nhey\n"
+
+
+def test_the_data_are_the_argument_of_that_name(shell):
+    assert shell("task", "run", "-s", "shop.add", "-d", "4", "-a", "left")[0] == "4\n"
+    assert shell("task", "run", "-s", "shop.do_this", "-a", "text", stdin=b"hey\n")[0] == (
+        "Do this: hey\n"
+    )
+    words = ("task", "run", "-s", "shop.add", "-d", "[4, 3]", "-k", "scale=2")
+    assert shell(*words)[0] == "14\n"
+    err = shell("task", "run", "-s", "shop.do_this", "-d", '"hey"', "-a", "txet", status=2)[1]
+    assert "shop.do_this(text) has no argument 'txet'; the call was not accepted" in err
+
+
+def test_a_call_that_waited_longer_than_its_queue_says_has_expired(shell):
+    shell("update", "queue", "shop.queue1", "--message-ttl", "300ms")
+    shell("proc", "pause", "proc1")
+    id = shell("run", "shop.add", "1", "--no-wait")[0].strip()
+
+    err = shell("call", "get", id, status=5)[1]
+
+    assert "mesh: not run: it expired after waiting " in err
+    shell("proc", "resume", "proc1")
+    shell("update", "queue", "shop.queue1", "--message-ttl", "none")
+
+
+def test_what_can_be_added_can_be_changed_shown_listed_and_deleted():
+    added, *others = (
+        set(COMMANDS[verb].entries) for verb in ("add", "update", "delete", "get", "ls")
+    )
+
+    for there in others:
+        assert added - there == set()
