@@ -460,10 +460,15 @@ class Guard:
         fields = {"right": rights[0], "user": who.user}
         if who.user is not None:
             scope = "" if object_ is None else f" --on {object_[0]}:{object_[1]}"
-            revoked = self._is_revoked(who.user, rights, object_)
-            why = "it is revoked" if revoked else "nobody gave it"
+            if self._is_revoked(who.user, rights, object_):
+                return NotAllowed(
+                    f"user {who.user} may not {wanted}{on}: it is revoked, and that goes before"
+                    " whatever gives it; nothing was done; who has DELETE_PRIVILEGE can end that:"
+                    " `mesh ls privileges` names it",
+                    **fields,
+                )
             return NotAllowed(
-                f"user {who.user} may not {wanted}{on}: {why}; nothing was done; who has"
+                f"user {who.user} may not {wanted}{on}: nobody gave it; nothing was done; who has"
                 f" ADD_PRIVILEGE can give it: `mesh add privilege -u {who.user} -n"
                 f" {rights[0]}{scope}`",
                 **fields,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CODE_FIELDS = (
     "git", "branch", "commit", "tag", "module", "module_path", "requirements", "env", "restarted",
 )  # fmt: skip
+NOT_MOUNTED = "its code is not mounted yet"
 BACKOFF_MS = (0, 200, 1_000, 5_000, 15_000, 30_000)  # Before the next start of a crashing worker.
 
 
@@ -44,11 +45,12 @@ class Processor:
         self.sockets: dict[str, str] = {}
         self.overrides: dict[str, str] = {}  # Code in the place of a task's.
         self.streams: list[str] = []  # Of these: whose generators stream, as they have plugs.
+        self.declared = True  # In the model; else it is forgotten when nothing of it runs.
         self.count = 0  # Workers wanted here.
         self.wanted_code: tuple[Any, ...] = ()
         self.mounted_code: tuple[Any, ...] = ()  # What `mount` was made from.
         self.mount: dict[str, Any] | None = None
-        self.reason = "its code is not mounted yet"
+        self.reason = NOT_MOUNTED
         self.refused = ""  # Why its repository may not be mounted, by the rules for repositories.
         self.problem = ""  # What went wrong last, also while older code keeps running.
         self.child: subprocess.Popen[bytes] | None = None
@@ -135,7 +137,9 @@ class Processors:
             sources = self.secrets.sources_of(fields.get("env"))
             processor.overrides = overrides.get(name, {})
             more = [found for found in (sources, processor.overrides) if found]
-            processor.wanted_code = (*code, *more, signers)
+            before, processor.wanted_code = processor.wanted_code, (*code, *more, signers)
+            if processor.problem and processor.wanted_code != before:
+                self._solved(processor)  # What failed is not wanted any more.
             streams = sorted(plugged.intersection(sockets[name]))
             if (processor.sockets, processor.streams) != (sockets[name], streams):
                 processor.sockets, processor.streams = sockets[name], streams
@@ -143,7 +147,8 @@ class Processors:
                     if worker.state == "ready":
                         self.crew.tell_sockets(worker, processor.sockets, streams)
         for name, processor in self.by_name.items():
-            if name not in wanted:
+            processor.declared = name in wanted
+            if not processor.declared:
                 processor.count = 0
 
     def status_of(self, name: str) -> str:
@@ -240,6 +245,15 @@ class Processors:
             elif self.share is not None:
                 self.share.forget(processor.name)
             self._match_workers(processor, now_ms)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what is declared no more, once its workers and its mount have ended."""
+        gone = [name for name, processor in self.by_name.items() if not processor.declared]
+        for name in gone:
+            if self.by_name[name].child is None and not self._workers(name):
+                del self.by_name[name]
+                self.commits.pop(name, None)
 
     # Mounting.
 
@@ -345,6 +359,10 @@ class Processors:
         processor.problem = reason
         self._explain(processor, reason)
 
+    def _solved(self, processor: Processor) -> None:
+        processor.problem = ""
+        self._explain(processor, "its workers are starting" if processor.mount else NOT_MOUNTED)
+
     def _refuse(self, processor: Processor, why: str, now_ms: int) -> None:
         """Its code may not run here, not even what is mounted already: its calls wait."""
         processor.mount, processor.mounted_code = None, ()
@@ -441,6 +459,8 @@ class Processors:
         if old and ready >= min(processor.count, 1):  # The new code runs: the old may leave.
             for worker in old:
                 self.leave(worker, "newer code took over", now_ms)
+        if ready and processor.problem and processor.wanted_code == processor.mounted_code:
+            self._solved(processor)  # A secret that was missing is there again.
         for worker in current:
             if worker.state == "ready" and (why := self._worn_out(worker, processor, now_ms)):
                 self.leave(worker, why, now_ms)
