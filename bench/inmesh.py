@@ -71,10 +71,12 @@ class Node:
             self.frames.append((node, frame(envelopes, sequence=1, sender_boot=1)))
         if effects.reads:
             found = []
+            ended = self.turns.ended(
+                [id for _, id in effects.reads], lambda key: self.log.get("done", key)
+            )
             for sequence, id in effects.reads:
                 value = self.log.get("open", sequence_key(sequence))
                 accepted_ms, submit = (0, b"") if value is None else accepted_call(value)
-                ended = self.turns.ended([id], lambda key: self.log.get("done", key))
                 found.append((sequence, accepted_ms, submit, ended.get(id, b"")))
             self.step(events.Read(found))
 

@@ -130,20 +130,26 @@ class Release:
 
     def _read(self, wanted: list[tuple[int, bytes]]) -> None:
         """Read calls back for replication, with the outcome that the history has of their ids."""
-        loop = self._loop
-        found: list[tuple[int, int, bytes, bytes]] = []
+        found: list[tuple[int, bytes, int, bytes]] = []
         size = 0
         for sequence, id in wanted:
             try:
-                value = loop.log.get(OPEN, sequence_key(sequence))
+                value = self._loop.log.get(OPEN, sequence_key(sequence))
             except LogDamaged:
                 value = None
             accepted_ms, submit = (0, b"") if value is None else accepted_call(value)
-            ended = loop.turns.ended([id], loop.done_record)
-            found.append((sequence, accepted_ms, submit, ended.get(id, b"")))
+            found.append((sequence, id, accepted_ms, submit))
             size += len(submit)
             if size >= limits.FETCH_BYTES_MIN:
-                loop.step(Read(found))
+                self._give_read(found)
                 found, size = [], 0
         if found:
-            loop.step(Read(found))
+            self._give_read(found)
+
+    def _give_read(self, found: list[tuple[int, bytes, int, bytes]]) -> None:
+        loop = self._loop  # What was given before may have put outcomes into the history.
+        ended = loop.turns.ended([id for _, id, _, _ in found], loop.done_record)
+        loop.step(Read([
+            (sequence, accepted_ms, submit, ended.get(id, b""))
+            for sequence, id, accepted_ms, submit in found
+        ]))  # fmt: skip

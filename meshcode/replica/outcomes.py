@@ -12,6 +12,7 @@ from meshcode.replica.instance import (
     Instance,
     Value,
     epoch_of,
+    join_voters,
     moved_key,
     split_voters,
     value_data,
@@ -48,7 +49,7 @@ def send(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     assert inst.accepted is not None
     epoch, value = inst.accepted
     entry = [
-        inst.key, b"".join(inst.voters), inst.boot, storing.parent_data(inst), list(epoch),
+        inst.key, join_voters(inst.voters), inst.boot, storing.parent_data(inst), list(epoch),
         value_data(value),
     ]  # fmt: skip
     for node in inst.voters:

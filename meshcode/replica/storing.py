@@ -15,6 +15,7 @@ from meshcode.replica.instance import (
     Instance,
     Parent,
     epoch_of,
+    join_voters,
     split_voters,
 )
 from meshcode.router.effects import Effects
@@ -31,14 +32,14 @@ CALL, VALUE = "call", "value"  # What a NEED asks for.
 def store_entry(inst: Instance, accepted_ms: int, submit: bytes) -> list[Any]:
     """What a STORE says."""
     return [
-        inst.key, b"".join(inst.voters), inst.boot, accepted_ms, parent_data(inst), submit,
+        inst.key, join_voters(inst.voters), inst.boot, accepted_ms, parent_data(inst), submit,
         inst.note,
     ]  # fmt: skip
 
 
 def parent_data(inst: Instance) -> list[bytes] | None:
     """The parent of an instance as plain data."""
-    return None if inst.parent is None else [inst.parent.key, b"".join(inst.parent.voters)]
+    return None if inst.parent is None else [inst.parent.key, join_voters(inst.parent.voters)]
 
 
 def parent_of(data: Any) -> Parent | None:
