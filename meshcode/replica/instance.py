@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from meshcode.ids import ID_BYTES, NO_ID
-from meshcode.wire.codec import pack, unpack
+from meshcode.wire.codec import join_list, pack, unpack
 
 KEY_BYTES = 2 * ID_BYTES + 2
 _GROUPS_KEPT = 1_024
@@ -97,6 +97,7 @@ class Instance:
     """What one voter knows of one instance."""
 
     __slots__ = (
+        "_packed",
         "accepted",
         "all_bits",
         "asked",
@@ -158,6 +159,7 @@ class Instance:
         self.full = 0  # Voters that know that all have seen it.
         self.note: dict[str, Any] | None = None  # The owner's last word on its attempts and state.
         # Below: only in memory.
+        self._packed: tuple[Value, bytes] | None = None
         self.kept_seen = 0  # `seen` as it is in the record.
         self.role = IDLE
         self.epoch: Epoch | None = None  # Under which this node owns or claims it.
@@ -218,13 +220,22 @@ class Instance:
             flags |= _PARENT
             tails += (parent.key, bytes((len(parent.voters),)), join_voters(parent.voters))
         if value is not None or other is not None or note is not None:
-            told = None if value is None else value_data(value)
-            tails += (pack([told, None if other is None else value_data(other), note]),)
+            packed = (self._packed_value(value), self._packed_value(other), pack(note))
+            tails += (join_list(packed),)
         head = _VOTE.pack(
             _VOTE_VERSION, flags, self.seen, self.full, len(self.voters), self.boot, self.key,
             *self.promise, *epoch,
         )  # fmt: skip
         return b"".join((head, *tails))
+
+
+    def _packed_value(self, value: Value | None) -> bytes:
+        """A value as bytes; what is accepted is most often what is chosen, and packed once."""
+        if value is None:
+            return pack(None)
+        if self._packed is None or self._packed[0] is not value:
+            self._packed = (value, pack(value_data(value)))
+        return self._packed[1]
 
 
 # Version, flags, seen, full, how many voters, boot, key; promised and accepted epoch.  Then the
