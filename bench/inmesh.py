@@ -70,12 +70,13 @@ class Node:
         for node, envelopes in peerwords.to_envelopes(effects.peer).items():
             self.frames.append((node, frame(envelopes, sequence=1, sender_boot=1)))
         if effects.reads:
+            ids = [id for _, id in effects.reads]
+            kept = dict(zip(ids, self.log.get_many("done", ids), strict=True))
+            ended = self.turns.ended(ids, kept.get)
+            keys = [sequence_key(sequence) for sequence, _ in effects.reads]
             found = []
-            ended = self.turns.ended(
-                [id for _, id in effects.reads], lambda key: self.log.get("done", key)
-            )
-            for sequence, id in effects.reads:
-                value = self.log.get("open", sequence_key(sequence))
+            values = self.log.get_many("open", keys)
+            for (sequence, id), value in zip(effects.reads, values, strict=True):
                 accepted_ms, submit = (0, b"") if value is None else accepted_call(value)
                 found.append((sequence, accepted_ms, submit, ended.get(id, b"")))
             self.step(events.Read(found))
@@ -186,7 +187,8 @@ def measure(rounds: int, runs: int, many: int) -> list[dict[str, float]]:
             })  # fmt: skip
         for node in mesh.nodes:
             kept = len(node.router.replica.by_key)
-            print(f"  kept {kept}; records per call {node.records / (many * (rounds * runs + 1)):.1f}")
+            records = node.records / (many * (rounds * runs + 1))
+            print(f"  node {node.node[0]}: {records:.1f} records a call, {kept} calls not forgotten")
         mesh.close()
     return found
 

@@ -33,6 +33,8 @@ from meshcode.replica.peers import EVICTED, Peers
 from meshcode.router.effects import Effects
 from meshcode.wire.kinds import Kind, Outcome
 
+_TOLD = int(Kind.TOLD)
+
 MOVED = int(Outcome.MOVED)
 ACTIVE = (STORING, PREPARING, READING, OWNING, PROPOSING)
 
@@ -184,6 +186,8 @@ class Replica:
         if handler is None:
             self.count(f"kind {kind}")
             return
+        if kind == _TOLD:
+            entries = forgetting.hear_told(self, node, list(entries), now_ms, out)
         for entry in entries:
             try:
                 handler(self, node, entry, now_ms, out)

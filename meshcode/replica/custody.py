@@ -262,13 +262,14 @@ def _is_safe(r: Replica, inst: Instance, one: Child) -> bool:
 def done(r: Replica, inst: Instance, out: Effects) -> None:
     """The children are safe without this instance."""
     assert inst.value is not None
-    keys = [*(inst.custodians or ()), *(key for key, _ in children(r, inst))]
+    if inst.value.children or inst.custodians:
+        keys = [*(inst.custodians or ()), *(key for key, _ in children(r, inst))]
+        for key in keys:
+            if r.children.get(key) is inst:
+                del r.children[key]
     inst.handed = True
     inst.custodians = None
     inst.fates = {}
-    for key in keys:
-        if r.children.get(key) is inst:
-            del r.children[key]
     if inst.value.code == _MOVED and not inst.filed:
         inst.filed = True
         if inst.payload:

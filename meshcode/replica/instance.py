@@ -111,6 +111,8 @@ class Instance:
         "handed",
         "have",
         "heard",
+        "home",
+        "id",
         "kept_seen",
         "key",
         "note",
@@ -143,14 +145,15 @@ class Instance:
             sequence: of its records in this node's log.
         """
         self.key = key
+        self.id = key[:ID_BYTES]  # The call.
+        self.home = key[ID_BYTES : 2 * ID_BYTES]  # The node that accepted it, or its root.
         self.voters = voters
         self.all_bits = (1 << len(voters)) - 1
         self.boot = boot
         self.sequence = sequence
         self.parent = parent
         self.payload = False  # The call itself is in the log of this node.
-        owner = key[ID_BYTES : 2 * ID_BYTES] if boot else NOBODY
-        self.promise: Epoch = (0, owner, boot)
+        self.promise: Epoch = (0, self.home if boot else NOBODY, boot)
         self.accepted: tuple[Epoch, Value] | None = None
         self.value: Value | None = None  # Chosen; None once ended when every voter has it.
         self.filed = False  # The outcome is in the history, and the `open` record is gone.
@@ -173,16 +176,6 @@ class Instance:
         self.fates: dict[bytes, dict[bytes, bool]] = {}  # By child key: whether it ended, by node.
         self.settled = (0, 0)  # With so many nodes evicted, so many first children are safe.
         self.release: tuple[int, dict[bytes, str]] | None = None  # Of the parent: round, answers.
-
-    @property
-    def id(self) -> bytes:
-        """The call."""
-        return self.key[:ID_BYTES]
-
-    @property
-    def home(self) -> bytes:
-        """The node that accepted the call, or its root."""
-        return self.key[ID_BYTES : 2 * ID_BYTES]
 
     @property
     def majority(self) -> int:
