@@ -52,7 +52,7 @@ def begin(
 ) -> None:
     """Send a new call to the other voters; with one voter it is ready at once."""
     inst.role = STORING
-    if r.enough_copies(inst.voters, (r.me,)):
+    if inst.majority == 1 or (not r.peers.all_keep and r.enough_copies(inst.voters, (r.me,))):
         inst.role = OWNING
         r.host.ready(inst, now_ms, out)
         return
@@ -188,8 +188,12 @@ def on_stored(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effec
 
 
 def _is_it_ready(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
-    have = [voter for voter in inst.voters if inst.have & inst.bit(voter)]
-    if r.enough_copies(inst.voters, have):
+    if r.peers.all_keep:
+        enough = inst.have.bit_count() >= inst.majority
+    else:
+        have = [voter for voter in inst.voters if inst.have & inst.bit(voter)]
+        enough = r.enough_copies(inst.voters, have)
+    if enough:
         inst.role = OWNING
         r.host.ready(inst, now_ms, out)
 
