@@ -390,7 +390,6 @@ class Replica:
         inst.filed = True
         if forgetting.all_seen(self, inst):
             forgetting.drop_value(inst)
-            self.save(inst, out)
         forgetting.try_forget(self, inst, now_ms, out)
 
     def count(self, why: str) -> None:

@@ -142,6 +142,8 @@ def on_told(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects
             assert accepted is not None
             # Accepted at or after the epoch under which it was chosen: it cannot be another.
             value = accepted[1] if accepted[0] >= epoch_of(under) else None
+        elif value is None and phase == 2 and accepted is not None:
+            value = accepted[1]  # All have seen it, so this node had, before it was started again.
         if value is None:
             out.peer.append((node, _NEED, [key, storing.VALUE]))
             return
@@ -184,7 +186,9 @@ def _note_progress(
 
 def _learn_handed(r: Replica, inst: Instance, value: Any, now_ms: int, out: Effects) -> None:
     """Learn an outcome from a voter that is past hand-off: nothing of it is to be handed over."""
-    outcomes.chosen(r, inst, value._replace(children=()), now_ms, out)
+    if value.children:
+        value = value._replace(children=())
+    outcomes.chosen(r, inst, value, now_ms, out)
 
 
 def drop_value(inst: Instance) -> None:

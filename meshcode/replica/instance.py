@@ -213,8 +213,8 @@ class Instance:
             flags |= _PARENT
             tails += (parent.key, bytes((len(parent.voters),)), join_voters(parent.voters))
         if value is not None or other is not None or note is not None:
-            packed = (self._packed_value(value), self._packed_value(other), pack(note))
-            tails += (join_list(packed),)
+            packed = self._packed_value(value), self._packed_value(other)
+            tails += (join_list((*packed, _NIL if note is None else pack(note))),)
         head = _VOTE.pack(
             _VOTE_VERSION, flags, self.seen, self.full, len(self.voters), self.boot, self.key,
             *self.promise, *epoch,
@@ -225,7 +225,7 @@ class Instance:
     def _packed_value(self, value: Value | None) -> bytes:
         """A value as bytes; what is accepted is most often what is chosen, and packed once."""
         if value is None:
-            return pack(None)
+            return _NIL
         if self._packed is None or self._packed[0] is not value:
             self._packed = (value, pack(value_data(value)))
         return self._packed[1]
@@ -237,6 +237,7 @@ class Instance:
 _VOTE = struct.Struct("<BBBBBI34sI16sII16sI")
 _VOTE_VERSION = 2
 _FILED, _HANDED, _ENDED, _ACCEPTED, _OTHER, _PARENT = (1 << bit for bit in range(6))
+_NIL = pack(None)
 NO_EPOCH: Epoch = (0, NOBODY, 0)
 
 
