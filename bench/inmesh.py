@@ -188,7 +188,7 @@ def measure(rounds: int, runs: int, many: int) -> list[dict[str, float]]:
         for node in mesh.nodes:
             kept = len(node.router.replica.by_key)
             records = node.records / (many * (rounds * runs + 1))
-            print(f"  node {node.node[0]}: {records:.1f} records a call, {kept} calls not forgotten")
+            print(f"  node {node.node[0]}: {records:.1f} records a call, {kept} calls kept")
         mesh.close()
     return found
 
