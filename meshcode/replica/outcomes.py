@@ -12,6 +12,7 @@ from meshcode.replica.instance import (
     Instance,
     Value,
     epoch_of,
+    join_voters,
     moved_key,
     split_voters,
     value_data,
@@ -48,7 +49,7 @@ def send(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     assert inst.accepted is not None
     epoch, value = inst.accepted
     entry = [
-        inst.key, b"".join(inst.voters), inst.boot, storing.parent_data(inst), list(epoch),
+        inst.key, join_voters(inst.voters), inst.boot, storing.parent_data(inst), list(epoch),
         value_data(value),
     ]  # fmt: skip
     for node in inst.voters:
@@ -118,11 +119,23 @@ def chosen(r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects) 
     custody.begin(r, inst, now_ms, out)
     if r.by_key.get(inst.key) is not inst:
         return  # Its children were safe at once, and nobody else votes on it: it is forgotten.
-    r.save(inst, out)
+    if not _is_plain(inst, value):
+        r.save(inst, out)
     if inst.handed:
         forgetting.passed(r, inst, now_ms, out)
     else:
         r.back_off(inst, now_ms)
+
+
+def _is_plain(inst: Instance, value: Value) -> bool:
+    """Whether that it ended need not be written: this voter's disk has the outcome as accepted, no
+    call is caused by it, and no parent asks after it.  After a crash it is chosen once more.
+    """
+    accepted = inst.accepted
+    return (
+        accepted is not None and accepted[1] is value and inst.parent is None
+        and not value.children and value.code != _MOVED
+    )  # fmt: skip
 
 
 def is_broken(r: Replica, inst: Instance) -> bool:

@@ -145,6 +145,13 @@ class Log(Protocol):
             LogDamaged: the record is there but fails its checksum.
         """
 
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The synced value of each key, or None, as of one moment.
+
+        Raises:
+            LogDamaged: one of the records is there but fails its checksum.
+        """
+
     def scan(
         self,
         table: str,

@@ -47,11 +47,10 @@ def test_a_collector_that_has_moved_and_is_forgotten_is_not_made_again():
     key, voters, arrived = heard_of(made)
     made.step(events.PeerSaid(voters[2], int(Kind.ARRIVED), [arrived]))
     moved = [int(Outcome.MOVED), b"", [[key[:16], b"".join(voters), None]], None]
-    told = [key, b"".join(voters), 0, None, 1, [1, voters[0], 1], moved, False]
+    told = [key, 1, [1, voters[0], 1], False, b"".join(voters), 0, None, moved]
     made.step(events.PeerSaid(voters[0], int(Kind.TOLD), [told]))
     for node in (voters[0], voters[2]):
-        told[4:] = [2, None, None, False]
-        made.step(events.PeerSaid(node, int(Kind.TOLD), [told]))
+        made.step(events.PeerSaid(node, int(Kind.TOLD), [[key, 2, None, False]]))
     assert key not in made.router.replica.by_key, "it is forgotten"
 
     effects = made.step(events.PeerSaid(voters[2], int(Kind.ARRIVED), [arrived]))
