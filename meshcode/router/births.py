@@ -7,10 +7,10 @@ asked first, for a while.
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from meshcode import limits
+from meshcode.digest import blake2b
 from meshcode.ids import ID_BYTES
 from meshcode.replica import custody, storing
 from meshcode.replica.instance import Child, Instance, make_key
