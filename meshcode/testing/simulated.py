@@ -232,7 +232,7 @@ class FunctionWorld(MeshWorld):
 
     def destroy(self, node: FunctionNode) -> None:
         """The node and its disk are gone for ever; the others are told a while later."""
-        self._destroy_node(node)
+        self.destroy_node(node)
 
 
 def ended_well(value: Any, meta: dict[str, Any] | None = None) -> End:
