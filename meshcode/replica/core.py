@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Protocol
 
 from meshcode import limits
-from meshcode.replica import claims, custody, forgetting, outcomes, storing
+from meshcode.replica import claims, custody, forgetting, outcomes, remembering, storing
 from meshcode.replica.instance import (
     ENDED,
     IDLE,
@@ -105,6 +105,8 @@ class Replica:
         self.by_id: dict[bytes, Instance] = {}  # The newest instance of each call.
         self.by_sequence: dict[int, Instance] = {}
         self.children: dict[bytes, Instance] = {}  # Child key -> ended parent, until handed over.
+        self.moved: dict[bytes, Instance] = {}  # By call: not to be made again (`remembering`).
+        self.told: dict[bytes, bytes] = {}  # Outcomes of those, from peers; for a moment.
         self.unowned: dict[tuple[bytes, int], dict[bytes, Instance]] = {}  # By owner and its boot.
         self.timers: list[int] = []  # A heap of moments, each once.
         self._due: dict[int, list[bytes]] = {}  # Keys of the instances to look at, by moment.
@@ -169,6 +171,7 @@ class Replica:
         self.keep(inst)
         if inst.role == ENDED:
             custody.recover(self, inst)
+            remembering.note(self, inst)
             if not inst.filed and inst.value is not None and inst.value.code != MOVED:
                 out.reads.append((inst.sequence, inst.id))
             self.wake_at(inst, now_ms + self.rng.randrange(limits.TELL_MS))
@@ -339,6 +342,8 @@ class Replica:
         del self.by_sequence[inst.sequence]
         if self.by_id.get(inst.id) is inst:
             del self.by_id[inst.id]
+        if self.moved.get(inst.id) is inst:
+            del self.moved[inst.id]
         out.records.append(("vote", inst.sequence.to_bytes(8, "big"), None))
 
     def rest(self, inst: Instance, now_ms: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshcode.replica import custody, outcomes, storing
+from meshcode.replica import custody, outcomes, remembering, storing
 from meshcode.replica.instance import (
     ENDED,
     Instance,
@@ -112,7 +112,7 @@ def hear_told(
             inst.full |= bit
         if seen == needed:
             if before != needed:
-                inst.value = inst.accepted = None  # See `drop_value`.
+                drop_value(inst)
                 inst.told_ms = inst.due_ms = 0
                 tell(r, inst, now_ms, out)
             try_forget(r, inst, now_ms, out)
@@ -193,7 +193,7 @@ def _learn_handed(r: Replica, inst: Instance, value: Any, now_ms: int, out: Effe
 
 def drop_value(inst: Instance) -> None:
     """Every voter has the outcome: from here on only that it ended must be remembered."""
-    if inst.filed:
+    if inst.filed and not remembering.is_kept(inst):
         inst.value = None
         inst.accepted = None
 
@@ -231,6 +231,8 @@ def try_forget(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
         return
     if not _released(r, inst, now_ms, out):
         r.wake_at(inst, now_ms + r.rng.randrange(1_000, 2_000))
+        return
+    if remembering.look(r, inst, now_ms, out):
         return
     r.forget(inst, out)
 

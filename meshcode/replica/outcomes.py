@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshcode.replica import custody, forgetting, storing
+from meshcode.replica import custody, forgetting, remembering, storing
 from meshcode.replica.instance import (
     ENDED,
     PROPOSING,
@@ -112,6 +112,7 @@ def chosen(r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects) 
         r.host.disown(inst, now_ms, out)
         if not inst.payload:
             inst.filed = True
+        remembering.note(r, inst)
     elif r.host.end(inst, value, now_ms, out):
         inst.filed = True
     else:  # The call is read back, and whether the history has an outcome of its id (P14).
@@ -157,5 +158,7 @@ def repair(r: Replica, inst: Instance, now_ms: int, out: Effects) -> bool:
     if not r.host.may_move(inst, now_ms):
         r.back_off(inst, now_ms)  # It runs; perhaps it ends first.
         return True
-    propose(r, inst, Value(_MOVED, b"", (Child(inst.id, voters, None),)), now_ms, out)
+    found = r.host.envelope_of(inst) if inst.parent is None and not inst.boot else None
+    note = None if found is None else remembering.note_of(*found)
+    propose(r, inst, Value(_MOVED, b"", (Child(inst.id, voters, None),), note), now_ms, out)
     return True

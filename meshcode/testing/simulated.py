@@ -270,7 +270,7 @@ class FunctionWorld(MeshWorld):
 
     def destroy(self, node: FunctionNode) -> None:
         """The node and its disk are gone for ever; the others are told a while later."""
-        self._destroy_node(node)
+        self.destroy_node(node)
 
 
 def execution(node: FunctionNode, attempt: int, data: bytes) -> Callable[[], Any]:

@@ -61,6 +61,7 @@ class Options:
     flow_retries: int = 0
     routers: frozenset[str] | None = None  # Sockets whose results choose plugs; None = no plugs.
     rewirings: int = 0
+    movers: float = 0.0  # The chance that a voter of a collector is lost as this is made.
 
 
 def draw(rng: Random) -> Options:
