@@ -67,7 +67,7 @@ class Journal(Base):
     """Which objects somebody changed, in the order of the commits; triggers write it."""
 
     __tablename__ = "model_journal"
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - what SQLAlchemy wants.
+    __table_args__ = {"sqlite_autoincrement": True}
 
     at: Mapped[int] = mapped_column(
         BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
