@@ -151,7 +151,9 @@ class ModelProcess:
         else:
             self._write(data)
 
-    def adopt(self, snapshot: Mapping[str, Any], base: int) -> None:
+    def adopt(
+        self, snapshot: Mapping[str, Any], base: int, changes: list[list[Any]] | None = None
+    ) -> None:
         """Make the database equal to a merged snapshot; starts the process if none runs.
 
         It is done before any later request.  The answer comes out of `receive` with the id
@@ -161,12 +163,17 @@ class ModelProcess:
         Args:
             snapshot: newer than all that came from the process.
             base: number of the snapshot that the node last took from `receive`.
+            changes: all that lead to the snapshot from that one (`delta.py`); None: nobody can
+                tell.
 
         Raises:
             TooLarge: more than the pipe carries.
         """
         assert ADOPT_ID not in self._pending, "one snapshot is being adopted"
-        fields = {"snapshot": dict(snapshot), "base": base}
+        fields: Message = {"snapshot": dict(snapshot), "base": base}
+        if changes is not None:
+            delta = {"base": base, "number": snapshot["number"], "changes": changes}
+            fields = {"delta": delta, "base": base}
         data = pack_message({"id": ADOPT_ID, "do": "adopt", "fields": fields})
         deadline_s = time.monotonic() + self._answer_s
         self._pending[ADOPT_ID] = _Pending("adopt", deadline_s, data)

@@ -16,11 +16,12 @@ from meshcode.model import changes, journal, snapshot
 from meshcode.model.acting import as_owner
 from meshcode.model.checks import shown
 from meshcode.model.database import Database, set_number
+from meshcode.model.delta import Key, keys_of, with_changes
 from meshcode.model.equal import make_equal
 from meshcode.model.fields import bad
 from meshcode.model.kinds import PLURALS
 from meshcode.model.policy import NOBODY, OWNER
-from meshcode.model.reader import Reading
+from meshcode.model.reader import CHANGES_MAX, Reading
 
 NEVER = (0, -1)  # No version of a database.
 NUMBER_MAX = 1 << 62  # What a database column holds, with room to count on.
@@ -128,8 +129,8 @@ class Publisher:
         number of that snapshot, and so has `latest`: nothing is published, the node knows it.
 
         Args:
-            request: with "fields": {"snapshot", "base": number of the snapshot that the node last
-                had from here}.
+            request: with "fields": {"snapshot", or "delta" that leads to it from the snapshot that
+                the node last had from here, and "base", the number of that}.
             now_ms: Unix milliseconds.
 
         Raises:
@@ -138,13 +139,19 @@ class Publisher:
             BadRequest: no snapshot, an object that cannot be used, or a number that is not newer.
             ModelUnavailable: the database fails, or holds a row nobody could have declared.
         """
-        wanted = _snapshot_of(request, "merged", whole=True)
+        fields = request.get("fields")
+        delta = fields.get("delta") if isinstance(fields, dict) else None
+        wanted = None if delta is not None else _snapshot_of(request, "merged", whole=True)
         base = request["fields"].get("base")
         if self.problem is not None:
             raise self.problem
         with self.database.write() as session:
             self._check_same_file()
             found = snapshot.read(session)
+            keys = None
+            if wanted is None:
+                wanted, named = _follow(found, delta)
+                keys = named if len(named) <= CHANGES_MAX else None
             if found["number"] != base or found != self.latest:
                 raise WrongState(
                     f"the model's database is at number {found['number']} and the merged snapshot"
@@ -158,7 +165,7 @@ class Publisher:
                     f"the merged snapshot has number {wanted['number']} and the database is at"
                     f" {found['number']}; a snapshot must be newer than the one it replaces"
                 )
-            make_equal(session, wanted, owner=self.owner, now_ms=now_ms)
+            make_equal(session, wanted, owner=self.owner, now_ms=now_ms, keys=keys)
             set_number(session, wanted["number"])
             made = snapshot.read(session)
         self._version = self.database.version_after(made["number"], self._version)
@@ -246,6 +253,18 @@ def _principal_of(request: Mapping[str, Any]) -> str:
     if not isinstance(principal, str) or principal == NOBODY:
         raise bad(f"the principal is {shown(principal)}; it must be the name of a user")
     return principal
+
+
+def _follow(found: dict[str, Any], delta: Any) -> tuple[dict[str, Any], list[Key]]:
+    """The snapshot that a delta leads to, and which objects are others in it."""
+    try:
+        number, changes = delta["number"], delta["changes"]
+        keys = keys_of(changes)
+        if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= NUMBER_MAX:
+            return with_changes(found, number, changes), keys
+    except (TypeError, ValueError, KeyError):
+        pass
+    raise bad(f"the merged changes are {shown(delta)}; they must be those of a numbered snapshot")
 
 
 def _snapshot_of(request: Mapping[str, Any], what: str, *, whole: bool = False) -> dict[str, Any]:

@@ -170,7 +170,7 @@ class Loop:
             known = self.mesh.share.base_snapshot()
         model = ModelProcess(paths.model_uri(str(self.home)), known=known)
         if self.mesh is not None:
-            self.mesh.adopter = Adopter(self.mesh.share, model)
+            self.mesh.adopter = Adopter(self.mesh.share, model, self.mesh.kept_share)
         return model
 
     def _recover(self) -> None:
