@@ -23,8 +23,8 @@ class Declared:
     def __init__(self) -> None:
         """Nothing is declared."""
         self.sockets: dict[str, dict[str, str]] = {}  # By processor: their tasks.
-        self.overrides: dict[str, dict[str, str]] = {}  # By processor: code, by task.
-        self.deployments: dict[str, dict[str, dict[str, Any]]] = {}  # By processor.
+        self.overrides: dict[str, dict[str, Mapping[str, Any]]] = {}  # By processor.
+        self.deployments: dict[str, dict[str, Mapping[str, Any]]] = {}  # By processor.
         self._plugs: Counter[str] = Counter()  # By source: those that take results.
         self._snapshot: Mapping[str, Any] = {}
 
@@ -61,6 +61,11 @@ class Declared:
         """Its sockets whose generators stream, as they have plugs."""
         return sorted(name for name in self.sockets.get(processor, ()) if self._plugs.get(name))
 
+    def overrides_of(self, processor: str) -> dict[str, str]:
+        """Code in the place of its tasks."""
+        found = sorted(self.overrides.get(processor, {}).items())
+        return {fields["task"]: fields["code"] for _name, fields in found}
+
     def _read(self, snapshot: Mapping[str, Any]) -> None:
         self.sockets, self.overrides, self.deployments = {}, {}, {}
         for kind in _OF_ONE:
@@ -75,9 +80,9 @@ class Declared:
         if kind == "socket":
             self.sockets.setdefault(processor, {})[name] = fields["task"]
         elif kind == "override":
-            self.overrides.setdefault(processor, {})[fields["task"]] = fields["code"]
+            self.overrides.setdefault(processor, {})[name] = fields
         else:
-            self.deployments.setdefault(processor, {})[name] = dict(fields)
+            self.deployments.setdefault(processor, {})[name] = fields
 
     def _move(
         self, kind: str, name: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None
@@ -87,7 +92,7 @@ class Declared:
         for processor in found:  # Others hold the maps, and compare them with the new ones.
             maps[processor] = dict(maps.get(processor, ()))
         if old is not None:
-            maps[old["processor"]].pop(old["task"] if kind == "override" else name, None)
+            maps[old["processor"]].pop(name, None)
         if new is not None:
             self._put(kind, name, new)
         return found

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +148,7 @@ class Processors:
         processor.count = self._count(fields, cpus)
         code = [fields.get(field) for field in CODE_FIELDS]
         sources = self.secrets.sources_of(fields.get("env"))
-        processor.overrides = declared.overrides.get(name, {})
+        processor.overrides = declared.overrides_of(name)
         more = [found for found in (sources, processor.overrides) if found]
         processor.wanted_code = (*code, *more, signers)
         sockets, streams = declared.sockets.get(name, {}), declared.streams_of(name)
@@ -208,7 +208,7 @@ class Processors:
             return 0
         return sum(deployed) if deployed else int(fields.get("workers") or 1)
 
-    def _cpus_of(self, deployment: dict[str, Any], share: dict[str, int]) -> int:
+    def _cpus_of(self, deployment: Mapping[str, Any], share: dict[str, int]) -> int:
         """How many CPUs of it are here; `share`: what a scheduler gives to each declared node."""
         if deployment.get("scheduler"):
             return sum(share.get(name, 0) for name in self.names_here)
