@@ -9,6 +9,7 @@ A bad request, a missing database or a damaged one is an answer, never an end.
 from __future__ import annotations
 
 import argparse
+import gc
 import getpass
 import os
 import select
@@ -162,6 +163,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"give --db, or {DB_VARIABLE} in the environment")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node, which closes the pipe.
     os.umask(0o077)
+    gc.freeze()  # What was imported stays for good; a listing of thousands is no garbage either.
+    gc.set_threshold(50_000, 20, 50)
     input_fd, output_fd = _take_pipes()
 
     def send(message: dict[str, Any]) -> None:
