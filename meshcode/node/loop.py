@@ -119,8 +119,7 @@ class Loop:
         self.keeping, self.readers = Keeping(self), Readers(self)
         self.later = Later()
         self.flows = FlowBook(self)
-        self.snapshot = EMPTY_SNAPSHOT
-        self.kept_model = KeptModel()
+        self.snapshot, self.kept_model = EMPTY_SNAPSHOT, KeptModel()
         self.mesh = self._join_mesh()
         self.audit = Audit(self.home)
         self.guard = Guard(self)

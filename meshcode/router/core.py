@@ -117,7 +117,6 @@ class Router:
         self.births: dict[bytes, births.Birth] = {}  # Calls to make unless they have ended.
         self.ticks = ticking.Ticks()
         self.streams = streams.Streams()
-        self.bound: dict[str, list[tuple[str, str]]] = {}  # By queue: sockets and their topics.
         self.wiring = modelling.Wiring()  # What the model says of more than one line.
         self.gates: dict[str, str] = {}  # Their modes.
         self.gated: dict[str, list[Call]] = {}  # Calls that wait at a closed gate.

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from meshcode.router import events, holding, ticking, timers, wiring, work
-from meshcode.router.bindings import bindings
+from meshcode.router.bindings import Bound, bindings
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
 from meshcode.router.line import Line
@@ -27,10 +27,11 @@ def of_nobody(name: str) -> dict[str, Any]:
 class Wiring:
     """What the model says of more than one line; what a change of it concerns is found by it."""
 
-    __slots__ = ("by_queue", "edges", "leans_on")
+    __slots__ = ("bound", "by_queue", "edges", "leans_on")
 
     def __init__(self) -> None:
         """Of no model yet."""
+        self.bound: Bound = {}
         self.by_queue: dict[str, set[str]] = {}  # Names of lines.
         self.edges: dict[str, tuple[wiring.Edge, ...]] = {}  # That leave each socket.
         self.leans_on: frozenset[Key] = frozenset()  # Sockets and queues that decide about edges.
@@ -67,7 +68,7 @@ class _Scope:
         self.spread = [
             name
             for name in touched
-            if name in r.bound or (queues.get(name, {}).get("type") or "direct") != "direct"
+            if name in r.wiring.bound or (queues.get(name, {}).get("type") or "direct") != "direct"
         ]
         # In an order that is the same in each run of the same events.
         self.sockets = sorted(name for name in names if name in sockets)
@@ -139,7 +140,7 @@ def on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: Ef
 def _wire(r: Router, snapshot: dict[str, Any], scope: _Scope) -> None:
     """Bindings, edges and gates, as far as they may be others."""
     if scope.all:
-        r.bound = bindings(snapshot)
+        r.wiring.bound = bindings(snapshot)
     elif scope.spread:
         sockets = snapshot.get("sockets") or {}
         names = [
@@ -150,10 +151,10 @@ def _wire(r: Router, snapshot: dict[str, Any], scope: _Scope) -> None:
         ]
         found = bindings(snapshot, names)
         for queue in scope.spread:
-            r.bound.pop(queue, None)
-        r.bound.update(found)
+            r.wiring.bound.pop(queue, None)
+        r.wiring.bound.update(found)
     if not scope.kinds.isdisjoint(("plug", "gate")):
-        r.wiring.edges = edges = wiring.edges_of(snapshot, r.bound)
+        r.wiring.edges = edges = wiring.edges_of(snapshot, r.wiring.bound)
         r.wiring.leans_on = wiring.leans_on(snapshot)
         gates = wiring.gates_of(snapshot)
         r.gates = {name: gate.get("mode") or "" for name, gate in gates.items()}

@@ -106,7 +106,7 @@ def state_of(router: Router) -> dict[str, Any]:
             name: (pool.stopped, pool.paused, sorted(pool.lines))
             for name, pool in router.pools.items()
         },
-        "bound": router.bound, "gates": router.gates, "number": router.model_number,
+        "bound": router.wiring.bound, "gates": router.gates, "number": router.model_number,
         "ticks": sorted(router.ticks.by_name),
     }  # fmt: skip
 
