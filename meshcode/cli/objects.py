@@ -277,7 +277,9 @@ _ACRONYMS = {"cpus": "CPUs", "id": "ID", "ttl": "TTL", "url": "URL"}
 
 def value_text(key: str, value: Any) -> str:
     """One value for people; empty when there is none."""
-    if value is None or value in ({}, [], ""):
+    if isinstance(value, str):
+        return value
+    if value is None or value in ({}, []):
         return ""
     if key in ("created_ms", "updated_ms", "signed_out_ms", "made_ms"):
         return plain.local_time(value)

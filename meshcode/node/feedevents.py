@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
 from meshcode.errors import LogDamaged, MeshError
 from meshcode.hearing import heard_names
 from meshcode.ids import text_of
+from meshcode.model.delta import Key
 from meshcode.model.kinds import HIDDEN, PLURALS
 from meshcode.node.meshops import node_rows
 from meshcode.node.news import differences
@@ -162,11 +163,13 @@ class Lines:
 # Objects.
 
 
-def model_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What is different in another snapshot."""
+def model_events(
+    before: Mapping[str, Any], after: Mapping[str, Any], keys: Iterable[Key] | None = None
+) -> list[dict[str, Any]]:
+    """What is different in another snapshot, among these kinds and names; None: among all."""
     plurals = {kind: plural for plural, kind in _KIND_OF.items()}
     events = []
-    for kind, name, change in differences(before, after):
+    for kind, name, change in differences(before, after, keys):
         plural = plurals.get(kind, kind + "s")
         row = (after.get(plural) or {}).get(name) or (before.get(plural) or {}).get(name) or {}
         shown = {k: v for k, v in row.items() if k not in HIDDEN.get(kind, ())}

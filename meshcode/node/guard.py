@@ -5,7 +5,7 @@ The owner's sessions have no `Who` and are asked nothing.  docs/decisions/0018 s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from zmq.utils import z85
 
 from meshcode.errors import BadRequest, NotAllowed, UnknownCall
 from meshcode.model.declare import read_objects
+from meshcode.model.delta import Key
 from meshcode.model.kinds import KINDS, PLURALS
 from meshcode.model.rightnames import ADMIN, ALL, CONTAINED_IN
 from meshcode.model.rights import NOWHERE, Places, Rights
@@ -126,9 +127,13 @@ class Guard:
         self._filters: dict[bytes, tuple[str, str, str]] = {}  # Request: user, right, kind.
         self._guesses: dict[bytes, tuple[str, str]] = {}  # Request: of what, by whom.
 
-    def changed(self, snapshot: Mapping[str, Any]) -> None:
-        """The model is another."""
-        self.rights = Rights(snapshot)
+    def changed(self, snapshot: Mapping[str, Any], keys: Iterable[Key] | None = None) -> None:
+        """The model is another, in the objects of these kinds and names; None: in any."""
+        kinds = None if keys is None else {kind for kind, _name in keys}
+        if kinds is None or not kinds.isdisjoint(("user", "role", "privilege")):
+            self.rights = Rights(snapshot)
+        else:
+            self.rights = self.rights.of(snapshot)
 
     # Who is it?
 

@@ -23,6 +23,7 @@ from meshcode import limits, paths
 from meshcode.errors import LogSuspect, MeshError
 from meshcode.limits import MODEL_OBJECTS_MAX
 from meshcode.model.client import ModelProcess
+from meshcode.model.delta import keys_of
 from meshcode.model.settingnames import values
 from meshcode.node import intake, meshmodel
 from meshcode.node.adopter import Adopter
@@ -36,6 +37,7 @@ from meshcode.node.guard import Guard
 from meshcode.node.history import History
 from meshcode.node.hosted import Hosted
 from meshcode.node.keeping import Keeping
+from meshcode.node.keptmodel import KeptModel
 from meshcode.node.later import Later
 from meshcode.node.listeners import Listeners
 from meshcode.node.news import News
@@ -117,7 +119,7 @@ class Loop:
         self.keeping, self.readers = Keeping(self), Readers(self)
         self.later = Later()
         self.flows = FlowBook(self)
-        self.snapshot = EMPTY_SNAPSHOT
+        self.snapshot, self.kept_model = EMPTY_SNAPSHOT, KeptModel()
         self.mesh = self._join_mesh()
         self.audit = Audit(self.home)
         self.guard = Guard(self)
@@ -167,15 +169,15 @@ class Loop:
             known = self.mesh.share.base_snapshot()
         model = ModelProcess(paths.model_uri(str(self.home)), known=known)
         if self.mesh is not None:
-            self.mesh.adopter = Adopter(self.mesh.share, model)
+            self.mesh.adopter = Adopter(self.mesh.share, model, self.mesh.kept_share)
         return model
 
     def _recover(self) -> None:
         """Take over what earlier boots left: model, mounts, open calls."""
-        kept = self.log.get(MODEL, b"snapshot")
+        kept = self.kept_model.read(self.log)
         horizon = self.log.get(META, b"horizon")
         self.router.horizon_ms = int.from_bytes(horizon or b"", "big")
-        snapshot = EMPTY_SNAPSHOT if kept is None else unpack(kept)
+        snapshot = EMPTY_SNAPSHOT if kept is None else kept
         if self.mesh is not None:
             if kept is not None and not self.mesh.share.number:  # It was alone until now.
                 self.mesh.share.local_changed(snapshot)
@@ -233,18 +235,28 @@ class Loop:
         self._model_requests[request] = client
         self.watch()
 
-    def apply_snapshot(self, snapshot: dict[str, Any], *, save: bool = True) -> None:
-        """Take over a model snapshot, with the functions this program serves itself on top."""
-        self.news.model_changed(self.snapshot, snapshot)
-        self.feed.model_changed(self.snapshot, snapshot)
+    def apply_snapshot(
+        self, snapshot: dict[str, Any], changes: list[Any] | None = None, *, save: bool = True
+    ) -> None:
+        """Take over a model snapshot, with the functions this program serves itself on top.
+
+        Args:
+            snapshot: of the model.
+            changes: all that lead to it from the one before, as in `model/delta.py`; None: nobody
+                can tell.
+            save: whether it is kept in the log.
+        """
+        before, keys = self.snapshot, None if changes is None else keys_of(changes)
+        self.news.model_changed(before, snapshot, keys)
+        self.feed.model_changed(before, snapshot, keys)
         self.snapshot = snapshot
-        self.guard.changed(snapshot)
-        whole = self.hosted.overlay(snapshot)
-        self.step(ModelChanged(whole))
-        self.processors.apply(snapshot)
-        self.keeping.retention.apply(values(snapshot))
+        self.guard.changed(snapshot, keys)
+        self.step(ModelChanged(self.hosted.overlay(snapshot), keys))
+        self.processors.apply(snapshot, keys)
+        if keys is None or any(kind == "setting" for kind, _name in keys):
+            self.keeping.retention.apply(values(snapshot))
         if save:
-            self.turns.add(Effects(records=[(MODEL, b"snapshot", pack(snapshot))]))
+            self.turns.add(Effects(records=self.kept_model.records(snapshot, changes)))
 
     def _save_mount(self, name: str, kept: dict[str, Any]) -> None:
         self.turns.add(Effects(records=[(MODEL, b"processor/" + name.encode(), pack(kept))]))
@@ -419,7 +431,8 @@ class Loop:
             if self.mesh is not None:
                 meshmodel.hear_process(self.mesh, message)
             elif snapshot is not None and snapshot["number"] >= self.snapshot["number"]:
-                self.apply_snapshot(snapshot)
+                leads_on = message.get("before") is self.snapshot
+                self.apply_snapshot(snapshot, message["delta"]["changes"] if leads_on else None)
             answers += self._model_answer(message)
         if answers:
             self.turns.add(Effects(answers=answers))

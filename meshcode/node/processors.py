@@ -11,14 +11,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import MountFailed
 from meshcode.model import placing
+from meshcode.model.delta import Key
 from meshcode.model.settingnames import values
 from meshcode.node.crew import Crew, WorkerProcess
+from meshcode.node.declared import Declared
 from meshcode.node.secrets import Secrets
 from meshcode.router.events import Event, ProcessorChanged, WorkerLeaving
 from meshcode.worker import lend, override, policy
@@ -93,6 +95,8 @@ class Processors:
         self.rules: list[dict[str, Any]] = []  # For repositories, by name.
         self.other_names: set[str] = set()  # Of its peers.
         self.names_here: list[str] = []  # The declared nodes that this one is.
+        self.declared = Declared()
+        self._shares: dict[str, dict[str, int]] = {}  # Of deployments: by node, from schedulers.
         self.share: CodeShare | None = None  # In a mesh: how commits come from peers.
 
     def restore(self, name: str, kept: dict[str, Any]) -> None:
@@ -103,53 +107,62 @@ class Processors:
         self.commits[name] = kept["mount"].get("label") or kept["mount"]["commit"]
         self.emit(ProcessorChanged(name, "its workers are starting", _signatures(kept["mount"])))
 
-    def apply(self, snapshot: dict[str, Any]) -> None:
-        """Take over a model snapshot."""
+    def apply(self, snapshot: dict[str, Any], keys: Iterable[Key] | None = None) -> None:
+        """Take over a model snapshot.
+
+        Args:
+            snapshot: of the model.
+            keys: kind and name of all objects that differ from the last one; None: anything may.
+        """
         wanted = snapshot.get("processors", {})
+        concerned = self.declared.take(snapshot, keys)
+        if concerned is None:
+            self._apply_common(snapshot)
+            concerned = {*wanted, *self.by_name}
+        said_of = _reader(self.rules)
+        for name in sorted(concerned):
+            if name in wanted:
+                self._apply(name, wanted[name], said_of)
+            elif name in self.by_name:
+                self.by_name[name].count = 0
+                self.by_name[name].declared = False
+
+    def _apply_common(self, snapshot: dict[str, Any]) -> None:
+        """What concerns all processors."""
         self.settings = values(snapshot)
         self.secrets.changed(snapshot)
-        sockets: dict[str, dict[str, str]] = {name: {} for name in wanted}
-        for name, fields in snapshot.get("sockets", {}).items():
-            sockets.setdefault(fields["processor"], {})[name] = fields["task"]
-        plugs = (snapshot.get("plugs") or {}).values()
-        plugged = {plug["source"] for plug in plugs if plug.get("type") != "ERROR"}
         nodes = snapshot.get("nodes", {})
         self.names_here = placing.names_here(nodes, self.name, self.host, self.other_names)
         self.cpus = self._all_cpus[: placing.cpus_here(nodes, self.names_here)]
         repos = snapshot.get("repos", {})
         rows = [{"name": name, **self.secrets.rule(rule)} for name, rule in repos.items()]
         self.rules = sorted(rows, key=lambda row: row["name"])
-        said_of = _reader(self.rules)
-        overrides: dict[str, dict[str, str]] = {}
-        for entry in snapshot.get("overrides", {}).values():
-            overrides.setdefault(entry["processor"], {})[entry["task"]] = entry["code"]
-        deployments: dict[str, list[int]] = {}
-        shares = placing.placed(snapshot)
-        for name, entry in snapshot.get("deployments", {}).items():
-            here = self._cpus_of(entry, shares.get(name, {}))
-            deployments.setdefault(entry["processor"], []).append(here)
-        for name, fields in wanted.items():
-            processor = self.by_name.setdefault(name, Processor(name))
-            processor.fields = fields
-            processor.refused, signers = said_of(fields["git"])
-            processor.count = self._count(fields, deployments.get(name, []))
-            code = [fields.get(field) for field in CODE_FIELDS]
-            sources = self.secrets.sources_of(fields.get("env"))
-            processor.overrides = overrides.get(name, {})
-            more = [found for found in (sources, processor.overrides) if found]
-            before, processor.wanted_code = processor.wanted_code, (*code, *more, signers)
-            if processor.problem and processor.wanted_code != before:
-                self._solved(processor)  # What failed is not wanted any more.
-            streams = sorted(plugged.intersection(sockets[name]))
-            if (processor.sockets, processor.streams) != (sockets[name], streams):
-                processor.sockets, processor.streams = sockets[name], streams
-                for worker in self._workers(name):
-                    if worker.state == "ready":
-                        self.crew.tell_sockets(worker, processor.sockets, streams)
-        for name, processor in self.by_name.items():
-            processor.declared = name in wanted
-            if not processor.declared:
-                processor.count = 0
+        self._shares = placing.placed(snapshot)
+
+    def _apply(
+        self, name: str, fields: dict[str, Any], said_of: Callable[[str], tuple[str, str]]
+    ) -> None:
+        processor = self.by_name.setdefault(name, Processor(name))
+        declared = self.declared
+        processor.declared = True
+        processor.fields = fields
+        processor.refused, signers = said_of(fields["git"])
+        deployments = declared.deployments.get(name, {}).items()
+        cpus = [self._cpus_of(entry, self._shares.get(which, {})) for which, entry in deployments]
+        processor.count = self._count(fields, cpus)
+        code = [fields.get(field) for field in CODE_FIELDS]
+        sources = self.secrets.sources_of(fields.get("env"))
+        processor.overrides = declared.overrides_of(name)
+        more = [found for found in (sources, processor.overrides) if found]
+        before, processor.wanted_code = processor.wanted_code, (*code, *more, signers)
+        if processor.problem and processor.wanted_code != before:
+            self._solved(processor)  # What failed is not wanted any more.
+        sockets, streams = declared.sockets.get(name, {}), declared.streams_of(name)
+        if (processor.sockets, processor.streams) != (sockets, streams):
+            processor.sockets, processor.streams = sockets, streams
+            for worker in self._workers(name):
+                if worker.state == "ready":
+                    self.crew.tell_sockets(worker, processor.sockets, streams)
 
     def status_of(self, name: str) -> str:
         """What a processor does here, in one word, for listings."""
@@ -201,7 +214,7 @@ class Processors:
             return 0
         return sum(deployed) if deployed else int(fields.get("workers") or 1)
 
-    def _cpus_of(self, deployment: dict[str, Any], share: dict[str, int]) -> int:
+    def _cpus_of(self, deployment: Mapping[str, Any], share: dict[str, int]) -> int:
         """How many CPUs of it are here; `share`: what a scheduler gives to each declared node."""
         if deployment.get("scheduler"):
             return sum(share.get(name, 0) for name in self.names_here)

@@ -167,9 +167,8 @@ def broadcast(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     call.line.count_out(call)
     call.gather_for("")
     topic = call.option("topic") or call.line.name
-    wanted = [
-        name for name, pattern in r.bound.get(call.line.config.queue, ()) if matches(pattern, topic)
-    ]
+    bound = r.wiring.bound.get(call.line.config.queue, ())
+    wanted = [name for name, pattern in bound if matches(pattern, topic)]
     kept = {name: value for name, value in (call.options or {}).items() if name not in _AT_ROOT}
     steps = []
     for number, name in enumerate(wanted):

@@ -424,8 +424,8 @@ class World:
         self.calm = True
         self.say("calm")
         self.start()
-        self.snapshot = drawn.calm_snapshot(self.snapshot, self.first)
-        self.post(events.ModelChanged(drawn.copy_of(self.snapshot)))
+        before, self.snapshot = self.snapshot, drawn.calm_snapshot(self.snapshot, self.first)
+        self.post(drawn.model_changed(before, self.snapshot))
         self.post(events.DiskChanged(0))
         self.staff()
         for client in self.clients:

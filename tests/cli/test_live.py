@@ -144,6 +144,27 @@ def test_a_processor_can_bring_its_deployment(shell, repository):
     assert shell("ls", "deployments", "-q") == ("", "")
 
 
+def test_a_processor_and_its_deployment_come_together_or_not_at_all(shell, repository):
+    words = ["add", "processor", "-n", "both", "-g", repository.as_uri(), "-m", "shop.tasks"]
+    bad_out, bad = shell(*words, "-d", "-cs", "0", status=2)
+    dry, _ = shell(*words, "-d", "-cs", "2", "-rs", "stop", "--dry-run")
+    nothing = shell("ls", "processors", "-q")[0].split()
+    (made,) = shell.json(*words, "-d", "-cs", "2", "-rs", "stop", "--label", "env=test")
+    _, again = shell(*words, "-d", "-cs", "2", status=6)
+    same, _ = shell(*words, "-d", "-cs", "2", "--exists-ok")
+    _, differs = shell(*words, "-d", "-cs", "3", "--exists-ok", status=6)
+    (deployment,) = shell.json("get", "deployment", "both")
+    shell("proc", "remove", "both", "-y")
+
+    assert bad_out == "" and "deployment 'both': cpus is 0" in bad
+    assert dry.count("(dry run: nothing was changed)") == 2 and "both" not in nothing
+    assert (made["name"], made["labels"], made["revision"]) == ("both", {"env": "test"}, 1)
+    assert "processor 'both' exists already; it is unchanged" in again
+    assert same == "deployment both added\nprocessor both added\n"
+    assert "deployment 'both' exists and has cpus 2, not 3; it is unchanged" in differs
+    assert deployment["cpus"] == 2
+
+
 def test_listings_in_all_formats(shell):
     names = [f"shop.{name}" for name in sorted(shell.names)]
 
