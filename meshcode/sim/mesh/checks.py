@@ -384,15 +384,19 @@ class MeshChecker:
 
     # What leaves.
 
-    def released(self, node: MeshNode, effects: Effects) -> None:
-        """A turn of a node is let out."""
-        begun = [start[0] for _, batch in effects.starts for start in batch]
-        begun += [entry[1][16:32] for _, kind, entry in effects.peer if kind == Kind.RUN]
-        for id in begun:
+    def begun(self, node: MeshNode, ids: list[bytes]) -> None:
+        """Calls begin, after the sync of the turn that let them or beside it."""
+        for id in ids:
             call = node.router.calls.get(id)
             if call is not None and call.inst is not None and call.inst.payload:
                 has = node.index in self.had.get(call.inst.key, ())
                 require(has, "law", node, "begins what is not on its disk", id.hex())
+
+    def released(self, node: MeshNode, effects: Effects) -> None:
+        """A turn of a node is let out."""
+        begun = [start[0] for _, batch in effects.starts for start in batch]
+        begun += [entry[1][16:32] for _, kind, entry in effects.peer if kind == Kind.RUN]
+        self.begun(node, begun)
         for _, kind, entry in effects.peer:
             if kind in _PROMISES:
                 self._vote_leaves(node, kind, entry)

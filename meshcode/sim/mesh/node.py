@@ -11,7 +11,7 @@ from meshcode.errors import DiskFull, LogSuspect
 from meshcode.node.turn import Turns
 from meshcode.router import events, ticking
 from meshcode.router.core import Router
-from meshcode.router.effects import Effects, Op
+from meshcode.router.effects import Assignment, Effects, Op
 from meshcode.router.records import accepted_call, outcome_of, split_done
 from meshcode.sim.mesh import plugs, steps
 from meshcode.sim.mesh.network import Channel
@@ -70,7 +70,7 @@ class MeshNode:
         rng = Random(world.seed * 7_919 + self.index * 101 + self.boot)
         self.router = Router(self.id, self.boot, rng, self.kind)
         self.router.listening = True
-        self.turns = Turns(self, self._release)  # type: ignore[arg-type]
+        self.turns = Turns(self, self._release, self._begin)  # type: ignore[arg-type]
         floor = int.from_bytes(self.log.get("meta", b"now") or b"", "big")
         if world.options.clock_steps:
             self.clock_step_ms = world.rng.choice((0, -9_000, 4_000, -3_600_000))
@@ -267,6 +267,15 @@ class MeshNode:
 
     # What leaves.
 
+    def _begin(self, worker: int, batch: list[Assignment]) -> None:
+        """Calls of a turn that may begin beside its sync."""
+        self.world.checker.begun(self, [id for id, *_ in batch])
+        self._hand_over(worker, batch)
+
+    def _hand_over(self, worker: int, batch: list[Assignment]) -> None:
+        if worker in self.workers:
+            self.world.after(self.world.rng.randint(0, 2), self.workers[worker].take, batch)
+
     def _release(self, effects: Effects) -> None:
         world = self.world
         world.checker.released(self, effects)
@@ -282,8 +291,7 @@ class MeshNode:
         if any(kind == Kind.PROPOSE for _, kind, _ in effects.peer):
             world.dies_proposing(self)
         for id, batch in effects.starts:
-            if id in self.workers:
-                world.after(world.rng.randint(0, 2), self.workers[id].take, batch)
+            self._hand_over(id, batch)
         for id, call, why in effects.interrupts:
             if id in self.workers:
                 world.after(world.rng.randint(0, 2), self.workers[id].interrupt, call, why)

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from meshcode.router import events
-from meshcode.router.effects import Effects
+from meshcode.router.effects import Assignment, Effects
 from meshcode.sim.mesh import options as drawn
 from meshcode.sim.mesh.checks import MeshChecker
 from meshcode.sim.mesh.network import Frame, Network
@@ -150,6 +150,10 @@ class StoryNode(MeshNode):
     def _release(self, effects: Effects) -> None:
         self.world.told(self, effects)
         super()._release(effects)
+
+    def _begin(self, worker: int, batch: list[Assignment]) -> None:
+        self.world.told(self, Effects(starts=[(worker, batch)]))
+        super()._begin(worker, batch)
 
 
 class StoryWorld(MeshWorld):
