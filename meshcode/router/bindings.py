@@ -1,4 +1,4 @@
-"""Topic and fanout queues: which sockets are bound to them, and which topics those take."""
+"""Topic, fanout and broadcast queues: the sockets bound to them, and which topics those take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def bindings(snapshot: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    """The sockets of each topic or fanout queue, with their topics, in order of their names.
+    """The sockets of each queue that is not direct, with their topics, in order of their names.
 
     A socket of a topic queue without a topic of its own takes calls whose topic is its name.
     """
@@ -15,7 +15,7 @@ def bindings(snapshot: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
     for name, socket in sorted((snapshot.get("sockets") or {}).items()):
         queue = socket.get("queue") or ""
         kind = queues.get(queue, {}).get("type")
-        if kind == "fanout":
+        if kind in ("fanout", "broadcast"):
             found.setdefault(queue, []).append((name, "#"))
         elif kind == "topic":
             found.setdefault(queue, []).append((name, socket.get("topic") or name))

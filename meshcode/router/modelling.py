@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshcode.router import events, holding, ticking, timers, wiring, work
+from meshcode.router import events, holding, seats, ticking, timers, wiring, work
 from meshcode.router.bindings import bindings
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
@@ -58,6 +58,7 @@ def on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: Ef
         if name not in wanted and not line.builtin:
             line.removed = True
     work.refresh_lines(r)
+    seats.refresh_lines(r)
     if expiring:
         for call in r.calls.values():
             if call.line.name in expiring:
