@@ -48,6 +48,7 @@ from meshcode.router import ticking
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.router.events import (
+    CrewChanged,
     Drained,
     Event,
     ModelChanged,
@@ -158,7 +159,7 @@ class Loop:
             return None
         from meshcode.node.mesh import Mesh  # A node without peers never needs it.
 
-        self.processors.name = self.identity.name
+        self.processors.name = self.router.name = self.identity.name
         return Mesh(self, self.identity)
 
     def _model_process(self) -> ModelProcess:
@@ -241,10 +242,17 @@ class Loop:
         self.guard.changed(snapshot)
         whole = self.hosted.overlay(snapshot)
         self.step(ModelChanged(whole))
-        self.processors.apply(snapshot)
+        self.place_workers()
         self.keeping.retention.apply(values(snapshot))
         if save:
             self.turns.add(Effects(records=[(MODEL, b"snapshot", pack(snapshot))]))
+
+    def place_workers(self) -> None:
+        """Work out which workers belong here, and let the core know their places."""
+        self.processors.apply(self.snapshot)
+        places = {**self.processors.places(), **self.hosted.places()}
+        if places != self.router.seats.own:
+            self.step(CrewChanged(places))
 
     def _save_mount(self, name: str, kept: dict[str, Any]) -> None:
         self.turns.add(Effects(records=[(MODEL, b"processor/" + name.encode(), pack(kept))]))

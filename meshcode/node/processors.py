@@ -44,7 +44,8 @@ class Processor:
         self.sockets: dict[str, str] = {}
         self.overrides: dict[str, str] = {}  # Code in the place of a task's.
         self.streams: list[str] = []  # Of these: whose generators stream, as they have plugs.
-        self.count = 0  # Workers wanted here.
+        self.places = 0  # Of workers that belong here, also while it is stopped.
+        self.count = 0  # Workers wanted here now.
         self.wanted_code: tuple[Any, ...] = ()
         self.mounted_code: tuple[Any, ...] = ()  # What `mount` was made from.
         self.mount: dict[str, Any] | None = None
@@ -130,7 +131,10 @@ class Processors:
             processor = self.by_name.setdefault(name, Processor(name))
             processor.fields = fields
             processor.refused, signers = said_of(fields["git"])
-            processor.count = self._count(fields, deployments.get(name, []))
+            deployed = deployments.get(name, [])
+            processor.places = sum(deployed) if deployed else int(fields.get("workers") or 1)
+            stopped = fields.get("requested_status") == "stop"
+            processor.count = 0 if stopped else processor.places
             code = [fields.get(field) for field in CODE_FIELDS]
             sources = self.secrets.sources_of(fields.get("env"))
             processor.overrides = overrides.get(name, {})
@@ -144,7 +148,11 @@ class Processors:
                         self.crew.tell_sockets(worker, processor.sockets, streams)
         for name, processor in self.by_name.items():
             if name not in wanted:
-                processor.count = 0
+                processor.count = processor.places = 0
+
+    def places(self) -> dict[str, int]:
+        """The places for workers that this node has, by processor."""
+        return {name: one.places for name, one in self.by_name.items() if one.places}
 
     def status_of(self, name: str) -> str:
         """What a processor does here, in one word, for listings."""
@@ -190,11 +198,6 @@ class Processors:
             return
         if (worker.sockets, worker.streams) != (processor.sockets, processor.streams):
             self.crew.tell_sockets(worker, processor.sockets, processor.streams)
-
-    def _count(self, fields: dict[str, Any], deployed: list[int]) -> int:
-        if fields.get("requested_status") == "stop":
-            return 0
-        return sum(deployed) if deployed else int(fields.get("workers") or 1)
 
     def _cpus_of(self, deployment: dict[str, Any], share: dict[str, int]) -> int:
         """How many CPUs of it are here; `share`: what a scheduler gives to each declared node."""

@@ -25,7 +25,7 @@ from meshcode.node.sessions import Session
 from meshcode.router.accept import unknown_socket
 from meshcode.router.effects import Effects
 from meshcode.router.events import CancelAsked, RetryAsked, Watched
-from meshcode.router.plan import FLOW
+from meshcode.router.plan import FLOW, result_of
 from meshcode.router.records import split_done
 from meshcode.store.contract import DONE
 from meshcode.wire.codec import unpack_map
@@ -169,7 +169,7 @@ def _call_get(loop: Loop, session: Session, request: bytes, fields: dict[str, An
 
 def _call_cancel(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     id = loop.history.find(_needed(fields, "id", (bytes, str)))
-    if _is_flow(loop, id):
+    if _is_flow(loop, id) or _has_copies(loop, id):
         return flowops.OPERATIONS["flow.cancel"](loop, session, request, {**fields, "id": id})
     by = str(fields.get("by") or "its submitter")[:200]
     loop.step(CancelAsked(session.id, request, id, by))
@@ -200,6 +200,12 @@ def _is_flow(loop: Loop, id: bytes) -> bool:
         return call.line.name == FLOW
     value = loop.history.done_record(id)
     return value is not None and _name_of(split_done(value)["submit"]) == FLOW
+
+
+def _has_copies(loop: Loop, id: bytes) -> bool:
+    """Whether a call has ended by making copies of itself, for sockets or for workers."""
+    value = None if id in loop.router.calls else loop.history.done_record(id)
+    return value is not None and result_of(split_done(value)["outcome"]) is not None
 
 
 def _call_watch(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:

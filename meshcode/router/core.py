@@ -198,6 +198,8 @@ class Router:
             elif vote is not None or value[1] != 1:
                 self._recover_shared(key, value, vote, changed.pop(key, None), now_ms, out)
             else:
+                if home != self.node:
+                    self.seats.former.add(home)
                 self._recover_one(key, value, changed.pop(key, None), now_ms, out)
         for key, vote in voted.items():
             number = int.from_bytes(key, "big")

@@ -48,6 +48,7 @@ class Seats:
         self.lines: dict[tuple[str, Seat | None, bool], Line] = {}
         self.own: dict[str, int] | None = None  # Places here, by processor; None = not told yet.
         self.at: dict[bytes, dict[str, int]] = {}  # The same of peers; missing = not told yet.
+        self.former: set[bytes] = set()  # Ids that this node had before it joined its mesh.
 
 
 def seat_of(options: dict[str, Any] | None) -> Seat | None:
@@ -282,6 +283,8 @@ def _is_gone(r: Router, pool: Pool, seat: Seat) -> str:
     """Why a seat is gone for good, for people; "" while it is not, as far as this node knows."""
     if seat.node in r.replica.peers.evicted:
         return f"node {r.replica.peers.name_of(seat.node)} was evicted"
+    if seat.node in r.seats.former:
+        return "its node has joined a mesh since, under another id"
     if seat.node != r.node or r.seats.own is None:
         return ""
     count = r.seats.own.get(pool.name, 0)
