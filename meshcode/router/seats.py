@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode import errors, limits
 from meshcode.ids import ID_BYTES
-from meshcode.replica.peers import EVICTED, LEFT, WITNESS, Peer
+from meshcode.replica.peers import DEAD, EVICTED, KNOWN, LEAVING, LEFT, WITNESS, Peer
 from meshcode.router import casting, dispatch, ending, events, gathering, streams, work
 from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
@@ -28,6 +28,10 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
+_WHERE = {
+    DEAD: "is away", LEFT: "was stopped", LEAVING: "is being started again", KNOWN: "never came",
+    EVICTED: "was evicted",
+}  # fmt: skip
 _ALL = 1 << 30  # More calls than a line can have.
 _SEATS, _FAILED = int(Kind.SEATS), int(Outcome.FAILED)
 
@@ -330,10 +334,8 @@ def parked_reason(r: Router, line: Line) -> str:
         name = line.seat.node.hex()[:12]
         return f"it is for a worker of node {name}, of which this node knows nothing; cancel it"
     if not peer.here:
-        return (
-            f"it is for worker {line.seat.place} of node {peer.name}, which is {peer.state}; it "
-            "begins when the node is back, and ends when the node is evicted"
-        )
+        where = f"worker {line.seat.place} of node {peer.name}, which {_WHERE[peer.state]}"
+        return f"it is for {where}; it begins when that is back, and ends when it is evicted"
     at = r.peer_workers.get(work.seat_key(line.seat.node, pool.name))
     return "" if at is None or at.slots else f"node {peer.name} cannot take it yet"
 
