@@ -29,6 +29,7 @@ from meshcode.router.records import outcome_of, split_open, split_state
 from meshcode.router.states import State
 from meshcode.sim.flowbook import FlowBook, body_of
 from meshcode.sim.mesh import judgement, plugs, steps
+from meshcode.sim.mesh.casts import CastBook
 from meshcode.sim.mesh.steps import majority_of
 from meshcode.sim.plugbook import PlugBook
 from meshcode.sim.violation import require
@@ -89,6 +90,7 @@ class MeshChecker:
         self.reports: dict[bytes, set[bytes]] = {}
         self.bodies: dict[bytes, bytes] = {}
         self.flows = FlowBook()
+        self.casts = CastBook(self)
         routers = world.options.routers
         self.plugs = None if routers is None else PlugBook(routers)
         if self.plugs is not None:
@@ -340,7 +342,7 @@ class MeshChecker:
             return
         made = outcome in self.reports.get(id, ())
         book = self.plugs
-        if (id in self.flows and self.flows.ended(id, outcome, made, self.seen_of)) or (
+        if self.casts.ended(id, outcome, made=made) or (id in self.flows and self.flows.ended(id, outcome, made, self.seen_of)) or (
             book is not None
             and id in book
             and book.ended(id, outcome, self.seen_of, executed=made)
@@ -378,6 +380,7 @@ class MeshChecker:
                 self.counts["taken_over"] += 1
                 self.take_overs[id] = self.take_overs.get(id, 0) + 1
         plugs.stepped(self, node, effects)
+        self.casts.stepped(node, effects)
         steps.after(self, node, event, effects, was)
 
     # What leaves.
