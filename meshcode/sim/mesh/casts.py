@@ -28,13 +28,16 @@ if TYPE_CHECKING:
 
 _DONE, _FAILED = int(Outcome.DONE), int(Outcome.FAILED)
 _CREW_MAX = 3
+_NODES_MAX = 10  # Of a world with broadcasts: where calls wait for a person it goes on for long.
 LAST_MS = 20_000  # After the calm: by then everybody has told of its workers.
 LAST = 90  # The number of the last broadcast.
 
 
 def draw(rng: Random, options: Options) -> None:
     """A third of the worlds without plugs have broadcasts; drawn apart."""
-    if options.routers is not None or options.counted or rng.random() < 0.4:
+    if options.routers is not None or options.counted or options.nodes > _NODES_MAX:
+        return
+    if rng.random() < 0.4:
         return
     options.casts = rng.choice((1, 2, 4))
     options.scale = rng.choice((0.0, 0.5, 2.0))

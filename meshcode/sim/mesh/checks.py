@@ -341,12 +341,7 @@ class MeshChecker:
         if outcome in known:
             return
         made = outcome in self.reports.get(id, ())
-        book = self.plugs
-        if self.casts.ended(id, outcome, made=made) or (id in self.flows and self.flows.ended(id, outcome, made, self.seen_of)) or (
-            book is not None
-            and id in book
-            and book.ended(id, outcome, self.seen_of, executed=made)
-        ):
+        if self._is_explained(id, outcome, made=made):
             pass
         elif outcome[13] == _DONE:
             require(made, "I6 content", "nobody made it", id.hex())
@@ -354,6 +349,19 @@ class MeshChecker:
             error = unpack(body_of(outcome))
             require(error["code"] == "time_limit", "I6 content", "failed by itself", error)
         known.append(outcome)
+
+    def _is_explained(self, id: bytes, outcome: bytes, *, made: bool) -> bool:
+        """Whether a flow, plugs or a broadcast say why a call ended so."""
+        if self.casts.ended(id, outcome, made=made):
+            return True
+        if id in self.flows and self.flows.ended(id, outcome, made, self.seen_of):
+            return True
+        book = self.plugs
+        return (
+            book is not None
+            and id in book
+            and book.ended(id, outcome, self.seen_of, executed=made)
+        )
 
     def _done(self, node: MeshNode, id: bytes, value: bytes) -> None:
         outcome = outcome_of(value)
