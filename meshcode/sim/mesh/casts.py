@@ -10,6 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from meshcode.ids import child_id
+from meshcode.router import events
 from meshcode.router.effects import Effects
 from meshcode.router.plan import GATHER
 from meshcode.router.records import read_envelope, split_open
@@ -89,6 +90,28 @@ def calm(world: MeshWorld) -> None:
             if not count:
                 node.scale(name, 1)
     world.after(LAST_MS, submit, world, LAST)
+
+
+class Heard:
+    """What a node was told of a peer in its present life."""
+
+    def __init__(self) -> None:
+        self.state = ""
+        self.boot = 0
+        self.crew: dict[str, int] | None = None  # None: it has said nothing in that life of it.
+
+
+def hears(node: MeshNode, event: Any) -> None:
+    """A node is about to be told this."""
+    if isinstance(event, events.PeerChanged):
+        known = node.heard.setdefault(event.node[4], Heard())
+        known.state = event.state
+        if known.boot and event.boot > known.boot:
+            known.crew = None
+        known.boot = max(event.boot, known.boot)
+    elif isinstance(event, events.PeerSaid) and event.kind == Kind.SEATS:
+        known = node.heard.setdefault(event.node[4], Heard())
+        known.crew = event.entries[-1][0]
 
 
 class Seated:
@@ -185,6 +208,12 @@ class CastBook:
         require(len(set(pairs)) == len(pairs), "cast", "a seat twice", cast.hex(), pairs)
         own = sorted(place for n, place in pairs if n == node.index)
         require(own == list(range(node.crew.get(processor, 0))), "cast", node, "names", own)
+        for n, known in node.heard.items():
+            if known.state == "alive" and self.c.world.nodes[n].kind != "witness":
+                require(known.crew is not None, "cast", node, "does not know the workers of", n)
+                count = (known.crew or {}).get(processor, 0)
+                named = sorted(place for one, place in pairs if one == n)
+                require(named == list(range(count)), "cast", node, "names", named, "of", n, count)
         for n, place in pairs:
             other = self.c.world.nodes[n]
             good = processor in other.crew and place < _CREW_MAX

@@ -14,7 +14,7 @@ from meshcode.router.core import Router
 from meshcode.router.effects import Effects, Op
 from meshcode.router.records import accepted_call, outcome_of, split_done
 from meshcode.sim.castbook import Places
-from meshcode.sim.mesh import plugs, steps
+from meshcode.sim.mesh import casts, plugs, steps
 from meshcode.sim.mesh.network import Channel
 from meshcode.sim.mesh.worker import MeshWorker
 from meshcode.store.memory_log import MemoryDisk, MemoryLog
@@ -49,6 +49,7 @@ class MeshNode:
         self.workers: dict[int, MeshWorker] = {}
         self.crew = dict((world.options.crew or {}).get(index, {}))  # Workers it is to have.
         self.places = Places()
+        self.heard: dict[int, casts.Heard] = {}  # Of its peers, in this life.
         self._last_worker = 0
         self.inbox: deque[Any] = deque()
         self.thinking_at = -1
@@ -74,7 +75,7 @@ class MeshNode:
         self.router = Router(self.id, self.boot, rng, self.kind)
         self.router.listening = True
         self.router.name = str(self)
-        self.places = Places()
+        self.places, self.heard = Places(), {}
         self.turns = Turns(self, self._release)  # type: ignore[arg-type]
         floor = int.from_bytes(self.log.get("meta", b"now") or b"", "big")
         if world.options.clock_steps:
@@ -189,6 +190,7 @@ class MeshNode:
         """Stand between the turn code and the core, so that the checker sees every step."""
         was = steps.before(self, event)
         self.places.told(event)
+        casts.hears(self, event)
         if isinstance(event, events.ModelChanged):
             self.told_model = event.snapshot
             plugs.told(self.world.checker)
