@@ -79,13 +79,15 @@ class Worker:
     def room_alone(self, line: Line, now_ms: int) -> int:
         """The same for calls that no other worker may run.
 
-        One of a line is staged behind whatever it runs: else those that others may run, too, could
-        keep it busy for ever.
+        One of a line is staged behind what it runs: else those that others may run, too, could keep
+        it busy for ever.  When it is stuck at a long call, nothing is: its turn comes after that.
         """
         room = self.room(line, now_ms)
-        if room > 0 or self.streams or self._at_once(line):
+        if room > 0 or self.streams or not self.queued or self._at_once(line):
             return room
-        return 0 if any(call.line is line for call in self.queued.values()) else 1
+        head = next(iter(self.queued.values()))
+        stuck = now_ms - head.started_ms >= STUCK_MS
+        return int(not stuck and all(call.line is not line for call in self.queued.values()))
 
     def take(self, line: Line, calls: list[Call], now_ms: int) -> None:
         """Hold these calls of one line, too."""
