@@ -65,6 +65,7 @@ from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE, T_TICK, TIMERS_DEAD_
 class Router:
     """All calls of one node, and who may run them."""
 
+    name = ""  # Of the node, as people know it; the shell tells.
     late: list[Call] | None = None  # While it recovers: calls that are the router's own to do.
 
     def __init__(self, node: bytes, boot: int, rng: Random, kind: str = "core") -> None:
@@ -77,7 +78,6 @@ class Router:
             kind: "core", "edge" or "witness": what this node is in its mesh.
         """
         self.node = node
-        self.name = node.hex()[:12]  # As people know it; the shell gives it another.
         self.boot = boot
         self.rng = rng
         self._custody = custody_parts(node, boot)
@@ -119,8 +119,7 @@ class Router:
         self.joins = joins.Joins()
         self.births: dict[bytes, births.Birth] = {}  # Calls to make unless they have ended.
         self.ticks = ticking.Ticks()
-        self.streams = streams.Streams()
-        self.seats = seats.Seats()
+        self.streams, self.seats = streams.Streams(), seats.Seats()
         self.bound: dict[str, list[tuple[str, str]]] = {}  # By queue: sockets and their topics.
         self.gates: dict[str, str] = {}  # Their modes.
         self.gated: dict[str, list[Call]] = {}  # Calls that wait at a closed gate.

@@ -182,13 +182,19 @@ def peer_changed(r: Router, peer: Peer, boot_before: int) -> None:
     offer_again(r)
 
 
+def _name_of(r: Router, node: bytes) -> str:
+    if node == r.node:
+        return r.name or node.hex()[:12]
+    return r.replica.peers.name_of(node)
+
+
 def untold(r: Router) -> str:
     """Who has yet to tell of its workers, for people; "" when all that are here have."""
     if r.seats.own is None:
         return "this node"
     for peer in r.replica.peers.by_node.values():
         if peer.here and peer.kind != WITNESS and peer.node not in r.seats.at:
-            return f"node {peer.name or peer.node.hex()[:12]}"
+            return f"node {_name_of(r, peer.node)}"
     return ""
 
 
@@ -197,9 +203,9 @@ def known(r: Router, processor: str) -> list[tuple[str, Seat]]:
 
     Those of nodes that are away, too, unless they went in good order.
     """
-    places = {r.node: (r.name, (r.seats.own or {}).get(processor, 0))}
+    places = {r.node: (_name_of(r, r.node), (r.seats.own or {}).get(processor, 0))}
     for node, told_of in r.seats.at.items():
-        places[node] = (r.replica.peers.name_of(node), told_of.get(processor, 0))
+        places[node] = (_name_of(r, node), told_of.get(processor, 0))
     found = [
         (name, Seat(node, place))
         for node, (name, count) in places.items()
@@ -286,7 +292,7 @@ def _give(r: Router, pool: Pool, line: Line, seat: Seat, now_ms: int, out: Effec
 def _is_gone(r: Router, pool: Pool, seat: Seat) -> str:
     """Why a seat is gone for good, for people; "" while it is not, as far as this node knows."""
     if seat.node in r.replica.peers.evicted:
-        return f"node {r.replica.peers.name_of(seat.node)} was evicted"
+        return f"node {_name_of(r, seat.node)} was evicted"
     if seat.node in r.seats.former:
         return "its node has joined a mesh since, under another id"
     if seat.node != r.node or r.seats.own is None:
@@ -294,7 +300,7 @@ def _is_gone(r: Router, pool: Pool, seat: Seat) -> str:
     count = r.seats.own.get(pool.name, 0)
     if seat.place < count:
         return ""
-    return f"node {r.name} has {count} workers for processor {pool.name} now"
+    return f"node {_name_of(r, r.node)} has {count} workers for processor {pool.name} now"
 
 
 def _end_all(r: Router, line: Line, seat: Seat, why: str, now_ms: int, out: Effects) -> None:

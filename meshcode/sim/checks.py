@@ -259,6 +259,8 @@ class Checker:
             fact = plugchecks.opened(self, fact, row, envelope, event, now_ms)
         if fact is None:
             fact = self._child(row, envelope, event)
+        elif fact.edge == b"copy":  # What it was before a crash, it was never on disk.
+            fact.options = unpack(envelope[row.meta_at : row.body_at])
         require(envelope[row.body_at :] == fact.body, "I6 content", "body of", row.id.hex())
         if row.id in self.flows.steps:
             self.flows.opened(row.id, envelope)

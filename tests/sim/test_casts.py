@@ -60,8 +60,8 @@ def test_meshes_reach_many_nodes_and_lose_some():
     assert ways["value"] > 50 and ways["seat_gone"] and len(nodes) > 3, ways
 
 
-# Failed once: copies were staged behind a call that was stuck.
-@pytest.mark.parametrize("seed", [1245, 1257, 1300, 1704, 1745, 1924])
+# Failed once: copies were staged behind a call that was stuck; the last was a false alarm.
+@pytest.mark.parametrize("seed", [1245, 1257, 1300, 1704, 1745, 1924, 3401])
 def test_worlds_that_failed_once(seed):
     assert run_seed(seed)[2] == ""
 
