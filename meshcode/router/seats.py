@@ -33,6 +33,7 @@ _WHERE = {
     EVICTED: "was evicted",
 }  # fmt: skip
 _ALL = 1 << 30  # More calls than a line can have.
+_ADDRESS = frozenset({"seat", "broadcast"})
 _SEATS, _FAILED = int(Kind.SEATS), int(Outcome.FAILED)
 
 
@@ -72,7 +73,7 @@ def option_of(seat: Seat) -> dict[str, Any]:
 def line_of(r: Router, name: str, options: dict[str, Any] | None) -> Line:
     """The line where a call with these options waits."""
     own = r.lines.get(name) or r.line_of_removed(name)
-    if own.builtin or (options is None and not own.casts):
+    if own.builtin or not (own.casts or (options and not _ADDRESS.isdisjoint(options))):
         return own
     seat = seat_of(options)
     if seat is None and not casting.is_wanted(own, options):
