@@ -11,6 +11,7 @@ seat is the one that knows when it is gone for good; whoever owns the copy knows
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode import errors, limits
@@ -357,6 +358,38 @@ def _broadcast_waits(r: Router, line: Line) -> str:
     return f"no node has a worker for processor {line.config.processor}"
 
 
+class Figures(NamedTuple):
+    """What waits and runs at a socket of this node, broadcasts and their copies too."""
+
+    waiting: int
+    running: int
+    bytes: int
+    parked: str  # Why nothing can begin; where only copies wait, why one of them cannot.
+
+
+def own_lines(r: Router) -> list[Line]:
+    """The lines of all calls that this node owns."""
+    addressed = (line for (_, _, guest), line in r.seats.lines.items() if not guest)
+    return [*r.lines.values(), *addressed]
+
+
+def figures(r: Router) -> Iterator[tuple[Line, Figures]]:
+    """The line of each socket that is there or has calls, with its figures."""
+    beside: dict[str, list[Line]] = {}
+    for line in own_lines(r):
+        if line.addressed and (line.depth or line.running):
+            beside.setdefault(line.name, []).append(line)
+    for line in r.lines.values():
+        also = beside.get(line.name, [])
+        every = [line, *also]
+        waiting, running = sum(one.depth for one in every), sum(one.running for one in every)
+        if line.removed and not (waiting or running):
+            continue
+        reasons = (r.parked_reason(one) for one in also if one.depth and not line.depth)
+        parked = r.parked_reason(line) or next(filter(None, reasons), "")
+        yield line, Figures(waiting, running, sum(one.bytes for one in every), parked)
+
+
 def check(r: Router) -> None:
     """Assert what must always hold of seats; slow, for tests and the simulator."""
     for pool in r.pools.values():
@@ -368,7 +401,7 @@ def check(r: Router) -> None:
 
 
 __all__ = [
-    "Seat", "Seats", "check", "hand_over", "known", "line_at", "line_of", "offer_again",
-    "on_crew_changed", "parked_reason", "peer_changed", "refresh_lines", "reseat", "seat_of",
-    "tell", "told", "untold",
+    "Figures", "Seat", "Seats", "check", "figures", "hand_over", "known", "line_at", "line_of",
+    "offer_again", "on_crew_changed", "own_lines", "parked_reason", "peer_changed",
+    "refresh_lines", "reseat", "seat_of", "tell", "told", "untold",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from meshcode.ids import NO_ID, child_id, make_ids
-from meshcode.router import accept, events, plan
+from meshcode.router import accept, events, plan, seats
 from meshcode.router.effects import Effects
 from meshcode.router.feeding import body_of
 from meshcode.router.records import split_done
@@ -379,6 +379,22 @@ def test_the_result_of_every_copy_goes_along_the_plugs_of_its_socket():
     made.settle(effects)
 
     assert [name for _, name in made.where].count("b") == 2
+
+
+def test_figures_of_a_socket_count_its_copies_and_say_what_they_wait_for():
+    made = Crew(2)
+    made.step(events.WorkerLost(2, [], "gone", blame=False))
+    made.call("a", broadcast=True)
+
+    [(_, found)] = [one for one in seats.figures(made.router) if one[0].name == "a"]
+
+    assert (found.waiting, found.running) == (1, 1)
+    assert found.parked.startswith("worker 1 of processor p is not there")
+    made.submit(2)
+    [(_, found)] = [one for one in seats.figures(made.router) if one[0].name == "a"]
+    assert found.waiting + found.running == 4 and found.parked == "", "plain calls can begin"
+    depths = sum(line.depth + line.running for line in seats.own_lines(made.router))
+    assert depths == len(made.router.calls), "nothing is shown as held that waits"
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
