@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode import errors, limits
 from meshcode.ids import ID_BYTES
-from meshcode.replica.peers import DEAD, EVICTED, KNOWN, LEAVING, LEFT, WITNESS, Peer
+from meshcode.replica.peers import DEAD, EVICTED, KNOWN, LEAVING, LEFT, Peer
 from meshcode.router import casting, dispatch, ending, events, gathering, streams, work
 from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
@@ -195,7 +195,7 @@ def untold(r: Router) -> str:
     if r.seats.own is None:
         return "this node"
     for peer in r.replica.peers.by_node.values():
-        if peer.here and peer.kind != WITNESS and peer.node not in r.seats.at:
+        if peer.here and peer.node not in r.seats.at:
             return f"node {_name_of(r, peer.node)}"
     return ""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
 
 from meshcode.ids import NO_ID, child_id, make_ids
 from meshcode.router import accept, events, plan, seats
+from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.router.feeding import body_of
 from meshcode.router.records import split_done
@@ -416,6 +418,25 @@ def test_after_a_crash_it_goes_on_with_the_seats_it_named(when):
     result = plan.result_of(split_done(again.log["done"][id])["outcome"])
     assert again.outcome(result) == (Outcome.DONE, [reply(0, "a@1"), reply(1, "a@2")])
     assert sorted(again.where) == [(1, "a"), (2, "a")] and not again.log["open"], when
+
+
+def test_copies_that_waited_end_when_the_node_has_another_id_since_it_joined_a_mesh():
+    made = Crew(1)
+    made.call("a", broadcast=True)
+    model = {
+        "number": 9, "sockets": made.sockets, "queues": made.queues, "processors": made.processors,
+    }  # fmt: skip
+    router = Router(b"x" * 16, 2, Random(1))
+    router.step(events.ModelChanged(model), made.now)
+    router.recover(sorted(made.log["open"].items()), (), made.now)
+
+    effects = router.step(events.CrewChanged({"p": 1}), made.now)
+
+    ended = [split_done(value) for table, _, value in effects.records if table == "done"]
+    assert [done["code"] for done in ended] == [Outcome.FAILED, Outcome.DONE]
+    error = unpack(body_of(ended[0]["outcome"]))
+    assert "its node has joined a mesh since, under another id" in error["text"]
+    assert unpack(body_of(ended[1]["outcome"]))[0]["error"] == error and not router.calls
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ class CastBook:
         own = sorted(place for n, place in pairs if n == node.index)
         require(own == list(range(node.crew.get(processor, 0))), "cast", node, "names", own)
         for n, known in node.heard.items():
-            if known.state == "alive" and self.c.world.nodes[n].kind != "witness":
+            if known.state == "alive":
                 require(known.crew is not None, "cast", node, "does not know the workers of", n)
                 count = (known.crew or {}).get(processor, 0)
                 named = sorted(place for one, place in pairs if one == n)
