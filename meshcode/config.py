@@ -25,6 +25,7 @@ from meshcode.errors import CallerError
 LEVELS = ("flag", "environment", "project", "context", "user", "system", "default")
 PROJECT_FILE = "mesh.toml"
 SYSTEM_FILE = "/etc/meshcode/config.toml"
+FLAGS = ("home", "node", "color")  # Settings with an option of their own; --set has the others.
 CONTEXT = "context"  # No setting: it names the file of a level.
 CONTEXT_VARIABLE = "MESH_CONTEXT"
 _OF_A_HOME = ("node", "model")
@@ -189,7 +190,8 @@ class Settings:
                 value = layer.values[name]
                 if value == "" and key.kind != "flag":
                     value = _default(key)
-                typed = {"flag": f"--{name}", "environment": f"${key.variable}"}
+                flag = f"--{name}" if name in FLAGS else f"--set {name}"
+                typed = {"flag": flag, "environment": f"${key.variable}"}
                 return Setting(key, value, layer.level, typed.get(layer.level, layer.where))
             home_chosen = home_chosen or bool(layer.values.get("home"))
             if home_chosen and (name == "node" or (name == "model" and layer.level != "flag")):

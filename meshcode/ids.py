@@ -10,10 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-try:  # hashlib has the same, and brings 4 MiB of OpenSSL that a worker never needs.
-    from _blake2 import blake2b  # type: ignore[import-not-found]
-except ImportError:
-    from hashlib import blake2b
+from meshcode.digest import blake2b
 
 ID_BYTES = 16
 NO_ID = bytes(ID_BYTES)

@@ -21,6 +21,7 @@ PACKAGE = "meshcode"
 # What of meshcode the core may import: leaves, all pure.
 ROUTER_LEAVES = {
     "meshcode.errors",
+    "meshcode.digest",
     "meshcode.ids",
     "meshcode.limits",
     "meshcode.schedule",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
+
+GC_THRESHOLD = (100_000, 50, 100)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,4 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return tab()
     from meshcode.cli.app import run
 
+    if arguments is None:
+        # A process of one command: a file of thousands of objects is read in half the time when
+        # they are not looked through for cycles again and again.
+        gc.set_threshold(*GC_THRESHOLD)
     return run(given)

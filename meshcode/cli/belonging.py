@@ -38,9 +38,10 @@ def _remove(kind: str, name: str, node: str, style: Style, *, dry: bool) -> None
     with session() as client:
         now = objects.one(client, "node", node)
         if now.get(kind) != name:
+            there = f"{kind} {now[kind]!r} and not to" if now.get(kind) else f"no {kind}, not to"
             raise WrongState(
-                f"node {node!r} belongs to {kind} {now.get(kind) or 'none'!r} and not to {name!r};"
-                " it is unchanged", kind="node", name=node,
+                f"node {node!r} belongs to {there} {name!r}; it is unchanged",
+                kind="node", name=node,
             )  # fmt: skip
         fields = {kind: None, "revision": now["revision"]}
         item = model(client, "update", "node", node, dry=dry, **fields)

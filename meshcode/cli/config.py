@@ -28,7 +28,12 @@ def current() -> config.Settings:
     given = click.get_current_context().find_root().params
     color = given.get("color")
     flags = {name: given.get(name) for name in ("home", "node", "context")}
-    return config.settings({**flags, "color": None if color == "auto" else color})
+    flags["color"] = None if color == "auto" else color
+    chosen: dict[str, str | None] = {}
+    for text in given.get("chosen") or ():
+        name, _, value = text.partition("=")
+        chosen[name] = config.text_of(config.check(name, value, "--set", os.getcwd()))
+    return config.settings({**chosen, **{k: v for k, v in flags.items() if v is not None}})
 
 
 def _complete_key(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[str]:
@@ -219,9 +224,12 @@ def init(pairs: tuple[str, ...]) -> None:
         values[_one(name).name] = value
     if not pairs:
         values = _ask()
-    if values:
-        set_values(config.user_file(), values)
-    output.write(f"{len(values)} settings written to {config.user_file()}")
+    if not values:
+        output.write("every setting stays as it is; nothing was written")
+        return
+    set_values(config.user_file(), values)
+    count = f"{len(values)} setting{'' if len(values) == 1 else 's'}"
+    output.write(f"{count} written to {config.user_file()}")
 
 
 def _ask() -> dict[str, str | bool | None]:

@@ -15,6 +15,7 @@ _DB_HELP = (
     "Path or URI of the database; a URI with a password belongs into $MESH_MODEL."
     "  [env: MESH_MODEL; default: that of the home]"
 )
+_THERE = click.Path(exists=True, dir_okay=False)
 _db = click.option("-d", "--db", metavar="URI", help=_DB_HELP)
 
 
@@ -217,23 +218,33 @@ def backup(file: str, db: str | None, style: Style) -> None:
 
 
 @command()
+@click.argument("word", required=False, metavar="[FILE]", type=_THERE)
 @click.option(
-    "-f", "--file", required=True, metavar="FILE", type=click.Path(exists=True, dir_okay=False),
-    help="What `mesh db backup` or `mesh db json` wrote.",
+    "-f", "--file", metavar="FILE", type=_THERE,
+    help="The same: what `mesh db backup` or `mesh db json` wrote.",
 )  # fmt: skip
 @click.option("--replace", is_flag=True, help="Let the objects that are there go.")
 @_db
 @styled
-def restore(file: str, replace: bool, db: str | None, style: Style) -> None:
+def restore(
+    word: str | None, file: str | None, replace: bool, db: str | None, style: Style
+) -> None:  # fmt: skip
     """Make what a backup has all that is declared. Everything in it is checked first.
 
     A database that has objects is refused without --replace. It is one transaction; a node that
     runs follows at once, in a mesh all nodes do. Calls are not touched.
 
     Examples:
-      mesh db restore -f model-1.db
+      mesh db restore model-1.db
       mesh db restore -f model.json --replace
     """
+    given = [path for path in (word, file) if path is not None]
+    if len(given) != 1:
+        raise click.UsageError(
+            "name one file: what `mesh db backup` or `mesh db json` wrote",
+            click.get_current_context(),
+        )
+    (file,) = given
     _level(db)
     found = _admin("restore", db, "--file", file, *(["--replace"] if replace else []))
     _level(db)

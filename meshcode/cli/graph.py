@@ -74,9 +74,9 @@ class Graph:
         """How many CPUs of a deployment a declared node has, in words; empty for none."""
         if deployment.get("scheduler"):
             here = self._placed().get(deployment["name"], {}).get(node["name"], 0)
-            return f"{here} of {deployment['cpus']} CPUs" if here else ""
+            return f"{here} of {_cpus(deployment)}" if here else ""
         hosts = {node["name"], node.get("host"), "*"} - {None}
-        return f"{deployment['cpus']} CPUs" if deployment.get("host") in hosts else ""
+        return _cpus(deployment) if deployment.get("host") in hosts else ""
 
     def _placed(self) -> dict[str, dict[str, int]]:
         if self._shares is None:
@@ -94,7 +94,7 @@ class Graph:
         deployments = [
             Branch(
                 "deployment", d["name"],
-                f"{d['cpus']} CPUs on {d.get('scheduler') or d.get('host')}",
+                f"{_cpus(d)} on {d.get('scheduler') or d.get('host')}",
             )
             for d in self.where("deployment", "processor", name)
         ]  # fmt: skip
@@ -161,3 +161,7 @@ def _plug_note(plug: Row) -> str:
 def graph(client: Any) -> Graph:
     """All there is, asked now."""
     return Graph({kind: objects(client, kind) for kind in KINDS}, client.ask("status", lines=True))
+
+
+def _cpus(deployment: Row) -> str:
+    return f"{deployment['cpus']} CPU{'' if deployment['cpus'] == 1 else 's'}"

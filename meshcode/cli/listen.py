@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from meshcode.cli import output, plain
-from meshcode.cli.options import DURATION, command
+from meshcode.cli.options import DURATION, MOMENT, command
 from meshcode.cli.session import session
 from meshcode.errors import WaitTimeout
 
@@ -41,14 +42,18 @@ def _complete_name(_ctx: click.Context, _param: click.Parameter, typed: str) -> 
     "-a", "--adaptor", "adaptor_path", metavar="PKG.MOD.CLASS.METHOD",
     help="Make an object of this class and call its method with each event; nothing is printed.",
 )  # fmt: skip
+@click.option(
+    "--since", type=MOMENT,
+    help="First what is kept of calls accepted since: 2h, 2026-11-26T14:05. Channels task and log.",
+)
 @click.option("--count", type=click.IntRange(1), help="End after so many events.")
 @click.option(
     "--timeout", type=DURATION,
     help="End after this time; with --count, status 124 when there were fewer.",
 )  # fmt: skip
 def listen(
-    name: str | None, channel: str, adaptor_path: str | None, count: int | None,
-    timeout: int | None,
+    name: str | None, channel: str, adaptor_path: str | None, since: int | None,
+    count: int | None, timeout: int | None,
 ) -> int:  # fmt: skip
     """Print what happens on all nodes, one JSON object a line, until Ctrl-C.
 
@@ -58,6 +63,8 @@ def listen(
       mesh listen -n shop.clean
       mesh listen -n shop -c log | jq -r .text
       mesh listen -n q1.proc1 --count 1 --timeout 10s
+      mesh listen -n shop --since 2h                  what happened, then what happens
+      mesh listen -n shop --since 2h --timeout 0s     only what happened
       mesh listen -c queue
       mesh listen -n shop -a meshcode.client.adaptors.Influx.put
     """
@@ -67,8 +74,9 @@ def listen(
 
         adaptor = load(adaptor_path)
     end = None if timeout is None else time.monotonic() + timeout / 1000
+    begin = None if since is None else datetime.fromtimestamp(since / 1000, UTC)
     try:
-        seen, failures = _follow(name, channel, adaptor, count, end)
+        seen, failures = _follow(name, channel, adaptor, begin, count, end)
     finally:
         if adaptor is not None:
             adaptor.close()
@@ -82,11 +90,12 @@ def listen(
 
 
 def _follow(
-    name: str | None, channel: str, adaptor: Adaptor | None, count: int | None, end: float | None
-) -> tuple[int, int]:
+    name: str | None, channel: str, adaptor: Adaptor | None, since: datetime | None,
+    count: int | None, end: float | None,
+) -> tuple[int, int]:  # fmt: skip
     """Hear events until enough came, or the time is over: how many, and how many failed."""
     seen = failures = 0
-    with session() as client, client.listen(name, channel) as events:
+    with session() as client, client.listen(name, channel, since=since) as events:
         output.say(f"listening to {name or 'everything'}, channel {channel}")
         while count is None or seen < count:
             if not events.wait(None if end is None else end - time.monotonic()):

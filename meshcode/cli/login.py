@@ -29,6 +29,7 @@ def login(
     Examples:
       mesh login -n joe
       mesh login -n joe --for 20m --password-file /run/secrets/joe
+      MESH_PASSWORD=... mesh login -n joe
     """
     from meshcode.client.login import write_login
 

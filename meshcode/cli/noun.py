@@ -27,14 +27,16 @@ class Noun:
         example: the options of an example.
         adapt: makes options of the model of those that were typed, given the name.
         update: further options of `update`.
+        then: looks at an object that was added or changed, and may say something of it.
     """
 
     def __init__(
         self, kind: str, fields: Sequence[Field], columns: Sequence[Column], *, what: str,
         example: str, adapt: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None,
-        update: Sequence[Field] = (),
+        update: Sequence[Field] = (), then: objects.Then | None = None,
     ) -> None:  # fmt: skip
         self.kind = kind
+        self._then = then
         self._adapt = adapt or (lambda _name, given: given)
         self._more = update
         self._fields = fields
@@ -54,7 +56,9 @@ class Noun:
         @styled
         def add(name: str, exists_ok: bool, dry: bool, style: Style, **given: Any) -> None:
             options = self._adapt(name, given)
-            objects.add(self.kind, name, options, style, exists_ok=exists_ok, dry=dry)
+            objects.add(
+                self.kind, name, options, style, exists_ok=exists_ok, dry=dry, then=self._then
+            )
 
         return _made(add, "add", f"Add a {self.kind}: {what}", f"add {self.kind} -n {example}")
 
@@ -64,7 +68,8 @@ class Noun:
         @dry_option
         @styled
         def update(name: str, dry: bool, style: Style, **given: Any) -> None:
-            objects.update(self.kind, name, self._adapt(name, given), style, dry=dry)
+            options = self._adapt(name, given)
+            objects.update(self.kind, name, options, style, dry=dry, then=self._then)
 
         text = f"Change a {self.kind}; `none` takes an option away."
         return _made(update, "update", text, f"update {self.kind} -n {example}")

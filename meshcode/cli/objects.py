@@ -29,6 +29,7 @@ class Field(NamedTuple):
     metavar: str | None = None
 
 
+Then = Callable[[Any, Mapping[str, Any]], None]
 # An option with such a metavar names an object of the kind.
 _NAMED = frozenset({"network", "plug", "processor", "queue", "scheduler", "socket"})
 # The labels of the kinds that have them; `fields` knows how they are typed.
@@ -125,15 +126,21 @@ def given_fields(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def add(
     kind: str, name: str, options: Mapping[str, Any], style: Style, *, exists_ok: bool,
-    dry: bool = False, wait: float | None = None,
+    dry: bool = False, wait: float | None = None, then: Then | None = None,
 ) -> None:  # fmt: skip
-    """Add an object and say so; with `wait`, once the workers it needs are ready."""
+    """Add an object and say so; with `wait`, once the workers it needs are ready.
+
+    Args:
+        then: looks at the object as it is now, and may say something of it.
+    """
     given = given_fields(options)
     if exists_ok:
         given["exists_ok"] = True
     with session() as client:
         added = model(client, "add", kind, name, dry=dry, **given)
         done(kind, name, "added", added, style, dry=dry)
+        if then is not None:
+            then(client, added)
         wait_for(client, kind, added, None if dry else wait)
 
 
@@ -149,10 +156,10 @@ def wait_for(client: Any, kind: str, item: Mapping[str, Any], seconds: float | N
 
 def update(
     kind: str, name: str, options: Mapping[str, Any], style: Style, *, dry: bool = False,
-    wait: float | None = None, **fields: Any,
+    wait: float | None = None, then: Then | None = None, **fields: Any,
 ) -> None:  # fmt: skip
-    """Change the options that were given and say so; `fields` go with the request; `wait` as for
-    `add`.
+    """Change the options that were given and say so; `fields` go with the request; `wait` and
+    `then` as for `add`.
     """
     given = given_fields(options)
     if not given:
@@ -162,6 +169,8 @@ def update(
     with session() as client:
         changed = model(client, "update", kind, name, dry=dry, **given, **fields)
         done(kind, name, "changed", changed, style, dry=dry)
+        if then is not None:
+            then(client, changed)
         wait_for(client, kind, changed, None if dry else wait)
 
 
@@ -268,7 +277,9 @@ _ACRONYMS = {"cpus": "CPUs", "id": "ID", "ttl": "TTL", "url": "URL"}
 
 def value_text(key: str, value: Any) -> str:
     """One value for people; empty when there is none."""
-    if value is None or value in ({}, [], ""):
+    if isinstance(value, str):
+        return value
+    if value is None or value in ({}, []):
         return ""
     if key in ("created_ms", "updated_ms", "signed_out_ms", "made_ms"):
         return plain.local_time(value)
@@ -277,7 +288,9 @@ def value_text(key: str, value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(str(v) for v in value)
     if isinstance(value, dict):
-        return " ".join(f"{k}={value_text(k, v)}" for k, v in value.items())
+        return " ".join(
+            f"{k.removesuffix('_ms')}={value_text(k, v)}" for k, v in value.items() if v is not None
+        )
     return str(value)
 
 

@@ -45,8 +45,10 @@ _GLOBAL = {
     ("--debug",): "errors name what to do; the log of the node is in `log/` of its home",
 }
 _START = {
+    ("-h",): "a node is started on its own host: `ssh HOST mesh up`, once `mesh join` has let it"
+    " into the mesh",
     ("-p", "--port", "-wp", "-c", "--config", "-n", "-b", "-r", "-q", "-u", "-po", "-cp", "-s",
-     "-h", "--clean"): f"{_AGENT} and needs no broker, port or pool; its settings are in `mesh"
+     "--clean"): f"{_AGENT} and needs no broker, port or pool; its settings are in `mesh"
     " config explain`, its CPUs in `mesh add node -n NAME -c N`",
 }  # fmt: skip
 OPTIONS: dict[str, dict[tuple[str, ...], str]] = {

@@ -6,18 +6,17 @@ from typing import Any
 
 import click
 
-from meshcode.cli import objects, output, prompting
+from meshcode.cli import objects, prompting
 from meshcode.cli.labels import selectors_option
 from meshcode.cli.objects import LABELS, Field, column
 from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.secret import password_options, take_password, unlock_options, unlocking
-from meshcode.cli.session import model, session
+from meshcode.cli.session import declare, model, session
 from meshcode.cli.tree import Lines
 from meshcode.cli.trees import graph_option, names_below, show_graph
 from meshcode.cli.waiting import dry_option, wait_options
 from meshcode.cli.watch import watch_option
-from meshcode.errors import CallerError
 
 KIND = "processor"
 _TEXT, _INT = click.STRING, click.INT
@@ -142,24 +141,34 @@ def add(
       mesh add processor -n proc1 -g file:///srv/repo -m pkg.module --password
     """
     fields = objects.given_fields({**given, **_lock(ask_password, password_file)})
-    if exists_ok:
-        fields["exists_ok"] = True
+    placed = objects.given_fields({"host": hostname, "cpus": cpus})
     with session() as client:
-        added = model(client, "add", KIND, name, dry=dry, **fields)
-        # A dry run has no processor that a deployment could name.
-        if not dry and (deploy or hostname is not None or cpus is not None):
-            placed = objects.given_fields({"host": hostname, "cpus": cpus})
-            if exists_ok:
-                placed["exists_ok"] = True
-            try:
-                model(client, "add", "deployment", name, processor=name, **placed)
-            except CallerError as error:
-                error.text = f"processor {name} was added, its deployment was not: {error.text}"
-                raise
-            if style.is_text:
-                output.write(f"deployment {name} added")
+        if deploy or placed:
+            added = _add_placed(client, name, fields, placed, style, dry=dry, exists_ok=exists_ok)
+        else:
+            again = {"exists_ok": True} if exists_ok else {}
+            added = model(client, "add", KIND, name, dry=dry, **fields, **again)
         objects.done(KIND, name, "added", added, style, dry=dry)
         objects.wait_for(client, KIND, added, None if dry else wait)
+
+
+def _add_placed(
+    client: Any, name: str, fields: dict[str, Any], placed: dict[str, Any], style: Style, *,
+    dry: bool, exists_ok: bool,
+) -> Any:  # fmt: skip
+    """Add a processor with its deployment, both or neither; the processor as it is then."""
+    there = "refuse" if exists_ok else "new"
+    wanted = {KIND: fields, "deployment": {"processor": name, **placed}}
+    declare(client, [
+        {"kind": kind, "name": name, "options": options, "there": there}
+        for kind, options in wanted.items()
+    ], dry=dry)  # fmt: skip
+    if style.is_text:
+        objects.done("deployment", name, "added", None, style, dry=dry)
+    if style.is_text or dry:
+        return {"name": name, **fields}
+    found = model(client, "get", KIND, name)
+    return {key: value for key, value in found.items() if key != "used_by"}
 
 
 @command()

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from meshcode.cli import output
-from meshcode.cli.objects import Field, value_text
+from meshcode.cli.objects import LABELS, Field, value_text
 from meshcode.cli.options import OrNone
 
 
@@ -35,17 +35,22 @@ def ask(table: Sequence[Field], now: Mapping[str, Any], given: Mapping[str, Any]
     found = dict(given)
     output.say("Return keeps what is in brackets, none takes it away, Ctrl-C changes nothing.")
     for field in table:
-        if given.get(field.field) is not None:
+        if given.get(field.field) is not None or field is LABELS:  # They are a map, not a word.
             continue
         kept = value_text(field.field, now.get(field.field))
         typed = click.prompt(
-            f"{field.flags[-1].lstrip('-')} ({field.help.partition('.')[0]})",
+            f"{field.flags[-1].lstrip('-')} ({_meaning(field)})",
             default=kept, show_default=bool(kept), err=True,
             value_proc=_reader(field, kept),
         )  # fmt: skip
         if typed is not _KEPT:
             found[field.field] = typed
     return found
+
+
+def _meaning(field: Field) -> str:
+    """Its help up to the default, which the prompt shows by itself."""
+    return field.help.partition("  [")[0].removesuffix(".")
 
 
 _KEPT = object()

@@ -224,6 +224,10 @@ COMMANDS = {
             "remove": Command(f"{_PROCESSOR}:remove", "Stop a processor and remove it."),
         },
     ),
+    "queue": Group(
+        "Empty a queue.",
+        {"purge": Command("meshcode.cli.purge:purge", "Cancel every call that waits in a queue.")},
+    ),
     "schedule": Group(
         "Pause and resume schedules.",
         {

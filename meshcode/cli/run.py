@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import stat
@@ -17,7 +16,7 @@ from meshcode.cli.data import parse_keyword, parse_word
 from meshcode.cli.moment import MOMENT
 from meshcode.cli.options import DURATION, command, complete
 from meshcode.cli.session import session
-from meshcode.errors import BadData, TooLarge, UnknownCall, WaitTimeout
+from meshcode.errors import BadData, NotAllowed, TooLarge, UnknownCall, WaitTimeout
 from meshcode.limits import BODY_BYTES_MAX, PRIORITY_MAX
 
 if TYPE_CHECKING:
@@ -225,9 +224,12 @@ def wait_and_print(call: Call, *, form: str, timeout: int | None, stream: bool) 
             return
         value = _result(call, seconds)
     except WaitTimeout:
+        found = _now(call)
+        why = f"; it waits: {found['reason']}" if found.get("state") == "PARKED" else ""
         raise WaitTimeout(
-            f"call {call.id} has not ended within {plain.length_of_time(timeout or 0)}; it goes on:"
-            f" `mesh call get {call.id}` waits for it, `mesh call cancel {call.id}` stops it",
+            f"call {call.id} has not ended within {plain.length_of_time(timeout or 0)}{why}; it"
+            f" goes on: `mesh call get {call.id}` waits for it, `mesh call cancel {call.id}` stops"
+            " it",
             id=call.id,
         ) from None
     except KeyboardInterrupt:
@@ -242,9 +244,7 @@ def _result(call: Call, seconds: float | None) -> Any:
         try:
             return call.result(TELL_WHY_S)
         except WaitTimeout:
-            found: dict[str, Any] = {}
-            with contextlib.suppress(UnknownCall):  # It ends just now.
-                found = call.info()
+            found = _now(call)
             if found.get("state") == "DELAYED" and found.get("due_ms"):
                 output.say(
                     f"mesh: call {call.id} begins at {plain.local_time(found['due_ms'])}; it is"
@@ -257,6 +257,14 @@ def _result(call: Call, seconds: float | None) -> Any:
                 )
         seconds = None if seconds is None else seconds - TELL_WHY_S
     return call.result(seconds)
+
+
+def _now(call: Call) -> dict[str, Any]:
+    """What the node knows of a call; nothing when it ends just now, or may not be seen."""
+    try:
+        return call.info()
+    except (UnknownCall, NotAllowed):
+        return {}
 
 
 def print_result(value: Any, form: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 VARIABLE = "MESH_PASSWORD"
+_OPTION = "--password"
 _FILE_BYTES_MAX = 4_096
 
 
@@ -16,8 +17,9 @@ def password_options(decorated: Any) -> Any:
     """Add --password, which asks, and --password-file."""
     for option in (
         click.option("--password-file", type=click.Path(exists=True, dir_okay=False),
-                     help=f"File whose first line is the password.  [env: {VARIABLE}]"),
-        click.option("--password", "ask_password", is_flag=True, help="Ask for the password."),
+                     help="File whose first line is the password."),
+        click.option("--password", "ask_password", is_flag=True,
+                     help=f"Ask for the password; where nobody can be asked it is ${VARIABLE}."),
     ):  # fmt: skip
         decorated = option(decorated)
     return decorated
@@ -25,14 +27,15 @@ def password_options(decorated: Any) -> Any:
 
 def take_password(
     *, ask: bool, file: str | None, twice: bool = False, optional: bool = False,
-    prompt: str = "Password",
+    option: str = _OPTION, prompt: str = "Password",
 ) -> str | None:  # fmt: skip
     """The password: from the file, else the environment, else of the person who is there.
 
     Args:
-        ask: ask, although the environment may have one.
+        ask: ask who is there, although the environment may have one.
         twice: a new one, to be typed again.
         optional: None when nobody is there to be asked.
+        option: who asks; what is not --password is another one than that of the environment.
 
     Raises:
         click.UsageError: there is none, or the file has none.
@@ -43,14 +46,17 @@ def take_password(
         if not lines or not lines[0]:
             raise click.UsageError(f"{file} has no password in its first line", _context())
         return lines[0]
-    if not ask and os.environ.get(VARIABLE):
-        return os.environ[VARIABLE]
-    if sys.stdin.isatty():
+    is_there = sys.stdin.isatty()
+    kept = os.environ.get(VARIABLE) if option == _OPTION else None
+    if kept and not (ask and is_there):
+        return kept
+    if is_there:
         return str(click.prompt(prompt, hide_input=True, confirmation_prompt=twice, err=True))
     if optional and not ask:
         return None
+    also = f", or ${VARIABLE}" if option == _OPTION else ""
     raise click.UsageError(
-        f"nobody is here to type a password; give --password-file, or {VARIABLE}", _context()
+        f"nobody is here to type a password; give {option}-file{also}", _context()
     )
 
 
@@ -69,7 +75,9 @@ def unlocking(*, unlock: bool, unlock_file: str | None) -> dict[str, str]:
     """The fields of a request that open a locked processor; none when neither was given."""
     if not unlock and unlock_file is None:
         return {}
-    found = take_password(ask=unlock, file=unlock_file, prompt="Password of the processor")
+    found = take_password(
+        ask=unlock, file=unlock_file, option="--unlock", prompt="Password of the processor"
+    )
     return {} if found is None else {"unlock": found}
 
 

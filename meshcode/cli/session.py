@@ -77,6 +77,18 @@ def model(
     return found
 
 
+def declare(client: Client, rows: list[dict[str, Any]], *, dry: bool = False) -> None:
+    """Let the model find or add all of these objects, or none (docs/model.md, `declare`)."""
+    request: dict[str, Any] = {"do": "declare", "fields": {"objects": rows}}
+    if dry:
+        request["dry"] = True
+    client.ask("model", **request)
+    if not dry:
+        from meshcode.cli import names
+
+        names.forget(address())
+
+
 def objects(client: Client, kind: str) -> list[dict[str, Any]]:
     """All objects of a kind, each with its `name`, in the order of names."""
     found = model(client, "list", kind)

@@ -81,7 +81,10 @@ def draw(
     def line(values: Sequence[str], aligned: Sequence[bool]) -> str:
         parts = []
         for value, width, to_right in zip(values, widths, aligned, strict=True):
-            text = cut(value, width)
+            text = value if value.isascii() and len(value) <= width else cut(value, width)
+            if text.isascii():
+                parts.append(text.rjust(width) if to_right else text.ljust(width))
+                continue
             space = " " * (width - width_of(text))
             parts.append(space + text if to_right else text + space)
         return "| " + " | ".join(parts) + " |"

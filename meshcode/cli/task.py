@@ -24,6 +24,7 @@ from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session
 from meshcode.cli.tree import Lines, vertical
 from meshcode.cli.trees import graph_option
+from meshcode.errors import UnknownSocket
 
 
 @command()
@@ -85,10 +86,32 @@ def run(
             raise click.UsageError(f"the argument {argument} is given with -a and with -k")
         named[argument] = args.pop()
     if socket is None:
-        from meshcode.client.api import Socket as Found
-
-        socket = Found(task=task).name
+        socket = _with_task(str(task))
     submit(socket, args, named, options, no_wait=no_wait, form=form, timeout=timeout, stream=stream)
+
+
+def _with_task(task: str) -> str:
+    """The name of a socket with a task.
+
+    Raises:
+        UnknownSocket: none has it.
+    """
+    from difflib import get_close_matches
+
+    from meshcode.client.api import Socket as Found
+
+    try:
+        return Found(task=task).name
+    except UnknownSocket as error:
+        with session() as client:
+            rows = all_objects(client, "socket")
+        if any(row["name"] == task for row in rows):
+            hint = f"that is a socket: -s {task}"
+        else:
+            near = get_close_matches(task, {row["task"] for row in rows}, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "`mesh ls tasks` shows what there is"
+        error.text = f"no socket has the task {task!r}; {hint}"
+        raise
 
 
 def call_arguments(data: str | None, *, json_stdin: bool) -> list[Any]:

@@ -12,6 +12,7 @@ from meshcode.cli.options import command, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import session
 from meshcode.cli.tree import Branch, Lines, ascii_option, horizontal, vertical
+from meshcode.errors import NotAllowed, UnknownObject
 
 Facts = Callable[[Any, dict[str, Any]], None]
 
@@ -58,21 +59,56 @@ def show(
     from meshcode.cli.graph import graph
 
     with session() as client:
-        item = objects.one(client, kind, name)
+        item, declared = _item(client, kind, name)
         if more is not None:
             more(client, item)
         branch = None
-        if draw is not None or not style.is_text:
+        if declared and (draw is not None or not style.is_text):
             found = graph(client)
             branch = getattr(found, kind)(found.find(kind, item["name"]))
     if not style.is_text:
         tree = {} if branch is None else {"tree": branch.data()}
         output.show_facts(kind, {**item, **tree}, [], style)
         return
-    if facts or style.quiet:
+    if facts or style.quiet or not declared:
         output.show_facts(kind, item, objects.pairs_of(item), style)
     if branch is not None and draw is not None:
         output.write_lines(draw(branch, strokes))
+
+
+_RUNS = ("node", "state", "class", "version", "boot", "pid", "uptime_ms", "open", "running",
+         "workers", "cpus", "address", "reason")  # fmt: skip
+
+
+def _item(client: Any, kind: str, name: str) -> tuple[dict[str, Any], bool]:
+    """The object, and whether it is declared: a node may run without that.
+
+    Raises:
+        UnknownObject: it is neither.
+    """
+    running = _running(client, name) if kind == "node" else None
+    runs = {key: running[key] for key in _RUNS if running.get(key)} if running else {}
+    try:
+        item = objects.one(client, kind, name)
+    except UnknownObject:
+        if running is None:
+            raise
+        return {"name": running["name"], **runs}, False
+    if running is not None:
+        item["runs"] = runs
+    return item, True
+
+
+def _running(client: Any, wanted: str) -> dict[str, Any] | None:
+    """The node of the mesh with that name, or whose id alone begins so; None for no such one."""
+    try:
+        rows = [dict(row) for row in client.ask("nodes", ask=True)["nodes"]]
+    except NotAllowed:  # What is declared may be seen all the same.
+        return None
+    named = [row for row in rows if row["name"] == wanted]
+    if not named and len(wanted) >= 4:
+        named = [row for row in rows if str(row["node"]).startswith(wanted.lower())]
+    return named[0] if len(named) == 1 else None
 
 
 def _shaped(kind: str, what: str, also: str = "") -> click.Command:
@@ -98,7 +134,7 @@ def _shaped(kind: str, what: str, also: str = "") -> click.Command:
 ls_network = _shaped("network", "its schedulers, nodes and queues")
 ls_node = _shaped(
     "node", "the deployments that run there, and their processors",
-    "  mesh ls agent NAME                     another name for it\n",
+    "  mesh ls agent NAME                     another name for it; it need not be declared\n",
 )  # fmt: skip
 
 

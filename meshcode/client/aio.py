@@ -135,9 +135,15 @@ class AsyncClient:
             yield event
 
     async def listen(
-        self, name: str | None = None, channel: str = "task", *, timeout: float | None = LISTEN_S
-    ) -> Listening:
+        self, name: str | None = None, channel: str = "task", *,
+        since: datetime | Seconds | None = None, timeout: float | None = LISTEN_S,
+    ) -> Listening:  # fmt: skip
         """As `Client.listen`, without blocking the loop: `async for event in await ...`."""
+        from meshcode.client.past import check_kept, since_ms
+
+        begin_ms = None if since is None else since_ms(since)
+        if since is not None:
+            check_kept(channel)
         listening = Listening(self.sync, name, channel)
         stream = listening.stream
         try:
@@ -153,6 +159,8 @@ class AsyncClient:
                 raise self.sync.too_late("listen", timeout) from None
             raise
         listening.check()
+        if begin_ms is not None:
+            await asyncio.to_thread(listening.look_back, begin_ms)
         return listening
 
     async def close(self, timeout: float = CLOSE_S) -> None:
@@ -379,12 +387,12 @@ class AsyncCall:
 
     async def events(self) -> list[dict[str, Any]]:
         """As `Call.events`."""
-        events: list[dict[str, Any]] = (await self.info()).get("events", [])
+        events: list[dict[str, Any]] = (await self._ask("mesh.call")).get("events", [])
         return events
 
     async def output(self) -> dict[str, Any]:
         """As `Call.output`."""
-        record = await self._ask("call.get", output=True)
+        record = await self._ask("mesh.call", output=True)
         output: dict[str, Any] = record.get("output") or {"stdout": "", "stderr": ""}
         return output
 

@@ -214,12 +214,14 @@ class Call:
 
     def events(self) -> list[dict[str, Any]]:
         """What happened to it, oldest first: `{"name", "ms", "note"}`, ms in Unix milliseconds."""
-        events: list[dict[str, Any]] = self.info().get("events", [])
+        record = self._client.ask("mesh.call", id=self._id)
+        events: list[dict[str, Any]] = record.get("events", [])
         return events
 
     def output(self) -> dict[str, Any]:
         """What the task printed: `{"stdout": text, "stderr": text}`."""
-        record = self._client.ask("call.get", id=self._id, output=True)
+        # What it printed is kept where it ran.
+        record = self._client.ask("mesh.call", id=self._id, output=True)
         output: dict[str, Any] = record.get("output") or {"stdout": "", "stderr": ""}
         return output
 
@@ -314,6 +316,17 @@ class Call:
         for callback in callbacks or ():
             callback()
 
+    def _flow_to_come(self) -> Call | None:
+        """The flow that this is a step of and that has not begun, as far as is known here."""
+        return None
+
+    def _began(self) -> None:
+        """If it is a flow, its steps exist now."""
+
+    def _is_unwatched(self) -> bool:
+        """Whether its end must be asked for; once."""
+        return False
+
     def _is_known(self) -> bool:
         """Whether the node has said that it has the call."""
         return self._accepted is not None
@@ -365,9 +378,12 @@ class FoundCall(Call):
     def _is_known(self) -> bool:
         return True  # It knew it once, or will say that it does not.
 
+    def _is_unwatched(self) -> bool:
+        was, self._watched = self._watched, True
+        return not was
+
     def _begin_wait(self) -> None:
-        if not self._watched:
-            self._watched = True
+        if self._is_unwatched():
             self._client.session.watch(self)
 
 

@@ -27,9 +27,12 @@ from meshcode.ids import ID_BYTES, parse_id
 from meshcode.wire.codec import unpack
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from meshcode.client.flows.composition import Composition
     from meshcode.client.flows.flow import Flow
     from meshcode.client.keys import Key
+    from meshcode.client.options import Seconds
 
 CONNECT_S = 5.0
 ASK_S = 30.0  # For one request; nodes answer in milliseconds, but builds may hold up a model.
@@ -206,8 +209,9 @@ class Client:
         return stream
 
     def listen(
-        self, name: str | None = None, channel: str = "task", *, timeout: float | None = LISTEN_S
-    ) -> Listening:
+        self, name: str | None = None, channel: str = "task", *,
+        since: datetime | Seconds | None = None, timeout: float | None = LISTEN_S,
+    ) -> Listening:  # fmt: skip
         """Hear what happens on all nodes of the mesh, as it happens; an iterator of its events.
 
         Args:
@@ -215,6 +219,8 @@ class Client:
                 `*`, `?` or `[...]`; on the channel state of any object.  None hears of all.
             channel: "task" calls, "log" what they print, "state" objects that change, "queue" how
                 much waits, once a second, "stats" the figures of each node when they change.
+            since: tell what is kept of calls accepted since then first: a time with a zone, or
+                seconds ago.  Only of the channels task and log anything is kept.
             timeout: seconds to wait until the nodes tell; None waits as long as it takes.
 
         Returns:
@@ -227,7 +233,15 @@ class Client:
             NotAllowed: this client may not READ_LOG there (for stats: LS_WORKERS).
             NoNode, WaitTimeout: the node did not answer in time.
         """
-        return Listening(self, name, channel).begin(timeout)
+        if since is None:
+            return Listening(self, name, channel).begin(timeout)
+        from meshcode.client.past import check_kept, since_ms
+
+        begin_ms = since_ms(since)
+        check_kept(channel)
+        listening = Listening(self, name, channel).begin(timeout)
+        listening.look_back(begin_ms)
+        return listening
 
     def too_late(self, operation: str, timeout: float | None) -> NoNode | WaitTimeout:
         """The error of a request without an answer."""

@@ -389,6 +389,22 @@ def agent(name: str, hostname: str | None = None, **options: Any) -> Callable[[C
     return _OfClass(decorate)
 
 
+def worker(name: str, **options: Any) -> Callable[[C], C]:
+    """Of the original.  Nothing is declared: a processor says how many workers it has.
+
+    Args:
+        name: not used.
+        options: not used.
+    """
+    del options
+
+    def decorate(_cls: type, _plan: Plan) -> None:
+        why = "@processor(concurrency=N), or its deployments, say how many there are"
+        warn_unused("class", f"@worker({name!r})", why)
+
+    return _OfClass(decorate)
+
+
 def _put_in_network(node_name: str, name: str) -> _Step:
     """Only a node without a network: another one is refused, with both."""
     return lambda: [Wanted(Node.kind, node_name, {"network": name}, there="fill")]

@@ -20,6 +20,8 @@ from meshcode.wire.codec import unpack
 
 if TYPE_CHECKING:
     from meshcode.client.client import Client
+    from meshcode.client.options import Seconds
+    from meshcode.client.past import Past
 
 CHANNELS = ("task", "log", "state", "queue", "stats")
 LISTEN_S = 30.0  # For the nodes to say that they tell; they answer in milliseconds.
@@ -37,6 +39,12 @@ class Listening:
         """Begin to listen, without waiting for the nodes; see `Client.listen`."""
         fields = {"channel": channel} if name is None else {"channel": channel, "name": name}
         self._client = client
+        self._name = name
+        self._channel = channel
+        self._past: Past | None = None
+        self._old: Iterator[dict[str, Any]] = iter(())
+        # The next event, or how it ends: taken from the stream to see whether it was told already.
+        self._ahead: dict[str, Any] | Exception | None = None
         self._stream = Stream(client.session, "listen", fields)
         client.session.begin_stream(self._stream)
 
@@ -62,6 +70,21 @@ class Listening:
         self.check()
         return self
 
+    def look_back(self, begin_ms: int) -> None:
+        """Tell what happened since then first.  It is read from the history while it is told.
+
+        Raises:
+            MeshError: the node refused; nothing is listened to any more.
+        """
+        from meshcode.client.past import Past
+
+        try:
+            self._past = Past(self._client, self._name, self._channel, begin_ms)
+        except BaseException:
+            self.close()
+            raise
+        self._old = iter(self._past)
+
     def check(self) -> None:
         """Raise the error with which the node refused, if it did."""
         error = self._stream.error
@@ -73,23 +96,52 @@ class Listening:
 
         None waits as long as it takes.
         """
-        return self._stream.wait(seconds)
+        end = None if seconds is None else time.monotonic() + seconds
+        while not self.has_next():
+            left = None if end is None else end - time.monotonic()
+            if not self._stream.wait(left):
+                return self.has_next()
+        return True
 
     def has_next(self) -> bool:
         """Whether `next` would not wait."""
-        return self._stream.has_next()
+        if self._past is None:
+            return self._stream.has_next()
+        if self._ahead is None:
+            self._ahead = next(self._old, None)
+        while self._ahead is None and self._stream.has_next():
+            try:
+                event = readable(next(self._stream))
+            except (StopIteration, MeshError) as error:
+                self._ahead = error
+            else:
+                self._ahead = None if self._past.has_told(event) else event
+        return self._ahead is not None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return self
 
     def __next__(self) -> dict[str, Any]:
-        return readable(next(self._stream))
+        if self._past is None:
+            return readable(next(self._stream))
+        self.wait(None)
+        event, self._ahead = self._ahead, None
+        if isinstance(event, Exception):
+            raise event
+        assert event is not None
+        return event
 
     async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        import asyncio
+
         from meshcode.client.aio import events_of
 
+        while (old := await asyncio.to_thread(next, self._old, None)) is not None:
+            yield old
         async for event in events_of(self._stream):
-            yield readable(event)
+            found = readable(event)
+            if self._past is None or not self._past.has_told(found):
+                yield found
 
     def close(self) -> None:
         """Listen no more."""
@@ -103,12 +155,13 @@ class Listening:
 
 
 def listen(
-    name: str | None = None, channel: str = "task", *, timeout: float | None = LISTEN_S
-) -> Listening:
+    name: str | None = None, channel: str = "task", *, since: datetime | Seconds | None = None,
+    timeout: float | None = LISTEN_S,
+) -> Listening:  # fmt: skip
     """`Client.listen` of the process-wide client."""
     from meshcode.client.default import default_client
 
-    return default_client().listen(name, channel, timeout=timeout)
+    return default_client().listen(name, channel, since=since, timeout=timeout)
 
 
 def readable(event: Any) -> dict[str, Any]:
@@ -117,9 +170,7 @@ def readable(event: Any) -> dict[str, Any]:
         return {"channel": "", "event": event}
     if "dropped" in event:
         return {"channel": "lost", "count": event["dropped"], "node": ""}
-    if isinstance(event.get("ms"), int):
-        at = datetime.fromtimestamp(event["ms"] / 1000, UTC)
-        event["date"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    with_date(event)
     packed = event.pop("packed", None)
     if packed is not None:
         try:
@@ -127,11 +178,20 @@ def readable(event: Any) -> dict[str, Any]:
         except MeshError as error:  # For instance an array where there is no numpy.
             event["result_problem"] = error.text
         else:
-            event |= _problem(value) if event.get("error") else {"result": value}
+            event |= problem_of(value) if event.get("error") else {"result": value}
     return event
 
 
-def _problem(data: Any) -> dict[str, Any]:
+def with_date(event: dict[str, Any]) -> dict[str, Any]:
+    """An event with its time in ISO 8601, too."""
+    if isinstance(event.get("ms"), int):
+        at = datetime.fromtimestamp(event["ms"] / 1000, UTC)
+        event["date"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return event
+
+
+def problem_of(data: Any) -> dict[str, Any]:
+    """What of error data is told."""
     fields = data.get("fields") if isinstance(data, dict) else None
     if not isinstance(fields, dict):
         return {"message": str(data)}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SAFE = {
     "status", "call.list", "call.get", "call.cancel", "call.watch", "socket.describe", "task.show",
     "task.code", "subscribe", "unsubscribe", "listen", "drain", "flow.get", "flow.cancel",
-    "stream.read",
+    "stream.read", "mesh.call", "mesh.calls",
 }  # fmt: skip
 _SAFE_MODEL = {"list", "get", "snapshot"}
 

@@ -352,7 +352,7 @@ class Session:
         return [stream for stream in found if stream is not None]
 
     def _watch_calls(self, calls: list[Call]) -> None:
-        self._watch([call._id for call in calls if self.pending.follow_found(call)])
+        self._watch(self._begun.follow(calls))
 
     def _watch(self, ids: list[bytes]) -> None:
         for start in range(0, len(ids), WATCH_IDS_MAX):

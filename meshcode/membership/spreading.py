@@ -6,11 +6,11 @@ passes on what he no longer believes.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
+from meshcode.digest import blake2b
 from meshcode.membership.events import Contact, Out
 from meshcode.membership.member import Member, State
 from meshcode.membership.messages import Claim, claim_bytes, claim_of
@@ -160,7 +160,7 @@ def digest(s: Swim) -> bytes:
             for m in sorted((s.own, *s.members.values()), key=lambda m: m.node)
             if m.boot and m.state != State.EVICTED
         ]
-        s.digest_cache = hashlib.blake2b(b"".join(rows), digest_size=8).digest()
+        s.digest_cache = blake2b(b"".join(rows), digest_size=8).digest()
     return s.digest_cache
 
 

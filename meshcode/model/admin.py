@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from meshcode.errors import MeshError, ModelUnavailable
-from meshcode.model import document, files, snapshot
+from meshcode.model import document, files, journal, snapshot
 from meshcode.model.database import DB_VARIABLE, Database, set_number
 from meshcode.model.tables import SCHEMA_VERSION, TABLES, Base
 
@@ -59,6 +59,7 @@ def _drop(database: Database, *, again: bool) -> Answer:
         link = session.connection()
         tables = [TABLES[kind].__table__ for kind in TABLES]
         Base.metadata.drop_all(link, tables)
+        journal.note_all(link)
         if again:
             Base.metadata.create_all(link, tables)
     return {"objects": objects, "number": number, "tables": [table.name for table in tables]}

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from meshcode.errors import BadFrame, BadValue, Busy, ModelUnavailable
+from meshcode.model.delta import with_changes
 from meshcode.model.pipe import ADOPT_ID, NODE_ID, READ_BYTES, MessageReader, pack_message
 
 PENDING_MAX = 1_024  # Requests of one node without an answer.
@@ -150,7 +151,9 @@ class ModelProcess:
         else:
             self._write(data)
 
-    def adopt(self, snapshot: Mapping[str, Any], base: int) -> None:
+    def adopt(
+        self, snapshot: Mapping[str, Any], base: int, changes: list[list[Any]] | None = None
+    ) -> None:
         """Make the database equal to a merged snapshot; starts the process if none runs.
 
         It is done before any later request.  The answer comes out of `receive` with the id
@@ -160,12 +163,17 @@ class ModelProcess:
         Args:
             snapshot: newer than all that came from the process.
             base: number of the snapshot that the node last took from `receive`.
+            changes: all that lead to the snapshot from that one (`delta.py`); None: nobody can
+                tell.
 
         Raises:
             TooLarge: more than the pipe carries.
         """
         assert ADOPT_ID not in self._pending, "one snapshot is being adopted"
-        fields = {"snapshot": dict(snapshot), "base": base}
+        fields: Message = {"snapshot": dict(snapshot), "base": base}
+        if changes is not None:
+            delta = {"base": base, "number": snapshot["number"], "changes": changes}
+            fields = {"delta": delta, "base": base}
         data = pack_message({"id": ADOPT_ID, "do": "adopt", "fields": fields})
         deadline_s = time.monotonic() + self._answer_s
         self._pending[ADOPT_ID] = _Pending("adopt", deadline_s, data)
@@ -178,8 +186,9 @@ class ModelProcess:
     def receive(self) -> list[Message]:
         """Take what came, without waiting: answers, and snapshots or errors that nobody asked for.
 
-        A snapshot in them is newer than any before.  Call when `fileno()` is readable, and about
-        once a second.
+        A snapshot in them is newer than any before; a message with a "delta" has the whole snapshot
+        as well, and as "before" the one that the delta leads on from.  Call when `fileno()` is
+        readable, and about once a second.
         """
         for key, _events in self._selector.select(timeout=0):
             if self._process is None:
@@ -236,6 +245,8 @@ class ModelProcess:
             while data := os.read(process.stdout.fileno(), READ_BYTES):
                 for message in self._reader.feed(data):
                     self._take(message)
+                    if self._process is not process:
+                        return  # It was given up.
         except BlockingIOError:
             return
         except BadFrame as exc:
@@ -248,6 +259,8 @@ class ModelProcess:
             message = {"error": message.to_data(), "number": self.number}
         if message.get("id") == NODE_ID and message.get("ok"):
             return  # The answer to our own "known".
+        if "delta" in message and not self._follow(message):
+            return
         snapshot = message.get("snapshot")
         if snapshot is not None:
             if self._known is not None and snapshot["number"] <= self.number:
@@ -262,6 +275,19 @@ class ModelProcess:
             self._pending.pop(message["id"], None)
             self._restart_s = RESTART_S_MIN
         self._undelivered.append(message)
+
+    def _follow(self, message: Message) -> bool:
+        """Put the snapshot in the place of a delta; False when it does not lead on from ours."""
+        delta, known = message["delta"], self._known
+        if known is None or delta["base"] != known["number"]:
+            self._give_up(
+                f"went on from snapshot {delta['base']} and the node has {self.number}; it was"
+                " killed", kill=True,
+            )  # fmt: skip
+            return False
+        message["snapshot"] = with_changes(known, delta["number"], delta["changes"])
+        message["before"] = known
+        return True
 
     def _give_up(self, reason: str, *, kill: bool) -> None:
         """The process ended, or is to: reap it, answer what it owed, plan the next."""

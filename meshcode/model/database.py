@@ -37,6 +37,7 @@ from sqlalchemy.orm import Session
 from meshcode.errors import ModelUnavailable, UnknownObject
 from meshcode.model import acting, migrations, rowlevel
 from meshcode.model.policy import OWNER
+from meshcode.model.reader import Reader, read_by
 from meshcode.model.tables import REVISION, SCHEMA_VERSION, Base, State
 
 DB_VARIABLE = "MESH_MODEL"  # The address by environment: a URI may hold a password.
@@ -60,6 +61,7 @@ class Database:
         """
         self._make = make
         self.made: list[str] = []  # The tables that were not there when it was opened.
+        self.reader = Reader()
         self.opened = 0  # How often it was opened; another number means another connection.
         self.url: URL | None = None
         self.path: Path | None = None  # Of the SQLite file.
@@ -190,6 +192,7 @@ class Database:
         with self._ready() as engine, engine.connect() as connection:
             chosen = connection.execution_options(mesh_write=write, mesh_principal=principal)
             with Session(chosen, expire_on_commit=False) as session, session.begin():
+                read_by(session, self.reader)
                 acting.begin(session, principal)
                 yield session
 
@@ -236,6 +239,7 @@ class Database:
         self._identity = _identity(self.path)
         self._wal_identity = _identity(_wal_of(self.path))
         self._engine = engine
+        self.reader.forget()
         self.opened += 1
         return engine
 

@@ -34,6 +34,7 @@ DECLARABLE = (
 # What becomes of an object that is there and differs.
 THERE = {
     "refuse": "it is refused, and so is the whole request",
+    "new": "the same, and also when it does not differ",
     "change": "it gets the options given",
     "keep": "it stays, and the answer says so",
     "fill": "options that nobody has given it are set; another value is refused",
@@ -159,6 +160,12 @@ def _one(
     whose = hidden((kind, name)) if (kind, name) not in found.first else None
     if whose is not None:
         raise taken(kind, name, whose)
+    if one.there == "new":
+        raise ObjectExists(
+            f"{kind} {name!r} exists already; it is unchanged; choose another name, or change it"
+            f" with `mesh update {kind} -n {name}`",
+            kind=kind, name=name, different=[],
+        )  # fmt: skip
     given = {option: check_value(kind, name, option, v) for option, v in one.options.items()}
     unlike = [option for option, value in given.items() if before[option] != value]
     if one.there in ("fill", "leave"):

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
+from meshcode.digest import blake2b
 from meshcode.errors import BadValue
 from meshcode.limits import MODEL_EDITORS_MAX, MODEL_MESSAGE_BYTES_MAX
 from meshcode.model.checks import check_name, shown

@@ -72,9 +72,11 @@ def check_value(kind: str, name: str, field: str, value: Any) -> Any:
 def check_new(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """All options of a new object: those given, checked, and the defaults of the others."""
     kept = {field: check_value(kind, name, field, value) for field, value in given.items()}
-    for field in FIELDS[kind]:
+    for field, spec in FIELDS[kind].items():
         if field not in kept:
-            kept[field] = check_value(kind, name, field, None)
+            default = spec.default
+            quick = not spec.required and not isinstance(default, dict | list)
+            kept[field] = default if quick else check_value(kind, name, field, None)
     check_together(kind, name, kept)
     return kept
 

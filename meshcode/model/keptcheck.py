@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from meshcode import flowdoc
+from meshcode.digest import sha256
 from meshcode.model.checks import TEXT_CHARS_MAX
 
 FILE_BYTES_MAX = 64 * 1024  # Of one file: nodes tell each other of it in one message.
@@ -54,7 +54,7 @@ def bytes_of(options: Mapping[str, Any]) -> bytes:
 
 def digest_of(data: bytes) -> str:
     """By which two contents are told apart: SHA-256 in hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()
+    return sha256(data).hexdigest()
 
 
 def check_folder(value: Any) -> str:

@@ -5,10 +5,13 @@ One message is its length in bytes (u32, little endian) and a packed map:
     node -> model    {"id", "do", "kind", "name", "fields", "by"}
     node -> model    {"id": b"", "do": "known", "fields": {"snapshot"}}, first, if it has one
     node -> model    {"id": b"adopt", "do": "adopt", "fields": {"snapshot", "base"}}
-    model -> node    {"id", "ok": True, "data", "number", "snapshot" when it changed}
+    model -> node    {"id", "ok": True, "data", "number", "snapshot" or "delta" when it changed}
                      {"id", "ok": False, "error", "number"}
-    model -> node    {"snapshot", "number"} or {"error", "number"}, unasked: at start and when
-                     somebody else changed the database
+    model -> node    {"snapshot", "number"}, {"delta", "number"} or {"error", "number"}, unasked: at
+                     start and when somebody else changed the database
+
+A delta (`delta.py`) leads on from the snapshot that the process knows the node to have; a node that
+has another one starts the process anew.
 """
 
 from __future__ import annotations

@@ -12,14 +12,16 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from meshcode.errors import BadRequest, ModelUnavailable, WrongState
-from meshcode.model import changes, snapshot
+from meshcode.model import changes, journal, snapshot
 from meshcode.model.acting import as_owner
 from meshcode.model.checks import shown
 from meshcode.model.database import Database, set_number
+from meshcode.model.delta import Key, keys_of, with_changes
 from meshcode.model.equal import make_equal
 from meshcode.model.fields import bad
 from meshcode.model.kinds import PLURALS
 from meshcode.model.policy import NOBODY, OWNER
+from meshcode.model.reader import CHANGES_MAX, Reading
 
 NEVER = (0, -1)  # No version of a database.
 NUMBER_MAX = 1 << 62  # What a database column holds, with room to count on.
@@ -34,23 +36,31 @@ class Publisher:
         self.owner = owner
         self.latest: dict[str, Any] | None = None  # What the node has, as far as we know.
         self.problem: ModelUnavailable | None = None  # Why the rows cannot be published.
+        # What leads from the snapshot published before to `latest`; None: nobody can tell.
+        self.delta: dict[str, Any] | None = None
         self._version = NEVER  # Of the database when last looked at.
+        self._dropped = 0  # Lines of the journal, in units of those that are kept.
 
     @property
     def number(self) -> int:
         """Of the snapshot last published; 0 before the first."""
         return self.latest["number"] if self.latest else 0
 
-    def learn(self, request: Mapping[str, Any]) -> None:
+    def learn(self, request: Mapping[str, Any]) -> bool:
         """The node says which snapshot it has; all that `refresh` gives from here on is newer.
+
+        Returns:
+            Whether it is as new as the one that was published last, and so the one the node has.
 
         Raises:
             BadRequest: there is no snapshot in the request.
         """
         told = _snapshot_of(request, "known")
-        if told["number"] >= self.number:
+        is_newest: bool = told["number"] >= self.number
+        if is_newest:
             self.latest = told
             self._version = NEVER
+        return is_newest
 
     def refresh(self, now_ms: int) -> dict[str, Any] | None:
         """Look for what others did; give the snapshot when there is a newer one.
@@ -103,10 +113,13 @@ class Publisher:
                 return done.data, None
             set_number(session, max(snapshot.read_number(session), self.number) + 1)
             with as_owner(session):
-                found = snapshot.read(session)
+                found = self.database.reader.read(session)
+            if found.line is not None and found.line[0] // journal.LINES_KEPT != self._dropped:
+                journal.drop_old(session, found.line[0])
+                self._dropped = found.line[0] // journal.LINES_KEPT
         if self.problem is not None and not self._usable(found):
             return done.data, None
-        self._version = self.database.version_after(found["number"], self._version)
+        self._version = self.database.version_after(found.snapshot["number"], self._version)
         return done.data, self._publish(found)
 
     def adopt(self, request: Mapping[str, Any], now_ms: int) -> None:
@@ -116,8 +129,8 @@ class Publisher:
         number of that snapshot, and so has `latest`: nothing is published, the node knows it.
 
         Args:
-            request: with "fields": {"snapshot", "base": number of the snapshot that the node last
-                had from here}.
+            request: with "fields": {"snapshot", or "delta" that leads to it from the snapshot that
+                the node last had from here, and "base", the number of that}.
             now_ms: Unix milliseconds.
 
         Raises:
@@ -126,13 +139,19 @@ class Publisher:
             BadRequest: no snapshot, an object that cannot be used, or a number that is not newer.
             ModelUnavailable: the database fails, or holds a row nobody could have declared.
         """
-        wanted = _snapshot_of(request, "merged", whole=True)
+        fields = request.get("fields")
+        delta = fields.get("delta") if isinstance(fields, dict) else None
+        wanted = None if delta is not None else _snapshot_of(request, "merged", whole=True)
         base = request["fields"].get("base")
         if self.problem is not None:
             raise self.problem
         with self.database.write() as session:
             self._check_same_file()
             found = snapshot.read(session)
+            keys = None
+            if wanted is None:
+                wanted, named = _follow(found, delta)
+                keys = named if len(named) <= CHANGES_MAX else None
             if found["number"] != base or found != self.latest:
                 raise WrongState(
                     f"the model's database is at number {found['number']} and the merged snapshot"
@@ -146,7 +165,7 @@ class Publisher:
                     f"the merged snapshot has number {wanted['number']} and the database is at"
                     f" {found['number']}; a snapshot must be newer than the one it replaces"
                 )
-            make_equal(session, wanted, owner=self.owner, now_ms=now_ms)
+            make_equal(session, wanted, owner=self.owner, now_ms=now_ms, keys=keys)
             set_number(session, wanted["number"])
             made = snapshot.read(session)
         self._version = self.database.version_after(made["number"], self._version)
@@ -160,42 +179,53 @@ class Publisher:
                 " nothing was changed; ask again"
             )
 
-    def _publish(self, found: dict[str, Any]) -> dict[str, Any] | None:
+    def _publish(self, reading: Reading) -> dict[str, Any] | None:
         if self.problem is not None:
             return None
-        if self.latest is not None and found["number"] <= self.latest["number"]:
+        found, before = reading.snapshot, self.latest
+        if before is not None and found["number"] <= before["number"]:
+            if found["number"] == before["number"]:
+                self.latest = found  # They are equal; from this one the next reading leads on.
             return None
-        self.latest = found
+        self.latest, self.delta = found, None
+        if before is not None and before is reading.before:
+            numbers = {"base": before["number"], "number": found["number"]}
+            self.delta = {**numbers, "changes": reading.changes()}
         return found
 
-    def _usable(self, found: dict[str, Any]) -> bool:
+    def _usable(self, reading: Reading) -> bool:
+        # What nobody changed since it was good is good.
+        keys = reading.keys if self.problem is None else None
         try:
-            snapshot.check(found)
+            snapshot.check(reading.snapshot, keys)
         except ModelUnavailable as exc:
             self.problem = exc
             return False
         self.problem = None
         return True
 
-    def _agree(self, now_ms: int) -> dict[str, Any]:
+    def _agree(self, now_ms: int) -> Reading:
         """Read the database, and see to it that its number and content go with what is known.
 
         The content of the database goes before what is known; only a database that was just made
         takes its content from there.
         """
+        reader = self.database.reader
         with self.database.read() as session:
-            found = snapshot.read(session)
-        if not self._usable(found) or self._fits(found):
+            found = reader.read(session)
+        if not self._usable(found) or self._fits(found.snapshot):
             return found
+        reader.forget()  # Somebody changed rows by hand, or it is another database.
         with self.database.write() as session:
-            found = snapshot.read(session)
-            if self._fits(found):
+            found = reader.read(session)
+            if self._fits(found.snapshot):
                 return found
             assert self.latest is not None
-            if found["number"] == 0 and snapshot.is_empty(found):
+            number = found.snapshot["number"]
+            if number == 0 and snapshot.is_empty(found.snapshot):
                 self._restore(session, now_ms)
-            set_number(session, max(found["number"], self.latest["number"]) + 1)
-            return snapshot.read(session)
+            set_number(session, max(number, self.latest["number"]) + 1)
+            return reader.read(session)
 
     def _restore(self, session: Session, now_ms: int) -> None:
         """Fill an empty database from what is known.  Ids, owners and times are made anew."""
@@ -223,6 +253,18 @@ def _principal_of(request: Mapping[str, Any]) -> str:
     if not isinstance(principal, str) or principal == NOBODY:
         raise bad(f"the principal is {shown(principal)}; it must be the name of a user")
     return principal
+
+
+def _follow(found: dict[str, Any], delta: Any) -> tuple[dict[str, Any], list[Key]]:
+    """The snapshot that a delta leads to, and which objects are others in it."""
+    try:
+        number, changes = delta["number"], delta["changes"]
+        keys = keys_of(changes)
+        if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= NUMBER_MAX:
+            return with_changes(found, number, changes), keys
+    except (TypeError, ValueError, KeyError):
+        pass
+    raise bad(f"the merged changes are {shown(delta)}; they must be those of a numbered snapshot")
 
 
 def _snapshot_of(request: Mapping[str, Any], what: str, *, whole: bool = False) -> dict[str, Any]:

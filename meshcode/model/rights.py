@@ -71,6 +71,12 @@ class Rights:
             key: name for name, fields in sorted(self.users.items()) for key in fields["keys"]
         }
 
+    def of(self, snapshot: Mapping[str, Any]) -> Rights:
+        """The rights of a snapshot whose users, roles and privileges are the same."""
+        found = copy(self)
+        found._snapshot = snapshot
+        return found
+
     def with_objects(self, objects: Iterable[tuple[str, str, Mapping[str, Any]]]) -> Rights:
         """The same rights in a model that has these objects too: kind, name and options of each."""
         found = copy(self)

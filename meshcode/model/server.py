@@ -9,6 +9,7 @@ A bad request, a missing database or a damaged one is an answer, never an end.
 from __future__ import annotations
 
 import argparse
+import gc
 import getpass
 import os
 import select
@@ -37,6 +38,7 @@ class Server:
         self.publisher = publisher
         self.send = send
         self._told = ""  # The error last sent unasked, so that it is sent once.
+        self._sent: int | None = None  # Number of the snapshot that the node has; None: none.
 
     def start(self) -> None:
         """Send the first message: the snapshot, or why there is none."""
@@ -68,17 +70,18 @@ class Server:
             )
             self._answer(request_id, ok=False, error=ModelUnavailable(text).to_data())
         else:
-            news = {"snapshot": snapshot} if snapshot is not None else {}
-            self._answer(request_id, ok=True, data=data, **news)
+            self._answer(request_id, snapshot, ok=True, data=data)
 
     def _do(self, message: dict[str, Any]) -> tuple[Any, dict[str, Any] | None]:
         if message.get("do") == "known" and message.get("id") == NODE_ID:
-            self.publisher.learn(message)
+            if self.publisher.learn(message):
+                self._sent = self.publisher.number
             self._refresh()
             return None, None
         self._refresh()
         if message.get("do") == "adopt" and message.get("id") == ADOPT_ID:
             self.publisher.adopt(message, _now_ms())
+            self._sent = self.publisher.number
             return None, None
         return self.publisher.request(message, _now_ms())
 
@@ -90,19 +93,34 @@ class Server:
         self._told = ""
         if snapshot is not None:
             try:
-                self.send({"snapshot": snapshot, "number": snapshot["number"]})
+                self._send({"number": snapshot["number"]}, snapshot)
             except TooLarge as exc:
                 self._tell(exc)
+
+    def _send(self, message: dict[str, Any], snapshot: dict[str, Any] | None) -> None:
+        """Send a message, with what is new: only what was changed when the node has the rest."""
+        if snapshot is not None:
+            delta, has = self.publisher.delta, self._sent
+            if delta is not None and delta["base"] == has:
+                message["delta"] = delta
+            else:
+                message["snapshot"] = snapshot
+            self._sent = None  # Until it is sent.
+        self.send(message)
+        if snapshot is not None:
+            self._sent = snapshot["number"]
 
     def _tell(self, error: MeshError) -> None:
         if error.text != self._told:
             self._told = error.text
             self.send({"error": error.to_data(), "number": self.publisher.number})
 
-    def _answer(self, request_id: Any, *, ok: bool, **content: Any) -> None:
+    def _answer(
+        self, request_id: Any, snapshot: dict[str, Any] | None = None, *, ok: bool, **content: Any
+    ) -> None:
         number = self.publisher.number
         try:
-            self.send({"id": request_id, "ok": ok, **content, "number": number})
+            self._send({"id": request_id, "ok": ok, **content, "number": number}, snapshot)
         except TooLarge as exc:
             self.send({"id": request_id, "ok": False, "error": exc.to_data(), "number": number})
 
@@ -145,6 +163,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"give --db, or {DB_VARIABLE} in the environment")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node, which closes the pipe.
     os.umask(0o077)
+    gc.freeze()  # What was imported stays for good; a listing of thousands is no garbage either.
+    gc.set_threshold(50_000, 20, 50)
     input_fd, output_fd = _take_pipes()
 
     def send(message: dict[str, Any]) -> None:

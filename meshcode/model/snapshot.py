@@ -8,7 +8,8 @@ The number only goes up.  Two snapshots of one number are equal.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -18,18 +19,41 @@ from meshcode.model.fields import check_published
 from meshcode.model.kinds import HIDDEN, KINDS, PLURALS, PUBLISHED
 from meshcode.model.tables import TABLES, State
 
+if TYPE_CHECKING:
+    from meshcode.model.reader import Reader
+
+READER = "mesh_reader"  # What reads only what was changed; of a session, in its `info`.
+Key = tuple[str, str]  # Kind, name.
+
 EMPTY: dict[str, Any] = {"number": 0, **{PLURALS[kind]: {} for kind in KINDS}}
 
 
 def read(session: Session) -> dict[str, Any]:
-    """The snapshot as it is in this transaction."""
-    snapshot: dict[str, Any] = {"number": read_number(session)}
-    for kind in KINDS:
-        table, options = TABLES[kind], PUBLISHED[kind]
-        columns = [getattr(table, option) for option in options]
-        rows = session.execute(select(table.name, *columns).order_by(table.name))
-        snapshot[PLURALS[kind]] = {row[0]: dict(zip(options, row[1:], strict=True)) for row in rows}
-    return snapshot
+    """The snapshot as it is in this transaction, for its owner; to be read only.
+
+    Only what was changed is read where the database of the session has read before (`reader.py`).
+    """
+    reader: Reader | None = session.info.get(READER)
+    return read_whole(session) if reader is None else reader.read(session).snapshot
+
+
+def read_whole(session: Session) -> dict[str, Any]:
+    """The same from all rows of all tables."""
+    return {
+        "number": read_number(session),
+        **{PLURALS[kind]: read_objects(session, kind) for kind in KINDS},
+    }
+
+
+def read_objects(
+    session: Session, kind: str, names: Collection[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """The objects of a kind, or those of them that have one of these names."""
+    table, options = TABLES[kind], PUBLISHED[kind]
+    columns = [getattr(table, option) for option in options]
+    query = select(table.name, *columns)
+    query = query.order_by(table.name) if names is None else query.where(table.name.in_(names))
+    return {row[0]: dict(zip(options, row[1:], strict=True)) for row in session.execute(query)}
 
 
 def shown(snapshot: dict[str, Any]) -> dict[str, Any]:
@@ -61,21 +85,29 @@ def is_empty(snapshot: dict[str, Any]) -> bool:
     return not any(content(snapshot).values())
 
 
-def check(snapshot: dict[str, Any]) -> None:
+def check(snapshot: dict[str, Any], keys: Iterable[Key] | None = None) -> None:
     """Look at every option of every object, since somebody else may have written the rows.
+
+    Args:
+        snapshot: as it was read.
+        keys: kind and name of the objects to look at; None for all.
 
     Raises:
         ModelUnavailable: an object that no command of ours would have let in.  The node goes on
             with the snapshot it has.
     """
-    for kind in KINDS:
-        for name, options in snapshot[PLURALS[kind]].items():
-            try:
-                check_published(kind, name, options)
-            except BadRequest as exc:
-                found = exc.text.removesuffix("; nothing was changed")
-                raise ModelUnavailable(
-                    f"the database has an object that cannot be used: {found}; the node goes on"
-                    f" with the snapshot it has; repair the row in table {PLURALS[kind]}",
-                    **exc.fields,
-                ) from None
+    if keys is None:
+        keys = [(kind, name) for kind in KINDS for name in snapshot[PLURALS[kind]]]
+    for kind, name in keys:
+        options = snapshot[PLURALS[kind]].get(name)
+        if options is None:
+            continue  # It was deleted.
+        try:
+            check_published(kind, name, options)
+        except BadRequest as exc:
+            found = exc.text.removesuffix("; nothing was changed")
+            raise ModelUnavailable(
+                f"the database has an object that cannot be used: {found}; the node goes on"
+                f" with the snapshot it has; repair the row in table {PLURALS[kind]}",
+                **exc.fields,
+            ) from None

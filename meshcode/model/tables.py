@@ -30,8 +30,9 @@ from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX
 # more.  3: networks and what belongs to them, plugs, gates.  4: repos.  5: users, roles,
 # privileges, locks of processors.  6: labels; row-level security on a server.  7: settings,
 # secrets, files, flows, versions, overrides.  8: schedules.
-# 9: topics, sockets that wait for all plugs, gates that reject.
-SCHEMA_VERSION = 10
+# 9: topics, sockets that wait for all plugs, gates that reject.  10: deployments of a scheduler.
+# 11: the journal.
+SCHEMA_VERSION = 11
 
 _Name = String(NAME_CHARS_MAX)
 
@@ -60,6 +61,20 @@ class State(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     number: Mapped[int] = mapped_column(BigInteger)
     schema_version: Mapped[int] = mapped_column(Integer)
+
+
+class Journal(Base):
+    """Which objects somebody changed, in the order of the commits; triggers write it."""
+
+    __tablename__ = "model_journal"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    at: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    mark: Mapped[int] = mapped_column(BigInteger)  # Random: it tells this line from any other.
+    kind: Mapped[str] = mapped_column(String(32))  # Empty: anything may be another.
+    name: Mapped[str] = mapped_column(_Name)
 
 
 # Where alembic keeps the version.  Its own table, made here too so that a new database needs none

@@ -20,6 +20,8 @@ from typing import Any, Protocol
 from meshcode.errors import MeshError, TooLarge
 from meshcode.model.pipe import ADOPT_ID
 from meshcode.node.modelshare import Change, ModelShare
+from meshcode.node.series import Series
+from meshcode.store.contract import Op
 
 Message = dict[str, Any]
 
@@ -34,19 +36,22 @@ class Process(Protocol):
     def request(self, request: Mapping[str, Any]) -> None:
         """Ask it something."""
 
-    def adopt(self, snapshot: Mapping[str, Any], base: int) -> None:
+    def adopt(
+        self, snapshot: Mapping[str, Any], base: int, changes: list[list[Any]] | None = None
+    ) -> None:
         """Make its database equal to a snapshot."""
 
 
 class Adopter:
     """Between the share of a node and its model process."""
 
-    def __init__(self, share: ModelShare, process: Process) -> None:
-        """The process is not started by this."""
+    def __init__(self, share: ModelShare, process: Process, kept: Series) -> None:
+        """The process is not started by this; `kept` is what the log has of the share."""
         self.share = share
         self.process = process
+        self._kept = kept
         self._state = "level"
-        self._offer: tuple[dict[str, Any], int] = ({}, 0)
+        self._offer: tuple[dict[str, Any], int, list[list[Any]] | None] = ({}, 0, None)
         self._failed = (0, 0)  # The numbers of the last offer that was refused.
         self._waiting: list[Message] = []  # Requests behind an offer that is being saved.
         self._unsaved = False
@@ -77,7 +82,7 @@ class Adopter:
         """
         change = None
         if message.get("snapshot") is not None:
-            change = self.share.local_changed(message["snapshot"])
+            change = self.share.local_changed(message["snapshot"], message.get("delta"))
             self._unsaved = True
         if message.get("id") == ADOPT_ID:
             self._state = "level"
@@ -106,13 +111,17 @@ class Adopter:
         self._unsaved = True
         self._offer_serial = self._serial + 1  # The next record has it.
 
-    def record(self) -> tuple[int, bytes] | None:
-        """What is to be written to the log now: a serial and the bytes; None: nothing new."""
+    def record(self) -> tuple[int, list[Op]] | None:
+        """What is to be written to the log now, with a serial; None: nothing new."""
         if not self._unsaved:
             return None
         self._unsaved = False
         self._serial += 1
-        return self._serial, self.share.pack()
+        change = self.share.pack_change()
+        added = None if change is None else self._kept.add(change)
+        if added is None:
+            added = self._kept.replace(self.share.pack())
+        return self._serial, added
 
     def synced(self, serial: int) -> list[Message]:
         """That record is on disk.  Gives failed answers of requests, as the process would."""

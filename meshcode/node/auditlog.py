@@ -14,9 +14,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+from meshcode.digest import blake2b
 
 FOLDER = "audit"
 NEWEST = "audit.jsonl"

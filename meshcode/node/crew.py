@@ -9,7 +9,6 @@ from __future__ import annotations
 import array
 import contextlib
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 import zmq
 
 from meshcode import limits
+from meshcode.digest import compare_digest
 from meshcode.errors import MeshError
 from meshcode.router.effects import Assignment
 from meshcode.router.events import (
@@ -52,7 +52,7 @@ class WorkerProcess:
         self.processor = processor
         self.key = key
         self.cpu = cpu
-        self.token = secrets.token_hex(16)
+        self.token = os.urandom(16).hex()
         self.routing_id = b""
         self.sockets: dict[str, str] = {}  # What it was told to serve.
         self.streams: list[str] = []  # Of these: whose generators stream.
@@ -345,7 +345,7 @@ class Crew:
         except MeshError:
             return None
         worker = self.by_id.get(body.get("worker", -1))
-        if worker is None or not secrets.compare_digest(str(body.get("token")), worker.token):
+        if worker is None or not compare_digest(str(body.get("token")), worker.token):
             return None
         worker.routing_id = routing_id
         self._by_routing[routing_id] = worker

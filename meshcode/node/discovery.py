@@ -9,7 +9,6 @@ node then has one line in `Discovery.status`, and goes on.  See docs/discovery.m
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import os
 import select
@@ -25,6 +24,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from meshcode import limits
+from meshcode.digest import blake2b
 
 if TYPE_CHECKING:
     from zeroconf import ServiceInfo, ServiceStateChange, Zeroconf
@@ -149,7 +149,7 @@ def address_of(ip: str, port: int) -> str:
 
 def mesh_tag(mesh: bytes) -> str:
     """What tells meshes apart on a network without naming them: 16 hexadecimal digits."""
-    return hashlib.blake2b(mesh, digest_size=8).hexdigest()
+    return blake2b(mesh, digest_size=8).hexdigest()
 
 
 def read_announcement(

@@ -7,13 +7,15 @@ listener may hear is asked for each event, so a right that is taken away is gone
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode import limits
 from meshcode.errors import BadRequest, Busy, UnknownObject
+from meshcode.hearing import PATTERN, is_named
+from meshcode.model.delta import Key
 from meshcode.node import feedevents
-from meshcode.node.feedevents import CHANNELS, is_named, names_of
+from meshcode.node.feedevents import CHANNELS, names_of
 from meshcode.node.feedpeers import FeedPeers
 from meshcode.node.sessions import Session
 from meshcode.router.effects import Effects
@@ -118,7 +120,7 @@ class Feed:
         self.changed()
 
     def _check_name(self, name: str) -> None:
-        if feedevents.PATTERN & set(name):
+        if PATTERN & set(name):
             return
         snapshot = self._loop.snapshot
         known = {*(snapshot.get("processors") or ()), *(snapshot.get("queues") or ())}
@@ -172,11 +174,16 @@ class Feed:
             self.looks.end()
         self.figures()
 
-    def model_changed(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    def model_changed(
+        self,
+        before: Mapping[str, Any],
+        after: Mapping[str, Any],
+        keys: Iterable[Key] | None = None,
+    ) -> None:
         """Another snapshot holds; each node tells its own listeners, since all hear of it."""
         self._named.clear()
         if any(listener.channel == "state" for listener in self._all.values()):
-            self._tell_with_turn(feedevents.model_events(before, after))
+            self._tell_with_turn(feedevents.model_events(before, after, keys))
 
     # What is told.
 

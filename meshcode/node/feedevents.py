@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
 from meshcode.errors import LogDamaged, MeshError
+from meshcode.hearing import heard_names
 from meshcode.ids import text_of
+from meshcode.model.delta import Key
 from meshcode.model.kinds import HIDDEN, PLURALS
 from meshcode.node.meshops import node_rows
 from meshcode.node.news import differences
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 BETWEEN_MS = 50  # Two looks at processors, workers and nodes: a busy node has thousands of turns.
 CHANNELS = ("task", "log", "state", "queue", "stats")
-PATTERN = frozenset("*?[")  # What makes a name a pattern.
 _STATES = {"prerun": "running"}  # As the original system has them; the others keep their names.
 _TEXT_HEADS = {0xDA: 3, 0xDB: 5}  # Of msgpack's long texts: the first byte, and where it begins.
 _KIND_OF = {plural: kind for kind, plural in PLURALS.items()}
@@ -39,27 +39,13 @@ def names_of_socket(socket: str, config: SocketConfig | None) -> frozenset[str]:
     """The names under which a socket is heard: its own, its processor's, its queue's, both."""
     if config is None:
         return frozenset((socket,))
-    return _names(socket, config.processor, config.queue)
+    return heard_names(socket, config.processor, config.queue)
 
 
 def names_of(event: Mapping[str, Any]) -> frozenset[str]:
     """The names under which an event, or a row of one, is heard."""
     own = event.get("socket") or event.get("name")
-    return _names(own, event.get("processor"), event.get("queue"))
-
-
-def is_named(name: str | None, names: frozenset[str]) -> bool:
-    """Whether a listener's name, or pattern, is one of those that an event has."""
-    if name is None or name in names:
-        return True
-    return bool(PATTERN & set(name)) and any(fnmatchcase(one, name) for one in names)
-
-
-def _names(own: Any, processor: Any, queue: Any) -> frozenset[str]:
-    found = {one for one in (own, processor, queue) if isinstance(one, str) and one}
-    if isinstance(processor, str) and isinstance(queue, str) and processor and queue:
-        found.add(f"{queue}.{processor}")
-    return frozenset(found)
+    return heard_names(own, event.get("processor"), event.get("queue"))
 
 
 # Calls.
@@ -178,11 +164,13 @@ class Lines:
 # Objects.
 
 
-def model_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What is different in another snapshot."""
+def model_events(
+    before: Mapping[str, Any], after: Mapping[str, Any], keys: Iterable[Key] | None = None
+) -> list[dict[str, Any]]:
+    """What is different in another snapshot, among these kinds and names; None: among all."""
     plurals = {kind: plural for plural, kind in _KIND_OF.items()}
     events = []
-    for kind, name, change in differences(before, after):
+    for kind, name, change in differences(before, after, keys):
         plural = plurals.get(kind, kind + "s")
         row = (after.get(plural) or {}).get(name) or (before.get(plural) or {}).get(name) or {}
         shown = {k: v for k, v in row.items() if k not in HIDDEN.get(kind, ())}

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
 from meshcode.errors import MeshError
-from meshcode.node.feedevents import CHANNELS, is_named, names_of
+from meshcode.hearing import is_named
+from meshcode.node.feedevents import CHANNELS, names_of
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind

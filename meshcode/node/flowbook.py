@@ -75,6 +75,16 @@ class Flow(NamedTuple):
         """Steps that calls of an earlier flow stand for, and these calls."""
         return [[n, step.args] for n, step in enumerate(self.plan.steps) if step.is_done]
 
+    def is_earlier(self, number: int) -> bool:
+        """Whether a call of an earlier flow stands for a step; that of a plain call is itself."""
+        step = self.plan.steps[number]
+        return step.is_done and step.args != self.id
+
+    def socket_of(self, number: int) -> str:
+        """The socket of a step; "" when it only gathers, or is a call of an earlier flow."""
+        step = self.plan.steps[number]
+        return self.socket if step.is_done and step.args == self.id else step.socket
+
     def step_id(self, number: int) -> bytes:
         """The call that is, or stands for, a step."""
         step = self.plan.steps[number]

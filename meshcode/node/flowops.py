@@ -99,7 +99,7 @@ def _get(loop: Loop, fields: dict[str, Any]) -> Job:
     needs = _Needs(flow)
     steps: list[list[Any]] = []
     for n in numbers:
-        id, socket = text_of(flow.step_id(n)), flow.plan.steps[n].socket
+        id, socket = text_of(flow.step_id(n)), flow.socket_of(n)
         steps.append([id, socket, NAMES[view.codes[n]], needs.of(n)])
         if len(steps) % SLICE_STEPS == 0:
             yield 0
@@ -177,8 +177,8 @@ def _rows(
         step = flow.plan.steps[n]
         row = _best([rows[n] for rows in told if n in rows])
         row |= {
-            "step": n, "id": text_of(flow.step_id(n)), "socket": step.socket,
-            "state": NAMES[view.codes[n]], "earlier": step.is_done,
+            "step": n, "id": text_of(flow.step_id(n)), "socket": flow.socket_of(n),
+            "state": NAMES[view.codes[n]], "earlier": flow.is_earlier(n),
         }  # fmt: skip
         if row["state"] in ("GATHERING", "UNKNOWN") and step.feed is not None and not step.is_done:
             row["waits"] = _waits(step, view)

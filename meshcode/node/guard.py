@@ -5,7 +5,7 @@ The owner's sessions have no `Who` and are asked nothing.  docs/decisions/0018 s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from zmq.utils import z85
 
 from meshcode.errors import BadRequest, NotAllowed, UnknownCall
 from meshcode.model.declare import read_objects
+from meshcode.model.delta import Key
 from meshcode.model.kinds import KINDS, PLURALS
 from meshcode.model.rightnames import ADMIN, ALL, CONTAINED_IN
 from meshcode.model.rights import NOWHERE, Places, Rights
@@ -126,9 +127,13 @@ class Guard:
         self._filters: dict[bytes, tuple[str, str, str]] = {}  # Request: user, right, kind.
         self._guesses: dict[bytes, tuple[str, str]] = {}  # Request: of what, by whom.
 
-    def changed(self, snapshot: Mapping[str, Any]) -> None:
-        """The model is another."""
-        self.rights = Rights(snapshot)
+    def changed(self, snapshot: Mapping[str, Any], keys: Iterable[Key] | None = None) -> None:
+        """The model is another, in the objects of these kinds and names; None: in any."""
+        kinds = None if keys is None else {kind for kind, _name in keys}
+        if kinds is None or not kinds.isdisjoint(("user", "role", "privilege")):
+            self.rights = Rights(snapshot)
+        else:
+            self.rights = self.rights.of(snapshot)
 
     # Who is it?
 
@@ -460,10 +465,15 @@ class Guard:
         fields = {"right": rights[0], "user": who.user}
         if who.user is not None:
             scope = "" if object_ is None else f" --on {object_[0]}:{object_[1]}"
-            revoked = self._is_revoked(who.user, rights, object_)
-            why = "it is revoked" if revoked else "nobody gave it"
+            if self._is_revoked(who.user, rights, object_):
+                return NotAllowed(
+                    f"user {who.user} may not {wanted}{on}: it is revoked, and that goes before"
+                    " whatever gives it; nothing was done; who has DELETE_PRIVILEGE can end that:"
+                    " `mesh ls privileges` names it",
+                    **fields,
+                )
             return NotAllowed(
-                f"user {who.user} may not {wanted}{on}: {why}; nothing was done; who has"
+                f"user {who.user} may not {wanted}{on}: nobody gave it; nothing was done; who has"
                 f" ADD_PRIVILEGE can give it: `mesh add privilege -u {who.user} -n"
                 f" {rights[0]}{scope}`",
                 **fields,

@@ -28,6 +28,18 @@ def _text(id: bytes) -> str | None:
     return None if id == NO_ID else text_of(id)
 
 
+def _between(which: Any) -> tuple[bytes, bytes]:
+    """The first and the last id that begin so; the same when it is a whole one.
+
+    Raises:
+        BadRequest: not an id, or too short to be one call's only.
+    """
+    digits = which.hex() if isinstance(which, bytes) else str(which).replace("-", "").lower()
+    if not 4 <= len(digits) <= 32 or digits.strip("0123456789abcdef"):
+        raise BadRequest(f"a call id is 4 to 32 hexadecimal digits, this is {which!r}")
+    return bytes.fromhex(digits.ljust(32, "0")), bytes.fromhex(digits.ljust(32, "f"))
+
+
 class Chosen(NamedTuple):
     """Which calls a listing has."""
 
@@ -160,15 +172,11 @@ class History:
             UnknownCall: no such call is open or kept.
             LogDamaged: there is such a call, and its record fails its checksum.
         """
-        digits = which.hex() if isinstance(which, bytes) else str(which).replace("-", "").lower()
-        if not 4 <= len(digits) <= 32 or digits.strip("0123456789abcdef"):
-            raise BadRequest(f"a call id is 4 to 32 hexadecimal digits, this is {which!r}")
-        low = bytes.fromhex(digits.ljust(32, "0"))
-        if len(digits) == 32:  # A whole id is looked up, so that a damaged record is told.
+        low, high = _between(which)
+        if low == high:  # A whole id is looked up, so that a damaged record is told.
             if low in self._router.calls or self.done_record(low) is not None:
                 return low
             raise UnknownCall(f"no call {text_of(low)} is open or kept in the history")
-        high = bytes.fromhex(digits.ljust(32, "f"))
         near = (*self._router.calls, *self._turns.fresh_done())
         found = [id for id in near if low <= id <= high]
         found += [id for id, _ in self._log.scan(DONE, low, limit=3) if id <= high]
@@ -224,6 +232,19 @@ class History:
             for name, data in unpack(value).items():
                 texts[name].append(data.decode(errors="replace"))
         return {name: "".join(parts) for name, parts in texts.items()}
+
+    def printed_by(self, which: Any) -> bytes | None:
+        """The id of the one call that `which` names and that has printed here.
+
+        A node that ran a call for another one need not know anything else of it.
+
+        Raises:
+            BadRequest: as `find`.
+        """
+        low, high = _between(which)
+        near = [key[:16] for key, _ in self._log.scan(OUTPUT, low, limit=100)]
+        found = {id for id in near if id <= high}
+        return found.pop() if len(found) == 1 else None
 
     def page(self, fields: dict[str, Any]) -> dict[str, Any]:
         """A page of calls, newest first (oldest first with `ascending`).

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import socket as hostnames
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from meshcode import limits, paths
 from meshcode.errors import LogSuspect, MeshError
 from meshcode.limits import MODEL_OBJECTS_MAX
 from meshcode.model.client import ModelProcess
+from meshcode.model.delta import keys_of
 from meshcode.model.settingnames import values
 from meshcode.node import intake, meshmodel
 from meshcode.node.adopter import Adopter
@@ -36,6 +37,7 @@ from meshcode.node.guard import Guard
 from meshcode.node.history import History
 from meshcode.node.hosted import Hosted
 from meshcode.node.keeping import Keeping
+from meshcode.node.keptmodel import KeptModel
 from meshcode.node.later import Later
 from meshcode.node.listeners import Listeners
 from meshcode.node.news import News
@@ -118,7 +120,7 @@ class Loop:
         self.keeping, self.readers = Keeping(self), Readers(self)
         self.later = Later()
         self.flows = FlowBook(self)
-        self.snapshot = EMPTY_SNAPSHOT
+        self.snapshot, self.kept_model = EMPTY_SNAPSHOT, KeptModel()
         self.mesh = self._join_mesh()
         self.audit = Audit(self.home)
         self.guard = Guard(self)
@@ -168,15 +170,15 @@ class Loop:
             known = self.mesh.share.base_snapshot()
         model = ModelProcess(paths.model_uri(str(self.home)), known=known)
         if self.mesh is not None:
-            self.mesh.adopter = Adopter(self.mesh.share, model)
+            self.mesh.adopter = Adopter(self.mesh.share, model, self.mesh.kept_share)
         return model
 
     def _recover(self) -> None:
         """Take over what earlier boots left: model, mounts, open calls."""
-        kept = self.log.get(MODEL, b"snapshot")
+        kept = self.kept_model.read(self.log)
         horizon = self.log.get(META, b"horizon")
         self.router.horizon_ms = int.from_bytes(horizon or b"", "big")
-        snapshot = EMPTY_SNAPSHOT if kept is None else unpack(kept)
+        snapshot = EMPTY_SNAPSHOT if kept is None else kept
         if self.mesh is not None:
             if kept is not None and not self.mesh.share.number:  # It was alone until now.
                 self.mesh.share.local_changed(snapshot)
@@ -234,22 +236,35 @@ class Loop:
         self._model_requests[request] = client
         self.watch()
 
-    def apply_snapshot(self, snapshot: dict[str, Any], *, save: bool = True) -> None:
-        """Take over a model snapshot, with the functions this program serves itself on top."""
-        self.news.model_changed(self.snapshot, snapshot)
-        self.feed.model_changed(self.snapshot, snapshot)
-        self.snapshot = snapshot
-        self.guard.changed(snapshot)
-        whole = self.hosted.overlay(snapshot)
-        self.step(ModelChanged(whole))
-        self.place_workers()
-        self.keeping.retention.apply(values(snapshot))
-        if save:
-            self.turns.add(Effects(records=[(MODEL, b"snapshot", pack(snapshot))]))
+    def apply_snapshot(
+        self, snapshot: dict[str, Any], changes: list[Any] | None = None, *, save: bool = True
+    ) -> None:
+        """Take over a model snapshot, with the functions this program serves itself on top.
 
-    def place_workers(self) -> None:
-        """Work out which workers belong here, and let the core know their places."""
-        self.processors.apply(self.snapshot)
+        Args:
+            snapshot: of the model.
+            changes: all that lead to it from the one before, as in `model/delta.py`; None: nobody
+                can tell.
+            save: whether it is kept in the log.
+        """
+        before, keys = self.snapshot, None if changes is None else keys_of(changes)
+        self.news.model_changed(before, snapshot, keys)
+        self.feed.model_changed(before, snapshot, keys)
+        self.snapshot = snapshot
+        self.guard.changed(snapshot, keys)
+        self.step(ModelChanged(self.hosted.overlay(snapshot), keys))
+        self.place_workers(keys)
+        if keys is None or any(kind == "setting" for kind, _name in keys):
+            self.keeping.retention.apply(values(snapshot))
+        if save:
+            self.turns.add(Effects(records=self.kept_model.records(snapshot, changes)))
+
+    def place_workers(self, keys: Iterable[tuple[str, str]] | None = None) -> None:
+        """Work out which workers belong here, and let the core know their places.
+
+        `keys`: what of the model has changed, kind and name; None = perhaps all of it.
+        """
+        self.processors.apply(self.snapshot, keys)
         places = {**self.processors.places(), **self.hosted.places()}
         if places != self.router.seats.own:
             self.step(CrewChanged(places))
@@ -427,7 +442,8 @@ class Loop:
             if self.mesh is not None:
                 meshmodel.hear_process(self.mesh, message)
             elif snapshot is not None and snapshot["number"] >= self.snapshot["number"]:
-                self.apply_snapshot(snapshot)
+                leads_on = message.get("before") is self.snapshot
+                self.apply_snapshot(snapshot, message["delta"]["changes"] if leads_on else None)
             answers += self._model_answer(message)
         if answers:
             self.turns.add(Effects(answers=answers))

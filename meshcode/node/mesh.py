@@ -24,13 +24,14 @@ from meshcode.node.clientport import Clients, ports_of
 from meshcode.node.discovery import Discovery
 from meshcode.node.modelshare import ModelShare
 from meshcode.node.relay import Relay
+from meshcode.node.series import Series
 from meshcode.peers.links import PeerLinks
 from meshcode.peers.memory import PeerMemory
 from meshcode.replica.peers import EVICTED, KNOWN
 from meshcode.router.copies import keeper_of
 from meshcode.router.effects import Effects
 from meshcode.router.events import PeerChanged, PeerReturned, PeerSaid
-from meshcode.store.contract import META, MODEL
+from meshcode.store.contract import META
 from meshcode.trust.door import JoinDoor
 from meshcode.trust.identity import Identity
 from meshcode.trust.rosterfile import RosterFile
@@ -69,8 +70,8 @@ class Mesh:
         self.file = RosterFile(str(loop.home), identity.root_key)
         self.roster = self.file.load()
         amnesia.check(loop.log, self.roster.members)
-        kept = loop.log.get(MODEL, meshmodel.SHARE_KEY)
-        self.share = ModelShare(self.node, kept, host=identity.name)
+        self.kept_share = Series(meshmodel.SHARE_KEY)
+        self.share = ModelShare(self.node, *self.kept_share.read(loop.log), host=identity.name)
         self.adopter: Adopter | None = None
         self.links: PeerLinks | None = None
         self.clients: Clients | None = None  # Those that come over TCP.

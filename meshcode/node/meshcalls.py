@@ -39,6 +39,7 @@ from meshcode.node.meshrows import (
     fitting,
     in_order,
     is_row,
+    joined,
     merge_one,
     merged,
     slim,
@@ -163,7 +164,9 @@ def row_of(loop: Loop, fields: dict[str, Any]) -> Row:
             which, result=bool(fields.get("result")), output=bool(fields.get("output"))
         )
     except UnknownCall:
-        return kept_row(loop, _kept_id(loop, which))
+        id = _kept_id(loop, which)
+        printed = {"output": loop.history.output(id)} if fields.get("output") else {}
+        return kept_row(loop, id) | printed
     return annotated(loop, row)
 
 
@@ -222,7 +225,10 @@ def call(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -
         found = [] if own is None else [(mesh.identity.name, own)]
         found += [(mesh.name_of(node), row) for node, row in told.items() if is_row(row)]
         good = {node for node, one in answers if _is_answer(one)}
-        _show_one(loop, session, request, found, fields, silent_peers(mesh, asked, good))
+        printed = [row for row in told.values() if not is_row(row)]
+        printed += [] if own is not None else filter(None, [_printed(loop, fields)])
+        silent = silent_peers(mesh, asked, good)
+        _show_one(loop, session, request, found, fields, silent, printed)
 
     ask_peers(mesh, "mesh.row", fields, answered)
     return None
@@ -238,7 +244,7 @@ def _is_answer(found: dict[str, Any]) -> bool:
 
 def _show_one(
     loop: Loop, session: Session, request: bytes, found: list[tuple[str, Row]],
-    fields: dict[str, Any], silent: list[dict[str, Any]],
+    fields: dict[str, Any], silent: list[dict[str, Any]], printed: list[Row],
 ) -> None:  # fmt: skip
     which = fields.get("id")
     shown = text_of(which) if isinstance(which, bytes) and len(which) == 16 else which
@@ -253,12 +259,30 @@ def _show_one(
             f" {', '.join(row['name'] for row in silent) or 'none'}"
         ))  # fmt: skip
     else:
-        answer(loop, session, request, merge_one(found) | {"silent": silent})
+        row = merge_one(found) | {"silent": silent}
+        if "output" in row:
+            more = [one.get("output") for one in printed if one.get("id") == row["id"]]
+            row["output"] = joined([row["output"], *more])
+        answer(loop, session, request, row)
 
 
 def one_row(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    """This node's knowledge of one call."""
-    return fitting(row_of(loop, fields))
+    """This node's knowledge of one call; of one that it ran for others only what it printed."""
+    try:
+        return fitting(row_of(loop, fields))
+    except UnknownCall:
+        printed = _printed(loop, fields)
+        if printed is None:
+            raise
+        return fitting(printed)
+
+
+def _printed(loop: Loop, fields: dict[str, Any]) -> Row | None:
+    """What a call that this node has no record of has printed here; None when it is not asked."""
+    id = loop.history.printed_by(fields["id"]) if fields.get("output") else None
+    if id is None:
+        return None
+    return {"id": text_of(id), "output": loop.history.output(id), "events": [], "reason": ""}
 
 
 # What waits for a person.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.node.modelshare import Change
 from meshcode.router.effects import Effects
-from meshcode.store.contract import MODEL
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
@@ -58,7 +57,9 @@ def changed(mesh: Mesh, change: Change, source: bytes | None = None) -> None:
         mesh.say(f"not taken into the model: {why}")
     if change.changed:
         loop = mesh.loop
-        loop.apply_snapshot(mesh.share.snapshot(), save=False)
+        leads_on = change.before is loop.snapshot
+        changes = change.changes if leads_on else None
+        loop.apply_snapshot(mesh.share.snapshot(), changes, save=False)
         loop.processors.reconcile(loop.clock.now_ms())
         loop.watch()
 
@@ -69,5 +70,5 @@ def save(mesh: Mesh) -> None:
         return
     record = mesh.adopter.record()
     if record is not None:
-        serial, packed = record
-        mesh.loop.turns.add(Effects(records=[(MODEL, SHARE_KEY, packed)], marks=[serial]))
+        serial, ops = record
+        mesh.loop.turns.add(Effects(records=ops, marks=[serial]))

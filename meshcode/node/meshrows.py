@@ -69,7 +69,25 @@ def merge_one(found: list[tuple[str, Row]]) -> Row:
         row["kept_by"] = sorted({who for who, _ in found})
     row["told_by"] = name
     row["events"] = _events([other for _, other in ranked])
+    if any("output" in other for _, other in ranked):
+        row["output"] = joined(other.get("output") for _, other in ranked)
     return row
+
+
+def joined(outputs: Iterable[Any]) -> dict[str, str]:
+    """What a call printed, put together: each node that ran an attempt has that of its own."""
+    texts = {"stdout": "", "stderr": ""}
+    for output in outputs:
+        if is_output(output):
+            texts = {name: text + output[name] for name, text in texts.items()}
+    return texts
+
+
+def is_output(output: Any) -> bool:
+    """Whether it is what a node says a call printed."""
+    return isinstance(output, dict) and all(
+        isinstance(output.get(name), str) for name in ("stdout", "stderr")
+    )
 
 
 def _rank(item: tuple[str, Row]) -> tuple[int, int]:

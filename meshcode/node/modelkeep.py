@@ -5,12 +5,19 @@
     {"state" | "base" | "offered": [rows of `Entry.row`]} or {"absent": [[kind, name]]}
 
 What the database holds is kept as the difference to the merged model: usually nothing.
+
+A change since (`series.py`) is a packed map of the same numbers, and what is kept of each object
+that it touched:
+
+    {"version", "number", ..., "objects": [[kind, name, row, base, [offered rows]]]}
+
+`row` is what is merged; `base` 0: the same, nil: the database has none, else another row.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +60,43 @@ def pack_kept(kept: Kept) -> bytes:
     return b"".join(_LENGTH.pack(len(body)) + body for body in packed)
 
 
+def pack_change(kept: Kept, keys: Iterable[Key]) -> bytes:
+    """What is kept of these objects, and the numbers."""
+    objects = []
+    for key in sorted(keys):
+        entry, base = kept.state.get(key), kept.base.get(key)
+        row = None if entry is None else entry.row()
+        of_base = 0 if base is not None and base is entry else base and base.row()
+        objects.append([*key, row, of_base, [one.row() for one in kept.offered.get(key, ())]])
+    head = {name: getattr(kept, name) for name in _NUMBERS}
+    return pack({"version": VERSION, **head, "objects": objects}, "the change kept in the log")
+
+
+def follow(kept: Kept, change: bytes) -> None:
+    """Take over what `pack_change` wrote.
+
+    Raises:
+        BadValue: it did not write this, or a newer meshcode did.
+    """
+    found = unpack_map(change)
+    _check_version(found)
+    for name in _NUMBERS:
+        setattr(kept, name, found[name])
+    for kind, name, row, base, offered in found["objects"]:
+        key = (kind, name)
+        if row is not None:
+            kept.state[key] = read_entry(row, trusted=True)
+        kept.base.pop(key, None)
+        if base == 0:
+            kept.base[key] = kept.state[key]
+        elif base is not None:
+            kept.base[key] = read_entry(base, trusted=True)
+        kept.offered.pop(key, None)
+        if offered:
+            entries = [read_entry(one, trusted=True) for one in offered]
+            kept.offered[key] = tuple(_same(kept.state.get(key), one) for one in entries)
+
+
 def unpack_kept(data: bytes) -> Kept:
     """Read what `pack_kept` wrote.
 
@@ -61,11 +105,7 @@ def unpack_kept(data: bytes) -> Kept:
     """
     parts = list(_read_parts(data))
     head = parts[0] if parts else {}
-    if head.get("version") != VERSION:
-        raise BadValue(
-            f"the model kept in the log has version {head.get('version')!r}, this meshcode reads"
-            f" {VERSION}; install a newer one"
-        )
+    _check_version(head)
     kept = Kept(**{name: head[name] for name in _NUMBERS})
     rows: dict[str, list[Any]] = {"state": [], "base": [], "offered": [], "absent": []}
     for part in parts[1:]:
@@ -84,6 +124,14 @@ def unpack_kept(data: bytes) -> Kept:
         entry = _same(kept.state.get(entry.key), entry)
         kept.offered[entry.key] = (*kept.offered.get(entry.key, ()), entry)
     return kept
+
+
+def _check_version(head: Mapping[str, Any]) -> None:
+    if head.get("version") != VERSION:
+        raise BadValue(
+            f"the model kept in the log has version {head.get('version')!r}, this meshcode reads"
+            f" {VERSION}; install a newer one"
+        )
 
 
 def _same(known: Entry | None, entry: Entry) -> Entry:

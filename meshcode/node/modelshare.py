@@ -22,6 +22,7 @@ from typing import Any
 from meshcode.errors import BadRequest, BadValue
 from meshcode.limits import MODEL_BYTES_MAX, MODEL_OBJECTS_MAX, MODEL_STAMP_JUMP_MAX
 from meshcode.model.checks import shown
+from meshcode.model.delta import with_changes
 from meshcode.model.entries import (
     BUCKET_BYTES,
     BUCKETS,
@@ -36,7 +37,7 @@ from meshcode.model.entries import (
 from meshcode.model.fields import fill
 from meshcode.model.kinds import FIELDS, KINDS, PLURALS
 from meshcode.model.rounds import rounds
-from meshcode.node.modelkeep import Kept, pack_kept, unpack_kept
+from meshcode.node.modelkeep import Kept, follow, pack_change, pack_kept, unpack_kept
 
 DIGEST_BYTES = 16
 PROBLEMS_MAX = 64  # Told of at once; the rest is counted.
@@ -79,6 +80,8 @@ class Change:
     """What one message or one snapshot did."""
 
     changed: bool = False  # `snapshot()` is another one, with a higher number.
+    before: dict[str, Any] | None = None  # The snapshot until now.
+    changes: list[list[Any]] = field(default_factory=list)  # All that leads on from it: delta.py.
     save: bool = False  # `pack()` is another one.
     news: list[Message] = field(default_factory=list)  # What was new here: for other peers.
     replies: list[Message] = field(default_factory=list)  # For the peer that sent the message.
@@ -90,13 +93,19 @@ class ModelShare:
     """All edits this node has heard of; the model they make; what its database has of it."""
 
     def __init__(
-        self, node_id: bytes, kept: bytes | None = None, *, host: str | None = None
+        self,
+        node_id: bytes,
+        kept: bytes | None = None,
+        kept_changes: Iterable[bytes] = (),
+        *,
+        host: str | None = None,
     ) -> None:
         """Go on from what `pack` gave, or with nothing.
 
         Args:
             node_id: 16 bytes; the stamp of edits made here.
             kept: from this node's log.
+            kept_changes: what `pack_change` gave since.
             host: this node's name, which replaces `localhost` in deployments declared here.
 
         Raises:
@@ -105,6 +114,8 @@ class ModelShare:
         self.node_id = node_id
         self.host = host
         found = unpack_kept(kept) if kept is not None else Kept()
+        for change in kept_changes:
+            follow(found, change)
         self.number = found.number  # Of `snapshot()`.
         self.base_number = found.base_number  # Of what the database published last.
         self._highest = found.highest  # Number of any stamp heard of.
@@ -117,8 +128,13 @@ class ModelShare:
         self._bytes = 0
         self._snapshot: dict[str, Any] | None = None
         self._refused: dict[Key, str] = {}
+        # Objects of which the database may have something else than what is merged; None: unknown.
+        self._uneven: set[Key] | None = None
+        # Objects of which `pack` says something else than before; None: of any.
+        self._touched: set[Key] | None = None
         for entry in found.state.values():
             self._put(entry)
+        self._touched = set()
 
     # What there is.
 
@@ -155,40 +171,66 @@ class ModelShare:
 
     def pack(self) -> bytes:
         """All of it, for the log."""
-        return pack_kept(
-            Kept(
-                number=self.number,
-                base_number=self.base_number,
-                offered_number=self._offered_number,
-                highest=self._highest,
-                state=self._state,
-                base=self._base,
-                offered=self._offered,
-            )
+        self._touched = set()
+        return pack_kept(self._kept())
+
+    def pack_change(self) -> bytes | None:
+        """What is another since the last `pack` or `pack_change`; None: only `pack` can tell."""
+        touched, self._touched = self._touched, set()
+        return None if touched is None else pack_change(self._kept(), touched)
+
+    def _kept(self) -> Kept:
+        return Kept(
+            number=self.number,
+            base_number=self.base_number,
+            offered_number=self._offered_number,
+            highest=self._highest,
+            state=self._state,
+            base=self._base,
+            offered=self._offered,
         )
+
+    def _touch(self, keys: Iterable[Key]) -> None:
+        if self._touched is not None:
+            self._touched.update(keys)
 
     # The database of this node.
 
-    def local_changed(self, published: Mapping[str, Any]) -> Change:
+    def local_changed(
+        self, published: Mapping[str, Any], delta: Mapping[str, Any] | None = None
+    ) -> Change:
         """Take a snapshot of our model process: stamp what it changed since the one before.
 
         Args:
             published: newer than every snapshot given here before.
+            delta: what leads to it from the one before, if that is known (`model/delta.py`).
 
         Returns:
             `news` for all peers, and the edits of peers that the database had not heard of and
             that these overrule.
         """
-        found = self._read_published(published)
+        leads_on = delta is not None and delta["base"] == self.base_number
         seen_here = self._base
         if self._offered and published["number"] >= self._offered_number:
             seen_here = self._with_offered()
         change = Change(save=True)
-        base: dict[Key, Entry] = {}
         edits: list[Entry] = []
         number = self._highest + 1
-        for key in [*found, *(key for key in self._known_keys() if key not in found)]:
-            fields = found.get(key)
+        self._touch(self._offered)
+        if leads_on and self._uneven is not None:
+            assert delta is not None
+            raw = {(kind, name): options for kind, name, options in delta["changes"]}
+            keys: Iterable[Key] = raw
+            base = self._base
+            self._touch(raw)
+        else:
+            leads_on, raw = False, _objects_of(published)
+            keys = [*raw, *(key for key in self._known_keys() if key not in raw)]
+            base = {}
+            self._touched = None
+        for key in keys:
+            options = raw.get(key)
+            fields = None if options is None else self._read_published(key, options)
             known, entry = self._find(key, fields)
             if not known:
                 seen = after(seen_here.get(key), self.node_id)
@@ -196,31 +238,55 @@ class ModelShare:
                 edits.append(entry)
             if entry is not None:
                 base[key] = entry
+            else:
+                base.pop(key, None)
         self._base, self._offered = base, {}
         self.base_number = published["number"]
         self._take(edits, change)
-        even = _as_snapshot(self.base_number, self._state.values()) == published
-        self._count_on(change, least=self.base_number + (not even))
+        before = self._uneven if leads_on and self._uneven is not None else set()
+        asked = raw if leads_on else {**dict.fromkeys(self._state), **raw}
+        # By what the database says, which has `localhost` where the merged model has a name.
+        uneven = {
+            key
+            for key, options in asked.items()
+            if _fields_of(self._state.get(key)) != options
+        }
+        self._uneven = (before - asked.keys()) | uneven
+        self._count_on(change, least=self.base_number + bool(self._uneven))
         return change
 
-    def offer(self) -> tuple[dict[str, Any], int]:
+    def offer(self) -> tuple[dict[str, Any], int, list[list[Any]] | None]:
         """The merged snapshot, for the database to adopt, and the number it must be at now.
 
         What is offered is in `pack` from here on, and has to be on disk before the database hears
         of it: else, after a crash, what it adopted would be taken for an edit made here.
+
+        The last value is all that leads to the snapshot from what the database has; None: nobody
+        can tell.
         """
         for key, entry in self._state.items():
             if self._base.get(key) is not entry:
                 before = self._offered.get(key, ())
                 if entry not in before:
                     self._offered[key] = (*before, entry)
+        self._touch(self._offered)
         self._offered_number = self.number
-        return self.snapshot(), self.base_number
+        changes = None
+        if self._uneven is not None:
+            changes = [[*key, _fields_of(self._state.get(key))] for key in sorted(self._uneven)]
+        return self.snapshot(), self.base_number, changes
 
     def adopted(self) -> None:
         """The database adopted what was offered last."""
+        self._touch(self._offered)
+        asked = {*self._offered, *(self._uneven or ())}
         self._base, self._offered = self._with_offered(), {}
         self.base_number = self._offered_number
+        if self._uneven is not None:
+            self._uneven = {key for key in asked if self._is_uneven(key)}
+
+    def _is_uneven(self, key: Key) -> bool:
+        return _fields_of(self._state.get(key)) != _fields_of(self._base.get(key))
 
     def _with_offered(self) -> dict[Key, Entry]:
         return self._base | {key: entries[-1] for key, entries in self._offered.items()}
@@ -239,15 +305,11 @@ class ModelShare:
         merged = self._state.get(key)
         return fields == _fields_of(merged), merged
 
-    def _read_published(self, published: Mapping[str, Any]) -> dict[Key, dict[str, Any]]:
-        found: dict[Key, dict[str, Any]] = {}
-        for kind in KINDS:
-            for name, options in published[PLURALS[kind]].items():
-                fields = fill(kind, options)
-                if kind == "deployment" and fields["host"] == "localhost" and self.host:
-                    fields = {**fields, "host": self.host}
-                found[kind, name] = fields
-        return found
+    def _read_published(self, key: Key, options: dict[str, Any]) -> dict[str, Any]:
+        fields = fill(key[0], options)
+        if key[0] == "deployment" and fields["host"] == "localhost" and self.host:
+            fields = {**fields, "host": self.host}
+        return fields
 
     # Other nodes.
 
@@ -360,15 +422,20 @@ class ModelShare:
             if mine is not None and held != lost and not entry.knew(mine):
                 where = (entry.kind, entry.name, entry.node, mine.node)
                 change.overruled.append(Overruled(*where, held, lost))
-            change.changed |= held != lost
+            if held != lost:
+                change.changed = True
+                change.changes.append([*entry.key, held])
             self._refused.pop(entry.key, None)
             self._put(entry)
+            if self._uneven is not None:
+                self._uneven.add(entry.key)
             news.append(entry)
         change.save |= bool(news)
         change.news += messages_of(news)
 
     def _put(self, entry: Entry) -> None:
         key = entry.key
+        self._touch([key])
         bucket = bucket_of(key)
         before = self._state.get(key)
         if before is not None:
@@ -387,7 +454,9 @@ class ModelShare:
         self.number = max(before + change.changed, least)
         change.changed = self.number != before
         if change.changed:
-            self._snapshot = None
+            change.before = self._snapshot
+            if self._snapshot is not None:
+                self._snapshot = with_changes(self._snapshot, self.number, change.changes)
 
     def _is_full(self, entry: Entry) -> bool:
         full = len(self._state) >= MODEL_OBJECTS_MAX
@@ -404,6 +473,14 @@ def _fields_of(entry: Entry | None) -> dict[str, Any] | None:
     if entry is None or entry.fields is None:
         return None
     return fill(entry.kind, entry.fields)
+
+
+def _objects_of(snapshot: Mapping[str, Any]) -> dict[Key, dict[str, Any]]:
+    return {
+        (kind, name): options
+        for kind in KINDS
+        for name, options in snapshot[PLURALS[kind]].items()
+    }
 
 
 def _as_snapshot(number: int, entries: Iterable[Entry]) -> dict[str, Any]:

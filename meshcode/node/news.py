@@ -10,9 +10,10 @@ first event comes with the subscription, also when it is made again after a rest
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from meshcode.model.delta import Key
 from meshcode.node.meshops import node_rows
 from meshcode.router.effects import Effects
 
@@ -40,12 +41,17 @@ class News:
         if channel in CHANNELS:
             self._tell(channel, [])
 
-    def model_changed(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-        """Another snapshot holds."""
+    def model_changed(
+        self,
+        before: Mapping[str, Any],
+        after: Mapping[str, Any],
+        keys: Iterable[Key] | None = None,
+    ) -> None:
+        """Another snapshot holds; all that may differ is named by `keys`, None: anything may."""
         wanted = [c for c in ("model", "processor") if self._loop.listeners.wants(c)]
         if not wanted:
             return
-        changes = [list(change) for change in differences(before, after)]
+        changes = [list(change) for change in differences(before, after, keys)]
         for channel in wanted:
             self._tell(channel, changes)
 
@@ -87,13 +93,23 @@ def _of_node(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"status": row["state"], **told}
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Kind, name and what happened, of every object in which two snapshots differ."""
+def differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], keys: Iterable[Key] | None = None
+) -> list[tuple[str, str, str]]:
+    """Kind, name and what happened, of every object in which two snapshots differ.
+
+    `keys`: the kinds and names that count; None: all.
+    """
+    if keys is None:
+        plurals = sorted({*before, *after} - {"number"})
+        pairs = [(plural, before.get(plural) or {}, after.get(plural) or {}) for plural in plurals]
+        named = ((plural, name) for plural, old, new in pairs for name in sorted({*old, *new}))
+    else:
+        named = ((f"{kind}s", name) for kind, name in sorted(keys))
     found = []
-    for plural in sorted({*before, *after} - {"number"}):
+    for plural, name in named:
         old, new = before.get(plural) or {}, after.get(plural) or {}
-        for name in sorted({*old, *new}):
-            if old.get(name) != new.get(name):
-                what = "added" if name not in old else "deleted" if name not in new else "changed"
-                found.append((plural.removesuffix("s"), name, what))
+        if old.get(name) != new.get(name):
+            what = "added" if name not in old else "deleted" if name not in new else "changed"
+            found.append((plural.removesuffix("s"), name, what))
     return found

@@ -10,51 +10,54 @@ from typing import Any
 
 from meshcode.errors import MeshError
 from meshcode.limits import PEER_WORDS_BYTES_GOAL, PEER_WORDS_MAX
-from meshcode.wire.codec import pack, unpack
+from meshcode.wire.codec import join_list, pack_each, unpack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
 
 FIRST_KIND, LAST_KIND = int(Kind.NOTE), int(max(Kind))
-_WITH_PAYLOAD = frozenset((
-    int(Kind.NOTE), int(Kind.STORE), int(Kind.PROMISE), int(Kind.PROPOSE), int(Kind.TOLD),
-    int(Kind.RUN), int(Kind.RAN), int(Kind.KEEP), int(Kind.DROP),
-    int(Kind.OUTCOME_IS), int(Kind.ARRIVED), int(Kind.ITEMS),
-))  # fmt: skip
-_SMALL_BYTES = 160  # What an entry without payload is taken to have.
 
 
 def to_envelopes(said: list[tuple[bytes, int, list[Any]]]) -> dict[bytes, list[bytes]]:
-    """Envelopes for each node, from (node, kind, entry) in order."""
+    """Envelopes for each node, from (node, kind, entry) in order.
+
+    What is said to several nodes is packed once: all voters of a call are told the same.
+    """
+    ids = {id(entry): entry for _, _, entry in said}
+    packed = dict(zip(ids, pack_each(list(ids.values())), strict=True))
     found: dict[bytes, list[bytes]] = {}
-    open_: dict[bytes, tuple[int, list[Any], int]] = {}
-    for node, kind, entry in said:
-        size = _size(entry) if kind in _WITH_PAYLOAD else _SMALL_BYTES
-        group = open_.get(node)
-        if group is not None and (
-            group[0] != kind
-            or len(group[1]) >= PEER_WORDS_MAX
-            or group[2] + size > PEER_WORDS_BYTES_GOAL
-        ):
-            found.setdefault(node, []).append(envelope(group[0], body=pack(group[1])))
-            group = None
-        if group is None:
-            open_[node] = (kind, [entry], size)
-        else:
-            group[1].append(entry)
-            open_[node] = (kind, group[1], group[2] + size)
-    for node, group in open_.items():
-        found.setdefault(node, []).append(envelope(group[0], body=pack(group[1])))
+    made: dict[tuple[bytes, ...], bytes] = {}
+    for node, groups in _grouped(said, packed).items():
+        found[node] = []
+        for kind, entries in groups:
+            key = (bytes((kind,)), *entries)
+            data = made.get(key)
+            if data is None:
+                data = made[key] = envelope(kind, body=join_list(entries))
+            found[node].append(data)
     return found
 
 
-def _size(entry: list[Any]) -> int:
-    size = _SMALL_BYTES
-    for item in entry:
-        if isinstance(item, bytes):
-            size += len(item)
-        elif isinstance(item, list):
-            size += sum(len(part) for part in item if isinstance(part, bytes))
-    return size
+def _grouped(
+    said: list[tuple[bytes, int, list[Any]]], packed: dict[int, bytes]
+) -> dict[bytes, list[tuple[int, list[bytes]]]]:
+    """Packed entries of one kind that travel together, by node and in order."""
+    groups: dict[bytes, list[tuple[int, list[bytes]]]] = {}
+    sizes: dict[bytes, int] = {}
+    for node, kind, entry in said:
+        data = packed[id(entry)]
+        known = groups.get(node)
+        if known is None:
+            groups[node], sizes[node] = [(kind, [data])], len(data)
+            continue
+        last, entries = known[-1]
+        size = sizes[node] + len(data)
+        if last == kind and len(entries) < PEER_WORDS_MAX and size <= PEER_WORDS_BYTES_GOAL:
+            entries.append(data)
+            sizes[node] = size
+        else:
+            known.append((kind, [data]))
+            sizes[node] = len(data)
+    return groups
 
 
 def entries_of(body: bytes) -> list[Any] | None:

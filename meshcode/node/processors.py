@@ -11,14 +11,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import MountFailed
 from meshcode.model import placing
+from meshcode.model.delta import Key
 from meshcode.model.settingnames import values
 from meshcode.node.crew import Crew, WorkerProcess
+from meshcode.node.declared import Declared
 from meshcode.node.secrets import Secrets
 from meshcode.router.events import Event, ProcessorChanged, WorkerLeaving
 from meshcode.worker import lend, override, policy
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 CODE_FIELDS = (
     "git", "branch", "commit", "tag", "module", "module_path", "requirements", "env", "restarted",
 )  # fmt: skip
+NOT_MOUNTED = "its code is not mounted yet"
 BACKOFF_MS = (0, 200, 1_000, 5_000, 15_000, 30_000)  # Before the next start of a crashing worker.
 
 
@@ -44,12 +47,13 @@ class Processor:
         self.sockets: dict[str, str] = {}
         self.overrides: dict[str, str] = {}  # Code in the place of a task's.
         self.streams: list[str] = []  # Of these: whose generators stream, as they have plugs.
+        self.declared = True  # In the model; else it is forgotten when nothing of it runs.
         self.places = 0  # Of workers that belong here, also while it is stopped.
         self.count = 0  # Workers wanted here now.
         self.wanted_code: tuple[Any, ...] = ()
         self.mounted_code: tuple[Any, ...] = ()  # What `mount` was made from.
         self.mount: dict[str, Any] | None = None
-        self.reason = "its code is not mounted yet"
+        self.reason = NOT_MOUNTED
         self.refused = ""  # Why its repository may not be mounted, by the rules for repositories.
         self.problem = ""  # What went wrong last, also while older code keeps running.
         self.child: subprocess.Popen[bytes] | None = None
@@ -92,6 +96,8 @@ class Processors:
         self.rules: list[dict[str, Any]] = []  # For repositories, by name.
         self.other_names: set[str] = set()  # Of its peers.
         self.names_here: list[str] = []  # The declared nodes that this one is.
+        self.declared = Declared()
+        self._shares: dict[str, dict[str, int]] = {}  # Of deployments: by node, from schedulers.
         self.share: CodeShare | None = None  # In a mesh: how commits come from peers.
 
     def restore(self, name: str, kept: dict[str, Any]) -> None:
@@ -102,57 +108,68 @@ class Processors:
         self.commits[name] = kept["mount"].get("label") or kept["mount"]["commit"]
         self.emit(ProcessorChanged(name, "its workers are starting", _signatures(kept["mount"])))
 
-    def apply(self, snapshot: dict[str, Any]) -> None:
-        """Take over a model snapshot."""
+    def apply(self, snapshot: dict[str, Any], keys: Iterable[Key] | None = None) -> None:
+        """Take over a model snapshot.
+
+        Args:
+            snapshot: of the model.
+            keys: kind and name of all objects that differ from the last one; None: anything may.
+        """
         wanted = snapshot.get("processors", {})
+        concerned = self.declared.take(snapshot, keys)
+        if concerned is None:
+            self._apply_common(snapshot)
+            concerned = {*wanted, *self.by_name}
+        said_of = _reader(self.rules)
+        for name in sorted(concerned):
+            if name in wanted:
+                self._apply(name, wanted[name], said_of)
+            elif name in self.by_name:
+                self.by_name[name].count = self.by_name[name].places = 0
+                self.by_name[name].declared = False
+
+    def _apply_common(self, snapshot: dict[str, Any]) -> None:
+        """What concerns all processors."""
         self.settings = values(snapshot)
         self.secrets.changed(snapshot)
-        sockets: dict[str, dict[str, str]] = {name: {} for name in wanted}
-        for name, fields in snapshot.get("sockets", {}).items():
-            sockets.setdefault(fields["processor"], {})[name] = fields["task"]
-        plugs = (snapshot.get("plugs") or {}).values()
-        plugged = {plug["source"] for plug in plugs if plug.get("type") != "ERROR"}
         nodes = snapshot.get("nodes", {})
         self.names_here = placing.names_here(nodes, self.name, self.host, self.other_names)
         self.cpus = self._all_cpus[: placing.cpus_here(nodes, self.names_here)]
         repos = snapshot.get("repos", {})
         rows = [{"name": name, **self.secrets.rule(rule)} for name, rule in repos.items()]
         self.rules = sorted(rows, key=lambda row: row["name"])
-        said_of = _reader(self.rules)
-        overrides: dict[str, dict[str, str]] = {}
-        for entry in snapshot.get("overrides", {}).values():
-            overrides.setdefault(entry["processor"], {})[entry["task"]] = entry["code"]
-        deployments: dict[str, list[int]] = {}
-        shares = placing.placed(snapshot)
-        for name, entry in snapshot.get("deployments", {}).items():
-            here = self._cpus_of(entry, shares.get(name, {}))
-            deployments.setdefault(entry["processor"], []).append(here)
-        for name, fields in wanted.items():
-            processor = self.by_name.setdefault(name, Processor(name))
-            processor.fields = fields
-            processor.refused, signers = said_of(fields["git"])
-            deployed = deployments.get(name, [])
-            processor.places = sum(deployed) if deployed else int(fields.get("workers") or 1)
-            stopped = fields.get("requested_status") == "stop"
-            processor.count = 0 if stopped else processor.places
-            code = [fields.get(field) for field in CODE_FIELDS]
-            sources = self.secrets.sources_of(fields.get("env"))
-            processor.overrides = overrides.get(name, {})
-            more = [found for found in (sources, processor.overrides) if found]
-            processor.wanted_code = (*code, *more, signers)
-            streams = sorted(plugged.intersection(sockets[name]))
-            if (processor.sockets, processor.streams) != (sockets[name], streams):
-                processor.sockets, processor.streams = sockets[name], streams
-                for worker in self._workers(name):
-                    if worker.state == "ready":
-                        self.crew.tell_sockets(worker, processor.sockets, streams)
-        for name, processor in self.by_name.items():
-            if name not in wanted:
-                processor.count = processor.places = 0
+        self._shares = placing.placed(snapshot)
 
     def places(self) -> dict[str, int]:
         """The places for workers that this node has, by processor."""
         return {name: one.places for name, one in self.by_name.items() if one.places}
+
+    def _apply(
+        self, name: str, fields: dict[str, Any], said_of: Callable[[str], tuple[str, str]]
+    ) -> None:
+        processor = self.by_name.setdefault(name, Processor(name))
+        declared = self.declared
+        processor.declared = True
+        processor.fields = fields
+        processor.refused, signers = said_of(fields["git"])
+        deployments = declared.deployments.get(name, {}).items()
+        cpus = [self._cpus_of(entry, self._shares.get(which, {})) for which, entry in deployments]
+        processor.places = sum(cpus) if cpus else int(fields.get("workers") or 1)
+        stopped = fields.get("requested_status") == "stop"
+        processor.count = 0 if stopped else processor.places
+        code = [fields.get(field) for field in CODE_FIELDS]
+        sources = self.secrets.sources_of(fields.get("env"))
+        processor.overrides = declared.overrides_of(name)
+        more = [found for found in (sources, processor.overrides) if found]
+        before, processor.wanted_code = processor.wanted_code, (*code, *more, signers)
+        if processor.problem and processor.wanted_code != before:
+            self._solved(processor)  # What failed is not wanted any more.
+        sockets, streams = declared.sockets.get(name, {}), declared.streams_of(name)
+        if (processor.sockets, processor.streams) != (sockets, streams):
+            processor.sockets, processor.streams = sockets, streams
+            for worker in self._workers(name):
+                if worker.state == "ready":
+                    self.crew.tell_sockets(worker, processor.sockets, streams)
 
     def status_of(self, name: str) -> str:
         """What a processor does here, in one word, for listings."""
@@ -199,7 +216,7 @@ class Processors:
         if (worker.sockets, worker.streams) != (processor.sockets, processor.streams):
             self.crew.tell_sockets(worker, processor.sockets, processor.streams)
 
-    def _cpus_of(self, deployment: dict[str, Any], share: dict[str, int]) -> int:
+    def _cpus_of(self, deployment: Mapping[str, Any], share: dict[str, int]) -> int:
         """How many CPUs of it are here; `share`: what a scheduler gives to each declared node."""
         if deployment.get("scheduler"):
             return sum(share.get(name, 0) for name in self.names_here)
@@ -243,6 +260,15 @@ class Processors:
             elif self.share is not None:
                 self.share.forget(processor.name)
             self._match_workers(processor, now_ms)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what is declared no more, once its workers and its mount have ended."""
+        gone = [name for name, processor in self.by_name.items() if not processor.declared]
+        for name in gone:
+            if self.by_name[name].child is None and not self._workers(name):
+                del self.by_name[name]
+                self.commits.pop(name, None)
 
     # Mounting.
 
@@ -348,6 +374,10 @@ class Processors:
         processor.problem = reason
         self._explain(processor, reason)
 
+    def _solved(self, processor: Processor) -> None:
+        processor.problem = ""
+        self._explain(processor, "its workers are starting" if processor.mount else NOT_MOUNTED)
+
     def _refuse(self, processor: Processor, why: str, now_ms: int) -> None:
         """Its code may not run here, not even what is mounted already: its calls wait."""
         processor.mount, processor.mounted_code = None, ()
@@ -444,6 +474,8 @@ class Processors:
         if old and ready >= min(processor.count, 1):  # The new code runs: the old may leave.
             for worker in old:
                 self.leave(worker, "newer code took over", now_ms)
+        if ready and processor.problem and processor.wanted_code == processor.mounted_code:
+            self._solved(processor)  # A secret that was missing is there again.
         for worker in current:
             if worker.state == "ready" and (why := self._worn_out(worker, processor, now_ms)):
                 self.leave(worker, why, now_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from meshcode import limits
@@ -11,7 +12,7 @@ from meshcode.node.streamops import READER
 from meshcode.router.effects import Assignment, Effects
 from meshcode.router.events import Fetched, Read
 from meshcode.router.records import accepted_call, sequence_key
-from meshcode.store.contract import OPEN
+from meshcode.store.contract import DONE, OPEN
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
@@ -19,6 +20,7 @@ from meshcode.wire.kinds import Kind
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
+_READ_TOGETHER = 64  # Calls read back at once: a few bodies, when they are large.
 
 
 class Release:
@@ -130,20 +132,39 @@ class Release:
 
     def _read(self, wanted: list[tuple[int, bytes]]) -> None:
         """Read calls back for replication, with the outcome that the history has of their ids."""
-        loop = self._loop
-        found: list[tuple[int, int, bytes, bytes]] = []
+        found: list[tuple[int, bytes, int, bytes]] = []
         size = 0
-        for sequence, id in wanted:
-            try:
-                value = loop.log.get(OPEN, sequence_key(sequence))
-            except LogDamaged:
-                value = None
+        for (sequence, id), value in zip(wanted, self._opens(wanted), strict=True):
             accepted_ms, submit = (0, b"") if value is None else accepted_call(value)
-            ended = loop.turns.ended([id], loop.done_record)
-            found.append((sequence, accepted_ms, submit, ended.get(id, b"")))
+            found.append((sequence, id, accepted_ms, submit))
             size += len(submit)
             if size >= limits.FETCH_BYTES_MIN:
-                loop.step(Read(found))
+                self._give_read(found)
                 found, size = [], 0
         if found:
-            loop.step(Read(found))
+            self._give_read(found)
+
+    def _opens(self, wanted: list[tuple[int, bytes]]) -> Iterator[bytes | None]:
+        """The `open` records of these sequences, some at a time; None for one that is damaged."""
+        log = self._loop.log
+        for at in range(0, len(wanted), _READ_TOGETHER):
+            keys = [sequence_key(sequence) for sequence, _ in wanted[at : at + _READ_TOGETHER]]
+            try:
+                yield from log.get_many(OPEN, keys)
+            except LogDamaged:
+                for key in keys:
+                    try:
+                        value = log.get(OPEN, key)
+                    except LogDamaged:
+                        value = None
+                    yield value
+
+    def _give_read(self, found: list[tuple[int, bytes, int, bytes]]) -> None:
+        loop = self._loop  # What was given before may have put outcomes into the history.
+        ids = [id for _, id, _, _ in found]
+        kept = dict(zip(ids, loop.log.get_many(DONE, ids), strict=True))
+        ended = loop.turns.ended(ids, kept.get)
+        loop.step(Read([
+            (sequence, accepted_ms, submit, ended.get(id, b""))
+            for sequence, id, accepted_ms, submit in found
+        ]))  # fmt: skip

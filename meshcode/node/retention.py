@@ -15,6 +15,7 @@ from meshcode import config, limits
 from meshcode.ids import unix_ms_of
 from meshcode.node.choosing import flow_of, submit_of_done
 from meshcode.node.flowindex import TIME_BYTES
+from meshcode.node.outputs import Outputs
 from meshcode.router.effects import Effects, Op
 from meshcode.router.events import Forgotten
 from meshcode.router.records import DONE_HEAD
@@ -46,6 +47,7 @@ class Retention:
         self._cursor: bytes | None = None  # Id after which the next look begins.
         self._last: bytes | None = None  # The newest id forgotten by the last look.
         self._deletes = limits.COMMIT_DELETES_MAX  # In one look; more when it falls behind.
+        self._outputs = Outputs(loop)
 
     def apply(self, settings: Mapping[str, Any]) -> None:
         """Take over the settings of the mesh; what they do not say this machine's own do."""
@@ -113,11 +115,21 @@ class Retention:
                 records.append((META, b"horizon", before_ms.to_bytes(8, "big")))
                 self._loop.step(Forgotten(before_ms))
         records += flows.sweep()
+        records += self._unknown_outputs(now_ms)
         if records:
             self._loop.turns.add(Effects(records=records))
         more = limits.RETENTION_DELETES_MAX if not is_over else limits.COMMIT_DELETES_MAX
         self._deletes = min(2 * self._deletes, more)
         return not is_over
+
+    def _unknown_outputs(self, now_ms: int) -> list[Op]:
+        """What deletes the output of calls that ran here for others, and that are due."""
+        before_ms = self._loop.router.horizon_ms
+        if self.age_ms:
+            before_ms = max(before_ms, now_ms - self.age_ms)
+        young_ms = now_ms - self.young_ms
+        is_over = bool(self.bytes_max) and self._size() > self.bytes_max
+        return self._outputs.sweep(young_ms if is_over else min(before_ms, young_ms))
 
     def _due(
         self, batch: list[tuple[bytes, bytes]], now_ms: int
@@ -126,6 +138,8 @@ class Retention:
         log = self._loop.log
         over = log.count(DONE) - self.calls_max if self.calls_max else 0
         over_bytes = self._size() - self.bytes_max if self.bytes_max else 0
+        # Records take more room than they are long: pages are counted, and pages are not full.
+        each = self._size() // max(1, log.count(DONE)) if over_bytes > 0 else 0
         due: dict[bytes, list[bytes]] = {}
         kept: set[bytes] = set()  # Flows of which one stays.
         is_last = False
@@ -141,7 +155,7 @@ class Retention:
                     break
             else:
                 due.setdefault(flow, []).append(id)
-                over, over_bytes = over - 1, over_bytes - len(value)
+                over, over_bytes = over - 1, over_bytes - max(len(value), each)
         return {flow: ids for flow, ids in due.items() if flow not in kept}, is_last
 
     def _ends_at(self, id: bytes, now_ms: int, *, more: bool) -> bool:

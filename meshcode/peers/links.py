@@ -232,7 +232,7 @@ class PeerLinks:
         for event in dialer.events.read():
             session.counts[f"link_{event}"] += 1
             if event == monitor.CONNECTED:
-                dialer.connected = True
+                dialer.connected, peer.heeded = True, False
                 session.link_up(self._now_ms)
             elif event == monitor.DENIED:
                 text = f"the peer at {dialer.address} does not list this node's key; see mesh nodes"
@@ -388,11 +388,13 @@ class PeerLinks:
             if not peer.given and not peer.addresses:
                 peer.addresses = greeting.addresses_in(session.hello.about)
             if not session.connected:
+                peer.try_where(greeting.addresses_in(session.hello.about))
                 self._hurry(peer)
         knocked, session.knocked = session.knocked, None
         if knocked is not None and not session.connected:
             if not peer.addresses:
                 peer.addresses = greeting.addresses_in(knocked.about)
+            peer.try_where(greeting.addresses_in(knocked.about))
             self._hurry(peer)
         if session.bye:
             bye, session.bye = session.bye, b""

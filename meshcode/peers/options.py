@@ -17,11 +17,13 @@ DOMAIN = b"peers"  # The ZAP domain of links between nodes.
 LIBZMQ_LEAST = (4, 3, 5)  # Older ones can be crashed before anyone is authenticated (CVEs).
 ZAP_ENFORCE_DOMAIN = 93  # Without it a CURVE link lets everyone in when no ZAP handler runs.
 
+CURVE_BYTES = 33  # What encryption adds to a message; libzmq counts it, too.
+
 BOTH: dict[int, Any] = {
     zmq.LINGER: 0,
     zmq.SNDHWM: limits.PEER_HWM_FRAMES,
     zmq.RCVHWM: limits.PEER_HWM_FRAMES,
-    zmq.MAXMSGSIZE: limits.PEER_FRAME_BYTES_MAX,
+    zmq.MAXMSGSIZE: limits.PEER_FRAME_BYTES_MAX + CURVE_BYTES,
     zmq.HEARTBEAT_IVL: 5_000,
     zmq.HEARTBEAT_TIMEOUT: 15_000,
     zmq.HEARTBEAT_TTL: 15_000,

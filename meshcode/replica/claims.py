@@ -46,8 +46,10 @@ def claim_due_ms(r: Replica, inst: Instance) -> int | None:
     if r.peers.is_witness(r.me):
         return None
     since_ms = r.peers.abandoned_ms(inst.promise)
+    if since_ms is None:
+        return None
     heard_ms = r.peers.heard_ms(inst.voters, inst.majority)
-    if since_ms is None or heard_ms is None:
+    if heard_ms is None:
         return None
     owner = inst.promise[1]
     if owner == r.me:

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Protocol
 
 from meshcode import limits
-from meshcode.replica import claims, custody, forgetting, outcomes, storing
+from meshcode.replica import claims, custody, forgetting, outcomes, remembering, storing
 from meshcode.replica.instance import (
     ENDED,
     IDLE,
@@ -32,6 +32,8 @@ from meshcode.replica.instance import (
 from meshcode.replica.peers import EVICTED, Peers
 from meshcode.router.effects import Effects
 from meshcode.wire.kinds import Kind, Outcome
+
+_TOLD = int(Kind.TOLD)
 
 MOVED = int(Outcome.MOVED)
 ACTIVE = (STORING, PREPARING, READING, OWNING, PROPOSING)
@@ -103,9 +105,11 @@ class Replica:
         self.by_id: dict[bytes, Instance] = {}  # The newest instance of each call.
         self.by_sequence: dict[int, Instance] = {}
         self.children: dict[bytes, Instance] = {}  # Child key -> ended parent, until handed over.
+        self.moved: dict[bytes, Instance] = {}  # By call: not to be made again (`remembering`).
+        self.told: dict[bytes, bytes] = {}  # Outcomes of those, from peers; for a moment.
         self.unowned: dict[tuple[bytes, int], dict[bytes, Instance]] = {}  # By owner and its boot.
-        self.timers: list[tuple[int, int, Instance]] = []
-        self._timer_count = 0
+        self.timers: list[int] = []  # A heap of moments, each once.
+        self._due: dict[int, list[bytes]] = {}  # Keys of the instances to look at, by moment.
         self.now_ms = 0  # Of the step under way.
         self.bad: dict[str, int] = {}  # Messages that were not used, by reason.
         self._handlers: dict[int, Callable[[Replica, bytes, list[Any], int, Effects], None]] = {
@@ -167,6 +171,7 @@ class Replica:
         self.keep(inst)
         if inst.role == ENDED:
             custody.recover(self, inst)
+            remembering.note(self, inst)
             if not inst.filed and inst.value is not None and inst.value.code != MOVED:
                 out.reads.append((inst.sequence, inst.id))
             self.wake_at(inst, now_ms + self.rng.randrange(limits.TELL_MS))
@@ -184,6 +189,8 @@ class Replica:
         if handler is None:
             self.count(f"kind {kind}")
             return
+        if kind == _TOLD:
+            entries = forgetting.hear_told(self, node, list(entries), now_ms, out)
         for entry in entries:
             try:
                 handler(self, node, entry, now_ms, out)
@@ -249,18 +256,25 @@ class Replica:
 
     def next_due_ms(self) -> int | None:
         """When `tick` has something to do; None when nothing waits for time."""
-        return self.timers[0][0] if self.timers else None
+        return self.timers[0] if self.timers else None
 
     def tick(self, now_ms: int, out: Effects) -> None:
         """Do what is due, a bounded number at once."""
-        timers = self.timers
-        for _ in range(limits.REPLICA_TIMERS_PER_STEP):
-            if not timers or timers[0][0] > now_ms:
-                return
-            due_ms, _, inst = heapq.heappop(timers)
-            if inst.due_ms == due_ms and self.by_key.get(inst.key) is inst:
-                inst.due_ms = 0
-                self._look(inst, now_ms, out)
+        timers, left = self.timers, limits.REPLICA_TIMERS_PER_STEP
+        while left > 0 and timers and timers[0] <= now_ms:
+            due_ms = timers[0]
+            keys = self._due[due_ms]
+            if len(keys) <= left:
+                heapq.heappop(timers)
+                del self._due[due_ms]
+            else:
+                self._due[due_ms] = keys[left:]
+            for key in keys[:left]:
+                inst = self.by_key.get(key)
+                if inst is not None and inst.due_ms == due_ms:
+                    inst.due_ms = 0
+                    self._look(inst, now_ms, out)
+            left -= len(keys)
 
     def _look(self, inst: Instance, now_ms: int, out: Effects) -> None:
         if inst.role == IDLE:
@@ -279,12 +293,17 @@ class Replica:
         if inst.due_ms and inst.due_ms <= due_ms:
             return
         inst.due_ms = due_ms
-        self._timer_count += 1
-        heapq.heappush(self.timers, (due_ms, self._timer_count, inst))
+        keys = self._due.get(due_ms)
+        if keys is None:
+            self._due[due_ms] = [inst.key]
+            heapq.heappush(self.timers, due_ms)
+        else:
+            keys.append(inst.key)
 
     def back_off(self, inst: Instance, now_ms: int) -> None:
         """Look again later, each time twice as late."""
-        inst.told_ms = min(max(limits.RESEND_MS_MIN, 2 * inst.told_ms), limits.RESEND_MS_MAX)
+        told_ms = 2 * inst.told_ms
+        inst.told_ms = min(max(limits.RESEND_MS_MIN, told_ms), limits.RESEND_MS_MAX)
         inst.due_ms = 0
         self.wake_at(inst, now_ms + inst.told_ms)
 
@@ -323,6 +342,8 @@ class Replica:
         del self.by_sequence[inst.sequence]
         if self.by_id.get(inst.id) is inst:
             del self.by_id[inst.id]
+        if self.moved.get(inst.id) is inst:
+            del self.moved[inst.id]
         out.records.append(("vote", inst.sequence.to_bytes(8, "big"), None))
 
     def rest(self, inst: Instance, now_ms: int) -> None:
@@ -357,7 +378,7 @@ class Replica:
     def needed_bits(self, inst: Instance) -> int:
         """The same as bits of an instance's voters."""
         if not self.peers.evicted:
-            return (1 << len(inst.voters)) - 1
+            return inst.all_bits
         return inst.bits(self.needed(inst.voters))
 
     def enough_copies(self, voters: tuple[bytes, ...], have: Iterable[bytes]) -> bool:
@@ -374,7 +395,6 @@ class Replica:
         inst.filed = True
         if forgetting.all_seen(self, inst):
             forgetting.drop_value(inst)
-            self.save(inst, out)
         forgetting.try_forget(self, inst, now_ms, out)
 
     def count(self, why: str) -> None:

@@ -11,6 +11,7 @@ from meshcode.replica.instance import (
     Child,
     Instance,
     Parent,
+    join_voters,
     majority,
     make_key,
     moved_key,
@@ -188,7 +189,7 @@ def _send(
         else:  # Somebody's PREPARE of it came first.
             storing.complete(r, own, now_ms, submit, now_ms, out)
     entry = [
-        key, b"".join(child.voters), 0, now_ms, [parent.key, b"".join(parent.voters)], submit,
+        key, join_voters(child.voters), 0, now_ms, [parent.key, join_voters(parent.voters)], submit,
         inst.note if inst.value is not None and inst.value.code == _MOVED else None,
     ]  # fmt: skip
     for node in child.voters:
@@ -261,13 +262,14 @@ def _is_safe(r: Replica, inst: Instance, one: Child) -> bool:
 def done(r: Replica, inst: Instance, out: Effects) -> None:
     """The children are safe without this instance."""
     assert inst.value is not None
-    keys = [*(inst.custodians or ()), *(key for key, _ in children(r, inst))]
+    if inst.value.children or inst.custodians:
+        keys = [*(inst.custodians or ()), *(key for key, _ in children(r, inst))]
+        for key in keys:
+            if r.children.get(key) is inst:
+                del r.children[key]
     inst.handed = True
     inst.custodians = None
     inst.fates = {}
-    for key in keys:
-        if r.children.get(key) is inst:
-            del r.children[key]
     if inst.value.code == _MOVED and not inst.filed:
         inst.filed = True
         if inst.payload:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshcode.replica import custody, outcomes, storing
+from meshcode.replica import custody, outcomes, remembering, storing
 from meshcode.replica.instance import (
     ENDED,
     Instance,
     epoch_of,
+    join_voters,
     split_voters,
     value_data,
     value_of,
@@ -47,30 +48,28 @@ def all_seen(r: Replica, inst: Instance) -> bool:
 
 def tell(r: Replica, inst: Instance, now_ms: int, out: Effects, *, again: bool = False) -> None:
     """TOLD to every voter that may not know, or may not know that all do."""
-    entry = _entry(inst, _phase(r, inst, out), with_value=False, again=again)
+    entry = _entry(inst, _phase(r, inst, out), again=again)
     lacking = r.needed_bits(inst) & ~(inst.seen & inst.full)
+    say, me = out.peer.append, r.me
     for number, node in enumerate(inst.voters):
-        if lacking >> number & 1 and node != r.me and (not again or r.peers.is_here(node)):
-            out.peer.append((node, _TOLD, entry))
+        if lacking >> number & 1 and node != me and (not again or r.peers.is_here(node)):
+            say((node, _TOLD, entry))
     r.back_off(inst, now_ms)
 
 
 def _phase(r: Replica, inst: Instance, out: Effects) -> int:
     """How far this voter is; that all have seen it is on its disk before anyone hears so."""
-    if not all_seen(r, inst):
+    needed = r.needed_bits(inst)
+    if needed & ~inst.seen:
         return 1
-    if r.needed_bits(inst) & ~inst.kept_seen:
+    if needed & ~inst.kept_seen:
         r.save(inst, out)
     return 2
 
 
-def _entry(inst: Instance, phase: int, *, with_value: bool, again: bool = False) -> list[Any]:
-    value = value_data(inst.value) if with_value and inst.value is not None else None
-    epoch = None if inst.accepted is None else list(inst.accepted[0])
-    return [
-        inst.key, b"".join(inst.voters), inst.boot, storing.parent_data(inst), phase, epoch, value,
-        again,
-    ]  # fmt: skip
+def _entry(inst: Instance, phase: int, *, again: bool = False) -> list[Any]:
+    """What a TOLD says; who does not know the instance asks for its value."""
+    return [inst.key, phase, None if inst.accepted is None else list(inst.accepted[0]), again]
 
 
 def send_value(r: Replica, inst: Instance, node: bytes, out: Effects) -> None:
@@ -81,31 +80,70 @@ def send_value(r: Replica, inst: Instance, node: bytes, out: Effects) -> None:
     if inst.role != ENDED or inst.value is None:
         return
     phase = _phase(r, inst, out) if inst.handed else 0
-    out.peer.append((node, _TOLD, _entry(inst, phase, with_value=True)))
+    whole = [join_voters(inst.voters), inst.boot, storing.parent_data(inst), value_data(inst.value)]
+    out.peer.append((node, _TOLD, [*_entry(inst, phase), *whole]))
+
+
+def hear_told(
+    r: Replica, node: bytes, entries: list[Any], now_ms: int, out: Effects
+) -> list[Any]:
+    """Take what is said of instances that have ended here, too, which is most; returns the rest.
+
+    The same as `on_told` of each, for the words that come most often of all.
+    """
+    by_key, me, evicted = r.by_key, r.me, r.peers.evicted
+    rest: list[Any] = []
+    for entry in entries:
+        try:
+            key, phase, _, again = entry
+            inst = by_key.get(key)
+        except (ValueError, TypeError):
+            inst = None
+        if inst is None or again or not (inst.filed and inst.handed) or phase not in (1, 2):
+            rest.append(entry)
+            continue
+        voters = inst.voters
+        if evicted or node not in voters or inst.role != ENDED:
+            rest.append(entry)
+            continue
+        needed, before, bit = inst.all_bits, inst.seen, 1 << voters.index(node)
+        seen = inst.seen = before | bit | 1 << voters.index(me)
+        if phase == 2:
+            inst.full |= bit
+        if seen == needed:
+            if before != needed:
+                drop_value(inst)
+                inst.told_ms = inst.due_ms = 0
+                tell(r, inst, now_ms, out)
+            try_forget(r, inst, now_ms, out)
+    return rest
 
 
 def on_told(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
     """A voter says what was chosen, and how far it is."""
-    key, voters, boot, parent, phase, under, data, again = entry
+    key, phase, under, again, *whole = entry
     inst = r.by_key.get(key)
     if inst is None:
         if phase == 2:
             if again:  # Else it is about to hear it: this node has told before it forgot.
                 out.peer.append((node, _GONE, [key]))
             return
-        if data is None:
+        if not whole:
             out.peer.append((node, _NEED, [key, storing.VALUE]))
             return
+        voters, boot, parent, _ = whole
         inst = r.find(key, split_voters(voters), boot, storing.parent_of(parent))
     if inst is None or node not in inst.voters or phase not in (0, 1, 2):
         return
     if inst.role != ENDED:
-        value = None if data is None else value_of(data)
+        value = value_of(whole[3]) if whole else None
         accepted = inst.accepted
         if value is None and None not in (accepted, under):
             assert accepted is not None
             # Accepted at or after the epoch under which it was chosen: it cannot be another.
             value = accepted[1] if accepted[0] >= epoch_of(under) else None
+        elif value is None and phase == 2 and accepted is not None:
+            value = accepted[1]  # All have seen it, so this node had, before it was started again.
         if value is None:
             out.peer.append((node, _NEED, [key, storing.VALUE]))
             return
@@ -126,13 +164,15 @@ def _note_progress(
     What is durable: that it ended here, and that all have seen it, before that is told.  The rest
     is asked again after a crash.
     """
-    was_handed, knew_all = inst.handed, all_seen(r, inst)
+    was_handed, needed, index = inst.handed, r.needed_bits(inst), inst.voters.index
     if not was_handed:
         custody.done(r, inst, out)
-    inst.seen |= inst.bit(node) | inst.bit(r.me)
+    bit = 1 << index(node)
+    seen_before = inst.seen
+    inst.seen = seen_before | bit | 1 << index(r.me)
     if phase == 2:
-        inst.full |= inst.bit(node)
-    if all_seen(r, inst) and not knew_all:
+        inst.full |= bit
+    if needed & ~seen_before and not needed & ~inst.seen:
         drop_value(inst)
         inst.told_ms = 0
         inst.due_ms = 0
@@ -140,18 +180,20 @@ def _note_progress(
     elif not was_handed:
         r.save(inst, out)
     if again:  # It has not heard this node, or forgot in a crash what it heard.
-        out.peer.append((node, _TOLD, _entry(inst, _phase(r, inst, out), with_value=False)))
+        out.peer.append((node, _TOLD, _entry(inst, _phase(r, inst, out))))
     try_forget(r, inst, now_ms, out)
 
 
 def _learn_handed(r: Replica, inst: Instance, value: Any, now_ms: int, out: Effects) -> None:
     """Learn an outcome from a voter that is past hand-off: nothing of it is to be handed over."""
-    outcomes.chosen(r, inst, value._replace(children=()), now_ms, out)
+    if value.children:
+        value = value._replace(children=())
+    outcomes.chosen(r, inst, value, now_ms, out)
 
 
 def drop_value(inst: Instance) -> None:
     """Every voter has the outcome: from here on only that it ended must be remembered."""
-    if inst.filed:
+    if inst.filed and not remembering.is_kept(inst):
         inst.value = None
         inst.accepted = None
 
@@ -179,13 +221,18 @@ def on_gone(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects
 
 def try_forget(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     """Drop the last trace, if everyone has agreed to."""
-    if not inst.filed or not inst.handed or not all_seen(r, inst):
+    if not inst.filed or not inst.handed:
+        return
+    needed = r.needed_bits(inst)
+    if needed & ~inst.seen:
         return
     inst.full |= inst.bit(r.me)
-    if r.needed_bits(inst) & ~inst.full:
+    if needed & ~inst.full:
         return
     if not _released(r, inst, now_ms, out):
         r.wake_at(inst, now_ms + r.rng.randrange(1_000, 2_000))
+        return
+    if remembering.look(r, inst, now_ms, out):
         return
     r.forget(inst, out)
 

@@ -7,12 +7,15 @@ must survive is in its `vote` record; the call itself is in the `open` record of
 
 from __future__ import annotations
 
+import struct
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from meshcode.ids import ID_BYTES, NO_ID
-from meshcode.wire.codec import pack, unpack
+from meshcode.wire.codec import join_list, pack, unpack
 
 KEY_BYTES = 2 * ID_BYTES + 2
+_GROUPS_KEPT = 1_024
 GENERATION_MAX = 0xFFFF
 NOBODY = NO_ID
 
@@ -94,7 +97,9 @@ class Instance:
     """What one voter knows of one instance."""
 
     __slots__ = (
+        "_packed",
         "accepted",
+        "all_bits",
         "asked",
         "boot",
         "custodians",
@@ -106,6 +111,8 @@ class Instance:
         "handed",
         "have",
         "heard",
+        "home",
+        "id",
         "kept_seen",
         "key",
         "note",
@@ -138,13 +145,15 @@ class Instance:
             sequence: of its records in this node's log.
         """
         self.key = key
+        self.id = key[:ID_BYTES]  # The call.
+        self.home = key[ID_BYTES : 2 * ID_BYTES]  # The node that accepted it, or its root.
         self.voters = voters
+        self.all_bits = (1 << len(voters)) - 1
         self.boot = boot
         self.sequence = sequence
         self.parent = parent
         self.payload = False  # The call itself is in the log of this node.
-        owner = key[ID_BYTES : 2 * ID_BYTES] if boot else NOBODY
-        self.promise: Epoch = (0, owner, boot)
+        self.promise: Epoch = (0, self.home if boot else NOBODY, boot)
         self.accepted: tuple[Epoch, Value] | None = None
         self.value: Value | None = None  # Chosen; None once ended when every voter has it.
         self.filed = False  # The outcome is in the history, and the `open` record is gone.
@@ -153,6 +162,7 @@ class Instance:
         self.full = 0  # Voters that know that all have seen it.
         self.note: dict[str, Any] | None = None  # The owner's last word on its attempts and state.
         # Below: only in memory.
+        self._packed: tuple[Value, bytes] | None = None
         self.kept_seen = 0  # `seen` as it is in the record.
         self.role = IDLE
         self.epoch: Epoch | None = None  # Under which this node owns or claims it.
@@ -166,16 +176,6 @@ class Instance:
         self.fates: dict[bytes, dict[bytes, bool]] = {}  # By child key: whether it ended, by node.
         self.settled = (0, 0)  # With so many nodes evicted, so many first children are safe.
         self.release: tuple[int, dict[bytes, str]] | None = None  # Of the parent: round, answers.
-
-    @property
-    def id(self) -> bytes:
-        """The call."""
-        return self.key[:ID_BYTES]
-
-    @property
-    def home(self) -> bytes:
-        """The node that accepted the call, or its root."""
-        return self.key[ID_BYTES : 2 * ID_BYTES]
 
     @property
     def majority(self) -> int:
@@ -196,41 +196,89 @@ class Instance:
         return sum(1 << n for n, voter in enumerate(self.voters) if voter in nodes)
 
     def record(self) -> bytes:
-        """Its `vote` record."""
-        parent = None if self.parent is None else [self.parent.key, b"".join(self.parent.voters)]
-        accepted = None
-        if self.accepted is not None and self.accepted[1] is not self.value:
-            accepted = [list(self.accepted[0]), value_data(self.accepted[1])]
-        return pack([
-            self.key, b"".join(self.voters), self.boot, parent, list(self.promise), accepted,
-            None if self.value is None else value_data(self.value), self.role == ENDED, self.filed,
-            self.handed, self.seen, self.full, self.note,
-            list(self.accepted[0]) if self.accepted is not None else None,
-        ])  # fmt: skip
+        """Its `vote` record (`_VOTE`)."""
+        accepted, value, parent, note = self.accepted, self.value, self.parent, self.note
+        epoch, other = NO_EPOCH, None
+        flags = self.filed * _FILED | self.handed * _HANDED
+        if accepted is not None:
+            epoch = accepted[0]
+            flags |= _ACCEPTED
+            if accepted[1] is not value:
+                other = accepted[1]
+                flags |= _OTHER
+        if self.role == ENDED:
+            flags |= _ENDED
+        tails: tuple[bytes, ...] = (join_voters(self.voters),)
+        if parent is not None:
+            flags |= _PARENT
+            tails += (parent.key, bytes((len(parent.voters),)), join_voters(parent.voters))
+        if value is not None or other is not None or note is not None:
+            packed = self._packed_value(value), self._packed_value(other)
+            tails += (join_list((*packed, _NIL if note is None else pack(note))),)
+        head = _VOTE.pack(
+            _VOTE_VERSION, flags, self.seen, self.full, len(self.voters), self.boot, self.key,
+            *self.promise, *epoch,
+        )  # fmt: skip
+        return b"".join((head, *tails))
+
+
+    def _packed_value(self, value: Value | None) -> bytes:
+        """A value as bytes; what is accepted is most often what is chosen, and packed once."""
+        if value is None:
+            return _NIL
+        if self._packed is None or self._packed[0] is not value:
+            self._packed = (value, pack(value_data(value)))
+        return self._packed[1]
+
+
+# Version, flags, seen, full, how many voters, boot, key; promised and accepted epoch.  Then the
+# voters; with _PARENT its key, how many voters and its voters; the rest, when there is any, is
+# packed: the value that is chosen, the one that was accepted if it is another, and the note.
+_VOTE = struct.Struct("<BBBBBI34sI16sII16sI")
+_VOTE_VERSION = 2
+_FILED, _HANDED, _ENDED, _ACCEPTED, _OTHER, _PARENT = (1 << bit for bit in range(6))
+_NIL = pack(None)
+NO_EPOCH: Epoch = (0, NOBODY, 0)
 
 
 def read_record(sequence: int, data: bytes) -> Instance:
     """The instance of a `vote` record, as a restarted node has it: it owns nothing yet (P6)."""
     (
-        key, voters, boot, parent, promise, accepted, value, ended, filed, handed, seen, full, note,
-        accepted_epoch,
-    ) = unpack(data)  # fmt: skip
-    whose = None if parent is None else Parent(parent[0], split_voters(parent[1]))
-    inst = Instance(key, split_voters(voters), boot, sequence, whose)
-    inst.promise = epoch_of(promise)
+        version, flags, seen, full, count, boot, key, counter, owner, owner_boot, *epoch,
+    ) = _VOTE.unpack_from(data)  # fmt: skip
+    assert version == _VOTE_VERSION, version
+    at = _VOTE.size + count * ID_BYTES
+    voters = split_voters(data[_VOTE.size : at])
+    parent = None
+    if flags & _PARENT:
+        group = at + KEY_BYTES + 1
+        end = group + data[group - 1] * ID_BYTES
+        parent = Parent(data[at : group - 1], split_voters(data[group:end]))
+        at = end
+    value, other, note = unpack(data[at:]) if at < len(data) else (None, None, None)
+    inst = Instance(key, voters, boot, sequence, parent)
+    inst.promise = (counter, owner, owner_boot)
     inst.value = None if value is None else value_of(value)
-    if accepted is not None:
-        inst.accepted = (epoch_of(accepted[0]), value_of(accepted[1]))
-    elif accepted_epoch is not None and inst.value is not None:
-        inst.accepted = (epoch_of(accepted_epoch), inst.value)
-    inst.role = ENDED if ended else IDLE
-    inst.filed, inst.handed, inst.seen, inst.full, inst.note = filed, handed, seen, full, note
+    if flags & _OTHER:
+        inst.accepted = (epoch_of(epoch), value_of(other))
+    elif flags & _ACCEPTED and inst.value is not None:
+        inst.accepted = (epoch_of(epoch), inst.value)
+    inst.role = ENDED if flags & _ENDED else IDLE
+    inst.filed, inst.handed = bool(flags & _FILED), bool(flags & _HANDED)
+    inst.seen, inst.full, inst.note = seen, full, note
     inst.kept_seen = seen
     return inst
 
 
+@lru_cache(_GROUPS_KEPT)
+def join_voters(voters: tuple[bytes, ...]) -> bytes:
+    """The voters as a run of 16-byte node ids."""
+    return b"".join(voters)
+
+
+@lru_cache(_GROUPS_KEPT)
 def split_voters(data: bytes) -> tuple[bytes, ...]:
-    """The voters of a run of 16-byte node ids."""
+    """The voters of a run of 16-byte node ids; the same groups of them come again and again."""
     return tuple(data[at : at + ID_BYTES] for at in range(0, len(data), ID_BYTES))
 
 
@@ -242,7 +290,7 @@ def epoch_of(data: Any) -> Epoch:
     """
     counter, node, boot = data
     if not (
-        isinstance(counter, int) and isinstance(boot, int) and isinstance(node, bytes)
+        type(counter) is type(boot) is int and type(node) is bytes
         and 0 <= counter < 1 << 32 and 0 <= boot < 1 << 32 and len(node) == ID_BYTES
     ):  # fmt: skip
         raise ValueError(f"not an epoch: {data!r}")
@@ -251,8 +299,11 @@ def epoch_of(data: Any) -> Epoch:
 
 def value_data(value: Value) -> list[Any]:
     """A value as plain data."""
-    children = [[child.id, b"".join(child.voters), child.submit] for child in value.children]
-    return [value.code, value.outcome, children, value.note]
+    code, outcome, children, note = value
+    if not children:
+        return [code, outcome, [], note]
+    named = [[child.id, join_voters(child.voters), child.submit] for child in children]
+    return [code, outcome, named, note]
 
 
 def value_of(data: Any) -> Value:
@@ -266,6 +317,8 @@ def value_of(data: Any) -> Value:
         raise ValueError(f"not a note: {note!r:.80}")
     if not (isinstance(code, int) and 1 <= code <= 4 and isinstance(outcome, bytes)):
         raise ValueError(f"not an outcome: {code!r}")
+    if not children:
+        return Value(code, outcome, (), note)
     found = []
     for id, voters, submit in children:
         if len(id) != ID_BYTES or not (submit is None or isinstance(submit, bytes)):

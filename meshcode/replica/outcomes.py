@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshcode.replica import custody, forgetting, storing
+from meshcode.replica import custody, forgetting, remembering, storing
 from meshcode.replica.instance import (
     ENDED,
     PROPOSING,
@@ -12,6 +12,7 @@ from meshcode.replica.instance import (
     Instance,
     Value,
     epoch_of,
+    join_voters,
     moved_key,
     split_voters,
     value_data,
@@ -48,7 +49,7 @@ def send(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     assert inst.accepted is not None
     epoch, value = inst.accepted
     entry = [
-        inst.key, b"".join(inst.voters), inst.boot, storing.parent_data(inst), list(epoch),
+        inst.key, join_voters(inst.voters), inst.boot, storing.parent_data(inst), list(epoch),
         value_data(value),
     ]  # fmt: skip
     for node in inst.voters:
@@ -111,6 +112,7 @@ def chosen(r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects) 
         r.host.disown(inst, now_ms, out)
         if not inst.payload:
             inst.filed = True
+        remembering.note(r, inst)
     elif r.host.end(inst, value, now_ms, out):
         inst.filed = True
     else:  # The call is read back, and whether the history has an outcome of its id (P14).
@@ -118,11 +120,23 @@ def chosen(r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects) 
     custody.begin(r, inst, now_ms, out)
     if r.by_key.get(inst.key) is not inst:
         return  # Its children were safe at once, and nobody else votes on it: it is forgotten.
-    r.save(inst, out)
+    if not _is_plain(inst, value):
+        r.save(inst, out)
     if inst.handed:
         forgetting.passed(r, inst, now_ms, out)
     else:
         r.back_off(inst, now_ms)
+
+
+def _is_plain(inst: Instance, value: Value) -> bool:
+    """Whether that it ended need not be written: this voter's disk has the outcome as accepted, no
+    call is caused by it, and no parent asks after it.  After a crash it is chosen once more.
+    """
+    accepted = inst.accepted
+    return (
+        accepted is not None and accepted[1] is value and inst.parent is None
+        and not value.children and value.code != _MOVED
+    )  # fmt: skip
 
 
 def is_broken(r: Replica, inst: Instance) -> bool:
@@ -144,5 +158,7 @@ def repair(r: Replica, inst: Instance, now_ms: int, out: Effects) -> bool:
     if not r.host.may_move(inst, now_ms):
         r.back_off(inst, now_ms)  # It runs; perhaps it ends first.
         return True
-    propose(r, inst, Value(_MOVED, b"", (Child(inst.id, voters, None),)), now_ms, out)
+    found = r.host.envelope_of(inst) if inst.parent is None and not inst.boot else None
+    note = None if found is None else remembering.note_of(*found)
+    propose(r, inst, Value(_MOVED, b"", (Child(inst.id, voters, None),), note), now_ms, out)
     return True

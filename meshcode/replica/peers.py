@@ -54,7 +54,9 @@ class Peers:
         self.kind = kind
         self.by_node: dict[bytes, Peer] = {}
         self.evicted: set[bytes] = set()
+        self.all_keep = kind != WITNESS  # No node is evicted, and none is a witness.
         self._others: list[tuple[bytes, ...]] | None = None
+        self._only: tuple[bytes, ...] | None = None  # The voters, where there is no choice.
 
     def change(
         self, node: bytes, state: str, boot: int, kind: str, domain: str, name: str, now_ms: int
@@ -78,7 +80,10 @@ class Peers:
         if boot > peer.boot:
             peer.boot = boot
             peer.boot_ms = now_ms
-        self._others = None
+        self.all_keep = self.kind != WITNESS and not self.evicted and all(
+            other.kind != WITNESS for other in self.by_node.values()
+        )  # fmt: skip
+        self._others = self._only = None
         return peer
 
     def here(self) -> list[bytes]:
@@ -152,11 +157,14 @@ class Peers:
         Args:
             id: the call's, which spreads calls evenly over more than three nodes.
         """
+        if self._only is not None:
+            return self._only
         pairs = self._others
         if pairs is None:
             pairs = self._others = self._pairs()
         if len(pairs) <= 1:
-            return (self.me, *pairs[0]) if pairs else (self.me,)
+            self._only = (self.me, *pairs[0]) if pairs else (self.me,)
+            return self._only
         best = max(pairs, key=lambda pair: crc32(id, crc32(b"".join(pair))))
         return (self.me, *best)
 

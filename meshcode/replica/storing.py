@@ -15,6 +15,7 @@ from meshcode.replica.instance import (
     Instance,
     Parent,
     epoch_of,
+    join_voters,
     split_voters,
 )
 from meshcode.router.effects import Effects
@@ -31,14 +32,14 @@ CALL, VALUE = "call", "value"  # What a NEED asks for.
 def store_entry(inst: Instance, accepted_ms: int, submit: bytes) -> list[Any]:
     """What a STORE says."""
     return [
-        inst.key, b"".join(inst.voters), inst.boot, accepted_ms, parent_data(inst), submit,
+        inst.key, join_voters(inst.voters), inst.boot, accepted_ms, parent_data(inst), submit,
         inst.note,
     ]  # fmt: skip
 
 
 def parent_data(inst: Instance) -> list[bytes] | None:
     """The parent of an instance as plain data."""
-    return None if inst.parent is None else [inst.parent.key, b"".join(inst.parent.voters)]
+    return None if inst.parent is None else [inst.parent.key, join_voters(inst.parent.voters)]
 
 
 def parent_of(data: Any) -> Parent | None:
@@ -51,7 +52,7 @@ def begin(
 ) -> None:
     """Send a new call to the other voters; with one voter it is ready at once."""
     inst.role = STORING
-    if r.enough_copies(inst.voters, (r.me,)):
+    if inst.majority == 1 or (not r.peers.all_keep and r.enough_copies(inst.voters, (r.me,))):
         inst.role = OWNING
         r.host.ready(inst, now_ms, out)
         return
@@ -187,8 +188,12 @@ def on_stored(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effec
 
 
 def _is_it_ready(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
-    have = [voter for voter in inst.voters if inst.have & inst.bit(voter)]
-    if r.enough_copies(inst.voters, have):
+    if r.peers.all_keep:
+        enough = inst.have.bit_count() >= inst.majority
+    else:
+        have = [voter for voter in inst.voters if inst.have & inst.bit(voter)]
+        enough = r.enough_copies(inst.voters, have)
+    if enough:
         inst.role = OWNING
         r.host.ready(inst, now_ms, out)
 

@@ -42,7 +42,8 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
     """Accept or refuse every call of a frame, then acknowledge the frame."""
     client, frame = event.client, event.sequence
     if plain.accept(r, event, now_ms, out):
-        acks.acknowledge_frame(r, client, frame, min(event.elsewhere or (1, 1), (1, 1)), out)
+        if not r.replica.peers.by_node:  # Else when others have them.
+            acks.acknowledge_frame(r, client, frame, (1, 1), out)
         return
     custody = r.custody_at(now_ms)
     alone = not r.replica.peers.by_node

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+Bound = dict[str, list[tuple[str, str]]]  # By queue: sockets and their topics.
 
-def bindings(snapshot: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
+
+def bindings(snapshot: dict[str, Any], names: Iterable[str] | None = None) -> Bound:
     """The sockets of each queue that is not direct, with their topics, in order of their names.
 
     A socket of a topic queue without a topic of its own takes calls whose topic is its name.
+
+    Args:
+        snapshot: of the model.
+        names: of the sockets that count; None for all.
     """
     queues = snapshot.get("queues") or {}
-    found: dict[str, list[tuple[str, str]]] = {}
-    for name, socket in sorted((snapshot.get("sockets") or {}).items()):
+    sockets = snapshot.get("sockets") or {}
+    found: Bound = {}
+    for name in sorted(sockets if names is None else names):
+        socket = sockets[name]
         queue = socket.get("queue") or ""
         kind = queues.get(queue, {}).get("type")
         if kind in ("fanout", "broadcast"):

@@ -7,13 +7,14 @@ asked first, for a while.
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from meshcode import limits
+from meshcode.digest import blake2b
 from meshcode.ids import ID_BYTES
 from meshcode.replica import custody, storing
 from meshcode.replica.instance import Child, Instance, make_key
+from meshcode.replica.peers import WITNESS
 from meshcode.router import ending
 from meshcode.router.effects import Effects
 from meshcode.wire.kinds import Kind
@@ -48,8 +49,8 @@ def wish(
     inst = r.replica.by_id.get(id)
     if inst is not None:
         complete(r, inst, submit, out)
-    if inst is not None or id in r.calls:
-        return  # It is there, perhaps kept by other nodes than at first.
+    if inst is not None or id in r.calls or id in r.replica.moved:
+        return  # It is there, or somewhere, perhaps kept by other nodes than at first.
     r.births[id] = (key, voters, submit, ask_until_ms)
     out.lookups.append((b"", id))
 
@@ -67,7 +68,7 @@ def looked_up(r: Router, id: bytes, ended: bool, now_ms: int, out: Effects) -> N
     inst = r.replica.by_id.get(id)
     if inst is not None:
         complete(r, inst, submit, out)
-    if inst is not None or id in r.calls:
+    if inst is not None or id in r.calls or id in r.replica.moved:
         return
     if len(voters) == 1:
         ending.issue(r, id, submit, now_ms, out)
@@ -96,8 +97,8 @@ def complete(r: Router, inst: Instance, submit: bytes, out: Effects) -> None:
 def keep(
     r: Router, key: bytes, voters: tuple[bytes, ...], submit: bytes, now_ms: int, out: Effects
 ) -> None:
-    """Keep such an instance, as one of its voters; not one that has moved to others."""
-    if key in r.joins.moved:
+    """Keep such an instance, as one of its voters; a witness only votes on what others make."""
+    if r.replica.peers.kind == WITNESS:
         return
     child = Child(key[:ID_BYTES], voters, submit)
     custody.keep(r.replica, key, child, submit, None, now_ms, out)

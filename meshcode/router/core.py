@@ -120,7 +120,7 @@ class Router:
         self.births: dict[bytes, births.Birth] = {}  # Calls to make unless they have ended.
         self.ticks = ticking.Ticks()
         self.streams, self.seats = streams.Streams(), seats.Seats()
-        self.bound: dict[str, list[tuple[str, str]]] = {}  # By queue: sockets and their topics.
+        self.wiring = modelling.Wiring()  # What the model says of more than one line.
         self.gates: dict[str, str] = {}  # Their modes.
         self.gated: dict[str, list[Call]] = {}  # Calls that wait at a closed gate.
         self.plans: dict[bytes, plan.Plan] = {}  # Of accepted flows, until they end.
@@ -461,6 +461,7 @@ class Router:
     def line_of_nobody(self, name: str) -> Line:
         """A line that no processor serves."""
         line = self.lines[name] = Line(SocketConfig(name, modelling.of_nobody(name)))
+        line.edges = self.wiring.edges.get(name, ())
         self.pool("").lines[name] = line
         return line
 

@@ -31,7 +31,7 @@ def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
         if worker.leaving or (r.draining and not worker.node):
             continue  # A node that drains lets its peers run what waits.
         batch: list[Assignment] = []
-        while (found := _next_for(pool, worker)) is not None:
+        while (found := _next_for(r, pool, worker, now_ms)) is not None:
             priority, line = found
             room = worker.room(line, now_ms)
             if room <= 0:
@@ -92,14 +92,15 @@ def _next(pool: Pool) -> tuple[int, Line] | None:
     return None
 
 
-def _next_for(pool: Pool, worker: Worker) -> tuple[int, Line] | None:
+def _next_for(r: Router, pool: Pool, worker: Worker, now_ms: int) -> tuple[int, Line] | None:
     """The same for a worker that does not take calls of every line."""
     if not (worker.node or worker.streams or worker.blocked):
         return _next(pool)
+    here = worker.node and not r.draining
     for priority in sorted(pool.rotation, reverse=True):
         lines = pool.rotation[priority]
         for at, line in enumerate(lines):
-            if not worker.skips(line):
+            if not (worker.skips(line) or (here and pool.is_quick(line, now_ms))):
                 lines.rotate(-at)
                 return priority, line
     return None

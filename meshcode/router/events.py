@@ -7,6 +7,7 @@ goes forward.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,6 +166,8 @@ class ModelChanged:
     """A newer snapshot of the model.  Plain data, see `router/config.py`."""
 
     snapshot: dict[str, Any]
+    # Kind and name of all objects that differ from the last snapshot; None: anything may.
+    keys: Collection[tuple[str, str]] | None = None
 
 
 @dataclass(slots=True)

@@ -180,7 +180,7 @@ def reached(r: Router, call: Call) -> list[str]:
     if not own.spread or call.option("copy"):
         return [own.name]
     topic = call.option("topic") or own.name
-    bound = r.bound.get(own.config.queue, ())
+    bound = r.wiring.bound.get(own.config.queue, ())
     return [name for name, pattern in bound if matches(pattern, topic)]
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from meshcode import errors, limits
 from meshcode.ids import NO_ID, text_of
+from meshcode.replica import remembering
 from meshcode.replica.instance import ENDED
 from meshcode.router import (
     births,
@@ -283,6 +284,8 @@ def on_looked_up(r: Router, event: events.LookedUp, now_ms: int, out: Effects) -
         if not node and r.births:
             births.looked_up(r, id, bool(envelope), now_ms, out)
             ticking.looked_up(r, id, out)
+        if not node and id in r.replica.moved:
+            remembering.looked_up(r.replica, id, envelope, now_ms, out)
         if node:
             if envelope:
                 out.peer.append((node, _TELL, [id, envelope]))
@@ -324,6 +327,7 @@ def on_tell(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
         births.looked_up(r, id, True, now_ms, out)
         ticking.looked_up(r, id, out)
         streams.looked_up(r, id, True, out)
+        remembering.told(r.replica, id, envelope, out)
         ended(r, id, envelope)
 
 

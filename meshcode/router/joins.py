@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
 from meshcode.ids import ID_BYTES, child_id
-from meshcode.replica.instance import ENDED, make_key, split_voters
+from meshcode.replica.instance import (
+    ENDED,
+    generation_of,
+    make_key,
+    moved_key,
+    split_voters,
+)
 from meshcode.router import births, ending, feeding
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
@@ -62,7 +68,6 @@ class Joins:
         # By collector 0: so many were seen to end here, from the first on.
         self.heads: dict[bytes, int] = {}
         self.named: dict[bytes, int] = {}  # Values that those named, and which of them did.
-        self.moved: dict[bytes, None] = {}  # Instances that are other ones by now.
         self.tell_ms = 0
 
 
@@ -147,6 +152,9 @@ def unknown(r: Router, call: Call, id: bytes, now_ms: int, out: Effects) -> None
     at = call.option("at") or b""
     submit = _collector_submit(flow, at, join, number)
     inst = r.replica.by_id.get(id)
+    if _has_moved(r, id):
+        _pass_on(r, id, submit, join["place"], call.id, r.replica.peers.here(), out)
+        return
     if inst is not None and (inst.role != ENDED or call.inst is None):
         key, voters = inst.key, inst.voters  # It may have moved to other nodes since.
         births.complete(r, inst, submit, out)
@@ -188,7 +196,8 @@ def on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effec
     key, data, submit, place, arrival = entry
     voters = split_voters(data)
     id = key[:ID_BYTES]
-    if r.node not in voters or submit[16:32] != id or len(arrival) != ID_BYTES:
+    first = generation_of(key) == 0  # Later ones come from those before: they are never made here.
+    if (first and r.node not in voters) or submit[16:32] != id or len(arrival) != ID_BYTES:
         raise ValueError(key)
     collector = r.joins.collectors.get(id)
     inst = r.replica.by_id.get(id)
@@ -196,8 +205,12 @@ def on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effec
         if place in collector.waiting:
             _collect(r, collector, place, arrival, now_ms, out)
     elif inst is None or inst.role == ENDED:
-        births.wish(r, key, voters, submit, out)
         out.lookups.append((node, id))  # If it has ended, the peer hears how.
+        if first and _has_moved(r, id):
+            others = [peer for peer in r.replica.peers.here() if peer != node]
+            _pass_on(r, id, submit, place, arrival, others, out)
+        elif first:
+            births.wish(r, key, voters, submit, out)
     elif inst.key == key:
         births.complete(r, inst, submit, out)
     else:  # It has moved, and who told of the arrival does not know.
@@ -205,6 +218,29 @@ def on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effec
         if owner not in (r.node, node) and r.replica.peers.is_here(owner):
             moved = [inst.key, b"".join(inst.voters), submit, place, arrival]
             out.peer.append((owner, _ARRIVED, moved))
+
+
+def _has_moved(r: Router, id: bytes) -> bool:
+    """Whether a collector that this node kept is kept by others only, as far as it knows."""
+    inst = r.replica.by_id.get(id)
+    return id in r.replica.moved and (inst is None or inst.role == ENDED)
+
+
+def _pass_on(
+    r: Router,
+    id: bytes,
+    submit: bytes,
+    place: str,
+    arrival: bytes,
+    nodes: list[bytes],
+    out: Effects,
+) -> None:
+    """Tell all nodes of an arrival: who has the collector by now is not known here."""
+    inst = r.replica.moved[id]
+    key = moved_key(inst.key)
+    assert key is not None, inst.key.hex()
+    for node in nodes:
+        out.peer.append((node, _ARRIVED, [key, b"".join(inst.voters), submit, place, arrival]))
 
 
 def collected(r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, out: Effects) -> None:
@@ -298,16 +334,6 @@ def _joined_call(call: Call, join: dict[str, Any], used: list[bytes]) -> bytes:
     )
 
 
-def has_moved(r: Router, key: bytes) -> None:
-    """An instance is another one now: when it is forgotten here it must not be made again.
-
-    Remembered for this life of the node only.
-    """
-    if len(r.joins.moved) > _HEADS_MAX:
-        r.joins.moved.clear()
-    r.joins.moved[key] = None
-
-
 def tick(r: Router, now_ms: int, out: Effects) -> None:
     """Look again how the collectors are; their keepers are told of the arrivals then.
 
@@ -333,6 +359,6 @@ def tick(r: Router, now_ms: int, out: Effects) -> None:
 
 
 __all__ = [
-    "COLLECT", "JOIN", "Joins", "arrive", "begin", "collected", "comes_late", "has_moved",
-    "on_arrived", "tick", "unknown", "where",
+    "COLLECT", "JOIN", "Joins", "arrive", "begin", "collected", "comes_late", "on_arrived",
+    "tick", "unknown", "where",
 ]  # fmt: skip

@@ -8,6 +8,8 @@ from meshcode.limits import (
     CREDIT_BYTES_MAX,
     CREDIT_CALLS_MAX,
     CREDIT_WORK_US,
+    PEER_WORTH_US,
+    QUICK_LINE_US,
     STAGE_AHEAD_US,
     STUCK_MS,
 )
@@ -154,6 +156,15 @@ class Worker:
         """Whether it takes no call of this line now, but perhaps of another."""
         return any(self.held[id].line is line for id in (*self.streams, *self.blocked))
 
+    def is_moving(self, line: Line, now_ms: int) -> bool:
+        """Whether calls of the line go through it one by one, and it is not stuck at any."""
+        if self.node or self.leaving or not self.slots or self._at_once(line):
+            return False
+        if self.work_us > 2 * CREDIT_WORK_US or (self.streams and not all(self.streams.values())):
+            return False
+        head = next(iter(self.queued.values()), None)
+        return head is None or now_ms - head.started_ms < STUCK_MS
+
     def begun(self) -> list[Call]:
         """The calls that run, as far as the router can know: the first queued, and the others."""
         found = []
@@ -220,6 +231,16 @@ class Pool:
         for priority in line.offered:
             self.rotation[priority].remove(line)
         line.offered.clear()
+
+    def is_quick(self, line: Line, now_ms: int) -> bool:
+        """Whether the workers here are soon through with a line of calls so short that it costs
+        more to have a peer run one.
+        """
+        usual = line.run_us
+        if usual is None or usual > PEER_WORTH_US:
+            return False
+        moving = sum(worker.is_moving(line, now_ms) for worker in self.workers.values())
+        return moving > 0 and line.depth * usual <= moving * QUICK_LINE_US
 
     def parked_reason(self) -> str:
         """Why no call of this processor can begin; "" when some worker may take them."""

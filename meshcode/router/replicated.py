@@ -22,7 +22,7 @@ from meshcode.replica.instance import (
     make_key,
 )
 from meshcode.replica.peers import WITNESS
-from meshcode.router import acks, copies, ending, holding, joins, seats, streams, work
+from meshcode.router import acks, copies, ending, holding, seats, streams, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import custody_header, pack_done, read_envelope, sequence_key
@@ -318,8 +318,6 @@ class Replicated:
     def disown(self, inst: Instance, now_ms: int, out: Effects) -> None:
         """Another node took the call over: it must not run here, and is not recorded here."""
         r = self._r
-        if inst.role == ENDED:
-            joins.has_moved(r, inst.key)
         call = self._call(inst)
         if call is None:
             twins = r.twins.get(inst.id)

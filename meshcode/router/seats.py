@@ -352,7 +352,8 @@ def _broadcast_waits(r: Router, line: Line) -> str:
     if who := untold(r):
         return f"{who} has not said yet which workers it has"
     own = r.lines[line.name]
-    names = [name for name, _ in r.bound.get(own.config.queue, ())] if own.spread else [line.name]
+    bound = r.wiring.bound.get(own.config.queue, ()) if own.spread else [(line.name, "")]
+    names = [name for name, _ in bound]
     if any(known(r, r.lines[name].config.processor) for name in names):
         return ""
     return f"no node has a worker for processor {line.config.processor}"

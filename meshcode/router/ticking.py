@@ -11,10 +11,10 @@ What a node keeps is only up to where it has dealt with a schedule (log table `m
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode import limits
+from meshcode.digest import blake2b
 from meshcode.errors import BadData, BadRequest, TooLarge
 from meshcode.ids import child_id
 from meshcode.replica.peers import CORE, WITNESS

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from meshcode import errors, limits
 from meshcode.ids import child_id
 from meshcode.router import feeding, joins, streams
-from meshcode.router.bindings import bindings, matches
+from meshcode.router.bindings import Bound, matches
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import flow_of, read_envelope
@@ -60,8 +60,8 @@ class Edge(NamedTuple):
     cast: bool = False  # And there to every worker.
 
 
-def edges_of(snapshot: dict[str, Any]) -> dict[str, tuple[Edge, ...]]:
-    """The edges that leave each socket, in order of their names."""
+def edges_of(snapshot: dict[str, Any], bound: Bound) -> dict[str, tuple[Edge, ...]]:
+    """The edges that leave each socket, in order of their names; `bound` as `bindings` gives it."""
     plugs = snapshot.get("plugs") or {}
     gates = _by_plug(gates_of(snapshot))
     into: dict[str, set[str]] = {}
@@ -82,7 +82,7 @@ def edges_of(snapshot: dict[str, Any]) -> dict[str, tuple[Edge, ...]]:
         ways = [(plug["target"], b"plug:" + name.encode())]
         also: list[str] = []
         if queue.get("type") in ("topic", "fanout", "broadcast"):
-            also = _also(snapshot, plug["queue"], plug["source"])
+            also = _also(bound, plug["queue"], plug["source"])
             for other in also:
                 if other != plug["target"]:
                     ways.append((other, b"plug:%s:%s" % (name.encode(), other.encode())))
@@ -109,10 +109,19 @@ def _by_plug(gates: dict[str, dict[str, Any]]) -> dict[str, Gate]:
     return found
 
 
-def _also(snapshot: dict[str, Any], queue: str, source: str) -> list[str]:
-    """The sockets that the queue of a plug reaches; the topic is the name of the source."""
-    bound = bindings(snapshot).get(queue, ())
-    return [name for name, pattern in bound if matches(pattern, source)]
+def _also(bound: Bound, queue: str, source: str) -> list[str]:
+    """The sockets that a topic or fanout queue of a plug reaches; the topic is the source's name"""
+    return [name for name, pattern in bound.get(queue, ()) if matches(pattern, source)]
+
+
+def leans_on(snapshot: dict[str, Any]) -> frozenset[tuple[str, str]]:
+    """Kind and name of the sockets and queues that decide what the edges are."""
+    found: set[tuple[str, str]] = set()
+    for plug in (snapshot.get("plugs") or {}).values():
+        found.add(("socket", plug["target"]))
+        if plug.get("queue"):
+            found.add(("queue", plug["queue"]))
+    return frozenset(found)
 
 
 def gates_of(snapshot: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ asks after what it has not heard of for a while, since a message between nodes m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
@@ -303,11 +304,13 @@ def _guest_line(r: Router, name: str, seat: seats.Seat | None) -> Line | None:
     return line
 
 
-def refresh_lines(r: Router) -> None:
-    """The model changed: guests follow their sockets' new settings."""
-    for name, line in r.guest_lines.items():
-        own = r.lines.get(name)
-        if own is not None and not own.removed and own.config.processor == line.config.processor:
+def refresh_lines(r: Router, names: Iterable[str] | None = None) -> None:
+    """The model changed: guests of these sockets follow their new settings; None: all do."""
+    for name in r.guest_lines if names is None else names:
+        line, own = r.guest_lines.get(name), r.lines.get(name)
+        if line is None or own is None or own.removed:
+            continue
+        if own.config.processor == line.config.processor:
             line.configure(SocketConfig.without_limits(own.config))
 
 

@@ -6,12 +6,12 @@ what it must be.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from meshcode.digest import blake2b
 from meshcode.errors import BadRequest
 from meshcode.limits import (
     SCHEDULE_INTERVAL_MS_MIN,
@@ -139,7 +139,7 @@ def digest(fields: Mapping[str, Any]) -> bytes:
     text = "" if found.cron is None else found.cron.text
     zone = found.zone.name if text else ""
     facts = (text, zone, found.interval_ms, found.at_ms, found.start_ms, found.end_ms, found.paused)
-    return hashlib.blake2b(repr(facts).encode(), digest_size=8).digest()
+    return blake2b(repr(facts).encode(), digest_size=8).digest()
 
 
 def _paused(given: Mapping[str, Any]) -> bool:

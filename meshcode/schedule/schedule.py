@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
+from meshcode.digest import blake2b
 from meshcode.limits import CATCH_UP_MAX, SCHEDULE_LATE_MS, SCHEDULE_UNIX_MS_MAX
 from meshcode.schedule.cron import DAY_S, Cron
 from meshcode.schedule.zone import Zone
@@ -61,7 +61,7 @@ class Schedule:
         """
         if not self.jitter_ms:
             return 0
-        seed = hashlib.blake2b(f"{tick_ms} {name}".encode(), digest_size=8).digest()
+        seed = blake2b(f"{tick_ms} {name}".encode(), digest_size=8).digest()
         return int.from_bytes(seed, "big") % (self.jitter_ms + 1)
 
     def _newest(self, last_ms: int, now_ms: int, most: int) -> list[int]:

@@ -183,12 +183,13 @@ def disk_level(world: World) -> None:
 
 def model_change(world: World) -> None:
     """An operator changes the model."""
-    world.snapshot = drawn.change_snapshot(world.rng, world.snapshot, world.first)
+    before = world.snapshot
+    world.snapshot = drawn.change_snapshot(world.rng, before, world.first)
     if world.checker.plugs is not None:  # The model keeps the sockets of plugs.
         for name, fields in world.first["sockets"].items():
             world.snapshot["sockets"].setdefault(name, dict(fields))
     world.say("model: %d", world.snapshot["number"])
-    world.post(events.ModelChanged(drawn.copy_of(world.snapshot)))
+    world.post(drawn.model_changed(before, world.snapshot))
     if world.node is not None:
         world.staff()
 
@@ -270,9 +271,10 @@ def watch(world: World) -> None:
 
 def rewire(world: World) -> None:
     """An operator changes plugs and gates."""
-    world.snapshot = plugacts.rewired(world.plugs_rng, world.snapshot)
+    before = world.snapshot
+    world.snapshot = plugacts.rewired(world.plugs_rng, before)
     world.say("model: %d, rewired", world.snapshot["number"])
-    world.post(events.ModelChanged(drawn.copy_of(world.snapshot)))
+    world.post(drawn.model_changed(before, world.snapshot))
 
 
 def burst(world: World) -> None:

@@ -26,20 +26,20 @@ _DONE, _FAILED, _CANCELLED = int(Outcome.DONE), int(Outcome.FAILED), int(Outcome
 def _edges_are_those_of_the_model_before(real: Any) -> Any:
     last: dict[int, dict[str, Any]] = {}
 
-    def edges_of(snapshot: dict[str, Any]) -> Any:
+    def edges_of(snapshot: dict[str, Any], bound: Any) -> Any:
         before = last.get(snapshot["number"] - 1, snapshot)
         last[snapshot["number"]] = snapshot
-        return real(before)
+        return real(before, bound)
 
     return edges_of
 
 
 @BROKEN.rule(wiring, "edges_of")
 def _error_plug_is_taken_by_results_too(real: Any) -> Any:
-    def edges_of(snapshot: dict[str, Any]) -> Any:
+    def edges_of(snapshot: dict[str, Any], bound: Any) -> Any:
         return {
             source: (*edges, *(one._replace(error=False) for one in edges if one.error))
-            for source, edges in real(snapshot).items()
+            for source, edges in real(snapshot, bound).items()
         }
 
     return edges_of

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from meshcode.router import events
 from meshcode.sim import plugacts
 
 Snapshot = dict[str, Any]
@@ -271,6 +272,17 @@ def copy_of(snapshot: Snapshot) -> Snapshot:
         if kind in snapshot:
             copy[kind] = {name: dict(fields) for name, fields in snapshot[kind].items()}
     return copy
+
+
+def model_changed(before: Snapshot, after: Snapshot) -> events.ModelChanged:
+    """What a node hears that knows the snapshot before."""
+    keys = [
+        (kind.removesuffix("s"), name)
+        for kind in sorted(after.keys() - {"number"})
+        for name in sorted({*before.get(kind, ()), *after[kind]})
+        if before.get(kind, {}).get(name) != after[kind].get(name)
+    ]
+    return events.ModelChanged(copy_of(after), keys)
 
 
 def _maybe(rng: Random, chance: float, values: tuple[Any, ...]) -> Any:

@@ -434,8 +434,8 @@ class World:
         self.calm = True
         self.say("calm")
         self.start()
-        self.snapshot = drawn.calm_snapshot(self.snapshot, self.first)
-        self.post(events.ModelChanged(drawn.copy_of(self.snapshot)))
+        before, self.snapshot = self.snapshot, drawn.calm_snapshot(self.snapshot, self.first)
+        self.post(drawn.model_changed(before, self.snapshot))
         self.post(events.DiskChanged(0))
         casting.be_calm(self)
         self.staff()

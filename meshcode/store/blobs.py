@@ -15,10 +15,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from meshcode.digest import blake2b
 from meshcode.store.filesystem import TEMP_SUFFIX, make_folder, sync_folder, write_whole
 
 if TYPE_CHECKING:

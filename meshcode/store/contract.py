@@ -25,7 +25,7 @@ META = "meta"  # Names -> values: store id, boot counter, horizon, ...
 OPEN = "open"  # u64 big-endian sequence -> custody header and SUBMIT envelope.  Append order.
 STATE = "state"  # u64 big-endian sequence -> what changed of an open call since it was accepted.
 DONE = "done"  # Call id -> outcome record.  Ids sort by the time they were made.
-MODEL = "model"  # b"snapshot" -> the last model snapshot; b"processor/<name>" -> its last mount.
+MODEL = "model"  # The model, whole and its changes (node/series.py); last mounts of processors.
 OUTPUT = "output"  # Call id + u32 attempt -> captured stdout and stderr of that attempt.
 VOTE = "vote"  # u64 big-endian sequence -> what this node promised and accepted of an instance.
 FLOW = "flow"  # Flow id + call id -> nothing: calls whose ids do not lie beside their root's.
@@ -143,6 +143,13 @@ class Log(Protocol):
 
         Raises:
             LogDamaged: the record is there but fails its checksum.
+        """
+
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The synced value of each key, or None, as of one moment.
+
+        Raises:
+            LogDamaged: one of the records is there but fails its checksum.
         """
 
     def scan(

@@ -10,7 +10,6 @@ each put would wait for its turn.  `sync` gives the lock up once, for the commit
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import sys
 import threading
@@ -29,7 +28,7 @@ from meshcode.store import opening, record
 from meshcode.store.ballast import Ballast
 from meshcode.store.blobs import REFERENCE_BYTES, BlobFolder, blob_bytes, refer
 from meshcode.store.contract import KEY_BYTES_MAX, Op, Usage, plan
-from meshcode.store.filesystem import disk_room
+from meshcode.store.filesystem import disk_room, has_address_space
 from meshcode.store.opening import BLOB_TABLE, Opened
 
 _WIDE = sys.maxsize > 2**32
@@ -307,7 +306,7 @@ class LmdbLog:
     def _resize(self, size: int) -> bool:
         """Give the map another size; False when there is no address space for it."""
         assert self._txn is None
-        if not _has_address_space(size):
+        if not has_address_space(size):
             return False
         with self._gate:  # No read may be open while the map moves.
             self._env.set_mapsize(size)
@@ -421,6 +420,19 @@ class LmdbLog:
             if last == (removals, stored):
                 raise self._damage(table, key, "its blob file is missing or was changed")
             last = removals, stored
+
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The synced value of each key, or None.  See `Log.get_many`."""
+        with self._gate:
+            self._check_open()
+            with self._reading(), self._env.begin(db=self._tables[table]) as txn:
+                stored = [txn.get(key) if 0 < len(key) <= KEY_BYTES_MAX else None for key in keys]
+        seed, good, residue = record.SEEDS[table], record.PLAIN_RESIDUE, record.residue
+        return [  # What is a blob, or damaged, is looked at by itself.
+            None if data is None else data[: -record.CHECK_BYTES]
+            if residue(seed, key, data) == good else self.get(table, key)
+            for key, data in zip(keys, stored, strict=True)
+        ]  # fmt: skip
 
     def scan(
         self,
@@ -577,15 +589,3 @@ class LmdbLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _has_address_space(size: int) -> bool:
-    """Whether a map of `size` bytes would be given now.
-
-    LMDB lets go of the old map before it asks for the new one, and has none when that fails.
-    """
-    try:
-        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0).close()
-    except (OSError, ValueError, OverflowError):
-        return False
-    return True

@@ -236,6 +236,10 @@ class MemoryLog:
 
     # Reading.
 
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The synced value of each key, or None.  See `Log.get_many`."""
+        return [self.get(table, key) for key in keys]
+
     def get(self, table: str, key: bytes) -> bytes | None:
         """The synced value of `key`, or None.  See `Log.get`."""
         self._check_open()

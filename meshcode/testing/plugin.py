@@ -57,12 +57,20 @@ def mesh(request: pytest.FixtureRequest) -> Iterator[LocalMesh]:
 
 
 @pytest.fixture
-def make_mesh_world(request: pytest.FixtureRequest) -> Callable[..., World]:
+def make_mesh_world(request: pytest.FixtureRequest) -> Iterator[Callable[..., World]]:
     """Makes simulated meshes: `make_mesh_world(nodes=5, loss=0.1)`; see `World`."""
     from meshcode.testing.world import World
 
     seed = request.config.getoption("--mesh-seed")
-    return lambda **options: World(**{"seed": seed, **options})
+    made: list[World] = []
+
+    def make(**options: Any) -> World:
+        made.append(World(**{"seed": seed, **options}))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.close()
 
 
 @pytest.fixture

@@ -6,12 +6,13 @@ The core, its turns and its log are those of a real node; time, network and disk
 from __future__ import annotations
 
 import heapq
+import inspect
 from collections.abc import Callable
 from dataclasses import fields, replace
 from random import Random
 from typing import Any
 
-from meshcode.errors import BadRequest, RemoteError
+from meshcode.errors import BadRequest, CallCancelled, MeshError, RemoteError, TimeLimit
 from meshcode.router import events, feeding, plan
 from meshcode.router.effects import Effects
 from meshcode.sim.mesh import options as drawn
@@ -21,13 +22,14 @@ from meshcode.sim.mesh.node import MeshNode
 from meshcode.sim.mesh.worker import MeshWorker
 from meshcode.sim.mesh.world import MeshWorld
 from meshcode.wire.codec import pack, unpack_call
-from meshcode.wire.frame import envelope
+from meshcode.wire.frame import check_envelope, envelope
 from meshcode.wire.kinds import Flag, Kind, Outcome
-from meshcode.worker.report import error_data, may_retry
+from meshcode.worker.context import main_call
+from meshcode.worker.report import error_data, may_retry, routed
 
 # How one execution ends: outcome, its body, its meta, and whether it may be tried again.
 End = tuple[Outcome, bytes, bytes, bool]
-Execute = Callable[["FunctionNode", str, int, list[Any], dict[str, Any]], "End | None"]
+Execute = Callable[["FunctionNode", str, int, list[Any], dict[str, Any]], Any]
 DIES_LATEST_MS = 50
 LOOK_MS = 5
 
@@ -45,6 +47,10 @@ def _nothing(*_: Any) -> None:
     """Nobody looks."""
 
 
+class WorkerDies(BaseException):
+    """Raised in a function by `World.die`: its worker is gone."""
+
+
 class FunctionWorker(MeshWorker):
     """A worker that runs a function of the test when it begins, and tells the end later.
 
@@ -52,22 +58,48 @@ class FunctionWorker(MeshWorker):
     """
 
     node: FunctionNode
+    slots = 1
+
+    @property
+    def begun(self) -> list[bytes]:
+        """The calls that it runs."""
+        return [] if self.running is None else [self.running[0]]
+
+    def join(self) -> None:
+        """Its code is loaded."""
+        if self.alive:
+            self.node.post(events.WorkerJoined(self.number, self.processor, self.slots))
+
+    def leave(self) -> None:
+        """Its function is another one now, which needs another kind of worker."""
+        self.alive = False
+        del self.node.workers[self.number]
+        self.node.post(events.WorkerLost(self.number, self.begun, "stopped", blame=False))
 
     def _begin(self, id: bytes, attempt: int, data: bytes) -> None:
         world = self.node.world
-        args, kwargs = unpack_call(feeding.body_of(data), bool(data[12] & Flag.KWARGS))
-        name = data[80 : 80 + data[15]].decode()
-        end = world.execute(self.node, name, attempt, args, kwargs)
+        main_call[0] = (check_envelope(data), data, attempt)  # For `current_call`.
+        try:
+            end: End | None = ended(execution(self.node, attempt, data)())
+        except BaseException as error:
+            end = ended_badly(error)
+        finally:
+            main_call[0] = None
         if end is None:
             world.after(world.rng.randint(0, DIES_LATEST_MS), self.die, [id])
         else:
-            world.after(world.rng.randint(*world.takes_ms[name]), self._ended, id, attempt, end)
+            takes_ms = world.rng.randint(*world.takes_ms[self.processor])
+            world.after(takes_ms, self._ended, id, attempt, end)
 
     def _ended(self, id: bytes, attempt: int, end: End) -> None:
         if not self.alive or self.running != (id, attempt):
             return
-        code, body, meta, retry = end
         self.running = None
+        self._tell(id, attempt, end)
+
+    def _tell(self, id: bytes, attempt: int, end: End) -> None:
+        """Report an end to the node, and go on with what waits here."""
+        code, body, meta, retry = end
         flags = Flag.RETRY if retry else 0
         data = envelope(
             Kind.OUTCOME, id=id, code=code, attempt=attempt, body=body, meta=meta, flags=flags,
@@ -81,6 +113,7 @@ class FunctionNode(MeshNode):
     """A node whose workers run functions of the test: one worker for each socket."""
 
     world: FunctionWorld
+    workers: dict[int, FunctionWorker]  # type: ignore[assignment]
 
     def step(self, event: events.Event, now_ms: int) -> Effects:
         """One event for the core."""
@@ -90,12 +123,15 @@ class FunctionNode(MeshNode):
         """Start the workers that are missing."""
         if not self.up:
             return
+        for worker in list(self.workers.values()):
+            if type(worker) is not self.world.worker_of[worker.processor]:
+                worker.leave()
         here = {worker.processor for worker in self.workers.values()}
         for name in self.world.takes_ms:
             if name in here:
                 continue
             self._last_worker += 1
-            worker = FunctionWorker(self, self._last_worker, name)
+            worker = self.world.worker_of[name](self, self._last_worker, name)
             self.workers[worker.number] = worker
             self.world.after(self.world.rng.randint(1, 100), worker.join)
 
@@ -189,6 +225,8 @@ class FunctionWorld(MeshWorld):
         self.rng = Random(seed)
         self.execute = execute
         self.takes_ms: dict[str, tuple[int, int]] = {}
+        self.worker_of: dict[str, type[FunctionWorker]] = {}
+        self.abandons: list[Callable[[], None]] = []  # Of asynchronous workers, dead ones too.
         self.options = _options(nodes, loss, delay_ms)
         self.model = self.options.snapshot
         self.checker = Unjudged()  # type: ignore[assignment]
@@ -232,26 +270,53 @@ class FunctionWorld(MeshWorld):
 
     def destroy(self, node: FunctionNode) -> None:
         """The node and its disk are gone for ever; the others are told a while later."""
-        self._destroy_node(node)
+        self.destroy_node(node)
 
 
-def ended_well(value: Any, meta: dict[str, Any] | None = None) -> End:
+def execution(node: FunctionNode, attempt: int, data: bytes) -> Callable[[], Any]:
+    """What runs the function of a SUBMIT envelope."""
+    args, kwargs = unpack_call(feeding.body_of(data), bool(data[12] & Flag.KWARGS))
+    name = data[80 : 80 + data[15]].decode()
+    return lambda: node.world.execute(node, name, attempt, args, kwargs)
+
+
+def ended(value: Any) -> End:
     """The end of an execution that returned.
 
     Raises:
         BadData, TooLarge: the value cannot travel.
     """
-    return Outcome.DONE, pack(value, "the result"), pack(meta) if meta else b"", False
+    if inspect.isgenerator(value):
+        value = list(value)
+    value, meta = routed(value)
+    return Outcome.DONE, pack(value, "the result"), meta, False
 
 
-def ended_badly(error: BaseException) -> End:
-    """The end of an execution that raised."""
+def ended_badly(error: BaseException) -> End | None:
+    """The end of an execution that raised; None when its worker dies of it.
+
+    Raises:
+        KeyboardInterrupt, and what pytest ends a test with: not the function's.
+    """
+    if isinstance(error, WorkerDies):
+        return None
+    if not isinstance(error, Exception) and type(error).__name__ != "CancelledError":
+        raise error
     data = error_data(error)
     try:
         body = pack(data)
     except (ValueError, TypeError):
         body = pack(RemoteError(data["text"], type=type(error).__name__).to_data())
     return Outcome.FAILED, body, b"", may_retry(error)
+
+
+def ended_by(why: str) -> End:
+    """The end of an execution that was made to end."""
+    if why == "cancel":
+        error: MeshError = CallCancelled("cancelled while running")
+        return Outcome.CANCELLED, pack(error.to_data()), b"", False
+    error = TimeLimit("over its time limit", type="TimeLimit")
+    return Outcome.FAILED, pack(error.to_data()), b"", True
 
 
 def _options(nodes: int, loss: float, delay_ms: int) -> drawn.Options:

@@ -19,12 +19,11 @@ from meshcode.router import events, feeding, plan
 from meshcode.schedule import parse
 from meshcode.sim.mesh.node import WALL_MS
 from meshcode.testing.simulated import (
-    End,
     FunctionNode,
+    FunctionWorker,
     FunctionWorld,
     OneCall,
-    ended_badly,
-    ended_well,
+    WorkerDies,
 )
 from meshcode.wire.codec import pack, pack_call, unpack
 from meshcode.wire.frame import envelope
@@ -52,10 +51,6 @@ class Ran(NamedTuple):
     node: str
     attempt: int
     at: float  # Seconds since the world began.
-
-
-class WorkerDies(BaseException):
-    """Raised in a function by `World.die`: its worker is gone."""
 
 
 class WorldCall:
@@ -156,19 +151,15 @@ class World:
 
         Args:
             name: of the socket.
-            function: plain Python; runs in the test itself.
-            takes: seconds of simulated time, or the least and the most, drawn for each run.
+            function: plain Python or `async def`; runs in the test itself.
+            takes: seconds of simulated time, or the least and the most, drawn for each run; of an
+                `async def` function on top of what it awaits.
             queue: fields of its queue: max_length, message_ttl_ms, dead_letter, ...
             fields: of the socket: retries, retry_delay_ms, time_limit_ms, concurrency, ...
 
         Raises:
-            BadRequest: a coroutine function, or a field that sockets do not have.
+            BadRequest: a field that sockets do not have.
         """
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise BadRequest(
-                f"{function!r} is asynchronous, which has a clock that is not simulated; serve a "
-                "plain function, or use the fixture mesh; nothing was served"
-            )
         unknown = sorted(fields.keys() - set(_SOCKET_FIELDS))
         if unknown:
             raise BadRequest(
@@ -178,6 +169,7 @@ class World:
         low, high = takes if isinstance(takes, tuple) else (takes, takes)
         self._functions[name] = function
         self.sim.takes_ms[name] = (round(low * 1000), round(high * 1000))
+        self.sim.worker_of[name] = _worker_of(function)
         model = self.sim.options.snapshot
         model["queues"][name] = dict(queue or {})
         model["processors"][name] = {"workers": 1, "requested_status": "start"}
@@ -409,8 +401,8 @@ class World:
         ]  # fmt: skip
         if not found:
             raise WrongState(f"no worker of {socket} is up on {node or 'any node'}")
-        worker = max(found, key=lambda one: one.running is not None)
-        worker.die([worker.running[0]] if worker.running else [])
+        worker = max(found, key=lambda one: len(one.begun))
+        worker.die(worker.begun)
         return self.sim.nodes[worker.node.index].name
 
     def die(self) -> None:
@@ -435,6 +427,11 @@ class World:
 
     # For the world itself.
 
+    def close(self) -> None:
+        """Drop what `async def` functions have not ended; the fixtures do it after the test."""
+        while self.sim.abandons:
+            self.sim.abandons.pop()()
+
     def _node(self, name: str) -> FunctionNode:
         for node in self.sim.nodes:
             if node.name == name:
@@ -448,22 +445,22 @@ class World:
 
     def _execute(
         self, node: FunctionNode, name: str, attempt: int, args: list[Any], kwargs: dict[str, Any]
-    ) -> End | None:
-        """Run a function; None when its worker dies of it."""
-        at = self.now
-        self.ran.append(Ran(name, list(args), dict(kwargs), node.name, attempt, at))
-        try:
-            value = self._functions[name](*args, **kwargs)
-            if inspect.isgenerator(value):
-                value = list(value)
-            plugs = getattr(value, "plugs", None)
-            if plugs is not None and hasattr(value, "result"):
-                return ended_well(value.result, {"plugs": list(plugs)})
-            return ended_well(value)
-        except WorkerDies:
-            return None
-        except Exception as error:
-            return ended_badly(error)
+    ) -> Any:
+        """Run a function."""
+        self.ran.append(Ran(name, list(args), dict(kwargs), node.name, attempt, self.now))
+        return self._functions[name](*args, **kwargs)
+
+
+def _worker_of(function: Callable[..., Any]) -> type[FunctionWorker]:
+    """What runs a function; asyncio is loaded for those that need it."""
+    call = function if inspect.isroutine(function) else getattr(function, "func", function)
+    if not inspect.isroutine(call):
+        call = type(call).__call__
+    if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
+        from meshcode.testing.coroutines import AsyncWorker
+
+        return AsyncWorker
+    return FunctionWorker
 
 
 def _request(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 from dataclasses import dataclass, field
+
+from meshcode.digest import blake2b, compare_digest
 
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
@@ -57,17 +57,17 @@ def digest(purpose: bytes, data: bytes, *, size: int = 16, key: bytes = b"") -> 
     Args:
         key: makes it a MAC; 0 to 64 bytes.
     """
-    return hashlib.blake2b(data, digest_size=size, key=key, person=purpose).digest()
+    return blake2b(data, digest_size=size, key=key, person=purpose).digest()
 
 
 def same(left: bytes, right: bytes) -> bool:
     """Equality in constant time."""
-    return hmac.compare_digest(left, right)
+    return compare_digest(left, right)
 
 
 def node_id(curve_public: bytes) -> bytes:
     """The id of a node, from its first CURVE public key (32 bytes); kept over key rotation."""
-    return hashlib.blake2b(curve_public, digest_size=16).digest()
+    return blake2b(curve_public, digest_size=16).digest()
 
 
 def mesh_id(root_public: bytes) -> bytes:

@@ -24,7 +24,7 @@ from meshcode.limits import BODY_BYTES_MAX, DATA_DEPTH_MAX
 from meshcode.native.layout import TUPLE_EXT, Fault, FaultCode
 from meshcode.wire import plain
 
-__all__ = ["pack", "unpack", "unpack_map", "pack_call", "unpack_call"]
+__all__ = ["pack", "pack_each", "join_list", "unpack", "unpack_map", "pack_call", "unpack_call"]
 
 # The list of arguments and the map of keywords are one level around the values themselves.
 _CALL_DEPTH_MAX = DATA_DEPTH_MAX + 1
@@ -71,6 +71,34 @@ def pack(value: Any, what: str = "the value") -> bytes:
     if len(data) > BODY_BYTES_MAX:
         _raise_too_many_bytes(what, len(data))
     return data
+
+
+def pack_each(values: Sequence[Any]) -> list[bytes]:
+    """Write each of several values by itself, as `pack` would; raises what `pack` does."""
+    idle = _idle_packers[0]
+    packer: Any = idle.pop() if idle else _make_packer(0)
+    try:
+        found = list(map(packer.pack, values))
+    except Exception:  # `pack` says which and where.
+        return [pack(value) for value in values]
+    for data in found:
+        if len(data) > DATA_DEPTH_MAX:
+            _check_shape(data, 1, DATA_DEPTH_MAX)
+    if len(idle) < _KEEP_PACKERS and max(map(len, found), default=0) <= _KEEP_PACKER_BYTES:
+        idle.append(packer)
+    return found
+
+
+def join_list(packed: Sequence[bytes]) -> bytes:
+    """One list of values that are packed already."""
+    count = len(packed)
+    if count < 16:
+        head = bytes((0x90 | count,))
+    elif count < 1 << 16:
+        head = b"\xdc" + count.to_bytes(2, "big")
+    else:
+        head = b"\xdd" + count.to_bytes(4, "big")
+    return head + b"".join(packed)
 
 
 def pack_call(args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> bytes:
@@ -173,6 +201,15 @@ def _default(level: int, value: Any) -> Any:
 _idle_packers: list[list[Any]] = [[] for _ in range(_CALL_DEPTH_MAX + 1)]
 
 
+def _make_packer(level: int) -> Any:
+    return msgpack.Packer(
+        default=partial(_default, level),
+        use_bin_type=True,
+        strict_types=True,
+        buf_size=4096 if level else 64 * 1024,
+    )
+
+
 def _pack_at(level: int, value: Any) -> bytes:
     if level > _CALL_DEPTH_MAX:
         raise _TooDeep
@@ -180,12 +217,7 @@ def _pack_at(level: int, value: Any) -> bytes:
     try:
         packer = idle.pop()
     except IndexError:
-        packer = msgpack.Packer(
-            default=partial(_default, level),
-            use_bin_type=True,
-            strict_types=True,
-            buf_size=4096 if level else 64 * 1024,
-        )
+        packer = _make_packer(level)
     data: bytes = packer.pack(value)
     if len(idle) < _KEEP_PACKERS and len(data) <= _KEEP_PACKER_BYTES:
         idle.append(packer)

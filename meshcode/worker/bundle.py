@@ -19,7 +19,6 @@ A taken commit lies in a repository of its own, beside the mirror and never mixe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -34,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from meshcode import limits
+from meshcode.digest import sha256
 from meshcode.errors import MountFailed
 from meshcode.worker import git
 from meshcode.worker.repository import locked, name_of, store_of
@@ -86,8 +86,11 @@ def kept(cache: str, url: str, commit: str) -> dict[str, Any] | None:
 
 def digest_of(path: Path) -> str:
     """SHA-256 of a file."""
+    found = sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while data := file.read(READ_BYTES):
+            found.update(data)
+    return str(found.hexdigest())
 
 
 def make(cache: str, url: str, commit: str) -> dict[str, Any]:

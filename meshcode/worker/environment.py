@@ -11,7 +11,6 @@ repository's own setup adds is its dependencies, entry points and compiled parts
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -26,6 +25,7 @@ import tomllib
 from collections.abc import Collection
 from typing import NamedTuple
 
+from meshcode.digest import blake2b
 from meshcode.errors import MountFailed
 from meshcode.worker.git import hide_secrets
 from meshcode.worker.repository import Checkout, Tell, _silent, locked
@@ -181,7 +181,7 @@ def wanted(checkout: Checkout, requirements: str = "", module_path: str = "") ->
         sysconfig.get_platform(),
         os.path.realpath(sys.base_prefix),
     ]
-    digest = hashlib.blake2b("\0".join(facts).encode(), digest_size=12).hexdigest()
+    digest = blake2b("\0".join(facts).encode(), digest_size=12).hexdigest()
     where = os.path.relpath(project, root) if project else None
     return Wanted(checkout, where, file, lines, f"{checkout.name[:40]}-{digest}")
 

@@ -10,7 +10,6 @@ Copies, not links: two versions of a compiled module live in one process only as
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -19,13 +18,14 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 
+from meshcode.digest import blake2b
 from meshcode.errors import MountFailed
 from meshcode.worker.repository import locked
 
 # Of meshcode: the leaves, what a worker is made of, and the client, so that a task can make calls.
 _OWN = (
-    "__init__.py", "config.py", "errors.py", "ids.py", "limits.py", "paths.py", "units.py",
-    "windows.py",
+    "__init__.py", "config.py", "digest.py", "errors.py", "ids.py", "limits.py", "paths.py",
+    "units.py", "windows.py",
 )  # fmt: skip
 _OWN_FOLDERS = ("wire", "native", "worker", "client")
 _NOT_LENT = {"__pycache__", "tests", "green", "eventloop", "log", "ssh", "auth", "devices"}
@@ -73,7 +73,7 @@ def ensure(cache: str) -> str:
         MountFailed: a package to lend is gone from this node.
     """
     files = list(_files())
-    digest = hashlib.blake2b(str(sysconfig.get_config_var("SOABI")).encode(), digest_size=10)
+    digest = blake2b(str(sysconfig.get_config_var("SOABI")).encode(), digest_size=10)
     for path, place in files:
         status = os.stat(path)
         digest.update(f"{place}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())

@@ -14,7 +14,6 @@ already has what is wanted.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from meshcode.digest import blake2b
 from meshcode.errors import MountFailed
 from meshcode.worker import git, policy
 from meshcode.worker.policy import Policy
@@ -59,7 +59,7 @@ def locked(path: str) -> Iterator[None]:
 def name_of(url: str) -> str:
     """The folder name of a normalised URL: readable, then a hash of the whole."""
     short = re.sub(r"[^A-Za-z0-9._-]", "-", url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git"))
-    digest = hashlib.blake2b(url.removesuffix(".git").encode(), digest_size=8).hexdigest()
+    digest = blake2b(url.removesuffix(".git").encode(), digest_size=8).hexdigest()
     return f"{short.lstrip('-.')[:40] or 'repository'}-{digest}"
 
 

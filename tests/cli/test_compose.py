@@ -95,7 +95,10 @@ def test_all_of_it_is_read(tmp_path):
             },
             "sort": {"git": "file:///srv/s", "module": "s", "branch": "main"},
         },
-        "node": {"alpha": {"host": "host-a", "network": "demo"}, "beta": {"network": "demo"}},
+        "node": {
+            "alpha": {"host": "host-a", "scheduler": "even", "network": "demo"},
+            "beta": {"scheduler": "even", "network": "demo"},
+        },
         "socket": {
             "clean.tidy": {"processor": "clean", "task": "tidy", "queue": "q.in"},
             "clean.fold": {"processor": "clean", "task": "fold", "queue": "q.late"},
@@ -150,6 +153,26 @@ def test_deploying_places_the_processors_of_a_node_there(tmp_path):
         "sort@beta": {"processor": "sort", "host": "beta"},
         "any.d1": {"processor": "anywhere", "host": "host-b", "cpus": 4},
     }
+
+
+def test_deploying_gives_what_has_no_host_to_the_scheduler(tmp_path):
+    text = WHOLE.replace("  deployments:\n    any.d1: {hostname: host-b, cpus: 4, processor: any"
+                         "where}\n", "")  # fmt: skip
+    assert text != WHOLE
+    placed = {"processor": "anywhere", "scheduler": "even", "cpus": 3}
+    text = text.replace("beat: true}", "beat: true, cpus: 3}")
+
+    assert compose(tmp_path, text, deploy=True).document.wanted["deployment"] == {
+        "anywhere@even": placed,
+        "clean@alpha": {"processor": "clean", "host": "host-a", "cpus": 2},
+        "sort@beta": {"processor": "sort", "host": "beta"},
+    }
+    assert "deployment" not in compose(tmp_path, text).document.wanted
+    for without in ("", "  scheduler: {name: other}\n"):
+        there = text.replace("  scheduler: {name: even, strategy: EFFICIENT}\n", without)
+        found = compose(tmp_path, there, deploy=True).document.wanted["deployment"]
+        other = {"anywhere@other": {**placed, "scheduler": "other"}} if without else {}
+        assert {n: o for n, o in found.items() if n.startswith("anywhere")} == other
 
 
 def test_what_the_file_deploys_itself_is_not_deployed_twice(tmp_path):

@@ -144,6 +144,27 @@ def test_a_processor_can_bring_its_deployment(shell, repository):
     assert shell("ls", "deployments", "-q") == ("", "")
 
 
+def test_a_processor_and_its_deployment_come_together_or_not_at_all(shell, repository):
+    words = ["add", "processor", "-n", "both", "-g", repository.as_uri(), "-m", "shop.tasks"]
+    bad_out, bad = shell(*words, "-d", "-cs", "0", status=2)
+    dry, _ = shell(*words, "-d", "-cs", "2", "-rs", "stop", "--dry-run")
+    nothing = shell("ls", "processors", "-q")[0].split()
+    (made,) = shell.json(*words, "-d", "-cs", "2", "-rs", "stop", "--label", "env=test")
+    _, again = shell(*words, "-d", "-cs", "2", status=6)
+    same, _ = shell(*words, "-d", "-cs", "2", "--exists-ok")
+    _, differs = shell(*words, "-d", "-cs", "3", "--exists-ok", status=6)
+    (deployment,) = shell.json("get", "deployment", "both")
+    shell("proc", "remove", "both", "-y")
+
+    assert bad_out == "" and "deployment 'both': cpus is 0" in bad
+    assert dry.count("(dry run: nothing was changed)") == 2 and "both" not in nothing
+    assert (made["name"], made["labels"], made["revision"]) == ("both", {"env": "test"}, 1)
+    assert "processor 'both' exists already; it is unchanged" in again
+    assert same == "deployment both added\nprocessor both added\n"
+    assert "deployment 'both' exists and has cpus 2, not 3; it is unchanged" in differs
+    assert deployment["cpus"] == 2
+
+
 def test_listings_in_all_formats(shell):
     names = [f"shop.{name}" for name in sorted(shell.names)]
 
@@ -265,6 +286,26 @@ def test_a_paused_processor_parks_its_calls(shell):
     shell("proc", "pause", "-n", "proc2", status=3)
 
 
+def test_a_queue_is_purged_of_what_waits_in_it(shell):
+    queue = shell.json("ls", "socket", "shop.add")[0]["queue"]
+    shell("proc", "pause", "-n", "proc1")
+    ids = [shell("run", "shop.add", str(n), "--no-wait")[0].strip() for n in range(3)]
+    later = shell("run", "shop.add", "1", "--delay", "1h", "--no-wait")[0].strip()
+
+    dry, _ = shell("queue", "purge", queue, "--dry-run")
+    still = [shell.json("ls", "call", id)[0]["state"] for id in ids]
+    shell("queue", "purge", queue, status=2)  # Nobody is here to be asked.
+    said, _ = shell("queue", "purge", queue, "-y")
+    shell("proc", "resume", "proc1")
+
+    assert dry == f"queue {queue}: 4 calls cancelled (dry run: nothing was changed)\n"
+    assert still == ["PARKED"] * 3
+    assert said == f"queue {queue}: 4 calls cancelled\n"
+    assert {shell.json("ls", "call", id)[0]["state"] for id in [*ids, later]} == {"CANCELLED"}
+    assert shell("queue", "purge", queue, "-y")[0] == f"queue {queue}: 0 calls cancelled\n"
+    shell("queue", "purge", "nowhere", "-y", status=3)
+
+
 def test_logs_show_what_was_printed_and_follow(shell):
     shell("run", "shop.talk", "before")
     process = shell.start("logs", "shop.talk", "-f", "-o", "jsonl", "--tail", "0")
@@ -280,7 +321,7 @@ def test_logs_show_what_was_printed_and_follow(shell):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
 
-    text, _ = shell("logs", "shop.talk")
+    text, _ = shell("logs", "shop.talk", "--tail", "1000")  # However often it was looked.
     assert process.returncode == 130
     assert {line["text"] for line in lines} <= {"live\n", "LIVE\n"}
     assert lines[0]["socket"] == "shop.talk"

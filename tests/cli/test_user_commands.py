@@ -104,7 +104,7 @@ def test_a_password_is_never_an_argument(nowhere_shell):
     _, err = nowhere_shell("add", "user", "-n", "joe", "--password", SECRET, status=2)
     assert "Got unexpected extra argument" in err
     _, err = nowhere_shell("login", "-n", "joe", status=2)
-    assert "nobody is here to type a password; give --password-file, or MESH_PASSWORD" in err
+    assert "nobody is here to type a password; give --password-file, or $MESH_PASSWORD" in err
 
 
 @pytest.fixture

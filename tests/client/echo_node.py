@@ -457,6 +457,7 @@ OPERATIONS: dict[str, Any] = {
     "status": lambda node, *_: {"boot": node.boot, "pid": os.getpid()},
     "call.watch": EchoNode.watch,
     "call.get": EchoNode.get,
+    "mesh.call": EchoNode.get,
     "call.cancel": EchoNode.cancel,
     "flow.get": lambda node, sender, request, fields: node.flows.get(fields),
     "call.retry": lambda node, sender, request, fields: {"state": "WAITING", "by": fields["by"]},

@@ -432,6 +432,7 @@ def test_a_network_of_nodes_and_deployments_in_any_order(mesh, base):
         @network(name="net1")
         @node(name="alpha", hostname="alpha.example", cpus=4)
         @agent(name="alpha.agent")
+        @decorators.worker(name="w1", hostname="alpha")
         @processor(name="placed", concurrency=2, deployment="placed.d", **base)
         class Placed(ProcessorBase): ...
 
@@ -442,10 +443,13 @@ def test_a_network_of_nodes_and_deployments_in_any_order(mesh, base):
 
         return Placed, Other
 
-    with pytest.warns(DeprecationWarning, match="a node that runs is its own agent"):
+    with (
+        pytest.warns(DeprecationWarning, match="@worker.* say how many there are"),
+        pytest.warns(DeprecationWarning, match="a node that runs is its own agent"),
+    ):
         make()
     before = number(mesh)
-    with pytest.warns(DeprecationWarning, match="a node that runs is its own agent"):
+    with pytest.warns(DeprecationWarning, match="its own agent|say how many there are"):
         make()
 
     assert number(mesh) == before

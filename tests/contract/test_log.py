@@ -106,6 +106,19 @@ def test_what_is_staged_cannot_be_seen_before_the_sync(open_log: Opener):
     assert log.scan(OPEN) == [(number(1), b"one")]
 
 
+def test_many_are_read_as_each_of_them_is(open_log: Opener):
+    log = open_log()
+    large = b"x" * (BLOB_BYTES_MIN + 1)
+    write(log, (OPEN, number(1), b"one"), (OPEN, number(2), large), (OPEN, number(3), b""))
+    keys = [number(n) for n in (2, 9, 3, 1, 1)] + [b"", b"k" * (KEY_BYTES_MAX + 1)]
+
+    found = log.get_many(OPEN, keys)
+
+    assert found == [large, None, b"", b"one", b"one", None, None]
+    assert found == [log.get(OPEN, key) for key in keys]
+    assert log.get_many(OPEN, []) == []
+
+
 def test_several_stages_make_one_transaction_in_order(open_log: Opener):
     log = open_log()
 

@@ -184,7 +184,9 @@ def test_a_plain_call_is_a_flow_of_one_step_that_only_a_call_can_make_again(node
     with_socket = submit(node.address, plan_of(step("t.add", 1)))
     step_id = node.ask("flow.get", id=with_socket)["steps"][0][0]
 
-    assert node.ask("flow.get", id=step_id)["total"] == 1
+    found = node.ask("flow.get", id=step_id, rows=True)
+    assert found["total"] == 1 and found["steps"][0][1] == "t.add"
+    assert (found["rows"][0]["socket"], found["rows"][0]["earlier"]) == ("t.add", False)
     error = refusal(lambda: node.ask("flow.retry", id=step_id))
     assert isinstance(error, BadRequest)
     assert "of socket t.add was not submitted as a flow; nothing was changed" in str(error)

@@ -209,6 +209,18 @@ def test_wrong_ways_are_refused_and_nothing_is_kept(node, client, tmp_path: Path
         assert text in str(caught.value), (kind, fields)
 
 
+def test_an_argument_that_the_target_does_not_have_is_told_when_the_plug_is_added(node, client):
+    add = ("add", "plug", "-s", "flow.tasks.emit_one", "-t", "flow.tasks.add_two")
+    wrong = node.mesh(*add, "-n", "wrong", "-a", "three")
+    right = node.mesh(*add, "-n", "right", "-a", "two")
+
+    assert wrong.returncode == right.returncode == 0  # The code may come later than the plug.
+    assert "add_two(one, two) has no argument 'three'" in wrong.stderr
+    assert "has no argument" not in right.stderr
+    for name in ("wrong", "right"):
+        node.mesh("delete", "plug", name, "-y")
+
+
 def test_what_a_plain_call_begins_is_a_flow_to_look_at_and_to_stop(node, client):
     """A value waits at a join that nothing will complete: the doctor names it, a cancel ends it."""
     plug(node, "one", "emit_one", "add_two", argument="one")

@@ -23,23 +23,27 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from threading import Event
 
 from meshcode.errors import MeshError
 from tests.campaign.checker import read_lines, task
-from tests.live.harness import ROOT, make_repository
+from tests.live.harness import ROOT, make_repository, until
 from tests.live.rawlink import NoAnswer
 from tests.mesh.cluster import Cluster, product_is_ready
+from tests.mesh.composed import parts_of
 from tests.mesh.faults import Player
 from tests.mesh.history import Verdict, check, read_folder
 from tests.mesh.network import LoopbackNetwork, NamespaceNetwork
 from tests.mesh.reading import PATIENCE_S, read_node
 from tests.mesh.scenarios import BY_NAME, SCENARIOS, Scenario, names_of, plan_of
-from tests.mesh.task import FILES, MODULE, PROCESSOR, SOCKET
+from tests.mesh.task import CHAIN, FILES, FOLD, MODULE, PLUGS, PROCESSOR, SOCKET, TASKS
 
 STOP = Event()  # Set when the command is told to stop while scenarios run on other threads.
+COMPOSED = 2  # Of a hundred calls flows, and as many chains of plugs.
+SOON_S = 30.0
 HEAL_S = 120.0  # The promise is judged this long after the last fault.
 WORDS_MAX = 1_000  # Of what a client printed.
 
@@ -96,7 +100,9 @@ class Load:
         config = {
             "addresses": [[name, self.cluster[name].address] for name in names], "first": first,
             "history": str(self.folder / f"history-{number}.jsonl"), "seed": self.seed,
-            "socket": SOCKET, "ack": ack, "rate": self.rng.randint(*self.scenario.rate),
+            "socket": SOCKET, "fold": FOLD, "chain": CHAIN,
+            "plugs": PLUGS, "composed": COMPOSED, "ack": ack,
+            "rate": self.rng.randint(*self.scenario.rate),
         }  # fmt: skip
         file = self.folder / f"client-{number}.json"
         file.write_text(json.dumps(config))
@@ -161,6 +167,7 @@ def make_cluster(folder: Path, scenario: Scenario, mode: str, seed: int) -> Clus
         offer(folder, cluster, first[0])
         witnesses = {first[at] for at, kind in scenario.kinds if kind == "witness"}
         cluster.wait_until_ready(processor=PROCESSOR, hosts=set(first) - witnesses)
+        wait_for_plugs(cluster)
     except BaseException:
         cluster.close()
         raise
@@ -173,16 +180,32 @@ def offer(folder: Path, cluster: Cluster, name: str) -> None:
     if not (folder / "repository").exists():
         make_repository(folder / "repository", FILES)
     cluster[name].offer(
-        PROCESSOR, folder / "repository", MODULE, ["turn"], workers=1, retries=1_000,
+        PROCESSOR, folder / "repository", MODULE, TASKS, workers=1, retries=1_000,
         retry_delay_ms=5, env={"EFFECTS": str(folder / "effects")},
     )  # fmt: skip
+    for plug, (source, target) in zip(PLUGS, pairwise(CHAIN), strict=True):
+        cluster[name].add("plug", plug, source=source, target=target)
+
+
+def wait_for_plugs(cluster: Cluster) -> None:
+    """Wait until every node knows the chain: an outcome goes by the model of its node."""
+    wanted = set(PLUGS)
+
+    def known(name: str) -> set[str]:
+        return {row["name"] for row in cluster[name].ask("model", do="list", kind="plug")}
+
+    def lacking() -> list[str]:
+        return [name for name in cluster.running() if not wanted <= known(name)]
+
+    until(lambda: not lacking(), SOON_S, lambda: f"all know the plugs, not {lacking()}")
 
 
 def export(folder: Path, cluster: Cluster, patience_s: float = PATIENCE_S) -> None:
     """Write what every running member says of every call that a client knows."""
-    wanted = {
-        line["id"] for path in sorted(folder.glob("history-*.jsonl")) for line in read_lines(path)
-    }
+    paths = sorted(folder.glob("history-*.jsonl"))
+    lines = [line for path in paths for line in read_lines(path)]
+    wanted = {line["id"] for line in lines}
+    wanted |= {id_ for line in lines for id_ in parts_of(line.get("value"))}
     for name in cluster.running():
         link = cluster[name].link()
         try:

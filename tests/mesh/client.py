@@ -22,13 +22,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from meshcode.ids import make_id, make_ids, parse_id, text_of
+from meshcode.ids import child_id, make_id, make_ids, parse_id, text_of
 from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.frame import Row, envelope
 from meshcode.wire.kinds import Flag, Kind, Level, Outcome
 from tests.campaign.checker import read_lines
+from tests.campaign.flowplan import described, plan_of
 from tests.live.rawlink import RawLink, body_of
+from tests.mesh.composed import last_of
 from tests.mesh.notes import Notes
+from tests.mesh.reading import value_of
 
 OPEN_MAX = 4_000  # Calls without an outcome; above it nothing new is sent.
 BATCH_MAX = 128
@@ -52,12 +55,15 @@ class Client:
         self.at: int = config["first"]
         self.rate = config["rate"]
         self.ack = config["ack"]
-        self.socket = config["socket"].encode()
+        self.sockets = {"turn": config["socket"], "fold": config.get("fold", "")}
+        self.chain: list[str] = config.get("chain", [])  # Sockets; a plug leads to the next.
+        self.plugs: list[str] = config.get("plugs", [])
+        self.composed = config.get("composed", 0)  # Of a hundred calls: flows, and chains.
         history = Path(config["history"])
         self.rng = Random(f"{config['seed']} {history.name}")
         self.stop_file = history.parent / "stop"
-        self.unacknowledged: dict[bytes, int] = {}
-        self.acknowledged: dict[bytes, int] = {}
+        self.unacknowledged: dict[bytes, Any] = {}
+        self.acknowledged: dict[bytes, Any] = {}
         self.local: dict[bytes, str] = {}  # Acknowledged on one disk only: the node of that disk.
         self.sends: Counter[bytes] = Counter()
         self.by_frame: dict[int, tuple[float, list[bytes]]] = {}  # Sequence -> when sent, which.
@@ -103,22 +109,35 @@ class Client:
 
     def submit_new(self, count: int) -> None:
         """A batch of fresh calls: into the history, then onto the link."""
-        values = {id: self.rng.randrange(1 << 31) for id in make_ids(count)}
+        values = {id: self._value(id) for id in make_ids(count)}
         for id, value in values.items():
             self.notes.add("submit", "invoke", text_of(id), value, level=self.ack, node=self.node)
         self.notes.write()
         self.unacknowledged |= values
         self._send(values, Flag.FRESH)
 
-    def _send(self, calls: dict[bytes, int], flags: int) -> None:
+    def _value(self, id: bytes) -> Any:
+        """The argument of a call, or what it is to cause (`composed.py`)."""
+        value, kind = self.rng.randrange(1 << 31), self.rng.randrange(100)
+        if kind < self.composed:
+            return described(value, id)
+        if kind < 2 * self.composed:
+            return {"chain": chain_of(id, self.plugs), "first": value}
+        return value
+
+    def _send(self, calls: dict[bytes, Any], flags: int) -> None:
         options = pack({"ack": self.ack}) if self.ack else b""
-        envelopes = [
-            envelope(
-                Kind.SUBMIT, id=id, flow=id, name=self.socket, meta=options,
-                body=pack_call([value], {}), argc=1, flags=flags,
-            )
-            for id, value in calls.items()
-        ]  # fmt: skip
+        envelopes = []
+        for id, value in calls.items():
+            name, argument = self.sockets["turn"], value
+            if isinstance(value, dict) and "plan" in value:
+                name, argument = "@flow", plan_of(value, self.sockets)
+            elif isinstance(value, dict):
+                name, argument = self.chain[0], value["first"]
+            envelopes.append(envelope(
+                Kind.SUBMIT, id=id, flow=id, name=name.encode(), meta=options,
+                body=pack_call([argument], {}), argc=1, flags=flags,
+            ))  # fmt: skip
         self.by_frame[self.link.send(envelopes)] = (time.monotonic(), list(calls))
         self.sends.update(calls.keys())
 
@@ -188,11 +207,15 @@ class Client:
     def _ended(self, row: Row, data: bytes) -> None:
         if row.id in self.unacknowledged or row.id in self.acknowledged:
             kind = "ok" if row.code == Outcome.DONE else "fail"
-            value = body_of(row, data)
+            value = value_of(row, data) if kind == "ok" else body_of(row, data)
             self.notes.add("result", kind, text_of(row.id), value, node=self.node)
-            self.unacknowledged.pop(row.id, None)
-            self.acknowledged.pop(row.id, None)
-            self.local.pop(row.id, None)
+            sent = self.unacknowledged.pop(row.id, None) or self.acknowledged.pop(row.id, None)
+            local = self.local.pop(row.id, None)
+            last = last_of(sent)
+            if last is not None and kind == "ok":  # It waits for the end of what that causes.
+                self.acknowledged[parse_id(last)] = None
+                if local is not None:
+                    self.local[parse_id(last)] = local
 
     def give_up(self, gone: set[str]) -> None:
         """Wait no more for what only a node knew that was taken away."""
@@ -237,6 +260,15 @@ class Client:
     def _oldest_sent(self, now: float) -> float:
         """When the frame was sent that waits longest for its acknowledgement."""
         return next((sent for sent, _ in self.by_frame.values()), now)
+
+
+def chain_of(id: bytes, plugs: list[str]) -> list[str]:
+    """The calls that come one after the other along a chain of plugs."""
+    found = []
+    for plug in plugs:
+        id = child_id(id, b"plug:" + plug.encode())
+        found.append(text_of(id))
+    return found
 
 
 def main() -> None:

@@ -3,7 +3,8 @@
 It knows nothing of meshcode.  JSONL files go in, a verdict comes out:
 
     history     {"t", "client", "op", "id", "type", "value", "level", "node"}     by clients
-                op "submit": invoke = about to send; value is the argument, level what was asked
+                op "submit": invoke = about to send; value is the argument, level what was asked;
+                             of a flow and a chain it says what they cause: `composed.py`
                              ok     = acknowledged; level is what was told, node who told it
                              fail   = refused, so it must never run
                              info   = nobody knows: the client gave up on it
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.campaign.checker import read_lines, task
+from tests.mesh.composed import Due, due_of, parts_of
 
 ENDED = {"DONE", "FAILED", "CANCELLED"}
 NO_RECORD = {"UNKNOWN", "MOVED"}  # MOVED closes one set of voters; its successor is the record.
@@ -47,6 +49,7 @@ class Verdict:
     attempted: int = 0
     acknowledged: dict[str, int] = field(default_factory=dict)  # Level -> calls.
     ended: int = 0  # Acknowledged, and with an outcome on record at some node.
+    parts: int = 0  # Ended steps of flows and calls along plugs, of calls that are counted above.
     refused: int = 0
     unknown: int = 0  # Sent, and the client heard no answer.
     recovered: int = 0  # Of the unknown, those that were accepted after all.
@@ -84,6 +87,7 @@ class Verdict:
             f"attempted        {self.attempted}",
             f"acknowledged     {sum(self.acknowledged.values())}: {levels or 'none'}",
             f"ended            {self.ended}",
+            f"caused by those  {self.parts} steps of flows and calls along plugs",
             f"refused          {self.refused}",
             f"unknown          {self.unknown}, of which {self.recovered} were accepted",
             f"executions       {self.executions}, {repeats}",
@@ -119,11 +123,17 @@ class Told:
     records: list[Line] = field(default_factory=list)
     ignorant: list[str] = field(default_factory=list)  # Nodes that know nothing of it.
     runs: int = 0
+    whole: Told | None = None  # The call that a client sent, which causes this one.
+    due: Due | None = None
 
     @property
     def acknowledged(self) -> bool:
-        """Somebody was told that it is safe; who gives an outcome has accepted the call."""
-        return bool(self.levels or self.answers)
+        """Somebody was told that it is safe; who gives an outcome has accepted the call.
+
+        That promises all that it causes, too.
+        """
+        above = self.whole is not None and self.whole.acknowledged
+        return above or bool(self.levels or self.answers)
 
     @property
     def ends(self) -> list[Line]:
@@ -138,6 +148,7 @@ def check(
     """Judge.  `expected` is the task as a pure function: argument -> result."""
     lines = list(history)
     calls = gather(lines, effects, listings)
+    _expect(calls, expected)
     gone, verdict = set(), Verdict()
     for fault in faults:
         verdict.last_fault_t = max(verdict.last_fault_t, fault["t"])
@@ -151,8 +162,8 @@ def check(
         _count(told, levels, verdict)
         _judge_promise(told, gone, verdict)
         _judge_outcomes(told, verdict)
-        if told.sent:
-            _judge_values(told, expected(told.argument), verdict)
+        if told.due is not None:
+            _judge_values(told, told.due.value, verdict)
     verdict.acknowledged = dict(levels)
     return verdict
 
@@ -186,10 +197,24 @@ def gather(
     return calls
 
 
+def _expect(calls: dict[str, Told], expected: Callable[[Any], Any]) -> None:
+    """What each call must give; what is caused shares the promise of the call that causes it."""
+    for whole in [told for told in calls.values() if told.sent]:
+        due = due_of(whole.id, whole.argument, expected)
+        whole.due = due[whole.id]
+        for id_ in parts_of(whole.argument):
+            part = calls.setdefault(id_, Told(id_))
+            part.sent, part.whole, part.due = True, whole, due[id_]
+            part.levels, part.refused = whole.levels, whole.refused
+
+
 def _count(told: Told, levels: Counter[str], verdict: Verdict) -> None:
-    verdict.attempted += told.sent
     verdict.executions += told.runs
     verdict.executed_twice += max(0, told.runs - 1)
+    if told.whole is not None:
+        verdict.parts += bool(told.ends)
+        return
+    verdict.attempted += told.sent
     if told.acknowledged:
         best = max((level for level, _ in told.levels), key=_rank, default="by its outcome")
         levels[best] += 1
@@ -247,7 +272,8 @@ def _judge_outcomes(told: Told, verdict: Verdict) -> None:
     states = {record["state"] for record in told.ends} - {"DONE"}
     if states:
         verdict.failed.append(f"{told.id}: {', '.join(sorted(states))}")
-    if not told.runs and any(record["state"] == "DONE" for record in told.ends):
+    idle = told.due is not None and told.due.idle
+    if not told.runs and not idle and any(record["state"] == "DONE" for record in told.ends):
         verdict.never_ran.append(f"{told.id}: DONE, but no execution left its line")
 
 

@@ -122,8 +122,10 @@ def _ask_some(
 
 
 def value_of(row: Row, data: bytes) -> Any:
-    """The value of a DONE; of another end the code of its error."""
+    """The value of a DONE, of a flow the id of its result; of another end the error's code."""
     body = body_of(row, data)
     if row.code == Outcome.DONE:
+        if data[row.name_at : row.meta_at] == b"@flow":  # It says whose outcome is the flow's.
+            return text_of(body["result"])
         return body
     return body.get("code") if isinstance(body, dict) else None

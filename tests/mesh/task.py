@@ -9,6 +9,10 @@ from __future__ import annotations
 
 MODULE = "outside.effects"
 SOCKET = f"{MODULE}.turn"
+FOLD = f"{MODULE}.fold"
+CHAIN = [f"{MODULE}.link{n}" for n in range(3)]  # A plug leads from each to the next.
+PLUGS = ["chain0", "chain1"]
+TASKS = ["turn", "fold", "link0", "link1", "link2"]
 PROCESSOR = "effects"
 
 TASK = '''
@@ -30,6 +34,29 @@ class Effects:
 
 def turn(value):
     """Append a line, then return a function of `value`; some calls take their time."""
+    note(value)
+    if value % 97 == 0:
+        time.sleep(0.05)
+    if value % 1999 == 0:
+        time.sleep(1.5)
+    return (value * 1103515245 + 12345) % 2147483648
+
+
+link0 = link1 = link2 = turn
+
+
+def fold(values, extra):
+    """All numbers together, of lists in lists too."""
+    note(extra)
+    return (add(values) + extra) % 2147483648
+
+
+def add(value):
+    return sum(map(add, value)) if isinstance(value, list) else value
+
+
+def note(value):
+    """The line of an execution."""
     if not Effects.node:
         address = os.environ["MESH_NODE"]  # ipc://.../NAME/run/clients.ipc
         Effects.node = os.path.basename(os.path.dirname(os.path.dirname(address)))
@@ -41,11 +68,6 @@ def turn(value):
         "unix_ms": int(time.time() * 1000),
     }
     os.write(Effects.file, (json.dumps(line) + "\\n").encode())
-    if value % 97 == 0:
-        time.sleep(0.05)
-    if value % 1999 == 0:
-        time.sleep(1.5)
-    return (value * 1103515245 + 12345) % 2147483648
 '''
 
 FILES = {"outside/__init__.py": "", "outside/effects.py": TASK}

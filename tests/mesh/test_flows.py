@@ -10,7 +10,7 @@ import pytest
 
 from meshcode import connect
 from meshcode.client import Client, funnel, parallel, pipeline
-from meshcode.errors import CallCancelled
+from meshcode.errors import CallCancelled, UnknownSocket
 from tests.client import flow_tasks
 from tests.client.test_real_flows import NAMES, WAIT_S
 from tests.live.harness import make_repository, until
@@ -59,6 +59,31 @@ def test_a_flow_is_collected_at_any_node(clients: list[Client]):
     error, value = third.flow(failed.id).get(WAIT_S, propagate=False)
     assert isinstance(error, ValueError)
     assert value == "T(1)"
+
+
+def test_steps_can_be_waited_for_before_the_flow_has_begun(clients: list[Client]):
+    """They come into being when a majority has the flow; until then no node knows their ids."""
+    first, second, third = clients
+    made = pipeline(sign(first, "do_this", 1), parallel(*[sign(first, "do_something")] * 2))
+    for _ in range(10):
+        assert list(made()) == ["S(T(1))"] * 2
+        flow = first.submit(made)
+        assert [step.get(WAIT_S) for step in flow.steps][:2] == ["T(1)", "S(T(1))"]
+        assert flow.wait_accepted(WAIT_S)
+        found = second.flow(flow.id)
+        assert found.steps[1].get(WAIT_S) == third.flow(flow.id).steps[2].get(WAIT_S) == "S(T(1))"
+        assert found.get(WAIT_S) == ["S(T(1))"] * 2
+
+
+@pytest.mark.filterwarnings("error")  # What a step has told needs no warning at the end.
+def test_steps_of_a_flow_that_was_refused_end_with_its_error(clients: list[Client]):
+    flow = pipeline(sign(clients[0], "do_this", 1), sign(clients[0], "nobody"))()
+
+    with pytest.raises(UnknownSocket, match=r"step 1 of the flow: there is no socket 't\.nobody'"):
+        flow.steps[0].get(WAIT_S)
+    assert flow.steps[1].state == "UNKNOWN"
+    with pytest.raises(UnknownSocket):
+        flow.steps[1].get(WAIT_S)
 
 
 def test_a_flow_is_cancelled_at_any_node(clients: list[Client], tmp_path: Path):

@@ -337,3 +337,89 @@ def test_the_verdict_as_plain_data(world: World):
 
     assert (row["lost"], row["stuck"], row["good"]) == (1, 0, False)
     assert row["acknowledged"] == {"quorum": 3}
+
+
+# What a call causes: steps of a flow, calls along a chain of plugs.
+
+PLAN = [["turn", [5], None], ["turn", [], 0], ["gather", [], [0, 1]], ["fold", [3], 2]]
+STEPS = ["s0", "s1", "s2", "s3"]
+LINKS = ["c1", "c2"]
+
+
+def composed() -> World:
+    """The three calls, a flow, and a chain, all of them well."""
+    world = World()
+    first = task(5)
+    values = [first, task(first), [first, task(first)]]
+    values.append((first + task(first) + 3) % 2147483648)
+    add_composed(world, "flow", {"plan": PLAN, "ids": STEPS, "result": 3}, STEPS, values)
+    add_composed(world, "c0", {"chain": LINKS, "first": 8}, LINKS, chained(8)[1:])
+    return world
+
+
+def chained(value: int) -> list[int]:
+    """What the three calls of a chain give."""
+    return [value := task(value) for _ in range(3)]
+
+
+def add_composed(
+    world: World, id_: str, value: Any, ids: list[str], values: list[Any]
+) -> None:
+    """A call that was sent, and what it causes."""
+    own = "s3" if "plan" in value else task(value["first"])
+    world.say("submit", "invoke", id_, value, level="quorum")
+    world.say("submit", "ok", id_, level="quorum", node="n1")
+    world.say("result", "ok", id_, own)
+    for one, result in [(id_, own), *zip(ids, values, strict=True)]:
+        if one not in ("flow", "s2"):
+            world.effects.append({"id": one, "attempt": 1, "node": "n1", "value": 0, "unix_ms": 1})
+        for node in NODES:
+            world.list(one, node, "DONE", result)
+
+
+def test_flows_and_chains_that_went_well_are_good():
+    verdict = composed().judge()
+
+    assert verdict.good, verdict.report()
+    assert (verdict.attempted, verdict.parts) == (5, 6)
+
+
+@pytest.mark.parametrize("id_", ["s0", "s2", "c2"])
+def test_a_part_of_an_acknowledged_call_that_nobody_knows_is_lost(id_: str):
+    world = composed()
+    world.forget(id_, *NODES)
+
+    assert [text.split(":")[0] for text in world.judge().lost] == [id_]
+
+
+@pytest.mark.parametrize("id_", ["flow", "s1", "s3", "c1"])
+def test_a_wrong_value_of_a_part_is_seen(id_: str):
+    world = composed()
+    world.forget(id_, "n2")
+    world.list(id_, "n2", "DONE", 1)
+    verdict = world.judge()
+
+    assert [text.split(":")[0] for text in verdict.wrong_value] == [id_]
+    assert [text.split(":")[0] for text in verdict.recorded_twice] == [id_]
+
+
+def test_a_part_that_does_not_end_is_stuck():
+    world = composed()
+    world.forget("c2", *NODES)
+    world.list("c2", "n1", "WAITING")
+
+    assert [text.split(":")[0] for text in world.judge().stuck] == ["c2"]
+
+
+def test_a_call_along_plugs_that_nobody_caused_is_unexpected():
+    world = composed()
+    world.list("c3", "n1", "DONE", 1)
+
+    assert [text.split(":")[0] for text in world.judge().unexpected] == ["c3"]
+
+
+def test_a_step_that_is_done_and_never_ran_is_seen():
+    world = composed()
+    world.effects = [line for line in world.effects if line["id"] != "s1"]
+
+    assert [text.split(":")[0] for text in world.judge().never_ran] == ["s1"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,36 @@ def test_a_call_made_at_one_node_and_run_at_another_is_heard_once_at_a_third(clu
     last = next(e for e in heard if e["state"] == "postrun")
     assert (last["result"], last["worker"].rpartition("/")[0]) == (5, "far")
     assert (said["text"], said["node"], said["call"]) == ("said 5", "n2", call.id)
+
+
+def test_a_handle_at_a_third_node_has_all_that_is_known_of_its_call(cluster):
+    with connect(cluster["n1"].address) as there:
+        call = there.socket("far.tasks.echo").submit("kept")
+        assert call.result(SOON_S) == "kept"
+    with connect(cluster["n3"].address) as here:
+        found = here.call(call.id)
+        assert found.output() == {"stdout": "said kept\n", "stderr": ""}
+        assert [event["name"] for event in found.events()] == ["received", "prerun", "postrun"]
+
+
+def test_what_ran_at_another_node_is_told_from_the_past_with_its_output(cluster):
+    begin = datetime.now(UTC)
+    with connect(cluster["n1"].address) as there:
+        call = there.socket("far.tasks.echo").submit("past")
+        assert call.result(SOON_S) == "past"
+    with (
+        connect(cluster["n3"].address) as here,
+        here.listen("far", since=begin) as events,
+        here.listen("far", "log", since=begin) as log,
+    ):
+        heard = heard_until(events, lambda event: event["state"] == "postrun", "the result")
+        said = heard_until(log, lambda event: event["stream"] == "stdout", "what it printed")[-1]
+
+    assert [(e["call"], e["state"]) for e in heard] == [
+        (call.id, state) for state in ("received", "running", "postrun")
+    ]
+    assert heard[-1]["result"] == "past" and all(e["past"] for e in heard)
+    assert (said["text"], said["call"]) == ("said past", call.id)
 
 
 def test_objects_are_told_once_and_workers_by_their_node(cluster):

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
+from meshcode.model import rowlevel
 from meshcode.model.database import Database
 from meshcode.model.publish import Publisher
 from tests.model.postgres import URL_VARIABLE, Server, empty_tables, engine_of, private_server
 
 NOW_MS = 1_700_000_000_000
+APP = "mesh_rows"  # The role that is held by policies, and the database that it owns.
 
 
 class Model:
@@ -111,6 +113,26 @@ def url(request: pytest.FixtureRequest) -> str:
     found: str = os.environ.get(URL_VARIABLE) or request.getfixturevalue("server").url
     empty_tables(found)
     return found
+
+
+@pytest.fixture
+def app_url(request: pytest.FixtureRequest) -> str:
+    """A database of a role that policies hold; of a given server that role must be such a one."""
+    given = os.environ.get(URL_VARIABLE)
+    if given:
+        with engine_of(given) as engine, engine.connect() as link:
+            if rowlevel.bypassing(link):
+                pytest.skip(f"the role of {URL_VARIABLE} is held by no policy")
+        return given
+    server = request.getfixturevalue("server").url
+    with engine_of(server) as engine, engine.connect() as plain:
+        link = plain.execution_options(isolation_level="AUTOCOMMIT")
+        query = text("SELECT count(*) FROM pg_roles WHERE rolname = :name")
+        if not link.execute(query, {"name": APP}).scalar_one():
+            link.execute(text(f"CREATE ROLE {APP} LOGIN NOSUPERUSER NOBYPASSRLS"))
+            link.execute(text(f"CREATE DATABASE {APP} OWNER {APP}"))
+    # As text: the host is a parameter of it.
+    return make_url(server).set(username=APP, database=APP).render_as_string(hide_password=False)
 
 
 @pytest.fixture

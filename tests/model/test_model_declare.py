@@ -139,7 +139,7 @@ def test_what_becomes_of_an_object_that_is_there(model, there, host, after):
         assert done == {"added": 0, "changed": int(after != ("a", 1)), "kept": kept}
     found = model.ask("get", "deployment", "d")
     assert (found["host"], found["cpus"]) == after
-    assert set(THERE) == {"refuse", "change", "keep", "fill", "leave"}
+    assert set(THERE) == {"refuse", "new", "change", "keep", "fill", "leave"}
 
 
 def test_an_object_has_the_owner_that_was_said_of_it(model):
@@ -176,3 +176,21 @@ def test_a_locked_processor_is_not_changed_in_a_class(model):
 def test_dry_it_is_checked_and_undone(model):
     assert declare(model, *SHOP, dry=True)["added"] == 12
     assert model.ask("list", "queue") == []
+
+
+@pytest.mark.parametrize("options", [{"host": "h", "cpus": 2}, {"host": "other"}])
+def test_what_must_be_new_is_refused_also_when_it_is_equal(model, options):
+    model.shop()
+    rows = [of("deployment", "mine", "new", processor="shop", **options)]
+    done = model.ask("declare", objects=[of("queue", "q", "new"), *rows])
+    number = model.number
+
+    with pytest.raises(ObjectExists) as caught:
+        model.ask("declare", objects=[of("queue", "more"), *rows])
+
+    assert done == {"added": 2, "changed": 0, "kept": []}
+    assert caught.value.text == (
+        "deployment 'mine' exists already; it is unchanged; choose another name, or change it with"
+        " `mesh update deployment -n mine`"
+    )
+    assert (caught.value.fields["at"], model.number) == (1, number)

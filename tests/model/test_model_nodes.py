@@ -20,6 +20,8 @@ import pytest
 from meshcode.model.client import ModelProcess
 from meshcode.node.adopter import Adopter
 from meshcode.node.modelshare import ModelShare
+from meshcode.node.series import Series
+from meshcode.store.memory_log import MemoryDisk, MemoryLog
 from tests.live.harness import until
 
 WAIT_S = 20.0
@@ -27,14 +29,15 @@ A, B = b"a" * 16, b"b" * 16
 
 
 class Node:
-    """A share, a model process and what is between them; the log is a variable."""
+    """A share, a model process and what is between them, with a log that outlives it."""
 
-    def __init__(self, node: bytes, path: Path, log: bytes | None = None) -> None:
+    def __init__(self, node: bytes, path: Path, log: MemoryLog | None = None) -> None:
         self.path = path
-        self.log = log
-        self.share = ModelShare(node, log)
+        self.log = MemoryLog(MemoryDisk()) if log is None else log
+        kept = Series(b"share")
+        self.share = ModelShare(node, *kept.read(self.log))
         self.process = ModelProcess(str(path), known=self.share.base_snapshot())
-        self.adopter = Adopter(self.share, self.process)
+        self.adopter = Adopter(self.share, self.process, kept)
         self.peers: list[Node] = []
         self.answers: dict[bytes, dict[str, Any]] = {}
         self.last_id = 0
@@ -42,7 +45,8 @@ class Node:
     def save(self) -> None:
         """Write to the log what is new, and let it be on disk."""
         while (record := self.adopter.record()) is not None:
-            self.log = record[1]
+            self.log.stage(record[1])
+            self.log.sync()
             for answer in self.adopter.synced(record[0]):
                 self.answers[answer["id"]] = answer
 
@@ -112,7 +116,7 @@ def admin(verb: str, path: Path, *words: object) -> None:
 def make(tmp_path: Path) -> Iterator[Callable[..., Node]]:
     made: list[Node] = []
 
-    def make_one(node: bytes, log: bytes | None = None) -> Node:
+    def make_one(node: bytes, log: MemoryLog | None = None) -> Node:
         made.append(Node(node, tmp_path / node[:1].decode() / "model.db", log))
         return made[-1]
 

@@ -18,6 +18,7 @@ from meshcode.errors import Busy
 from meshcode.model import client as client_module
 from meshcode.model.client import ModelProcess
 from meshcode.model.pipe import MessageReader, pack_message
+from meshcode.model.snapshot import EMPTY
 from tests.model.asking import WAIT_S, Asker
 
 
@@ -328,3 +329,33 @@ def test_the_node_side_never_imports_sqlalchemy():
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
 
     assert found.stdout == b"[]\n"
+
+
+def test_a_change_comes_as_what_was_changed_and_the_node_has_it_whole(start):
+    asker = start()
+    asker.shop()
+    before = asker.snapshots()[-1]
+
+    asker.ask("update", "queue", "orders", max_length=5)
+
+    message = asker.seen[-1]
+    changed = message["snapshot"]["queues"]["orders"]
+    assert message["delta"]["changes"] == [["queue", "orders", changed]]
+    assert message["before"] is before and changed["max_length"] == 5
+    assert message["snapshot"]["sockets"] is before["sockets"]
+
+
+def test_a_change_that_leads_on_from_another_snapshot_starts_the_process_anew(start):
+    """It cannot come to that on a pipe; if it does, the node asks for all of it."""
+    asker = start()
+    asker.shop()
+    pid = asker.process.pid
+    asker.process._known = {**EMPTY, "number": 99}
+
+    answer = asker.answer(asker.post("update", "queue", "orders", max_length=5))
+    asker.until(lambda: asker.process.number > 99)
+
+    assert answer["error"]["code"] == "model_unavailable"
+    assert "went on from snapshot 3 and the node has 99; it was killed" in answer["error"]["text"]
+    assert asker.process.pid not in (pid, None)
+    assert asker.snapshots()[-1]["queues"]["orders"]["max_length"] == 5  # It had been made.

@@ -16,12 +16,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, cast, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from meshcode.errors import BadRequest, NotAllowed, ObjectExists, UnknownObject, WrongState
-from meshcode.model import policy, rowlevel, snapshot
+from meshcode.model import policy, snapshot
 from meshcode.model.acting import as_owner
 from meshcode.model.database import Database
 from meshcode.model.kinds import KINDS
@@ -32,28 +31,6 @@ from meshcode.model.rights import Rights
 from meshcode.model.tables import TABLES, Queue, Socket
 from tests.model.postgres import URL_VARIABLE, engine_of
 from tests.model.rows import NOW, OBJECTS, fill
-
-APP = "mesh_rows"  # The role, and the database that it owns.
-
-
-@pytest.fixture
-def app_url(request: pytest.FixtureRequest) -> str:
-    """A database of a role that policies hold; of a given server that role must be such a one."""
-    given = os.environ.get(URL_VARIABLE)
-    if given:
-        with engine_of(given) as engine, engine.connect() as link:
-            if rowlevel.bypassing(link):
-                pytest.skip(f"the role of {URL_VARIABLE} is held by no policy")
-        return given
-    server = request.getfixturevalue("server").url
-    with engine_of(server) as engine, engine.connect() as plain:
-        link = plain.execution_options(isolation_level="AUTOCOMMIT")
-        query = text("SELECT count(*) FROM pg_roles WHERE rolname = :name")
-        if not link.execute(query, {"name": APP}).scalar_one():
-            link.execute(text(f"CREATE ROLE {APP} LOGIN NOSUPERUSER NOBYPASSRLS"))
-            link.execute(text(f"CREATE DATABASE {APP} OWNER {APP}"))
-    # As text: the host is a parameter of it.
-    return make_url(server).set(username=APP, database=APP).render_as_string(hide_password=False)
 
 
 @pytest.fixture

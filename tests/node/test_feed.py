@@ -9,9 +9,10 @@ import pytest
 
 from meshcode import limits
 from meshcode.errors import BadRequest, Busy, UnknownObject
+from meshcode.hearing import is_named
 from meshcode.ids import make_id
 from meshcode.node.feed import Feed
-from meshcode.node.feedevents import Lines, is_named, model_events, names_of
+from meshcode.node.feedevents import Lines, model_events, names_of
 from meshcode.node.turn import Turns
 from meshcode.router.effects import Effects
 from meshcode.wire.codec import pack, unpack

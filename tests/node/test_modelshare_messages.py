@@ -12,6 +12,7 @@ from meshcode import limits
 from meshcode.errors import BadValue
 from meshcode.model.entries import BUCKET_BYTES, BUCKETS
 from meshcode.model.kinds import PLURALS
+from meshcode.node.modelshare import ModelShare
 from meshcode.wire.codec import pack
 from tests.node.modelnode import A, B, Node, content, processor, queue, talk, tell
 
@@ -117,7 +118,7 @@ def test_whatever_stands_in_a_row_it_is_taken_or_refused(where, value, kind):
         assert ann.share.number == 0
     else:
         assert change.changed or change.save or change.refused
-        Node(A, kept=ann.share.pack())
+        ModelShare(A, ann.share.pack())
 
 
 @pytest.mark.parametrize("option", [*queue(), *processor()])
@@ -130,7 +131,7 @@ def test_whatever_stands_in_an_option_it_is_taken_or_refused(option, value):
     change = ann.share.receive({"objects": [[kind, "x", 3, B, {**fields, option: value}, []]]})
 
     assert bool(change.refused) != change.changed
-    Node(A, kept=ann.share.pack())
+    ModelShare(A, ann.share.pack())
 
 
 UNUSABLE = [

@@ -123,6 +123,50 @@ def test_the_next_address_is_tried_when_one_does_not_answer():
         assert a.stats_of(b)["address"] == b.address
 
 
+def test_a_peer_that_returns_is_tried_where_it_says_it_is():
+    """Although another address is tried just then, for it was away for long."""
+    with mesh() as (a, b):
+        bad = "tcp://127.0.0.1:1"
+        a.links.set_addresses(b.node, [b.address, bad])
+        run([a, b], lambda: a.is_up(b) and b.is_up(a))
+        b.kill()
+        run([a], lambda: not a.is_up(b))
+        a.skipped_ms += limits.PEER_DIAL_MS
+        run([a], lambda: a.stats_of(b)["address"] == bad)
+        a.skipped_ms += limits.PEER_TICK_MS
+        before_ms = a.now_ms()
+
+        b.boot += 1
+        b.start(hello={"name": "n2", "addresses": b.bind})
+        b.knows(a)
+
+        run([a, b], lambda: a.is_up(b) and b.is_up(a))
+        assert a.stats_of(b)["address"] == b.address
+        assert a.now_ms() - before_ms < limits.PEER_DIAL_MS
+
+
+def test_where_a_peer_says_it_is_may_lead_nowhere_and_the_others_get_their_turn():
+    with mesh(joined=False) as (a, b):
+        bad = "tcp://127.0.0.1:1"
+        b.links.close()
+        b.context.destroy(linger=0)
+        b.boot += 1
+        b.start(hello={"name": "n2", "addresses": [bad]})
+        a.links.set_addresses(b.node, [bad, "tcp://127.0.0.1:2", b.address])
+        b.knows(a)
+        settle([a, b])
+        assert not a.is_up(b)
+
+        for _ in range(2):
+            a.skipped_ms += limits.PEER_DIAL_MS
+            settle([a])
+            b.skipped_ms += limits.PEER_HELLO_MS_MAX  # It greets again, and is not heeded twice.
+            settle([a, b])
+
+        run([a, b], lambda: a.is_up(b) and b.is_up(a))
+        assert a.stats_of(b)["address"] == b.address
+
+
 def test_one_known_address_is_enough_when_the_other_tells_its_own():
     """A node that joined knows a seed; the seed learns where it is from its HELLO."""
     roster = Roster()

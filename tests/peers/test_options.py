@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import zmq
 
+from meshcode import limits
 from meshcode.errors import NodeError
 from meshcode.peers import options
 from meshcode.peers.options import CLIENT, SERVER, check_libzmq, client_link, server_link
@@ -27,7 +28,7 @@ READ_BACK = {
     zmq.LINGER: 0,
     zmq.SNDHWM: 256,
     zmq.RCVHWM: 256,
-    zmq.MAXMSGSIZE: 262_144,
+    zmq.MAXMSGSIZE: 262_144 + 33,
     zmq.HEARTBEAT_IVL: 5_000,
     zmq.HEARTBEAT_TIMEOUT: 15_000,
     zmq.HEARTBEAT_TTL: 15_000,
@@ -147,6 +148,17 @@ def test_a_frame_over_the_limit_never_arrives_by_maxmsgsize(context: zmq.Context
 
     assert careless.poll(5_000)
     assert not server.poll(300)
+
+
+def test_a_frame_of_just_the_limit_arrives_encrypted(context: zmq.Context[Any]):
+    """libzmq measures the message with what CURVE adds; a frame above would end the link."""
+    server, client = connected(context)
+    server.recv_multipart()
+
+    client.send(bytes(limits.PEER_FRAME_BYTES_MAX))
+
+    assert server.poll(5_000)
+    assert len(server.recv_multipart()[-1]) == limits.PEER_FRAME_BYTES_MAX
 
 
 def test_nothing_is_queued_for_a_peer_that_is_not_there_by_immediate(context: zmq.Context[Any]):

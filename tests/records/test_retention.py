@@ -104,6 +104,41 @@ def test_what_is_older_than_its_age_goes_with_its_output_and_moves_the_horizon(l
     assert (facts["calls"], facts["since_ms"], facts["age_ms"]) == (5, NOW - 5 * HOUR, 18_060_000)
 
 
+def outputs_of(ids: list[bytes], text: bytes = b"x") -> list[Any]:
+    return [(OUTPUT, id + bytes((0, 0, 0, 1)), pack({"stdout": text})) for id in ids]
+
+
+def test_what_ran_here_for_others_leaves_no_output_for_ever(log: Log):
+    """Another node owned these calls, and others kept them: here only their output is."""
+    ids = each_hour(600)
+    open_one = make_ids(1, NOW - 590 * HOUR)[0]
+    write(log, *outputs_of([*ids, open_one]), waiting(submit(open_one, "t.s"), 1))
+    part = Part(log)
+    part.keeping.age_ms = 100 * HOUR + MINUTE
+
+    for _ in range(4):  # Some hundred at each look.
+        part.look()
+
+    assert {key[:16] for key, _ in log.scan(OUTPUT, limit=1000)} == {open_one, *ids[500:]}
+
+
+def test_output_of_others_goes_with_the_horizon_and_above_a_number_of_bytes(log: Log):
+    ids = each_hour(10)
+    others = each_hour(10)
+    write(log, *(ended(id, NOW - HOUR * (10 - n)) for n, id in enumerate(ids)))
+    write(log, *outputs_of(others, bytes(1000)))
+    part = Part(log)
+    part.keeping.calls_max = 4
+    part.forget()
+    part.look()
+    assert {key[:16] for key, _ in log.scan(OUTPUT)} == set(others[6:])
+
+    part.keeping.calls_max, part.keeping.bytes_max = 0, 3_000
+    part.forget()
+    part.look()
+    assert log.size(DONE) + log.size(OUTPUT) <= 3_000
+
+
 def test_the_oldest_go_above_a_number_and_nothing_goes_below_it(log: Log):
     ids = each_hour(20)
     write(log, *(ended(id, NOW - HOUR * (20 - n)) for n, id in enumerate(ids)))
@@ -131,6 +166,19 @@ def test_the_oldest_go_above_a_number_of_bytes_files_of_large_results_included(l
     assert before > 12 * len(large)
     assert part.keeping.facts()["bytes"] <= 5 * len(large)
     assert len(part.kept) in (3, 4) and part.kept == ids[-len(part.kept) :]
+
+
+def test_no_more_goes_than_the_bytes_ask_for_although_records_do_not_fill_their_pages(log: Log):
+    ids = each_hour(600)
+    write(log, *(ended(id, NOW - HOUR * (600 - n), "x" * 2_300) for n, id in enumerate(ids)))
+    part = Part(log)
+    limit = part.keeping.facts()["bytes"] // 2
+    part.keeping.bytes_max = limit
+
+    part.forget()
+
+    assert 0.9 * limit <= part.keeping.facts()["bytes"] <= limit
+    assert len(part.kept) >= 270 and part.kept == ids[-len(part.kept) :]
 
 
 def test_what_ended_just_now_is_never_forgotten(log: Log):

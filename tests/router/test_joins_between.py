@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from meshcode.ids import make_ids
-from meshcode.replica.instance import make_key
+from meshcode.replica.instance import make_key, moved_key
 from meshcode.router import events, joins
-from meshcode.router.records import split_open
+from meshcode.router.records import split_done, split_open
+from meshcode.wire.codec import pack
+from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind, Outcome
 
 from .driver import NOW
@@ -41,21 +43,73 @@ def test_a_collector_that_was_claimed_before_it_was_heard_of_gets_its_call_from_
     assert arrived[2] in [split_open(value)[1] for value in made.log["open"].values()]
 
 
-def test_a_collector_that_has_moved_and_is_forgotten_is_not_made_again():
-    """The one that took its place may not have come here yet."""
-    made = joining()
+def moved_on(made: Flows) -> tuple[bytes, tuple[bytes, ...], list[object]]:
+    """The collector has moved to others, and all that kept it know that all know."""
     key, voters, arrived = heard_of(made)
     made.step(events.PeerSaid(voters[2], int(Kind.ARRIVED), [arrived]))
-    moved = [int(Outcome.MOVED), b"", [[key[:16], b"".join(voters), None]], None]
-    told = [key, b"".join(voters), 0, None, 1, [1, voters[0], 1], moved, False]
+    note = {"accepted_ms": NOW, "submit": arrived[2]}
+    moved = [int(Outcome.MOVED), b"", [[key[:16], b"".join(voters), None]], note]
+    told = [key, 1, [1, voters[0], 1], False, b"".join(voters), 0, None, moved]
     made.step(events.PeerSaid(voters[0], int(Kind.TOLD), [told]))
     for node in (voters[0], voters[2]):
-        told[4:] = [2, None, None, False]
-        made.step(events.PeerSaid(node, int(Kind.TOLD), [told]))
-    assert key not in made.router.replica.by_key, "it is forgotten"
+        made.step(events.PeerSaid(node, int(Kind.TOLD), [[key, 2, None, False]]))
+    return key, voters, arrived
 
-    effects = made.step(events.PeerSaid(voters[2], int(Kind.ARRIVED), [arrived]))
-    effects = looked_up(made, effects)
+
+def restarted(made: Flows) -> Flows:
+    """The same node after a restart, which has read its votes too."""
+    after = Flows()
+    after.log = {table: dict(kept) for table, kept in made.log.items()}
+    for node in (bytes([7]) * 16, bytes([8]) * 16):
+        after.step(events.PeerChanged(node, "alive", 1, "core", "", node.hex()))
+    after.router.recover(
+        sorted(after.log["open"].items()), sorted(after.log["state"].items()), after.now,
+        sorted(after.log["vote"].items()),
+    )  # fmt: skip
+    return after
+
+
+def test_a_collector_that_has_moved_is_not_made_again_by_a_keeper_that_restarts():
+    """The one that took its place may be with others only: they hear of the value."""
+    made = joining()
+    key, voters, arrived = moved_on(made)
+
+    for node in (made, restarted(made)):
+        effects = node.step(events.PeerSaid(voters[2], int(Kind.ARRIVED), [arrived]))
+        passed_on = [entry for _, kind, entry in effects.peer if kind == Kind.ARRIVED]
+        effects.merge(looked_up(node, effects))
+
+        assert not [op for op in effects.records if op[0] == "open"]
+        assert [entry[0][:32] + entry[0][33:] for entry in passed_on] == [key[:32] + b"\x01"]
+
+
+def test_a_value_that_is_passed_on_does_not_make_a_collector_that_is_not_here():
+    """A later instance comes from the one before it, with its custody: never from a value."""
+    made = joining()
+    key, voters, arrived = heard_of(made)
+    later = [moved_key(key), *arrived[1:]]
+    del made.router.replica.by_id[key[:16]]
+
+    effects = made.step(events.PeerSaid(voters[2], int(Kind.ARRIVED), [later]))
+    effects.merge(looked_up(made, effects))
 
     assert not [op for op in effects.records if op[0] == "open"]
+
+
+def test_that_a_collector_has_moved_is_remembered_until_its_outcome_is_in_the_history():
+    made = joining()
+    key, _, arrived = moved_on(made)
+    id, submit = key[:16], arrived[2]
+    outcome = envelope(Kind.OUTCOME, id=id, code=Outcome.CANCELLED, attempt=0, body=pack({}))
+    made.step(events.LookedUp([(b"", id, b"")]))
+    assert key in made.router.replica.by_key, "nobody knows how it ends"
+
+    effects = made.step(events.PeerSaid(bytes([8]) * 16, int(Kind.OUTCOME_IS), [[id, outcome]]))
+    assert effects.lookups == [(b"", id)]
+    looked_up(made, effects)
+
+    done = split_done(made.log["done"][id])
+    assert (done["outcome"], done["submit"], done["accepted_ms"]) == (outcome, submit, NOW)
     assert key not in made.router.replica.by_key
+    assert not made.log["vote"]
+    assert not made.router.replica.moved

@@ -8,6 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from meshcode.ids import NO_ID, make_ids
+from meshcode.replica.peers import ALIVE
 from meshcode.router import events, plain
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
@@ -15,7 +16,11 @@ from meshcode.wire.kinds import Kind, Outcome
 
 from .driver import NOW, Driver
 
-LISTS = ("records", "accepted", "refused", "outcomes", "answers", "fetches", "recalls")
+LISTS = (
+    "records", "accepted", "refused", "outcomes", "answers", "fetches", "recalls", "peer", "events",
+)  # fmt: skip
+PEERS = [bytes([number]) * 16 for number in (201, 202)]
+STORED, AGREED = int(Kind.STORED), int(Kind.AGREED)
 OPTIONS = (None, None, None, {"priority": 7}, {"key": "k"}, {"delay_ms": 5}, {"retries": 2})
 SOCKETS = {
     "a": {}, "b": {"priority": 8}, "few": {"concurrency": 2}, "short": {},
@@ -26,12 +31,16 @@ SOCKETS = {
 class Both:
     """Two routers that are told the same; only the first goes the short way."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, shared: bool = False) -> None:
         self.rng = Random(seed)
         self.quick, self.slow = Driver(), Driver()
         self.short = self.ids = 0
         self.ended: list[bytes] = []
+        self.said: list[tuple[bytes, int, list]] = []  # To peers, who have not answered.
         for made in (self.quick, self.slow):
+            made.router.listening = seed % 2 == 1
+            for peer in PEERS if shared else ():
+                made.step(events.PeerChanged(peer, ALIVE, 1))
             for name, fields in SOCKETS.items():
                 made.socket(name, {"max_length": 3} if name == "short" else {}, **fields)
 
@@ -53,6 +62,14 @@ class Both:
         assert list(map(_line, a.lines.values())) == list(map(_line, b.lines.values()))
         assert list(map(_worker, a.workers.values())) == list(map(_worker, b.workers.values()))
         self.ended += [id for table, id, _ in one.records if table == "done"]
+        self.said += [word for word in one.peer if word[1] in (Kind.STORE, Kind.PROPOSE)]
+
+    def answer(self) -> events.PeerSaid:
+        """A peer has done what it was asked for; some words of its are lost."""
+        node, kind, entry = self.said.pop(self.rng.randrange(len(self.said)))
+        if kind == Kind.STORE:
+            return events.PeerSaid(node, STORED, [[entry[0]]])
+        return events.PeerSaid(node, AGREED, [[entry[0], entry[4]]])
 
     def _counted(self, real):
         def counted(r, first, *rest):
@@ -94,6 +111,8 @@ class Both:
     def any_event(self):
         """Something that happens."""
         rng, workers = self.rng, list(self.quick.router.workers.values())
+        if self.said and rng.random() < 0.6:
+            return self.answer()
         choice = rng.random()
         if choice < 0.4:
             return self.frame()
@@ -134,6 +153,17 @@ def test_both_ways_come_to_the_same(seed):
     both = Both(seed)
 
     for _ in range(150):
+        both.step(both.any_event())
+
+    assert both.short > 20
+    assert both.ended
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_both_ways_come_to_the_same_where_others_keep_the_calls(seed):
+    both = Both(seed, shared=True)
+
+    for _ in range(400):
         both.step(both.any_event())
 
     assert both.short > 20

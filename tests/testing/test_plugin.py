@@ -233,7 +233,7 @@ def total(prices):
 def test_the_examples_of_the_guide_run(user):
     text = (ROOT / "docs/testing.md").read_text()
     examples = [part.partition("```")[0] for part in text.split("```python\n")[1:]]
-    assert len(examples) == 2
+    assert len(examples) == 3
     (user.path / "shop").mkdir()
     (user.path / "shop/__init__.py").touch()
     (user.path / "shop/orders.py").write_text(ORDERS)
@@ -241,7 +241,7 @@ def test_the_examples_of_the_guide_run(user):
         (user.path / f"test_{number}.py").write_text(example)
     user.makeini("[pytest]\nmesh_scope = session\n")
 
-    run(user).assert_outcomes(passed=3)
+    run(user).assert_outcomes(passed=4)
 
 
 @pytest.mark.parametrize(

@@ -301,14 +301,9 @@ def test_what_has_not_ended_says_so_with_its_seed(world):
         world.run(2)
 
 
-async def _later() -> int:
-    return 1
-
-
 @pytest.mark.parametrize(
     ("act", "said"),
     [
-        (lambda w: w.serve("x", _later), "is asynchronous.*nothing was served"),
         (lambda w: w.serve("x", add, retry=1), "a socket has no 'retry'; it has priority"),
         (lambda w: w.socket("none"), "nothing serves 'none' in this world; served is add, double"),
         (lambda w: w.plug("p", "add", "none"), "nothing serves 'none'"),

@@ -70,6 +70,7 @@ class _Reader:
         self.queues: set[str] = set()
         self.ignored: dict[str, tuple[str, int]] = {}
         self.network: str | None = None
+        self.scheduler: str | None = None
 
     def read(self) -> None:
         """Read all of it."""
@@ -88,8 +89,9 @@ class _Reader:
         found = self._map(way, value, ("name", "strategy"))
         name = self._needed(way, found, "name")
         if name is not None:
+            self.scheduler = str(name)
             options = self._in_network({"strategy": found.get("strategy")})
-            self._make("scheduler", name, options, (*way, "name"))
+            self._make("scheduler", self.scheduler, options, (*way, "name"))
 
     def _queues(self, way: Way, value: Any) -> None:
         for name, at, options in self._each(way, value, ("message_ttl", "expires")):
@@ -100,8 +102,13 @@ class _Reader:
 
     def _processors(self, way: Way, value: Any) -> None:
         for name, at, options in self._each(way, value, _PROCESSOR_KEYS):
-            if not self.nodes:
-                self._processor(name, at, options)
+            if self.nodes:
+                continue
+            cpus = options.get("cpus")
+            self._processor(name, at, options)
+            if self.deploy and self.scheduler is not None:
+                made = {"processor": name, "scheduler": self.scheduler, "cpus": cpus}
+                self._make("deployment", f"{name}@{self.scheduler}", made, at)
 
     def _processor(self, name: str, at: Way, options: dict[str, Any]) -> None:
         sockets = options.pop("sockets", None)
@@ -137,8 +144,8 @@ class _Reader:
                 if options.get("enabled") is False:
                     self._note("enabled: false", (*at, "enabled"))
                 continue
-            made = self._in_network({"host": options.get("hostname")})
-            self._make("node", name, made, at)
+            made = {"host": options.get("hostname"), "scheduler": self.scheduler}
+            self._make("node", name, self._in_network(made), at)
             for _agent, inside, agent in self._each(
                 (*at, "agents"), options.get("agents"), ("build", "processors")
             ):
@@ -163,7 +170,8 @@ class _Reader:
             # The same CPUs declared by hand and by -d are not to be counted twice.
             twin = f"{made['processor']}@"
             for other, there in list(self.made.get("deployment", {}).items()):
-                if other.startswith(twin) and there.get("host") == made["host"]:
+                same = there.get("scheduler") or there.get("host") == made["host"]
+                if other.startswith(twin) and same:
                     del self.made["deployment"][other]
             self._make("deployment", name, made, at)
 

@@ -9,6 +9,7 @@ from meshcode.errors import BadData
 NODES_MAX = 500_000  # Values of one file, counted where an alias repeats them.
 _DEPTH_MAX = 100
 _MERGE = "tag:yaml.org,2002:merge"
+_TEXT = "tag:yaml.org,2002:str"
 
 
 def read_yaml(text: str, name: str) -> tuple[Any, dict[tuple[str | int, ...], int]]:
@@ -26,6 +27,7 @@ def read_yaml(text: str, name: str) -> tuple[Any, dict[tuple[str | int, ...], in
             " `pip install 'meshcode[yaml]'`, or write TOML or JSON"
         ) from None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    _remember(loader)
     try:
         node = loader.get_single_node()
         reader = _Reader(loader, name)
@@ -39,6 +41,23 @@ def read_yaml(text: str, name: str) -> tuple[Any, dict[tuple[str | int, ...], in
         raise BadData(f"{name} is nested too deep") from None
     finally:
         loader.dispose()
+
+
+def _remember(loader: Any) -> None:
+    """Work out what kind of value each text is once: keys and values come back thousands of times.
+
+    PyYAML tries a dozen patterns on each, in Python.
+    """
+    real, known = loader.resolve, {}
+
+    def resolve(kind: Any, value: Any, implicit: Any) -> Any:
+        key = (kind, value, implicit)
+        found = known.get(key)
+        if found is None:
+            found = known[key] = real(kind, value, implicit)
+        return found
+
+    loader.resolve = resolve
 
 
 class _Reader:
@@ -56,7 +75,7 @@ class _Reader:
             what = f"has more than {NODES_MAX} values" if depth <= _DEPTH_MAX else "is nested deep"
             raise BadData(f"{self.name} {what}, aliases counted where they are used")
         if node.id == "scalar":
-            return self.loader.construct_object(node)
+            return self._scalar(node)
         if node.id == "sequence":
             return [
                 self.value(item, (*way, place), depth + 1) for place, item in enumerate(node.value)
@@ -70,11 +89,14 @@ class _Reader:
             data[key] = self.value(inner, (*way, key), depth + 1)
         return data
 
+    def _scalar(self, node: Any) -> Any:
+        return node.value if node.tag == _TEXT else self.loader.construct_object(node)
+
     def _key(self, node: Any) -> Any:
         line = node.start_mark.line + 1
         if node.id != "scalar":
             raise BadData(f"{self.name}:{line}: a key must be a text, not a {node.id}")
-        key = self.loader.construct_object(node)
+        key = self._scalar(node)
         if not isinstance(key, str):
             raise BadData(
                 f"{self.name}:{line}: the key {node.value} is read as a {type(key).__name__};"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from meshcode.client.call import Call, FoundCall, deadline_of, seconds_left
+from meshcode.client.call import REFUSED, Call, FoundCall, deadline_of, seconds_left
 from meshcode.client.flows.plan import DONE_ALREADY, GATHER_SOCKET, Plan, filled
-from meshcode.errors import BadFrame, BadRequest, WrongState
+from meshcode.errors import BadFrame, BadRequest, MeshError, WrongState
 from meshcode.ids import parse_id, text_of
 from meshcode.limits import FLOW_STEPS_MAX
 from meshcode.wire.kinds import Outcome
@@ -46,6 +46,14 @@ class Step(FoundCall):
         """As `result`."""
         return self.result(timeout, propagate)
 
+    def _flow_to_come(self) -> Call | None:
+        return None if self.flow._is_begun else self.flow
+
+    def _error(self) -> MeshError:
+        if self._code == REFUSED:  # It is the flow that was refused, and now somebody knows.
+            self._client.session.pending.unheard.pop(self.flow._id, None)
+        return super()._error()
+
     @property
     def parents(self) -> list[Step]:
         """The steps whose values it takes, in their order."""
@@ -68,13 +76,14 @@ class Flow(FoundCall):
     it gives the values of its branches, in order, each as soon as it is there.
     """
 
-    __slots__ = ("_ids", "_plan", "_submitted")
+    __slots__ = ("_ids", "_is_begun", "_plan", "_submitted")
 
     def __init__(self, client: Client, call_id: bytes, plan: Plan | None = None) -> None:
         """Made by running a composition, with its plan, and by `Client.flow`, without."""
         super().__init__(client, call_id)
         self._submitted = plan is not None  # Here: then the node tells its end unasked.
         self._watched = self._submitted
+        self._is_begun = False  # Its steps exist: the I/O thread was told so.
         self._plan = plan
         self._ids: list[bytes] | None = None
 
@@ -250,6 +259,9 @@ class Flow(FoundCall):
         return f"<Flow {self.id} {self.state}>"
 
     # For the package.
+
+    def _began(self) -> None:
+        self._is_begun = True
 
     def _is_known(self) -> bool:
         return not self._submitted or self._accepted is not None

@@ -153,7 +153,8 @@ def _is_ours(module: str) -> bool:
 
 def warn_unused(kind: str, option: str, why: str) -> None:
     """Say that an option of the original has no meaning here, and why."""
-    warn(f"{option} of a {kind} is not used: {why}")
+    article = "an" if kind[0] in "aeiou" else "a"
+    warn(f"{option} of {article} {kind} is not used: {why}")
 
 
 def as_json(data: Mapping[str, Any]) -> str:

@@ -108,7 +108,7 @@ class Worker(Named):
 def _warn_of(kind: str, **given: Any) -> None:
     for option, value in given.items():
         if value is not None:
-            warn_unused(kind, option, f"a {kind} is found by its name and never made")
+            warn_unused(kind, option, "it is found by its name and never made")
 
 
 def _nodes(client: Client | None) -> list[Data]:

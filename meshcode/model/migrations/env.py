@@ -7,7 +7,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import select
 
-from meshcode.model import rowlevel
+from meshcode.model import journal, rowlevel
 from meshcode.model.tables import SCHEMA_VERSION, Base, State
 
 
@@ -30,3 +30,4 @@ with context.begin_transaction():
 link = context.config.attributes["connection"]
 if link.execute(select(State.schema_version)).scalar_one_or_none() == SCHEMA_VERSION:
     rowlevel.protect(link)  # Also the tables of migrations that do not know of it.
+    journal.keep(link)

@@ -28,7 +28,7 @@ from meshcode.router.effects import Effects, Op
 from meshcode.router.records import outcome_of, split_open, split_state
 from meshcode.router.states import State
 from meshcode.sim.flowbook import FlowBook, body_of
-from meshcode.sim.mesh import judgement, plugs, steps
+from meshcode.sim.mesh import judgement, keepers, plugs, steps
 from meshcode.sim.mesh.casts import CastBook
 from meshcode.sim.mesh.steps import majority_of
 from meshcode.sim.plugbook import PlugBook
@@ -317,6 +317,8 @@ class MeshChecker:
         known = self.chosen.setdefault(name, value)
         if fresh and value.children and value.code != Outcome.MOVED:
             self.world.child_named(name, value.children[0].voters)
+        if fresh and value.code == Outcome.MOVED:
+            keepers.has_moved(self.world, name, value)
         require(
             (known.code, known.outcome) == (value.code, value.outcome),
             "I2 one outcome", name.hex(), known.code, value.code,

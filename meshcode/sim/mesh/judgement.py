@@ -13,6 +13,7 @@ from meshcode.router.records import split_open
 from meshcode.router.states import State
 from meshcode.sim.mesh import flows, plugs
 from meshcode.sim.violation import require
+from meshcode.wire.kinds import Outcome
 
 if TYPE_CHECKING:
     from meshcode.replica.instance import Instance
@@ -148,12 +149,24 @@ def _socket(c: MeshChecker, id: bytes) -> str:
     return c.world.sockets.get(id, "s1" if step is None else step.socket or "@gather")
 
 
+def goes_on_elsewhere(c: MeshChecker, inst: Instance) -> bool:
+    """Whether a call that its keepers make by themselves has moved and not ended: each of them has
+    to remember that, or would make it again (P10).
+    """
+    if inst.parent is not None or inst.boot or inst.value is None:
+        return False
+    there = [node for node in c.world.living() if node.index != c.world.away]
+    over = any(inst.id in node.disk.tables["done"].values for node in there)
+    return inst.value.code == Outcome.MOVED and inst.role == ENDED and not over
+
+
 def _votes_are_forgotten(c: MeshChecker, node: MeshNode) -> None:
     for value in node.disk.tables["vote"].values.values():
         inst = read_record(0, value)
         if inst.role == ENDED:
             parent = inst.parent  # Nobody can say any more that it has handed over.
             lost = _is_lost(c, inst.key) or (parent is not None and _is_lost(c, parent.key))
+            lost = lost or goes_on_elsewhere(c, inst)
             require(
                 lost, "I7 forgotten", node, inst.key.hex()[:40], inst.seen,
                 inst.full, inst.handed, inst.filed,
@@ -233,4 +246,4 @@ def _clients_know(c: MeshChecker) -> None:
             require(not ended, "I18 history", "a client was never told of", id.hex())
 
 
-__all__ = ["alive", "finish", "to_be_moved"]
+__all__ = ["alive", "finish", "goes_on_elsewhere", "to_be_moved"]

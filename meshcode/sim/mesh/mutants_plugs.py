@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from meshcode.replica.instance import make_key
+from meshcode.replica import remembering
+from meshcode.replica.core import Replica
+from meshcode.replica.instance import Instance, make_key
 from meshcode.router import births, joins, replicated, ticking, wiring
 from meshcode.router.call import Call
 from meshcode.router.core import Router
@@ -91,3 +93,29 @@ def _tick_is_not_looked_up_before_it_is_made(real: Any) -> Any:
             births.looked_up(r, key[:16], False, int(r.joins.tell_ms), out)
 
     return wish
+
+
+@BROKEN.rule(remembering, "note")
+def _keeper_forgets_that_a_call_has_moved(_real: Any) -> Any:
+    return lambda r, inst: None
+
+
+@BROKEN.rule(Replica, "recover")
+def _keeper_that_restarts_forgets_that_a_call_has_moved(real: Any) -> Any:
+    def recover(r: Replica, sequence: int, inst: Instance, **how: Any) -> None:
+        real(r, sequence, inst, **how)
+        r.moved.pop(inst.id, None)
+
+    return recover
+
+
+@BROKEN.rule(remembering, "looked_up")
+def _keeper_waits_for_no_outcome_of_what_has_moved(real: Any) -> Any:
+    def looked_up(r: Replica, id: bytes, outcome: bytes, now_ms: int, out: Effects) -> None:
+        inst = r.moved.get(id)
+        if outcome or inst is None:
+            real(r, id, outcome, now_ms, out)
+        else:
+            r.forget(inst, out)
+
+    return looked_up

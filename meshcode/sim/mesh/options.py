@@ -64,6 +64,7 @@ class Options:
     casts: int = 0
     crew: dict[int, dict[str, int]] | None = None  # Workers of each node; None = no broadcasts.
     scale: float = 0.0  # A weight, as above: another number of workers.
+    movers: float = 0.0  # The chance that a voter of a collector is lost as this is made.
 
 
 def draw(rng: Random) -> Options:

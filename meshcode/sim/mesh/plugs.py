@@ -12,6 +12,7 @@ from meshcode.router.records import split_done, split_open
 from meshcode.router.states import State
 from meshcode.sim import plugacts
 from meshcode.sim.flowbook import body_of
+from meshcode.sim.mesh import keepers
 from meshcode.sim.mesh.options import Options
 from meshcode.sim.plugbook import COLLECT, JOIN, NOBODY, Known, closed_gates
 from meshcode.sim.violation import require
@@ -55,6 +56,7 @@ def draw(rng: Random, options: Options) -> None:
     if options.counted:
         for one in options.snapshot["sockets"].values():
             one["retries"], one["retry_delay_ms"], one["time_limit_ms"] = 1, 50, None
+    keepers.draw(rng, options)
 
 
 # The model.
@@ -117,6 +119,8 @@ def opened(c: MeshChecker, submit: bytes) -> None:
     if known.options.get("gate") not in shut:
         book.free.add(id)
     if known.name == COLLECT:
+        if id not in book.made:
+            keepers.collector_is_kept(c.world, submit)
         book.made.add(id)
     elif id in book.ticks:
         book.fired(known, max(node.now_ms for node in c.world.nodes if node.up or node.life))

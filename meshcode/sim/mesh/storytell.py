@@ -163,8 +163,8 @@ def _more(kind: Kind, entry: list[Any]) -> str:
     if kind == Kind.NEED:
         return f": the {entry[1]}"
     if kind == Kind.TOLD:
-        value = f", {value_text(entry[6])}" if entry[6] is not None else ""
-        return f" ended, {_PHASES[entry[4]]}{value}"
+        value = f", {value_text(entry[7])}" if len(entry) > 4 else ""
+        return f" ended, {_PHASES[entry[1]]}{value}"
     return ""
 
 

@@ -206,7 +206,7 @@ class MeshWorld:
 
     def child_named(self, key: bytes, voters: tuple[bytes, ...]) -> None:
         """An outcome with a child is chosen: its voters may be lost before they have it (P8)."""
-        if self.calm or self._losses_left() < 2 or self.rng.random() >= self.options.custodians:
+        if self.calm or self.losses_left() < 2 or self.rng.random() >= self.options.custodians:
             return
         parents = self.checker.voters.get(key, ())
         gone = [self.nodes[voter[4]] for voter in voters]
@@ -215,7 +215,7 @@ class MeshWorld:
         gone = [node for node in gone if node.id != parents[0]][:2]
         if len(gone) == 2:
             for node in gone:
-                self.after(0, self._destroy_node, node)
+                self.after(0, self.destroy_node, node)
 
     def dies_proposing(self, node: MeshNode) -> None:
         """An outcome is on its way to the voters: its owner may not live to hear of it."""
@@ -237,18 +237,20 @@ class MeshWorld:
             self.network.heal()
             self.say("healed")
 
-    def _losses_left(self) -> int:
+    def losses_left(self) -> int:
+        """How many more nodes may be lost for ever."""
         lost = sum(node.lost for node in self.nodes)
         return (2 if self.options.nodes >= 5 else 1) - lost
 
     def _destroy(self) -> None:
-        if self._losses_left() <= 0:
+        if self.losses_left() <= 0:
             return
         node = self._pick()
         if not node.lost:
-            self._destroy_node(node)
+            self.destroy_node(node)
 
-    def _destroy_node(self, node: MeshNode) -> None:
+    def destroy_node(self, node: MeshNode) -> None:
+        """A node is gone for ever; the others hear of it after a while."""
         if node.lost:
             return
         self.say("%s: destroyed", node)
@@ -257,7 +259,7 @@ class MeshWorld:
         self.after(self.rng.randint(1_000, 20_000), self._evict, node)
 
     def _evict_living(self) -> None:
-        if self._losses_left() <= 0:
+        if self.losses_left() <= 0:
             return
         node = self._pick()
         if not node.lost:
@@ -435,6 +437,7 @@ class MeshWorld:
             for inst in node.router.replica.by_key.values():
                 away = self.away >= 0 and inst.ended  # It cannot forget without that node.
                 rests = inst.id in resting and not inst.ended  # Else it is to be forgotten.
+                rests = rests or judgement.goes_on_elsewhere(self.checker, inst)
                 if inst not in orphans and not rests and not away:
                     return False
             for id in node.router.calls:

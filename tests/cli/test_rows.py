@@ -1,0 +1,251 @@
+"""What going through the original's commands one by one on a real node has shown to be wrong."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from meshcode.cli.registry import COMMANDS
+
+SECRET = "correct horse 17"
+
+
+def processors(shell):
+    """What each processor does, by name."""
+    return {row["name"]: row["status"] for row in shell.json("ls", "processors")}
+
+
+def on_terminal(shell, *words, typed):
+    """`mesh WORDS` where a person types these lines: its exit status and all that was shown."""
+    reader, writer = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "meshcode.cli", *words], stdin=writer, stdout=writer, stderr=writer,
+        env=shell.environment, cwd="/", start_new_session=True,
+    )  # fmt: skip
+    os.close(writer)
+    os.write(reader, "".join(f"{line}\n" for line in typed).encode())
+    shown = b""
+    while True:
+        try:
+            data = os.read(reader, 65_536)
+        except OSError:  # As Linux says that nobody writes any more.
+            break
+        if not data:
+            break
+        shown += data
+    os.close(reader)
+    return child.wait(60), shown.decode()
+
+
+@pytest.fixture
+def other(shell, repository):
+    """A processor `other` that a test may spoil."""
+    words = ["-g", repository.as_uri(), "-m", "shop.tasks", "-br", "main"]
+    shell("add", "processor", "-n", "other", *words, "--wait", "--timeout", "60s")
+    yield "other"
+    shell.run(["delete", "processor", "other", "-y"])
+
+
+def test_a_processor_is_well_again_when_what_failed_is_not_wanted_any_more(shell, other):
+    shell("update", "processor", other, "--tag", "no-such-tag")
+    shell.wait_until(lambda: processors(shell)[other] == "failed")
+
+    shell("update", "processor", other, "--tag", "none", "--wait")
+
+    assert processors(shell)[other] == "running"
+
+
+def test_a_deleted_processor_is_forgotten_by_its_node(shell, other):
+    def known():
+        return {row["name"] for row in shell.json("status")[0]["processors"]}
+
+    assert other in known()
+    shell("delete", "processor", other, "-y")
+
+    shell.wait_until(lambda: other not in known())
+    assert "there is no processor 'other'" in shell("proc", "start", other, status=3)[1]
+
+
+def test_the_password_of_a_processor_is_typed_in_a_file_or_in_the_environment(shell, repository):
+    words = ["add", "processor", "-g", repository.as_uri(), "-m", "shop.tasks", "-rs", "stop", "-n"]
+    said = shell(*words, "lock", "--password", status=2)[1]
+    assert "nobody is here to type a password; give --password-file, or $MESH_PASSWORD" in said
+    shell.environment["MESH_PASSWORD"] = SECRET
+    try:
+        shell(*words, "lock", "--password")
+        shell(*words, "open")  # Who has it for logins does not lock what it declares.
+        said = shell("update", "processor", "lock", "-w", "2", "--unlock", status=2)[1]
+    finally:
+        del shell.environment["MESH_PASSWORD"]
+    assert "give --unlock-file\n" in said
+    locked = {row["name"]: row["password"] for row in shell.json("ls", "processors")}
+    assert (locked["lock"], locked["open"]) == (True, False)
+    for name in ("lock", "open"):
+        shell("delete", "processor", name, "-y")
+
+
+def test_a_backup_is_restored_by_its_name_alone(fresh, tmp_path):
+    path = str(tmp_path / "model-1.db")
+    fresh("db", "init")
+    fresh("db", "backup", path)
+
+    assert "name one file" in fresh("db", "restore", status=2)[1]
+    assert "name one file" in fresh("db", "restore", path, "-f", path, status=2)[1]
+    assert "0 objects of" in fresh("db", "restore", path)[0]
+    assert "0 objects of" in fresh("db", "restore", "-f", path)[0]
+
+
+def test_a_setting_of_one_command_is_a_flag(fresh):
+    (row,) = fresh.json("--set", "timeout=7s", "config", "explain", "timeout")
+
+    assert (row["value"], row["level"], row["where"]) == ("7s", "flag", "--set timeout")
+
+
+def test_asking_for_settings_and_keeping_all_writes_nothing(fresh, tmp_path):
+    fresh.environment["XDG_CONFIG_HOME"] = str(tmp_path / "config")
+
+    status, shown = on_terminal(fresh, "config", "init", typed=[""] * 5)
+
+    assert status == 0
+    assert "every setting stays as it is; nothing was written" in shown
+    assert not (tmp_path / "config").exists()
+
+
+def test_a_processor_is_asked_for_option_by_option(shell, other):
+    typed = [*[""] * 7, "3", *[""] * 8]
+
+    status, shown = on_terminal(shell, "update", "processor", other, "-p", typed=typed)
+
+    assert status == 0, shown
+    assert "module (Python module with the tasks: pkg.module) [shop.tasks]" in shown
+    assert "workers (Worker processes without deployments) [1]" in shown
+    (row,) = (row for row in shell.json("ls", "processors") if row["name"] == other)
+    assert (row["workers"], row["module"]) == (3, "shop.tasks")
+
+
+def test_a_role_and_a_right_are_given_and_taken_together(shell):
+    shell("add", "role", "-n", "dev")
+    shell("add", "user", "-n", "joe")
+    assert "a role with -r, a right with -p, or both" in shell("user", "add", "joe", status=2)[1]
+
+    out, _ = shell("user", "add", "joe", "-r", "dev", "-p", "RUN_TASK")
+    assert out == "privilege joe/RUN_TASK added\nuser joe has role dev\n"
+    (item,) = shell.json("user", "add", "joe", "-r", "dev", "-p", "RUN_TASK")
+    assert (item["kind"], item["roles"]) == ("user", ["dev"])
+    assert "RUN_TASK" in shell("ls", "user", "joe")[0]
+    (item,) = shell.json("user", "remove", "joe", "-r", "dev", "-p", "RUN_TASK")
+    assert (item["kind"], item["roles"]) == ("user", [])
+
+    assert shell.json("ls", "privileges") == []
+    said = shell("add", "privilege", "-n", "RUN_TASK", status=2)[1]
+    assert "give a user with -u, or a role with -ro; one of the two" in said
+    shell("delete", "user", "joe", "-y")
+    shell("delete", "role", "dev", "-y")
+
+
+def test_a_user_without_the_right_to_see_privileges_is_shown_without_them(fresh, tmp_path):
+    (tmp_path / "pw").write_text(SECRET)
+    fresh("up")
+    fresh("add", "user", "-n", "joe", "--password-file", str(tmp_path / "pw"))
+    fresh("user", "add", "joe", "-p", "LS_USERS")
+    fresh("add", "privilege", "-u", "joe", "-n", "RUN_TASK", "--revoke")
+    fresh("login", "-n", "joe", "--password-file", str(tmp_path / "pw"))
+
+    out, err = fresh("ls", "user", "joe")
+
+    assert "name " in out
+    assert "privileges are not shown: user joe may not LS_PRIVILEGES: nobody gave it" in err
+    said = fresh("run", "x", "1", status=4)[1]
+    assert "user joe may not RUN_TASK on socket 'x': it is revoked" in said
+    assert "who has DELETE_PRIVILEGE can end that" in said
+    assert "mesh add privilege" not in said
+
+
+def test_a_node_that_runs_is_shown_as_an_agent_although_nobody_declared_it(shell):
+    (row,) = shell.json("ls", "agents")
+
+    (item,) = shell.json("ls", "agent", row["node"][:8])
+    assert (item["name"], item["state"], item["pid"]) == (row["name"], "alive", row["pid"])
+    shell("add", "node", "-n", row["name"])
+    (item,) = shell.json("ls", "agent", "-n", row["name"])
+    assert (item["runs"]["state"], item["tree"]["kind"]) == ("alive", "node")
+    shell("delete", "node", row["name"], "-y")
+    assert "no node is named 'nobody'" in shell("ls", "agent", "nobody", status=3)[1]
+
+
+def test_a_task_is_not_a_socket_and_the_text_says_what_to_write(shell):
+    said = shell("task", "run", "-n", "shop.add", "-d", "1", status=3)[1]
+    assert "no socket has the task 'shop.add'; that is a socket: -s shop.add" in said
+    said = shell("task", "run", "-n", "ad", "-d", "1", status=3)[1]
+    assert "no socket has the task 'ad'; did you mean 'add'?" in said
+    assert shell("task", "run", "-n", "add", "-d", "1")[0] == "1\n"
+
+
+def test_a_plug_to_an_argument_that_is_not_there_is_told(shell):
+    shell("run", "shop.add", "1")  # The code is known.
+    edge = ("-s", "shop.do_this", "-t", "shop.add")
+
+    err = shell("add", "plug", "-n", "e", *edge, "-a", "lefft")[1]
+    assert "shop.add(left, right=0, *, scale=1) has no argument 'lefft' as its code is now" in err
+    for argument in ("left", "scale"):
+        assert shell("update", "plug", "e", "-a", argument)[1] == ""
+    err = shell("update", "plug", "e", "-t", "shop.upto")[1]
+    assert "shop.upto(count) has no argument 'scale'" in err
+    assert shell("update", "plug", "e", "-t", "shop.kind")[1] == ""  # It takes any keyword.
+    shell("delete", "plug", "e", "-y")
+
+
+def test_whoever_gave_a_call_no_time_is_told_why_it_waits(shell):
+    shell("proc", "pause", "proc1")
+
+    err = shell("run", "shop.add", "1", "--timeout", "200ms", status=124)[1]
+
+    assert "has not ended within 200ms; it waits: processor proc1 is paused" in err
+    shell("proc", "resume", "proc1")
+    shell.wait_until(lambda: not shell.json("ls", "calls", "-u"))
+
+
+def test_one_word_goes_to_several_tasks_through_tee(shell):
+    out = shell.bash(
+        "cd $(mktemp -d); echo hey | tee >(mesh task run -s shop.do_this > a)"
+        " >(mesh task run -s shop.do_something > b) > c;"
+        " wait $!; until [ -s a ] && [ -s b ]; do read -rt 0.05 <> <(:); done; cat a b c"
+    )
+
+    assert out == "Do this: hey\nDo something: hey\nhey\n"
+
+
+def test_the_data_are_the_argument_of_that_name(shell):
+    assert shell("task", "run", "-s", "shop.add", "-d", "4", "-a", "left")[0] == "4\n"
+    assert shell("task", "run", "-s", "shop.do_this", "-a", "text", stdin=b"hey\n")[0] == (
+        "Do this: hey\n"
+    )
+    words = ("task", "run", "-s", "shop.add", "-d", "[4, 3]", "-k", "scale=2")
+    assert shell(*words)[0] == "14\n"
+    err = shell("task", "run", "-s", "shop.do_this", "-d", '"hey"', "-a", "txet", status=2)[1]
+    assert "shop.do_this(text) has no argument 'txet'; the call was not accepted" in err
+
+
+def test_a_call_that_waited_longer_than_its_queue_says_has_expired(shell):
+    shell("update", "queue", "shop.queue1", "--message-ttl", "300ms")
+    shell("proc", "pause", "proc1")
+    id = shell("run", "shop.add", "1", "--no-wait")[0].strip()
+
+    err = shell("call", "get", id, status=5)[1]
+
+    assert "mesh: not run: it expired after waiting " in err
+    shell("proc", "resume", "proc1")
+    shell("update", "queue", "shop.queue1", "--message-ttl", "none")
+
+
+def test_what_can_be_added_can_be_changed_shown_listed_and_deleted():
+    added, *others = (
+        set(COMMANDS[verb].entries) for verb in ("add", "update", "delete", "get", "ls")
+    )
+
+    for there in others:
+        assert added - there == set()
