@@ -159,6 +159,13 @@ class CallCancelled(CallerError):
     exit_status = 5
 
 
+class SeatGone(CallerError):
+    """The worker that a copy of a broadcast was for is gone for good: the copy did not run."""
+
+    code = "seat_gone"
+    exit_status = 5
+
+
 class NoNode(CallerError):
     """No node answers at the address."""
 

@@ -211,6 +211,7 @@ PEER_WORTH_US = 200  # Calls that run no longer cost more to have run at a peer,
 QUICK_LINE_US = 20_000  # unless those that wait would take a worker here longer than this.
 PEER_CREDIT_WORK_US = 60_000  # Work staged at a peer, a slot: its way there and back included.
 PEER_SLOTS_MAX = 4_096  # That one peer can grant for one processor.
+SEAT_CALLS_MAX = 8  # Copies of broadcasts at one worker of a peer: they are short, or far between.
 GRANT_QUIET_MS = 50  # A node that had work of its own does not grant again before.
 GRANT_AGAIN_MS = 5_000  # Grants are repeated, for one may be lost.
 HOLDS_ASK_MS = 3_000  # A call at a peer without a word for so long is asked after.

@@ -29,7 +29,7 @@ FIELDS = [
         ("-t", "--type"),
         "type",
         click.STRING,
-        "direct, topic or fanout.  [default: direct]",
+        "direct, topic, fanout or broadcast.  [default: direct]",
         metavar="TYPE",
     ),
     Field(("--network",), "network", click.STRING, "Network it belongs to.", metavar="NETWORK"),

@@ -62,6 +62,8 @@ def call_options(command: Any) -> Any:
             if "delay" in options:
                 raise click.UsageError("a call begins --at a time or after a --delay; give one")
             options["eta"] = at
+        if kwargs.pop("broadcast"):
+            options["broadcast"] = True
         for name in ("priority", "retries", "key", "topic"):
             given = kwargs.pop(name)
             if given is not None:
@@ -87,6 +89,9 @@ def call_options(command: Any) -> Any:
         ]
     ):
         decorated = click.option(*flags, type=kind, help=text)(decorated)
+    decorated = click.option(
+        "--broadcast", is_flag=True, help="Run it on every worker, on every node."
+    )(decorated)
     return click.option(
         "--no-wait", is_flag=True, help="Print the id when the call is safe, and do not wait."
     )(decorated)
@@ -144,6 +149,7 @@ def run(
       mesh run shop.clean --text 007          007 as a string, whatever it looks like
       cat page.html | mesh run shop.clean -
       mesh run shop.report --at 18:00 --no-wait
+      mesh run shop.reload model-7 --broadcast   on every worker; prints what each of them said
       mesh run shop.slow --no-wait            prints the id; `mesh call get ID` waits for it
       mesh run --flow report.yaml October     the ARGs go to the first stage of the flow
     """

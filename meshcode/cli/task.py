@@ -66,6 +66,7 @@ def run(
       mesh task run -s shop.add --data '[2, 3]'
       mesh task run -n add -d 2 -a a -k b=3
       mesh task run -s shop.beat -nd
+      mesh task run -s shop.clear -nd --broadcast    on every worker, on every node
       echo 'HI THERE!' | mesh task run -s shop.clean | mesh task run -s shop.count
       curl -s https://host/x.json | mesh task run -s shop.load --json-stdin
     """

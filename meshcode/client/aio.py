@@ -203,6 +203,11 @@ class AsyncSocket:
         """
         return await (await self.submit(*args, **kwargs))
 
+    async def broadcast(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        """As `Socket.broadcast`."""
+        found: list[dict[str, Any]] = await self.options(broadcast=True)(*args, **kwargs)
+        return found
+
     async def submit(self, *args: Any, **kwargs: Any) -> AsyncCall:
         """As `Socket.submit`: waits only while the window of the client is full."""
         client = await self._ready_client()
@@ -229,12 +234,13 @@ class AsyncSocket:
         trace: str | None = None,
         topic: str | None = None,
         stream: bool | None = None,
+        broadcast: bool | None = None,
     ) -> AsyncSocket:
         """A copy of this socket whose calls have these options; see `Socket.options`."""
         return AsyncSocket(self.sync.options(
             priority=priority, delay=delay, eta=eta, retries=retries, retry_delay=retry_delay,
             time_limit=time_limit, expires=expires, key=key, ack=ack, trace=trace,
-            topic=topic, stream=stream,
+            topic=topic, stream=stream, broadcast=broadcast,
         ))  # fmt: skip
 
     async def map(

@@ -45,12 +45,14 @@ def to_wire(given: dict[str, Any]) -> dict[str, Any]:
             wire["retries"] = _whole(name, value, _RETRIES_MAX)
         elif name == "ack":
             wire["ack"] = _level(value)
-        elif name == "stream":
-            wire["stream"] = _flag(name, value)
+        elif name in ("stream", "broadcast"):
+            wire[name] = _flag(name, value)
         elif name == "eta":
             wire["eta_ms"] = _unix_ms(value)
         else:
             wire[name] = _text(name, value)
+    if wire.get("broadcast") and wire.get("stream"):
+        _refuse("does not go with stream: each copy has one value", "broadcast")
     return wire
 
 

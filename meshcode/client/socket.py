@@ -83,6 +83,22 @@ class Socket:
         client.session.outbox.put(call, data)
         return call
 
+    def broadcast(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        """Run the function once on every worker that serves it, on every node, and wait.
+
+        `options(broadcast=True).submit(...)` does not wait.
+
+        Returns:
+            One map for each worker: `socket`, `node`, `place` (which worker of that node, from 0),
+            and `value`, or `error` with its `code`, `text` and `fields`.  An error at one worker
+            is not raised and loses nothing of the others.
+
+        Raises:
+            as `__call__`, but for what goes wrong at a worker.
+        """
+        found: list[dict[str, Any]] = self.options(broadcast=True)(*args, **kwargs)
+        return found
+
     def map(
         self,
         iterable: Iterable[Any],
@@ -155,6 +171,7 @@ class Socket:
         trace: str | None = None,
         topic: str | None = None,
         stream: bool | None = None,
+        broadcast: bool | None = None,
     ) -> Socket:
         """A copy of this socket whose calls have these options; None leaves one as it was.
 
@@ -174,6 +191,8 @@ class Socket:
             trace: a W3C traceparent, handed to the task; see `meshcode.client.tracing`.
             topic: which sockets of a topic queue take it, like "order.new"; docs/plugs.md.
             stream: the items of a generator are calls of their own; see `Call.stream`.
+            broadcast: a call runs once on every worker, on every node; see `broadcast`.  False
+                takes that from a socket whose queue asks for it.
 
         Raises:
             BadRequest: a value is of the wrong kind or out of its range.
@@ -181,7 +200,7 @@ class Socket:
         given = to_wire({
             "priority": priority, "delay": delay, "eta": eta, "retries": retries,
             "retry_delay": retry_delay, "time_limit": time_limit, "expires": expires, "key": key,
-            "ack": ack, "trace": trace, "topic": topic, "stream": stream,
+            "ack": ack, "trace": trace, "topic": topic, "stream": stream, "broadcast": broadcast,
         })  # fmt: skip
         return self._with({**self._options, **given})
 

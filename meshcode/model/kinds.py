@@ -134,7 +134,7 @@ FIELDS: dict[str, dict[str, Field]] = {
     },
     "queue": {
         "network": Field(check_name, refers="network"),
-        "type": Field(choice("direct", "topic", "fanout"), "direct"),
+        "type": Field(choice("direct", "topic", "fanout", "broadcast"), "direct"),
         "max_length": Field(integer(1, OPEN_CALLS_MAX, "calls")),
         "max_length_bytes": Field(integer(1, QUEUE_BYTES_MAX, "bytes")),
         "message_ttl_ms": Field(_times),

@@ -16,6 +16,7 @@ from meshcode.node.news import differences
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
 from meshcode.router.records import outcome_of
+from meshcode.router.seats import figures, own_lines
 from meshcode.store.contract import DONE
 from meshcode.wire.codec import unpack
 from meshcode.wire.frame import check_envelope
@@ -257,11 +258,9 @@ def queue_figures(loop: Loop) -> dict[str, Any]:
     rows = [
         {
             "socket": line.name, "queue": line.config.queue, "processor": line.config.processor,
-            "waiting": line.depth, "running": line.running, "bytes": line.bytes,
-            "parked": loop.router.parked_reason(line) if line.depth else "",
+            **found._asdict(), "parked": found.parked if found.waiting else "",
         }
-        for line in loop.router.lines.values()
-        if not line.removed or line.depth or line.running
+        for line, found in figures(loop.router)
     ]  # fmt: skip
     rows.sort(key=lambda row: (-row["waiting"], -row["running"], row["socket"]))
     left_out = len(rows) - limits.LISTEN_ROWS_MAX
@@ -301,7 +300,7 @@ def stats(loop: Loop) -> dict[str, Any]:
             group = "running" if name in running else "ready"
         groups[group] += 1
     sockets = (snapshot.get("sockets") or {}).values()
-    lines = router.lines.values()
+    lines = own_lines(router)
     good, bad = loop.keeping.ran
     return {
         "nodes": 1 if mesh is None else len(mesh.roster.members),

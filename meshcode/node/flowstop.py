@@ -8,6 +8,7 @@ from meshcode.ids import NO_ID
 from meshcode.node.flowbook import beside, is_kept
 from meshcode.node.later import Job
 from meshcode.router.events import CancelAsked
+from meshcode.router.plan import GATHER
 from meshcode.router.states import State
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def stop(
     calls = loop.router.calls
     # The last first: so none of them ends because one that it needs was cancelled.
     found = [id for id in reversed((flow, *steps)) if id in calls]
-    found += yield from beside(loop, flow, root, {flow, *steps})
+    others: list[bytes] = yield from beside(loop, flow, root, {flow, *steps})
+    # What gathers copies of a call goes before them: else it ends with what became of them.
+    found += sorted(others, key=lambda one: one in calls and calls[one].line.name != GATHER)
     cancelled = interrupted = 0
     for at, id in enumerate(found):
         call = calls.get(id)

@@ -89,6 +89,10 @@ class Hosted:
             events.append(WorkerJoined(HOST_WORKER, HOST_PROCESSOR, THREADS))
         return [*events, ProcessorChanged(HOST_PROCESSOR, "", signatures)]
 
+    def places(self) -> dict[str, int]:
+        """One place for all threads together: they are one process."""
+        return {HOST_PROCESSOR: 1} if self._functions else {}
+
     def overlay(self, snapshot: dict[str, Any]) -> dict[str, Any]:
         """The model snapshot with the served functions added as sockets of `@host`."""
         if not self._functions:

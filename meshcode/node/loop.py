@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import socket as hostnames
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,7 @@ from meshcode.router import ticking
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.router.events import (
+    CrewChanged,
     Drained,
     Event,
     ModelChanged,
@@ -160,7 +161,7 @@ class Loop:
             return None
         from meshcode.node.mesh import Mesh  # A node without peers never needs it.
 
-        self.processors.name = self.identity.name
+        self.processors.name = self.router.name = self.identity.name
         return Mesh(self, self.identity)
 
     def _model_process(self) -> ModelProcess:
@@ -252,11 +253,21 @@ class Loop:
         self.snapshot = snapshot
         self.guard.changed(snapshot, keys)
         self.step(ModelChanged(self.hosted.overlay(snapshot), keys))
-        self.processors.apply(snapshot, keys)
+        self.place_workers(keys)
         if keys is None or any(kind == "setting" for kind, _name in keys):
             self.keeping.retention.apply(values(snapshot))
         if save:
             self.turns.add(Effects(records=self.kept_model.records(snapshot, changes)))
+
+    def place_workers(self, keys: Iterable[tuple[str, str]] | None = None) -> None:
+        """Work out which workers belong here, and let the core know their places.
+
+        `keys`: what of the model has changed, kind and name; None = perhaps all of it.
+        """
+        self.processors.apply(self.snapshot, keys)
+        places = {**self.processors.places(), **self.hosted.places()}
+        if places != self.router.seats.own:
+            self.step(CrewChanged(places))
 
     def _save_mount(self, name: str, kept: dict[str, Any]) -> None:
         self.turns.add(Effects(records=[(MODEL, b"processor/" + name.encode(), pack(kept))]))

@@ -307,7 +307,7 @@ class Mesh:
         names = {other.name for id, other in self.roster.members.items() if id != self.node}
         if names != self.loop.processors.other_names:
             self.loop.processors.other_names = names
-            self.loop.processors.apply(self.loop.snapshot)  # What is declared of them is theirs.
+            self.loop.place_workers()  # What is declared of them is theirs.
 
     # The rounds.
 

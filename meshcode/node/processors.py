@@ -48,7 +48,8 @@ class Processor:
         self.overrides: dict[str, str] = {}  # Code in the place of a task's.
         self.streams: list[str] = []  # Of these: whose generators stream, as they have plugs.
         self.declared = True  # In the model; else it is forgotten when nothing of it runs.
-        self.count = 0  # Workers wanted here.
+        self.places = 0  # Of workers that belong here, also while it is stopped.
+        self.count = 0  # Workers wanted here now.
         self.wanted_code: tuple[Any, ...] = ()
         self.mounted_code: tuple[Any, ...] = ()  # What `mount` was made from.
         self.mount: dict[str, Any] | None = None
@@ -124,7 +125,7 @@ class Processors:
             if name in wanted:
                 self._apply(name, wanted[name], said_of)
             elif name in self.by_name:
-                self.by_name[name].count = 0
+                self.by_name[name].count = self.by_name[name].places = 0
                 self.by_name[name].declared = False
 
     def _apply_common(self, snapshot: dict[str, Any]) -> None:
@@ -139,6 +140,10 @@ class Processors:
         self.rules = sorted(rows, key=lambda row: row["name"])
         self._shares = placing.placed(snapshot)
 
+    def places(self) -> dict[str, int]:
+        """The places for workers that this node has, by processor."""
+        return {name: one.places for name, one in self.by_name.items() if one.places}
+
     def _apply(
         self, name: str, fields: dict[str, Any], said_of: Callable[[str], tuple[str, str]]
     ) -> None:
@@ -149,7 +154,9 @@ class Processors:
         processor.refused, signers = said_of(fields["git"])
         deployments = declared.deployments.get(name, {}).items()
         cpus = [self._cpus_of(entry, self._shares.get(which, {})) for which, entry in deployments]
-        processor.count = self._count(fields, cpus)
+        processor.places = sum(cpus) if cpus else int(fields.get("workers") or 1)
+        stopped = fields.get("requested_status") == "stop"
+        processor.count = 0 if stopped else processor.places
         code = [fields.get(field) for field in CODE_FIELDS]
         sources = self.secrets.sources_of(fields.get("env"))
         processor.overrides = declared.overrides_of(name)
@@ -208,11 +215,6 @@ class Processors:
             return
         if (worker.sockets, worker.streams) != (processor.sockets, processor.streams):
             self.crew.tell_sockets(worker, processor.sockets, processor.streams)
-
-    def _count(self, fields: dict[str, Any], deployed: list[int]) -> int:
-        if fields.get("requested_status") == "stop":
-            return 0
-        return sum(deployed) if deployed else int(fields.get("workers") or 1)
 
     def _cpus_of(self, deployment: Mapping[str, Any], share: dict[str, int]) -> int:
         """How many CPUs of it are here; `share`: what a scheduler gives to each declared node."""

@@ -25,8 +25,9 @@ from meshcode.node.sessions import Session
 from meshcode.router.accept import unknown_socket
 from meshcode.router.effects import Effects
 from meshcode.router.events import CancelAsked, RetryAsked, Watched
-from meshcode.router.plan import FLOW
+from meshcode.router.plan import FLOW, result_of
 from meshcode.router.records import split_done
+from meshcode.router.seats import figures, own_lines
 from meshcode.store.contract import DONE
 from meshcode.wire.codec import unpack_map
 from meshcode.wire.frame import Row
@@ -84,7 +85,7 @@ def _needed(fields: dict[str, Any], name: str, kind: type | tuple[type, ...]) ->
 def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     router = loop.router
     states: dict[str, int] = {}
-    for line in router.lines.values():
+    for line in own_lines(router):
         if line.depth:
             key = "parked" if router.parked_reason(line) else "waiting"
             states[key] = states.get(key, 0) + line.depth
@@ -132,14 +133,13 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
 
 def _lines(loop: Loop) -> dict[str, Any]:
     """What waits at each socket, and the CPUs that workers are pinned to."""
-    sockets = []
-    for line in loop.router.lines.values():
-        if not line.removed or line.depth or line.running:
-            sockets.append({
-                "name": line.name, "queue": line.config.queue, "processor": line.config.processor,
-                "waiting": line.depth, "running": line.running, "bytes": line.bytes,
-                "usual_us": line.run_us, "parked": loop.router.parked_reason(line),
-            })  # fmt: skip
+    sockets = [
+        {
+            "name": line.name, "queue": line.config.queue, "processor": line.config.processor,
+            "usual_us": line.run_us, **found._asdict(),
+        }
+        for line, found in figures(loop.router)
+    ]  # fmt: skip
     return {"sockets": sorted(sockets, key=lambda row: row["name"]), "cpus": loop.processors.cpus}
 
 
@@ -169,7 +169,7 @@ def _call_get(loop: Loop, session: Session, request: bytes, fields: dict[str, An
 
 def _call_cancel(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     id = loop.history.find(_needed(fields, "id", (bytes, str)))
-    if _is_flow(loop, id):
+    if _is_flow(loop, id) or _has_copies(loop, id):
         return flowops.OPERATIONS["flow.cancel"](loop, session, request, {**fields, "id": id})
     by = str(fields.get("by") or "its submitter")[:200]
     loop.step(CancelAsked(session.id, request, id, by))
@@ -200,6 +200,12 @@ def _is_flow(loop: Loop, id: bytes) -> bool:
         return call.line.name == FLOW
     value = loop.history.done_record(id)
     return value is not None and _name_of(split_done(value)["submit"]) == FLOW
+
+
+def _has_copies(loop: Loop, id: bytes) -> bool:
+    """Whether a call has ended by making copies of itself, for sockets or for workers."""
+    value = None if id in loop.router.calls else loop.history.done_record(id)
+    return value is not None and result_of(split_done(value)["outcome"]) is not None
 
 
 def _call_watch(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
 from meshcode.replica.instance import ENDED
-from meshcode.router import acks, ending, flows, plain, replicated, timers
+from meshcode.router import acks, ending, flows, plain, replicated, seats, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.events import Submitted
@@ -30,7 +30,10 @@ _NUMBERS = {
     "expires_ms": (1, 10 * 365 * 86_400_000),
 }
 # Only nodes write these; see docs/wire.md.
-NODES_OPTIONS = ("feed", "plan", "named", "edge", "gate", "join", "at", "copy", "item")
+NODES_OPTIONS = (
+    "feed", "plan", "named", "edge", "gate", "join", "at", "copy", "item", "seat", "seats",
+)  # fmt: skip
+_FLAGS = ("stream", "broadcast")
 _LEVELS = ("local", "quorum", "all", "strict")
 _TEXTS = {"key": 200, "by": 200, "trace": 200, "topic": 255}
 
@@ -65,6 +68,9 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
             r.plans.pop(id, None)
             continue
         assert line is not None
+        over = is_over(line, len(envelope)) if line.config.dead_letter_overflow else None
+        if options is not None or line.casts:
+            line = seats.line_of(r, name, options)
         sequence = r.next_sequence
         r.next_sequence = sequence + 1
         call = Call(id, sequence, line, envelope, len(envelope), options, client, now_ms)
@@ -72,7 +78,6 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
         shared = len(voters) > 1
         head = custody_header(r.node, r.boot, voters, now_ms) if shared else custody
         out.records.append(("open", sequence.to_bytes(8, "big"), head + envelope))
-        over = is_over(line, call.size) if line.config.dead_letter_overflow else None
         r.keep(call, whole=shared or over is not None)
         line.count_in(call)
         copied = (1, 1) if alone else replicated.spread(r, call, voters, frame, now_ms, out)
@@ -163,8 +168,12 @@ def check(
         return unknown_socket(r, name)
     if line.builtin:
         wrong: errors.CallerError | None = busy(r) or _too_old(r, id)
-        if wrong is None and options is not None and (why := option_problem(options)) is not None:
-            wrong = errors.BadRequest(f"socket {name}: {why}; nothing was accepted")
+        if wrong is None and options is not None:
+            why = option_problem(options)
+            if why is None and options.get("broadcast"):
+                why = "option broadcast is for a call of a task, or for a step of a flow"
+            if why is not None:
+                wrong = errors.BadRequest(f"socket {name}: {why}; nothing was accepted")
         return wrong or flows.problem(r, id, name, envelope)
     if r.draining or r.disk_level:
         return busy(r)
@@ -172,6 +181,11 @@ def check(
         return old
     if options is not None:
         problem = option_problem(options)
+        if problem is None and line.casts and options.get("stream"):
+            problem = (
+                f"option stream does not go with its queue {line.config.queue}, which is a"
+                " broadcast: a copy has one value"
+            )
         if problem is not None:
             return errors.BadRequest(f"socket {name}: {problem}")
     if line.signature is not None and argc != 255:
@@ -255,12 +269,14 @@ def option_problem(options: dict[str, Any]) -> str | None:
         elif name in _TEXTS:
             if not isinstance(value, str) or len(value) > _TEXTS[name]:
                 return f"option {name} must be text of at most {_TEXTS[name]} characters"
-        elif name == "stream" and not isinstance(value, bool):
-            return f"option stream must be true or false, it is {value!r}"
+        elif name in _FLAGS and not isinstance(value, bool):
+            return f"option {name} must be true or false, it is {value!r}"
         elif name == "ack" and value not in _LEVELS:
             return f"option ack must be {', '.join(_LEVELS)}, it is {value!r}"
         elif name in ("kw", "died") and not (
             isinstance(value, list) and all(isinstance(word, str) for word in value)
         ):
             return f"option {name} must be a list of names"
+    if options.get("broadcast") and options.get("stream"):
+        return "options broadcast and stream do not go together: a copy has one value"
     return None

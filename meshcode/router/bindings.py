@@ -1,4 +1,4 @@
-"""Topic and fanout queues: which sockets are bound to them, and which topics those take."""
+"""Topic, fanout and broadcast queues: the sockets bound to them, and which topics those take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Bound = dict[str, list[tuple[str, str]]]  # By queue: sockets and their topics.
 
 
 def bindings(snapshot: dict[str, Any], names: Iterable[str] | None = None) -> Bound:
-    """The sockets of each topic or fanout queue, with their topics, in order of their names.
+    """The sockets of each queue that is not direct, with their topics, in order of their names.
 
     A socket of a topic queue without a topic of its own takes calls whose topic is its name.
 
@@ -24,7 +24,7 @@ def bindings(snapshot: dict[str, Any], names: Iterable[str] | None = None) -> Bo
         socket = sockets[name]
         queue = socket.get("queue") or ""
         kind = queues.get(queue, {}).get("type")
-        if kind == "fanout":
+        if kind in ("fanout", "broadcast"):
             found.setdefault(queue, []).append((name, "#"))
         elif kind == "topic":
             found.setdefault(queue, []).append((name, socket.get("topic") or name))

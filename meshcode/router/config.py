@@ -82,12 +82,22 @@ class SocketConfig:
     @classmethod
     def without_limits(cls, own: SocketConfig) -> SocketConfig:
         """The same socket for calls of peers: only how a call runs; the owner holds the limits."""
-        guest = cls.__new__(cls)
-        for name in cls.__slots__:
-            setattr(guest, name, getattr(own, name))
+        guest = cls.addressed(own)
         guest.guest = True
-        guest.rate = guest.concurrency = guest.key_concurrency = None
-        guest.max_length = guest.max_length_bytes = guest.message_ttl_ms = None
-        guest.expires_ms = guest.dead_letter = None
-        guest.dead_letter_overflow = False
+        guest.queue_type = own.queue_type
+        guest.message_ttl_ms = guest.expires_ms = guest.dead_letter = None
         return guest
+
+    @classmethod
+    def addressed(cls, own: SocketConfig) -> SocketConfig:
+        """The same socket for broadcasts and their copies: these go nowhere else, and once to each
+        worker, so they count in no limit of rate, concurrency or length.
+        """
+        found = cls.__new__(cls)
+        for name in cls.__slots__:
+            setattr(found, name, getattr(own, name))
+        found.queue_type = "direct"
+        found.rate = found.concurrency = found.key_concurrency = None
+        found.max_length = found.max_length_bytes = None
+        found.dead_letter_overflow = False
+        return found

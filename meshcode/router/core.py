@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
+from itertools import chain
 from random import Random
 from typing import Any
 
@@ -36,6 +37,7 @@ from meshcode.router import (
     recovering,
     replicated,
     requests,
+    seats,
     streams,
     ticking,
     timers,
@@ -63,6 +65,7 @@ from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE, T_TICK, TIMERS_DEAD_
 class Router:
     """All calls of one node, and who may run them."""
 
+    name = ""  # Of the node, as people know it; the shell tells.
     late: list[Call] | None = None  # While it recovers: calls that are the router's own to do.
 
     def __init__(self, node: bytes, boot: int, rng: Random, kind: str = "core") -> None:
@@ -116,7 +119,7 @@ class Router:
         self.joins = joins.Joins()
         self.births: dict[bytes, births.Birth] = {}  # Calls to make unless they have ended.
         self.ticks = ticking.Ticks()
-        self.streams = streams.Streams()
+        self.streams, self.seats = streams.Streams(), seats.Seats()
         self.wiring = modelling.Wiring()  # What the model says of more than one line.
         self.gates: dict[str, str] = {}  # Their modes.
         self.gated: dict[str, list[Call]] = {}  # Calls that wait at a closed gate.
@@ -194,6 +197,8 @@ class Router:
             elif vote is not None or value[1] != 1:
                 self._recover_shared(key, value, vote, changed.pop(key, None), now_ms, out)
             else:
+                if home != self.node:
+                    self.seats.former.add(home)
                 self._recover_one(key, value, changed.pop(key, None), now_ms, out)
         for key, vote in voted.items():
             number = int.from_bytes(key, "big")
@@ -255,9 +260,7 @@ class Router:
         sequence = int.from_bytes(key, "big")
         self.next_sequence = max(self.next_sequence, sequence + 1)
         name, options = read_envelope(envelope)
-        line = self.lines.get(name)
-        if line is None:
-            line = self.line_of_removed(name)
+        line = seats.line_of(self, name, options)
         size = len(envelope)
         call = Call(envelope[16:32], sequence, line, envelope, size, options, 0, accepted_ms)
         call.epoch = self.boot
@@ -330,7 +333,7 @@ class Router:
             _BUILTIN[call.line.name](self, call, now_ms, out)
             return
         if call.line.spread and not call.option("copy"):
-            flows.broadcast(self, call, now_ms, out)
+            flows.spread(self, call, now_ms, out)
             return
         due_ms = timers.due_of(call.options, call.accepted_ms, now_ms)
         delayed = due_ms is not None and due_ms > now_ms
@@ -473,6 +476,8 @@ class Router:
             return ""
         if line.removed:
             return f"socket {line.name} is not in the model any more; add it again or cancel"
+        if line.addressed:
+            return seats.parked_reason(self, line)
         if self.draining:
             return "this node is draining"
         return self.pools[line.config.processor].parked_reason()
@@ -500,27 +505,25 @@ class Router:
 
     def check(self) -> None:
         """Assert what must always hold; slow, for tests and the simulator."""
-        waiting: dict[str, int] = {}
-        running: dict[str, int] = {}
+        waiting: dict[Line, int] = {}
+        running: dict[Line, int] = {}
         for call in self.calls.values():
             assert call.state in OPEN_STATES, call.state
             assert (call.state is State.RUNNING) == (call.worker is not None), call.story
             if call.worker is not None:
                 assert call.worker.held[call.id] is call, call.story
-                running[call.line.name] = running.get(call.line.name, 0) + 1
+                running[call.line] = running.get(call.line, 0) + 1
             elif call.state not in (State.HELD, State.ENDING):
-                waiting[call.line.name] = waiting.get(call.line.name, 0) + 1
+                waiting[call.line] = waiting.get(call.line, 0) + 1
         for call in self.guests.values():
             counts = running if call.worker is not None else waiting
-            key = "@guest " + call.line.name
-            counts[key] = counts.get(key, 0) + 1
+            counts[call.line] = counts.get(call.line, 0) + 1
             assert call.worker is None or call.worker.held[call.id] is call, call.id.hex()
-        for name, line in self.guest_lines.items():
-            assert line.depth == waiting.get("@guest " + name, 0), (name, line.depth)
-            assert line.running == running.get("@guest " + name, 0), (name, line.running)
-        for line in self.lines.values():
-            assert line.depth == waiting.get(line.name, 0), (line.name, line.depth, waiting)
-            assert line.running == running.get(line.name, 0), (line.name, line.running)
+        lines = (self.lines, self.guest_lines, self.seats.lines)
+        for line in chain.from_iterable(some.values() for some in lines):
+            assert line.depth == waiting.get(line, 0), (line.name, line.seat, line.depth)
+            assert line.running == running.get(line, 0), (line.name, line.seat, line.running)
+        seats.check(self)
         for worker in self.workers.values():
             assert sum(call.weight for call in worker.held.values()) == worker.bytes
             assert all(worker.held.get(id) is call for id, call in worker.queued.items())
@@ -572,6 +575,7 @@ _HANDLERS: dict[type, Callable[[Router, Any, int, Effects], None]] = {
     events.ClientLeft: requests.on_client_left,
     events.CancelAsked: requests.on_cancel,
     events.RetryAsked: requests.on_retry,
+    events.CrewChanged: seats.on_crew_changed,
     events.WorkerJoined: dispatch.on_worker_joined,
     events.WorkerLeaving: dispatch.on_worker_leaving,
     events.WorkerLost: ending.on_worker_lost,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshcode.router import ending, events, holding, timers
+from meshcode.router import ending, events, holding, seats, timers
+from meshcode.router.call import Call
 from meshcode.router.effects import Assignment, Effects
 from meshcode.router.line import Line
 from meshcode.router.pool import Pool, Worker
@@ -22,6 +23,8 @@ _RUNNING = State.RUNNING
 
 def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
     """Give every worker of the pool as many calls as it has credit for."""
+    if pool.addressed:  # First: those can go nowhere else.
+        seats.hand_over(r, pool, now_ms, out)
     if pool.paused or pool.stopped:
         return
     for worker in sorted(pool.workers.values(), key=_load):
@@ -34,26 +37,42 @@ def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
             if room <= 0:
                 break
             calls = line.take(priority, room, now_ms)
-            worker.take(line, calls, now_ms)
-            for call in calls:
-                call.state = _RUNNING  # From WAITING, as `Line.take` saw.
-                call.attempt += 1
-                call.marked = False
-                call.interrupted = ""
-                envelope = call.envelope if call.fed is None else call.sent()
-                batch.append((call.id, call.attempt, call.direct, envelope))
-                call.direct = False
-            if r.listening:
-                for call in calls:
-                    r.tell(out, call, "prerun", f"worker {worker.id}", now_ms)
+            begin(r, worker, line, calls, batch, now_ms, out)
             _settle(r, pool, line, priority, len(calls), room, now_ms, out)
-        if batch and worker.node:
-            out.peer.extend((worker.node, _RUN, [item[1], item[3]]) for item in batch)
-        elif batch:
-            out.starts.append((worker.id, batch))
-            holding.arm_watch(r, worker, now_ms)
+        if batch:
+            send(r, worker, batch, now_ms, out)
         elif not pool.rotation:
             return
+
+
+def begin(
+    r: Router, worker: Worker, line: Line, calls: list[Call], batch: list[Assignment],
+    now_ms: int, out: Effects,
+) -> None:  # fmt: skip
+    """Hand calls that were taken from a line to a worker; what it gets is added to `batch`."""
+    worker.take(line, calls, now_ms)
+    for call in calls:
+        call.state = _RUNNING  # From WAITING, as `Line.take` saw.
+        call.attempt += 1
+        call.marked = False
+        call.interrupted = ""
+        envelope = call.envelope if call.fed is None else call.sent()
+        batch.append((call.id, call.attempt, call.direct, envelope))
+        call.direct = False
+    if r.listening:
+        for call in calls:
+            r.tell(out, call, "prerun", f"worker {worker.id}", now_ms)
+
+
+def send(
+    r: Router, worker: Worker, batch: list[Assignment], now_ms: int, out: Effects
+) -> None:
+    """Order what `begin` has put together."""
+    if worker.node:
+        out.peer.extend((worker.node, _RUN, [item[1], item[3]]) for item in batch)
+        return
+    out.starts.append((worker.id, batch))
+    holding.arm_watch(r, worker, now_ms)
 
 
 def _load(worker: Worker) -> tuple[bool, int, int, int]:
@@ -126,6 +145,7 @@ def on_worker_joined(r: Router, event: events.WorkerJoined, now_ms: int, out: Ef
     pool = r.pool(event.processor)
     worker = Worker(event.worker, pool, event.slots)
     pool.workers[worker.id] = r.workers[worker.id] = worker
+    seats.reseat(r, pool)
     r.touch(pool)
 
 
@@ -134,6 +154,7 @@ def on_worker_leaving(r: Router, event: events.WorkerLeaving, now_ms: int, out: 
     worker = r.workers.get(event.worker)
     if worker is not None:
         worker.leaving = True
+        seats.reseat(r, worker.pool)
 
 
 def on_returned(r: Router, event: events.Returned, now_ms: int, out: Effects) -> None:

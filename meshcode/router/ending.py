@@ -17,6 +17,7 @@ from meshcode.router import (
     holding,
     plain,
     replicated,
+    seats,
     streams,
     timers,
     wiring,
@@ -292,7 +293,9 @@ def on_worker_lost(r: Router, event: events.WorkerLost, now_ms: int, out: Effect
     worker = r.workers.pop(event.worker, None)
     if worker is None:
         return
-    del worker.pool.workers[worker.id]
+    worker.pool.workers.pop(worker.id, None)
+    if not worker.node:
+        seats.reseat(r, worker.pool)
     begun = [worker.held[id] for id in event.begun if id in worker.held]
     if not begun and event.blame and worker.held:
         begun = worker.begun()
@@ -444,7 +447,7 @@ def issue(
     if id in r.calls:
         return
     name, options = read_envelope(submit)
-    line = r.lines.get(name) or r.line_of_removed(name)
+    line = seats.line_of(r, name, options)
     sequence = r.next_sequence
     r.next_sequence += 1
     call = Call(id, sequence, line, submit, len(submit), options, 0, now_ms)

@@ -57,6 +57,17 @@ class ClientLeft:
 
 
 @dataclass(slots=True)
+class CrewChanged:
+    """How many workers this node is to have for each processor now, running or not.
+
+    All processors with one at least.  A worker sits at a place, and who takes its place when it
+    died or was replaced sits there then.
+    """
+
+    seats: dict[str, int]
+
+
+@dataclass(slots=True)
 class WorkerJoined:
     """A worker has loaded its code and can take calls."""
 
@@ -260,6 +271,7 @@ Event = (
     Submitted
     | Watched
     | ClientLeft
+    | CrewChanged
     | WorkerJoined
     | WorkerLeaving
     | Finished

@@ -157,7 +157,7 @@ def _kept_with(r: Router, call: Call, found: plan.Plan) -> dict[str, bytes]:
     return {name: at for name, line in lines.items() if line is not None and line.edges}
 
 
-def broadcast(r: Router, call: Call, now_ms: int, out: Effects) -> None:
+def spread(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     """End a call with a copy at every socket of its queue as children, and their results as value.
 
     It says where its result will be like a flow does.
@@ -166,30 +166,59 @@ def broadcast(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     assert submit is not None
     call.line.count_out(call)
     call.gather_for("")
-    topic = call.option("topic") or call.line.name
-    bound = r.wiring.bound.get(call.line.config.queue, ())
-    wanted = [name for name, pattern in bound if matches(pattern, topic)]
-    kept = {name: value for name, value in (call.options or {}).items() if name not in _AT_ROOT}
+    kept = {name: value for name, value in (call.options or {}).items() if name not in AT_ROOT}
     steps = []
-    for number, name in enumerate(wanted):
+    for number, name in enumerate(reached(r, call)):
         id = feeding.step_id(call.id, number)
         steps.append((id, ending.copy_of(submit, id, call.id, name, {**kept, "copy": True})))
-    gather: dict[str, Any] = {"feed": [{"from": 0, "count": len(steps)}], "plan": call.id}
-    id = feeding.step_id(call.id, len(steps))
+    end_with_copies(r, call, call.id, steps, {}, feeding.list_head(0), now_ms, out)
+
+
+def reached(r: Router, call: Call) -> list[str]:
+    """The sockets that a call goes to: all of its queue that take its topic, or its own alone."""
+    own = r.lines[call.line.name]
+    if not own.spread or call.option("copy"):
+        return [own.name]
+    topic = call.option("topic") or own.name
+    bound = r.wiring.bound.get(own.config.queue, ())
+    return [name for name, pattern in bound if matches(pattern, topic)]
+
+
+def end_with_copies(
+    r: Router,
+    call: Call,
+    plan_id: bytes,
+    copies: list[tuple[bytes, bytes]],
+    options: dict[str, Any],
+    args: bytes,
+    now_ms: int,
+    out: Effects,
+) -> None:
+    """End a call with these as children, and one that gathers their values.
+
+    Args:
+        plan_id: what the ids of the copies are numbered under.
+        copies: ids and SUBMIT envelopes.
+        options: of the call that gathers, besides what it needs.
+        args: its packed arguments.
+    """
+    assert call.envelope is not None
+    gather = {"feed": [{"from": 0, "count": len(copies)}], "plan": plan_id, **options}
+    id = feeding.step_id(plan_id, len(copies))
     sealed = seal(
         Kind.SUBMIT,
         id=id,
-        flow=flow_of(submit),
+        flow=flow_of(call.envelope),
         parent=call.id,
         name=plan.GATHER.encode(),
         meta=pack(gather),
-        body=feeding.list_head(0),
-        argc=0,
+        body=args,
+        argc=args[0] & 0x0F,
     )
-    children = ending.children_of(r, call, [*steps, (id, sealed)])
+    children = ending.children_of(r, call, [*copies, (id, sealed)])
     told = plan.pointer(call.id, id, len(children))
     ending.end(r, call, Outcome.DONE, told, now_ms, out, children)
 
 
 # Options that a copy does not take over: they are done with.
-_AT_ROOT = ("topic", "feed", "plan", "named", "gate", "delay_ms", "eta_ms")
+AT_ROOT = ("topic", "feed", "plan", "named", "gate", "delay_ms", "eta_ms", "broadcast")

@@ -20,6 +20,7 @@ from meshcode.replica import remembering
 from meshcode.replica.instance import ENDED
 from meshcode.router import (
     births,
+    casting,
     ending,
     events,
     feeding,
@@ -50,7 +51,7 @@ _ASK, _TELL = int(Kind.OUTCOME_OF), int(Kind.OUTCOME_IS)
 class Gather:
     """What one call waits for."""
 
-    __slots__ = ("bytes", "feed", "found", "is_plain", "left", "plan", "via")
+    __slots__ = ("bytes", "feed", "found", "is_plain", "left", "plan", "seats", "via")
 
     def __init__(self, feed: Any, base: bytes) -> None:
         """Nothing has come in; numbers in the feed count the steps of the plan `base`."""
@@ -67,6 +68,7 @@ class Gather:
             self.left = 1
             self.is_plain = True
         self.bytes = 0
+        self.seats: dict[bytes, casting.Reply] | None = None  # Of the copies of a broadcast.
         self.via: dict[bytes, dict[bytes, None]] = {}  # A result's id -> flows whose it is.
 
     def id_of(self, leaf: int | bytes) -> bytes:
@@ -105,6 +107,8 @@ def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     assert envelope is not None and call.options is not None
     base = call.options.get("plan") or flow_of(envelope)
     gather = call.gather = Gather(call.options["feed"], base)
+    if "seats" in call.options:
+        gather.seats = dict(zip(gather.found, casting.replies_of(envelope), strict=True))
     call.gather_for("")
     for id in gather.found:
         _await(r, call, id, out)
@@ -176,7 +180,9 @@ def _take(
         return
     if not named:
         return
-    if envelope[13] != _DONE:
+    if gather.seats is not None:
+        body = gather.seats[named[0]].packed(envelope)
+    elif envelope[13] != _DONE:
         _fail(r, call, named[0], envelope, now_ms, out)
         return
     for one in named:
@@ -250,7 +256,7 @@ def _complete(r: Router, call: Call, gather: Gather, now_ms: int, out: Effects) 
     call.gather = None
     call.reason = ""
     if call.line.spread and not call.option("copy"):
-        flows.broadcast(r, call, now_ms, out)
+        flows.spread(r, call, now_ms, out)
         return
     if call.due_ms <= now_ms and not call.recorded:  # Else its delay is over, or was waived.
         call.due_ms = timers.due_of(call.options, now_ms, now_ms) or now_ms

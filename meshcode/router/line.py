@@ -18,6 +18,7 @@ from meshcode.router.signature import Signature
 from meshcode.router.states import State
 
 if TYPE_CHECKING:
+    from meshcode.router.seats import Seat
     from meshcode.router.wiring import Edge
 
 _WAITING = State.WAITING
@@ -28,9 +29,11 @@ class Line:
     """All open calls of one socket that are not running, and counts of those that are."""
 
     __slots__ = (
+        "addressed",
         "at_once",
         "builtin",
         "bytes",
+        "casts",
         "config",
         "depth",
         "edges",
@@ -50,15 +53,24 @@ class Line:
         "removed",
         "run_us",
         "running",
+        "seat",
         "signature",
         "special",
         "spread",
         "starved",
     )
 
-    def __init__(self, config: SocketConfig) -> None:
-        """An empty line of the socket."""
+    def __init__(
+        self, config: SocketConfig, *, addressed: bool = False, seat: Seat | None = None
+    ) -> None:
+        """An empty line of the socket.
+
+        Args:
+            addressed: its calls are broadcasts, or (`seat`) those that only one worker may run.
+        """
         self.name = config.name
+        self.addressed = addressed  # Kept out of the rotation: see `seats.hand_over`.
+        self.seat = seat
         self.edges: tuple[Edge, ...] = ()  # Where outcomes of its calls go on.
         self.guest = config.guest  # Its calls belong to peers.
         self.builtin = config.name.startswith("@")  # The router itself carries its calls out.
@@ -86,6 +98,7 @@ class Line:
         self.priority = priority_of(config.priority)
         self.special = self.builtin or config.queue_type != "direct"  # No call of it just waits.
         self.spread = config.queue_type != "direct"  # Calls go to all sockets of its queue.
+        self.casts = config.queue_type == "broadcast"  # And there to every worker.
         self.limited = config.concurrency is not None or config.key_concurrency is not None
         self.expires = config.message_ttl_ms is not None or config.expires_ms is not None
         for blocked in self.key_waiting.values():  # The limit per key may have changed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from meshcode.router import events, holding, ticking, timers, wiring, work
+from meshcode.router import events, holding, seats, ticking, timers, wiring, work
 from meshcode.router.bindings import Bound, bindings
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
@@ -119,6 +119,7 @@ def on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: Ef
             r.lines[name].removed = True
     _wire(r, snapshot, scope)
     work.refresh_lines(r, None if scope.all else scope.sockets)
+    seats.refresh_lines(r)
     if expiring:
         for call in r.calls.values():
             if call.line.name in expiring:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshcode import limits
 from meshcode.replica.peers import ALIVE, DEAD, EVICTED, LEFT
-from meshcode.router import births, copies, events, replicated, work
+from meshcode.router import births, copies, events, replicated, seats, work
 from meshcode.router.effects import Effects
 from meshcode.router.records import outcome_of
 
@@ -29,6 +29,7 @@ def on_peer_changed(r: Router, event: events.PeerChanged, now_ms: int, out: Effe
     elif before[1] and peer.boot > before[1]:
         work.lose_peer(r, event.node, f"node {peer.name} was started again", now_ms, out)
     r.replica.changed(event.node, now_ms, out)
+    seats.peer_changed(r, peer, before[1])
     if r.uncopied and copies.keeper_of(r) is None:
         copies.lost_keeper(r, out)
     if peer.state == ALIVE:
@@ -38,6 +39,7 @@ def on_peer_changed(r: Router, event: events.PeerChanged, now_ms: int, out: Effe
         r.narrow.update(dict.fromkeys(lone))  # Those of an earlier boot are on no list yet.
         for pool in r.pools.values():
             work.grant(r, pool, now_ms, out, again=True)
+        seats.tell(r, out)
 
 
 def on_peer_returned(r: Router, event: events.PeerReturned, now_ms: int, out: Effects) -> None:
@@ -46,6 +48,7 @@ def on_peer_returned(r: Router, event: events.PeerReturned, now_ms: int, out: Ef
         r.replica.changed(event.node, now_ms, out)
         for pool in r.pools.values():
             work.grant(r, pool, now_ms, out, again=True)
+        seats.tell(r, out)
 
 
 def on_read(r: Router, event: events.Read, now_ms: int, out: Effects) -> None:
@@ -74,6 +77,8 @@ def tick(r: Router, now_ms: int, out: Effects) -> None:
         r.grants_ms = now_ms
     for pool in r.pools.values():
         work.grant(r, pool, now_ms, out, again=again)
+    if again:
+        seats.tell(r, out)
     work.ask_peers(r, now_ms, out)
     if r.births:
         births.tick(r, now_ms, out)

@@ -78,6 +78,19 @@ class Worker:
             least = 2  # All have work: the next call begins without a round trip in between.
         return max(room, least - count)
 
+    def room_alone(self, line: Line, now_ms: int) -> int:
+        """The same for calls that no other worker may run.
+
+        One of a line is staged behind what it runs: else those that others may run, too, could keep
+        it busy for ever.  When it is stuck at a long call, nothing is: its turn comes after that.
+        """
+        room = self.room(line, now_ms)
+        if room > 0 or self.streams or not self.queued or self._at_once(line):
+            return room
+        head = next(iter(self.queued.values()))
+        stuck = now_ms - head.started_ms >= STUCK_MS
+        return int(not stuck and all(call.line is not line for call in self.queued.values()))
+
     def take(self, line: Line, calls: list[Call], now_ms: int) -> None:
         """Hold these calls of one line, too."""
         at_once, estimate_us = self._at_once(line), line.run_us or 0
@@ -170,6 +183,7 @@ class Pool:
     """One processor on this node."""
 
     __slots__ = (
+        "addressed",
         "granted",
         "granted_ms",
         "lines",
@@ -177,6 +191,7 @@ class Pool:
         "paused",
         "reason",
         "rotation",
+        "seated",
         "signatures",
         "stopped",
         "workers",
@@ -188,6 +203,8 @@ class Pool:
         self.workers: dict[int, Worker] = {}
         self.lines: dict[str, Line] = {}
         self.rotation: dict[int, deque[Line]] = {}  # By priority: lines that may have a next call.
+        self.addressed: dict[Line, None] = {}  # Lines of broadcasts and copies that may have one.
+        self.seated: dict[int, Worker] = {}  # Who sits at each place of its own workers.
         self.granted = 0  # Slots that peers were told they may use.
         self.granted_ms = 0  # When that changed.
         self.paused = False
@@ -199,6 +216,10 @@ class Pool:
 
     def offer(self, line: Line) -> None:
         """Put the line in rotation under every priority that has a waiting call."""
+        if line.addressed:
+            if any(line.ready.values()):
+                self.addressed[line] = None
+            return
         for priority, ready in line.ready.items():
             if ready and priority not in line.offered:
                 line.offered.add(priority)
@@ -206,6 +227,7 @@ class Pool:
 
     def withdraw(self, line: Line) -> None:
         """Take the line out of rotation altogether (it moved to another pool)."""
+        self.addressed.pop(line, None)
         for priority in line.offered:
             self.rotation[priority].remove(line)
         line.offered.clear()

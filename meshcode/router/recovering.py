@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from meshcode import errors
 from meshcode.ids import text_of
 from meshcode.replica.instance import ENDED, Instance, Value, make_key
-from meshcode.router import copies, ending, events, replicated, work
+from meshcode.router import copies, ending, events, replicated, seats, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import custody_header, read_envelope, sequence_key
@@ -73,7 +73,7 @@ def _give_up(r: Router, inst: Instance, owned: Call | None, now_ms: int, out: Ef
 def _issue(r: Router, event: events.RecoverAsked, now_ms: int, out: Effects) -> Call:
     id, submit = event.submit[16:32], event.submit
     name, options = read_envelope(submit)
-    line = r.lines.get(name) or r.line_of_removed(name)
+    line = seats.line_of(r, name, options)
     number = r.next_sequence
     r.next_sequence += 1
     generation = RECOVERED | (number & (RECOVERED - 1))  # No move or re-issue makes such a one.

@@ -22,7 +22,7 @@ from meshcode.replica.instance import (
     make_key,
 )
 from meshcode.replica.peers import WITNESS
-from meshcode.router import acks, copies, ending, holding, streams, work
+from meshcode.router import acks, copies, ending, holding, seats, streams, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import custody_header, pack_done, read_envelope, sequence_key
@@ -283,7 +283,7 @@ class Replicated:
             r.twins.setdefault(inst.id, []).append(inst)
             return
         name, options = read_envelope(submit)
-        line = r.lines.get(name) or r.line_of_removed(name)
+        line = seats.line_of(r, name, options)
         accepted_ms = min(accepted_ms, now_ms)  # By another clock; nothing was accepted later.
         call = Call(inst.id, inst.sequence, line, submit, len(submit), options, 0, accepted_ms)
         call.inst = inst

@@ -57,6 +57,7 @@ class Edge(NamedTuple):
     gate: Gate | None
     ttl_ms: int | None = None  # It is cancelled when it has not begun by then.
     copy: bool = False  # The plug's queue brings it there: it does not go to all of it again.
+    cast: bool = False  # And there to every worker.
 
 
 def edges_of(snapshot: dict[str, Any], bound: Bound) -> dict[str, tuple[Edge, ...]]:
@@ -80,7 +81,7 @@ def edges_of(snapshot: dict[str, Any], bound: Bound) -> dict[str, tuple[Edge, ..
         ttl_ms, gate = queue.get("message_ttl_ms"), gates.get(name)
         ways = [(plug["target"], b"plug:" + name.encode())]
         also: list[str] = []
-        if queue.get("type") in ("topic", "fanout"):
+        if queue.get("type") in ("topic", "fanout", "broadcast"):
             also = _also(bound, plug["queue"], plug["source"])
             for other in also:
                 if other != plug["target"]:
@@ -88,7 +89,10 @@ def edges_of(snapshot: dict[str, Any], bound: Bound) -> dict[str, tuple[Edge, ..
         for target, key in ways:
             joins_there = joined if target == plug["target"] else ()
             copy = target in also
-            edge = Edge(name, key, target, error, argument, place, joins_there, gate, ttl_ms, copy)
+            cast = copy and queue["type"] == "broadcast"
+            edge = Edge(
+                name, key, target, error, argument, place, joins_there, gate, ttl_ms, copy, cast
+            )
             found.setdefault(plug["source"], []).append(edge)
     return {source: tuple(edges) for source, edges in found.items()}
 
@@ -193,6 +197,7 @@ def _along(
     data = {
         "plug": edge.name, "target": edge.target, "argument": edge.argument, "ttl_ms": edge.ttl_ms,
         "place": edge.place, "joined": list(edge.joined), "gate": gate.name, "copy": edge.copy,
+        **({"cast": True} if edge.cast else {}),
     }  # fmt: skip
     id = child_id(call.id, edge.key + b":gate")
     return id, _sealed(r, call, id, gate.socket, [value], {"edge": data})
@@ -223,6 +228,7 @@ def _passed(
     edge = Edge(
         name, b"", passing["target"], False, passing["argument"], passing["place"],
         tuple(passing["joined"]), None, passing["ttl_ms"], passing.get("copy", False),
+        passing.get("cast", False),
     )  # fmt: skip
     assert call.envelope is not None
     value = feeding.argument_of(call.envelope)
@@ -239,6 +245,8 @@ def _target_call(
         return _sealed(r, call, id, joins.JOIN, [value], {**options, "join": join})
     if edge.copy:
         options = {**options, "copy": True}
+    if edge.cast:
+        options = {**options, "broadcast": True}
     if edge.ttl_ms is not None:
         options = {**options, "expires_ms": edge.ttl_ms}
     if edge.argument:

@@ -21,6 +21,7 @@ from meshcode.router import (
     holding,
     joins,
     replicated,
+    seats,
     sending,
     streams,
 )
@@ -45,12 +46,14 @@ _INTERRUPT, _GAVE_BACK, _HOLDS = int(Kind.INTERRUPT), int(Kind.GAVE_BACK), int(K
 _DONE = int(Outcome.DONE)
 _LOST = 0  # In place of an outcome: the worker died under the call.
 _GUEST_MARK = "@guest "  # In front of the name of a guest line: no socket has such a name.
+_SEAT_MARK = "@seat "  # In front of the name of a processor in `Router.peer_workers`.
 
 _KEEP, _KEPT, _DROP = int(Kind.KEEP), int(Kind.KEPT), int(Kind.DROP)
 
 KINDS = (
     _GRANT, _RUN, _RAN, _TAKEN, _INTERRUPT, _GAVE_BACK, _HOLDS, _KEEP, _KEPT, _DROP,
     int(Kind.OUTCOME_OF), int(Kind.OUTCOME_IS), int(Kind.ARRIVED), int(Kind.CREDIT),
+    int(Kind.SEATS),
 )  # fmt: skip
 
 
@@ -109,6 +112,22 @@ class PeerWorker(Worker):
         return []
 
 
+class SeatPeer(PeerWorker):
+    """The same peer for calls that name which of its workers runs them.
+
+    It needs no grant for these, since they can go nowhere else, and they take none of the others'
+    room.  `slots` is 0 after it gave one back, until it says something of its workers again.
+    """
+
+    __slots__ = ()
+
+    def room(self, line: Line, now_ms: int) -> int:
+        """How many copies for one seat it may be handed now."""
+        if not (self.peer.here and self.slots):
+            return 0
+        return min(limits.SEAT_CALLS_MAX - line.running, limits.CREDIT_CALLS_MAX - len(self.held))
+
+
 # The owner's side.
 
 
@@ -140,6 +159,39 @@ def peer_worker(r: Router, node: bytes, processor: str) -> PeerWorker:
     return worker
 
 
+def seat_key(node: bytes, processor: str) -> tuple[bytes, str]:
+    """Where `Router.peer_workers` has the SeatPeer of a node for a processor."""
+    return node, _SEAT_MARK + processor
+
+
+def seat_peer(r: Router, node: bytes, processor: str) -> SeatPeer | None:
+    """The worker that stands for the workers of a peer, each for itself; None: it is unknown."""
+    key = seat_key(node, processor)
+    worker = r.peer_workers.get(key)
+    peer = r.replica.peers.by_node.get(node)
+    if worker is None and peer is not None:
+        r.last_peer_worker -= 1
+        worker = SeatPeer(r.last_peer_worker, r.pool(processor), peer)
+        worker.slots = 1
+        r.peer_workers[key] = r.workers[worker.id] = worker
+    return worker if isinstance(worker, SeatPeer) else None
+
+
+def _reopen(r: Router, node: bytes, processor: str) -> None:
+    """A peer said something of its workers: what it gave back may go there again."""
+    worker = r.peer_workers.get(seat_key(node, processor))
+    if worker is not None and not worker.slots:
+        worker.slots = 1
+        seats.offer_again(r)
+
+
+def _on_seats(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    seats.told(r, node, entry)
+    for whose, processor in list(r.peer_workers):
+        if whose == node and processor.startswith(_SEAT_MARK):
+            _reopen(r, node, processor.removeprefix(_SEAT_MARK))
+
+
 def _on_grant(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
     processor, slots = entry
     if not (isinstance(processor, str) and isinstance(slots, int)):
@@ -149,6 +201,7 @@ def _on_grant(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effect
     worker = peer_worker(r, node, processor)
     worker.slots = min(max(slots, 0), limits.PEER_SLOTS_MAX)
     r.touch(worker.pool)
+    _reopen(r, node, processor)
 
 
 def _held_by(r: Router, node: bytes, id: bytes) -> tuple[PeerWorker, Call] | None:
@@ -236,10 +289,12 @@ def ask_peers(r: Router, now_ms: int, out: Effects) -> None:
 # The executor's side.
 
 
-def _guest_line(r: Router, name: str) -> Line | None:
+def _guest_line(r: Router, name: str, seat: seats.Seat | None) -> Line | None:
     own = r.lines.get(name)
     if own is None or own.removed:
         return None
+    if seat is not None:
+        return seats.line_at(r, own, seat, guest=True)
     line = r.guest_lines.get(name)
     if line is None or line.config.processor != own.config.processor:
         config = SocketConfig.without_limits(own.config)
@@ -283,9 +338,12 @@ def _on_run(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
             guest.owner_attempt = attempt
         return
     name, options = read_envelope(submit)
-    line = _guest_line(r, name)
+    seat = seats.seat_of(options)
+    line = _guest_line(r, name, seat)
     pool = None if line is None else r.pools.get(line.config.processor)
-    if line is None or pool is None or not _own_slots(r, pool) or id in r.calls:
+    if line is None or pool is None or id in r.calls or not (
+        _own_slots(r, pool) if seat is None else seats.is_mine(r, pool, seat)
+    ):
         out.peer.append((node, _GAVE_BACK, [id, attempt]))
         return
     call = Call(id, 0, line, submit, len(submit), options, 0, now_ms)
@@ -466,6 +524,7 @@ _HANDLERS = {
     int(Kind.OUTCOME_IS): gathering.on_tell,
     int(Kind.ARRIVED): _on_arrived,
     int(Kind.CREDIT): _on_credit,
+    int(Kind.SEATS): _on_seats,
     _GRANT: _on_grant,
     _RUN: _on_run,
     _RAN: _on_ran,

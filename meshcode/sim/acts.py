@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from meshcode.router import events
 from meshcode.router.plan import FLOW
 from meshcode.router.states import State
+from meshcode.sim import casting, plugacts, streaming
 from meshcode.sim import options as drawn
-from meshcode.sim import plugacts, streaming
 from meshcode.sim.books import Fact
 from meshcode.sim.plans import Author, DrawnPlan
 
@@ -316,4 +316,6 @@ ACTS = {
     "rewirings": rewire,
     "bursts": burst,
     "stream_calls": streaming.submit,
+    "casts": casting.submit,
+    "crew_changes": casting.scale,
 }

@@ -77,6 +77,7 @@ class Begins:
 
     def told(self, event: Any) -> None:
         """The node is about to be told `event`."""
+        self.checker.casts.places.told(event)
         kind = type(event)
         if kind is events.ModelChanged:
             self._model(event.snapshot)
@@ -141,6 +142,8 @@ class Begins:
             for id, attempt, _, envelope in batch:
                 call = router.calls[id]
                 self._start(router, worker, call, attempt, envelope, now_ms)
+                if call.line.addressed:
+                    continue  # Copies of broadcasts keep to no limit.
                 name = call.line.name
                 self.started_now[name] = self.started_now.get(name, 0) + 1
                 lowest[name] = min(lowest.get(name, 9), call.priority)
@@ -171,6 +174,7 @@ class Begins:
         assert config is not None
         require(self.processors.get(worker) == config.processor, "begin", "wrong processor", text)
         require(worker not in self.leaving, "begin", "at a worker that leaves", text)
+        self.checker.casts.starts(fact, worker, config.processor)
         aside = [*call.worker.streams, *call.worker.blocked]
         alike = any(router.calls[one].line is call.line for one in aside)
         require(not alike, "stream", "another of its socket was put aside there", text)
@@ -207,7 +211,7 @@ class Begins:
         by_key: dict[str, int] = {}
         keys: set[str] = set()  # Of calls begun now; a lowered limit lets what runs go on.
         for call in router.calls.values():
-            if call.line.name != name:
+            if call.line.name != name or call.line.addressed:
                 continue
             if call.state is State.RUNNING:
                 running += 1
@@ -288,6 +292,12 @@ class Begins:
             line = call.line
             config = self._configs.get(line.name)
             if config is None or config.processor != processor:
+                continue
+            if line.addressed:
+                free = {worker.id for worker in workers if not worker.skips(line)}
+                asked = bool(line.fetching) and line.fetching <= self.fetching
+                if not asked:  # Else it begins when it was read from the log.
+                    self.checker.casts.idle(call, processor, free)
                 continue
             if all(worker.skips(line) for worker in workers):
                 continue  # Each has put a generator of that socket aside: one is enough.

@@ -22,6 +22,7 @@ from meshcode.router.states import State
 from meshcode.sim import plugchecks
 from meshcode.sim.begins import Begins
 from meshcode.sim.books import Books, Fact
+from meshcode.sim.castbook import CastBook
 from meshcode.sim.flowbook import FlowBook
 from meshcode.sim.plans import Drawn, are_wrong, binds
 from meshcode.sim.plugbook import PlugBook
@@ -48,6 +49,7 @@ class Checker:
         self.flows = FlowBook()
         self.plugs: PlugBook | None = None  # Of worlds that have plugs.
         self.streams = StreamBook(self)
+        self.casts = CastBook(self)
         self.last_acked: dict[int, int] = {}  # Client session -> sequence of its last frame.
         self.accepted_now: list[Fact] = []  # In this step.
         self.ended_now: list[str] = []  # Sockets of the calls that ended in this step.
@@ -72,6 +74,7 @@ class Checker:
             attempts = 0 if state is None else split_state(state)["attempt"]
             fact.deaths = min(fact.deaths, attempts)  # What was not on disk is not remembered.
         self.begins.booted()
+        self.casts.booted()
         if self.plugs is not None:
             self.plugs.booted(self.durable.done)
         for line in router.lines.values():
@@ -133,7 +136,7 @@ class Checker:
             if config is None or config.max_length is None or config.dead_letter_overflow:
                 continue
             depth = sum(
-                call.line.name == name and call.state in _IN_LINE
+                call.line.name == name and call.state in _IN_LINE and not call.line.addressed
                 for call in router.calls.values()
             )
             depth += self.begins.started_now.get(name, 0)
@@ -145,7 +148,8 @@ class Checker:
     def _memory(self, router: Router) -> None:
         largest = max((call.size for call in router.calls.values()), default=0)
         bound = router.bodies_bytes_max
-        bound += (largest + router.fetch_bytes_min) * (len(router.lines) + 1)
+        lines = len(router.lines) + len(router.seats.lines)
+        bound += (largest + router.fetch_bytes_min) * (lines + 1)
         held = sum(worker.bytes for worker in router.workers.values())
         held += sum(  # What a step is fed is in memory only.
             call.size
@@ -230,7 +234,7 @@ class Checker:
             plugchecks.stepped(self, records)
         new = {fact.id for fact in fresh}
         for fact in fresh:
-            if fact.edge in (b"dead-letter", b"step"):
+            if fact.edge in (b"dead-letter", b"step", b"copy", b"gather"):
                 require(fact.parent in self.thought.done, "I5 child", "parent has not ended")
             plan = self.flows.plans.get(fact.id)
             if plan is not None and isinstance(event, events.Submitted):
@@ -241,6 +245,8 @@ class Checker:
                 )
                 require(not wrong, "flow", "a wrong one was accepted", plan.wrong)
         for table, key, value in records:
+            if table == "done" and value is not None and value[1] == 1:
+                self.casts.ended_well(key, value, fresh)
             if table == "done" and key in self.flows.plans and value is not None and value[1] == 1:
                 missing = [id for id in self.flows.members(key) if id not in new]
                 require(not missing, "flow", key.hex(), "without its steps", len(missing))
@@ -253,6 +259,8 @@ class Checker:
             fact = plugchecks.opened(self, fact, row, envelope, event, now_ms)
         if fact is None:
             fact = self._child(row, envelope, event)
+        elif fact.edge == b"copy":  # What it was before a crash, it was never on disk.
+            fact.options = unpack(envelope[row.meta_at : row.body_at])
         require(envelope[row.body_at :] == fact.body, "I6 content", "body of", row.id.hex())
         if row.id in self.flows.steps:
             self.flows.opened(row.id, envelope)
@@ -277,10 +285,11 @@ class Checker:
             fact.edge = b"dead-letter"
             if parent.id in flows.steps:
                 flows.copy(row.id, parent.id, name)
-        else:
+        elif not self.casts.born(fact, parent, envelope[row.body_at :]):
             asked = isinstance(event, events.RetryAsked) and event.id == parent.id
             require(asked, "I5 child", "nobody asked for", row.id.hex())
             fact.edge = b"retry"
+            self.casts.again(fact, parent)
             if parent.id in flows.plans:
                 flows.again(row.id, parent.id)
             elif parent.id in flows.steps:
@@ -299,6 +308,8 @@ class Checker:
         if self.streams.ended(fact, done):
             return
         executed = done["outcome"] in fact.executed
+        if self.casts.ended(fact, done["outcome"], executed=executed):
+            return
         plugs = self.plugs
         if plugs is not None and id in plugs and plugs.ended(
             id, done["outcome"], self.known, executed=executed
@@ -336,7 +347,7 @@ class Checker:
             return False
         if call.state is not State.GATHERING:
             return call.state is State.HELD or self.streams.waits(router, call)
-        if plugchecks.may_wait(self, router, id):
+        if plugchecks.may_wait(self, router, id) or self.casts.waits(router, id):
             return True
         if id not in self.flows.steps:
             return False
@@ -399,7 +410,7 @@ class Checker:
         waiting = [
             call
             for call in router.calls.values()
-            if call.line.name == fact.name and call.state in _IN_LINE
+            if call.line.name == fact.name and call.state in _IN_LINE and not call.line.addressed
         ]
         # Some may have been handed over, or have expired, in this very step.
         started = self.begins.started_now.get(fact.name, 0) + self.ended_now.count(fact.name)
@@ -497,6 +508,7 @@ class Checker:
                 here = [id for id in known if id in self.durable.done or id in router.calls]
                 require(not here, "flow", "steps of what was not accepted", root.hex(), len(here))
         plugchecks.at_the_end(self, router, now_ms)
+        self.casts.at_the_end(router)
         for need in router.needed:
             require(need in router.calls, "flow", "left over: who waits for", need.hex())
         for id, fact in self.facts.items():

@@ -22,7 +22,13 @@ from meshcode.router.pool import Pool, Worker
 from meshcode.router.rate import Rate
 from meshcode.router.records import outcome_of
 from meshcode.router.states import State
-from meshcode.sim import mutants_flows, mutants_plugs, mutants_streams, planting
+from meshcode.sim import (
+    mutants_casts,
+    mutants_flows,
+    mutants_plugs,
+    mutants_streams,
+    planting,
+)
 from meshcode.sim.planting import Broken
 
 BROKEN = Broken()
@@ -439,4 +445,5 @@ MUTANTS = {
     **mutants_flows.BROKEN.plants,
     **mutants_plugs.BROKEN.plants,
     **mutants_streams.BROKEN.plants,
+    **mutants_casts.BROKEN.plants,
 }

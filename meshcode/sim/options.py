@@ -74,6 +74,9 @@ class Options:
     bursts: int = 0  # Calls that a client makes as part of one flow.
     routers: frozenset[str] | None = None  # Sockets whose results choose plugs; None = no plugs.
     generators: frozenset[str] = frozenset()  # Sockets whose tasks stream.
+    casts: int = 0
+    crew: dict[str, int] | None = None  # Workers there are to be; None = no broadcasts.
+    crew_changes: int = 0
     stream_calls: int = 0
     stream_window: int = 0  # Units of a stream in flight.
     stream_items_max: int = 0

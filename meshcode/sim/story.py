@@ -41,6 +41,8 @@ _TEXT_OPTIONS = ("key", "by", "trace")
 
 
 def _value(text: str) -> Any:
+    if text in ("yes", "no"):
+        return text == "yes"
     return int(text) if text.lstrip("-").isdigit() else (None if text == "none" else text)
 
 
@@ -76,6 +78,8 @@ class Story:
         fact = self.checker.facts.get(id)
         parent = "?" if fact is None or fact.parent is None else self.name(fact.parent)
         name = plain = f"{parent}/{fact.edge.decode()}" if fact is not None else parent
+        if fact is not None and (place := self.checker.casts.place_of(fact)) is not None:
+            name = plain = f"{parent}/at-{place}"
         number = 1
         while name in self.ids:
             number += 1
@@ -223,6 +227,10 @@ class Story:
             self.workers[name] = len(self.workers) + 1
             processor, slots = given.get("processor", "p"), int(given.get("slots", 1))
             self.tell(events.WorkerJoined(self.workers[name], processor, slots))
+
+    def do_crew(self, _names: list[str], given: dict[str, str]) -> None:
+        """How many workers the node is to have for each processor, there or not: `crew p=2`."""
+        self.tell(events.CrewChanged({name: int(count) for name, count in given.items()}))
 
     def do_leaving(self, names: list[str], _given: dict[str, str]) -> None:
         """A worker takes no more calls."""
@@ -417,11 +425,21 @@ class Story:
                      f" after {done['attempts']} attempts")  # fmt: skip
 
 
+def _reply(reply: dict[str, Any]) -> str:
+    """What a worker said to a broadcast."""
+    error = reply.get("error")
+    said = f"error {error['code']}" if error else str(reply.get("value"))
+    return f"{reply['place']}: {said}"
+
+
 def _outcome(data: bytes, name: Any) -> str:
     row = check_envelope(data)
     body = unpack(data[row.body_at :])
     text = body if row.code == Outcome.DONE else body["text"]
-    if row.code == Outcome.DONE and isinstance(body, dict):
+    if row.code == Outcome.DONE and isinstance(body, list):
+        replies = [one for one in body if isinstance(one, dict) and "place" in one]
+        text = ", ".join(map(_reply, replies)) if replies else body
+    elif row.code == Outcome.DONE and isinstance(body, dict):
         text = f"a flow of {body['steps']} steps, its result is {name(body['result'])}"
     return f"{Outcome(row.code).name} {name(row.id)} {'' if text is None else text}".rstrip()
 

@@ -18,8 +18,8 @@ from meshcode.router import events
 from meshcode.router.effects import Effects
 from meshcode.router.records import split_open, split_state
 from meshcode.router.states import State
+from meshcode.sim import casting, streaming
 from meshcode.sim import options as drawn
-from meshcode.sim import streaming
 from meshcode.sim.actors import SimClient, SimWorker
 from meshcode.sim.acts import ACTS
 from meshcode.sim.checks import Checker
@@ -63,6 +63,9 @@ class World:
         drawn.draw_plugs(self.plugs_rng, self.options, WALL_MS)
         self.streams_rng = Random(f"streams of {seed}")
         streaming.draw(self.streams_rng, self.options)
+        self.casts_rng = Random(f"casts of {seed}")
+        casting.draw(self.casts_rng, self.options)
+        self.crew = dict(self.options.crew or {})
         self.now = 0
         self.checker = Checker()
         if self.options.routers is not None:
@@ -313,6 +316,7 @@ class World:
                 node.post(events.ProcessorChanged(name, "", {"work": signature}))
         self.flush()
         self.wake()
+        casting.tell(self)
         self.staff()
         for client in self.clients:
             if client.alive:
@@ -337,8 +341,14 @@ class World:
                 for worker in here:
                     self.leave(worker)
                 continue
-            low = 1 if self.calm else self.rng.choice((0, 1, 1, 1))
-            for _ in range(self.rng.randint(low, self.options.workers_max) - len(here)):
+            if self.crew:
+                count = casting.wanted(self, name, len(here))
+                for worker in here[count:]:
+                    self.leave(worker)
+            else:
+                low = 1 if self.calm else self.rng.choice((0, 1, 1, 1))
+                count = self.rng.randint(low, self.options.workers_max)
+            for _ in range(count - len(here)):
                 self._last_worker += 1
                 worker = SimWorker(self, self._last_worker, name, self.options.slots)
                 self.workers[worker.number] = worker
@@ -427,6 +437,7 @@ class World:
         before, self.snapshot = self.snapshot, drawn.calm_snapshot(self.snapshot, self.first)
         self.post(drawn.model_changed(before, self.snapshot))
         self.post(events.DiskChanged(0))
+        casting.be_calm(self)
         self.staff()
         for client in self.clients:
             self.reconnect(client)

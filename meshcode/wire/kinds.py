@@ -29,7 +29,7 @@ class Kind(IntEnum):
     STREAM = 36  # node -> worker: id: the call; number: units of items it may have sent, 0: drop it
 
 
-    # Peer -> peer, 40 to 81.  Body: plain data; 48 to 81 carry lists of entries (docs/wire.md).
+    # Peer -> peer, 40 to 82.  Body: plain data; 48 to 82 carry lists of entries (docs/wire.md).
     PEER_HELLO = 40  # Opens one direction between two nodes.
     PEER_CREDIT = 41  # The last frame that was handled.
     SWIM = 42  # Membership.
@@ -70,6 +70,7 @@ class Kind(IntEnum):
     ARRIVED = 77  # A value for a call that waits for several.
     ITEMS = 80  # An item of a stream that runs here for you.
     CREDIT = 81  # So many of them were taken, and so many may follow.
+    SEATS = 82  # How many workers the sender is to have for each processor.
 
 
 class Outcome(IntEnum):

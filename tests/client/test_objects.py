@@ -354,8 +354,10 @@ def test_tasks_and_arguments_are_what_the_code_has():
     assert Task.find("who", "other") is None
     assert [t.name for t in Task.all()] == ["double", "who"]
     assert task.socket()() == "east"
-    with pytest.raises(errors.BadRequest, match=r"Socket\(task='who'\)"):
-        task(1)
+    replies = task().result(30)
+    assert [(one["socket"], one["place"], one["value"]) for one in replies] == [
+        ("east.who", 0, "east")
+    ], "as the original's, it runs on every worker; there is one"
 
 
 def test_the_arguments_of_code_that_is_not_mounted_are_not_known(unused_processor):

@@ -197,7 +197,7 @@ def test_a_schedule_fires_once_a_second_and_not_after_it_was_paused(node, client
 
 def test_wrong_ways_are_refused_and_nothing_is_kept(node, client, tmp_path: Path):
     for kind, name, fields, text in [
-        ("queue", "x", {"type": "topics"}, "'direct' or 'topic' or 'fanout'"),
+        ("queue", "x", {"type": "topics"}, "'direct' or 'topic' or 'fanout' or 'broadcast'"),
         ("socket", "x", {"processor": "flow", "task": "double", "queue": "q", "topic": "a..b"},
          "words of A-Z a-z 0-9 _ -"),
         ("socket", "@flow", {"processor": "flow", "task": "double", "queue": "q"},

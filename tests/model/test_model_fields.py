@@ -34,7 +34,7 @@ REQUIREMENTS = (
     " at most 4000 characters"
 )
 NAME = "1 to 200 of the characters A-Z a-z 0-9 . _ : / @ - without a leading - or @"
-QUEUE_TYPES = "'direct' or 'topic' or 'fanout'"
+QUEUE_TYPES = "'direct' or 'topic' or 'fanout' or 'broadcast'"
 
 # kind, option, value, what the text says it is, what it must be
 BAD = [

@@ -10,8 +10,9 @@ from meshcode.client.objects.socket import Socket
 from meshcode.errors import BadRequest, UnknownObject, WrongState
 
 if TYPE_CHECKING:
-    from typing import NoReturn, Self
+    from typing import Self
 
+    from meshcode.client.call import Call
     from meshcode.client.client import Client
 
 
@@ -24,7 +25,8 @@ class Task(Named):
         name: of the function.
         module: of it; needed when functions of several modules have the name.
         client: whose node is asked; without it the process-wide one.
-        repo, queue, user: of the original, not used: a task is what a processor offers.
+        repo, user: of the original, not used: a task is what a processor offers.
+        queue: of the original, not used: whatever it says, calling a task reaches every worker.
 
     Raises:
         UnknownObject: no socket has such a task.
@@ -37,10 +39,9 @@ class Task(Named):
         self, name: str, module: str | None = None, *, client: Client | None = None,
         repo: Any = None, queue: Any = None, user: Any = None,
     ) -> None:  # fmt: skip
-        del user
-        for option, value in (("repo", repo), ("queue", queue)):
-            if value is not None:
-                warn_unused("task", option, "a task is what the processor of a socket offers")
+        del user, queue
+        if repo is not None:
+            warn_unused("task", "repo", "a task is what the processor of a socket offers")
         rows = [row for row in _tasks(client) if row["name"] == name]
         found = [row for row in rows if module in (None, row["module"])]
         if not found:
@@ -90,19 +91,15 @@ class Task(Named):
         """A socket to call it by: the first by name whose processor is not stopped."""
         return Socket(task=self.name, module=self._data["module"], client=self._client)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """A task is called through a socket; this says so.
+    def __call__(self, *args: Any, **kwargs: Any) -> Call:
+        """Run it once on every worker of its first socket, without waiting, as the original does.
+
+        The value of the call is what each worker said: see `Socket.broadcast`.
 
         Raises:
-            BadRequest: always.  The original sent such a call to every worker.
+            as `Socket.submit`.
         """
-        del args, kwargs
-        raise BadRequest(
-            f"task {self.name!r} is called through a socket, as Socket(task={self.name!r})(...) or"
-            " .socket()(...); a call of a task that every worker runs is not made here; nothing was"
-            " sent",
-            kind="task", name=self.name,
-        )  # fmt: skip
+        return self.socket().options(broadcast=True).submit(*args, **kwargs)
 
     def __eq__(self, other: object) -> bool:
         same = super().__eq__(other)

@@ -29,6 +29,7 @@ from meshcode.router.records import outcome_of, split_open, split_state
 from meshcode.router.states import State
 from meshcode.sim.flowbook import FlowBook, body_of
 from meshcode.sim.mesh import judgement, keepers, plugs, steps
+from meshcode.sim.mesh.casts import CastBook
 from meshcode.sim.mesh.steps import majority_of
 from meshcode.sim.plugbook import PlugBook
 from meshcode.sim.violation import require
@@ -89,6 +90,7 @@ class MeshChecker:
         self.reports: dict[bytes, set[bytes]] = {}
         self.bodies: dict[bytes, bytes] = {}
         self.flows = FlowBook()
+        self.casts = CastBook(self)
         routers = world.options.routers
         self.plugs = None if routers is None else PlugBook(routers)
         if self.plugs is not None:
@@ -341,12 +343,7 @@ class MeshChecker:
         if outcome in known:
             return
         made = outcome in self.reports.get(id, ())
-        book = self.plugs
-        if (id in self.flows and self.flows.ended(id, outcome, made, self.seen_of)) or (
-            book is not None
-            and id in book
-            and book.ended(id, outcome, self.seen_of, executed=made)
-        ):
+        if self._is_explained(id, outcome, made=made):
             pass
         elif outcome[13] == _DONE:
             require(made, "I6 content", "nobody made it", id.hex())
@@ -354,6 +351,19 @@ class MeshChecker:
             error = unpack(body_of(outcome))
             require(error["code"] == "time_limit", "I6 content", "failed by itself", error)
         known.append(outcome)
+
+    def _is_explained(self, id: bytes, outcome: bytes, *, made: bool) -> bool:
+        """Whether a flow, plugs or a broadcast say why a call ended so."""
+        if self.casts.ended(id, outcome, made=made):
+            return True
+        if id in self.flows and self.flows.ended(id, outcome, made, self.seen_of):
+            return True
+        book = self.plugs
+        return (
+            book is not None
+            and id in book
+            and book.ended(id, outcome, self.seen_of, executed=made)
+        )
 
     def _done(self, node: MeshNode, id: bytes, value: bytes) -> None:
         outcome = outcome_of(value)
@@ -380,6 +390,7 @@ class MeshChecker:
                 self.counts["taken_over"] += 1
                 self.take_overs[id] = self.take_overs.get(id, 0) + 1
         plugs.stepped(self, node, effects)
+        self.casts.stepped(node, effects)
         steps.after(self, node, event, effects, was)
 
     # What leaves.

@@ -44,6 +44,7 @@ def finish(c: MeshChecker) -> None:
     _clients_know(c)
     flows.finish(c)
     plugs.finish(c)
+    c.casts.finish()
 
 
 def _is_lost(c: MeshChecker, key: bytes) -> bool:
@@ -97,10 +98,11 @@ def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str, *, again: bool =
         may_be = world.away >= 0 or told <= sum(node.lost for node in world.nodes)
         require(may_be, rule, what, "every copy is gone", id.hex())
         return
-    if flows.waits_for_what_is_lost(c, id) or plugs.may_wait(c, id):
+    if flows.waits_for_what_is_lost(c, id) or plugs.may_wait(c, id) or c.casts.may_wait(id):
         return
     name = _socket(c, id)
-    if name[0] != "@" and all(_is_gone(c, n) for n in _hosts(c, name)):
+    addressed = id in c.casts.copies  # It ends when its node is evicted.
+    if name[0] != "@" and not addressed and all(_is_gone(c, n) for n in _hosts(c, name)):
         return  # Nobody can run it: it is PARKED.
     if _waits_for_a_keeper(c, id):
         return
@@ -139,6 +141,8 @@ def _socket(c: MeshChecker, id: bytes) -> str:
             submit = split_open(value)[1]
             if submit[16:32] == id:
                 return submit[80 : 80 + submit[15]].decode()
+    if (name := c.casts.socket_of(id)) is not None:
+        return name
     step = c.flows.steps.get(id)
     if c.plugs is not None and id in c.plugs.calls:
         return c.plugs.calls[id].name

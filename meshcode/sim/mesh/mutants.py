@@ -3,7 +3,7 @@
 A mutant replaces one function, or a few that keep one rule, by a version without it, as a careless
 change would leave it: `mutants_agreement` for `meshcode/replica`, `mutants_work` for the turn law,
 the router and the fence, `mutants_flows` for flows, `mutants_plugs` for plugs, joins and
-schedules.  `python -m meshcode.sim.mesh --mutants` tells
+schedules, `mutants_casts` for broadcasts.  `python -m meshcode.sim.mesh --mutants` tells
 the seeds each took.
 """
 
@@ -12,7 +12,13 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from meshcode.sim import planting
-from meshcode.sim.mesh import mutants_agreement, mutants_flows, mutants_plugs, mutants_work
+from meshcode.sim.mesh import (
+    mutants_agreement,
+    mutants_casts,
+    mutants_flows,
+    mutants_plugs,
+    mutants_work,
+)
 
 # Rules that these worlds reach too seldom to show within 5,000 seeds that they are needed, and why
 # each is kept; `docs/simulation.md` has more.  A run of all mutants tries them too.
@@ -30,6 +36,7 @@ MUTANTS = {
     **mutants_agreement.BROKEN.plants,
     **mutants_flows.BROKEN.plants,
     **mutants_plugs.BROKEN.plants,
+    **mutants_casts.BROKEN.plants,
 }
 
 

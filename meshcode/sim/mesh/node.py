@@ -13,7 +13,8 @@ from meshcode.router import events, ticking
 from meshcode.router.core import Router
 from meshcode.router.effects import Assignment, Effects, Op
 from meshcode.router.records import accepted_call, outcome_of, split_done
-from meshcode.sim.mesh import plugs, steps
+from meshcode.sim.castbook import Places
+from meshcode.sim.mesh import casts, plugs, steps
 from meshcode.sim.mesh.network import Channel
 from meshcode.sim.mesh.worker import MeshWorker
 from meshcode.store.memory_log import MemoryDisk, MemoryLog
@@ -46,6 +47,9 @@ class MeshNode:
         self.told: dict[int, tuple[str, int]] = {}  # What the core was told of each peer.
         self.wrong: dict[int, int] = {}  # Peers wrongly believed dead, until then.
         self.workers: dict[int, MeshWorker] = {}
+        self.crew = dict((world.options.crew or {}).get(index, {}))  # Workers it is to have.
+        self.places = Places()
+        self.heard: dict[int, casts.Heard] = {}  # Of its peers, in this life.
         self._last_worker = 0
         self.inbox: deque[Any] = deque()
         self.thinking_at = -1
@@ -70,6 +74,8 @@ class MeshNode:
         rng = Random(world.seed * 7_919 + self.index * 101 + self.boot)
         self.router = Router(self.id, self.boot, rng, self.kind)
         self.router.listening = True
+        self.router.name = str(self)
+        self.places, self.heard = Places(), {}
         self.turns = Turns(self, self._release, self._begin)  # type: ignore[arg-type]
         floor = int.from_bytes(self.log.get("meta", b"now") or b"", "big")
         if world.options.clock_steps:
@@ -105,6 +111,7 @@ class MeshNode:
         self.flush()
         self.wake()
         world.after(world.rng.randint(1, 300), self.beat, self.life)
+        self.tell_crew()
         self.staff()
 
     def tell(self, other: MeshNode, state: str, boot: int) -> None:
@@ -182,6 +189,8 @@ class MeshNode:
     def step(self, event: events.Event, now_ms: int) -> Effects:
         """Stand between the turn code and the core, so that the checker sees every step."""
         was = steps.before(self, event)
+        self.places.told(event)
+        casts.hears(self, event)
         if isinstance(event, events.ModelChanged):
             self.told_model = event.snapshot
             plugs.told(self.world.checker)
@@ -363,12 +372,31 @@ class MeshNode:
         for name, hosts in self.world.options.hosts.items():
             if self.index not in hosts:
                 continue
-            if any(worker.processor == name for worker in self.workers.values()):
-                continue
-            self._last_worker += 1
-            worker = MeshWorker(self, self._last_worker, name)
-            self.workers[worker.number] = worker
-            self.world.after(self.world.rng.randint(1, 100), worker.join)
+            here = [w for w in self.workers.values() if w.processor == name and not w.leaving]
+            count = self.crew.get(name, 1)
+            for worker in here[count:]:
+                worker.leave()
+            for _ in range(count - len(here)):
+                self._last_worker += 1
+                worker = MeshWorker(self, self._last_worker, name)
+                self.workers[worker.number] = worker
+                self.world.after(self.world.rng.randint(1, 100), worker.join)
+
+    def scale(self, name: str, count: int) -> None:
+        """It is to have another number of workers of a processor."""
+        self.crew[name] = count
+        self.world.say("%s: crew %s", self, self.crew)
+        self.tell_crew()
+        self.staff()
+
+    def tell_crew(self) -> None:
+        """Let the core know how many workers there are to be."""
+        if self.world.options.crew is None:
+            return
+        self.world.checker.casts.scaled(self)
+        if self.up:
+            crew = {name: count for name, count in self.crew.items() if count}
+            self.post(events.CrewChanged(crew))
 
     def __str__(self) -> str:
         return f"n{self.index}"

@@ -61,6 +61,9 @@ class Options:
     flow_retries: int = 0
     routers: frozenset[str] | None = None  # Sockets whose results choose plugs; None = no plugs.
     rewirings: int = 0
+    casts: int = 0
+    crew: dict[int, dict[str, int]] | None = None  # Workers of each node; None = no broadcasts.
+    scale: float = 0.0  # A weight, as above: another number of workers.
     movers: float = 0.0  # The chance that a voter of a collector is lost as this is made.
 
 

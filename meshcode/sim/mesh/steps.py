@@ -97,9 +97,13 @@ def after(c: MeshChecker, node: MeshNode, event: Any, effects: Effects, was: Any
         elif op[0] == "state" and op[2] is not None:
             _voters_are_told(node, op[1], effects)
     starts = [(id, attempt) for _, batch in effects.starts for id, attempt, *_ in batch]
+    for worker, batch in effects.starts:
+        for _, _, _, submit in batch:
+            c.casts.starts(node, worker, submit)
     for to, kind, entry in effects.peer:
         if kind == _RUN:
             starts.append((entry[1][16:32], entry[0]))
+            c.casts.runs(to, entry[1])
             _within_credit(node, to)
         elif kind == _PROPOSE:
             _proposes(c, node, entry)
@@ -203,6 +207,7 @@ def _proposes(c: MeshChecker, node: MeshNode, entry: list[Any]) -> None:
     require(known == value, "I10 one proposal an epoch", key.hex(), epoch)
     require(epoch[1] == node.id, "I10 one proposal an epoch", node, "under another's", epoch)
     plugs.proposes(c, node, key, data)
+    c.casts.proposes(node, key, data)
     if data[0] == Outcome.MOVED:
         c.counts["moved"] += 1
 

@@ -114,7 +114,7 @@ class Story:
         """Make it: `mesh 3 [workers=n0,n1] [kinds=core,core,witness] [ttl=1000 dead_letter=s1]`.
 
         `workers` are the hosts of s0 and s1; `others`, when given, those of s1.  `beat` is how
-        often a node looks at the time, in milliseconds.
+        often a node looks at the time, in milliseconds; `crew` how many workers a host is to have.
         """
         count = int(words[0])
         kinds = given.get("kinds", ",".join(["core"] * count)).split(",")
@@ -126,7 +126,8 @@ class Story:
         queue: dict[str, Any] = {}
         if "dead_letter" in given:
             queue = {"message_ttl_ms": int(given["ttl"]), "dead_letter": given["dead_letter"]}
-        self._world = StoryWorld(kinds, hosts, queue, int(given.get("beat", TICK_MS)))
+        beat, crew = int(given.get("beat", TICK_MS)), int(given.get("crew", 0))
+        self._world = StoryWorld(kinds, hosts, queue, beat, crew)
         self.world.listener = self.told
 
     def do_crash(self, words: Words, _given: Given) -> None:
@@ -176,7 +177,10 @@ class Story:
     def do_submit(self, words: Words, given: Given) -> None:
         """New calls in one frame: `submit n0 s0 c1 c2 from=ann [ack=all] [expires_ms=1000]`."""
         person = given.pop("from")
-        options = {k: v if k in _TEXT_OPTIONS else int(v) for k, v in given.items()} or None
+        options = {
+            k: v == "yes" if v in ("yes", "no") else v if k in _TEXT_OPTIONS else int(v)
+            for k, v in given.items()
+        } or None
         for name in words[2:]:
             number = len(self._calls) + 1
             id = START_MS.to_bytes(6, "big") + b"\x70" + number.to_bytes(9, "big")
@@ -187,6 +191,8 @@ class Story:
             self._calls[name] = (id, id, bytes(16), words[1], 1, options, data)
             self.names.by_id[id] = name
             self.world.sockets[id] = words[1]
+            if options and options.get("broadcast"):
+                self.world.checker.casts.names[id] = words[1]
         self._send(self.node(words[0]), words[2:], person)
 
     def do_flow(self, words: Words, given: Given) -> None:
@@ -258,6 +264,10 @@ class Story:
                 worker._end(*worker.running)
                 return
         raise AssertionError(f"{words[0]} does not run at {words[2]}")
+
+    def do_crew(self, words: Words, _given: Given) -> None:
+        """A node is to have another number of workers of the processor of s0: `crew n1 1`."""
+        self.node(words[0]).scale("p0", int(words[1]))
 
     # Acts: the network.
 

@@ -17,7 +17,8 @@ from meshcode.replica.instance import (
     generation_of,
 )
 from meshcode.router.effects import Effects
-from meshcode.router.records import split_open
+from meshcode.router.plan import GATHER
+from meshcode.router.records import read_envelope, split_open
 from meshcode.router.work import PeerWorker
 from meshcode.wire.codec import unpack
 from meshcode.wire.frame import check_envelope
@@ -59,7 +60,12 @@ class Names:
     def _child(self, submit: bytes) -> None:
         id, parent = bytes(submit[16:32]), bytes(submit[48:64])
         if id not in self.by_id and parent in self.by_id:
-            self.by_id[id] = f"{self.by_id[parent]}/child"
+            name, options = read_envelope(submit)
+            seat = (options or {}).get("seat")
+            part = "gather" if name == GATHER else "child"
+            if seat is not None:
+                part = f"n{seat['node'][4]}-{seat['place']}"
+            self.by_id[id] = f"{self.by_id[parent]}/{part}"
 
     def call(self, id: bytes) -> str:
         """The name of a call."""

@@ -26,7 +26,8 @@ SETTLE_MS = 2  # After each act: thoughts and syncs take no longer than this.
 START_MS = 100  # Until every worker has loaded its code and grants have gone round.
 TICK_MS = 1_000  # How often a node lets its router look at the time.
 FOR_EVER_MS = 10**9  # A worker runs so long, unless the script ends it.
-GRANT = int(Kind.GRANT)  # Advice, sent again and again: it arrives by itself and is not told.
+# Advice, sent again and again: it arrives by itself and is not told.
+ADVICE = (int(Kind.GRANT), int(Kind.SEATS))
 
 
 class Steady(Random):
@@ -79,8 +80,8 @@ class Wire(Network):
         """Let every entry fly by itself, numbered as a frame of its own."""
         channel = sender.channels[to]
         for kind, entry in frame:
-            if kind == GRANT:
-                self.story.after(0, self._grant, sender, to, entry)
+            if kind in ADVICE:
+                self.story.after(0, self._advise, sender, to, kind, entry)
                 continue
             channel.sent += 1
             tag = (sender.boot, channel.peer_boot, channel.sent)
@@ -88,10 +89,10 @@ class Wire(Network):
             if not any(packet.is_again(other) for other in self.flying):
                 self.flying.append(packet)
 
-    def _grant(self, sender: MeshNode, to: int, entry: list[Any]) -> None:
+    def _advise(self, sender: MeshNode, to: int, kind: int, entry: list[Any]) -> None:
         node = self.story.nodes[to]
         if node.up and sender.up:
-            node.post(events.PeerSaid(sender.id, GRANT, [entry]))
+            node.post(events.PeerSaid(sender.id, kind, [entry]))
 
 
 class Person:
@@ -163,7 +164,7 @@ class StoryWorld(MeshWorld):
 
     def __init__(
         self, kinds: Sequence[str], hosts: Sequence[Sequence[int]], queue: dict[str, Any],
-        tick_ms: int = TICK_MS,
+        tick_ms: int = TICK_MS, crew: int = 0,
     ) -> None:  # fmt: skip
         """All nodes up with their workers, and each knows that the others live.
 
@@ -172,11 +173,16 @@ class StoryWorld(MeshWorld):
             hosts: nodes with a worker, for each processor.
             queue: fields of the queue of socket s0.
             tick_ms: how often a node lets its router look at the time.
+            crew: workers of each processor at each of its hosts, which the nodes tell each other.
         """
         super().__init__(1)
         self.tick_ms = tick_ms
         self.rng = Steady()
         self.options = _options(kinds, hosts, queue)
+        self.options.crew = None if not crew else {
+            n: {f"p{p}": crew for p, found in enumerate(hosts) if n in found}
+            for n in range(len(kinds))
+        }
         self.model = self.options.snapshot
         self.listener: Callable[[StoryNode, Effects], None] | None = None
         self.fate = "return"

@@ -25,6 +25,7 @@ class MeshWorker:
         self.number = number
         self.processor = processor
         self.alive = True
+        self.leaving = False
         self.staged: list[Assignment] = []
         self.running: tuple[bytes, int] | None = None
         self.given = b""  # The SUBMIT envelope of what it runs.
@@ -40,7 +41,15 @@ class MeshWorker:
             self.staged += batch
             self._next()
 
+    def leave(self) -> None:
+        """Finish what runs, and go; what is staged comes back."""
+        self.leaving = True
+        self.node.post(events.WorkerLeaving(self.number))
+        self._next()
+
     def _next(self) -> None:
+        if self.leaving and self.alive and self.running is None:
+            self._go([], "not wanted any more", blame=False)
         if self.running is not None or not self.staged or not self.alive:
             return
         id, attempt, _, data = self.staged.pop(0)
@@ -76,12 +85,15 @@ class MeshWorker:
 
     def die(self, begun: list[bytes]) -> None:
         """The process is gone; another takes its place."""
+        self._go(begun, "signal 9")
+
+    def _go(self, begun: list[bytes], why: str, *, blame: bool = True) -> None:
         if not self.alive:
             return
         self.alive = False
         node = self.node
         del node.workers[self.number]
-        node.post(events.WorkerLost(self.number, begun, "signal 9"))
+        node.post(events.WorkerLost(self.number, begun, why, blame))
         node.world.after(50, node.staff)
 
     def _report(

@@ -9,7 +9,7 @@ from typing import Any
 
 from meshcode.router import events, recovering
 from meshcode.router.records import accepted_call
-from meshcode.sim.mesh import flows, judgement, plugs
+from meshcode.sim.mesh import casts, flows, judgement, plugs
 from meshcode.sim.mesh import options as drawn
 from meshcode.sim.mesh.checks import MeshChecker
 from meshcode.sim.mesh.client import MeshClient, make_call
@@ -38,6 +38,9 @@ class MeshWorld:
         self.plugs_rng = Random(f"plugs of {seed}")
         if with_plugs:
             plugs.draw(self.plugs_rng, self.options)
+        self.casts_rng = Random(f"casts of {seed}")
+        if with_plugs:
+            casts.draw(self.casts_rng, self.options)
         self.model = self.options.snapshot
         self.now = 0
         self.calm = False
@@ -165,6 +168,7 @@ class MeshWorld:
             (options.owner, self._crash_owner),
             (options.roll, self._roll),
             (options.flow_cancel, self._cancel_flow),
+            (options.scale, self._scale),
         ]
         total = sum(weight for weight, _ in faults)
         if total:
@@ -304,6 +308,9 @@ class MeshWorld:
     def _cancel_flow(self) -> None:
         flows.cancel(self)
 
+    def _scale(self) -> None:
+        casts.scale(self)
+
     # The whole.
 
     def living(self) -> list[MeshNode]:
@@ -325,6 +332,8 @@ class MeshWorld:
             act = flows.submit if number < options.flows else flows.retry
             at_ms = rng.randint(300, max(400, options.phase_ms * 8 // 10))
             self.after(at_ms, act, self, number)
+        for number in range(options.casts):
+            self.after(self.casts_rng.randint(300, options.phase_ms), casts.submit, self, number)
         for _ in range(options.rewirings):
             self.after(self.plugs_rng.randint(300, options.phase_ms), plugs.rewire, self)
         self.after(rng.randint(500, options.fault_ms), self._fault)
@@ -390,6 +399,7 @@ class MeshWorld:
         self.network.heal()
         if self.checker.plugs is not None:
             plugs.calm(self)
+        casts.calm(self)
         if self.options.core_of_two:
             staying = self.living()
             if len(staying) >= 3:
@@ -411,6 +421,9 @@ class MeshWorld:
     def _is_quiet(self) -> bool:
         living = [node for node in self.living() if node.index != self.away]
         resting = flows.resting(self, living) | plugs.resting(self.checker)
+        resting |= self.checker.casts.resting()
+        if self.options.crew is not None and self.now < self.calm_ms + casts.LAST_MS + LOOK_MS:
+            return False  # The last broadcast is still to come.
         for node in living:
             if not node.up or node.ops is not None or node.inbox:
                 return False
