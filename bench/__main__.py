@@ -13,7 +13,8 @@ from bench.growth import __main__ as growth
 
 SCRIPTS = (
     "pump", "end_to_end", "mesh", "curve", "membership", "startup", "memory", "apply", "model",
-    "recovery", "guard", "flows", "streams", "inproc", "gate",
+    "recovery", "guard", "flows", "streams", "inproc", "inmesh",
+    "gate",
 )  # fmt: skip
 
 

@@ -3,9 +3,10 @@
     python -m bench.gate             count, and fail where a count is over its limit
     python -m bench.gate --tighten   the same, and write lower counts down as the new limits
 
-`bench.inproc` runs under callgrind, twice with different numbers of calls: the difference is what a
-call costs, whatever start-up costs.  The counts of one build of Python repeat to a few parts in a
-thousand, busy machine or not, so the limit is the lowest count ever written down and ALLOWED more.
+`bench.inproc`, and `bench.inmesh` for calls that three nodes keep, run under callgrind, twice with
+different numbers of calls: the difference is what a call costs, whatever start-up costs.  The
+counts of one build of Python repeat to a few parts in a thousand, busy machine or not, so the limit
+is the lowest count ever written down and ALLOWED more.
 `bench/limits.json` has the limits by Python version and machine; they are only ever lowered, and
 where there are none, or no valgrind, the gate says so and passes nothing off as checked.
 """
@@ -23,11 +24,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import inproc, machine
+from bench import inmesh, inproc, machine
 
 LIMITS = Path(__file__).with_name("limits.json")
 ALLOWED = 0.03  # More than the limit: what counts of equal code differ by, and a little.
 FEW, MANY = 2, 6  # Rounds of a run; the difference is counted.
+SHARED = "shared"  # Plain calls that three nodes keep.
 _COLLECTED = re.compile(r"Collected : (\d+)")
 
 
@@ -45,27 +47,30 @@ def count_of(text: str) -> int:
 
 def instructions(kind: str, rounds: int) -> int:
     """Instructions of a whole run of so many rounds of calls of a kind."""
+    name = ["bench.inmesh"] if kind == SHARED else ["bench.inproc", "--kind", kind]
     with tempfile.TemporaryDirectory(prefix="gate-") as folder:
         run = subprocess.run(
             [
                 "valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out",
-                sys.executable, "-m", "bench.inproc", "--kind", kind, "--rounds", str(rounds),
-                "--runs", "1", "--quiet",
+                sys.executable, "-m", *name, "--rounds", str(rounds), "--runs", "1", "--quiet",
             ],
             cwd=machine.ROOT,
             env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(machine.ROOT)},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
     if run.returncode:
-        raise RuntimeError(f"bench.inproc failed under callgrind: {run.stderr[-2_000:]}")
+        raise RuntimeError(f"{name[0]} failed under callgrind: {run.stderr[-2_000:]}")
     return count_of(run.stderr)
 
 
 def per_call(kind: str) -> float:
     """Instructions that one call of a kind costs, from the client and back."""
-    _, _, each = inproc.kinds()[kind]
+    if kind == SHARED:
+        calls = inmesh.TOGETHER
+    else:
+        calls = inproc.TOGETHER[kind] * inproc.kinds()[kind][2]
     more = instructions(kind, MANY) - instructions(kind, FEW)
-    return more / ((MANY - FEW) * inproc.TOGETHER[kind] * each)
+    return more / ((MANY - FEW) * calls)
 
 
 def verdict(kind: str, count: float, limit: float | None) -> tuple[bool, str]:
@@ -103,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     place = f"{platform.python_implementation()} {platform.python_version()} {platform.machine()}"
     limits = known.get(place, {})
     counts, passed = {}, True
-    for kind in inproc.kinds():
+    for kind in (*inproc.kinds(), SHARED):
         counts[kind] = per_call(kind)
         good, said = verdict(kind, counts[kind], limits.get(kind))
         passed = passed and good

@@ -402,6 +402,23 @@ def _no_record_means_it_has_seen(real: Any) -> Any:
     return on_told
 
 
+@BROKEN.rule(forgetting, "on_told")
+def _that_all_have_seen_is_not_believed(real: Any) -> Any:
+    def on_told(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+        inst = r.by_key.get(entry[0])
+        if inst is not None and inst.role != ENDED and entry[1] == 2 and len(entry) == 4:
+            out.peer.append((node, int(Kind.NEED), [entry[0], storing.VALUE]))
+            return
+        real(r, node, entry, now_ms, out)
+
+    return on_told
+
+
+@BROKEN.rule(outcomes, "_is_plain")
+def _that_it_ended_is_not_written(_real: Any) -> Any:
+    return lambda inst, value: True
+
+
 @BROKEN.rule(forgetting, "on_gone", also="no-record-means-it-has-seen")
 def _gone_counts_as_seen(real: Any) -> Any:
     def on_gone(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
