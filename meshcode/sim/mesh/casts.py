@@ -112,6 +112,8 @@ def hears(node: MeshNode, event: Any) -> None:
     elif isinstance(event, events.PeerSaid) and event.kind == Kind.SEATS:
         known = node.heard.setdefault(event.node[4], Heard())
         known.crew = event.entries[-1][0]
+    elif isinstance(event, events.CrewChanged):
+        node.told_crew = event.seats
 
 
 class Seated:
@@ -207,7 +209,7 @@ class CastBook:
         pairs = [(one.node, one.place) for one in seats]
         require(len(set(pairs)) == len(pairs), "cast", "a seat twice", cast.hex(), pairs)
         own = sorted(place for n, place in pairs if n == node.index)
-        require(own == list(range(node.crew.get(processor, 0))), "cast", node, "names", own)
+        require(own == list(range(node.told_crew.get(processor, 0))), "cast", node, "names", own)
         for n, known in node.heard.items():
             if known.state == "alive":
                 require(known.crew is not None, "cast", node, "does not know the workers of", n)

@@ -48,6 +48,7 @@ class MeshNode:
         self.wrong: dict[int, int] = {}  # Peers wrongly believed dead, until then.
         self.workers: dict[int, MeshWorker] = {}
         self.crew = dict((world.options.crew or {}).get(index, {}))  # Workers it is to have.
+        self.told_crew: dict[str, int] = {}  # As its core was told.
         self.places = Places()
         self.heard: dict[int, casts.Heard] = {}  # Of its peers, in this life.
         self._last_worker = 0
