@@ -65,9 +65,11 @@ class Joins:
         """None."""
         self.collectors: dict[bytes, Collector] = {}  # By their call.
         self.seeking: dict[bytes, tuple[Call, int]] = {}  # Arrivals, and which collector is next.
-        # By collector 0: so many were seen to end here, from the first on.
+        # By collector 0: so many were seen to end here, from the first on; for values that others
+        # keep, too, whom another node may have brought to them,
         self.heads: dict[bytes, int] = {}
-        self.named: dict[bytes, int] = {}  # Values that those named, and which of them did.
+        self.named: dict[bytes, int] = {}  # with the values that those named, and which did;
+        self.past: dict[bytes, int] = {}  # and for values kept here alone, which none can have.
         self.tell_ms = 0
 
 
@@ -119,7 +121,10 @@ def arrive(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     call.gather_for(text)
     # Another node may have owned it before, and told of it: any collector may have named it.
     number = r.joins.named.get(call.id)
-    _seek(r, call, r.joins.heads.get(_id(call, 0), 0) if number is None else number, now_ms, out)
+    if number is None:
+        ended = r.joins.past if call.inst is None else r.joins.heads
+        number = ended.get(_id(call, 0), 0)
+    _seek(r, call, number, now_ms, out)
 
 
 def comes_late(call: Call) -> bool:
@@ -262,11 +267,11 @@ def collected(r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, ou
 def _seen(r: Router, call: Call, number: int, used: list[bytes]) -> None:
     """Arrivals need not look at this collector any more."""
     joins, first = r.joins, _id(call, 0)
-    if len(joins.heads) > _HEADS_MAX or len(joins.named) > _NAMED_MAX:
-        joins.heads.clear()  # All begin at 0 again.
-        joins.named.clear()
+    if max(len(joins.heads), len(joins.past)) > _HEADS_MAX or len(joins.named) > _NAMED_MAX:
+        for known in (joins.heads, joins.named, joins.past):
+            known.clear()  # All begin at 0 again.
     if call.inst is None:  # What is open here was never named: both are in one batch.
-        joins.heads[first] = max(joins.heads.get(first, 0), number + 1)
+        joins.past[first] = max(joins.past.get(first, 0), number + 1)
     elif joins.heads.get(first, 0) == number:
         joins.heads[first] = number + 1
         joins.named.update(dict.fromkeys(used, number))
@@ -282,7 +287,7 @@ def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     collector = r.joins.collectors[call.id] = Collector(call, join)
     if call.inst is None:
         first = _id(call, 0)
-        r.joins.heads[first] = max(r.joins.heads.get(first, 0), join["number"])
+        r.joins.past[first] = max(r.joins.past.get(first, 0), join["number"])
     for arrival in list(r.needed.get(call.id, ())):
         if call.id not in r.joins.collectors:
             return
