@@ -15,7 +15,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started with `&` by a script: what the tests start would be deaf to Ctrl-C as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+PHASE = "PYTEST_CURRENT_TEST"  # Pytest's own, which changes during a test.
 ROOM_BYTES = 6 << 30  # Above all limits of Usage.level, so that only a log's own map counts.
+
+
+@pytest.fixture(autouse=True)
+def environment_restored() -> Iterator[None]:
+    """A command that ran in this process has left nothing of --home or --node for later tests.
+
+    They write to the environment for the processes that the command starts.  Before monkeypatch,
+    whose undoing knows only what it changed itself.
+    """
+    before = dict(os.environ)
+    yield
+    before.pop(PHASE, None)
+    for name in set(os.environ) - set(before) - {PHASE}:
+        del os.environ[name]
+    for name, value in before.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 @pytest.fixture
