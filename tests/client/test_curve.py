@@ -240,6 +240,7 @@ def test_a_pair_that_is_none_is_refused_before_anything_is_sent(curve, text):
         (json.dumps({"public": PUBLIC, "secret": 5}), "the secret is not 40"),
         (json.dumps({"public": SECRET, "secret": SECRET}), "does not belong to the secret"),
     ],
+    ids=["no-file", "empty", "cut", "list", "half", "number", "other-secret"],
 )
 def test_a_key_file_that_is_none_is_refused_by_its_name(content, text, monkeypatch, tmp_path):
     path = tmp_path / "me.key"

@@ -393,7 +393,11 @@ SIGNER = make_key()
         ({}, {"signed_out_ms": 1_000}, SIGNER.public, 5_000, "were ended since"),
         ({}, {"signed_out_ms": 999}, SIGNER.public, 5_000, ""),
     ],
-)
+    ids=[
+        "holds", "no-signer", "another-signer", "another-mesh", "ended", "future", "no-user",
+        "disabled", "password", "signed-out", "signed-out-before",
+    ],  # Of their own: keys are drawn, and a name is to be the same in every run.
+)  # fmt: skip
 def test_a_login_holds_only_while_everything_does(made, user, signer, now, problem):
     rights = Rights(model(joe=user))
     found = token_problem(token_of(SIGNER, **made), rights, signer, MESH, now)

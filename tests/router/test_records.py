@@ -66,7 +66,7 @@ def test_a_state_record_comes_back():
 
 
 @pytest.mark.parametrize("story", [None, [], [[1, "retried", "attempt 1 failed"]]])
-@pytest.mark.parametrize("kept", [submit(), b""])
+@pytest.mark.parametrize("kept", [submit(), b""], ids=["call", "log"])
 def test_a_done_record_holds_both_ends(story, kept):
     """The outcome and, unless it was only in the log, the call itself."""
     outcome = envelope(Kind.OUTCOME, id=ID, code=Outcome.DONE, attempt=2, body=b"\x2a")
