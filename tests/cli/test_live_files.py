@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from meshcode.cli.demo.many.stage import free_port
 from meshcode.cli.files.carrying import TRIES_MAX, Wish, carry_out
 from meshcode.cli.output import Style
 from meshcode.client import connect
 from meshcode.errors import WrongState
 from meshcode.model.plan import plan_file
-from tests.trust.world import free_port
 
 COMPOSE = """
 network:

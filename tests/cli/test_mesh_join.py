@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from meshcode.cli.demo.many.stage import free_port
 from meshcode.errors import NotApproved
 from meshcode.trust import identity, line
 from meshcode.trust.invites import Invites
 from meshcode.trust.joining import join_mesh
-from tests.trust.world import Seed, free_port, picture, unix_ms, wish
+from tests.trust.world import Seed, picture, unix_ms, wish
 
 
 @pytest.fixture

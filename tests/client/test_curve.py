@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import zmq
 from zmq.utils import z85
 
 from meshcode import connect_async, errors
+from meshcode.cli.demo.many.stage import free_port
 from meshcode.client import Client, connect
 from meshcode.client.keys import KeyPair, key_pair
 from tests.client.conftest import SOON_S, Peer, until
@@ -28,13 +28,6 @@ def no_other_keys(monkeypatch, tmp_path):
     monkeypatch.setenv("MESH_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MESH_CLIENT_KEY", raising=False)
     monkeypatch.delenv("MESH_NODE", raising=False)
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import zmq
 from zmq.utils import z85 as coding
 
 from meshcode import limits
+from meshcode.cli.demo.many.stage import free_port
 from meshcode.errors import (
     CannotReach,
     InvitationUsed,
@@ -27,7 +28,7 @@ from meshcode.trust.invites import Invites
 from meshcode.trust.joining import Unanswered, join_mesh
 from meshcode.trust.rosterfile import RosterFile
 from tests.live.harness import until
-from tests.trust.world import Seed, free_port, picture, unix_ms, wish
+from tests.trust.world import Seed, picture, unix_ms, wish
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import zmq
 
+from meshcode.cli.demo.many.stage import free_port
 from meshcode.trust import founding, identity
 from meshcode.trust.desk import Desk
 from meshcode.trust.door import JoinDoor, join_hosts
@@ -24,13 +24,6 @@ from meshcode.trust.rosterfile import RosterFile
 
 NOW = 1_700_000_000_000  # Unix milliseconds of tests that pass their own clock.
 NOWHERE = Place((), (), ())
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def unix_ms() -> int:
