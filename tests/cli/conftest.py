@@ -190,6 +190,12 @@ def shell(tmp_path_factory, repository):
 
 
 @pytest.fixture
+def short_path(tmp_path_factory):
+    """As tmp_path, without the test's name: a node far below it can still have its ipc address."""
+    return tmp_path_factory.mktemp("t")
+
+
+@pytest.fixture
 def fresh(tmp_path):
     """A home of one's own, without a node yet; whatever runs in it is stopped afterwards."""
     found = Shell(tmp_path / "home")

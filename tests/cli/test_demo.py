@@ -131,8 +131,8 @@ def test_a_wrong_report_is_found(tampered):
     assert mismatches(tampered) == [f"the pipeline counted {words} words, here are {words - 1}"]
 
 
-def test_the_command_says_so_and_leaves_nothing(tmp_path):
-    environment = {**node_environment(str(tmp_path / "unused")), "TMPDIR": str(tmp_path)}
+def test_the_command_says_so_and_leaves_nothing(short_path):
+    environment = {**node_environment(str(short_path / "unused")), "TMPDIR": str(short_path)}
     found = subprocess.run(
         [sys.executable, "-m", "meshcode.cli", "demo", "--offline", "--files", "100", "-o", "json"],
         check=False, capture_output=True, text=True, env=environment, cwd="/", timeout=120,
@@ -142,9 +142,9 @@ def test_the_command_says_so_and_leaves_nothing(tmp_path):
     (item,) = json.loads(found.stdout)["items"]
     assert item["mismatches"] == []
     assert item["package"] == "plainsize"
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(short_path) == []
     left = [p.pid for p in psutil.process_iter(["cmdline"])
-            if any(str(tmp_path) in word for word in p.info["cmdline"] or ())]  # fmt: skip
+            if any(str(short_path) in word for word in p.info["cmdline"] or ())]  # fmt: skip
     assert left == []
 
 

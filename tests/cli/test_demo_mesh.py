@@ -195,8 +195,8 @@ def left_behind(folder):
     return running, os.listdir(folder)
 
 
-def test_three_nodes_lose_the_accepting_one_and_nothing_else(tmp_path):
-    found = run_demo(tmp_path, "--nodes", "3")
+def test_three_nodes_lose_the_accepting_one_and_nothing_else(short_path):
+    found = run_demo(short_path, "--nodes", "3")
 
     assert found.returncode == 0, found.stdout + found.stderr
     last = found.stdout.splitlines()[-1]
@@ -204,12 +204,12 @@ def test_three_nodes_lose_the_accepting_one_and_nothing_else(tmp_path):
     assert last == f"acknowledged {count}, ended {count}, lost 0, recorded twice 0"
     assert "MISMATCH" not in found.stdout
     assert "mesh join LINE" in found.stderr  # The invitation is a secret.
-    assert left_behind(tmp_path) == ([], [])
+    assert left_behind(short_path) == ([], [])
 
 
-def test_the_report_for_machines_has_the_same_figures(tmp_path):
+def test_the_report_for_machines_has_the_same_figures(short_path):
     """In pure Python, so that the whole of it was run once without the compiled module."""
-    found = run_demo(tmp_path, "--nodes", "3", "-o", "json", MESHCODE_PURE="1")
+    found = run_demo(short_path, "--nodes", "3", "-o", "json", MESHCODE_PURE="1")
 
     assert (found.returncode, found.stderr) == (0, ""), found.stdout
     (item,) = json.loads(found.stdout)["items"]
@@ -223,16 +223,16 @@ def test_the_report_for_machines_has_the_same_figures(tmp_path):
     assert item["went_to"] != item["asked"]
     assert "n1" not in (item["went_to"], item["asked"])
     assert item["copies_min"] >= 2
-    assert left_behind(tmp_path) == ([], [])
+    assert left_behind(short_path) == ([], [])
 
 
 @pytest.mark.parametrize("count", ["1", "8"])
-def test_too_few_and_too_many_nodes_are_refused(tmp_path, count):
-    found = run_demo(tmp_path, "--nodes", count)
+def test_too_few_and_too_many_nodes_are_refused(short_path, count):
+    found = run_demo(short_path, "--nodes", count)
 
     assert (found.returncode, found.stdout) == (2, "")
     assert "2<=x<=7" in found.stderr
-    assert left_behind(tmp_path) == ([], [])
+    assert left_behind(short_path) == ([], [])
 
 
 def test_the_work_gives_what_the_numbers_were_made_of():
