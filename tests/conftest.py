@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,19 @@ def environment_restored() -> Iterator[None]:
     for name, value in before.items():
         if os.environ.get(name) != value:
             os.environ[name] = value
+
+
+@pytest.fixture(autouse=True)
+def no_client_of_another_node(environment_restored: None) -> Iterator[None]:
+    """The process-wide client of a test's own node is closed: a call of a later test waits for it.
+
+    One whose address is that of the environment stays, for a module may share a node and it.
+    """
+    yield
+    default = sys.modules.get("meshcode.client.default")
+    client = None if default is None else default._client
+    if client is not None and client.session.address != os.environ.get("MESH_NODE"):
+        client.close(0)
 
 
 @pytest.fixture
