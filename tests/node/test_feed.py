@@ -91,8 +91,9 @@ class Node:
         self.snapshot = {"processors": {"p": {}}, "queues": {"q": {}}}
         config = SimpleNamespace(processor="p", queue="q", task="do")
         line = SimpleNamespace(name="s.do", config=config, depth=0, running=0, bytes=0,
-                               removed=False)  # fmt: skip
+                               removed=False, addressed=False)  # fmt: skip
         self.router = SimpleNamespace(
+            seats=SimpleNamespace(lines={}),
             lines={"s.do": line}, guest_lines={}, calls={}, guests={}, workers={}, listening=False,
             parked_reason=lambda line: "",
         )  # fmt: skip
