@@ -159,9 +159,10 @@ def _wrong(number: int, what: str) -> errors.BadRequest:
     return errors.BadRequest(f"step {number} of the flow {what}; nothing was accepted")
 
 
-# One call of a flow to make: id, SUBMIT envelope, socket, options as they are read from it, and the
-# number of the step whose value it needs, if they say no more than that, else None.
+# One call of a flow to make: id, SUBMIT envelope, socket, options as they are read from that, and
+# what it needs: the number of a step, NOTHING, or None for more than one, or options of its own.
 Made = tuple[bytes, bytes, str, dict[str, Any] | None, int | None]
+NOTHING = -1
 
 
 def submits(
@@ -182,7 +183,7 @@ def submits(
     traced = read_envelope(envelope)[1] or {}
     common = {"trace": traced["trace"]} if traced.get("trace") else {}
     outer = {} if flow == root else {"plan": root}
-    is_bare = not (common or outer or done)
+    own: dict[int | None, _Options] = {}  # Of steps without their own, by what they need.
     names: dict[str, bytes] = {}  # As they are in envelopes.
     heads: list[_Options] = []
     sockets: list[str] = []
@@ -194,21 +195,21 @@ def submits(
         if name is None:
             name = names[socket] = (socket or GATHER).encode()
         flags = 0
-        if is_bare and not given and socket not in at and (feed is None or type(feed) is int):
-            head = _options_of(feed)
-        else:
+        if given or socket in at or not (feed is None or type(feed) is int) or feed in done:
             options = {**common, **(given or {})}
             if feed is not None:
                 options["feed"] = feeding.replaced(feed, done) if done else feed
                 options.update(outer)
-            meta = pack(options) if options else b""
+            head = _packed(options, None)
             if socket in at:
-                longer = {**options, "at": at[socket]}
-                if len(packed := pack(longer)) <= _META_MAX:
-                    meta, options = packed, longer
-            head = (meta, options or None, None)
+                longer = _packed({**options, "at": at[socket]}, None)
+                head = longer if len(longer[0]) <= _META_MAX else head
             if given and given.get("kw"):
                 flags = _KWARGS
+        elif common or outer:
+            head = own.get(feed) or own.setdefault(feed, _options_of(feed, common, outer))
+        else:
+            head = _short_options(feed)
         heads.append(head)
         rows.append((ids[number], name, head[0], args, flags, argc))
         sockets.append(socket or GATHER)
@@ -222,13 +223,21 @@ def submits(
 _Options = tuple[bytes, dict[str, Any] | None, int | None]  # Packed, as they are, as of `Made`.
 
 
-@lru_cache(_FEEDS_KEPT)
-def _options_of(feed: int | None) -> _Options:
-    """The options of a step that has none of its own; nobody changes the options of a call."""
+def _packed(options: dict[str, Any], need: int | None) -> _Options:
+    return (pack(options), options, need) if options else (b"", None, need)
+
+
+def _options_of(feed: int | None, common: dict[str, Any], outer: dict[str, Any]) -> _Options:
+    """The options of a step that has none of its own."""
     if feed is None:
-        return b"", None, None
-    options = {"feed": feed}
-    return pack(options), options, feed
+        return _packed(common, NOTHING)
+    return _packed({**common, "feed": feed, **outer}, feed)
+
+
+@lru_cache(_FEEDS_KEPT)
+def _short_options(feed: int | None) -> _Options:
+    """The same where the flow has none either; nobody changes the options of a call."""
+    return _options_of(feed, {}, {})
 
 
 def outcome(root: bytes, ids: Sequence[bytes], plan: Plan) -> bytes:

@@ -15,7 +15,7 @@ from meshcode.router import ending, feeding, gathering, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.line import Line
-from meshcode.router.plan import Made
+from meshcode.router.plan import NOTHING, Made
 from meshcode.router.states import State
 from meshcode.wire.kinds import Outcome
 
@@ -58,15 +58,15 @@ def begin(
     lines, offered = r.lines, set[Line]()
     for id, submit, name, options, need in made:
         line = lines.get(name)
-        if line is None or line.special or line.expires or id in known:
-            ending.issue(r, id, submit, now_ms, out)
-            continue
         size = len(submit)
-        if options is None:
-            if not r.has_room(line, size):
-                ending.issue(r, id, submit, now_ms, out)
-                continue
-        elif need is None or ids[need] not in known:
+        if (
+            line is None
+            or line.special
+            or line.expires
+            or id in known
+            or need is None
+            or not (r.has_room(line, size) if need == NOTHING else ids[need] in known)
+        ):
             ending.issue(r, id, submit, now_ms, out)
             continue
         sequence = r.next_sequence
@@ -76,7 +76,7 @@ def begin(
         r.bodies_bytes += size
         line.depth += 1
         line.bytes += size
-        if need is None:
+        if need == NOTHING:
             line.push(call)
             if line not in offered:
                 offered.add(line)
@@ -109,8 +109,6 @@ def feed(
             type(call.gather) is not gathering.One
             or call.state is not _GATHERING
             or call.line.special
-            or call.due_ms > now_ms
-            or call.recorded
             or call.size + fed.size > most
         ):
             return False
