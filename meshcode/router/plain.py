@@ -161,7 +161,6 @@ def finish(
     held, queued, known, needed = worker.held, worker.queued, r.calls, r.needed
     append, tell = out.records.append, out.outcomes.append
     left: list[Report] = []
-    last: Line | None = None
     work_us = held_bytes = bodies_bytes = 0  # That are given up.
     for report in reports:
         id, attempt, code, _retry, duration_us, started_ms, envelope = report
@@ -169,14 +168,8 @@ def finish(
         if call is None or code != _DONE or call.attempt != attempt or not _is_plain(call):
             left.append(report)
             continue
-        line = call.line
-        if line is not last:
-            last, causes = line, line.edges or line.special or line.limited
-        inst, submit = call.inst, call.envelope
-        if causes or (inst is None) is shared:
-            left.append(report)
-            continue
-        if shared and len(envelope) > limits.SHARED_BYTES_MAX:
+        inst, submit, line = call.inst, call.envelope, call.line
+        if (inst is None) is shared or (shared and len(envelope) > limits.SHARED_BYTES_MAX):
             left.append(report)
             continue
         assert call.state is _RUNNING and submit is not None, call.story
@@ -218,10 +211,12 @@ def finish(
 
 
 def _is_plain(call: Call) -> bool:
-    """Whether nothing but its outcome is to be recorded when it returns, but for its line."""
+    """Whether nothing but its outcome is to be recorded when it returns, and nothing caused."""
+    line = call.line
     return (
         (call.options is None or _MORE.isdisjoint(call.options))
         and call.owner is None
         and call.story is None
         and not (call.recorded or call.filed or call.timers or call.interrupted)
+        and not (line.edges or line.special or line.limited)
     )
