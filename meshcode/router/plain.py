@@ -161,25 +161,25 @@ def finish(
     held, queued, known, needed = worker.held, worker.queued, r.calls, r.needed
     append, tell = out.records.append, out.outcomes.append
     left: list[Report] = []
-    work_us = held_bytes = bodies_bytes = 0  # That are given up.
     for report in reports:
         id, attempt, code, _retry, duration_us, started_ms, envelope = report
         call = held.get(id)
         if call is None or code != _DONE or call.attempt != attempt or not _is_plain(call):
             left.append(report)
             continue
-        inst, submit, line = call.inst, call.envelope, call.line
+        inst, submit = call.inst, call.envelope
         if (inst is None) is shared or (shared and len(envelope) > limits.SHARED_BYTES_MAX):
             left.append(report)
             continue
+        line = call.line
         assert call.state is _RUNNING and submit is not None, call.story
         line.learn(duration_us)
         line.running -= 1
         del held[id]
         queued.pop(id, None)
         call.worker = None
-        work_us += call.estimate_us
-        held_bytes += call.size if call.fed is None else call.size + call.fed.size
+        worker.work_us -= call.estimate_us
+        worker.bytes -= call.size if call.fed is None else call.size + call.fed.size
         if inst is not None:
             call.state = State.ENDING
             started_ms = call.started_ms = started_ms or call.started_ms
@@ -194,16 +194,13 @@ def finish(
         )  # fmt: skip
         append(("done", id, record))
         del known[id]
-        bodies_bytes += call.size
+        r.bodies_bytes -= call.size
         if needed and id in needed:
             r.ripe.append((id, envelope))
         if call.client:
             tell((call.client, envelope))
         if r.listening:
             r.tell(out, call, "postrun", _ENDED.name, now_ms)
-    worker.work_us -= work_us
-    worker.bytes -= held_bytes
-    r.bodies_bytes -= bodies_bytes
     if queued and len(left) < len(reports):  # The next of them has begun.
         head = next(iter(queued.values()))
         head.started_ms = head.started_ms or now_ms
