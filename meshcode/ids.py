@@ -14,6 +14,8 @@ from meshcode.digest import blake2b
 
 ID_BYTES = 16
 NO_ID = bytes(ID_BYTES)
+# Of the last 10 bytes: what may be anything, and version and variant of the UUID.
+_RANDOM, _FORM = 0x0FFF_3FFF_FFFF_FFFF_FFFF, 0x7000_8000_0000_0000_0000
 
 
 def make_ids(count: int, unix_ms: int | None = None) -> list[bytes]:
@@ -45,12 +47,22 @@ def child_id(parent: bytes, edge: bytes) -> bytes:
 
     It keeps the parent's time, so re-running a step after a crash meets its own children.
     """
-    digest = blake2b(edge, key=parent, digest_size=10).digest()
-    return (
-        parent[:6]
-        + bytes((0x70 | digest[0] & 0x0F, digest[1], 0x80 | digest[2] & 0x3F))
-        + digest[3:]
-    )
+    number = int.from_bytes(blake2b(edge, key=parent, digest_size=10).digest(), "big")
+    return parent[:6] + (number & _RANDOM | _FORM).to_bytes(10, "big")
+
+
+def numbered_ids(parent: bytes, count: int) -> list[bytes]:
+    """What `child_id` gives for the edges `0`, `1` and so on, `count` of them, at half the price.
+
+    All digests begin with the same key, so that is taken in once.
+    """
+    head, keyed, found = parent[:6], blake2b(key=parent, digest_size=10), []
+    for edge in range(count):
+        digest = keyed.copy()
+        digest.update(b"%d" % edge)
+        number = int.from_bytes(digest.digest(), "big")
+        found.append(head + (number & _RANDOM | _FORM).to_bytes(10, "big"))
+    return found
 
 
 def unix_ms_of(call_id: bytes) -> int:

@@ -9,7 +9,7 @@ from meshcode.router.states import State, is_allowed
 
 if TYPE_CHECKING:
     from meshcode.replica.instance import Instance
-    from meshcode.router.feeding import Fed, Whole
+    from meshcode.router.feeding import Fed, One, Whole
     from meshcode.router.gathering import Gather
     from meshcode.router.line import Line
     from meshcode.router.pool import Worker
@@ -95,7 +95,8 @@ class Call:
         self.filed = False  # The history has an outcome of this id already: it keeps that one.
         self.owner: bytes | None = None  # Of a guest: the peer that this node runs it for.
         self.owner_attempt = 0  # Of a guest whose owner changed while it ran: the new one's count.
-        self.fed: Fed | Whole | None = None  # Of a step: what it gets besides, once all is there.
+        # Of a step: what it gets besides, once all is there.
+        self.fed: Fed | One | Whole | None = None
         self.gather: Gather | None = None  # While GATHERING.
         self.timers = 0  # In the heap of the router: for its due time and its expiry.
         if options is not None:

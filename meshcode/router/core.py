@@ -372,7 +372,8 @@ class Router:
     def keep(self, call: Call, *, whole: bool = False) -> None:
         """Remember an open call; its envelope, unless `whole`, only while memory has room."""
         self.calls[call.id] = call
-        whole = whole or call.line.builtin or call.lacks
+        copied = call.line.spread and not call.option("copy")  # At once, all over its queue.
+        whole = whole or call.line.builtin or copied or call.lacks
         if not whole and not self.has_room(call.line, call.size):
             call.envelope = None
             self.by_sequence[call.sequence] = call

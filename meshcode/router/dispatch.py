@@ -56,7 +56,9 @@ def begin(
         call.attempt += 1
         call.marked = False
         call.interrupted = ""
-        envelope = call.envelope if call.fed is None else call.sent()
+        envelope, fed = call.envelope, call.fed
+        if fed is not None and envelope is not None:
+            envelope = fed.submit(envelope)
         batch.append((call.id, call.attempt, call.direct, envelope))
         call.direct = False
     if r.listening:

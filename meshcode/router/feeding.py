@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from meshcode.ids import ID_BYTES, child_id
-from meshcode.limits import DATA_DEPTH_MAX, FLOW_STEPS_MAX
-from meshcode.wire.frame import with_body
+from meshcode.ids import ID_BYTES, child_id, numbered_ids
+from meshcode.limits import BODY_BYTES_MAX, DATA_DEPTH_MAX, FLOW_STEPS_MAX
+from meshcode.wire.frame import with_body, with_first
 from meshcode.wire.kinds import Flag
 
 ARGC_MAX = 254
@@ -32,6 +32,11 @@ _IDS_KEPT = 2_048  # Ids of steps worked out of late: each is wanted again where
 def step_id(plan: bytes, number: int) -> bytes:
     """The id of a step: everybody who knows the id of the plan can work it out."""
     return child_id(plan, b"%d" % number)
+
+
+def step_ids(plan: bytes, count: int) -> list[bytes]:
+    """The ids of so many steps, from the first."""
+    return numbered_ids(plan, count)
 
 
 def leaves(feed: Any) -> Iterator[int | bytes]:
@@ -156,10 +161,27 @@ class Whole:
         return self.envelope
 
 
+class One:
+    """The same for one value in front of the arguments: what most steps are fed."""
+
+    __slots__ = ("size", "value")
+
+    def __init__(self, value: bytes) -> None:
+        """A packed value."""
+        self.value = value
+        self.size = len(value)
+
+    def submit(self, envelope: bytes) -> bytes:
+        """The SUBMIT envelope for its worker."""
+        return fed(envelope, self.value)
+
+
 def fed(submit: bytes, value: bytes) -> bytes:
     """The SUBMIT envelope of a step with a value in front of its own arguments."""
     body_at = 80 + submit[15] + int.from_bytes(submit[68:72], "little")
     first = submit[body_at]
+    if 0x90 <= first < 0x9F and len(submit) + len(value) <= BODY_BYTES_MAX:
+        return with_first(submit, body_at, value)
     if first == 0xDC:
         count, rest = int.from_bytes(submit[body_at + 1 : body_at + 3], "big"), body_at + 3
     elif first == 0xDD:

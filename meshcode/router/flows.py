@@ -6,11 +6,11 @@ batch of the log.  So a flow is there completely or not at all, whoever dies.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
-from meshcode.router import accept, ending, feeding, joins, plan
+from meshcode.replica.instance import Child
+from meshcode.router import accept, ending, feeding, joins, plan, steps
 from meshcode.router.bindings import matches
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
@@ -56,17 +56,24 @@ def problem(r: Router, id: bytes, name: str, envelope: bytes) -> errors.CallerEr
 
 
 def _steps_problem(r: Router, found: plan.Plan) -> errors.CallerError | None:
-    counts: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
+    counts: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    good: set[tuple[str, int, bool]] = set()  # Steps without options differ in no more than that.
     for number, step in enumerate(found.steps):
         if number in found.done:
             continue
-        wrong = _step_problem(r, number, step)
-        if wrong is not None:
-            return wrong
-        if step.socket:
-            counts[step.socket] += 1
-            sizes[step.socket] += _STEP_BYTES + len(step.args)
+        socket, argc, args, feed, options = step
+        kind = (socket, argc, feed is None)
+        is_short = options is None and not isinstance(feed, list)
+        if not (is_short and kind in good):
+            wrong = _step_problem(r, number, step)
+            if wrong is not None:
+                return wrong
+            if is_short:
+                good.add(kind)
+        if socket:
+            counts[socket] = counts.get(socket, 0) + 1
+            sizes[socket] = sizes.get(socket, 0) + _STEP_BYTES + len(args)
     for name, count in counts.items():
         line = r.lines[name]
         over = accept.is_over(line, sizes[name], count)
@@ -137,12 +144,18 @@ def expand(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     call.gather_for("")
     try:
         found = found or plan.read(call.envelope)
-        submits = plan.submits(call.id, call.envelope, found, _kept_with(r, call, found))
+        ids = feeding.step_ids(call.id, len(found.steps))
+        made = plan.submits(call.id, ids, call.envelope, found, _kept_with(r, call, found))
     except errors.CallerError as error:  # It was accepted by a node with other limits.
         ending.end_with_error(r, call, Outcome.FAILED, error, now_ms, out)
         return
-    children = ending.children_of(r, call, submits)
-    ending.end(r, call, Outcome.DONE, plan.outcome(call.id, found), now_ms, out, children)
+    children: tuple[Child, ...] = ()
+    if steps.may_begin(r, call):
+        steps.begin(r, call.id, ids, made, now_ms, out)
+    else:
+        children = ending.children_of(r, call, [one[:2] for one in made])
+    told = plan.outcome(call.id, ids, found)
+    ending.end(r, call, Outcome.DONE, told, now_ms, out, children)
 
 
 def _kept_with(r: Router, call: Call, found: plan.Plan) -> dict[str, bytes]:
@@ -167,11 +180,11 @@ def spread(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     call.line.count_out(call)
     call.gather_for("")
     kept = {name: value for name, value in (call.options or {}).items() if name not in AT_ROOT}
-    steps = []
+    copies = []
     for number, name in enumerate(reached(r, call)):
         id = feeding.step_id(call.id, number)
-        steps.append((id, ending.copy_of(submit, id, call.id, name, {**kept, "copy": True})))
-    end_with_copies(r, call, call.id, steps, {}, feeding.list_head(0), now_ms, out)
+        copies.append((id, ending.copy_of(submit, id, call.id, name, {**kept, "copy": True})))
+    end_with_copies(r, call, call.id, copies, {}, feeding.list_head(0), now_ms, out)
 
 
 def reached(r: Router, call: Call) -> list[str]:

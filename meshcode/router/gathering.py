@@ -28,12 +28,14 @@ from meshcode.router import (
     holding,
     joins,
     plan,
+    steps,
     streams,
     ticking,
     timers,
 )
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.router.line import Line
 from meshcode.router.records import flow_of
 from meshcode.router.states import State
 from meshcode.router.timers import T_DUE
@@ -101,6 +103,23 @@ class Gather:
         return f"waits for {self.left} of {count} calls"
 
 
+class One(Gather):
+    """The same of a call that needs one step, which is open here, and has no other options."""
+
+    __slots__ = ()
+
+    def __init__(self, feed: int, base: bytes, id: bytes) -> None:
+        """`id`: that of the step `feed`."""
+        self.feed = feed
+        self.plan = base
+        self.found = {id: None}
+        self.left = 1
+        self.is_plain = True
+        self.bytes = 0
+        self.seats = None
+        self.via = {}
+
+
 def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     """A call of which something is needed first: it waits for that, counted in its line."""
     envelope = call.envelope
@@ -143,11 +162,15 @@ def ended(r: Router, id: bytes, envelope: bytes) -> None:
 
 def settle(r: Router, now_ms: int, out: Effects) -> None:
     """Give what came in to those who wait for it; that may end them, and so on."""
-    ripe = r.ripe
+    ripe, needed = r.ripe, r.needed
+    offered: set[Line] = set()
     while ripe:
         id, envelope = ripe.pop()
+        waiting = needed.pop(id, ())
+        if envelope and type(waiting) is list and steps.feed(r, waiting, envelope, now_ms, offered):
+            continue
         body = feeding.body_of(envelope) if envelope else b""  # One for all that are fed it.
-        for call in r.needed.pop(id, ()):
+        for call in waiting:
             gather = call.gather
             if call.state is not State.GATHERING:
                 continue  # It was cancelled, or is not this node's any more.
@@ -171,6 +194,16 @@ def _take(
     out: Effects,
 ) -> None:
     found = gather.found
+    is_value = envelope[13] == _DONE and not envelope[15]
+    if is_value and not gather.via and gather.seats is None and id in found:
+        if found[id] is None:  # Most are nothing but this.
+            found[id] = body
+            gather.left -= 1
+            gather.bytes += len(body)
+            call.reason_given = ""
+            if gather.bytes > (limit := most(r)):
+                _too_large(r, call, gather.bytes, limit, now_ms, out)
+        return
     ids = (id, *gather.via.pop(id, ())) if gather.via else (id,)
     named = [one for one in ids if found.get(one, b"") is None]
     result = plan.result_of(envelope)
@@ -190,12 +223,13 @@ def _take(
     gather.left -= len(named)
     gather.bytes += len(body) * len(named)
     call.reason = ""
-    limit = _limit(r)
+    limit = most(r)
     if gather.bytes > limit:
         _too_large(r, call, gather.bytes, limit, now_ms, out)
 
 
-def _limit(r: Router) -> int:
+def most(r: Router) -> int:
+    """Bytes of all that a call may be fed, and of that with the call itself."""
     return limits.SHARED_BYTES_MAX if r.replica.peers.by_node else limits.BODY_BYTES_MAX
 
 
@@ -247,8 +281,8 @@ def _complete(r: Router, call: Call, gather: Gather, now_ms: int, out: Effects) 
         ending.end_with_value(r, call, gather.value(), now_ms, out)
         return
     named = call.option("named")
-    fed = feeding.Fed([gather.value()]) if named is None else _by_name(gather, named)
-    limit = _limit(r)
+    fed = feeding.One(gather.value()) if named is None else _by_name(gather, named)
+    limit = most(r)
     if call.size + fed.size > limit:
         _too_large(r, call, call.size + fed.size, limit, now_ms, out)
         return

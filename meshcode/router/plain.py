@@ -179,7 +179,7 @@ def finish(
         queued.pop(id, None)
         call.worker = None
         worker.work_us -= call.estimate_us
-        worker.bytes -= call.size if call.fed is None else call.weight
+        worker.bytes -= call.size if call.fed is None else call.size + call.fed.size
         if inst is not None:
             call.state = State.ENDING
             started_ms = call.started_ms = started_ms or call.started_ms

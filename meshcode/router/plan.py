@@ -6,7 +6,8 @@ checked as a whole before it is accepted, so a flow that was acknowledged can be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from meshcode import errors, limits
@@ -15,12 +16,14 @@ from meshcode.router import feeding
 from meshcode.router.records import flow_of, read_envelope
 from meshcode.wire.codec import pack, unpack, unpack_call
 from meshcode.wire.frame import envelope as seal
+from meshcode.wire.frame import envelopes_of
 from meshcode.wire.kinds import Flag, Kind, Outcome
 
 FLOW, GATHER = "@flow", "@gather"  # Sockets that the router itself serves.
 COPY_REASON = "waits until the other node has a copy"  # A flow at one of two nodes.
 _SUBMIT, _KWARGS = int(Kind.SUBMIT), int(Flag.KWARGS)
 _META_MAX = limits.META_BYTES_MAX
+_FEEDS_KEPT = 512  # Options of steps worked out of late: the same numbers come in every flow.
 DONE_STEP = "done"  # In the place of a feed: a call that has ended already stands for the step.
 
 
@@ -76,13 +79,44 @@ def read(envelope: bytes) -> Plan:
             found=len(steps),
             limit=limits.FLOW_STEPS_MAX,
         )
-    found = [_step(number, one) for number, one in enumerate(steps)]
+    found: list[Step] = []
+    done: dict[int, bytes] = {}
+    for number, one in enumerate(steps):
+        step = _short_step(one, number)
+        if step is None:
+            step = _step(number, one)
+            if step.is_done:
+                done[number] = step.args
+        found.append(step)
     if not isinstance(result, int) or isinstance(result, bool) or not 0 <= result < len(found):
         raise errors.BadRequest(
             f"the result of a flow is the number of one of its {len(found)} steps, it is "
             f"{result!r:.60}; nothing was accepted"
         )
-    return Plan.of(found, result)
+    return Plan(found, result, done)
+
+
+def _short_step(data: Any, number: int) -> Step | None:
+    """The same as `_step`, for what most steps are; None for all others, and what is wrong."""
+    if type(data) is not list or len(data) != 5:
+        return None
+    socket, argc, args, feed, options = data
+    if (
+        options is not None
+        or type(socket) is not str
+        or type(argc) is not int
+        or type(args) is not bytes
+        or not (0 <= argc < 16 and args[:1] == _SHORT_LISTS[argc : argc + 1])
+        or (len(args) == 1 and argc)
+    ):
+        return None
+    if not socket or not (feed is None or (type(feed) is int and 0 <= feed < number)):
+        return None
+    step: Step = tuple.__new__(Step, data)
+    return step
+
+
+_SHORT_LISTS = bytes(range(0x90, 0xA0))  # How packed lists of 0 to 15 begin.
 
 
 def _step(number: int, data: Any) -> Step:
@@ -125,60 +159,96 @@ def _wrong(number: int, what: str) -> errors.BadRequest:
     return errors.BadRequest(f"step {number} of the flow {what}; nothing was accepted")
 
 
+# One call of a flow to make: id, SUBMIT envelope, socket, options as they are read from that, and
+# what it needs: the number of a step, NOTHING, or None for more than one, or options of its own.
+Made = tuple[bytes, bytes, str, dict[str, Any] | None, int | None]
+NOTHING = -1
+
+
 def submits(
-    root: bytes, envelope: bytes, plan: Plan, at: Mapping[str, bytes]
-) -> list[tuple[bytes, bytes]]:
-    """The ids and SUBMIT envelopes of the calls that carry out a plan, in order.
+    root: bytes, ids: Sequence[bytes], envelope: bytes, plan: Plan, at: Mapping[str, bytes]
+) -> list[Made]:
+    """The calls that carry out a plan, in order.
 
     Args:
         root: the id of the flow's own call.
+        ids: those of all steps.
         envelope: its SUBMIT envelope; steps belong to the flow that it names, else to itself.
         at: the option `at` of steps at these sockets, where there is room for it.
 
     Raises:
         TooLarge: what a step needs does not fit its options.
     """
-    flow = flow_of(envelope)
-    outer = {} if flow == root else {"plan": root}
-    done = plan.done
+    flow, done = flow_of(envelope), plan.done
     traced = read_envelope(envelope)[1] or {}
-    everywhere = {"trace": traced["trace"]} if traced.get("trace") else {}
-    metas: dict[int | None, bytes] = {}  # Packed, by feed, of steps without options.
-    found = []
+    common = {"trace": traced["trace"]} if traced.get("trace") else {}
+    outer = {} if flow == root else {"plan": root}
+    own: dict[int | None, _Options] = {}  # Of steps without their own, by what they need.
+    names: dict[str, bytes] = {}  # As they are in envelopes.
+    heads: list[_Options] = []
+    sockets: list[str] = []
+    rows = []
     for number, (socket, argc, args, feed, given) in enumerate(plan.steps):
         if number in done:
             continue
-        is_plain = not given and (feed is None or isinstance(feed, int)) and socket not in at
-        meta = metas.get(feed) if is_plain else None
-        if meta is None:
-            options = {**everywhere, **(given or {})}
+        name = names.get(socket)
+        if name is None:
+            name = names[socket] = (socket or GATHER).encode()
+        flags = 0
+        if given or socket in at or not (feed is None or type(feed) is int) or feed in done:
+            options = {**common, **(given or {})}
             if feed is not None:
                 options["feed"] = feeding.replaced(feed, done) if done else feed
                 options.update(outer)
-            meta = pack(options) if options else b""
-            if socket in at and len(longer := pack({**options, "at": at[socket]})) <= _META_MAX:
-                meta = longer
-            if is_plain:
-                metas[feed] = meta
-        id = feeding.step_id(root, number)
-        submit = seal(
-            _SUBMIT,
-            id=id,
-            flow=flow,
-            parent=root,
-            name=(socket or GATHER).encode(),
-            meta=meta,
-            body=args,
-            flags=_KWARGS if given and given.get("kw") else 0,
-            argc=argc,
-        )
-        found.append((id, submit))
-    return found
+            head = _packed(options, None)
+            if socket in at:
+                longer = _packed({**options, "at": at[socket]}, None)
+                head = longer if len(longer[0]) <= _META_MAX else head
+            if given and given.get("kw"):
+                flags = _KWARGS
+        elif common or outer:
+            head = own.get(feed) or own.setdefault(feed, _options_of(feed, common, outer))
+        else:
+            head = _short_options(feed)
+        heads.append(head)
+        rows.append((ids[number], name, head[0], args, flags, argc))
+        sockets.append(socket or GATHER)
+    sealed = envelopes_of(_SUBMIT, flow, root, rows)
+    return [
+        (row[0], submit, socket, head[1], head[2])
+        for row, submit, socket, head in zip(rows, sealed, sockets, heads, strict=True)
+    ]
 
 
-def outcome(root: bytes, plan: Plan) -> bytes:
-    """The OUTCOME envelope of a flow's own call: where its result will be, and how many steps."""
-    result = plan.done.get(plan.result) or feeding.step_id(root, plan.result)
+_Options = tuple[bytes, dict[str, Any] | None, int | None]  # Packed, as they are, as of `Made`.
+
+
+def _packed(options: dict[str, Any], need: int | None) -> _Options:
+    return (pack(options), options, need) if options else (b"", None, need)
+
+
+def _options_of(feed: int | None, common: dict[str, Any], outer: dict[str, Any]) -> _Options:
+    """The options of a step that has none of its own."""
+    if feed is None:
+        return _packed(common, NOTHING)
+    return _packed({**common, "feed": feed, **outer}, feed)
+
+
+@lru_cache(_FEEDS_KEPT)
+def _short_options(feed: int | None) -> _Options:
+    """The same where the flow has none either; nobody changes the options of a call."""
+    return _options_of(feed, {}, {})
+
+
+def outcome(root: bytes, ids: Sequence[bytes], plan: Plan) -> bytes:
+    """The OUTCOME envelope of a flow's own call: where its result will be, and how many steps.
+
+    Args:
+        root: the id of the flow's own call.
+        ids: those of all steps.
+        plan: what was submitted.
+    """
+    result = plan.done.get(plan.result) or ids[plan.result]
     return pointer(root, result, len(plan.steps))
 
 

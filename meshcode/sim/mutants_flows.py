@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from meshcode.errors import BadRequest
-from meshcode.router import ending, events, feeding, flows, gathering, plan
+from meshcode.router import ending, events, feeding, flows, gathering, plan, steps
 from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
@@ -31,24 +31,23 @@ def _flow_is_accepted_although_a_step_is_refused(real: Any) -> Any:
     return steps_problem
 
 
-@BROKEN.rule(ending, "children_of")
+@BROKEN.rule(plan, "submits")
 def _last_step_of_a_flow_is_forgotten(real: Any) -> Any:
-    def children_of(r: Router, call: Call, submits: list[tuple[bytes, bytes]]) -> Any:
-        flow = call.line.name == plan.FLOW and len(submits) > 1
-        return real(r, call, submits[:-1] if flow else submits)
+    def submits(*given: Any) -> list[plan.Made]:
+        made: list[plan.Made] = real(*given)
+        return made[:-1] if len(made) > 1 else made
 
-    return children_of
+    return submits
 
 
-@BROKEN.rule(ending, "children_of")
-def _steps_come_after_the_batch_of_their_flow(real: Any) -> Any:
-    def children_of(r: Router, call: Call, submits: list[tuple[bytes, bytes]]) -> Any:
-        if call.line.name != plan.FLOW:
-            return real(r, call, submits)
-        _LATE.setdefault(id(r), []).extend(submits)
-        return ()
+@BROKEN.rule(steps, "begin")
+def _steps_come_after_the_batch_of_their_flow(_real: Any) -> Any:
+    def begin(
+        r: Router, root: bytes, ids: list[bytes], made: list[plan.Made], now_ms: int, out: Effects
+    ) -> None:
+        _LATE.setdefault(id(r), []).extend(one[:2] for one in made)
 
-    return children_of
+    return begin
 
 
 _LATE: dict[int, list[tuple[bytes, bytes]]] = {}  # By router: steps of the turn before.
@@ -68,7 +67,7 @@ def _late_steps(real: Any) -> Any:
 
 @BROKEN.rule(plan, "outcome")
 def _first_step_is_taken_for_the_result(real: Any) -> Any:
-    return lambda root, found: real(root, found._replace(result=0))
+    return lambda root, ids, found: real(root, ids, found._replace(result=0))
 
 
 # Being fed.

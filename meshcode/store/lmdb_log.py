@@ -213,8 +213,8 @@ class LmdbLog:
         if self._blob_count or turn.new:
             self._let_go_of_blobs(table, values)
         seed = record.SEEDS[table]
-        seal = record.seal
         items: list[tuple[bytes, bytes]] = []
+        small: list[tuple[bytes, bytes]] = []
         cursor = txn.cursor(database)
         last = cursor.key() if cursor.last() else b""
         for key, value in values.items():
@@ -224,7 +224,9 @@ class LmdbLog:
             elif len(value) > BLOB_BYTES_MIN:
                 items.append((key, self._put_blob(table, seed, key, value)))
             else:
-                items.append((key, seal(seed, key, value)))
+                small.append((key, value))
+        if small:
+            items += record.seal_each(seed, small)
         if items:
             items.sort()
             turn.bytes += sum([len(value) for _, value in items])

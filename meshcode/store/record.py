@@ -12,6 +12,7 @@ Reading needs one pass: the CRC-32 of a message followed by its own CRC is a con
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from zlib import crc32
 
 from meshcode.store.contract import TABLES
@@ -29,6 +30,14 @@ SEEDS = {table: crc32(table.encode() + b"\0") for table in TABLES}
 def seal(seed: int, key: bytes, value: bytes) -> bytes:
     """`value` with its check; `seed` is of the table (SEEDS)."""
     return value + crc32(value, crc32(key, seed)).to_bytes(CHECK_BYTES, "little")
+
+
+def seal_each(seed: int, records: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Keys and values with their checks: `seal` for many."""
+    return [
+        (key, value + crc32(value, crc32(key, seed)).to_bytes(CHECK_BYTES, "little"))
+        for key, value in records
+    ]
 
 
 def seal_blob(seed: int, key: bytes, reference: bytes) -> bytes:

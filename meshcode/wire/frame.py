@@ -11,7 +11,7 @@ named rows included; `seal_frame` 0.10 and 0.60 µs an envelope; `draft` 0.5 µs
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn
 from zlib import crc32
 
@@ -47,7 +47,9 @@ __all__ = [
     "index",
     "index_plain",
     "envelope",
+    "envelopes_of",
     "with_body",
+    "with_first",
     "draft",
     "frame",
     "seal_frame",
@@ -62,6 +64,7 @@ _ENVELOPE_REST = struct.Struct("<IBBBB16s16s16sIIQ")  # The envelope header from
 _U32 = struct.Struct("<I")
 _STARTS = [ENVELOPE_MAGIC + bytes([ENVELOPE_VERSION, kind]) for kind in range(256)]
 _UNSEALED = bytes(4)
+_BYTES = [bytes((byte,)) for byte in range(256)]
 
 
 class FrameHead(NamedTuple):
@@ -178,6 +181,38 @@ def envelope(
     return b"".join((_STARTS[kind], _U32.pack(crc32(rest, CRC_STARTS[kind])), rest))
 
 
+def envelopes_of(
+    kind: int,
+    flow: bytes,
+    parent: bytes,
+    rows: Iterable[tuple[bytes, bytes, bytes, bytes, int, int]],
+) -> list[bytes]:
+    """Build many sealed envelopes that have one flow and one parent, as `envelope` does one.
+
+    Args:
+        kind: `wire.kinds.Kind`, 1 to 255.
+        flow: 16 bytes; so is parent.
+        rows: id, name, meta, body, flags and argc of each.
+
+    Raises:
+        TooLarge, BadData: as `envelope`.
+    """
+    start, seed, found = _STARTS[kind], CRC_STARTS[kind], []
+    pack, pack_check, join = _ENVELOPE_REST.pack, _U32.pack, b"".join
+    if not len(flow) == len(parent) == ID_BYTES:
+        _raise_bad_ids(NO_ID, flow, parent)
+    for id, name, meta, body, flags, argc in rows:
+        name_size, meta_size, size = len(name), len(meta), len(name) + len(meta) + len(body)
+        if size <= NAME_BYTES_MAX and len(id) == ID_BYTES:  # Then each of the three fits.
+            size += ENVELOPE_HEADER_BYTES
+            head = pack(size, flags, 0, argc, name_size, id, flow, parent, 0, meta_size, 0)
+        else:
+            head = _rest(id, flow, parent, name, meta, body, flags, 0, argc, 0, 0)
+        rest = join((head, name, meta, body))
+        found.append(join((start, pack_check(crc32(rest, seed)), rest)))
+    return found
+
+
 def with_body(data: bytes, body: bytes, argc: int, flags: int = 0) -> bytes:
     """The same sealed envelope around another body.
 
@@ -197,6 +232,22 @@ def with_body(data: bytes, body: bytes, argc: int, flags: int = 0) -> bytes:
     size = _U32.pack(body_at + len(body))
     kept = bytes((data[12] | flags, data[13], argc))
     rest = b"".join((size, kept, data[15:body_at], body))
+    return b"".join((data[:4], _U32.pack(crc32(rest, CRC_STARTS[data[3]])), rest))
+
+
+def with_first(data: bytes, body_at: int, value: bytes) -> bytes:
+    """The same sealed envelope with one more value at the beginning of the list in its body.
+
+    Args:
+        data: an envelope that was checked; its argc is that of the list.
+        body_at: where its body begins: with a list of at most 14.
+        value: packed; the body stays within BODY_BYTES_MAX with it.
+    """
+    size, count = len(data) + len(value), data[body_at] + 1
+    rest = b"".join((
+        _U32.pack(size), data[12:14], _BYTES[data[14] + 1], data[15:body_at], _BYTES[count], value,
+        data[body_at + 1 :],
+    ))  # fmt: skip
     return b"".join((data[:4], _U32.pack(crc32(rest, CRC_STARTS[data[3]])), rest))
 
 

@@ -537,7 +537,7 @@ def test_steps_that_are_fed_the_same_value_share_its_bytes():
     made.run(effects)
 
     fed = [made.router.calls[feeding.step_id(id, n)].fed for n in range(1, 21)]
-    assert len({builtins.id(one.args[0]) for one in fed}) == 1
+    assert len({builtins.id(one.value) for one in fed}) == 1
     assert made.router.bodies_bytes - before < 20 * 1_000
     assert made.router.calls[feeding.step_id(id, 1)].weight > 100_000
     [(_, batch)] = made.join(2, "other").starts

@@ -24,8 +24,9 @@ STORED, AGREED = int(Kind.STORED), int(Kind.AGREED)
 OPTIONS = (None, None, None, {"priority": 7}, {"key": "k"}, {"delay_ms": 5}, {"retries": 2})
 SOCKETS = {
     "a": {}, "b": {"priority": 8}, "few": {"concurrency": 2}, "short": {},
-    "late": {"expires_ms": 9},
+    "late": {},
 }  # fmt: skip
+QUEUES = {"short": {"max_length": 3}, "late": {"expires_ms": 9}}
 
 
 class Both:
@@ -42,7 +43,7 @@ class Both:
             for peer in PEERS if shared else ():
                 made.step(events.PeerChanged(peer, ALIVE, 1))
             for name, fields in SOCKETS.items():
-                made.socket(name, {"max_length": 3} if name == "short" else {}, **fields)
+                made.socket(name, QUEUES.get(name), **fields)
 
     def step(self, event):
         """One event at both; what they want done must be alike."""
