@@ -257,9 +257,6 @@ class Replicated:
         call = self._call(inst)
         if call is None or call.state is not State.COPYING:
             return
-        # It is on this disk: STORE left after the sync, and is answered.  So its first start need
-        # not wait for what else is in this turn (0023).
-        call.direct = not (call.attempt or call.recorded)
         self._r.enter(call, now_ms, out)
 
     def copied(self, inst: Instance, copies: int, now_ms: int, out: Effects) -> None:

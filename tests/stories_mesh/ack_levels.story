@@ -63,8 +63,8 @@ ann <- DONE c1 by n0
 bob <- DONE c2 by n0
 eve <- DONE c3 by n0
 ann <- DONE c4 by n0
-n0: START c9 attempt 1
 ann <- ACCEPTED c9 quorum 2/3
+n0: START c9 attempt 1
 ann <- DONE c9 by n0
 eve <- ACCEPTED c9 quorum 2/3
 eve <- DONE c9 by n0

@@ -17,8 +17,8 @@ disk quick n2
 deliver n2->n0
 ----
 n2 -> n0 STORED c1
-n0: START c1 attempt 1
 ann <- ACCEPTED c1 quorum 2/3
+n0: START c1 attempt 1
 
 # The call runs now, although the third disk has not answered.
 disk quick n1

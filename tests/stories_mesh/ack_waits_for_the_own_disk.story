@@ -19,5 +19,5 @@ n0: nothing
 again n0 c1 from=ann
 deliver quietly
 ----
-n0: START c1 attempt 1
 ann <- ACCEPTED c1 quorum 2/3
+n0: START c1 attempt 1

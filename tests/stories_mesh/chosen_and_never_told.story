@@ -10,8 +10,8 @@ crash n0
 dead n0 at n1 n2
 show
 ----
-n0: START c1 attempt 1
 ann <- ACCEPTED c1 quorum 2/3
+n0: START c1 attempt 1
 n0 -> n1 PROPOSE c1 epoch 0 of n0: DONE by n0
 n0 -> n2 PROPOSE c1 epoch 0 of n0: DONE by n0
 lost: n1 -> n0 AGREED c1 epoch 0 of n0

@@ -9,8 +9,8 @@ deliver n0->n1
 deliver quietly
 show n0 n1
 ----
-n0: START c1 attempt 1
 ann <- ACCEPTED c1 quorum 2/3
+n0: START c1 attempt 1
 n0 -> n1 PROPOSE c1 epoch 0 of n0: DONE by n0
 ann <- DONE c1 by n0
 n0: c1 on record, DONE

@@ -8,8 +8,8 @@ done c1 at n0
 deliver quietly
 show
 ----
-n0: START c1 attempt 1
 ann <- ACCEPTED c1 quorum 2/3
+n0: START c1 attempt 1
 ann <- DONE c1 by n0
 n0: c1 on record, DONE
 n1: c1 on record, DONE
@@ -31,8 +31,8 @@ boot n2
 replay
 show n2
 ----
-n0: START c2 attempt 1
 ann <- ACCEPTED c2 quorum 2/3
+n0: START c2 attempt 1
 ann <- DONE c2 by n0
 n2: boot 2
 n0 -> n2 STORE c2: dropped, of an older life or a number that was used

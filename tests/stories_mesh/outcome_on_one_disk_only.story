@@ -11,8 +11,8 @@ dead n0 at n1 n2
 tick 1000
 deliver quietly
 ----
-n0: START c1 attempt 1
 ann <- ACCEPTED c1 quorum 2/3
+n0: START c1 attempt 1
 lost: n0 -> n1 PROPOSE c1 epoch 0 of n0: DONE by n0
 lost: n0 -> n2 PROPOSE c1 epoch 0 of n0: DONE by n0
 n1: c1 taken over, epoch 1

@@ -10,8 +10,8 @@ tick 1000
 drop *->n0 n0->*
 deliver quietly
 ----
-n0: START c1 attempt 1
 ann <- ACCEPTED c1 quorum 2/3
+n0: START c1 attempt 1
 lost: n1 -> n0 PREPARE c1 epoch 1 of n1
 lost: n0 -> n1 NOTE c1
 lost: n0 -> n2 NOTE c1

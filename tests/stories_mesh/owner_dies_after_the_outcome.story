@@ -6,8 +6,8 @@ deliver quietly
 done c1 at n0
 flying
 ----
-n0: START c1 attempt 1
 ann <- ACCEPTED c1 quorum 2/3
+n0: START c1 attempt 1
 flying: n0 -> n1 PROPOSE c1 epoch 0 of n0: DONE by n0
 flying: n0 -> n2 PROPOSE c1 epoch 0 of n0: DONE by n0
 

@@ -6,8 +6,8 @@ deliver quietly
 crash n0 n1 n2
 show
 ----
-n0: START c1 attempt 1
 ann <- ACCEPTED c1 quorum 2/3
+n0: START c1 attempt 1
 n0: down
 n1: down
 n2: down

@@ -14,8 +14,8 @@ deliver
 ----
 n0 -> n1 STORE c1
 n1 -> n0 STORED c1
-n0: START c1 attempt 1
 ann <- ACCEPTED c1 quorum 2/3
+n0: START c1 attempt 1
 
 destroy n0
 dead n0 at n1 n2
