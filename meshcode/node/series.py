@@ -9,8 +9,7 @@ that knows of no changes finds the value as it was when it was last whole.
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
+from meshcode.digest import blake2b
 from meshcode.store.contract import MODEL, Log, Op
 
 CHANGES_BYTES_MIN = 64 * 1024  # So many bytes of changes are never worth writing the whole.

@@ -302,8 +302,7 @@ class Replica:
 
     def back_off(self, inst: Instance, now_ms: int) -> None:
         """Look again later, each time twice as late."""
-        told_ms = 2 * inst.told_ms
-        inst.told_ms = min(max(limits.RESEND_MS_MIN, told_ms), limits.RESEND_MS_MAX)
+        inst.told_ms = min(max(limits.RESEND_MS_MIN, 2 * inst.told_ms), limits.RESEND_MS_MAX)
         inst.due_ms = 0
         self.wake_at(inst, now_ms + inst.told_ms)
 
