@@ -293,6 +293,13 @@ def test_a_node_loads_nothing_heavy():
     assert not [m for m in loaded if under(m, heavy)]
 
 
+def test_a_node_loads_no_openssl():
+    """`digest.py` has what is needed of it, 4 MiB lighter."""
+    loaded = loaded_after("import meshcode.node.daemon, meshcode.node.loop, meshcode.node.mesh")
+
+    assert loaded.isdisjoint({"hashlib", "hmac", "secrets", "_hashlib", "ssl"})
+
+
 def test_the_core_loads_nothing_that_touches_the_world():
     """What `import meshcode.router.core` brings in beyond a bare interpreter."""
     loaded = loaded_after("import meshcode.router.core") - loaded_after("pass")
