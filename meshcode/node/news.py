@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from meshcode.model.delta import Key
+from meshcode.model.kinds import PLURALS
 from meshcode.node.meshops import node_rows
 from meshcode.router.effects import Effects
 
@@ -105,7 +106,7 @@ def differences(
         pairs = [(plural, before.get(plural) or {}, after.get(plural) or {}) for plural in plurals]
         named = ((plural, name) for plural, old, new in pairs for name in sorted({*old, *new}))
     else:
-        named = ((f"{kind}s", name) for kind, name in sorted(keys))
+        named = ((PLURALS[kind], name) for kind, name in sorted(keys))
     found = []
     for plural, name in named:
         old, new = before.get(plural) or {}, after.get(plural) or {}
