@@ -52,6 +52,7 @@ class Moment(click.ParamType[Any]):
         """Milliseconds since 1970."""
         if isinstance(value, int):
             return value
+        import math
         import time
         from datetime import datetime
 
@@ -60,7 +61,7 @@ class Moment(click.ParamType[Any]):
         except ValueError:
             pass
         try:
-            return round(datetime.fromisoformat(str(value)).timestamp() * 1000)
+            return math.floor(datetime.fromisoformat(str(value)).timestamp() * 1000)
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is no time; write 2h (ago), or 2026-11-26T14:05", param, ctx)
 

@@ -7,6 +7,7 @@ call by call, the oldest first, and what comes live meanwhile is not told twice.
 from __future__ import annotations
 
 import heapq
+import math
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -41,7 +42,7 @@ def since_ms(since: datetime | Seconds) -> int:
     if isinstance(since, datetime):
         if since.tzinfo is None:
             raise BadRequest(f"since: {since} has no time zone; nothing is listened to")
-        return round(since.timestamp() * 1000)
+        return math.floor(since.timestamp() * 1000)  # Times of calls are whole milliseconds, too.
     total = getattr(since, "total_seconds", None)
     seconds = since if total is None else total()
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from meshcode.errors import BadRequest
-from meshcode.ids import parse_id
+from meshcode.ids import parse_id, unix_ms_of
 from meshcode.router import records
 from meshcode.router.call import Call
 from meshcode.router.core import Router
@@ -69,8 +69,12 @@ class Choice:
         return self.takes_submit(call.id, envelope, call.accepted_ms)
 
     def takes_submit(self, id: bytes, submit: bytes, accepted_ms: int) -> bool:
-        """All but the state; `submit` is empty when it is not kept here."""
-        if not self._since_ms <= accepted_ms or (
+        """All but the state; `submit` is empty when it is not kept here.
+
+        A node takes many calls at one reading of its clock, some made after it: what was made since
+        a time was accepted since, whatever was read.
+        """
+        if not self._since_ms <= max(accepted_ms, unix_ms_of(id)) or (
             self._until_ms is not None and accepted_ms > self._until_ms
         ):
             return False
