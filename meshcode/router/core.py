@@ -23,6 +23,7 @@ from meshcode.replica.instance import Instance, make_key
 from meshcode.replica.storing import is_newer
 from meshcode.router import (
     births,
+    closing,
     copies,
     dispatch,
     ending,
@@ -116,9 +117,9 @@ class Router:
         self.needed: dict[bytes, list[Call]] = {}  # Calls that wait for the outcome of another.
         self.ripe: list[tuple[bytes, bytes]] = []  # Calls that ended in this step; their outcomes.
         self.needs_ask_ms = 0  # Not before are peers asked again for what is needed.
-        self.joins = joins.Joins()
+        self.joins, self.ticks = joins.Joins(), ticking.Ticks()
+        self.closing: dict[bytes, closing.Close] = {}  # Outcomes that the history may have.
         self.births: dict[bytes, births.Birth] = {}  # Calls to make unless they have ended.
-        self.ticks = ticking.Ticks()
         self.streams, self.seats = streams.Streams(), seats.Seats()
         self.wiring = modelling.Wiring()  # What the model says of more than one line.
         self.gates: dict[str, str] = {}  # Their modes.

@@ -12,6 +12,7 @@ from meshcode import errors, limits
 from meshcode.ids import child_id
 from meshcode.replica.instance import Child
 from meshcode.router import (
+    closing,
     copies,
     events,
     holding,
@@ -100,13 +101,28 @@ def end(
         work.report(r, call, code, envelope, out)
     elif call.inst is not None:
         replicated.propose(r, call, code, envelope, children, now_ms, out)
+    elif r.replica.peers.by_node and not call.filed:
+        closing.begin(r, call, (code, envelope, children), out)
     else:
-        if code != _CANCELLED and call.id in r.streams.tracked:
-            streams.caused(r, call.id, [child.id for child in children])
-        for child in children:
-            assert child.submit is not None
-            issue(r, child.id, child.submit, now_ms, out)
-        finish(r, call, code, envelope, now_ms, out)
+        record(r, call, code, envelope, children, now_ms, out)
+
+
+def record(
+    r: Router,
+    call: Call,
+    code: int,
+    envelope: bytes,
+    children: tuple[Child, ...],
+    now_ms: int,
+    out: Effects,
+) -> None:
+    """Record how a call ended that nobody else decides, and issue what it causes, as one batch."""
+    if code != _CANCELLED and call.id in r.streams.tracked:
+        streams.caused(r, call.id, [child.id for child in children])
+    for child in children:
+        assert child.submit is not None
+        issue(r, child.id, child.submit, now_ms, out)
+    finish(r, call, code, envelope, now_ms, out)
 
 
 def children_of(r: Router, call: Call, submits: list[tuple[bytes, bytes]]) -> tuple[Child, ...]:

@@ -21,6 +21,7 @@ from meshcode.replica.instance import ENDED
 from meshcode.router import (
     births,
     casting,
+    closing,
     ending,
     events,
     feeding,
@@ -318,6 +319,8 @@ def on_looked_up(r: Router, event: events.LookedUp, now_ms: int, out: Effects) -
         if not node and r.births:
             births.looked_up(r, id, bool(envelope), now_ms, out)
             ticking.looked_up(r, id, out)
+        if not node and id in r.closing:
+            closing.looked_up(r, id, envelope, now_ms, out)
         if not node and id in r.replica.moved:
             remembering.looked_up(r.replica, id, envelope, now_ms, out)
         if node:

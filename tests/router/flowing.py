@@ -53,9 +53,11 @@ class Flows(Driver):
                 self.told[outcome[16:32]] = outcome
         return effects
 
-    def flow(self, steps: list[Step], result: int | None = None) -> tuple[bytes, Effects]:
-        """Submit a plan; its id."""
-        [id] = make_ids(1, NOW)
+    def flow(
+        self, steps: list[Step], result: int | None = None, id: bytes = b""
+    ) -> tuple[bytes, Effects]:
+        """Submit a plan, under an id if one is given; its id."""
+        id = id or make_ids(1, NOW)[0]
         data = {"steps": steps, "result": len(steps) - 1 if result is None else result}
         body = pack_call([data])
         envelope_ = envelope(Kind.SUBMIT, id=id, name=b"@flow", body=body, argc=1)

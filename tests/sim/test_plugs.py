@@ -97,7 +97,9 @@ def test_seeds_that_failed_once(seed):
     assert run_seed(seed)[2] == ""
 
 
-@pytest.mark.parametrize("seed", [0, 9, 34, 59, 98, 154, 298, 460, 1025, 1286, 6644, 18100116])
+@pytest.mark.parametrize(
+    "seed", [0, 9, 34, 59, 98, 154, 298, 460, 1025, 1286, 6644, 13476, 18100116]
+)
 def test_meshes_that_failed_once(seed):
     assert run_mesh(seed)[3] == ""
 

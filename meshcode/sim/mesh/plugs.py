@@ -164,7 +164,8 @@ def stepped(c: MeshChecker, node: MeshNode, effects: Effects) -> None:
         if table == "done" and value is not None and id in alone and id in book.calls:
             done = split_done(value)
             outcome = done["outcome"]
-            children = [one for one in opens if _is_child(c, id, outcome, one)]
+            known = [*opens, *(one for one in _kept_by_others(node) if one not in opens)]
+            children = [one for one in known if _is_child(c, id, outcome, one)]
             _judge_once(c, node, outcome, children, done["submit"])
 
 
@@ -192,6 +193,12 @@ def kept_alone(node: MeshNode, value: bytes) -> bytes | None:
     """The call of an `open` record that no other node votes on, unless it is another's copy."""
     custody, submit = split_open(value)
     return submit[16:32] if list(custody["voters"]) == [node.id] else None
+
+
+def _kept_by_others(node: MeshNode) -> list[bytes]:
+    """SUBMIT envelopes of what others keep, too, and this node has: not issued again (P14)."""
+    calls = node.router.calls.values()
+    return [call.envelope for call in calls if call.inst is not None and call.envelope]
 
 
 def _decides_alone(c: MeshChecker, node: MeshNode, value: bytes) -> None:
