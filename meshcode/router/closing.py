@@ -1,8 +1,8 @@
 """In a mesh, a call that one node keeps alone looks into the history before its outcome is written.
 
-Its client may have submitted it at another node, too, whose keepers ended it, or its parent, and
-forgot (P14).  What the history has then is how it ended: the outcome here is dropped, with all that
-it would have caused, for the other has caused it.  A crash in between costs one more attempt.
+Its client may have submitted it, or its parent, at another node, too, whose keepers ended it and
+forgot (P14).  Then the history keeps that outcome, and it is told; what is caused here exists
+beside what others cause.  A crash in between costs one more attempt.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Close = tuple[int, bytes, tuple[Child, ...]]
 
 
 def begin(r: Router, call: Call, close: Close, out: Effects) -> None:
-    """A call ends so, unless the history knows better."""
+    """A call ends so; the history is asked whether it is the first to end."""
     waited = call.state is State.WAITING
     call.move(State.ENDING)
     if waited and call.line.leave_waiting(call):
@@ -38,9 +38,10 @@ def looked_up(r: Router, id: bytes, known: bytes, now_ms: int, out: Effects) -> 
     if close is None or call is None:
         return
     code, envelope, children = close
+    children = ending.with_targets(r, call, code, envelope, children, now_ms)
     if known:
         call.filed = True
-        code, envelope, children = known[13], known, ()
+        code, envelope = known[13], known
     ending.record(r, call, code, envelope, children, now_ms, out)
 
 

@@ -92,19 +92,28 @@ def end(
 
     Where other nodes keep the call too, it is proposed to them: `finish` comes when they agree.
     """
-    line, options = call.line, call.options
-    if call.owner is None and (line.edges or line.special or (options and "edge" in options)):
-        along = wiring.submits(r, call, code, envelope, now_ms)
-        if along:
-            children = (*children, *children_of(r, call, along))
     if call.owner is not None:
         work.report(r, call, code, envelope, out)
     elif call.inst is not None:
+        children = with_targets(r, call, code, envelope, children, now_ms)
         replicated.propose(r, call, code, envelope, children, now_ms, out)
     elif r.replica.peers.by_node and not call.filed:
         closing.begin(r, call, (code, envelope, children), out)
     else:
+        children = with_targets(r, call, code, envelope, children, now_ms)
         record(r, call, code, envelope, children, now_ms, out)
+
+
+def with_targets(
+    r: Router, call: Call, code: int, envelope: bytes, children: tuple[Child, ...], now_ms: int
+) -> tuple[Child, ...]:
+    """These children, and those that the outcome causes along the plugs of its socket."""
+    line, options = call.line, call.options
+    if line.edges or line.special or (options and "edge" in options):
+        along = wiring.submits(r, call, code, envelope, now_ms)
+        if along:
+            return (*children, *children_of(r, call, along))
+    return children
 
 
 def record(

@@ -143,7 +143,7 @@ def _await(r: Router, call: Call, id: bytes, out: Effects) -> None:
         waiting.append(call)
         return
     r.needed[id] = [call]
-    if not _is_open(r, id):
+    if id not in r.calls:  # Kept here, too, it may have ended for another home (P14).
         out.lookups.append((b"", id))
 
 
@@ -369,13 +369,13 @@ def on_tell(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
 
 
 def tick(r: Router, now_ms: int, out: Effects) -> None:
-    """Ask again for what is needed and not open here."""
+    """Look again for what is needed and no open call here."""
     if not r.needed or now_ms < r.needs_ask_ms:
         return
     r.needs_ask_ms = now_ms + limits.NEED_ASK_MS
     asked = 0
     for id in list(r.needed):
-        if _is_open(r, id):
+        if id in r.calls:
             continue
         out.lookups.append((b"", id))
         r.needed[id] = r.needed.pop(id)  # The next time others come first.

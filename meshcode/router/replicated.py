@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 _DONE, _CANCELLED = int(Outcome.DONE), int(Outcome.CANCELLED)
 _MAY_MOVE = (State.WAITING, State.DELAYED, State.HELD, State.GATHERING)
-_GIVES_WAY = (State.WAITING, State.DELAYED, State.GATHERING)
 
 
 # A new call.
@@ -279,8 +278,6 @@ class Replicated:
         if other is not None and other.inst is not None and r.replica.is_orphan(other.inst):
             if self._give_way(other, other.inst, inst, now_ms, out):
                 return
-        elif other is not None and other.inst is None and other.state in _GIVES_WAY:
-            self._drop(other, now_ms, out)
         elif other is not None:  # Another home accepted the same id (P14): it runs once here.
             r.twins.setdefault(inst.id, []).append(inst)
             return
@@ -302,16 +299,6 @@ class Replicated:
         if call.inst is inst and call.id in r.calls:
             call.note(now_ms, "taken over", f"epoch {call.epoch}, accepted by {whose}")
             r.tell(out, call, "taken over", f"epoch {call.epoch}", now_ms)
-
-    def _drop(self, call: Call, now_ms: int, out: Effects) -> None:
-        """A call that nobody else keeps gives way to one of the same id that others keep (P14).
-
-        What comes of that one meets the other values of its flow at joins (option `at`).
-        """
-        leave(self._r, call, now_ms)
-        out.records.append(("open", sequence_key(call.sequence), None))
-        if call.recorded:
-            out.records.append(("state", sequence_key(call.sequence), None))
 
     def _give_way(
         self, call: Call, old: Instance, inst: Instance, now_ms: int, out: Effects

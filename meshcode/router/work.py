@@ -463,6 +463,7 @@ def inherit(r: Router, guest: Call, call: Call, now_ms: int) -> bool:
     call.worker = worker
     call.started_ms, call.estimate_us = guest.started_ms, guest.estimate_us
     worker.held[call.id] = call
+    worker.bytes += call.weight - guest.weight  # Another home's form of a call may be longer (P14).
     if call.id in worker.queued:
         worker.queued[call.id] = call
     return True

@@ -98,7 +98,7 @@ def test_seeds_that_failed_once(seed):
 
 
 @pytest.mark.parametrize(
-    "seed", [0, 9, 34, 59, 98, 154, 298, 460, 1025, 1286, 6644, 13476, 18100116]
+    "seed", [0, 9, 34, 59, 98, 154, 298, 460, 1025, 1286, 6644, 10455, 10900, 13476, 18100116]
 )
 def test_meshes_that_failed_once(seed):
     assert run_mesh(seed)[3] == ""

@@ -86,6 +86,7 @@ class MeshChecker:
         self.forgotten: set[Where] = set()
         self.recorded: dict[bytes, bytes] = {}  # Call id -> outcome, the first on any disk.
         self.acked: dict[bytes, tuple[int, int]] = {}  # Copies and voters that were told.
+        self.acked_by: dict[bytes, set[int]] = {}  # The nodes that told so.
         self.told: dict[bytes, bytes] = {}
         self.reports: dict[bytes, set[bytes]] = {}
         self.bodies: dict[bytes, bytes] = {}
@@ -95,6 +96,7 @@ class MeshChecker:
         self.plugs = None if routers is None else PlugBook(routers)
         if self.plugs is not None:
             self.plugs.scheduled(world.options.snapshot.get("schedules", {}))
+        self.closing: dict[int, dict[bytes, Any]] = {}  # By node: what its history is asked for.
         self.alone: dict[tuple[int, bytes], bytes] = {}  # Node, sequence key: kept by it alone.
         self.caused: dict[tuple[bytes, bytes], list[list[bytes]]] = {}  # By outcome proposed.
         self.allowed: dict[bytes, set[bytes]] = {}  # Calls that a call may cause along plugs.
@@ -452,6 +454,7 @@ class MeshChecker:
         return any(value.outcome == outcome for key, value in self.chosen.items() if key[:16] == id)
 
     def _acked(self, node: MeshNode, id: bytes, level: int, copies: int, voters: int) -> None:
+        self.acked_by.setdefault(id, set()).add(node.index)
         if id in self.recorded or any(key[:16] == id for key in self.chosen):
             self.acked.setdefault(id, (copies, voters))
             return

@@ -89,7 +89,7 @@ def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str, *, again: bool =
     holders = c.copies.get(id, set())
     if again:
         pass
-    elif not keys and all(_is_gone(c, n) for n in holders | c.homes.get(id, set())):
+    elif not keys and all(_is_gone(c, n) for n in holders | c.acked_by.get(id, set())):
         return  # Kept by one node, and that was told.
     elif not keys and all(_is_gone(c, n) for n in c.homes.get(id, set())):
         return  # The other node has a copy without a vote: it waits for a person.

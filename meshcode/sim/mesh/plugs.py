@@ -134,6 +134,7 @@ def booted(c: MeshChecker, node: MeshNode) -> None:
     """A node reads its log: of what it keeps alone only what is on its disk is left."""
     if c.plugs is None:
         return
+    c.closing.pop(node.index, None)
     for at in [at for at in c.alone if at[0] == node.index]:
         del c.alone[at]
     for key, value in node.disk.tables["open"].values.items():
@@ -160,13 +161,18 @@ def stepped(c: MeshChecker, node: MeshNode, effects: Effects) -> None:
         if table == "vote" and value is not None:
             _decides_alone(c, node, value)
     alone = _ended_alone(c, node, effects)
+    ended: dict[bytes, tuple[bytes, bytes | None]] = {
+        id: (outcome, None) for id, (_, outcome, _) in c.closing.get(node.index, {}).items()
+    }
     for table, id, value in effects.records:
-        if table == "done" and value is not None and id in alone and id in book.calls:
+        if table == "done" and value is not None:
             done = split_done(value)
-            outcome = done["outcome"]
-            known = [*opens, *(one for one in _kept_by_others(node) if one not in opens)]
-            children = [one for one in known if _is_child(c, id, outcome, one)]
-            _judge_once(c, node, outcome, children, done["submit"])
+            ended[id] = (done["outcome"], done["submit"])
+    for id, (outcome, submit) in ended.items():
+        if id in alone and id in book.calls:
+            children = [one for one in opens if _is_child(c, id, outcome, one)]
+            _judge_once(c, node, outcome, children, submit)
+    c.closing[node.index] = dict(node.router.closing)
 
 
 def _ended_alone(c: MeshChecker, node: MeshNode, effects: Effects) -> set[bytes]:
@@ -193,12 +199,6 @@ def kept_alone(node: MeshNode, value: bytes) -> bytes | None:
     """The call of an `open` record that no other node votes on, unless it is another's copy."""
     custody, submit = split_open(value)
     return submit[16:32] if list(custody["voters"]) == [node.id] else None
-
-
-def _kept_by_others(node: MeshNode) -> list[bytes]:
-    """SUBMIT envelopes of what others keep, too, and this node has: not issued again (P14)."""
-    calls = node.router.calls.values()
-    return [call.envelope for call in calls if call.inst is not None and call.envelope]
 
 
 def _decides_alone(c: MeshChecker, node: MeshNode, value: bytes) -> None:
