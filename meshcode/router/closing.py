@@ -1,6 +1,7 @@
-"""In a mesh, a call that one node keeps alone looks into the history before its outcome is written.
+"""In a mesh, a call that one node keeps alone looks into the history before its outcome is written,
+if another caused it, or an earlier boot accepted it.
 
-Its client may have submitted it, or its parent, at another node, too, whose keepers ended it and
+A client may have submitted it, or its parent, at another node, too, whose keepers ended it and
 forgot (P14).  Then the history keeps that outcome, and it is told; what is caused here exists
 beside what others cause.  A crash in between costs one more attempt.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meshcode.ids import NO_ID
 from meshcode.replica.instance import Child
 from meshcode.router import ending
 from meshcode.router.call import Call
@@ -20,6 +22,17 @@ if TYPE_CHECKING:
 
 # Code, OUTCOME envelope, and the calls it causes.
 Close = tuple[int, bytes, tuple[Child, ...]]
+
+
+def may_be_known(r: Router, call: Call) -> bool:
+    """Whether the history may have an outcome of a call, and nobody has looked since it began.
+
+    When a client submitted it in this boot, that was looked up then, and it was told of all since.
+    """
+    if call.filed:
+        return False
+    submit = call.envelope
+    return call.sequence < r.fresh_from or submit is None or submit[48:64] != NO_ID
 
 
 def begin(r: Router, call: Call, close: Close, out: Effects) -> None:

@@ -91,7 +91,7 @@ class Router:
         self.watchers: dict[bytes, list[int]] = {}  # Clients besides the one that submitted.
         self.timers: list[tuple[int, int, int, Any]] = []
         self.timer_count = 0
-        self.next_sequence = 1
+        self.next_sequence = self.fresh_from = 1  # Of the calls of this boot.
         self.model_number = 0
         self.horizon_ms = 0  # Ids made before this may have been forgotten.
         self.bodies_bytes = 0  # Of envelopes in memory.
@@ -206,7 +206,7 @@ class Router:
             self.next_sequence = max(self.next_sequence, number + 1)
             inst = recovered(number, vote)
             self.replica.recover(number, inst, payload=False, now_ms=now_ms, out=out)
-        self.late = None
+        self.late, self.fresh_from = None, self.next_sequence
         # What they make must not take numbers that records not read yet have.
         for own in sorted(late, key=joins.comes_late):
             if self.calls.get(own.id) is own:

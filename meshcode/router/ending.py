@@ -97,7 +97,7 @@ def end(
     elif call.inst is not None:
         children = with_targets(r, call, code, envelope, children, now_ms)
         replicated.propose(r, call, code, envelope, children, now_ms, out)
-    elif r.replica.peers.by_node and not call.filed:
+    elif r.replica.peers.by_node and closing.may_be_known(r, call):
         closing.begin(r, call, (code, envelope, children), out)
     else:
         children = with_targets(r, call, code, envelope, children, now_ms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshcode.router import events
+from meshcode.router.effects import Effects
 from meshcode.router.records import pack_done, split_done
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
@@ -30,28 +31,49 @@ def ended_elsewhere(made: Flows, id: bytes, value: str) -> bytes:
     return outcome
 
 
-def test_its_outcome_is_written_after_a_look_into_the_history():
+def crashed(made: Flows) -> tuple[Flows, Effects]:
+    """The same node after a crash."""
+    after = in_a_mesh()
+    after.log = {table: dict(kept) for table, kept in made.log.items()}
+    opens, states = sorted(after.log["open"].items()), sorted(after.log["state"].items())
+    effects = after.router.recover(opens, states, after.now, [])
+    effects.merge(after.step(events.Ticked()))
+    return after, effects
+
+
+def test_of_what_a_client_submitted_it_is_known_already():
     made = in_a_mesh()
     id, effects = made.call("a", 1)
     (_, [(_, attempt, _, submit)]) = effects.starts[0]
-
     effects = made.answer(id, attempt, submit)
+    assert not effects.lookups and made.outcome(id) == (Outcome.DONE, said("a", 1))
 
-    assert effects.lookups == [(b"", id)] and id not in made.log["done"]
-    made.settle(effects)
-    assert made.outcome(id) == (Outcome.DONE, said("a", 1))
-    assert not made.log["open"] and not made.router.calls and not made.router.closing
+
+def test_after_a_crash_its_outcome_is_written_after_a_look_into_the_history():
+    made = in_a_mesh()
+    id, _ = made.call("a", 1)
+    after, effects = crashed(made)
+    (_, [(_, attempt, _, submit)]) = effects.starts[0]
+
+    effects = after.answer(id, attempt, submit)
+
+    assert effects.lookups == [(b"", id)] and id not in after.log["done"]
+    after.settle(effects)
+    assert after.outcome(id) == (Outcome.DONE, said("a", 1))
+    assert not after.log["open"] and not after.router.calls and not after.router.closing
 
 
 def test_what_the_history_has_stays_and_is_told():
     made = in_a_mesh()
-    id, effects = made.call("a", 1)
-    known = ended_elsewhere(made, id, "theirs")
+    id, _ = made.call("a", 1)
+    after, effects = crashed(made)
+    known = ended_elsewhere(after, id, "theirs")
+    after.step(events.Watched(1, [id]))
 
-    made.settle(effects)
+    after.settle(effects)
 
-    assert split_done(made.log["done"][id])["outcome"] == known == made.told[id]
-    assert not made.log["open"] and not made.router.calls and not made.router.closing
+    assert split_done(after.log["done"][id])["outcome"] == known == after.told[id]
+    assert not after.log["open"] and not after.router.calls and not after.router.closing
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
@@ -79,24 +101,20 @@ def test_steps_of_a_flow_that_were_recorded_are_not_recorded_again(cancelled):
 
 def test_a_crash_before_the_look_costs_one_more_attempt():
     made = in_a_mesh()
-    id, effects = made.call("a", 1)
+    id, _ = made.call("a", 1)
+    once, effects = crashed(made)
     (_, [(_, attempt, _, submit)]) = effects.starts[0]
-    made.answer(id, attempt, submit)
+    once.answer(id, attempt, submit)
 
-    after = in_a_mesh()
-    after.log = {table: dict(kept) for table, kept in made.log.items()}
-    opens, states = sorted(after.log["open"].items()), sorted(after.log["state"].items())
-    recovered = after.router.recover(opens, states, after.now, [])
-    recovered.merge(after.step(events.Ticked()))
-    after.settle(recovered)
+    twice, effects = crashed(once)
+    twice.settle(effects)
 
-    assert after.outcome(id) == (Outcome.DONE, said("a", 1))
-    assert not after.log["open"]
+    assert twice.outcome(id) == (Outcome.DONE, said("a", 1))
+    assert not twice.log["open"]
 
 
 def test_a_node_without_a_mesh_does_not_look():
     made = Flows()
-    id, effects = made.call("a", 1)
-    (_, [(_, attempt, _, submit)]) = effects.starts[0]
-    effects = made.answer(id, attempt, submit)
-    assert not effects.lookups and id in made.log["done"]
+    id, effects = made.flow([step("a", 1), step("a", feed=0)])
+    made.run(effects)
+    assert id in made.log["done"] and len(made.log["done"]) == 3 and not made.log["open"]
