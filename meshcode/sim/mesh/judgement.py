@@ -53,6 +53,11 @@ def _is_lost(c: MeshChecker, key: bytes) -> bool:
     return gone > (len(voters) - 1) // 2
 
 
+def _has_moved(c: MeshChecker, key: bytes) -> bool:
+    """Whether other voters have the call since: what became of these tells nothing of it."""
+    return key in c.chosen and c.chosen[key].code == Outcome.MOVED
+
+
 def _is_kept(c: MeshChecker, id: bytes) -> bool:
     """Whether a node that is there has the call open, and may end it alone or with others."""
     calls = [node.router.calls.get(id) for node in c.world.living() if node.up]
@@ -82,6 +87,7 @@ def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str, *, again: bool =
         if copy is not None and _is_gone(c, copy.home[4]):
             return  # It waits for a person.
     keys = [key for key in c.voters if key[:16] == id]
+    keys = [key for key in keys if not _has_moved(c, key)] or keys
     if again:
         keys = [key for key in keys if not _is_lost(c, key)]
     elif keys and all(_is_lost(c, key) for key in keys):
