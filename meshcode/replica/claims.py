@@ -41,9 +41,11 @@ def claim_due_ms(r: Replica, inst: Instance) -> int | None:
 
     None = somebody is responsible, or this node never may, or no majority would hear it: a node
     that is cut off for a week must not come back with ten thousand epochs, each of them written to
-    its disk, and take from the others what they have in hand.  It hears who is there first.
+    its disk, and take from the others what they have in hand.  It hears who is there first.  And a
+    witness claims only to finish an outcome that it has accepted: perhaps nobody else is left of
+    those who know of the call.
     """
-    if r.peers.is_witness(r.me):
+    if r.peers.is_witness(r.me) and inst.accepted is None:
         return None
     since_ms = r.peers.abandoned_ms(inst.promise)
     if since_ms is None:
