@@ -157,10 +157,6 @@ def stepped(c: MeshChecker, node: MeshNode, effects: Effects) -> None:
     opens = [split_open(op[2])[1] for op in effects.records if op[0] == "open" and op[2]]
     for submit in opens:
         book.opened(submit, closed(c))
-    for table, _, value in effects.records:
-        if table == "vote" and value is not None:
-            _decides_alone(c, node, value)
-    alone = _ended_alone(c, node, effects)
     ended: dict[bytes, tuple[bytes, bytes | None]] = {
         id: (outcome, None) for id, (_, outcome, _) in c.closing.get(node.index, {}).items()
     }
@@ -168,6 +164,10 @@ def stepped(c: MeshChecker, node: MeshNode, effects: Effects) -> None:
         if table == "done" and value is not None:
             done = split_done(value)
             ended[id] = (done["outcome"], done["submit"])
+    for table, _, value in effects.records:
+        if table == "vote" and value is not None:
+            _decides_alone(c, node, value, ended)
+    alone = _ended_alone(c, node, effects)
     for id, (outcome, submit) in ended.items():
         if id in alone and id in book.calls:
             children = [one for one in opens if _is_child(c, id, outcome, one)]
@@ -201,13 +201,19 @@ def kept_alone(node: MeshNode, value: bytes) -> bytes | None:
     return submit[16:32] if list(custody["voters"]) == [node.id] else None
 
 
-def _decides_alone(c: MeshChecker, node: MeshNode, value: bytes) -> None:
-    """What has one voter is proposed to nobody."""
+def _decides_alone(
+    c: MeshChecker,
+    node: MeshNode,
+    value: bytes,
+    ended: dict[bytes, tuple[bytes, bytes | None]],
+) -> None:
+    """What has one voter is proposed to nobody; it may have ended in the same step."""
     inst = read_record(0, value)
     if len(inst.voters) == 1:
         for found in (inst.value, inst.accepted[1] if inst.accepted is not None else None):
             if found is not None:
-                proposes(c, node, inst.key, value_data(found))
+                _, submit = ended.get(inst.id, (b"", None))
+                proposes(c, node, inst.key, value_data(found), submit)
 
 
 def _is_child(c: MeshChecker, id: bytes, outcome: bytes, submit: bytes) -> bool:
@@ -219,8 +225,13 @@ def _is_child(c: MeshChecker, id: bytes, outcome: bytes, submit: bytes) -> bool:
     return not joined and submit[48:64] == id and submit[16:32] != child_id(id, b"dead-letter")
 
 
-def proposes(c: MeshChecker, node: MeshNode, key: bytes, data: list[Any]) -> None:
-    """An outcome is proposed: its children are what the wiring says that its first proposer had."""
+def proposes(
+    c: MeshChecker, node: MeshNode, key: bytes, data: list[Any], submit: bytes | None = None
+) -> None:
+    """An outcome is proposed: its children are what the wiring says that its first proposer had.
+
+    The call is what this node has open, or had as `submit`.
+    """
     book = c.plugs
     if book is None or data[0] == _MOVED:
         return
@@ -231,7 +242,7 @@ def proposes(c: MeshChecker, node: MeshNode, key: bytes, data: list[Any]) -> Non
     if id in book.calls:
         children = [submit for one, _, submit in data[2] if one != child_id(id, b"dead-letter")]
         mine = call is not None and call.inst is not None and call.inst.key == key
-        _judge_once(c, node, outcome, children, call.envelope if call and mine else None)
+        _judge_once(c, node, outcome, children, call.envelope if call and mine else submit)
 
 
 def _judge_once(
