@@ -336,7 +336,8 @@ def _is_held_or_lost(there: list[MeshNode], id: bytes) -> bool:
         for inst in node.router.replica.by_key.values()
         if inst.id == id
     ]
-    return not calls and all(node.router.replica.is_orphan(inst) for node, inst in insts)
+    kept_alone = any(call.inst is None for call in calls)
+    return not kept_alone and all(node.router.replica.is_orphan(inst) for node, inst in insts)
 
 
 def _is_part(submit: bytes, cast: bytes) -> bool:
