@@ -183,6 +183,11 @@ class Instance:
         return len(self.voters) // 2 + 1
 
     @property
+    def is_birth(self) -> bool:
+        """Whether its keepers make it by themselves: no outcome causes it, no node accepted it."""
+        return self.parent is None and not self.boot
+
+    @property
     def ended(self) -> bool:
         """Whether its outcome is chosen, as far as this node knows."""
         return self.role == ENDED

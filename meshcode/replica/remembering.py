@@ -24,7 +24,7 @@ _ASK, _MOVED = int(Kind.OUTCOME_OF), int(Outcome.MOVED)
 
 def is_kept(inst: Instance) -> bool:
     """Whether an instance is one that somebody could make again, although it has moved."""
-    if inst.role != ENDED or inst.parent is not None or inst.boot:
+    if inst.role != ENDED or not inst.is_birth:
         return False
     return inst.value is not None and inst.value.code == _MOVED
 

@@ -351,16 +351,26 @@ def _is_unknown(r: Router, id: bytes, now_ms: int, out: Effects) -> None:
 
 
 def on_ask(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
-    """A peer needs an outcome: it is told, if it is in the history here."""
+    """A peer needs an outcome: it is told, if it is in the history here.
+
+    Of a call that its keepers make by themselves it hears also that it is open here.
+    """
     (id,) = entry
-    if len(id) == len(NO_ID) and not _is_open(r, id):
+    if len(id) != len(NO_ID):
+        return
+    if not _is_open(r, id):
         out.lookups.append((node, id))
+    elif (inst := r.replica.by_id.get(id)) is not None and inst.is_birth:
+        out.peer.append((node, _TELL, [id, b""]))
 
 
 def on_tell(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
     """A peer had an outcome that is needed here."""
     id, envelope = entry
-    if envelope and envelope[16:32] == id and 1 <= envelope[13] <= 3:
+    if envelope == b"":  # It is open there, so it need not be made here.
+        births.looked_up(r, id, True, now_ms, out)
+        ticking.looked_up(r, id, out)
+    elif envelope[16:32] == id and 1 <= envelope[13] <= 3:
         births.looked_up(r, id, True, now_ms, out)
         ticking.looked_up(r, id, out)
         streams.looked_up(r, id, True, out)

@@ -209,14 +209,30 @@ def test_a_node_that_was_away_asks_the_others_for_what_they_made_meanwhile():
     assert not effects.records, "not yet"
     assert {entry[0] for _, kind, entry in effects.peer if kind == Kind.OUTCOME_OF} == set(late)
 
-    told = [[id, envelope(Kind.OUTCOME, id=id, code=1, body=b"\xc0")] for id in late[:-1]]
+    told = [[id, envelope(Kind.OUTCOME, id=id, code=1, body=b"\xc0")] for id in late[:-2]]
     made.step(events.PeerSaid(other, int(Kind.OUTCOME_IS), told))
+    made.step(events.PeerSaid(other, int(Kind.OUTCOME_IS), [[late[-2], b""]]))  # It is open there.
     effects = made.wait(limits.LATE_TICK_ASK_MS)
     made.step(events.LookedUp([(node, id, b"") for node, id in effects.lookups]))
 
     opened = [split_open(value)[1][16:32] for value in made.log["open"].values()]
     assert opened == late[-1:], "of which nobody knows"
     assert made.router.births == {} == made.router.ticks.pending
+
+
+def test_who_asks_for_a_tick_that_is_open_here_is_told_so_and_need_not_make_it():
+    made = scheduled(interval_ms=60 * SECOND)
+    nodes = [bytes([n]) * 16 for n in (1, 2)]
+    peered(made, *nodes)
+    looked_up(made, made.wait(START - made.now))
+    tick = ticking.tick_id("s", START)
+    assert tick in made.router.replica.by_id
+    call, _ = made.call("a")
+
+    effects = made.step(events.PeerSaid(nodes[0], int(Kind.OUTCOME_OF), [[tick], [call]]))
+
+    assert effects.peer == [(nodes[0], int(Kind.OUTCOME_IS), [tick, b""])]
+    assert not effects.lookups
 
 
 def test_of_many_nodes_three_keep_a_tick_and_ticks_are_spread():
