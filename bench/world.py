@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.live.harness import Mesh, make_repository
 
 MODULE = "bench_tasks"
+CALLS_MAX = 20_000_000  # Of one worker: it is measured, not the start of its successor.
 SOCKET = f"{MODULE}.nop"
 TASKS = '''
 def nop(value=None):
@@ -23,6 +24,8 @@ def nop_node(workers: int = 1) -> Iterator[Mesh]:
     with Mesh() as mesh:
         repository = mesh.home / "repository"
         make_repository(repository, {f"{MODULE}.py": TASKS})
-        mesh.offer("bench", Path(repository), MODULE, ["nop"], workers=workers)
+        mesh.offer(
+            "bench", Path(repository), MODULE, ["nop"], workers=workers, recycle_calls=CALLS_MAX
+        )
         mesh.wait_ready("bench", workers)
         yield mesh
