@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -88,15 +89,18 @@ def plain(client: Client, seconds: float) -> tuple[int, int]:
 
 
 def pipelines(client: Client, seconds: float) -> tuple[int, int]:
-    """Pipelines, many in flight."""
+    """Pipelines: so many in flight, and another for each that has ended."""
     nop = client.socket(f"{MODULE}.nop")
     made = pipeline([nop.p()] * STEPS)
-    begin, ended = time.perf_counter(), 0
-    while time.perf_counter() - begin < seconds:
-        for number, flow in enumerate([made(number) for number in range(FLIGHT)]):
-            assert flow.get(60) == number
-        ended += FLIGHT
-    return ended * (STEPS + 1), ended  # A flow is a call, too.
+    end, number = time.perf_counter() + seconds, FLIGHT
+    flight = deque((one, made(one)) for one in range(FLIGHT))
+    while flight:
+        wanted, flow = flight.popleft()
+        assert flow.get(60) == wanted
+        if time.perf_counter() < end:
+            flight.append((number, made(number)))
+            number += 1
+    return number * (STEPS + 1), number  # A flow is a call, too.
 
 
 def along(mesh: Mesh, first: Socket, calls: int, count: int) -> tuple[int, int]:

@@ -18,12 +18,13 @@ from bench import machine
 from bench.end_to_end import map_rate, singles_ms
 from bench.world import MODULE, SOCKET, TASKS, nop_node
 from meshcode.cli.demo.many.stage import Hosts, address_of
-from meshcode.client import Client, connect
+from meshcode.client import Client, connect, pipeline
 from meshcode.errors import MeshError
 from tests.live.harness import make_repository, until
 
 WARM_CALLS = 1_000
 SINGLES = 300
+STEPS, CHAINS = 10, 60
 
 
 def one_node(seconds: float, runs: int) -> tuple[float, float]:
@@ -43,6 +44,15 @@ def measure(name: str, client: Client, seconds: float, runs: int) -> tuple[float
     p50, p99 = (machine.percentile(latency, share) for share in (0.5, 0.99))
     print(f"{name:9} {machine.spread(rates)} calls/s; p50 {p50:.2f} ms, p99 {p99:.2f} ms; "
           f"acknowledged {level.accepted}")  # fmt: skip
+    chain = pipeline([socket.p()] * STEPS)
+    times = []
+    for number in range(CHAINS):
+        begin = time.perf_counter()
+        assert chain(number).get(60) == number
+        times.append((time.perf_counter() - begin) * 1e3)
+    p50_chain, p99_chain = (machine.percentile(times, share) for share in (0.5, 0.99))
+    print(f"          a pipeline of {STEPS} steps, alone: p50 {p50_chain:.1f} ms, "
+          f"p99 {p99_chain:.1f} ms")  # fmt: skip
     return rates[len(rates) // 2], p50
 
 

@@ -186,6 +186,7 @@ MODEL_EDITORS_MAX = 16  # Nodes whose edits of an object are remembered; more on
 MODEL_STAMP_JUMP_MAX = 1 << 32  # No mesh makes so many changes while a node is away: it is a lie.
 
 # Agreement between nodes (docs/replication.md).
+CLAIM_FIRST_MS = 1_000  # Between two voters that may be the first to have a call (a child).
 CLAIM_RANK_MS = 5_000  # Between two voters that stand in line to take over: one is enough.
 CLAIM_JITTER_MS = 500  # So that voters of the same rank in different views do not collide.
 CLAIM_QUIET_MS = 15_000  # The owner lives again but may have lost its claim: it claims first.

@@ -31,7 +31,9 @@ _PREPARE, _PROMISE, _OVERTAKEN = int(Kind.PREPARE), int(Kind.PROMISE), int(Kind.
 def plan(r: Replica, inst: Instance, now_ms: int) -> None:
     """Set the time at which this node would claim an instance, if it may ever have to."""
     due_ms = claim_due_ms(r, inst)
-    if due_ms is not None:
+    if due_ms is not None and due_ms == inst.since_ms == now_ms:  # A child, and this node is first.
+        r.wake_at(inst, now_ms)
+    elif due_ms is not None:
         jitter_ms = r.rng.randrange(limits.CLAIM_JITTER_MS)
         r.wake_at(inst, max(due_ms + jitter_ms, now_ms + r.rng.randrange(limits.TELL_MS) + 1))
 
@@ -54,6 +56,8 @@ def claim_due_ms(r: Replica, inst: Instance) -> int | None:
     if heard_ms is None:
         return None
     owner = inst.promise[1]
+    if owner == NOBODY:  # One claims at once; that all do would have two of them begin it.
+        return inst.since_ms + limits.CLAIM_FIRST_MS * r.peers.rank(inst.voters, b"", inst.home)
     if owner == r.me:
         return since_ms
     if owner != NOBODY and heard_ms > since_ms:

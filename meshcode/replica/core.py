@@ -167,6 +167,7 @@ class Replica:
         self, sequence: int, inst: Instance, *, payload: bool, now_ms: int, out: Effects
     ) -> None:
         """Take over what an earlier boot left; nothing is owned any more (P6)."""
+        self.now_ms = now_ms
         inst.payload = payload
         self.keep(inst)
         if inst.role == ENDED:
@@ -310,6 +311,7 @@ class Replica:
 
     def keep(self, inst: Instance) -> None:
         """Remember an instance."""
+        inst.since_ms = self.now_ms
         self.by_key[inst.key] = inst
         self.by_sequence[inst.sequence] = inst
         known = self.by_id.get(inst.id)

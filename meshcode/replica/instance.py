@@ -124,6 +124,7 @@ class Instance:
         "seen",
         "sequence",
         "settled",
+        "since_ms",
         "told_ms",
         "value",
         "voters",
@@ -169,6 +170,7 @@ class Instance:
         self.heard: dict[bytes, Any] = {}  # Answers of voters in this phase, by node.
         self.have = 0  # Voters known to have the call itself.
         self.waiting: list[tuple[int, int, int]] | None = None  # Client, frame, copies it wants.
+        self.since_ms = 0  # When this node began to keep it, in this life.
         self.due_ms = 0  # When this phase is looked at again.
         self.told_ms = 0  # How long until the next repeat; doubles.
         self.asked: set[bytes] | None = None  # Voters who want the call itself.

@@ -141,10 +141,14 @@ class Peers:
             return peer.boot_ms + limits.CLAIM_QUIET_MS
         return None
 
-    def rank(self, voters: tuple[bytes, ...], owner: bytes) -> int:
-        """How many voters stand before this one in line to take over from `owner`."""
+    def rank(self, voters: tuple[bytes, ...], owner: bytes, first: bytes = b"") -> int:
+        """How many voters stand before this one in line to take over from `owner`.
+
+        Args:
+            first: who stands before all others, if it is one of them.
+        """
         before = 0
-        for node in voters:
+        for node in sorted(voters, key=lambda node: node != first) if first else voters:
             if node == self.me:
                 return before
             if node != owner and self.is_here(node) and not self.is_witness(node):

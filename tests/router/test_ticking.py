@@ -161,22 +161,28 @@ def peered(made: Flows, *nodes: bytes, state: str = ALIVE) -> None:
         made.step(events.PeerChanged(node, state, 1, "core", "", node.hex()))
 
 
-def test_three_nodes_work_out_the_same_instance_and_each_keeps_it_without_an_owner():
+def test_three_nodes_work_out_the_same_instance_and_the_first_of_them_claims_it():
     nodes = [bytes([n]) * 16 for n in (1, 2, 3)]
     keys = set()
+    claims = []
     for me in nodes:
         made = scheduled(interval_ms=10 * SECOND)
         made.router.node = made.router.replica.me = made.router.replica.peers.me = me
         peered(made, *(node for node in nodes if node != me))
         effects = made.wait(START - made.now)
-        looked_up(made, effects)
+        effects = looked_up(made, effects)
         id = ticking.tick_id("s", START)
         inst = made.router.replica.by_id[id]
-        assert (inst.payload, inst.boot, inst.promise[1]) == (True, 0, bytes(16))
+        is_first = me == inst.voters[0]
+        assert (inst.payload, inst.boot) == (True, 0)
+        assert inst.promise[1] == (me if is_first else bytes(16))
+        claims += [me for _, kind, _ in effects.peer if kind == Kind.PREPARE]
         assert id not in made.router.calls, "it is claimed first"
         keys.add((inst.key, inst.voters))
 
-    assert len(keys) == 1
+    [(_, voters)] = keys
+    assert set(voters) == set(nodes)
+    assert claims == [voters[0]] * 2, "the others wait whether it does"
 
 
 def test_a_tick_that_another_node_has_claimed_before_its_time_here_gets_its_call():

@@ -83,7 +83,7 @@ def test_a_broken_rule_of_broadcasts_is_caught(name):
 def test_a_broken_rule_of_broadcasts_among_nodes_is_caught(name):
     caught = None
     with all_mesh_mutants.planted(name):
-        for seed in meshes_with_broadcasts(120):
+        for seed in meshes_with_broadcasts(240):
             if run_mesh(seed)[3]:
                 caught = seed
                 break

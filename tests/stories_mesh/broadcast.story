@@ -9,19 +9,18 @@ deliver quietly
 ----
 ann <- ACCEPTED c1 quorum 2/3
 ann <- DONE c1 a flow of 5 steps
-n2: c1/n2-0 taken over, epoch 1
-n2: START c1/n2-0 attempt 1
 n0: c1/n1-0 taken over, epoch 1
-n1: START c1/n1-0 attempt 1
-n1: c1/n2-1 taken over, epoch 1
+n0: c1/n1-1 taken over, epoch 1
+n0: c1/n2-0 taken over, epoch 1
+n0: c1/n2-1 taken over, epoch 1
 n0: c1/gather taken over, epoch 1
-n2: START c1/n2-1 attempt 1
-n2: c1/n1-1 taken over, epoch 1
+n1: START c1/n1-0 attempt 1
 n1: START c1/n1-1 attempt 1
+n2: START c1/n2-0 attempt 1
+n2: START c1/n2-1 attempt 1
 
 # n2 dies before its workers have said anything.  What is for them waits for the node, and is given to
-# nobody else.  It owned one of the copies that ran at n1, so nobody has heard what came of that: whoever
-# takes it over has it run again, at the same worker.
+# nobody else.
 crash n2
 dead n2 at n0 n1
 done c1/n1-0 at n1
@@ -29,23 +28,20 @@ done c1/n1-1 at n1
 deliver quietly
 tick 20000
 deliver quietly
-done c1/n1-1 at n1
-deliver quietly
-show n1
+show n0
 ----
-n1: c1/n2-0 taken over, epoch 3
-n1: c1/n1-1 taken over, epoch 3
-n1: START c1/n1-1 attempt 1
-n1: c1/n2-0 DELAYED, attempt 1: attempt 1 ended with its worker (the node that ran it is gone); the next begins in 158 ms
-n1: c1/n2-1 WAITING, attempt 0
-n1: c1/n1-0 ended, seen by n0 n1; that all have seen it knows nobody
-n1: c1/n1-1 ended, seen by n0 n1; that all have seen it knows nobody
-n1: c1/n2-0 voters n0 n1 n2: owns it, promised epoch 3 of n1
-n1: c1/n2-1 voters n0 n1 n2: owns it, promised epoch 1 of n1
-n1: c1/gather voters n0 n1 n2: votes, promised epoch 1 of n0
-n1: c1 on record, DONE
-n1: c1/n1-1 on record, DONE
-n1: c1/n1-0 on record, DONE
+n0: c1/n1-1 superseded, attempt 1
+n0: c1/n2-0 WAITING, attempt 0
+n0: c1/n2-1 WAITING, attempt 0
+n0: c1/gather GATHERING, attempt 0: waits for 2 of 4 calls
+n0: c1/n1-0 ended, seen by n0 n1; that all have seen it knows nobody
+n0: c1/n1-1 ended, seen by n0 n1; that all have seen it knows nobody
+n0: c1/n2-0 voters n0 n1 n2: owns it, promised epoch 1 of n0
+n0: c1/n2-1 voters n0 n1 n2: owns it, promised epoch 1 of n0
+n0: c1/gather voters n0 n1 n2: owns it, promised epoch 1 of n0
+n0: c1 on record, DONE
+n0: c1/n1-1 on record, DONE
+n0: c1/n1-0 on record, DONE
 
 # It is back: its workers get what was for them, and the broadcast comes to its end.
 boot n2
@@ -59,7 +55,7 @@ tick 3000
 deliver quietly
 ----
 n2: boot 2
+n2: START c1/n2-0 attempt 1
 n2: START c1/n2-1 attempt 1
-n2: START c1/n2-0 attempt 2
-n1: c1/n2-1 superseded, attempt 1
-ann <- DONE c1/gather [{'socket': 's0', 'node': 'n1', 'place': 0, 'value': [1, 1270, 1]}, {'socket': 's0', 'node': 'n1', 'place': 1, 'value': [1, 21332, 1]}, {'socket': 's0', 'node': 'n2', 'place': 0, 'value': [2, 27556, 2]}, {'socket': 's0', 'node': 'n2', 'place': 1, 'value': [2, 27558, 1]}]
+n0: c1/n2-1 superseded, attempt 1
+ann <- DONE c1/gather [{'socket': 's0', 'node': 'n1', 'place': 0, 'value': [1, 1248, 1]}, {'socket': 's0', 'node': 'n1', 'place': 1, 'value': [1, 1250, 1]}, {'socket': 's0', 'node': 'n2', 'place': 0, 'value': [2, 27490, 1]}, {'socket': 's0', 'node': 'n2', 'place': 1, 'value': [2, 27492, 1]}]

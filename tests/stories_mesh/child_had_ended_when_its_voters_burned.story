@@ -24,11 +24,13 @@ n0 -> n5 STORE c1/child
 n2 -> n0 STORED c1/child
 n5 -> n0 STORED c1/child
 
-# n5 takes the child over and runs it; n0, which knows that it is kept, never gets to say so.
-drop n0->n1
-drop n0->n3
-drop n0->n4
-tick 2000
+# n5 takes the child over and runs it, for what n0 and n2 say is lost; n0, which knows that it is kept, never
+# gets to say so.
+drop n0->*
+drop n2->*
+tick 2600
+drop n0->*
+drop n2->*
 deliver only=PREPARE
 deliver only=PROMISE
 done c1/child at n5
@@ -37,21 +39,18 @@ deliver n0->n5 n2->n5
 destroy n0 n2
 evict n0 n2
 ----
+lost: n0 -> n2 PREPARE c1/child epoch 1 of n0
+lost: n0 -> n5 PREPARE c1/child epoch 1 of n0
 lost: n0 -> n1 TOLD c1 ended, seen
 lost: n0 -> n3 TOLD c1 ended, seen
-n0 -> n2 PREPARE c1/child epoch 1 of n0
-n0 -> n5 PREPARE c1/child epoch 1 of n0
-n2 -> n0 PREPARE c1/child epoch 1 of n2
-n2 -> n5 PREPARE c1/child epoch 1 of n2
+lost: n2 -> n0 PREPARE c1/child epoch 1 of n2
+lost: n2 -> n5 PREPARE c1/child epoch 1 of n2
 n5 -> n0 PREPARE c1/child epoch 1 of n5
 n5 -> n2 PREPARE c1/child epoch 1 of n5
-n0 -> n2 PROMISE c1/child epoch 1 of n2
 n0 -> n5 PROMISE c1/child epoch 1 of n5
 n5: c1/child taken over, epoch 1
 n5: START c1/child attempt 1
 n2 -> n5 PROMISE c1/child epoch 1 of n5
-n5 -> n0 OVERTAKEN c1/child epoch 1 of n5
-n5 -> n2 OVERTAKEN c1/child epoch 1 of n5
 n5 -> n0 PROPOSE c1/child epoch 1 of n5: DONE by n5
 n5 -> n2 PROPOSE c1/child epoch 1 of n5: DONE by n5
 n0 -> n5 AGREED c1/child epoch 1 of n5

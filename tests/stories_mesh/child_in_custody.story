@@ -21,7 +21,7 @@ n1 -> n0 AGREED c1 epoch 0 of n0
 ann <- CANCELLED c1 (not run)
 n2 -> n0 AGREED c1 epoch 0 of n0
 n0: c1 ended, seen by nobody; that all have seen it knows nobody
-n0: c1/child voters n0 n1 n2: votes, promised epoch 0 of nobody
+n0: c1/child voters n0 n1 n2: claims it, promised epoch 1 of n0
 n0: c1 on record, CANCELLED
 n1: c1 voters n0 n1 n2: votes, promised epoch 0 of n0, accepted CANCELLED (not run) and 1 child
 n2: c1 voters n0 n1 n2: votes, promised epoch 0 of n0, accepted CANCELLED (not run) and 1 child
@@ -38,7 +38,9 @@ deliver only=PROPOSE
 deliver only=AGREED
 ----
 lost: n0 -> n1 STORE c1/child
+lost: n0 -> n1 PREPARE c1/child epoch 1 of n0
 lost: n0 -> n2 STORE c1/child
+lost: n0 -> n2 PREPARE c1/child epoch 1 of n0
 n1 -> n2 PREPARE c1 epoch 1 of n1
 n2 -> n1 PROMISE c1 epoch 1 of n1, who accepted CANCELLED (not run) and 1 child
 n1 -> n2 PROPOSE c1 epoch 1 of n1: CANCELLED (not run) and 1 child
@@ -48,11 +50,14 @@ show n1 n2
 deliver
 ----
 n1: c1 ended, seen by nobody; that all have seen it knows nobody
-n1: c1/child voters n0 n1 n2: votes, promised epoch 0 of nobody
+n1: c1/child voters n0 n1 n2: claims it, promised epoch 1 of n1
 n1: c1 on record, CANCELLED
 n2: c1 voters n0 n1 n2: votes, promised epoch 1 of n1, accepted CANCELLED (not run) and 1 child
 n1 -> n2 STORE c1/child
+n1 -> n2 PREPARE c1/child epoch 1 of n1
 n2 -> n1 STORED c1/child
+n2 -> n1 PROMISE c1/child epoch 1 of n1
+n1: c1/child taken over, epoch 1
 n1 -> n2 TOLD c1 ended, seen
 n2 -> n1 TOLD c1 ended, seen
 
@@ -61,12 +66,11 @@ tick 1000
 deliver quietly
 show
 ----
-n2: c1/child taken over, epoch 1
 n0: gone for good
+n1: c1/child WAITING, attempt 0
 n1: c1 ended, seen by n1 n2; that all have seen it knows nobody
-n1: c1/child voters n0 n1 n2: votes, promised epoch 1 of n2
+n1: c1/child voters n0 n1 n2: owns it, promised epoch 1 of n1
 n1: c1 on record, CANCELLED
-n2: c1/child WAITING, attempt 0
 n2: c1 ended, seen by n1 n2; that all have seen it knows nobody
-n2: c1/child voters n0 n1 n2: owns it, promised epoch 1 of n2
+n2: c1/child voters n0 n1 n2: votes, promised epoch 1 of n1
 n2: c1 on record, CANCELLED

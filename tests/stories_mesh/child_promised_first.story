@@ -8,8 +8,7 @@ tick 1000
 deliver only=PROPOSE
 drop n2->*
 deliver only=AGREED
-drop n0->*
-tick 1000
+drop n0->* only=STORE
 flying
 ----
 ann <- ACCEPTED c1 quorum 2/3

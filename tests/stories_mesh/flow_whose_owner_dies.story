@@ -9,15 +9,17 @@ ann <- ACCEPTED f quorum 2/3
 ann <- DONE f a flow of 2 steps
 n0: f/0 taken over, epoch 1
 n0: START f/0 attempt 1 with (1)
+n0: f/1 taken over, epoch 1
 n0: f/0 RUNNING, attempt 1
+n0: f/1 GATHERING, attempt 0: waits for call 0174876e-8000-7e3f-bb92-f9e6cbe8d169
 n0: f/0 voters n0 n1 n2: owns it, promised epoch 1 of n0
-n0: f/1 voters n0 n1 n2: votes, promised epoch 0 of nobody
+n0: f/1 voters n0 n1 n2: owns it, promised epoch 1 of n0
 n0: f on record, DONE
 n1: f/0 voters n0 n1 n2: votes, promised epoch 1 of n0
-n1: f/1 voters n0 n1 n2: votes, promised epoch 0 of nobody
+n1: f/1 voters n0 n1 n2: votes, promised epoch 1 of n0
 n1: f on record, DONE
 n2: f/0 voters n0 n1 n2: votes, promised epoch 1 of n0
-n2: f/1 voters n0 n1 n2: votes, promised epoch 0 of nobody
+n2: f/1 voters n0 n1 n2: votes, promised epoch 1 of n0
 n2: f on record, DONE
 
 # The first step ends; the owner dies with the second, which it has just begun.
@@ -25,7 +27,6 @@ done f/0 at n0
 deliver quietly
 show
 ----
-n0: f/1 taken over, epoch 1
 n0: START f/1 attempt 1 with (['s0', 1585748274])
 n0: f/1 RUNNING, attempt 1
 n0: f/1 voters n0 n1 n2: owns it, promised epoch 1 of n0
