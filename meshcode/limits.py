@@ -79,8 +79,10 @@ ASYNC_CALLS_MAX = 64  # `async def` calls running at once in one worker.
 # History; how much is kept are the settings retention_age, _calls and _bytes.
 RETENTION_MS_MIN = 60_000  # What ended since is never forgotten: a client may be about to ask.
 RETENTION_LOOK_MS = 10_000  # Between two looks at what to forget, when there is no more at once.
-RETENTION_LOOK_CALLS = 1_024  # Looked at in one go: some milliseconds.
-RETENTION_DELETES_MAX = 8_192  # A second, when a node falls behind; below 0.1 s of its time.
+RETENTION_LOOK_CALLS = 512  # Looked at in one go: some milliseconds.
+RETENTION_DELETES_MAX = 512  # In one look, when a node falls behind: 20,000 a second.
+RETENTION_PAUSE_MS = 25  # Between two looks when there is more, so that calls go in between,
+RETENTION_SHARE = 5  # and so long at least that no more than one part of this takes of its time.
 
 # Trust: the roster and joining.
 NODE_NAME_BYTES_MAX = 64  # Shown in every listing; a DNS label has 63.

@@ -8,13 +8,15 @@ settings say.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from meshcode import config, limits
-from meshcode.ids import unix_ms_of
+from meshcode.ids import ID_BYTES, unix_ms_of
 from meshcode.node.choosing import flow_of, submit_of_done
 from meshcode.node.flowindex import TIME_BYTES
+from meshcode.node.later import Job
 from meshcode.node.outputs import Outputs
 from meshcode.router.effects import Effects, Op
 from meshcode.router.events import Forgotten
@@ -44,6 +46,7 @@ class Retention:
         self._own = (self.age_ms, self.calls_max, self.bytes_max)
         self.young_ms = limits.RETENTION_MS_MIN
         self._next_ms = 0
+        self._is_looking = False
         self._cursor: bytes | None = None  # Id after which the next look begins.
         self._last: bytes | None = None  # The newest id forgotten by the last look.
         self._deletes = limits.COMMIT_DELETES_MAX  # In one look; more when it falls behind.
@@ -58,11 +61,23 @@ class Retention:
         self._next_ms = 0
 
     def tick(self, now_ms: int) -> None:
-        """Once a second: forget some of what is to be forgotten."""
-        if now_ms >= self._next_ms:
+        """Once a second: begin to forget, if the time for a look has come."""
+        if now_ms >= self._next_ms and not self._is_looking:
             self._next_ms = now_ms + limits.RETENTION_LOOK_MS
-            if self.look(now_ms):
-                self._next_ms = now_ms  # There may be more: go on with the next tick.
+            self._is_looking = True
+            self._loop.later.begin(self._forget())
+
+    def _forget(self) -> Job:
+        """Look as long as there is more, a little at a time: the node has calls to run."""
+        try:
+            while True:
+                begin = time.monotonic()
+                if not self.look(self._loop.clock.now_ms()):
+                    return
+                took_ms = (time.monotonic() - begin) * 1000
+                yield max(limits.RETENTION_PAUSE_MS, round((limits.RETENTION_SHARE - 1) * took_ms))
+        finally:
+            self._is_looking = False
 
     def facts(self) -> dict[str, Any]:
         """What is kept, since when, and the limits, for `status`."""
@@ -100,8 +115,7 @@ class Retention:
             if not needed.isdisjoint(ids):
                 continue
             newest = max(newest, *ids)
-            for id in ids:
-                records += self._deletions(id)
+            records += [(DONE, id, None) for id in ids]
             if len(records) >= self._deletes:
                 is_over = False  # The same ones are looked at again: what is done is gone then.
                 break
@@ -109,6 +123,7 @@ class Retention:
             is_over = is_over or is_last
             self._cursor = None if is_over else batch[-1][0]
         if newest:
+            records += self._deletions_of_output([id for _, id, _ in records])
             self._last = newest
             before_ms = unix_ms_of(newest) + 1
             if before_ms > self._loop.router.horizon_ms:
@@ -165,11 +180,13 @@ class Retention:
             return True
         return not more and (not self.age_ms or made_ms + self.age_ms > now_ms)
 
-    def _deletions(self, id: bytes) -> list[Op]:
-        """What deletes a call and its captured output."""
-        records: list[Op] = [(DONE, id, None)]
-        for key, _ in self._loop.log.scan(OUTPUT, id + bytes(4), limit=_OUTPUTS_MAX):
-            if key[:16] != id:
-                break
-            records.append((OUTPUT, key, None))
-        return records
+    def _deletions_of_output(self, ids: list[bytes]) -> list[Op]:
+        """What deletes the captured output of calls; one look tells that most printed nothing."""
+        log, wanted = self._loop.log, set(ids)
+        rows = log.scan(OUTPUT, min(ids) + bytes(4), limit=_OUTPUTS_MAX)
+        found = [key for key, _ in rows if key[:ID_BYTES] in wanted]
+        last = rows[-1][0][:ID_BYTES] if len(rows) == _OUTPUTS_MAX else max(ids)
+        for id in sorted(one for one in wanted if one >= last) if rows else ():
+            more = log.scan(OUTPUT, id + bytes(4), limit=_OUTPUTS_MAX)
+            found += [key for key, _ in more if key[:ID_BYTES] == id]
+        return [(OUTPUT, key, None) for key in dict.fromkeys(found)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from meshcode import Node, config, limits
 from meshcode.errors import CallerError
 from meshcode.ids import child_id, make_ids, text_of
 from meshcode.node.history import History
+from meshcode.node.later import Later
 from meshcode.node.retention import Retention
 from meshcode.node.turn import Turns
 from meshcode.router.core import Router
@@ -38,6 +41,8 @@ class Part:
         self.history = History(self.router, self.turns, log, {})
         self.turns.add(self.router.recover(iter(log.scan(OPEN)), iter(()), NOW, ()))
         self.sync()
+        self.later = Later()
+        self.clock = SimpleNamespace(now_ms=lambda: NOW)
         self.keeping = Retention(self)  # type: ignore[arg-type]
         self.keeping.age_ms = self.keeping.calls_max = self.keeping.bytes_max = 0
 
@@ -386,3 +391,45 @@ def fresh(tmp_path: Path) -> Iterator[Shell]:
     found = Shell(tmp_path / "home")
     yield found
     found.end()
+
+
+def test_a_node_forgets_in_small_looks_with_pauses_between_them(log: Log, monkeypatch):
+    monkeypatch.setattr(limits, "RETENTION_LOOK_CALLS", 50)
+    monkeypatch.setattr(limits, "COMMIT_DELETES_MAX", 20)
+    monkeypatch.setattr(limits, "RETENTION_DELETES_MAX", 40)
+    ids = each_hour(400)
+    write(log, *(ended(id, NOW - HOUR * (400 - n)) for n, id in enumerate(ids)))
+    part = Part(log)
+    part.keeping.calls_max = 100
+    now_ms, kept = NOW, [400]
+
+    part.keeping.tick(now_ms)
+    part.keeping.tick(now_ms)  # Once is enough.
+    while (due_ms := part.later.next_due_ms(now_ms)) is not None:
+        now_ms = due_ms
+        part.later.run(now_ms)
+        part.sync()
+        kept.append(len(part.kept))
+
+    assert kept[-1] == 100 and max(a - b for a, b in pairwise(kept)) <= 40
+    assert now_ms - NOW >= limits.RETENTION_PAUSE_MS * 300 // 40
+    assert part.later.next_due_ms(now_ms) is None, "it is over until the next look"
+
+
+def test_output_between_that_of_forgotten_calls_stays(log: Log):
+    """Few calls print, or all of them, and some of those stay for a call that is open."""
+    root = make_ids(1, NOW - 9 * HOUR - MINUTE)[0]
+    below = {"flow": root, "parent": root}
+    ids = each_hour(100)
+    write(log, waiting(submit(root, "t.s"), 1, NOW - 9 * HOUR),
+          *(ended(id, NOW - HOUR * (100 - n), **(below if n % 7 == 3 else {}))
+            for n, id in enumerate(ids)),
+          *outputs_of(ids), *outputs_of(make_ids(1, NOW)))  # fmt: skip
+    part = Part(log)
+    part.keeping.age_ms = 50 * HOUR + MINUTE
+
+    part.forget()
+
+    kept = set(part.kept)
+    assert {ids[n] for n in range(3, 50, 7)} <= kept and len(kept) == 57
+    assert kept <= {key[:16] for key, _ in log.scan(OUTPUT)} and len(log.scan(OUTPUT)) == 58
