@@ -44,6 +44,7 @@ FLOW_STEPS_MAX = 131_072  # Steps of one plan: all of them are one batch of the 
 NEED_ASK_MS = 2_000  # Peers are asked again for an outcome that a step waits for.
 KEEPER_AWAY_MS = 60_000  # A node away longer keeps no calls of schedules.
 LATE_TICK_ASK_MS = 10_000  # Peers are asked so long whether they have made a tick of before.
+LONE_TICK_ASK_MS = 1_000  # Before a node makes alone what three would keep, were they here.
 NEEDS_ASKED_MAX = 1_024  # Of those at once.
 FLOW_STEP_ARGUMENTS_MAX = 253  # A header tells up to 254, and one may be what the step is fed.
 FLOW_NESTING_MAX = 60  # Compositions within each other: each may be a level of the value.

@@ -152,7 +152,9 @@ def _is_open(r: Router, id: bytes) -> bool:
     if id in r.calls:
         return True
     inst = r.replica.by_id.get(id)
-    return inst is not None and inst.role != ENDED
+    if inst is None or inst.role == ENDED:
+        return False
+    return not r.replica.is_orphan(inst)  # Those who are gone may have moved it before.
 
 
 def ended(r: Router, id: bytes, envelope: bytes) -> None:

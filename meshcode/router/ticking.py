@@ -162,10 +162,20 @@ def _make(r: Router, one: Ticking, tick_ms: int, now_ms: int, out: Effects) -> N
         # Late ones others may have made, when this node was away for so long that it kept none.
         is_late = bool(r.replica.peers.by_node) and now_ms - tick_ms > limits.KEEPER_AWAY_MS // 2
         ask_until_ms = now_ms + limits.LATE_TICK_ASK_MS if is_late else 0
+        if len(voters) < limits.VOTERS <= _cores(r) and not is_late:
+            # The others may not count those as away yet that this node does, and keep it with them.
+            ask_until_ms = now_ms + limits.LONE_TICK_ASK_MS
         key = births.shared_key(id, voters)
         births.wish(r, key, voters, submit, out, ask_until_ms=ask_until_ms)
         if id in r.births:
             r.ticks.pending[id] = (one.name, tick_ms)
+
+
+def _cores(r: Router) -> int:
+    """How many nodes might keep a tick, were all of them here."""
+    peers = r.replica.peers
+    others = (p for p in peers.by_node.values() if p.node not in peers.evicted)
+    return (peers.kind == CORE) + sum(peer.kind == CORE for peer in others)
 
 
 def keepers(r: Router, id: bytes, now_ms: int) -> tuple[bytes, ...]:

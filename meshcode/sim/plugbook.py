@@ -7,7 +7,7 @@ was told; it shares no code with `meshcode/router/wiring.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -390,11 +390,19 @@ class PlugBook:
             before = self.order[id] < self.order[taken]
             require(gated or one.copied or not before, "join", "came before", id.hex(), taken.hex())
 
-    def left(self, open_ids: Iterable[bytes]) -> set[bytes]:
-        """At rest: arrivals that may wait for ever, because no set of them is complete."""
+    def left(
+        self, open_ids: Iterable[bytes], forms: Mapping[bytes, list[Known]] | None = None
+    ) -> set[bytes]:
+        """At rest: arrivals that may wait for ever, because no set of them is complete.
+
+        Args:
+            open_ids: of arrivals that are open.
+            forms: how nodes have them; as somebody has proposed them, else.
+        """
         groups: dict[tuple[Any, ...], dict[str, list[bytes]]] = {}
         for id in open_ids:
-            for known in self.forms(id) if id not in self.used else ():
+            known_as = self.forms(id) if forms is None else forms[id]
+            for known in known_as if id not in self.used else ():
                 join = known.join
                 if known.name == JOIN and join is not None:
                     places = tuple(join["places"])

@@ -241,6 +241,48 @@ def test_who_asks_for_a_tick_that_is_open_here_is_told_so_and_need_not_make_it()
     assert not effects.lookups
 
 
+def away_for_long() -> tuple[Flows, bytes, int]:
+    """Of three nodes one is gone for more than a minute; this one comes before the third.
+
+    Returns the core, the third, and when the next tick is due.
+    """
+    made = scheduled(interval_ms=600 * SECOND)
+    me = bytes(15) + b"\x01"
+    made.router.node = made.router.replica.me = made.router.replica.peers.me = me
+    nodes = [bytes([n]) * 16 for n in (1, 2)]
+    peered(made, *nodes)
+    made.wait(START + SECOND - made.now)
+    made.step(events.PeerChanged(nodes[0], "dead", 1, "core", "", "one"))
+    due_ms = made.router.ticks.by_name["s"].due_ms
+    assert due_ms is not None and due_ms - made.now > limits.KEEPER_AWAY_MS
+    return made, nodes[1], due_ms
+
+
+def test_who_would_make_a_tick_alone_that_three_keep_asks_who_is_there_first():
+    """They need not agree on who is away: else it is made alone and with others (seed 13688)."""
+    made, other, due_ms = away_for_long()
+    effects = looked_up(made, made.wait(due_ms - made.now))
+    tick = ticking.tick_id("s", due_ms)
+    assert list(made.router.births) == [tick] and tick not in made.router.calls
+    assert (other, int(Kind.OUTCOME_OF), [tick]) in effects.peer
+
+    looked_up(made, made.wait(limits.NEED_ASK_MS))
+
+    assert tick in made.router.calls and not made.router.births
+
+
+def test_who_hears_that_others_have_a_tick_does_not_make_it_alone():
+    made, other, due_ms = away_for_long()
+    looked_up(made, made.wait(due_ms - made.now))
+    tick = ticking.tick_id("s", due_ms)
+    assert tick in made.router.births
+    made.step(events.PeerSaid(other, int(Kind.OUTCOME_IS), [[tick, b""]]))
+
+    looked_up(made, made.wait(limits.NEED_ASK_MS))
+
+    assert tick not in made.router.calls and made.router.births == {}
+
+
 def test_of_many_nodes_three_keep_a_tick_and_ticks_are_spread():
     made = scheduled(interval_ms=10 * SECOND)
     nodes = [bytes([n]) * 16 for n in range(1, 7)]

@@ -146,9 +146,15 @@ class CastBook:
     # What comes into being.
 
     def stepped(self, node: MeshNode, effects: Effects) -> None:
-        """Where one node alone keeps a broadcast, its copies are in the batch of its outcome."""
+        """Where one node alone keeps a broadcast, its copies are in the batch of its outcome.
+
+        Perhaps it looks into the history in between: it chose the seats before that.
+        """
         if not self.names:
             return
+        for id, (_, _, children) in node.router.closing.items():
+            if id in self.names and children:
+                self._born(node, id, [one.submit for one in children if one.submit is not None])
         opens = [split_open(op[2])[1] for op in effects.records if op[0] == "open" and op[2]]
         for op in effects.records:
             if op[0] == "done" and op[1] in self.names:

@@ -273,15 +273,13 @@ def _judge(
 # The end.
 
 
-def open_arrivals(c: MeshChecker) -> set[bytes]:
-    """Values that wait at a node that is there, and whose collectors can be made."""
-    book, world = c.plugs, c.world
-    assert book is not None
-    found = set()
-    for node in world.living():
+def open_arrivals(c: MeshChecker) -> dict[bytes, list[Known]]:
+    """Values that wait at a node that is there, as it has them."""
+    found: dict[bytes, list[Known]] = {}
+    for node in c.world.living():
         for id, call in node.router.calls.items() if node.up else ():
-            if call.line.name == JOIN and call.state is State.GATHERING:
-                found.add(id)
+            if call.line.name == JOIN and call.state is State.GATHERING and call.envelope:
+                found.setdefault(id, []).append(Known(call.envelope))
     return found
 
 
@@ -300,7 +298,7 @@ def resting(c: MeshChecker) -> set[bytes]:
     if book is None:
         return set()
     arrivals = open_arrivals(c)
-    found = book.left(arrivals)
+    found = book.left(arrivals, arrivals)
     for id, known in book.calls.items():
         lost = id in arrivals and _is_lost(c, known.options.get("at", b""))
         if lost or (known.name == COLLECT and id not in c.recorded):
@@ -334,7 +332,7 @@ def finish(c: MeshChecker) -> None:
         homes = c.roots.get(id, set())
         require(len(homes) < 2, "tick", "is made twice", tick[:2], [one.hex() for one in homes])
     arrivals = open_arrivals(c)
-    left = [id.hex() for id in arrivals - resting(c) if id not in c.recorded]
+    left = [id.hex() for id in arrivals.keys() - resting(c) if id not in c.recorded]
     require(not left, "join", "a complete set is left", left)
     for node in c.world.living():
         require(not node.router.gated, "gate", node, "is open, and calls wait at it")
