@@ -152,8 +152,8 @@ class CastBook:
         """
         if not self.names:
             return
-        for id, (_, _, children) in node.router.closing.items():
-            if id in self.names and children:
+        for id, (code, _, children) in node.router.closing.items():
+            if id in self.names and code == _DONE and children:
                 self._born(node, id, [one.submit for one in children if one.submit is not None])
         opens = [split_open(op[2])[1] for op in effects.records if op[0] == "open" and op[2]]
         for op in effects.records:
