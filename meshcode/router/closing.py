@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from meshcode.ids import NO_ID
 from meshcode.replica.instance import Child
-from meshcode.router import ending
+from meshcode.router import ending, holding
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
-from meshcode.router.states import State
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
@@ -37,10 +36,7 @@ def may_be_known(r: Router, call: Call) -> bool:
 
 def begin(r: Router, call: Call, close: Close, out: Effects) -> None:
     """A call ends so; the history is asked whether it is the first to end."""
-    waited = call.state is State.WAITING
-    call.move(State.ENDING)
-    if waited and call.line.leave_waiting(call):
-        r.offer(call.line)
+    holding.begin_to_end(r, call)
     r.closing[call.id] = close
     out.lookups.append((b"", call.id))
 
@@ -58,4 +54,4 @@ def looked_up(r: Router, id: bytes, known: bytes, now_ms: int, out: Effects) -> 
     ending.record(r, call, code, envelope, children, now_ms, out)
 
 
-__all__ = ["Close", "begin", "looked_up"]
+__all__ = ["Close", "begin", "looked_up", "may_be_known"]

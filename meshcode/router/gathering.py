@@ -369,12 +369,11 @@ def on_ask(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) 
 def on_tell(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
     """A peer had an outcome that is needed here."""
     id, envelope = entry
-    if envelope == b"":  # It is open there, so it need not be made here.
+    has_ended = bool(envelope) and envelope[16:32] == id and 1 <= envelope[13] <= 3
+    if has_ended or envelope == b"":  # Else it is open there: either way it is not made here.
         births.looked_up(r, id, True, now_ms, out)
         ticking.looked_up(r, id, out)
-    elif envelope[16:32] == id and 1 <= envelope[13] <= 3:
-        births.looked_up(r, id, True, now_ms, out)
-        ticking.looked_up(r, id, out)
+    if has_ended:
         streams.looked_up(r, id, True, out)
         remembering.told(r.replica, id, envelope, out)
         ended(r, id, envelope)

@@ -71,6 +71,14 @@ def take_back(r: Router, call: Call, worker: Worker, now_ms: int) -> None:
         r.offer(line)  # The line may be of another pool than the worker by now.
 
 
+def begin_to_end(r: Router, call: Call) -> None:
+    """A call has an outcome that is not recorded yet: others agree first, or a look is taken."""
+    waited = call.state is State.WAITING
+    call.move(State.ENDING)
+    if waited and call.line.leave_waiting(call):
+        r.offer(call.line)
+
+
 def arm_watch(r: Router, worker: Worker, now_ms: int) -> None:
     """Set the timer at which something of what the worker runs needs a look."""
     due_ms = _watch_due(worker)

@@ -169,10 +169,7 @@ def propose(
 ) -> None:
     """The call has ended here: let a majority of its voters say so."""
     assert call.inst is not None
-    waited = call.state is State.WAITING
-    call.move(State.ENDING)
-    if waited and call.line.leave_waiting(call):
-        r.offer(call.line)
+    holding.begin_to_end(r, call)
     code, envelope = fit(code, envelope)
     r.replica.propose(call.inst, Value(code, envelope, children, _note(call)), now_ms, out)
 

@@ -19,7 +19,7 @@ class State(IntEnum):
     RUNNING = 3  # Handed to a worker: begun, or staged behind one that is.
     HELD = 4  # Its attempts are used up by dying workers, or it cannot be read; waits for a person.
     COPYING = 5  # Until a majority of its voters has it on disk.
-    ENDING = 6  # Until a majority of its voters has agreed to its outcome.
+    ENDING = 6  # Until a majority has agreed to its outcome, or the history was looked at.
     GATHERING = 7  # Until the calls whose results it needs have ended.
     DONE = 11
     FAILED = 12
