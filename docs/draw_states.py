@@ -32,7 +32,10 @@ _MEANING = {
     State.RUNNING: "handed to a worker: begun, or staged behind one that is",
     State.HELD: "workers died under it too often, or it cannot be read; waits for a person",
     State.COPYING: "accepted here; a second disk is still to say that it has it",
-    State.ENDING: "it has ended here; a second voter is still to agree to the outcome",
+    State.ENDING: (
+        "it has ended here; a second voter is still to agree to the outcome, or the history is "
+        "looked at first"
+    ),
     State.GATHERING: "a step of a flow; calls whose results it needs have not ended",
     State.DONE: "the function returned; the result is kept",
     State.FAILED: "the function raised, or was stopped over its time limit, for the last time",
