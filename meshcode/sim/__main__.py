@@ -7,14 +7,17 @@ import hashlib
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
 
 from meshcode.sim import mutants
+from meshcode.sim.hunt import Hunt
 from meshcode.sim.run import Result, run_seeds
 from meshcode.sim.world import World
 
 _SHOWN_MAX = 20  # Failing seeds told one by one.
-MUTANT_SEEDS = 5_000  # A mutant must be caught within so many.
+_KNOWN = Path(__file__).with_name("caught.json")
 
 
 def tell(seed: int, mutant: str | None) -> int:
@@ -61,20 +64,10 @@ def report(results: Iterable[Result], mutant: str | None) -> int:
     return failed
 
 
-def try_mutants(names: list[str], seeds: int, jobs: int) -> int:
-    """Plant each mutant alone; the number of those that no seed caught."""
-    missed = 0
-    for name in names:
-        begun = time.perf_counter()
-        caught = next((row for row in run_seeds(0, seeds, jobs=jobs, mutant=name) if row[3]), None)
-        took = time.perf_counter() - begun
-        if caught is None:
-            missed += 1
-            print(f"{name:32} NOT caught in {seeds} seeds ({took:.1f} s)")
-        else:
-            print(f"{name:32} caught after {caught[0] + 1:5} seeds ({took:.1f} s): {caught[3]}")
-    print(f"{len(names) - missed} of {len(names)} mutants caught within {seeds} seeds")
-    return missed
+def failures(jobs: int, low: int, high: int, mutant: str | None) -> Iterator[tuple[int, str]]:
+    """The worlds that fail, and why."""
+    rows = run_seeds(low, high, jobs=min(jobs, high - low), mutant=mutant)
+    return ((seed, failure) for seed, *_, failure in rows if failure)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -84,16 +77,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS), help="plant one")
     parser.add_argument("--mutants", action="store_true", help="try all mutants")
-    parser.add_argument("--sample", type=int, default=0, help="only so many of the mutants")
+    parser.add_argument(
+        "--learn", nargs="*", metavar="MUTANT", help="find seeds; all without names"
+    )
     parser.add_argument("--trace", type=int, metavar="SEED", help="tell one world")
     given = parser.parse_args(arguments)
     if given.trace is not None:
         return tell(given.trace, given.mutant)
-    if given.mutants:
-        names = list(mutants.MUTANTS)
-        if given.sample:
-            names = names[:: max(1, len(names) // given.sample)][: given.sample]
-        return min(1, try_mutants(names, MUTANT_SEEDS, given.jobs))
+    if given.mutants or given.learn is not None:
+        hunt = Hunt(partial(failures, given.jobs), _KNOWN, mutants.RARE)
+        return hunt.run(mutants.MUTANTS, given.learn)
     low, _, high = given.seeds.rpartition(":")
     results = run_seeds(int(low or 0), int(high), jobs=given.jobs, mutant=given.mutant)
     return min(1, report(results, given.mutant))

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
-from meshcode.sim.mesh import mutants_plugs
+from meshcode.sim.hunt import Hunt
 from meshcode.sim.mesh.mutants import MUTANTS, RARE, planted
-from meshcode.sim.mesh.run import run_seed, run_seeds
+from meshcode.sim.mesh.run import run_seeds
 from meshcode.sim.mesh.world import MeshWorld
+
+_KNOWN = Path(__file__).with_name("caught.json")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -19,26 +24,30 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--trace", type=int, help="tell one world")
     parser.add_argument("--mutant", help="break this rule first")
-    parser.add_argument("--no-plugs", action="store_true", help="as before there were plugs")
     parser.add_argument("--mutants", action="store_true", help="break one rule after the other")
-    parser.add_argument("--limit", type=int, default=5_000, help="seeds a mutant may take")
-    parser.add_argument("--sample", type=int, default=0, help="only so many mutants; 0 = all")
+    parser.add_argument(
+        "--learn", nargs="*", metavar="MUTANT", help="find seeds; all without names"
+    )
     given = parser.parse_args(args)
     if given.trace is not None:
-        return _trace(given.trace, given.mutant, with_plugs=not given.no_plugs)
-    if given.mutants:
-        return _mutants(given.limit, given.jobs, given.sample)
+        return _trace(given.trace, given.mutant)
+    if given.mutants or given.learn is not None:
+        hunt = Hunt(partial(_failures, given.jobs), _KNOWN, RARE)
+        return hunt.run(MUTANTS, given.learn)
     low, high = (int(part) for part in given.seeds.split(":"))
-    return _seeds(low, high, given.jobs, given.mutant, with_plugs=not given.no_plugs)
+    return _seeds(low, high, given.jobs, given.mutant)
 
 
-def _seeds(low: int, high: int, jobs: int, mutant: str | None, *, with_plugs: bool) -> int:
+def _failures(jobs: int, low: int, high: int, mutant: str | None) -> Iterator[tuple[int, str]]:
+    rows = run_seeds(low, high, jobs=min(jobs, high - low), mutant=mutant)
+    return ((seed, text) for seed, *_, text in rows if text)
+
+
+def _seeds(low: int, high: int, jobs: int, mutant: str | None) -> int:
     began = time.time()
     failed, steps, digest = 0, 0, 0
     totals: dict[str, int] = {}
-    for seed, ran, mark, counts, text in run_seeds(
-        low, high, jobs=jobs, mutant=mutant, with_plugs=with_plugs
-    ):
+    for seed, ran, mark, counts, text in run_seeds(low, high, jobs=jobs, mutant=mutant):
         steps += ran
         digest = (digest * 1_000_003 + mark + seed) & 0xFFFFFFFFFFFFFFFF
         for name, count in counts.items():
@@ -60,10 +69,10 @@ def _seeds(low: int, high: int, jobs: int, mutant: str | None, *, with_plugs: bo
     return 1 if failed else 0
 
 
-def _trace(seed: int, mutant: str | None, *, with_plugs: bool) -> int:
+def _trace(seed: int, mutant: str | None) -> int:
     lines: list[str] = []
     with planted(mutant):
-        world = MeshWorld(seed, lines, with_plugs=with_plugs)
+        world = MeshWorld(seed, lines)
         try:
             world.run()
             problem = ""
@@ -75,31 +84,7 @@ def _trace(seed: int, mutant: str | None, *, with_plugs: bool) -> int:
     return 1 if problem else 0
 
 
-def _mutants(limit: int, jobs: int, sample: int) -> int:
-    names = list(MUTANTS)
-    if sample:  # Of those that are known to be caught soon, else chance decides what is told.
-        names = [name for name in names if name not in RARE]
-        step = max(1, len(names) // sample)
-        names = names[int(time.time()) % step :: step][:sample]
-    survived = []
-    for name in names:
-        found = ""
-        plugs = name in mutants_plugs.BROKEN.plants
-        for seed, _, _, _, text in run_seeds(0, limit, jobs=jobs, mutant=name, with_plugs=plugs):
-            # Else it fails without the mutant, too.
-            if text and not run_seed(seed, with_plugs=plugs)[3]:
-                found = f"caught after {seed + 1} seeds: {text[:110]}"
-                break
-        if not found:
-            survived.append(name)
-            found = f"NOT caught in {limit} seeds"
-            found += f", as before ({RARE[name]})" if name in RARE else ""
-        print(f"{name:34} {found}", flush=True)
-    print(f"{len(names)} mutants: {len(names) - len(survived)} caught, {len(survived)} not")
-    return 1 if set(survived) - RARE.keys() else 0
-
-
-__all__ = ["main", "run_seed"]
+__all__ = ["main"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,11 +14,9 @@ CHUNK_SEEDS = 20  # Per piece of work of one process.
 Result = tuple[int, int, int, dict[str, int], str]
 
 
-def run_seed(
-    seed: int, *, with_plugs: bool = True
-) -> tuple[int, int, dict[str, int], str]:
+def run_seed(seed: int) -> tuple[int, int, dict[str, int], str]:
     """Run one mesh."""
-    world = MeshWorld(seed, with_plugs=with_plugs)
+    world = MeshWorld(seed)
     text = ""
     try:
         world.run()
@@ -33,15 +31,6 @@ def _chunk(job: Job) -> list[Result]:
         return [(seed, *run_seed(seed)) for seed in range(low, high)]
 
 
-def _chunk_without_plugs(job: Job) -> list[Result]:
-    low, high, mutant = job
-    with mutants.planted(mutant):
-        return [(seed, *run_seed(seed, with_plugs=False)) for seed in range(low, high)]
-
-
-def run_seeds(
-    low: int, high: int, *, jobs: int = 1, mutant: str | None = None, with_plugs: bool = True
-) -> Iterator[Result]:
+def run_seeds(low: int, high: int, *, jobs: int = 1, mutant: str | None = None) -> Iterator[Result]:
     """Run the meshes `low` to `high` - 1, in order."""
-    chunk = _chunk if with_plugs else _chunk_without_plugs
-    return in_chunks(chunk, low, high, chunk_seeds=CHUNK_SEEDS, jobs=jobs, mutant=mutant)
+    return in_chunks(_chunk, low, high, chunk_seeds=CHUNK_SEEDS, jobs=jobs, mutant=mutant)

@@ -26,21 +26,17 @@ SETTLE_MS = 30_000  # What waits for a person gets its voters back within this.
 class MeshWorld:
     """All of one seed; `run` it once."""
 
-    def __init__(
-        self, seed: int, trace: list[str] | None = None, *, with_plugs: bool = True
-    ) -> None:
-        """Everything is drawn from `seed`; plugs and schedules, too, unless told otherwise."""
+    def __init__(self, seed: int, trace: list[str] | None = None) -> None:
+        """Everything is drawn from `seed`."""
         self.seed = seed
         self.trace = trace
         self.rng = Random(seed)
         self.options = drawn.draw(self.rng)
         flows.draw(Random(f"flows of {seed}"), self.options)
         self.plugs_rng = Random(f"plugs of {seed}")
-        if with_plugs:
-            plugs.draw(self.plugs_rng, self.options)
+        plugs.draw(self.plugs_rng, self.options)
         self.casts_rng = Random(f"casts of {seed}")
-        if with_plugs:
-            casts.draw(self.casts_rng, self.options)
+        casts.draw(self.casts_rng, self.options)
         self.model = self.options.snapshot
         self.now = 0
         self.calm = False
