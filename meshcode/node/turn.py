@@ -4,10 +4,14 @@ A turn is some steps of the core and their merged effects.  Turns are pipelined:
 turns is being synced, the next is thought.  They are released in order, each after its own sync
 and all earlier ones.  No link, thread or clock in here, so the simulator runs this very code.
 
-One thing may leave earlier: the first start of a call that a client of this node submitted.  Its
-worker then runs beside the sync, and what it reports is recorded no earlier than the call itself.
-When the node dies in between, nobody was told of the call, and who submits it again has it run
-again (docs/decisions/0023).
+The first start of a call that a client of this node submitted may leave earlier.  Its worker then
+runs beside the sync, and what it reports is recorded no earlier than the call itself.  When the
+node dies in between, nobody was told of the call, and who submits it again has it run again
+(docs/decisions/0023).
+
+And what does not need the records of its own turn leaves beside their sync, when all turns before
+are on disk: a proposal, an outcome that a majority has on disk, and the start of a step that is fed
+such outcomes (docs/decisions/0026).
 """
 
 from __future__ import annotations
@@ -16,12 +20,12 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 
 from meshcode.router.core import Router
-from meshcode.router.effects import Assignment, Effects, Op
+from meshcode.router.effects import AT_ONCE, BESIDE, Assignment, Effects, Op
 from meshcode.router.events import Event, LookedUp
 from meshcode.router.records import outcome_of
 
 _Starts = list[tuple[int, list[Assignment]]]
-_MAY_BEGIN = itemgetter(2)  # Of an assignment.
+_BEGINS = itemgetter(2)  # Of an assignment.
 
 
 class Turns:
@@ -67,24 +71,25 @@ class Turns:
         if turn is None:
             return
         if turn.starts and self._begin is not None:
-            turn.starts = self._begin_early(turn.starts, self._begin)
+            waiting = {worker for other in self._unsynced() for worker, _ in other.starts}
+            turn.starts = self._begin_early(turn.starts, AT_ONCE, waiting)
         self._thought.append(turn)
 
-    def _begin_early(self, starts: _Starts, begin: Callable[..., None]) -> _Starts:
-        """Let calls begin beside the sync that may; those that may not are given back.
+    def _begin_early(self, starts: _Starts, now: int, waiting: set[int]) -> _Starts:
+        """Let calls begin that may do so now; the others are given back.
 
         A worker gets calls in the order of the turns, as the core takes for granted: none passes
-        one that waits for the disk on its way to the same worker.
+        one that waits for the disk on its way to the same worker (`waiting`, which grows).
         """
-        waiting = {worker for turn in self._unsynced() for worker, _ in turn.starts}
+        assert self._begin is not None
         kept: _Starts = []
         for worker, batch in starts:
-            if worker in waiting or not all(map(_MAY_BEGIN, batch)):
+            if worker in waiting or min(map(_BEGINS, batch)) < now:
                 waiting.add(worker)
                 kept.append((worker, batch))
             else:
-                begin(worker, batch)
-                self.has_begun = True
+                self._begin(worker, batch)
+                self.has_begun = now == AT_ONCE
         return kept
 
     def _unsynced(self) -> list[Effects]:
@@ -111,7 +116,23 @@ class Turns:
         if not ops:
             self.synced()
             return None
+        waiting: set[int] = set()
+        for effects in self._flying:
+            self._release_beside(effects, waiting)
         return ops
+
+    def _release_beside(self, turn: Effects, waiting: set[int]) -> None:
+        """Let out what may leave before the records of its turn are on disk."""
+        if turn.accepted:  # A call's acknowledgement does not come behind its outcome.
+            turn.outcomes, turn.chosen = turn.chosen + turn.outcomes, []
+        if turn.beside or turn.chosen:
+            early = Effects(peer=turn.beside, outcomes=turn.chosen)
+            turn.beside, turn.chosen = [], []
+            self._release(early)
+        if turn.credits:  # They go before the starts.
+            waiting.update(worker for worker, _ in turn.starts)
+        if turn.starts and self._begin is not None:
+            turn.starts = self._begin_early(turn.starts, BESIDE, waiting)
 
     def more_sync(self) -> list[Op]:
         """Join the turns closed meanwhile to those that the log had no room for; their ops.
@@ -126,6 +147,9 @@ class Turns:
         """What `begin_sync` gave is on disk: release those turns."""
         flying, self._flying = self._flying, []
         for effects in flying:
+            if effects.beside or effects.chosen:  # All that they wait for is on disk, too.
+                effects.peer, effects.beside = effects.beside + effects.peer, []
+                effects.outcomes, effects.chosen = effects.chosen + effects.outcomes, []
             self._release(effects)
 
     def fresh_done(self) -> dict[bytes, bytes]:

@@ -187,7 +187,7 @@ def _send(
         if own is None:
             keep(r, key, child, submit, parent, now_ms, out)
         else:  # Somebody's PREPARE of it came first.
-            storing.complete(r, own, now_ms, submit, now_ms, out)
+            storing.complete(r, own, now_ms, submit, out)
     entry = [
         key, join_voters(child.voters), 0, now_ms, [parent.key, join_voters(parent.voters)], submit,
         inst.note if inst.value is not None and inst.value.code == _MOVED else None,
@@ -212,7 +212,7 @@ def keep(
     if child.submit is None and parent is not None:  # The same call: its attempts go on counting.
         known = r.by_key.get(parent.key)
         own.note = None if known is None else known.note
-    storing.complete(r, own, now_ms, submit, now_ms, out)
+    storing.complete(r, own, now_ms, submit, out)
     r.save(own, out)
     r.rest(own, now_ms)
 

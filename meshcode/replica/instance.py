@@ -194,6 +194,12 @@ class Instance:
         """Whether its outcome is chosen, as far as this node knows."""
         return self.role == ENDED
 
+    def is_answered(self, me: bytes) -> bool:
+        """Whether another voter has said to this node, its owner, that it knows the instance: then
+        what this node wrote when it named it is on disk.
+        """
+        return self.promise[0] > 0 or self.have & ~self.bit(me) > 0
+
     def bit(self, node: bytes) -> int:
         """The bit of a voter in `seen` and `full`."""
         return 1 << self.voters.index(node)

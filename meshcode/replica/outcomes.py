@@ -45,16 +45,23 @@ def propose(r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects)
 
 
 def send(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
-    """PROPOSE to the voters that did not agree yet; again later."""
+    """PROPOSE to the voters that did not agree yet; again later.
+
+    The first time it leaves beside the sync of this node's own vote: that counts when the outcome
+    is recorded, which is behind it in the log, and a node that forgets it in a crash claims before
+    it proposes again (P6).  But what named the instance must be on disk, as it is when a voter has
+    answered; else this node could give the same name to other voters.
+    """
     assert inst.accepted is not None
     epoch, value = inst.accepted
     entry = [
         inst.key, join_voters(inst.voters), inst.boot, storing.parent_data(inst), list(epoch),
         value_data(value),
     ]  # fmt: skip
+    words = out.beside if inst.told_ms == 0 and inst.is_answered(r.me) else out.peer
     for node in inst.voters:
         if node not in inst.heard and (inst.told_ms == 0 or r.peers.is_here(node)):
-            out.peer.append((node, _PROPOSE, entry))
+            words.append((node, _PROPOSE, entry))
     r.back_off(inst, now_ms)
 
 

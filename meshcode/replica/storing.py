@@ -134,7 +134,7 @@ def on_store(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effect
     inst = r.find(key, split_voters(voters), boot, parent_of(parent))
     if inst is None:
         return
-    complete(r, inst, accepted_ms, submit, now_ms, out)
+    complete(r, inst, accepted_ms, submit, out)
     if not known:
         if note is not None:
             inst.note = note
@@ -148,7 +148,7 @@ def on_store(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effect
 
 
 def complete(
-    r: Replica, inst: Instance, accepted_ms: int, submit: bytes, now_ms: int, out: Effects
+    r: Replica, inst: Instance, accepted_ms: int, submit: bytes, out: Effects
 ) -> None:
     """Write the call of an instance that was known without it, if it is of use here."""
     if inst.payload or inst.role == ENDED or r.peers.is_witness(r.me):
@@ -157,7 +157,7 @@ def complete(
     r.host.keep_payload(inst, accepted_ms, submit, out)
     inst.have |= inst.bit(r.me)
     if inst.role == READING:
-        take_over(r, inst, accepted_ms, submit, now_ms, out)
+        out.reads.append((inst.sequence, inst.id))  # Once it is on disk, like any other.
 
 
 def is_newer(note: dict[str, Any], known: dict[str, Any] | None) -> bool:

@@ -91,7 +91,7 @@ def complete(r: Router, inst: Instance, submit: bytes, out: Effects) -> None:
     Nobody else may have it: who made it and claimed it may be gone since.
     """
     now_ms = r.replica.now_ms
-    storing.complete(r.replica, inst, now_ms, submit, now_ms, out)
+    storing.complete(r.replica, inst, now_ms, submit, out)
 
 
 def keep(

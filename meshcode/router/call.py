@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode.limits import PRIORITY_DEFAULT, STORY_EVENTS_MAX
+from meshcode.router.effects import AFTER
 from meshcode.router.states import State, is_allowed
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ class Call:
     __slots__ = (
         "accepted_ms",
         "attempt",
+        "begins",
         "cancelled_by",
         "client",
-        "direct",
         "due_ms",
         "envelope",
         "epoch",
@@ -82,9 +83,9 @@ class Call:
         self.started_ms = 0  # When the running attempt began, as far as the router can know.
         self.due_ms = 0  # While DELAYED: when it becomes WAITING.
         self.estimate_us = 0
-        # Nothing but a client of this node is its cause, and no worker has had it: it may begin
-        # before its record is on disk (docs/decisions/0023).
-        self.direct = False
+        # AT_ONCE: nothing but a client of this node is its cause, and no worker has had it
+        # (docs/decisions/0023).  BESIDE: a majority has what it follows from on disk (0026).
+        self.begins = AFTER
         self.cancelled_by: str | None = None
         self.interrupted = ""  # Why the running attempt was told to stop: "cancel", "time limit".
         self.reason_given = ""  # See `reason`.

@@ -1,7 +1,8 @@
 """What the router core wants done.
 
 One `Effects` per step, or merged per turn.  The law: the shell writes and syncs `records` before
-anything else in here leaves the node.  Order inside each list is the order of the steps.
+anything else in here leaves the node, but for what says of itself that it may leave beside them.
+Order inside each list is the order of the steps.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from typing import Any
 # One change of the log: table, key, value.  None deletes.
 Op = tuple[str, bytes, bytes | None]
 
-# One call to hand to a worker: id, attempt, whether it may begin beside the sync of its turn
-# (`Call.direct`), envelope.
-Assignment = tuple[bytes, int, bool, bytes | None]
+# When something may leave: when the records of its turn are on disk; beside their sync, when those
+# of all turns before are; when the turn is closed.
+AFTER, BESIDE, AT_ONCE = 0, 1, 2
+
+# One call to hand to a worker: id, attempt, when it may begin (`Call.begins`), envelope.
+Assignment = tuple[bytes, int, int, bytes | None]
 
 
 @dataclass(slots=True)
@@ -44,6 +48,10 @@ class Effects:
     recalls: list[int] = field(default_factory=list)
     # node, wire.kinds.Kind, entry: for a peer.  May be lost: whoever sends it sends it again.
     peer: list[tuple[bytes, int, list[Any]]] = field(default_factory=list)
+    # The same, and it may leave BESIDE the sync.
+    beside: list[tuple[bytes, int, list[Any]]] = field(default_factory=list)
+    # client, sealed OUTCOME envelope that is on the disks of a majority: the same.
+    chosen: list[tuple[int, bytes]] = field(default_factory=list)
     # log sequence and id of calls that replication wants to see; answered by events.Read.
     reads: list[tuple[int, bytes]] = field(default_factory=list)
     # node, call id: outcomes to look up in the history, for a peer or (empty) for calls here;

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
 from meshcode.ids import child_id
-from meshcode.replica.instance import Child
+from meshcode.replica.instance import Child, Instance
 from meshcode.router import (
     closing,
     copies,
@@ -185,13 +185,21 @@ def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: 
         r.tell(out, call, "postrun", _STATE_OF[code].name, now_ms)
 
 
+def to_tell(inst: Instance, out: Effects) -> list[tuple[int, bytes]]:
+    """Where the chosen outcome of an instance goes that clients are to be told.
+
+    Of one that only this node votes on, it is on no disk yet.
+    """
+    return out.chosen if len(inst.voters) > 1 else out.outcomes
+
+
 def tell(r: Router, call: Call, envelope: bytes, out: Effects) -> None:
     """Give the outcome to whoever waits for it."""
+    told = out.outcomes if call.inst is None else to_tell(call.inst, out)
     if call.client:
-        out.outcomes.append((call.client, envelope))
+        told.append((call.client, envelope))
     if r.watchers:
-        for client in r.watchers.pop(call.id, ()):
-            out.outcomes.append((client, envelope))
+        told.extend((client, envelope) for client in r.watchers.pop(call.id, ()))
 
 
 def end_with_error(

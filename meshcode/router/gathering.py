@@ -35,7 +35,7 @@ from meshcode.router import (
     timers,
 )
 from meshcode.router.call import Call
-from meshcode.router.effects import Effects
+from meshcode.router.effects import BESIDE, Effects
 from meshcode.router.line import Line
 from meshcode.router.records import flow_of
 from meshcode.router.states import State
@@ -54,7 +54,7 @@ _ASK, _TELL = int(Kind.OUTCOME_OF), int(Kind.OUTCOME_IS)
 class Gather:
     """What one call waits for."""
 
-    __slots__ = ("bytes", "feed", "found", "is_plain", "left", "plan", "seats", "via")
+    __slots__ = ("agreed", "bytes", "feed", "found", "is_plain", "left", "plan", "seats", "via")
 
     def __init__(self, feed: Any, base: bytes) -> None:
         """Nothing has come in; numbers in the feed count the steps of the plan `base`."""
@@ -71,6 +71,7 @@ class Gather:
             self.left = 1
             self.is_plain = True
         self.bytes = 0
+        self.agreed = True  # A majority has all of it on disk, as far as it has come in.
         self.seats: dict[bytes, casting.Reply] | None = None  # Of the copies of a broadcast.
         self.via: dict[bytes, dict[bytes, None]] = {}  # A result's id -> flows whose it is.
 
@@ -117,6 +118,7 @@ class One(Gather):
         self.left = 1
         self.is_plain = True
         self.bytes = 0
+        self.agreed = True
         self.seats = None
         self.via = {}
 
@@ -197,6 +199,7 @@ def _take(
     out: Effects,
 ) -> None:
     found = gather.found
+    gather.agreed = gather.agreed and _is_agreed(r, id, envelope)
     is_value = envelope[13] == _DONE and not envelope[15]
     if is_value and not gather.via and gather.seats is None and id in found:
         if found[id] is None:  # Most are nothing but this.
@@ -229,6 +232,14 @@ def _take(
     limit = most(r)
     if gather.bytes > limit:
         _too_large(r, call, gather.bytes, limit, now_ms, out)
+
+
+def _is_agreed(r: Router, id: bytes, envelope: bytes) -> bool:
+    """Whether a majority of the nodes that keep a call has this outcome on disk."""
+    inst = r.replica.by_id.get(id)
+    if inst is None or inst.role != ENDED or len(inst.voters) == 1:
+        return False
+    return inst.value is not None and inst.value.outcome == envelope
 
 
 def most(r: Router) -> int:
@@ -292,6 +303,8 @@ def _complete(r: Router, call: Call, gather: Gather, now_ms: int, out: Effects) 
     call.fed = fed
     call.gather = None
     call.reason = ""
+    if gather.agreed and call.inst is not None and not (call.attempt or call.recorded):
+        call.begins = BESIDE if call.inst.is_answered(r.node) else call.begins
     if call.line.spread and not call.option("copy"):
         flows.spread(r, call, now_ms, out)
         return

@@ -347,8 +347,8 @@ class Replicated:
                 streams.go_on_here(r, [make_key(child.id, inst.home) for child in value.children])
         streams.ended(r, inst.id)
         if call is None:
-            for client in r.watchers.pop(inst.id, ()):
-                out.outcomes.append((client, value.outcome))
+            clients = r.watchers.pop(inst.id, ())
+            ending.to_tell(inst, out).extend((client, value.outcome) for client in clients)
             other = r.calls.get(inst.id)
             if other is not None:
                 self._end_alike(other, value, now_ms, out)

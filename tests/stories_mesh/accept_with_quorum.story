@@ -34,14 +34,17 @@ done c1 at n1
 deliver
 ----
 n1 -> n0 RAN c1 DONE by n1
-n0 -> n1 TAKEN c1
 n0 -> n1 PROPOSE c1 epoch 0 of n0: DONE by n1
 n0 -> n2 PROPOSE c1 epoch 0 of n0: DONE by n1
+n0 -> n1 TAKEN c1
 n1 -> n0 AGREED c1 epoch 0 of n0
 ann <- DONE c1 by n1
+n1 -> n0 RAN c1 DONE by n1
+n0: c1 superseded, attempt 1
 n2 -> n0 AGREED c1 epoch 0 of n0
 n0 -> n1 TOLD c1 ended, seen
 n0 -> n2 TOLD c1 ended, seen
+n0 -> n1 TAKEN c1
 n1 -> n0 TOLD c1 ended, seen
 n1 -> n2 TOLD c1 ended, seen
 n2 -> n0 TOLD c1 ended, seen

@@ -30,6 +30,7 @@ tick 20000
 deliver quietly
 show n0
 ----
+n0: c1/n1-0 superseded, attempt 1
 n0: c1/n1-1 superseded, attempt 1
 n0: c1/n2-0 WAITING, attempt 0
 n0: c1/n2-1 WAITING, attempt 0
@@ -57,5 +58,6 @@ deliver quietly
 n2: boot 2
 n2: START c1/n2-0 attempt 1
 n2: START c1/n2-1 attempt 1
+n0: c1/n2-0 superseded, attempt 1
 n0: c1/n2-1 superseded, attempt 1
-ann <- DONE c1/gather [{'socket': 's0', 'node': 'n1', 'place': 0, 'value': [1, 1248, 1]}, {'socket': 's0', 'node': 'n1', 'place': 1, 'value': [1, 1250, 1]}, {'socket': 's0', 'node': 'n2', 'place': 0, 'value': [2, 27490, 1]}, {'socket': 's0', 'node': 'n2', 'place': 1, 'value': [2, 27492, 1]}]
+ann <- DONE c1/gather [{'socket': 's0', 'node': 'n1', 'place': 0, 'value': [1, 1248, 1]}, {'socket': 's0', 'node': 'n1', 'place': 1, 'value': [1, 1250, 1]}, {'socket': 's0', 'node': 'n2', 'place': 0, 'value': [2, 27494, 1]}, {'socket': 's0', 'node': 'n2', 'place': 1, 'value': [2, 27496, 1]}]

@@ -29,4 +29,5 @@ watch n1 c1/gather from=ann
 done c1/n1-0 at n1
 deliver quietly
 ----
+n0: c1/n1-0 superseded, attempt 1
 ann <- DONE c1/gather [{'socket': 's0', 'node': 'n1', 'place': 0, 'value': [1, 36208, 1]}, {'socket': 's0', 'node': 'n2', 'place': 0, 'error': {'code': 'seat_gone', 'text': 'not run: it was for worker 0 (from 0) of socket s0, and node n2 was evicted; what the other workers said is kept; call again to reach those that are there now', 'fields': {'socket': 's0', 'node': '6e6f6465020202020202020202020202', 'place': 0}}}]

@@ -27,3 +27,4 @@ done c1 at n2
 deliver quietly
 ----
 ann <- DONE c1 by n2
+n1: c1 superseded, attempt 1

@@ -78,6 +78,7 @@ show
 ann <- DONE c3 by n0
 n2: c3 superseded, attempt 1
 bob <- DONE c1 by n2
+n0: c1 superseded, attempt 1
 n0: c1 on record, DONE
 n1: c1 on record, DONE
 n2: c1 on record, DONE

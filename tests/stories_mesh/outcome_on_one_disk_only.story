@@ -22,6 +22,7 @@ done c1 at n2
 deliver quietly
 show
 ----
+n1: c1 superseded, attempt 1
 n0: down
 n1: c1 ended, seen by n1 n2; that all have seen it knows nobody
 n1: c1 on record, DONE

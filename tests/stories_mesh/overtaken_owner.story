@@ -31,6 +31,7 @@ deliver quietly
 show
 ----
 n0: c1 left, another node took it over
+n1: c1 superseded, attempt 1
 ann <- DONE c1 by n2
 n0: c1 on record, DONE
 n1: c1 on record, DONE

@@ -38,6 +38,7 @@ deliver quietly
 show
 ----
 ann <- DONE c1 by n2
+n1: c1 superseded, attempt 1
 n0: down
 n1: c1 ended, seen by n1 n2; that all have seen it knows nobody
 n1: c1 on record, DONE

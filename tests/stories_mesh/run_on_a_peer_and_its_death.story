@@ -24,6 +24,7 @@ deliver quietly
 show
 ----
 ann <- DONE c1 by n2
+n0: c1 superseded, attempt 1
 n0: c1 ended, seen by n0 n2; that all have seen it knows nobody
 n0: c1 on record, DONE
 n1: down

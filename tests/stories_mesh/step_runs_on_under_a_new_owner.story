@@ -12,6 +12,7 @@ ann <- DONE f a flow of 2 steps
 n0: f/0 taken over, epoch 1
 n0: f/1 taken over, epoch 1
 n1: START f/0 attempt 1 with (1)
+n0: f/0 superseded, attempt 1
 n1: START f/1 attempt 1 with (['s0', 1585748274], 2)
 n0: f/1 RUNNING at n1, attempt 1
 n0: f/1 voters n0 n1 n2: owns it, promised epoch 1 of n0
@@ -51,7 +52,7 @@ tick 1000
 tick 1000
 show
 ----
-at 1468 ms:
+at 1472 ms:
 n1: START f/1 attempt 2 with (['s0', 1585748274], 2)
 n0: down
 n1: f/1 RUNNING, attempt 2

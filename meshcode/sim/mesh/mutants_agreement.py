@@ -33,6 +33,14 @@ BROKEN = Broken()
 _MOVED = int(Outcome.MOVED)
 
 
+# What may leave beside a sync.
+
+
+@BROKEN.rule(Instance, "is_answered")
+def _proposal_leaves_before_anybody_has_answered(_real: Any) -> Any:
+    return lambda self, me: True
+
+
 # Claims (P4, P5, P6).
 
 

@@ -20,6 +20,11 @@ BROKEN = Broken()
 _ASK = int(Kind.OUTCOME_OF)
 
 
+@BROKEN.rule(gathering, "_is_agreed")
+def _step_begins_beside_the_sync_of_what_it_is_fed(_real: Any) -> Any:
+    return lambda r, call, envelope: True
+
+
 # Being there completely or not at all.
 
 

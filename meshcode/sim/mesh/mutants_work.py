@@ -53,6 +53,27 @@ def _peers_are_told_before_the_sync(real: Any) -> Any:
     return close
 
 
+@BROKEN.rule(Turns, "close")
+def _what_leaves_beside_a_sync_passes_those_before(real: Any) -> Any:
+    def close(self: Turns) -> None:
+        turn = self._open
+        real(self)
+        if turn is not None and self._flying:
+            self._release(Effects(peer=turn.beside, outcomes=turn.chosen))
+            turn.beside, turn.chosen = [], []
+
+    return close
+
+
+@BROKEN.rule(ending, "tell")
+def _outcome_of_a_lone_call_is_told_beside_its_sync(real: Any) -> Any:
+    def tell(r: Router, call: Any, envelope: bytes, out: Effects) -> None:
+        real(r, call, envelope, out)
+        out.chosen, out.outcomes = out.chosen + out.outcomes, []
+
+    return tell
+
+
 @BROKEN.rule(Network, "accepts")
 def _no_channel_fence(_real: Any) -> Any:
     return lambda self, node, sender, tag: True
