@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.trace is not None:
         return tell(given.trace, given.mutant)
     if given.mutants or given.learn is not None:
-        hunt = Hunt(partial(failures, given.jobs), _KNOWN, mutants.RARE)
+        hunt = Hunt(partial(failures, given.jobs), _KNOWN)
         return hunt.run(mutants.MUTANTS, given.learn)
     low, _, high = given.seeds.rpartition(":")
     results = run_seeds(int(low or 0), int(high), jobs=given.jobs, mutant=given.mutant)

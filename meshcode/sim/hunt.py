@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Hunt:
 
     failures: Failures
     known: Path
-    rare: Mapping[str, str]
+    rare: Mapping[str, str] = field(default_factory=dict)
     searched: int = SEARCHED
 
     def catches(self, name: str) -> Iterator[Catch]:

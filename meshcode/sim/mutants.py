@@ -440,12 +440,6 @@ def _removed_socket_goes_on(real: Any) -> Any:
     return on_model_changed
 
 
-# Rules that these worlds reach too seldom; `docs/simulation.md` has more.
-RARE = {
-    "values-pass-each-other-after-a-start": "a crash while two values of a flow wait at one place",
-    "tick-makes-collectors-without-a-look": "a crash between a set of a join and the next look-up",
-}
-
 MUTANTS = {
     **BROKEN.plants,
     **mutants_flows.BROKEN.plants,
