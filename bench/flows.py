@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from bench import machine
 from bench.end_to_end import map_rate, pids_of, singles_ms
+from bench.world import CALLS_MAX
 from meshcode.client import Client, Socket, connect, funnel, parallel, pipeline
 from meshcode.errors import UnknownCall
 from meshcode.router.ticking import tick_id
@@ -68,7 +69,8 @@ def flow_node() -> Iterator[Mesh]:
     with Mesh() as mesh:
         repository = mesh.home / "repository"
         make_repository(repository, {f"{MODULE}.py": TASKS})
-        mesh.offer("bench", Path(repository), MODULE, ["nop", "count", "both"])
+        tasks = ["nop", "count", "both"]
+        mesh.offer("bench", Path(repository), MODULE, tasks, recycle_calls=CALLS_MAX)
         for name in [*CHAIN, f"{MODULE}.pair"]:
             mesh.add("socket", name, processor="bench", task="nop", queue="q")
         for number, (source, target) in enumerate(pairwise(CHAIN)):
