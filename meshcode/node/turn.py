@@ -4,14 +4,13 @@ A turn is some steps of the core and their merged effects.  Turns are pipelined:
 turns is being synced, the next is thought.  They are released in order, each after its own sync
 and all earlier ones.  No link, thread or clock in here, so the simulator runs this very code.
 
-The first start of a call that a client of this node submitted may leave earlier.  Its worker then
-runs beside the sync, and what it reports is recorded no earlier than the call itself.  When the
-node dies in between, nobody was told of the call, and who submits it again has it run again
-(docs/decisions/0023).
-
-And what does not need the records of its own turn leaves beside their sync, when all turns before
-are on disk: a proposal, an outcome that a majority has on disk, and the start of a step that is fed
-such outcomes (docs/decisions/0026).
+What does not need the records of its own turn leaves earlier (docs/decisions/0026).  A start says
+which turn is the newest that must be on disk.  The first start of a call that a client of this node
+submitted needs none: its worker runs beside the sync, and what it reports is recorded no earlier
+than the call itself.  When the node dies in between, nobody was told of the call, and who submits
+it again has it run again (docs/decisions/0023).  A proposal, and an outcome that a majority has on
+disk, need all batches before: they leave when the batch of their turn is handed to the log, never
+sooner, so that no answer to a proposal comes before that.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 
 from meshcode.router.core import Router
-from meshcode.router.effects import AT_ONCE, BESIDE, Assignment, Effects, Op
+from meshcode.router.effects import Assignment, Effects, Op, Told
 from meshcode.router.events import Event, LookedUp
 from meshcode.router.records import outcome_of
 
 _Starts = list[tuple[int, list[Assignment]]]
-_BEGINS = itemgetter(2)  # Of an assignment.
+_NEEDS = itemgetter(2)  # Of an assignment.
 
 
 class Turns:
@@ -47,23 +46,29 @@ class Turns:
         self._release = release
         self._begin = begin
         self.has_begun = False  # Calls of turns not yet handed to the log were let begin.
+        self._count = 0  # Turns opened so far; the number of the newest.
+        self._safe = 0  # The newest that is on disk, and all before it.
         self._open: Effects | None = None  # The turn being thought.
         self._thought: list[Effects] = []  # Closed, not yet handed to the log.
         self._flying: list[Effects] = []  # Handed to the log, not yet synced.
+        router.turn = self._number()
 
     def step(self, event: Event, now_ms: int) -> None:
         """Let the core take one event; its effects join the open turn."""
-        effects = self.router.step(event, now_ms)
-        if self._open is None:
-            self._open = effects
-        else:
-            self._open.merge(effects)
+        self.router.turn = self._number()
+        self.add(self.router.step(event, now_ms))
 
     def add(self, effects: Effects) -> None:
         """Join effects from elsewhere (recovery, housekeeping) to the open turn."""
         if self._open is None:
-            self._open = Effects()
-        self._open.merge(effects)
+            self._count = self._number()
+            self._open = effects
+        else:
+            self._open.merge(effects)
+
+    def _number(self) -> int:
+        """Of the open turn, or of the next that will be."""
+        return self._count + (self._open is None)
 
     def close(self) -> None:
         """End the open turn."""
@@ -72,24 +77,33 @@ class Turns:
             return
         if turn.starts and self._begin is not None:
             waiting = {worker for other in self._unsynced() for worker, _ in other.starts}
-            turn.starts = self._begin_early(turn.starts, AT_ONCE, waiting)
+            turn.starts = self._begin_early(turn.starts, self._begin, waiting)
         self._thought.append(turn)
 
-    def _begin_early(self, starts: _Starts, now: int, waiting: set[int]) -> _Starts:
-        """Let calls begin that may do so now; the others are given back.
+    def _release_early(self, turn: Effects) -> None:
+        """Let out what needs no more than the batches before, which are on disk."""
+        told: list[Told] = []
+        if not turn.accepted:  # A call's acknowledgement does not come behind its outcome.
+            told, turn.chosen = turn.chosen, told
+        words, turn.early = turn.early, []
+        self._release(Effects(peer=words, outcomes=told))
+
+    def _begin_early(
+        self, starts: _Starts, begin: Callable[..., None], waiting: set[int]
+    ) -> _Starts:
+        """Let calls begin that may; the others are given back.
 
         A worker gets calls in the order of the turns, as the core takes for granted: none passes
         one that waits for the disk on its way to the same worker (`waiting`, which grows).
         """
-        assert self._begin is not None
         kept: _Starts = []
         for worker, batch in starts:
-            if worker in waiting or min(map(_BEGINS, batch)) < now:
+            if worker in waiting or max(map(_NEEDS, batch)) > self._safe:
                 waiting.add(worker)
                 kept.append((worker, batch))
             else:
-                self._begin(worker, batch)
-                self.has_begun = now == AT_ONCE
+                begin(worker, batch)
+                self.has_begun = True
         return kept
 
     def _unsynced(self) -> list[Effects]:
@@ -109,7 +123,6 @@ class Turns:
         if self._flying or not self._thought:
             return None
         self._flying, self._thought = self._thought, []
-        self.has_begun = False
         ops: list[Op] = []
         for effects in self._flying:
             ops.extend(effects.records)
@@ -118,21 +131,12 @@ class Turns:
             return None
         waiting: set[int] = set()
         for effects in self._flying:
-            self._release_beside(effects, waiting)
+            if effects.early or effects.chosen:
+                self._release_early(effects)
+            if effects.starts and self._begin is not None:
+                effects.starts = self._begin_early(effects.starts, self._begin, waiting)
+        self.has_begun = False
         return ops
-
-    def _release_beside(self, turn: Effects, waiting: set[int]) -> None:
-        """Let out what may leave before the records of its turn are on disk."""
-        if turn.accepted:  # A call's acknowledgement does not come behind its outcome.
-            turn.outcomes, turn.chosen = turn.chosen + turn.outcomes, []
-        if turn.beside or turn.chosen:
-            early = Effects(peer=turn.beside, outcomes=turn.chosen)
-            turn.beside, turn.chosen = [], []
-            self._release(early)
-        if turn.credits:  # They go before the starts.
-            waiting.update(worker for worker, _ in turn.starts)
-        if turn.starts and self._begin is not None:
-            turn.starts = self._begin_early(turn.starts, BESIDE, waiting)
 
     def more_sync(self) -> list[Op]:
         """Join the turns closed meanwhile to those that the log had no room for; their ops.
@@ -146,10 +150,10 @@ class Turns:
     def synced(self) -> None:
         """What `begin_sync` gave is on disk: release those turns."""
         flying, self._flying = self._flying, []
+        self._safe += len(flying)
         for effects in flying:
-            if effects.beside or effects.chosen:  # All that they wait for is on disk, too.
-                effects.peer, effects.beside = effects.beside + effects.peer, []
-                effects.outcomes, effects.chosen = effects.chosen + effects.outcomes, []
+            effects.peer[:0], effects.early = effects.early, []
+            effects.outcomes[:0], effects.chosen = effects.chosen, []
             self._release(effects)
 
     def fresh_done(self) -> dict[bytes, bytes]:

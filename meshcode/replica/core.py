@@ -142,9 +142,11 @@ class Replica:
         self.keep(inst)
         storing.begin(self, inst, accepted_ms, submit, now_ms, out)
 
-    def propose(self, inst: Instance, value: Value, now_ms: int, out: Effects) -> None:
-        """The owner's outcome: let a majority choose it."""
-        outcomes.propose(self, inst, value, now_ms, out)
+    def propose(
+        self, inst: Instance, value: Value, now_ms: int, out: Effects, *, early: bool = False
+    ) -> None:
+        """The owner's outcome: let a majority choose it; `early` as for `outcomes.propose`."""
+        outcomes.propose(self, inst, value, now_ms, out, early=early)
 
     def note(self, inst: Instance, note: dict[str, Any], out: Effects) -> None:
         """Tell the voters what the owner wrote of the attempts and the state of its call.

@@ -18,7 +18,7 @@ from meshcode.replica.instance import (
     value_data,
     value_of,
 )
-from meshcode.router.effects import Effects
+from meshcode.router.effects import Effects, Word
 from meshcode.wire.kinds import Kind, Outcome
 
 if TYPE_CHECKING:
@@ -28,8 +28,17 @@ _PROPOSE, _AGREED, _OVERTAKEN = int(Kind.PROPOSE), int(Kind.AGREED), int(Kind.OV
 _MOVED = int(Outcome.MOVED)
 
 
-def propose(r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects) -> None:
-    """Propose a value under the epoch that this node owns; once per epoch (I10)."""
+def propose(
+    r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects, *, early: bool = False
+) -> None:
+    """Propose a value under the epoch that this node owns; once per epoch (I10).
+
+    With `early`, nothing but what is on disk is its cause, and it leaves when this node's own vote
+    is handed to the log.  The vote counts when the outcome is told or recorded, in a batch behind
+    it, and a node that forgets it in a crash claims before it proposes again (P6).  What named the
+    instance must be on disk, too, as it is when a voter has answered; else this node could give the
+    same name to other voters.
+    """
     assert inst.epoch is not None, inst.key.hex()
     assert inst.accepted is None or inst.accepted[0] != inst.epoch, inst.key.hex()
     inst.role = PROPOSING
@@ -41,24 +50,21 @@ def propose(r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects)
     if len(inst.heard) >= inst.majority:
         chosen(r, inst, value, now_ms, out)
         return
-    send(r, inst, now_ms, out)
+    words = out.early if early and inst.is_answered(r.me) else out.peer
+    send(r, inst, now_ms, out, words)
 
 
-def send(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
-    """PROPOSE to the voters that did not agree yet; again later.
-
-    The first time it leaves beside the sync of this node's own vote: that counts when the outcome
-    is recorded, which is behind it in the log, and a node that forgets it in a crash claims before
-    it proposes again (P6).  But what named the instance must be on disk, as it is when a voter has
-    answered; else this node could give the same name to other voters.
-    """
+def send(
+    r: Replica, inst: Instance, now_ms: int, out: Effects, words: list[Word] | None = None
+) -> None:
+    """PROPOSE to the voters that did not agree yet; again later."""
+    words = out.peer if words is None else words
     assert inst.accepted is not None
     epoch, value = inst.accepted
     entry = [
         inst.key, join_voters(inst.voters), inst.boot, storing.parent_data(inst), list(epoch),
         value_data(value),
     ]  # fmt: skip
-    words = out.beside if inst.told_ms == 0 and inst.is_answered(r.me) else out.peer
     for node in inst.voters:
         if node not in inst.heard and (inst.told_ms == 0 or r.peers.is_here(node)):
             words.append((node, _PROPOSE, entry))

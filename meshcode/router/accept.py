@@ -9,7 +9,7 @@ from meshcode import errors, limits
 from meshcode.replica.instance import ENDED
 from meshcode.router import acks, ending, flows, plain, replicated, seats, timers
 from meshcode.router.call import Call
-from meshcode.router.effects import AFTER, AT_ONCE, Effects
+from meshcode.router.effects import Effects
 from meshcode.router.events import Submitted
 from meshcode.router.line import Line
 from meshcode.router.plan import FLOW
@@ -74,7 +74,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
         sequence = r.next_sequence
         r.next_sequence = sequence + 1
         call = Call(id, sequence, line, envelope, len(envelope), options, client, now_ms)
-        call.begins = AT_ONCE if alone else AFTER
+        call.needs = 0 if alone else None
         shared = len(voters) > 1
         head = custody_header(r.node, r.boot, voters, now_ms) if shared else custody
         out.records.append(("open", sequence.to_bytes(8, "big"), head + envelope))

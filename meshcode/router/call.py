@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode.limits import PRIORITY_DEFAULT, STORY_EVENTS_MAX
-from meshcode.router.effects import AFTER
 from meshcode.router.states import State, is_allowed
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ class Call:
     __slots__ = (
         "accepted_ms",
         "attempt",
-        "begins",
         "cancelled_by",
         "client",
         "due_ms",
@@ -40,6 +38,7 @@ class Call:
         "interrupted",
         "line",
         "marked",
+        "needs",
         "options",
         "owner",
         "owner_attempt",
@@ -83,9 +82,10 @@ class Call:
         self.started_ms = 0  # When the running attempt began, as far as the router can know.
         self.due_ms = 0  # While DELAYED: when it becomes WAITING.
         self.estimate_us = 0
-        # AT_ONCE: nothing but a client of this node is its cause, and no worker has had it
-        # (docs/decisions/0023).  BESIDE: a majority has what it follows from on disk (0026).
-        self.begins = AFTER
+        # The newest turn that must be on disk before it begins; by default that in which it does.
+        # 0: nothing but a client of this node is its cause, and no worker has had it (decision
+        # 0023).
+        self.needs: int | None = None
         self.cancelled_by: str | None = None
         self.interrupted = ""  # Why the running attempt was told to stop: "cancel", "time limit".
         self.reason_given = ""  # See `reason`.

@@ -97,8 +97,8 @@ class Router:
         self.bodies_bytes = 0  # Of envelopes in memory.
         self.bodies_bytes_max = limits.BODIES_IN_MEMORY_BYTES_MAX
         self.fetch_bytes_min = limits.FETCH_BYTES_MIN
-        self.disk_level = 0
-        self.draining = False
+        self.disk_level, self.draining = 0, False
+        self.turn = 0  # The number of the turn under way, as the shell counts them; it only rises.
         self.listening = False  # Someone wants Effects.events; off, none are made.
         self.replica = Replica(node, boot, rng, replicated.Replicated(self), kind)
         self.alone = (node,)  # The voters of a call that nobody else keeps.

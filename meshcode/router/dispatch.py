@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshcode.router import ending, events, holding, seats, timers
 from meshcode.router.call import Call
-from meshcode.router.effects import AFTER, BESIDE, Assignment, Effects
+from meshcode.router.effects import Assignment, Effects
 from meshcode.router.line import Line
 from meshcode.router.pool import Pool, Worker
 from meshcode.router.states import State
@@ -59,8 +59,9 @@ def begin(
         envelope, fed = call.envelope, call.fed
         if fed is not None and envelope is not None:
             envelope = fed.submit(envelope)
-        batch.append((call.id, call.attempt, call.begins, envelope))
-        call.begins = AFTER
+        needs = call.needs
+        batch.append((call.id, call.attempt, r.turn if needs is None else needs, envelope))
+        call.needs = None
     if r.listening:
         for call in calls:
             r.tell(out, call, "prerun", f"worker {worker.id}", now_ms)
@@ -71,9 +72,7 @@ def send(
 ) -> None:
     """Order what `begin` has put together."""
     if worker.node:
-        for _id, attempt, begins, envelope in batch:
-            words = out.beside if begins == BESIDE else out.peer
-            words.append((worker.node, _RUN, [attempt, envelope]))
+        out.peer.extend((worker.node, _RUN, [item[1], item[3]]) for item in batch)
         return
     out.starts.append((worker.id, batch))
     holding.arm_watch(r, worker, now_ms)

@@ -13,12 +13,12 @@ from typing import Any
 # One change of the log: table, key, value.  None deletes.
 Op = tuple[str, bytes, bytes | None]
 
-# When something may leave: when the records of its turn are on disk; beside their sync, when those
-# of all turns before are; when the turn is closed.
-AFTER, BESIDE, AT_ONCE = 0, 1, 2
-
-# One call to hand to a worker: id, attempt, when it may begin (`Call.begins`), envelope.
+# One call to hand to a worker: id, attempt, the newest turn that must be on disk before
+# (`Call.needs`), envelope.
 Assignment = tuple[bytes, int, int, bytes | None]
+
+Told = tuple[int, bytes]  # Client, sealed OUTCOME envelope.
+Word = tuple[bytes, int, list[Any]]  # Node, wire.kinds.Kind, entry.
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Effects:
     # client, call id, error data (errors.MeshError.to_data).
     refused: list[tuple[int, bytes, dict[str, Any]]] = field(default_factory=list)
     # client, sealed OUTCOME envelope.
-    outcomes: list[tuple[int, bytes]] = field(default_factory=list)
+    outcomes: list[Told] = field(default_factory=list)
     # worker, assignments.
     starts: list[tuple[int, list[Assignment]]] = field(default_factory=list)
     # worker, call id, attempt, units of items that it may have sent in all; 0: drop the attempt.
@@ -47,11 +47,11 @@ class Effects:
     # workers whose staged, not begun calls shall come back (events.Returned): one is stuck.
     recalls: list[int] = field(default_factory=list)
     # node, wire.kinds.Kind, entry: for a peer.  May be lost: whoever sends it sends it again.
-    peer: list[tuple[bytes, int, list[Any]]] = field(default_factory=list)
-    # The same, and it may leave BESIDE the sync.
-    beside: list[tuple[bytes, int, list[Any]]] = field(default_factory=list)
-    # client, sealed OUTCOME envelope that is on the disks of a majority: the same.
-    chosen: list[tuple[int, bytes]] = field(default_factory=list)
+    peer: list[Word] = field(default_factory=list)
+    # The same, for words that leave when the batch of this turn is handed to the log.
+    early: list[Word] = field(default_factory=list)
+    # The same, for `outcomes`: a majority has them on disk.
+    chosen: list[Told] = field(default_factory=list)
     # log sequence and id of calls that replication wants to see; answered by events.Read.
     reads: list[tuple[int, bytes]] = field(default_factory=list)
     # node, call id: outcomes to look up in the history, for a peer or (empty) for calls here;

@@ -74,7 +74,8 @@ def on_finished(r: Router, event: events.Finished, now_ms: int, out: Effects) ->
         elif retry and code == _FAILED and call.interrupted != "cancel" and may_retry(call):
             delay_retry(r, call, "failed", now_ms, out)
         else:
-            end(r, call, code, envelope, now_ms, out)
+            early = id not in r.streams.by_call  # It ends behind its items, which are records.
+            end(r, call, code, envelope, now_ms, out, early=early)
     r.touch(worker.pool)
     holding.arm_watch(r, worker, now_ms)
 
@@ -87,16 +88,19 @@ def end(
     now_ms: int,
     out: Effects,
     children: tuple[Child, ...] = (),
+    *,
+    early: bool = False,
 ) -> None:
     """Choose the outcome of a call that is in no line and at no worker; exactly once.
 
-    Where other nodes keep the call too, it is proposed to them: `finish` comes when they agree.
+    Where other nodes keep the call too, it is proposed to them, perhaps `early`: `finish` comes
+    when they agree.
     """
     if call.owner is not None:
         work.report(r, call, code, envelope, out)
     elif call.inst is not None:
         children = with_targets(r, call, code, envelope, children, now_ms)
-        replicated.propose(r, call, code, envelope, children, now_ms, out)
+        replicated.propose(r, call, code, envelope, children, now_ms, out, early=early)
     elif r.replica.peers.by_node and closing.may_be_known(r, call):
         closing.begin(r, call, (code, envelope, children), out)
     else:
@@ -185,21 +189,25 @@ def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: 
         r.tell(out, call, "postrun", _STATE_OF[code].name, now_ms)
 
 
-def to_tell(inst: Instance, out: Effects) -> list[tuple[int, bytes]]:
-    """Where the chosen outcome of an instance goes that clients are to be told.
+def tell_chosen(inst: Instance, clients: list[int], envelope: bytes, out: Effects) -> None:
+    """Give the outcome that the voters of an instance chose to these clients.
 
-    Of one that only this node votes on, it is on no disk yet.
+    A majority has it on disk when the turns before are, for one of them wrote this node's vote.
+    Of an instance that only this node votes on, it is on no disk yet.
     """
-    return out.chosen if len(inst.voters) > 1 else out.outcomes
+    told = out.chosen if len(inst.voters) > 1 else out.outcomes
+    told.extend((client, envelope) for client in clients)
 
 
 def tell(r: Router, call: Call, envelope: bytes, out: Effects) -> None:
     """Give the outcome to whoever waits for it."""
-    told = out.outcomes if call.inst is None else to_tell(call.inst, out)
-    if call.client:
-        told.append((call.client, envelope))
+    clients = [call.client] if call.client else []
     if r.watchers:
-        told.extend((client, envelope) for client in r.watchers.pop(call.id, ()))
+        clients += r.watchers.pop(call.id, ())
+    if call.inst is not None:
+        tell_chosen(call.inst, clients, envelope, out)
+    else:
+        out.outcomes.extend((client, envelope) for client in clients)
 
 
 def end_with_error(

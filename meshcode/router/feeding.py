@@ -28,15 +28,26 @@ _SHORT_HEADS = [bytes((0x90 | count,)) for count in range(16)]
 _IDS_KEPT = 2_048  # Ids of steps worked out of late: each is wanted again where it is fed.
 
 
-@lru_cache(_IDS_KEPT)
 def step_id(plan: bytes, number: int) -> bytes:
     """The id of a step: everybody who knows the id of the plan can work it out."""
+    ids = _newest.get(plan)
+    return ids[number] if ids is not None and number < len(ids) else _step_id(plan, number)
+
+
+@lru_cache(_IDS_KEPT)
+def _step_id(plan: bytes, number: int) -> bytes:
     return child_id(plan, b"%d" % number)
 
 
 def step_ids(plan: bytes, count: int) -> list[bytes]:
     """The ids of so many steps, from the first."""
-    return numbered_ids(plan, count)
+    ids = numbered_ids(plan, count)
+    _newest.clear()
+    _newest[plan] = ids
+    return ids
+
+
+_newest: dict[bytes, list[bytes]] = {}  # Those of one plan: what is made of it names them again.
 
 
 def leaves(feed: Any) -> Iterator[int | bytes]:

@@ -155,7 +155,7 @@ def expand(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     else:
         children = ending.children_of(r, call, [one[:2] for one in made])
     told = plan.outcome(call.id, ids, found)
-    ending.end(r, call, Outcome.DONE, told, now_ms, out, children)
+    ending.end(r, call, Outcome.DONE, told, now_ms, out, children, early=True)
 
 
 def _kept_with(r: Router, call: Call, found: plan.Plan) -> dict[str, bytes]:

@@ -35,7 +35,7 @@ from meshcode.router import (
     timers,
 )
 from meshcode.router.call import Call
-from meshcode.router.effects import BESIDE, Effects
+from meshcode.router.effects import Effects
 from meshcode.router.line import Line
 from meshcode.router.records import flow_of
 from meshcode.router.states import State
@@ -303,8 +303,10 @@ def _complete(r: Router, call: Call, gather: Gather, now_ms: int, out: Effects) 
     call.fed = fed
     call.gather = None
     call.reason = ""
-    if gather.agreed and call.inst is not None and not (call.attempt or call.recorded):
-        call.begins = BESIDE if call.inst.is_answered(r.node) else call.begins
+    if not (call.attempt or call.recorded):
+        inst = call.inst
+        agreed = gather.agreed and inst is not None and inst.is_answered(r.node)
+        call.needs = r.turn - 1 if agreed else r.turn
     if call.line.spread and not call.option("copy"):
         flows.spread(r, call, now_ms, out)
         return

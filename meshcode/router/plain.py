@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from meshcode import limits
 from meshcode.replica.instance import Instance, Value, make_key
 from meshcode.router.call import Call
-from meshcode.router.effects import AT_ONCE, Effects
+from meshcode.router.effects import Effects
 from meshcode.router.events import Report, Submitted
 from meshcode.router.line import Line
 from meshcode.router.pool import Worker
@@ -59,7 +59,7 @@ def _accept_alone(r: Router, event: Submitted, now_ms: int, out: Effects) -> Non
             push = line.ready.setdefault(line.priority, deque()).append
         size = len(envelope)
         call = Call(id, sequence, line, envelope, size, None, client, now_ms)
-        call.begins = AT_ONCE
+        call.needs = 0
         append(("open", sequence.to_bytes(8, "big"), custody + envelope))
         known[id] = call
         push(call)
@@ -184,7 +184,7 @@ def finish(
             call.state = State.ENDING
             started_ms = call.started_ms = started_ms or call.started_ms
             note = {"attempt": attempt, "started_ms": started_ms, "story": []}
-            r.replica.propose(inst, Value(code, envelope, (), note), now_ms, out)
+            r.replica.propose(inst, Value(code, envelope, (), note), now_ms, out, early=True)
             continue
         call.state = _ENDED
         append(("open", call.sequence.to_bytes(8, "big"), None))

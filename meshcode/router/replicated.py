@@ -166,12 +166,18 @@ def propose(
     children: tuple[Child, ...],
     now_ms: int,
     out: Effects,
+    *,
+    early: bool = False,
 ) -> None:
-    """The call has ended here: let a majority of its voters say so."""
+    """The call has ended here: let a majority of its voters say so.
+
+    With `early`, the call itself, or a worker that had it, is the only cause.
+    """
     assert call.inst is not None
     holding.begin_to_end(r, call)
     code, envelope = fit(code, envelope)
-    r.replica.propose(call.inst, Value(code, envelope, children, _note(call)), now_ms, out)
+    value = Value(code, envelope, children, _note(call))
+    r.replica.propose(call.inst, value, now_ms, out, early=early)
 
 
 def _note(call: Call) -> dict[str, Any]:
@@ -347,8 +353,7 @@ class Replicated:
                 streams.go_on_here(r, [make_key(child.id, inst.home) for child in value.children])
         streams.ended(r, inst.id)
         if call is None:
-            clients = r.watchers.pop(inst.id, ())
-            ending.to_tell(inst, out).extend((client, value.outcome) for client in clients)
+            ending.tell_chosen(inst, r.watchers.pop(inst.id, []), value.outcome, out)
             other = r.calls.get(inst.id)
             if other is not None:
                 self._end_alike(other, value, now_ms, out)

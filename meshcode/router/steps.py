@@ -72,6 +72,7 @@ def begin(
         sequence = r.next_sequence
         r.next_sequence = sequence + 1
         call = known[id] = Call(id, sequence, line, submit, size, options, 0, now_ms)
+        call.needs = r.turn
         append(("open", sequence.to_bytes(8, "big"), custody + submit))
         r.bodies_bytes += size
         line.depth += 1
@@ -117,6 +118,8 @@ def feed(
         call.gather = None
         call.reason_given = ""
         call.fed = fed
+        if not (call.attempt or call.recorded):
+            call.needs = r.turn
         call.due_ms = now_ms
         call.state = _WAITING
         line.push(call)

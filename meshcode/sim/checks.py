@@ -456,11 +456,22 @@ class Checker:
                 self._answered(data)
 
     def begun_early(self, batch: list[Assignment]) -> None:
-        """Calls leave for a worker beside the sync: only what a client alone is the cause of."""
+        """Calls leave for a worker before their turn is on disk: what a client alone is the cause
+        of, or what is itself on disk with all that it is fed.
+        """
         for id, attempt, _, _ in batch:
             fact = self.facts[id]
             good = fact.parent is None and not fact.edge and attempt == 1
+            if not good and attempt == 1 and id in self.durable.open_ids:
+                good = all(need in self.durable.done for need in self._fed(id))
             require(good, "law", "begins before it is on disk", id.hex())
+
+    def _fed(self, id: bytes) -> list[bytes]:
+        """The calls whose outcomes a call is fed."""
+        if id in self.flows:
+            return self.flows.waits_for(id)
+        known = None if self.plugs is None else self.plugs.calls.get(id)
+        return [] if known is None else list(known.options.get("feed", ()))
 
     def _told(self, envelope: bytes) -> None:
         id = envelope[16:32]

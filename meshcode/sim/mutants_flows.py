@@ -241,3 +241,26 @@ def _need_of_two_flows_counts_for_one(real: Any) -> Any:
         real(r, call, gather, *rest)
 
     return take
+
+
+@BROKEN.rule(steps, "begin")
+def _step_begins_before_it_is_on_disk(real: Any) -> Any:
+    def begin(r: Router, root: bytes, ids: Any, *given: Any) -> None:
+        real(r, root, ids, *given)
+        for id in ids:
+            if id in r.calls:
+                r.calls[id].needs = 0
+
+    return begin
+
+
+@BROKEN.rule(steps, "feed")
+def _step_begins_before_what_it_is_fed_is_on_disk(real: Any) -> Any:
+    def feed(r: Router, waiting: list[Call], *given: Any) -> bool:
+        fed: bool = real(r, waiting, *given)
+        for call in waiting if fed else ():
+            call.needs = 0
+        return fed
+
+    return feed
+

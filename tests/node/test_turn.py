@@ -7,7 +7,7 @@ from random import Random
 from meshcode.ids import make_ids
 from meshcode.node.turn import Turns
 from meshcode.router.core import Router
-from meshcode.router.effects import AFTER, AT_ONCE, BESIDE, Effects
+from meshcode.router.effects import Effects
 from meshcode.router.events import Finished, ModelChanged, Submitted, Ticked, WorkerJoined
 from meshcode.router.records import outcome_of
 from meshcode.wire.codec import pack, pack_call
@@ -150,15 +150,15 @@ def test_an_empty_turn_is_no_turn():
     assert world.turns.unsynced == 0
 
 
-# What leaves beside a sync.
+# What does not wait for its own turn.
 
 VOTE = ("vote", b"12345678", b"a vote")
 PROPOSAL = (b"n" * 16, int(Kind.PROPOSE), [b"a value"])
 TOLD = (7, b"an outcome that a majority has")
 
 
-class Beside(World):
-    """The same, with calls begun early in order of their workers."""
+class Early(World):
+    """The same, with calls begun early in order of their workers; turns are counted from 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,23 +179,24 @@ class Beside(World):
 
 
 def test_a_proposal_and_what_was_chosen_leave_when_their_batch_goes_to_the_log():
-    world = Beside()
-    world.turn(records=[VOTE], beside=[PROPOSAL], chosen=[TOLD], peer=[("after", 0, [])])
+    world = Early()
+    world.turn(records=[VOTE], early=[PROPOSAL], chosen=[TOLD], peer=[("after", 0, [])])
+    world.turn(records=[VOTE], early=[PROPOSAL])
     assert world.said() == []
 
-    assert world.turns.begin_sync() == [VOTE]
+    assert world.turns.begin_sync() == [VOTE, VOTE]
 
-    assert world.said() == [PROPOSAL, TOLD]
+    assert world.said() == [PROPOSAL, TOLD, PROPOSAL]
     world.turns.synced()
-    assert world.said() == [PROPOSAL, TOLD, ("after", 0, [])]
+    assert world.said() == [PROPOSAL, TOLD, PROPOSAL, ("after", 0, [])]
 
 
-def test_they_wait_for_the_sync_of_all_turns_before():
-    """The vote that makes the majority may be there."""
-    world = Beside()
+def test_they_wait_for_the_batch_before():
+    """This node's vote, without which there is no majority, may be there."""
+    world = Early()
     world.turn(records=[VOTE])
     world.turns.begin_sync()
-    world.turn(records=[VOTE], beside=[PROPOSAL], chosen=[TOLD])
+    world.turn(records=[VOTE], early=[PROPOSAL], chosen=[TOLD])
 
     assert world.turns.begin_sync() is None
     assert world.said() == []
@@ -207,10 +208,10 @@ def test_they_wait_for_the_sync_of_all_turns_before():
 
 
 def test_in_a_batch_that_took_later_turns_along_they_wait_for_its_end():
-    world = Beside()
+    world = Early()
     world.turn(records=[VOTE])
     world.turns.begin_sync()
-    world.turn(records=[VOTE], beside=[PROPOSAL], chosen=[TOLD])
+    world.turn(records=[VOTE], early=[PROPOSAL], chosen=[TOLD])
 
     assert world.turns.more_sync() == [VOTE]
 
@@ -220,8 +221,8 @@ def test_in_a_batch_that_took_later_turns_along_they_wait_for_its_end():
 
 
 def test_a_turn_without_records_lets_all_of_it_out():
-    world = Beside()
-    world.turn(beside=[PROPOSAL], chosen=[TOLD], outcomes=[(8, b"another")])
+    world = Early()
+    world.turn(early=[PROPOSAL], chosen=[TOLD], outcomes=[(8, b"another")])
 
     assert world.turns.begin_sync() is None
 
@@ -229,7 +230,7 @@ def test_a_turn_without_records_lets_all_of_it_out():
 
 
 def test_an_outcome_does_not_come_before_the_acknowledgement_of_its_turn():
-    world = Beside()
+    world = Early()
     world.turn(records=[VOTE], accepted=[(7, 1, 2, 3, 3)], chosen=[TOLD])
     world.turns.begin_sync()
     assert world.said() == []
@@ -241,30 +242,36 @@ def test_an_outcome_does_not_come_before_the_acknowledgement_of_its_turn():
 
 
 def test_a_start_leaves_as_early_as_it_may_and_passes_none_at_its_worker():
-    world = Beside()
-    at_once, beside, after = [(bytes([at]) * 16, 1, at, b"") for at in (AT_ONCE, BESIDE, AFTER)]
+    world = Early()
+    at_once, later, own = [(bytes([at]) * 16, 1, at, b"") for at in (0, 1, 2)]
+    world.turn(records=[VOTE])
+    world.turns.begin_sync()
 
-    world.turn(records=[VOTE], starts=[(1, [at_once]), (2, [beside]), (3, [after])])
+    world.turn(records=[VOTE], starts=[(1, [at_once]), (2, [later]), (3, [own])])
     world.turn(records=[VOTE], starts=[(1, [at_once]), (2, [at_once]), (3, [at_once])])
     assert world.begun == [(1, [at_once[0]])] * 2
+    assert world.turns.has_begun
 
+    world.turns.synced()
     world.turns.begin_sync()
-    assert world.begun[2:] == [(2, [beside[0]]), (2, [at_once[0]])]
+    assert world.begun[2:] == [(2, [later[0]]), (2, [at_once[0]])]
+    assert not world.turns.has_begun, "what began does not hold up the batch after it"
     world.turns.synced()
 
     assert [start for out in world.released for start in out.starts] == [
-        (3, [after]), (3, [at_once])
+        (3, [own]), (3, [at_once])
     ]  # fmt: skip
 
 
-def test_a_start_stays_behind_the_credit_that_goes_before_it():
-    world = Beside()
-    call = (b"c" * 16, 1, BESIDE, b"")
-    world.turn(records=[VOTE], credits=[(1, call[0], 1, 0)], starts=[(1, [call])])
+def test_the_core_knows_the_turn_under_way():
+    world = Early()
+    assert world.turns.router.turn == 1
+    world.turns.step(Ticked(), 1)
+    world.turns.step(Ticked(), 2)
+    assert world.turns.router.turn == 1
+    world.turns.close()
+    world.turns.close()
 
-    world.turns.begin_sync()
+    world.turns.step(Ticked(), 3)
 
-    assert world.begun == []
-    world.turns.synced()
-    assert world.released[0].credits
-    assert world.released[0].starts == [(1, [call])]
+    assert world.turns.router.turn == 2

@@ -96,7 +96,7 @@ class Member:
                 self.log[table].pop(key, None)
             else:
                 self.log[table][key] = value
-        for node, kind, entry in (*effects.beside, *effects.peer):
+        for node, kind, entry in (*effects.early, *effects.peer):
             self.net.say(self, node, kind, entry)
         for _, id, attempt, units in effects.credits:
             found = self.running.get(id)

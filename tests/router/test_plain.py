@@ -17,7 +17,7 @@ from meshcode.wire.kinds import Kind, Outcome
 from .driver import NOW, Driver
 
 LISTS = (
-    "records", "accepted", "refused", "outcomes", "answers", "fetches", "recalls", "peer", "beside",
+    "records", "accepted", "refused", "outcomes", "answers", "fetches", "recalls", "peer", "early",
     "chosen", "events",
 )  # fmt: skip
 PEERS = [bytes([number]) * 16 for number in (201, 202)]
@@ -64,7 +64,7 @@ class Both:
         assert list(map(_line, a.lines.values())) == list(map(_line, b.lines.values()))
         assert list(map(_worker, a.workers.values())) == list(map(_worker, b.workers.values()))
         self.ended += [id for table, id, _ in one.records if table == "done"]
-        words = (*one.beside, *one.peer)
+        words = (*one.early, *one.peer)
         self.said += [word for word in words if word[1] in (Kind.STORE, Kind.PROPOSE)]
 
     def answer(self) -> events.PeerSaid:
@@ -139,7 +139,7 @@ class Both:
 
 def _shown(call):
     return (call.id, call.sequence, call.state, call.attempt, call.client, call.started_ms,
-            call.begins, call.line.name, call.worker and call.worker.id)  # fmt: skip
+            call.needs, call.line.name, call.worker and call.worker.id)  # fmt: skip
 
 
 def _line(line):

@@ -30,7 +30,7 @@ RARE = {
     "must claim with the counter of the first, after other values were named",
     "no-record-means-it-has-seen": "caught once, at seed 3,066, among failures of others",
     "proposal-leaves-before-anybody-has-answered": "needs a crash before the record that names the "
-    "voters is on disk, and an outcome that they choose; tests/router/test_beside.py",
+    "voters is on disk, and an outcome that they choose; tests/router/test_early.py",
 }
 
 MUTANTS = {

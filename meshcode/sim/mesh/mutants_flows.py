@@ -21,7 +21,7 @@ _ASK = int(Kind.OUTCOME_OF)
 
 
 @BROKEN.rule(gathering, "_is_agreed")
-def _step_begins_beside_the_sync_of_what_it_is_fed(_real: Any) -> Any:
+def _step_begins_before_what_it_is_fed_is_on_disk(_real: Any) -> Any:
     return lambda r, call, envelope: True
 
 

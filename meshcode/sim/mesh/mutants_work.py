@@ -54,19 +54,19 @@ def _peers_are_told_before_the_sync(real: Any) -> Any:
 
 
 @BROKEN.rule(Turns, "close")
-def _what_leaves_beside_a_sync_passes_those_before(real: Any) -> Any:
+def _what_is_early_does_not_wait_for_the_batches_before(real: Any) -> Any:
     def close(self: Turns) -> None:
         turn = self._open
         real(self)
-        if turn is not None and self._flying:
-            self._release(Effects(peer=turn.beside, outcomes=turn.chosen))
-            turn.beside, turn.chosen = [], []
+        if turn is not None and (turn.early or turn.chosen):
+            self._release(Effects(peer=turn.early, outcomes=turn.chosen))
+            turn.early, turn.chosen = [], []
 
     return close
 
 
 @BROKEN.rule(ending, "tell")
-def _outcome_of_a_lone_call_is_told_beside_its_sync(real: Any) -> Any:
+def _outcome_of_a_lone_call_is_told_before_its_record(real: Any) -> Any:
     def tell(r: Router, call: Any, envelope: bytes, out: Effects) -> None:
         real(r, call, envelope, out)
         out.chosen, out.outcomes = out.chosen + out.outcomes, []

@@ -187,6 +187,15 @@ class MeshNode:
         """Node time."""
         return self._base_ms + self.world.now
 
+    @property
+    def turn(self) -> int:
+        """The number of the turn under way, which the turn code counts."""
+        return self.router.turn
+
+    @turn.setter
+    def turn(self, number: int) -> None:
+        self.router.turn = number
+
     def step(self, event: events.Event, now_ms: int) -> Effects:
         """Stand between the turn code and the core, so that the checker sees every step."""
         was = steps.before(self, event)

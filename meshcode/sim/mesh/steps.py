@@ -100,7 +100,7 @@ def after(c: MeshChecker, node: MeshNode, event: Any, effects: Effects, was: Any
     for worker, batch in effects.starts:
         for _, _, _, submit in batch:
             c.casts.starts(node, worker, submit)
-    for to, kind, entry in (*effects.beside, *effects.peer):
+    for to, kind, entry in (*effects.early, *effects.peer):
         if kind == _RUN:
             starts.append((entry[1][16:32], entry[0]))
             c.casts.runs(to, entry[1])

@@ -51,7 +51,7 @@ class Names:
         for table, _, value in effects.records:
             if table == "open" and value is not None:
                 self._child(split_open(value)[1])
-        for _, kind, entry in (*effects.beside, *effects.peer):
+        for _, kind, entry in (*effects.early, *effects.peer):
             if kind == Kind.PROPOSE:
                 for _, _, submit in entry[5][2]:
                     if submit is not None:
