@@ -305,3 +305,31 @@ def test_the_core_loads_nothing_that_touches_the_world():
     loaded = loaded_after("import meshcode.router.core") - loaded_after("pass")
 
     assert not [m for m in loaded if under(m, ("zmq", "lmdb", "threading", "asyncio", "logging"))]
+
+
+# Imports each module of a core in a process of its own, and prints those that cannot be first.
+_EACH_FIRST = """
+import importlib, os, sys
+for name in sys.argv[1:]:
+    child = os.fork()
+    if child == 0:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            print(f"{name}: {type(error).__name__}: {error}", flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def test_every_module_of_a_core_may_be_the_first_that_is_loaded():
+    """Parts of the core call each other; none may need another of them while it is loaded."""
+    names = [name for core in CORES for name in layer(core)]
+
+    run = subprocess.run(
+        [sys.executable, "-c", _EACH_FIRST, *names], cwd=ROOT, text=True, capture_output=True,
+        check=True,
+    )  # fmt: skip
+
+    assert len(names) > 50
+    assert run.stdout == ""

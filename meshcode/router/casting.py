@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode import errors, limits
 from meshcode.ids import child_id
-from meshcode.router import ending, feeding, flows, seats
+from meshcode.router import ending, feeding, flows, plan, seats
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.line import Line
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _DONE, _FAILED = int(Outcome.DONE), int(Outcome.FAILED)
 _COPY_BYTES = 256  # Of one more copy, beside its options and arguments.
 # Options that a copy does not take over: they are done with, or have no meaning for it.
-_NOT_KEPT = (*flows.AT_ROOT, "stream", "expires_ms")
+_NOT_KEPT = (*plan.AT_ROOT, "stream", "expires_ms")
 
 
 class Reply(NamedTuple):

@@ -43,6 +43,7 @@ from meshcode.router import (
     ticking,
     timers,
     wiring,
+    words,
     work,
 )
 from meshcode.router.accept import on_submitted
@@ -78,9 +79,7 @@ class Router:
             rng: for the jitter of retry delays; seeded in tests.
             kind: "core", "edge" or "witness": what this node is in its mesh.
         """
-        self.node = node
-        self.boot = boot
-        self.rng = rng
+        self.node, self.boot, self.rng = node, boot, rng
         self._custody = custody_parts(node, boot)
         self._custody_ms, self._custody_now = -1, b""
         self.calls: dict[bytes, Call] = {}
@@ -590,7 +589,7 @@ _HANDLERS: dict[type, Callable[[Router, Any, int, Effects], None]] = {
     events.Forgotten: _on_forgotten,
     events.Drained: _on_drained,
     events.DiskChanged: _on_disk_changed,
-    events.PeerSaid: work.on_peer_said,
+    events.PeerSaid: words.on_peer_said,
     events.PeerChanged: peers.on_peer_changed,
     events.PeerReturned: peers.on_peer_returned,
     events.Read: peers.on_read,

@@ -179,7 +179,7 @@ def spread(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     assert submit is not None
     call.line.count_out(call)
     call.gather_for("")
-    kept = {name: value for name, value in (call.options or {}).items() if name not in AT_ROOT}
+    kept = {name: value for name, value in (call.options or {}).items() if name not in plan.AT_ROOT}
     copies = []
     for number, name in enumerate(reached(r, call)):
         id = feeding.step_id(call.id, number)
@@ -231,7 +231,3 @@ def end_with_copies(
     children = ending.children_of(r, call, [*copies, (id, sealed)])
     told = plan.pointer(call.id, id, len(children))
     ending.end(r, call, Outcome.DONE, told, now_ms, out, children)
-
-
-# Options that a copy does not take over: they are done with.
-AT_ROOT = ("topic", "feed", "plan", "named", "gate", "delay_ms", "eta_ms", "broadcast")

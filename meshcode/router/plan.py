@@ -24,6 +24,8 @@ COPY_REASON = "waits until the other node has a copy"  # A flow at one of two no
 _SUBMIT, _KWARGS = int(Kind.SUBMIT), int(Flag.KWARGS)
 _META_MAX = limits.META_BYTES_MAX
 _FEEDS_KEPT = 512  # Options of steps worked out of late: the same numbers come in every flow.
+# Options that a copy does not take over: they are done with.
+AT_ROOT = ("topic", "feed", "plan", "named", "gate", "delay_ms", "eta_ms", "broadcast")
 DONE_STEP = "done"  # In the place of a feed: a call that has ended already stands for the step.
 
 

@@ -14,12 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
 from meshcode.router import (
-    copies,
     ending,
     events,
-    gathering,
     holding,
-    joins,
     replicated,
     seats,
     sending,
@@ -48,13 +45,6 @@ _LOST = 0  # In place of an outcome: the worker died under the call.
 _GUEST_MARK = "@guest "  # In front of the name of a guest line: no socket has such a name.
 _SEAT_MARK = "@seat "  # In front of the name of a processor in `Router.peer_workers`.
 
-_KEEP, _KEPT, _DROP = int(Kind.KEEP), int(Kind.KEPT), int(Kind.DROP)
-
-KINDS = (
-    _GRANT, _RUN, _RAN, _TAKEN, _INTERRUPT, _GAVE_BACK, _HOLDS, _KEEP, _KEPT, _DROP,
-    int(Kind.OUTCOME_OF), int(Kind.OUTCOME_IS), int(Kind.ARRIVED), int(Kind.CREDIT),
-    int(Kind.SEATS),
-)  # fmt: skip
 
 
 class PeerWorker(Worker):
@@ -131,22 +121,6 @@ class SeatPeer(PeerWorker):
 # The owner's side.
 
 
-def on_peer_said(r: Router, event: events.PeerSaid, now_ms: int, out: Effects) -> None:
-    """Take what a peer sent: agreement goes to the replica, work is done here."""
-    if event.kind not in KINDS:
-        r.replica.heard(event.node, event.kind, event.entries, now_ms, out)
-        return
-    if event.node in r.replica.peers.evicted or event.node not in r.replica.peers.by_node:
-        r.replica.count("work of an unknown or evicted node")
-        return
-    handler = _HANDLERS[event.kind]
-    for entry in event.entries:
-        try:
-            handler(r, event.node, entry, now_ms, out)
-        except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-            r.replica.count(f"kind {event.kind}: {type(error).__name__}")
-
-
 def peer_worker(r: Router, node: bytes, processor: str) -> PeerWorker:
     """The worker that stands for a peer in the pool of a processor."""
     worker = r.peer_workers.get((node, processor))
@@ -185,14 +159,16 @@ def _reopen(r: Router, node: bytes, processor: str) -> None:
         seats.offer_again(r)
 
 
-def _on_seats(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+def on_seats(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A peer says which workers it has, each for itself."""
     seats.told(r, node, entry)
     for whose, processor in list(r.peer_workers):
         if whose == node and processor.startswith(_SEAT_MARK):
             _reopen(r, node, processor.removeprefix(_SEAT_MARK))
 
 
-def _on_grant(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+def on_grant(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A peer says how many calls of a processor it takes at once."""
     processor, slots = entry
     if not (isinstance(processor, str) and isinstance(slots, int)):
         raise ValueError(entry)
@@ -211,7 +187,8 @@ def _held_by(r: Router, node: bytes, id: bytes) -> tuple[PeerWorker, Call] | Non
     return call.worker, call
 
 
-def _on_ran(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+def on_ran(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A peer reports a call that it ran; it repeats that until it hears TAKEN."""
     id, attempt, code, retry, duration_us, data = entry
     out.peer.append((node, _TAKEN, [id, attempt]))
     found = _held_by(r, node, id)
@@ -236,7 +213,8 @@ def _on_ran(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
     ending.on_finished(r, events.Finished(worker.id, [report]), now_ms, out)
 
 
-def _on_gave_back(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+def on_gave_back(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A peer will not run a call that it was handed: it waits again."""
     id, attempt = entry
     found = _held_by(r, node, id)
     if found is not None and found[1].attempt == attempt:
@@ -314,7 +292,8 @@ def refresh_lines(r: Router, names: Iterable[str] | None = None) -> None:
             line.configure(SocketConfig.without_limits(own.config))
 
 
-def _on_run(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+def on_run(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """A peer hands over a call of its own: it is a guest here."""
     attempt, submit = entry
     id = submit[16:32]
     if not (isinstance(attempt, int) and attempt > 0 and len(id) == 16):
@@ -398,14 +377,16 @@ def keep_report(r: Router, id: bytes, owner: bytes, entry: list[Any], out: Effec
     out.peer.append((owner, _RAN, [id, *entry]))
 
 
-def _on_taken(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+def on_taken(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """The owner of a guest has its report."""
     id, attempt = entry
     kept = r.reports.get(id)
     if kept is not None and kept[0] == node and kept[1][0] == attempt:
         del r.reports[id]
 
 
-def _on_interrupt(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+def on_interrupt(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """The owner of a guest wants it stopped."""
     id, why = entry
     call = r.guests.get(id)
     if call is None or call.owner != node or why != "cancel":
@@ -426,7 +407,8 @@ def _on_interrupt(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Ef
     report(r, call, int(Outcome.CANCELLED), data, out)
 
 
-def _on_holds(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+def on_holds(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
+    """The owner asks what became of a guest that it has not heard of for a while."""
     id, attempt = entry
     guest = r.guests.get(id)
     kept = r.reports.get(id)
@@ -434,10 +416,6 @@ def _on_holds(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effect
         out.peer.append((node, _RAN, [id, *kept[1]]))
     elif (guest is None or guest.owner != node) and id not in r.streams.sending:
         out.peer.append((node, _GAVE_BACK, [id, attempt]))
-
-
-def _on_credit(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
-    sending.on_credit(r, node, entry, now_ms, out)
 
 
 def inherit(r: Router, guest: Call, call: Call, now_ms: int) -> bool:
@@ -516,26 +494,4 @@ def grant(r: Router, pool: Pool, now_ms: int, out: Effects, *, again: bool = Fal
     pool.granted = slots
 
 
-def _on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
-    joins.on_arrived(r, node, entry, now_ms, out)  # Looked up late: the modules need each other.
-
-
-_HANDLERS = {
-    int(Kind.OUTCOME_OF): gathering.on_ask,
-    int(Kind.OUTCOME_IS): gathering.on_tell,
-    int(Kind.ARRIVED): _on_arrived,
-    int(Kind.CREDIT): _on_credit,
-    int(Kind.SEATS): _on_seats,
-    _GRANT: _on_grant,
-    _RUN: _on_run,
-    _RAN: _on_ran,
-    _TAKEN: _on_taken,
-    _INTERRUPT: _on_interrupt,
-    _GAVE_BACK: _on_gave_back,
-    _HOLDS: _on_holds,
-    _KEEP: copies.on_keep,
-    _KEPT: copies.on_kept,
-    _DROP: copies.on_drop,
-}
-
-__all__ = ["PeerWorker", "on_peer_said", "lose_peer", "ask_peers", "grant", "inherit"]
+__all__ = ["PeerWorker", "lose_peer", "ask_peers", "grant", "inherit"]

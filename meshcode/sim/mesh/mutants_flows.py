@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from meshcode.replica.instance import Instance, Value
-from meshcode.router import feeding, gathering, replicated, work
+from meshcode.router import feeding, gathering, replicated, words, work
 from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
@@ -71,7 +71,7 @@ def _need_is_asked_for_once(_real: Any) -> Any:
     return lambda r, now_ms, out: None
 
 
-@BROKEN.rule(work._HANDLERS, _ASK)
+@BROKEN.rule(words.HANDLERS, _ASK)
 def _peer_does_not_say_what_it_knows(_real: Any) -> Any:
     return lambda r, node, entry, now_ms, out: None
 

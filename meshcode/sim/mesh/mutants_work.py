@@ -8,7 +8,7 @@ from typing import Any
 
 from meshcode.node.turn import Turns
 from meshcode.replica.instance import Instance
-from meshcode.router import accept, acks, core, ending, events, replicated, work
+from meshcode.router import accept, acks, core, ending, events, replicated, words, work
 from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
@@ -138,7 +138,7 @@ def _widened_without_a_record(real: Any) -> Any:
     return widen
 
 
-@BROKEN.rule(work._HANDLERS, int(Kind.KEPT))
+@BROKEN.rule(words.HANDLERS, int(Kind.KEPT))
 def _copy_is_kept_although_it_ended(real: Any) -> Any:
     def on_kept(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
         if entry[0] in r.calls:
@@ -192,7 +192,7 @@ def _alone(r: Router, call: Call, code: int, envelope: bytes, children: Any, now
 # Work between nodes.
 
 
-@BROKEN.rule(work._HANDLERS, int(Kind.RAN))
+@BROKEN.rule(words.HANDLERS, int(Kind.RAN))
 def _report_of_an_old_attempt_counts(real: Any) -> Any:
     def on_ran(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
         found = work._held_by(r, node, entry[0])
@@ -208,7 +208,7 @@ def _loss_of_the_executor_is_not_noticed(_real: Any) -> Any:
     return lambda r, node, why, now_ms, out: None
 
 
-@BROKEN.rule(work._HANDLERS, _GAVE_BACK)
+@BROKEN.rule(words.HANDLERS, _GAVE_BACK)
 def _given_back_call_is_forgotten(_real: Any) -> Any:
     return lambda r, node, entry, now_ms, out: None
 
@@ -227,7 +227,7 @@ def _owner_never_asks_after_its_calls(real: Any) -> Any:
     return ask_peers
 
 
-@BROKEN.rule(work._HANDLERS, _TAKEN)
+@BROKEN.rule(words.HANDLERS, _TAKEN)
 def _reports_are_kept_for_ever(_real: Any) -> Any:
     return lambda r, node, entry, now_ms, out: None
 
