@@ -189,25 +189,23 @@ def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: 
         r.tell(out, call, "postrun", _STATE_OF[code].name, now_ms)
 
 
-def tell_chosen(inst: Instance, clients: list[int], envelope: bytes, out: Effects) -> None:
-    """Give the outcome that the voters of an instance chose to these clients.
+def to_tell(inst: Instance | None, out: Effects) -> list[tuple[int, bytes]]:
+    """Where the outcome of a call goes that clients are to be told.
 
-    A majority has it on disk when the turns before are, for one of them wrote this node's vote.
-    Of an instance that only this node votes on, it is on no disk yet.
+    A majority of its voters has it on disk when this node knows that it is chosen; of a call that
+    only this node keeps, or votes on, it is on no disk yet.
     """
-    told = out.chosen if len(inst.voters) > 1 else out.outcomes
-    told.extend((client, envelope) for client in clients)
+    return out.outcomes if inst is None or len(inst.voters) == 1 else out.chosen
 
 
 def tell(r: Router, call: Call, envelope: bytes, out: Effects) -> None:
     """Give the outcome to whoever waits for it."""
-    clients = [call.client] if call.client else []
+    told = to_tell(call.inst, out)
+    if call.client:
+        told.append((call.client, envelope))
     if r.watchers:
-        clients += r.watchers.pop(call.id, ())
-    if call.inst is not None:
-        tell_chosen(call.inst, clients, envelope, out)
-    else:
-        out.outcomes.extend((client, envelope) for client in clients)
+        for client in r.watchers.pop(call.id, ()):
+            told.append((client, envelope))
 
 
 def end_with_error(

@@ -353,7 +353,9 @@ class Replicated:
                 streams.go_on_here(r, [make_key(child.id, inst.home) for child in value.children])
         streams.ended(r, inst.id)
         if call is None:
-            ending.tell_chosen(inst, r.watchers.pop(inst.id, []), value.outcome, out)
+            told = ending.to_tell(inst, out)
+            for client in r.watchers.pop(inst.id, ()):
+                told.append((client, value.outcome))
             other = r.calls.get(inst.id)
             if other is not None:
                 self._end_alike(other, value, now_ms, out)

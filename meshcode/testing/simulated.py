@@ -13,8 +13,10 @@ from random import Random
 from typing import Any
 
 from meshcode.errors import BadRequest, CallCancelled, MeshError, RemoteError, TimeLimit
+from meshcode.ids import ID_BYTES, NO_ID
 from meshcode.router import events, feeding, plan
 from meshcode.router.effects import Effects
+from meshcode.router.records import flow_of
 from meshcode.sim.mesh import options as drawn
 from meshcode.sim.mesh.client import MeshClient
 from meshcode.sim.mesh.network import Network
@@ -32,6 +34,8 @@ End = tuple[Outcome, bytes, bytes, bool]
 Execute = Callable[["FunctionNode", str, int, list[Any], dict[str, Any]], Any]
 DIES_LATEST_MS = 50
 LOOK_MS = 5
+CANCEL_AGAIN_MS = 100
+CANCEL_ROUNDS_MIN, CANCEL_ROUNDS_MAX = 10, 100  # A second, and ten, as a real node tries.
 
 
 class Unjudged:
@@ -142,6 +146,13 @@ class FunctionNode(MeshNode):
             found.add(inst.id)
             found.update(child.id for child in (inst.value.children if inst.value else ()))
         return found
+
+    def keeps_step(self, root: bytes) -> bool:
+        """Whether it has a vote on a step of this flow that has not ended."""
+        return any(
+            inst.parent is not None and inst.parent.key[:ID_BYTES] == root and not inst.ended
+            for inst in self.router.replica.by_key.values()
+        )
 
     @property
     def is_busy(self) -> bool:
@@ -259,6 +270,25 @@ class FunctionWorld(MeshWorld):
                 return
             self.now, _, act, args = heapq.heappop(heap)
             act(*args)
+
+    def cancel_flow(self, root: bytes, number: int = 1) -> None:
+        """End every open call of a flow, as a real node asks all others to: again and again, for
+        what an outcome has just caused, or what a node keeps that does not own it, may be open
+        a moment later.
+
+        Args:
+            root: the id of the flow.
+            number: how often it was asked, this time included.
+        """
+        found = 0
+        for node in self.nodes:
+            for call in node.router.calls.values() if node.up else ():
+                if call.envelope is not None and root in (call.id, flow_of(call.envelope)):
+                    node.post(events.CancelAsked(0, NO_ID, call.id, "the test"))
+                    found += 1
+            found += node.up and node.keeps_step(root)
+        if number < (CANCEL_ROUNDS_MAX if found else CANCEL_ROUNDS_MIN):
+            self.after(CANCEL_AGAIN_MS, self.cancel_flow, root, number + 1)
 
     def ended(self) -> set[bytes]:
         """The calls with an outcome on any disk."""

@@ -88,14 +88,16 @@ class WorldCall:
     def cancel(self) -> None:
         """Ask every node that knows it to cancel it; it takes a moment, so `advance`.
 
+        Of a flow, every call that has not ended is cancelled, also what comes of it a little later.
+
         Raises:
             WrongState: it has ended.
-            BadRequest: it is a flow, whose end a node brings about, which is not simulated.
         """
-        if self.socket == plan.FLOW:
-            raise BadRequest("cancelling a flow is not simulated; use the fixture mesh")
         if self.done():
             raise WrongState(f"call {self.id} is {self.state} already, nothing was cancelled")
+        if self.socket == plan.FLOW:
+            self._world.sim.cancel_flow(self._id)
+            return
         for node in self._world.sim.nodes:
             if node.up and self._id in node.router.calls:
                 node.post(events.CancelAsked(0, NO_ID, self._id, "the test"))

@@ -293,6 +293,40 @@ def test_a_call_is_cancelled(world):
         call.cancel()
 
 
+def test_a_flow_is_cancelled_as_a_whole(world):
+    world.serve("slow", double, takes=60.0)
+    slow, add_ = world.socket("slow"), world.socket("add")
+    flow = world.submit(funnel([pipeline([slow.p(n), add_.p(1)]) for n in range(3)], add_.p()))
+    other = world.submit("slow", 7)
+    world.advance(2)
+    assert flow.state == "ACCEPTED"
+
+    flow.cancel()
+
+    with pytest.raises(errors.CallCancelled):
+        world.result(flow, 10)
+    with pytest.raises(errors.WrongState, match="is CANCELLED already"):
+        flow.cancel()
+    assert world.result(other) == 14, "a call beside it goes on"
+    world.run()
+    assert {ran.socket for ran in world.ran} == {"slow"}, "no step began that waited for another"
+
+
+def test_a_flow_is_cancelled_although_a_node_dies(world):
+    world.serve("slow", double, takes=60.0)
+    slow = world.socket("slow")
+    flow = world.submit_to("n1", pipeline([slow.p(1), slow.p(), slow.p()]))
+    world.advance(2)
+    world.kill("n1")
+    flow.cancel()
+    world.advance(1)
+    world.start("n1")
+
+    with pytest.raises(errors.CallCancelled):
+        world.result(flow, 60)
+    world.run()
+
+
 def test_what_has_not_ended_says_so_with_its_seed(world):
     world.serve("slow", double, takes=60.0)
     call = world.submit("slow", 1)
@@ -310,7 +344,6 @@ def test_what_has_not_ended_says_so_with_its_seed(world):
         (lambda w: w.socket("none"), "nothing serves 'none' in this world; served is add, double"),
         (lambda w: w.plug("p", "add", "none"), "nothing serves 'none'"),
         (lambda w: w.schedule("s", "add", cron="nonsense"), "cron"),
-        (lambda w: w.submit(pipeline(w.socket("add").p(1))).cancel(), "a flow is not simulated"),
         (lambda w: w.kill("n9"), "there is no node 'n9'; there are n1, n2, n3"),
         (lambda w: w.submit(7), "a socket or a composition is submitted, not 7"),
         (lambda w: World(nodes=0), "1 to 50 nodes, not 0"),
