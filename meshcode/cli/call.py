@@ -12,7 +12,7 @@ from meshcode.cli.nodes import complete_node, end_partial
 from meshcode.cli.objects import column
 from meshcode.cli.options import MOMENT, command, complete, listing, styled
 from meshcode.cli.output import Column, Style
-from meshcode.cli.run import result_options, wait_and_print
+from meshcode.cli.result import result_options, wait_and_print
 from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session, who
 from meshcode.cli.watch import watch as follow

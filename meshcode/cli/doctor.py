@@ -13,17 +13,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
 from meshcode import limits, paths
 from meshcode.cli import output, plain
+from meshcode.cli.doctor_check import FAIL, OK, WARN, Check
 from meshcode.cli.node import size_text
 from meshcode.cli.options import command, styled
 from meshcode.cli.output import Style
 
-OK, WARN, FAIL = "OK", "WARN", "FAIL"
 EXIT = {OK: 0, WARN: 1, FAIL: 2}
 
 PYTHON_MIN = (3, 11)
@@ -36,15 +36,6 @@ FILES_WARN = 1024  # Each worker takes a few, each client one.
 FILES_FAIL = 256
 COMMAND_S = 10.0
 HANDSHAKE_S = 2.0  # On 127.0.0.1 it takes 2 ms.
-
-
-class Check(NamedTuple):
-    """One line of the report; `fix` says what to do when the state is not OK."""
-
-    name: str
-    state: str
-    detail: str
-    fix: str = ""
 
 
 def versions() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from meshcode.cli.doctor import FAIL, OK, WARN, Check
+from meshcode.cli.doctor_check import FAIL, OK, WARN, Check
 from meshcode.cli.session import session
 
 SHOWN_MAX = 20

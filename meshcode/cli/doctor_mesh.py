@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from meshcode.cli import plain
-from meshcode.cli.doctor import FAIL, OK, WARN, Check
+from meshcode.cli.doctor_check import FAIL, OK, WARN, Check
 from meshcode.cli.session import session
 from meshcode.errors import MeshError, WrongState
 from meshcode.limits import PEER_SKEW_MS

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from meshcode.cli.doctor import FAIL, OK, WARN, Check
+from meshcode.cli.doctor_check import FAIL, OK, WARN, Check
 
 # Of a whole mesh folder; keys that admit and the root key are on few nodes, see docs/joining.md.
 NEEDED = ("self.json", "node.key", "roster")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meshcode.cli import output
-from meshcode.cli.run import print_result, wait_and_print
+from meshcode.cli.result import print_result, wait_and_print
 from meshcode.cli.session import model, session
 from meshcode.errors import BadData
 

@@ -12,14 +12,8 @@ from meshcode.cli.data import arguments_of, parse_data, parse_json
 from meshcode.cli.objects import column
 from meshcode.cli.options import command, complete, listing, styled
 from meshcode.cli.output import Style
-from meshcode.cli.run import (
-    call_options,
-    has_stdin,
-    keyword_arguments,
-    read_stdin,
-    result_options,
-    submit,
-)
+from meshcode.cli.result import result_options
+from meshcode.cli.run import call_options, has_stdin, keyword_arguments, read_stdin, submit
 from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session
 from meshcode.cli.tree import Lines, vertical
