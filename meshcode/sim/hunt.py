@@ -29,7 +29,8 @@ class Hunt:
     Attributes:
         failures: runs its worlds.
         known: the file of the seeds that caught each mutant.
-        rare: mutants that `searched` seeds may miss, with the reason why each is kept.
+        rare: mutants that `searched` seeds may miss, with the reason why each is kept; they are
+            searched for only on request (`learn`).
         searched: seeds of a search.
     """
 
@@ -41,11 +42,14 @@ class Hunt:
     def catches(self, name: str) -> Iterator[Catch]:
         """The seeds that notice a mutant and nothing without it: known ones, then from 0 on."""
         known = self.seeds().get(name, [])
-        for seed in known:
-            yield from self._catches(seed, seed + 1, name)
+        yield from self._known_catches(name)
         yield from (
             catch for catch in self._catches(0, self.searched, name) if catch[0] not in known
         )
+
+    def _known_catches(self, name: str) -> Iterator[Catch]:
+        for seed in self.seeds().get(name, []):
+            yield from self._catches(seed, seed + 1, name)
 
     def _catches(self, low: int, high: int, name: str) -> Iterator[Catch]:
         for seed, text in self.failures(low, high, name):
@@ -69,8 +73,9 @@ class Hunt:
         counted."""
         names, missed = list(names), 0
         for name in names:
-            catch = next(self.catches(name), None)
-            missed += catch is None and name not in self.rare
+            is_rare = name in self.rare
+            catch = next(self._known_catches(name) if is_rare else self.catches(name), None)
+            missed += catch is None and not is_rare
             print(f"{name:34} {self._told(name, catch)}", flush=True)
         print(f"{len(names)} mutants: {missed} not caught that should be")
         return missed
@@ -78,8 +83,9 @@ class Hunt:
     def _told(self, name: str, catch: Catch | None) -> str:
         if catch is not None:
             return f"caught by seed {catch[0]}: {catch[1][:110]}"
-        before = f", as before: {self.rare[name]}" if name in self.rare else ""
-        return f"NOT caught by {self.searched} seeds{before}"
+        if name in self.rare:
+            return f"not looked for: {self.rare[name]}"
+        return f"NOT caught by {self.searched} seeds"
 
     def learn(self, names: Iterable[str]) -> None:
         """Find the seeds that catch each of these mutants, and write them down."""

@@ -23,6 +23,8 @@ from meshcode.sim.mesh import (
 # Rules that these worlds reach too seldom to show within 5,000 seeds that they are needed, and why
 # each is kept; `docs/simulation.md` has more.  A run of all mutants tries them too.
 RARE = {
+    "step-that-was-a-guest-forgets-what-it-was-fed": "caught at 788 in worlds of 2026-11-26, then "
+    "not in 5,000: the owner of a step, which a peer runs, must die between feeding and end of it",
     "oldest-accepted-value-is-proposed": "caught at 746 before worlds had flows, now after 1,300",
     "older-life-of-the-owner-counts": "perhaps equivalent: a claim is written before it is told",
     "moved-call-forgets-its-attempts": "needs a call that died twice, moved, and died again",

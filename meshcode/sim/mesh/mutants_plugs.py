@@ -9,11 +9,12 @@ from typing import Any
 from meshcode.replica import remembering
 from meshcode.replica.core import Replica
 from meshcode.replica.instance import Instance, make_key
-from meshcode.router import births, joins, replicated, ticking, wiring
+from meshcode.router import births, joins, replicated, ticking, wiring, words
 from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.sim.planting import Broken
+from meshcode.wire.kinds import Kind
 
 BROKEN = Broken()
 
@@ -41,7 +42,7 @@ def _keepers_are_told_of_a_value_once(_real: Any) -> Any:
     return lambda r, now_ms, out: None
 
 
-@BROKEN.rule(joins, "on_arrived")
+@BROKEN.rule(words.HANDLERS, int(Kind.ARRIVED))
 def _values_of_peers_are_not_put_together(real: Any) -> Any:
     def on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
         if entry[0][:16] not in r.joins.collectors:
