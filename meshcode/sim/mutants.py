@@ -78,7 +78,7 @@ def _release_in_the_wrong_order(real: Any) -> Any:
 
 @BROKEN.rule(Turns, "_begin_early")
 def _begin_what_was_caused_before_the_sync(_real: Any) -> Any:
-    def begin_early(_self: Turns, starts: Any, begin: Any) -> Any:
+    def begin_early(_self: Turns, starts: Any, begin: Any, _waiting: Any) -> Any:
         for worker, batch in starts:
             begin(worker, batch)
         return []
@@ -88,10 +88,10 @@ def _begin_what_was_caused_before_the_sync(_real: Any) -> Any:
 
 @BROKEN.rule(Turns, "_begin_early")
 def _begin_before_what_the_worker_is_to_get(_real: Any) -> Any:
-    def begin_early(_self: Turns, starts: Any, begin: Any) -> Any:
+    def begin_early(self: Turns, starts: Any, begin: Any, _waiting: Any) -> Any:
         kept = []
         for worker, batch in starts:
-            if all(early for _, _, early, _ in batch):
+            if max(needs for _, _, needs, _ in batch) <= self._safe:
                 begin(worker, batch)
             else:
                 kept.append((worker, batch))
@@ -114,9 +114,10 @@ def _forget_what_is_not_synced_yet(_real: Any) -> Any:
 @BROKEN.rule(ending, "end")
 def _outcome_leaves_the_open_record(real: Any) -> Any:
     def end(
-        r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects, *rest: Any
-    ) -> None:
-        real(r, call, code, envelope, now_ms, out, *rest)
+        r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: Effects, *rest: Any,
+        **named: Any,
+    ) -> None:  # fmt: skip
+        real(r, call, code, envelope, now_ms, out, *rest, **named)
         out.records[:] = [op for op in out.records if op[0] != "open" or op[2] is not None]
 
     return end

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from meshcode.node import peerwords
-from meshcode.router import work
+from meshcode.router import words
 from meshcode.wire.frame import check_envelope
 from meshcode.wire.kinds import Kind
 
 
-@pytest.mark.parametrize("kind", work.KINDS, ids=lambda kind: Kind(kind).name)
+@pytest.mark.parametrize("kind", words.HANDLERS, ids=lambda kind: Kind(kind).name)
 def test_a_kind_that_the_core_hears_is_let_in(kind: int):
     assert peerwords.FIRST_KIND <= kind <= peerwords.LAST_KIND
 
