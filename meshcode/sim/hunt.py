@@ -53,6 +53,8 @@ class Hunt:
 
     def _catches(self, low: int, high: int, name: str) -> Iterator[Catch]:
         for seed, text in self.failures(low, high, name):
+            if text.startswith("TypeError") and "argument" in text:
+                raise AssertionError(f"mutant {name} has other arguments than its rule: {text}")
             if not any(self.failures(seed, seed + 1, None)):
                 yield seed, text
 

@@ -264,9 +264,9 @@ def _lost_voters_are_not_replaced(_real: Any) -> Any:
 
 @BROKEN.rule(outcomes, "send")
 def _proposal_is_sent_once(real: Any) -> Any:
-    def send(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
+    def send(r: Replica, inst: Instance, *rest: Any) -> None:
         if inst.told_ms == 0:
-            real(r, inst, now_ms, out)
+            real(r, inst, *rest)
 
     return send
 

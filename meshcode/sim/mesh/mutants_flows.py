@@ -121,9 +121,10 @@ def _step_that_was_a_guest_forgets_what_it_was_fed(real: Any) -> Any:
 
 @BROKEN.rule(work.PeerWorker, "take")
 def _peer_gets_a_step_without_what_it_is_fed(real: Any) -> Any:
-    def take(self: work.PeerWorker, call: Call, now_ms: int) -> None:
-        real(self, call, now_ms)
-        call.fed = None
+    def take(self: work.PeerWorker, line: Any, calls: list[Call], now_ms: int) -> None:
+        real(self, line, calls, now_ms)
+        for call in calls:
+            call.fed = None
 
     return take
 

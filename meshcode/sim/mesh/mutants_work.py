@@ -182,7 +182,7 @@ def _outcome_is_recorded_by_the_owner_alone(real: Any) -> Any:
 
 
 def _alone(r: Router, call: Call, code: int, envelope: bytes, children: Any, now_ms: int,
-           out: Effects) -> None:  # fmt: skip
+           out: Effects, **_named: Any) -> None:  # fmt: skip
     inst, call.inst = call.inst, None
     assert inst is not None
     ending.finish(r, call, code, envelope, now_ms, out)
