@@ -20,6 +20,7 @@ from meshcode.router.core import Router
 from meshcode.router.effects import Assignment, Effects, Op
 from meshcode.router.plan import FLOW
 from meshcode.router.records import accepted_call, split_done
+from meshcode.sim.between import Between
 from meshcode.sim.checks import Checker
 from meshcode.store.memory_log import MemoryDisk, MemoryLog
 from meshcode.wire.codec import unpack
@@ -32,7 +33,7 @@ FETCH_BYTES = 400  # The shell answers fetches in pieces of this size.
 FETCH_BYTES_MIN = 200  # Of one line at once in a world with a small memory.
 
 
-class SimNode:
+class SimNode(Between):
     """One boot of a node."""
 
     def __init__(
@@ -87,15 +88,6 @@ class SimNode:
         self.turns.close()
 
     # One turn.
-
-    @property
-    def turn(self) -> int:
-        """The number of the turn under way, which the turn code counts."""
-        return self.router.turn
-
-    @turn.setter
-    def turn(self, number: int) -> None:
-        self.router.turn = number
 
     def step(self, event: events.Event, now_ms: int) -> Effects:
         """Stand between the turn code and the core, so that the checker sees every step."""

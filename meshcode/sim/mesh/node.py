@@ -13,6 +13,7 @@ from meshcode.router import events, ticking
 from meshcode.router.core import Router
 from meshcode.router.effects import Assignment, Effects, Op
 from meshcode.router.records import accepted_call, outcome_of, split_done
+from meshcode.sim.between import Between
 from meshcode.sim.castbook import Places
 from meshcode.sim.mesh import casts, plugs, steps
 from meshcode.sim.mesh.network import Channel
@@ -28,7 +29,7 @@ ALIVE_MS = 5_000  # Without a sign of life for longer a peer is believed dead.
 BEAT_MS = 1_500
 
 
-class MeshNode:
+class MeshNode(Between):
     """A host: its disk outlives its boots."""
 
     def __init__(self, world: MeshWorld, index: int) -> None:
@@ -186,15 +187,6 @@ class MeshNode:
     def now_ms(self) -> int:
         """Node time."""
         return self._base_ms + self.world.now
-
-    @property
-    def turn(self) -> int:
-        """The number of the turn under way, which the turn code counts."""
-        return self.router.turn
-
-    @turn.setter
-    def turn(self, number: int) -> None:
-        self.router.turn = number
 
     def step(self, event: events.Event, now_ms: int) -> Effects:
         """Stand between the turn code and the core, so that the checker sees every step."""
