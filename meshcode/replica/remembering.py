@@ -49,22 +49,24 @@ def look(r: Replica, inst: Instance, now_ms: int, out: Effects) -> bool:
     return True
 
 
-def looked_up(r: Replica, id: bytes, outcome: bytes, now_ms: int, out: Effects) -> None:
-    """The history here was looked at, for the outcome of a call that may have moved."""
-    inst = r.moved.get(id)
-    if inst is None:
-        return
+def looked_up(r: Replica, id: bytes, outcome: bytes, now_ms: int, out: Effects) -> bytes:
+    """The history here was looked at, for the outcome of a call that has moved.
+
+    Returns what the history has from now on: nothing while nobody knows how the call has ended.
+    """
+    inst = r.moved[id]
     if not outcome:
         outcome = r.told.pop(id, b"")
         if not outcome:
             for node in r.peers.here():
                 out.peer.append((node, _ASK, [id]))
-            return
+            return b""
         accepted_ms, submit = _call_of(inst)
         r.host.file(inst, Value(outcome[13], outcome), accepted_ms, submit, now_ms, out)
     r.told.pop(id, None)
     del r.moved[id]
     forgetting.try_forget(r, inst, now_ms, out)
+    return outcome
 
 
 def note_of(accepted_ms: int, submit: bytes) -> dict[str, Any]:

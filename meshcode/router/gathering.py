@@ -331,15 +331,20 @@ def _by_name(gather: Gather, places: list[str]) -> feeding.Fed:
 
 
 def on_looked_up(r: Router, event: events.LookedUp, now_ms: int, out: Effects) -> None:
-    """The history was asked for outcomes, for calls here or for a peer."""
-    for node, id, envelope in event.found:
+    """The history was asked for outcomes, for calls here or for a peer.
+
+    Of a call that has moved this may file the outcome: then the rest of the answer is of before.
+    """
+    filed: dict[bytes, bytes] = {}
+    for node, id, found in event.found:
+        envelope = found or filed.get(id, b"")
+        if not node and id in r.replica.moved:
+            envelope = filed[id] = remembering.looked_up(r.replica, id, envelope, now_ms, out)
         if not node and r.births:
             births.looked_up(r, id, bool(envelope), now_ms, out)
             ticking.looked_up(r, id, out)
         if not node and id in r.closing:
             closing.looked_up(r, id, envelope, now_ms, out)
-        if not node and id in r.replica.moved:
-            remembering.looked_up(r.replica, id, envelope, now_ms, out)
         if node:
             if envelope:
                 out.peer.append((node, _TELL, [id, envelope]))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from meshcode.ids import make_ids
 from meshcode.replica.instance import make_key, moved_key
-from meshcode.router import events, joins
+from meshcode.router import ending, events, joins
+from meshcode.router.call import Call
+from meshcode.router.effects import Effects
 from meshcode.router.records import split_done, split_open
-from meshcode.wire.codec import pack
+from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind, Outcome
 
@@ -15,14 +17,16 @@ from .flowing import Flows, looked_up
 from .test_wiring import joining
 
 
-def heard_of(made: Flows) -> tuple[bytes, tuple[bytes, ...], list[object]]:
+def heard_of(
+    made: Flows, flow: bytes | None = None
+) -> tuple[bytes, tuple[bytes, ...], list[object]]:
     """Two peers, and a PREPARE of the first for a collector; key, voters, what tells of a value."""
     others = [bytes([n]) * 16 for n in (7, 8)]
     for node in others:
         made.step(events.PeerChanged(node, "alive", 1, "core", "", node.hex()))
     voters = (others[0], made.router.node, others[1])
     join = {"target": "e", "places": ["left", "right"]}
-    [flow] = make_ids(1, NOW)
+    flow = flow or make_ids(1, NOW)[0]
     submit = joins._collector_submit(flow, b"".join((others[0], *voters)), join, 0)
     key = make_key(submit[16:32], others[0])
     prepare = [key, b"".join(voters), 0, None, [1, others[0], 1]]
@@ -43,9 +47,11 @@ def test_a_collector_that_was_claimed_before_it_was_heard_of_gets_its_call_from_
     assert arrived[2] in [split_open(value)[1] for value in made.log["open"].values()]
 
 
-def moved_on(made: Flows) -> tuple[bytes, tuple[bytes, ...], list[object]]:
+def moved_on(
+    made: Flows, flow: bytes | None = None
+) -> tuple[bytes, tuple[bytes, ...], list[object]]:
     """The collector has moved to others, and all that kept it know that all know."""
-    key, voters, arrived = heard_of(made)
+    key, voters, arrived = heard_of(made, flow)
     made.step(events.PeerSaid(voters[2], int(Kind.ARRIVED), [arrived]))
     note = {"accepted_ms": NOW, "submit": arrived[2]}
     moved = [int(Outcome.MOVED), b"", [[key[:16], b"".join(voters), None]], note]
@@ -113,3 +119,34 @@ def test_that_a_collector_has_moved_is_remembered_until_its_outcome_is_in_the_hi
     assert key not in made.router.replica.by_key
     assert not made.log["vote"]
     assert not made.router.replica.moved
+
+
+def a_value(made: Flows, flow: bytes, key: bytes, voters: tuple[bytes, ...]) -> Call:
+    """A value of the flow for argument `left`, which this node keeps alone."""
+    [id] = make_ids(1, NOW)
+    join = {"target": "e", "places": ["left", "right"], "place": "left"}
+    meta = pack({"at": b"".join((key[16:32], *voters)), "join": join})
+    body = pack_call([1])
+    value = envelope(Kind.SUBMIT, id=id, flow=flow, name=b"@join", meta=meta, body=body, argc=1)
+    ending.issue(made.router, id, value, made.now, Effects(), voters=made.router.alone)
+    made.wait(0)
+    return made.router.calls[id]
+
+
+def test_what_an_answer_of_the_history_files_counts_for_the_rest_of_it():
+    """A value looks for its collector, which has moved, as a peer tells how that has ended."""
+    made = joining()
+    [flow] = make_ids(1, NOW)
+    key, voters, _ = moved_on(made, flow)
+    id = key[:16]
+    value = a_value(made, flow, key, voters)
+    assert made.router.needed[id] == [value]
+    outcome = envelope(Kind.OUTCOME, id=id, code=Outcome.CANCELLED, attempt=0, body=pack({}))
+    made.router.replica.told[id] = outcome
+
+    effects = made.step(events.LookedUp([(b"", id, b""), (b"", id, b"")]))
+
+    assert id in made.log["done"]
+    opened = [split_open(data)[1] for table, _, data in effects.records if data and table == "open"]
+    assert id not in [submit[16:32] for submit in opened]
+    assert joins._id(value, 1) in made.router.needed, "the value looks at the next"

@@ -112,11 +112,20 @@ def _keeper_that_restarts_forgets_that_a_call_has_moved(real: Any) -> Any:
 
 @BROKEN.rule(remembering, "looked_up")
 def _keeper_waits_for_no_outcome_of_what_has_moved(real: Any) -> Any:
-    def looked_up(r: Replica, id: bytes, outcome: bytes, now_ms: int, out: Effects) -> None:
-        inst = r.moved.get(id)
-        if outcome or inst is None:
-            real(r, id, outcome, now_ms, out)
-        else:
-            r.forget(inst, out)
+    def looked_up(r: Replica, id: bytes, outcome: bytes, now_ms: int, out: Effects) -> bytes:
+        if outcome:
+            known: bytes = real(r, id, outcome, now_ms, out)
+            return known
+        r.forget(r.moved[id], out)
+        return b""
+
+    return looked_up
+
+
+@BROKEN.rule(remembering, "looked_up")
+def _outcome_that_was_just_filed_is_unknown_to_the_rest_of_the_answer(real: Any) -> Any:
+    def looked_up(r: Replica, id: bytes, outcome: bytes, now_ms: int, out: Effects) -> bytes:
+        real(r, id, outcome, now_ms, out)
+        return outcome
 
     return looked_up
