@@ -37,6 +37,7 @@ class Choice:
         known = State.__members__.get(self.state or "")
         self._code = known - _FIRST_OUTCOME if known is not None else 0
         self.is_open_state = self.state is not None and self._code <= 0  # No outcome can match.
+        self.is_unwell = self._code > 1  # Only calls that ended, and not DONE, can match.
         flow = _text(fields, "flow")
         try:
             self._flow = None if flow is None else parse_id(flow)

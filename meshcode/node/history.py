@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
 from meshcode.errors import BadRequest, UnknownCall
 from meshcode.ids import ID_BYTES, NO_ID, text_of
 from meshcode.node.choosing import Choice, flow_of
+from meshcode.node.failedindex import FailedIndex
 from meshcode.node.flowindex import Flows
 from meshcode.node.paging import LOOKED_MAX, Part, cursor_of
 from meshcode.node.turn import Turns
@@ -22,6 +24,7 @@ from meshcode.wire.codec import unpack
 from meshcode.wire.frame import check_envelope
 
 OPEN_SORTED_MAX = 10_000  # Open calls sorted for a listing.
+Scan = Callable[..., list[tuple[bytes, bytes]]]  # `Log.scan` of one table.
 
 
 def _text(id: bytes) -> str | None:
@@ -72,6 +75,7 @@ class History:
         self._log = log
         self._commits = commits
         self.flows = Flows(router, turns, log)
+        self.failed = FailedIndex(turns, log)
 
     def envelope_of(self, call: Call) -> bytes:
         """The SUBMIT envelope of an open call; 80 zeros when its record is gone."""
@@ -275,16 +279,17 @@ class History:
         count += 0 if unfinished else self._log.count(DONE)
         start = cursor_of(fields) or (self.find(fields["before"]) if fields.get("before") else None)
         looked_at = min(wanted, LOOKED_MAX) if choice.is_everything else LOOKED_MAX
-        some = self._open_ids(looked_at, ascending, start)
+        some = [] if choice.is_unwell else self._open_ids(looked_at, ascending, start)
         opens = sorted((*some, *fresh), reverse=not ascending)
         if start is not None:
             opens = [id for id in opens if (id > start if ascending else id < start)]
         found: list[bytes] = []
         matched = 0
         last: bytes | None = None
-        for looked, (id, value) in enumerate(
-            self._merged(opens, fresh, start, ascending, unfinished)
-        ):
+        use_index = choice.is_unwell and self.failed.is_whole
+        ended = self.failed.scan if use_index else partial(self._log.scan, DONE)
+        merged = self._merged(opens, fresh, start, ascending, None if unfinished else ended)
+        for looked, (id, value) in enumerate(merged):
             if looked >= LOOKED_MAX:
                 reach = found[-1] if matched > len(found) else last
                 return Chosen(found, count if choice.is_everything else None, reach)
@@ -335,13 +340,13 @@ class History:
         fresh: dict[bytes, bytes],
         start: bytes | None,
         ascending: bool,
-        unfinished: bool,
+        ended: Scan | None,
     ) -> Iterator[tuple[bytes, bytes | None]]:
         """Ids of open and ended calls in one order; the value is None for open ones."""
         at = 0
         cursor = start
-        while not unfinished:
-            batch = self._log.scan(DONE, cursor, reverse=not ascending, limit=256)
+        while ended is not None:
+            batch = ended(cursor, reverse=not ascending, limit=256)
             if cursor is not None and batch and batch[0][0] == cursor:
                 batch = batch[1:]
             if not batch:
@@ -352,7 +357,8 @@ class History:
                     at += 1
                 if at < len(opens) and opens[at] == id:
                     at += 1  # Another instance of it is open here (rule P14); it ends alike.
-                yield id, value
+                if value:
+                    yield id, value
             cursor = batch[-1][0]
         for id in opens[at:]:
             yield id, fresh.get(id)

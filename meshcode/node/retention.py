@@ -20,8 +20,8 @@ from meshcode.node.later import Job
 from meshcode.node.outputs import Outputs
 from meshcode.router.effects import Effects, Op
 from meshcode.router.events import Forgotten
-from meshcode.router.records import DONE_HEAD
-from meshcode.store.contract import DONE, META, OUTPUT
+from meshcode.router.records import DONE_HEAD, ended_well
+from meshcode.store.contract import DONE, FAILED, META, OUTPUT
 from meshcode.units import parse_count, parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class Retention:
         if self._cursor is not None and batch and batch[0][0] == self._cursor:
             del batch[0]
         due, is_last = self._due(batch, now_ms)
+        unwell = {id for id, value in batch if not ended_well(value)}
         times = flows.open_times() if due else set()
         needed = self._loop.router.needed.keys()  # Steps of other flows wait for these.
         records: list[Op] = []
@@ -123,7 +124,9 @@ class Retention:
             is_over = is_over or is_last
             self._cursor = None if is_over else batch[-1][0]
         if newest:
-            records += self._deletions_of_output([id for _, id, _ in records])
+            gone = [id for _, id, _ in records]
+            records += self._deletions_of_output(gone)
+            records += [(FAILED, id, None) for id in gone if id in unwell]
             self._last = newest
             before_ms = unix_ms_of(newest) + 1
             if before_ms > self._loop.router.horizon_ms:

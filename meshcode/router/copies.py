@@ -14,7 +14,7 @@ from meshcode.replica.peers import WITNESS
 from meshcode.router import acks
 from meshcode.router.effects import Effects
 from meshcode.router.plan import COPY_REASON
-from meshcode.router.records import custody_header, pack_done, sequence_key
+from meshcode.router.records import custody_header, done_ops, pack_done, sequence_key
 from meshcode.wire.kinds import Kind
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def read(
     code, outcome = copy.outcome
     if not ended:
         record = pack_done(code, 1, accepted_ms, 0, now_ms, copy.sequence, outcome, submit, None)
-        out.records.append(("done", copy.id, record))
+        out.records += done_ops(copy.id, record)
         if (call := r.calls.get(copy.id)) is not None:
             call.filed = True  # It was accepted here too (P14); the history keeps this outcome.
     drop(r, copy, out)

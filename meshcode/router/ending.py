@@ -29,6 +29,7 @@ from meshcode.router.effects import Effects
 from meshcode.router.pool import Worker
 from meshcode.router.records import (
     custody_header,
+    done_ops,
     flow_of,
     pack_done,
     read_envelope,
@@ -170,7 +171,7 @@ def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: 
             code, call.attempt, call.accepted_ms, call.started_ms, now_ms, call.sequence,
             envelope, submit or b"", call.story,
         )  # fmt: skip
-        records.append(("done", call.id, record))
+        records += done_ops(call.id, record)
     r.forget(call)
     if r.needed and call.id in r.needed:
         r.ripe.append((call.id, envelope))

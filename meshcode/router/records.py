@@ -20,6 +20,7 @@ from typing import Any
 
 from meshcode.ids import NO_ID
 from meshcode.wire.codec import pack, unpack
+from meshcode.wire.kinds import Outcome
 
 # version, voters, generation, boot, epoch, flags, accepted_ms, home, owner; then 16 bytes a voter.
 CUSTODY = struct.Struct("<BBHIIIQ16s16s")
@@ -27,6 +28,8 @@ RECORD_VERSION = 1
 _ACCEPTED_AT = CUSTODY.size - 40
 _SHORT_META = 32  # Bytes of options that are worth keeping unpacked, and how many of them are.
 _METAS_KEPT = 512
+
+_DONE = int(Outcome.DONE)
 
 # version, code, flags, attempts, accepted_ms, started_ms, finished_ms, sequence, bytes of: the
 # outcome envelope, the submit envelope; the rest is the packed story (may be empty).
@@ -124,6 +127,19 @@ def pack_done(
         len(submit),
     )
     return b"".join((head, outcome, submit, pack(story) if story else b""))
+
+
+def done_ops(id: bytes, record: bytes) -> list[tuple[str, bytes, bytes | None]]:
+    """What puts a `done` record into the history, and into the index of what has not ended well."""
+    ops: list[tuple[str, bytes, bytes | None]] = [("done", id, record)]
+    if not ended_well(record):
+        ops.append(("failed", id, b""))
+    return ops
+
+
+def ended_well(record: bytes) -> bool:
+    """Whether the outcome of a `done` record is DONE."""
+    return record[1] == _DONE
 
 
 def split_done(value: bytes) -> dict[str, Any]:

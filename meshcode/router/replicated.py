@@ -25,7 +25,13 @@ from meshcode.replica.peers import WITNESS
 from meshcode.router import acks, copies, ending, holding, seats, streams, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
-from meshcode.router.records import custody_header, pack_done, read_envelope, sequence_key
+from meshcode.router.records import (
+    custody_header,
+    done_ops,
+    pack_done,
+    read_envelope,
+    sequence_key,
+)
 from meshcode.router.states import State
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope as seal
@@ -414,7 +420,7 @@ class Replicated:
                 note.get("started_ms", 0), now_ms, inst.sequence, value.outcome, submit,
                 note.get("story"),
             )  # fmt: skip
-            out.records.append(("done", inst.id, record))
+            out.records += done_ops(inst.id, record)
         self.drop_payload(inst, out)
 
     def may_move(self, inst: Instance, now_ms: int) -> bool:

@@ -29,7 +29,8 @@ MODEL = "model"  # The model, whole and its changes (node/series.py); last mount
 OUTPUT = "output"  # Call id + u32 attempt -> captured stdout and stderr of that attempt.
 VOTE = "vote"  # u64 big-endian sequence -> what this node promised and accepted of an instance.
 FLOW = "flow"  # Flow id + call id -> nothing: calls whose ids do not lie beside their root's.
-TABLES = (META, OPEN, STATE, DONE, MODEL, OUTPUT, VOTE, FLOW)
+FAILED = "failed"  # Call id -> nothing: calls in `done` that ended otherwise than DONE.
+TABLES = (META, OPEN, STATE, DONE, MODEL, OUTPUT, VOTE, FLOW, FAILED)
 
 KEY_BYTES_MAX = 480  # The tree takes 511; the log puts a few bytes in front for its own tables.
 
