@@ -16,6 +16,7 @@ from pathlib import Path
 
 from meshcode import config, paths
 from meshcode.errors import LogSuspect, MeshError, NodeError
+from meshcode.node.affinity import Affinity, Neighbours
 from meshcode.node.loop import Loop
 
 SUSPECT_STATUS = 3
@@ -61,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     pid_file = Path(paths.pid_file(given.home))
     pid_file.write_text(f"{os.getpid()}\n")
     loop.install_signals()
+    if hasattr(os, "sched_setaffinity"):
+        loop.affinity = Affinity(Neighbours())
     gc.freeze()  # What start-up made lives as long as the node.
     gc.set_threshold(GC_OBJECTS)  # Calls make no cycles, so looking for garbage finds none of them.
     node = loop.node_id.hex()[:12]

@@ -27,6 +27,7 @@ from meshcode.model.delta import keys_of
 from meshcode.model.settingnames import values
 from meshcode.node import intake, meshmodel
 from meshcode.node.adopter import Adopter
+from meshcode.node.affinity import Affinity
 from meshcode.node.audit import Audit
 from meshcode.node.clock import Clock
 from meshcode.node.committer import Committer, is_full
@@ -77,6 +78,7 @@ class Loop:
     """One running node."""
 
     _awaits = False  # What to write waits a moment for outcomes to go with it.
+    affinity: Affinity | None = None  # Only where the process is the node's own.
 
     def __init__(self, home: str, log: Log) -> None:
         """Recover from the log and bind the links; `run` does the rest.
@@ -193,6 +195,7 @@ class Loop:
         now_ms = self.clock.now_ms()
         votes = self._all(VOTE) if self.log.count(VOTE) else ()
         self.turns.add(self.router.recover(self._all(OPEN), self._all(STATE), now_ms, votes))
+        self.later.begin(self.history.failed.complete())
 
     def _all(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         start: bytes | None = None
@@ -489,6 +492,8 @@ class Loop:
             if self.router.listening:  # Somebody may have gone without a word.
                 self.hear_calls()
             self.audit.tick()
+            if self.affinity is not None:
+                self.affinity.keep_off(worker.cpu for worker in self.crew.by_id.values())
         else:
             due_ms = self.router.next_due_ms()
             if due_ms is not None and due_ms <= now_ms:
@@ -563,6 +568,8 @@ class Loop:
     def close(self) -> None:
         """End workers, mounts and the model process, sync what is left, give up the folder."""
         now_ms = self.clock.now_ms()
+        if self.affinity is not None:
+            self.affinity.close()
         self.processors.stop_all("the node stops", now_ms, 0)
         if self.committer.busy and self.committer.wait() is None:
             self._held_ops = None

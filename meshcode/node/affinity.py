@@ -1,0 +1,113 @@
+"""A node keeps its threads off the CPUs to which its workers are pinned.
+
+A pinned worker cannot make way: where the system puts the node's thread on the worker's CPU, both
+get half of it while another CPU idles.  So the node leaves these CPUs to the workers as long as it
+has others, and is the only node of its machine: several would share what is left.  Whether it is
+the only one, nodes tell each other by a Unix socket in the abstract namespace (of the network
+namespace, so a container sees its own): the first listens there, the others stay connected.
+
+What the node starts meanwhile keeps off them, too: a build takes nothing from calls that run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterable
+
+PLACE = "\0meshcode/node"
+
+
+class Neighbours:
+    """Whether other nodes run on this machine."""
+
+    def __init__(self, place: str = PLACE) -> None:
+        """Nothing is known yet; `place` is the address of the socket."""
+        self._place = place
+        self._first: socket.socket | None = None  # Where this node, as the first, listens.
+        self._others: list[socket.socket] = []
+        self._guest: socket.socket | None = None  # To the first, while that is another one.
+
+    def is_alone(self) -> bool:
+        """Whether this node is the first here and no other is there; to be asked now and then."""
+        if self._guest is not None and _has_gone(self._guest):
+            self._guest.close()
+            self._guest = None
+        if self._first is None and self._guest is None:
+            self._come()
+        if self._first is None:
+            return False
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._others.append(self._first.accept()[0])
+        for other in [one for one in self._others if _has_gone(one)]:
+            self._others.remove(other)
+            other.close()
+        return not self._others
+
+    def _come(self) -> None:
+        """Be the first, or tell the first."""
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            link.bind(self._place)
+            link.listen(128)
+            self._first = link
+        except OSError:
+            try:
+                link.connect(self._place)
+                self._guest = link
+            except OSError:  # It has just gone, or its queue is full: the next time.
+                link.close()
+
+    def close(self) -> None:
+        """Leave."""
+        for link in (self._first, self._guest, *self._others):
+            if link is not None:
+                link.close()
+        self._first = self._guest = None
+        self._others = []
+
+
+def _has_gone(link: socket.socket) -> bool:
+    """Whether the other end is closed; nobody ever writes here."""
+    link.setblocking(False)
+    try:
+        return not link.recv(1)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+class Affinity:
+    """The CPUs of all threads of this process."""
+
+    def __init__(self, neighbours: Neighbours) -> None:
+        """As they are now, all CPUs that this process may use."""
+        self._neighbours = neighbours
+        self._all = frozenset(os.sched_getaffinity(0))
+        self._now = self._all
+
+    def keep_off(self, workers: Iterable[int | None]) -> None:
+        """Leave the CPUs of these workers to them, if this process has others and is alone."""
+        wanted = self._all.difference(workers)
+        if not wanted or not self._neighbours.is_alone():
+            wanted = self._all
+        if wanted != self._now:
+            self._move(wanted)
+
+    def _move(self, cpus: frozenset[int]) -> None:
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(OSError):  # It has ended, or a container has taken CPUs away.
+                os.sched_setaffinity(int(thread), cpus)
+        self._now = cpus
+
+    def close(self) -> None:
+        """Use all CPUs again."""
+        self._neighbours.close()
+        if self._now != self._all:
+            self._move(self._all)
+
+
+__all__ = ["PLACE", "Affinity", "Neighbours"]
