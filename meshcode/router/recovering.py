@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from meshcode import errors
 from meshcode.ids import text_of
 from meshcode.replica.instance import ENDED, Instance, Value, make_key
-from meshcode.router import copies, ending, events, replicated, seats, work
+from meshcode.router import copies, ending, events, replicated, seats, streams, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import custody_header, read_envelope, sequence_key
@@ -84,6 +84,7 @@ def _issue(r: Router, event: events.RecoverAsked, now_ms: int, out: Effects) -> 
     head = custody_header(r.node, r.boot, voters, event.accepted_ms, generation)
     out.records.append(("open", sequence_key(number), head + submit))
     work.abandon(r, id, now_ms, out)
+    streams.may_have_run(r, id)
     r.keep(call, whole=True)
     call.note(now_ms, "recovered", f"by {event.by}: its voters were lost; it may have run before")
     for client in r.watchers.pop(id, ()):

@@ -70,6 +70,7 @@ def take(
     if found.used >= found.told and not found.parked_ms and call.worker is not None:
         found.parked_ms = now_ms
         streams.park(r, call.worker, call, now_ms)
+        work.generator_waits(r, call.worker, call, out)
 
 
 def on_credit(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:

@@ -182,6 +182,11 @@ def on_yielded(r: Router, event: events.Yielded, now_ms: int, out: Effects) -> N
                 stream.asked = True  # It came before, or one before it is lost, or it just asks.
 
 
+def may_have_run(r: Router, call: bytes) -> None:
+    """A call is issued again under its id: if it is a generator, its items may be known."""
+    r.streams.by_call[call] = Stream(call, _ALL)
+
+
 def _runs_at(call: Call, node: bytes) -> bool:
     worker = call.worker
     return worker is not None and (worker.node or b"") == node
@@ -324,12 +329,15 @@ def _claim_born(r: Router, now_ms: int, out: Effects) -> None:
 
 
 def ended(r: Router, id: bytes) -> None:
-    """A call has ended: perhaps an item is over by it, and a stream may go on."""
+    """A call has ended: perhaps an item is over by it, and a stream may go on.
+
+    Of one that several nodes keep this is told twice: as its outcome is chosen, and by its record.
+    """
     item = r.streams.tracked.pop(id, None)
     stream = r.streams.by_call.get(id)
     if stream is not None:
         if stream.items:  # What it has yielded is still under way: so is what it comes from.
-            stream.ended, stream.within = True, item
+            stream.ended, stream.within = True, item or stream.within
             return
         del r.streams.by_call[id]
     if item is not None:
@@ -481,6 +489,6 @@ def looked_up(r: Router, id: bytes, found: bool, out: Effects) -> None:
 
 __all__ = [
     "ITEM", "Item", "Stream", "Streams", "begin", "caused", "count_of", "ended", "go_on_here",
-    "is_item", "item_id", "lacks_items", "leave", "looked_up", "on_yielded", "run_for_nobody",
-    "settle", "source_of", "stopped", "tick", "units_of", "unsure",
+    "is_item", "item_id", "lacks_items", "leave", "looked_up", "may_have_run", "on_yielded",
+    "run_for_nobody", "settle", "source_of", "stopped", "tick", "units_of", "unsure",
 ]  # fmt: skip

@@ -50,7 +50,7 @@ _SEAT_MARK = "@seat "  # In front of the name of a processor in `Router.peer_wor
 class PeerWorker(Worker):
     """A peer that runs calls of one processor, as one worker with the slots that it grants."""
 
-    __slots__ = ("asked_ms", "node", "peer", "returned")
+    __slots__ = ("asked_ms", "avoid", "node", "peer", "returned")
 
     def __init__(self, id: int, pool: Pool, peer: Peer) -> None:
         """A peer that has granted nothing yet."""
@@ -59,6 +59,7 @@ class PeerWorker(Worker):
         self.node = peer.node
         self.asked_ms = 0  # When it was last asked what it holds.
         self.returned = b""  # The call that it gave back last.
+        self.avoid: dict[Line, None] = {}  # What it cannot begin now, though others; until a grant.
 
     def room(self, line: Line, now_ms: int) -> int:
         """How many calls of `line` it may be handed now.
@@ -95,7 +96,7 @@ class PeerWorker(Worker):
 
     def skips(self, line: Line) -> bool:
         """Calls of other peers are not passed on, and one stream of a socket is enough."""
-        return line.guest or super().skips(line)
+        return line.guest or line in self.avoid or super().skips(line)
 
     def begun(self) -> list[Call]:
         """Nothing, as far as the owner knows: time limits and marks are the executor's work."""
@@ -176,6 +177,7 @@ def on_grant(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects
         return
     worker = peer_worker(r, node, processor)
     worker.slots = min(max(slots, 0), limits.PEER_SLOTS_MAX)
+    worker.avoid.clear()
     r.touch(worker.pool)
     _reopen(r, node, processor)
 
@@ -214,11 +216,18 @@ def on_ran(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) 
 
 
 def on_gave_back(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
-    """A peer will not run a call that it was handed: it waits again."""
-    id, attempt = entry
+    """A peer will not run a call that it was handed: it waits again.
+
+    A third part that is true: it runs calls of other sockets.
+    """
+    id, attempt, *others = entry
     found = _held_by(r, node, id)
     if found is not None and found[1].attempt == attempt:
         worker, call = found
+        if others and others[0]:
+            worker.avoid[call.line] = None
+            ending.give_back(r, call, worker, now_ms, out)
+            return
         worker.slots = 0  # Until it grants again: what came back must not go there at once.
         again, worker.returned = worker.returned == id, id  # Perhaps it can never take this one:
         ending.give_back(r, call, worker, now_ms, out, front=not again)  # others have a turn.
@@ -325,6 +334,9 @@ def on_run(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) 
     ):
         out.peer.append((node, _GAVE_BACK, [id, attempt]))
         return
+    if seat is None and _is_behind(pool, line):
+        out.peer.append((node, _GAVE_BACK, [id, attempt, True]))
+        return
     call = Call(id, 0, line, submit, len(submit), options, 0, now_ms)
     call.owner = node
     call.fed = Whole(submit)  # Its owner has put together what it needs.
@@ -334,6 +346,30 @@ def on_run(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) 
     line.push(call)
     pool.offer(line)
     r.touch(pool)
+
+
+def _own_workers(pool: Pool) -> list[Worker]:
+    return [worker for worker in pool.workers.values() if not worker.node and not worker.leaving]
+
+
+def _is_behind(pool: Pool, line: Line) -> bool:
+    """Whether every worker here has put a generator of this socket aside: no other may begin."""
+    own = _own_workers(pool)
+    return bool(own) and all(worker.skips(line) for worker in own)
+
+
+def generator_waits(r: Router, worker: Worker, call: Call, out: Effects) -> None:
+    """A generator was put aside: peers get back what may not begin before it goes on.
+
+    It would take the place there of calls for which that generator may wait.
+    """
+    line = call.line
+    if not (line.guest and _is_behind(worker.pool, line)):
+        return
+    for guest in [one for one in r.guests.values() if one.line is line and one.worker is None]:
+        if guest.state is State.WAITING and guest.owner is not None:
+            _leave(r, guest)
+            out.peer.append((guest.owner, _GAVE_BACK, [guest.id, guest.attempt + 1, True]))
 
 
 def _leave(r: Router, call: Call) -> None:
@@ -478,10 +514,18 @@ def _own_slots(r: Router, pool: Pool) -> int:
     )
 
 
+def _is_busy(pool: Pool) -> bool:
+    """Whether calls of this node wait that its workers may take."""
+    return any(
+        not line.guest and not _is_behind(pool, line)
+        for lines in pool.rotation.values()
+        for line in lines
+    )
+
+
 def grant(r: Router, pool: Pool, now_ms: int, out: Effects, *, again: bool = False) -> None:
     """Tell the peers how many calls of the pool's processor this node can run for them."""
-    busy = any(not line.guest for lines in pool.rotation.values() for line in lines)
-    slots = 0 if busy else _own_slots(r, pool)
+    slots = 0 if _is_busy(pool) else _own_slots(r, pool)
     if slots == pool.granted and not again:
         return
     if slots and not pool.granted and now_ms - pool.granted_ms < limits.GRANT_QUIET_MS:

@@ -39,7 +39,8 @@ def test_a_cancelled_running_call_does_not_begin_after_a_crash():
 
     assert split_state(states[0][1])["cancelled_by"] == "ann"
     assert after.router.calls == {}
-    assert [table for table, _, _ in recovered.records] == ["open", "state", "done"]
+    tables = [table for table, _, _ in recovered.records]
+    assert tables == ["open", "state", "done", "failed"]
 
 
 def test_a_marked_call_that_is_given_back_is_no_longer_marked_in_the_log():
@@ -122,7 +123,7 @@ def test_a_shorter_time_to_live_holds_for_calls_that_wait_already():
 
     effects = made.socket("a", queue={"message_ttl_ms": 100})
 
-    assert [op[0] for op in effects.records] == ["open", "done"]
+    assert [op[0] for op in effects.records] == ["open", "done", "failed"]
 
 
 def test_a_call_that_comes_back_after_its_expiry_does_not_begin():
@@ -167,6 +168,7 @@ def test_a_repeat_that_meets_the_expiry_of_its_call_is_not_accepted_anew():
     assert [(table, value is None) for table, _, value in effects.records] == [
         ("open", True),
         ("done", False),
+        ("failed", False),
     ]
     assert len(effects.outcomes) == 1
 
@@ -376,7 +378,8 @@ def test_options_without_room_do_not_stop_the_node():
     effects = made.wait(10)
 
     assert made.router.calls == {}
-    assert b"its options leave no room" in effects.records[-1][2]
+    [record] = [value for table, _, value in effects.records if table == "done"]
+    assert b"its options leave no room" in record
 
 
 def test_a_client_that_breaks_its_fresh_promise_harms_only_its_own_call():

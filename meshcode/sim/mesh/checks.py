@@ -31,6 +31,7 @@ from meshcode.sim.flowbook import FlowBook, body_of
 from meshcode.sim.mesh import judgement, keepers, plugs, steps
 from meshcode.sim.mesh.casts import CastBook
 from meshcode.sim.mesh.steps import majority_of
+from meshcode.sim.mesh.streams import StreamBook
 from meshcode.sim.plugbook import PlugBook
 from meshcode.sim.violation import require
 from meshcode.wire.codec import unpack
@@ -92,6 +93,7 @@ class MeshChecker:
         self.bodies: dict[bytes, bytes] = {}
         self.flows = FlowBook()
         self.casts = CastBook(self)
+        self.streams = StreamBook(self, world.options)
         routers = world.options.routers
         self.plugs = None if routers is None else PlugBook(routers)
         if self.plugs is not None:
@@ -217,6 +219,7 @@ class MeshChecker:
         self.had.setdefault(name, set()).add(node.index)
         self.roots.setdefault(id, set()).add(custody["home"])
         self._known_to_flows(id, submit)
+        self.streams.opened(submit)
         plugs.opened(self, submit)
         if len(custody["voters"]) > 1:
             self.voters.setdefault(name, tuple(custody["voters"]))
@@ -278,7 +281,8 @@ class MeshChecker:
         if len(votes) >= majority_of(inst.voters) and inst.role != ENDED:
             known = self.chosen.get(inst.key)
             require(
-                known is None or known.children == value.children or inst.key not in self.whole,
+                known is None or known.children == value.children or inst.key not in self.whole
+                or self.streams.is_again(inst.id),
                 "I2 one outcome", "other children", inst.key.hex(),
             )  # fmt: skip
             self.whole.add(inst.key)
@@ -327,7 +331,7 @@ class MeshChecker:
         )  # fmt: skip
         if value.children and not known.children:
             self.chosen[name] = value
-        elif value.children:
+        elif value.children and not self.streams.is_again(name[:16]):
             require(known.children == value.children, "I2 one outcome", "children", name.hex())
         id = name[:16]
         due = {id} if value.code == Outcome.MOVED else {child_id(id, b"dead-letter")}
@@ -357,6 +361,8 @@ class MeshChecker:
     def _is_explained(self, id: bytes, outcome: bytes, *, made: bool) -> bool:
         """Whether a flow, plugs or a broadcast say why a call ended so."""
         if self.casts.ended(id, outcome, made=made):
+            return True
+        if self.streams.ended(id, outcome, made=made):
             return True
         if id in self.flows and self.flows.ended(id, outcome, made, self.seen_of):
             return True

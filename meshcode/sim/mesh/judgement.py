@@ -28,7 +28,7 @@ def alive(c: MeshChecker) -> None:
     for id in c.recovered:
         _has_ended(c, id, "I4 liveness", "recovered by a person", again=True)
     for key, value in c.chosen.items():
-        if not _is_lost(c, key):
+        if not is_lost(c, key):
             for child in value.children:
                 _has_ended(c, child.id, "I5 child", "named by an outcome")
 
@@ -45,9 +45,11 @@ def finish(c: MeshChecker) -> None:
     flows.finish(c)
     plugs.finish(c)
     c.casts.finish()
+    c.streams.finish()
 
 
-def _is_lost(c: MeshChecker, key: bytes) -> bool:
+def is_lost(c: MeshChecker, key: bytes) -> bool:
+    """Whether the majority of the voters of an instance is gone."""
     voters = c.voters.get(key, ())
     gone = sum(_is_gone(c, voter[4]) for voter in voters)
     return gone > (len(voters) - 1) // 2
@@ -62,7 +64,7 @@ def _is_kept(c: MeshChecker, id: bytes) -> bool:
     """Whether a node that is there has the call open, and may end it alone or with others."""
     calls = [node.router.calls.get(id) for node in c.world.living() if node.up]
     return any(
-        call is not None and (call.inst is None or not _is_lost(c, call.inst.key)) for call in calls
+        call is not None and (call.inst is None or not is_lost(c, call.inst.key)) for call in calls
     )
 
 
@@ -89,8 +91,8 @@ def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str, *, again: bool =
     keys = [key for key in c.voters if key[:16] == id]
     keys = [key for key in keys if not _has_moved(c, key)] or keys
     if again:
-        keys = [key for key in keys if not _is_lost(c, key)]
-    elif keys and all(_is_lost(c, key) for key in keys):
+        keys = [key for key in keys if not is_lost(c, key)]
+    elif keys and all(is_lost(c, key) for key in keys):
         return
     holders = c.copies.get(id, set())
     if again:
@@ -99,12 +101,14 @@ def _has_ended(c: MeshChecker, id: bytes, rule: str, what: str, *, again: bool =
         return  # Kept by one node, and that was told.
     elif not keys and all(_is_gone(c, n) for n in c.homes.get(id, set())):
         return  # The other node has a copy without a vote: it waits for a person.
-    elif keys and not _is_kept(c, id) and all(_is_lost(c, k) or _is_bare(c, k) for k in keys):
+    elif keys and not _is_kept(c, id) and all(is_lost(c, k) or _is_bare(c, k) for k in keys):
         told = c.acked.get(id, (0, 0))[0]
         may_be = world.away >= 0 or told <= sum(node.lost for node in world.nodes)
         require(may_be, rule, what, "every copy is gone", id.hex())
         return
     if flows.waits_for_what_is_lost(c, id) or plugs.may_wait(c, id) or c.casts.may_wait(id):
+        return
+    if id in c.streams.resting():
         return
     name = _socket(c, id)
     addressed = id in c.casts.copies  # It ends when its node is evicted.
@@ -171,7 +175,7 @@ def _votes_are_forgotten(c: MeshChecker, node: MeshNode) -> None:
         inst = read_record(0, value)
         if inst.role == ENDED:
             parent = inst.parent  # Nobody can say any more that it has handed over.
-            lost = _is_lost(c, inst.key) or (parent is not None and _is_lost(c, parent.key))
+            lost = is_lost(c, inst.key) or (parent is not None and is_lost(c, parent.key))
             lost = lost or goes_on_elsewhere(c, inst)
             require(
                 lost, "I7 forgotten", node, inst.key.hex()[:40], inst.seen,
@@ -188,7 +192,7 @@ def _records_belong(c: MeshChecker, node: MeshNode) -> None:
     for key, value in opens.items():
         number = int.from_bytes(key, "big")
         inst = router.replica.by_sequence.get(number)
-        over = inst is not None and inst.filed and not _is_lost(c, inst.key)
+        over = inst is not None and inst.filed and not is_lost(c, inst.key)
         require(
             number in known and not over, "I7 forgotten", node, "keeps a call that is over",
             split_open(value)[1][16:32].hex(),
@@ -205,7 +209,8 @@ def _memory_is_clean(c: MeshChecker, node: MeshNode) -> None:
     router = node.router
     reports = {id: owner for id, (owner, _) in router.reports.items() if not _is_gone(c, owner[4])}
     require(not reports, "I15 memory", node, "keeps reports that were taken", len(reports))
-    require(not router.guests, "I15 memory", node, "keeps guests", len(router.guests))
+    guests = router.guests.keys() - c.streams.resting()
+    require(not guests, "I15 memory", node, "keeps guests", len(guests))
     for call in router.calls.values():  # What is PARKED uses up no attempts (I12).
         if call.state in (State.WAITING, State.DELAYED):
             handed = c.dispatched.get(call.id, 0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode import limits
 from meshcode.errors import DiskFull, LogSuspect
 from meshcode.node.turn import Turns
-from meshcode.router import events, ticking
+from meshcode.router import events, streams, ticking
 from meshcode.router.core import Router
 from meshcode.router.effects import Assignment, Effects, Op
 from meshcode.router.records import accepted_call, outcome_of, split_done
@@ -226,6 +226,9 @@ class MeshNode(Between):
             if isinstance(event, events.Submitted):
                 ids = [call[0] for call in event.calls]
                 event.ended = self.turns.ended(ids, self._done)
+            elif isinstance(event, events.Yielded):
+                unsure = streams.unsure(self.router, event.items)
+                event.ended = set(self.turns.ended(unsure, self._done))
             self.turns.step(event, now_ms)
         self.turns.close()
         self.flush()
@@ -306,6 +309,9 @@ class MeshNode(Between):
         for id, call, why in effects.interrupts:
             if id in self.workers:
                 world.after(world.rng.randint(0, 2), self.workers[id].interrupt, call, why)
+        for id, call, attempt, units in effects.credits:
+            if id in self.workers:
+                world.after(world.rng.randint(0, 2), self.workers[id].credit, call, attempt, units)
         for id in effects.recalls:
             if id in self.workers:
                 world.after(world.rng.randint(0, 2), self.workers[id].recall)

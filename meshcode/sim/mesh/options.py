@@ -64,6 +64,10 @@ class Options:
     casts: int = 0
     crew: dict[int, dict[str, int]] | None = None  # Workers of each node; None = no broadcasts.
     scale: float = 0.0  # A weight, as above: another number of workers.
+    generators: frozenset[str] = frozenset()
+    stream_calls: int = 0  # Calls of generators by clients.
+    stream_window: int = 0
+    stream_items_max: int = 0
     movers: float = 0.0  # The chance that a voter of a collector is lost as this is made.
 
 

@@ -14,7 +14,7 @@ from meshcode.sim import plugacts
 from meshcode.sim.flowbook import body_of
 from meshcode.sim.mesh import keepers
 from meshcode.sim.mesh.options import Options
-from meshcode.sim.plugbook import COLLECT, JOIN, NOBODY, Known, closed_gates
+from meshcode.sim.plugbook import COLLECT, ITEM, JOIN, NOBODY, Known, closed_gates
 from meshcode.sim.violation import require
 from meshcode.wire.codec import unpack
 from meshcode.wire.kinds import Outcome
@@ -126,7 +126,7 @@ def opened(c: MeshChecker, submit: bytes) -> None:
         book.fired(known, max(node.now_ms for node in c.world.nodes if node.up or node.life))
     elif id == child_id(parent, b"dead-letter"):
         book.copy(id, parent)
-    elif id not in c.homes and id not in c.flows.steps:
+    elif known.name != ITEM and id not in c.homes and id not in c.flows.steps:
         require(id in book.made, "plug", "nobody's outcome causes", id.hex(), known.name)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import CallCancelled, RemoteError
 from meshcode.router import events
 from meshcode.router.effects import Assignment
 from meshcode.sim.flowbook import work
+from meshcode.sim.streaming import Yields
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind, Outcome
@@ -29,6 +31,8 @@ class MeshWorker:
         self.staged: list[Assignment] = []
         self.running: tuple[bytes, int] | None = None
         self.given = b""  # The SUBMIT envelope of what it runs.
+        self.yields: dict[bytes, Yields] = {}  # Of generators that it runs or has put aside.
+        self.fates: dict[bytes, str] = {}  # Of those that wait for credit.
 
     def join(self) -> None:
         """Its code is loaded."""
@@ -48,7 +52,7 @@ class MeshWorker:
         self._next()
 
     def _next(self) -> None:
-        if self.leaving and self.alive and self.running is None:
+        if self.leaving and self.alive and self.running is None and not self.yields:
             self._go([], "not wanted any more", blame=False)
         if self.running is not None or not self.staged or not self.alive:
             return
@@ -62,13 +66,64 @@ class MeshWorker:
         world = self.node.world
         world.checker.executes(self.node, id, data)
         self.given = data
-        world.after(world.rng.randint(*world.options.run_ms), self._end, id, attempt)
+        if data[80 : 80 + data[15]].decode() in world.options.generators:
+            fate = "die" if id in world.poison else world.draw_fate()
+            yields = self.yields[id] = Yields(world, id, attempt, fate)
+            self._later(self._yield, yields, fate)
+            return
+        self._later(self._end, id, attempt)
+
+    def _later(self, act: Callable[..., None], *args: Any) -> None:
+        world = self.node.world
+        world.after(world.rng.randint(*world.options.run_ms), act, *args)
+
+    def _yield(self, yields: Yields, fate: str) -> None:
+        """A generator yields some, and perhaps waits for credit, or ends."""
+        if not self.alive or self.yields.get(yields.id) is not yields or yields.waits:
+            return
+        items = yields.go_on(self.node.world)
+        if items:
+            self.node.post(events.Yielded(self.number, items))
+        if yields.is_over:
+            self._fares(yields.id, yields.attempt, fate, yields)
+        elif not yields.waits:
+            self._later(self._yield, yields, fate)
+        elif self.running == (yields.id, yields.attempt):  # It is put aside.
+            self.fates[yields.id] = fate
+            self.running = None
+            self._next()
+        else:
+            self.fates[yields.id] = fate
+
+    def credit(self, id: bytes, attempt: int, units: int) -> None:
+        """A generator may have sent so many units in all; with 0 it is dropped."""
+        yields = self.yields.get(id)
+        if not self.alive or yields is None or yields.attempt != attempt:
+            return
+        if not units:
+            self._drop(id)
+            self._next()
+            return
+        yields.credit = max(yields.credit, units)
+        if yields.waits and yields.used < units:
+            yields.waits = False
+            self._later(self._yield, yields, self.fates[id])
+
+    def _drop(self, id: bytes) -> None:
+        yields = self.yields.pop(id, None)
+        self.fates.pop(id, None)
+        if yields is not None and self.running == (id, yields.attempt):
+            self.running = None
 
     def _end(self, id: bytes, attempt: int) -> None:
         if not self.alive or self.running != (id, attempt):
             return
         world = self.node.world
-        fate = "die" if id in world.poison else world.draw_fate()
+        self._fares(id, attempt, "die" if id in world.poison else world.draw_fate())
+
+    def _fares(self, id: bytes, attempt: int, fate: str, yields: Yields | None = None) -> None:
+        """An execution ends, of a generator if it has yielded."""
+        world = self.node.world
         if fate == "die":
             self.die([id])
         elif fate == "raise":
@@ -79,13 +134,15 @@ class MeshWorker:
             meta = b""
             if id in world.checker.flows:
                 value = work(self.given)
-            if world.checker.plugs is not None:
+            if yields is not None:
+                value, meta = yields.outcome()
+            elif world.checker.plugs is not None:
                 value, meta = world.checker.plugs.result(self.given, value)
             self._report(id, attempt, Outcome.DONE, pack(value), retry=False, meta=meta)
 
     def die(self, begun: list[bytes]) -> None:
         """The process is gone; another takes its place."""
-        self._go(begun, "signal 9")
+        self._go([*begun, *self.yields.keys() - begun] if begun else [], "signal 9")
 
     def _go(self, begun: list[bytes], why: str, *, blame: bool = True) -> None:
         if not self.alive:
@@ -103,6 +160,7 @@ class MeshWorker:
         data = envelope(Kind.OUTCOME, id=id, code=code, attempt=attempt, body=body, meta=meta)
         world = self.node.world
         world.checker.reported(id, data)
+        self._drop(id)
         if self.running == (id, attempt):
             self.running = None
         report = (id, attempt, int(code), retry, world.rng.choice((10, 2_000, 90_000)), 0, data)
@@ -117,6 +175,8 @@ class MeshWorker:
         self.staged = [one for one in self.staged if one[0] != id]
         if self.running is not None and self.running[0] == id:
             attempts.append(self.running[1])
+        elif id in self.yields:
+            attempts.append(self.yields[id].attempt)
         for attempt in attempts:
             if why == "cancel":
                 error: Any = CallCancelled("cancelled while running").to_data()

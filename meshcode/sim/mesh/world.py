@@ -7,15 +7,20 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from meshcode import limits
 from meshcode.router import events, recovering
 from meshcode.router.records import accepted_call
-from meshcode.sim.mesh import casts, flows, judgement, plugs
+from meshcode.sim import streaming
+from meshcode.sim.mesh import casts, flows, judgement, plugs, streams
 from meshcode.sim.mesh import options as drawn
 from meshcode.sim.mesh.checks import MeshChecker
 from meshcode.sim.mesh.client import MeshClient, make_call
 from meshcode.sim.mesh.network import Frame, Network
 from meshcode.sim.mesh.node import MeshNode
+from meshcode.sim.planting import swapped
+from meshcode.wire.kinds import Kind
 
+_ITEMS = int(Kind.ITEMS)
 EVENTS_MAX = 600_000  # More in one world means that something spins.
 CALM_MS_MAX = 600_000
 RECOVERIES_MAX = 3  # How often a person asks for the same.
@@ -37,6 +42,8 @@ class MeshWorld:
         plugs.draw(self.plugs_rng, self.options)
         self.casts_rng = Random(f"casts of {seed}")
         casts.draw(self.casts_rng, self.options)
+        self.streams_rng = Random(f"streams of {seed}")
+        streams.draw(seed, self.streams_rng, self.options)
         self.model = self.options.snapshot
         self.now = 0
         self.calm = False
@@ -138,12 +145,13 @@ class MeshWorld:
         if not self.network.accepts(node, sender, tag):
             return
         if self.trace is not None:
-            from meshcode.wire.kinds import Kind
-
             said = [f"{Kind(kind).name}({_short(entry)})" for kind, entry in frame]
             self.say("n%d -> n%d %s", sender, to, ", ".join(said))
         for kind, entry in frame:
-            node.post(events.PeerSaid(self.nodes[sender].id, kind, [entry]))
+            if kind == _ITEMS:
+                node.post(events.Yielded(None, [tuple(entry)], node=self.nodes[sender].id))
+            else:
+                node.post(events.PeerSaid(self.nodes[sender].id, kind, [entry]))
 
     # Faults.
 
@@ -319,6 +327,14 @@ class MeshWorld:
         Raises:
             Violation: a rule was broken.
         """
+        window = self.options.stream_window or limits.STREAM_WINDOW
+        with (
+            swapped(limits, "STREAM_WINDOW", lambda _: window),
+            swapped(limits, "STREAM_UNIT_BYTES", lambda _: streaming.UNIT_BYTES),
+        ):
+            return self._run()
+
+    def _run(self) -> tuple[int, int]:
         rng, options = self.rng, self.options
         for node in self.nodes:
             self.after(rng.randint(0, 200), node.start)
@@ -330,6 +346,9 @@ class MeshWorld:
             self.after(at_ms, act, self, number)
         for number in range(options.casts):
             self.after(self.casts_rng.randint(300, options.phase_ms), casts.submit, self, number)
+        for number in range(options.stream_calls):
+            at_ms = self.streams_rng.randint(300, options.phase_ms)
+            self.after(at_ms, streams.submit, self, number)
         for _ in range(options.rewirings):
             self.after(self.plugs_rng.randint(300, options.phase_ms), plugs.rewire, self)
         self.after(rng.randint(500, options.fault_ms), self._fault)
@@ -417,7 +436,7 @@ class MeshWorld:
     def _is_quiet(self) -> bool:
         living = [node for node in self.living() if node.index != self.away]
         resting = flows.resting(self, living) | plugs.resting(self.checker)
-        resting |= self.checker.casts.resting()
+        resting |= self.checker.casts.resting() | self.checker.streams.resting()
         if self.options.crew is not None and self.now < self.calm_ms + casts.LAST_MS + LOOK_MS:
             return False  # The last broadcast is still to come.
         for node in living:
@@ -441,7 +460,8 @@ class MeshWorld:
                     return False
         waiting = any(client.unacked or self._is_owed(client) for client in self.clients())
         return not waiting and not any(
-            node.router.guests or self._copies(node) or self._reports(node) for node in living
+            node.router.guests.keys() - resting or self._copies(node) or self._reports(node)
+            for node in living
         )
 
     def _copies(self, node: MeshNode) -> bool:

@@ -1,0 +1,53 @@
+"""Streams in simulated meshes: they are reached, and seeds that have failed stay mended."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from meshcode.sim.mesh.mutants import planted
+from meshcode.sim.mesh.streams import FROM_SEED
+from meshcode.sim.mesh.world import MeshWorld
+from meshcode.sim.violation import Violation
+
+
+def test_meshes_have_generators_that_peers_run_and_new_owners_begin_again():
+    """A mesh in which nobody yields would pass every check."""
+    seen: Counter[str] = Counter()
+    worlds = [MeshWorld(seed) for seed in range(FROM_SEED, FROM_SEED + 60)]
+    for world in [one for one in worlds if one.options.generators][:12]:
+        world.run()
+        c = world.checker
+        seen["worlds"] += 1
+        seen["generators"] += len(c.streams.calls & c.recorded.keys())
+        seen["items"] += len(c.streams.known.keys() & c.recorded.keys())
+        seen["caused"] += len(c.streams.of.keys() - c.streams.known.keys())
+        seen["taken over"] += sum(id in c.take_overs for id in c.streams.calls)
+        seen["run twice"] += sum(c.runs.get(id, 0) > 1 for id in c.streams.calls)
+
+    assert seen["worlds"] == 12
+    assert seen["generators"] > 20
+    assert seen["items"] > 100
+    assert seen["caused"] > 100
+    assert seen["taken over"] > 2
+    assert seen["run twice"] > 2
+
+
+def test_worlds_from_before_streams_have_none():
+    assert not any(MeshWorld(seed).options.generators for seed in range(60))
+
+
+@pytest.mark.parametrize(
+    ("seed", "mutant"),
+    [
+        (1000023, "calls-behind-a-generator-keep-peers-from-a-free-worker"),
+        (1000096, "calls-behind-a-generator-keep-peers-from-a-free-worker"),
+        (1000798, "item-of-what-a-person-has-issued-again-is-made-again"),
+        (1000115, "end-that-is-told-twice-forgets-what-a-stream-comes-from"),
+    ],
+)
+def test_a_seed_that_found_a_fault_passes_and_fails_with_the_fault(seed: int, mutant: str):
+    MeshWorld(seed).run()
+    with planted(mutant), pytest.raises(Violation, match=r"I4|I5|I9"):
+        MeshWorld(seed).run()
