@@ -88,12 +88,11 @@ class MeshWorker:
             self._fares(yields.id, yields.attempt, fate, yields)
         elif not yields.waits:
             self._later(self._yield, yields, fate)
-        elif self.running == (yields.id, yields.attempt):  # It is put aside.
-            self.fates[yields.id] = fate
-            self.running = None
-            self._next()
         else:
             self.fates[yields.id] = fate
+            if self.running == (yields.id, yields.attempt):  # It is put aside.
+                self.running = None
+                self._next()
 
     def credit(self, id: bytes, attempt: int, units: int) -> None:
         """A generator may have sent so many units in all; with 0 it is dropped."""
@@ -142,7 +141,8 @@ class MeshWorker:
 
     def die(self, begun: list[bytes]) -> None:
         """The process is gone; another takes its place."""
-        self._go([*begun, *self.yields.keys() - begun] if begun else [], "signal 9")
+        aside = [id for id in self.yields if id not in begun]
+        self._go([*begun, *aside] if begun else [], "signal 9")
 
     def _go(self, begun: list[bytes], why: str, *, blame: bool = True) -> None:
         if not self.alive:
