@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from meshcode.router.effects import Op
-from meshcode.router.records import CUSTODY
+from meshcode.router.records import CUSTODY, ended_well
 from meshcode.sim.violation import require
+from meshcode.store.memory_log import MemoryDisk
 
 _ID_AT = CUSTODY.size + 16 + 16  # Of the call id in an `open` record with one voter.
+
+
+def index_is_true(disk: MemoryDisk) -> None:
+    """The index of what has not ended well has exactly those records."""
+    done, failed = disk.tables["done"].values, disk.tables["failed"].values
+    wanted = {id for id, record in done.items() if not ended_well(record)}
+    wrong = sorted(id.hex() for id in wanted ^ failed.keys())
+    require(not wrong, "index", "wrong for", len(wrong), *wrong[:1])
 
 
 class Fact:

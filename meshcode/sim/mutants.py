@@ -426,6 +426,11 @@ def _moved_line_is_offered_to_its_old_pool(real: Any) -> Any:
     return offer
 
 
+@BROKEN.rule(ending, "done_ops")
+def _what_fails_is_not_in_the_index(_real: Any) -> Any:
+    return lambda key, record: [("done", key, record)]
+
+
 @BROKEN.rule(Router, "spill")
 def _memory_without_a_bound(_real: Any) -> Any:
     return lambda self, call: None

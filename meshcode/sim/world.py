@@ -22,6 +22,7 @@ from meshcode.sim import casting, streaming
 from meshcode.sim import options as drawn
 from meshcode.sim.actors import SimClient, SimWorker
 from meshcode.sim.acts import ACTS
+from meshcode.sim.books import index_is_true
 from meshcode.sim.checks import Checker
 from meshcode.sim.node import SimNode
 from meshcode.sim.planting import swapped
@@ -41,6 +42,8 @@ def _short(table: str, key: bytes, value: bytes | None) -> str:
         return f"{key[-3:].hex()} {State(10 + value[1]).name}"
     if table == "meta":
         return f"{key!r}"
+    if table == "failed":
+        return key[-3:].hex()
     text = str(int.from_bytes(key, "big"))
     if value is None:
         return f"{text} gone"
@@ -447,6 +450,7 @@ class World:
         assert node is not None
         require(not node.turns.unsynced and not node.inbox, "I4 liveness", "the node has stopped")
         self.checker.at_the_end(node.router, node.now_ms)
+        index_is_true(self.disk)
         for client in self.clients:
             if not client.alive:
                 continue

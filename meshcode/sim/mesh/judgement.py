@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from meshcode.replica.instance import ENDED, OWNING, STORING, moved_key, read_record
 from meshcode.router.records import split_open
 from meshcode.router.states import State
+from meshcode.sim.books import index_is_true
 from meshcode.sim.mesh import flows, plugs
 from meshcode.sim.violation import require
 from meshcode.wire.kinds import Outcome
@@ -39,6 +40,7 @@ def finish(c: MeshChecker) -> None:
     for node in c.world.living():
         _votes_are_forgotten(c, node)
         _records_belong(c, node)
+        index_is_true(node.disk)
         _memory_is_clean(c, node)
         _voters_are_whole(c, node)
     _clients_know(c)
