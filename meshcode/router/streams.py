@@ -142,7 +142,7 @@ def unsure(r: Router, items: list[events.NewItem]) -> list[bytes]:
             continue
         stream = r.streams.by_call.get(id)
         if stream is None:
-            before = _ALL if call.epoch else 0
+            before = _known_before(call)
         else:
             before = stream.before
             if stream.attempt != attempt:
@@ -182,6 +182,13 @@ def on_yielded(r: Router, event: events.Yielded, now_ms: int, out: Effects) -> N
                 stream.asked = True  # It came before, or one before it is lost, or it just asks.
 
 
+def _known_before(call: Call) -> int:
+    """Below which number items of a call that begins here may be known: all, if an earlier life of
+    this node may have run it, or another of those that keep it, whatever this one knows of that.
+    """
+    return _ALL if call.epoch or call.inst is not None else 0
+
+
 def may_have_run(r: Router, call: bytes) -> None:
     """A call is issued again under its id: if it is a generator, its items may be known."""
     r.streams.by_call[call] = Stream(call, _ALL)
@@ -195,8 +202,7 @@ def _runs_at(call: Call, node: bytes) -> bool:
 def _stream_of(r: Router, call: Call) -> Stream:
     stream = r.streams.by_call.get(call.id)
     if stream is None:
-        # One that an earlier life of this node, or another node, has run may be known already.
-        stream = r.streams.by_call[call.id] = Stream(call.id, _ALL if call.epoch else 0)
+        stream = r.streams.by_call[call.id] = Stream(call.id, _known_before(call))
     if stream.attempt != call.attempt:
         stream.begin(call.attempt)
     return stream

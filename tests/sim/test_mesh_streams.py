@@ -43,7 +43,8 @@ def test_worlds_from_before_streams_have_none():
     [
         (1000023, "calls-behind-a-generator-keep-peers-from-a-free-worker"),
         (1000096, "calls-behind-a-generator-keep-peers-from-a-free-worker"),
-        (1000798, "item-of-what-a-person-has-issued-again-is-made-again"),
+        (1000798, "item-of-an-earlier-attempt-is-made-again-by-an-owner"),
+        (1002038, "owner-that-knows-of-no-other-takes-items-for-new"),
         (1000115, "end-that-is-told-twice-forgets-what-a-stream-comes-from"),
     ],
 )
