@@ -507,11 +507,7 @@ def abandon(r: Router, id: bytes, now_ms: int, out: Effects) -> None:
 def _own_slots(r: Router, pool: Pool) -> int:
     if r.draining or pool.paused or pool.stopped:
         return 0
-    return sum(
-        worker.slots
-        for worker in pool.workers.values()
-        if not worker.leaving and not isinstance(worker, PeerWorker)
-    )
+    return sum(worker.slots for worker in _own_workers(pool))
 
 
 def _is_busy(pool: Pool) -> bool:

@@ -6,12 +6,16 @@ were.  What a generator yields depends on its call alone: each attempt yields th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+from meshcode import limits
 from meshcode.router import events
 from meshcode.sim.books import Fact
+from meshcode.sim.planting import swapped
 from meshcode.wire.codec import pack
 
 if TYPE_CHECKING:
@@ -52,6 +56,17 @@ def draw(rng: Random, options: Options) -> None:
     options.stream_calls = rng.randint(1, 5)
     options.stream_window = rng.choice((4, 4, 8, 16))
     options.stream_items_max = rng.choice((3, 12, 12, 40))
+
+
+@contextmanager
+def limited(window: int) -> Iterator[None]:
+    """Streams with the window of a world, if it has one, and with small units."""
+    units = window or limits.STREAM_WINDOW
+    with (
+        swapped(limits, "STREAM_WINDOW", lambda _: units),
+        swapped(limits, "STREAM_UNIT_BYTES", lambda _: UNIT_BYTES),
+    ):
+        yield
 
 
 def count_of(options: Options, id: bytes) -> int:
@@ -127,5 +142,6 @@ def submit(world: World) -> None:
 
 
 __all__ = [
-    "UNITS_MAX", "UNIT_BYTES", "Yields", "count_of", "draw", "item_of", "submit", "units_of",
+    "UNITS_MAX", "UNIT_BYTES", "Yields", "count_of", "draw", "item_of", "limited", "submit",
+    "units_of",
 ]  # fmt: skip

@@ -25,7 +25,6 @@ from meshcode.sim.acts import ACTS
 from meshcode.sim.books import index_is_true
 from meshcode.sim.checks import Checker
 from meshcode.sim.node import SimNode
-from meshcode.sim.planting import swapped
 from meshcode.sim.plugbook import PlugBook
 from meshcode.sim.violation import Violation, require
 from meshcode.store.memory_log import MemoryDisk
@@ -408,11 +407,7 @@ class World:
         Raises:
             AssertionError: a rule does not hold (Violation), or the core's own checks fail.
         """
-        window = self.options.stream_window or limits.STREAM_WINDOW
-        with (
-            swapped(limits, "STREAM_WINDOW", lambda _: window),
-            swapped(limits, "STREAM_UNIT_BYTES", lambda _: streaming.UNIT_BYTES),
-        ):
+        with streaming.limited(self.options.stream_window):
             return self._run()
 
     def _run(self) -> tuple[int, int]:

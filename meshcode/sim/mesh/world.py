@@ -7,7 +7,6 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from meshcode import limits
 from meshcode.router import events, recovering
 from meshcode.router.records import accepted_call
 from meshcode.sim import streaming
@@ -17,7 +16,6 @@ from meshcode.sim.mesh.checks import MeshChecker
 from meshcode.sim.mesh.client import MeshClient, make_call
 from meshcode.sim.mesh.network import Frame, Network
 from meshcode.sim.mesh.node import MeshNode
-from meshcode.sim.planting import swapped
 from meshcode.wire.kinds import Kind
 
 _ITEMS = int(Kind.ITEMS)
@@ -327,11 +325,7 @@ class MeshWorld:
         Raises:
             Violation: a rule was broken.
         """
-        window = self.options.stream_window or limits.STREAM_WINDOW
-        with (
-            swapped(limits, "STREAM_WINDOW", lambda _: window),
-            swapped(limits, "STREAM_UNIT_BYTES", lambda _: streaming.UNIT_BYTES),
-        ):
+        with streaming.limited(self.options.stream_window):
             return self._run()
 
     def _run(self) -> tuple[int, int]:
