@@ -91,9 +91,9 @@ class Affinity:
 
     def keep_off(self, workers: Iterable[int | None]) -> None:
         """Leave the CPUs of these workers to them, if this process has others and is alone."""
-        wanted = self._all.difference(workers)
-        if not wanted or not self._neighbours.is_alone():
-            wanted = self._all
+        is_alone = self._neighbours.is_alone()  # Asked always: so the others hear of this node.
+        wanted = self._all.difference(workers) if is_alone else self._all
+        wanted = wanted or self._all
         if wanted != self._now:
             self._move(wanted)
 

@@ -93,3 +93,13 @@ def test_who_came_second_is_the_first_once_that_has_gone(place: str):
     third.close()
     assert second.is_alone()
     second.close()
+
+
+def test_a_node_whose_workers_have_all_cpus_is_known_to_the_others(place: str):
+    affinity, other = Affinity(Neighbours(place)), Neighbours(place)
+    try:
+        affinity.keep_off(os.sched_getaffinity(0))
+        assert not other.is_alone()
+    finally:
+        other.close()
+        affinity.close()
