@@ -7,7 +7,8 @@
 different numbers of calls: the difference is what a call costs, whatever start-up costs.  The
 counts of one build of Python repeat to a few parts in a thousand, busy machine or not, so the limit
 is the lowest count ever written down and ALLOWED more.
-`bench/limits.json` has the limits by Python version and machine; they are only ever lowered, and
+`bench/limits.json` has the limits by Python version and machine, those of the compiled core
+(`./dev compile`) apart; they are only ever lowered, and
 where there are none, or no valgrind, the gate says so and passes nothing off as checked.
 """
 
@@ -25,6 +26,7 @@ import tempfile
 from pathlib import Path
 
 from bench import inmesh, inproc, machine
+from meshcode import ahead
 
 LIMITS = Path(__file__).with_name("limits.json")
 ALLOWED = 0.03  # More than the limit: what counts of equal code differ by, and a little.
@@ -106,6 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     known = json.loads(LIMITS.read_text()) if LIMITS.exists() else {}
     place = f"{platform.python_implementation()} {platform.python_version()} {platform.machine()}"
+    if ahead.is_used():
+        place += ", core compiled"
     limits = known.get(place, {})
     counts, passed = {}, True
     for kind in (*inproc.kinds(), SHARED):

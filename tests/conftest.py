@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import meshcode.router.core  # noqa: F401  # First: tests plant rules into its source.
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started with `&` by a script: what the tests start would be deaf to Ctrl-C as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)

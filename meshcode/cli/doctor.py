@@ -169,6 +169,16 @@ def check_framing() -> Check:
     return Check("framing", WARN, f"pure Python, slower; {has}", fix)
 
 
+def check_core() -> Check:
+    """Whether a node's core would run as machine code."""
+    from meshcode import ahead
+
+    if ahead.folder() is not None:
+        return Check("core", OK, "compiled")
+    left = "other source or another Python was compiled" if ahead.BUILT.is_dir() else "not compiled"
+    return Check("core", OK, f"from its source, {left}; faster after: python -m meshcode.ahead")
+
+
 def existing(folder: str) -> Path:
     """The folder, or its nearest ancestor that exists."""
     path = Path(folder)
@@ -388,6 +398,7 @@ def examine() -> Iterable[Check]:
         check_curve,
         check_lmdb,
         check_framing,
+        check_core,
         lambda: check_folder(data),
         lambda: check_sync(data),
         lambda: check_space(data),

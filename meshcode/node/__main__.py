@@ -2,6 +2,10 @@
 
 import sys
 
-from meshcode.node.daemon import main
+from meshcode import ahead
+
+ahead.use()  # Before anything imports the core.
+
+from meshcode.node.daemon import main  # noqa: E402
 
 sys.exit(main())

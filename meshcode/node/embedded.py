@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Self
 
-from meshcode import paths
+from meshcode import ahead, paths
 from meshcode.errors import NodeError
 
 
@@ -48,6 +48,7 @@ class Node:
             FolderInUse: another node has the folder.
             NodeError: the log cannot be used; the text says why.
         """
+        ahead.use()  # Before anything imports the core.
         from meshcode.node.daemon import open_loop
 
         if self._thread is not None:

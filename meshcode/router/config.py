@@ -6,6 +6,7 @@ the hot path sees attributes and no dictionaries.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
@@ -23,32 +24,32 @@ def parse_rate(text: str) -> tuple[int, int]:
     return int(count), UNIT_MS[unit]
 
 
+@dataclass(slots=True, eq=False)
 class SocketConfig:
     """What the model says of one socket, its queue and its processor, merged."""
 
-    __slots__ = (
-        "concurrency",
-        "dead_letter",
-        "dead_letter_overflow",
-        "expires_ms",
-        "guest",
-        "key_concurrency",
-        "max_length",
-        "max_length_bytes",
-        "message_ttl_ms",
-        "name",
-        "priority",
-        "processor",
-        "queue",
-        "queue_type",
-        "rate",
-        "retries",
-        "retry_delay_ms",
-        "task",
-        "time_limit_ms",
-    )
+    name: str
+    processor: str
+    task: str
+    queue: str
+    queue_type: str
+    priority: int | None
+    rate: tuple[int, int] | None
+    concurrency: int | None
+    key_concurrency: int | None
+    retries: int | None
+    retry_delay_ms: int | None
+    time_limit_ms: int | None
+    max_length: int | None
+    max_length_bytes: int | None
+    message_ttl_ms: int | None
+    expires_ms: int | None
+    dead_letter: str | None
+    dead_letter_overflow: bool
+    guest: bool = False
 
-    def __init__(self, name: str, snapshot: dict[str, Any]) -> None:
+    @classmethod
+    def of(cls, name: str, snapshot: dict[str, Any]) -> SocketConfig:
         """Read socket `name` of a snapshot; its own values go before its processor's."""
         socket = snapshot["sockets"][name]
         queue = snapshot.get("queues", {}).get(socket.get("queue"), {})
@@ -58,46 +59,50 @@ class SocketConfig:
             value = socket.get(field)
             return processor.get(field) if value is None else value
 
-        self.name = name
-        self.guest = False
-        self.processor: str = socket["processor"]
-        self.task: str = socket["task"]
-        self.queue: str = socket.get("queue") or ""
-        self.queue_type: str = queue.get("type") or "direct"
-        self.priority: int | None = socket.get("priority")
         rate = first("rate_limit")
-        self.rate: tuple[int, int] | None = parse_rate(rate) if rate else None
-        self.concurrency: int | None = socket.get("concurrency")
-        self.key_concurrency: int | None = socket.get("key_concurrency")
-        self.retries: int | None = first("retries")
-        self.retry_delay_ms: int | None = first("retry_delay_ms")
-        self.time_limit_ms: int | None = first("time_limit_ms")
-        self.max_length: int | None = queue.get("max_length")
-        self.max_length_bytes: int | None = queue.get("max_length_bytes")
-        self.message_ttl_ms: int | None = queue.get("message_ttl_ms")
-        self.expires_ms: int | None = queue.get("expires_ms")
-        self.dead_letter: str | None = queue.get("dead_letter")
-        self.dead_letter_overflow: bool = queue.get("overflow") == "dead-letter"
+        return cls(
+            name=name,
+            processor=socket["processor"],
+            task=socket["task"],
+            queue=socket.get("queue") or "",
+            queue_type=queue.get("type") or "direct",
+            priority=socket.get("priority"),
+            rate=parse_rate(rate) if rate else None,
+            concurrency=socket.get("concurrency"),
+            key_concurrency=socket.get("key_concurrency"),
+            retries=first("retries"),
+            retry_delay_ms=first("retry_delay_ms"),
+            time_limit_ms=first("time_limit_ms"),
+            max_length=queue.get("max_length"),
+            max_length_bytes=queue.get("max_length_bytes"),
+            message_ttl_ms=queue.get("message_ttl_ms"),
+            expires_ms=queue.get("expires_ms"),
+            dead_letter=queue.get("dead_letter"),
+            dead_letter_overflow=queue.get("overflow") == "dead-letter",
+        )
 
-    @classmethod
-    def without_limits(cls, own: SocketConfig) -> SocketConfig:
+    def without_limits(self) -> SocketConfig:
         """The same socket for calls of peers: only how a call runs; the owner holds the limits."""
-        guest = cls.addressed(own)
-        guest.guest = True
-        guest.queue_type = own.queue_type
-        guest.message_ttl_ms = guest.expires_ms = guest.dead_letter = None
-        return guest
+        return replace(
+            self.addressed(),
+            guest=True,
+            queue_type=self.queue_type,
+            message_ttl_ms=None,
+            expires_ms=None,
+            dead_letter=None,
+        )
 
-    @classmethod
-    def addressed(cls, own: SocketConfig) -> SocketConfig:
+    def addressed(self) -> SocketConfig:
         """The same socket for broadcasts and their copies: these go nowhere else, and once to each
         worker, so they count in no limit of rate, concurrency or length.
         """
-        found = cls.__new__(cls)
-        for name in cls.__slots__:
-            setattr(found, name, getattr(own, name))
-        found.queue_type = "direct"
-        found.rate = found.concurrency = found.key_concurrency = None
-        found.max_length = found.max_length_bytes = None
-        found.dead_letter_overflow = False
-        return found
+        return replace(
+            self,
+            queue_type="direct",
+            rate=None,
+            concurrency=None,
+            key_concurrency=None,
+            max_length=None,
+            max_length_bytes=None,
+            dead_letter_overflow=False,
+        )

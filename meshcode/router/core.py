@@ -461,7 +461,7 @@ class Router:
 
     def line_of_nobody(self, name: str) -> Line:
         """A line that no processor serves."""
-        line = self.lines[name] = Line(SocketConfig(name, modelling.of_nobody(name)))
+        line = self.lines[name] = Line(SocketConfig.of(name, modelling.of_nobody(name)))
         line.edges = self.wiring.edges.get(name, ())
         self.pool("").lines[name] = line
         return line

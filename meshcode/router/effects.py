@@ -7,7 +7,7 @@ Order inside each list is the order of the steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 # One change of the log: table, key, value.  None deletes.
@@ -66,7 +66,10 @@ class Effects:
 
     def merge(self, other: Effects) -> None:
         """Append all of `other`, which came later."""
-        for name in self.__slots__:
+        for name in _NAMES:
             theirs = getattr(other, name)
             if theirs:
                 getattr(self, name).extend(theirs)
+
+
+_NAMES = [one.name for one in fields(Effects)]

@@ -94,7 +94,7 @@ def on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: Ef
             pool.paused = fields.get("requested_status") == "pause"
     expiring: set[str] = set()  # Lines whose waiting calls may expire sooner than their timers say.
     for name in scope.sockets:
-        config = SocketConfig(name, snapshot)
+        config = SocketConfig.of(name, snapshot)
         line = r.lines.get(name)
         if line is not None and line.expires_sooner(config):
             expiring.add(name)

@@ -23,7 +23,6 @@ from meshcode.router import (
     streams,
 )
 from meshcode.router.call import Call
-from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
 from meshcode.router.feeding import Whole
 from meshcode.router.line import Line
@@ -284,7 +283,7 @@ def _guest_line(r: Router, name: str, seat: seats.Seat | None) -> Line | None:
         return seats.line_at(r, own, seat, guest=True)
     line = r.guest_lines.get(name)
     if line is None or line.config.processor != own.config.processor:
-        config = SocketConfig.without_limits(own.config)
+        config = own.config.without_limits()
         line = r.guest_lines[name] = Line(config)
         r.pool(config.processor).lines[_GUEST_MARK + name] = line
     line.at_once, line.run_us = own.at_once, own.run_us
@@ -298,7 +297,7 @@ def refresh_lines(r: Router, names: Iterable[str] | None = None) -> None:
         if line is None or own is None or own.removed:
             continue
         if own.config.processor == line.config.processor:
-            line.configure(SocketConfig.without_limits(own.config))
+            line.configure(own.config.without_limits())
 
 
 def on_run(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:

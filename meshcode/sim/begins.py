@@ -103,7 +103,7 @@ class Begins:
         if self.checker.plugs is not None:
             self.closed = closed_gates(snapshot)
             self.checker.plugs.told(self.closed)
-        self._configs = {name: SocketConfig(name, snapshot) for name in snapshot["sockets"]}
+        self._configs = {name: SocketConfig.of(name, snapshot) for name in snapshot["sockets"]}
         self._last_configs.update(self._configs)
         self._statuses = {
             name: fields["requested_status"] for name, fields in snapshot["processors"].items()

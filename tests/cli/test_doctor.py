@@ -108,8 +108,9 @@ def test_the_report_ends_with_the_worst_state(tmp_path, monkeypatch, capsys):
     assert (report["kind"], report["schema"]) == ("check", 1)
     assert states["node"] == "WARN"
     assert list(states) == [
-        "python", "libzmq", "curve", "lmdb", "framing", "data folder", "disk sync", "disk space",
-        "open files", "git", "uv", "landlock", "cpus", "mesh files", "mdns", "multicast", "node",
+        "python", "libzmq", "curve", "lmdb", "framing", "core", "data folder", "disk sync",
+        "disk space", "open files", "git", "uv", "landlock", "cpus", "mesh files", "mdns",
+        "multicast", "node",
     ]  # fmt: skip
     assert status == max({"OK": 0, "WARN": 1, "FAIL": 2}[state] for state in states.values())
     assert all(item["fix"] for item in report["items"] if item["state"] != "OK")

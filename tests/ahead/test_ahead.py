@@ -1,0 +1,109 @@
+"""The compiled core is taken only where it was made of the very source that lies there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from meshcode import ahead
+from meshcode.ahead import build
+
+_CORE = "def step(number: int) -> int:\n    return number + {}\n"
+_ASK = """
+import sys
+from pathlib import Path
+from meshcode import ahead
+ahead.ROOT, ahead.BUILT = Path(sys.argv[1]), Path(sys.argv[2])
+import meshcode.router
+meshcode.router.__path__[:] = [str(ahead.ROOT / "router")]  # The small core instead of ours.
+used = ahead.use()
+from meshcode.router.core import step
+print(used, ahead.is_used(), step(1))
+"""
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch) -> Path:
+    """A core of two files, and nothing compiled yet."""
+    root = tmp_path / "meshcode"
+    for name in (*ahead.PACKAGES, "wire", "schedule"):
+        (root / name).mkdir(parents=True)
+        (root / name / "__init__.py").write_text('"""Small."""\n')
+    for name in ("__init__.py", *(leaf for leaf in ahead.LEAVES if leaf.endswith(".py"))):
+        (root / name).write_text('"""Small."""\n')
+    (root / "router" / "core.py").write_text(_CORE.format(1))
+    monkeypatch.setattr(ahead, "ROOT", root)
+    monkeypatch.setattr(ahead, "BUILT", tmp_path / "built")
+    monkeypatch.delenv("MESHCODE_PURE", raising=False)
+    return root
+
+
+def _ask(root: Path, **more: str) -> str:
+    """What a process of its own says: used, is used, one step."""
+    run = subprocess.run(
+        [sys.executable, "-c", _ASK, str(root), str(root.parent / "built")],
+        env={**os.environ, **more}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no C compiler here")
+def test_what_was_compiled_runs_until_its_source_changes(small):
+    assert _ask(small) == "False False 2"
+
+    place, is_new = build.build()
+
+    assert is_new
+    assert place == ahead.folder()
+    assert _ask(small) == "True True 2"
+    assert _ask(small, MESHCODE_PURE="1") == "False False 2"
+    assert build.build() == (place, False)
+    (small / "router" / "core.py").write_text(_CORE.format(2))
+    assert _ask(small) == "False False 3"
+
+
+@pytest.mark.parametrize(
+    "file", ["router/core.py", "replica/__init__.py", "limits.py", "wire/__init__.py"]
+)
+def test_the_key_tells_every_file_that_the_core_is_made_of(small, file):
+    before = ahead.key()
+
+    (small / file).write_text("LIMIT = 1\n")
+
+    assert ahead.key() != before
+
+
+def test_a_process_that_has_the_core_already_keeps_it():
+    import meshcode.router.core
+
+    assert meshcode.router.core.__file__.endswith(".py")
+    assert not ahead.use()
+    assert not ahead.is_used()
+
+
+def test_without_a_compiler_nothing_is_changed_and_it_says_what_to_install(small, monkeypatch):
+    monkeypatch.setenv("CC", "/nowhere/cc")
+
+    with pytest.raises(build.CannotCompile, match=r"'/nowhere/cc'.*source as before.*python3-dev"):
+        build.build()
+
+    assert ahead.folder() is None
+    assert list(ahead.BUILT.iterdir()) == []
+
+
+def test_source_that_mypy_refuses_is_not_compiled(small, capfd):
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no C compiler here")
+    (small / "router" / "core.py").write_text("def step(number: int) -> str:\n    return number\n")
+
+    with pytest.raises(build.CannotCompile, match="mypy refused"):
+        build.build()
+
+    assert "core.py:2" in "".join(capfd.readouterr())
+    assert ahead.folder() is None
