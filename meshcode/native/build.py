@@ -1,7 +1,7 @@
 """Build the C twins: `python -m meshcode.native.build` in a checkout, or by setup.py in an install.
 
 The module is `meshcode.native._framing`, by cffi in API mode against the limited Python API, so one
-build serves every later CPython.  Two files make it: framing.c, and staging.c where there is dlopen.
+build serves every later CPython.  It is made of framing.c, and of staging.c where there is dlopen.
 """
 
 from __future__ import annotations

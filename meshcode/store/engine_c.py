@@ -1,0 +1,263 @@
+"""The engine through our own C (native/staging.c): each thing that is done is one call.
+
+LMDB itself is the one inside the package lmdb; the C finds its functions there.  `stage` only packs
+the changes, which needs the interpreter; `commit` begins the transaction, seals, puts, deletes and
+commits in a single call, without the interpreter's lock, beside the node's thread.
+
+Importing this fails where there is no such C, or not the LMDB it knows.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lmdb
+import lmdb.cpython
+
+from meshcode.native import _framing  # type: ignore[attr-defined]
+from meshcode.store import record
+from meshcode.store.engine import MAIN, Info, Section, Stat
+
+_ffi = _framing.ffi
+_lib = _framing.lib
+_from_buffer = _ffi.from_buffer
+
+# Options of an environment, and what a section does with its items (staging.c).
+_NO_TLS, _READ_ONLY, _NO_LOCK = 0x200000, 0x20000, 0x400000
+_NO_SYNC, _NO_META_SYNC = 0x10000, 0x40000
+_DELETE, _SEAL, _RAW = 0, 1, 2
+
+_KEPT_BYTES_MAX = 1 << 20  # A buffer that grew larger is given back after the read.
+_CODE_BAD_BATCH = -29000
+_ERRORS: dict[int, type[lmdb.Error]] = {
+    -30799: lmdb.KeyExistsError,
+    -30798: lmdb.NotFoundError,
+    -30797: lmdb.PageNotFoundError,
+    -30796: lmdb.CorruptedError,
+    -30795: lmdb.PanicError,
+    -30794: lmdb.VersionMismatchError,
+    -30793: lmdb.InvalidError,
+    -30792: lmdb.MapFullError,
+    -30791: lmdb.DbsFullError,
+    -30790: lmdb.ReadersFullError,
+    -30789: lmdb.TlsFullError,
+    -30788: lmdb.TxnFullError,
+    -30787: lmdb.CursorFullError,
+    -30786: lmdb.PageFullError,
+    -30785: lmdb.MapResizedError,
+    -30784: lmdb.IncompatibleError,
+    -30783: lmdb.BadRslotError,
+    -30782: lmdb.BadTxnError,
+    -30781: lmdb.BadValsizeError,
+    -30780: lmdb.BadDbiError,
+    13: lmdb.ReadonlyError,
+    22: lmdb.InvalidParameterError,
+    11: lmdb.LockError,
+    12: lmdb.MemoryError,
+    28: lmdb.DiskError,
+    _CODE_BAD_BATCH: lmdb.InvalidParameterError,
+}
+
+
+def _load() -> None:
+    """Find LMDB; ImportError where it is not the one we know."""
+    try:
+        wrong = _lib.mesh_store_load(os.fsencode(lmdb.cpython.__file__))
+    except AttributeError as error:  # Built before staging.c was.
+        raise ImportError("this build of meshcode.native has no staging") from error
+    if wrong != _ffi.NULL:
+        raise ImportError(f"{lmdb.cpython.__file__}: {_ffi.string(wrong).decode()}")
+
+
+_load()
+
+
+class NativeEngine:
+    """See `engine.Engine`, and `engine.OpenEngine` for the arguments.
+
+    Raises:
+        lmdb.Error: LMDB cannot open it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        map_bytes: int,
+        tables_max: int,
+        writable: bool,
+        sync: bool = True,
+        metasync: bool = True,
+    ) -> None:
+        flags = _NO_TLS if writable else _NO_TLS | _READ_ONLY | _NO_LOCK
+        flags |= (0 if sync else _NO_SYNC) | (0 if metasync else _NO_META_SYNC)
+        self._info = _ffi.new("mesh_store_info *")  # Of the last call of the writing thread.
+        self._read_info = _ffi.new("mesh_store_info *")  # Of a read.
+        self._found = _ffi.new("mesh_store_bytes *")
+        self._found_sizes = _ffi.new("mesh_store_bytes *")
+        self._tables: dict[str, int] = {MAIN: 0}
+        self._data = b""
+        self._sizes, self._sections = array("I"), array("I")
+        opened = _ffi.new("void **")
+        path = os.fsencode(folder)
+        code = _lib.mesh_store_open(
+            path, map_bytes, tables_max, flags, 0o600, opened, self._info
+        )  # fmt: skip
+        if code:
+            self._fail(code, self._info, f"{folder}: ")
+        self._env = opened[0]
+        self.page_bytes = int(self._info.page_bytes)
+
+    @staticmethod
+    def _fail(code: int, info: Any, where: str = "") -> NoReturn:
+        reason = _ffi.string(_lib.mesh_store_error(code)).decode("utf-8", "replace")
+        step = _ffi.string(info.step).decode()
+        error = _ERRORS.get(code, lmdb.Error)(f"{where}{step}: {reason}")
+        error.code = code  # type: ignore[misc]  # As the package itself sets it.
+        raise error
+
+    def open_tables(self, names: Sequence[str], *, create: bool) -> None:
+        """See `Engine.open_tables`."""
+        numbers = array("I", bytes(4 * len(names)))
+        text = b"".join([name.encode() + b"\0" for name in names])
+        code = _lib.mesh_store_tables(
+            self._env, text, len(names), create, _from_buffer("uint32_t[]", numbers), self._info
+        )
+        if code:
+            self._fail(code, self._info)
+        self._tables.update(zip(names, numbers, strict=True))
+
+    def info(self) -> Info:
+        """See `Engine.info`."""
+        info = self._info  # The writing thread's last call has left it there, and nobody else.
+        return Info(int(info.map_bytes), int(info.last_page), int(info.last_commit))
+
+    def stats(self, tables: Sequence[str]) -> list[Stat]:
+        """See `Engine.stats`."""
+        numbers = array("I", [self._tables[name] for name in tables])
+        found = array("Q", bytes(16 * len(tables)))
+        code = _lib.mesh_store_stats(
+            self._env, _from_buffer("uint32_t[]", numbers), len(tables),
+            _from_buffer("uint64_t[]", found), self._read_info,
+        )  # fmt: skip
+        if code:
+            self._fail(code, self._read_info)
+        return list(map(Stat._make, zip(found[::2], found[1::2], strict=True)))
+
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `Engine.get_many`."""
+        sizes = array("I", map(len, keys))
+        found_sizes = array("q", bytes(8 * len(keys)))
+        code = _lib.mesh_store_get(
+            self._env, self._tables[table], b"".join(keys), _from_buffer("uint32_t[]", sizes),
+            len(keys), _from_buffer("int64_t[]", found_sizes), self._found, self._read_info,
+        )  # fmt: skip
+        if code:
+            self._fail(code, self._read_info)
+        data = self._take(self._found)
+        values: list[bytes | None] = []
+        at = 0
+        for size in found_sizes:
+            if size < 0:
+                values.append(None)
+            else:
+                values.append(data[at : at + size])
+                at += size
+        return values
+
+    def rows(
+        self, table: str, start: bytes, *, reverse: bool = False, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """See `Engine.rows`."""
+        code = _lib.mesh_store_rows(
+            self._env, self._tables[table], start, len(start), reverse, limit, self._found,
+            self._found_sizes, self._read_info,
+        )  # fmt: skip
+        if code:
+            self._fail(code, self._read_info)
+        data = self._take(self._found)
+        sizes = array("Q")
+        sizes.frombytes(self._take(self._found_sizes))
+        rows = []
+        at = 0
+        for key_size, value_size in zip(sizes[::2], sizes[1::2], strict=True):
+            middle = at + key_size
+            end = middle + value_size
+            rows.append((data[at:middle], data[middle:end]))
+            at = end
+        return rows
+
+    @staticmethod
+    def _take(found: Any) -> bytes:
+        """A copy of what a read has found."""
+        if not found.size:
+            return b""
+        data = bytes(_ffi.buffer(found.data, found.size))
+        if found.room > _KEPT_BYTES_MAX:
+            _lib.mesh_store_empty(found)
+        return data
+
+    def stage(self, sections: Sequence[Section]) -> int:
+        """See `Engine.stage`.  The changes are packed now, and put by `commit`."""
+        parts: list[bytes] = []
+        numbers: list[int] = []
+        for table, is_sealed, changes in sections:
+            number, seed = self._tables[table], record.SEEDS.get(table, 0)
+            count = len(changes)
+            flat: Iterable[Any] = chain.from_iterable(changes.items())
+            if None in changes.values():
+                gone = [key for key, value in changes.items() if value is None]
+                parts += gone
+                numbers += (number, _DELETE, seed, len(gone))
+                count -= len(gone)
+                flat = chain.from_iterable([row for row in changes.items() if row[1] is not None])
+            if count:
+                parts += flat
+                numbers += (number, _SEAL if is_sealed else _RAW, seed, count)
+        data, sizes = b"".join(parts), array("I", map(len, parts))
+        self._data = self._data + data if self._data else data
+        self._sizes += sizes
+        self._sections += array("I", numbers)
+        return len(data)
+
+    def commit(self) -> None:
+        """See `Engine.commit`.  Without the interpreter's lock."""
+        code = _lib.mesh_store_write(
+            self._env, self._data, len(self._data), _from_buffer("uint32_t[]", self._sizes),
+            len(self._sizes), _from_buffer("uint32_t[]", self._sections),
+            len(self._sections) // 4, self._info,
+        )  # fmt: skip
+        if code:
+            self._fail(code, self._info)
+        self.abort()
+
+    def abort(self) -> None:
+        """See `Engine.abort`."""
+        self._data = b""
+        self._sizes, self._sections = array("I"), array("I")
+
+    def resize(self, map_bytes: int) -> None:
+        """See `Engine.resize`."""
+        code = _lib.mesh_store_resize(self._env, map_bytes, self._info)
+        if code:
+            self._fail(code, self._info)
+
+    def drop_dead_readers(self) -> None:
+        """See `Engine.drop_dead_readers`."""
+        code = _lib.mesh_store_drop_dead_readers(self._env, self._info)
+        if code:
+            self._fail(code, self._info)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        env, self._env = self._env, None
+        self.abort()
+        if env is not None:
+            _lib.mesh_store_close(env)
+            _lib.mesh_store_empty(self._found)
+            _lib.mesh_store_empty(self._found_sizes)
