@@ -55,23 +55,25 @@ if sys.platform != "win32":
         void mesh_store_close(void *env);
         int32_t mesh_store_look(void *env, mesh_store_info *info);
         int32_t mesh_store_tables(void *env, const char *names, uint32_t count, int32_t create,
-                                  uint32_t *tables, mesh_store_info *info);
+                                  void *tables, mesh_store_info *info);
         int32_t mesh_store_resize(void *env, uint64_t map_bytes, mesh_store_info *info);
         int32_t mesh_store_drop_dead_readers(void *env, mesh_store_info *info);
         int32_t mesh_store_write(void *env, const uint8_t *data, size_t size,
-                                 const uint32_t *sizes, size_t sizes_count,
-                                 const uint32_t *sections, size_t sections_count,
+                                 const void *sizes, size_t sizes_count,
+                                 const void *sections, size_t sections_count,
                                  mesh_store_info *info);
         void mesh_store_empty(mesh_store_bytes *found);
-        int32_t mesh_store_get(void *env, uint32_t table, const uint8_t *keys,
-                               const uint32_t *sizes, size_t count, int64_t *found_sizes,
+        int64_t mesh_store_get(void *env, uint32_t table, const uint8_t *key, size_t key_size,
                                mesh_store_bytes *found, mesh_store_info *info);
+        int32_t mesh_store_get_many(void *env, uint32_t table, const uint8_t *keys,
+                                    const void *sizes, size_t count, void *found_sizes,
+                                    mesh_store_bytes *found, mesh_store_info *info);
         int32_t mesh_store_rows(void *env, uint32_t table, const uint8_t *start,
                                 size_t start_size, int32_t reverse, uint64_t limit,
                                 mesh_store_bytes *found, mesh_store_bytes *sizes,
                                 mesh_store_info *info);
-        int32_t mesh_store_stats(void *env, const uint32_t *tables, size_t count,
-                                 uint64_t *found, mesh_store_info *info);
+        int32_t mesh_store_stats(void *env, const void *tables, size_t count, void *found,
+                                 mesh_store_info *info);
         """
     )
     _SOURCES.append("staging.c")

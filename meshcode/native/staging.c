@@ -211,8 +211,9 @@ static int32_t mesh_store_open(const char *path, uint64_t map_bytes, uint32_t ta
 /* Open tables, or make them: their numbers go to `tables`.  `names` are `count` texts, each ended
  * by NUL. */
 static int32_t mesh_store_tables(void *env, const char *names, uint32_t count, int32_t create,
-                                 uint32_t *tables, mesh_store_info *info)
+                                 void *tables_at, mesh_store_info *info)
 {
+    uint32_t *tables = tables_at;
     void *txn;
     int code = lmdb.txn_begin(env, NULL, create ? 0 : READ_ONLY, &txn);
     if (code)
@@ -370,10 +371,11 @@ static int stage_section(void *txn, const uint32_t *section, const item *items,
  * `data` holds keys and values one behind the other, `sizes` the size of each (keys alone in a
  * section that deletes); they may be anything at all: what does not fit is refused before a
  * transaction begins. */
-static int32_t mesh_store_write(void *env, const uint8_t *data, size_t size, const uint32_t *sizes,
-                                size_t sizes_count, const uint32_t *sections,
-                                size_t sections_count, mesh_store_info *info)
+static int32_t mesh_store_write(void *env, const uint8_t *data, size_t size, const void *sizes_at,
+                                size_t sizes_count, const void *sections_at, size_t sections_count,
+                                mesh_store_info *info)
 {
+    const uint32_t *sizes = sizes_at, *sections = sections_at;
     size_t largest;
     void *txn;
     if (!batch_fits(size, sizes, sizes_count, sections, sections_count, &largest))
@@ -436,12 +438,31 @@ static void mesh_store_empty(mesh_store_bytes *found)
     memset(found, 0, sizeof *found);
 }
 
-/* The values of `count` keys, one behind the other; the size of each goes to `found_sizes`, or -1
- * where there is none. */
-static int32_t mesh_store_get(void *env, uint32_t table, const uint8_t *keys,
-                              const uint32_t *sizes, size_t count, int64_t *found_sizes,
+/* The value of one key.  Returns its size, or LMDB's code; NOT_FOUND is no failure. */
+static int64_t mesh_store_get(void *env, uint32_t table, const uint8_t *key_at, size_t key_size,
                               mesh_store_bytes *found, mesh_store_info *info)
 {
+    void *txn;
+    lmdb_value key = {key_size, (void *)key_at}, value = {0, NULL};
+    int code = lmdb.txn_begin(env, NULL, READ_ONLY, &txn);
+    if (code)
+        return failed(info, "mdb_txn_begin", code > 0 ? -code : code);
+    found->size = 0;
+    code = lmdb.get(txn, table, &key, &value);
+    if (!code)
+        code = add_bytes(found, value.data, value.size);
+    lmdb.txn_abort(txn);
+    return code ? failed(info, "mdb_get", code > 0 ? -code : code) : (int64_t)value.size;
+}
+
+/* The values of `count` keys, one behind the other; the size of each goes to `found_sizes`, or -1
+ * where there is none. */
+static int32_t mesh_store_get_many(void *env, uint32_t table, const uint8_t *keys,
+                                   const void *sizes_at, size_t count, void *found_sizes_at,
+                                   mesh_store_bytes *found, mesh_store_info *info)
+{
+    const uint32_t *sizes = sizes_at;
+    int64_t *found_sizes = found_sizes_at;
     void *txn;
     int code = lmdb.txn_begin(env, NULL, READ_ONLY, &txn);
     if (code)
@@ -509,9 +530,11 @@ static int32_t mesh_store_rows(void *env, uint32_t table, const uint8_t *start, 
 }
 
 /* Entries and pages of each of `count` tables, as of one moment; MAIN_TABLE is one, too. */
-static int32_t mesh_store_stats(void *env, const uint32_t *tables, size_t count, uint64_t *found,
+static int32_t mesh_store_stats(void *env, const void *tables_at, size_t count, void *found_at,
                                 mesh_store_info *info)
 {
+    const uint32_t *tables = tables_at;
+    uint64_t *found = found_at;
     void *txn;
     int code = lmdb.txn_begin(env, NULL, READ_ONLY, &txn);
     if (code)

@@ -64,6 +64,9 @@ class Engine(Protocol):
     def stats(self, tables: Sequence[str]) -> list[Stat]:
         """Of each table, as of one moment."""
 
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """The row of a key (1 to 511 bytes), or None."""
+
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """The row of each key (1 to 511 bytes), or None, as of one moment."""
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import lmdb
 import lmdb.cpython
@@ -34,6 +34,8 @@ _DELETE, _SEAL, _RAW = 0, 1, 2
 
 _KEPT_BYTES_MAX = 1 << 20  # A buffer that grew larger is given back after the read.
 _CODE_BAD_BATCH = -29000
+_CODE_NOT_FOUND = -30798
+_CODE_ERRNO_MIN = -29000  # `mesh_store_get` gives those of errno with a minus; LMDB's are below.
 _ERRORS: dict[int, type[lmdb.Error]] = {
     -30799: lmdb.KeyExistsError,
     -30798: lmdb.NotFoundError,
@@ -75,6 +77,13 @@ def _load() -> None:
 
 
 _load()
+_get = _lib.mesh_store_get
+
+
+def _parts(data: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
+    """Cut data into parts of these sizes."""
+    ends = list(accumulate(sizes))
+    return map(data.__getitem__, map(slice, chain((0,), ends), ends))
 
 
 class NativeEngine:
@@ -109,27 +118,27 @@ class NativeEngine:
             path, map_bytes, tables_max, flags, 0o600, opened, self._info
         )  # fmt: skip
         if code:
-            self._fail(code, self._info, f"{folder}: ")
+            raise self._error(code, self._info, f"{folder}: ")
         self._env = opened[0]
         self.page_bytes = int(self._info.page_bytes)
 
     @staticmethod
-    def _fail(code: int, info: Any, where: str = "") -> NoReturn:
+    def _error(code: int, info: Any, where: str = "") -> lmdb.Error:
         reason = _ffi.string(_lib.mesh_store_error(code)).decode("utf-8", "replace")
         step = _ffi.string(info.step).decode()
         error = _ERRORS.get(code, lmdb.Error)(f"{where}{step}: {reason}")
         error.code = code  # type: ignore[misc]  # As the package itself sets it.
-        raise error
+        return error
 
     def open_tables(self, names: Sequence[str], *, create: bool) -> None:
         """See `Engine.open_tables`."""
         numbers = array("I", bytes(4 * len(names)))
         text = b"".join([name.encode() + b"\0" for name in names])
         code = _lib.mesh_store_tables(
-            self._env, text, len(names), create, _from_buffer("uint32_t[]", numbers), self._info
+            self._env, text, len(names), create, _from_buffer(numbers), self._info
         )
         if code:
-            self._fail(code, self._info)
+            raise self._error(code, self._info)
         self._tables.update(zip(names, numbers, strict=True))
 
     def info(self) -> Info:
@@ -142,32 +151,38 @@ class NativeEngine:
         numbers = array("I", [self._tables[name] for name in tables])
         found = array("Q", bytes(16 * len(tables)))
         code = _lib.mesh_store_stats(
-            self._env, _from_buffer("uint32_t[]", numbers), len(tables),
-            _from_buffer("uint64_t[]", found), self._read_info,
-        )  # fmt: skip
+            self._env, _from_buffer(numbers), len(tables), _from_buffer(found), self._read_info
+        )
         if code:
-            self._fail(code, self._read_info)
+            raise self._error(code, self._read_info)
         return list(map(Stat._make, zip(found[::2], found[1::2], strict=True)))
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """See `Engine.get`."""
+        found = self._found
+        size = _get(self._env, self._tables[table], key, len(key), found, self._read_info)
+        if size >= 0:
+            return self._take(found)
+        if size == _CODE_NOT_FOUND:
+            return None
+        raise self._error(size if size < _CODE_ERRNO_MIN else -size, self._read_info)
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `Engine.get_many`."""
-        sizes = array("I", map(len, keys))
         found_sizes = array("q", bytes(8 * len(keys)))
-        code = _lib.mesh_store_get(
-            self._env, self._tables[table], b"".join(keys), _from_buffer("uint32_t[]", sizes),
-            len(keys), _from_buffer("int64_t[]", found_sizes), self._found, self._read_info,
+        code = _lib.mesh_store_get_many(
+            self._env, self._tables[table], b"".join(keys),
+            _from_buffer(array("I", map(len, keys))), len(keys), _from_buffer(found_sizes),
+            self._found, self._read_info,
         )  # fmt: skip
         if code:
-            self._fail(code, self._read_info)
-        data = self._take(self._found)
-        values: list[bytes | None] = []
-        at = 0
-        for size in found_sizes:
-            if size < 0:
-                values.append(None)
-            else:
-                values.append(data[at : at + size])
-                at += size
+            raise self._error(code, self._read_info)
+        sizes = [size if size > 0 else 0 for size in found_sizes]
+        values: list[bytes | None] = list(_parts(self._take(self._found), sizes))
+        if -1 in found_sizes:
+            for index, size in enumerate(found_sizes):
+                if size < 0:
+                    values[index] = None
         return values
 
     def rows(
@@ -179,18 +194,11 @@ class NativeEngine:
             self._found_sizes, self._read_info,
         )  # fmt: skip
         if code:
-            self._fail(code, self._read_info)
-        data = self._take(self._found)
+            raise self._error(code, self._read_info)
         sizes = array("Q")
         sizes.frombytes(self._take(self._found_sizes))
-        rows = []
-        at = 0
-        for key_size, value_size in zip(sizes[::2], sizes[1::2], strict=True):
-            middle = at + key_size
-            end = middle + value_size
-            rows.append((data[at:middle], data[middle:end]))
-            at = end
-        return rows
+        parts = _parts(self._take(self._found), sizes)
+        return list(zip(parts, parts, strict=True))  # The next two of one iterator: key and value.
 
     @staticmethod
     def _take(found: Any) -> bytes:
@@ -228,12 +236,12 @@ class NativeEngine:
     def commit(self) -> None:
         """See `Engine.commit`.  Without the interpreter's lock."""
         code = _lib.mesh_store_write(
-            self._env, self._data, len(self._data), _from_buffer("uint32_t[]", self._sizes),
-            len(self._sizes), _from_buffer("uint32_t[]", self._sections),
+            self._env, self._data, len(self._data), _from_buffer(self._sizes),
+            len(self._sizes), _from_buffer(self._sections),
             len(self._sections) // 4, self._info,
         )  # fmt: skip
         if code:
-            self._fail(code, self._info)
+            raise self._error(code, self._info)
         self.abort()
 
     def abort(self) -> None:
@@ -245,13 +253,13 @@ class NativeEngine:
         """See `Engine.resize`."""
         code = _lib.mesh_store_resize(self._env, map_bytes, self._info)
         if code:
-            self._fail(code, self._info)
+            raise self._error(code, self._info)
 
     def drop_dead_readers(self) -> None:
         """See `Engine.drop_dead_readers`."""
         code = _lib.mesh_store_drop_dead_readers(self._env, self._info)
         if code:
-            self._fail(code, self._info)
+            raise self._error(code, self._info)
 
     def close(self) -> None:
         """See `Engine.close`."""

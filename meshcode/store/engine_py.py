@@ -78,6 +78,12 @@ class PyEngine:
             for one in found
         ]
 
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """See `Engine.get`."""
+        with self._env.begin(db=self._tables[table]) as txn:
+            found: bytes | None = txn.get(key)
+            return found
+
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `Engine.get_many`."""
         with self._env.begin(db=self._tables[table]) as txn:

@@ -397,7 +397,7 @@ class LmdbLog:
             with self._gate:
                 self._check_open()
                 with self._reading():
-                    (stored,) = self._engine.get_many(table, [key])
+                    stored = self._engine.get(table, key)
             if stored is None:
                 return None
             state = record.residue(seed, key, stored)

@@ -236,7 +236,7 @@ class Door:
         return opened
 
     def _stored(self, engine: Engine, name: bytes) -> bytes | None:
-        (stored,) = engine.get_many(STORE_TABLE, [name])
+        stored = engine.get(STORE_TABLE, name)
         if stored is None:
             return None
         if record.residue(_STORE_SEED, name, stored) != record.PLAIN_RESIDUE:

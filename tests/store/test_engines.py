@@ -106,6 +106,8 @@ def test_both_find_the_same(made: Made):
                 found = ours.rows(OPEN, start, reverse=reverse, limit=limit)
                 assert found == theirs.rows(OPEN, start, reverse=reverse, limit=limit)
     assert ours.get_many(OPEN, keys) == theirs.get_many(OPEN, keys)
+    assert ours.get_many(OPEN, keys) == [ours.get(OPEN, key) for key in keys]
+    assert [ours.get(OPEN, key) for key in keys] == [theirs.get(OPEN, key) for key in keys]
     for engine in engines:
         assert engine.get_many(OPEN, []) == []
         assert engine.rows(DONE, b"", limit=9) == []
