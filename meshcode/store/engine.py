@@ -50,6 +50,7 @@ class Engine(Protocol):
     """One open environment.  One thread writes; reads may come from any, one at a time."""
 
     page_bytes: int
+    stages_apart: bool  # `stage` may be called by another thread than `commit`.
 
     def open_tables(self, names: Sequence[str], *, create: bool) -> None:
         """Open tables, making those that are missing, in one commit, when `create`.

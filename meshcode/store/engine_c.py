@@ -93,6 +93,8 @@ class NativeEngine:
         lmdb.Error: LMDB cannot open it.
     """
 
+    stages_apart = True
+
     def __init__(
         self,
         folder: Path,

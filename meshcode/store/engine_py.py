@@ -25,6 +25,8 @@ class PyEngine:
         lmdb.Error: LMDB cannot open it.
     """
 
+    stages_apart = False  # A transaction of LMDB belongs to its thread.
+
     def __init__(
         self,
         folder: Path,

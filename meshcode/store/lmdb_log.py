@@ -142,6 +142,11 @@ class LmdbLog:
         self._note_commit()
 
     @property
+    def stages_apart(self) -> bool:
+        """See `Log.stages_apart`."""
+        return self._engine.stages_apart
+
+    @property
     def store_id(self) -> bytes:
         """16 random bytes made with the store."""
         return self.opened.store_id
@@ -566,7 +571,8 @@ class LmdbLog:
         """
         if self._closed or os.getpid() != self._pid:
             return
-        mine = not self._begun or self._writer == threading.get_ident()
+        apart = self._engine.stages_apart  # Then no transaction is open that is a thread's own.
+        mine = apart or not self._begun or self._writer == threading.get_ident()
         self._drop()
         with self._gate:
             self._closed = True
