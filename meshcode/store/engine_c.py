@@ -68,12 +68,14 @@ _ERRORS: dict[int, type[lmdb.Error]] = {
 
 def _load() -> None:
     """Find LMDB; ImportError where it is not the one we know."""
-    try:
-        wrong = _lib.mesh_store_load(os.fsencode(lmdb.cpython.__file__))
-    except AttributeError as error:  # Built before staging.c was.
-        raise ImportError("this build of meshcode.native has no staging") from error
+    if not hasattr(_lib, "mesh_store_load"):
+        raise ImportError("meshcode.native was built before there was staging, or without it")
+    path = getattr(lmdb.cpython, "__file__", None)
+    if path is None:
+        raise ImportError("the package lmdb is no library of its own")
+    wrong = _lib.mesh_store_load(os.fsencode(path))
     if wrong != _ffi.NULL:
-        raise ImportError(f"{lmdb.cpython.__file__}: {_ffi.string(wrong).decode()}")
+        raise ImportError(f"{path}: {_ffi.string(wrong).decode()}")
 
 
 _load()

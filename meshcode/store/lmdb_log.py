@@ -182,8 +182,7 @@ class LmdbLog:
     def sync(self) -> None:
         """Commit what was staged.  See `Log.sync`."""
         self._check_writable()
-        turn = self._turn
-        if not turn.ops:
+        if not self._turn.ops:
             return
         while True:
             try:
@@ -191,7 +190,8 @@ class LmdbLog:
                     trouble, self._trouble = self._trouble, None
                     raise trouble
                 if not self._begun:
-                    for ops in turn.ops:
+                    self._turn.bytes = 0
+                    for ops in self._turn.ops:
                         self._put(plan(ops))
                 self._commit()
                 break
@@ -199,8 +199,8 @@ class LmdbLog:
                 self._drop()
                 if not self._make_room(error):
                     self._refuse(error)
-        if turn.gone:
-            self._blobs.remove(turn.gone)
+        if self._turn.gone:
+            self._blobs.remove(self._turn.gone)
             self._removals += 1  # After it: see `get`.
         self._turn = _Turn([])
         self._commits += 1
