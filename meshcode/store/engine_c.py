@@ -76,6 +76,7 @@ def _load() -> None:
     wrong = _lib.mesh_store_load(os.fsencode(path))
     if wrong != _ffi.NULL:
         raise ImportError(f"{path}: {_ffi.string(wrong).decode()}")
+    _lib.mesh_begin()  # The table of the checksum; the framing twin may not be in use.
 
 
 _load()

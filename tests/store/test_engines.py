@@ -185,18 +185,22 @@ def test_after_an_error_the_next_batch_is_kept(made: Made):
     assert engine.rows(DONE, b"", limit=9) == []
 
 
-# Another process that has LMDB's write lock until it is told to let go.
+# Another process that has LMDB's write lock until it is told to let go; exit 3 when nobody does.
 _HOLD = """
-import sys, lmdb
+import select, sys, lmdb
 env = lmdb.open(sys.argv[1], max_dbs=20)
 with env.begin(write=True):
     print("held", flush=True)
-    sys.stdin.readline()
+    told = select.select([sys.stdin], [], [], 60)[0]
+sys.exit(0 if told else 3)
 """
 
 
 def test_a_batch_is_put_without_the_interpreter(made: Made, quick_folder: Path):
-    """The one call that puts waits for a lock which only another thread of Python can set free."""
+    """The one call that puts waits for a lock which only another thread of Python can set free.
+
+    That thread cannot run before the call, for this one keeps the interpreter until then.
+    """
     engine = made(NativeEngine, "log")
     other = subprocess.Popen(
         [sys.executable, "-c", _HOLD, str(quick_folder / "log")],
@@ -204,16 +208,24 @@ def test_a_batch_is_put_without_the_interpreter(made: Made, quick_folder: Path):
     )  # fmt: skip
     assert other.stdin is not None and other.stdout is not None
     assert other.stdout.readline() == "held\n"
+    begins = threading.Lock()
+    begins.acquire()
+
+    def let_go() -> None:
+        with begins:
+            other.communicate("let go\n")
+
+    thread = threading.Thread(target=let_go)
+    thread.start()
+    engine.stage([Section(OPEN, True, {number(n): bytes(300) for n in range(1000)})])
     kept = sys.getswitchinterval()
     sys.setswitchinterval(1000)  # Who has the interpreter keeps it until it gives it up.
     try:
-        engine.stage([Section(OPEN, True, {number(n): bytes(300) for n in range(1000)})])
-        thread = threading.Thread(target=other.communicate, args=("let go\n",))
-        thread.start()
+        begins.release()
         engine.commit()
-        thread.join()
     finally:
         sys.setswitchinterval(kept)
+        thread.join()
 
     assert engine.stats([OPEN])[0].entries == 1000
     assert other.returncode == 0
