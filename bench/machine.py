@@ -70,12 +70,13 @@ def describe() -> str:
     import zmq
 
     from meshcode import ahead, native
+    from meshcode.store.binding import BINDING
 
     load = os.getloadavg()[0]
     return "\n".join([
         f"machine    {_cpu()}, {os.cpu_count()} cores, Linux {platform.release()}",
         f"versions   Python {platform.python_version()}, libzmq {zmq.zmq_version()}, "
-        f"LMDB {'.'.join(map(str, lmdb.version()))}, framing in {native.TWIN}, "
+        f"LMDB {'.'.join(map(str, lmdb.version()))} through {BINDING}, framing in {native.TWIN}, "
         f"core {'compiled' if ahead.folder() else 'from source'}",
         f"commit     {commit()}",
         f"moment     load {load:.1f}, calibration loop {calibration_ms():.1f} ms, "

@@ -61,3 +61,16 @@ def quick_folder(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(dir=shared) as temp:
         yield Path(temp)
+
+
+@pytest.fixture(params=["c", "py"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of the two ways of the durable log to LMDB in turn (store/binding.py), by its name."""
+    from meshcode.store import binding, engine_py
+
+    kind: str = request.param
+    if kind == "py":
+        monkeypatch.setattr(binding, "open_engine", engine_py.PyEngine)
+    elif binding.BINDING == "py":
+        pytest.skip("the C twin was not compiled here")
+    return kind

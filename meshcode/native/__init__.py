@@ -4,6 +4,8 @@ Both have the same functions (`index`, `index_plain`, `check`, `seal`, `scan`), 
 rows and the same faults for the same bytes.  `TWIN` says which one is in use: `"c"` or `"pure"`;
 the environment variable MESHCODE_PURE=1 chooses pure at run time, and skips the C build at install
 time.
+
+The same library has the C that writes the log (staging.c); who uses it is `meshcode.store.binding`.
 """
 
 from __future__ import annotations

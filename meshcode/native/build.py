@@ -1,16 +1,19 @@
-"""Build the C twin: `python -m meshcode.native.build` in a checkout, or by setup.py in an install.
+"""Build the C twins: `python -m meshcode.native.build` in a checkout, or by setup.py in an install.
 
 The module is `meshcode.native._framing`, by cffi in API mode against the limited Python API, so one
-build serves every later CPython.
+build serves every later CPython.  It is made of framing.c, and of staging.c where there is dlopen.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from cffi import FFI
 
 _HERE = Path(__file__).parent
+_SOURCES = ["framing.c"]
+_LIBRARIES: list[str] = []
 
 ffibuilder = FFI()
 ffibuilder.cdef(
@@ -33,9 +36,53 @@ ffibuilder.cdef(
                       mesh_fault *fault);
     """
 )
+if sys.platform != "win32":
+    ffibuilder.cdef(
+        """
+        typedef struct {
+            uint64_t map_bytes;
+            uint64_t last_page;
+            uint64_t last_commit;
+            uint32_t page_bytes;
+            const char *step;
+        } mesh_store_info;
+        typedef struct { uint8_t *data; uint64_t size; uint64_t room; } mesh_store_bytes;
+        const char *mesh_store_load(const char *path);
+        const char *mesh_store_error(int32_t code);
+        int32_t mesh_store_open(const char *path, uint64_t map_bytes, uint32_t tables_max,
+                                uint32_t flags, uint32_t mode, void **opened,
+                                mesh_store_info *info);
+        void mesh_store_close(void *env);
+        int32_t mesh_store_look(void *env, mesh_store_info *info);
+        int32_t mesh_store_tables(void *env, const char *names, uint32_t count, int32_t create,
+                                  void *tables, mesh_store_info *info);
+        int32_t mesh_store_resize(void *env, uint64_t map_bytes, mesh_store_info *info);
+        int32_t mesh_store_drop_dead_readers(void *env, mesh_store_info *info);
+        int32_t mesh_store_write(void *env, const uint8_t *data, size_t size,
+                                 const void *sizes, size_t sizes_count,
+                                 const void *sections, size_t sections_count,
+                                 mesh_store_info *info);
+        void mesh_store_empty(mesh_store_bytes *found);
+        int64_t mesh_store_get(void *env, uint32_t table, const uint8_t *key, size_t key_size,
+                               mesh_store_bytes *found, mesh_store_info *info);
+        int32_t mesh_store_get_many(void *env, uint32_t table, const uint8_t *keys,
+                                    const void *sizes, size_t count, void *found_sizes,
+                                    mesh_store_bytes *found, mesh_store_info *info);
+        int32_t mesh_store_rows(void *env, uint32_t table, const uint8_t *start,
+                                size_t start_size, int32_t reverse, uint64_t limit,
+                                mesh_store_bytes *found, mesh_store_bytes *sizes,
+                                mesh_store_info *info);
+        int32_t mesh_store_stats(void *env, const void *tables, size_t count, void *found,
+                                 mesh_store_info *info);
+        """
+    )
+    _SOURCES.append("staging.c")
+    if sys.platform == "linux":
+        _LIBRARIES.append("dl")  # Part of libc in newer ones, where the name is still there.
 ffibuilder.set_source(
     "meshcode.native._framing",
-    (_HERE / "framing.c").read_text(encoding="utf-8"),
+    "\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SOURCES),
+    libraries=_LIBRARIES,
     extra_compile_args=["-O2", "-std=c99", "-Wall", "-Wextra"],
     py_limited_api=True,
     optional=True,  # For setuptools: without a compiler the install goes on with the pure twin.

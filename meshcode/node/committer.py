@@ -1,9 +1,12 @@
 """The one thread that writes the log.
 
-The node's thread hands over a batch with `start` and waits while it is staged; the sync then runs
-beside it.  Staging must not run beside it: the LMDB binding gives up the interpreter lock at every
-put, and against a busy thread that made 1,024 puts take 168 ms instead of 0.64 ms
-(docs/decisions/0001).
+The node's thread hands over a batch with `start`; when that returns it is staged, and its sync runs
+beside the node's thread.  Where the log lets it, the node's thread stages the batch itself, as that
+is only to pack it (docs/decisions/0028).
+
+Where not, the committer stages it and the node's thread waits: the package lmdb gives up the
+interpreter lock at every put, and against a busy thread that made 1,024 puts take 168 ms instead of
+0.64 ms (docs/decisions/0001).
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from meshcode.errors import DiskFull, MeshError
 from meshcode.router.effects import Op
@@ -24,7 +28,7 @@ class Committer:
     def __init__(self, log: Log) -> None:
         """Start the thread."""
         self._log = log
-        self._work: queue.SimpleQueue[Sequence[Op] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._staged = threading.Semaphore(0)
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.busy = False
@@ -40,8 +44,16 @@ class Committer:
         """Stage `ops` and begin to sync them; returns when they are staged."""
         assert not self.busy
         self.busy = True
-        self._work.put(ops)
-        self._staged.acquire()
+        if not self._log.stages_apart:
+            self._work.put(partial(self._stage_and_sync, ops))
+            self._staged.acquire()
+            return
+        try:
+            self._log.stage(ops)
+        except (MeshError, OSError) as error:
+            self._end(error)
+        else:
+            self._work.put(self._log.sync)
 
     def finish(self) -> BaseException | None:
         """Take notice of the end of the batch: None when it is on disk, else what went wrong."""
@@ -71,18 +83,24 @@ class Committer:
         os.close(self._write_fd)
 
     def _run(self) -> None:
-        while (ops := self._work.get()) is not None:
-            staged = False
+        while (work := self._work.get()) is not None:
+            error = None
             try:
-                self._log.stage(ops)
-                staged = True
-                self._staged.release()
-                self._log.sync()
-            except (MeshError, OSError) as error:
-                self.error = error
-                if not staged:
-                    self._staged.release()
-            os.write(self._write_fd, b"x")
+                work()
+            except (MeshError, OSError) as failure:
+                error = failure
+            self._end(error)
+
+    def _stage_and_sync(self, ops: Sequence[Op]) -> None:
+        try:
+            self._log.stage(ops)
+        finally:
+            self._staged.release()
+        self._log.sync()
+
+    def _end(self, error: BaseException | None) -> None:
+        self.error = error
+        os.write(self._write_fd, b"x")
 
 
 def is_full(error: BaseException) -> bool:

@@ -97,9 +97,16 @@ def plan(ops: Sequence[Op]) -> dict[str, dict[bytes, bytes | None]]:
 class Log(Protocol):
     """An append-ordered, checksummed, durable key-value log.
 
-    Writes come from one thread only.  Reads may come from others; each read is short and copies
-    what it returns.
+    Writes come from one thread only, but for `stages_apart`.  Reads may come from others; each read
+    is short and copies what it returns.
     """
+
+    @property
+    def stages_apart(self) -> bool:
+        """Whether `stage` may be called by another thread than `sync`, while no sync is going on.
+
+        So it is where staging only notes the changes, and all else is done by the sync.
+        """
 
     @property
     def store_id(self) -> bytes:
@@ -120,7 +127,8 @@ class Log(Protocol):
     def stage(self, ops: Sequence[Op]) -> None:
         """Begin the next transaction and put `ops` in it; nothing is durable or visible yet.
 
-        Quick, and holds the interpreter lock; call it while no other thread wants that.
+        Quick, and needs the interpreter's lock; where it must be called by the thread that syncs
+        (see `stages_apart`), call it while no other thread wants that.
         Several calls before one `sync` join the same transaction, in order.  The sequence is not
         copied: do not change it before the `sync`.
 

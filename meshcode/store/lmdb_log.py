@@ -2,9 +2,10 @@
 
 Read docs/log.md first; the argument why nothing acknowledged is lost is there.
 
-One thread writes (`stage`, `sync`, `close`); any thread reads.  Puts are made in `stage` because
-the LMDB module gives up and takes back the interpreter lock at every put: beside a busy thread
-each put would wait for its turn.  `sync` gives the lock up once, for the commit.
+One thread writes (`stage`, `sync`, `close`); any thread reads.  What is done in LMDB is done by an
+engine (`engine.py`), of which there are two twins.  With the one of our own C, `stage` only packs,
+and `sync` puts and commits without the interpreter's lock; with the other one the puts are made in
+`stage`, for it would take that lock back at each of them.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -28,6 +28,7 @@ from meshcode.store import opening, record
 from meshcode.store.ballast import Ballast
 from meshcode.store.blobs import REFERENCE_BYTES, BlobFolder, blob_bytes, refer
 from meshcode.store.contract import KEY_BYTES_MAX, Op, Usage, plan
+from meshcode.store.engine import MAIN, Section
 from meshcode.store.filesystem import disk_room, has_address_space
 from meshcode.store.opening import BLOB_TABLE, Opened
 
@@ -44,11 +45,18 @@ class _Turn:
     """What was staged since the last sync; kept until it is safe, so that it can be put again."""
 
     ops: list[Sequence[Op]]
-    new: dict[bytes, bytes]  # Blob references put, with their values.
-    gone: set[bytes]  # Blob references overwritten or deleted.
-    standing: set[bytes]  # Those of `gone` or `new` that an earlier sync made durable.
-    bytes: int = 0  # Sealed values and blobs put.
+    new: dict[bytes, bytes] = field(default_factory=dict)  # Blob references put, with values.
+    gone: set[bytes] = field(default_factory=set)  # Blob references overwritten or deleted.
+    # Those of `gone` or `new` that an earlier sync made durable.
+    standing: set[bytes] = field(default_factory=set)
+    places: dict[bytes, bytes | None] = field(default_factory=dict)  # What BLOB_TABLE will have.
+    blobs: int = 0  # References put, less those removed.
+    bytes: int = 0  # Rows and blobs put.
     growth: Counter[str] = field(default_factory=Counter)  # Of blobs, in bytes, by table.
+
+
+def _has_large(values: Iterable[bytes | None]) -> bool:
+    return max(map(len, filter(None, values)), default=0) > BLOB_BYTES_MIN
 
 
 class LmdbLog:
@@ -81,7 +89,7 @@ class LmdbLog:
         map_limit: int = MAP_LIMIT,
         ballast_bytes: int = BALLAST_BYTES,
         check_file_system: bool = True,
-        **lmdb_options: Any,
+        **engine_options: Any,
     ) -> None:
         assert 0 < map_size <= map_limit, (map_size, map_limit)
         self.folder = Path(folder).absolute()
@@ -97,15 +105,15 @@ class LmdbLog:
         self._map_size = min(map_size, self._map_soft)
         self._ballast = Ballast(self.folder / "ballast", ballast_bytes)
         self._blobs = BlobFolder(self.folder / "blobs")
-        self._txn: lmdb.Transaction[bytes] | None = None
+        self._begun = False  # Something is staged in the engine.
         self._writer = 0  # Thread that staged last.
         self._trouble: Exception | None = None
         self._commits = 0
         self._removals = 0  # Syncs that removed blob files.
-        self._turn = _Turn([], {}, set(), set())
+        self._turn = _Turn([])
 
         try:
-            self._open(check_file_system, lmdb_options)
+            self._open(check_file_system, engine_options)
         except OSError as error:
             raise opening.failed(self.folder, error) from error
         self.volatile = self._door.volatile
@@ -120,11 +128,10 @@ class LmdbLog:
             self.folder, writable=self._writable, check_file_system=check_file_system
         )
         try:
-            self._env = door.open_env(self._map_size, self._map_soft, options)
-            self._map_size = int(self._env.info()["map_size"])
-            self._page_bytes = int(self._env.stat()["psize"])
-            self._tables = door.open_tables(self._env)
-            self.opened: Opened = door.begin(self._env, self._tables, self._blobs)
+            self._engine = door.open_engine(self._map_size, self._map_soft, options)
+            self._map_size = self._engine.info().map_bytes
+            door.open_tables(self._engine)
+            self.opened: Opened = door.begin(self._engine, self._blobs)
         except lmdb.Error as error:
             door.end(clean=False)
             raise door.failed(error) from error
@@ -133,6 +140,11 @@ class LmdbLog:
             raise
         self._door = door
         self._note_commit()
+
+    @property
+    def stages_apart(self) -> bool:
+        """See `Log.stages_apart`."""
+        return self._engine.stages_apart
 
     @property
     def store_id(self) -> bytes:
@@ -162,10 +174,7 @@ class LmdbLog:
         if self._trouble is not None:
             return  # The transaction is lost already; `sync` puts everything again.
         try:
-            if self._txn is None:
-                self._begin()
-            for table, values in changes.items():
-                self._put(table, values)
+            self._put(changes)
         except lmdb.Error as error:
             self._drop()
             self._trouble = error
@@ -173,130 +182,120 @@ class LmdbLog:
     def sync(self) -> None:
         """Commit what was staged.  See `Log.sync`."""
         self._check_writable()
-        turn = self._turn
-        if not turn.ops:
+        if not self._turn.ops:
             return
         while True:
             try:
                 if self._trouble is not None:
                     trouble, self._trouble = self._trouble, None
                     raise trouble
-                if self._txn is None:
-                    self._replay()
+                if not self._begun:
+                    self._turn.bytes = 0
+                    for ops in self._turn.ops:
+                        self._put(plan(ops))
                 self._commit()
                 break
             except (lmdb.Error, OSError) as error:
                 self._drop()
                 if not self._make_room(error):
                     self._refuse(error)
-        if turn.gone:
-            self._blobs.remove(turn.gone)
+        if self._turn.gone:
+            self._blobs.remove(self._turn.gone)
             self._removals += 1  # After it: see `get`.
-        self._turn = _Turn([], {}, set(), set())
+        self._turn = _Turn([])
         self._commits += 1
         if self._map_size > self._map_soft:
             self._resize(self._map_soft)  # The reserve was lent to one transaction of deletes.
         if self._commits % BALLAST_COMMITS == 0:
             self._keep_ballast()
 
-    def _begin(self) -> None:
-        page = self._env.info()["last_pgno"] + 1
-        if page * self._page_bytes > GROW_RATIO * self._map_size:
-            self._grow()
-        self._txn = self._env.begin(write=True)
-
-    def _put(self, table: str, values: dict[bytes, bytes | None]) -> None:
-        """Make one table's changes; the last change of a key is the only one in `values`."""
-        txn, turn = self._txn, self._turn
-        assert txn is not None
-        database = self._tables[table]
-        if self._blob_count or turn.new:
-            self._let_go_of_blobs(table, values)
-        seed = record.SEEDS[table]
-        items: list[tuple[bytes, bytes]] = []
-        small: list[tuple[bytes, bytes]] = []
-        cursor = txn.cursor(database)
-        last = cursor.key() if cursor.last() else b""
-        for key, value in values.items():
-            if value is None:
-                if key <= last:  # Else it came and went within this transaction.
-                    txn.delete(key, db=database)
-            elif len(value) > BLOB_BYTES_MIN:
-                items.append((key, self._put_blob(table, seed, key, value)))
+    def _put(self, changes: dict[str, dict[bytes, bytes | None]]) -> None:
+        """Stage what `plan` found."""
+        if not self._begun:
+            end = (self._engine.info().last_page + 1) * self._engine.page_bytes
+            if end > GROW_RATIO * self._map_size:
+                self._grow()
+            self._begun = True
+        sections: list[Section] = []
+        for table, values in changes.items():
+            if self._blob_count or self._turn.places or _has_large(values.values()):
+                sections += self._with_blobs(table, values)
             else:
-                small.append((key, value))
-        if small:
-            items += record.seal_each(seed, small)
-        if items:
-            items.sort()
-            turn.bytes += sum([len(value) for _, value in items])
-            append = last < items[0][0]
-            cursor.putmulti(items, dupdata=False, overwrite=True, append=append)
-        cursor.close()
+                sections.append(Section(table, True, values))
+        self._turn.bytes += self._engine.stage(sections)
 
-    def _put_blob(self, table: str, seed: int, key: bytes, value: bytes) -> bytes:
-        txn, turn = self._txn, self._turn
-        assert txn is not None
-        reference = refer(table, key, value)
-        if reference in turn.gone:
-            turn.gone.discard(reference)  # The same value again: its file stays.
+    def _with_blobs(self, table: str, values: dict[bytes, bytes | None]) -> list[Section]:
+        """The changes of a table that has large values, or may have had some under these keys.
+
+        Blobs that the keys refer to now go once this transaction is safe.
+        """
+        turn, seed = self._turn, record.SEEDS[table]
+        places = [opening.blob_key(table, key) for key in values]
+        with self._gate:
+            stored = self._engine.get_many(BLOB_TABLE, places)
+        small: dict[bytes, bytes | None] = {}
+        large: dict[bytes, bytes | None] = {}
+        blobs: dict[bytes, bytes | None] = {}
+        for place, synced, (key, value) in zip(places, stored, values.items(), strict=True):
+            old = turn.places.get(place, synced)
+            if old is not None:
+                self._let_go(table, old)
+                blobs[place] = None
+            if value is None or len(value) <= BLOB_BYTES_MIN:
+                small[key] = value
+                continue
+            reference = refer(table, key, value)
+            self._take_on(table, reference, value)
+            large[key] = record.seal_blob(seed, key, reference)
+            blobs[place] = reference
+        turn.places.update(blobs)
+        sections = [
+            Section(table, True, small),
+            Section(table, False, large),
+            Section(BLOB_TABLE, False, blobs),
+        ]
+        return [section for section in sections if section.changes]
+
+    def _let_go(self, table: str, reference: bytes) -> None:
+        turn = self._turn
+        if reference not in turn.new:
+            turn.standing.add(reference)
+        turn.gone.add(reference)
+        turn.new.pop(reference, None)
+        turn.growth[table] -= blob_bytes(reference)
+        turn.blobs -= 1
+
+    def _take_on(self, table: str, reference: bytes, value: bytes) -> None:
+        turn = self._turn
+        turn.gone.discard(reference)  # If the same value is there: its file stays.
         if reference not in turn.standing:
             turn.new[reference] = value
             turn.bytes += len(value)
         turn.growth[table] += len(value)
-        txn.put(opening.blob_key(table, key), reference, db=self._tables[BLOB_TABLE])
-        return record.seal_blob(seed, key, reference)
-
-    def _let_go_of_blobs(self, table: str, values: dict[bytes, bytes | None]) -> None:
-        """Find the blobs these keys refer to now; their files go once this transaction is safe."""
-        txn, turn = self._txn, self._turn
-        assert txn is not None
-        blobs = self._tables[BLOB_TABLE]
-        for key in values:
-            place = opening.blob_key(table, key)
-            reference = txn.get(place, db=blobs)
-            if reference is None:
-                continue
-            if reference not in turn.new:
-                turn.standing.add(reference)
-            turn.gone.add(reference)
-            turn.new.pop(reference, None)
-            turn.growth[table] -= blob_bytes(reference)
-            txn.delete(place, db=blobs)
+        turn.blobs += 1
 
     def _commit(self) -> None:
-        txn, turn = self._txn, self._turn
-        assert txn is not None
+        turn = self._turn
         if turn.new:
             self._blobs.write(turn.new.items())
-        blobs = txn.stat(self._tables[BLOB_TABLE])["entries"]
-        txn.commit()
-        self._txn = None
-        self._blob_count = blobs
+        self._engine.commit()
+        self._begun = False
+        self._blob_count += turn.blobs
         self._blob_bytes.update(turn.growth)
         self._note_commit()
 
     def _note_commit(self) -> None:
         # Only after the commit has returned: LMDB shows the number before it is on disk.
-        self._synced_txn = int(self._env.info()["last_txnid"])
+        self._synced_txn = self._engine.info().last_commit
 
     def _drop(self) -> None:
         """Abort the transaction; what was staged is kept in the turn."""
-        txn, self._txn = self._txn, None
-        if txn is not None:
-            with contextlib.suppress(lmdb.Error):
-                txn.abort()
+        self._begun = False
+        with contextlib.suppress(lmdb.Error):
+            self._engine.abort()
         turn = self._turn
         self._blobs.remove(reference for reference in turn.new if reference not in turn.standing)
-        self._turn = _Turn(turn.ops, {}, set(), set(), turn.bytes)
-
-    def _replay(self) -> None:
-        """Put everything staged again, into a new transaction."""
-        self._turn.bytes = 0
-        self._begin()
-        for ops in self._turn.ops:
-            for table, values in plan(ops).items():
-                self._put(table, values)
+        self._turn = _Turn(turn.ops, bytes=turn.bytes)
 
     # Room and failure.
 
@@ -307,12 +306,12 @@ class LmdbLog:
 
     def _resize(self, size: int) -> bool:
         """Give the map another size; False when there is no address space for it."""
-        assert self._txn is None
+        assert not self._begun
         if not has_address_space(size):
             return False
         with self._gate:  # No read may be open while the map moves.
-            self._env.set_mapsize(size)
-            self._map_size = int(self._env.info()["map_size"])
+            self._engine.resize(size)
+            self._map_size = self._engine.info().map_bytes
         return True
 
     def _make_room(self, error: Exception) -> bool:
@@ -332,7 +331,7 @@ class LmdbLog:
 
     def _refuse(self, error: Exception) -> NoReturn:
         """Drop what was staged and say why."""
-        turn, self._turn = self._turn, _Turn([], {}, set(), set())
+        turn, self._turn = self._turn, _Turn([])
         if isinstance(error, lmdb.MapFullError):
             if self._map_size > self._map_soft:
                 self._resize(self._map_soft)
@@ -402,8 +401,8 @@ class LmdbLog:
             removals = self._removals
             with self._gate:
                 self._check_open()
-                with self._reading(), self._env.begin(db=self._tables[table]) as txn:
-                    stored = txn.get(key)
+                with self._reading():
+                    stored = self._engine.get(table, key)
             if stored is None:
                 return None
             state = record.residue(seed, key, stored)
@@ -425,10 +424,14 @@ class LmdbLog:
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """The synced value of each key, or None.  See `Log.get_many`."""
+        fit = [key for key in keys if 0 < len(key) <= KEY_BYTES_MAX]
         with self._gate:
             self._check_open()
-            with self._reading(), self._env.begin(db=self._tables[table]) as txn:
-                stored = [txn.get(key) if 0 < len(key) <= KEY_BYTES_MAX else None for key in keys]
+            with self._reading():
+                stored = self._engine.get_many(table, fit)
+        if len(fit) < len(keys):
+            found = dict(zip(fit, stored, strict=True))
+            stored = [found.get(key) for key in keys]
         seed, good, residue = record.SEEDS[table], record.PLAIN_RESIDUE, record.residue
         return [  # What is a blob, or damaged, is looked at by itself.
             None if data is None else data[: -record.CHECK_BYTES]
@@ -464,20 +467,12 @@ class LmdbLog:
         self, table: str, start: bytes | None, reverse: bool, limit: int
     ) -> list[tuple[bytes, bytes]]:
         """Raw records; the transaction ends before anything is checked."""
+        if reverse and start == b"":
+            return []  # b"" is before all.
         with self._gate:
             self._check_open()
-            with self._reading(), self._env.begin() as txn:
-                cursor = txn.cursor(self._tables[table])
-                if not reverse:
-                    there = cursor.set_range(start) if start else cursor.first()
-                    rows = cursor.iternext()
-                else:
-                    if start and cursor.set_range(start):
-                        there = cursor.key() == start or cursor.prev()
-                    else:  # Nothing from `start` on, or no start: from the end.  b"" is before all.
-                        there = start != b"" and cursor.last()
-                    rows = cursor.iterprev()
-                return list(islice(rows, limit)) if there else []
+            with self._reading():
+                return self._engine.rows(table, start or b"", reverse=reverse, limit=limit)
 
     def _check_page(
         self, table: str, page: list[tuple[bytes, bytes]], found: list[tuple[bytes, bytes]]
@@ -528,18 +523,16 @@ class LmdbLog:
         """How many synced records the table has."""
         with self._gate:
             self._check_open()
-            with self._reading(), self._env.begin() as txn:
-                return int(txn.stat(self._tables[table])["entries"])
+            with self._reading():
+                return self._engine.stats([table])[0].entries
 
     def size(self, table: str) -> int:
         """How many bytes the records of the table take.  See `Log.size`."""
         with self._gate:
             self._check_open()
-            with self._reading(), self._env.begin() as txn:
-                stat = txn.stat(self._tables[table])
-        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-        blobs = self._blob_bytes[table]
-        return int(pages) * self._page_bytes + blobs
+            with self._reading():
+                (stat,) = self._engine.stats([table])
+        return stat.pages * self._engine.page_bytes + self._blob_bytes[table]
 
     def damaged(self) -> list[tuple[str, bytes]]:
         """Table and key of every record found damaged since the log was opened."""
@@ -549,14 +542,13 @@ class LmdbLog:
         """Bytes of pages that hold something, free-list pages estimated from above."""
         with self._gate:
             self._check_open()
-            with self._reading(), self._env.begin() as txn:
-                stats = [self._env.stat(), *[txn.stat(db) for db in self._tables.values()]]
-            end = self._env.info()["last_pgno"] + 1
-        pages = 2 + sum(
-            stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats
-        )
-        pages += (end - pages) * FREE_ENTRY_BYTES // self._page_bytes + 1
-        return int(min(pages, end)) * self._page_bytes
+            with self._reading():
+                stats = self._engine.stats([MAIN, *opening.ALL_TABLES])
+            end = self._engine.info().last_page + 1
+        page_bytes = self._engine.page_bytes
+        pages = 2 + sum(stat.pages for stat in stats)
+        pages += (end - pages) * FREE_ENTRY_BYTES // page_bytes + 1
+        return min(pages, end) * page_bytes
 
     def usage(self) -> Usage:
         """How full it is now."""
@@ -579,7 +571,8 @@ class LmdbLog:
         """
         if self._closed or os.getpid() != self._pid:
             return
-        mine = self._txn is None or self._writer == threading.get_ident()
+        apart = self._engine.stages_apart  # Then no transaction is open that is a thread's own.
+        mine = apart or not self._begun or self._writer == threading.get_ident()
         self._drop()
         with self._gate:
             self._closed = True

@@ -133,6 +133,11 @@ class MemoryLog:
         self._damaged: dict[tuple[str, bytes], None] = {}
 
     @property
+    def stages_apart(self) -> bool:
+        """See `Log.stages_apart`."""
+        return True
+
+    @property
     def store_id(self) -> bytes:
         """16 bytes made with the disk."""
         return self.disk.store_id

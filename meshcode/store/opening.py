@@ -26,9 +26,10 @@ from zlib import crc32
 import lmdb
 
 from meshcode.errors import DiskFull, FolderInUse, LogDamaged, NodeError
-from meshcode.store import filesystem, record, verify
+from meshcode.store import binding, filesystem, record, verify
 from meshcode.store.blobs import BlobFolder, blob_bytes
 from meshcode.store.contract import KEY_BYTES_MAX, TABLES
+from meshcode.store.engine import Engine, Section, every_row, write
 
 FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 BROKEN = (
@@ -47,6 +48,7 @@ VERIFY_BYTES_MAX = 1 << 30  # A larger log is not verified at the open; it would
 
 STORE_TABLE = "store"  # Format, id and boot counter of the store.
 BLOB_TABLE = "blobs"  # Table number and key -> blob reference, for all records that have one.
+ALL_TABLES = (*TABLES, STORE_TABLE, BLOB_TABLE)
 _STORE_SEED = crc32(b"store\0")
 _TABLE_NUMBERS = {table: bytes([number]) for number, table in enumerate(TABLES)}
 
@@ -97,7 +99,7 @@ class Door:
     def __init__(self, folder: Path, *, writable: bool, check_file_system: bool) -> None:
         self.folder = folder
         self.writable = writable
-        self._env: Any = None
+        self._engine: Engine | None = None
         if not writable and not (folder / DATA_FILE).exists():
             raise NodeError(f"there is no log in {folder} to read", folder=str(folder))
         there = folder
@@ -135,7 +137,7 @@ class Door:
             return False  # A process that dies leaves the files as the system sees them: whole.
         return (self.folder / DATA_FILE).stat().st_size < VERIFY_BYTES_MAX
 
-    def open_env(self, map_size: int, map_soft: int, options: dict[str, Any]) -> Any:
+    def open_engine(self, map_size: int, map_soft: int, options: dict[str, Any]) -> Engine:
         """Open the LMDB environment, its structure verified where that is due.
 
         Raises:
@@ -152,31 +154,27 @@ class Door:
             while size < data.stat().st_size and size < map_soft:
                 size = min(2 * size, map_soft)
         try:
-            self._env = lmdb.open(
-                str(self.folder),
-                map_size=size,
-                max_dbs=len(TABLES) + 10,
-                max_spare_txns=0,
-                mode=0o600,
-                readonly=not self.writable,
-                create=self.writable,
-                lock=self.writable,
-                **{"lib_version": 0, **options},
+            engine = self._engine = binding.open_engine(
+                self.folder,
+                map_bytes=size,
+                tables_max=len(TABLES) + 10,
+                writable=self.writable,
+                **options,
             )
         except lmdb.Error as error:
             raise self.failed(error) from error
-        self._refuse_cut_file(data)
+        self._refuse_cut_file(engine, data)
         if self.writable:
-            self._env.reader_check()
-        return self._env
+            engine.drop_dead_readers()
+        return engine
 
-    def _refuse_cut_file(self, data: Path) -> None:
+    def _refuse_cut_file(self, engine: Engine, data: Path) -> None:
         """A page read beyond the end of its file kills the process: find out before.
 
         The last pages may rightly be missing, when they were given up before they were written.
         """
-        pages = self._env.info()["last_pgno"] + 1
-        if data.stat().st_size < pages * self._env.stat()["psize"]:
+        pages = engine.info().last_page + 1
+        if data.stat().st_size < pages * engine.page_bytes:
             problems = verify.structure_problems(data)
             if problems:
                 raise _broken(self.folder, problems)
@@ -193,22 +191,22 @@ class Door:
             data.unlink()
         filesystem.write_durably(self.folder / "new", b"")
 
-    def open_tables(self, env: Any) -> dict[str, Any]:
-        """Name -> database, made where they are missing.
+    def open_tables(self, engine: Engine) -> None:
+        """Open all tables, made where they are missing.
 
         Raises:
             NodeError: a log opened for reading lacks a table.
             DiskFull: there is no room to make them.
         """
-        names = (*TABLES, STORE_TABLE, BLOB_TABLE)
-        if not self.writable:
-            try:
-                return {name: env.open_db(name.encode(), create=False) for name in names}
-            except lmdb.NotFoundError as error:
-                raise NodeError(f"the log in {self.folder} was never opened for writing") from error
-        return self._with_room(lambda: _make_tables(env, names))
+        if self.writable:
+            self._with_room(lambda: engine.open_tables(ALL_TABLES, create=True))
+            return
+        try:
+            engine.open_tables(ALL_TABLES, create=False)
+        except lmdb.NotFoundError as error:
+            raise NodeError(f"the log in {self.folder} was never opened for writing") from error
 
-    def begin(self, env: Any, tables: dict[str, Any], blobs: BlobFolder) -> Opened:
+    def begin(self, engine: Engine, blobs: BlobFolder) -> Opened:
         """Verify where due, count the boot, sweep blobs; all durable when it returns.
 
         Raises:
@@ -216,8 +214,7 @@ class Door:
             NodeError: the log is of a newer format.
             DiskFull: there is no room to count the boot.
         """
-        with env.begin() as txn:
-            store = {name: self._stored(txn, tables, name) for name in (b"format", b"id", b"boot")}
+        store = {name: self._stored(engine, name) for name in (b"format", b"id", b"boot")}
         form = int.from_bytes(store[b"format"] or b"", "big")
         if form > FORMAT:
             raise NodeError(
@@ -228,18 +225,18 @@ class Door:
         boot = int.from_bytes(store[b"boot"] or b"", "big") + self.writable
         opened = Opened(store[b"id"] or os.urandom(16), boot, self.before)
         if self._must_verify:
-            found = verify.check_records(env, {name: tables[name] for name in TABLES})
+            found = verify.check_records(engine, TABLES)
             opened.verified = True
             opened.records, opened.damaged = found.good, found.damaged
         if self.writable:
-            self._with_room(lambda: _count_boot(env, tables, opened))
-        self._sweep(env, tables, blobs, opened)
+            self._with_room(lambda: _count_boot(engine, opened))
+        self._sweep(engine, blobs, opened)
         if self.writable:
             self._with_room(self._own)
         return opened
 
-    def _stored(self, txn: Any, tables: dict[str, Any], name: bytes) -> bytes | None:
-        stored = txn.get(name, db=tables[STORE_TABLE])
+    def _stored(self, engine: Engine, name: bytes) -> bytes | None:
+        stored = engine.get(STORE_TABLE, name)
         if stored is None:
             return None
         if record.residue(_STORE_SEED, name, stored) != record.PLAIN_RESIDUE:
@@ -250,14 +247,13 @@ class Door:
                 table=STORE_TABLE,
                 key=name.hex(),
             )
-        return bytes(stored[: -record.CHECK_BYTES])
+        return stored[: -record.CHECK_BYTES]
 
-    def _sweep(self, env: Any, tables: dict[str, Any], blobs: BlobFolder, opened: Opened) -> None:
+    def _sweep(self, engine: Engine, blobs: BlobFolder, opened: Opened) -> None:
         places: dict[bytes, bytes] = {}
-        with env.begin() as txn:
-            for place, reference in txn.cursor(tables[BLOB_TABLE]):
-                places[reference] = place
-                opened.blob_bytes[TABLES[place[0]]] += blob_bytes(reference)
+        for place, reference in every_row(engine, BLOB_TABLE):
+            places[reference] = place
+            opened.blob_bytes[TABLES[place[0]]] += blob_bytes(reference)
         opened.blobs = len(places)
         if not self.writable:
             return
@@ -316,9 +312,9 @@ class Door:
 
     def end(self, *, clean: bool) -> None:
         """Close the environment and let go of the folder."""
-        if self._env is not None:
-            self._env.close()
-            self._env = None
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
         if clean:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._lock, 0)
@@ -358,20 +354,14 @@ def failed(folder: Path, error: OSError) -> NodeError:
     )
 
 
-def _make_tables(env: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    with env.begin(write=True) as txn:
-        return {name: env.open_db(name.encode(), txn=txn) for name in names}
-
-
-def _count_boot(env: Any, tables: dict[str, Any], opened: Opened) -> None:
+def _count_boot(engine: Engine, opened: Opened) -> None:
     rows = {
         b"format": FORMAT.to_bytes(4, "big"),
         b"id": opened.store_id,
         b"boot": opened.boot.to_bytes(8, "big"),
     }
-    with env.begin(write=True) as txn:
-        for name, value in rows.items():
-            txn.put(name, record.seal(_STORE_SEED, name, value), db=tables[STORE_TABLE])
+    sealed = {name: record.seal(_STORE_SEED, name, value) for name, value in rows.items()}
+    write(engine, [Section(STORE_TABLE, False, sealed)])
 
 
 def _in_use(folder: Path, pid: str) -> FolderInUse:

@@ -17,6 +17,8 @@ from meshcode.store.lmdb_log import LmdbLog
 
 MIB = 1 << 20
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 def number(n: int) -> bytes:
     return n.to_bytes(8, "big")

@@ -1,0 +1,139 @@
+"""The committer: who stages, when `start` returns, and how what went wrong is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from meshcode.errors import DiskFull, LogSuspect
+from meshcode.node.committer import Committer, is_full
+from meshcode.store.contract import META, OPEN
+from meshcode.store.lmdb_log import LmdbLog
+from meshcode.store.memory_log import MemoryLog
+
+MIB = 1 << 20
+
+
+class Watched(MemoryLog):
+    """A log that notes which thread does what, and can be told not to let others stage."""
+
+    def __init__(self, apart: bool) -> None:
+        super().__init__(gate=threading.Lock())
+        self.apart = apart
+        self.done: list[tuple[str, bool]] = []  # What, and whether by the test's own thread.
+        self.fails: Exception | None = None
+
+    @property
+    def stages_apart(self) -> bool:
+        return self.apart
+
+    def stage(self, ops):
+        self.done.append(("stage", threading.current_thread() is threading.main_thread()))
+        if self.fails is not None:
+            raise self.fails
+        super().stage(ops)
+
+    def sync(self):
+        self.done.append(("sync", threading.current_thread() is threading.main_thread()))
+        super().sync()
+
+
+@pytest.fixture(params=[True, False], ids=["apart", "together"])
+def log(request: pytest.FixtureRequest) -> Watched:
+    return Watched(request.param)
+
+
+@pytest.fixture
+def committer(log: Watched) -> Iterator[Committer]:
+    made = Committer(log)
+    yield made
+    made.close()
+
+
+def test_a_batch_is_staged_when_start_returns_and_safe_when_it_ends(log, committer):
+    committer.start([(META, b"k", b"v")])
+    assert log.done[0] == ("stage", log.apart)
+
+    assert committer.wait() is None
+    assert log.done == [("stage", log.apart), ("sync", False)]
+    assert not committer.busy
+    assert log.get(META, b"k") == b"v"
+
+
+def test_an_empty_batch_ends_as_any_other(log, committer):
+    committer.start([])
+
+    assert committer.wait() is None
+
+
+@pytest.mark.parametrize("error", [LogSuspect("the disk"), DiskFull("no room"), OSError("gone")])
+def test_what_goes_wrong_while_staging_is_told_at_the_end(log, committer, error):
+    log.fails = error
+    committer.start([(META, b"k", b"v")])
+    assert committer.busy
+
+    assert committer.wait() is error
+    assert is_full(error) == isinstance(error, DiskFull)
+    log.fails = None
+    committer.start([(META, b"l", b"w")])
+    assert committer.wait() is None
+    assert log.scan(META) == [(b"l", b"w")]
+
+
+def test_a_batch_without_room_may_be_grown_and_tried_again(engine: str, quick_folder: Path):
+    """As the node does it: the ops it held, and those of what ended meanwhile."""
+    with LmdbLog(quick_folder, map_size=MIB, map_limit=2 * MIB, ballast_bytes=0) as log:
+        committer = Committer(log)
+        ops = [(OPEN, n.to_bytes(8, "big"), bytes(60_000)) for n in range(50)]
+        committer.start(ops)
+        error = committer.wait()
+        assert isinstance(error, DiskFull) and is_full(error)
+        assert log.count(OPEN) == 0
+
+        ops.extend([(OPEN, n.to_bytes(8, "big"), None) for n in range(40)])
+        committer.start(ops)
+        assert committer.wait() is None
+        committer.close()
+
+        assert log.stages_apart == (engine == "c")
+        assert log.count(OPEN) == 10
+
+
+def test_one_thread_stages_while_others_read(engine: str, quick_folder: Path):
+    """Blobs too, whose references are looked up while a batch is staged, and a map that grows."""
+    with LmdbLog(quick_folder, map_size=MIB, ballast_bytes=0) as log:
+        committer, over = Committer(log), threading.Event()
+        wrong: list[object] = []
+
+        def read() -> None:
+            while not over.is_set():
+                rows = log.scan(OPEN, limit=100)
+                found = log.get_many(OPEN, [key for key, _ in rows])
+                wrong.extend(key for key, value in rows if value[:8] != key)
+                wrong.extend(value for value in found if value is not None and not value)
+
+        readers = [threading.Thread(target=read) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        for turn in range(60):
+            ops = []
+            for n in range(30):
+                key = (turn * 30 + n).to_bytes(8, "big")
+                old = ((turn - 2) * 30 + n).to_bytes(8, "big", signed=True)
+                ops.append((OPEN, key, key * (10_000 if n == 7 else 100)))
+                ops.append((OPEN, old, None))
+            if turn < 2:
+                ops = ops[::2]
+            committer.start(ops)
+            assert committer.wait() is None
+        over.set()
+        for reader in readers:
+            reader.join()
+        committer.close()
+
+        assert wrong == []
+        assert log.count(OPEN) == 60
+        assert log.damaged() == []
