@@ -19,6 +19,7 @@ from meshcode.sim.mesh import (
     mutants_plugs,
     mutants_streams,
     mutants_work,
+    streams,
 )
 
 # Rules that these worlds reach too seldom to show within 5,000 seeds that they are needed, and why
@@ -49,10 +50,12 @@ MUTANTS = {
     **mutants_streams.BROKEN.plants,
 }
 
+BEGINS = dict.fromkeys(mutants_streams.BROKEN.plants, streams.FROM_SEED)  # Where to search.
+
 
 def planted(name: str | None) -> AbstractContextManager[None]:
     """Break one rule while the block runs; None breaks none."""
     return planting.planted(MUTANTS, name)
 
 
-__all__ = ["MUTANTS", "RARE", "planted"]
+__all__ = ["BEGINS", "MUTANTS", "RARE", "planted"]

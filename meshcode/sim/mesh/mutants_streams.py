@@ -1,7 +1,6 @@
 """Single rules of streams among several nodes broken on purpose.
 
-Worlds with generators have seeds from `streams.FROM_SEED` on; a search begins at 0, so each of
-these needs a seed in `caught.json`.
+Worlds with generators have seeds from `streams.FROM_SEED` on, where a search for these begins.
 """
 
 # ruff: noqa: ARG001, ARG005 - a replacement has the shape of what it replaces.
