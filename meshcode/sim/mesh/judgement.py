@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meshcode.ids import child_id
 from meshcode.replica.instance import ENDED, OWNING, STORING, moved_key, read_record
 from meshcode.router.records import split_open
 from meshcode.router.states import State
@@ -237,12 +238,15 @@ def _voters_are_whole(c: MeshChecker, node: MeshNode) -> None:
 
 
 def to_be_moved(c: MeshChecker, node: MeshNode) -> list[Instance]:
-    """What a node owns that waits, and has a voter that is lost for ever."""
+    """What a node owns that waits, and has a voter that is lost for ever; what has handed on items
+    stays with those who keep these.
+    """
     found = []
     for inst in node.router.replica.by_key.values():
         if inst.role == OWNING and _has_evicted(c, inst) and moved_key(inst.key) is not None:
             call = node.router.calls.get(inst.id)
-            if call is not None and call.inst is inst and call.state is not State.RUNNING:
+            waits = call is not None and call.inst is inst and call.state is not State.RUNNING
+            if waits and child_id(inst.id, b"item/0") not in c.roots:
                 found.append(inst)
     return found
 
