@@ -58,6 +58,16 @@ def is_lost(c: MeshChecker, key: bytes) -> bool:
     return gone > (len(voters) - 1) // 2
 
 
+def cannot_go_on(c: MeshChecker, inst: Instance) -> bool:
+    """Whether an outcome waits for a person: most of its voters are gone, and most of those that
+    should keep what it causes.
+    """
+    if inst.value is None or not inst.ended or inst.handed or not is_lost(c, inst.key):
+        return False
+    groups = [child.voters for child in inst.value.children]
+    return all(2 * sum(_is_gone(c, one[4]) for one in group) > len(group) for group in groups)
+
+
 def _has_moved(c: MeshChecker, key: bytes) -> bool:
     """Whether other voters have the call since: what became of these tells nothing of it."""
     return key in c.chosen and c.chosen[key].code == Outcome.MOVED
@@ -263,4 +273,4 @@ def _clients_know(c: MeshChecker) -> None:
             require(not ended, "I18 history", "a client was never told of", id.hex())
 
 
-__all__ = ["alive", "finish", "goes_on_elsewhere", "to_be_moved"]
+__all__ = ["alive", "cannot_go_on", "finish", "goes_on_elsewhere", "to_be_moved"]

@@ -447,6 +447,7 @@ class MeshWorld:
                 away = self.away >= 0 and inst.ended  # It cannot forget without that node.
                 rests = inst.id in resting and not inst.ended  # Else it is to be forgotten.
                 rests = rests or judgement.goes_on_elsewhere(self.checker, inst)
+                rests = rests or judgement.cannot_go_on(self.checker, inst)
                 if inst not in orphans and not rests and not away:
                     return False
             for id in node.router.calls:
