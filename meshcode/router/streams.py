@@ -302,8 +302,8 @@ def may_move(r: Router, call: Call, out: Effects) -> bool:
     again.  Where this node knows of none it looks first, and whoever else kept the call has until
     the next time to bring up what it has.
     """
-    if not (call.epoch or call.attempt):
-        return True  # It has never run.
+    if call.line.builtin or not (call.epoch or call.attempt):
+        return True  # No worker runs it, or none ever has.
     first, firsts = item_id(call.id, 0), r.streams.firsts
     if first in r.calls or first in r.replica.by_id or first in r.replica.moved:
         return False
