@@ -36,6 +36,8 @@ RARE = {
     "so that only who is no voter of what an item causes has to ask",
     "report-counts-although-items-have-not-come": "a peer keeps its report until its items have "
     "been taken: this is a second lock",
+    "outcome-that-was-just-filed-is-unknown-to-the-rest-of-the-answer": "caught at 300347 before "
+    "what has run was looked at before it moves; tests/router/test_joins_between.py has it",
     "no-record-means-it-has-seen": "caught once, at seed 3,066, among failures of others",
     "proposal-leaves-before-anybody-has-answered": "needs a crash before the record that names the "
     "voters is on disk, and an outcome that they choose; tests/router/test_early.py",
