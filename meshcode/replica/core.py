@@ -80,8 +80,10 @@ class Host(Protocol):
         With `ended` the history has an outcome of this id already, and keeps that one.
         """
 
-    def may_move(self, inst: Instance, now_ms: int) -> bool:
-        """Whether the call is not running, so that it may change its voters; it stops waiting."""
+    def may_move(self, inst: Instance, now_ms: int, out: Effects) -> bool:
+        """Whether the call does not run and has handed on no items, so that it may change its
+        voters; it stops waiting.
+        """
 
 
 class Replica:

@@ -168,8 +168,8 @@ def repair(r: Replica, inst: Instance, now_ms: int, out: Effects) -> bool:
     voters = tuple(dict.fromkeys([r.me, *kept, *choice]))[:3]
     if len(voters) < 3 or not all(r.peers.is_here(node) for node in voters):
         return False
-    if not r.host.may_move(inst, now_ms):
-        r.back_off(inst, now_ms)  # It runs; perhaps it ends first.
+    if not r.host.may_move(inst, now_ms, out):
+        r.back_off(inst, now_ms)  # It runs, or has items; perhaps it ends first.
         return True
     found = r.host.envelope_of(inst) if inst.parent is None and not inst.boot else None
     note = None if found is None else remembering.note_of(*found)

@@ -393,6 +393,7 @@ def on_tell(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
     if has_ended or envelope == b"":  # Else it is open there: either way it is not made here.
         births.looked_up(r, id, True, now_ms, out)
         ticking.looked_up(r, id, out)
+        streams.is_known(r, id)
     if has_ended:
         streams.looked_up(r, id, True, out)
         remembering.told(r.replica, id, envelope, out)

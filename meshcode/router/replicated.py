@@ -423,10 +423,12 @@ class Replicated:
             out.records += done_ops(inst.id, record)
         self.drop_payload(inst, out)
 
-    def may_move(self, inst: Instance, now_ms: int) -> bool:
-        """Whether the call is not running, so that it may change its voters; it stops waiting."""
+    def may_move(self, inst: Instance, now_ms: int, out: Effects) -> bool:
+        """Whether the call does not run and has handed on no items, so that it may change its
+        voters; it stops waiting.
+        """
         call = self._call(inst)
-        if call is None or call.state not in _MAY_MOVE:
+        if call is None or call.state not in _MAY_MOVE or not streams.may_move(self._r, call, out):
             return False
         if call.state is not State.HELD:
             inst.note = call.changes() if call.recorded else inst.note

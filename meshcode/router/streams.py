@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ITEM = "@item"
 _DONE = int(Outcome.DONE)
-_CREDIT = int(Kind.CREDIT)
+_CREDIT, _ASK = int(Kind.CREDIT), int(Kind.OUTCOME_OF)
 _ALL = 1 << 62  # More items than there will be.
 GIVE_UP = 0  # In place of a credit: the worker drops the attempt and reports nothing.
 NOT_MINE = -1  # In place of a credit: the sender runs it for nobody.
@@ -100,6 +100,7 @@ class Streams:
         self.sending: dict[bytes, sending.Sending] = {}  # Of guests.
         self.runs = 0  # Streams begun here for peers, in this life.
         self.ask_ms = 0  # Not before are calls looked up that should have ended.
+        self.firsts: dict[bytes, bool] = {}  # Items 0 of calls that are to move: are they known?
 
 
 def units_of(size: int) -> int:
@@ -227,6 +228,7 @@ def _take(
         item.run, item.units = stream.run, units
         return
     id = item_id(call.id, number)
+    r.streams.firsts.pop(id, None)
     inst = r.replica.by_id.get(id)
     if id in ended or (inst is not None and inst.role == ENDED):
         stream.over += units
@@ -293,6 +295,37 @@ def _claim(
     claims.claim(r.replica, r.replica.by_key[key], now_ms, out)
 
 
+def may_move(r: Router, call: Call, out: Effects) -> bool:
+    """Whether a call that is to have other keepers has handed on no items.
+
+    Items are kept by those who keep their call, and named after these: others would make them
+    again.  Where this node knows of none it looks first, and whoever else kept the call has until
+    the next time to bring up what it has.
+    """
+    if call.line.builtin or not (call.epoch or call.attempt):
+        return True  # No worker runs it, or none ever has.
+    first, firsts = item_id(call.id, 0), r.streams.firsts
+    if first in r.calls or first in r.replica.by_id or first in r.replica.moved:
+        return False
+    if first not in firsts:
+        firsts[first] = False
+        _look_up(r, first, out)
+        return False
+    return not firsts[first]
+
+
+def is_known(r: Router, id: bytes) -> None:
+    """A call has ended, or is open at a peer: perhaps it is the first item of one that is here."""
+    if id in r.streams.firsts:
+        r.streams.firsts[id] = True
+
+
+def _look_up(r: Router, id: bytes, out: Effects) -> None:
+    out.lookups.append((b"", id))
+    for node in r.replica.peers.here():
+        out.peer.append((node, _ASK, [id]))
+
+
 def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     """The call of an item is on enough disks: it ends, and its value goes on."""
     assert call.envelope is not None and call.options is not None
@@ -339,6 +372,8 @@ def ended(r: Router, id: bytes) -> None:
 
     Of one that several nodes keep this is told twice: as its outcome is chosen, and by its record.
     """
+    if r.streams.firsts:
+        r.streams.firsts.pop(item_id(id, 0), None)
     item = r.streams.tracked.pop(id, None)
     stream = r.streams.by_call.get(id)
     if stream is not None:
@@ -370,6 +405,7 @@ def _release(r: Router, item: Item | None) -> None:
 
 def leave(r: Router, id: bytes) -> None:
     """A call is another node's now: that counts what is in flight."""
+    r.streams.firsts.pop(item_id(id, 0), None)
     stream = r.streams.by_call.pop(id, None)
     if stream is None:
         return
@@ -397,11 +433,16 @@ def stopped(r: Router, call: Call) -> None:
 
 
 def run_for_nobody(r: Router, call: Call) -> None:
-    """A call leaves a worker that goes on with it: a stream would wait there for ever."""
+    """A call leaves a worker that goes on with it: a stream would wait there for ever.
+
+    Others of its socket, which may have waited for that alone, can begin there now.
+    """
     worker = call.worker
     streams = call.id in r.streams.by_call or call.id in r.streams.sending
-    if streams and worker is not None and worker.node is None:
-        r.streams.left.append((worker.id, call.id, call.attempt))
+    if streams and worker is not None:
+        r.touch(worker.pool)
+        if worker.node is None:
+            r.streams.left.append((worker.id, call.id, call.attempt))
 
 
 # Credit.
@@ -484,17 +525,20 @@ def tick(r: Router, now_ms: int, out: Effects) -> None:
 
 def looked_up(r: Router, id: bytes, found: bool, out: Effects) -> None:
     """The history here, or of a peer, was asked whether a call has ended."""
+    if found:
+        is_known(r, id)
     if id not in r.streams.tracked:
         return
     if found:
         ended(r, id)
         return
     for node in r.replica.peers.here():
-        out.peer.append((node, int(Kind.OUTCOME_OF), [id]))
+        out.peer.append((node, _ASK, [id]))
 
 
 __all__ = [
     "ITEM", "Item", "Stream", "Streams", "begin", "caused", "count_of", "ended", "go_on_here",
-    "is_item", "item_id", "lacks_items", "leave", "looked_up", "may_have_run", "on_yielded",
-    "run_for_nobody", "settle", "source_of", "stopped", "tick", "units_of", "unsure",
+    "is_item", "is_known", "item_id", "lacks_items", "leave", "looked_up", "may_have_run",
+    "may_move", "on_yielded", "run_for_nobody", "settle", "source_of", "stopped", "tick",
+    "units_of", "unsure",
 ]  # fmt: skip

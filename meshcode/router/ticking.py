@@ -162,8 +162,7 @@ def _make(r: Router, one: Ticking, tick_ms: int, now_ms: int, out: Effects) -> N
         # Late ones others may have made, when this node was away for so long that it kept none.
         is_late = bool(r.replica.peers.by_node) and now_ms - tick_ms > limits.KEEPER_AWAY_MS // 2
         ask_until_ms = now_ms + limits.LATE_TICK_ASK_MS if is_late else 0
-        if len(voters) < limits.VOTERS <= _cores(r) and not is_late:
-            # The others may not count those as away yet that this node does, and keep it with them.
+        if not is_late and _may_be_kept_by_others(r, id, voters):
             ask_until_ms = now_ms + limits.LONE_TICK_ASK_MS
         key = births.shared_key(id, voters)
         births.wish(r, key, voters, submit, out, ask_until_ms=ask_until_ms)
@@ -171,11 +170,26 @@ def _make(r: Router, one: Ticking, tick_ms: int, now_ms: int, out: Effects) -> N
             r.ticks.pending[id] = (one.name, tick_ms)
 
 
-def _cores(r: Router) -> int:
-    """How many nodes might keep a tick, were all of them here."""
+def _may_be_kept_by_others(r: Router, id: bytes, voters: tuple[bytes, ...]) -> bool:
+    """Whether a peer may not count those as away yet that this node does, and keep a tick with
+    them: who counts all as here makes it at once, the others ask first.
+    """
+    cores = _cores(r)
+    return len(cores) >= limits.VOTERS and voters != _first(id, cores)
+
+
+def _cores(r: Router) -> list[bytes]:
+    """The nodes that might keep a tick, were all of them here."""
     peers = r.replica.peers
-    others = (p for p in peers.by_node.values() if p.node not in peers.evicted)
-    return (peers.kind == CORE) + sum(peer.kind == CORE for peer in others)
+    others = [p for p in peers.by_node.values() if p.node not in peers.evicted]
+    found = [peer.node for peer in others if peer.kind == CORE]
+    return [*found, r.node] if peers.kind == CORE else found
+
+
+def _first(id: bytes, able: list[bytes]) -> tuple[bytes, ...]:
+    """The three of these nodes that keep a call, or one of fewer."""
+    ranked = sorted(able, key=lambda node: blake2b(node, key=id, digest_size=8).digest())
+    return tuple(ranked[: limits.VOTERS]) if len(ranked) >= limits.VOTERS else (min(ranked),)
 
 
 def keepers(r: Router, id: bytes, now_ms: int) -> tuple[bytes, ...]:
@@ -199,8 +213,7 @@ def keepers(r: Router, id: bytes, now_ms: int) -> tuple[bytes, ...]:
         able = sorted([*([r.node] if peers.kind != WITNESS else []), *others])[:1]
     if not able:
         return ()
-    ranked = sorted(able, key=lambda node: blake2b(node, key=id, digest_size=8).digest())
-    return tuple(ranked[: limits.VOTERS]) if len(ranked) >= limits.VOTERS else (min(ranked),)
+    return _first(id, able)
 
 
 __all__ = ["Ticking", "Ticks", "changed", "fire", "keepers", "looked_up", "restore", "tick_id"]

@@ -3,7 +3,8 @@
 A rule may need one world in a thousand to show that it is needed.  So the seeds that caught each
 mutant are kept beside the simulator (`caught.json`), and trying all mutants takes a world or two
 each.  When the rules or the worlds have changed and none of its seeds notices a mutant any more,
-it is searched for from seed 0 on, and the file is written anew with `--learn`.
+it is searched for from seed 0 on, or from where its worlds begin, and the file is written anew
+with `--learn`.
 """
 
 from __future__ import annotations
@@ -31,21 +32,25 @@ class Hunt:
         known: the file of the seeds that caught each mutant.
         rare: mutants that `searched` seeds may miss, with the reason why each is kept; they are
             searched for only on request (`learn`).
+        begins: the seed from which on there are worlds that can notice a mutant, where not from 0.
         searched: seeds of a search.
     """
 
     failures: Failures
     known: Path
     rare: Mapping[str, str] = field(default_factory=dict)
+    begins: Mapping[str, int] = field(default_factory=dict)
     searched: int = SEARCHED
 
     def catches(self, name: str) -> Iterator[Catch]:
-        """The seeds that notice a mutant and nothing without it: known ones, then from 0 on."""
-        known = self.seeds().get(name, [])
+        """The seeds that notice a mutant and nothing without it: known ones, then one after the
+        other.
+        """
+        known, low = self.seeds().get(name, []), self.begins.get(name, 0)
         yield from self._known_catches(name)
-        yield from (
-            catch for catch in self._catches(0, self.searched, name) if catch[0] not in known
-        )
+        for catch in self._catches(low, low + self.searched, name):
+            if catch[0] not in known:
+                yield catch
 
     def _known_catches(self, name: str) -> Iterator[Catch]:
         for seed in self.seeds().get(name, []):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from meshcode import limits
-from meshcode.router import events
+from meshcode.router import events, replicated, streams
+from meshcode.router.effects import Effects
 from meshcode.router.records import split_done
 from meshcode.wire.kinds import Outcome
 
@@ -135,3 +136,43 @@ def test_a_peer_drops_the_stream_of_an_owner_that_is_gone_and_may_begin_it_again
     net.settle()
 
     check(net, id, WINDOW + 80)
+
+
+def test_what_has_handed_on_items_keeps_its_keepers():
+    """Its items are named after them: others would make them again.  Where none is known, a first
+    look asks the history and the peers, and the second goes by what they said.
+    """
+    net = Several(1, ("sources",), (), (), ())
+    id = net.submit(net.nodes[0], WINDOW + 80)
+    net.settle(5)
+    router, call = net.nodes[0].router, net.nodes[0].router.calls[id]
+    first = streams.item_id(id, 0)
+    known = net.nodes[0].outcome(first)
+    assert known
+
+    for said, moves in ((known, False), (b"", True)):
+        router.streams.firsts.clear()
+        router.replica.by_id.pop(first, None)
+        out = Effects()
+        assert not streams.may_move(router, call, out)
+        assert out.lookups == [(b"", first)]
+        assert {node for node, *_ in out.peer} == {node.id for node in net.nodes[1:]}
+        router.step(events.LookedUp([(b"", first, said)]), net.now)
+        assert streams.may_move(router, call, out) is moves
+
+
+def test_where_a_generator_that_was_put_aside_leaves_the_next_of_its_socket_begins():
+    net = Several(1, ("sources",), (), ())
+    first = net.submit(net.nodes[0], WINDOW + 80)
+    net.settle(3)
+    net.now += 1
+    second = net.submit(net.nodes[0], 3)
+    net.settle(3)
+    router = net.nodes[0].router
+    assert list(net.nodes[0].running) == [first], "the other waits behind it"
+
+    replicated.leave(router, router.calls[first], net.now)
+    effects = router.step(events.Ticked(), net.now)
+
+    assert effects.credits == [(1, first, 1, streams.GIVE_UP)]
+    assert [(worker, batch[0][0]) for worker, batch in effects.starts] == [(1, second)]

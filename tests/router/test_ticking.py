@@ -283,6 +283,22 @@ def test_who_hears_that_others_have_a_tick_does_not_make_it_alone():
     assert tick not in made.router.calls and made.router.births == {}
 
 
+def test_a_tick_that_one_would_keep_who_is_not_counted_any_more_is_asked_for_first():
+    """Of four nodes any three make it, and not all count the same one as away (seed 1005851)."""
+    made = scheduled(interval_ms=600 * SECOND)
+    nodes = [bytes([n]) * 16 for n in range(1, 4)]
+    peered(made, *nodes)
+    ticks = [ticking.tick_id("s", START + n * SECOND) for n in range(40)]
+    before = {tick: ticking.keepers(made.router, tick, made.now) for tick in ticks}
+    made.step(events.PeerChanged(nodes[0], "dead", 1, "core", "", "one"))
+    made.now += 2 * limits.KEEPER_AWAY_MS
+
+    for tick in ticks:
+        keepers = ticking.keepers(made.router, tick, made.now)
+        asks = ticking._may_be_kept_by_others(made.router, tick, keepers)
+        assert len(keepers) == 3 and asks is (nodes[0] in before[tick])
+
+
 def test_of_many_nodes_three_keep_a_tick_and_ticks_are_spread():
     made = scheduled(interval_ms=10 * SECOND)
     nodes = [bytes([n]) * 16 for n in range(1, 7)]

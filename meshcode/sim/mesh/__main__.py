@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from meshcode.sim.hunt import Hunt
-from meshcode.sim.mesh.mutants import MUTANTS, RARE, planted
+from meshcode.sim.mesh.mutants import BEGINS, MUTANTS, RARE, planted
 from meshcode.sim.mesh.run import run_seeds
 from meshcode.sim.mesh.world import MeshWorld
 
@@ -32,7 +32,7 @@ def main(args: list[str] | None = None) -> int:
     if given.trace is not None:
         return _trace(given.trace, given.mutant)
     if given.mutants or given.learn is not None:
-        hunt = Hunt(partial(_failures, given.jobs), _KNOWN, RARE)
+        hunt = Hunt(partial(_failures, given.jobs), _KNOWN, RARE, BEGINS)
         return hunt.run(MUTANTS, given.learn)
     low, high = (int(part) for part in given.seeds.split(":"))
     return _seeds(low, high, given.jobs, given.mutant)

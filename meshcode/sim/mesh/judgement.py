@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meshcode.ids import child_id
 from meshcode.replica.instance import ENDED, OWNING, STORING, moved_key, read_record
 from meshcode.router.records import split_open
 from meshcode.router.states import State
@@ -55,6 +56,16 @@ def is_lost(c: MeshChecker, key: bytes) -> bool:
     voters = c.voters.get(key, ())
     gone = sum(_is_gone(c, voter[4]) for voter in voters)
     return gone > (len(voters) - 1) // 2
+
+
+def cannot_go_on(c: MeshChecker, inst: Instance) -> bool:
+    """Whether an outcome waits for a person: most of its voters are gone, and most of those that
+    should keep what it causes.
+    """
+    if inst.value is None or not inst.ended or inst.handed or not is_lost(c, inst.key):
+        return False
+    groups = [child.voters for child in inst.value.children]
+    return all(2 * sum(_is_gone(c, one[4]) for one in group) > len(group) for group in groups)
 
 
 def _has_moved(c: MeshChecker, key: bytes) -> bool:
@@ -237,12 +248,15 @@ def _voters_are_whole(c: MeshChecker, node: MeshNode) -> None:
 
 
 def to_be_moved(c: MeshChecker, node: MeshNode) -> list[Instance]:
-    """What a node owns that waits, and has a voter that is lost for ever."""
+    """What a node owns that waits, and has a voter that is lost for ever; what has handed on items
+    stays with those who keep these.
+    """
     found = []
     for inst in node.router.replica.by_key.values():
         if inst.role == OWNING and _has_evicted(c, inst) and moved_key(inst.key) is not None:
             call = node.router.calls.get(inst.id)
-            if call is not None and call.inst is inst and call.state is not State.RUNNING:
+            waits = call is not None and call.inst is inst and call.state is not State.RUNNING
+            if waits and child_id(inst.id, b"item/0") not in c.roots:
                 found.append(inst)
     return found
 
@@ -259,4 +273,4 @@ def _clients_know(c: MeshChecker) -> None:
             require(not ended, "I18 history", "a client was never told of", id.hex())
 
 
-__all__ = ["alive", "finish", "goes_on_elsewhere", "to_be_moved"]
+__all__ = ["alive", "cannot_go_on", "finish", "goes_on_elsewhere", "to_be_moved"]

@@ -19,6 +19,7 @@ from meshcode.sim.mesh import (
     mutants_plugs,
     mutants_streams,
     mutants_work,
+    streams,
 )
 
 # Rules that these worlds reach too seldom to show within 5,000 seeds that they are needed, and why
@@ -35,6 +36,8 @@ RARE = {
     "so that only who is no voter of what an item causes has to ask",
     "report-counts-although-items-have-not-come": "a peer keeps its report until its items have "
     "been taken: this is a second lock",
+    "outcome-that-was-just-filed-is-unknown-to-the-rest-of-the-answer": "caught at 300347 before "
+    "what has run was looked at before it moves; tests/router/test_joins_between.py has it",
     "no-record-means-it-has-seen": "caught once, at seed 3,066, among failures of others",
     "proposal-leaves-before-anybody-has-answered": "needs a crash before the record that names the "
     "voters is on disk, and an outcome that they choose; tests/router/test_early.py",
@@ -49,10 +52,12 @@ MUTANTS = {
     **mutants_streams.BROKEN.plants,
 }
 
+BEGINS = dict.fromkeys(mutants_streams.BROKEN.plants, streams.FROM_SEED)  # Where to search.
+
 
 def planted(name: str | None) -> AbstractContextManager[None]:
     """Break one rule while the block runs; None breaks none."""
     return planting.planted(MUTANTS, name)
 
 
-__all__ = ["MUTANTS", "RARE", "planted"]
+__all__ = ["BEGINS", "MUTANTS", "RARE", "planted"]

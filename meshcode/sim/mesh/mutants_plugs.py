@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from meshcode import limits
 from meshcode.replica import remembering
 from meshcode.replica.core import Replica
 from meshcode.replica.instance import Instance, make_key
@@ -99,6 +100,11 @@ def _tick_is_not_looked_up_before_it_is_made(real: Any) -> Any:
 @BROKEN.rule(remembering, "note")
 def _keeper_forgets_that_a_call_has_moved(_real: Any) -> Any:
     return lambda r, inst: None
+
+
+@BROKEN.rule(ticking, "_may_be_kept_by_others")
+def _three_who_make_a_tick_ask_nobody(real: Any) -> Any:
+    return lambda r, call, voters: len(voters) < limits.VOTERS and real(r, call, voters)
 
 
 @BROKEN.rule(Replica, "recover")

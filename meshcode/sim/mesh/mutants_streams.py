@@ -1,7 +1,6 @@
 """Single rules of streams among several nodes broken on purpose.
 
-Worlds with generators have seeds from `streams.FROM_SEED` on; a search begins at 0, so each of
-these needs a seed in `caught.json`.
+Worlds with generators have seeds from `streams.FROM_SEED` on, where a search for these begins.
 """
 
 # ruff: noqa: ARG001, ARG005 - a replacement has the shape of what it replaces.
@@ -12,9 +11,10 @@ from typing import Any
 
 from meshcode.replica.instance import Instance
 from meshcode.router import ending, sending, streams, work
+from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
-from meshcode.sim.planting import Broken
+from meshcode.sim.planting import Broken, swapped
 
 BROKEN = Broken()
 
@@ -59,6 +59,20 @@ def _item_of_an_earlier_attempt_is_made_again_by_an_owner(_real: Any) -> Any:
 @BROKEN.rule(streams, "_known_before")
 def _owner_that_knows_of_no_other_takes_items_for_new(_real: Any) -> Any:
     return lambda call: streams._ALL if call.epoch else 0
+
+
+@BROKEN.rule(streams, "run_for_nobody")
+def _nobody_takes_the_place_of_a_generator_that_left(real: Any) -> Any:
+    def run_for_nobody(r: Router, call: Call) -> None:
+        with swapped(r, "touch", lambda _: lambda pool: None):
+            real(r, call)
+
+    return run_for_nobody
+
+
+@BROKEN.rule(streams, "may_move")
+def _generator_moves_away_from_its_items(_real: Any) -> Any:
+    return lambda r, call, out: True
 
 
 @BROKEN.rule(sending, "tick")

@@ -304,13 +304,16 @@ class MeshNode(Between):
                 world.network.send(self, index, frame[at : at + 20])
         if any(kind == Kind.PROPOSE for _, kind, _ in effects.peer):
             world.dies_proposing(self)
+        for id, call, attempt, units in effects.credits:
+            if id in self.workers and units == streams.GIVE_UP:  # It may begin again in this step.
+                self.workers[id].credit(call, attempt, units)
         for id, batch in effects.starts:
             self._hand_over(id, batch)
         for id, call, why in effects.interrupts:
             if id in self.workers:
                 world.after(world.rng.randint(0, 2), self.workers[id].interrupt, call, why)
         for id, call, attempt, units in effects.credits:
-            if id in self.workers:
+            if id in self.workers and units != streams.GIVE_UP:
                 world.after(world.rng.randint(0, 2), self.workers[id].credit, call, attempt, units)
         for id in effects.recalls:
             if id in self.workers:

@@ -20,7 +20,7 @@ from meshcode.wire.kinds import Kind
 
 _ITEMS = int(Kind.ITEMS)
 EVENTS_MAX = 600_000  # More in one world means that something spins.
-CALM_MS_MAX = 600_000
+CALM_MS_MAX = 600_000  # Without that anything ends.
 RECOVERIES_MAX = 3  # How often a person asks for the same.
 LOOK_MS = 2_000
 SETTLE_MS = 30_000  # What waits for a person gets its voters back within this.
@@ -363,12 +363,12 @@ class MeshWorld:
         return self.checker.steps, self.checker.digest
 
     def _rest(self) -> None:
-        """Let the world run until nothing is left to do."""
-        deadline = self.now + CALM_MS_MAX
-        look = self.now + LOOK_MS
-        while self.now < deadline:
-            self._until(lambda: False, look)
-            look = self.now + LOOK_MS
+        """Let the world run until nothing is left to do, or nothing comes of it any more."""
+        ended, deadline = -1, 0
+        while self.now < deadline or len(self.checker.recorded) > ended:
+            if len(self.checker.recorded) > ended:
+                ended, deadline = len(self.checker.recorded), self.now + CALM_MS_MAX
+            self._until(lambda: False, self.now + LOOK_MS)
             if self._is_quiet():
                 break
 
@@ -447,6 +447,7 @@ class MeshWorld:
                 away = self.away >= 0 and inst.ended  # It cannot forget without that node.
                 rests = inst.id in resting and not inst.ended  # Else it is to be forgotten.
                 rests = rests or judgement.goes_on_elsewhere(self.checker, inst)
+                rests = rests or judgement.cannot_go_on(self.checker, inst)
                 if inst not in orphans and not rests and not away:
                     return False
             for id in node.router.calls:
