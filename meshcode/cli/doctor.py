@@ -152,7 +152,10 @@ def check_lmdb() -> Check:
         import lmdb
     except ImportError as error:
         return Check("lmdb", FAIL, str(error), "install lmdb into this environment")
-    return Check("lmdb", OK, ".".join(str(part) for part in lmdb.version()))
+    from meshcode.store.binding import BINDING
+
+    through = "meshcode's own C" if BINDING == "c" else "the package lmdb"
+    return Check("lmdb", OK, f"{'.'.join(map(str, lmdb.version()))} through {through}")
 
 
 def check_framing() -> Check:
