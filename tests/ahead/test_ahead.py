@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,14 +12,22 @@ from pathlib import Path
 import pytest
 
 from meshcode import ahead
-from meshcode.ahead import build
 
 _CORE = "def step(number: int) -> int:\n    return number + {}\n"
-_ASK = """
+_SMALL = """
 import sys
 from pathlib import Path
 from meshcode import ahead
 ahead.ROOT, ahead.BUILT = Path(sys.argv[1]), Path(sys.argv[2])
+"""
+_BUILD = """
+from meshcode.ahead.build import CannotCompile, build
+try:
+    print(*build())
+except CannotCompile as error:
+    sys.exit(str(error))
+"""
+_ASK = """
 import meshcode.router
 meshcode.router.__path__[:] = [str(ahead.ROOT / "router")]  # The small core instead of ours.
 used = ahead.use()
@@ -43,12 +52,17 @@ def small(tmp_path, monkeypatch) -> Path:
     return root
 
 
-def _ask(root: Path, **more: str) -> str:
-    """What a process of its own says: used, is used, one step."""
-    run = subprocess.run(
-        [sys.executable, "-c", _ASK, str(root), str(root.parent / "built")],
+def _run(code: str, root: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """A process of its own, with the small core: setuptools must be the first there."""
+    return subprocess.run(
+        [sys.executable, "-c", _SMALL + code, str(root), str(root.parent / "built")],
         env={**os.environ, **more}, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def _ask(root: Path, **more: str) -> str:
+    """What a process says: used, is used, one step."""
+    run = _run(_ASK, root, **more)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
 
@@ -57,13 +71,12 @@ def _ask(root: Path, **more: str) -> str:
 def test_what_was_compiled_runs_until_its_source_changes(small):
     assert _ask(small) == "False False 2"
 
-    place, is_new = build.build()
+    built = _run(_BUILD, small)
 
-    assert is_new
-    assert place == ahead.folder()
+    assert built.stdout.split()[-2:] == [str(ahead.folder()), "True"], built.stderr
     assert _ask(small) == "True True 2"
     assert _ask(small, MESHCODE_PURE="1") == "False False 2"
-    assert build.build() == (place, False)
+    assert _run(_BUILD, small).stdout.split() == [str(ahead.folder()), "False"]
     (small / "router" / "core.py").write_text(_CORE.format(2))
     assert _ask(small) == "False False 3"
 
@@ -87,23 +100,23 @@ def test_a_process_that_has_the_core_already_keeps_it():
     assert not ahead.is_used()
 
 
-def test_without_a_compiler_nothing_is_changed_and_it_says_what_to_install(small, monkeypatch):
-    monkeypatch.setenv("CC", "/nowhere/cc")
+def test_without_a_compiler_nothing_is_changed_and_it_says_what_to_install(small):
+    run = _run(_BUILD, small, CC="/nowhere/cc")
 
-    with pytest.raises(build.CannotCompile, match=r"'/nowhere/cc'.*source as before.*python3-dev"):
-        build.build()
-
+    assert run.returncode == 1
+    assert re.search(r"'/nowhere/cc'.*source as before.*python3-dev", run.stderr)
     assert ahead.folder() is None
     assert list(ahead.BUILT.iterdir()) == []
 
 
-def test_source_that_mypy_refuses_is_not_compiled(small, capfd):
+def test_source_that_mypy_refuses_is_not_compiled(small):
     if shutil.which("gcc") is None:
         pytest.skip("there is no C compiler here")
     (small / "router" / "core.py").write_text("def step(number: int) -> str:\n    return number\n")
 
-    with pytest.raises(build.CannotCompile, match="mypy refused"):
-        build.build()
+    run = _run(_BUILD, small)
 
-    assert "core.py:2" in "".join(capfd.readouterr())
+    assert run.returncode == 1
+    assert "mypy refused" in run.stderr
+    assert "core.py:2" in run.stdout + run.stderr
     assert ahead.folder() is None
