@@ -19,7 +19,7 @@ from typing import Any
 from meshcode import ahead
 from meshcode.errors import MeshError
 
-# Of the C compiler.  Without debug information it needs half of the time and memory.
+# Of the C compiler.  Without debug information, and deaf to what it says of generated code.
 FLAGS = ["-O2", "-g0", "-w"]
 _MYPY = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports"]
 
@@ -58,15 +58,16 @@ def build() -> tuple[Path, bool]:
                     "the source of the core changed while it was compiled; nothing was kept;"
                     " compile it again"
                 )
-            with contextlib.suppress(FileExistsError):  # Another one was quicker.
+            try:
                 os.rename(Path(made) / "out", wanted)
+            except OSError:
+                if not wanted.is_dir():  # Else another one was quicker, and made the same.
+                    raise
     except OSError as error:
         raise CannotCompile(
             f"the compiled core cannot be written to {ahead.BUILT}: {error}; the core runs from"
             " its source as before; compile as the user who installed meshcode"
         ) from error
-    if not wanted.is_dir():
-        raise CannotCompile(f"the compiled core could not be put into {wanted}; nothing was kept")
     for other in ahead.BUILT.iterdir():
         if other != wanted and not other.name.startswith("making-"):
             shutil.rmtree(other, ignore_errors=True)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,15 @@ def test_what_was_compiled_runs_until_its_source_changes(small):
     assert _run(_BUILD, small).stdout.split() == [str(ahead.folder()), "False"]
     (small / "router" / "core.py").write_text(_CORE.format(2))
     assert _ask(small) == "False False 3"
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no C compiler here")
+def test_two_who_compile_at_once_both_have_it(small):
+    with ThreadPoolExecutor(2) as pool:
+        runs = list(pool.map(lambda _: _run(_BUILD, small), range(2)))
+
+    assert [run.returncode for run in runs] == [0, 0], runs
+    assert [run.stdout.split()[-2] for run in runs] == [str(ahead.folder())] * 2
 
 
 @pytest.mark.parametrize(
