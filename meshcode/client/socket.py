@@ -10,11 +10,10 @@ from meshcode.client.mapping import CHUNK, map_calls
 from meshcode.client.options import to_wire
 from meshcode.client.tracing import NOWHERE, Origin, origin
 from meshcode.errors import BadRequest
-from meshcode.ids import NO_ID
 from meshcode.limits import FRAME_BYTES_GOAL, NAME_BYTES_MAX
 from meshcode.wire.codec import pack, pack_call
-from meshcode.wire.frame import draft
 from meshcode.wire.kinds import Flag, Kind
+from meshcode.wire.mold import Mold, mold_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -248,7 +247,7 @@ class Socket:
         if mold is None:
             mold = self._make_mold(len(args), tuple(kwargs), whence, molds)
         call_id = client.fresh_id()
-        return Call(client, call_id, self.name), mold(call_id, body)
+        return Call(client, call_id, self.name), mold(call_id, whence.flow or call_id, body, 0, 0)
 
     def _prepare_many(
         self, client: Client, arguments: Iterator[Sequence[Any]], count: int
@@ -264,13 +263,14 @@ class Socket:
         name, whence = self.name, origin()
         ids = client.fresh_id.many(count)
         molds = self._molds if whence is NOWHERE else {}  # Others are of this chunk only.
+        flow = whence.flow
         try:
             # `_prepare`, unrolled: this is the hot path.  No item is taken that has no id.
             for call_id, args in zip(ids, arguments, strict=False):
                 body = pack_call(args)
                 argc = len(args)
                 mold = molds.get(argc) or self._make_mold(argc, (), whence, molds)
-                data = mold(call_id, body)
+                data = mold(call_id, flow or call_id, body, 0, 0)
                 calls.append(Call(client, call_id, name))
                 drafts.append(data)
                 size += len(data)
@@ -286,37 +286,14 @@ class Socket:
         options = {**self._options, "kw": list(names)} if names else self._options
         if whence.trace is not None and "trace" not in options:
             options = {**options, "trace": whence.trace}
-        mold = Mold(
+        mold = mold_of(
+            _SUBMIT,
             name=self._name,
             meta=pack(options, "the options") if options else b"",
             flags=_WITH_KEYWORDS if names else _FRESH,
             argc=argc if argc <= _ARGC_MAX else 255,
-            flow=whence.flow,
             parent=whence.parent,
         )
         if keep is not None and len(keep) < _MOLDS_MAX:
             keep[(argc, *names) if names else argc] = mold
         return mold
-
-
-class Mold:
-    """Makes SUBMIT drafts that differ in id and body only; a third of the cost of `draft`."""
-
-    __slots__ = ("_after", "_before", "_between", "_flow", "_size")
-
-    def __init__(
-        self, *, name: bytes, meta: bytes, flags: int, argc: int,
-        flow: bytes = NO_ID, parent: bytes = NO_ID,
-    ) -> None:  # fmt: skip
-        """Raises TooLarge when name or meta is over its limit."""
-        whole = draft(_SUBMIT, name=name, meta=meta, flags=flags, argc=argc, parent=parent)
-        self._size = len(whole)
-        # docs/wire.md, "Envelope": the size is at 8, the id at 16, the flow at 32, to 48.
-        self._before, self._between, self._after = whole[:8], whole[12:16], whole[48:]
-        self._flow = flow if flow != NO_ID else b""
-
-    def __call__(self, call_id: bytes, body: bytes) -> bytes:
-        """The draft of one call; the flow of a root call is itself."""
-        size = (self._size + len(body)).to_bytes(4, "little")
-        flow = self._flow or call_id
-        return b"".join((self._before, size, self._between, call_id, flow, self._after, body))

@@ -28,12 +28,12 @@ current: ContextVar[str | None] = ContextVar("meshcode_traceparent", default=Non
 class Origin(NamedTuple):
     """What a new call inherits; NO_ID and None when there is nothing to inherit."""
 
-    flow: bytes
+    flow: bytes  # Empty: the call is the root of a flow, which has its id.
     parent: bytes
     trace: str | None
 
 
-NOWHERE = Origin(NO_ID, NO_ID, None)
+NOWHERE = Origin(b"", NO_ID, None)
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def origin() -> Origin:
     if trace is None and "opentelemetry.trace" in modules:
         trace = _span(modules["opentelemetry.trace"])
     if staged is None:
-        return NOWHERE if trace is None else Origin(NO_ID, NO_ID, trace)
+        return NOWHERE if trace is None else Origin(b"", NO_ID, trace)
     row, frame, attempt = staged
     if trace is None and row.meta_at < row.body_at:
         from meshcode.wire.codec import unpack

@@ -63,7 +63,7 @@ def pack(value: Any, what: str = "the value") -> bytes:
         TooLarge: more than BODY_BYTES_MAX bytes, or nested too deeply.
     """
     try:
-        data = _pack_at(0, value)
+        data = _pack_top(value)
         if len(data) > DATA_DEPTH_MAX:
             _check_shape(data, 1, DATA_DEPTH_MAX)
     except Exception as error:  # Whatever it is, the walk says where.
@@ -111,9 +111,9 @@ def pack_call(args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> b
         TooLarge: more than BODY_BYTES_MAX bytes, or nested too deeply.
     """
     try:
-        data = _pack_at(0, list(args))
+        data = _pack_top(list(args))
         if kwargs:
-            data += _pack_at(0, dict(kwargs))
+            data += _pack_top(dict(kwargs))
         if len(data) > DATA_DEPTH_MAX:
             _check_shape(data, 2 if kwargs else 1, _CALL_DEPTH_MAX)
     except Exception as error:  # Whatever it is, the walk says where.
@@ -131,6 +131,11 @@ def unpack(data: bytes | bytearray | memoryview) -> Any:
     Raises:
         BadValue: the bytes are not exactly one value of plain data; nothing else is ever raised.
     """
+    if len(data) <= DATA_DEPTH_MAX:  # Too short to be too deep: `_unpack` would only read it.
+        try:
+            return _unpack_any(data)
+        except _UNPACK_ERRORS:
+            pass  # Below it is said what is wrong.
     return _unpack(data, 1, DATA_DEPTH_MAX, _unpack_any)
 
 
@@ -168,7 +173,12 @@ def unpack_call(
         BadValue: the bytes are anything else; nothing else is ever raised.
     """
     kwargs: Any = {}
-    if has_kwargs:
+    if not has_kwargs and len(body) <= _CALL_DEPTH_MAX:  # As in `unpack`.
+        try:
+            args = _unpack_any(body)
+        except _UNPACK_ERRORS:
+            args = _unpack(body, 1, _CALL_DEPTH_MAX, _unpack_any)
+    elif has_kwargs:
         args, kwargs = _unpack(body, 2, _CALL_DEPTH_MAX, _unpack_two)
         if type(kwargs) is not dict or not all(type(key) is str for key in kwargs):
             raise BadValue(
@@ -208,6 +218,19 @@ def _make_packer(level: int) -> Any:
         strict_types=True,
         buf_size=4096 if level else 64 * 1024,
     )
+
+
+def _pack_top(value: Any) -> bytes:
+    """As `_pack_at` at level 0, where nearly all values are through."""
+    idle = _idle_packers[0]
+    try:
+        packer = idle.pop()
+    except IndexError:
+        packer = _make_packer(0)
+    data: bytes = packer.pack(value)
+    if len(idle) < _KEEP_PACKERS and len(data) <= _KEEP_PACKER_BYTES:
+        idle.append(packer)
+    return data
 
 
 def _pack_at(level: int, value: Any) -> bytes:
@@ -287,7 +310,9 @@ def _read_inside(level: int, arrays: bool, payload: bytes) -> Any:
     hook = (_HOOKS if arrays else _STRICT_HOOKS)[level]
     if level <= 4:
         try:
-            return _unpackb(payload, strict_map_key=not arrays, ext_hook=hook)
+            return _unpackb(
+                payload, raw=False, timestamp=3, strict_map_key=not arrays, ext_hook=hook
+            )
         except msgpack.ExtraData:  # It must not pass for the tail of the message itself.
             raise plain.BadExtension(_TUPLE_TAIL) from None
     # `unpackb` keeps 40 KB on the C stack while a tuple inside is read; an Unpacker keeps it
@@ -311,9 +336,17 @@ _STRICT_HOOKS = [partial(_decode_ext, level + 1, False) for level in range(_CALL
 
 
 # Lengths need no limits of their own: msgpack holds each against the length of the data.
-_unpackb = partial(msgpack.unpackb, raw=False, timestamp=3)
-_unpack_any = partial(_unpackb, strict_map_key=False, ext_hook=_HOOKS[0])
-_unpack_strict = partial(_unpackb, strict_map_key=True, ext_hook=_STRICT_HOOKS[0])
+# Functions, not `partial`: that one makes a dict of its keywords for each call, in twice the time.
+_unpackb = msgpack.unpackb
+_HOOK, _STRICT_HOOK = _HOOKS[0], _STRICT_HOOKS[0]
+
+
+def _unpack_any(data: _Data) -> Any:
+    return _unpackb(data, raw=False, timestamp=3, strict_map_key=False, ext_hook=_HOOK)
+
+
+def _unpack_strict(data: _Data) -> Any:
+    return _unpackb(data, raw=False, timestamp=3, strict_map_key=True, ext_hook=_STRICT_HOOK)
 
 
 def _unpack_two(data: _Data) -> tuple[Any, Any]:

@@ -12,8 +12,10 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from meshcode.ids import NO_ID, text_of
+from meshcode.native.layout import Row
 
 # One staged call: its indexed row, the frame it lies in, the attempt.  See wire.frame.Row.
+# In the main thread's way the row is a plain tuple; whoever wants its fields by name: `named`.
 Staged = tuple[Any, bytes, int]
 
 # The call of the main thread, so that entering a call costs one list store; async calls have theirs
@@ -80,9 +82,16 @@ class CallInterrupted(BaseException):
         self.reason = reason
 
 
+def named(call: Staged) -> Staged:
+    """The same with the fields of its row by name."""
+    row, frame, attempt = call
+    return Row(*row), frame, attempt
+
+
 def running_call() -> Staged | None:
     """The staged call this code belongs to; threads of a task count as its main call."""
-    return async_call.get() or main_call[0]
+    call = async_call.get() or main_call[0]
+    return None if call is None else named(call)
 
 
 def current_call() -> CallInfo:

@@ -28,10 +28,11 @@ from typing import Any
 from meshcode.errors import BadData, BadFrame, BadValue, MeshError, TooLarge
 from meshcode.limits import ASYNC_CALLS_MAX, BODY_BYTES_MAX, CANCEL_GRACE_MS
 from meshcode.wire.codec import pack, unpack_call, unpack_map
-from meshcode.wire.frame import draft, index
+from meshcode.wire.frame import Row, draft, index_plain
 from meshcode.wire.kinds import Flag, Kind
+from meshcode.wire.mold import mold_of
 from meshcode.worker import report, streaming
-from meshcode.worker.context import CallInterrupted, Staged, main_call
+from meshcode.worker.context import CallInterrupted, Staged, main_call, named
 from meshcode.worker.control import REASON_RECALL, ControlPage
 from meshcode.worker.outbox import Outbox
 from meshcode.worker.report import DONE, KIND_OUTCOME, PLAIN
@@ -40,6 +41,7 @@ _START, _SUBMIT, _STOP, _SETUP = map(int, (Kind.START, Kind.SUBMIT, Kind.STOP, K
 _STREAM = int(Kind.STREAM)
 KIND_RETURNED = int(Kind.RETURNED)
 _KWARGS = int(Flag.KWARGS)
+_ID = Row._fields.index("id")
 _LAZY = frozenset({GeneratorType, CoroutineType, AsyncGeneratorType})
 _STALE_NS = CANCEL_GRACE_MS * 1_000_000  # A cancel nobody claimed for so long came too late.
 _RESIDENT_EVERY_NS = 1_000_000_000
@@ -93,12 +95,14 @@ class Worker:
         self.async_calls_max = async_calls_max
         self.targets: dict[bytes, Callable[..., Any]] = {}  # By socket; changed in place.
         self.absent: dict[bytes, str] = {}  # Sockets without a function: why.
+        # Makes the OUTCOME of a call that returned; of `report.who`, which is known by now.
+        self.returned = mold_of(KIND_OUTCOME, meta=report.who[0], code=DONE)
         self.staged: deque[Staged] = deque()  # Only the main thread takes from it.
         self.cancels: dict[bytes, tuple[int, int]] = {}  # Id -> reason, when; not begun yet.
         self.skip: set[tuple[bytes, int]] = set()  # Id, attempt: reported as cancelled.
         self.recalled = False  # The node wants the calls back that have not begun.
         self.stopping = False
-        self.interrupted: Staged | None = None
+        self.interrupted: tuple[bytes, int] | None = None  # Id, attempt: once for each.
         self.forked: list[int] = []  # Not empty in a process that task code forked off.
         self.asynchronous: Any = None  # Made for the first coroutine; see asynchronous.py.
         self.streams = streaming.Streams(self)
@@ -135,10 +139,10 @@ class Worker:
     def take(self, frame: bytes) -> None:
         """Take one frame of the node: stage its calls, note its orders."""
         try:
-            _head, rows = index(frame)
+            _head, rows = index_plain(frame)
             at = 0
             while at < len(rows):
-                row = rows[at]
+                row = Row(*rows[at])
                 at += 1
                 if row.kind == _START:
                     count = (row.end - row.body_at) // 4
@@ -198,7 +202,7 @@ class Worker:
         append, begin, finish = self.outbox.drafts.append, self.page.begin, self.page.finish
         written, printed = self.outbox.capture.written, self.outbox.capture.printed
         cancels, skip, forked = self.cancels, self.skip, self.forked
-        patience, who = self.outbox.flush_ns, report.who[0]
+        patience, returned = self.outbox.flush_ns, self.returned
         now = self.turn()
         deadline = now + patience
         while staged and not self.stopping:
@@ -218,25 +222,22 @@ class Worker:
                 try:
                     main_call[0] = call
                     if cancels or skip:
-                        self.check_cancelled(call)
+                        self.check_cancelled(named(call))
                     value = function(*args, **kwargs)
                 finally:
                     main_call[0] = None
                 if type(value) not in PLAIN:
-                    outcome = self.run_special(call, value, now)
+                    outcome = self.run_special(named(call), value, now)
                     after = monotonic_ns()
                 else:
                     body = pack(value, "the result")
                     after = monotonic_ns()
-                    outcome = draft(
-                        KIND_OUTCOME, id=call_id, flow=flow, meta=who, body=body, code=DONE,
-                        attempt=attempt, number=(after - now) // 1000,
-                    )  # fmt: skip
+                    outcome = returned(call_id, flow, body, attempt, (after - now) // 1000)
                     if len(body) > _LARGE_BYTES:
                         deadline = 0
             except BaseException as error:
                 main_call[0] = None
-                outcome = self.ended_badly(call, error, now)
+                outcome = self.ended_badly(named(call), error, now)
                 after = monotonic_ns()
             if forked:
                 os._exit(0)  # The worker's other half reports this call.
@@ -375,7 +376,7 @@ class Worker:
         for call_id, reason in self.page.take_cancels():
             if reason == REASON_RECALL:
                 self.recalled = True
-            elif call is not None and call[0].id == call_id:
+            elif call is not None and call[0][_ID] == call_id:
                 hit = reason
             elif not self.streams.cancel(call_id, reason) and (
                 self.asynchronous is None or not self.asynchronous.cancel(call_id, reason)
@@ -383,8 +384,8 @@ class Worker:
                 self.cancels[call_id] = (reason, monotonic_ns())
         if self.cancels or self.recalled:
             self.outbox.wake()
-        if hit and self.interrupted is not call:
-            self.interrupted = call
+        if call is not None and hit and self.interrupted != (call[0][_ID], call[2]):
+            self.interrupted = call[0][_ID], call[2]
             raise CallInterrupted(hit)
 
     def serve_cancels(self) -> None:
@@ -393,8 +394,9 @@ class Worker:
             for frame in self.receive():
                 self.take(frame)
             for row, _frame, attempt in list(self.staged):
-                if row.id not in self.cancels:
+                if row[_ID] not in self.cancels:
                     continue
+                row = Row(*row)
                 # First here, then there: the main thread must always see one of the two.
                 self.skip.add((row.id, attempt))
                 asked = self.cancels.pop(row.id, None)
@@ -418,10 +420,10 @@ class Worker:
                 row, _frame, attempt = self.staged.pop()
             except IndexError:
                 break
-            if (row.id, attempt) in self.skip:
-                self.skip.discard((row.id, attempt))  # Reported as cancelled already.
+            if (row[_ID], attempt) in self.skip:
+                self.skip.discard((row[_ID], attempt))  # Reported as cancelled already.
             else:
-                returned.append(row.id)
+                returned.append(row[_ID])
         if returned:
             returned.reverse()
             self.outbox.drafts.append(draft(KIND_RETURNED, body=b"".join(returned)))

@@ -11,10 +11,7 @@ import pytest
 from meshcode import errors
 from meshcode.client import connect, mapping
 from meshcode.client.batch import BATCH_CALLS_MAX, split
-from meshcode.client.socket import Mold
 from meshcode.limits import FRAME_BYTES_GOAL
-from meshcode.wire.frame import draft
-from meshcode.wire.kinds import Kind
 from tests.client.conftest import SOON_S, until
 
 
@@ -166,20 +163,6 @@ def test_batches_are_cut_by_calls_and_by_bytes():
     half = FRAME_BYTES_GOAL // 2
     assert sizes([bytes(half), bytes(half), b"x"]) == [2, 1]
     assert sizes([b"x", bytes(3 * half), b"y"]) == [1, 1, 1]
-
-
-@pytest.mark.parametrize(
-    ("name", "meta", "argc", "body"),
-    [(b"a", b"", 0, b"\x90"), (b"n" * 255, b"\x80", 255, b"x" * 70_000), (b"shop.x", b"", 2, b"")],
-)
-def test_a_mold_makes_the_bytes_that_the_wire_makes(name, meta, argc, body):
-    id = bytes(range(16))
-
-    made = Mold(name=name, meta=meta, flags=5, argc=argc)(id, body)
-
-    assert made == draft(
-        Kind.SUBMIT, id=id, flow=id, name=name, meta=meta, flags=5, argc=argc, body=body
-    )
 
 
 def test_large_calls_go_through(client):

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 from meshcode.client.flows.compiling import compile_flow
 from meshcode.client.flows.flow import Flow
 from meshcode.client.flows.plan import FLOW_SOCKET
-from meshcode.client.socket import Mold
-from meshcode.client.tracing import NOWHERE, origin
+from meshcode.client.tracing import NOWHERE, Origin, origin
 from meshcode.errors import BadRequest
 from meshcode.wire.codec import pack
-from meshcode.wire.kinds import Flag
+from meshcode.wire.kinds import Flag, Kind
+from meshcode.wire.mold import Mold, mold_of
 
 if TYPE_CHECKING:
     from meshcode.client.client import Client
     from meshcode.client.flows.composition import Composition
     from meshcode.client.flows.plan import Plan
 
-_ROOT = Mold(name=FLOW_SOCKET.encode(), meta=b"", flags=int(Flag.FRESH), argc=1)
+_ROOT = mold_of(Kind.SUBMIT, name=FLOW_SOCKET.encode(), flags=int(Flag.FRESH), argc=1)
 
 
 def submit(
@@ -62,21 +62,21 @@ def submit_plan(plan: Plan, client: Client) -> Flow:
 def prepare(plan: Plan, client: Client) -> tuple[Flow, bytes]:
     """A new flow and its envelope, not handed over yet."""
     body = plan.body()
-    call_id = client.fresh_id()
-    return Flow(client, call_id, plan), _mold()(call_id, body)
+    call_id, whence = client.fresh_id(), origin()
+    data = _mold(whence)(call_id, whence.flow or call_id, body, 0, 0)
+    return Flow(client, call_id, plan), data
 
 
-def _mold() -> Mold:
+def _mold(whence: Origin) -> Mold:
     """For the call of a flow; begun inside of a task it belongs to the flow of that."""
-    whence = origin()
     if whence is NOWHERE:
         return _ROOT
-    return Mold(
+    return mold_of(
+        Kind.SUBMIT,
         name=FLOW_SOCKET.encode(),
         meta=pack({"trace": whence.trace}) if whence.trace else b"",
         flags=int(Flag.FRESH),
         argc=1,
-        flow=whence.flow,
         parent=whence.parent,
     )
 
