@@ -24,6 +24,7 @@ ROUTER_LEAVES = {
     "meshcode.digest",
     "meshcode.ids",
     "meshcode.limits",
+    "meshcode.nearest",
     "meshcode.schedule",
     "meshcode.wire",
     "meshcode.wire.codec",
@@ -33,7 +34,7 @@ ROUTER_LEAVES = {
 # What of the standard library the core may import.  No time, os, socket, threading or logging;
 # of random only the type.
 ROUTER_STDLIB = {
-    "__future__", "bisect", "collections", "collections.abc", "dataclasses", "difflib", "enum",
+    "__future__", "bisect", "collections", "collections.abc", "dataclasses", "enum",
     "functools", "hashlib", "heapq", "itertools", "math", "operator", "re", "struct", "typing",
     "zlib",
 }  # fmt: skip

@@ -14,7 +14,7 @@ import importlib
 import importlib.util
 import os
 import sys
-import sysconfig
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from meshcode.digest import blake2b
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent  # The folder of the package meshc
 BUILT = Path(__file__).resolve().parent / "built"  # One folder in it, by `key`.
 PACKAGES = ("router", "replica")  # What is compiled: pure, and where the node's time goes.
 # What of the rest of meshcode the core imports: its constants and types are compiled into it.
-LEAVES = ("digest.py", "errors.py", "ids.py", "limits.py", "schedule", "wire")
+LEAVES = ("digest.py", "errors.py", "ids.py", "limits.py", "nearest.py", "schedule", "wire")
 SHARED = "__mypyc"  # How the name of the library that holds all compiled modules ends.
 
 
@@ -39,7 +39,7 @@ def key() -> str:
     for leaf in leaves:
         files += [leaf] if leaf.is_file() else sorted(leaf.rglob("*.py"))
     state = blake2b(digest_size=16)
-    state.update(f"{sys.version}\0{sysconfig.get_config_var('EXT_SUFFIX')}".encode())
+    state.update(f"{sys.version}\0{EXTENSION_SUFFIXES[0]}".encode())
     for path in files:
         data = path.read_bytes()
         state.update(f"\0{path.relative_to(ROOT)}\0{len(data)}\0".encode())

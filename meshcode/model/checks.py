@@ -6,12 +6,13 @@ ValueError with what it must be.
 
 from __future__ import annotations
 
-import difflib
 import keyword
 import re
 from collections.abc import Callable, Collection
 from typing import Any
 from urllib.parse import urlsplit
+
+from meshcode.nearest import nearest
 
 NAME_CHARS_MAX = 200  # Fits the one length byte of an envelope with room for a derived suffix.
 TEXT_CHARS_MAX = 4_000  # Inline requirements; anything longer belongs in a file of the repository.
@@ -63,8 +64,8 @@ def near(word: Any, known: Collection[str]) -> str:
     """`; did you mean 'x'?` when something in `known` is close to `word`, else nothing."""
     if not isinstance(word, str):
         return ""
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    found = nearest(word, known, cutoff=0.5)
+    return f"; did you mean {found!r}?" if found else ""
 
 
 def integer(least: int, most: int, unit: str = "") -> Check:

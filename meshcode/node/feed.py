@@ -6,7 +6,6 @@ listener may hear is asked for each event, so a right that is taken away is gone
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +13,7 @@ from meshcode import limits
 from meshcode.errors import BadRequest, Busy, UnknownObject
 from meshcode.hearing import PATTERN, is_named
 from meshcode.model.delta import Key
+from meshcode.nearest import nearest
 from meshcode.node import feedevents
 from meshcode.node.feedevents import CHANNELS, names_of
 from meshcode.node.feedpeers import FeedPeers
@@ -127,8 +127,8 @@ class Feed:
         for line in self._loop.router.lines.values():
             known.update(feedevents.names_of_socket(line.name, line.config))
         if name not in known:
-            near = difflib.get_close_matches(name, sorted(known), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "; see `mesh ls sockets`"
+            near = nearest(name, sorted(known))
+            hint = f"; did you mean {near!r}?" if near else "; see `mesh ls sockets`"
             raise UnknownObject(
                 f"no socket, processor or queue is named {name!r}, nor is it QUEUE.PROCESSOR of a"
                 f" socket; nothing is listened to{hint}",

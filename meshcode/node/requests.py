@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import meshcode
 from meshcode.errors import BadRequest, MeshError, UnknownCall, UnknownObject
 from meshcode.ids import text_of
+from meshcode.nearest import nearest
 from meshcode.node import (
     accounts,
     audit,
@@ -48,8 +48,8 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
     fields: dict[str, Any] = {}
     try:
         if operation is None:
-            near = difflib.get_close_matches(name, OPERATIONS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            near = nearest(name, OPERATIONS)
+            hint = f"; did you mean {near!r}?" if near else ""
             raise BadRequest(f"this node knows no operation {name!r}{hint}")
         fields = unpack_map(data[row.body_at : row.end])
         if session.who is not None:
@@ -287,9 +287,8 @@ def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
     if action not in PROC_ACTIONS:
         raise BadRequest(f"a processor can be told {', '.join(PROC_ACTIONS)}, not {action!r}")
     if name not in loop.processors.by_name and action != "remove":
-        known = list(loop.processors.by_name)
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = nearest(name, loop.processors.by_name)
+        hint = f"; did you mean {near!r}?" if near else ""
         raise UnknownObject(f"there is no processor {name!r}{hint}")
     model = {"do": action, "kind": "processor", "name": name}
     model |= {field: fields[field] for field in ("by", "dry", "fields") if field in fields}

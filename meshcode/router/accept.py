@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 from meshcode import errors, limits
+from meshcode.nearest import nearest
 from meshcode.replica.instance import ENDED
 from meshcode.router import acks, ending, flows, plain, replicated, seats, timers
 from meshcode.router.call import Call
@@ -233,9 +233,8 @@ def busy(r: Router) -> errors.Busy | None:
 
 def unknown_socket(r: Router, name: str) -> errors.UnknownSocket:
     """The error for a name that is no socket's, with the nearest one."""
-    known = [line.name for line in r.lines.values() if not line.removed]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "`mesh ls sockets` shows what there is"
+    near = nearest(name, [line.name for line in r.lines.values() if not line.removed])
+    hint = f"did you mean {near!r}?" if near else "`mesh ls sockets` shows what there is"
     return errors.UnknownSocket(f"there is no socket {name!r}; {hint}", name=name)
 
 

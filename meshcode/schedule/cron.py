@@ -8,7 +8,6 @@ Nothing here knows of zones: a *wall* is what a clock on a wall shows, in second
 
 from __future__ import annotations
 
-import calendar
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -115,11 +114,13 @@ class Cron:
         return self.hours[at + 1] * 3600 + first if at + 1 < len(self.hours) else None
 
     def _day_from(self, day: int) -> int | None:
+        from calendar import monthrange  # Only here: with it come the names of months and days.
+
         start = date.fromordinal(_EPOCH + day)
         year, month, least = start.year, start.month, start.day
         while year <= min(start.year + YEARS_MAX, YEAR_MAX):
             if month in self.months:
-                first, length = calendar.monthrange(year, month)
+                first, length = monthrange(year, month)
                 for number in range(least, length + 1):
                     if self._fires_on(number, (first + number) % 7, length):
                         return date(year, month, number).toordinal() - _EPOCH

@@ -393,10 +393,10 @@ class Worker:
         with self.outbox.lock:
             for frame in self.receive():
                 self.take(frame)
-            for row, _frame, attempt in list(self.staged):
-                if row[_ID] not in self.cancels:
+            for call in list(self.staged):
+                if call[0][_ID] not in self.cancels:
                     continue
-                row = Row(*row)
+                row, _frame, attempt = named(call)
                 # First here, then there: the main thread must always see one of the two.
                 self.skip.add((row.id, attempt))
                 asked = self.cancels.pop(row.id, None)
