@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from meshcode.errors import CallerError
+from meshcode.nearest import nearest
 
 LEVELS = ("flag", "environment", "project", "context", "user", "system", "default")
 PROJECT_FILE = "mesh.toml"
@@ -134,10 +135,8 @@ def check(name: str, raw: Any, where: str, folder: str = "") -> str | bool:
     """
     key = KEYS.get(name)
     if key is None:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, KEYS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KEYS)}"
+        near = nearest(name, KEYS)
+        hint = f"did you mean {near!r}?" if near else f"there are {', '.join(KEYS)}"
         raise CallerError(f"{where}: {name!r} is no setting; {hint}")
     if key.kind == "flag":
         word = str(raw).lower()

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from meshcode.worker import lend
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "meshcode"
 
@@ -334,3 +336,17 @@ def test_every_module_of_a_core_may_be_the_first_that_is_loaded():
 
     assert len(names) > 50
     assert run.stdout == ""
+
+
+def test_what_is_lent_to_workers_needs_only_what_is_lent():
+    """A worker has only these files of meshcode: what they import, early or late, is among them."""
+    files = [name.removesuffix(".py") for name in lend._OWN if name != "__init__.py"]
+    lent = {f"{PACKAGE}.{name}" for name in (*files, *lend._OWN_FOLDERS)}
+    wrong = []
+    for module in modules():
+        for item in imports_of(module) if under(module, lent) else ():
+            ours = module_of(item.target)
+            if ours not in (None, PACKAGE) and not under(ours, lent):
+                wrong.append(f"{module}:{item.line}: {item.target}")
+
+    assert not wrong, "a worker cannot load these:\n" + "\n".join(wrong)

@@ -15,6 +15,7 @@ from meshcode.cli.options import command, listing, styled
 from meshcode.cli.output import Column, Style
 from meshcode.cli.settings import set_values, write
 from meshcode.errors import ObjectExists, UnknownObject
+from meshcode.nearest import nearest
 
 _COLUMNS = [
     Column("current", "", lambda v: "*" if v else ""), column("name"), column("home"),
@@ -42,10 +43,8 @@ def _path(name: str) -> str:
     """The file of a context there is."""
     path = config.context_file(name)
     if not os.path.exists(path):
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, names(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "`mesh context ls` has all"
+        near = nearest(name, names())
+        hint = f"did you mean {near!r}?" if near else "`mesh context ls` has all"
         raise UnknownObject(f"there is no context {name!r}; {hint}", kind="context", name=name)
     return path
 

@@ -8,6 +8,7 @@ from typing import Any
 from meshcode.cli.session import objects
 from meshcode.cli.tree import Branch
 from meshcode.errors import UnknownObject
+from meshcode.nearest import nearest
 
 KINDS = (
     "network", "scheduler", "node", "queue", "processor", "socket", "deployment", "plug", "gate",
@@ -36,10 +37,8 @@ class Graph:
         names = {str(row["name"]): row for row in self.rows[kind]}
         if name in names:
             return names[name]
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; `mesh ls {kind}s` has all"
+        near = nearest(name, names)
+        hint = f"; did you mean {near!r}?" if near else f"; `mesh ls {kind}s` has all"
         raise UnknownObject(f"no {kind} is named {name!r}{hint}", kind=kind, name=name)
 
     def where(self, kind: str, field: str, value: Any) -> list[Row]:

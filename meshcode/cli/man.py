@@ -14,6 +14,7 @@ from meshcode.cli import output
 from meshcode.cli.lazy import LazyGroup
 from meshcode.cli.options import command
 from meshcode.errors import NodeError, UnknownObject
+from meshcode.nearest import nearest
 
 _EXIT = (
     ("0", "done"), ("1", "the task raised, or a check failed"), ("2", "wrong use or wrong data"),
@@ -150,10 +151,8 @@ def man(words: tuple[str, ...], into: str | None) -> None:
     found = {page.name: page for page in pages()}
     page = found.get(wanted)
     if page is None:
-        from difflib import get_close_matches
-
-        near = get_close_matches(wanted, found, n=1)
-        hint = f"; did you mean `{near[0].replace('-', ' ')}`?" if near else ""
+        near = nearest(wanted, found)
+        hint = f"; did you mean `{near.replace('-', ' ')}`?" if near else ""
         raise UnknownObject(f"there is no page {wanted}(1){hint}", kind="page", name=wanted)
     _show(page)
 

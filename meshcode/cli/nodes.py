@@ -29,6 +29,7 @@ from meshcode.errors import (
     WaitTimeout,
     WrongState,
 )
+from meshcode.nearest import nearest
 
 if TYPE_CHECKING:
     import psutil
@@ -179,11 +180,9 @@ def find_member(roster: Roster, wanted: str) -> bytes:
     if found:
         ids = ", ".join(sorted(node.hex()[:12] for node in found))
         raise CallerError(f"{wanted!r} means {len(found)} nodes: {ids}; name one by its id")
-    from difflib import get_close_matches
-
-    near = get_close_matches(wanted, names.values(), n=1)
+    near = nearest(wanted, names.values())
     known = ", ".join(sorted(names.values()))
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {known}"
+    hint = f"did you mean {near!r}?" if near else f"known are {known}"
     raise UnknownObject(f"no node is called {wanted!r} or has an id that begins so; {hint}")
 
 

@@ -19,6 +19,7 @@ from meshcode.cli.session import session
 from meshcode.cli.tree import Lines, vertical
 from meshcode.cli.trees import graph_option
 from meshcode.errors import UnknownSocket
+from meshcode.nearest import nearest
 
 
 @command()
@@ -90,8 +91,6 @@ def _with_task(task: str) -> str:
     Raises:
         UnknownSocket: none has it.
     """
-    from difflib import get_close_matches
-
     from meshcode.client.api import Socket as Found
 
     try:
@@ -102,8 +101,8 @@ def _with_task(task: str) -> str:
         if any(row["name"] == task for row in rows):
             hint = f"that is a socket: -s {task}"
         else:
-            near = get_close_matches(task, {row["task"] for row in rows}, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "`mesh ls tasks` shows what there is"
+            near = nearest(task, {row["task"] for row in rows})
+            hint = f"did you mean {near!r}?" if near else "`mesh ls tasks` shows what there is"
         error.text = f"no socket has the task {task!r}; {hint}"
         raise
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from meshcode.nearest import nearest
+
 DAY_S = 86_400
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a wall has no zone.
 # Not the same on every node, or with leap seconds in them.
@@ -33,7 +35,6 @@ def read_zone(value: Any) -> Zone:
 
 
 def _near(value: Any) -> str:
-    import difflib
     import zoneinfo
 
     # Short ones are near to many: who writes CEST does not mean EST.
@@ -41,8 +42,8 @@ def _near(value: Any) -> str:
         return ""
     lower = {name.lower(): name for name in zoneinfo.available_timezones() if "/" in name}
     lower |= {name.rpartition("/")[2]: whole for name, whole in lower.items()}
-    found = difflib.get_close_matches(value.lower(), lower, n=1, cutoff=0.75)
-    return f"; did you mean {lower[found[0]]!r}?" if found else ""
+    found = nearest(value.lower(), lower, cutoff=0.75)
+    return f"; did you mean {lower[found]!r}?" if found else ""
 
 
 class Zone:
