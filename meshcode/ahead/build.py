@@ -20,7 +20,7 @@ from meshcode import ahead
 from meshcode.errors import MeshError
 
 # Of the C compiler.  Without debug information, and deaf to what it says of generated code.
-FLAGS = ["-Os", "-g0", "-w"]
+FLAGS = ["-O2", "-g0", "-w"]
 _MYPY = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports"]
 
 _NEEDED = (
