@@ -63,7 +63,7 @@ def pack(value: Any, what: str = "the value") -> bytes:
         TooLarge: more than BODY_BYTES_MAX bytes, or nested too deeply.
     """
     try:
-        data = _pack_top(value)
+        data = _pack_at(0, value)
         if len(data) > DATA_DEPTH_MAX:
             _check_shape(data, 1, DATA_DEPTH_MAX)
     except Exception as error:  # Whatever it is, the walk says where.
@@ -111,9 +111,9 @@ def pack_call(args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> b
         TooLarge: more than BODY_BYTES_MAX bytes, or nested too deeply.
     """
     try:
-        data = _pack_top(list(args))
+        data = _pack_at(0, list(args))
         if kwargs:
-            data += _pack_top(dict(kwargs))
+            data += _pack_at(0, dict(kwargs))
         if len(data) > DATA_DEPTH_MAX:
             _check_shape(data, 2 if kwargs else 1, _CALL_DEPTH_MAX)
     except Exception as error:  # Whatever it is, the walk says where.
@@ -218,19 +218,6 @@ def _make_packer(level: int) -> Any:
         strict_types=True,
         buf_size=4096 if level else 64 * 1024,
     )
-
-
-def _pack_top(value: Any) -> bytes:
-    """As `_pack_at` at level 0, where nearly all values are through."""
-    idle = _idle_packers[0]
-    try:
-        packer = idle.pop()
-    except IndexError:
-        packer = _make_packer(0)
-    data: bytes = packer.pack(value)
-    if len(idle) < _KEEP_PACKERS and len(data) <= _KEEP_PACKER_BYTES:
-        idle.append(packer)
-    return data
 
 
 def _pack_at(level: int, value: Any) -> bytes:
