@@ -119,7 +119,7 @@ def test_a_listing_loads_these_modules_of_ours():
         "cli.objects",
         "cli.options", "cli.output", "cli.plain", "cli.queue", "cli.registry", "cli.session",
         "cli.table", "cli.tree", "cli.trees", "cli.waiting", "cli.watch", "config", "errors",
-        "paths", "units",
+        "nearest", "paths", "units",
     }  # fmt: skip
 
 
