@@ -1,4 +1,4 @@
-"""The C twin of `meshcode.native`; everything else about the project is in pyproject.toml.
+"""The C of `meshcode.native`; everything else about the project is in pyproject.toml.
 
 MESHCODE_PURE=1 leaves it out.  Without a compiler it is left out too, with a warning from
 setuptools: the pure twin does the same work, slower.
@@ -6,11 +6,24 @@ setuptools: the pure twin does the same work, slower.
 
 import os
 
-from setuptools import setup
+from setuptools import Extension, setup
+
+C = [f"meshcode/native/{name}.c" for name in ("framing", "mold", "pick", "short", "slots")]
 
 if os.environ.get("MESHCODE_PURE", "") in ("", "0"):
     setup(
         cffi_modules=["meshcode/native/build.py:ffibuilder"],
+        ext_modules=[
+            Extension(
+                "meshcode.native._objects",
+                ["meshcode/native/objects.c"],
+                depends=C,  # It includes them.
+                define_macros=[("Py_LIMITED_API", "0x030B0000")],
+                py_limited_api=True,
+                extra_compile_args=["-O2", "-std=c99", "-Wall", "-Wextra", "-Wno-unused-function"],
+                optional=True,  # Without a compiler the install goes on with the pure twin.
+            )
+        ],
         options={"bdist_wheel": {"py_limited_api": "cp311"}},
     )
 else:

@@ -25,20 +25,21 @@ from bench import machine
 from meshcode.client.call import Call
 from meshcode.client.freshids import FreshIds
 from meshcode.client.pending import Pending
+from meshcode.client.session import ENDED
 from meshcode.client.session import Session as ClientSession
 from meshcode.client.socket import Socket
 from meshcode.node import intake
 from meshcode.node.crew import Crew, WorkerProcess
 from meshcode.node.keeping import Keeping
 from meshcode.node.release import Release
-from meshcode.node.sessions import Session, Sessions
+from meshcode.node.sessions import NEW_CALL, Arrived, Session, Sessions
 from meshcode.node.turn import Turns
 from meshcode.router import events, feeding
 from meshcode.router.core import Router
 from meshcode.router.plan import FLOW
 from meshcode.store.lmdb_log import LmdbLog
 from meshcode.wire.codec import pack_call
-from meshcode.wire.frame import frame, index_plain, seal_frame
+from meshcode.wire.frame import frame, pick, seal_frame
 from meshcode.wire.kinds import Kind
 from meshcode.worker import loop as worker_loop
 from meshcode.worker.control import ControlPage
@@ -151,8 +152,7 @@ class Line:
         return calls, seal_frame(drafts, sequence=1)
 
     def _take_calls(self, data: bytes) -> None:
-        head, rows = index_plain(data)
-        intake.take(self.loop, self.session, head, rows, data)
+        intake.take(self.loop, Arrived(self.session, *pick(data, NEW_CALL)))
         self.turns.close()
 
     def _work(self) -> None:
@@ -165,7 +165,7 @@ class Line:
     def _take_outcomes(self) -> None:
         found: list[events.Event] = []
         for data in self.to_node:
-            self.crew._take(self.process, index_plain(data)[1], data, NOW_MS, found, [])
+            self.crew._take(self.process, data, NOW_MS, found, [])
         self.to_node.clear()
         for event in found:
             self.keeping.before(event)
@@ -181,7 +181,7 @@ class Line:
     def _take_results(self, calls: list[Call]) -> int:
         got = 0
         for data in self.to_client:
-            rows = [row for row in index_plain(data)[1] if row[0] == _OUTCOME]
+            rows = [row for row in pick(data, ENDED)[1] if row[0] == _OUTCOME]
             self.client._take(data, rows)
             got += len(rows)
         self.to_client.clear()

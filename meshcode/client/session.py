@@ -47,7 +47,7 @@ from meshcode.client.sender import Sender
 from meshcode.errors import BadFrame, MeshError, from_data
 from meshcode.ids import NO_ID
 from meshcode.wire.codec import unpack
-from meshcode.wire.frame import PlainRow, Row, draft, index_plain
+from meshcode.wire.frame import Column, Row, draft, pick, row_at
 from meshcode.wire.kinds import Flag, Kind
 
 if TYPE_CHECKING:
@@ -70,6 +70,10 @@ LINGER_MS = 200  # For the last frame, BYE, when the client is closed.
 # Why a node counts as gone, by the phase of its session.
 _GONE = {AWAY: "no connection", GREETING: "it does not greet", UP: "it does not answer"}
 _OUTCOME = int(Kind.OUTCOME)
+# What is read of each envelope of a node; of one that is no plain outcome, the rest then.
+ENDED = bytes([
+    Column.KIND, Column.CODE, Column.ID, Column.NAME, Column.BODY, Column.START, Column.END,
+])  # fmt: skip
 _OUTCOMES = (1, 2, 3, 4)
 
 
@@ -474,7 +478,7 @@ class Session:
                 break
             self._quiet.heard(time.monotonic())
             try:
-                _, rows = index_plain(frame)
+                _, rows, _, _ = pick(frame, ENDED)
             except BadFrame as error:
                 self._is_bad(error)
                 continue
@@ -482,17 +486,16 @@ class Session:
             if self._news:
                 self._news.tell()
 
-    def _take(self, frame: bytes, rows: list[PlainRow]) -> None:
+    def _take(self, frame: bytes, rows: list[Any]) -> None:
         ended: list[Call] = []  # With someone waiting: woken when the whole frame is taken.
         pop = self.pending.calls.pop
         twins = self.pending.twins
-        for row in rows:
-            kind, _, code, _, call_id, _, _, _, _, _, name_at, meta_at, body_at, end = row
-            if kind != _OUTCOME or code not in _OUTCOMES or name_at != meta_at:
-                self._take_other(Row(*row), frame)
+        for kind, code, call_id, name, body, start, end in rows:
+            if kind != _OUTCOME or code not in _OUTCOMES or name:
+                self._take_other(*row_at(frame, start, end))
                 continue
             if twins and call_id in twins:
-                self.pending.end(call_id, code, frame[body_at:end])
+                self.pending.end(call_id, code, body)
                 continue
             reference = pop(call_id, None)
             if reference is None:
@@ -500,7 +503,7 @@ class Session:
             call = reference()
             if call is None or call._code:
                 continue
-            call._body = frame[body_at:end]
+            call._body = body
             call._code = code  # After the body: whoever sees the code finds the body.
             if call._callbacks is not None:
                 ended.append(call)

@@ -1,9 +1,17 @@
-"""Framing in two twins: C where it was compiled, pure Python everywhere.
+"""What is done for every call, in two twins: C where it was compiled, Python everywhere.
 
-Both have the same functions (`index`, `index_plain`, `check`, `seal`, `scan`), and give the same
-rows and the same faults for the same bytes.  `TWIN` says which one is in use: `"c"` or `"pure"`;
-the environment variable MESHCODE_PURE=1 chooses pure at run time, and skips the C build at install
-time.
+Both have the same functions, and give the same rows, faults, drafts and values for the same bytes:
+
+    index, pick, check    a frame or an envelope is checked, and its rows told
+    seal                  the checksums of a frame
+    mold                  drafts of calls that are alike
+    scan                  the shape of packed data
+    pack_short, pack_items, unpack_short, unpack_items
+                          short values of simple kinds; the pure twin leaves them to msgpack
+    Slots                 which calls a worker is in
+
+`TWIN` says which one is in use: `"c"` or `"pure"`; the environment variable MESHCODE_PURE=1 chooses
+pure at run time, and skips the C build at install time.
 
 The same library has the C that writes the log (staging.c); who uses it is `meshcode.store.binding`.
 """
@@ -17,12 +25,39 @@ _PURE_WANTED = os.environ.get("MESHCODE_PURE", "") not in ("", "0")
 try:
     if _PURE_WANTED:
         raise ImportError("MESHCODE_PURE is set")
-    from meshcode.native.compiled import check, index, index_plain, scan, seal
+    from meshcode.native.compiled import (
+        Slots,
+        check,
+        index,
+        mold,
+        pack_items,
+        pack_short,
+        pick,
+        scan,
+        seal,
+        unpack_items,
+        unpack_short,
+    )
 
     TWIN = "c"
 except ImportError:  # Not wanted or not compiled here: the pure twin does the same, slower.
-    from meshcode.native.pure import check, index, index_plain, scan, seal
+    from meshcode.native.pure import (
+        Slots,
+        check,
+        index,
+        mold,
+        pack_items,
+        pack_short,
+        pick,
+        scan,
+        seal,
+        unpack_items,
+        unpack_short,
+    )
 
     TWIN = "pure"
 
-__all__ = ["TWIN", "index", "index_plain", "check", "seal", "scan"]
+__all__ = [
+    "TWIN", "Slots", "check", "index", "mold", "pack_items", "pack_short", "pick", "scan", "seal",
+    "unpack_items", "unpack_short",
+]  # fmt: skip

@@ -1,7 +1,8 @@
-"""Build the C twins: `python -m meshcode.native.build` in a checkout, or by setup.py in an install.
+"""What cffi makes of our C, for setup.py: `python setup.py build_ext --inplace` in a checkout.
 
 The module is `meshcode.native._framing`, by cffi in API mode against the limited Python API, so one
 build serves every later CPython.  It is made of framing.c, and of staging.c where there is dlopen.
+What makes Python's objects (objects.c) is the other one, `meshcode.native._objects`.
 """
 
 from __future__ import annotations
@@ -87,17 +88,3 @@ ffibuilder.set_source(
     py_limited_api=True,
     optional=True,  # For setuptools: without a compiler the install goes on with the pure twin.
 )
-
-
-def build() -> str:
-    """Compile beside this file and return the path of the library.
-
-    Raises:
-        cffi.VerificationError: there is no compiler, or it failed.
-    """
-    path: str = ffibuilder.compile(tmpdir=str(_HERE.parent.parent))
-    return path
-
-
-if __name__ == "__main__":
-    print(build())

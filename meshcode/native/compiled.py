@@ -1,11 +1,14 @@
 """The framing twin in C, as Python calls it.  Importing it fails where it was not compiled.
 
-A call through cffi lets go of the interpreter lock; each call here is one batch.
+A call through cffi lets go of the interpreter lock; each call here is one batch.  `pick` makes an
+object for each row, so it is of the other module (objects.c) and keeps the lock.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import repeat
+from typing import Any
 
 from meshcode.limits import (
     BODY_BYTES_MAX,
@@ -13,13 +16,17 @@ from meshcode.limits import (
     FRAME_ENVELOPES_MAX,
     META_BYTES_MAX,
 )
-from meshcode.native import _framing  # type: ignore[attr-defined]
+from meshcode.native import (
+    _framing,  # type: ignore[attr-defined]
+    _objects,  # type: ignore[attr-defined]
+)
 from meshcode.native.layout import (
     ENVELOPE_HEADER_BYTES,
     PACKED_ROW,
     PACKED_ROW_BYTES,
     Fault,
-    PlainRow,
+    Mold,
+    Picked,
     Row,
 )
 
@@ -31,6 +38,7 @@ _lib.mesh_begin()
 _from_buffer = _ffi.from_buffer
 _index = _lib.mesh_index
 _check = _lib.mesh_check
+_pick = _objects.pick
 _scan = _lib.mesh_scan
 _unpack_row = PACKED_ROW.unpack
 _new_row = tuple.__new__
@@ -51,16 +59,16 @@ def _limits(envelopes_max: int) -> object:
 
 
 _LIMITS = _limits(FRAME_ENVELOPES_MAX)
+pack_short: Callable[[Any], bytes | None] = _objects.pack_short
+pack_items: Callable[[Any], bytes | None] = _objects.pack_items
+unpack_short: Callable[[Any], Any] = _objects.unpack_short
+unpack_items: Callable[[Any], list[Any] | None] = _objects.unpack_items
+Slots = _objects.Slots
+_objects.begin(FRAME_BYTES_MAX, BODY_BYTES_MAX, META_BYTES_MAX, FRAME_ENVELOPES_MAX)
 
 
 def index(frame: Bytes) -> list[Row]:
     """As `pure.index`."""
-    # Row._make does the same in twice the time.
-    return list(map(_new_row, repeat(Row), index_plain(frame)))
-
-
-def index_plain(frame: Bytes) -> list[PlainRow]:
-    """As `pure.index_plain`."""
     size = len(frame)
     fault = _ffi.new("mesh_fault *")
     # Room for the envelopes that the header tells, unless it lies: then C says so.
@@ -70,7 +78,23 @@ def index_plain(frame: Bytes) -> list[PlainRow]:
     count = _index(_pointer(frame), size, _from_buffer(rows), rows_max, _LIMITS, fault)
     if count < 0:
         raise Fault(-count, fault.offset, fault.found, fault.expected)
-    return list(PACKED_ROW.iter_unpack(rows))  # Exactly `count` rows: the header was true.
+    # Exactly `count` rows: the header was true.  Row._make does the same in twice the time.
+    return list(map(_new_row, repeat(Row), PACKED_ROW.iter_unpack(rows)))
+
+
+def pick(frame: Bytes, columns: bytes) -> Picked:
+    """As `pure.pick`."""
+    found: Any = _pick(frame, columns)
+    if len(found) == 4:
+        raise Fault(*found)
+    picked: Picked = found
+    return picked
+
+
+def mold(whole: bytes) -> Mold:
+    """As `pure.mold`."""
+    made: Mold = _objects.Mold(whole).make
+    return made
 
 
 def check(envelope: Bytes) -> Row:

@@ -7,9 +7,10 @@ made in one place (`meshcode/wire/frame.py` and `meshcode/wire/codec.py`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 FRAME_MAGIC = b"MESH"
 FRAME_VERSION = 1
@@ -55,8 +56,33 @@ class Row(NamedTuple):
     end: int
 
 
-# The fields of a Row, in its order.
-PlainRow = tuple[int, int, int, int, bytes, bytes, bytes, int, int, int, int, int, int, int]
+class Column(IntEnum):
+    """What `pick` can give of each envelope.  The numbers are the ones in `pick.c`."""
+
+    KIND = 0
+    FLAGS = 1
+    CODE = 2
+    ARGC = 3
+    ID = 4
+    FLOW = 5
+    PARENT = 6
+    ATTEMPT = 7
+    NUMBER = 8
+    START = 9  # As in `Row`; so are the next two.
+    BODY_AT = 10
+    END = 11
+    NAME = 12
+    TEXT = 13  # The name as text; what is not UTF-8 in it becomes U+FFFD.
+    OPTIONS = 14  # The bytes of the meta; None where there are none.
+    BODY = 15
+    ENVELOPE = 16  # All bytes of it.
+
+
+# Makes a draft of: id, flow, body, attempt, number.
+Mold = Callable[[bytes, bytes, bytes, int, int], bytes]
+
+# By row: the columns asked for; then one byte a row: all kinds, and all flags.
+Picked = tuple[list[Any], bytes, bytes]
 
 
 class FaultCode(IntEnum):

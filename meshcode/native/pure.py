@@ -1,12 +1,15 @@
-"""The framing twin without C: the same rows and the same faults, with `zlib.crc32` for speed.
+"""The twin without C: the same rows, faults and drafts, with `zlib.crc32` for speed.
 
-Used where there is no compiler, or when MESHCODE_PURE is 1.  Every function here has a sister in
-`framing.c` with the same checks in the same order; `tests/wire/test_twins.py` holds them together.
+Used where there is no compiler, or when MESHCODE_PURE is 1.  Every function here has a sister in C
+with the same checks in the same order; `tests/wire/test_twins.py` and `tests/wire/test_objects.py`
+hold them together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
+from typing import Any
 from zlib import crc32
 
 from meshcode.limits import (
@@ -25,9 +28,11 @@ from meshcode.native.layout import (
     FRAME_MAGIC,
     FRAME_VERSION,
     TUPLE_EXT,
+    Column,
     Fault,
     FaultCode,
-    PlainRow,
+    Mold,
+    Picked,
     Row,
 )
 
@@ -60,9 +65,26 @@ def index(frame: Bytes) -> list[Row]:
     return rows
 
 
-def index_plain(frame: Bytes) -> list[PlainRow]:
-    """The same rows as plain tuples: for what reads every field of many, in half the time."""
-    return list(map(tuple, index(frame)))
+def pick(frame: Bytes, columns: bytes) -> Picked:
+    """Check a whole frame and return of its rows only the columns asked for.
+
+    Args:
+        columns: numbers of `Column`.
+
+    Returns:
+        A tuple for each envelope; then the kinds of all, and their flags, one byte each.
+
+    Raises:
+        Fault: as `index`.
+    """
+    data = bytes(frame)
+    rows = index(data)
+    takers = [_TAKERS[column] for column in columns]
+    return (
+        [tuple([take(row, data) for take in takers]) for row in rows],
+        bytes([row.kind for row in rows]),
+        bytes([row.flags for row in rows]),
+    )
 
 
 def check(envelope: Bytes) -> Row:
@@ -168,6 +190,27 @@ def _check_envelope(view: memoryview, at: int) -> Row:
     )  # fmt: skip
 
 
+_TAKERS: dict[int, Callable[[Row, bytes], Any]] = {
+    Column.KIND: lambda row, _: row.kind,
+    Column.FLAGS: lambda row, _: row.flags,
+    Column.CODE: lambda row, _: row.code,
+    Column.ARGC: lambda row, _: row.argc,
+    Column.ID: lambda row, _: row.id,
+    Column.FLOW: lambda row, _: row.flow,
+    Column.PARENT: lambda row, _: row.parent,
+    Column.ATTEMPT: lambda row, _: row.attempt,
+    Column.NUMBER: lambda row, _: row.number,
+    Column.START: lambda row, _: row.start,
+    Column.BODY_AT: lambda row, _: row.body_at,
+    Column.END: lambda row, _: row.end,
+    Column.NAME: lambda row, data: data[row.name_at : row.meta_at],
+    Column.TEXT: lambda row, data: data[row.name_at : row.meta_at].decode(errors="replace"),
+    Column.OPTIONS: lambda row, data: data[row.meta_at : row.body_at] or None,
+    Column.BODY: lambda row, data: data[row.body_at : row.end],
+    Column.ENVELOPE: lambda row, data: data[row.start : row.end],
+}
+
+
 # The shape of packed data.  One entry per first byte: what follows it.
 _SCALAR, _BYTES, _ITEMS, _EXT, _BAD = range(5)
 
@@ -254,3 +297,77 @@ def scan(data: Bytes, objects: int, depth_max: int) -> None:
         at += head
     if at != size:
         raise Fault(FaultCode.DATA_TAIL, at, size - at, 0)
+
+
+# Drafts, and the slots of a control page.
+
+# docs/wire.md, "Envelope": up to the checksum, the size, what lies between that and the id; what
+# lies between flow and attempt; the sizes and the number.
+_DRAFT_HEAD = Struct("<8sI4s16s16s16sIIQ")
+
+
+def mold(whole: bytes) -> Mold:
+    """What makes drafts that differ from `whole` in id, flow, body, attempt and number only.
+
+    Args:
+        whole: a draft with an empty body.
+    """
+    start, kept, parent, rest = whole[:8], whole[12:16], whole[48:64], whole[_DRAFT_HEAD.size :]
+    size, pack, join = len(whole), _DRAFT_HEAD.pack, b"".join
+    meta_size = int.from_bytes(whole[68:72], "little")
+
+    def make(id: bytes, flow: bytes, body: bytes, attempt: int, number: int) -> bytes:
+        head = pack(start, size + len(body), kept, id, flow, parent, attempt, meta_size, number)
+        return join((head, rest, body))
+
+    return make  # A function, as its names are quicker than attributes.
+
+
+_SLOT = Struct("<16sIIQ")
+
+
+class Slots:
+    """The two call slots of a control page, as its worker writes them (worker/control.py)."""
+
+    def __init__(self, page: Any) -> None:
+        """Over a writable map; `close` lets go of it."""
+        self._page = page
+        self._words = memoryview(page).cast("Q")
+        self._begun = self._words[2]
+
+    def begin(self, id: bytes, attempt: int, now_ns: int) -> None:
+        """A call begins: its slot is written, then the count that publishes it."""
+        self._begun = begun = self._begun + 1
+        _SLOT.pack_into(self._page, 64 + (begun & 1) * 32, id, attempt, 0, now_ns)
+        self._words[2] = begun
+
+    def finish(self) -> None:
+        """It has its outcome."""
+        self._words[3] = self._begun
+
+    def close(self) -> None:
+        """Let go of the page."""
+        self._words.release()
+
+
+# Short values: without C the package msgpack does it all.
+
+
+def pack_short(value: Any) -> bytes | None:  # noqa: ARG001
+    """A short value of a simple kind as bytes; None: pack it otherwise."""
+    return None
+
+
+def pack_items(values: Any) -> bytes | None:  # noqa: ARG001
+    """A short list of such, given as a tuple or a list; None: pack it otherwise."""
+    return None
+
+
+def unpack_short(data: Any) -> Any:  # noqa: ARG001
+    """The value, when it is short and of a simple kind, else NotImplemented."""
+    return NotImplemented
+
+
+def unpack_items(data: Any) -> list[Any] | None:  # noqa: ARG001
+    """A short list of such; None: unpack it otherwise."""
+    return None

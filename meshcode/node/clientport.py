@@ -271,10 +271,8 @@ class Clients:
         loop = self._mesh.loop
         if not loop.reading_clients:
             return
-        for session, head, rows, data in self._sessions.receive(
-            limits.TURN_EVENTS_MAX, now_ms, port
-        ):
-            intake.take(loop, session, head, rows, data)
+        for arrived in self._sessions.receive(limits.TURN_EVENTS_MAX, now_ms, port):
+            intake.take(loop, arrived)
 
     def _look(self, port: ClientPort, now_ms: int) -> None:
         self._look_ms = now_ms + limits.CLIENT_LOOK_MS

@@ -32,13 +32,16 @@ from meshcode.router.events import (
     Yielded,
 )
 from meshcode.wire.codec import pack, unpack_map
-from meshcode.wire.frame import PlainRow, Row, envelope, frame, index_plain
+from meshcode.wire.frame import Column, Row, envelope, frame, index, pick
 from meshcode.wire.kinds import Flag, Kind
 from meshcode.worker import launch
 from meshcode.worker.control import ControlPage
 
 # Plain numbers: arithmetic on enum members costs a microsecond.
 _OUTCOME, _RETRY = int(Kind.OUTCOME), int(Flag.RETRY)
+_REPORT = bytes([
+    Column.ID, Column.ATTEMPT, Column.CODE, Column.FLAGS, Column.NUMBER, Column.ENVELOPE,
+])  # fmt: skip
 START_BYTES_MAX = limits.FRAME_BYTES_MAX // 2
 NAMES_OF_STREAMS = {1: "stdout", 2: "stderr"}
 
@@ -315,17 +318,16 @@ class Crew:
                 continue
             routing_id, data = parts
             try:
-                _, rows = index_plain(data)
+                worker = self._by_routing.get(routing_id)
+                if worker is not None:
+                    self._take(worker, data, now_ms, found, items)
+                    continue
+                joined = self._join(routing_id, index(data)[1], data, now_ms)
             except MeshError:
                 self._distrust(routing_id)
                 continue
-            worker = self._by_routing.get(routing_id)
-            if worker is None:
-                joined = self._join(routing_id, rows, data, now_ms)
-                if joined is not None:
-                    found.append(joined)
-                continue
-            self._take(worker, rows, data, now_ms, found, items)
+            if joined is not None:
+                found.append(joined)
         return found, items
 
     def _distrust(self, routing_id: bytes) -> None:
@@ -335,11 +337,11 @@ class Crew:
             self.kill(worker)
 
     def _join(
-        self, routing_id: bytes, rows: list[PlainRow], data: bytes, now_ms: int
+        self, routing_id: bytes, rows: list[Row], data: bytes, now_ms: int
     ) -> WorkerJoined | None:
-        if not rows or rows[0][0] != Kind.READY:
+        if not rows or rows[0].kind != Kind.READY:
             return None
-        row = Row(*rows[0])
+        row = rows[0]
         try:
             body = unpack_map(data[row.body_at : row.end])
         except MeshError:
@@ -361,33 +363,26 @@ class Crew:
     def _take(
         self,
         worker: WorkerProcess,
-        rows: list[PlainRow],
         data: bytes,
         now_ms: int,
         found: list[Event],
         items: list[bytes],
     ) -> None:
-        reports: list[Report] = []
+        """Take one frame of a worker.
+
+        Raises:
+            BadFrame: it is none.
+        """
+        _, rows, kinds, _ = pick(data, _REPORT)
         yielded: list[NewItem] = []
-        for row in rows:
-            kind, flags, code, _, id, _, _, attempt, number, start, _, meta_at, body_at, end = row
-            if kind == _OUTCOME:
-                started_ms = now_ms - number // 1_000  # It tells how long it ran, in us.
-                retry = flags & _RETRY != 0
-                reports.append((id, attempt, code, retry, number, started_ms, data[start:end]))
-            elif kind == Kind.OUTPUT:
-                self._keep_output(worker, (id, attempt), code, data[body_at:end])
-            elif kind == Kind.ITEM and code:
-                meta, body = data[meta_at:body_at], data[body_at:end]
-                yielded.append((id, attempt, number, body, meta, 0))
-            elif kind == Kind.ITEM:
-                items.append(data[start:end])
-            elif kind == Kind.RETURNED:
-                body = data[body_at:end]
-                ids = [body[at : at + 16] for at in range(0, len(body), 16)]
-                for returned in ids:
-                    worker.interrupted.pop(returned, None)
-                found.append(Returned(worker.id, ids))
+        if kinds.count(_OUTCOME) != len(kinds):
+            rows = [row for row, kind in zip(rows, kinds, strict=True) if kind == _OUTCOME]
+            self._take_others(worker, index(data)[1], data, found, yielded, items)
+        reports: list[Report] = [
+            # It tells how long it ran, in us: so it began that long before now.
+            (id, attempt, code, flags & _RETRY != 0, us, now_ms - us // 1_000, outcome)
+            for id, attempt, code, flags, us, outcome in rows
+        ]
         if yielded:  # Before the outcome that counts them.
             found.append(Yielded(worker.id, yielded))
         if reports:
@@ -396,6 +391,31 @@ class Crew:
                 for report in reports:
                     worker.interrupted.pop(report[0], None)
             found.append(Finished(worker.id, reports))
+
+    def _take_others(
+        self,
+        worker: WorkerProcess,
+        rows: list[Row],
+        data: bytes,
+        found: list[Event],
+        yielded: list[NewItem],
+        items: list[bytes],
+    ) -> None:
+        """Take of a frame what are no outcomes: output, items, calls given back."""
+        for row in rows:
+            kind, body = row.kind, data[row.body_at : row.end]
+            if kind == Kind.OUTPUT:
+                self._keep_output(worker, (row.id, row.attempt), row.code, body)
+            elif kind == Kind.ITEM and row.code:
+                meta = data[row.meta_at : row.body_at]
+                yielded.append((row.id, row.attempt, row.number, body, meta, 0))
+            elif kind == Kind.ITEM:
+                items.append(data[row.start : row.end])
+            elif kind == Kind.RETURNED:
+                ids = [body[at : at + 16] for at in range(0, len(body), 16)]
+                for returned in ids:
+                    worker.interrupted.pop(returned, None)
+                found.append(Returned(worker.id, ids))
 
     @staticmethod
     def _keep_output(

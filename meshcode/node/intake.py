@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import MeshError
 from meshcode.node import requests
-from meshcode.node.sessions import Session
+from meshcode.node.sessions import Arrived
 from meshcode.router import flows, streams
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.router.events import ClientLeft, NewCall, Submitted, Yielded
 from meshcode.router.plan import FLOW
 from meshcode.wire.codec import unpack_map
-from meshcode.wire.frame import FrameHead, PlainRow, Row
+from meshcode.wire.frame import check_envelope
 from meshcode.wire.kinds import Flag, Kind
 
 if TYPE_CHECKING:
@@ -23,14 +23,36 @@ if TYPE_CHECKING:
 # Plain numbers: arithmetic on enum members costs a microsecond.
 _SUBMIT, _FRESH = int(Kind.SUBMIT), int(Flag.FRESH)
 
-_names: dict[bytes, str] = {}  # Socket names seen, decoded; bounded below.
-_NAMES_MAX = 100_000
 
-
-def take(
-    loop: Loop, session: Session, head: FrameHead, rows: list[PlainRow], data: bytes
-) -> None:
+def take(loop: Loop, arrived: Arrived) -> None:
     """Take one frame: its calls as one event, its requests one by one."""
+    session = arrived.session
+    if session.who is None and _are_simple(loop, arrived):
+        loop.step(Submitted(session.id, arrived.head.sequence, arrived.calls, {}))
+    else:
+        _take_any(loop, arrived)
+
+
+def _are_simple(loop: Loop, arrived: Arrived) -> bool:
+    """Whether a frame has calls only, none sent before, none with options and none a flow."""
+    kinds, flags = arrived.kinds, arrived.flags
+    if kinds.count(_SUBMIT) != len(kinds) or flags.count(_FRESH) != len(flags):
+        return False
+    if not kinds:
+        return False
+    caused = False
+    for id, flow, _, name, _, options, _ in arrived.calls:
+        if options is not None or name == FLOW:
+            return False
+        if flow != id:
+            caused = True
+    if caused:
+        loop.history.flows.wanted = True
+    return True
+
+
+def _take_any(loop: Loop, arrived: Arrived) -> None:
+    session, head = arrived.session, arrived.head
     calls: list[NewCall] = []
     again: list[bytes] = []  # Ids that may have been sent before, here or to another node.
     made: list[bytes] = []  # Of flows: they end at once, so one sent twice is not open by then.
@@ -38,13 +60,12 @@ def take(
     who = session.who
     if who is not None:
         loop.guard.fresh(who)
-    for row in rows:
-        kind, flags, _, argc, id, flow, parent, _, _, start, name_at, meta_at, body_at, end = row
+    for kind, flags, found in zip(arrived.kinds, arrived.flags, arrived.calls, strict=True):
         if kind == _SUBMIT:
+            id, flow, parent, name, argc, meta, envelope = found
             try:
-                name = _names.get(data[name_at:meta_at]) or _name(data[name_at:meta_at])
-                options = unpack_map(data[meta_at:body_at]) if body_at > meta_at else None
-                call = (id, flow, parent, name, argc, options, data[start:end])
+                options = None if meta is None else unpack_map(meta)
+                call = (id, flow, parent, name, argc, options, envelope)
                 if who is not None:
                     _check_rights(loop, who, call)
             except MeshError as error:
@@ -58,7 +79,7 @@ def take(
             elif name == FLOW:
                 made.append(id)
         elif kind == Kind.ASK:
-            requests.handle(loop, session, Row(*row), data)
+            requests.handle(loop, session, check_envelope(found[-1]), found[-1])
         elif kind == Kind.BYE:
             loop.sessions.close(session)
             loop.step(ClientLeft(session.id))
@@ -86,14 +107,6 @@ def _check_rights(loop: Loop, who: Who, call: NewCall) -> None:
         if problem is not None:
             loop.audit.denied(who, "run", f"socket {socket}", "RUN_TASK")
             raise problem
-
-
-def _name(raw: bytes) -> str:
-    """A socket name, remembered; the same text for the same bytes."""
-    name = raw.decode(errors="replace")
-    if len(_names) < _NAMES_MAX:
-        _names[raw] = name
-    return name
 
 
 def look_up_items(loop: Loop, event: Yielded) -> None:

@@ -330,8 +330,8 @@ class Loop:
         if self._wake_read in ready:
             self._woken()
         if self.reading_clients and self.sessions.link in ready:
-            for session, head, rows, data in self.sessions.receive(limits.TURN_EVENTS_MAX, now_ms):
-                intake.take(self, session, head, rows, data)
+            for arrived in self.sessions.receive(limits.TURN_EVENTS_MAX, now_ms):
+                intake.take(self, arrived)
         if self.mesh is not None and self.turns.unsynced < limits.TURNS_UNSYNCED_MAX:
             self.mesh.turn(now_ms)
         if self.crew.link in ready:

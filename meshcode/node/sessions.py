@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import zmq
 
@@ -18,14 +18,19 @@ from meshcode import limits
 from meshcode.errors import BadFrame, MeshError
 from meshcode.ids import NO_ID
 from meshcode.wire.codec import pack, unpack
-from meshcode.wire.frame import FrameHead, PlainRow, Row, envelope, frame, index_plain
+from meshcode.wire.frame import Column, FrameHead, Row, envelope, frame, index, pick
 from meshcode.wire.kinds import Flag, Kind
 
 if TYPE_CHECKING:
     from meshcode.node.who import Who
 
 SESSION_VERSION = 1
-_HELLO = int(Kind.HELLO)
+_HELLO = bytes([Kind.HELLO])
+# What a call of a client is made of: the fields of `router.events.NewCall`, options still packed.
+NEW_CALL = bytes([
+    Column.ID, Column.FLOW, Column.PARENT, Column.TEXT, Column.ARGC, Column.OPTIONS,
+    Column.ENVELOPE,
+])  # fmt: skip
 FRAME_OUTCOMES_MAX = 1024  # Envelopes per answer frame.
 
 
@@ -47,6 +52,16 @@ class Session:
         self.lagged = False  # Frames were dropped: it will be told to ask again.
         self.heard_ms = 0
         self.who: Who | None = None  # None: the owner.
+
+
+class Arrived(NamedTuple):
+    """A frame of an open session, checked."""
+
+    session: Session
+    head: FrameHead
+    calls: list[Any]  # Of each envelope what a call would be made of (`NEW_CALL`).
+    kinds: bytes  # One byte for each envelope; so are its flags.
+    flags: bytes
 
 
 class Port(Protocol):
@@ -115,7 +130,7 @@ class Sessions:
 
     def receive(
         self, frames_max: int, now_ms: int, port: Port | None = None
-    ) -> list[tuple[Session, FrameHead, list[PlainRow], bytes]]:
+    ) -> list[Arrived]:
         """Up to `frames_max` frames of open sessions; opening and answering sessions on the way.
 
         Without `port` those of this machine.  What is over TURN_BYTES_MAX stays in the link for
@@ -140,12 +155,12 @@ class Sessions:
             name, data = parts
             size += len(data)
             try:
-                head, rows = index_plain(data)
+                head, rows, kinds, flags = pick(data, NEW_CALL)
             except MeshError as problem:
                 self._reply_raw(port, name, _error(problem))
                 continue
             session = port.sessions.get(name)
-            hello = Row(*rows[0]) if rows and rows[0][0] == _HELLO else None
+            hello = index(data)[1][0] if kinds[:1] == _HELLO else None
             if session is None or hello is not None:
                 refused = hello_problem(hello, data) if hello is not None else None
                 if refused is not None:
@@ -160,7 +175,7 @@ class Sessions:
                     self.close(session)  # It knows another boot of this node: it must begin again.
                 continue
             session.heard_ms = now_ms
-            received.append((session, head, rows, data))
+            received.append(Arrived(session, head, rows, kinds, flags))
         return received
 
     def _open(self, port: Port, name: bytes, now_ms: int) -> Session:

@@ -29,6 +29,10 @@ __all__ = ["pack", "pack_each", "join_list", "unpack", "unpack_map", "pack_call"
 # The list of arguments and the map of keywords are one level around the values themselves.
 _CALL_DEPTH_MAX = DATA_DEPTH_MAX + 1
 
+# Most values are short and simple: these write and read them in one call, and leave all others.
+_pack_short, _pack_items = native.pack_short, native.pack_items
+_unpack_short, _unpack_items = native.unpack_short, native.unpack_items
+
 _KEEP_PACKERS = 4  # Idle packers per tuple level: one per thread that packs at the same time.
 _KEEP_PACKER_BYTES = 1024 * 1024  # A packer that grew beyond this is not kept.
 
@@ -62,6 +66,9 @@ def pack(value: Any, what: str = "the value") -> bytes:
         BadData: something in the value is not plain data; the text says where.
         TooLarge: more than BODY_BYTES_MAX bytes, or nested too deeply.
     """
+    short = _pack_short(value)
+    if short is not None:
+        return short
     try:
         data = _pack_at(0, value)
         if len(data) > DATA_DEPTH_MAX:
@@ -110,6 +117,10 @@ def pack_call(args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> b
         BadData: an argument is not plain data; the text says which (the first is argument 1).
         TooLarge: more than BODY_BYTES_MAX bytes, or nested too deeply.
     """
+    if not kwargs:
+        short = _pack_items(args)
+        if short is not None:
+            return short
     try:
         data = _pack_at(0, list(args))
         if kwargs:
@@ -131,12 +142,8 @@ def unpack(data: bytes | bytearray | memoryview) -> Any:
     Raises:
         BadValue: the bytes are not exactly one value of plain data; nothing else is ever raised.
     """
-    if len(data) <= DATA_DEPTH_MAX:  # Too short to be too deep: `_unpack` would only read it.
-        try:
-            return _unpack_any(data)
-        except _UNPACK_ERRORS:
-            pass  # Below it is said what is wrong.
-    return _unpack(data, 1, DATA_DEPTH_MAX, _unpack_any)
+    value = _unpack_short(data)
+    return value if value is not NotImplemented else _unpack(data, 1, DATA_DEPTH_MAX, _unpack_any)
 
 
 def unpack_map(data: bytes | bytearray | memoryview) -> dict[str, Any]:
@@ -173,19 +180,17 @@ def unpack_call(
         BadValue: the bytes are anything else; nothing else is ever raised.
     """
     kwargs: Any = {}
-    if not has_kwargs and len(body) <= _CALL_DEPTH_MAX:  # As in `unpack`.
-        try:
-            args = _unpack_any(body)
-        except _UNPACK_ERRORS:
-            args = _unpack(body, 1, _CALL_DEPTH_MAX, _unpack_any)
-    elif has_kwargs:
+    if not has_kwargs:
+        short = _unpack_items(body)
+        if short is not None:
+            return short, kwargs
+        args = _unpack(body, 1, _CALL_DEPTH_MAX, _unpack_any)
+    else:
         args, kwargs = _unpack(body, 2, _CALL_DEPTH_MAX, _unpack_two)
         if type(kwargs) is not dict or not all(type(key) is str for key in kwargs):
             raise BadValue(
                 f"expected a map of keyword arguments, found {_short(kwargs)}; the call was not run"
             )
-    else:
-        args = _unpack(body, 1, _CALL_DEPTH_MAX, _unpack_any)
     if type(args) is not list:
         raise BadValue(f"expected a list of arguments, found {_short(args)}; the call was not run")
     return args, kwargs

@@ -12,11 +12,17 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from meshcode.ids import NO_ID, text_of
-from meshcode.native.layout import Row
+from meshcode.native.layout import Column, Row
+from meshcode.wire.frame import row_at
 
-# One staged call: its indexed row, the frame it lies in, the attempt.  See wire.frame.Row.
-# In the main thread's way the row is a plain tuple; whoever wants its fields by name: `named`.
+# One staged call: its row, the bytes that it is a row of, the attempt.
+# In the main thread's way the row has these columns only; who wants all fields by name: `named`.
 Staged = tuple[Any, bytes, int]
+STAGED = bytes([
+    Column.START, Column.FLAGS, Column.BODY_AT, Column.END, Column.ID, Column.FLOW, Column.NAME,
+])  # fmt: skip
+ID = Row._fields.index("id")
+assert STAGED[ID] == Column.ID, "the id stands where it does in a whole row"
 
 # The call of the main thread, so that entering a call costs one list store; async calls have theirs
 # in a context variable, because many run at once.
@@ -83,9 +89,12 @@ class CallInterrupted(BaseException):
 
 
 def named(call: Staged) -> Staged:
-    """The same with the fields of its row by name."""
+    """The same with all fields of its row, by name."""
     row, frame, attempt = call
-    return Row(*row), frame, attempt
+    if type(row) is Row:
+        return call
+    start, _, _, end, *_ = row
+    return *row_at(frame, start, end), attempt
 
 
 def running_call() -> Staged | None:

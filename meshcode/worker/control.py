@@ -33,8 +33,10 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
+from meshcode import native
 from meshcode.limits import ASYNC_CALLS_MAX
 
 PAGE_BYTES = 4096
@@ -81,7 +83,10 @@ class ControlPage:
         finally:
             os.close(file)
         self.words = memoryview(self.map).cast("Q")
-        self.count = self.words[_BEGUN]
+        self._slots = slots = native.Slots(self.map)
+        # The worker's main thread begins a call: its id, attempt, and when, CLOCK_MONOTONIC ns.
+        self.begin: Callable[[bytes, int, int], None] = slots.begin
+        self.finish: Callable[[], None] = slots.finish  # That call has its outcome staged.
 
     @classmethod
     def create(cls, path: str) -> ControlPage:
@@ -119,6 +124,7 @@ class ControlPage:
     def close(self) -> None:
         """Unmap the page; the file stays."""
         self.words.release()
+        self._slots.close()
         self.map.close()
 
     # The worker's side.
@@ -126,16 +132,6 @@ class ControlPage:
     def set_pid(self, pid: int) -> None:
         """Say which process this is."""
         self.words[_PID] = pid
-
-    def begin(self, call_id: bytes, attempt: int, now_ns: int) -> None:
-        """The main thread begins a call."""
-        self.count = count = self.count + 1
-        _SLOT.pack_into(self.map, _SLOTS_AT + (count & 1) * 32, call_id, attempt, 0, now_ns)
-        self.words[_BEGUN] = count
-
-    def finish(self) -> None:
-        """The main thread's call has its outcome staged."""
-        self.words[_FINISHED] = self.count
 
     def begin_async(self, row: int, call_id: bytes, attempt: int, now_ns: int) -> None:
         """An async call, or a stream, begins in `row`, which the caller keeps free."""

@@ -28,11 +28,11 @@ from typing import Any
 from meshcode.errors import BadData, BadFrame, BadValue, MeshError, TooLarge
 from meshcode.limits import ASYNC_CALLS_MAX, BODY_BYTES_MAX, CANCEL_GRACE_MS
 from meshcode.wire.codec import pack, unpack_call, unpack_map
-from meshcode.wire.frame import Row, draft, index_plain
+from meshcode.wire.frame import check_envelope, draft, pick
 from meshcode.wire.kinds import Flag, Kind
 from meshcode.wire.mold import mold_of
 from meshcode.worker import report, streaming
-from meshcode.worker.context import CallInterrupted, Staged, main_call, named
+from meshcode.worker.context import ID, STAGED, CallInterrupted, Staged, main_call, named
 from meshcode.worker.control import REASON_RECALL, ControlPage
 from meshcode.worker.outbox import Outbox
 from meshcode.worker.report import DONE, KIND_OUTCOME, PLAIN
@@ -41,7 +41,6 @@ _START, _SUBMIT, _STOP, _SETUP = map(int, (Kind.START, Kind.SUBMIT, Kind.STOP, K
 _STREAM = int(Kind.STREAM)
 KIND_RETURNED = int(Kind.RETURNED)
 _KWARGS = int(Flag.KWARGS)
-_ID = Row._fields.index("id")
 _LAZY = frozenset({GeneratorType, CoroutineType, AsyncGeneratorType})
 _STALE_NS = CANCEL_GRACE_MS * 1_000_000  # A cancel nobody claimed for so long came too late.
 _RESIDENT_EVERY_NS = 1_000_000_000
@@ -139,25 +138,25 @@ class Worker:
     def take(self, frame: bytes) -> None:
         """Take one frame of the node: stage its calls, note its orders."""
         try:
-            _head, rows = index_plain(frame)
+            _head, rows, kinds, _flags = pick(frame, STAGED)
             at = 0
             while at < len(rows):
-                row = Row(*rows[at])
+                kind, (start, _, body_at, end, *_) = kinds[at], rows[at]
                 at += 1
-                if row.kind == _START:
-                    count = (row.end - row.body_at) // 4
+                if kind == _START:
+                    count = (end - body_at) // 4
                     calls = rows[at : at + count]
                     if len(calls) != count:
                         raise BadFrame(f"START tells {count} calls, {len(calls)} follow")
-                    attempts = struct.unpack_from(f"<{count}I", frame, row.body_at)
+                    attempts = struct.unpack_from(f"<{count}I", frame, body_at)
                     self.staged.extend(zip(calls, repeat(frame), attempts, strict=False))
                     at += count
-                elif row.kind == _STREAM:
-                    self.take_credit(row)
-                elif row.kind == _STOP:
+                elif kind == _STREAM:
+                    self.take_credit(check_envelope(frame[start:end]))
+                elif kind == _STOP:
                     self.stopping = True
-                elif row.kind == _SETUP:
-                    told = unpack_map(frame[row.body_at : row.end])
+                elif kind == _SETUP:
+                    told = unpack_map(frame[body_at:end])
                     self.setup(told.get("sockets", {}), told.get("streams", ()))
                     self.outbox.drafts.append(self.ready())
                     self.outbox.wake()
@@ -211,12 +210,11 @@ class Worker:
             except IndexError:  # The flusher gave the last ones back just now.
                 break
             row, frame, attempt = call
-            _, flags, _, _, call_id, flow, _, _, _, _, name_at, meta_at, body_at, end = row
-            function = target_of(frame[name_at:meta_at])
+            _, flags, body_at, end, call_id, flow, name = row
+            function = target_of(name)
             begin(call_id, attempt, now)
             try:
                 if function is None:
-                    name = frame[name_at:meta_at]
                     raise OwnError(report.no_function(name, self.absent.get(name, "")))
                 args, kwargs = unpack_call(frame[body_at:end], flags & _KWARGS)
                 try:
@@ -376,7 +374,7 @@ class Worker:
         for call_id, reason in self.page.take_cancels():
             if reason == REASON_RECALL:
                 self.recalled = True
-            elif call is not None and call[0][_ID] == call_id:
+            elif call is not None and call[0][ID] == call_id:
                 hit = reason
             elif not self.streams.cancel(call_id, reason) and (
                 self.asynchronous is None or not self.asynchronous.cancel(call_id, reason)
@@ -384,8 +382,8 @@ class Worker:
                 self.cancels[call_id] = (reason, monotonic_ns())
         if self.cancels or self.recalled:
             self.outbox.wake()
-        if call is not None and hit and self.interrupted != (call[0][_ID], call[2]):
-            self.interrupted = call[0][_ID], call[2]
+        if call is not None and hit and self.interrupted != (call[0][ID], call[2]):
+            self.interrupted = call[0][ID], call[2]
             raise CallInterrupted(hit)
 
     def serve_cancels(self) -> None:
@@ -394,7 +392,7 @@ class Worker:
             for frame in self.receive():
                 self.take(frame)
             for call in list(self.staged):
-                if call[0][_ID] not in self.cancels:
+                if call[0][ID] not in self.cancels:
                     continue
                 row, _frame, attempt = named(call)
                 # First here, then there: the main thread must always see one of the two.
@@ -420,10 +418,10 @@ class Worker:
                 row, _frame, attempt = self.staged.pop()
             except IndexError:
                 break
-            if (row[_ID], attempt) in self.skip:
-                self.skip.discard((row[_ID], attempt))  # Reported as cancelled already.
+            if (row[ID], attempt) in self.skip:
+                self.skip.discard((row[ID], attempt))  # Reported as cancelled already.
             else:
-                returned.append(row[_ID])
+                returned.append(row[ID])
         if returned:
             returned.reverse()
             self.outbox.drafts.append(draft(KIND_RETURNED, body=b"".join(returned)))

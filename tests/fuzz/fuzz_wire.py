@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from meshcode.errors import BadValue  # noqa: E402
 from meshcode.ids import make_ids  # noqa: E402
+from meshcode.native.layout import Column  # noqa: E402
 
 try:
     import atheris
@@ -85,7 +86,10 @@ def repaired(data: bytes) -> bytes:
 def wrong_of_frame(data: bytes) -> list[str]:
     """Index as a frame, check as an envelope, scan and seal by both twins; what is not right."""
     wrong = []
-    for name, args in (("index", ()), ("check", ()), ("scan", (1, 64)), ("scan", (2, 65))):
+    every = bytes(Column)
+    for name, args in (
+        ("index", ()), ("pick", (every,)), ("check", ()), ("scan", (1, 64)), ("scan", (2, 65)),
+    ):  # fmt: skip
         said = [verdict(getattr(twin, name), data, *args) for twin in TWINS]
         if said[0] != said[-1]:
             wrong.append(f"the twins' {name} differ: {said}")
@@ -105,15 +109,16 @@ def wrong_of_frame(data: bytes) -> list[str]:
 
 def read_by(twin: Any, read: Callable[..., Any], *args: Any) -> tuple[str, Any]:
     """What a reader of the codec does with the given twin; the threshold is the twin's too."""
-    kept = native.scan, codec._COUNT_BYTES_MAX
+    kept = native.scan, codec._COUNT_BYTES_MAX, codec._unpack_short, codec._unpack_items
     native.scan = twin.scan
     codec._COUNT_BYTES_MAX = 512 if twin is compiled else 64 * 1024
+    codec._unpack_short, codec._unpack_items = twin.unpack_short, twin.unpack_items
     try:
         return "value", read(*args)
     except BadValue as error:
         return "error", str(error)
     finally:
-        native.scan, codec._COUNT_BYTES_MAX = kept
+        native.scan, codec._COUNT_BYTES_MAX, codec._unpack_short, codec._unpack_items = kept
 
 
 def wrong_of_data(data: bytes) -> list[str]:
@@ -130,6 +135,8 @@ def wrong_of_data(data: bytes) -> list[str]:
             wrong.append(f"{read.__name__} says two things: {said}")
         if said[0][0] == "value" and read is codec.unpack:
             once = codec.pack(said[0][1])
+            if once != codec._pack_at(0, said[0][1]):
+                wrong.append(f"a short value is written otherwise than by msgpack: {once!r}")
             if codec.pack(codec.unpack(once)) != once:
                 wrong.append(f"a value is not the same when it is written again: {once!r}")
     return wrong

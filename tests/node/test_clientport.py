@@ -106,8 +106,8 @@ class House:
             for session in list(self.port.sessions.values()):
                 self.sessions.close(session)
         for port in (self.port, None):
-            for session, _, rows, _ in self.sessions.receive(64, now_ms, port):
-                self.got += [(session, row[0]) for row in rows]
+            for arrived in self.sessions.receive(64, now_ms, port):
+                self.got += [(arrived.session, kind) for kind in arrived.kinds]
         self.sessions.flush()
 
     def until(self, condition: Any, what: str, seconds: float = 10.0) -> Any:

@@ -10,7 +10,7 @@ import zmq
 
 from meshcode import limits
 from meshcode.node.sessions import Sessions
-from meshcode.wire.frame import envelope
+from meshcode.wire.frame import check_envelope, envelope
 from meshcode.wire.kinds import Kind
 from tests.live.harness import until
 from tests.live.rawlink import RawLink
@@ -64,8 +64,9 @@ def test_a_session_is_told_its_boot_and_counted_once(sessions: Sessions, client:
 def test_a_large_frame_alone_passes(sessions: Sessions, client: RawLink):
     client.send([envelope(Kind.ASK, name=b"x", body=bytes(limits.BODY_BYTES_MAX))])
 
-    [(_, head, rows, _)] = until(lambda: sessions.receive(64, 0), 10, "the frame comes")
+    [arrived] = until(lambda: sessions.receive(64, 0), 10, "the frame comes")
 
-    assert head.count == 1
-    *_, body_at, end = rows[0]
-    assert end - body_at == limits.BODY_BYTES_MAX
+    assert arrived.head.count == 1
+    [(*_, data)] = arrived.calls
+    row = check_envelope(data)
+    assert row.end - row.body_at == limits.BODY_BYTES_MAX

@@ -1,0 +1,44 @@
+/* What makes Python's objects by the batch or by the call: `meshcode.native._objects`.
+ *
+ * cffi hands over bytes and numbers; where an object is wanted for each call, making it costs more
+ * than the work.  So this is a module of CPython's own limited API.  Each part has a sister in
+ * pure.py that gives the same, short values in msgpack (tests/wire/test_objects.py).
+ */
+
+#include <Python.h>
+
+#include "framing.c"
+
+#include "pick.c"
+#include "mold.c"
+#include "slots.c"
+#include "short.c"
+
+static PyMethodDef methods[] = {
+    {"begin", (PyCFunction)(void (*)(void))begin, METH_FASTCALL,
+     "begin(frame_bytes_max, body_bytes_max, meta_bytes_max, envelopes_max): the limits of frames."},
+    {"pick", (PyCFunction)(void (*)(void))pick, METH_FASTCALL,
+     "pick(frame, columns): rows, kinds and flags, or four numbers of a fault."},
+    {"pack_short", pack_short, METH_O, "pack_short(value): bytes, or None: pack it otherwise."},
+    {"pack_items", pack_items, METH_O, "pack_items(values): bytes, or None: pack it otherwise."},
+    {"unpack_short", unpack_short, METH_O, "unpack_short(data): the value, or NotImplemented."},
+    {"unpack_items", unpack_items, METH_O, "unpack_items(data): a list, or None."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "meshcode.native._objects", NULL, -1, methods, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__objects(void)
+{
+    PyObject *made = PyModule_Create(&module);
+    if (!made)
+        return NULL;
+    mesh_begin();
+    if (add_type(made, "Mold", &mold_spec) < 0 || add_type(made, "Slots", &slots_spec) < 0) {
+        Py_DECREF(made);
+        return NULL;
+    }
+    return made;
+}

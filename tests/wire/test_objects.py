@@ -1,0 +1,351 @@
+"""What makes Python's objects in C gives what its sisters in Python give, and refuses the rest."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import sysconfig
+
+import msgpack
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from meshcode.limits import FRAME_BYTES_MAX
+from meshcode.native import pure
+from meshcode.native.layout import Column, Fault, FaultCode
+from meshcode.wire import codec
+from meshcode.wire import frame as wire
+from tests.wire.test_twins import NATIVE, envelopes, frames, fuzz_wire, ids
+
+try:
+    from meshcode.native import _objects, compiled
+except ImportError:
+    pytest.skip("the C twin was not compiled here", allow_module_level=True)
+
+quick = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+ID, FLOW, OTHER = bytes(range(16)), bytes(range(16, 32)), bytes(range(32, 48))
+
+
+# Rows.
+
+
+@quick
+@given(frames, st.lists(st.sampled_from(Column), max_size=20))
+def test_the_twins_pick_the_same_columns(data, columns):
+    asked = bytes(columns)
+
+    assert compiled.pick(data, asked) == pure.pick(data, asked)
+    assert compiled.pick(bytearray(data), asked) == compiled.pick(memoryview(data), asked)
+
+
+@quick
+@given(st.lists(envelopes, min_size=1, max_size=6))
+def test_what_is_picked_is_what_rows_say(batch):
+    data = wire.frame(batch)
+    _, rows = wire.index(data)
+
+    _, picked, kinds, flags = wire.pick(data, bytes([Column.NAME, Column.BODY, Column.ENVELOPE]))
+
+    assert picked == [
+        (data[row.name_at : row.meta_at], data[row.body_at : row.end], data[row.start : row.end])
+        for row in rows
+    ]
+    assert (kinds, flags) == (bytes(row.kind for row in rows), bytes(row.flags for row in rows))
+
+
+@quick
+@given(st.lists(st.tuples(st.sampled_from([ID, FLOW, OTHER]), st.sampled_from([ID, FLOW]),
+                          st.sampled_from([b"a", b"b", b"\xff"])), max_size=12))  # fmt: skip
+def test_an_object_that_rows_share_is_of_each_of_them(cases):
+    """Names, flows and parents are mostly those of the row before, and the flow is the id."""
+    data = wire.frame([
+        wire.envelope(1, id=id, flow=flow, parent=flow, name=name) for id, flow, name in cases
+    ])  # fmt: skip
+    columns = [Column.FLOW, Column.ID, Column.FLOW, Column.PARENT, Column.NAME, Column.TEXT]
+
+    rows, _, _ = compiled.pick(data, bytes(columns))
+
+    assert rows == [
+        (flow, id, flow, flow, name, name.decode(errors="replace")) for id, flow, name in cases
+    ]
+
+
+def test_a_large_frame_is_picked_too():
+    body = bytes(100_000)
+    data = wire.frame([wire.envelope(3, id=ID, body=body, flags=4)])
+
+    assert compiled.pick(data, bytes([Column.BODY])) == ([(body,)], b"\x03", b"\x04")
+
+
+def test_no_such_column_is_an_error():
+    with pytest.raises(ValueError, match="no column 200"):
+        compiled.pick(wire.frame([wire.envelope(1)]), b"\xc8")
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 39, b"x" * 40, wire.frame([])[:-1]])
+def test_what_is_no_frame_is_a_fault(data):
+    said = fuzz_wire.verdict(compiled.pick, data, b"")
+
+    assert said[0] == "fault"
+    assert said == fuzz_wire.verdict(pure.pick, data, b"")
+
+
+def test_a_frame_over_the_limit_is_a_fault():
+    with pytest.raises(Fault) as fault:
+        compiled.pick(bytes(FRAME_BYTES_MAX + 1), b"")
+
+    assert fault.value.code is FaultCode.FRAME_LARGE
+
+
+# Drafts.
+
+
+@quick
+@given(ids, ids, ids, st.binary(max_size=300), st.binary(max_size=9), st.binary(max_size=9),
+       st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1))  # fmt: skip
+def test_the_twins_make_the_same_drafts(id, flow, parent, body, name, meta, attempt, number):
+    whole = wire.draft(7, parent=parent, name=name, meta=meta, flags=3, code=2, argc=1)
+    given = (id, flow, body, attempt, number)
+
+    assert compiled.mold(whole)(*given) == pure.mold(whole)(*given)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ((ID[:15], FLOW, b"", 0, 0), ValueError),
+        ((ID, FLOW + b"x", b"", 0, 0), ValueError),
+        ((ID, FLOW, "text", 0, 0), TypeError),
+        ((ID, FLOW, b"", 2**32, 0), OverflowError),
+        ((ID, FLOW, b"", 0, 2**64), OverflowError),
+        ((ID, FLOW, b"", -1, 0), OverflowError),
+        ((ID, FLOW, b"", 0, None), TypeError),
+        ((ID, FLOW, b""), TypeError),
+    ],
+)
+def test_a_draft_of_what_does_not_fit_is_an_error(given, error):
+    with pytest.raises(error):
+        compiled.mold(wire.draft(1))(*given)
+
+
+def test_a_mold_of_less_than_a_header_is_an_error():
+    with pytest.raises(ValueError, match="80 bytes at least, not 79"):
+        compiled.mold(bytes(79))
+
+
+# The control page.
+
+
+@quick
+@given(st.lists(st.tuples(ids, st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)), max_size=5))
+def test_the_twins_write_the_same_page(calls):
+    pages = [mmap.mmap(-1, 4096) for _ in range(2)]
+    for page in pages:
+        page[16:24] = struct.pack("=Q", 6)
+    both = [compiled.Slots(pages[0]), pure.Slots(pages[1])]
+
+    for call in calls:
+        for slots in both:
+            slots.begin(*call)
+        assert pages[0][:] == pages[1][:]
+        for slots in both:
+            slots.finish()
+
+    assert pages[0][:] == pages[1][:]
+    assert struct.unpack("=Q", pages[0][16:24]) == (6 + len(calls),)
+    for slots, page in zip(both, pages, strict=True):
+        slots.close()
+        page.close()  # Raises when somebody holds on to it.
+
+
+def test_a_closed_page_is_not_written():
+    page = mmap.mmap(-1, 4096)
+    slots = compiled.Slots(page)
+    slots.close()
+    slots.close()
+    page.close()
+
+    for action in (slots.finish, lambda: slots.begin(ID, 1, 1)):
+        with pytest.raises(ValueError, match="closed"):
+            action()
+
+
+def test_what_is_no_page_is_refused():
+    with pytest.raises(ValueError, match="127 bytes are no control page"):
+        compiled.Slots(bytearray(127))
+    with pytest.raises((BufferError, TypeError)):
+        compiled.Slots(bytes(4096))
+
+
+# Short values.
+
+numbers = st.integers(-(2**63) - 2, 2**64 + 1)
+edges = st.sampled_from([
+    sign * (2**power) + step
+    for power in (0, 5, 7, 8, 15, 16, 31, 32, 63, 64) for step in (-1, 0, 1) for sign in (1, -1)
+])  # fmt: skip
+scalars = st.one_of(
+    st.none(), st.booleans(), numbers, edges, st.floats(), st.text(max_size=300),
+    st.binary(max_size=300),
+)  # fmt: skip
+
+
+def same(one: object, other: object) -> bool:
+    """Equal and of the same types; repr, because of NaN."""
+    return repr(one) == repr(other)
+
+
+@quick
+@given(scalars)
+def test_a_short_value_has_the_bytes_that_msgpack_writes(value):
+    try:
+        wanted = codec._pack_at(0, value)
+    except Exception:
+        wanted = None  # Lone surrogates, or an int beyond 64 bits whose pack is another's.
+    packed = compiled.pack_short(value)
+
+    assert packed in (None, wanted)
+    if packed is not None:
+        assert same(compiled.unpack_short(packed), value)
+
+
+@quick
+@given(st.lists(scalars, max_size=17))
+def test_a_short_list_has_the_bytes_that_msgpack_writes(values):
+    packed = compiled.pack_items(tuple(values))
+
+    assert packed == compiled.pack_items(values)
+    if packed is not None:
+        assert packed == codec._pack_at(0, values)
+        assert same(compiled.unpack_items(packed), values)
+
+
+@quick
+@given(st.one_of(st.binary(max_size=40), st.binary(min_size=250, max_size=260)))
+def test_of_any_bytes_the_twins_read_the_same_or_c_leaves_it(data):
+    """Half of these begin with a scalar, and some are whole ones."""
+    for read in (compiled.unpack_short, compiled.unpack_items):
+        value = read(data)
+        if value is not NotImplemented and value is not None:
+            assert same(value, msgpack.unpackb(data, raw=False, timestamp=3))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, False, 0, 127, 128, 2**63 - 1, -1, -32, -33, -(2**63), 0.5, "", "ä" * 20, b"x"],
+)
+def test_these_are_short(value):
+    """Else the tests above would pass with nothing in C at all."""
+    assert compiled.pack_short(value) is not None
+    assert same(compiled.unpack_items(compiled.pack_items([value])), [value])
+
+
+@pytest.mark.parametrize("value", [2**63, 2**64, "x" * 256, b"x" * 255, [], (), {}, 1j, object()])
+def test_these_are_left_to_msgpack(value):
+    assert compiled.pack_short(value) is None
+
+
+class Number(int):
+    """Not exactly an int: msgpack and our own hooks decide what it is."""
+
+
+def test_subclasses_are_left_to_msgpack():
+    assert compiled.pack_short(Number(3)) is None
+    assert compiled.pack_items([Number(3)]) is None
+    assert codec.unpack(codec.pack(Number(3))) == 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xc1", b"\xcc", b"\xa1", b"\xa1\xff", b"\x00\x00", b"\xca\x00\x00\x00\x00", b"\x80",
+     b"\x90", b"\xc4\x05abc", b"\xd4\x02\x90", b"\xdb\xff\xff\xff\xff"],
+)  # fmt: skip
+def test_what_is_no_short_value_is_left_to_msgpack(data):
+    assert compiled.unpack_short(data) is NotImplemented
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc0", b"\x91", b"\x92\x00", b"\x91\x00\x00", b"\x91\x90"])
+def test_what_is_no_short_list_is_left_to_msgpack(data):
+    assert compiled.unpack_items(data) is None
+
+
+def test_the_module_takes_what_it_is_made_for_only():
+    for function, args in (
+        (_objects.pick, (b"",)), (_objects.pick, ("text", b"")), (_objects.pick, (b"", "text")),
+        (_objects.begin, (1, 2, 3)), (compiled.Slots, ()),
+    ):  # fmt: skip
+        with pytest.raises(TypeError):
+            function(*args)
+
+
+UNDER_SANITIZERS = """
+import importlib.util, pathlib, sys
+spec = importlib.util.spec_from_file_location("meshcode.native._objects", sys.argv[1])
+objects = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(objects)
+objects.begin(20971520, 16777216, 16384, 4096)
+mold = objects.Mold(bytes(99)).make
+data = pathlib.Path(sys.argv[2]).read_bytes()
+inputs = good = at = 0
+while at < len(data):
+    size = int.from_bytes(data[at : at + 4], "little")
+    one = bytes(data[at + 4 : at + 4 + size])
+    at += 4 + size
+    inputs += 1
+    found = objects.pick(one, bytes(range(17)))
+    good += len(found) == 3
+    objects.unpack_short(one), objects.unpack_items(one)
+    objects.unpack_short(one[-9:]), objects.unpack_items(b"\\x93" + one[-40:])
+    objects.pack_items([one[:200], one[:9], inputs, str(one[:70])])
+    page = bytearray(128)
+    slots = objects.Slots(page)
+    if size >= 16:
+        mold(one[:16], one[:16], one, inputs, inputs)
+        slots.begin(one[:16], inputs, inputs)
+        slots.finish()
+print(inputs, good)
+"""
+
+
+def test_the_module_reads_and_writes_only_its_own_bytes(tmp_path):
+    """In an interpreter under the address and undefined-behaviour sanitizers."""
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no gcc here")
+    library = tmp_path / "_objects.so"
+    build = [
+        compiler, "-O1", "-g", "-std=c99", "-fPIC", "-shared", "-DPy_LIMITED_API=0x030B0000",
+        "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+        f"-I{sysconfig.get_paths()['include']}", str(NATIVE / "objects.c"), "-o", str(library),
+    ]  # fmt: skip
+    built = subprocess.run(build, capture_output=True, text=True, check=False)
+    if "cannot find" in built.stderr:
+        pytest.skip("the compiler has no sanitizers here")
+    assert built.returncode == 0, built.stderr
+    asked = [compiler, "-print-file-name=libasan.so"]
+    runtime = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    rng, pool = random.Random(7), fuzz_wire.seeds()
+    inputs = list(pool)
+    for _ in range(1500):
+        data = fuzz_wire.changed(rng, rng.choice(pool), pool)
+        inputs += [data, fuzz_wire.repaired(data)]
+    file = tmp_path / "inputs"
+    file.write_bytes(b"".join(len(one).to_bytes(4, "little") + one for one in inputs))
+
+    run = subprocess.run(
+        [sys.executable, "-I", "-c", UNDER_SANITIZERS, str(library), str(file)],
+        env={**os.environ, "LD_PRELOAD": runtime, "PYTHONMALLOC": "malloc",
+             "ASAN_OPTIONS": "detect_leaks=0"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert run.returncode == 0, run.stderr[-3000:]
+    count, good = map(int, run.stdout.split())
+    assert count == len(inputs)
+    assert good == sum(fuzz_wire.verdict(pure.pick, one, b"")[0] == "good" for one in inputs) > 20
