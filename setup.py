@@ -8,7 +8,7 @@ import os
 
 from setuptools import Extension, setup
 
-C = [f"meshcode/native/{name}.c" for name in ("framing", "mold", "pick", "short", "slots")]
+C = [f"meshcode/native/{name}.c" for name in ("batch", "framing", "mold", "pick", "short", "slots")]
 
 if os.environ.get("MESHCODE_PURE", "") in ("", "0"):
     setup(

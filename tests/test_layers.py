@@ -26,6 +26,7 @@ ROUTER_LEAVES = {
     "meshcode.digest",
     "meshcode.ids",
     "meshcode.limits",
+    "meshcode.native",
     "meshcode.nearest",
     "meshcode.schedule",
     "meshcode.wire",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from meshcode.errors import MeshError
 from meshcode.limits import FRAME_BYTES_GOAL
+from meshcode.wire.frame import cuts
 from meshcode.wire.kinds import Flag, Level
 
 if TYPE_CHECKING:
@@ -92,18 +93,14 @@ class Unacknowledged:
         return batches
 
 
-def split(calls: list[Call], drafts: list[bytes], size: int) -> Iterator[Batch]:
-    """Cut what was handed over into batches of the best size, in order."""
+def split(calls: list[Call], drafts: list[bytes], size: int) -> list[Batch]:
+    """Cut what was handed over, `size` bytes of drafts, into batches of the best size, in order."""
     if len(calls) <= BATCH_CALLS_MAX and size <= FRAME_BYTES_GOAL:
-        yield Batch(calls, drafts, size)
-        return
-    start, size = 0, 0
-    for at, draft in enumerate(drafts):
-        if at > start and (at - start >= BATCH_CALLS_MAX or size + len(draft) > FRAME_BYTES_GOAL):
-            yield Batch(calls[start:at], drafts[start:at], size)
-            start, size = at, 0
-        size += len(draft)
-    yield Batch(calls[start:], drafts[start:], size)
+        return [Batch(calls, drafts, size)]
+    return [
+        Batch(calls[begin:end], drafts[begin:end], sum(map(len, drafts[begin:end])))
+        for begin, end in cuts(drafts, BATCH_CALLS_MAX)
+    ]
 
 
 @lru_cache(64)

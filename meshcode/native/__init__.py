@@ -9,6 +9,7 @@ Both have the same functions, and give the same rows, faults, drafts and values 
     pack_short, pack_items, unpack_short, unpack_items
                           short values of simple kinds; the pure twin leaves them to msgpack
     Slots                 which calls a worker is in
+    pack_done, group      records and batches of the log
 
 `TWIN` says which one is in use: `"c"` or `"pure"`; the environment variable MESHCODE_PURE=1 chooses
 pure at run time, and skips the C build at install time.
@@ -28,8 +29,10 @@ try:
     from meshcode.native.compiled import (
         Slots,
         check,
+        group,
         index,
         mold,
+        pack_done,
         pack_items,
         pack_short,
         pick,
@@ -44,8 +47,10 @@ except ImportError:  # Not wanted or not compiled here: the pure twin does the s
     from meshcode.native.pure import (
         Slots,
         check,
+        group,
         index,
         mold,
+        pack_done,
         pack_items,
         pack_short,
         pick,
@@ -58,6 +63,6 @@ except ImportError:  # Not wanted or not compiled here: the pure twin does the s
     TWIN = "pure"
 
 __all__ = [
-    "TWIN", "Slots", "check", "index", "mold", "pack_items", "pack_short", "pick", "scan", "seal",
-    "unpack_items", "unpack_short",
+    "TWIN", "Slots", "check", "group", "index", "mold", "pack_done", "pack_items", "pack_short",
+    "pick", "scan", "seal", "unpack_items", "unpack_short",
 ]  # fmt: skip

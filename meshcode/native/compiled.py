@@ -6,7 +6,7 @@ object for each row, so it is of the other module (objects.c) and keeps the lock
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -16,10 +16,7 @@ from meshcode.limits import (
     FRAME_ENVELOPES_MAX,
     META_BYTES_MAX,
 )
-from meshcode.native import (
-    _framing,  # type: ignore[attr-defined]
-    _objects,  # type: ignore[attr-defined]
-)
+from meshcode.native import _framing, _objects  # type: ignore[attr-defined]
 from meshcode.native.layout import (
     ENVELOPE_HEADER_BYTES,
     PACKED_ROW,
@@ -64,6 +61,7 @@ pack_items: Callable[[Any], bytes | None] = _objects.pack_items
 unpack_short: Callable[[Any], Any] = _objects.unpack_short
 unpack_items: Callable[[Any], list[Any] | None] = _objects.unpack_items
 Slots = _objects.Slots
+pack_done: Callable[[int, int, int, int, int, int, bytes, bytes], bytes] = _objects.pack_done
 _objects.begin(FRAME_BYTES_MAX, BODY_BYTES_MAX, META_BYTES_MAX, FRAME_ENVELOPES_MAX)
 
 
@@ -95,6 +93,16 @@ def mold(whole: bytes) -> Mold:
     """As `pure.mold`."""
     made: Mold = _objects.Mold(whole).make
     return made
+
+
+def group(
+    ops: Sequence[tuple[str, bytes, bytes | None]], tables: tuple[str, ...], key_max: int
+) -> dict[str, dict[bytes, bytes | None]] | None:
+    """As `pure.group`."""
+    found: dict[str, dict[bytes, bytes | None]] | None = _objects.group(
+        ops if type(ops) is list else list(ops), tables, key_max
+    )
+    return found
 
 
 def check(envelope: Bytes) -> Row:

@@ -13,6 +13,7 @@
 #include "mold.c"
 #include "slots.c"
 #include "short.c"
+#include "batch.c"
 
 static PyMethodDef methods[] = {
     {"begin", (PyCFunction)(void (*)(void))begin, METH_FASTCALL,
@@ -23,6 +24,11 @@ static PyMethodDef methods[] = {
     {"pack_items", pack_items, METH_O, "pack_items(values): bytes, or None: pack it otherwise."},
     {"unpack_short", unpack_short, METH_O, "unpack_short(data): the value, or NotImplemented."},
     {"unpack_items", unpack_items, METH_O, "unpack_items(data): a list, or None."},
+    {"pack_done", (PyCFunction)(void (*)(void))pack_done, METH_FASTCALL,
+     "pack_done(code, attempts, accepted_ms, started_ms, finished_ms, sequence, outcome, submit)"},
+    {"group", (PyCFunction)(void (*)(void))group, METH_FASTCALL,
+     "group(ops, tables, key_max): the last change of each key, or None: one is wrong."},
+    {"flatten", flatten, METH_O, "flatten(sections): data, sizes and sections in one piece each."},
     {NULL, NULL, 0, NULL},
 };
 

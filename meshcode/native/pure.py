@@ -7,7 +7,7 @@ hold them together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Any
 from zlib import crc32
@@ -348,6 +348,43 @@ class Slots:
     def close(self) -> None:
         """Let go of the page."""
         self._words.release()
+
+
+# Batches for the log.
+
+_DONE_HEAD = Struct("<BBHIQQQQII")
+
+
+def pack_done(
+    code: int,
+    attempts: int,
+    accepted_ms: int,
+    started_ms: int,
+    finished_ms: int,
+    sequence: int,
+    outcome: bytes,
+    submit: bytes,
+) -> bytes:
+    """A `done` record without a story: `meshcode/router/records.py` has its header."""
+    head = _DONE_HEAD.pack(
+        1, code, 0, attempts, accepted_ms, started_ms, finished_ms, sequence, len(outcome),
+        len(submit),
+    )  # fmt: skip
+    return b"".join((head, outcome, submit))
+
+
+def group(
+    ops: Sequence[tuple[str, bytes, bytes | None]], tables: tuple[str, ...], key_max: int
+) -> dict[str, dict[bytes, bytes | None]] | None:
+    """Table -> key -> its last change in `ops`; None: a table or the size of a key is wrong."""
+    changes: dict[str, dict[bytes, bytes | None]] = {}
+    for table, key, value in ops:
+        changes.setdefault(table, {})[key] = value
+    for table, values in changes.items():
+        sizes = [len(key) for key in values]
+        if table not in tables or min(sizes) < 1 or max(sizes) > key_max:
+            return None
+    return changes
 
 
 # Short values: without C the package msgpack does it all.

@@ -32,7 +32,7 @@ from meshcode.router.events import (
     Yielded,
 )
 from meshcode.wire.codec import pack, unpack_map
-from meshcode.wire.frame import Column, Row, envelope, frame, index, pick
+from meshcode.wire.frame import Column, Row, cuts, envelope, frame, index, pick
 from meshcode.wire.kinds import Flag, Kind
 from meshcode.worker import launch
 from meshcode.worker.control import ControlPage
@@ -43,6 +43,7 @@ _REPORT = bytes([
     Column.ID, Column.ATTEMPT, Column.CODE, Column.FLAGS, Column.NUMBER, Column.ENVELOPE,
 ])  # fmt: skip
 START_BYTES_MAX = limits.FRAME_BYTES_MAX // 2
+START_CALLS_MAX = limits.FRAME_ENVELOPES_MAX - 1  # One envelope is START itself.
 NAMES_OF_STREAMS = {1: "stdout", 2: "stderr"}
 
 
@@ -250,20 +251,14 @@ class Crew:
         worker = self.by_id.get(worker_id)
         if worker is None:
             return
-        at, size = 0, 0
-        for end, assignment in enumerate(assignments, 1):
-            data = assignment[3]
-            assert data is not None
-            size += len(data)
-            following = assignments[end][3] if end < len(assignments) else None
-            if following is None or size + len(following) > START_BYTES_MAX:
-                part = assignments[at:end]
-                attempts = array.array("I", [item[1] for item in part])
-                if sys.byteorder == "big":
-                    attempts.byteswap()
-                head = envelope(Kind.START, body=attempts.tobytes())
-                self._send(worker, [head, *(item[3] or b"" for item in part)])
-                at, size = end, 0
+        calls = [assignment[3] or b"" for assignment in assignments]
+        assert all(calls), "every envelope is in memory by now"
+        for begin, end in cuts(calls, START_CALLS_MAX, START_BYTES_MAX):
+            attempts = array.array("I", [attempt for _, attempt, *_ in assignments[begin:end]])
+            if sys.byteorder == "big":
+                attempts.byteswap()
+            head = envelope(Kind.START, body=attempts.tobytes())
+            self._send(worker, [head, *calls[begin:end]])
 
     def interrupt(self, worker_id: int, call: bytes, reason: str, now_ms: int) -> None:
         """Ask a worker to end one call; it is killed when the call does not end in its grace."""

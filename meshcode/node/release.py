@@ -87,17 +87,16 @@ class Release:
             data = envelope(Kind.ACCEPTED, number=sequence, code=level, attempt=told)
             by_client.setdefault(client, []).append(data)
         relayed: dict[int, list[bytes]] = {}
+        last, append = None, None  # Most go to the client of the one before.
         for client, data in effects.outcomes:
-            if client < 0:  # A peer, for a client of its own.
-                relayed.setdefault(client, []).append(data)
-                continue
-            if client == READER:
+            if client == last and append is not None:
+                append(data)
+            elif client == READER:
                 self._loop.readers.ended(data[16:32])
-                continue
-            found = by_client.get(client)
-            if found is None:
-                found = by_client[client] = []
-            found.append(data)
+            else:  # Below zero: a peer, for a client of its own.
+                found = (by_client if client >= 0 else relayed).setdefault(client, [])
+                found.append(data)
+                last, append = client, found.append
         mesh = self._loop.mesh
         for client, request, good, answer in effects.answers:
             if client < 0:

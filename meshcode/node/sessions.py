@@ -18,7 +18,7 @@ from meshcode import limits
 from meshcode.errors import BadFrame, MeshError
 from meshcode.ids import NO_ID
 from meshcode.wire.codec import pack, unpack
-from meshcode.wire.frame import Column, FrameHead, Row, envelope, frame, index, pick
+from meshcode.wire.frame import Column, FrameHead, Row, cuts, envelope, frame, index, pick
 from meshcode.wire.kinds import Flag, Kind
 
 if TYPE_CHECKING:
@@ -201,15 +201,8 @@ class Sessions:
 
     def send(self, session: Session, envelopes: list[bytes]) -> None:
         """Send sealed envelopes in as few frames as the limits allow; never blocks."""
-        start, size = 0, 0
-        for at, data in enumerate(envelopes):
-            too_many = at - start >= FRAME_OUTCOMES_MAX
-            if at > start and (too_many or size + len(data) > limits.FRAME_BYTES_GOAL):
-                self._send_frame(session, envelopes[start:at])
-                start, size = at, 0
-            size += len(data)
-        if start < len(envelopes):
-            self._send_frame(session, envelopes[start:])
+        for begin, end in cuts(envelopes, FRAME_OUTCOMES_MAX):
+            self._send_frame(session, envelopes[begin:end])
 
     def _send_frame(self, session: Session, envelopes: list[bytes]) -> None:
         session.sequence += 1

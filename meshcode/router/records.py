@@ -18,6 +18,7 @@ import struct
 from functools import lru_cache
 from typing import Any
 
+from meshcode import native
 from meshcode.ids import NO_ID
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.kinds import Outcome
@@ -114,19 +115,10 @@ def pack_done(
     story: list[Any] | None,
 ) -> bytes:
     """A `done` record."""
-    head = DONE_HEAD.pack(
-        RECORD_VERSION,
-        code,
-        0,
-        attempts,
-        accepted_ms,
-        started_ms,
-        finished_ms,
-        sequence,
-        len(outcome),
-        len(submit),
+    record = native.pack_done(
+        code, attempts, accepted_ms, started_ms, finished_ms, sequence, outcome, submit
     )
-    return b"".join((head, outcome, submit, pack(story) if story else b""))
+    return record + pack(story) if story else record
 
 
 def done_ops(id: bytes, record: bytes) -> list[tuple[str, bytes, bytes | None]]:

@@ -6,11 +6,11 @@ both to them.  A log knows nothing of calls; it sees bytes.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
+from meshcode import native
 from meshcode.limits import (
     DISK_FULL_FREE_BYTES,
     DISK_FULL_RATIO,
@@ -80,18 +80,21 @@ def plan(ops: Sequence[Op]) -> dict[str, dict[bytes, bytes | None]]:
     Raises:
         ValueError: a key is empty or over KEY_BYTES_MAX, or a table is not one of TABLES.
     """
-    changes: defaultdict[str, dict[bytes, bytes | None]] = defaultdict(dict)
-    for table, key, value in ops:
-        changes[table][key] = value
-    for table, values in changes.items():
+    changes = native.group(ops, TABLES, KEY_BYTES_MAX)
+    if changes is None:
+        _raise_bad_op(ops)
+    return changes
+
+
+def _raise_bad_op(ops: Sequence[Op]) -> NoReturn:
+    for table, key, _ in ops:
         if table not in TABLES:
             raise ValueError(f"no table {table!r}; there are {', '.join(TABLES)}")
-        for size in (min(map(len, values)), max(map(len, values))):
-            if not 0 < size <= KEY_BYTES_MAX:
-                raise ValueError(
-                    f"a key of table {table} has {size} bytes, not 1 to {KEY_BYTES_MAX}"
-                )
-    return changes
+        if not 0 < len(key) <= KEY_BYTES_MAX:
+            raise ValueError(
+                f"a key of table {table} has {len(key)} bytes, not 1 to {KEY_BYTES_MAX}"
+            )
+    raise TypeError("an op is a table and a key, and a value of bytes or None")
 
 
 class Log(Protocol):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import lmdb
 import lmdb.cpython
 
-from meshcode.native import _framing  # type: ignore[attr-defined]
+from meshcode.native import _framing, _objects  # type: ignore[attr-defined]
 from meshcode.store import record
 from meshcode.store.engine import MAIN, Info, Section, Stat
 
@@ -30,7 +30,7 @@ _from_buffer = _ffi.from_buffer
 # Options of an environment, and what a section does with its items (staging.c).
 _NO_TLS, _READ_ONLY, _NO_LOCK = 0x200000, 0x20000, 0x400000
 _NO_SYNC, _NO_META_SYNC = 0x10000, 0x40000
-_DELETE, _SEAL, _RAW = 0, 1, 2
+_SEAL, _RAW = 1, 2
 
 _KEPT_BYTES_MAX = 1 << 20  # A buffer that grew larger is given back after the read.
 _CODE_BAD_BATCH = -29000
@@ -81,6 +81,7 @@ def _load() -> None:
 
 _load()
 _get = _lib.mesh_store_get
+_flatten = _objects.flatten
 
 
 def _parts(data: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
@@ -217,25 +218,13 @@ class NativeEngine:
 
     def stage(self, sections: Sequence[Section]) -> int:
         """See `Engine.stage`.  The changes are packed now, and put by `commit`."""
-        parts: list[bytes] = []
-        numbers: list[int] = []
-        for table, is_sealed, changes in sections:
-            number, seed = self._tables[table], record.SEEDS.get(table, 0)
-            count = len(changes)
-            flat: Iterable[Any] = chain.from_iterable(changes.items())
-            if None in changes.values():
-                gone = [key for key, value in changes.items() if value is None]
-                parts += gone
-                numbers += (number, _DELETE, seed, len(gone))
-                count -= len(gone)
-                flat = chain.from_iterable([row for row in changes.items() if row[1] is not None])
-            if count:
-                parts += flat
-                numbers += (number, _SEAL if is_sealed else _RAW, seed, count)
-        data, sizes = b"".join(parts), array("I", map(len, parts))
+        data, sizes, numbers = _flatten([
+            (self._tables[table], _SEAL if is_sealed else _RAW, record.SEEDS.get(table, 0), changes)
+            for table, is_sealed, changes in sections
+        ])  # fmt: skip
         self._data = self._data + data if self._data else data
-        self._sizes += sizes
-        self._sections += array("I", numbers)
+        self._sizes.frombytes(sizes)
+        self._sections.frombytes(numbers)
         return len(data)
 
     def commit(self) -> None:

@@ -21,6 +21,7 @@ from meshcode.errors import BadData, BadFrame, TooLarge
 from meshcode.ids import ID_BYTES, NO_ID
 from meshcode.limits import (
     BODY_BYTES_MAX,
+    FRAME_BYTES_GOAL,
     FRAME_BYTES_MAX,
     FRAME_ENVELOPES_MAX,
     META_BYTES_MAX,
@@ -54,6 +55,7 @@ __all__ = [
     "with_first",
     "draft",
     "frame",
+    "cuts",
     "seal_frame",
     "check_envelope",
     "name_of",
@@ -311,6 +313,29 @@ def frame(
     body = b"".join(envelopes)
     head = _frame_head(len(envelopes), len(body), sequence, sender_boot, receiver_boot)
     return b"".join((head, _U32.pack(crc32(head)), body))
+
+
+def cuts(
+    envelopes: Sequence[bytes], count_max: int, bytes_max: int = FRAME_BYTES_GOAL
+) -> list[tuple[int, int]]:
+    """Where to cut what is to be sent into frames: begin and end of each part, none of them empty.
+
+    Args:
+        count_max: envelopes of a part.
+        bytes_max: of a part; one envelope that has more is a part of its own.
+    """
+    count = len(envelopes)
+    sizes = list(map(len, envelopes))
+    if count <= count_max and sum(sizes) <= bytes_max:
+        return [(0, count)] if count else []
+    found, begin, total = [], 0, 0
+    for at, size in enumerate(sizes):
+        if at > begin and (at - begin >= count_max or total + size > bytes_max):
+            found.append((begin, at))
+            begin, total = at, 0
+        total += size
+    found.append((begin, count))
+    return found
 
 
 def seal_frame(

@@ -17,8 +17,8 @@ import threading
 from collections.abc import Callable
 from time import monotonic_ns
 
-from meshcode.limits import FLUSH_MS, FRAME_BYTES_GOAL, FRAME_ENVELOPES_MAX
-from meshcode.wire.frame import seal_frame
+from meshcode.limits import FLUSH_MS, FRAME_ENVELOPES_MAX
+from meshcode.wire.frame import cuts, seal_frame
 from meshcode.worker.output import Capture
 
 DOZE_NS = 50_000_000  # Twenty-five ticks: short enough to cost nothing, long enough to be rare.
@@ -98,20 +98,8 @@ class Outbox:
         count = len(drafts)  # Others may append meanwhile; only to the end.
         batch = drafts[:count]
         del drafts[:count]
-        if count <= FRAME_ENVELOPES_MAX and sum(map(len, batch)) <= FRAME_BYTES_GOAL:
-            if batch:
-                self._send_frame(batch)
-            return
-        part: list[bytes] = []
-        size = 0
-        for envelope in batch:
-            full = len(part) == FRAME_ENVELOPES_MAX or size + len(envelope) > FRAME_BYTES_GOAL
-            if part and full:
-                self._send_frame(part)
-                part, size = [], 0
-            part.append(envelope)
-            size += len(envelope)
-        self._send_frame(part)
+        for begin, end in cuts(batch, FRAME_ENVELOPES_MAX):
+            self._send_frame(batch[begin:end])
 
     def _send_frame(self, batch: list[bytes]) -> None:
         self.sequence += 1

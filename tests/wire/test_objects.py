@@ -284,6 +284,79 @@ def test_the_module_takes_what_it_is_made_for_only():
             function(*args)
 
 
+# Batches for the log.
+
+u64 = st.integers(0, 2**64 - 1)
+
+
+@quick
+@given(st.tuples(st.integers(0, 255), st.integers(0, 2**32 - 1), u64, u64, u64, u64,
+                 st.binary(max_size=200), st.binary(max_size=200)))  # fmt: skip
+def test_the_twins_pack_the_same_records(fields):
+    assert compiled.pack_done(*fields) == pure.pack_done(*fields)
+
+
+@pytest.mark.parametrize("fields", [(256, 0), (0, 2**32), (-1, 0), (None, 0)])
+def test_a_record_of_what_does_not_fit_is_an_error(fields):
+    for twin in (compiled, pure):
+        with pytest.raises((OverflowError, TypeError, struct.error)):
+            twin.pack_done(*fields, 1, 2, 3, 4, b"", b"")
+
+
+TABLES = ("a", "b", "long-name")
+keys = st.binary(max_size=6)
+ops = st.lists(st.tuples(st.sampled_from([*TABLES, "other"]), keys, st.none() | keys), max_size=20)
+
+
+@quick
+@given(ops)
+def test_the_twins_group_a_batch_alike(batch):
+    found = compiled.group(batch, TABLES, 5)
+
+    assert found == pure.group(batch, TABLES, 5)
+    if found is not None:
+        assert [*found] == [*dict.fromkeys(table for table, *_ in batch)]
+        assert [[*changes] for changes in found.values()] == [
+            [*changes] for changes in (pure.group(batch, TABLES, 5) or {}).values()
+        ]
+
+
+def test_a_batch_is_a_list_of_triples():
+    for wrong in (((1, 2),), ("abc",), ((b"a", b"k", None),), (("a", "k", None),)):
+        assert _objects.group(list(wrong), TABLES, 5) is None
+    assert compiled.group((("a", b"k", b"v"),), TABLES, 5) == {"a": {b"k": b"v"}}
+
+
+some_changes = st.dictionaries(keys, st.none() | keys, max_size=6)
+
+
+@quick
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 2), st.integers(0, 2**32 - 1),
+                          some_changes), max_size=4))  # fmt: skip
+def test_sections_are_flattened_with_deletes_first(sections):
+    parts: list[bytes] = []
+    numbers: list[int] = []
+    for table, how, seed, changes in sections:
+        gone = [key for key, value in changes.items() if value is None]
+        kept = [part for row in changes.items() if row[1] is not None for part in row]
+        parts += [*gone, *kept]
+        numbers += [table, 0, seed, len(gone), table, how, seed, len(kept) // 2]
+
+    assert _objects.flatten(sections) == (
+        b"".join(parts),
+        struct.pack(f"={len(parts)}I", *map(len, parts)),
+        struct.pack(f"={len(numbers)}I", *numbers),
+    )
+
+
+@pytest.mark.parametrize(
+    "sections", [(), [(1, 2)], [(1, 1, 0, [])], [(1, 1, 0, {"k": b""})], [(1, 1, 0, {b"k": "v"})]]
+)
+def test_what_are_no_sections_is_refused(sections):
+    with pytest.raises(TypeError):
+        _objects.flatten(sections)
+
+
 UNDER_SANITIZERS = """
 import importlib.util, pathlib, sys
 spec = importlib.util.spec_from_file_location("meshcode.native._objects", sys.argv[1])
@@ -309,6 +382,11 @@ while at < len(data):
         mold(one[:16], one[:16], one, inputs, inputs)
         slots.begin(one[:16], inputs, inputs)
         slots.finish()
+    ops = [("a", one[:9], one), ("b", one[9:20], None), ("a", one[:5], one[5:]), ("a", b"", b"")]
+    for end in range(5):
+        grouped = objects.group(ops[:end], ("a", "b"), 9 + size % 4)
+        objects.flatten([(1, 1, 2, changes) for changes in (grouped or {}).values()])
+    objects.pack_done(1, 2, 3, 4, 5, 6, one, one[:50])
 print(inputs, good)
 """
 
