@@ -1,8 +1,10 @@
-"""A node keeps its threads off the CPUs to which its workers are pinned.
+"""A node keeps its thread off the CPUs to which its workers are pinned.
 
 A pinned worker cannot make way: where the system puts the node's thread on the worker's CPU, both
 get half of it while another CPU idles.  So the node leaves these CPUs to the workers as long as it
-has others, and is the only node of its machine: several would share what is left.  Whether it is
+has others, and is the only node of its machine: several would share what is left.  The committer
+and the threads of the links run where there is room: they take a fifth of what the node's thread
+takes, a little at a time, and behind it they would wait, and it for them.  Whether the node is
 the only one, nodes tell each other by a Unix socket in the abstract namespace (of the network
 namespace, so a container sees its own): the first listens there, the others stay connected.
 
@@ -81,10 +83,10 @@ def _has_gone(link: socket.socket) -> bool:
 
 
 class Affinity:
-    """The CPUs of all threads of this process."""
+    """The CPUs of the thread that calls: the node's own."""
 
     def __init__(self, neighbours: Neighbours) -> None:
-        """As they are now, all CPUs that this process may use."""
+        """As they are now, all CPUs that it may use."""
         self._neighbours = neighbours
         self._all = frozenset(os.sched_getaffinity(0))
         self._now = self._all
@@ -98,9 +100,8 @@ class Affinity:
             self._move(wanted)
 
     def _move(self, cpus: frozenset[int]) -> None:
-        for thread in os.listdir("/proc/self/task"):
-            with contextlib.suppress(OSError):  # It has ended, or a container has taken CPUs away.
-                os.sched_setaffinity(int(thread), cpus)
+        with contextlib.suppress(OSError):  # A container may have taken CPUs away.
+            os.sched_setaffinity(0, cpus)
         self._now = cpus
 
     def close(self) -> None:
