@@ -8,7 +8,7 @@ import os
 
 from setuptools import Extension, setup
 
-C = [f"meshcode/native/{name}.c" for name in ("batch", "framing", "mold", "pick", "short", "slots")]
+PARTS = ("batch", "framing", "mold", "pick", "short", "slots", "steps")
 
 if os.environ.get("MESHCODE_PURE", "") in ("", "0"):
     setup(
@@ -17,7 +17,7 @@ if os.environ.get("MESHCODE_PURE", "") in ("", "0"):
             Extension(
                 "meshcode.native._objects",
                 ["meshcode/native/objects.c"],
-                depends=C,  # It includes them.
+                depends=[f"meshcode/native/{name}.c" for name in PARTS],  # It includes them.
                 define_macros=[("Py_LIMITED_API", "0x030B0000")],
                 py_limited_api=True,
                 extra_compile_args=["-O2", "-std=c99", "-Wall", "-Wextra", "-Wno-unused-function"],

@@ -10,6 +10,8 @@ Both have the same functions, and give the same rows, faults, drafts and values 
                           short values of simple kinds; the pure twin leaves them to msgpack
     Slots                 which calls a worker is in
     pack_done, group      records and batches of the log
+    numbered_ids, seal_rows, feed_first
+                          steps of flows
 
 `TWIN` says which one is in use: `"c"` or `"pure"`; the environment variable MESHCODE_PURE=1 chooses
 pure at run time, and skips the C build at install time.
@@ -29,15 +31,18 @@ try:
     from meshcode.native.compiled import (
         Slots,
         check,
+        feed_first,
         group,
         index,
         mold,
+        numbered_ids,
         pack_done,
         pack_items,
         pack_short,
         pick,
         scan,
         seal,
+        seal_rows,
         unpack_items,
         unpack_short,
     )
@@ -47,15 +52,18 @@ except ImportError:  # Not wanted or not compiled here: the pure twin does the s
     from meshcode.native.pure import (
         Slots,
         check,
+        feed_first,
         group,
         index,
         mold,
+        numbered_ids,
         pack_done,
         pack_items,
         pack_short,
         pick,
         scan,
         seal,
+        seal_rows,
         unpack_items,
         unpack_short,
     )
@@ -63,6 +71,6 @@ except ImportError:  # Not wanted or not compiled here: the pure twin does the s
     TWIN = "pure"
 
 __all__ = [
-    "TWIN", "Slots", "check", "group", "index", "mold", "pack_done", "pack_items", "pack_short",
-    "pick", "scan", "seal", "unpack_items", "unpack_short",
+    "TWIN", "Slots", "check", "feed_first", "group", "index", "mold", "numbered_ids", "pack_done",
+    "pack_items", "pack_short", "pick", "scan", "seal", "seal_rows", "unpack_items", "unpack_short",
 ]  # fmt: skip

@@ -61,6 +61,9 @@ pack_items: Callable[[Any], bytes | None] = _objects.pack_items
 unpack_short: Callable[[Any], Any] = _objects.unpack_short
 unpack_items: Callable[[Any], list[Any] | None] = _objects.unpack_items
 Slots = _objects.Slots
+numbered_ids: Callable[[bytes, int], list[bytes]] = _objects.numbered_ids
+seal_rows: Callable[[int, bytes, bytes, Any], list[bytes] | None] = _objects.seal_rows
+feed_first: Callable[[bytes, bytes], bytes | None] = _objects.feed_first
 pack_done: Callable[[int, int, int, int, int, int, bytes, bytes], bytes] = _objects.pack_done
 _objects.begin(FRAME_BYTES_MAX, BODY_BYTES_MAX, META_BYTES_MAX, FRAME_ENVELOPES_MAX)
 

@@ -14,6 +14,7 @@
 #include "slots.c"
 #include "short.c"
 #include "batch.c"
+#include "steps.c"
 
 static PyMethodDef methods[] = {
     {"begin", (PyCFunction)(void (*)(void))begin, METH_FASTCALL,
@@ -28,6 +29,12 @@ static PyMethodDef methods[] = {
      "pack_done(code, attempts, accepted_ms, started_ms, finished_ms, sequence, outcome, submit)"},
     {"group", (PyCFunction)(void (*)(void))group, METH_FASTCALL,
      "group(ops, tables, key_max): the last change of each key, or None: one is wrong."},
+    {"numbered_ids", (PyCFunction)(void (*)(void))numbered_ids, METH_FASTCALL,
+     "numbered_ids(parent, count): the ids of so many steps."},
+    {"seal_rows", (PyCFunction)(void (*)(void))seal_rows, METH_FASTCALL,
+     "seal_rows(kind, flow, parent, rows): sealed envelopes, or None: make them otherwise."},
+    {"feed_first", (PyCFunction)(void (*)(void))feed_first, METH_FASTCALL,
+     "feed_first(submit, value): the envelope with it, or None: make it otherwise."},
     {"flatten", flatten, METH_O, "flatten(sections): data, sizes and sections in one piece each."},
     {NULL, NULL, 0, NULL},
 };

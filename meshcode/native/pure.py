@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Any
 from zlib import crc32
 
+from meshcode.ids import numbered_ids  # noqa: F401 - one of the twins
 from meshcode.limits import (
     BODY_BYTES_MAX,
     FRAME_BYTES_MAX,
@@ -385,6 +386,22 @@ def group(
         if table not in tables or min(sizes) < 1 or max(sizes) > key_max:
             return None
     return changes
+
+
+# Steps of flows: without C their ids are made in `meshcode/ids.py`, and their envelopes in
+# `meshcode/wire/frame.py`.
+
+
+def seal_rows(
+    kind: int, flow: bytes, parent: bytes, rows: Any  # noqa: ARG001
+) -> list[bytes] | None:
+    """Sealed envelopes of rows of id, name, meta, body, flags, argc; None: make them otherwise."""
+    return None
+
+
+def feed_first(submit: bytes, value: bytes) -> bytes | None:  # noqa: ARG001
+    """The sealed envelope with a packed value before its arguments; None: make it otherwise."""
+    return None
 
 
 # Short values: without C the package msgpack does it all.

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from meshcode.ids import ID_BYTES, child_id, numbered_ids
+from meshcode import native
+from meshcode.ids import ID_BYTES, child_id
 from meshcode.limits import BODY_BYTES_MAX, DATA_DEPTH_MAX, FLOW_STEPS_MAX
 from meshcode.wire.frame import with_body, with_first
 from meshcode.wire.kinds import Flag
@@ -41,7 +42,7 @@ def _step_id(plan: bytes, number: int) -> bytes:
 
 def step_ids(plan: bytes, count: int) -> list[bytes]:
     """The ids of so many steps, from the first."""
-    ids = numbered_ids(plan, count)
+    ids = native.numbered_ids(plan, count)
     _newest.clear()
     _newest[plan] = ids
     return ids
@@ -189,6 +190,9 @@ class One:
 
 def fed(submit: bytes, value: bytes) -> bytes:
     """The SUBMIT envelope of a step with a value in front of its own arguments."""
+    made = native.feed_first(submit, value)
+    if made is not None:
+        return made
     body_at = 80 + submit[15] + int.from_bytes(submit[68:72], "little")
     first = submit[body_at]
     if 0x90 <= first < 0x9F and len(submit) + len(value) <= BODY_BYTES_MAX:
