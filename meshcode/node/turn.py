@@ -51,6 +51,7 @@ class Turns:
         self._open: Effects | None = None  # The turn being thought.
         self._thought: list[Effects] = []  # Closed, not yet handed to the log.
         self._flying: list[Effects] = []  # Handed to the log, not yet synced.
+        self._done: dict[int, dict[bytes, bytes]] = {}  # Of some of both, by id(): `fresh_done`.
         router.turn = self._number()
 
     def step(self, event: Event, now_ms: int) -> None:
@@ -150,6 +151,7 @@ class Turns:
     def synced(self) -> None:
         """What `begin_sync` gave is on disk: release those turns."""
         flying, self._flying = self._flying, []
+        self._done.clear()
         self._safe += len(flying)
         for effects in flying:
             effects.peer[:0], effects.early = effects.early, []
@@ -158,15 +160,19 @@ class Turns:
 
     def fresh_done(self) -> dict[bytes, bytes]:
         """The `done` records of turns not yet synced, by call id."""
-        turns = self._unsynced()
+        return {id: value for known in self._fresh() for id, value in known.items()}
+
+    def _fresh(self) -> list[dict[bytes, bytes]]:
+        """The same by turn, from the oldest."""
+        found = []
+        for effects in self._unsynced():  # Closed: no record joins them any more.
+            known = self._done.get(id(effects))
+            if known is None:
+                known = self._done[id(effects)] = _done_in(effects)
+            found.append(known)
         if self._open is not None:
-            turns.append(self._open)
-        return {
-            key: value
-            for effects in turns
-            for table, key, value in effects.records
-            if table == "done" and value is not None
-        }
+            found.append(_done_in(self._open))
+        return found
 
     def ended(
         self, ids: Iterable[bytes], get: Callable[[bytes], bytes | None]
@@ -177,10 +183,10 @@ class Turns:
             ids: call ids.
             get: reads the `done` record of an id from the log.
         """
-        fresh = self.fresh_done()
+        fresh = self._fresh()[::-1]
         found: dict[bytes, bytes] = {}
         for id in ids:
-            value = fresh.get(id) or get(id)
+            value = next((known[id] for known in fresh if id in known), None) or get(id)
             if value is not None:
                 found[id] = outcome_of(value)
         return found
@@ -191,3 +197,9 @@ class Turns:
         """The answer to `Effects.lookups`; `get` as for `ended`."""
         found = self.ended({id for _, id in wanted}, get)
         return LookedUp([(node, id, found.get(id, b"")) for node, id in wanted])
+
+
+def _done_in(effects: Effects) -> dict[bytes, bytes]:
+    return {
+        key: value for table, key, value in effects.records if table == "done" and value is not None
+    }
