@@ -35,8 +35,7 @@ _lib.mesh_begin()
 _from_buffer = _ffi.from_buffer
 _index = _lib.mesh_index
 _check = _lib.mesh_check
-_pick = _objects.pick
-_scan = _lib.mesh_scan
+_pick, _scan = _objects.pick, _objects.scan
 _unpack_row = PACKED_ROW.unpack
 _new_row = tuple.__new__
 
@@ -128,10 +127,9 @@ def seal(frame: bytearray) -> None:
 
 def scan(data: Bytes, objects: int, depth_max: int) -> None:
     """As `pure.scan`; `depth_max` is at most 255."""
-    fault = _ffi.new("mesh_fault *")
-    count = _scan(_pointer(data), len(data), objects, depth_max, fault)
-    if count < 0:
-        raise Fault(-count, fault.offset, fault.found, fault.expected)
+    fault = _scan(data, objects, depth_max)
+    if fault is not None:
+        raise Fault(*fault)
 
 
 def crc32(data: Bytes, start: int = 0) -> int:

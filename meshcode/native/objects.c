@@ -21,6 +21,8 @@ static PyMethodDef methods[] = {
      "begin(frame_bytes_max, body_bytes_max, meta_bytes_max, envelopes_max): the limits of frames."},
     {"pick", (PyCFunction)(void (*)(void))pick, METH_FASTCALL,
      "pick(frame, columns): rows, kinds and flags, or four numbers of a fault."},
+    {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL,
+     "scan(data, objects, depth_max): None, or four numbers of a fault."},
     {"pack_short", pack_short, METH_O, "pack_short(value): bytes, or None: pack it otherwise."},
     {"pack_items", pack_items, METH_O, "pack_items(values): bytes, or None: pack it otherwise."},
     {"unpack_short", unpack_short, METH_O, "unpack_short(data): the value, or NotImplemented."},

@@ -200,6 +200,12 @@ static PyObject *answer(const uint8_t *buf, const uint8_t *rows, Py_ssize_t coun
     return NULL;
 }
 
+static PyObject *fault_of(int32_t code, const mesh_fault *fault)
+{
+    return Py_BuildValue("iKKK", (int)-code, (unsigned long long)fault->offset,
+                         (unsigned long long)fault->found, (unsigned long long)fault->expected);
+}
+
 static PyObject *pick_from(const Py_buffer *frame, const uint8_t *columns, Py_ssize_t wide)
 {
     const uint8_t *buf = frame->buf;
@@ -222,11 +228,8 @@ static PyObject *pick_from(const Py_buffer *frame, const uint8_t *columns, Py_ss
         count = mesh_index(buf, size, rows, rows_max, &limits, &fault);
         Py_END_ALLOW_THREADS;
     }
-    PyObject *found = count >= 0
-                          ? answer(buf, rows, count, columns, wide)
-                          : Py_BuildValue("iKKK", (int)-count, (unsigned long long)fault.offset,
-                                          (unsigned long long)fault.found,
-                                          (unsigned long long)fault.expected);
+    PyObject *found =
+        count >= 0 ? answer(buf, rows, count, columns, wide) : fault_of(count, &fault);
     PyMem_Free(rows);
     return found;
 }
@@ -246,4 +249,32 @@ static PyObject *pick(PyObject *self, PyObject *const *given, Py_ssize_t count)
     PyObject *found = pick_from(&frame, (const uint8_t *)columns, wide);
     PyBuffer_Release(&frame);
     return found;
+}
+
+/* scan(data, objects, depth_max): None, or four numbers of a fault. */
+static PyObject *scan(PyObject *self, PyObject *const *given, Py_ssize_t count)
+{
+    Py_buffer data;
+    mesh_fault fault;
+    int32_t code;
+    (void)self;
+    if (count != 3)
+        return PyErr_Format(PyExc_TypeError, "scan takes 3 arguments, not %zd", count);
+    unsigned long objects = PyLong_AsUnsignedLong(given[1]);
+    unsigned long depth_max = PyErr_Occurred() ? 0 : PyLong_AsUnsignedLong(given[2]);
+    if (PyErr_Occurred() || PyObject_GetBuffer(given[0], &data, PyBUF_SIMPLE) < 0)
+        return NULL;
+    if (data.len < OUTSIDE_BYTES) {
+        code = mesh_scan(data.buf, (size_t)data.len, (uint32_t)objects, (uint32_t)depth_max,
+                         &fault);
+    } else {
+        Py_BEGIN_ALLOW_THREADS;
+        code = mesh_scan(data.buf, (size_t)data.len, (uint32_t)objects, (uint32_t)depth_max,
+                         &fault);
+        Py_END_ALLOW_THREADS;
+    }
+    PyBuffer_Release(&data);
+    if (code < 0)
+        return fault_of(code, &fault);
+    Py_RETURN_NONE;
 }

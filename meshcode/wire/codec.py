@@ -37,12 +37,12 @@ _KEEP_PACKERS = 4  # Idle packers per tuple level: one per thread that packs at 
 _KEEP_PACKER_BYTES = 1024 * 1024  # A packer that grew beyond this is not kept.
 
 # Deleting these from data leaves the bytes that may begin a list or map.  When there are fewer of
-# them than levels allowed, no scan is needed.  Above this size scanning is quicker, or, without C,
+# them than levels allowed, no scan is needed.  In C scanning is quicker; without C, above this size
 # what such data could make a reader allocate is too much to go unchecked.
 _NOT_CONTAINERS = bytes(
     b for b in range(256) if not (0x80 <= b <= 0x9F or b in (0xDC, 0xDD, 0xDE, 0xDF))
 )
-_COUNT_BYTES_MAX = 512 if native.TWIN == "c" else 64 * 1024
+_COUNT_BYTES_MAX = 0 if native.TWIN == "c" else 64 * 1024
 
 # Everything msgpack, numpy and our own decoders raise on bytes they do not like.
 _UNPACK_ERRORS = (

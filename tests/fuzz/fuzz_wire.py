@@ -111,7 +111,7 @@ def read_by(twin: Any, read: Callable[..., Any], *args: Any) -> tuple[str, Any]:
     """What a reader of the codec does with the given twin; the threshold is the twin's too."""
     kept = native.scan, codec._COUNT_BYTES_MAX, codec._unpack_short, codec._unpack_items
     native.scan = twin.scan
-    codec._COUNT_BYTES_MAX = 512 if twin is compiled else 64 * 1024
+    codec._COUNT_BYTES_MAX = 0 if twin is compiled else 64 * 1024
     codec._unpack_short, codec._unpack_items = twin.unpack_short, twin.unpack_items
     try:
         return "value", read(*args)

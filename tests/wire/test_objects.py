@@ -470,6 +470,7 @@ while at < len(data):
     row = (one[:16], one[16:40], one[40:70], one, size % 300, inputs % 300)
     objects.seal_rows(1, bytes(16), bytes(16), [row, row])
     objects.numbered_ids(bytes(16), size % 20)
+    objects.scan(one, 1, 64), objects.scan(one[-50:], 2, 255)
 print(inputs, good)
 """
 
