@@ -254,7 +254,7 @@ class Crew:
         calls = [assignment[3] or b"" for assignment in assignments]
         assert all(calls), "every envelope is in memory by now"
         for begin, end in cuts(calls, START_CALLS_MAX, START_BYTES_MAX):
-            attempts = array.array("I", [attempt for _, attempt, *_ in assignments[begin:end]])
+            attempts = array.array("I", [one[1] for one in assignments[begin:end]])
             if sys.byteorder == "big":
                 attempts.byteswap()
             head = envelope(Kind.START, body=attempts.tobytes())

@@ -10,7 +10,7 @@ import pytest
 
 from meshcode import errors
 from meshcode.client import connect, connect_async, listen
-from tests.live.harness import heard_until, until
+from tests.live.harness import heard_until, make_repository, until
 
 SOON_S = 20.0
 
@@ -212,3 +212,32 @@ def test_with_the_client_of_the_process(mesh, client, begin, monkeypatch):
     call.result(SOON_S)
     with listen("live.tasks.echo", since=begin) as events:
         assert told(events, 3)[0][0] == call.id
+
+
+HEARER = '''
+from meshcode.client import listen
+
+
+def heard(socket, count):
+    """What is kept of calls of a socket, as a task is told it."""
+    with listen(socket, since=60) as events:
+        return [[event["call"], event["state"]] for event in (next(events) for _ in range(count))]
+
+
+def echo(value):
+    return value
+'''
+
+
+def test_a_task_hears_what_is_kept_as_anybody_does(fresh, tmp_path):
+    """It has only what its worker was lent of the client."""
+    make_repository(tmp_path, {"hearer.py": HEARER})
+    fresh.offer("hearer", tmp_path, "hearer", ["heard", "echo"])
+    fresh.wait_ready("hearer")
+    with connect(fresh.address) as client:
+        old = client.socket("hearer.echo").submit(1)
+        assert old.result(SOON_S) == 1
+
+        found = client.socket("hearer.heard").submit("hearer.echo", 3).result(SOON_S)
+
+    assert found == [[old.id, state] for state in STATES]
