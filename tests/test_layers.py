@@ -27,6 +27,7 @@ ROUTER_LEAVES = {
     "meshcode.ids",
     "meshcode.limits",
     "meshcode.native",
+    "meshcode.native.layout",
     "meshcode.nearest",
     "meshcode.schedule",
     "meshcode.wire",

@@ -30,6 +30,12 @@ assert (FRAME_HEADER_BYTES, ENVELOPE_HEADER_BYTES) == (40, 80)
 PACKED_ROW = Struct("=BBBB16s16s16sIQIIIII")
 PACKED_ROW_BYTES = PACKED_ROW.size
 
+# Of a `done` record (router/records.py): version, code, flags, attempts, accepted_ms, started_ms,
+# finished_ms, sequence, bytes of: the outcome envelope, the submit envelope; the rest is the packed
+# story (may be empty).
+DONE_HEAD = Struct("<BBHIQQQQII")
+RECORD_VERSION = 1
+
 TUPLE_EXT = 2  # The one msgpack extension whose payload is msgpack again; `scan` looks inside.
 
 

@@ -20,6 +20,7 @@ from meshcode.limits import (
     META_BYTES_MAX,
 )
 from meshcode.native.layout import (
+    DONE_HEAD,
     ENVELOPE_HEADER,
     ENVELOPE_HEADER_BYTES,
     ENVELOPE_MAGIC,
@@ -28,6 +29,7 @@ from meshcode.native.layout import (
     FRAME_HEADER_BYTES,
     FRAME_MAGIC,
     FRAME_VERSION,
+    RECORD_VERSION,
     TUPLE_EXT,
     Column,
     Fault,
@@ -353,8 +355,6 @@ class Slots:
 
 # Batches for the log.
 
-_DONE_HEAD = Struct("<BBHIQQQQII")
-
 
 def pack_done(
     code: int,
@@ -366,10 +366,10 @@ def pack_done(
     outcome: bytes,
     submit: bytes,
 ) -> bytes:
-    """A `done` record without a story: `meshcode/router/records.py` has its header."""
-    head = _DONE_HEAD.pack(
-        1, code, 0, attempts, accepted_ms, started_ms, finished_ms, sequence, len(outcome),
-        len(submit),
+    """A `done` record without a story."""
+    head = DONE_HEAD.pack(
+        RECORD_VERSION, code, 0, attempts, accepted_ms, started_ms, finished_ms, sequence,
+        len(outcome), len(submit),
     )  # fmt: skip
     return b"".join((head, outcome, submit))
 

@@ -20,21 +20,17 @@ from typing import Any
 
 from meshcode import native
 from meshcode.ids import NO_ID
+from meshcode.native.layout import DONE_HEAD, RECORD_VERSION
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.kinds import Outcome
 
 # version, voters, generation, boot, epoch, flags, accepted_ms, home, owner; then 16 bytes a voter.
 CUSTODY = struct.Struct("<BBHIIIQ16s16s")
-RECORD_VERSION = 1
 _ACCEPTED_AT = CUSTODY.size - 40
 _SHORT_META = 32  # Bytes of options that are worth keeping unpacked, and how many of them are.
 _METAS_KEPT = 512
 
 _DONE = int(Outcome.DONE)
-
-# version, code, flags, attempts, accepted_ms, started_ms, finished_ms, sequence, bytes of: the
-# outcome envelope, the submit envelope; the rest is the packed story (may be empty).
-DONE_HEAD = struct.Struct("<BBHIQQQQII")
 
 
 def sequence_key(sequence: int) -> bytes:
