@@ -27,7 +27,7 @@ from meshcode.router import events
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.router.records import accepted_call, sequence_key
-from meshcode.store.lmdb_log import LmdbLog
+from meshcode.store.journaled import open_log
 from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.frame import envelope, frame, index
 from meshcode.wire.kinds import Kind, Outcome
@@ -48,7 +48,7 @@ class Node:
     def __init__(self, folder: Path, number: int) -> None:
         """Nothing is known of others yet."""
         self.node = NODES[number]
-        self.log = LmdbLog(folder / str(number))
+        self.log = open_log(folder / str(number))
         self.router = Router(self.node, 1, Random(number))
         self.turns = Turns(self.router, self._release)
         self.frames: list[tuple[bytes, bytes]] = []

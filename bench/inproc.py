@@ -37,7 +37,7 @@ from meshcode.node.turn import Turns
 from meshcode.router import events, feeding
 from meshcode.router.core import Router
 from meshcode.router.plan import FLOW
-from meshcode.store.lmdb_log import LmdbLog
+from meshcode.store.journaled import open_log
 from meshcode.wire.codec import pack_call
 from meshcode.wire.frame import frame, pick, seal_frame
 from meshcode.wire.kinds import Kind
@@ -96,7 +96,7 @@ class Line:
         self._make_node(folder)
 
     def _make_node(self, folder: Path) -> None:
-        self.log = LmdbLog(folder / "data")
+        self.log = open_log(folder / "data")
         self.router = Router(bytes(range(16)), 1, Random(1))
         self.router.step(events.ModelChanged(SNAPSHOT), NOW_MS)
         self.router.step(events.WorkerJoined(1, "p", 1), NOW_MS)

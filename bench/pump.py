@@ -26,7 +26,7 @@ from meshcode import limits
 from meshcode.ids import make_ids
 from meshcode.node.committer import Committer
 from meshcode.store.contract import DONE, OPEN
-from meshcode.store.lmdb_log import LmdbLog
+from meshcode.store.journaled import open_log
 from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.frame import draft, index, seal_frame
 from meshcode.wire.kinds import Flag, Kind, Outcome
@@ -54,7 +54,7 @@ class Node:
         self.workers = link_of(context, zmq.ROUTER)
         self.clients.bind(f"ipc://{folder}/clients.ipc")
         self.workers.bind(f"ipc://{folder}/workers.ipc")
-        self.committer = Committer(LmdbLog(str(folder / "data")))
+        self.committer = Committer(open_log(str(folder / "data")))
         self.worker = b""
         self.client = b""
         self.sequence = 0

@@ -21,7 +21,7 @@ from meshcode.ids import make_ids
 from meshcode.router.core import Router
 from meshcode.router.events import ModelChanged, Submitted
 from meshcode.store.contract import META, MODEL
-from meshcode.store.lmdb_log import LmdbLog
+from meshcode.store.journaled import open_log
 from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
@@ -47,7 +47,7 @@ def snapshot() -> dict[str, Any]:
 def fill(home: Path, calls: int) -> float:
     """Write so many waiting calls; returns the seconds it took."""
     base = paths.make_folders(str(home))
-    log = LmdbLog(paths.data_dir(base))
+    log = open_log(paths.data_dir(base))
     node = bytes(15) + b"\1"
     router = Router(node, log.boot, Random(1))
     router.bodies_bytes_max = 0  # Nothing is dispatched here: keep only the facts.

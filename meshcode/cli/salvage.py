@@ -191,9 +191,9 @@ def _export_to(target: Path, home: Path, folder: Path, *, every: bool, results: 
 
 def _export(home: Path, folder: Path, out: IO[str], *, every: bool, results: bool) -> int:
     """Write the lines, tell what they are; the exit status."""
-    from meshcode.store.lmdb_log import LmdbLog
+    from meshcode.store.journaled import open_log
 
-    log = LmdbLog(folder, boot=False)
+    log = open_log(folder, boot=False)
     try:
         me = own_id(home, log)
         head = {

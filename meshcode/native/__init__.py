@@ -9,7 +9,8 @@ Both have the same functions, and give the same rows, faults, drafts and values 
     pack_short, pack_items, unpack_short, unpack_items
                           short values of simple kinds; the pure twin leaves them to msgpack
     Slots                 which calls a worker is in
-    pack_done, group      records and batches of the log
+    pack_done, group, flatten, append
+                          records and batches of the log
     numbered_ids, seal_rows, feed_first
                           steps of flows
 
@@ -30,8 +31,10 @@ try:
         raise ImportError("MESHCODE_PURE is set")
     from meshcode.native.compiled import (
         Slots,
+        append,
         check,
         feed_first,
+        flatten,
         group,
         index,
         mold,
@@ -51,8 +54,10 @@ try:
 except ImportError:  # Not wanted or not compiled here: the pure twin does the same, slower.
     from meshcode.native.pure import (
         Slots,
+        append,
         check,
         feed_first,
+        flatten,
         group,
         index,
         mold,
@@ -71,6 +76,7 @@ except ImportError:  # Not wanted or not compiled here: the pure twin does the s
     TWIN = "pure"
 
 __all__ = [
-    "TWIN", "Slots", "check", "feed_first", "group", "index", "mold", "numbered_ids", "pack_done",
-    "pack_items", "pack_short", "pick", "scan", "seal", "seal_rows", "unpack_items", "unpack_short",
+    "TWIN", "Slots", "append", "check", "feed_first", "flatten", "group", "index", "mold",
+    "numbered_ids", "pack_done", "pack_items", "pack_short", "pick", "scan", "seal", "seal_rows",
+    "unpack_items", "unpack_short",
 ]  # fmt: skip

@@ -73,6 +73,8 @@ if sys.platform != "win32":
                                 mesh_store_info *info);
         int32_t mesh_store_stats(void *env, const void *tables, size_t count, void *found,
                                  mesh_store_info *info);
+        int32_t mesh_append(int32_t handle, uint64_t at, uint8_t *entry, size_t size, size_t end,
+                            uint32_t seed);
         """
     )
     _SOURCES.append("staging.c")

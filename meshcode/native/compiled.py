@@ -6,7 +6,8 @@ object for each row, so it is of the other module (objects.c) and keeps the lock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -35,6 +36,7 @@ _lib.mesh_begin()
 _from_buffer = _ffi.from_buffer
 _index = _lib.mesh_index
 _check = _lib.mesh_check
+_append: Any = getattr(_lib, "mesh_append", None)  # Where there is no dlopen, nothing of staging.c.
 _pick, _scan = _objects.pick, _objects.scan
 _unpack_row = PACKED_ROW.unpack
 _new_row = tuple.__new__
@@ -105,6 +107,23 @@ def group(
         ops if type(ops) is list else list(ops), tables, key_max
     )
     return found
+
+
+def flatten(
+    sections: Sequence[tuple[int, int, int, Mapping[bytes, bytes | None]]]
+) -> tuple[bytes, bytes, bytes]:
+    """As `pure.flatten`."""
+    found: tuple[bytes, bytes, bytes] = _objects.flatten(
+        sections if type(sections) is list else list(sections)
+    )
+    return found
+
+
+def append(handle: int, at: int, entry: bytearray, end: int, seed: int) -> None:
+    """As `pure.append`."""
+    code = _append(handle, at, _from_buffer(entry), len(entry), end, seed)
+    if code:
+        raise OSError(code, os.strerror(code))
 
 
 def check(envelope: Bytes) -> Row:

@@ -7,7 +7,9 @@ hold them together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
 from typing import Any
 from zlib import crc32
@@ -386,6 +388,49 @@ def group(
         if table not in tables or min(sizes) < 1 or max(sizes) > key_max:
             return None
     return changes
+
+
+def flatten(
+    sections: Sequence[tuple[int, int, int, Mapping[bytes, bytes | None]]]
+) -> tuple[bytes, bytes, bytes]:
+    """Changes of tables in one piece: keys and values, u32 sizes, and u32 numbers of sections.
+
+    Each section (table, how, seed, changes) becomes two: keys that are deleted (`how` 0), and keys
+    and values in turns.  A section is told by four numbers: table, how, seed, how many changes.
+    """
+    data: list[bytes] = []
+    numbers = array("I")
+    for table, how, seed, changes in sections:
+        gone = [key for key, value in changes.items() if value is None]
+        data += gone
+        for key, value in changes.items():
+            if value is not None:
+                data += (key, value)
+        numbers.extend((table, 0, seed, len(gone), table, how, seed, len(changes) - len(gone)))
+    return b"".join(data), array("I", map(len, data)).tobytes(), numbers.tobytes()
+
+
+def append(handle: int, at: int, entry: bytearray, end: int, seed: int) -> None:
+    """Write an entry of the journal at its place and sync it, its check before.
+
+    Args:
+        handle: of the file, open for writing.
+        at: where it goes.
+        entry: bytes 4 to 8 become the CRC-32 (little endian) of `seed` and all behind them,
+            up to `end`.
+        end: where its data ends; zeros may follow.
+        seed: the CRC-32 of what is checked besides.
+
+    Raises:
+        OSError: as the system says; the entry may be there or not.
+    """
+    entry[4:8] = crc32(memoryview(entry)[8:end], seed).to_bytes(4, "little")
+    view = memoryview(entry)
+    while view:
+        done = os.pwrite(handle, view, at)
+        at += done
+        view = view[done:]
+    os.fdatasync(handle)
 
 
 # Steps of flows: without C their ids are made in `meshcode/ids.py`, and their envelopes in

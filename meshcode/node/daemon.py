@@ -30,10 +30,10 @@ def open_loop(home: str | None = None) -> Loop:
     """
     if not __debug__:
         raise NodeError("a node needs its asserts: start Python without -O")
-    from meshcode.store.lmdb_log import LmdbLog
+    from meshcode.store.journaled import open_log
 
     base = paths.make_folders(home)
-    log = LmdbLog(paths.data_dir(base))
+    log = open_log(paths.data_dir(base))
     gc.disable()  # Recovery makes millions of objects and no garbage.
     try:
         paths.make_ipc_dir(base)

@@ -20,6 +20,8 @@ from meshcode.limits import (
 
 # One change: table, key, value.  None deletes.  Deleting what is not there is no error.
 Op = tuple[str, bytes, bytes | None]
+# Table -> key -> its last change.
+Changes = dict[str, dict[bytes, bytes | None]]
 
 META = "meta"  # Names -> values: store id, boot counter, horizon, ...
 OPEN = "open"  # u64 big-endian sequence -> custody header and SUBMIT envelope.  Append order.
@@ -72,7 +74,7 @@ class Usage:
         return GOOD
 
 
-def plan(ops: Sequence[Op]) -> dict[str, dict[bytes, bytes | None]]:
+def plan(ops: Sequence[Op]) -> Changes:
     """Table -> key -> its last change in `ops`.
 
     What came before the last change of a key cannot be seen by anyone, for ops are atomic.
@@ -95,6 +97,13 @@ def _raise_bad_op(ops: Sequence[Op]) -> NoReturn:
                 f"a key of table {table} has {len(key)} bytes, not 1 to {KEY_BYTES_MAX}"
             )
     raise TypeError("an op is a table and a key, and a value of bytes or None")
+
+
+def key_before(key: bytes) -> bytes | None:
+    """The last key that can come before `key`; None when none can."""
+    if key[-1] == 0:
+        return key[:-1] or None
+    return (key[:-1] + bytes([key[-1] - 1])).ljust(KEY_BYTES_MAX, b"\xff")
 
 
 class Log(Protocol):

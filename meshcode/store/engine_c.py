@@ -19,7 +19,8 @@ from typing import Any
 import lmdb
 import lmdb.cpython
 
-from meshcode.native import _framing, _objects  # type: ignore[attr-defined]
+from meshcode import native
+from meshcode.native import _framing  # type: ignore[attr-defined]
 from meshcode.store import record
 from meshcode.store.engine import MAIN, Info, Section, Stat
 
@@ -81,7 +82,6 @@ def _load() -> None:
 
 _load()
 _get = _lib.mesh_store_get
-_flatten = _objects.flatten
 
 
 def _parts(data: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
@@ -218,7 +218,7 @@ class NativeEngine:
 
     def stage(self, sections: Sequence[Section]) -> int:
         """See `Engine.stage`.  The changes are packed now, and put by `commit`."""
-        data, sizes, numbers = _flatten([
+        data, sizes, numbers = native.flatten([
             (self._tables[table], _SEAL if is_sealed else _RAW, record.SEEDS.get(table, 0), changes)
             for table, is_sealed, changes in sections
         ])  # fmt: skip

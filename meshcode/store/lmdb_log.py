@@ -22,12 +22,12 @@ from typing import Any, NoReturn, Self
 
 import lmdb
 
-from meshcode.errors import DiskFull, LogDamaged, LogSuspect, NodeError
+from meshcode.errors import LogDamaged, LogSuspect, NodeError
 from meshcode.limits import BALLAST_BYTES, BLOB_BYTES_MIN, DISK_NEVER_RATIO
-from meshcode.store import opening, record
+from meshcode.store import opening, record, trouble
 from meshcode.store.ballast import Ballast
 from meshcode.store.blobs import REFERENCE_BYTES, BlobFolder, blob_bytes, refer
-from meshcode.store.contract import KEY_BYTES_MAX, Op, Usage, plan
+from meshcode.store.contract import KEY_BYTES_MAX, Changes, Op, Usage, key_before, plan
 from meshcode.store.engine import MAIN, Section
 from meshcode.store.filesystem import disk_room, has_address_space
 from meshcode.store.opening import BLOB_TABLE, Opened
@@ -44,7 +44,8 @@ BALLAST_COMMITS = 256  # Commits between two looks at the ballast.
 class _Turn:
     """What was staged since the last sync; kept until it is safe, so that it can be put again."""
 
-    ops: list[Sequence[Op]]
+    changes: list[Changes]
+    number: int = 0  # Of the newest batch of the journal that is in here; 0: none.
     new: dict[bytes, bytes] = field(default_factory=dict)  # Blob references put, with values.
     gone: set[bytes] = field(default_factory=set)  # Blob references overwritten or deleted.
     # Those of `gone` or `new` that an earlier sync made durable.
@@ -139,6 +140,7 @@ class LmdbLog:
             door.end(clean=False)
             raise
         self._door = door
+        self._applied = self.opened.applied
         self._note_commit()
 
     @property
@@ -159,18 +161,40 @@ class LmdbLog:
     @property
     def commits(self) -> int:
         """Number of the newest transaction known to be on disk.  See `Log.commits`."""
-        return self._synced_txn
+        number, then = self._applied
+        return number + self._synced_txn - then
+
+    @property
+    def applied(self) -> int:
+        """Number of the newest batch of a journal that is in the tree; 0 = there was none."""
+        return self._applied[0]
+
+    def read_applied(self) -> int:
+        """The same as the tree says it at this moment, for who counts beside its writer."""
+        with self._gate:
+            self.check_open()
+            with self._reading():
+                return opening.applied_in(self._engine)[0]
+
+    @property
+    def writable(self) -> bool:
+        """Whether it was opened for writing."""
+        return self._writable
 
     # Writing: one thread.
 
     def stage(self, ops: Sequence[Op]) -> None:
         """Put `ops` into the next transaction.  See `Log.stage`."""
-        self._check_writable()
-        changes = plan(ops)
-        if not ops:
-            return
+        self.check_writable()
+        if ops:
+            self.stage_changes(plan(ops))
+
+    def stage_changes(self, changes: Changes, number: int = 0) -> None:
+        """The same for what is planned; `number` is that of the journal's newest batch in it."""
+        self.check_writable()
         self._writer = threading.get_ident()
-        self._turn.ops.append(ops)
+        self._turn.changes.append(changes)
+        self._turn.number = max(number, self._turn.number)
         if self._trouble is not None:
             return  # The transaction is lost already; `sync` puts everything again.
         try:
@@ -181,18 +205,18 @@ class LmdbLog:
 
     def sync(self) -> None:
         """Commit what was staged.  See `Log.sync`."""
-        self._check_writable()
-        if not self._turn.ops:
+        self.check_writable()
+        if not self._turn.changes:
             return
         while True:
             try:
                 if self._trouble is not None:
-                    trouble, self._trouble = self._trouble, None
-                    raise trouble
+                    last, self._trouble = self._trouble, None
+                    raise last
                 if not self._begun:
                     self._turn.bytes = 0
-                    for ops in self._turn.ops:
-                        self._put(plan(ops))
+                    for changes in self._turn.changes:
+                        self._put(changes)
                 self._commit()
                 break
             except (lmdb.Error, OSError) as error:
@@ -209,7 +233,7 @@ class LmdbLog:
         if self._commits % BALLAST_COMMITS == 0:
             self._keep_ballast()
 
-    def _put(self, changes: dict[str, dict[bytes, bytes | None]]) -> None:
+    def _put(self, changes: Changes) -> None:
         """Stage what `plan` found."""
         if not self._begun:
             end = (self._engine.info().last_page + 1) * self._engine.page_bytes
@@ -278,6 +302,8 @@ class LmdbLog:
         turn = self._turn
         if turn.new:
             self._blobs.write(turn.new.items())
+        if turn.number:
+            self._engine.stage([opening.note_applied(self._engine, turn.number)])
         self._engine.commit()
         self._begun = False
         self._blob_count += turn.blobs
@@ -287,6 +313,8 @@ class LmdbLog:
     def _note_commit(self) -> None:
         # Only after the commit has returned: LMDB shows the number before it is on disk.
         self._synced_txn = self._engine.info().last_commit
+        if self._turn.number:
+            self._applied = self._turn.number, self._synced_txn
 
     def _drop(self) -> None:
         """Abort the transaction; what was staged is kept in the turn."""
@@ -295,7 +323,7 @@ class LmdbLog:
             self._engine.abort()
         turn = self._turn
         self._blobs.remove(reference for reference in turn.new if reference not in turn.standing)
-        self._turn = _Turn(turn.ops, bytes=turn.bytes)
+        self._turn = _Turn(turn.changes, turn.number, bytes=turn.bytes)
 
     # Room and failure.
 
@@ -316,15 +344,16 @@ class LmdbLog:
 
     def _make_room(self, error: Exception) -> bool:
         """After a failed commit: True when there is room now and it should be tried again."""
-        values = [value for ops in self._turn.ops for _, _, value in ops]
+        staged = [values for changes in self._turn.changes for values in changes.values()]
         if isinstance(error, lmdb.MapFullError):
             if self._grow():
                 return True
-            only_deletes = not any(value is not None for value in values)
+            only_deletes = all(set(values.values()) == {None} for values in staged)
             lent = only_deletes and self._map_size < self._map_limit
             return lent and self._resize(self._map_limit)
         # The ballast is for what ends calls; a batch that only adds may not use it up.
-        return self._is_full(error) and None in values and self._ballast.free()
+        deletes = any(None in values.values() for values in staged)
+        return self._is_full(error) and deletes and self._ballast.free()
 
     def _is_full(self, error: Exception) -> bool:
         return opening.says_full(error, self.folder, self._turn.bytes)
@@ -335,55 +364,40 @@ class LmdbLog:
         if isinstance(error, lmdb.MapFullError):
             if self._map_size > self._map_soft:
                 self._resize(self._map_soft)
-            raise DiskFull(
-                f"the log in {self.folder} is at its limit: its map may take"
-                f" {self._map_limit:,} bytes and {turn.bytes:,} more were wanted; nothing of this"
-                " batch was kept, all before it is safe; let calls finish, shorten the history,"
-                " or raise the limit",
-                folder=str(self.folder),
-                limit=self._map_limit,
-                wanted=turn.bytes,
-            ) from error
+            raise trouble.map_full(self.folder, self._map_limit, turn.bytes) from error
         if self._is_full(error):
-            free, total = disk_room(self.folder)
-            raise DiskFull(
-                f"the disk under {self.folder} is full: {turn.bytes:,} bytes wanted, {free:,} of"
-                f" {total:,} free ({error}); nothing of this batch was kept, all before it is"
-                " safe; make room, the node goes on by itself",
-                folder=str(self.folder),
-                free=free,
-                wanted=turn.bytes,
-            ) from error
+            raise trouble.disk_full(self.folder, turn.bytes, error) from error
+        raise self.doubt(error) from error
+
+    def doubt(self, error: Exception) -> LogSuspect:
+        """Take no more writes, for this one failed and nobody knows what of it is on disk."""
         self._suspect = str(error) or type(error).__name__
         self._door.mark_suspect(self._suspect)
-        raise self._suspect_error() from error
+        return self._suspect_error()
 
     def _suspect_error(self) -> LogSuspect:
-        return LogSuspect(
-            f"writing the log in {self.folder} failed: {self._suspect}; it takes no more writes;"
-            " every earlier sync is safe, the last batch may be there or not; look at the disk"
-            " (dmesg, smartctl) and start the node again: it verifies the log first",
-            folder=str(self.folder),
-            cause=self._suspect,
-        )
+        return trouble.suspect(self.folder, self._suspect)
 
     def _keep_ballast(self) -> None:
         if self._ballast.bytes_max:
             with contextlib.suppress(OSError):
                 self._ballast.keep(self._map_used(), disk_room(self.folder)[0])
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raise NodeError where reads would: it is closed, or this process is a fork."""
         if self._closed:
             raise NodeError(f"the log in {self.folder} is closed", folder=str(self.folder))
         if os.getpid() != self._pid:
-            raise NodeError(
-                f"the log in {self.folder} belongs to process {self._pid} and cannot be used in"
-                f" its fork {os.getpid()}; it is unharmed; start other processes by exec",
-                folder=str(self.folder),
-            )
+            raise trouble.forked(self.folder, self._pid)
 
-    def _check_writable(self) -> None:
-        self._check_open()
+    def check_writable(self) -> None:
+        """Raise what `stage` and `sync` would now.
+
+        Raises:
+            LogSuspect: an earlier sync failed.
+            NodeError: it is closed, or opened for reading only.
+        """
+        self.check_open()
         if self._suspect:
             raise self._suspect_error()
         if not self._writable:
@@ -400,7 +414,7 @@ class LmdbLog:
         while True:
             removals = self._removals
             with self._gate:
-                self._check_open()
+                self.check_open()
                 with self._reading():
                     stored = self._engine.get(table, key)
             if stored is None:
@@ -426,7 +440,7 @@ class LmdbLog:
         """The synced value of each key, or None.  See `Log.get_many`."""
         fit = [key for key in keys if 0 < len(key) <= KEY_BYTES_MAX]
         with self._gate:
-            self._check_open()
+            self.check_open()
             with self._reading():
                 stored = self._engine.get_many(table, fit)
         if len(fit) < len(keys):
@@ -458,7 +472,7 @@ class LmdbLog:
             self._check_page(table, page, found)
             last = page[-1][0]
             # All keys after `last`, in the direction of the scan; damaged ones made room for more.
-            start = opening.key_before(last) if reverse else last + b"\0"
+            start = key_before(last) if reverse else last + b"\0"
             if start is None:
                 break
         return found
@@ -470,7 +484,7 @@ class LmdbLog:
         if reverse and start == b"":
             return []  # b"" is before all.
         with self._gate:
-            self._check_open()
+            self.check_open()
             with self._reading():
                 return self._engine.rows(table, start or b"", reverse=reverse, limit=limit)
 
@@ -498,13 +512,7 @@ class LmdbLog:
 
     def _damage(self, table: str, key: bytes, why: str) -> LogDamaged:
         self._damaged[table, key] = None
-        return LogDamaged(
-            f"record {key.hex()} of table {table} in {self.folder} is damaged: {why}; all other"
-            " records are kept; restore it from a copy or let the call be made again",
-            folder=str(self.folder),
-            table=table,
-            key=key.hex(),
-        )
+        return trouble.damaged(self.folder, table, key, why)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -513,23 +521,19 @@ class LmdbLog:
         except lmdb.PanicError as error:
             raise self._suspect_error() from error
         except opening.BROKEN as error:
-            raise LogDamaged(
-                f"the tree of the log in {self.folder} is damaged: {error}; stop the node; at its"
-                " next start the log is verified",
-                folder=str(self.folder),
-            ) from error
+            raise trouble.broken_tree(self.folder, error) from error
 
     def count(self, table: str) -> int:
         """How many synced records the table has."""
         with self._gate:
-            self._check_open()
+            self.check_open()
             with self._reading():
                 return self._engine.stats([table])[0].entries
 
     def size(self, table: str) -> int:
         """How many bytes the records of the table take.  See `Log.size`."""
         with self._gate:
-            self._check_open()
+            self.check_open()
             with self._reading():
                 (stat,) = self._engine.stats([table])
         return stat.pages * self._engine.page_bytes + self._blob_bytes[table]
@@ -541,7 +545,7 @@ class LmdbLog:
     def _map_used(self) -> int:
         """Bytes of pages that hold something, free-list pages estimated from above."""
         with self._gate:
-            self._check_open()
+            self.check_open()
             with self._reading():
                 stats = self._engine.stats([MAIN, *opening.ALL_TABLES])
             end = self._engine.info().last_page + 1

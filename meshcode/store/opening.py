@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from struct import Struct
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -28,7 +29,7 @@ import lmdb
 from meshcode.errors import DiskFull, FolderInUse, LogDamaged, NodeError
 from meshcode.store import binding, filesystem, record, verify
 from meshcode.store.blobs import BlobFolder, blob_bytes
-from meshcode.store.contract import KEY_BYTES_MAX, TABLES
+from meshcode.store.contract import TABLES
 from meshcode.store.engine import Engine, Section, every_row, write
 
 FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -42,7 +43,8 @@ ROOM_SLACK_BYTES = 1 << 20  # A failed write with less room than it wanted plus 
 
 _T = TypeVar("_T")
 
-FORMAT = 1  # Of tables and records; docs/log.md.  A log of a higher one is refused.
+# Of tables and records; docs/log.md.  A log of a higher one is refused.  2: there may be a journal.
+FORMAT = 2
 DATA_FILE = "data.mdb"
 VERIFY_BYTES_MAX = 1 << 30  # A larger log is not verified at the open; it would take too long.
 
@@ -50,6 +52,7 @@ STORE_TABLE = "store"  # Format, id and boot counter of the store.
 BLOB_TABLE = "blobs"  # Table number and key -> blob reference, for all records that have one.
 ALL_TABLES = (*TABLES, STORE_TABLE, BLOB_TABLE)
 _STORE_SEED = crc32(b"store\0")
+_APPLIED = Struct(">QQ")
 _TABLE_NUMBERS = {table: bytes([number]) for number, table in enumerate(TABLES)}
 
 FRESH, CLEAN, KILLED = "new", "clean", "killed"
@@ -71,18 +74,13 @@ class Opened:
     blobs: int = 0  # References to blobs.
     blob_bytes: Counter[str] = field(default_factory=Counter)  # Of these, by table.
     swept: int = 0  # Blob files without a reference, removed.
+    # The newest batch of the journal that is in the tree, and the transaction that put it there.
+    applied: tuple[int, int] = (0, 0)
 
 
 def blob_key(table: str, key: bytes) -> bytes:
     """The key of a record's entry in BLOB_TABLE."""
     return _TABLE_NUMBERS[table] + key
-
-
-def key_before(key: bytes) -> bytes | None:
-    """The last key that can come before `key`; None when none can."""
-    if key[-1] == 0:
-        return key[:-1] or None
-    return (key[:-1] + bytes([key[-1] - 1])).ljust(KEY_BYTES_MAX, b"\xff")
 
 
 def os_boot_id() -> str:
@@ -224,6 +222,8 @@ class Door:
             )
         boot = int.from_bytes(store[b"boot"] or b"", "big") + self.writable
         opened = Opened(store[b"id"] or os.urandom(16), boot, self.before)
+        self._stored(engine, b"applied")  # It is as it was written, or this says so.
+        opened.applied = applied_in(engine)
         if self._must_verify:
             found = verify.check_records(engine, TABLES)
             opened.verified = True
@@ -352,6 +352,20 @@ def failed(folder: Path, error: OSError) -> NodeError:
         " folder, its owner and its disk, and start again",
         folder=str(folder),
     )
+
+
+def applied_in(engine: Engine) -> tuple[int, int]:
+    """The newest batch of the journal that is in the tree, and the transaction that put it in."""
+    stored = engine.get(STORE_TABLE, b"applied") or bytes(_APPLIED.size)
+    number, transaction = _APPLIED.unpack_from(stored)
+    return number, transaction
+
+
+def note_applied(engine: Engine, number: int) -> Section:
+    """That the transaction to come has batch `number` of the journal, and all before it."""
+    value = _APPLIED.pack(number, engine.info().last_commit + 1)
+    sealed = record.seal(_STORE_SEED, b"applied", value)
+    return Section(STORE_TABLE, False, {b"applied": sealed})
 
 
 def _count_boot(engine: Engine, opened: Opened) -> None:

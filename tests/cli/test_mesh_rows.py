@@ -28,7 +28,8 @@ from meshcode.node.meshrows import (
 )
 from meshcode.node.paging import ROWS_MAX
 from meshcode.router.records import custody_header, pack_done
-from meshcode.store.lmdb_log import LmdbLog
+from meshcode.store.contract import Log
+from meshcode.store.journaled import open_log
 from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind, Outcome
@@ -233,8 +234,8 @@ def submit(id: bytes, *args: Any) -> bytes:
     return envelope(Kind.SUBMIT, id=id, name=b"t.add", body=body, argc=len(args))
 
 
-def filled(folder: Path) -> LmdbLog:
-    log = LmdbLog(folder, ballast_bytes=0)
+def filled(folder: Path) -> Log:
+    log = open_log(folder, ballast_bytes=0)
     ids = [bytes([n]) * 16 for n in range(1, 5)]
     alone, shared, copy, ended = ids
     outcome = envelope(Kind.OUTCOME, id=ended, code=Outcome.DONE, body=pack(42))
@@ -251,7 +252,7 @@ def filled(folder: Path) -> LmdbLog:
 
 def test_a_log_tells_what_only_it_kept(tmp_path: Path):
     filled(tmp_path / "data").close()
-    log = LmdbLog(tmp_path / "data", boot=False)
+    log = open_log(tmp_path / "data", boot=False)
     try:
         kept = [(item["kept"], item["args"], item["accepted_ms"]) for item in open_calls(log, ME)]
         nobody = [item["kept"] for item in open_calls(log, b"")]

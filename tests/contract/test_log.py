@@ -18,27 +18,30 @@ from meshcode.limits import BLOB_BYTES_MIN
 from meshcode.store import binding
 from meshcode.store.contract import DONE, FULL, GOOD, KEY_BYTES_MAX, META, OPEN, STATE, TABLES, Log
 from meshcode.store.engine_py import PyEngine
+from meshcode.store.journaled import open_log as open_journaled
 from meshcode.store.lmdb_log import LmdbLog
 from meshcode.store.memory_log import MemoryDisk, MemoryLog
 
 Opener = Callable[..., Log]
 
 
-@pytest.fixture(params=["lmdb", "lmdb-py", "memory"])
+@pytest.fixture(params=["journaled", "lmdb", "lmdb-py", "memory"])
 def open_log(
     request: pytest.FixtureRequest, quick_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Opener]:
     """Opens the log of this test; closed again at its end."""
     if request.param == "lmdb-py":
         monkeypatch.setattr(binding, "open_engine", PyEngine)
-    elif request.param == "lmdb" and binding.BINDING == "py":
+    elif request.param != "memory" and binding.BINDING == "py":
         pytest.skip("the C twin was not compiled here")
     disk = MemoryDisk()
     opened: list[Log] = []
 
     def open_it(*, boot: bool = True) -> Log:
         log: Log
-        if request.param != "memory":
+        if request.param == "journaled":
+            log = open_journaled(quick_folder / "data", boot=boot, map_size=1 << 20)
+        elif request.param != "memory":
             log = LmdbLog(quick_folder / "data", boot=boot, map_size=1 << 20)
         else:
             log = MemoryLog(disk, boot=boot, gate=threading.Lock())

@@ -1,14 +1,16 @@
 """A scripted run of the log on a disk that fails at the n-th changing call; run by test_faults.py.
 
-    LD_PRELOAD=disk.so python failing.py FOLDER FAULT
+    LD_PRELOAD=disk.so python failing.py FOLDER FAULT LOG
 
 For every n: open, write, close, with the n-th call failing (`eio`, `enospc`, `short`), three in a
 row (`full`), or it and all after it (`dead`).  Then the disk is well again: the next open must find
-what was acknowledged and nothing half.  Prints one JSON object of what happened.
+what was acknowledged and nothing half.  LOG is "tree" or "journaled": with a journal so small that
+it is put into the tree twice a run.  Prints one JSON object of what happened.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -17,9 +19,12 @@ import shutil
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from meshcode.errors import DiskFull, LogSuspect, NodeError
-from meshcode.store.contract import DONE, OPEN
+from meshcode.store import journal
+from meshcode.store.contract import DONE, OPEN, Log
+from meshcode.store.journaled import open_log
 from meshcode.store.lmdb_log import LmdbLog
 
 FAULTS = {
@@ -29,14 +34,17 @@ FAULTS = {
     "short": (1, 0),
     "dead": (1_000_000, errno.EIO),
 }
-TURNS = 6
+KIND = sys.argv[3]
+TURNS = {"tree": 6, "journaled": 12}[KIND]
+LARGE_EVERY = {"tree": 2, "journaled": 8}[KIND]  # What is large goes to the tree at once.
 LARGE = 100_000
+journal.FILE_BYTES, journal.ENTRY_BYTES_MAX = 48 << 10, 24 << 10
 
 
 def turn(number: int) -> list[tuple[str, bytes, bytes | None]]:
     """Two records that belong together, one of them large; and the pair before last goes."""
     key, old = number.to_bytes(8, "big"), (number - 2).to_bytes(8, "big", signed=True)
-    size = LARGE if number % 2 else 5_000
+    size = LARGE if number % LARGE_EVERY == 1 else 5_000
     ops: list[tuple[str, bytes, bytes | None]] = [
         (OPEN, key, b"o" * 3000),
         (DONE, key, b"%d" % number * size),  # One byte each, `size` times.
@@ -44,6 +52,13 @@ def turn(number: int) -> list[tuple[str, bytes, bytes | None]]:
     if number > 2:
         ops += [(OPEN, old, None), (DONE, old, None)]
     return ops
+
+
+def open_it(folder: Path) -> Log:
+    """The log that is tried."""
+    opener: Any = LmdbLog if KIND == "tree" else open_log
+    log: Log = opener(folder, map_size=1 << 20)
+    return log
 
 
 def keys_after(number: int) -> list[int]:
@@ -55,7 +70,7 @@ def run(folder: Path, seen: Counter[str]) -> tuple[int, int]:
     """One run on a disk that may fail: the last turn acknowledged, the last one tried."""
     acked = tried = 0
     try:
-        with LmdbLog(folder, map_size=1 << 20) as log:
+        with contextlib.closing(open_it(folder)) as log:
             for number in range(1, TURNS + 1):
                 while acked < number:
                     tried = number
@@ -74,7 +89,7 @@ def run(folder: Path, seen: Counter[str]) -> tuple[int, int]:
     return acked, tried
 
 
-def refuses_writes(log: LmdbLog) -> None:
+def refuses_writes(log: Log) -> None:
     """After LogSuspect nothing may be written any more."""
     for write in (lambda: log.stage(turn(1)), log.sync):
         try:
@@ -86,7 +101,7 @@ def refuses_writes(log: LmdbLog) -> None:
 
 def check(folder: Path, acked: int, tried: int) -> None:
     """The disk is well again: all that was acknowledged is there, and nothing is half there."""
-    with LmdbLog(folder, map_size=1 << 20) as log:
+    with contextlib.closing(open_it(folder)) as log:
         found = {
             table: [int.from_bytes(key, "big") for key, _ in log.scan(table)]
             for table in (OPEN, DONE)

@@ -1,6 +1,6 @@
 """Power-loss images of the durable log: what any cut of the power could leave, opened and checked.
 
-    python tests/crash/images.py --images 2000 --seed 7 [--turns 200] [--control NAME]
+    python tests/crash/images.py --images 2000 --seed 7 [--turns 200] [--control NAME] [--log tree]
 
 A workload runs on a disk that remembers (disk.c).  From its record, images are built: everything
 that was synced is there; of what was written and not synced any part may be, sector by sector;
@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -34,13 +35,18 @@ OPENED = 1 << 40  # Marks from here on: the open with this boot returned.
 Op = tuple[str, bytes, bytes | None]
 State = dict[tuple[str, bytes], bytes]
 
-# Control -> (options of LMDB, entries of the record that never happened).
-CONTROLS: dict[str, tuple[dict[str, bool], str]] = {
-    "lmdb-sync-off": ({"sync": False}, ""),
-    "lmdb-metasync-off": ({"metasync": False}, ""),
-    "ack-before-sync": ({}, ""),
-    "blob-files-not-synced": ({}, "S blobs"),
-    "folders-not-synced": ({}, "F"),
+LOGS = ("journaled", "tree")  # With a small journal, so that it is put into the tree often.
+JOURNAL_BYTES = 96 << 10
+# Control -> (which log, options of LMDB, entries of the record that never happened).
+CONTROLS: dict[str, tuple[str, dict[str, bool], str]] = {
+    "lmdb-sync-off": ("tree", {"sync": False}, ""),
+    "lmdb-metasync-off": ("tree", {"metasync": False}, ""),
+    "ack-before-sync": ("tree", {}, ""),
+    "blob-files-not-synced": ("tree", {}, "S blobs"),
+    "folders-not-synced": ("tree", {}, "F"),
+    "journal-not-synced": ("journaled", {}, "S journal"),
+    "tree-before-journal-is-reused-not-synced": ("journaled", {"sync": False}, ""),
+    "journaled-ack-before-sync": ("journaled", {}, ""),
 }
 
 
@@ -71,22 +77,29 @@ def turns(seed: int, count: int) -> list[list[Op]]:
     return found
 
 
-def workload(folder: str, record: str, seed: int, count: int, control: str) -> None:
-    """Run under the remembering disk: three sessions, one turn a sync, a mark after each."""
-    from meshcode.store.lmdb_log import LmdbLog
+def open_log(kind: str, folder: str | Path, **options: Any) -> Any:
+    """One of LOGS."""
+    from meshcode.store import journal, journaled, lmdb_log
 
+    journal.FILE_BYTES, journal.ENTRY_BYTES_MAX = JOURNAL_BYTES, JOURNAL_BYTES // 2
+    opener = journaled.open_log if kind == "journaled" else lmdb_log.LmdbLog
+    return opener(folder, map_size=256 << 10, ballast_bytes=0, **options)
+
+
+def workload(folder: str, record: str, seed: int, count: int, control: str, kind: str) -> None:
+    """Run under the remembering disk: three sessions, one turn a sync, a mark after each."""
     disk = ctypes.CDLL(os.environ["LD_PRELOAD"])
     disk.disk_mark.argtypes = [ctypes.c_uint64]
     disk.disk_watch(os.fsencode(folder))
     disk.disk_record(os.fsencode(record))
-    options = CONTROLS[control][0] if control else {}
+    options = CONTROLS[control][1] if control else {}
     log = None
     for number, ops in enumerate(turns(seed, count), 1):
         if log is None:
-            log = LmdbLog(folder, map_size=256 << 10, ballast_bytes=0, **options)
+            log = open_log(kind, folder, **options)
             disk.disk_mark(OPENED + log.boot)
         log.stage(ops)
-        if control == "ack-before-sync":
+        if control.endswith("ack-before-sync"):
             disk.disk_mark(number)
             log.sync()
         else:
@@ -236,14 +249,13 @@ def write_image(image: dict[str, bytes | None], source: str, target: Path) -> No
         lock.write_bytes(owner[0] + b" another-boot-of-the-system\n")
 
 
-def check_image(folder: Path, states: list[State], acked: int, boots: int) -> str:
+def check_image(folder: Path, states: list[State], acked: int, boots: int, kind: str) -> str:
     """Open an image as the next start would; "" when it is right, else what is wrong."""
     from meshcode.errors import MeshError
     from meshcode.store.contract import TABLES
-    from meshcode.store.lmdb_log import LmdbLog
 
     try:
-        with LmdbLog(folder, map_size=256 << 10, ballast_bytes=0) as log:
+        with open_log(kind, folder) as log:
             if log.boot < boots + 1:
                 return f"boot {log.boot} after {boots}"
             found: State = {}
@@ -280,8 +292,10 @@ def states_of(history: list[list[Op]]) -> list[State]:
     return found
 
 
-def _never_happened(op: str, inode: int, rule: str, blob_files: set[int]) -> bool:
-    return (rule == "F" and op == "F") or (rule == "S blobs" and op == "S" and inode in blob_files)
+def _never_happened(op: str, inode: int, rule: str, names: dict[int, str]) -> bool:
+    if rule == "F":
+        return op == "F"
+    return op == "S" and rule[:2] == "S " and f"/{rule[2:]}" in names.get(inode, "")
 
 
 @dataclass(slots=True)
@@ -292,7 +306,13 @@ class Result:
 
 
 def run(
-    library: Path, images: int, *, seed: int = 1, count: int = 120, control: str = ""
+    library: Path,
+    images: int,
+    *,
+    seed: int = 1,
+    count: int = 120,
+    control: str = "",
+    kind: str = LOGS[0],
 ) -> Result:
     """Record one workload and check `images` crash images of it.
 
@@ -300,33 +320,35 @@ def run(
         library: disk.c, compiled.
         count: turns of the workload.
         control: one of CONTROLS, or "" for the log as it is.
+        kind: one of LOGS; a control has its own.
     """
     shared = Path("/dev/shm")  # Syncs of the images cost nothing there.
     with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as temp:
         source, record = Path(temp) / "log", Path(temp) / "record"
-        words = [str(source), str(record), str(seed), str(count), control]
+        kind = CONTROLS[control][0] if control else kind
+        words = [str(source), str(record), str(seed), str(count), control, kind]
         environment = {**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": str(ROOT)}
         subprocess.run(
             [sys.executable, __file__, "--workload", *words], env=environment, check=True
         )
-        return _check_all(record.read_bytes(), Path(temp), images, seed, count, control)
+        rule = CONTROLS[control][2] if control else ""
+        return _check_all(record.read_bytes(), Path(temp), images, seed, count, rule, kind)
 
 
 def _check_all(
-    record: bytes, temp: Path, images: int, seed: int, count: int, control: str
+    record: bytes, temp: Path, images: int, seed: int, count: int, rule: str, kind: str
 ) -> Result:
     states = states_of(turns(seed, count))
-    rule = CONTROLS[control][1] if control else ""
     rng = random.Random(seed)
     steps = list(entries(record))
     points = Counter(rng.randrange(len(steps) + 1) for _ in range(images))
     disk, result, begun = Disk(), Result(), time.perf_counter()
     acked = boots = 0
-    blob_files: set[int] = set()
+    made: dict[int, str] = {}  # Names of files, by inode.
     for number in range(len(steps) + 1):
         for _ in range(points[number]):
             write_image(disk.image(rng), str(temp / "log"), temp / "image")
-            wrong = check_image(temp / "image", states, acked, boots)
+            wrong = check_image(temp / "image", states, acked, boots, kind)
             result.images += 1
             if wrong:
                 result.wrong[wrong] += 1
@@ -334,10 +356,10 @@ def _check_all(
             break
         op, flag, inode, at, name, data = steps[number]
         if op == "C":
-            (blob_files.add if "/blobs/" in name else blob_files.discard)(inode)
+            made[inode] = name
         if op == "M":
             acked, boots = (acked, at - OPENED) if at >= OPENED else (at, boots)
-        elif not _never_happened(op, inode, rule, blob_files):
+        elif not _never_happened(op, inode, rule, made):
             disk.step(op, flag, inode, at, name, data)
     result.seconds = time.perf_counter() - begun
     return result
@@ -358,20 +380,22 @@ def build(target: Path) -> Path:
 def main() -> int:
     """The command line; 1 when an image was wrong (or, for a control, none was)."""
     if sys.argv[1:2] == ["--workload"]:
-        folder, record, seed, count, control = sys.argv[2:7]
-        workload(folder, record, int(seed), int(count), control)
+        folder, record, seed, count, control, kind = sys.argv[2:8]
+        workload(folder, record, int(seed), int(count), control, kind)
         os._exit(0)  # The log stays open.
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--turns", type=int, default=120)
     parser.add_argument("--control", default="", choices=["", *CONTROLS])
+    parser.add_argument("--log", default=LOGS[0], choices=LOGS)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temp:
         library = build(Path(temp) / "disk.so")
         result = run(
-            library, asked.images, seed=asked.seed, count=asked.turns, control=asked.control
-        )
+            library, asked.images, seed=asked.seed, count=asked.turns, control=asked.control,
+            kind=asked.log,
+        )  # fmt: skip
     rate = result.images / result.seconds
     print(f"{result.images} images, {rate:.0f} a second, wrong: {dict(result.wrong) or 0}")
     return int(bool(result.wrong) != bool(asked.control))

@@ -11,9 +11,12 @@ import images
 import pytest
 
 
+@pytest.mark.parametrize("kind", images.LOGS)
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_every_image_holds_exactly_what_was_acknowledged(disk_library: Path, seed: int):
-    result = images.run(disk_library, 100, seed=seed)
+def test_every_image_holds_exactly_what_was_acknowledged(
+    disk_library: Path, seed: int, kind: str
+):
+    result = images.run(disk_library, 100, seed=seed, kind=kind)
 
     assert result.images == 100
     assert not result.wrong

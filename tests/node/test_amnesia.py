@@ -15,7 +15,7 @@ from meshcode.client import connect
 from meshcode.errors import MeshError
 from meshcode.peers.memory import Known, PeerMemory
 from meshcode.store.contract import META
-from meshcode.store.lmdb_log import LmdbLog
+from meshcode.store.journaled import open_log
 from tests.live.harness import make_repository, until
 from tests.mesh.cluster import Cluster
 from tests.mesh.network import LoopbackNetwork
@@ -48,7 +48,7 @@ def known(cluster: Cluster, name: str, node: bytes) -> Known | None:
     shutil.rmtree(there, ignore_errors=True)
     try:
         shutil.copytree(paths.data_dir(str(cluster[name].home)), there)
-        with LmdbLog(there, boot=False) as log:
+        with open_log(there, boot=False) as log:
             found = log.get(META, b"peers")
     except (MeshError, shutil.Error):  # It was written to meanwhile.
         return None
@@ -104,7 +104,7 @@ def test_a_log_from_a_copy_is_refused_by_the_peers_and_the_node_ends(cluster, co
     cluster.restore_disk("n1")
     if copy_is == "higher boot":
         for _ in range(2):
-            LmdbLog(paths.data_dir(str(n1.home))).close()
+            open_log(paths.data_dir(str(n1.home))).close()
     elif copy_is == "far ahead":
         work_alone(cluster)
 

@@ -9,7 +9,7 @@ from meshcode import paths
 from meshcode.ids import NO_ID, child_id, make_ids
 from meshcode.router.records import custody_header, pack_done, sequence_key
 from meshcode.store.contract import DONE, OPEN, Log
-from meshcode.store.lmdb_log import LmdbLog
+from meshcode.store.journaled import open_log
 from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind, Outcome
@@ -59,7 +59,7 @@ def write(log: Log, *ops: Any) -> None:
 
 def write_home(home: str, ops: list[Any]) -> None:
     """Put records into the log of a home that no node has open."""
-    log = LmdbLog(paths.data_dir(paths.make_folders(home)))
+    log = open_log(paths.data_dir(paths.make_folders(home)))
     try:
         write(log, *ops)
     finally:

@@ -94,7 +94,7 @@ def test_a_log_of_a_newer_format_is_refused_and_kept(tmp_path: Path, monkeypatch
     LmdbLog(tmp_path).close()
     monkeypatch.undo()
 
-    with pytest.raises(NodeError, match=r"format 2, this version knows 1"):
+    with pytest.raises(NodeError, match=r"format 3, this version knows 2"):
         LmdbLog(tmp_path)
 
     monkeypatch.setattr(opening, "FORMAT", opening.FORMAT + 1)

@@ -1,0 +1,151 @@
+"""Changes that lie over a tree: what the journal has and the tree does not yet.
+
+A `Layer` may be read by any thread while one other adds to it: what is asked of its dicts is one
+step of the interpreter each.  Layers lie over each other, the newest first, and all over a `Base`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+from meshcode.store.contract import Changes, key_before
+
+Row = tuple[bytes, bytes]
+
+
+class Growth(NamedTuple):
+    """Records and bytes of their values that a table has more, or less."""
+
+    records: int
+    bytes: int
+
+
+class Base(Protocol):
+    """What a layer lies over, as far as layers ask."""
+
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As `Log.get_many`."""
+
+    def scan(
+        self, table: str, start: bytes | None = None, *, reverse: bool = False, limit: int = 1000
+    ) -> list[Row]:
+        """As `Log.scan`."""
+
+
+class Layer:
+    """The last change of each key of some batches."""
+
+    def __init__(self) -> None:
+        """One that changes nothing."""
+        self.changes: Changes = {}
+        self.number = 0  # Of the newest batch in it.
+        self._sorted: dict[str, tuple[int, list[bytes]]] = {}
+        # Of the first so many keys of a table: what the base has under them.
+        self._known: dict[str, tuple[int, Growth]] = {}
+
+    def add(self, number: int, batches: Iterable[Changes]) -> None:
+        """Lay a batch over what is there.  For one thread only."""
+        for changes in batches:
+            for table, values in changes.items():
+                mine = self.changes.get(table)
+                if mine is None:
+                    self.changes[table] = dict(values)
+                else:
+                    mine.update(values)
+        self.number = number
+
+    def sorted(self, table: str) -> list[bytes]:
+        """The keys that it changes, in order."""
+        values = self.changes.get(table, {})
+        count, keys = self._sorted.get(table, (0, []))
+        if count != len(values):  # A key that was there once stays.
+            found = list(values)
+            self._sorted[table] = count, keys = len(found), sorted(found)
+        return keys
+
+    def growth(self, table: str, base: Base) -> Growth:
+        """What the table has more with it than `base` alone."""
+        values = self.changes.get(table)
+        if values is None:
+            return Growth(0, 0)
+        count, there = self._known.get(table, (0, Growth(0, 0)))
+        if count != len(values):
+            new = list(islice(list(values), count, None))
+            old = [len(value) for value in base.get_many(table, new) if value is not None]
+            there = Growth(there.records + len(old), there.bytes + sum(old))
+            self._known[table] = count + len(new), there
+        sizes = [len(value) for value in list(values.values()) if value is not None]
+        return Growth(len(sizes) - there.records, sum(sizes) - there.bytes)
+
+
+    def bytes(self) -> int:
+        """Of all values that it has."""
+        tables = list(self.changes.values())
+        return sum(len(value) for values in tables for value in list(values.values()) if value)
+
+
+class Over:
+    """A layer over a base is a base again."""
+
+    def __init__(self, layer: Layer, base: Base) -> None:
+        self.layer = layer
+        self.base = base
+
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As `Log.get_many`."""
+        values = self.layer.changes.get(table)
+        if not values:
+            return self.base.get_many(table, keys)
+        found = {key: values[key] for key in keys if key in values}
+        if len(found) < len(keys):
+            missing = [key for key in keys if key not in found]
+            found.update(zip(missing, self.base.get_many(table, missing), strict=True))
+        return [found[key] for key in keys]
+
+    def scan(
+        self, table: str, start: bytes | None = None, *, reverse: bool = False, limit: int = 1000
+    ) -> list[Row]:
+        """As `Log.scan`."""
+        values = self.layer.changes.get(table)
+        if not values:
+            return self.base.scan(table, start, reverse=reverse, limit=limit)
+        keys = self.layer.sorted(table)
+        if reverse:
+            own = keys[: len(keys) if start is None else bisect_right(keys, start)][::-1]
+        else:
+            own = keys[0 if start is None else bisect_left(keys, start) :]
+        found: list[Row] = []
+        rows = self._below(table, start, reverse, limit)
+        row = next(rows, None)
+        for key in own:
+            while row is not None and (row[0] > key if reverse else row[0] < key):
+                if len(found) >= limit:
+                    return found
+                found.append(row)
+                row = next(rows, None)
+            if row is not None and row[0] == key:
+                row = next(rows, None)
+            if len(found) >= limit:
+                return found
+            value = values[key]
+            if value is not None:
+                found.append((key, value))
+        while row is not None and len(found) < limit:
+            found.append(row)
+            row = next(rows, None)
+        return found
+
+    def _below(
+        self, table: str, start: bytes | None, reverse: bool, limit: int
+    ) -> Iterator[Row]:
+        """The rows of the base, read as they are wanted."""
+        while rows := self.base.scan(table, start, reverse=reverse, limit=limit):
+            yield from rows
+            if len(rows) < limit:
+                return
+            start = key_before(rows[-1][0]) if reverse else rows[-1][0] + b"\0"
+            if start is None:
+                return
