@@ -18,9 +18,12 @@ ROOM_FACTOR = 8  # The disk must have this many times the ballast free before it
 class Ballast:
     """The ballast file of one log.  Only the log's writer thread uses it."""
 
-    def __init__(self, path: Path, bytes_max: int) -> None:
+    def __init__(
+        self, path: Path, bytes_max: int, bytes_min: int = BALLAST_BYTES_MIN
+    ) -> None:
         self.path = path
         self.bytes_max = bytes_max
+        self.bytes_min = bytes_min
 
     @property
     def size(self) -> int:
@@ -35,7 +38,7 @@ class Ballast:
 
         Failing is no error: the log goes on without ballast.
         """
-        want = min(self.bytes_max, max(BALLAST_BYTES_MIN, log_bytes // 4))
+        want = min(self.bytes_max, max(self.bytes_min, log_bytes // 4))
         size = self.size
         if want < 2 * size or want <= size or disk_free < ROOM_FACTOR * want:
             return

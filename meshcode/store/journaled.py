@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from meshcode.errors import NodeError
+from meshcode.errors import DiskFull, NodeError
 from meshcode.limits import BLOB_BYTES_MIN
 from meshcode.store import journal, opening
 from meshcode.store.contract import KEY_BYTES_MAX, Changes, Op, Usage, plan
@@ -29,8 +29,8 @@ from meshcode.store.journal import JournalFile
 from meshcode.store.lmdb_log import LmdbLog
 from meshcode.store.overlay import Base, Growth, Layer, Over
 
-# On a disk with less room than this no journal is made: it would be the log's own enemy.
-_ROOM_BYTES = 16 * journal.FILE_BYTES
+_ROOM_FILES = 16  # No journal is made where there is less room than so many files of it take.
+_BALLAST_FILES = 3  # What waits for the tree goes in with what makes room when the disk is full.
 
 
 def open_log(
@@ -50,6 +50,7 @@ def open_log(
         LogDamaged: a batch of the journal is missing between others; nothing was changed.
         NodeError: as `LmdbLog` says.
     """
+    options.setdefault("ballast_min", _BALLAST_FILES * journal.FILE_BYTES)
     tree = LmdbLog(folder, boot=boot, **options)
     try:
         return _with_journal(tree)
@@ -64,10 +65,16 @@ def _with_journal(tree: LmdbLog) -> LmdbLog | JournaledLog:
         layer.add(batch.number, batch.changes)
     if not tree.writable:
         return JournaledLog(tree, [], layer) if layer.number else tree
-    if layer.number or tree.stages_apart:
+    if not layer.number and not tree.stages_apart:
+        return tree
+    try:
         # This transaction has the next number, and so has each batch to come.
         tree.stage_changes(layer.changes, max(layer.number, tree.commits) + 1)
         tree.sync()
+    except DiskFull:
+        # The tree gets it with the first batch for which there is room.  Until then only the files
+        # have it, so they are left alone.
+        return JournaledLog(tree, [], layer)
     files = _files(tree) if tree.stages_apart else []  # Only now may old ones be made anew.
     return JournaledLog(tree, files, Layer()) if files else tree
 
@@ -75,7 +82,7 @@ def _with_journal(tree: LmdbLog) -> LmdbLog | JournaledLog:
 def _files(tree: LmdbLog) -> list[JournalFile]:
     """Both files, or none where they cannot be had."""
     there = all((tree.folder / name).exists() for name in journal.FILES)
-    if not there and disk_room(tree.folder)[0] < _ROOM_BYTES:
+    if not there and disk_room(tree.folder)[0] < _ROOM_FILES * journal.FILE_BYTES:
         return []
     found: list[JournalFile] = []
     try:
@@ -92,11 +99,11 @@ class JournaledLog:
     """A journal before a tree; see `store/contract.py` for its duties, and `open_log`."""
 
     def __init__(self, tree: LmdbLog, files: Sequence[JournalFile], layer: Layer) -> None:
-        """Both files, or none for a log that is only read; `layer` lies over the tree."""
+        """Both files, or none where all goes to the tree; `layer` lies over it."""
         self.tree = tree
         self._files = list(files)  # That which is written first.
         self._layers = [layer]  # The newest first; replaced, never changed.
-        self._number = layer.number or tree.commits  # Of the newest batch that is on disk.
+        self._number = max(layer.number, tree.commits)  # Of the newest batch that is on disk.
         self._staged: list[Changes] = []
         self._bodies: list[tuple[bytes, bytes, bytes]] = []
         self._mover: threading.Thread | None = None  # Puts what one file has into the tree.
@@ -163,7 +170,7 @@ class JournaledLog:
         self._number = number
 
     def _is_for_tree(self, staged: list[Changes], entry: bytearray) -> bool:
-        if self._broken or len(entry) > journal.ENTRY_BYTES_MAX:
+        if not self._files or self._broken or len(entry) > journal.ENTRY_BYTES_MAX:
             return True
         return len(entry) > BLOB_BYTES_MIN and any(
             value is not None and len(value) > BLOB_BYTES_MIN

@@ -25,7 +25,7 @@ import lmdb
 from meshcode.errors import LogDamaged, LogSuspect, NodeError
 from meshcode.limits import BALLAST_BYTES, BLOB_BYTES_MIN, DISK_NEVER_RATIO
 from meshcode.store import opening, record, trouble
-from meshcode.store.ballast import Ballast
+from meshcode.store.ballast import BALLAST_BYTES_MIN, Ballast
 from meshcode.store.blobs import REFERENCE_BYTES, BlobFolder, blob_bytes, refer
 from meshcode.store.contract import KEY_BYTES_MAX, Changes, Op, Usage, key_before, plan
 from meshcode.store.engine import MAIN, Section
@@ -67,7 +67,7 @@ class LmdbLog:
         folder: made (0700) when it is not there.  One process may have it open.
         boot: False opens an existing log for reading only, without counting a boot.
         map_size, map_limit: bytes of the map at first and at most.
-        ballast_bytes: bytes of the ballast file at most; 0 for none.
+        ballast_bytes, ballast_min: bytes of the ballast file at most, 0 for none, and at least.
         check_file_system: False lets the log live on file systems known to break it.
 
     Attributes:
@@ -89,6 +89,7 @@ class LmdbLog:
         map_size: int = MAP_SIZE,
         map_limit: int = MAP_LIMIT,
         ballast_bytes: int = BALLAST_BYTES,
+        ballast_min: int = BALLAST_BYTES_MIN,
         check_file_system: bool = True,
         **engine_options: Any,
     ) -> None:
@@ -104,7 +105,7 @@ class LmdbLog:
         # The last pages are for deletes only: a map filled to the end cannot be drained.
         self._map_soft = int(map_limit * DISK_NEVER_RATIO) & ~0xFFFF
         self._map_size = min(map_size, self._map_soft)
-        self._ballast = Ballast(self.folder / "ballast", ballast_bytes)
+        self._ballast = Ballast(self.folder / "ballast", ballast_bytes, ballast_min)
         self._blobs = BlobFolder(self.folder / "blobs")
         self._begun = False  # Something is staged in the engine.
         self._writer = 0  # Thread that staged last.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from meshcode.errors import DiskFull, UnfitFileSystem
-from meshcode.store.contract import DONE, OPEN
+from meshcode.store import journal
+from meshcode.store.contract import DONE, OPEN, Log
 from meshcode.store.filesystem import (
     mount_of,
     read_mounts,
@@ -18,7 +20,10 @@ from meshcode.store.filesystem import (
     write_all,
     write_durably,
 )
+from meshcode.store.journaled import JournaledLog, open_log
 from meshcode.store.lmdb_log import LmdbLog
+
+Opener = Callable[[], LmdbLog | JournaledLog]
 
 TABLE = r"""
 22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -132,7 +137,18 @@ def fill(path: Path) -> None:
                 pass
 
 
-def add_until_full(log: LmdbLog, start: int) -> int:
+@pytest.fixture(params=["journaled", "tree"])
+def open_it(
+    request: pytest.FixtureRequest, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> Opener:
+    """Opens the log on the small disk, with a small journal before it or without one."""
+    monkeypatch.setattr(journal, "FILE_BYTES", 256 << 10)
+    monkeypatch.setattr(journal, "ENTRY_BYTES_MAX", 128 << 10)
+    opener = LmdbLog if request.param == "tree" else open_log
+    return lambda: opener(small_disk / "data")
+
+
+def add_until_full(log: Log, start: int) -> int:
     """Add calls until the disk is full; the number after the last one that was taken."""
     at = start
     while True:
@@ -145,9 +161,9 @@ def add_until_full(log: LmdbLog, start: int) -> int:
         at += 20
 
 
-def test_a_full_disk_stops_new_calls_only(small_disk: Path):
+def test_a_full_disk_stops_new_calls_only(small_disk: Path, open_it: Opener):
     """Nothing accepted is lost, calls still end, and it goes on when there is room again."""
-    log = LmdbLog(small_disk / "data")
+    log = open_it()
     assert log.volatile
     first = add_until_full(log, 0)
     assert first > 10_000
@@ -168,13 +184,15 @@ def test_a_full_disk_stops_new_calls_only(small_disk: Path):
     assert add_until_full(log, first) > first + 10_000
     log.close()
 
-    with LmdbLog(small_disk / "data") as log:
+    with open_it() as log:
         assert log.count(DONE) == 200
         assert log.damaged() == []
 
 
-def test_a_disk_filled_by_others_stops_the_log_only_while_it_is_full(small_disk: Path):
-    with LmdbLog(small_disk / "data") as log:
+def test_a_disk_filled_by_others_stops_the_log_only_while_it_is_full(
+    small_disk: Path, open_it: Opener
+):
+    with open_it() as log:
         log.stage([(OPEN, key(1), bytes(1000))])
         log.sync()
         filler = small_disk / "film"
@@ -192,11 +210,11 @@ def test_a_disk_filled_by_others_stops_the_log_only_while_it_is_full(small_disk:
         assert not any(len(name) > 2 for name in names)
 
 
-def test_a_log_on_a_full_disk_can_still_be_opened(small_disk: Path):
+def test_a_log_on_a_full_disk_can_still_be_opened(small_disk: Path, open_it: Opener):
     """The ballast of the last run gives the room to count the boot."""
-    with LmdbLog(small_disk / "data") as log:
+    with open_it() as log:
         last = add_until_full(log, 0)
     fill(small_disk / "film")
 
-    with LmdbLog(small_disk / "data") as log:
+    with open_it() as log:
         assert (log.boot, log.count(OPEN)) == (2, last)
