@@ -29,12 +29,12 @@ static const uint8_t blake_order[12][16] = {
     {14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3},
 };
 
-static uint64_t turned(uint64_t value, int bits)
+ALWAYS_INLINE uint64_t turned(uint64_t value, int bits)
 {
     return value >> bits | value << (64 - bits);
 }
 
-static void blake_mix(uint64_t *v, int a, int b, int c, int d, uint64_t x, uint64_t y)
+ALWAYS_INLINE void blake_mix(uint64_t *v, int a, int b, int c, int d, uint64_t x, uint64_t y)
 {
     v[a] += v[b] + x;
     v[d] = turned(v[d] ^ v[a], 32);
