@@ -155,6 +155,7 @@ def check_lmdb() -> Check:
     from meshcode.store.binding import BINDING
 
     through = "meshcode's own C" if BINDING == "c" else "the package lmdb"
+    through += ", behind a journal" if BINDING == "c" else ""
     return Check("lmdb", OK, f"{'.'.join(map(str, lmdb.version()))} through {through}")
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from meshcode.digest import blake2b
+from meshcode.limits import BLOB_BYTES_MIN
 from meshcode.store.filesystem import TEMP_SUFFIX, make_folder, sync_folder, write_whole
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ def _remove(path: Path) -> None:
     for each in (path, path.with_name(path.name + TEMP_SUFFIX)):
         with contextlib.suppress(OSError):
             each.unlink()
+
+
+def has_large(values: Iterable[bytes | None]) -> bool:
+    """Whether one of them goes into a file of its own."""
+    return max(map(len, filter(None, values)), default=0) > BLOB_BYTES_MIN
 
 
 class BlobFolder:

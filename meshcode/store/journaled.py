@@ -23,6 +23,7 @@ from typing import Any, Self
 from meshcode.errors import DiskFull, NodeError
 from meshcode.limits import BLOB_BYTES_MIN
 from meshcode.store import journal, opening
+from meshcode.store.blobs import has_large
 from meshcode.store.contract import KEY_BYTES_MAX, Changes, Op, Usage, plan
 from meshcode.store.filesystem import disk_room
 from meshcode.store.journal import JournalFile
@@ -173,10 +174,7 @@ class JournaledLog:
         if not self._files or self._broken or len(entry) > journal.ENTRY_BYTES_MAX:
             return True
         return len(entry) > BLOB_BYTES_MIN and any(
-            value is not None and len(value) > BLOB_BYTES_MIN
-            for changes in staged
-            for values in changes.values()
-            for value in values.values()
+            has_large(values.values()) for changes in staged for values in changes.values()
         )
 
     def _append(self, entry: bytearray) -> bool:

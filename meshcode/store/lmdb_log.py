@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -26,7 +26,7 @@ from meshcode.errors import LogDamaged, LogSuspect, NodeError
 from meshcode.limits import BALLAST_BYTES, BLOB_BYTES_MIN, DISK_NEVER_RATIO
 from meshcode.store import opening, record, trouble
 from meshcode.store.ballast import BALLAST_BYTES_MIN, Ballast
-from meshcode.store.blobs import REFERENCE_BYTES, BlobFolder, blob_bytes, refer
+from meshcode.store.blobs import REFERENCE_BYTES, BlobFolder, blob_bytes, has_large, refer
 from meshcode.store.contract import KEY_BYTES_MAX, Changes, Op, Usage, key_before, plan
 from meshcode.store.engine import MAIN, Section
 from meshcode.store.filesystem import disk_room, has_address_space
@@ -54,10 +54,6 @@ class _Turn:
     blobs: int = 0  # References put, less those removed.
     bytes: int = 0  # Rows and blobs put.
     growth: Counter[str] = field(default_factory=Counter)  # Of blobs, in bytes, by table.
-
-
-def _has_large(values: Iterable[bytes | None]) -> bool:
-    return max(map(len, filter(None, values)), default=0) > BLOB_BYTES_MIN
 
 
 class LmdbLog:
@@ -243,7 +239,7 @@ class LmdbLog:
             self._begun = True
         sections: list[Section] = []
         for table, values in changes.items():
-            if self._blob_count or self._turn.places or _has_large(values.values()):
+            if self._blob_count or self._turn.places or has_large(values.values()):
                 sections += self._with_blobs(table, values)
             else:
                 sections.append(Section(table, True, values))

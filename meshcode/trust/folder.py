@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,6 +119,8 @@ def begin(staging: Path) -> None:
 
 def discard(staging: Path) -> None:
     """Take the staging folder away."""
+    import shutil  # Late: it brings bz2 and lzma, and a node seldom needs it.
+
     if staging.exists():
         shutil.rmtree(staging)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -87,6 +86,8 @@ def ensure(cache: str) -> str:
 
 
 def _make(files: list[tuple[str, str]], final: str) -> None:
+    import shutil  # Late: it brings bz2 and lzma, and this is done once a version.
+
     aside = final + ".building"
     shutil.rmtree(aside, ignore_errors=True)
     for path, place in files:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import tempfile
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -141,6 +140,8 @@ def check_commit(url: str, git_dir: str, commit: str, policy: Policy) -> None:
 
 def _is_signed(git_dir: str, commit: str, signers: str) -> bool:
     """Whether the commit has an SSH signature of one of them; git's status decides."""
+    import tempfile  # Late: it brings shutil with bz2 and lzma.
+
     with tempfile.NamedTemporaryFile("w", prefix="signers-") as file:
         file.write(signers.rstrip("\n") + "\n")
         file.flush()

@@ -16,7 +16,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -66,6 +65,13 @@ def name_of(url: str) -> str:
 def store_of(cache: str, name: str, commit: str) -> str:
     """The repository of one commit that a peer gave, whether it is there or not."""
     return os.path.join(cache, "commits", name, commit + ".git")
+
+
+def _remove(folder: str) -> None:
+    """Take a folder away as far as that goes."""
+    import shutil  # Late: it brings bz2 and lzma, and a node never needs it.
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Repository:
@@ -172,7 +178,7 @@ class Repository:
         )
 
     def _make_mirror(self) -> None:
-        shutil.rmtree(self.mirror, ignore_errors=True)
+        _remove(self.mirror)
         os.makedirs(os.path.dirname(self.mirror), mode=0o700, exist_ok=True)
         git.run("init", "--quiet", "--bare", self.mirror)
         for key, value in (
@@ -200,7 +206,7 @@ class Repository:
             self._fetch("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
         except git.GitFailed as error:
             if not known:
-                shutil.rmtree(self.mirror, ignore_errors=True)
+                _remove(self.mirror)
                 raise self._missing(error.text) from error
             return f"the remote could not be asked ({error.text})"
         if not known:
@@ -308,7 +314,7 @@ class Repository:
             os.utime(whole)
             return folder
         os.makedirs(self.trees, mode=0o700, exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         try:
             self._git("worktree", "prune", source=source)
             # Contents are fetched here, all missing ones at once.
@@ -319,9 +325,9 @@ class Repository:
                 source=source,
             )
         except git.GitFailed as error:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             if source != self.mirror:  # It was whole once: the disk lost some of it.
-                shutil.rmtree(source, ignore_errors=True)
+                _remove(source)
             raise MountFailed(
                 f"the files of commit {commit[:12]} of {self.remote.url} cannot be had:"
                 f" {error.text}; nothing was mounted. Mount it once while the remote answers",
@@ -350,7 +356,7 @@ def clean_trees(cache: str, older_than_s: float, keep: Collection[str] = ()) -> 
                 if folder == path or folder in keep or os.path.getmtime(path) >= horizon:
                     continue
                 os.unlink(path)  # First the mark: what is half removed is never mounted.
-                shutil.rmtree(folder, ignore_errors=True)
-                shutil.rmtree(store_of(cache, name, os.path.basename(folder)), ignore_errors=True)
+                _remove(folder)
+                _remove(store_of(cache, name, os.path.basename(folder)))
                 removed.append(folder)
     return removed
