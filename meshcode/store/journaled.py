@@ -190,8 +190,7 @@ class JournaledLog:
             self._files.reverse()
             self._files[0].at = 0
             self._layers = [Layer(), *self._layers]
-            self._mover = threading.Thread(target=self._move, name="mover", daemon=True)
-            self._mover.start()
+            self._start_mover()
         try:
             self._files[0].append(entry)
         except OSError as error:
@@ -200,6 +199,15 @@ class JournaledLog:
             self._broken = True
             return False
         return True
+
+    def _start_mover(self) -> None:
+        mover = threading.Thread(target=self._move, name="mover", daemon=True)
+        try:
+            mover.start()
+        except RuntimeError:  # No thread is to be had: then it is done here.
+            self._move()
+        else:
+            self._mover = mover
 
     def _move(self) -> None:
         """Put the older layer into the tree."""

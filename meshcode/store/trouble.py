@@ -79,7 +79,8 @@ def gap(folder: Path, wanted: int, numbers: list[int]) -> LogDamaged:
     return LogDamaged(
         f"the journal of the log in {folder} lacks batch {wanted:,}, and has {len(numbers):,} from"
         f" {numbers[0]:,} to {numbers[-1]:,}; nothing was changed; keep a copy of the folder and"
-        " restore the log from a sound one",
+        " restore the log from a sound one, or move journal.0 and journal.1 away to go on with what"
+        " was there before them",
         folder=str(folder),
         wanted=wanted,
         found=numbers,
