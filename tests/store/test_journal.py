@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,23 @@ def test_a_batch_is_in_the_tree_before_its_file_is_written_anew(
 
     assert log.count(DONE) == 100
     assert log.tree.count(DONE) > 80
+
+
+def test_where_no_thread_is_to_be_had_the_tree_is_written_at_once(
+    opened: Callable[..., JournaledLog], monkeypatch: pytest.MonkeyPatch
+):
+    log = opened()
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for n in range(40):
+        write(log, (DONE, number(n), bytes(3000)))
+
+    assert log.count(DONE) == 40
+    assert log.tree.count(DONE) > 20
+    assert [key for key, _ in log.scan(DONE)] == [number(n) for n in range(40)]
 
 
 @pytest.mark.parametrize("size", [BLOB_BYTES_MIN + 1, 1000])
