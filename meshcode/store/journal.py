@@ -42,7 +42,7 @@ FILE_BYTES = 4 * 1024 * 1024  # Also what there is to put into the tree at once,
 ENTRY_BYTES_MAX = FILE_BYTES // 2  # A larger batch costs the tree no more than the journal.
 PAGE_BYTES = 4_096
 HEAD = Struct("<4sIQIII4x")
-CHECK_AT = 4  # And what it is of begins behind it.
+CHECKED_AT = 8  # Where that begins of which the check is.
 
 _MAGIC = b"MJ01"
 _DELETE, _PUT = 0, 1
@@ -134,8 +134,7 @@ def newer(folder: Path, store_id: bytes, applied: int) -> list[Batch]:
     for name in FILES:
         path = folder / name
         if path.exists():
-            data = path.read_bytes()
-            found += (batch for batch in _batches(data, store_id) if batch.number > applied)
+            found += _batches(path.read_bytes(), store_id, applied)
     found.sort(key=lambda batch: batch.number)
     for wanted, batch in enumerate(found, applied + 1):
         if batch.number != wanted:
@@ -143,16 +142,17 @@ def newer(folder: Path, store_id: bytes, applied: int) -> list[Batch]:
     return found
 
 
-def _batches(data: bytes, store_id: bytes) -> Iterator[Batch]:
-    """All sound entries of a file, those of its former uses too."""
+def _batches(data: bytes, store_id: bytes, applied: int = 0) -> Iterator[Batch]:
+    """All sound entries of a file with higher numbers, those of its former uses too."""
     at, seed = 0, crc32(store_id)
     while at + HEAD.size <= len(data):
-        magic, check, number, size, sections, parts = HEAD.unpack_from(data, at)
-        begin, end = at + HEAD.size, at + HEAD.size + size
+        head, begin = at, at + HEAD.size
+        magic, check, number, size, sections, parts = HEAD.unpack_from(data, head)
+        end = begin + size
         at += PAGE_BYTES
-        if magic != _MAGIC or end > len(data):
+        if magic != _MAGIC or number <= applied or end > len(data):
             continue
-        if crc32(data[begin - HEAD.size + CHECK_AT + 4 : end], seed) != check:
+        if crc32(data[head + CHECKED_AT : end], seed) != check:
             continue
         changes = _changes(data[begin:end], sections, parts)
         if changes is not None:

@@ -126,11 +126,6 @@ class JournaledLog:
         return self.tree.boot
 
     @property
-    def opened(self) -> opening.Opened:
-        """What was found and done at the open."""
-        return self.tree.opened
-
-    @property
     def folder(self) -> Path:
         """Where it is."""
         return self.tree.folder

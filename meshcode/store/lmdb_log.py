@@ -345,7 +345,7 @@ class LmdbLog:
         if isinstance(error, lmdb.MapFullError):
             if self._grow():
                 return True
-            only_deletes = all(set(values.values()) == {None} for values in staged)
+            only_deletes = all(value is None for values in staged for value in values.values())
             lent = only_deletes and self._map_size < self._map_limit
             return lent and self._resize(self._map_limit)
         # The ballast is for what ends calls; a batch that only adds may not use it up.

@@ -222,8 +222,7 @@ class Door:
             )
         boot = int.from_bytes(store[b"boot"] or b"", "big") + self.writable
         opened = Opened(store[b"id"] or os.urandom(16), boot, self.before)
-        self._stored(engine, b"applied")  # It is as it was written, or this says so.
-        opened.applied = applied_in(engine)
+        opened.applied = _APPLIED.unpack(self._stored(engine, b"applied") or bytes(_APPLIED.size))
         if self._must_verify:
             found = verify.check_records(engine, TABLES)
             opened.verified = True
