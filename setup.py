@@ -8,7 +8,7 @@ import os
 
 from setuptools import Extension, setup
 
-PARTS = ("batch", "framing", "mold", "pick", "short", "slots", "steps")
+PARTS = ("batch", "framing", "mold", "pick", "simple", "slots", "steps", "words")
 
 if os.environ.get("MESHCODE_PURE", "") in ("", "0"):
     setup(

@@ -6,10 +6,11 @@ Both have the same functions, and give the same rows, faults, drafts and values 
     seal                  the checksums of a frame
     mold                  drafts of calls that are alike
     scan                  the shape of packed data
-    pack_short, pack_items, unpack_short, unpack_items
-                          short values of simple kinds; the pure twin leaves them to msgpack
+    pack_simple, pack_items, unpack_simple, unpack_items
+                          values of simple kinds; the pure twin leaves them to msgpack
+    pack_words            the same for all that is said to other nodes
     Slots                 which calls a worker is in
-    pack_done, group, flatten, append
+    pack_done, pack_vote, group, flatten, append
                           records and batches of the log
     numbered_ids, seal_rows, feed_first
                           steps of flows
@@ -41,13 +42,15 @@ try:
         numbered_ids,
         pack_done,
         pack_items,
-        pack_short,
+        pack_simple,
+        pack_vote,
+        pack_words,
         pick,
         scan,
         seal,
         seal_rows,
         unpack_items,
-        unpack_short,
+        unpack_simple,
     )
 
     TWIN = "c"
@@ -64,19 +67,21 @@ except ImportError:  # Not wanted or not compiled here: the pure twin does the s
         numbered_ids,
         pack_done,
         pack_items,
-        pack_short,
+        pack_simple,
+        pack_vote,
+        pack_words,
         pick,
         scan,
         seal,
         seal_rows,
         unpack_items,
-        unpack_short,
+        unpack_simple,
     )
 
     TWIN = "pure"
 
 __all__ = [
     "TWIN", "Slots", "append", "check", "feed_first", "flatten", "group", "index", "mold",
-    "numbered_ids", "pack_done", "pack_items", "pack_short", "pick", "scan", "seal", "seal_rows",
-    "unpack_items", "unpack_short",
+    "numbered_ids", "pack_done", "pack_items", "pack_simple", "pack_vote", "pack_words", "pick",
+    "scan", "seal", "seal_rows", "unpack_items", "unpack_simple",
 ]  # fmt: skip

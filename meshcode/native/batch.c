@@ -2,6 +2,12 @@
  * piece for `mesh_store_write` (staging.c). */
 
 enum { DONE_HEAD_BYTES = 48, RECORD_VERSION = 1 };
+enum {
+    KEY_BYTES = 2 * ID_BYTES + 2,
+    EPOCH_BYTES = ID_BYTES + 8,
+    VOTE_HEAD_BYTES = 9 + KEY_BYTES + 2 * EPOCH_BYTES,
+    VOTE_VERSION = 2
+};
 
 /* pack_done(code, attempts, accepted_ms, started_ms, finished_ms, sequence, outcome, submit):
  * router/records.py has the header. */
@@ -39,6 +45,83 @@ static PyObject *pack_done(PyObject *self, PyObject *const *given, Py_ssize_t co
     write_u32(to + 44, (uint32_t)submit_size);
     memcpy(to + DONE_HEAD_BYTES, outcome, (size_t)outcome_size);
     memcpy(to + DONE_HEAD_BYTES + outcome_size, submit, (size_t)submit_size);
+    return made;
+}
+
+/* An epoch, (counter, node, boot), as it stands in a `vote` record.  An error is left behind. */
+static int put_epoch(uint8_t *to, PyObject *epoch)
+{
+    if (!PyTuple_Check(epoch) || PyTuple_Size(epoch) != 3)
+        return PyErr_Format(PyExc_TypeError, "an epoch is (counter, node, boot)"), -1;
+    PyObject *node = PyTuple_GetItem(epoch, 1);
+    unsigned long long counter = PyLong_AsUnsignedLongLong(PyTuple_GetItem(epoch, 0));
+    unsigned long long boot = PyLong_AsUnsignedLongLong(PyTuple_GetItem(epoch, 2));
+    if (PyErr_Occurred())
+        return -1;
+    if (counter > UINT32_MAX || boot > UINT32_MAX || !PyBytes_CheckExact(node) ||
+        PyBytes_Size(node) != ID_BYTES)
+        return PyErr_Format(PyExc_ValueError, "an epoch has numbers of 32 bits and an id"), -1;
+    write_u32(to, (uint32_t)counter);
+    memcpy(to + 4, PyBytes_AsString(node), ID_BYTES);
+    write_u32(to + 4 + ID_BYTES, (uint32_t)boot);
+    return 0;
+}
+
+/* The voters of a call, one behind the other.  An error is left behind. */
+static int put_voters(uint8_t *to, PyObject *voters)
+{
+    for (Py_ssize_t n = 0; n < PyTuple_Size(voters); n++) {
+        PyObject *voter = PyTuple_GetItem(voters, n);
+        if (!PyBytes_CheckExact(voter) || PyBytes_Size(voter) != ID_BYTES)
+            return PyErr_Format(PyExc_ValueError, "a voter is an id of 16 bytes"), -1;
+        memcpy(to + n * ID_BYTES, PyBytes_AsString(voter), ID_BYTES);
+    }
+    return 0;
+}
+
+/* pack_vote(flags, seen, full, boot, key, promise, accepted, voters, tail): replica/instance.py
+ * has the header. */
+static PyObject *pack_vote(PyObject *self, PyObject *const *given, Py_ssize_t count)
+{
+    unsigned long long numbers[4];
+    char *key, *tail;
+    Py_ssize_t key_size, tail_size;
+    (void)self;
+    if (count != 9)
+        return PyErr_Format(PyExc_TypeError, "pack_vote takes 9 arguments, not %zd", count);
+    for (int n = 0; n < 4; n++) {
+        numbers[n] = PyLong_AsUnsignedLongLong(given[n]);
+        if (numbers[n] == (unsigned long long)-1 && PyErr_Occurred())
+            return NULL;
+    }
+    if (PyBytes_AsStringAndSize(given[4], &key, &key_size) < 0 ||
+        PyBytes_AsStringAndSize(given[8], &tail, &tail_size) < 0)
+        return NULL;
+    if (!PyTuple_CheckExact(given[7]))
+        return PyErr_Format(PyExc_TypeError, "voters are a tuple");
+    Py_ssize_t voters = PyTuple_Size(given[7]);
+    if (numbers[0] > UINT8_MAX || numbers[1] > UINT8_MAX || numbers[2] > UINT8_MAX ||
+        numbers[3] > UINT32_MAX || voters > UINT8_MAX || key_size != KEY_BYTES)
+        return PyErr_Format(PyExc_OverflowError, "what is to be in the header of a vote is too "
+                            "large for it");
+    PyObject *made = PyBytes_FromStringAndSize(
+        NULL, VOTE_HEAD_BYTES + voters * ID_BYTES + tail_size);
+    if (!made)
+        return NULL;
+    uint8_t *to = (uint8_t *)PyBytes_AsString(made);
+    to[0] = VOTE_VERSION;
+    for (int n = 0; n < 3; n++)
+        to[1 + n] = (uint8_t)numbers[n];
+    to[4] = (uint8_t)voters;
+    write_u32(to + 5, (uint32_t)numbers[3]);
+    memcpy(to + 9, key, KEY_BYTES);
+    if (put_epoch(to + 9 + KEY_BYTES, given[5]) < 0 ||
+        put_epoch(to + 9 + KEY_BYTES + EPOCH_BYTES, given[6]) < 0 ||
+        put_voters(to + VOTE_HEAD_BYTES, given[7]) < 0) {
+        Py_DECREF(made);
+        return NULL;
+    }
+    memcpy(to + VOTE_HEAD_BYTES + voters * ID_BYTES, tail, (size_t)tail_size);
     return made;
 }
 

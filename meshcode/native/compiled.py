@@ -57,15 +57,17 @@ def _limits(envelopes_max: int) -> object:
 
 
 _LIMITS = _limits(FRAME_ENVELOPES_MAX)
-pack_short: Callable[[Any], bytes | None] = _objects.pack_short
+pack_simple: Callable[[Any], bytes | None] = _objects.pack_simple
 pack_items: Callable[[Any], bytes | None] = _objects.pack_items
-unpack_short: Callable[[Any], Any] = _objects.unpack_short
+unpack_simple: Callable[[Any], Any] = _objects.unpack_simple
 unpack_items: Callable[[Any], list[Any] | None] = _objects.unpack_items
 Slots = _objects.Slots
 numbered_ids: Callable[[bytes, int], list[bytes]] = _objects.numbered_ids
 seal_rows: Callable[[int, bytes, bytes, Any], list[bytes] | None] = _objects.seal_rows
 feed_first: Callable[[bytes, bytes], bytes | None] = _objects.feed_first
 pack_done: Callable[[int, int, int, int, int, int, bytes, bytes], bytes] = _objects.pack_done
+pack_vote: Callable[..., bytes] = _objects.pack_vote
+pack_words: Callable[[Any, int, int], list[tuple[bytes, int, bytes]] | None] = _objects.pack_words
 _objects.begin(FRAME_BYTES_MAX, BODY_BYTES_MAX, META_BYTES_MAX, FRAME_ENVELOPES_MAX)
 
 

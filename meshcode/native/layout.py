@@ -36,6 +36,11 @@ PACKED_ROW_BYTES = PACKED_ROW.size
 DONE_HEAD = Struct("<BBHIQQQQII")
 RECORD_VERSION = 1
 
+# Of a `vote` record (replica/instance.py): version, flags, seen, full, how many voters, boot, key;
+# promised and accepted epoch (counter, node, boot each).  Then the voters, and its tail.
+VOTE_HEAD = Struct("<BBBBBI34sI16sII16sI")
+VOTE_VERSION = 2
+
 TUPLE_EXT = 2  # The one msgpack extension whose payload is msgpack again; `scan` looks inside.
 
 

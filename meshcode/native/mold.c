@@ -1,6 +1,6 @@
 /* Drafts of calls that are alike. */
 
-enum { ID_BYTES = 16, ID_AT = 16, FLOW_AT = 32, ATTEMPT_AT = 64, NUMBER_AT = 72, SIZE_AT = 8 };
+enum { ID_AT = 16, FLOW_AT = 32, ATTEMPT_AT = 64, NUMBER_AT = 72, SIZE_AT = 8 };
 
 typedef struct {
     PyObject_HEAD

@@ -2,17 +2,21 @@
  *
  * cffi hands over bytes and numbers; where an object is wanted for each call, making it costs more
  * than the work.  So this is a module of CPython's own limited API.  Each part has a sister in
- * pure.py that gives the same, short values in msgpack (tests/wire/test_objects.py).
+ * pure.py that gives the same, simple values in msgpack (tests/wire/test_objects.py).
  */
 
+#define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include "framing.c"
 
+enum { ID_BYTES = 16 };
+
 #include "pick.c"
 #include "mold.c"
 #include "slots.c"
-#include "short.c"
+#include "simple.c"
+#include "words.c"
 #include "batch.c"
 #include "steps.c"
 
@@ -23,12 +27,16 @@ static PyMethodDef methods[] = {
      "pick(frame, columns): rows, kinds and flags, or four numbers of a fault."},
     {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL,
      "scan(data, objects, depth_max): None, or four numbers of a fault."},
-    {"pack_short", pack_short, METH_O, "pack_short(value): bytes, or None: pack it otherwise."},
+    {"pack_simple", pack_simple, METH_O, "pack_simple(value): bytes, or None: pack it otherwise."},
     {"pack_items", pack_items, METH_O, "pack_items(values): bytes, or None: pack it otherwise."},
-    {"unpack_short", unpack_short, METH_O, "unpack_short(data): the value, or NotImplemented."},
+    {"unpack_simple", unpack_simple, METH_O, "unpack_simple(data): the value, or NotImplemented."},
     {"unpack_items", unpack_items, METH_O, "unpack_items(data): a list, or None."},
     {"pack_done", (PyCFunction)(void (*)(void))pack_done, METH_FASTCALL,
      "pack_done(code, attempts, accepted_ms, started_ms, finished_ms, sequence, outcome, submit)"},
+    {"pack_vote", (PyCFunction)(void (*)(void))pack_vote, METH_FASTCALL,
+     "pack_vote(flags, seen, full, boot, key, promise, accepted, voters, tail)"},
+    {"pack_words", (PyCFunction)(void (*)(void))pack_words, METH_FASTCALL,
+     "pack_words(said, count_max, bytes_goal): (node, kind, body)s, or None: do it otherwise."},
     {"group", (PyCFunction)(void (*)(void))group, METH_FASTCALL,
      "group(ops, tables, key_max): the last change of each key, or None: one is wrong."},
     {"numbered_ids", (PyCFunction)(void (*)(void))numbered_ids, METH_FASTCALL,

@@ -33,6 +33,8 @@ from meshcode.native.layout import (
     FRAME_VERSION,
     RECORD_VERSION,
     TUPLE_EXT,
+    VOTE_HEAD,
+    VOTE_VERSION,
     Column,
     Fault,
     FaultCode,
@@ -376,6 +378,24 @@ def pack_done(
     return b"".join((head, outcome, submit))
 
 
+def pack_vote(
+    flags: int,
+    seen: int,
+    full: int,
+    boot: int,
+    key: bytes,
+    promise: tuple[int, bytes, int],
+    accepted: tuple[int, bytes, int],
+    voters: tuple[bytes, ...],
+    tail: bytes,
+) -> bytes:
+    """A `vote` record; `tail` is what follows the voters."""
+    head = VOTE_HEAD.pack(
+        VOTE_VERSION, flags, seen, full, len(voters), boot, key, *promise, *accepted
+    )
+    return b"".join((head, *voters, tail))
+
+
 def group(
     ops: Sequence[tuple[str, bytes, bytes | None]], tables: tuple[str, ...], key_max: int
 ) -> dict[str, dict[bytes, bytes | None]] | None:
@@ -452,21 +472,32 @@ def feed_first(submit: bytes, value: bytes) -> bytes | None:  # noqa: ARG001
 # Short values: without C the package msgpack does it all.
 
 
-def pack_short(value: Any) -> bytes | None:  # noqa: ARG001
-    """A short value of a simple kind as bytes; None: pack it otherwise."""
+def pack_simple(value: Any) -> bytes | None:  # noqa: ARG001
+    """A value of simple kinds as bytes; None: pack it otherwise."""
     return None
 
 
 def pack_items(values: Any) -> bytes | None:  # noqa: ARG001
-    """A short list of such, given as a tuple or a list; None: pack it otherwise."""
+    """A list of such, given as a tuple or a list; None: pack it otherwise."""
     return None
 
 
-def unpack_short(data: Any) -> Any:  # noqa: ARG001
-    """The value, when it is short and of a simple kind, else NotImplemented."""
+def unpack_simple(data: Any) -> Any:  # noqa: ARG001
+    """The value, when it is of simple kinds, else NotImplemented."""
     return NotImplemented
 
 
 def unpack_items(data: Any) -> list[Any] | None:  # noqa: ARG001
-    """A short list of such; None: unpack it otherwise."""
+    """A list of such; None: unpack it otherwise."""
+    return None
+
+
+def pack_words(
+    said: Sequence[tuple[bytes, int, list[Any]]],  # noqa: ARG001
+    count_max: int,  # noqa: ARG001
+    bytes_goal: int,  # noqa: ARG001
+) -> list[tuple[bytes, int, bytes]] | None:
+    """(node, kind, packed list) of entries that travel together, in order for each node; None: do
+    it otherwise.
+    """
     return None

@@ -85,6 +85,19 @@ static void blake_begin(blake *state, const uint8_t *key)
     blake_block(state, block, BLAKE_BLOCK, 0);
 }
 
+/* The number as text; how many bytes. */
+static uint64_t put_digits(uint8_t *to, uint64_t number)
+{
+    uint8_t digits[20];
+    int count = 0;
+    do
+        digits[count++] = (uint8_t)('0' + number % 10);
+    while (number /= 10);
+    for (int n = 0; n < count; n++)
+        to[n] = digits[count - 1 - n];
+    return (uint64_t)count;
+}
+
 /* numbered_ids(parent, count): as `meshcode.ids.numbered_ids`. */
 static PyObject *numbered_ids(PyObject *self, PyObject *const *given, Py_ssize_t count)
 {
@@ -106,8 +119,7 @@ static PyObject *numbered_ids(PyObject *self, PyObject *const *given, Py_ssize_t
     for (Py_ssize_t n = 0; n < many; n++) {
         blake state = keyed;
         uint8_t block[BLAKE_BLOCK] = {0}, id[ID_BYTES];
-        int size = PyOS_snprintf((char *)block, sizeof block, "%zd", n);
-        blake_block(&state, block, (uint64_t)size, 1);
+        blake_block(&state, block, put_digits(block, (uint64_t)n), 1);
         memcpy(id, parent, 6);
         for (int at = 0; at < DIGEST_BYTES; at++)
             id[6 + at] = (uint8_t)(state.h[at / 8] >> 8 * (at % 8));

@@ -29,9 +29,9 @@ __all__ = ["pack", "pack_each", "join_list", "unpack", "unpack_map", "pack_call"
 # The list of arguments and the map of keywords are one level around the values themselves.
 _CALL_DEPTH_MAX = DATA_DEPTH_MAX + 1
 
-# Most values are short and simple: these write and read them in one call, and leave all others.
-_pack_short, _pack_items = native.pack_short, native.pack_items
-_unpack_short, _unpack_items = native.unpack_short, native.unpack_items
+# Most values are simple: these write and read them in one call, and leave all others.
+_pack_simple, _pack_items = native.pack_simple, native.pack_items
+_unpack_simple, _unpack_items = native.unpack_simple, native.unpack_items
 
 _KEEP_PACKERS = 4  # Idle packers per tuple level: one per thread that packs at the same time.
 _KEEP_PACKER_BYTES = 1024 * 1024  # A packer that grew beyond this is not kept.
@@ -66,9 +66,9 @@ def pack(value: Any, what: str = "the value") -> bytes:
         BadData: something in the value is not plain data; the text says where.
         TooLarge: more than BODY_BYTES_MAX bytes, or nested too deeply.
     """
-    short = _pack_short(value)
-    if short is not None:
-        return short
+    simple = _pack_simple(value)
+    if simple is not None:
+        return simple
     try:
         data = _pack_at(0, value)
         if len(data) > DATA_DEPTH_MAX:
@@ -118,9 +118,9 @@ def pack_call(args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> b
         TooLarge: more than BODY_BYTES_MAX bytes, or nested too deeply.
     """
     if not kwargs:
-        short = _pack_items(args)
-        if short is not None:
-            return short
+        simple = _pack_items(args)
+        if simple is not None:
+            return simple
     try:
         data = _pack_at(0, list(args))
         if kwargs:
@@ -142,7 +142,7 @@ def unpack(data: bytes | bytearray | memoryview) -> Any:
     Raises:
         BadValue: the bytes are not exactly one value of plain data; nothing else is ever raised.
     """
-    value = _unpack_short(data)
+    value = _unpack_simple(data)
     return value if value is not NotImplemented else _unpack(data, 1, DATA_DEPTH_MAX, _unpack_any)
 
 
@@ -157,7 +157,9 @@ def unpack_map(data: bytes | bytearray | memoryview) -> dict[str, Any]:
     """
     if not data:
         return {}
-    value = _unpack(data, 1, DATA_DEPTH_MAX, _unpack_strict)
+    value = _unpack_simple(data)
+    if value is NotImplemented:
+        value = _unpack(data, 1, DATA_DEPTH_MAX, _unpack_strict)
     if type(value) is not dict or not all(type(key) is str for key in value):
         raise BadValue(
             f"expected a map with text keys, found {_short(value)}; the message was dropped"
@@ -181,9 +183,9 @@ def unpack_call(
     """
     kwargs: Any = {}
     if not has_kwargs:
-        short = _unpack_items(body)
-        if short is not None:
-            return short, kwargs
+        simple = _unpack_items(body)
+        if simple is not None:
+            return simple, kwargs
         args = _unpack(body, 1, _CALL_DEPTH_MAX, _unpack_any)
     else:
         args, kwargs = _unpack(body, 2, _CALL_DEPTH_MAX, _unpack_two)

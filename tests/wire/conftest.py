@@ -26,7 +26,7 @@ def twin(request, monkeypatch) -> ModuleType:
         pytest.skip("the C twin was not compiled here")
     for name in native.__all__[1:]:
         monkeypatch.setattr(native, name, getattr(module, name))
-    for name in ("pack_short", "pack_items", "unpack_short", "unpack_items"):
+    for name in ("pack_simple", "pack_items", "unpack_simple", "unpack_items"):
         monkeypatch.setattr(codec, f"_{name}", getattr(module, name))
     monkeypatch.setattr(codec, "_COUNT_BYTES_MAX", 0 if request.param == "c" else 64 * 1024)
     return module

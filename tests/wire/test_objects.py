@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import sysconfig
+from unittest import mock
 
 import msgpack
 import pytest
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from meshcode.limits import BODY_BYTES_MAX, FRAME_BYTES_MAX, META_BYTES_MAX
 from meshcode.native import pure
 from meshcode.native.layout import Column, Fault, FaultCode
+from meshcode.node import peerwords
 from meshcode.wire import codec
 from meshcode.wire import frame as wire
 from tests.wire.test_twins import NATIVE, envelopes, frames, fuzz_wire, ids
@@ -201,23 +203,36 @@ def same(one: object, other: object) -> bool:
     return repr(one) == repr(other)
 
 
+simple = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=20),
+        st.dictionaries(st.one_of(st.text(max_size=40), st.integers(0, 3)), inner, max_size=20),
+        st.tuples(inner),
+    ),
+    max_leaves=20,
+)
+
+
 @quick
-@given(scalars)
-def test_a_short_value_has_the_bytes_that_msgpack_writes(value):
+@given(simple)
+def test_a_simple_value_has_the_bytes_that_msgpack_writes(value):
     try:
         wanted = codec._pack_at(0, value)
     except Exception:
         wanted = None  # Lone surrogates, or an int beyond 64 bits whose pack is another's.
-    packed = compiled.pack_short(value)
+    packed = compiled.pack_simple(value)
 
     assert packed in (None, wanted)
     if packed is not None:
-        assert same(compiled.unpack_short(packed), value)
+        assert same(compiled.unpack_simple(packed), value)
+    elif wanted is not None:
+        assert same(codec.unpack(wanted), value)
 
 
 @quick
-@given(st.lists(scalars, max_size=17))
-def test_a_short_list_has_the_bytes_that_msgpack_writes(values):
+@given(st.lists(simple, max_size=17))
+def test_a_list_of_such_has_the_bytes_that_msgpack_writes(values):
     packed = compiled.pack_items(tuple(values))
 
     assert packed == compiled.pack_items(values)
@@ -226,11 +241,22 @@ def test_a_short_list_has_the_bytes_that_msgpack_writes(values):
         assert same(compiled.unpack_items(packed), values)
 
 
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 31, 32, 255, 256, 65_535, 65_536])
+def test_each_length_has_the_head_that_msgpack_writes(count):
+    """Up to what C takes at all; more is left to msgpack."""
+    for value in (
+        "x" * count, b"x" * count, [None] * count, {f"{n}": n for n in range(min(count, 20_000))}
+    ):
+        packed = compiled.pack_simple(value)
+        assert packed == codec._pack_at(0, value), (type(value), count)
+        assert compiled.unpack_simple(packed) == value
+
+
 @quick
 @given(st.one_of(st.binary(max_size=40), st.binary(min_size=250, max_size=260)))
 def test_of_any_bytes_the_twins_read_the_same_or_c_leaves_it(data):
     """Half of these begin with a scalar, and some are whole ones."""
-    for read in (compiled.unpack_short, compiled.unpack_items):
+    for read in (compiled.unpack_simple, compiled.unpack_items):
         value = read(data)
         if value is not NotImplemented and value is not None:
             assert same(value, msgpack.unpackb(data, raw=False, timestamp=3))
@@ -238,17 +264,46 @@ def test_of_any_bytes_the_twins_read_the_same_or_c_leaves_it(data):
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, False, 0, 127, 128, 2**63 - 1, -1, -32, -33, -(2**63), 0.5, "", "ä" * 20, b"x"],
-)
-def test_these_are_short(value):
+    [None, True, False, 0, 127, 128, 2**63 - 1, -1, -32, -33, -(2**63), 0.5, "", "ä" * 20, b"x",
+     "x" * 256, b"x" * 70_000, [], {}, [[1, {"a": [None]}]]],
+)  # fmt: skip
+def test_these_are_simple(value):
     """Else the tests above would pass with nothing in C at all."""
-    assert compiled.pack_short(value) is not None
+    assert compiled.pack_simple(value) is not None
     assert same(compiled.unpack_items(compiled.pack_items([value])), [value])
 
 
-@pytest.mark.parametrize("value", [2**63, 2**64, "x" * 256, b"x" * 255, [], (), {}, 1j, object()])
+def deep(levels: int, value: object = None) -> object:
+    """So many lists around a value."""
+    return [deep(levels - 1, value)] if levels else value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2**63, 2**64, (), [()], {1: 2}, {b"a": 2}, 1j, object(), deep(17), b"x" * 300_000,
+     "\ud800", ["\ud800"]],
+)  # fmt: skip
 def test_these_are_left_to_msgpack(value):
-    assert compiled.pack_short(value) is None
+    assert compiled.pack_simple(value) is None
+
+
+def test_a_list_that_holds_itself_is_left_to_msgpack():
+    value: list[object] = []
+    value.append(value)
+
+    assert compiled.pack_simple(value) is None
+
+
+def test_what_lists_tell_in_all_is_no_more_than_there_are_bytes():
+    """Each of these lists has room for what it tells, all of them together have not."""
+    told = 100
+    data = b"\xdc\x00" + bytes([told])
+    nested = data * 10 + bytes(told)
+
+    assert compiled.unpack_simple(data + bytes(told)) == [0] * told
+    assert compiled.unpack_simple(nested) is NotImplemented
+    assert compiled.unpack_simple(b"\xdd\xff\xff\xff\xff" + bytes(50)) is NotImplemented
+    assert compiled.unpack_simple(b"\xdf\xff\xff\xff\xff" + bytes(50)) is NotImplemented
 
 
 class Number(int):
@@ -256,22 +311,23 @@ class Number(int):
 
 
 def test_subclasses_are_left_to_msgpack():
-    assert compiled.pack_short(Number(3)) is None
+    assert compiled.pack_simple(Number(3)) is None
     assert compiled.pack_items([Number(3)]) is None
     assert codec.unpack(codec.pack(Number(3))) == 3
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\xc1", b"\xcc", b"\xa1", b"\xa1\xff", b"\x00\x00", b"\xca\x00\x00\x00\x00", b"\x80",
-     b"\x90", b"\xc4\x05abc", b"\xd4\x02\x90", b"\xdb\xff\xff\xff\xff"],
+    [b"", b"\xc1", b"\xcc", b"\xa1", b"\xa1\xff", b"\x00\x00", b"\xca\x00\x00\x00\x00",
+     b"\x81\x00\x00", b"\x81\xa0", b"\x91", b"\x90\x00", b"\xc4\x05abc", b"\xd4\x02\x90",
+     b"\xdb\xff\xff\xff\xff"],
 )  # fmt: skip
-def test_what_is_no_short_value_is_left_to_msgpack(data):
-    assert compiled.unpack_short(data) is NotImplemented
+def test_what_is_no_simple_value_is_left_to_msgpack(data):
+    assert compiled.unpack_simple(data) is NotImplemented
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc0", b"\x91", b"\x92\x00", b"\x91\x00\x00", b"\x91\x90"])
-def test_what_is_no_short_list_is_left_to_msgpack(data):
+@pytest.mark.parametrize("data", [b"", b"\xc0", b"\x91", b"\x92\x00", b"\x91\x00\x00", b"\x80"])
+def test_what_is_no_simple_list_is_left_to_msgpack(data):
     assert compiled.unpack_items(data) is None
 
 
@@ -286,6 +342,7 @@ def test_the_module_takes_what_it_is_made_for_only():
 
 # Batches for the log.
 
+u32 = st.integers(0, 2**32 - 1)
 u64 = st.integers(0, 2**64 - 1)
 
 
@@ -306,6 +363,71 @@ def test_a_record_of_what_does_not_fit_is_an_error(fields):
 TABLES = ("a", "b", "long-name")
 keys = st.binary(max_size=6)
 ops = st.lists(st.tuples(st.sampled_from([*TABLES, "other"]), keys, st.none() | keys), max_size=20)
+
+
+epochs = st.tuples(u32, ids, u32)
+
+
+@quick
+@given(st.tuples(
+    st.integers(0, 255), st.integers(0, 255), st.integers(0, 255), u32,
+    st.binary(min_size=34, max_size=34), epochs, epochs,
+    st.lists(ids, max_size=5).map(tuple), st.binary(max_size=100),
+))  # fmt: skip
+def test_the_twins_pack_the_same_votes(fields):
+    assert compiled.pack_vote(*fields) == pure.pack_vote(*fields)
+
+
+NO_VOTE = (0, 0, 0, 0, bytes(34), (0, ID, 0), (0, ID, 0), (ID,), b"")
+
+
+@pytest.mark.parametrize(
+    ("at", "wrong"),
+    [(0, 256), (3, 1 << 32), (4, bytes(33)), (5, (1 << 32, ID, 0)), (5, (0, b"short", 0)),
+     (6, (0, ID)), (6, [0, ID, 0]), (7, (b"short",)), (7, [ID]), (8, "text"), (1, None)],
+)  # fmt: skip
+def test_a_vote_of_what_does_not_fit_is_an_error(at, wrong):
+    fields = [*NO_VOTE]
+    fields[at] = wrong
+
+    assert len(compiled.pack_vote(*NO_VOTE)) == 91 + 16
+    with pytest.raises((OverflowError, TypeError, ValueError)):
+        compiled.pack_vote(*fields)
+
+
+# What is said to other nodes.
+
+entries = st.lists(st.one_of(st.binary(max_size=60), st.integers(0, 2**40), st.none()), max_size=4)
+said = st.lists(
+    st.tuples(st.sampled_from([ID, FLOW, OTHER]), st.sampled_from([58, 55]), entries), max_size=40
+)
+
+
+@quick
+@given(said, st.integers(1, 20), st.integers(1, 200))
+def test_words_travel_together_as_they_do_when_made_in_python(words, count_max, bytes_goal):
+    both = [(node, kind, entry) for _, kind, entry in words for node in (ID, FLOW)] + words
+    with mock.patch.multiple(
+        peerwords, PEER_WORDS_MAX=count_max, PEER_WORDS_BYTES_GOAL=bytes_goal
+    ):
+        made = compiled.pack_words(both, count_max, bytes_goal)
+        wanted = [*peerwords._bodies(both)]
+
+    assert made is not None
+    for node in (ID, FLOW, OTHER):
+        assert [row[1:] for row in made if row[0] == node] == [
+            row[1:] for row in wanted if row[0] == node
+        ]
+
+
+def test_words_of_other_data_are_left_to_python():
+    for entry in ([(1, 2)], (1, 2), [1j], [2**64]):
+        assert compiled.pack_words([(ID, 58, [1]), (ID, 58, entry)], 9, 999) is None
+    assert peerwords.to_envelopes([(ID, 58, [(1, 2)])], {}), "and it does them"
+    with pytest.raises(TypeError):
+        compiled.pack_words(((ID, 58, [1]),), 9, 999)
+    assert compiled.pack_words([(ID, 58)], 9, 999) is None
+    assert compiled.pack_words([], 9, 999) == []
 
 
 @quick
@@ -452,9 +574,16 @@ while at < len(data):
     inputs += 1
     found = objects.pick(one, bytes(range(17)))
     good += len(found) == 3
-    objects.unpack_short(one), objects.unpack_items(one)
-    objects.unpack_short(one[-9:]), objects.unpack_items(b"\\x93" + one[-40:])
+    objects.unpack_simple(one), objects.unpack_items(one)
+    objects.unpack_simple(one[-9:]), objects.unpack_items(b"\\x93" + one[-40:])
     objects.pack_items([one[:200], one[:9], inputs, str(one[:70])])
+    nested = [one, {"a": [inputs, {str(one[:9]): one[9:]}] * (size % 40)}, {1: 2}[1]]
+    objects.pack_simple(nested), objects.unpack_simple(objects.pack_simple(nested) or b"")
+    entries = [[one[:n], n, nested] for n in range(size % 9)]
+    words = [(one[n % 2 : 3], n // 3, entry) for n, entry in enumerate(entries) for _ in (0, 1)]
+    objects.pack_words(words, 1 + size % 5, 2 * size), objects.pack_words([*words, 1], 3, 9)
+    epoch = (inputs, bytes(16), size)
+    objects.pack_vote(1, 2, 3, 4, bytes(34), epoch, epoch, (bytes(16),) * (size % 5), one)
     page = bytearray(128)
     slots = objects.Slots(page)
     if size >= 16:
