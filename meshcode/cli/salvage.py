@@ -191,9 +191,10 @@ def _export_to(target: Path, home: Path, folder: Path, *, every: bool, results: 
 
 def _export(home: Path, folder: Path, out: IO[str], *, every: bool, results: bool) -> int:
     """Write the lines, tell what they are; the exit status."""
-    from meshcode.store.journaled import open_log
+    from meshcode.store.journaled import JournaledLog, open_log
 
     log = open_log(folder, boot=False)
+    lacking = log.lacking if isinstance(log, JournaledLog) else ()
     try:
         me = own_id(home, log)
         head = {
@@ -217,9 +218,14 @@ def _export(home: Path, folder: Path, out: IO[str], *, every: bool, results: boo
         f" {counts['shared']} open calls are on other nodes too, {counts['copy']} are copies"
         + ("" if every else " (not written; --all writes them)")
     )
+    if lacking:
+        output.say(
+            f"damaged and left out: batches {lacking[0]} to {lacking[-1]} of the journal,"
+            f" {len(lacking)} in all; calls may be missing, and others written that have ended"
+        )
     for table, key in damaged:
         output.say(f"damaged and left out: {table} {key.hex()}")
-    return EXIT_PARTIAL if damaged else 0
+    return EXIT_PARTIAL if damaged or lacking else 0
 
 
 def own_id(home: Path, log: Log) -> bytes:

@@ -119,16 +119,19 @@ class JournalFile:
         os.close(self._handle)
 
 
-def newer(folder: Path, store_id: bytes, applied: int) -> list[Batch]:
+def newer(
+    folder: Path, store_id: bytes, applied: int, lacking: list[int] | None = None
+) -> list[Batch]:
     """The batches that the tree does not have, in order; none where there is no journal.
 
     Args:
         folder: of the log.
         store_id: of the log.
         applied: number of the newest batch that the tree has.
+        lacking: takes the numbers of those that are missing between others; None: that is an error.
 
     Raises:
-        LogDamaged: one is missing between others.
+        LogDamaged: one is missing between others, and nobody asked which.
     """
     found: list[Batch] = []
     for name in FILES:
@@ -136,9 +139,12 @@ def newer(folder: Path, store_id: bytes, applied: int) -> list[Batch]:
         if path.exists():
             found += _batches(path.read_bytes(), store_id, applied)
     found.sort(key=lambda batch: batch.number)
-    for wanted, batch in enumerate(found, applied + 1):
-        if batch.number != wanted:
-            raise trouble.gap(folder, wanted, [one.number for one in found])
+    numbers = [batch.number for batch in found]
+    missing = sorted({*range(applied + 1, max(numbers, default=0))}.difference(numbers))
+    if missing and lacking is None:
+        raise trouble.gap(folder, missing[0], numbers)
+    if lacking is not None:
+        lacking += missing
     return found
 
 

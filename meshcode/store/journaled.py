@@ -44,7 +44,8 @@ def open_log(
 
     Args:
         folder: as for `LmdbLog`.
-        boot: as for `LmdbLog`.
+        boot: as for `LmdbLog`; without, what is sound is read although a batch of the journal is
+            missing between others (`JournaledLog.lacking`).
         options: further ones of `LmdbLog`.
 
     Raises:
@@ -62,10 +63,11 @@ def open_log(
 
 def _with_journal(tree: LmdbLog) -> LmdbLog | JournaledLog:
     layer = Layer()
-    for batch in journal.newer(tree.folder, tree.store_id, tree.applied):
+    lacking: list[int] | None = None if tree.writable else []
+    for batch in journal.newer(tree.folder, tree.store_id, tree.applied, lacking):
         layer.add(batch.number, batch.changes)
     if not tree.writable:
-        return JournaledLog(tree, [], layer) if layer.number else tree
+        return JournaledLog(tree, [], layer, lacking or ()) if layer.number else tree
     if not layer.number and not tree.stages_apart:
         return tree
     try:
@@ -99,9 +101,16 @@ def _files(tree: LmdbLog) -> list[JournalFile]:
 class JournaledLog:
     """A journal before a tree; see `store/contract.py` for its duties, and `open_log`."""
 
-    def __init__(self, tree: LmdbLog, files: Sequence[JournalFile], layer: Layer) -> None:
+    def __init__(
+        self,
+        tree: LmdbLog,
+        files: Sequence[JournalFile],
+        layer: Layer,
+        lacking: Sequence[int] = (),
+    ) -> None:
         """Both files, or none where all goes to the tree; `layer` lies over it."""
         self.tree = tree
+        self.lacking = tuple(lacking)  # Batches that are missing, where it is only read.
         self._files = list(files)  # That which is written first.
         self._layers = [layer]  # The newest first; replaced, never changed.
         self._number = max(layer.number, tree.commits)  # Of the newest batch that is on disk.

@@ -78,9 +78,9 @@ def gap(folder: Path, wanted: int, numbers: list[int]) -> LogDamaged:
     """Batch `wanted` of the journal is not there, and later ones are."""
     return LogDamaged(
         f"the journal of the log in {folder} lacks batch {wanted:,}, and has {len(numbers):,} from"
-        f" {numbers[0]:,} to {numbers[-1]:,}; nothing was changed; keep a copy of the folder and"
-        " restore the log from a sound one, or move journal.0 and journal.1 away to go on with what"
-        " was there before them",
+        f" {numbers[0]:,} to {numbers[-1]:,}; nothing was changed; keep a copy of the folder, read"
+        " what is sound with mesh salvage, then restore the log from a sound copy, or move"
+        " journal.0 and journal.1 away to go on with what was there before them",
         folder=str(folder),
         wanted=wanted,
         found=numbers,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from meshcode.cli import doctor_mesh
+from meshcode.cli import doctor_mesh, salvage
 from meshcode.cli.nodes import consequences, find_member
 from meshcode.cli.salvage import ended_calls, open_calls, own_id, places, submits, told_of
 from meshcode.cli.showcall import as_tree
-from meshcode.errors import CallerError, UnknownObject
+from meshcode.errors import CallerError, LogDamaged, UnknownObject
 from meshcode.limits import SHARED_BYTES_MAX
 from meshcode.node.meshrows import (
     ENDED_HERE,
@@ -28,8 +29,9 @@ from meshcode.node.meshrows import (
 )
 from meshcode.node.paging import ROWS_MAX
 from meshcode.router.records import custody_header, pack_done
+from meshcode.store import journal
 from meshcode.store.contract import Log
-from meshcode.store.journaled import open_log
+from meshcode.store.journaled import JournaledLog, open_log
 from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind, Outcome
@@ -269,6 +271,41 @@ def test_a_log_tells_what_only_it_kept(tmp_path: Path):
     (tmp_path / "mesh" / "self.json").write_text(json.dumps({"node": ME.hex()}))
     assert places(str(tmp_path)) == places(str(tmp_path / "data")) == (tmp_path, tmp_path / "data")
     assert own_id(tmp_path, log) == ME
+
+
+def test_what_is_sound_is_told_although_a_batch_of_the_journal_is_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    log = filled(tmp_path / "data")  # The first batch; now three more, of which one is lost.
+    if not isinstance(log, JournaledLog):
+        pytest.skip("the C twin was not compiled here")
+    for n in (5, 6, 7):
+        record = custody_header(ME, 1, (ME,), n) + submit(bytes([n]) * 16, n)
+        log.stage([("open", n.to_bytes(8, "big"), record)])
+        log.sync()
+    left = Path(shutil.copytree(tmp_path / "data", tmp_path / "left"))  # As if it died here.
+    lost = log.commits - 1
+    log.close()
+    path = left / "journal.0"
+    data = bytearray(path.read_bytes())
+    at = next(
+        at for at in range(0, len(data), journal.PAGE_BYTES)
+        if journal.HEAD.unpack_from(data, at)[2] == lost
+    )  # fmt: skip
+    data[at + journal.HEAD.size] ^= 1
+    path.write_bytes(data)
+
+    with pytest.raises(LogDamaged, match="read what is sound with mesh salvage"):
+        open_log(left)
+    out = io.StringIO()
+    status = salvage._export(tmp_path, left, out, every=True, results=True)
+
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    found = [line["args"] for line in lines if line["type"] == "call"]
+    assert found == [[1, 2], [3], [4], [5], [7]]
+    assert status == salvage.EXIT_PARTIAL
+    said = capsys.readouterr().err
+    assert f"damaged and left out: batches {lost} to {lost} of the journal, 1 in all" in said
 
 
 def test_arguments_that_no_worker_could_read_are_exported_all_the_same():

@@ -199,6 +199,9 @@ def test_a_batch_that_is_missing_between_others_is_told(tmp_path: Path, small: i
 
     with pytest.raises(LogDamaged, match="lacks batch 2, and has 2 from 1 to 3; nothing was chan"):
         numbers(tmp_path, 0)
+    lacking: list[int] = []
+    found = journal.newer(tmp_path, STORE, 0, lacking)
+    assert ([batch.number for batch in found], lacking) == ([1, 3], [2]), "who asks gets the rest"
     data[2 * journal.PAGE_BYTES + 60] ^= 1  # As if the last two had never been whole.
     path.write_bytes(data)
     assert numbers(tmp_path, 0) == [1]
