@@ -68,7 +68,7 @@ class Node:
             self.staged += [(one[0], one[1]) for one in assignments]
         self.outcomes += len(effects.outcomes)
         self.accepted += len(effects.accepted)
-        for node, envelopes in peerwords.to_envelopes(effects.peer).items():
+        for node, envelopes in peerwords.to_envelopes(effects.peer, {}).items():
             self.frames.append((node, frame(envelopes, sequence=1, sender_boot=1)))
         if effects.reads:
             ids = [id for _, id in effects.reads]

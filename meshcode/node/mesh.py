@@ -131,6 +131,7 @@ class Mesh:
         hello = {
             "name": identity.name, "kind": identity.kind, "version": meshcode.__version__,
             "addresses": list(identity.advertise), "clients": self.clients.addresses,
+            **peerwords.ABOUT,
         }  # fmt: skip
         self.links = PeerLinks(
             loop.context, identity.public, identity.secret, self.node, boot=loop.log.boot,
@@ -547,7 +548,7 @@ class Mesh:
 
     def say_entries(self, said: list[tuple[bytes, int, list[Any]]]) -> None:
         """Send what the core wants to say to peers (Effects.peer)."""
-        for node, envelopes in peerwords.to_envelopes(said).items():
+        for node, envelopes in peerwords.to_envelopes(said, self.up).items():
             self.send(node, envelopes)
 
     def send(self, node: bytes, envelopes: list[bytes], *, drop: bool = False) -> None:

@@ -6,39 +6,61 @@ data.  Entries of one peer keep their order.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from meshcode import native
 from meshcode.errors import MeshError
 from meshcode.limits import PEER_WORDS_BYTES_GOAL, PEER_WORDS_MAX
+from meshcode.replica.naming import singly
+from meshcode.router.effects import Word
 from meshcode.wire.codec import join_list, pack_each, unpack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
 
+_NAMES = "names_many"
+ABOUT = {_NAMES: True}  # In the greeting of who takes an entry that names many instances.
 FIRST_KIND, LAST_KIND = int(Kind.NOTE), int(max(Kind))
 
 
-def to_envelopes(said: list[tuple[bytes, int, list[Any]]]) -> dict[bytes, list[bytes]]:
+def to_envelopes(
+    said: list[Word], about: Mapping[bytes, Mapping[str, Any]]
+) -> dict[bytes, list[bytes]]:
     """Envelopes for each node, from (node, kind, entry) in order.
 
-    What is said to several nodes is packed once: all voters of a call are told the same.
+    What is said to several nodes is made once: all voters of a call are told the same.
+
+    Args:
+        about: what each node says of itself; to who does not say `ABOUT`, an entry names one
+            instance, as an older meshcode knows it.
     """
-    ids = {id(entry): entry for _, _, entry in said}
-    packed = dict(zip(ids, pack_each(list(ids.values())), strict=True))
+    if not all(one.get(_NAMES) for one in about.values()):
+        said = [
+            one for word in said
+            for one in ([word] if about.get(word[0], ABOUT).get(_NAMES) else singly([word]))
+        ]  # fmt: skip
+    bodies = native.pack_words(said, PEER_WORDS_MAX, PEER_WORDS_BYTES_GOAL)
     found: dict[bytes, list[bytes]] = {}
-    made: dict[tuple[bytes, ...], bytes] = {}
-    for node, groups in _grouped(said, packed).items():
-        found[node] = []
-        for kind, entries in groups:
-            key = (bytes((kind,)), *entries)
-            data = made.get(key)
-            if data is None:
-                data = made[key] = envelope(kind, body=join_list(entries))
-            found[node].append(data)
+    made: dict[tuple[int, bytes], bytes] = {}
+    for node, kind, body in _bodies(said) if bodies is None else bodies:
+        data = made.get((kind, body))
+        if data is None:
+            data = made[kind, body] = envelope(kind, body=body)
+        found.setdefault(node, []).append(data)
     return found
 
 
+def _bodies(said: list[Word]) -> Iterator[tuple[bytes, int, bytes]]:
+    """As `native.pack_words`, for entries of any plain data."""
+    ids = {id(entry): entry for _, _, entry in said}
+    packed = dict(zip(ids, pack_each(list(ids.values())), strict=True))
+    for node, groups in _grouped(said, packed).items():
+        for kind, entries in groups:
+            yield node, kind, join_list(entries)
+
+
 def _grouped(
-    said: list[tuple[bytes, int, list[Any]]], packed: dict[int, bytes]
+    said: list[Word], packed: dict[int, bytes]
 ) -> dict[bytes, list[tuple[int, list[bytes]]]]:
     """Packed entries of one kind that travel together, by node and in order."""
     groups: dict[bytes, list[tuple[int, list[bytes]]]] = {}
@@ -66,6 +88,6 @@ def entries_of(body: bytes) -> list[Any] | None:
         found = unpack(body)
     except MeshError:
         return None
-    if not isinstance(found, list) or not all(isinstance(entry, list) for entry in found):
+    if not isinstance(found, list) or not {list}.issuperset(map(type, found)):
         return None
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import limits
 from meshcode.replica import forgetting, outcomes, storing
@@ -25,7 +25,9 @@ from meshcode.wire.kinds import Kind
 if TYPE_CHECKING:
     from meshcode.replica.core import Replica
 
-_PREPARE, _PROMISE, _OVERTAKEN = int(Kind.PREPARE), int(Kind.PROMISE), int(Kind.OVERTAKEN)
+_PREPARE: Final = int(Kind.PREPARE)
+_PROMISE: Final = int(Kind.PROMISE)
+_OVERTAKEN: Final = int(Kind.OVERTAKEN)
 
 
 def plan(r: Replica, inst: Instance, now_ms: int) -> None:

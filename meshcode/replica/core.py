@@ -10,10 +10,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from meshcode import limits
-from meshcode.replica import claims, custody, forgetting, outcomes, remembering, storing
+from meshcode.replica import claims, custody, forgetting, naming, outcomes, remembering, storing
 from meshcode.replica.instance import (
     ENDED,
     IDLE,
@@ -29,14 +29,18 @@ from meshcode.replica.instance import (
     Value,
     read_record,
 )
+from meshcode.replica.naming import Naming
 from meshcode.replica.peers import EVICTED, Peers
 from meshcode.router.effects import Effects
 from meshcode.wire.kinds import Kind, Outcome
 
-_TOLD = int(Kind.TOLD)
+_TOLD: Final = int(Kind.TOLD)
+_GROUPS_KEPT: Final = 1_024
+_RESEND_MS_MIN: Final = limits.RESEND_MS_MIN  # Looked up for every phase of every call.
+_RESEND_MS_MAX: Final = limits.RESEND_MS_MAX
 
-MOVED = int(Outcome.MOVED)
-ACTIVE = (STORING, PREPARING, READING, OWNING, PROPOSING)
+MOVED: Final = int(Outcome.MOVED)
+ACTIVE: Final = (STORING, PREPARING, READING, OWNING, PROPOSING)
 
 
 class Host(Protocol):
@@ -113,6 +117,8 @@ class Replica:
         self.timers: list[int] = []  # A heap of moments, each once.
         self._due: dict[int, list[bytes]] = {}  # Keys of the instances to look at, by moment.
         self.now_ms = 0  # Of the step under way.
+        self._groups: set[tuple[bytes, ...]] = set()  # Some of which `_is_mine` is known.
+        self.naming = Naming()  # What the step under way says of many instances.
         self.bad: dict[str, int] = {}  # Messages that were not used, by reason.
         self._handlers: dict[int, Callable[[Replica, bytes, list[Any], int, Effects], None]] = {
             int(Kind.STORE): storing.on_store,
@@ -194,13 +200,18 @@ class Replica:
         if handler is None:
             self.count(f"kind {kind}")
             return
-        if kind == _TOLD:
-            entries = forgetting.hear_told(self, node, list(entries), now_ms, out)
+        keyed = kind in naming.KINDS
         for entry in entries:
-            try:
-                handler(self, node, entry, now_ms, out)
-            except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-                self.count(f"kind {kind}: {type(error).__name__}")
+            left = [entry]
+            if kind == _TOLD:
+                left = forgetting.hear_told(self, node, entry, now_ms, out)
+            elif keyed:
+                left = naming.each(left)
+            for one in left:
+                try:
+                    handler(self, node, one, now_ms, out)
+                except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+                    self.count(f"kind {kind}: {type(error).__name__}")
 
     def read(
         self,
@@ -307,7 +318,7 @@ class Replica:
 
     def back_off(self, inst: Instance, now_ms: int) -> None:
         """Look again later, each time twice as late."""
-        inst.told_ms = min(max(limits.RESEND_MS_MIN, 2 * inst.told_ms), limits.RESEND_MS_MAX)
+        inst.told_ms = min(max(_RESEND_MS_MIN, 2 * inst.told_ms), _RESEND_MS_MAX)
         inst.due_ms = 0
         self.wake_at(inst, now_ms + inst.told_ms)
 
@@ -329,12 +340,21 @@ class Replica:
         inst = self.by_key.get(key)
         if inst is not None:
             return inst
-        if self.me not in voters or len(set(voters)) != len(voters) or len(voters) not in (1, 3):
+        if voters not in self._groups and not self._is_mine(voters):
             self.count("not a voter")
             return None
         inst = Instance(key, voters, boot, self.host.next_number(), parent)
         self.keep(inst)
         return inst
+
+    def _is_mine(self, voters: tuple[bytes, ...]) -> bool:
+        """Whether these may be voters, and this node is one of them."""
+        if self.me not in voters or len(set(voters)) != len(voters) or len(voters) not in (1, 3):
+            return False
+        if len(self._groups) >= _GROUPS_KEPT:
+            self._groups.clear()
+        self._groups.add(voters)
+        return True
 
     def save(self, inst: Instance, out: Effects) -> None:
         """Write the `vote` record."""
@@ -347,7 +367,7 @@ class Replica:
         del self.by_sequence[inst.sequence]
         if self.by_id.get(inst.id) is inst:
             del self.by_id[inst.id]
-        if self.moved.get(inst.id) is inst:
+        if self.moved and self.moved.get(inst.id) is inst:
             del self.moved[inst.id]
         out.records.append(("vote", inst.sequence.to_bytes(8, "big"), None))
 
@@ -355,7 +375,8 @@ class Replica:
         """This node does nothing for the instance but watch whoever it was promised to."""
         inst.role = IDLE
         inst.epoch = None
-        inst.heard = {}
+        if inst.heard:
+            inst.heard = {}
         owner = inst.promise
         self.unowned.setdefault((owner[1], owner[2]), {})[inst.key] = inst
         claims.plan(self, inst, now_ms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcode.ids import ID_BYTES
 from meshcode.replica import forgetting, storing
@@ -23,10 +23,13 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.replica.core import Replica
 
-_STORE = int(Kind.STORE)
-_CHILD, _CHILD_SAYS = int(Kind.CHILD), int(Kind.CHILD_SAYS)
-_MOVED = int(Outcome.MOVED)
-_OVER, _KEPT, _UNKNOWN = range(3)
+_STORE: Final = int(Kind.STORE)
+_CHILD: Final = int(Kind.CHILD)
+_CHILD_SAYS: Final = int(Kind.CHILD_SAYS)
+_MOVED: Final = int(Outcome.MOVED)
+_OVER: Final = 0
+_KEPT: Final = 1
+_UNKNOWN: Final = 2
 
 
 def begin(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:

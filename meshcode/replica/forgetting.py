@@ -7,11 +7,12 @@ until no voter of its parent can send it any more.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from meshcode.replica import custody, outcomes, remembering, storing
+from meshcode.replica import custody, naming, outcomes, remembering, storing
 from meshcode.replica.instance import (
     ENDED,
+    Epoch,
     Instance,
     epoch_of,
     join_voters,
@@ -25,11 +26,17 @@ from meshcode.wire.kinds import Kind
 if TYPE_CHECKING:
     from meshcode.replica.core import Replica
 
-_TOLD, _GONE, _NEED = int(Kind.TOLD), int(Kind.GONE), int(Kind.NEED)
-_PARENT, _PARENT_SAYS = int(Kind.PARENT), int(Kind.PARENT_SAYS)
+_TOLD: Final = int(Kind.TOLD)
+_GONE: Final = int(Kind.GONE)
+_NEED: Final = int(Kind.NEED)
+_PARENT: Final = int(Kind.PARENT)
+_PARENT_SAYS: Final = int(Kind.PARENT_SAYS)
 
 # What a voter of the parent answers to a child that wants to go.
-NONE, HELD, HANDED, FULL = "none", "held", "handed", "full"
+NONE: Final = "none"
+HELD: Final = "held"
+HANDED: Final = "handed"
+FULL: Final = "full"
 
 
 def passed(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
@@ -48,12 +55,12 @@ def all_seen(r: Replica, inst: Instance) -> bool:
 
 def tell(r: Replica, inst: Instance, now_ms: int, out: Effects, *, again: bool = False) -> None:
     """TOLD to every voter that may not know, or may not know that all do."""
-    entry = _entry(inst, _phase(r, inst, out), again=again)
-    lacking = r.needed_bits(inst) & ~(inst.seen & inst.full)
-    say, me = out.peer.append, r.me
-    for number, node in enumerate(inst.voters):
-        if lacking >> number & 1 and node != me and (not again or r.peers.is_here(node)):
-            say((node, _TOLD, entry))
+    more = _progress(inst, _phase(r, inst, out), again=again)
+    bits = r.needed_bits(inst) & ~(inst.seen & inst.full) & ~inst.bit(r.me)
+    if again:
+        bits &= inst.bits([node for node in inst.voters if r.peers.is_here(node)])
+    if bits:
+        r.naming.say(inst.voters, bits, _TOLD, inst.key, out, more)
     r.back_off(inst, now_ms)
 
 
@@ -67,9 +74,11 @@ def _phase(r: Replica, inst: Instance, out: Effects) -> int:
     return 2
 
 
-def _entry(inst: Instance, phase: int, *, again: bool = False) -> list[Any]:
-    """What a TOLD says; who does not know the instance asks for its value."""
-    return [inst.key, phase, None if inst.accepted is None else list(inst.accepted[0]), again]
+def _progress(
+    inst: Instance, phase: int, *, again: bool = False
+) -> tuple[int, Epoch | None, bool]:
+    """What a TOLD says of an instance; who does not know it asks for its value."""
+    return phase, None if inst.accepted is None else inst.accepted[0], again
 
 
 def send_value(r: Replica, inst: Instance, node: bytes, out: Effects) -> None:
@@ -80,34 +89,41 @@ def send_value(r: Replica, inst: Instance, node: bytes, out: Effects) -> None:
     if inst.role != ENDED or inst.value is None:
         return
     phase = _phase(r, inst, out) if inst.handed else 0
-    whole = [join_voters(inst.voters), inst.boot, storing.parent_data(inst), value_data(inst.value)]
-    out.peer.append((node, _TOLD, [*_entry(inst, phase), *whole]))
+    _, epoch, again = _progress(inst, phase)
+    out.peer.append((node, _TOLD, [
+        inst.key, phase, None if epoch is None else list(epoch), again,
+        join_voters(inst.voters), inst.boot, storing.parent_data(inst), value_data(inst.value),
+    ]))  # fmt: skip
 
 
 def hear_told(
-    r: Replica, node: bytes, entries: list[Any], now_ms: int, out: Effects
-) -> list[Any]:
+    r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects
+) -> list[list[Any]]:
     """Take what is said of instances that have ended here, too, which is most; returns the rest.
 
-    The same as `on_told` of each, for the words that come most often of all.
+    The same as `on_told` of each, for the words that come most often of all.  What is left is to be
+    heard before the next entry: that all have seen an instance comes behind its outcome.
     """
-    by_key, me, evicted = r.by_key, r.me, r.peers.evicted
-    rest: list[Any] = []
-    for entry in entries:
-        try:
-            key, phase, _, again = entry
-            inst = by_key.get(key)
-        except (ValueError, TypeError):
-            inst = None
-        if inst is None or again or not (inst.filed and inst.handed) or phase not in (1, 2):
-            rest.append(entry)
+    keys = naming.split(entry[0]) if len(entry) == 4 else None
+    if keys is None or r.peers.evicted or entry[3] is not False or type(entry[1]) is not int:
+        return naming.each([entry])
+    by_key, me, phase = r.by_key, r.me, entry[1]
+    rest: list[list[Any]] = []
+    voters: tuple[bytes, ...] = ()
+    bit = mine = 0
+    for key in keys:
+        inst = by_key.get(key) if phase in (1, 2) else None
+        if inst is None or inst.role != ENDED or not (inst.filed and inst.handed):
+            rest.append([key, *entry[1:]])
             continue
-        voters = inst.voters
-        if evicted or node not in voters or inst.role != ENDED:
-            rest.append(entry)
-            continue
-        needed, before, bit = inst.all_bits, inst.seen, 1 << voters.index(node)
-        seen = inst.seen = before | bit | 1 << voters.index(me)
+        if inst.voters is not voters:
+            if node not in inst.voters:
+                rest.append([key, *entry[1:]])
+                continue
+            voters = inst.voters
+            bit, mine = 1 << voters.index(node), 1 << voters.index(me)
+        needed, before = inst.all_bits, inst.seen
+        seen = inst.seen = before | bit | mine
         if phase == 2:
             inst.full |= bit
         if seen == needed:
@@ -121,7 +137,7 @@ def hear_told(
 
 def on_told(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
     """A voter says what was chosen, and how far it is."""
-    key, phase, under, again, *whole = entry
+    key, phase, under, again, whole = entry[0], entry[1], entry[2], entry[3], entry[4:]
     inst = r.by_key.get(key)
     if inst is None:
         if phase == 2:
@@ -180,7 +196,7 @@ def _note_progress(
     elif not was_handed:
         r.save(inst, out)
     if again:  # It has not heard this node, or forgot in a crash what it heard.
-        out.peer.append((node, _TOLD, _entry(inst, _phase(r, inst, out))))
+        r.naming.say((node,), 1, _TOLD, inst.key, out, _progress(inst, _phase(r, inst, out)))
     try_forget(r, inst, now_ms, out)
 
 
@@ -229,10 +245,10 @@ def try_forget(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     inst.full |= inst.bit(r.me)
     if needed & ~inst.full:
         return
-    if not _released(r, inst, now_ms, out):
+    if inst.parent is not None and not _released(r, inst, now_ms, out):
         r.wake_at(inst, now_ms + r.rng.randrange(1_000, 2_000))
         return
-    if remembering.look(r, inst, now_ms, out):
+    if r.moved and remembering.look(r, inst, now_ms, out):
         return
     r.forget(inst, out)
 
@@ -244,8 +260,7 @@ def _released(r: Replica, inst: Instance, now_ms: int, out: Effects) -> bool:
     """Ask the parent's voters, twice: once to learn that they are past it, once to fence every
     channel on which an earlier message could still be under way.
     """
-    if inst.parent is None:
-        return True
+    assert inst.parent is not None
     asked = r.needed(inst.parent.voters)
     if inst.release is None:
         inst.release = (1, {})

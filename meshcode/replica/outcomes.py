@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcode.replica import custody, forgetting, remembering, storing
 from meshcode.replica.instance import (
@@ -24,8 +24,10 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.replica.core import Replica
 
-_PROPOSE, _AGREED, _OVERTAKEN = int(Kind.PROPOSE), int(Kind.AGREED), int(Kind.OVERTAKEN)
-_MOVED = int(Outcome.MOVED)
+_PROPOSE: Final = int(Kind.PROPOSE)
+_AGREED: Final = int(Kind.AGREED)
+_OVERTAKEN: Final = int(Kind.OVERTAKEN)
+_MOVED: Final = int(Outcome.MOVED)
 
 
 def propose(
@@ -80,7 +82,7 @@ def on_propose(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effe
         return
     if inst.role == ENDED:
         if inst.accepted is not None and inst.accepted[0] == epoch:
-            out.peer.append((node, _AGREED, [key, under]))
+            r.naming.say((node,), 1, _AGREED, inst.key, out, (epoch,))
         else:
             forgetting.send_value(r, inst, node, out)
         return
@@ -91,7 +93,7 @@ def on_propose(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effe
         r.overtaken(inst, epoch, now_ms, out)
     inst.accepted = (epoch, value)
     r.save(inst, out)
-    out.peer.append((node, _AGREED, [key, under]))
+    r.naming.say((node,), 1, _AGREED, inst.key, out, (epoch,))
 
 
 def on_agreed(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
@@ -118,7 +120,8 @@ def chosen(r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects) 
     inst.role = ENDED
     inst.epoch = None
     inst.value = value
-    inst.heard = {}
+    if inst.heard:
+        inst.heard = {}
     inst.due_ms = 0
     inst.told_ms = 0
     if value.code == _MOVED:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
 from zlib import crc32
 
 from meshcode import limits
 from meshcode.replica.instance import NOBODY, Epoch
 
 # States of a peer, as membership tells them.
-KNOWN = "known"  # In the roster; never heard of.
-ALIVE = "alive"
-SUSPECT = "suspect"  # Did not answer; not believed dead yet.
-DEAD = "dead"  # Shown to people as AWAY: it may come back after days.
-LEAVING = "leaving"  # Announced that it will be back in a moment.
-LEFT = "left"  # Went in good order.
-EVICTED = "evicted"  # For ever.
+KNOWN: Final = "known"  # In the roster; never heard of.
+ALIVE: Final = "alive"
+SUSPECT: Final = "suspect"  # Did not answer; not believed dead yet.
+DEAD: Final = "dead"  # Shown to people as AWAY: it may come back after days.
+LEAVING: Final = "leaving"  # Announced that it will be back in a moment.
+LEFT: Final = "left"  # Went in good order.
+EVICTED: Final = "evicted"  # For ever.
 
-CORE, EDGE, WITNESS = "core", "edge", "witness"
+CORE: Final = "core"
+EDGE: Final = "edge"
+WITNESS: Final = "witness"
 
 
 class Peer:

@@ -9,7 +9,7 @@ wants to make it, as it does where a call never moved.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcode.replica import forgetting
 from meshcode.replica.instance import ENDED, Instance, Value
@@ -19,7 +19,8 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.replica.core import Replica
 
-_ASK, _MOVED = int(Kind.OUTCOME_OF), int(Outcome.MOVED)
+_ASK: Final = int(Kind.OUTCOME_OF)
+_MOVED: Final = int(Outcome.MOVED)
 
 
 def is_kept(inst: Instance) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import limits
 from meshcode.replica import custody, forgetting, outcomes
@@ -24,9 +24,12 @@ from meshcode.wire.kinds import Kind
 if TYPE_CHECKING:
     from meshcode.replica.core import Replica
 
-_STORE, _STORED, _NEED = int(Kind.STORE), int(Kind.STORED), int(Kind.NEED)
-HELD = 4  # router.states.State.HELD, in a note.
-CALL, VALUE = "call", "value"  # What a NEED asks for.
+_STORE: Final = int(Kind.STORE)
+_STORED: Final = int(Kind.STORED)
+_NEED: Final = int(Kind.NEED)
+HELD: Final = 4  # router.states.State.HELD, in a note.
+CALL: Final = "call"  # What a NEED asks for.
+VALUE: Final = "value"
 
 
 def store_entry(inst: Instance, accepted_ms: int, submit: bytes) -> list[Any]:
@@ -144,7 +147,7 @@ def on_store(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effect
     elif inst.role == IDLE and isinstance(note, dict) and is_newer(note, inst.note):
         inst.note = note
         r.save(inst, out)
-    out.peer.append((node, _STORED, [key]))
+    r.naming.say((node,), 1, _STORED, inst.key, out)
 
 
 def complete(
@@ -225,4 +228,4 @@ def on_note(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects
         inst.note = note
         r.save(inst, out)
         if inst.payload:
-            out.peer.append((node, _STORED, [key]))
+            r.naming.say((node,), 1, _STORED, inst.key, out)

@@ -12,6 +12,7 @@ from zlib import crc32
 
 from meshcode import limits
 from meshcode.ids import child_id
+from meshcode.replica import naming
 from meshcode.replica.instance import (
     ENDED,
     Epoch,
@@ -416,7 +417,7 @@ class MeshChecker:
         begun = [start[0] for _, batch in effects.starts for start in batch]
         begun += [entry[1][16:32] for _, kind, entry in effects.peer if kind == Kind.RUN]
         self.begun(node, begun)
-        for _, kind, entry in effects.peer:
+        for _, kind, entry in naming.singly(effects.peer):
             if kind in _PROMISES:
                 self._vote_leaves(node, kind, entry)
             elif kind == Kind.STORED and node.kind != "witness":

@@ -448,6 +448,14 @@ def _evicted_voters_are_waited_for(_real: Any) -> Any:
     return lambda self, voters: list(voters)
 
 
+@BROKEN.rule(Replica, "heard")
+def _what_is_told_with_its_value_is_heard_last(real: Any) -> Any:
+    def heard(self: Replica, node: bytes, kind: int, entries: Any, *given: Any) -> None:
+        real(self, node, kind, sorted(entries, key=len), *given)
+
+    return heard
+
+
 # Eviction, witnesses, notes.
 
 

@@ -76,6 +76,7 @@ class MeshNode(Between):
         rng = Random(world.seed * 7_919 + self.index * 101 + self.boot)
         self.router = Router(self.id, self.boot, rng, self.kind)
         self.router.listening = True
+        self.router.replica.naming.apart = not world.together
         self.router.name = str(self)
         self.places, self.heard = Places(), {}
         self.turns = Turns(self, self._release, self._begin)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
+from meshcode.replica import naming
 from meshcode.replica.instance import ENDED, OWNING, PROPOSING, Instance, epoch_of
 from meshcode.router import events
 from meshcode.router.effects import Effects
@@ -60,7 +61,7 @@ def before(node: MeshNode, event: Any) -> Any:
 
 
 def _keys(event: events.PeerSaid) -> list[bytes]:
-    return [entry[0] for entry in event.entries]
+    return [entry[0] for entry in naming.each(event.entries)]
 
 
 def _look_of(inst: Instance | None) -> Any:
@@ -100,7 +101,7 @@ def after(c: MeshChecker, node: MeshNode, event: Any, effects: Effects, was: Any
     for worker, batch in effects.starts:
         for _, _, _, submit in batch:
             c.casts.starts(node, worker, submit)
-    for to, kind, entry in (*effects.early, *effects.peer):
+    for to, kind, entry in naming.singly([*effects.early, *effects.peer]):
         if kind == _RUN:
             starts.append((entry[1][16:32], entry[0]))
             c.casts.runs(to, entry[1])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from itertools import groupby
+from operator import itemgetter
 from random import Random
 from typing import Any
 
@@ -23,6 +25,7 @@ EVENTS_MAX = 600_000  # More in one world means that something spins.
 CALM_MS_MAX = 600_000  # Without that anything ends.
 RECOVERIES_MAX = 3  # How often a person asks for the same.
 LOOK_MS = 2_000
+TOGETHER = 8  # In every such world what is alike in a frame is one step, as nodes hear it.
 SETTLE_MS = 30_000  # What waits for a person gets its voters back within this.
 
 
@@ -32,6 +35,7 @@ class MeshWorld:
     def __init__(self, seed: int, trace: list[str] | None = None) -> None:
         """Everything is drawn from `seed`."""
         self.seed = seed
+        self.together = seed % TOGETHER == TOGETHER - 1
         self.trace = trace
         self.rng = Random(seed)
         self.options = drawn.draw(self.rng)
@@ -145,11 +149,16 @@ class MeshWorld:
         if self.trace is not None:
             said = [f"{Kind(kind).name}({_short(entry)})" for kind, entry in frame]
             self.say("n%d -> n%d %s", sender, to, ", ".join(said))
-        for kind, entry in frame:
+        for kind, said in groupby(frame, itemgetter(0)):
+            entries = [entry for _, entry in said]
             if kind == _ITEMS:
-                node.post(events.Yielded(None, [tuple(entry)], node=self.nodes[sender].id))
+                for entry in entries:
+                    node.post(events.Yielded(None, [tuple(entry)], node=self.nodes[sender].id))
+            elif self.together:
+                node.post(events.PeerSaid(self.nodes[sender].id, kind, entries))
             else:
-                node.post(events.PeerSaid(self.nodes[sender].id, kind, [entry]))
+                for entry in entries:
+                    node.post(events.PeerSaid(self.nodes[sender].id, kind, [entry]))
 
     # Faults.
 
