@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import errors, limits
 from meshcode.nearest import nearest
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 # Options that a client may give, with the least and greatest value; all are whole numbers.
-_NUMBERS = {
+_NUMBERS: Final = {
     "priority": (0, limits.PRIORITY_MAX),
     "delay_ms": (0, 10 * 365 * 86_400_000),
     "eta_ms": (0, 1 << 53),
@@ -30,12 +30,12 @@ _NUMBERS = {
     "expires_ms": (1, 10 * 365 * 86_400_000),
 }
 # Only nodes write these; see docs/wire.md.
-NODES_OPTIONS = (
+NODES_OPTIONS: Final = (
     "feed", "plan", "named", "edge", "gate", "join", "at", "copy", "item", "seat", "seats",
 )  # fmt: skip
-_FLAGS = ("stream", "broadcast")
-_LEVELS = ("local", "quorum", "all", "strict")
-_TEXTS = {"key": 200, "by": 200, "trace": 200, "topic": 255}
+_FLAGS: Final = ("stream", "broadcast")
+_LEVELS: Final = ("local", "quorum", "all", "strict")
+_TEXTS: Final = {"key": 200, "by": 200, "trace": 200, "topic": 255}
 
 
 def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshcode import limits
 from meshcode.replica.instance import Instance
@@ -13,7 +13,7 @@ from meshcode.wire.kinds import Level
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_COPIES_WANTED = {"local": 1, "all": limits.VOTERS}  # All else: a majority.
+_COPIES_WANTED: Final = {"local": 1, "all": limits.VOTERS}  # All else: a majority.
 
 
 def copies_of(call: Call) -> tuple[int, int]:

@@ -7,7 +7,7 @@ asked first, for a while.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshcode import limits
 from meshcode.digest import blake2b
@@ -22,7 +22,7 @@ from meshcode.wire.kinds import Kind
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_ASK = int(Kind.OUTCOME_OF)
+_ASK: Final = int(Kind.OUTCOME_OF)
 # A key of an instance, its voters, its SUBMIT envelope, and until when the peers are asked.
 Birth = tuple[bytes, tuple[bytes, ...], bytes, int]
 

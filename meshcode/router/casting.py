@@ -7,7 +7,7 @@ has its place in the value: an error at one worker does not lose what the others
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from meshcode import errors, limits
 from meshcode.ids import child_id
@@ -21,10 +21,11 @@ from meshcode.wire.kinds import Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_DONE, _FAILED = int(Outcome.DONE), int(Outcome.FAILED)
-_COPY_BYTES = 256  # Of one more copy, beside its options and arguments.
+_DONE: Final = int(Outcome.DONE)
+_FAILED: Final = int(Outcome.FAILED)
+_COPY_BYTES: Final = 256  # Of one more copy, beside its options and arguments.
 # Options that a copy does not take over: they are done with, or have no meaning for it.
-_NOT_KEPT = (*plan.AT_ROOT, "stream", "expires_ms")
+_NOT_KEPT: Final = (*plan.AT_ROOT, "stream", "expires_ms")
 
 
 class Reply(NamedTuple):

@@ -7,9 +7,9 @@ the hot path sees attributes and no dictionaries.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
-UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
+UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000}
 
 
 def parse_rate(text: str) -> tuple[int, int]:

@@ -6,7 +6,7 @@ is evicted, a person says `mesh recover` and the calls go on here, under the ids
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import limits
 from meshcode.replica.instance import make_key
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from meshcode.router.call import Call
     from meshcode.router.core import Router
 
-_KEEP, _KEPT, _DROP = int(Kind.KEEP), int(Kind.KEPT), int(Kind.DROP)
-VOTERS = 2  # Shown with the copies: the home and its keeper.
+_KEEP: Final = int(Kind.KEEP)
+_KEPT: Final = int(Kind.KEPT)
+_DROP: Final = int(Kind.DROP)
+VOTERS: Final = 2  # Shown with the copies: the home and its keeper.
 
 
 class Copy:

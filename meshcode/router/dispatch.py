@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshcode.router import ending, events, holding, seats, timers
 from meshcode.router.call import Call
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from meshcode.router.core import Router
 
 
-_RUN = int(Kind.RUN)
-_RUNNING = State.RUNNING
+_RUN: Final = int(Kind.RUN)
+_RUNNING: Final = State.RUNNING
 
 
 def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:

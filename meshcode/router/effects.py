@@ -8,7 +8,7 @@ Order inside each list is the order of the steps.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Final
 
 # One change of the log: table, key, value.  None deletes.
 Op = tuple[str, bytes, bytes | None]
@@ -72,4 +72,4 @@ class Effects:
                 getattr(self, name).extend(theirs)
 
 
-_NAMES = [one.name for one in fields(Effects)]
+_NAMES: Final = [one.name for one in fields(Effects)]

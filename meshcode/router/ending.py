@@ -6,7 +6,7 @@ waiting record and the memory of the call in the same batch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import errors, limits
 from meshcode.ids import child_id
@@ -44,12 +44,14 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_DONE, _FAILED, _CANCELLED = int(Outcome.DONE), int(Outcome.FAILED), int(Outcome.CANCELLED)
+_DONE: Final = int(Outcome.DONE)
+_FAILED: Final = int(Outcome.FAILED)
+_CANCELLED: Final = int(Outcome.CANCELLED)
 # Delays, expiry and retries stay behind at a dead letter.
-_KEPT_OPTIONS = ("kw", "by", "trace", "feed", "plan", "named", "edge", "at")
-_DIED_MAX = 16  # Sockets that one call may die at in turn.
-_DIED_ENTRY_BYTES = limits.NAME_BYTES_MAX + 16  # What one more of them adds to its options.
-_STATE_OF = {code: State(10 + code) for code in (1, 2, 3, 4)}
+_KEPT_OPTIONS: Final = ("kw", "by", "trace", "feed", "plan", "named", "edge", "at")
+_DIED_MAX: Final = 16  # Sockets that one call may die at in turn.
+_DIED_ENTRY_BYTES: Final = limits.NAME_BYTES_MAX + 16  # What one more of them adds to its options.
+_STATE_OF: Final = {code: State(10 + code) for code in (1, 2, 3, 4)}
 
 
 def on_finished(r: Router, event: events.Finished, now_ms: int, out: Effects) -> None:

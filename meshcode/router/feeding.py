@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from meshcode import native
 from meshcode.ids import ID_BYTES, child_id
@@ -23,10 +23,10 @@ from meshcode.limits import BODY_BYTES_MAX, DATA_DEPTH_MAX, FLOW_STEPS_MAX
 from meshcode.wire.frame import with_body, with_first
 from meshcode.wire.kinds import Flag
 
-ARGC_MAX = 254
-_KWARGS = int(Flag.KWARGS)
-_SHORT_HEADS = [bytes((0x90 | count,)) for count in range(16)]
-_IDS_KEPT = 2_048  # Ids of steps worked out of late: each is wanted again where it is fed.
+ARGC_MAX: Final = 254
+_KWARGS: Final = int(Flag.KWARGS)
+_SHORT_HEADS: Final = [bytes((0x90 | count,)) for count in range(16)]
+_IDS_KEPT: Final = 2_048  # Ids of steps worked out of late: each is wanted again where it is fed.
 
 
 def step_id(plan: bytes, number: int) -> bytes:

@@ -6,7 +6,7 @@ batch of the log.  So a flow is there completely or not at all, whoever dies.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import errors, limits
 from meshcode.replica.instance import Child
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from meshcode.router.core import Router
 
 # One agreement carries all steps of a flow, beside the plan itself.
-_STEP_BYTES = 80 + 16 + 48
-_SHORT_FEED = 256  # Entries of a feed that surely fit the options of a call.
+_STEP_BYTES: Final = 80 + 16 + 48
+_SHORT_FEED: Final = 256  # Entries of a feed that surely fit the options of a call.
 
 
 def problem(r: Router, id: bytes, name: str, envelope: bytes) -> errors.CallerError | None:

@@ -12,7 +12,7 @@ begins anew, looks them up again.  Where they come from:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from meshcode import errors, limits
 from meshcode.ids import NO_ID, text_of
@@ -47,8 +47,9 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_DONE = int(Outcome.DONE)
-_ASK, _TELL = int(Kind.OUTCOME_OF), int(Kind.OUTCOME_IS)
+_DONE: Final = int(Outcome.DONE)
+_ASK: Final = int(Kind.OUTCOME_OF)
+_TELL: Final = int(Kind.OUTCOME_IS)
 
 
 class Gather:

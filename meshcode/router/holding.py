@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshcode import limits
 from meshcode.router import streams, timers
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from meshcode.router.core import Router
 
 
-DELAYED_REASON = "delayed by its submitter"
+DELAYED_REASON: Final = "delayed by its submitter"
 
 
 def save(r: Router, call: Call, out: Effects) -> None:

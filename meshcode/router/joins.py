@@ -16,7 +16,7 @@ collector puts together what it was told.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import limits
 from meshcode.ids import ID_BYTES, child_id
@@ -39,11 +39,13 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-JOIN, COLLECT = "@join", "@collect"
-UNNAMED = "#"  # Before the name of a plug without an argument: its value is a positional one.
-_ARRIVED = int(Kind.ARRIVED)
-_DONE = int(Outcome.DONE)
-_HEADS_MAX, _NAMED_MAX = 10_000, 100_000
+JOIN: Final = "@join"
+COLLECT: Final = "@collect"
+UNNAMED: Final = "#"  # Before the name of a plug without an argument: its value is positional.
+_ARRIVED: Final = int(Kind.ARRIVED)
+_DONE: Final = int(Outcome.DONE)
+_HEADS_MAX: Final = 10_000
+_NAMED_MAX: Final = 100_000
 
 
 class Collector:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshcode.limits import FETCH_CALLS_MAX
 from meshcode.router.call import Call, priority_of
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from meshcode.router.seats import Seat
     from meshcode.router.wiring import Edge
 
-_WAITING = State.WAITING
-ENDED_MIN = 1_024  # So many ended calls in a line are not worth a sweep.
+_WAITING: Final = State.WAITING
+ENDED_MIN: Final = 1_024  # So many ended calls in a line are not worth a sweep.
 
 
 class Line:

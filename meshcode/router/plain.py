@@ -9,7 +9,7 @@ events along both.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshcode import limits
 from meshcode.replica.instance import Instance, Value, make_key
@@ -26,9 +26,10 @@ from meshcode.wire.kinds import Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_DONE = int(Outcome.DONE)
-_ENDED, _RUNNING = State.DONE, State.RUNNING
-_MORE = frozenset({"edge", "key"})  # Options that make an outcome cause more.
+_DONE: Final = int(Outcome.DONE)
+_ENDED: Final = State.DONE
+_RUNNING: Final = State.RUNNING
+_MORE: Final = frozenset({"edge", "key"})  # Options that make an outcome cause more.
 
 
 def accept(r: Router, event: Submitted, now_ms: int, out: Effects) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from meshcode import errors, limits
 from meshcode.ids import ID_BYTES
@@ -19,14 +19,16 @@ from meshcode.wire.frame import envelope as seal
 from meshcode.wire.frame import envelopes_of
 from meshcode.wire.kinds import Flag, Kind, Outcome
 
-FLOW, GATHER = "@flow", "@gather"  # Sockets that the router itself serves.
-COPY_REASON = "waits until the other node has a copy"  # A flow at one of two nodes.
-_SUBMIT, _KWARGS = int(Kind.SUBMIT), int(Flag.KWARGS)
-_META_MAX = limits.META_BYTES_MAX
-_FEEDS_KEPT = 512  # Options of steps worked out of late: the same numbers come in every flow.
+FLOW: Final = "@flow"  # Sockets that the router itself serves.
+GATHER: Final = "@gather"
+COPY_REASON: Final = "waits until the other node has a copy"  # A flow at one of two nodes.
+_SUBMIT: Final = int(Kind.SUBMIT)
+_KWARGS: Final = int(Flag.KWARGS)
+_META_MAX: Final = limits.META_BYTES_MAX
+_FEEDS_KEPT: Final = 512  # Options of steps worked out of late: they come in every flow.
 # Options that a copy does not take over: they are done with.
-AT_ROOT = ("topic", "feed", "plan", "named", "gate", "delay_ms", "eta_ms", "broadcast")
-DONE_STEP = "done"  # In the place of a feed: a call that has ended already stands for the step.
+AT_ROOT: Final = ("topic", "feed", "plan", "named", "gate", "delay_ms", "eta_ms", "broadcast")
+DONE_STEP: Final = "done"  # In the place of a feed: a call that has ended stands for the step.
 
 
 class Step(NamedTuple):
@@ -118,7 +120,7 @@ def _short_step(data: Any, number: int) -> Step | None:
     return step
 
 
-_SHORT_LISTS = bytes(range(0x90, 0xA0))  # How packed lists of 0 to 15 begin.
+_SHORT_LISTS: Final = bytes(range(0x90, 0xA0))  # How packed lists of 0 to 15 begin.
 
 
 def _step(number: int, data: Any) -> Step:
@@ -164,7 +166,7 @@ def _wrong(number: int, what: str) -> errors.BadRequest:
 # One call of a flow to make: id, SUBMIT envelope, socket, options as they are read from that, and
 # what it needs: the number of a step, NOTHING, or None for more than one, or options of its own.
 Made = tuple[bytes, bytes, str, dict[str, Any] | None, int | None]
-NOTHING = -1
+NOTHING: Final = -1
 
 
 def submits(

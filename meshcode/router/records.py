@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from meshcode import native
 from meshcode.ids import NO_ID
@@ -25,12 +25,12 @@ from meshcode.wire.codec import pack, unpack
 from meshcode.wire.kinds import Outcome
 
 # version, voters, generation, boot, epoch, flags, accepted_ms, home, owner; then 16 bytes a voter.
-CUSTODY = struct.Struct("<BBHIIIQ16s16s")
-_ACCEPTED_AT = CUSTODY.size - 40
-_SHORT_META = 32  # Bytes of options that are worth keeping unpacked, and how many of them are.
-_METAS_KEPT = 512
+CUSTODY: Final = struct.Struct("<BBHIIIQ16s16s")
+_ACCEPTED_AT: Final = CUSTODY.size - 40
+_SHORT_META: Final = 32  # Bytes of options worth keeping unpacked, and how many of them are.
+_METAS_KEPT: Final = 512
 
-_DONE = int(Outcome.DONE)
+_DONE: Final = int(Outcome.DONE)
 
 
 def sequence_key(sequence: int) -> bytes:

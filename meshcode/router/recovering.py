@@ -6,7 +6,7 @@ issued again only when a person says so, under its own id and with the event tol
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshcode import errors
 from meshcode.ids import text_of
@@ -21,7 +21,7 @@ from meshcode.wire.kinds import Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-RECOVERED = 0x8000  # The generations of calls that a person had issued again.
+RECOVERED: Final = 0x8000  # The generations of calls that a person had issued again.
 
 
 def sequences(r: Router) -> dict[bytes, int]:

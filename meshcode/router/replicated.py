@@ -7,7 +7,7 @@ frame when all its calls have the copies that were asked for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import errors, limits
 from meshcode.replica.instance import (
@@ -40,8 +40,9 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_DONE, _CANCELLED = int(Outcome.DONE), int(Outcome.CANCELLED)
-_MAY_MOVE = (State.WAITING, State.DELAYED, State.HELD, State.GATHERING)
+_DONE: Final = int(Outcome.DONE)
+_CANCELLED: Final = int(Outcome.CANCELLED)
+_MAY_MOVE: Final = (State.WAITING, State.DELAYED, State.HELD, State.GATHERING)
 
 
 # A new call.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshcode import errors
 from meshcode.ids import child_id, text_of
@@ -15,7 +15,7 @@ from meshcode.router.states import State
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_NOT_KEPT = ("delay_ms", "eta_ms", "died")  # Whoever asks for a retry wants it now, and afresh.
+_NOT_KEPT: Final = ("delay_ms", "eta_ms", "died")  # Whoever asks for a retry wants it now.
 
 
 def on_watched(r: Router, event: events.Watched, now_ms: int, out: Effects) -> None:

@@ -12,7 +12,7 @@ seat is the one that knows when it is gone for good; whoever owns the copy knows
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from meshcode import errors, limits
 from meshcode.ids import ID_BYTES
@@ -29,13 +29,14 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_WHERE = {
+_WHERE: Final = {
     DEAD: "is away", LEFT: "was stopped", LEAVING: "is being started again", KNOWN: "never came",
     EVICTED: "was evicted",
 }  # fmt: skip
-_ALL = 1 << 30  # More calls than a line can have.
-_ADDRESS = frozenset({"seat", "broadcast"})
-_SEATS, _FAILED = int(Kind.SEATS), int(Outcome.FAILED)
+_ALL: Final = 1 << 30  # More calls than a line can have.
+_ADDRESS: Final = frozenset({"seat", "broadcast"})
+_SEATS: Final = int(Kind.SEATS)
+_FAILED: Final = int(Outcome.FAILED)
 
 
 class Seat(NamedTuple):

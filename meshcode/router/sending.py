@@ -8,7 +8,7 @@ to is reported when all its items have arrived.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import limits
 from meshcode.router import holding, streams, work
@@ -19,7 +19,7 @@ from meshcode.wire.kinds import Kind
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_ITEMS = int(Kind.ITEMS)
+_ITEMS: Final = int(Kind.ITEMS)
 
 
 class Sending:

@@ -7,6 +7,7 @@ against `MOVES` and the simulator counts that each is taken.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 
 class State(IntEnum):
@@ -29,7 +30,7 @@ class State(IntEnum):
 
 # PARKED is how a WAITING call is shown whose line cannot move: no worker, no code, paused, removed
 # from the model.  It belongs to the line, not to the call: no timer, no attempt, no record.
-PARKED = "PARKED"
+PARKED: Final = "PARKED"
 
 # (from, to): why.  None is "not here yet".
 MOVES: dict[tuple[State | None, State], str] = {
@@ -79,7 +80,7 @@ MOVES: dict[tuple[State | None, State], str] = {
     (State.HELD, State.CANCELLED): "cancelled",
 }
 
-OPEN_STATES = (
+OPEN_STATES: Final = (
     State.WAITING, State.DELAYED, State.RUNNING, State.HELD, State.COPYING, State.ENDING,
     State.GATHERING,
 )  # fmt: skip

@@ -9,7 +9,7 @@ tests/router/test_steps.py plays the same events along both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshcode.router import ending, feeding, gathering, timers
 from meshcode.router.call import Call
@@ -22,8 +22,9 @@ from meshcode.wire.kinds import Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-_DONE = int(Outcome.DONE)
-_WAITING, _GATHERING = State.WAITING, State.GATHERING
+_DONE: Final = int(Outcome.DONE)
+_WAITING: Final = State.WAITING
+_GATHERING: Final = State.GATHERING
 
 
 def may_begin(r: Router, call: Call) -> bool:

@@ -12,7 +12,7 @@ holds up the generator, and memory stays flat.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import limits
 from meshcode.ids import ID_BYTES, child_id
@@ -30,12 +30,13 @@ from meshcode.wire.kinds import Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-ITEM = "@item"
-_DONE = int(Outcome.DONE)
-_CREDIT, _ASK = int(Kind.CREDIT), int(Kind.OUTCOME_OF)
-_ALL = 1 << 62  # More items than there will be.
-GIVE_UP = 0  # In place of a credit: the worker drops the attempt and reports nothing.
-NOT_MINE = -1  # In place of a credit: the sender runs it for nobody.
+ITEM: Final = "@item"
+_DONE: Final = int(Outcome.DONE)
+_CREDIT: Final = int(Kind.CREDIT)
+_ASK: Final = int(Kind.OUTCOME_OF)
+_ALL: Final = 1 << 62  # More items than there will be.
+GIVE_UP: Final = 0  # In place of a credit: the worker drops the attempt and reports nothing.
+NOT_MINE: Final = -1  # In place of a credit: the sender runs it for nobody.
 
 
 class Item:

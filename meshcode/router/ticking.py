@@ -11,7 +11,7 @@ What a node keeps is only up to where it has dealt with a schedule (log table `m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from meshcode import limits
 from meshcode.digest import blake2b
@@ -29,7 +29,7 @@ from meshcode.wire.kinds import Flag, Kind
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-KEPT = b"schedule/"  # Keys of the records, before the name.
+KEPT: Final = b"schedule/"  # Keys of the records, before the name.
 
 
 class Ticking(NamedTuple):

@@ -6,19 +6,19 @@ moved on, so timers are never cancelled.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from meshcode.router.call import Call
     from meshcode.router.core import Router
 
-T_DUE = 0  # A DELAYED call's time has come.
-T_EXPIRE = 1  # A call waited, or lived, as long as it may.
-T_RATE = 2  # A line's rate limit lets the next call begin.
-T_WORKER = 3  # Look at what a worker runs: time limit, mark in the log, stuck calls behind it.
-T_TICK = 4  # A schedule has a tick.
+T_DUE: Final = 0  # A DELAYED call's time has come.
+T_EXPIRE: Final = 1  # A call waited, or lived, as long as it may.
+T_RATE: Final = 2  # A line's rate limit lets the next call begin.
+T_WORKER: Final = 3  # Look at what a worker runs: time limit, mark in the log, calls behind it.
+T_TICK: Final = 4  # A schedule has a tick.
 
-TIMERS_DEAD_MIN = 1_024  # So many timers of ended calls are not worth a sweep of the heap.
+TIMERS_DEAD_MIN: Final = 1_024  # So many timers of ended calls are not worth a sweep of the heap.
 
 
 def due_of(options: dict[str, Any] | None, accepted_ms: int, now_ms: int) -> int | None:

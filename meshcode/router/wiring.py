@@ -10,7 +10,7 @@ value and says whether it may pass.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from meshcode import errors, limits
 from meshcode.ids import child_id
@@ -27,12 +27,16 @@ from meshcode.wire.kinds import Flag, Kind, Outcome
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-OPEN, CLOSED, TASK = "open", "closed", "task"
-_STRICT = (OPEN, TASK, CLOSED)
-HOLD, REJECT = "hold", "reject"
+OPEN: Final = "open"
+CLOSED: Final = "closed"
+TASK: Final = "task"
+_STRICT: Final = (OPEN, TASK, CLOSED)
+HOLD: Final = "hold"
+REJECT: Final = "reject"
 
-_DONE, _FAILED = int(Outcome.DONE), int(Outcome.FAILED)
-_ROOM = 1_024  # Of an envelope around a value.
+_DONE: Final = int(Outcome.DONE)
+_FAILED: Final = int(Outcome.FAILED)
+_ROOM: Final = 1_024  # Of an envelope around a value.
 
 
 class Gate(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshcode.router import copies, events, gathering, joins, sending, work
 from meshcode.router.effects import Effects
@@ -11,7 +11,7 @@ from meshcode.wire.kinds import Kind
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
-HANDLERS = {
+HANDLERS: Final = {
     int(Kind.OUTCOME_OF): gathering.on_ask,
     int(Kind.OUTCOME_IS): gathering.on_tell,
     int(Kind.ARRIVED): joins.on_arrived,

@@ -10,7 +10,7 @@ asks after what it has not heard of for a while, since a message between nodes m
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import errors, limits
 from meshcode.router import (
@@ -37,12 +37,17 @@ if TYPE_CHECKING:
     from meshcode.replica.peers import Peer
     from meshcode.router.core import Router
 
-_GRANT, _RUN, _RAN, _TAKEN = int(Kind.GRANT), int(Kind.RUN), int(Kind.RAN), int(Kind.TAKEN)
-_INTERRUPT, _GAVE_BACK, _HOLDS = int(Kind.INTERRUPT), int(Kind.GAVE_BACK), int(Kind.HOLDS)
-_DONE = int(Outcome.DONE)
-_LOST = 0  # In place of an outcome: the worker died under the call.
-_GUEST_MARK = "@guest "  # In front of the name of a guest line: no socket has such a name.
-_SEAT_MARK = "@seat "  # In front of the name of a processor in `Router.peer_workers`.
+_GRANT: Final = int(Kind.GRANT)
+_RUN: Final = int(Kind.RUN)
+_RAN: Final = int(Kind.RAN)
+_TAKEN: Final = int(Kind.TAKEN)
+_INTERRUPT: Final = int(Kind.INTERRUPT)
+_GAVE_BACK: Final = int(Kind.GAVE_BACK)
+_HOLDS: Final = int(Kind.HOLDS)
+_DONE: Final = int(Outcome.DONE)
+_LOST: Final = 0  # In place of an outcome: the worker died under the call.
+_GUEST_MARK: Final = "@guest "  # In front of the name of a guest line: no socket has such a name.
+_SEAT_MARK: Final = "@seat "  # In front of the name of a processor in `Router.peer_workers`.
 
 
 
