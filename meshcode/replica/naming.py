@@ -70,6 +70,8 @@ class Naming:
 
         Of an instance of which two are said, the phases of TOLD keep their order.
         """
+        if not self.entries:
+            return
         for entry in self.entries:
             entry[0] = b"".join(entry[0])
         if len({more[0] for _, _, kind, more in self._said if kind == _TOLD}) > 1:

@@ -154,8 +154,7 @@ class Router:
             dispatch.dispatch(self, pool, now_ms, out)
             if self.replica.peers.by_node:
                 work.grant(self, pool, now_ms, out)
-        if self.replica.naming.entries:
-            self.replica.naming.flush(out)
+        self.replica.naming.flush(out)
         return out
 
     def next_due_ms(self) -> int | None:
