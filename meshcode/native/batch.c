@@ -9,6 +9,17 @@ enum {
     VOTE_VERSION = 2
 };
 
+/* The first arguments of a function.  An error is left behind. */
+static int read_numbers(PyObject *const *given, unsigned long long *numbers, int count)
+{
+    for (int n = 0; n < count; n++) {
+        numbers[n] = PyLong_AsUnsignedLongLong(given[n]);
+        if (numbers[n] == (unsigned long long)-1 && PyErr_Occurred())
+            return -1;
+    }
+    return 0;
+}
+
 /* pack_done(code, attempts, accepted_ms, started_ms, finished_ms, sequence, outcome, submit):
  * router/records.py has the header. */
 static PyObject *pack_done(PyObject *self, PyObject *const *given, Py_ssize_t count)
@@ -19,12 +30,8 @@ static PyObject *pack_done(PyObject *self, PyObject *const *given, Py_ssize_t co
     (void)self;
     if (count != 8)
         return PyErr_Format(PyExc_TypeError, "pack_done takes 8 arguments, not %zd", count);
-    for (int n = 0; n < 6; n++) {
-        numbers[n] = PyLong_AsUnsignedLongLong(given[n]);
-        if (numbers[n] == (unsigned long long)-1 && PyErr_Occurred())
-            return NULL;
-    }
-    if (PyBytes_AsStringAndSize(given[6], &outcome, &outcome_size) < 0 ||
+    if (read_numbers(given, numbers, 6) < 0 ||
+        PyBytes_AsStringAndSize(given[6], &outcome, &outcome_size) < 0 ||
         PyBytes_AsStringAndSize(given[7], &submit, &submit_size) < 0)
         return NULL;
     if (numbers[0] > UINT8_MAX || numbers[1] > UINT32_MAX || outcome_size > INT32_MAX ||
@@ -89,12 +96,8 @@ static PyObject *pack_vote(PyObject *self, PyObject *const *given, Py_ssize_t co
     (void)self;
     if (count != 9)
         return PyErr_Format(PyExc_TypeError, "pack_vote takes 9 arguments, not %zd", count);
-    for (int n = 0; n < 4; n++) {
-        numbers[n] = PyLong_AsUnsignedLongLong(given[n]);
-        if (numbers[n] == (unsigned long long)-1 && PyErr_Occurred())
-            return NULL;
-    }
-    if (PyBytes_AsStringAndSize(given[4], &key, &key_size) < 0 ||
+    if (read_numbers(given, numbers, 4) < 0 ||
+        PyBytes_AsStringAndSize(given[4], &key, &key_size) < 0 ||
         PyBytes_AsStringAndSize(given[8], &tail, &tail_size) < 0)
         return NULL;
     if (!PyTuple_CheckExact(given[7]))

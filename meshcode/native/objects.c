@@ -2,7 +2,8 @@
  *
  * cffi hands over bytes and numbers; where an object is wanted for each call, making it costs more
  * than the work.  So this is a module of CPython's own limited API.  Each part has a sister in
- * pure.py that gives the same, simple values in msgpack (tests/wire/test_objects.py, test_simple.py).
+ * pure.py that gives the same, simple values in msgpack (tests/wire/test_objects.py and
+ * test_simple.py).
  */
 
 #define PY_SSIZE_T_CLEAN

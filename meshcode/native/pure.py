@@ -469,7 +469,7 @@ def feed_first(submit: bytes, value: bytes) -> bytes | None:  # noqa: ARG001
     return None
 
 
-# Short values: without C the package msgpack does it all.
+# Simple values and words: without C the package msgpack does it all.
 
 
 def pack_simple(value: Any) -> bytes | None:  # noqa: ARG001

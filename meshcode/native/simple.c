@@ -103,17 +103,20 @@ static int put_text(pile *to, const char *text, size_t size, int is_bytes)
 }
 
 /* The head of a list (`few` 0x90, `many` 0xdc) or of a map (0x80, 0xde). */
+static size_t put_head(uint8_t *to, uint8_t few, uint8_t many, Py_ssize_t count)
+{
+    if (count < 16)
+        return put_number(to, (uint8_t)(few | count), 0, 0);
+    if (count <= UINT16_MAX)
+        return put_number(to, many, (uint64_t)count, 2);
+    return put_number(to, (uint8_t)(many + 1), (uint64_t)count, 4);
+}
+
 static int put_count(pile *to, uint8_t few, uint8_t many, Py_ssize_t count)
 {
     if ((uint64_t)count > UINT32_MAX || !has_room(to, NUMBER_BYTES))
         return 0;
-    uint8_t *at = to->data + to->size;
-    if (count < 16)
-        to->size += put_number(at, (uint8_t)(few | count), 0, 0);
-    else if (count <= UINT16_MAX)
-        to->size += put_number(at, many, (uint64_t)count, 2);
-    else
-        to->size += put_number(at, (uint8_t)(many + 1), (uint64_t)count, 4);
+    to->size += put_head(to->data + to->size, few, many, count);
     return 1;
 }
 

@@ -51,9 +51,7 @@ static words *words_for(grouping *all, PyObject *node)
 static int close_words(grouping *all, words *from, size_t end)
 {
     uint8_t *begin_at = from->packed.data, head[COUNT_BYTES];
-    size_t size = from->count < 16 ? put_number(head, (uint8_t)(0x90 | from->count), 0, 0)
-                : from->count <= UINT16_MAX ? put_number(head, 0xdc, (uint64_t)from->count, 2)
-                : put_number(head, 0xdd, (uint64_t)from->count, 4);
+    size_t size = put_head(head, 0x90, 0xdc, from->count);
     begin_at += COUNT_BYTES - size;
     memcpy(begin_at, head, size);
     PyObject *row = Py_BuildValue("(OOy#)", from->node, from->kind, begin_at,
