@@ -30,7 +30,7 @@ FLAGS = ("home", "node", "color")  # Settings with an option of their own; --set
 CONTEXT = "context"  # No setting: it names the file of a level.
 CONTEXT_VARIABLE = "MESH_CONTEXT"
 _OF_A_HOME = ("node", "model")
-_OF_A_NODE = ("model", "mdns", "retention_age", "retention_calls", "retention_bytes")
+_OF_A_NODE = ("model", "mdns", "memory", "retention_age", "retention_calls", "retention_bytes")
 _FILE_BYTES_MAX = 64 * 1024
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -60,6 +60,7 @@ KEYS = {
         Key("model", "database", "", "Database of the model, path or URI; else in the home."),
         Key("client_key", "path", "", "File with the keys that clients connect with."),
         Key("mdns", "flag", True, "Look for other nodes in the local network."),
+        Key("memory", "size", "0", "Most memory of a node; 0 for half of the machine's."),
         Key("output", "table|wide|json|jsonl|yaml|csv|name", "table", "Format of listings."),
         Key("color", "auto|always|never", "auto", "Colour the output."),
         Key("ascii", "flag", False, "Draw trees in ASCII, whatever the locale can show."),

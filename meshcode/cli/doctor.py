@@ -376,6 +376,24 @@ def check_node() -> Check:
     return Check("node", OK, text)
 
 
+def check_memory() -> Iterable[Check]:
+    """Whether the node's memory is enough for more calls; nothing when there is no node to ask."""
+    from meshcode.cli.node import memory_text
+    from meshcode.cli.session import session
+    from meshcode.errors import MeshError
+
+    try:
+        with session(timeout=2.0) as client:
+            memory = dict(client.ask("status")).get("memory")
+    except MeshError:
+        return
+    if memory and memory["used"] > memory["limit"]:
+        fix = "let calls end, or give it more: the setting `memory`"
+        yield Check("memory", WARN, f"{memory_text(memory)}, no more are taken", fix)
+    elif memory:
+        yield Check("memory", OK, memory_text(memory))
+
+
 def check_history() -> Iterable[Check]:
     """What the node keeps of ended calls, and since when; nothing when there is no node to ask."""
     from meshcode.cli.node import history_text
@@ -418,6 +436,7 @@ def examine() -> Iterable[Check]:
     ]
     for check in checks:
         yield check()
+    yield from check_memory()
     yield from check_history()
     yield from doctor_mesh.checks()
 

@@ -26,6 +26,7 @@ _KEEP = "{} kept; 0 for no limit.  [setting]"
 @command()
 @click.option("--foreground", is_flag=True, help="Become the node instead of starting one.")
 @click.option("--timeout", type=DURATION, default="15s", show_default=True, help="Longest wait.")
+@click.option("--memory", metavar="SIZE", help="Most memory of the node; 0 for half.  [setting]")
 @click.option("--retention-age", metavar="AGE", help=_KEEP.format("How long ended calls are"))
 @click.option("--retention-calls", metavar="COUNT", help=_KEEP.format("Most ended calls"))
 @click.option("--retention-bytes", metavar="SIZE", help=_KEEP.format("Most bytes of them"))
@@ -33,6 +34,7 @@ _KEEP = "{} kept; 0 for no limit.  [setting]"
 def up(
     foreground: bool,
     timeout: int,
+    memory: str | None,
     retention_age: str | None,
     retention_calls: str | None,
     retention_bytes: str | None,
@@ -49,7 +51,7 @@ def up(
     from meshcode import config
     from meshcode.cli import nodes, process
 
-    given = {"retention_age": retention_age, "retention_calls": retention_calls,
+    given = {"memory": memory, "retention_age": retention_age, "retention_calls": retention_calls,
              "retention_bytes": retention_bytes}  # fmt: skip
     more = {
         config.KEYS[name].variable: str(config.check(name, value, f"--{name.replace('_', '-')}"))
@@ -185,6 +187,7 @@ def status_pairs(found: dict[str, Any]) -> list[tuple[str, str]]:
             "calls",
             f"{opened} open" + (f": {detail}" if detail else "") + f"; {found.get('done', 0)} kept",
         ),
+        ("memory", memory_text(found.get("memory") or {})),
         ("log", _log_text(log)),
         ("history", history_text(found.get("history") or {})),
     ]
@@ -237,6 +240,16 @@ def history_text(history: dict[str, Any]) -> str:
         f"{history['calls']:,} calls, {size_text(history['bytes'])}"
         + (f", since {plain.local_time(since)}" if since else "")
         + f"; at most {', '.join(filter(None, limits)) or 'what the disk holds'}"
+    )
+
+
+def memory_text(memory: dict[str, Any]) -> str:
+    """What the node takes and may take of memory, and how many open calls that is enough for."""
+    if not memory:
+        return ""
+    return (
+        f"{size_text(memory['used'])} used of at most {size_text(memory['limit'])}; enough for "
+        f"{memory['calls_max']:,} open calls"
     )
 
 

@@ -1,14 +1,16 @@
-"""Housekeeping of a node: captured output, how full the disk is, what is kept of history."""
+"""Housekeeping of a node: captured output, how full disk and memory are, the history."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from meshcode.ids import text_of
+from meshcode.node.memory import Memory, own_bytes
 from meshcode.node.retention import Retention
 from meshcode.node.sessions import Session
 from meshcode.router.effects import Effects, Op
-from meshcode.router.events import DiskChanged, Event, Finished
+from meshcode.router.events import DiskChanged, Event, Finished, RoomChanged
+from meshcode.router.room import kept
 from meshcode.store.contract import DONE, OUTPUT
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope
@@ -28,6 +30,9 @@ class Keeping:
         """For one loop."""
         self._loop = loop
         self.retention = Retention(loop)
+        self.memory = Memory()
+        router = loop.router
+        router.bodies_bytes_max = min(router.bodies_bytes_max, self.memory.most // 4)
         self._said: dict[tuple[int, bytes, int, str], int] = {}  # Bytes already published.
         self.ran = [0, 0]  # Attempts that ended here, well and not, since the node was started.
 
@@ -120,6 +125,9 @@ class Keeping:
         level = loop.log.usage().level
         if level != loop.router.disk_level:
             loop.step(DiskChanged(level))
+        calls_max = self.memory.calls_max(kept(loop.router), own_bytes())
+        if calls_max != loop.router.calls_max:
+            loop.step(RoomChanged(calls_max))
         self.retention.tick(now_ms)
 
     def disk_full(self) -> None:

@@ -127,6 +127,7 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
             "disk_free": usage.disk_free, "level": usage.level,
             "damaged": [f"{table} {key.hex()}" for table, key in loop.log.damaged()],
         },
+        "memory": loop.keeping.memory.facts(router.calls_max),
         "workers": workers, "processors": processors, **more,
     }  # fmt: skip
 

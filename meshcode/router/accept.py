@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from meshcode import errors, limits
 from meshcode.nearest import nearest
 from meshcode.replica.instance import ENDED
-from meshcode.router import acks, ending, flows, plain, replicated, seats, timers
+from meshcode.router import acks, ending, flows, plain, replicated, room, seats, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.events import Submitted
@@ -167,7 +167,7 @@ def check(
     if line is None or line.removed:
         return unknown_socket(r, name)
     if line.builtin:
-        wrong: errors.CallerError | None = busy(r) or _too_old(r, id)
+        wrong: errors.CallerError | None = room.busy(r) or _too_old(r, id)
         if wrong is None and options is not None:
             why = option_problem(options)
             if why is None and options.get("broadcast"):
@@ -175,8 +175,8 @@ def check(
             if why is not None:
                 wrong = errors.BadRequest(f"socket {name}: {why}; nothing was accepted")
         return wrong or flows.problem(r, id, name, envelope)
-    if r.draining or r.disk_level:
-        return busy(r)
+    if (busy := room.busy(r)) is not None:
+        return busy
     if r.horizon_ms and (old := _too_old(r, id)) is not None:
         return old
     if options is not None:
@@ -201,10 +201,6 @@ def check(
             return errors.QueueFull(
                 f"{over}; the call was not accepted; try again later", queue=line.config.queue
             )
-    if len(r.calls) >= limits.OPEN_CALLS_MAX:
-        return errors.Busy(
-            f"this node has {len(r.calls)} open calls, the limit is {limits.OPEN_CALLS_MAX}"
-        )
     return None
 
 
@@ -216,19 +212,6 @@ def _too_old(r: Router, id: bytes) -> errors.ResultExpired | None:
         f"the id was made at {made_ms} ms, outcomes made before {r.horizon_ms} ms are forgotten, "
         "so it cannot be told from a call that ran; submit it with a new id",
     )
-
-
-def busy(r: Router) -> errors.Busy | None:
-    """Why this node takes no new calls at all, or None."""
-    if r.draining:
-        return errors.Busy("this node is draining and takes no new calls; try again or elsewhere")
-    if r.disk_level:
-        return errors.Busy(
-            "this node takes no new calls because its disk or log is nearly full; what it accepted "
-            "is safe; free some space or prune the history, then try again",
-            level=r.disk_level,
-        )
-    return None
 
 
 def unknown_socket(r: Router, name: str) -> errors.UnknownSocket:

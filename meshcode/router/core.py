@@ -38,6 +38,7 @@ from meshcode.router import (
     recovering,
     replicated,
     requests,
+    room,
     seats,
     streams,
     ticking,
@@ -83,7 +84,7 @@ class Router:
         self._custody = custody_parts(node, boot)
         self._custody_ms, self._custody_now = -1, b""
         self.calls: dict[bytes, Call] = {}
-        self.by_sequence: dict[int, Call] = {}  # Only calls whose envelope is not in memory.
+        self.fetching: dict[int, Call] = {}  # Their envelopes are being read, by log sequence.
         self.lines: dict[str, Line] = {}
         self.pools: dict[str, Pool] = {}
         self.workers: dict[int, Worker] = {}
@@ -97,6 +98,7 @@ class Router:
         self.bodies_bytes_max = limits.BODIES_IN_MEMORY_BYTES_MAX
         self.fetch_bytes_min = limits.FETCH_BYTES_MIN
         self.disk_level, self.draining = 0, False
+        self.calls_max = limits.OPEN_CALLS_MAX  # With copies of those of others.
         self.turn = 0  # The number of the turn under way, as the shell counts them; it only rises.
         self.listening = False  # Someone wants Effects.events; off, none are made.
         self.replica = Replica(node, boot, rng, replicated.Replicated(self), kind)
@@ -377,7 +379,6 @@ class Router:
         whole = whole or call.line.builtin or copied or call.lacks
         if not whole and not self.has_room(call.line, call.size):
             call.envelope = None
-            self.by_sequence[call.sequence] = call
         else:
             self.bodies_bytes += call.size
 
@@ -401,7 +402,6 @@ class Router:
         ):
             call.envelope = None
             self.bodies_bytes -= call.size
-            self.by_sequence[call.sequence] = call
 
     def forget(self, call: Call) -> None:
         """Drop an ended call from memory; timers and lines that still name it skip it."""
@@ -409,7 +409,7 @@ class Router:
         if self.plans:
             self.plans.pop(call.id, None)
         if call.envelope is None:
-            del self.by_sequence[call.sequence]
+            self.fetching.pop(call.sequence, None)
             if call.sequence in call.line.fetching:  # Its line need not wait for it any more.
                 call.line.fetching.discard(call.sequence)
                 self.offer(call.line)
@@ -541,14 +541,6 @@ def _on_forgotten(r: Router, event: events.Forgotten, now_ms: int, out: Effects)
     r.horizon_ms = max(r.horizon_ms, event.before_ms)
 
 
-def _on_drained(r: Router, event: events.Drained, now_ms: int, out: Effects) -> None:
-    r.draining = True
-
-
-def _on_disk_changed(r: Router, event: events.DiskChanged, now_ms: int, out: Effects) -> None:
-    r.disk_level = event.level
-
-
 def _on_ticked(r: Router, event: events.Event, now_ms: int, out: Effects) -> None:
     for worker in list(r.workers.values()):
         if worker.held:
@@ -588,8 +580,9 @@ _HANDLERS: dict[type, Callable[[Router, Any, int, Effects], None]] = {
     events.ModelChanged: modelling.on_model_changed,
     events.ProcessorChanged: modelling.on_processor_changed,
     events.Forgotten: _on_forgotten,
-    events.Drained: _on_drained,
-    events.DiskChanged: _on_disk_changed,
+    events.Drained: room.on_drained,
+    events.DiskChanged: room.on_disk_changed,
+    events.RoomChanged: room.on_room_changed,
     events.PeerSaid: words.on_peer_said,
     events.PeerChanged: peers.on_peer_changed,
     events.PeerReturned: peers.on_peer_returned,

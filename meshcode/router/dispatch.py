@@ -134,7 +134,7 @@ def _settle(
     line.offered.discard(priority)  # Blocked: what unblocks it offers it again.
     if line.starved and not line.fetching:
         room = r.bodies_bytes_max - r.bodies_bytes
-        out.fetches.extend(line.to_fetch(room, r.fetch_bytes_min))
+        fetch(r, line.to_fetch(room, r.fetch_bytes_min), out)
     if line.rate is not None:
         due_ms = line.rate.next_ms()
         if due_ms > now_ms and not 0 < line.rate_timer_ms <= due_ms:
@@ -172,16 +172,22 @@ def on_returned(r: Router, event: events.Returned, now_ms: int, out: Effects) ->
     holding.arm_watch(r, worker, now_ms)
 
 
+def fetch(r: Router, calls: list[Call], out: Effects) -> None:
+    """Have the envelopes of calls read from the log; `events.Fetched` brings them."""
+    for call in calls:
+        r.fetching[call.sequence] = call
+        out.fetches.append(call.sequence)
+
+
 def on_fetched(r: Router, event: events.Fetched, now_ms: int, out: Effects) -> None:
     """Envelopes are in memory again: their lines may move."""
     for sequence, envelope in event.envelopes:
-        call = r.by_sequence.get(sequence)
+        call = r.fetching.pop(sequence, None)
         if call is None:
             continue  # It ended meanwhile.
         if not envelope:
             ending.hold_unreadable(r, call, now_ms, out)
             continue
-        del r.by_sequence[sequence]
         call.envelope = envelope
         r.bodies_bytes += call.size
         asked = sequence in call.line.fetching

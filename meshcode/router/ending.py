@@ -14,6 +14,7 @@ from meshcode.replica.instance import Child, Instance
 from meshcode.router import (
     closing,
     copies,
+    dispatch,
     events,
     holding,
     plain,
@@ -410,7 +411,7 @@ def expire(r: Router, call: Call, now_ms: int, out: Effects) -> None:
         timers.arm_expiry(r, call)
         return
     if call.envelope is None and call.line.config.dead_letter:
-        out.fetches.append(call.sequence)  # Its bytes must move to the dead-letter socket.
+        dispatch.fetch(r, [call], out)  # Its bytes must move to the dead-letter socket.
         r.at(now_ms + limits.STUCK_MS, T_EXPIRE, call)
         return
     why = f"it expired after waiting {now_ms - call.accepted_ms} ms"

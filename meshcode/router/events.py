@@ -199,6 +199,13 @@ class DiskChanged:
 
 
 @dataclass(slots=True)
+class RoomChanged:
+    """How many open calls, with copies of those of others, the node's memory is enough for."""
+
+    calls_max: int
+
+
+@dataclass(slots=True)
 class PeerSaid:
     """A peer sent entries of one kind (wire.kinds.Kind, 48 to 66)."""
 
@@ -286,6 +293,7 @@ Event = (
     | Forgotten
     | Drained
     | DiskChanged
+    | RoomChanged
     | PeerSaid
     | PeerChanged
     | PeerReturned

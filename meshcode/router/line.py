@@ -236,8 +236,8 @@ class Line:
         if blocked is not None and not blocked:
             del self.key_waiting[key]
 
-    def to_fetch(self, room: int, ahead_max: int) -> list[int]:
-        """Log sequences of the next waiting calls whose envelopes are not in memory.
+    def to_fetch(self, room: int, ahead_max: int) -> list[Call]:
+        """The next waiting calls whose envelopes are not in memory.
 
         They are in `fetching` until `events.Fetched` brings them, or they end.
 
@@ -248,7 +248,7 @@ class Line:
         Returns:
             As many as fit, up to FETCH_CALLS_MAX, but always one if there is one.
         """
-        found: list[int] = []
+        found: list[Call] = []
         candidates: list[Call] = []
         ahead = 0
         keys = dict(self.key_running)
@@ -270,8 +270,8 @@ class Line:
             left -= call.size
             if found and left < 0:
                 break
-            found.append(call.sequence)
-        self.fetching.update(found)
+            found.append(call)
+        self.fetching.update([call.sequence for call in found])
         return found
 
     def learn(self, run_us: int) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from meshcode import limits
 from meshcode.replica.instance import Instance, Value, make_key
+from meshcode.router import room
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.events import Report, Submitted
@@ -113,7 +114,7 @@ def _is_open(r: Router, event: Submitted) -> bool:
         return False
     if r.draining or r.disk_level:
         return False
-    if len(r.calls) + len(calls) > limits.OPEN_CALLS_MAX:
+    if room.kept(r) + len(calls) > r.calls_max:
         return False
     ids = {new[0] for new in calls}
     if not calls or len(ids) != len(calls) or not r.calls.keys().isdisjoint(ids):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from meshcode import errors
 from meshcode.ids import child_id, text_of
 from meshcode.replica.instance import ENDED
-from meshcode.router import accept, ending, events, holding
+from meshcode.router import ending, events, holding, room
 from meshcode.router.effects import Effects
 from meshcode.router.records import read_envelope
 from meshcode.router.states import State
@@ -108,7 +108,7 @@ def _retry_ended(r: Router, event: events.RetryAsked, now_ms: int, out: Effects)
         )
         _refuse(out, event.client, event.request, error)
         return
-    busy = accept.busy(r)
+    busy = room.busy(r)
     if busy is not None:
         _refuse(out, event.client, event.request, busy)
         return

@@ -255,7 +255,7 @@ def take(r: Router, line: Line, room: int, now_ms: int, out: Effects) -> list[Ca
         if line.starved:
             if not line.fetching:
                 free = r.bodies_bytes_max - r.bodies_bytes
-                out.fetches.extend(line.to_fetch(free, r.fetch_bytes_min))
+                dispatch.fetch(r, line.to_fetch(free, r.fetch_bytes_min), out)
             break
         if not line.ready[priority]:
             del line.ready[priority]

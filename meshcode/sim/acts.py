@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.router import events
 from meshcode.router.plan import FLOW
+from meshcode.router.room import kept
 from meshcode.router.states import State
 from meshcode.sim import casting, plugacts, streaming
 from meshcode.sim import options as drawn
@@ -177,8 +178,12 @@ def disk_suspect(world: World) -> None:
 
 
 def disk_level(world: World) -> None:
-    """The disk fills, or is cleared."""
-    world.post(events.DiskChanged(world.rng.choice((0, 1, 2))))
+    """The disk fills, or is cleared; in every other world it may be the memory that fills."""
+    level = world.rng.choice((0, 1, 2))
+    if level == 1 and world.seed % 2 and world.node is not None:
+        world.post(events.RoomChanged(kept(world.node.router) + world.now % 4))
+    else:
+        world.post(events.DiskChanged(level))
 
 
 def model_change(world: World) -> None:

@@ -48,6 +48,7 @@ class Begins:
         self.interrupted: set[bytes] = set()  # Calls that were told to stop since they began.
         self.draining = False
         self.disk_level = 0
+        self.calls_max = limits.OPEN_CALLS_MAX
 
     def booted(self) -> None:
         """A new boot of the node knows nothing and has no workers."""
@@ -62,6 +63,7 @@ class Begins:
         self._statuses = {}
         self.draining = False
         self.disk_level = 0
+        self.calls_max = limits.OPEN_CALLS_MAX
 
     def allow_retries(self, name: str, retries: int) -> None:
         """Calls of the socket may have been tried so often."""
@@ -85,6 +87,8 @@ class Begins:
             self.draining = True
         elif kind is events.DiskChanged:
             self.disk_level = event.level
+        elif kind is events.RoomChanged:
+            self.calls_max = event.calls_max
         elif kind is events.WorkerJoined:
             self.processors[event.worker] = event.processor
         elif kind is events.WorkerLeaving:

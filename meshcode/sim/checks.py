@@ -17,7 +17,9 @@ from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.core import Router
 from meshcode.router.effects import Assignment, Effects, Op
+from meshcode.router.plan import FLOW
 from meshcode.router.records import sequence_key, split_done, split_open, split_state
+from meshcode.router.room import kept
 from meshcode.router.states import State
 from meshcode.sim import plugchecks
 from meshcode.sim.begins import Begins
@@ -53,6 +55,7 @@ class Checker:
         self.last_acked: dict[int, int] = {}  # Client session -> sequence of its last frame.
         self.accepted_now: list[Fact] = []  # In this step.
         self.ended_now: list[str] = []  # Sockets of the calls that ended in this step.
+        self.kept = 0  # Open calls before the step, as the node counts them for its memory.
         self.steps = 0
         self.digest = 0  # Of all that happened: the same seed gives the same one.
 
@@ -84,6 +87,7 @@ class Checker:
             self.begins.told(events.ModelChanged(snapshot))
         self._records(effects.records, None, 0)
         self._tables(router, 0)
+        self.kept = kept(router)
 
     def crashed(self, disk: MemoryDisk) -> None:
         """The node is gone: what the books say is durable is what the disk has."""
@@ -112,6 +116,7 @@ class Checker:
             begins.started(router, effects.starts, now_ms)
         if isinstance(event, events.Submitted):
             self._queues(router)
+            self._room()
         for _client, id, data in effects.refused:
             self._refused(router, event, id, data)
         for _client, envelope in effects.outcomes:
@@ -145,7 +150,16 @@ class Checker:
             )
             require(depth <= config.max_length, "queue", name, depth, "of", config.max_length)
 
+    def _room(self) -> None:
+        """What was accepted from clients in this step had room in the memory."""
+        own = [fact for fact in self.accepted_now if fact.edge == b""]
+        most = self.begins.calls_max
+        if own and all(fact.name != FLOW for fact in own):  # A flow ends at once, and has steps.
+            require(self.kept + len(own) <= most, "I15 memory", self.kept, len(own), "of", most)
+        require(not own or self.kept < most, "I15 memory", self.kept, "calls of", most)
+
     def _memory(self, router: Router) -> None:
+        self.kept = kept(router)
         largest = max((call.size for call in router.calls.values()), default=0)
         bound = router.bodies_bytes_max
         lines = len(router.lines) + len(router.seats.lines)
@@ -373,6 +387,7 @@ class Checker:
         config = self.begins.config(fact.name)
         if code == "busy":
             true = self.begins.draining or self.begins.disk_level > 0
+            true = true or self.begins.calls_max < limits.OPEN_CALLS_MAX
         elif plan is not None:
             true = code == plan.code or any(
                 self._step_is_refused(code, step) for step in plan.steps

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from meshcode.node.turn import Turns
-from meshcode.router import accept, core, dispatch, ending, events, holding, timers
+from meshcode.router import accept, core, dispatch, ending, events, holding, room, timers
 from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
@@ -259,13 +259,18 @@ def _expiry_never_set(_real: Any) -> Any:
 def _fetched_line_is_not_offered(_real: Any) -> Any:
     def on_fetched(r: Router, event: events.Fetched, now_ms: int, out: Effects) -> None:
         for sequence, envelope in event.envelopes:
-            call = r.by_sequence.pop(sequence, None)
+            call = r.fetching.pop(sequence, None)
             if call is not None:
                 call.envelope = envelope
                 r.bodies_bytes += call.size
                 call.line.fetching.discard(sequence)
 
     return on_fetched
+
+
+@BROKEN.rule(room, "kept")
+def _full_memory_takes_calls(_real: Any) -> Any:
+    return lambda r: 0
 
 
 # Attempts, retries, deaths.

@@ -359,9 +359,14 @@ class Story:
             self.lines.insert(before, f"at {now} ms:")
 
     def do_disk(self, names: list[str], given: dict[str, str]) -> None:
-        """`disk slow` holds writes back until `disk quick`; `disk fails|full`; `disk level=1`."""
+        """`disk slow` holds writes back until `disk quick`; `disk fails|full`; `disk level=1`.
+
+        `disk room=9`: memory is enough for nine calls.
+        """
         if "level" in given:
             self.tell(events.DiskChanged(int(given["level"])))
+        elif "room" in given:
+            self.tell(events.RoomChanged(int(given["room"])))
         elif names[0] in ("fails", "full"):
             self.up().log.fail_next_sync("suspect" if names[0] == "fails" else "full")
         else:

@@ -240,6 +240,8 @@ class World:
             return
         if node.router.disk_level and not self.rng.randrange(3):
             self.post(events.DiskChanged(0))
+        elif node.router.calls_max < limits.OPEN_CALLS_MAX and not self.now % 3:
+            self.post(events.RoomChanged(limits.OPEN_CALLS_MAX))
         self.flush()
         self.wake()
 
@@ -435,6 +437,8 @@ class World:
         before, self.snapshot = self.snapshot, drawn.calm_snapshot(self.snapshot, self.first)
         self.post(drawn.model_changed(before, self.snapshot))
         self.post(events.DiskChanged(0))
+        if self.seed % 2:  # Its memory may have been full.
+            self.post(events.RoomChanged(limits.OPEN_CALLS_MAX))
         casting.be_calm(self)
         self.staff()
         for client in self.clients:

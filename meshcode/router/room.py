@@ -1,0 +1,58 @@
+"""Whether a node takes new calls at all: not while it drains, or its disk or memory is full.
+
+What it has accepted is not touched by any of these, and what that causes is never refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshcode import errors
+from meshcode.router import events
+from meshcode.router.effects import Effects
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+
+def on_drained(r: Router, event: events.Drained, now_ms: int, out: Effects) -> None:
+    """No new calls from here on."""
+    r.draining = True
+
+
+def on_disk_changed(r: Router, event: events.DiskChanged, now_ms: int, out: Effects) -> None:
+    """The disk is fuller, or less full."""
+    r.disk_level = event.level
+
+
+def on_room_changed(r: Router, event: events.RoomChanged, now_ms: int, out: Effects) -> None:
+    """Memory is enough for more calls, or for fewer."""
+    r.calls_max = event.calls_max
+
+
+def kept(r: Router) -> int:
+    """Open calls of this node and copies of calls, which take memory until they end."""
+    return len(r.calls) + len(r.replica.by_id) + len(r.copies)
+
+
+def busy(r: Router) -> errors.Busy | None:
+    """Why this node takes no new calls at all, or None."""
+    if r.draining:
+        return errors.Busy("this node is draining and takes no new calls; try again or elsewhere")
+    if r.disk_level:
+        return errors.Busy(
+            "this node takes no new calls because its disk or log is nearly full; what it accepted "
+            "is safe; free some space or prune the history, then try again",
+            level=r.disk_level,
+        )
+    if (count := kept(r)) >= r.calls_max:
+        return errors.Busy(
+            f"this node keeps {count} open calls and copies of calls, its memory (the setting "
+            f"`memory`) is enough for {r.calls_max}; what it accepted is safe; try again when some "
+            "have ended",
+            kept=count,
+        )
+    return None
+
+
+__all__ = ["busy", "kept", "on_disk_changed", "on_drained", "on_room_changed"]
