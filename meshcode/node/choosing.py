@@ -31,7 +31,7 @@ class Choice:
         self._router = router
         self.is_everything = not any(fields.get(name) not in (None, "") for name in FIELDS)
         self.state = _text(fields, "state")
-        self._sockets = self._names(_text(fields, "socket"), _text(fields, "processor"))
+        self.sockets = self._names(_text(fields, "socket"), _text(fields, "processor"))
         self._since_ms = _number(fields, "since_ms") or 0
         self._until_ms = _number(fields, "until_ms")
         known = State.__members__.get(self.state or "")
@@ -79,8 +79,8 @@ class Choice:
             self._until_ms is not None and accepted_ms > self._until_ms
         ):
             return False
-        if self._sockets is not None and (
-            not submit or submit[80 : 80 + submit[15]] not in self._sockets
+        if self.sockets is not None and (
+            not submit or submit[80 : 80 + submit[15]] not in self.sockets
         ):
             return False
         return self._flow is None or is_of_flow(id, submit, self._flow)
@@ -94,13 +94,6 @@ def flow_of(id: bytes, submit: bytes) -> bytes:
 def is_of_flow(id: bytes, submit: bytes, flow: bytes) -> bool:
     """Whether a call belongs to a flow; the root of one may itself belong to another."""
     return id == flow or flow_of(id, submit) == flow
-
-
-def submit_of_done(value: bytes) -> bytes:
-    """Only the SUBMIT envelope of a `done` record."""
-    head = DONE_HEAD.unpack_from(value)
-    at: int = DONE_HEAD.size + head[8]
-    return value[at : at + head[9]]
 
 
 def _text(fields: dict[str, Any], name: str) -> str | None:

@@ -7,6 +7,9 @@ until then listings look at every record, as they do for everything else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 from meshcode.errors import LogDamaged
 from meshcode.node.later import Job
 from meshcode.node.turn import Turns
@@ -16,6 +19,44 @@ from meshcode.store.contract import DONE, FAILED, META, Log
 
 WHOLE = b"failed"  # In META: the table has an entry of every call of the history that needs one.
 _BATCH = 256
+
+
+class Index(Protocol):
+    """An index that a log may lack."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has been filled."""
+
+
+def fill(
+    index: Index,
+    turns: Turns,
+    log: Log,
+    whole: bytes,
+    entries: Callable[[list[tuple[bytes, bytes]]], list[Op]],
+) -> Job:
+    """Write the entries of the whole history, a little at a time, and then that it is whole.
+
+    Args:
+        whole: the name in META that says so.
+        entries: what some records of the history need in the index.
+    """
+    cursor = b""
+    while not index.is_whole:
+        batch = log.scan(DONE, cursor or None, limit=_BATCH)
+        ops = entries(batch)
+        if len(batch) < _BATCH:
+            turns.add(Effects(records=[*ops, (META, whole, b"1")]))
+            return
+        if ops:
+            turns.add(Effects(records=ops))
+        cursor = batch[-1][0] + b"\0"
+        yield 0
+
+
+def _entries(batch: list[tuple[bytes, bytes]]) -> list[Op]:
+    return [(FAILED, id, b"") for id, value in batch if not ended_well(value)]
 
 
 class FailedIndex:
@@ -36,17 +77,7 @@ class FailedIndex:
 
     def complete(self) -> Job:
         """Add what is missing: everything in a log from before there was this table."""
-        log, cursor = self._log, b""
-        while not self.is_whole:
-            batch = log.scan(DONE, cursor or None, limit=_BATCH)
-            ops: list[Op] = [(FAILED, id, b"") for id, value in batch if not ended_well(value)]
-            if len(batch) < _BATCH:
-                self._turns.add(Effects(records=[*ops, (META, WHOLE, b"1")]))
-                return
-            if ops:
-                self._turns.add(Effects(records=ops))
-            cursor = batch[-1][0] + b"\0"
-            yield 0
+        return fill(self, self._turns, self._log, WHOLE, _entries)
 
     def scan(
         self, start: bytes | None, *, reverse: bool, limit: int
@@ -66,4 +97,4 @@ class FailedIndex:
             return b""
 
 
-__all__ = ["WHOLE", "FailedIndex"]
+__all__ = ["WHOLE", "FailedIndex", "fill"]

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
 from meshcode.ids import ID_BYTES
-from meshcode.node.choosing import is_of_flow, submit_of_done
+from meshcode.node.choosing import is_of_flow
 from meshcode.node.turn import Turns
 from meshcode.replica.instance import ENDED
 from meshcode.router.core import Router
 from meshcode.router.effects import Op
-from meshcode.router.records import accepted_call
+from meshcode.router.records import accepted_call, submit_of_done
 from meshcode.store.contract import DONE, FLOW, OPEN, Log
 
 TIME_BYTES = 6  # Of an id: when it was made.

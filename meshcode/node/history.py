@@ -13,11 +13,18 @@ from meshcode.node.choosing import Choice, flow_of
 from meshcode.node.failedindex import FailedIndex
 from meshcode.node.flowindex import Flows
 from meshcode.node.paging import LOOKED_MAX, Part, cursor_of
+from meshcode.node.socketindex import SOCKETS_MAX, SocketIndex
 from meshcode.node.turn import Turns
 from meshcode.router import plan
 from meshcode.router.call import Call
 from meshcode.router.core import Router
-from meshcode.router.records import accepted_call, outcome_of, read_envelope, split_done
+from meshcode.router.records import (
+    accepted_call,
+    outcome_of,
+    read_envelope,
+    socket_of,
+    split_done,
+)
 from meshcode.router.states import PARKED, State
 from meshcode.store.contract import DONE, OPEN, OUTPUT, Log
 from meshcode.wire.codec import unpack
@@ -75,7 +82,7 @@ class History:
         self._log = log
         self._commits = commits
         self.flows = Flows(router, turns, log)
-        self.failed = FailedIndex(turns, log)
+        self.failed, self.sockets = FailedIndex(turns, log), SocketIndex(turns, log)
 
     def envelope_of(self, call: Call) -> bytes:
         """The SUBMIT envelope of an open call; 80 zeros when its record is gone."""
@@ -127,7 +134,7 @@ class History:
         row = check_envelope(outcome)
         meta = unpack(outcome[row.meta_at : row.body_at]) if row.body_at > row.meta_at else {}
         submit = done["submit"]
-        name = submit[80 : 80 + submit[15]].decode() if submit else ""
+        name = socket_of(submit)
         line = self._router.lines.get(name)
         state = State(10 + done["code"]).name
         events = [{"name": "received", "ms": done["accepted_ms"], "note": f"socket {name}"}]
@@ -286,9 +293,8 @@ class History:
         found: list[bytes] = []
         matched = 0
         last: bytes | None = None
-        use_index = choice.is_unwell and self.failed.is_whole
-        ended = self.failed.scan if use_index else partial(self._log.scan, DONE)
-        merged = self._merged(opens, fresh, start, ascending, None if unfinished else ended)
+        ended = None if unfinished else self._scan_of(choice)
+        merged = self._merged(opens, fresh, start, ascending, ended)
         for looked, (id, value) in enumerate(merged):
             if looked >= LOOKED_MAX:
                 reach = found[-1] if matched > len(found) else last
@@ -305,6 +311,15 @@ class History:
                 return Chosen(found, None, found[-1])
         reach = found[-1] if matched > len(found) else None
         return Chosen(found, count if choice.is_everything else matched, reach)
+
+    def _scan_of(self, choice: Choice) -> Scan:
+        """How to go through the history for a choice: by an index, where one is of use."""
+        if choice.is_unwell and self.failed.is_whole:
+            return self.failed.scan
+        names = choice.sockets
+        if names is not None and len(names) <= SOCKETS_MAX and self.sockets.is_whole:
+            return partial(self.sockets.scan, names)
+        return partial(self._log.scan, DONE)
 
     def _takes(self, choice: Choice, id: bytes, value: bytes | None) -> bool:
         if value is not None:

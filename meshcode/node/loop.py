@@ -196,6 +196,7 @@ class Loop:
         votes = self._all(VOTE) if self.log.count(VOTE) else ()
         self.turns.add(self.router.recover(self._all(OPEN), self._all(STATE), now_ms, votes))
         self.later.begin(self.history.failed.complete())
+        self.later.begin(self.history.sockets.complete())
 
     def _all(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         start: bytes | None = None

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import config, limits
 from meshcode.ids import ID_BYTES, unix_ms_of
-from meshcode.node.choosing import flow_of, submit_of_done
+from meshcode.node.choosing import flow_of
 from meshcode.node.flowindex import TIME_BYTES
 from meshcode.node.later import Job
 from meshcode.node.outputs import Outputs
 from meshcode.router.effects import Effects, Op
 from meshcode.router.events import Forgotten
-from meshcode.router.records import DONE_HEAD, ended_well
+from meshcode.router.records import DONE_HEAD, ended_well, submit_of_done
 from meshcode.store.contract import DONE, FAILED, META, OUTPUT
 from meshcode.units import parse_count, parse_duration, parse_size
 
@@ -133,6 +133,7 @@ class Retention:
                 records.append((META, b"horizon", before_ms.to_bytes(8, "big")))
                 self._loop.step(Forgotten(before_ms))
         records += flows.sweep()
+        records += self._loop.history.sockets.sweep(self._loop.router.horizon_ms)
         records += self._unknown_outputs(now_ms)
         if records:
             self._loop.turns.add(Effects(records=records))

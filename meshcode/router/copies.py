@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from meshcode import limits
 from meshcode.replica.instance import make_key
 from meshcode.replica.peers import WITNESS
-from meshcode.router import acks
+from meshcode.router import acks, filing
 from meshcode.router.effects import Effects
 from meshcode.router.plan import COPY_REASON
-from meshcode.router.records import custody_header, done_ops, pack_done, sequence_key
+from meshcode.router.records import custody_header, pack_done, sequence_key
 from meshcode.wire.kinds import Kind
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def read(
     code, outcome = copy.outcome
     if not ended:
         record = pack_done(code, 1, accepted_ms, 0, now_ms, copy.sequence, outcome, submit, None)
-        out.records += done_ops(copy.id, record)
+        filing.file(r, copy.id, record, out)
         if (call := r.calls.get(copy.id)) is not None:
             call.filed = True  # It was accepted here too (P14); the history keeps this outcome.
     drop(r, copy, out)

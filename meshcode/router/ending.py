@@ -16,6 +16,7 @@ from meshcode.router import (
     copies,
     dispatch,
     events,
+    filing,
     holding,
     plain,
     replicated,
@@ -30,7 +31,6 @@ from meshcode.router.effects import Effects
 from meshcode.router.pool import Worker
 from meshcode.router.records import (
     custody_header,
-    done_ops,
     flow_of,
     pack_done,
     read_envelope,
@@ -174,7 +174,7 @@ def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: 
             code, call.attempt, call.accepted_ms, call.started_ms, now_ms, call.sequence,
             envelope, submit or b"", call.story,
         )  # fmt: skip
-        records += done_ops(call.id, record)
+        filing.file(r, call.id, record, out)
     r.forget(call)
     if r.needed and call.id in r.needed:
         r.ripe.append((call.id, envelope))

@@ -14,6 +14,7 @@ from meshcode.limits import FETCH_CALLS_MAX
 from meshcode.router.call import Call, priority_of
 from meshcode.router.config import SocketConfig
 from meshcode.router.rate import Rate
+from meshcode.router.records import stretch_of
 from meshcode.router.signature import Signature
 from meshcode.router.states import State
 
@@ -58,6 +59,7 @@ class Line:
         "special",
         "spread",
         "starved",
+        "stretch",
     )
 
     def __init__(
@@ -86,6 +88,7 @@ class Line:
         self.fetching: set[int] = set()  # Sequences whose envelopes are being read from the log.
         self.starved = False  # The last `take` ended at a call whose envelope is only in the log.
         self.ended = 0  # Calls in `ready` that ended while they waited.
+        self.stretch = b""  # Of the call that ended last: it is in the index of sockets.
         self.removed = False  # The model has no such socket any more; its calls stay, PARKED.
         self.rate: Rate | None = None
         self.rate_timer_ms = 0  # A timer is set for then; 0 = none.
@@ -273,6 +276,18 @@ class Line:
             found.append(call)
         self.fetching.update([call.sequence for call in found])
         return found
+
+    def entry_of(self, id: bytes, forgotten: bytes) -> bytes:
+        """The entry that an ended call needs in the index of sockets; nothing when it is there.
+
+        Args:
+            forgotten: what was made before this stretch may have left the index again.
+        """
+        stretch = stretch_of(id)
+        if stretch == self.stretch and stretch >= forgotten:
+            return b""
+        self.stretch = stretch
+        return self.name.encode() + b"\0" + stretch
 
     def learn(self, run_us: int) -> None:
         """Remember how long calls of this socket run: a moving average, slow down, quick up."""

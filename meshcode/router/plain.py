@@ -19,7 +19,7 @@ from meshcode.router.effects import Effects
 from meshcode.router.events import Report, Submitted
 from meshcode.router.line import Line
 from meshcode.router.pool import Worker
-from meshcode.router.records import custody_header, pack_done
+from meshcode.router.records import custody_header, pack_done, stretch_at
 from meshcode.router.states import State
 from meshcode.wire.frame import ARGC_NOT_TOLD
 from meshcode.wire.kinds import Outcome
@@ -155,13 +155,12 @@ def finish(
     keep the call; the reports of others are given back.
     """
     streams = r.streams
-    if r.twins or r.watchers:
+    if r.twins or r.watchers or streams.by_call or streams.tracked or worker.streams:
         return reports
     shared = bool(r.replica.peers.by_node)  # Then a call that has no voters may have a copy.
-    if streams.by_call or streams.tracked or worker.streams:
-        return reports
     held, queued, known, needed = worker.held, worker.queued, r.calls, r.needed
     append, tell = out.records.append, out.outcomes.append
+    forgotten = stretch_at(r.horizon_ms)
     left: list[Report] = []
     for report in reports:
         id, attempt, code, _retry, duration_us, started_ms, envelope = report
@@ -195,6 +194,8 @@ def finish(
             envelope, submit, None,
         )  # fmt: skip
         append(("done", id, record))
+        if entry := line.entry_of(id, forgotten):
+            append(("socket", entry, b""))
         del known[id]
         r.bodies_bytes -= call.size
         if needed and id in needed:

@@ -31,6 +31,7 @@ _SHORT_META: Final = 32  # Bytes of options worth keeping unpacked, and how many
 _METAS_KEPT: Final = 512
 
 _DONE: Final = int(Outcome.DONE)
+_SIXTEENTHS: Final = tuple(bytes([16 * number]) for number in range(16))
 
 
 def sequence_key(sequence: int) -> bytes:
@@ -123,6 +124,28 @@ def done_ops(id: bytes, record: bytes) -> list[tuple[str, bytes, bytes | None]]:
     if not ended_well(record):
         ops.append(("failed", id, b""))
     return ops
+
+
+def stretch_of(id: bytes) -> bytes:
+    """The 16 milliseconds in which an id was made, as the index of sockets names them: 6 bytes."""
+    return id[:5] + _SIXTEENTHS[id[5] >> 4]
+
+
+def stretch_at(unix_ms: int) -> bytes:
+    """The stretch of ids made then."""
+    return stretch_of(unix_ms.to_bytes(6, "big"))
+
+
+def socket_of(submit: bytes) -> str:
+    """The socket of a SUBMIT envelope; "" when there is none."""
+    return submit[80 : 80 + submit[15]].decode() if submit else ""
+
+
+def submit_of_done(record: bytes) -> bytes:
+    """Only the SUBMIT envelope of a `done` record."""
+    head = DONE_HEAD.unpack_from(record)
+    at: int = DONE_HEAD.size + head[8]
+    return record[at : at + head[9]]
 
 
 def ended_well(record: bytes) -> bool:

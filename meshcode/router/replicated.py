@@ -22,12 +22,11 @@ from meshcode.replica.instance import (
     make_key,
 )
 from meshcode.replica.peers import WITNESS
-from meshcode.router import acks, copies, ending, holding, seats, streams, work
+from meshcode.router import acks, copies, ending, filing, holding, seats, streams, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import (
     custody_header,
-    done_ops,
     pack_done,
     read_envelope,
     sequence_key,
@@ -421,7 +420,7 @@ class Replicated:
                 note.get("started_ms", 0), now_ms, inst.sequence, value.outcome, submit,
                 note.get("story"),
             )  # fmt: skip
-            out.records += done_ops(inst.id, record)
+            filing.file(self._r, inst.id, record, out)
         self.drop_payload(inst, out)
 
     def may_move(self, inst: Instance, now_ms: int, out: Effects) -> bool:

@@ -9,7 +9,7 @@ from meshcode.ids import child_id, text_of
 from meshcode.replica.instance import ENDED
 from meshcode.router import ending, events, holding, room
 from meshcode.router.effects import Effects
-from meshcode.router.records import read_envelope
+from meshcode.router.records import read_envelope, socket_of
 from meshcode.router.states import State
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def on_retry(r: Router, event: events.RetryAsked, now_ms: int, out: Effects) -> 
 def _retry_ended(r: Router, event: events.RetryAsked, now_ms: int, out: Effects) -> None:
     assert event.ended is not None
     submit, _ = event.ended
-    name = submit[80 : 80 + submit[15]].decode() if submit else ""
+    name = socket_of(submit)
     line = r.lines.get(name)
     if not submit or line is None or line.removed:
         error = errors.WrongState(

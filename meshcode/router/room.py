@@ -47,8 +47,8 @@ def busy(r: Router) -> errors.Busy | None:
         )
     if (count := kept(r)) >= r.calls_max:
         return errors.Busy(
-            f"this node keeps {count} open calls and copies of calls, its memory (the setting "
-            f"`memory`) is enough for {r.calls_max}; what it accepted is safe; try again when some "
+            f"this node keeps {count} open calls and copies of calls, it has room for "
+            f"{r.calls_max} (the setting `memory`); what it accepted is safe; try again when some "
             "have ended",
             kept=count,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from meshcode.router.effects import Op
-from meshcode.router.records import CUSTODY, ended_well
+from meshcode.router.records import CUSTODY, ended_well, socket_of, stretch_of, submit_of_done
 from meshcode.sim.violation import require
 from meshcode.store.memory_log import MemoryDisk
 
@@ -13,11 +13,16 @@ _ID_AT = CUSTODY.size + 16 + 16  # Of the call id in an `open` record with one v
 
 
 def index_is_true(disk: MemoryDisk) -> None:
-    """The index of what has not ended well has exactly those records."""
+    """The index of what has not ended well has exactly those records; that of sockets, all."""
     done, failed = disk.tables["done"].values, disk.tables["failed"].values
     wanted = {id for id, record in done.items() if not ended_well(record)}
     wrong = sorted(id.hex() for id in wanted ^ failed.keys())
     require(not wrong, "index", "wrong for", len(wrong), *wrong[:1])
+    places = disk.tables["socket"].values
+    for id, record in done.items():
+        name = socket_of(submit_of_done(record)).encode()
+        there = not name or name + b"\0" + stretch_of(id) in places
+        require(there, "index", "of sockets lacks", id.hex(), name)
 
 
 class Fact:

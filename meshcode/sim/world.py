@@ -43,6 +43,8 @@ def _short(table: str, key: bytes, value: bytes | None) -> str:
         return f"{key!r}"
     if table == "failed":
         return key[-3:].hex()
+    if table == "socket":
+        return f"{key[:-7].decode()} {key[-6:].hex()}"
     text = str(int.from_bytes(key, "big"))
     if value is None:
         return f"{text} gone"

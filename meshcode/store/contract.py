@@ -32,7 +32,8 @@ OUTPUT = "output"  # Call id + u32 attempt -> captured stdout and stderr of that
 VOTE = "vote"  # u64 big-endian sequence -> what this node promised and accepted of an instance.
 FLOW = "flow"  # Flow id + call id -> nothing: calls whose ids do not lie beside their root's.
 FAILED = "failed"  # Call id -> nothing: calls in `done` that ended otherwise than DONE.
-TABLES = (META, OPEN, STATE, DONE, MODEL, OUTPUT, VOTE, FLOW, FAILED)
+SOCKET = "socket"  # Socket name, 0, 6 bytes of time -> nothing: when its calls in `done` were made.
+TABLES = (META, OPEN, STATE, DONE, MODEL, OUTPUT, VOTE, FLOW, FAILED, SOCKET)
 
 KEY_BYTES_MAX = 480  # The tree takes 511; the log puts a few bytes in front for its own tables.
 

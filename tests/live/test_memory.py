@@ -45,7 +45,7 @@ def test_what_is_too_many_for_the_memory_is_refused_and_what_was_accepted_ends(
                         error = error or refusal
 
             assert isinstance(error, Busy), (len(taken), error)
-            assert "its memory (the setting `memory`) is enough for " in str(error)
+            assert "(the setting `memory`)" in str(error)
             memory = mesh.ask("status")["memory"]
             assert memory["limit"] == MEMORY_BYTES_MIN
             assert memory["used"] < 2 * MEMORY_BYTES_MIN, memory

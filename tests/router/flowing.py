@@ -29,7 +29,7 @@ class Flows(Driver):
     def __init__(self, **socket: Any) -> None:
         super().__init__(**socket)
         self.join()
-        tables = ("open", "done", "state", "meta", "vote", "failed")
+        tables = ("open", "done", "state", "meta", "vote", "failed", "socket")
         self.log: dict[str, dict[bytes, bytes]] = {table: {} for table in tables}
         self.ran: list[tuple[str, list[Any], dict[str, Any]]] = []
         self.told: dict[bytes, bytes] = {}  # Outcomes that the client got.

@@ -46,7 +46,7 @@ class Member:
         self.id = bytes([index + 1]) * 16
         self.boot = 0
         self.log: dict[str, dict[bytes, bytes]] = {
-            table: {} for table in ("open", "state", "done", "vote", "failed")
+            table: {} for table in ("open", "state", "done", "vote", "failed", "socket")
         }
         self.up = False
         self.router: Router

@@ -10,7 +10,7 @@ from meshcode import limits
 from meshcode.ids import NO_ID, make_ids
 from meshcode.router.accept import option_problem
 from meshcode.router.core import Router
-from meshcode.router.events import DiskChanged, Forgotten, ModelChanged, Submitted
+from meshcode.router.events import DiskChanged, Forgotten, ModelChanged, RoomChanged, Submitted
 from meshcode.router.timers import due_of
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
@@ -187,4 +187,9 @@ def test_the_number_of_open_calls_has_a_bound(monkeypatch):
 
     [(_, refused, error)] = effects.refused
     assert refused == second
-    assert error["text"] == "this node has 1 open calls, the limit is 1"
+    assert error["text"] == (
+        "this node keeps 1 open calls and copies of calls, it has room for 1 (the setting "
+        "`memory`); what it accepted is safe; try again when some have ended"
+    )
+    assert made.step(RoomChanged(2), NOW).refused == []
+    assert not made.step(Submitted(1, 2, [call(second)]), NOW).refused

@@ -40,7 +40,7 @@ def test_a_cancelled_running_call_does_not_begin_after_a_crash():
     assert split_state(states[0][1])["cancelled_by"] == "ann"
     assert after.router.calls == {}
     tables = [table for table, _, _ in recovered.records]
-    assert tables == ["open", "state", "done", "failed"]
+    assert tables == ["open", "state", "done", "failed", "socket"]
 
 
 def test_a_marked_call_that_is_given_back_is_no_longer_marked_in_the_log():
@@ -123,7 +123,7 @@ def test_a_shorter_time_to_live_holds_for_calls_that_wait_already():
 
     effects = made.socket("a", queue={"message_ttl_ms": 100})
 
-    assert [op[0] for op in effects.records] == ["open", "done", "failed"]
+    assert [op[0] for op in effects.records] == ["open", "done", "failed", "socket"]
 
 
 def test_a_call_that_comes_back_after_its_expiry_does_not_begin():
@@ -169,6 +169,7 @@ def test_a_repeat_that_meets_the_expiry_of_its_call_is_not_accepted_anew():
         ("open", True),
         ("done", False),
         ("failed", False),
+        ("socket", False),
     ]
     assert len(effects.outcomes) == 1
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from meshcode.node.turn import Turns
 from meshcode.replica.instance import Instance
-from meshcode.router import accept, acks, core, ending, events, replicated, words, work
+from meshcode.router import acks, core, ending, events, replicated, room, words, work
 from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
@@ -123,7 +123,7 @@ def _strict_is_not_refused(_real: Any) -> Any:
     return lambda options, voters, size: None
 
 
-@BROKEN.rule(accept, "busy")
+@BROKEN.rule(room, "busy")
 def _full_disk_takes_calls(_real: Any) -> Any:
     return lambda r: None
 

@@ -1,0 +1,140 @@
+"""When the calls of a socket were made that have ended, so that a few among millions are found.
+
+The core writes into the table `socket`, for each call that ends, the 16 milliseconds in which it
+was made (`records.stretch_of`); calls of one stretch share an entry, so a busy socket has few.  A
+listing of some sockets looks only at the stretches in which they have calls, and there at every
+record.  A log from before there was this table gets its entries as the other index does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from meshcode.ids import ID_BYTES
+from meshcode.node.failedindex import fill
+from meshcode.node.later import Job
+from meshcode.node.turn import Turns
+from meshcode.router.effects import Op
+from meshcode.router.records import socket_of, stretch_at, stretch_of, submit_of_done
+from meshcode.store.contract import DONE, META, SOCKET, Log
+
+WHOLE = b"sockets"  # In META: the table has an entry of every call of the history.
+SOCKETS_MAX = 32  # Of more, each looked up for itself, a listing looks at the whole history.
+_STRETCH_BYTES = 6
+_LAST_BITS = 0x0F  # Of the last byte: what a stretch leaves out.
+_SWEPT = 64  # Sockets looked at in one sweep.
+_DELETES_MAX = 256  # Entries in one sweep, or a few more.
+
+
+class SocketIndex:
+    """The index of one node."""
+
+    def __init__(self, turns: Turns, log: Log) -> None:
+        """Of a log without history it is whole, once that has been written."""
+        self._turns = turns
+        self._log = log
+        self._is_whole = False
+        self._swept = b""  # Where the next sweep begins.
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what the log shows of it is all there is."""
+        if not self._is_whole:
+            self._is_whole = self._log.get(META, WHOLE) is not None
+        return self._is_whole
+
+    def complete(self) -> Job:
+        """Add what is missing: everything in a log from before there was this table."""
+        return fill(self, self._turns, self._log, WHOLE, _entries)
+
+    def scan(
+        self, names: Iterable[bytes], start: bytes | None, *, reverse: bool, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """As `Log.scan` of the history, but only of stretches that have calls of these sockets.
+
+        There is more than `start` in it, unless nothing comes after that.
+        """
+        at = start
+        while True:
+            stretch = self._next(names, at, reverse)
+            if stretch is None:
+                return []
+            first, last = stretch + bytes(ID_BYTES - _STRETCH_BYTES), _last_id(stretch)
+            if reverse:
+                begin = last if at is None else min(last, at)
+            else:
+                begin = first if at is None else max(first, at)
+            found = self._log.scan(DONE, begin, reverse=reverse, limit=limit)
+            inside = [row for row in found if first <= row[0] <= last]
+            if inside and inside[-1][0] != start:
+                return inside
+            if reverse:
+                if first == bytes(ID_BYTES):
+                    return []
+                at = (int.from_bytes(first, "big") - 1).to_bytes(ID_BYTES, "big")
+            else:
+                if last == b"\xff" * ID_BYTES:
+                    return []
+                at = (int.from_bytes(last, "big") + 1).to_bytes(ID_BYTES, "big")
+
+    def _next(self, names: Iterable[bytes], at: bytes | None, reverse: bool) -> bytes | None:
+        """The stretch of `at`, or the nearest one after it, in which these sockets have calls."""
+        found = []
+        for name in names:
+            head = name + b"\0"
+            if at is None:
+                start = head + (b"\xff" if reverse else b"\0") * _STRETCH_BYTES
+            else:
+                start = head + stretch_of(at)
+            rows = self._log.scan(SOCKET, start, reverse=reverse, limit=1)
+            if rows and rows[0][0][:-_STRETCH_BYTES] == head:
+                found.append(rows[0][0][-_STRETCH_BYTES:])
+        if not found:
+            return None
+        return max(found) if reverse else min(found)
+
+    def sweep(self, before_ms: int) -> list[Op]:
+        """What deletes entries of some sockets: stretches before that time with no call left."""
+        before, fresh = stretch_at(before_ms), None
+        ops: list[Op] = []
+        for _ in range(_SWEPT if before_ms else 0):
+            [first, *_] = self._log.scan(SOCKET, self._swept or None, limit=1) or [None]
+            if first is None:
+                self._swept = b""
+                break
+            head, old = first[0][:-_STRETCH_BYTES], []
+            if first[0][-_STRETCH_BYTES:] < before:
+                rows = self._log.scan(SOCKET, first[0], limit=_DELETES_MAX)
+                old = [key for key, _ in rows if head + before > key >= first[0]]
+            if fresh is None and old:  # What ended in turns not synced may need an old stretch.
+                fresh = {stretch_of(id) for id in self._turns.fresh_done()}
+            for key in old:
+                stretch = key[-_STRETCH_BYTES:]
+                if stretch not in (fresh or ()) and not self._has_calls(stretch):
+                    ops.append((SOCKET, key, None))
+            is_more = len(old) == _DELETES_MAX
+            self._swept = old[-1] + b"\0" if is_more else head + b"\xff" * (_STRETCH_BYTES + 1)
+            if len(ops) >= _DELETES_MAX:
+                break
+        return ops
+
+    def _has_calls(self, stretch: bytes) -> bool:
+        rows = self._log.scan(DONE, stretch + bytes(ID_BYTES - _STRETCH_BYTES), limit=1)
+        return bool(rows) and rows[0][0] <= _last_id(stretch)
+
+
+def _last_id(stretch: bytes) -> bytes:
+    last = stretch[:-1] + bytes([stretch[-1] | _LAST_BITS])
+    return last + b"\xff" * (ID_BYTES - _STRETCH_BYTES)
+
+
+def _entries(batch: list[tuple[bytes, bytes]]) -> list[Op]:
+    found = {}
+    for id, value in batch:
+        name = socket_of(submit_of_done(value)).encode()
+        if name:
+            found[name + b"\0" + stretch_of(id)] = None
+    return [(SOCKET, key, b"") for key in found]
+
+
+__all__ = ["SOCKETS_MAX", "WHOLE", "SocketIndex"]

@@ -1,0 +1,27 @@
+"""A call that has ended enters the history: its record, and what the two indexes need of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshcode.router.effects import Effects
+from meshcode.router.records import done_ops, socket_of, stretch_at, stretch_of, submit_of_done
+
+if TYPE_CHECKING:
+    from meshcode.router.core import Router
+
+
+def file(r: Router, id: bytes, record: bytes, out: Effects) -> None:
+    """Write a `done` record; plain calls have a way of their own (`plain.finish`)."""
+    out.records += done_ops(id, record)
+    socket = socket_of(submit_of_done(record))
+    line = r.lines.get(socket)
+    if line is not None:
+        entry = line.entry_of(id, stretch_at(r.horizon_ms))
+    else:
+        entry = socket.encode() + b"\0" + stretch_of(id) if socket else b""
+    if entry:
+        out.records.append(("socket", entry, b""))
+
+
+__all__ = ["file"]
