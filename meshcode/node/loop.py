@@ -54,6 +54,7 @@ from meshcode.router.events import (
     CrewChanged,
     Drained,
     Event,
+    Forgotten,
     ModelChanged,
     Ticked,
     WorkerJoined,
@@ -178,8 +179,8 @@ class Loop:
     def _recover(self) -> None:
         """Take over what earlier boots left: model, mounts, open calls."""
         kept = self.kept_model.read(self.log)
-        horizon = self.log.get(META, b"horizon")
-        self.router.horizon_ms = int.from_bytes(horizon or b"", "big")
+        horizon_ms = int.from_bytes(self.log.get(META, b"horizon") or b"", "big")
+        self.router.step(Forgotten(horizon_ms), self.clock.now_ms())
         snapshot = EMPTY_SNAPSHOT if kept is None else kept
         if self.mesh is not None:
             if kept is not None and not self.mesh.share.number:  # It was alone until now.

@@ -155,7 +155,7 @@ def read(
     code, outcome = copy.outcome
     if not ended:
         record = pack_done(code, 1, accepted_ms, 0, now_ms, copy.sequence, outcome, submit, None)
-        filing.file(r, copy.id, record, out)
+        filing.file(r, copy.id, record, submit, out)
         if (call := r.calls.get(copy.id)) is not None:
             call.filed = True  # It was accepted here too (P14); the history keeps this outcome.
     drop(r, copy, out)

@@ -60,6 +60,7 @@ from meshcode.router.records import (
     read_envelope,
     split_open,
     split_state,
+    stretch_at,
 )
 from meshcode.router.states import OPEN_STATES, State
 from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE, T_TICK, TIMERS_DEAD_MIN
@@ -94,6 +95,7 @@ class Router:
         self.next_sequence = self.fresh_from = 1  # Of the calls of this boot.
         self.model_number = 0
         self.horizon_ms = 0  # Ids made before this may have been forgotten.
+        self.forgotten = b""  # The same as a stretch of time of the index of sockets.
         self.bodies_bytes = 0  # Of envelopes in memory.
         self.bodies_bytes_max = limits.BODIES_IN_MEMORY_BYTES_MAX
         self.fetch_bytes_min = limits.FETCH_BYTES_MIN
@@ -539,6 +541,7 @@ class Router:
 
 def _on_forgotten(r: Router, event: events.Forgotten, now_ms: int, out: Effects) -> None:
     r.horizon_ms = max(r.horizon_ms, event.before_ms)
+    r.forgotten = stretch_at(r.horizon_ms)
 
 
 def _on_ticked(r: Router, event: events.Event, now_ms: int, out: Effects) -> None:

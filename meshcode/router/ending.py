@@ -174,7 +174,7 @@ def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: 
             code, call.attempt, call.accepted_ms, call.started_ms, now_ms, call.sequence,
             envelope, submit or b"", call.story,
         )  # fmt: skip
-        filing.file(r, call.id, record, out)
+        filing.file(r, call.id, record, submit or b"", out)
     r.forget(call)
     if r.needed and call.id in r.needed:
         r.ripe.append((call.id, envelope))

@@ -19,7 +19,7 @@ from meshcode.router.effects import Effects
 from meshcode.router.events import Report, Submitted
 from meshcode.router.line import Line
 from meshcode.router.pool import Worker
-from meshcode.router.records import custody_header, pack_done, stretch_at
+from meshcode.router.records import custody_header, pack_done
 from meshcode.router.states import State
 from meshcode.wire.frame import ARGC_NOT_TOLD
 from meshcode.wire.kinds import Outcome
@@ -160,7 +160,6 @@ def finish(
     shared = bool(r.replica.peers.by_node)  # Then a call that has no voters may have a copy.
     held, queued, known, needed = worker.held, worker.queued, r.calls, r.needed
     append, tell = out.records.append, out.outcomes.append
-    forgotten = stretch_at(r.horizon_ms)
     left: list[Report] = []
     for report in reports:
         id, attempt, code, _retry, duration_us, started_ms, envelope = report
@@ -194,7 +193,7 @@ def finish(
             envelope, submit, None,
         )  # fmt: skip
         append(("done", id, record))
-        if entry := line.entry_of(id, forgotten):
+        if entry := line.entry_of(id, r.forgotten):
             append(("socket", entry, b""))
         del known[id]
         r.bodies_bytes -= call.size

@@ -420,7 +420,7 @@ class Replicated:
                 note.get("started_ms", 0), now_ms, inst.sequence, value.outcome, submit,
                 note.get("story"),
             )  # fmt: skip
-            filing.file(self._r, inst.id, record, out)
+            filing.file(self._r, inst.id, record, submit, out)
         self.drop_payload(inst, out)
 
     def may_move(self, inst: Instance, now_ms: int, out: Effects) -> bool:
