@@ -2,8 +2,9 @@
 
 The core writes into the table `socket`, for each call that ends, the 16 milliseconds in which it
 was made (`records.stretch_of`); calls of one stretch share an entry, so a busy socket has few.  A
-listing of some sockets looks only at the stretches in which they have calls, and there at every
-record.  A log from before there was this table gets its entries as the other index does.
+listing of some sockets goes through the history in pieces, and leaves out what lies between a piece
+and the next stretch that has a call of theirs.  A log from before there was this table gets its
+entries as the other index does.
 """
 
 from __future__ import annotations
@@ -50,32 +51,17 @@ class SocketIndex:
     def scan(
         self, names: Iterable[bytes], start: bytes | None, *, reverse: bool, limit: int
     ) -> list[tuple[bytes, bytes]]:
-        """As `Log.scan` of the history, but only of stretches that have calls of these sockets.
+        """As `Log.scan` of the history, but not of the time before the next call of these sockets.
 
-        There is more than `start` in it, unless nothing comes after that.
+        Calls of others are in it, too: what comes after the call that was looked for.
         """
-        at = start
-        while True:
-            stretch = self._next(names, at, reverse)
-            if stretch is None:
-                return []
-            first, last = stretch + bytes(ID_BYTES - _STRETCH_BYTES), _last_id(stretch)
-            if reverse:
-                begin = last if at is None else min(last, at)
-            else:
-                begin = first if at is None else max(first, at)
-            found = self._log.scan(DONE, begin, reverse=reverse, limit=limit)
-            inside = [row for row in found if first <= row[0] <= last]
-            if inside and inside[-1][0] != start:
-                return inside
-            if reverse:
-                if first == bytes(ID_BYTES):
-                    return []
-                at = (int.from_bytes(first, "big") - 1).to_bytes(ID_BYTES, "big")
-            else:
-                if last == b"\xff" * ID_BYTES:
-                    return []
-                at = (int.from_bytes(last, "big") + 1).to_bytes(ID_BYTES, "big")
+        stretch = self._next(names, start, reverse)
+        if stretch is None:
+            return []
+        edge = _last_id(stretch) if reverse else stretch + bytes(ID_BYTES - _STRETCH_BYTES)
+        if start is not None:
+            edge = min(edge, start) if reverse else max(edge, start)
+        return self._log.scan(DONE, edge, reverse=reverse, limit=limit)
 
     def _next(self, names: Iterable[bytes], at: bytes | None, reverse: bool) -> bytes | None:
         """The stretch of `at`, or the nearest one after it, in which these sockets have calls."""

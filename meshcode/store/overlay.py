@@ -114,13 +114,13 @@ class Over:
             return self.base.scan(table, start, reverse=reverse, limit=limit)
         keys = self.layer.sorted(table)
         if reverse:
-            own = keys[: len(keys) if start is None else bisect_right(keys, start)][::-1]
+            places = range((len(keys) if start is None else bisect_right(keys, start)) - 1, -1, -1)
         else:
-            own = keys[0 if start is None else bisect_left(keys, start) :]
+            places = range(0 if start is None else bisect_left(keys, start), len(keys))
         found: list[Row] = []
         rows = self._below(table, start, reverse, limit)
         row = next(rows, None)
-        for key in own:
+        for key in map(keys.__getitem__, places):  # Thousands; a scan wants few of them.
             while row is not None and (row[0] > key if reverse else row[0] < key):
                 if len(found) >= limit:
                     return found
