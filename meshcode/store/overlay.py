@@ -118,34 +118,44 @@ class Over:
         else:
             places = range(0 if start is None else bisect_left(keys, start), len(keys))
         found: list[Row] = []
-        rows = self._below(table, start, reverse, limit)
-        row = next(rows, None)
+        if limit == 0:
+            return found
+        piece = self.base.scan(table, start, reverse=reverse, limit=limit)
+        if len(piece) == limit:
+            last = piece[-1][0]
+            if not places or (keys[places[0]] < last if reverse else keys[places[0]] > last):
+                return piece  # Nothing of ours lies between.
+        rows = self._below(table, piece, reverse, limit)
+        row = next(rows, None)  # The next one only when there is room: a piece of the base is read.
         for key in map(keys.__getitem__, places):  # Thousands; a scan wants few of them.
             while row is not None and (row[0] > key if reverse else row[0] < key):
-                if len(found) >= limit:
-                    return found
                 found.append(row)
+                if len(found) == limit:
+                    return found
                 row = next(rows, None)
-            if row is not None and row[0] == key:
-                row = next(rows, None)
-            if len(found) >= limit:
-                return found
             value = values[key]
             if value is not None:
                 found.append((key, value))
-        while row is not None and len(found) < limit:
+                if len(found) == limit:
+                    return found
+            if row is not None and row[0] == key:
+                row = next(rows, None)
+        while row is not None:
             found.append(row)
+            if len(found) == limit:
+                break
             row = next(rows, None)
         return found
 
     def _below(
-        self, table: str, start: bytes | None, reverse: bool, limit: int
+        self, table: str, rows: list[Row], reverse: bool, limit: int
     ) -> Iterator[Row]:
-        """The rows of the base, read as they are wanted."""
-        while rows := self.base.scan(table, start, reverse=reverse, limit=limit):
+        """The rows of the base from a first piece on, read as they are wanted."""
+        while rows:
             yield from rows
             if len(rows) < limit:
                 return
             start = key_before(rows[-1][0]) if reverse else rows[-1][0] + b"\0"
             if start is None:
                 return
+            rows = self.base.scan(table, start, reverse=reverse, limit=limit)
