@@ -10,7 +10,7 @@ Both have the same functions, and give the same rows, faults, drafts and values 
                           values of simple kinds; the pure twin leaves them to msgpack
     pack_words            the same for all that is said to other nodes
     Slots                 which calls a worker is in
-    pack_done, pack_vote, group, flatten, append
+    pack_done, pack_vote, group, flatten, append, open_rows
                           records and batches of the log
     numbered_ids, seal_rows, feed_first
                           steps of flows
@@ -40,6 +40,7 @@ try:
         index,
         mold,
         numbered_ids,
+        open_rows,
         pack_done,
         pack_items,
         pack_simple,
@@ -65,6 +66,7 @@ except ImportError:  # Not wanted or not compiled here: the pure twin does the s
         index,
         mold,
         numbered_ids,
+        open_rows,
         pack_done,
         pack_items,
         pack_simple,
@@ -82,6 +84,6 @@ except ImportError:  # Not wanted or not compiled here: the pure twin does the s
 
 __all__ = [
     "TWIN", "Slots", "append", "check", "feed_first", "flatten", "group", "index", "mold",
-    "numbered_ids", "pack_done", "pack_items", "pack_simple", "pack_vote", "pack_words", "pick",
-    "scan", "seal", "seal_rows", "unpack_items", "unpack_simple",
+    "numbered_ids", "open_rows", "pack_done", "pack_items", "pack_simple", "pack_vote",
+    "pack_words", "pick", "scan", "seal", "seal_rows", "unpack_items", "unpack_simple",
 ]  # fmt: skip

@@ -121,6 +121,12 @@ def flatten(
     return found
 
 
+def open_rows(data: bytes, sizes: bytes, seed: int) -> list[tuple[bytes, bytes | None]]:
+    """As `pure.open_rows`."""
+    found: list[tuple[bytes, bytes | None]] = _objects.open_rows(data, sizes, seed)
+    return found
+
+
 def append(handle: int, at: int, entry: bytearray, end: int, seed: int) -> None:
     """As `pure.append`."""
     code = _append(handle, at, _from_buffer(entry), len(entry), end, seed)

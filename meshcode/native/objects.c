@@ -19,6 +19,7 @@ enum { ID_BYTES = 16 };
 #include "simple.c"
 #include "words.c"
 #include "batch.c"
+#include "rows.c"
 #include "steps.c"
 
 static PyMethodDef methods[] = {
@@ -46,6 +47,8 @@ static PyMethodDef methods[] = {
      "seal_rows(kind, flow, parent, rows): sealed envelopes, or None: make them otherwise."},
     {"feed_first", (PyCFunction)(void (*)(void))feed_first, METH_FASTCALL,
      "feed_first(submit, value): the envelope with it, or None: make it otherwise."},
+    {"open_rows", (PyCFunction)(void (*)(void))open_rows, METH_FASTCALL,
+     "open_rows(data, sizes, seed): keys and values; None for a value with another check."},
     {"flatten", flatten, METH_O, "flatten(sections): data, sizes and sections in one piece each."},
     {NULL, NULL, 0, NULL},
 };

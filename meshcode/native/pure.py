@@ -50,6 +50,8 @@ _FRAME_MAGIC_NUMBER = int.from_bytes(FRAME_MAGIC, "little")
 _ENVELOPE_MAGIC_NUMBER = int.from_bytes(ENVELOPE_MAGIC, "little")
 
 # An envelope's checksum begins with its first four bytes, of which only the kind varies.
+_CHECK_BYTES = 4
+_PLAIN_RESIDUE = crc32(crc32(b"").to_bytes(_CHECK_BYTES, "little"))  # As store/record.py has it.
 CRC_STARTS = [crc32(ENVELOPE_MAGIC + bytes([ENVELOPE_VERSION, kind])) for kind in range(256)]
 
 
@@ -428,6 +430,32 @@ def flatten(
                 data += (key, value)
         numbers.extend((table, 0, seed, len(gone), table, how, seed, len(changes) - len(gone)))
     return b"".join(data), array("I", map(len, data)).tobytes(), numbers.tobytes()
+
+
+def open_rows(data: bytes, sizes: bytes, seed: int) -> list[tuple[bytes, bytes | None]]:
+    """The rows that a read of the log has found: keys, and values without their check.
+
+    Args:
+        data: keys and stored values in turns.
+        sizes: of each, as u64.
+        seed: the CRC-32 of the table (`store.record.SEEDS`).
+
+    Returns:
+        None for a value whose check is not that of a plain record: a blob's, or damaged.
+    """
+    lengths = array("Q")
+    lengths.frombytes(sizes[: len(sizes) // 16 * 16])
+    rows: list[tuple[bytes, bytes | None]] = []
+    at = 0
+    for key_size, size in zip(lengths[::2], lengths[1::2], strict=True):
+        middle, end = at + key_size, at + key_size + size
+        if end > len(data):
+            raise ValueError(f"row {len(rows)} is longer than what is left of the data")
+        good = size >= _CHECK_BYTES and crc32(memoryview(data)[at:end], seed) == _PLAIN_RESIDUE
+        value = data[middle : end - _CHECK_BYTES] if good else None
+        rows.append((data[at:middle], value))
+        at = end
+    return rows
 
 
 def append(handle: int, at: int, entry: bytearray, end: int, seed: int) -> None:

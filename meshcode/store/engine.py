@@ -76,6 +76,13 @@ class Engine(Protocol):
     ) -> list[tuple[bytes, bytes]]:
         """Up to `limit` rows in key order from `start` on, or from an end when it is empty."""
 
+    def records(
+        self, table: str, start: bytes, *, reverse: bool = False, limit: int
+    ) -> list[tuple[bytes, bytes | None]]:
+        """The same with each value as it was before it was sealed; None where the check of the
+        row is not that of a plain record.
+        """
+
     def stage(self, sections: Sequence[Section]) -> int:
         """Put these changes into the next transaction, and say how many bytes they have, about.
 

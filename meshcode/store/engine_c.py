@@ -195,16 +195,31 @@ class NativeEngine:
         self, table: str, start: bytes, *, reverse: bool = False, limit: int
     ) -> list[tuple[bytes, bytes]]:
         """See `Engine.rows`."""
+        data, sizes = self._read_rows(table, start, reverse, limit)
+        lengths = array("Q")
+        lengths.frombytes(sizes)
+        parts = _parts(data, lengths)
+        return list(zip(parts, parts, strict=True))  # The next two of one iterator: key and value.
+
+    def records(
+        self, table: str, start: bytes, *, reverse: bool = False, limit: int
+    ) -> list[tuple[bytes, bytes | None]]:
+        """See `Engine.records`."""
+        data, sizes = self._read_rows(table, start, reverse, limit)
+        return native.open_rows(data, sizes, record.SEEDS[table])
+
+    def _read_rows(
+        self, table: str, start: bytes, reverse: bool, limit: int
+    ) -> tuple[bytes, bytes]:
+        """Keys and rows in turns, and the size of each as u64."""
         code = _lib.mesh_store_rows(
             self._env, self._tables[table], start, len(start), reverse, limit, self._found,
             self._found_sizes, self._read_info,
         )  # fmt: skip
         if code:
             raise self._error(code, self._read_info)
-        sizes = array("Q")
-        sizes.frombytes(self._take(self._found_sizes))
-        parts = _parts(self._take(self._found), sizes)
-        return list(zip(parts, parts, strict=True))  # The next two of one iterator: key and value.
+        sizes = self._take(self._found_sizes)
+        return self._take(self._found), sizes
 
     @staticmethod
     def _take(found: Any) -> bytes:

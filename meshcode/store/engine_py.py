@@ -108,6 +108,16 @@ class PyEngine:
                 rows = cursor.iterprev()
             return list(islice(rows, limit)) if there else []
 
+    def records(
+        self, table: str, start: bytes, *, reverse: bool = False, limit: int
+    ) -> list[tuple[bytes, bytes | None]]:
+        """See `Engine.records`."""
+        seed, good = record.SEEDS[table], record.PLAIN_RESIDUE
+        return [
+            (key, row[: -record.CHECK_BYTES] if record.residue(seed, key, row) == good else None)
+            for key, row in self.rows(table, start, reverse=reverse, limit=limit)
+        ]
+
     def stage(self, sections: Sequence[Section]) -> int:
         """See `Engine.stage`.  The puts are made now."""
         if self._txn is None:

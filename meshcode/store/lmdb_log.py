@@ -17,8 +17,9 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, cast
 
 import lmdb
 
@@ -466,7 +467,7 @@ class LmdbLog:
             page = self._page(table, start, reverse, limit - len(found))
             if not page:
                 break
-            self._check_page(table, page, found)
+            self._add(table, page, found)
             last = page[-1][0]
             # All keys after `last`, in the direction of the scan; damaged ones made room for more.
             start = key_before(last) if reverse else last + b"\0"
@@ -476,28 +477,31 @@ class LmdbLog:
 
     def _page(
         self, table: str, start: bytes | None, reverse: bool, limit: int
-    ) -> list[tuple[bytes, bytes]]:
-        """Raw records; the transaction ends before anything is checked."""
+    ) -> list[tuple[bytes, bytes | None]]:
+        """Records in order; None for what is no plain one."""
         if reverse and start == b"":
             return []  # b"" is before all.
         with self._gate:
             self.check_open()
             with self._reading():
-                return self._engine.rows(table, start or b"", reverse=reverse, limit=limit)
+                return self._engine.records(table, start or b"", reverse=reverse, limit=limit)
 
-    def _check_page(
-        self, table: str, page: list[tuple[bytes, bytes]], found: list[tuple[bytes, bytes]]
+    def _add(
+        self,
+        table: str,
+        page: list[tuple[bytes, bytes | None]],
+        found: list[tuple[bytes, bytes]],
     ) -> None:
-        seed, good, residue = record.SEEDS[table], record.PLAIN_RESIDUE, record.residue
-        cut = -record.CHECK_BYTES
-        for key, stored in page:
-            if residue(seed, key, stored) == good:
-                found.append((key, stored[:cut]))
-                continue
-            try:
-                value = self.get(table, key)
-            except LogDamaged:
-                continue
+        if None not in map(itemgetter(1), page):
+            found += cast("list[tuple[bytes, bytes]]", page)
+            return
+        for key, plain in page:
+            value = plain
+            if value is None:  # A blob, or damaged.
+                try:
+                    value = self.get(table, key)
+                except LogDamaged:
+                    continue
             if value is not None:
                 found.append((key, value))
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 from unittest import mock
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -325,6 +326,39 @@ def test_sections_are_flattened_with_deletes_first(sections):
     )
 
 
+@quick
+@given(st.lists(st.tuples(keys, keys, st.integers(0, 5)), max_size=6), st.integers(0, 2**32 - 1))
+def test_rows_are_cut_and_checked_by_both_twins(rows, seed):
+    """Kinds: 0 a blob's check, 1 a flipped bit, 2 shorter than a check, else plain."""
+    stored, wanted = [], []
+    for key, value, kind in rows:
+        check = crc32(value, crc32(key, seed))
+        if kind == 0:
+            check ^= 0x626C6F62
+        row = value + check.to_bytes(4, "little")
+        if kind == 1:
+            row = bytes([row[0] ^ 1]) + row[1:]
+        if kind == 2:
+            row = row[:3]
+        stored += [key, row]
+        wanted.append((key, value if kind > 2 else None))
+    data, sizes = b"".join(stored), struct.pack(f"={len(stored)}Q", *map(len, stored))
+
+    assert _objects.open_rows(data, sizes, seed) == wanted
+    assert pure.open_rows(data, sizes, seed) == wanted
+
+
+def test_rows_that_are_longer_than_their_data_are_refused():
+    for sizes in ((9, 1), (1, 9), (1, 2**64 - 1), (2**64 - 1, 2)):
+        for twin in (_objects, pure):
+            with pytest.raises((ValueError, OverflowError)):
+                twin.open_rows(b"12345", struct.pack("=2Q", *sizes), 0)
+    with pytest.raises(TypeError):
+        _objects.open_rows(b"", b"")
+    with pytest.raises(TypeError):
+        _objects.open_rows("", b"", 0)
+
+
 @pytest.mark.parametrize(
     "sections", [(), [(1, 2)], [(1, 1, 0, [])], [(1, 1, 0, {"k": b""})], [(1, 1, 0, {b"k": "v"})]]
 )
@@ -448,6 +482,12 @@ while at < len(data):
     for end in range(5):
         grouped = objects.group(ops[:end], ("a", "b"), 9 + size % 4)
         objects.flatten([(1, 1, 2, changes) for changes in (grouped or {}).values()])
+    sizes = b"".join(n.to_bytes(8, "little") for n in (3, 9, 0, size // 3, 1, 2))
+    try:
+        objects.open_rows(one, sizes, inputs), objects.open_rows(one[:12], sizes[:16], 1)
+        objects.open_rows(one, one, 5)
+    except ValueError:
+        pass
     objects.pack_done(1, 2, 3, 4, 5, 6, one, one[:50])
     objects.feed_first(one, one[:20]), objects.feed_first(one[40:], b"x")
     row = (one[:16], one[16:40], one[40:70], one, size % 300, inputs % 300)
