@@ -12,14 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from meshcode.ids import ID_BYTES
-from meshcode.node.failedindex import fill
-from meshcode.node.later import Job
+from meshcode.node.historyindex import HistoryIndex
 from meshcode.node.turn import Turns
 from meshcode.router.effects import Op
 from meshcode.router.records import socket_of, stretch_at, stretch_of, submit_of_done
-from meshcode.store.contract import DONE, META, SOCKET, Log
+from meshcode.store.contract import DONE, SOCKET, Log
 
-WHOLE = b"sockets"  # In META: the table has an entry of every call of the history.
 SOCKETS_MAX = 32  # Of more, each looked up for itself, a listing looks at the whole history.
 _STRETCH_BYTES = 6
 _LAST_BITS = 0x0F  # Of the last byte: what a stretch leaves out.
@@ -27,26 +25,24 @@ _SWEPT = 64  # Sockets looked at in one sweep.
 _DELETES_MAX = 256  # Entries in one sweep, or a few more.
 
 
-class SocketIndex:
+class SocketIndex(HistoryIndex):
     """The index of one node."""
 
+    whole = b"sockets"
+
     def __init__(self, turns: Turns, log: Log) -> None:
-        """Of a log without history it is whole, once that has been written."""
-        self._turns = turns
-        self._log = log
-        self._is_whole = False
+        """As of every index."""
+        super().__init__(turns, log)
         self._swept = b""  # Where the next sweep begins.
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether what the log shows of it is all there is."""
-        if not self._is_whole:
-            self._is_whole = self._log.get(META, WHOLE) is not None
-        return self._is_whole
-
-    def complete(self) -> Job:
-        """Add what is missing: everything in a log from before there was this table."""
-        return fill(self, self._turns, self._log, WHOLE, _entries)
+    def entries(self, batch: list[tuple[bytes, bytes]]) -> list[Op]:
+        """One for each socket and stretch."""
+        found = {}
+        for id, value in batch:
+            name = socket_of(submit_of_done(value)).encode()
+            if name:
+                found[name + b"\0" + stretch_of(id)] = None
+        return [(SOCKET, key, b"") for key in found]
 
     def scan(
         self, names: Iterable[bytes], start: bytes | None, *, reverse: bool, limit: int
@@ -114,13 +110,4 @@ def _last_id(stretch: bytes) -> bytes:
     return last + b"\xff" * (ID_BYTES - _STRETCH_BYTES)
 
 
-def _entries(batch: list[tuple[bytes, bytes]]) -> list[Op]:
-    found = {}
-    for id, value in batch:
-        name = socket_of(submit_of_done(value)).encode()
-        if name:
-            found[name + b"\0" + stretch_of(id)] = None
-    return [(SOCKET, key, b"") for key in found]
-
-
-__all__ = ["SOCKETS_MAX", "WHOLE", "SocketIndex"]
+__all__ = ["SOCKETS_MAX", "SocketIndex"]
