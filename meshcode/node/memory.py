@@ -7,6 +7,7 @@ copies of those of other nodes, envelopes, outcomes that clients are slow to tak
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from meshcode import config
@@ -15,19 +16,36 @@ from meshcode.limits import CALL_BYTES, MEMORY_BYTES_MIN, OPEN_CALLS_MAX, OPEN_C
 from meshcode.units import parse_size
 
 _GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
 
 
-def bytes_of_machine(groups: Path = _GROUPS) -> int:
+def bytes_of_machine(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> int:
     """What the machine has, or less where the control group of this process may take less."""
     found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # Version 2, and 1.
+    for file in _limits(groups, own):
         try:
-            text = (groups / name).read_text()
+            text = file.read_text()
         except OSError:
             continue
         if text.strip().isdigit():  # Else it is "max".
             found.append(int(text))
     return min(found)
+
+
+def _limits(groups: Path, own: Path) -> Iterator[Path]:
+    """The files that may have a limit: of the groups this process is in, and of what holds them."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in [*lines, "0::/", "0:memory:/"]:
+        _, kinds, name = line.split(":", 2)
+        folder = groups if not kinds else groups / "memory"  # Version 2 has one tree, 1 many.
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        place = Path(name.lstrip("/"))
+        for part in (place, *place.parents):
+            yield folder / part / ("memory.limit_in_bytes" if kinds else "memory.max")
 
 
 def own_bytes() -> int:

@@ -57,17 +57,38 @@ def test_some_are_always_taken_and_more_when_memory_is_free_again():
 
 def test_the_machine_has_what_its_control_group_may_take(tmp_path: Path):
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert bytes_of_machine(tmp_path) == physical
+    own = tmp_path / "own"
+    assert bytes_of_machine(tmp_path, own) == physical
 
     (tmp_path / "memory.max").write_text("max\n")
-    assert bytes_of_machine(tmp_path) == physical
+    assert bytes_of_machine(tmp_path, own) == physical
 
     (tmp_path / "memory.max").write_text(f"{300 * MIB}\n")
-    assert bytes_of_machine(tmp_path) == 300 * MIB
+    assert bytes_of_machine(tmp_path, own) == 300 * MIB
 
     (tmp_path / "memory").mkdir()
     (tmp_path / "memory" / "memory.limit_in_bytes").write_text(f"{200 * MIB}\n")
-    assert bytes_of_machine(tmp_path) == 200 * MIB
+    assert bytes_of_machine(tmp_path, own) == 200 * MIB
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("0::/system.slice/mesh.service", "system.slice/mesh.service/memory.max"),
+        ("0::/system.slice/mesh.service", "system.slice/memory.max"),
+        ("4:cpu,memory:/docker/1", "memory/docker/1/memory.limit_in_bytes"),
+        ("4:memory:/docker/1", "memory/memory.limit_in_bytes"),
+    ],
+)
+def test_the_limit_may_be_that_of_its_own_group_or_of_one_around_it(
+    line: str, file: str, tmp_path: Path
+):
+    own = tmp_path / "own"
+    own.write_text(f"12:pids:/other\n{line}\n")
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(f"{300 * MIB}\n")
+
+    assert bytes_of_machine(tmp_path, own) == 300 * MIB
 
 
 def test_own_bytes_rise_with_what_is_taken():
