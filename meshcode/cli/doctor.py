@@ -376,37 +376,32 @@ def check_node() -> Check:
     return Check("node", OK, text)
 
 
-def check_memory() -> Iterable[Check]:
-    """Whether the node's memory is enough for more calls; nothing when there is no node to ask."""
-    from meshcode.cli.node import memory_text
-    from meshcode.cli.session import session
-    from meshcode.errors import MeshError
-
-    try:
-        with session(timeout=2.0) as client:
-            memory = dict(client.ask("status")).get("memory")
-    except MeshError:
-        return
-    if memory and memory["used"] > memory["limit"]:
-        fix = "let calls end, or give it more: the setting `memory`"
-        yield Check("memory", WARN, f"{memory_text(memory)}, no more are taken", fix)
-    elif memory:
-        yield Check("memory", OK, memory_text(memory))
-
-
-def check_history() -> Iterable[Check]:
-    """What the node keeps of ended calls, and since when; nothing when there is no node to ask."""
+def check_kept() -> Iterable[Check]:
+    """What the node has room for, and what it keeps of ended calls; nothing without a node."""
     from meshcode.cli.node import history_text
     from meshcode.cli.session import session
     from meshcode.errors import MeshError
 
     try:
         with session(timeout=2.0) as client:
-            history = dict(client.ask("status")).get("history")
+            found = dict(client.ask("status"))
     except MeshError:
         return
-    if history:
+    if memory := found.get("memory"):
+        yield judge_memory(memory)
+    if history := found.get("history"):
         yield Check("history", OK, history_text(history))
+
+
+def judge_memory(memory: dict[str, Any]) -> Check:
+    """Whether the node's memory is enough for more calls, of what its status says."""
+    from meshcode.cli.node import memory_text
+
+    text = memory_text(memory)
+    if memory["used"] > memory["limit"]:
+        fix = "let calls end, or give it more: the setting `memory`"
+        return Check("memory", WARN, f"{text}, more are refused", fix)
+    return Check("memory", OK, text)
 
 
 def examine() -> Iterable[Check]:
@@ -436,8 +431,7 @@ def examine() -> Iterable[Check]:
     ]
     for check in checks:
         yield check()
-    yield from check_memory()
-    yield from check_history()
+    yield from check_kept()
     yield from doctor_mesh.checks()
 
 

@@ -30,6 +30,11 @@ assert (FRAME_HEADER_BYTES, ENVELOPE_HEADER_BYTES) == (40, 80)
 PACKED_ROW = Struct("=BBBB16s16s16sIQIIIII")
 PACKED_ROW_BYTES = PACKED_ROW.size
 
+# Behind each value in the log is its CRC-32 (store/record.py), and the CRC-32 of any message with
+# its own behind it is a constant.
+CHECK_BYTES = 4
+PLAIN_RESIDUE = 0x2144DF1C
+
 # Of a `done` record (router/records.py): version, code, flags, attempts, accepted_ms, started_ms,
 # finished_ms, sequence, bytes of: the outcome envelope, the submit envelope; the rest is the packed
 # story (may be empty).

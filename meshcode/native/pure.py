@@ -22,6 +22,7 @@ from meshcode.limits import (
     META_BYTES_MAX,
 )
 from meshcode.native.layout import (
+    CHECK_BYTES,
     DONE_HEAD,
     ENVELOPE_HEADER,
     ENVELOPE_HEADER_BYTES,
@@ -31,6 +32,7 @@ from meshcode.native.layout import (
     FRAME_HEADER_BYTES,
     FRAME_MAGIC,
     FRAME_VERSION,
+    PLAIN_RESIDUE,
     RECORD_VERSION,
     TUPLE_EXT,
     VOTE_HEAD,
@@ -50,8 +52,6 @@ _FRAME_MAGIC_NUMBER = int.from_bytes(FRAME_MAGIC, "little")
 _ENVELOPE_MAGIC_NUMBER = int.from_bytes(ENVELOPE_MAGIC, "little")
 
 # An envelope's checksum begins with its first four bytes, of which only the kind varies.
-_CHECK_BYTES = 4
-_PLAIN_RESIDUE = crc32(crc32(b"").to_bytes(_CHECK_BYTES, "little"))  # As store/record.py has it.
 CRC_STARTS = [crc32(ENVELOPE_MAGIC + bytes([ENVELOPE_VERSION, kind])) for kind in range(256)]
 
 
@@ -451,8 +451,8 @@ def open_rows(data: bytes, sizes: bytes, seed: int) -> list[tuple[bytes, bytes |
         middle, end = at + key_size, at + key_size + size
         if end > len(data):
             raise ValueError(f"row {len(rows)} is longer than what is left of the data")
-        good = size >= _CHECK_BYTES and crc32(memoryview(data)[at:end], seed) == _PLAIN_RESIDUE
-        value = data[middle : end - _CHECK_BYTES] if good else None
+        good = size >= CHECK_BYTES and crc32(memoryview(data)[at:end], seed) == PLAIN_RESIDUE
+        value = data[middle : end - CHECK_BYTES] if good else None
         rows.append((data[at:middle], value))
         at = end
     return rows

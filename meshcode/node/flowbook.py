@@ -26,6 +26,7 @@ from meshcode.router.records import (
     accepted_call,
     outcome_of,
     sequence_key,
+    socket_of,
     split_done,
 )
 from meshcode.router.states import State
@@ -68,7 +69,7 @@ class Flow(NamedTuple):
     @property
     def socket(self) -> str:
         """The socket of its own call: `@flow`, or that of the plain call that began it."""
-        return self.submit[80 : 80 + self.submit[15]].decode()
+        return socket_of(self.submit)
 
     @property
     def others(self) -> list[list[Any]]:

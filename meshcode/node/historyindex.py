@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 from meshcode.node.later import Job
 from meshcode.node.turn import Turns
@@ -12,7 +12,7 @@ from meshcode.store.contract import DONE, META, Log
 _BATCH = 256
 
 
-class HistoryIndex:
+class HistoryIndex(ABC):
     """An index of one node."""
 
     whole: bytes  # The name in META that says that all of the history is in it.

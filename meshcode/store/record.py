@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from zlib import crc32
 
+from meshcode.native import layout
 from meshcode.store.contract import TABLES
 
-CHECK_BYTES = 4
+CHECK_BYTES = layout.CHECK_BYTES
 BLOB_MASK = 0x626C6F62  # "blob".
 
 # CRC-32 over (message + its check) gives these, whatever the message.
-PLAIN_RESIDUE = crc32(crc32(b"").to_bytes(CHECK_BYTES, "little"))
+PLAIN_RESIDUE = layout.PLAIN_RESIDUE
 BLOB_RESIDUE = crc32((crc32(b"") ^ BLOB_MASK).to_bytes(CHECK_BYTES, "little"))
 
 SEEDS = {table: crc32(table.encode() + b"\0") for table in TABLES}

@@ -45,6 +45,15 @@ def test_free_space_is_judged_as_a_node_would(total, free, state):
     assert doctor.judge_space(total, free).state == state
 
 
+@pytest.mark.parametrize(("used", "state"), [(64 << 20, doctor.OK), (65 << 20, doctor.WARN)])
+def test_a_node_over_its_memory_is_told_with_both_numbers(used: int, state: str):
+    found = doctor.judge_memory({"used": used, "limit": 64 << 20, "calls_max": 1_000})
+
+    assert found.state == state
+    assert f"{used >> 20}.0 MiB used of at most 64.0 MiB; enough for 1,000" in found.detail
+    assert ("memory" in found.fix) == (state == doctor.WARN)
+
+
 @pytest.mark.parametrize(
     ("soft", "hard", "state", "fix"),
     [
