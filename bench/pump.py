@@ -74,9 +74,7 @@ class Node:
             if self.committer.fileno() in ready:
                 error = self.committer.finish()
                 assert error is None, error
-                for link, parts in self.flying:
-                    link.send_multipart(parts)
-                self.flying = []
+                self.pass_on()
             if self.clients in ready:
                 self.take(self.clients)
             if self.workers in ready:
@@ -84,7 +82,14 @@ class Node:
             if self.ops and not self.committer.busy:
                 self.flying, self.out = self.out, []
                 ops, self.ops = self.ops, []
-                self.committer.start(ops)
+                if self.committer.start(ops):
+                    self.pass_on()
+
+    def pass_on(self) -> None:
+        """Send what waited for the disk."""
+        for link, parts in self.flying:
+            link.send_multipart(parts)
+        self.flying = []
 
     def take(self, link: zmq.Socket[Any]) -> None:
         """Up to a turn's share of frames: records to write, frames to pass on after the sync."""

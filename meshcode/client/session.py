@@ -70,6 +70,7 @@ LINGER_MS = 200  # For the last frame, BYE, when the client is closed.
 # Why a node counts as gone, by the phase of its session.
 _GONE = {AWAY: "no connection", GREETING: "it does not greet", UP: "it does not answer"}
 _OUTCOME = int(Kind.OUTCOME)
+_EVENTS, _POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)
 # What is read of each envelope of a node; of one that is no plain outcome, the rest then.
 ENDED = bytes([
     Column.KIND, Column.CODE, Column.ID, Column.NAME, Column.BODY, Column.START, Column.END,
@@ -472,10 +473,9 @@ class Session:
         dealer = self._link.dealer
         assert dealer is not None  # It was ready; nothing in this loop closes it.
         for _ in range(FRAMES_PER_TURN):
-            try:
-                frame = dealer.recv(zmq.NOBLOCK)
-            except zmq.Again:
+            if not int(dealer.getsockopt(_EVENTS)) & _POLLIN:  # To try and be refused takes longer.
                 break
+            frame = dealer.recv(zmq.NOBLOCK)
             self._quiet.heard(time.monotonic())
             try:
                 _, rows, _, _ = pick(frame, ENDED)

@@ -121,15 +121,13 @@ class ClientPort:
         """The key that a session's connection proved."""
         return name[-KEY_BYTES:]
 
-    def receive(self) -> list[bytes]:
-        """A message as its session's name and its one part; empty when it was refused.
-
-        Raises:
-            zmq.Again: there is none.
+    def receive(self) -> list[bytes] | None:
+        """A message as its session's name and its one part; empty when it was refused, None when
+        there is none.
         """
         arrived = self._door.receive()
         if arrived is None:
-            raise zmq.Again
+            return None
         key = _key_of(arrived)
         if key not in self.allowed or self.refusals.is_blocked(key):
             self.counts["not_allowed"] += 1

@@ -20,6 +20,7 @@ import zmq
 from meshcode import limits
 from meshcode.digest import compare_digest
 from meshcode.errors import MeshError
+from meshcode.peers.ready import has_message
 from meshcode.router.effects import Assignment
 from meshcode.router.events import (
     Event,
@@ -305,10 +306,9 @@ class Crew:
         found: list[Event] = []
         items: list[bytes] = []
         for _ in range(frames_max):
-            try:
-                parts = self.link.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            if not has_message(self.link):
                 break
+            parts = self.link.recv_multipart(zmq.NOBLOCK)
             if len(parts) != 2:
                 continue
             routing_id, data = parts

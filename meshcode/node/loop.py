@@ -388,6 +388,8 @@ class Loop:
             times.append(now_ms + 5)
         if self._awaits:
             times.append(now_ms + 1)
+        elif self.turns.unsynced and self._held_ops is None:
+            times.append(now_ms)  # They came of what was on disk at once.
         return max(0, min(times) - now_ms)
 
     def _woken(self) -> None:
@@ -522,7 +524,9 @@ class Loop:
             ops.append((META, b"now", now_ms.to_bytes(8, "big")))
         self._held_ops = ops
         self._commit_ms = now_ms
-        self.committer.start(ops)
+        if self.committer.start(ops):
+            self._on_disk(self.clock.now_ms())
+            self.turns.close()
 
     def _awaits_outcomes(self) -> bool:
         """Whether to look at the links once more, for a millisecond at most, before the next sync.
@@ -542,10 +546,7 @@ class Loop:
         if self.committer.busy:
             return
         if error is None:
-            self._held_ops = None
-            if self.mesh is not None and now_ms - self._commit_ms > limits.SWIM_COMMIT_MS:
-                self.mesh.slow_disk(now_ms - self._commit_ms, now_ms)
-            self.turns.synced()
+            self._on_disk(now_ms)
             return
         if is_full(error):  # Nothing of it was kept or said; it is tried again until there is room.
             self._full_until_ms = now_ms + FULL_RETRY_MS
@@ -554,6 +555,12 @@ class Loop:
         if isinstance(error, MeshError):
             raise error
         raise LogSuspect(f"the log could not be written: {error}; this node stops") from error
+
+    def _on_disk(self, now_ms: int) -> None:
+        self._held_ops = None
+        if self.mesh is not None and now_ms - self._commit_ms > limits.SWIM_COMMIT_MS:
+            self.mesh.slow_disk(now_ms - self._commit_ms, now_ms)
+        self.turns.synced()
 
     def _is_over(self) -> bool:
         if self._signals >= 2:

@@ -17,6 +17,7 @@ import zmq
 from meshcode import limits
 from meshcode.errors import BadFrame, MeshError
 from meshcode.ids import NO_ID
+from meshcode.peers.ready import has_message
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import Column, FrameHead, Row, cuts, envelope, frame, index, pick
 from meshcode.wire.kinds import Flag, Kind
@@ -72,11 +73,9 @@ class Port(Protocol):
     def key_of(self, name: bytes) -> bytes | None:
         """The key that a session proved, 32 bytes; None: this link has none."""
 
-    def receive(self) -> list[bytes]:
-        """A session's name and the parts of a message; empty when it is of no use.
-
-        Raises:
-            zmq.Again: there is none.
+    def receive(self) -> list[bytes] | None:
+        """A session's name and the parts of a message; empty when it is of no use, None when there
+        is none.
         """
 
     def send(self, name: bytes, data: bytes) -> None:
@@ -99,9 +98,9 @@ class LocalPort:
         """See `Port`."""
         return None
 
-    def receive(self) -> list[bytes]:
+    def receive(self) -> list[bytes] | None:
         """See `Port`."""
-        return self.link.recv_multipart(zmq.NOBLOCK)
+        return self.link.recv_multipart(zmq.NOBLOCK) if has_message(self.link) else None
 
     def send(self, name: bytes, data: bytes) -> None:
         """See `Port`."""
@@ -143,9 +142,8 @@ class Sessions:
         for _ in range(frames_max):
             if size >= limits.TURN_BYTES_MAX:
                 break
-            try:
-                parts = port.receive()
-            except zmq.Again:
+            parts = port.receive()
+            if parts is None:
                 break
             if len(parts) != 2:
                 if parts:

@@ -6,5 +6,5 @@
 - `zap`, `selftest`: who gets in, and the proof at start-up that nobody else does.
 - `channel`, `memory`, `credit`, `chunks`, `outbox`, `greeting`, `refusals`, `session`: pure;
   `now_ms` comes in and there is no link, so a simulator can use them as they are.
-- `dialer`, `door`, `links`: the links themselves; `links.PeerLinks` is what a node uses.
+- `ready`, `dialer`, `door`, `links`: the links themselves; `links.PeerLinks` is what a node uses.
 """

@@ -8,6 +8,9 @@ import zmq
 
 from meshcode.peers.monitor import Monitor
 from meshcode.peers.options import client_link
+from meshcode.peers.ready import has_message
+
+ANSWERS_MAX = 8  # Read at once.
 
 
 class Dialer:
@@ -48,13 +51,9 @@ class Dialer:
 
     def answers(self) -> list[bytes]:
         """What the peer answered on this link: why it refuses us.  At most a few frames."""
-        found = []
-        for _ in range(8):
-            try:
-                parts = self._link.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                break
-            found.append(parts[0])
+        found: list[bytes] = []
+        while len(found) < ANSWERS_MAX and has_message(self._link):
+            found.append(self._link.recv_multipart(zmq.NOBLOCK)[0])
         return found
 
     def close(self, linger_ms: int = 0) -> None:

@@ -349,7 +349,8 @@ class PeerLinks:
         for peer in ready | spoken:
             if peer is not None:
                 self._hear_answers(peer)
-                self._hear_events(peer)
+                if peer in ready:
+                    self._hear_events(peer)
 
     def _sender(self, arrived: Arrived) -> Peer | None:
         """The member that holds the key of this connection now, or None: the message is dropped."""

@@ -7,6 +7,7 @@ import struct
 import zmq
 
 from meshcode.peers.options import Link
+from meshcode.peers.ready import has_message
 
 CONNECTED = "connected"
 DISCONNECTED = "disconnected"
@@ -45,14 +46,12 @@ class Monitor:
     def read(self) -> list[str]:
         """What happened since the last time, oldest first."""
         found: list[str] = []
-        while True:
-            try:
-                head, _ = self._events.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return found
+        while has_message(self._events):
+            head, _ = self._events.recv_multipart(zmq.NOBLOCK)
             name = _NAMES.get(_EVENT.unpack(head)[0])
             if name is not None:
                 found.append(name)
+        return found
 
     def close(self) -> None:
         """Stop listening."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from meshcode.errors import DiskFull, LogSuspect
-from meshcode.node.committer import Committer, is_full
+from meshcode.node.committer import SMALL_OPS, Committer, is_full
 from meshcode.store.contract import META, OPEN
 from meshcode.store.lmdb_log import LmdbLog
 from meshcode.store.memory_log import MemoryLog
@@ -81,6 +81,71 @@ def test_what_goes_wrong_while_staging_is_told_at_the_end(log, committer, error)
     committer.start([(META, b"l", b"w")])
     assert committer.wait() is None
     assert log.scan(META) == [(b"l", b"w")]
+
+
+@pytest.fixture
+def sync_ms(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How long each sync to come takes, by the committer's clock; 0 when there is none."""
+    given: list[int] = []
+
+    def clock() -> Iterator[int]:
+        while True:
+            yield 0
+            yield given.pop(0) * 1_000_000 if given else 0
+
+    monkeypatch.setattr("meshcode.node.committer.monotonic_ns", clock().__next__)
+    return given
+
+
+def written(committer: Committer, many: int) -> bool:
+    """Write batches of one until the next is small on a quick disk; whether it was at once."""
+    for _ in range(many):
+        if not committer.start([(META, b"k", b"v")]):
+            assert committer.wait() is None
+    return committer.start([(META, b"l", b"w")])
+
+
+@pytest.mark.usefixtures("sync_ms")
+def test_a_small_batch_on_a_quick_disk_is_on_disk_when_start_returns(log, committer):
+    """From the time on when the disk has shown to be quick; the other thread is not woken."""
+    assert written(committer, 100) is log.apart
+    assert committer.busy is not log.apart
+    assert committer.wait() is None
+    assert log.get(META, b"l") == b"w"
+    assert log.done[0:2] == [("stage", log.apart), ("sync", False)]
+    assert log.done[-1] == ("sync", log.apart)
+
+    large = [(META, bytes([n]), b"v") for n in range(SMALL_OPS + 1)]
+    assert not committer.start(large)
+    assert committer.wait() is None
+    assert log.done[-1] == ("sync", False)
+
+
+def test_one_slow_sync_sends_the_next_ones_to_the_other_thread(sync_ms):
+    log = Watched(apart=True)
+    committer = Committer(log)
+    assert written(committer, 100)
+    sync_ms.append(5)
+    assert committer.start([(META, b"k", b"v")])
+
+    assert not committer.start([(META, b"k", b"v")])
+    assert committer.wait() is None
+    assert log.done[-1] == ("sync", False)
+    assert written(committer, 100), "it is quick again"
+    committer.close()
+
+
+@pytest.mark.usefixtures("sync_ms")
+def test_a_small_batch_that_fails_is_told_as_any_other():
+    log = Watched(apart=True)
+    committer = Committer(log)
+    assert written(committer, 100)
+    log.fails = OSError("gone")
+
+    assert not committer.start([(META, b"k", b"v")])
+    assert committer.busy
+    assert committer.wait() is log.fails
+    committer.close()
 
 
 def test_a_batch_without_room_may_be_grown_and_tried_again(engine: str, quick_folder: Path):
