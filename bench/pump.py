@@ -82,7 +82,7 @@ class Node:
             if self.ops and not self.committer.busy:
                 self.flying, self.out = self.out, []
                 ops, self.ops = self.ops, []
-                if self.committer.start(ops):
+                if self.committer.start(ops, may_wait=True):
                     self.pass_on()
 
     def pass_on(self) -> None:

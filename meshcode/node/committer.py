@@ -2,9 +2,9 @@
 
 The node's thread hands over a batch with `start`; when that returns it is staged, and its sync runs
 beside the node's thread.  Where the log lets it, the node's thread stages the batch itself, as that
-is only to pack it (docs/decisions/0028).  It also syncs a small batch itself while the disk is
-quick: to wake the other thread and to be woken by it takes longer than such a sync, and what comes
-meanwhile would wait for it in any case.
+is only to pack it (docs/decisions/0028).  It may also sync a small batch itself while the disk is
+quick: to wake the other thread and to be woken by it takes as long as such a sync, and what comes
+meanwhile would wait for it in any case (docs/decisions/0034).
 
 Where not, the committer stages it and the node's thread waits: the package lmdb gives up the
 interpreter lock at every put, and against a busy thread that made 1,024 puts take 168 ms instead of
@@ -48,10 +48,15 @@ class Committer:
         """Readable when a batch was synced or failed: call `finish`."""
         return self._read_fd
 
-    def start(self, ops: Sequence[Op]) -> bool:
+    def start(self, ops: Sequence[Op], *, may_wait: bool = False) -> bool:
         """Stage `ops` and begin to sync them; returns when they are staged.
 
-        True says that they are on disk already, and `finish` has nothing to say of them.
+        Args:
+            ops: the batch.
+            may_wait: the caller may be held up by a small batch while the disk is quick.
+
+        Returns:
+            True: they are on disk already, and `finish` has nothing to say of them.
         """
         assert not self.busy
         self.busy = True
@@ -59,7 +64,7 @@ class Committer:
             self._work.put(partial(self._stage_and_sync, ops))
             self._staged.acquire()
             return False
-        at_once = len(ops) <= SMALL_OPS and self.sync_us <= QUICK_US
+        at_once = may_wait and len(ops) <= SMALL_OPS and self.sync_us <= QUICK_US
         try:
             self._log.stage(ops)
             if at_once:

@@ -20,7 +20,6 @@ import zmq
 
 import meshcode
 from meshcode import limits, paths
-from meshcode.errors import LogSuspect, MeshError
 from meshcode.limits import MODEL_OBJECTS_MAX
 from meshcode.model.client import ModelProcess
 from meshcode.model.delta import keys_of
@@ -30,7 +29,8 @@ from meshcode.node.adopter import Adopter
 from meshcode.node.affinity import Affinity
 from meshcode.node.audit import Audit
 from meshcode.node.clock import Clock
-from meshcode.node.committer import Committer, is_full
+from meshcode.node.commits import Commits
+from meshcode.node.committer import Committer
 from meshcode.node.crew import Crew
 from meshcode.node.feed import Feed
 from meshcode.node.flowbook import FlowBook
@@ -68,8 +68,6 @@ if TYPE_CHECKING:
     from meshcode.node.mesh import Mesh
 
 TICK_MS = 1_000
-QUICK_US = 300  # What is at a worker ends so soon that the log waits for its outcomes.
-FULL_RETRY_MS = 500
 EMPTY_SNAPSHOT: dict[str, Any] = {
     "number": 0, "queues": {}, "processors": {}, "sockets": {}, "deployments": {},
 }  # fmt: skip
@@ -78,7 +76,6 @@ EMPTY_SNAPSHOT: dict[str, Any] = {
 class Loop:
     """One running node."""
 
-    _awaits = False  # What to write waits a moment for outcomes to go with it.
     affinity: Affinity | None = None  # Only where the process is the node's own.
 
     def __init__(self, home: str, log: Log) -> None:
@@ -117,6 +114,7 @@ class Loop:
         self.news, self.feed = News(self), Feed(self)
         self.release = Release(self)
         self.turns = Turns(self.router, self.release, self.release.begin)
+        self.commits = Commits(self)
         here = (Path(paths.code_dir(home)), hostnames.gethostname())
         self.processors = Processors(self.crew, *here, self.step, self._save_mount)
         self.history = History(self.router, self.turns, log, self.processors.commits)
@@ -134,9 +132,7 @@ class Loop:
         self._model_uri_given = "MESH_MODEL" in os.environ
         self._model_requests: dict[bytes, int] = {}
         self._signals = 0
-        self._drain_until_ms = self._full_until_ms = 0
-        self._commit_ms = 0  # When the batch under way was handed over.
-        self._held_ops: list[Any] | None = None  # A batch that found the disk full.
+        self._drain_until_ms = 0
         self._next_tick_ms = 0
         self._poller, self._watched = zmq.Poller(), set[int]()
         self.reading_clients = False  # Else their frames wait in the link.
@@ -328,7 +324,7 @@ class Loop:
         ready = {key for key, _ in self._poller.poll(self._timeout_ms(now_ms))}
         now_ms = self.clock.now_ms()
         if self.committer.fileno() in ready:
-            self._synced(now_ms)
+            self.commits.written(now_ms)
         if self._wake_read in ready:
             self._woken()
         if self.reading_clients and self.sessions.link in ready:
@@ -351,7 +347,7 @@ class Loop:
         self.feed.look(now_ms)
         self.later.run(now_ms)
         self.turns.close()
-        self._commit(now_ms)
+        self.commits.commit(now_ms)
         self.feed.flush()
         if self.sessions.backlog:
             self.sessions.flush()
@@ -376,20 +372,15 @@ class Loop:
             self.router.next_due_ms(), self.crew.next_kill_ms(), self.news.next_due_ms(),
             self.feed.looks.next_due_ms(),
             self.later.next_due_ms(now_ms), self.readers.next_due_ms(),
+            self.commits.next_due_ms(now_ms),
         )  # fmt: skip
         for due_ms in due:
             if due_ms is not None:
                 times.append(due_ms)
-        if self._held_ops is not None and not self.committer.busy:
-            times.append(self._full_until_ms)
         if self.mesh is not None:
             times.append(self.mesh.next_due_ms(now_ms))
         if self.sessions.backlog:
             times.append(now_ms + 5)
-        if self._awaits:
-            times.append(now_ms + 1)
-        elif self.turns.unsynced and self._held_ops is None:
-            times.append(now_ms)  # They came of what was on disk at once.
         return max(0, min(times) - now_ms)
 
     def _woken(self) -> None:
@@ -505,63 +496,6 @@ class Loop:
         self.crew.kill_overdue(now_ms)
         self.readers.tick(now_ms)
 
-    def _commit(self, now_ms: int) -> None:
-        if self.committer.busy:
-            return
-        ops = self._held_ops
-        if ops is not None:
-            if now_ms < self._full_until_ms:
-                return
-            ops.extend(self.turns.more_sync())
-        elif self._awaits_outcomes():
-            return
-        else:
-            while (ops := self.turns.begin_sync()) is None:
-                self.turns.close()  # What was let out may have read envelopes back: go on at once.
-                if not self.turns.unsynced:
-                    return
-            self.history.flows.noted(ops, always=self.mesh is not None)
-            ops.append((META, b"now", now_ms.to_bytes(8, "big")))
-        self._held_ops = ops
-        self._commit_ms = now_ms
-        if self.committer.start(ops):
-            self._on_disk(self.clock.now_ms())
-            self.turns.close()
-
-    def _awaits_outcomes(self) -> bool:
-        """Whether to look at the links once more, for a millisecond at most, before the next sync.
-
-        The outcomes of quick calls that have just begun then go to disk with what made them: one
-        sync for both, and no open record at all.
-        """
-        self._awaits = (
-            not self._awaits
-            and self.turns.has_begun
-            and all(worker.work_us <= QUICK_US for worker in self.router.workers.values())
-        )
-        return self._awaits
-
-    def _synced(self, now_ms: int) -> None:
-        error = self.committer.finish()
-        if self.committer.busy:
-            return
-        if error is None:
-            self._on_disk(now_ms)
-            return
-        if is_full(error):  # Nothing of it was kept or said; it is tried again until there is room.
-            self._full_until_ms = now_ms + FULL_RETRY_MS
-            self.keeping.disk_full()
-            return
-        if isinstance(error, MeshError):
-            raise error
-        raise LogSuspect(f"the log could not be written: {error}; this node stops") from error
-
-    def _on_disk(self, now_ms: int) -> None:
-        self._held_ops = None
-        if self.mesh is not None and now_ms - self._commit_ms > limits.SWIM_COMMIT_MS:
-            self.mesh.slow_disk(now_ms - self._commit_ms, now_ms)
-        self.turns.synced()
-
     def _is_over(self) -> bool:
         if self._signals >= 2:
             return True
@@ -580,9 +514,7 @@ class Loop:
         if self.affinity is not None:
             self.affinity.close()
         self.processors.stop_all("the node stops", now_ms, 0)
-        if self.committer.busy and self.committer.wait() is None:
-            self._held_ops = None
-            self.turns.synced()
+        self.commits.finish()
         if self.mesh is not None:
             self.mesh.go(now_ms)
             self.mesh.unregister(self._poller)

@@ -11,20 +11,29 @@ than the call itself.  When the node dies in between, nobody was told of the cal
 it again has it run again (docs/decisions/0023).  A proposal, and an outcome that a majority has on
 disk, need all batches before: they leave when the batch of their turn is handed to the log, never
 sooner, so that no answer to a proposal comes before that.
+
+Nobody waits for some turns: what nodes say to each other when a call is over, so that they may
+forget it.  `pressing` tells, and such turns may go to disk with the next that somebody waits for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from operator import itemgetter
+from typing import Final
 
 from meshcode.router.core import Router
 from meshcode.router.effects import Assignment, Effects, Op, Told
-from meshcode.router.events import Event, LookedUp
+from meshcode.router.events import Event, LookedUp, PeerSaid, Read
 from meshcode.router.records import outcome_of
+from meshcode.wire.kinds import Kind
 
 _Starts = list[tuple[int, list[Assignment]]]
 _NEEDS = itemgetter(2)  # Of an assignment.
+# What is said of a call that is over.
+_AFTERWARDS: Final = frozenset(map(int, (Kind.TOLD, Kind.GONE, Kind.PARENT, Kind.PARENT_SAYS)))
+_OTHERS: Final = [one.name for one in fields(Effects) if one.name not in ("records", "peer")]
 
 
 class Turns:
@@ -45,6 +54,7 @@ class Turns:
         self.router = router
         self._release = release
         self._begin = begin
+        self.pressing = False  # Somebody waits for a turn that was not yet handed to the log.
         self.has_begun = False  # Calls of turns not yet handed to the log were let begin.
         self._count = 0  # Turns opened so far; the number of the newest.
         self._safe = 0  # The newest that is on disk, and all before it.
@@ -57,10 +67,17 @@ class Turns:
     def step(self, event: Event, now_ms: int) -> None:
         """Let the core take one event; its effects join the open turn."""
         self.router.turn = self._number()
-        self.add(self.router.step(event, now_ms))
+        effects = self.router.step(event, now_ms)
+        if not self.pressing:
+            self.pressing = not (_is_afterwards(event) and is_of_what_is_over(effects))
+        self._join(effects)
 
     def add(self, effects: Effects) -> None:
         """Join effects from elsewhere (recovery, housekeeping) to the open turn."""
+        self.pressing = True
+        self._join(effects)
+
+    def _join(self, effects: Effects) -> None:
         if self._open is None:
             self._count = self._number()
             self._open = effects
@@ -124,6 +141,7 @@ class Turns:
         if self._flying or not self._thought:
             return None
         self._flying, self._thought = self._thought, []
+        self.pressing = self._open is not None
         ops: list[Op] = []
         for effects in self._flying:
             ops.extend(effects.records)
@@ -145,6 +163,7 @@ class Turns:
         What ends calls makes room, so it must not wait behind a batch that only adds.
         """
         more, self._thought = self._thought, []
+        self.pressing = self._open is not None
         self._flying += more
         return [op for effects in more for op in effects.records]
 
@@ -197,6 +216,19 @@ class Turns:
         """The answer to `Effects.lookups`; `get` as for `ended`."""
         found = self.ended({id for _, id in wanted}, get)
         return LookedUp([(node, id, found.get(id, b"")) for node, id in wanted])
+
+
+def _is_afterwards(event: Event) -> bool:
+    """Whether an event may be of calls that are over, and of nothing else."""
+    kind = type(event)
+    return kind is Read or (kind is PeerSaid and event.kind in _AFTERWARDS)
+
+
+def is_of_what_is_over(effects: Effects) -> bool:
+    """Whether there is nothing to let out but words by which nodes forget what is over."""
+    return all(kind in _AFTERWARDS for _, kind, _ in effects.peer) and not any(
+        getattr(effects, name) for name in _OTHERS
+    )
 
 
 def _done_in(effects: Effects) -> dict[bytes, bytes]:

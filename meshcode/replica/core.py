@@ -36,6 +36,7 @@ from meshcode.wire.kinds import Kind, Outcome
 
 _TOLD: Final = int(Kind.TOLD)
 _GROUPS_KEPT: Final = 1_024
+TOGETHER_MS: Final = 64  # What is to be said again within one such stretch is said at its end.
 _RESEND_MS_MIN: Final = limits.RESEND_MS_MIN  # Looked up for every phase of every call.
 _RESEND_MS_MAX: Final = limits.RESEND_MS_MAX
 
@@ -317,10 +318,13 @@ class Replica:
             keys.append(inst.key)
 
     def back_off(self, inst: Instance, now_ms: int) -> None:
-        """Look again later, each time twice as late."""
+        """Look again later, each time twice as late, with all that is due at about that time.
+
+        Else a node that takes one call after another wakes up for each once more, seconds later.
+        """
         inst.told_ms = min(max(_RESEND_MS_MIN, 2 * inst.told_ms), _RESEND_MS_MAX)
         inst.due_ms = 0
-        self.wake_at(inst, now_ms + inst.told_ms)
+        self.wake_at(inst, (now_ms + inst.told_ms) | (TOGETHER_MS - 1))
 
     # What the parts share.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from meshcode import limits
 from meshcode.replica import custody, forgetting, outcomes
 from meshcode.replica.instance import (
     ENDED,
@@ -63,8 +62,8 @@ def begin(
     for node in inst.voters:
         if node != r.me:
             out.peer.append((node, _STORE, entry))
-    inst.told_ms = limits.RESEND_MS_MIN
-    r.wake_at(inst, now_ms + inst.told_ms)
+    inst.told_ms = 0
+    r.back_off(inst, now_ms)
 
 
 def take_over(

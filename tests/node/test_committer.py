@@ -100,9 +100,9 @@ def sync_ms(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def written(committer: Committer, many: int) -> bool:
     """Write batches of one until the next is small on a quick disk; whether it was at once."""
     for _ in range(many):
-        if not committer.start([(META, b"k", b"v")]):
+        if not committer.start([(META, b"k", b"v")], may_wait=True):
             assert committer.wait() is None
-    return committer.start([(META, b"l", b"w")])
+    return committer.start([(META, b"l", b"w")], may_wait=True)
 
 
 @pytest.mark.usefixtures("sync_ms")
@@ -116,7 +116,10 @@ def test_a_small_batch_on_a_quick_disk_is_on_disk_when_start_returns(log, commit
     assert log.done[-1] == ("sync", log.apart)
 
     large = [(META, bytes([n]), b"v") for n in range(SMALL_OPS + 1)]
-    assert not committer.start(large)
+    assert not committer.start(large, may_wait=True)
+    assert committer.wait() is None
+    assert log.done[-1] == ("sync", False)
+    assert not committer.start([(META, b"k", b"v")])
     assert committer.wait() is None
     assert log.done[-1] == ("sync", False)
 
@@ -126,9 +129,9 @@ def test_one_slow_sync_sends_the_next_ones_to_the_other_thread(sync_ms):
     committer = Committer(log)
     assert written(committer, 100)
     sync_ms.append(5)
-    assert committer.start([(META, b"k", b"v")])
+    assert committer.start([(META, b"k", b"v")], may_wait=True)
 
-    assert not committer.start([(META, b"k", b"v")])
+    assert not committer.start([(META, b"k", b"v")], may_wait=True)
     assert committer.wait() is None
     assert log.done[-1] == ("sync", False)
     assert written(committer, 100), "it is quick again"
@@ -142,7 +145,7 @@ def test_a_small_batch_that_fails_is_told_as_any_other():
     assert written(committer, 100)
     log.fails = OSError("gone")
 
-    assert not committer.start([(META, b"k", b"v")])
+    assert not committer.start([(META, b"k", b"v")], may_wait=True)
     assert committer.busy
     assert committer.wait() is log.fails
     committer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from meshcode import limits
+from meshcode.replica.core import TOGETHER_MS
 from meshcode.replica.peers import ALIVE
 from meshcode.router import events
 from meshcode.wire.kinds import Kind, Outcome
@@ -74,7 +75,7 @@ def test_a_proposal_that_is_sent_again_is_like_any_other_word():
     driver.step(events.PeerSaid(PEERS[0], int(Kind.STORED), [[driver.router.calls[id].inst.key]]))
     driver.finish(id)
 
-    out = driver.wait(limits.RESEND_MS_MIN)
+    out = driver.wait(limits.RESEND_MS_MIN + TOGETHER_MS)
 
     assert out.early == []
     assert kinds(out.peer).count(Kind.PROPOSE) == 2

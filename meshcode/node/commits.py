@@ -1,0 +1,133 @@
+"""When the turns of a node go to disk.
+
+At once, most of them.  A moment later, what others are about to join: outcomes of quick calls that
+have just begun, or anything else where nobody waits for what there is.  Again, what found the disk
+full.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from meshcode import limits
+from meshcode.errors import LogSuspect, MeshError
+from meshcode.node.committer import is_full
+from meshcode.store.contract import META
+
+if TYPE_CHECKING:
+    from meshcode.node.loop import Loop
+    from meshcode.router.effects import Op
+
+QUICK_US: Final = 300  # What is at a worker ends so soon that the log waits for its outcomes.
+FULL_RETRY_MS: Final = 500
+REST_MS: Final = 20  # What nobody waits for goes to disk alone after this, if nothing else comes.
+
+
+class Commits:
+    """Hands closed turns to the committer, and lets them out when they are on disk."""
+
+    def __init__(self, loop: Loop) -> None:
+        """Nothing is under way; `loop` has the turns and the committer."""
+        self._loop = loop
+        self._begun_ms = 0  # When the batch under way was handed over.
+        self._held: list[Op] | None = None  # The batch under way, or one that found the disk full.
+        self._again_ms = 0  # When that is tried again.
+        self._awaits = False  # What to write waits a moment for outcomes to go with it.
+        self._rest_until_ms = 0  # What to write may wait until then; 0 = it does not.
+
+    def next_due_ms(self, now_ms: int) -> int | None:
+        """When `commit` has something to do by time."""
+        loop = self._loop
+        if loop.committer.busy:
+            return None
+        if self._held is not None:
+            return self._again_ms
+        if not loop.turns.unsynced:
+            return None
+        if self._awaits:
+            return now_ms + 1
+        return self._rest_until_ms or now_ms  # Or they came of what was on disk at once.
+
+    def commit(self, now_ms: int) -> None:
+        """Write what is to be written now, unless something is being written."""
+        loop = self._loop
+        if loop.committer.busy:
+            return
+        ops = self._held
+        if ops is not None:
+            if now_ms < self._again_ms:
+                return
+            ops.extend(loop.turns.more_sync())
+        elif self._awaits_outcomes():
+            return
+        else:
+            while ops is None:
+                if not loop.turns.unsynced or self._rests(now_ms):
+                    return
+                ops = loop.turns.begin_sync()
+                loop.turns.close()  # What was let out may have read envelopes back: go on at once.
+            loop.history.flows.noted(ops, always=loop.mesh is not None)
+            ops.append((META, b"now", now_ms.to_bytes(8, "big")))
+        self._held = ops
+        self._begun_ms = now_ms
+        if loop.committer.start(ops, may_wait=loop.mesh is None):  # Else peers might wait, too.
+            self._on_disk(loop.clock.now_ms())
+            loop.turns.close()
+
+    def _awaits_outcomes(self) -> bool:
+        """Whether to look at the links once more, for a millisecond at most, before the next sync.
+
+        The outcomes of quick calls that have just begun then go to disk with what made them: one
+        sync for both, and no open record at all.
+        """
+        loop = self._loop
+        self._awaits = (
+            not self._awaits
+            and loop.turns.has_begun
+            and all(worker.work_us <= QUICK_US for worker in loop.router.workers.values())
+        )
+        return self._awaits
+
+    def _rests(self, now_ms: int) -> bool:
+        """Whether nobody waits for what there is to write, so that it may go with what comes."""
+        turns = self._loop.turns
+        if turns.pressing or 0 < self._rest_until_ms <= now_ms:
+            self._rest_until_ms = 0
+            return False
+        self._rest_until_ms = self._rest_until_ms or now_ms + REST_MS
+        return True
+
+    def written(self, now_ms: int) -> None:
+        """The committer says that a batch has ended.
+
+        Raises:
+            LogSuspect: the log could not be written; nothing unsynced was said to anyone.
+        """
+        committer = self._loop.committer
+        error = committer.finish()
+        if committer.busy:
+            return
+        if error is None:
+            self._on_disk(now_ms)
+            return
+        if is_full(error):  # Nothing of it was kept or said; it is tried again until there is room.
+            self._again_ms = now_ms + FULL_RETRY_MS
+            self._loop.keeping.disk_full()
+            return
+        if isinstance(error, MeshError):
+            raise error
+        raise LogSuspect(f"the log could not be written: {error}; this node stops") from error
+
+    def _on_disk(self, now_ms: int) -> None:
+        mesh, took_ms = self._loop.mesh, now_ms - self._begun_ms
+        self._held = None
+        if mesh is not None and took_ms > limits.SWIM_COMMIT_MS:
+            mesh.slow_disk(took_ms, now_ms)
+        self._loop.turns.synced()
+
+    def finish(self) -> None:
+        """Wait for the batch under way; the node stops."""
+        committer = self._loop.committer
+        if committer.busy and committer.wait() is None:
+            self._held = None
+            self._loop.turns.synced()

@@ -1,0 +1,194 @@
+"""When turns go to disk: at once, with what comes, or when there is room.  Real turns."""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from meshcode.errors import DiskFull, LogSuspect
+from meshcode.node.commits import FULL_RETRY_MS, REST_MS, Commits
+from meshcode.node.committer import Committer
+from meshcode.node.turn import Turns
+from meshcode.replica.peers import ALIVE
+from meshcode.router import events
+from meshcode.router.effects import Effects
+from meshcode.store.contract import DONE, META
+from meshcode.store.memory_log import MemoryLog
+from meshcode.wire.kinds import Kind
+from tests.router.driver import NOW, Driver
+
+PEERS = [bytes([number]) * 16 for number in (201, 202)]
+TOLD = int(Kind.TOLD)
+
+
+class Failing(MemoryLog):
+    """A log in memory that fails as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(gate=threading.Lock())
+        self.fails: list[Exception] = []
+
+    def sync(self) -> None:
+        if self.fails:
+            raise self.fails.pop(0)
+        super().sync()
+
+
+class Node:
+    """A router that keeps calls with two peers, and all between it and its log."""
+
+    def __init__(self) -> None:
+        self.driver = Driver()
+        for peer in PEERS:
+            self.driver.step(events.PeerChanged(peer, ALIVE, 1))
+        self.driver.join()
+        self.log = Failing()
+        self.released: list[Effects] = []
+        self.full = 0
+        turns = Turns(self.driver.router, self.released.append)
+        self.loop: Any = SimpleNamespace(
+            turns=turns, committer=Committer(self.log), router=self.driver.router,
+            mesh=SimpleNamespace(slow_disk=lambda *_: None),
+            clock=SimpleNamespace(now_ms=lambda: NOW),
+            history=SimpleNamespace(flows=SimpleNamespace(noted=lambda *_, **__: None)),
+            keeping=SimpleNamespace(disk_full=self._note_full),
+        )  # fmt: skip
+        self.turns, self.commits = turns, Commits(self.loop)
+
+    def _note_full(self) -> None:
+        self.full += 1
+
+    def ended(self) -> Any:
+        """A call of which a majority has the outcome; what is said of it to the peers."""
+        (id,) = self.driver.submit()
+        key = self.driver.router.calls[id].inst.key
+        self.driver.step(events.PeerSaid(PEERS[0], int(Kind.STORED), [[key]]))
+        proposed = self.driver.finish(id).early[0]
+        out = self.driver.step(events.PeerSaid(PEERS[0], int(Kind.AGREED), [[key, proposed[2][4]]]))
+        return next(entry for _, kind, entry in out.peer if kind == TOLD)
+
+    def hear(self, peer: bytes, kind: int, entry: Any) -> None:
+        """One word of a peer, in a turn of its own."""
+        self.turns.step(events.PeerSaid(peer, kind, [entry]), self.driver.now)
+        self.turns.close()
+
+    def all_told(self) -> None:
+        """Both peers say that they have an outcome: one record, and words that nobody waits for."""
+        entry = self.ended()
+        for peer in PEERS:
+            self.hear(peer, TOLD, entry)
+
+    def wait(self, now_ms: int) -> None:
+        """Until the batch under way has ended."""
+        assert self.loop.committer.busy
+        select.select([self.loop.committer.fileno()], [], [])
+        self.commits.written(now_ms)
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    made = Node()
+    yield made
+    made.loop.committer.close()
+
+
+def test_what_nobody_waits_for_goes_to_disk_alone_after_a_rest(node):
+    node.all_told()
+    assert not node.turns.pressing
+    assert node.turns.unsynced == 2
+
+    node.commits.commit(NOW)
+    assert node.commits.next_due_ms(NOW) == NOW + REST_MS
+    node.commits.commit(NOW + REST_MS - 1)
+    assert not node.loop.committer.busy
+
+    node.commits.commit(NOW + REST_MS)
+    node.wait(NOW + REST_MS)
+    assert [kind for out in node.released for _, kind, _ in out.peer] == [TOLD, TOLD]
+    assert node.log.count("vote") == 1
+    assert node.commits.next_due_ms(NOW) is None
+
+
+def test_what_is_pressing_takes_it_along_in_order(node):
+    node.all_told()
+    node.commits.commit(NOW)
+    node.turns.add(Effects(records=[(DONE, b"i" * 16, b"record")], accepted=[(1, 1, 0, 1, 1)]))
+    node.turns.close()
+    assert node.turns.pressing
+
+    node.commits.commit(NOW + 1)
+    node.wait(NOW + 1)
+
+    assert [(len(out.peer), len(out.accepted)) for out in node.released] == [(0, 0), (2, 0), (0, 1)]
+    assert node.log.count("vote") == node.log.count(DONE) == 1
+    assert node.log.get(META, b"now") == (NOW + 1).to_bytes(8, "big")
+
+
+def test_a_rest_begins_anew_after_each_batch(node):
+    node.all_told()
+    node.commits.commit(NOW)
+    node.commits.commit(NOW + REST_MS)
+    node.wait(NOW + REST_MS)
+
+    node.all_told()
+    node.commits.commit(NOW + 5_000)
+
+    assert not node.loop.committer.busy
+    assert node.commits.next_due_ms(NOW + 5_000) == NOW + 5_000 + REST_MS
+
+
+def test_words_of_calls_that_go_on_are_pressing(node):
+    (id,) = node.driver.submit()
+    key = node.driver.router.calls[id].inst.key
+
+    node.hear(PEERS[0], int(Kind.STORED), [key])
+
+    assert node.turns.pressing
+
+
+def test_a_word_of_what_is_over_is_pressing_when_it_makes_something_else_leave(node):
+    """Told of a call that it does not know, a voter asks for its outcome."""
+    entry = node.ended()
+    other = Node()
+    other.hear(PEERS[0], TOLD, entry)
+
+    assert [kind for out in other.turns._thought for _, kind, _ in out.peer] == [Kind.NEED]
+    assert other.turns.pressing
+    other.loop.committer.close()
+
+
+def test_what_found_the_disk_full_is_tried_again_with_what_came(node):
+    node.log.fails = [DiskFull("no room")]
+    node.turns.add(Effects(records=[(DONE, b"i" * 16, b"record")], accepted=[(1, 1, 0, 1, 1)]))
+    node.turns.close()
+    node.commits.commit(NOW)
+    node.wait(NOW)
+    assert node.full == 1
+    assert node.released == []
+    assert node.commits.next_due_ms(NOW) == NOW + FULL_RETRY_MS
+
+    node.turns.add(Effects(records=[(DONE, b"j" * 16, b"record")]))
+    node.turns.close()
+    node.commits.commit(NOW + 1)
+    assert not node.loop.committer.busy
+    node.commits.commit(NOW + FULL_RETRY_MS)
+    node.wait(NOW + FULL_RETRY_MS)
+
+    assert len(node.released) == 2
+    assert node.log.count(DONE) == 2
+
+
+def test_a_disk_that_fails_ends_the_node(node):
+    node.log.fails = [OSError("gone")]
+    node.turns.add(Effects(records=[(DONE, b"i" * 16, b"record")], accepted=[(1, 1, 0, 1, 1)]))
+    node.turns.close()
+    node.commits.commit(NOW)
+
+    with pytest.raises(LogSuspect, match="gone"):
+        node.wait(NOW)
+    assert node.released == []
