@@ -1,7 +1,7 @@
 """The shell around the router core: links, processes, disk, time.
 
-`loop.py` is the one thread that owns the core and all links; `committer.py` is the one thread that
-writes the log.  `Node` embeds a node in another program.
+`loop.py` is the one thread that owns the core and all links; `commits.py` says when the log is
+written, and `committer.py` has it done.  `Node` embeds a node in another program.
 """
 
 from __future__ import annotations
