@@ -118,6 +118,7 @@ class Replica:
         self.timers: list[int] = []  # A heap of moments, each once.
         self._due: dict[int, list[bytes]] = {}  # Keys of the instances to look at, by moment.
         self.now_ms = 0  # Of the step under way.
+        self.together_ms = TOGETHER_MS  # A power of two.
         self._groups: set[tuple[bytes, ...]] = set()  # Some of which `_is_mine` is known.
         self.naming = Naming()  # What the step under way says of many instances.
         self.bad: dict[str, int] = {}  # Messages that were not used, by reason.
@@ -324,7 +325,7 @@ class Replica:
         """
         inst.told_ms = min(max(_RESEND_MS_MIN, 2 * inst.told_ms), _RESEND_MS_MAX)
         inst.due_ms = 0
-        self.wake_at(inst, (now_ms + inst.told_ms) | (TOGETHER_MS - 1))
+        self.wake_at(inst, (now_ms + inst.told_ms) | (self.together_ms - 1))
 
     # What the parts share.
 

@@ -75,6 +75,7 @@ class MeshNode(Between):
         self.boot = self.log.boot
         rng = Random(world.seed * 7_919 + self.index * 101 + self.boot)
         self.router = Router(self.id, self.boot, rng, self.kind)
+        self.router.replica.together_ms = 1  # What mutants are caught by was learned so.
         self.router.listening = True
         self.router.replica.naming.apart = not world.together
         self.router.name = str(self)
