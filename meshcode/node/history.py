@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from meshcode.errors import BadRequest, UnknownCall
@@ -31,6 +32,8 @@ from meshcode.wire.codec import unpack
 from meshcode.wire.frame import check_envelope
 
 OPEN_SORTED_MAX = 10_000  # Open calls sorted for a listing.
+ROWS_READ = 1_024  # Records read at once where only their ids are wanted.
+_KEY = itemgetter(0)  # Of a record.
 Scan = Callable[..., list[tuple[bytes, bytes]]]  # `Log.scan` of one table.
 
 
@@ -290,6 +293,12 @@ class History:
         opens = sorted((*some, *fresh), reverse=not ascending)
         if start is not None:
             opens = [id for id in opens if (id > start if ascending else id < start)]
+        if choice.is_everything:
+            ids = [] if unfinished else self._ended_ids(start, ascending, looked_at + 1)
+            if opens:
+                ids = sorted({*opens, *ids}, reverse=not ascending)
+            more = len(ids) > looked_at
+            return Chosen(ids[:looked_at], count, ids[looked_at - 1] if more else None)
         found: list[bytes] = []
         matched = 0
         last: bytes | None = None
@@ -297,20 +306,31 @@ class History:
         merged = self._merged(opens, fresh, start, ascending, ended)
         for looked, (id, value) in enumerate(merged):
             if looked >= LOOKED_MAX:
-                reach = found[-1] if matched > len(found) else last
-                return Chosen(found, count if choice.is_everything else None, reach)
+                return Chosen(found, None, found[-1] if matched > len(found) else last)
             last = id
-            if not choice.is_everything and not self._takes(choice, id, value):
+            if not self._takes(choice, id, value):
                 continue
             matched += 1
             if len(found) < wanted:
                 found.append(id)
-            elif choice.is_everything:
-                return Chosen(found, count, found[-1])
             elif fields.get("total") is False:
                 return Chosen(found, None, found[-1])
-        reach = found[-1] if matched > len(found) else None
-        return Chosen(found, count if choice.is_everything else matched, reach)
+        return Chosen(found, matched, found[-1] if matched > len(found) else None)
+
+    def _ended_ids(self, start: bytes | None, ascending: bool, count: int) -> list[bytes]:
+        """Ids of the first so many ended calls behind `start`."""
+        found: list[bytes] = []
+        at = start
+        while len(found) < count:
+            limit = min(ROWS_READ, count - len(found) + 1)  # One more: that at `at` is known.
+            batch = list(map(_KEY, self._log.scan(DONE, at, reverse=not ascending, limit=limit)))
+            if batch and batch[0] == at:
+                del batch[0]
+            if not batch:
+                break
+            found += batch
+            at = batch[-1]
+        return found[:count]
 
     def _scan_of(self, choice: Choice) -> Scan:
         """How to go through the history for a choice: by an index, where one is of use."""

@@ -23,6 +23,7 @@ from tests.records.world import BEGAN_MS, NODE, done, ids, submit, waiting, writ
 LONG = 2 * LOOKED_MAX + 500
 RARE_EACH = 2_000
 OPEN = 12_000  # More than are sorted for one listing.
+MIXED = 3_000
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,31 @@ def test_a_listing_goes_on_in_the_middle_of_many_open_calls(tmp_path, ascending:
         found = client.ask("call.list", before=order[OPEN - 100], ascending=ascending, rows=20)
 
     assert ids_of(found) == order[OPEN - 99 : OPEN - 79]
+
+
+@pytest.mark.parametrize("ascending", [False, True])
+def test_pages_of_open_and_ended_calls_are_one_list(tmp_path, ascending: bool):
+    """Every ninth call is open still; an end of the list has more of each than are read at once."""
+    home = str(tmp_path / "home")
+    made = ids(MIXED)
+    ops = [
+        waiting(submit(id, "t.waits"), n) if n % 9 == 0 else done(submit(id, "t.ended"))
+        for n, id in enumerate(made)
+    ]
+    write_home(home, [(META, b"node", NODE), *ops])
+    order = [text_of(id) for id in made][:: 1 if ascending else -1]
+    with Node(home), connect(paths.clients_address(home)) as client:
+        numbered = [
+            client.ask("call.list", page=page, rows=700, ascending=ascending)
+            for page in range(1, MIXED // 700 + 2)
+        ]
+        behind = client.ask("call.list", before=order[1_500], rows=600, ascending=ascending)
+
+    assert [id for page in numbered for id in ids_of(page)] == order
+    assert [page["more"] for page in numbered] == [True] * (MIXED // 700) + [False]
+    assert {page["total"] for page in numbered} == {MIXED}
+    assert ids_of(behind) == order[1_501:2_101]
+    assert behind["more"]
 
 
 def test_parts_of_a_page():
