@@ -1,8 +1,8 @@
 """When the turns of a node go to disk.
 
 At once, most of them.  A moment later, what others are about to join: outcomes of quick calls that
-have just begun, or anything else where nobody waits for what there is.  Again, what found the disk
-full.
+have just begun, or anything else where nobody waits for what there is (docs/decisions/0035).
+Again, what found the disk full.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 QUICK_US: Final = 300  # What is at a worker ends so soon that the log waits for its outcomes.
 FULL_RETRY_MS: Final = 500
-REST_MS: Final = 20  # What nobody waits for goes to disk alone after this, if nothing else comes.
+REST_MS: Final = 20  # A turn that nobody waits for is closed after this, if nothing else joins it.
 
 
 class Commits:
@@ -33,24 +33,21 @@ class Commits:
         self._held: list[Op] | None = None  # The batch under way, or one that found the disk full.
         self._again_ms = 0  # When that is tried again.
         self._awaits = False  # What to write waits a moment for outcomes to go with it.
-        self._rest_until_ms = 0  # What to write may wait until then; 0 = it does not.
+        self._rest_until_ms = 0  # The open turn may stay open until then; 0 = it does not.
 
     def next_due_ms(self, now_ms: int) -> int | None:
         """When `commit` has something to do by time."""
         loop = self._loop
-        if loop.committer.busy:
-            return None
+        if loop.committer.busy or (self._held is None and not loop.turns.unsynced):
+            return self._rest_until_ms or None
         if self._held is not None:
             return self._again_ms
-        if not loop.turns.unsynced:
-            return None
-        if self._awaits:
-            return now_ms + 1
-        return self._rest_until_ms or now_ms  # Or they came of what was on disk at once.
+        return now_ms + 1 if self._awaits else now_ms
 
     def commit(self, now_ms: int) -> None:
-        """Write what is to be written now, unless something is being written."""
+        """Close the open turn, if it does not rest, and write what is to be written now."""
         loop = self._loop
+        self._close(now_ms)
         if loop.committer.busy:
             return
         ops = self._held
@@ -61,18 +58,27 @@ class Commits:
         elif self._awaits_outcomes():
             return
         else:
-            while ops is None:
-                if not loop.turns.unsynced or self._rests(now_ms):
+            while (ops := loop.turns.begin_sync()) is None:
+                self._close(now_ms)  # What was let out may have read envelopes back: go on at once.
+                if not loop.turns.unsynced:
                     return
-                ops = loop.turns.begin_sync()
-                loop.turns.close()  # What was let out may have read envelopes back: go on at once.
             loop.history.flows.noted(ops, always=loop.mesh is not None)
             ops.append((META, b"now", now_ms.to_bytes(8, "big")))
         self._held = ops
         self._begun_ms = now_ms
         if loop.committer.start(ops, may_wait=loop.mesh is None):  # Else peers might wait, too.
             self._on_disk(loop.clock.now_ms())
-            loop.turns.close()
+            self._close(now_ms)
+
+    def _close(self, now_ms: int) -> None:
+        """Close the open turn; one that nobody waits for stays open for others to join it."""
+        turns = self._loop.turns
+        if turns.is_open and not turns.pressing:
+            self._rest_until_ms = self._rest_until_ms or now_ms + REST_MS
+            if now_ms < self._rest_until_ms:
+                return
+        self._rest_until_ms = 0
+        turns.close()
 
     def _awaits_outcomes(self) -> bool:
         """Whether to look at the links once more, for a millisecond at most, before the next sync.
@@ -87,15 +93,6 @@ class Commits:
             and all(worker.work_us <= QUICK_US for worker in loop.router.workers.values())
         )
         return self._awaits
-
-    def _rests(self, now_ms: int) -> bool:
-        """Whether nobody waits for what there is to write, so that it may go with what comes."""
-        turns = self._loop.turns
-        if turns.pressing or 0 < self._rest_until_ms <= now_ms:
-            self._rest_until_ms = 0
-            return False
-        self._rest_until_ms = self._rest_until_ms or now_ms + REST_MS
-        return True
 
     def written(self, now_ms: int) -> None:
         """The committer says that a batch has ended.

@@ -346,7 +346,6 @@ class Loop:
         self.news.look(now_ms)
         self.feed.look(now_ms)
         self.later.run(now_ms)
-        self.turns.close()
         self.commits.commit(now_ms)
         self.feed.flush()
         if self.sessions.backlog:
@@ -506,7 +505,7 @@ class Loop:
         busy = busy or any(is_here(owner) for owner, _ in self.router.reports.values())
         if busy and self.clock.now_ms() < self._drain_until_ms:
             return False
-        return not self.turns.unsynced and not self.committer.busy
+        return not (self.turns.is_open or self.turns.unsynced or self.committer.busy)
 
     def close(self) -> None:
         """End workers, mounts and the model process, sync what is left, give up the folder."""

@@ -12,8 +12,8 @@ it again has it run again (docs/decisions/0023).  A proposal, and an outcome tha
 disk, need all batches before: they leave when the batch of their turn is handed to the log, never
 sooner, so that no answer to a proposal comes before that.
 
-Nobody waits for some turns: what nodes say to each other when a call is over, so that they may
-forget it.  `pressing` tells, and such turns may go to disk with the next that somebody waits for.
+Nobody waits for some steps: those of what nodes say to each other when a call is over, so that they
+may forget it.  `pressing` tells; a turn of nothing else may stay open for others to join it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Turns:
         self.router = router
         self._release = release
         self._begin = begin
-        self.pressing = False  # Somebody waits for a turn that was not yet handed to the log.
+        self.pressing = False  # Somebody waits for the open turn.
         self.has_begun = False  # Calls of turns not yet handed to the log were let begin.
         self._count = 0  # Turns opened so far; the number of the newest.
         self._safe = 0  # The newest that is on disk, and all before it.
@@ -90,7 +90,7 @@ class Turns:
 
     def close(self) -> None:
         """End the open turn."""
-        turn, self._open = self._open, None
+        turn, self._open, self.pressing = self._open, None, False
         if turn is None:
             return
         if turn.starts and self._begin is not None:
@@ -128,6 +128,11 @@ class Turns:
         return [*self._flying, *self._thought]
 
     @property
+    def is_open(self) -> bool:
+        """Whether there is a turn that was not closed."""
+        return self._open is not None
+
+    @property
     def unsynced(self) -> int:
         """Closed turns that wait for the disk."""
         return len(self._thought) + len(self._flying)
@@ -141,7 +146,6 @@ class Turns:
         if self._flying or not self._thought:
             return None
         self._flying, self._thought = self._thought, []
-        self.pressing = self._open is not None
         ops: list[Op] = []
         for effects in self._flying:
             ops.extend(effects.records)
@@ -163,7 +167,6 @@ class Turns:
         What ends calls makes room, so it must not wait behind a batch that only adds.
         """
         more, self._thought = self._thought, []
-        self.pressing = self._open is not None
         self._flying += more
         return [op for effects in more for op in effects.records]
 

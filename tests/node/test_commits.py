@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from meshcode import limits
 from meshcode.errors import DiskFull, LogSuspect
 from meshcode.node.commits import FULL_RETRY_MS, REST_MS, Commits
 from meshcode.node.committer import Committer
@@ -73,9 +74,8 @@ class Node:
         return next(entry for _, kind, entry in out.peer if kind == TOLD)
 
     def hear(self, peer: bytes, kind: int, entry: Any) -> None:
-        """One word of a peer, in a turn of its own."""
+        """One word of a peer."""
         self.turns.step(events.PeerSaid(peer, kind, [entry]), self.driver.now)
-        self.turns.close()
 
     def all_told(self) -> None:
         """Both peers say that they have an outcome: one record, and words that nobody waits for."""
@@ -99,8 +99,8 @@ def node() -> Iterator[Node]:
 
 def test_what_nobody_waits_for_goes_to_disk_alone_after_a_rest(node):
     node.all_told()
+    assert node.turns.is_open
     assert not node.turns.pressing
-    assert node.turns.unsynced == 2
 
     node.commits.commit(NOW)
     assert node.commits.next_due_ms(NOW) == NOW + REST_MS
@@ -114,17 +114,16 @@ def test_what_nobody_waits_for_goes_to_disk_alone_after_a_rest(node):
     assert node.commits.next_due_ms(NOW) is None
 
 
-def test_what_is_pressing_takes_it_along_in_order(node):
+def test_what_is_pressing_joins_it_and_takes_it_along(node):
     node.all_told()
     node.commits.commit(NOW)
     node.turns.add(Effects(records=[(DONE, b"i" * 16, b"record")], accepted=[(1, 1, 0, 1, 1)]))
-    node.turns.close()
     assert node.turns.pressing
 
     node.commits.commit(NOW + 1)
     node.wait(NOW + 1)
 
-    assert [(len(out.peer), len(out.accepted)) for out in node.released] == [(0, 0), (2, 0), (0, 1)]
+    assert [(len(out.peer), len(out.accepted)) for out in node.released] == [(2, 1)]
     assert node.log.count("vote") == node.log.count(DONE) == 1
     assert node.log.get(META, b"now") == (NOW + 1).to_bytes(8, "big")
 
@@ -142,6 +141,35 @@ def test_a_rest_begins_anew_after_each_batch(node):
     assert node.commits.next_due_ms(NOW + 5_000) == NOW + 5_000 + REST_MS
 
 
+def test_a_rest_goes_on_beside_a_sync(node):
+    """The committer is at work when a turn has rested long enough: it is written next."""
+    node.turns.add(Effects(records=[(DONE, b"i" * 16, b"record")]))
+    node.commits.commit(NOW)
+    node.all_told()
+    node.commits.commit(NOW + 1)
+    assert node.commits.next_due_ms(NOW + 1) == NOW + 1 + REST_MS
+
+    node.commits.commit(NOW + 1 + REST_MS)
+    assert (node.turns.is_open, node.turns.unsynced) == (False, 2)
+    node.wait(NOW + 2 + REST_MS)
+    node.commits.commit(NOW + 2 + REST_MS)
+    node.wait(NOW + 3 + REST_MS)
+
+    assert node.log.count("vote") == node.log.count(DONE) == 1
+
+
+def test_many_turns_that_nobody_waits_for_are_one(node):
+    """Else they would be more than a node may have before it leaves its links unread."""
+    for number in range(2 * limits.TURNS_UNSYNCED_MAX):
+        node.all_told()
+        node.commits.commit(NOW + number)
+    assert node.turns.unsynced == 0
+
+    node.commits.commit(NOW + REST_MS)
+    node.wait(NOW + REST_MS)
+    assert node.log.count("vote") == 2 * limits.TURNS_UNSYNCED_MAX
+
+
 def test_words_of_calls_that_go_on_are_pressing(node):
     (id,) = node.driver.submit()
     key = node.driver.router.calls[id].inst.key
@@ -157,15 +185,16 @@ def test_a_word_of_what_is_over_is_pressing_when_it_makes_something_else_leave(n
     other = Node()
     other.hear(PEERS[0], TOLD, entry)
 
-    assert [kind for out in other.turns._thought for _, kind, _ in out.peer] == [Kind.NEED]
     assert other.turns.pressing
+    other.commits.commit(NOW)
+
+    assert [kind for out in other.released for _, kind, _ in out.peer] == [Kind.NEED]
     other.loop.committer.close()
 
 
 def test_what_found_the_disk_full_is_tried_again_with_what_came(node):
     node.log.fails = [DiskFull("no room")]
     node.turns.add(Effects(records=[(DONE, b"i" * 16, b"record")], accepted=[(1, 1, 0, 1, 1)]))
-    node.turns.close()
     node.commits.commit(NOW)
     node.wait(NOW)
     assert node.full == 1
@@ -173,7 +202,6 @@ def test_what_found_the_disk_full_is_tried_again_with_what_came(node):
     assert node.commits.next_due_ms(NOW) == NOW + FULL_RETRY_MS
 
     node.turns.add(Effects(records=[(DONE, b"j" * 16, b"record")]))
-    node.turns.close()
     node.commits.commit(NOW + 1)
     assert not node.loop.committer.busy
     node.commits.commit(NOW + FULL_RETRY_MS)
@@ -186,7 +214,6 @@ def test_what_found_the_disk_full_is_tried_again_with_what_came(node):
 def test_a_disk_that_fails_ends_the_node(node):
     node.log.fails = [OSError("gone")]
     node.turns.add(Effects(records=[(DONE, b"i" * 16, b"record")], accepted=[(1, 1, 0, 1, 1)]))
-    node.turns.close()
     node.commits.commit(NOW)
 
     with pytest.raises(LogSuspect, match="gone"):
