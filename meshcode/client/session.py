@@ -475,7 +475,10 @@ class Session:
         for _ in range(FRAMES_PER_TURN):
             if not int(dealer.getsockopt(_EVENTS)) & _POLLIN:  # To try and be refused takes longer.
                 break
-            frame = dealer.recv(zmq.NOBLOCK)
+            try:
+                frame = dealer.recv(zmq.NOBLOCK)
+            except zmq.Again:  # The connection went between the question and the answer.
+                break
             self._quiet.heard(time.monotonic())
             try:
                 _, rows, _, _ = pick(frame, ENDED)

@@ -20,7 +20,7 @@ import zmq
 from meshcode import limits
 from meshcode.digest import compare_digest
 from meshcode.errors import MeshError
-from meshcode.peers.ready import has_message
+from meshcode.peers.ready import next_message
 from meshcode.router.effects import Assignment
 from meshcode.router.events import (
     Event,
@@ -306,9 +306,9 @@ class Crew:
         found: list[Event] = []
         items: list[bytes] = []
         for _ in range(frames_max):
-            if not has_message(self.link):
+            parts = next_message(self.link)
+            if parts is None:
                 break
-            parts = self.link.recv_multipart(zmq.NOBLOCK)
             if len(parts) != 2:
                 continue
             routing_id, data = parts

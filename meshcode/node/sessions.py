@@ -17,7 +17,7 @@ import zmq
 from meshcode import limits
 from meshcode.errors import BadFrame, MeshError
 from meshcode.ids import NO_ID
-from meshcode.peers.ready import has_message
+from meshcode.peers.ready import next_message
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import Column, FrameHead, Row, cuts, envelope, frame, index, pick
 from meshcode.wire.kinds import Flag, Kind
@@ -100,7 +100,7 @@ class LocalPort:
 
     def receive(self) -> list[bytes] | None:
         """See `Port`."""
-        return self.link.recv_multipart(zmq.NOBLOCK) if has_message(self.link) else None
+        return next_message(self.link)
 
     def send(self, name: bytes, data: bytes) -> None:
         """See `Port`."""

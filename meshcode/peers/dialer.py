@@ -8,7 +8,7 @@ import zmq
 
 from meshcode.peers.monitor import Monitor
 from meshcode.peers.options import client_link
-from meshcode.peers.ready import has_message
+from meshcode.peers.ready import next_message
 
 ANSWERS_MAX = 8  # Read at once.
 
@@ -52,8 +52,8 @@ class Dialer:
     def answers(self) -> list[bytes]:
         """What the peer answered on this link: why it refuses us.  At most a few frames."""
         found: list[bytes] = []
-        while len(found) < ANSWERS_MAX and has_message(self._link):
-            found.append(self._link.recv_multipart(zmq.NOBLOCK)[0])
+        while len(found) < ANSWERS_MAX and (parts := next_message(self._link)) is not None:
+            found.append(parts[0])
         return found
 
     def close(self, linger_ms: int = 0) -> None:

@@ -13,7 +13,7 @@ import zmq
 
 from meshcode.errors import NodeError
 from meshcode.peers.options import server_link
-from meshcode.peers.ready import has_message
+from meshcode.peers.ready import next_message
 
 _REBIND_MS = 20  # libzmq gives an address back a moment after the link was closed.
 
@@ -69,9 +69,9 @@ class Door:
 
     def receive(self) -> Arrived | None:
         """The next message, or None."""
-        if not has_message(self.link):
+        frames = next_message(self.link, frames=True)
+        if frames is None:
             return None
-        frames = self.link.recv_multipart(zmq.NOBLOCK, copy=False)
         user = _user_of(frames[-1])
         return Arrived(frames[0].bytes, user, [frame.bytes for frame in frames[1:]])
 

@@ -7,7 +7,7 @@ import struct
 import zmq
 
 from meshcode.peers.options import Link
-from meshcode.peers.ready import has_message
+from meshcode.peers.ready import next_message
 
 CONNECTED = "connected"
 DISCONNECTED = "disconnected"
@@ -46,9 +46,8 @@ class Monitor:
     def read(self) -> list[str]:
         """What happened since the last time, oldest first."""
         found: list[str] = []
-        while has_message(self._events):
-            head, _ = self._events.recv_multipart(zmq.NOBLOCK)
-            name = _NAMES.get(_EVENT.unpack(head)[0])
+        while (event := next_message(self._events)) is not None:
+            name = _NAMES.get(_EVENT.unpack(event[0])[0])
             if name is not None:
                 found.append(name)
         return found

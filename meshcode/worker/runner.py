@@ -75,7 +75,11 @@ class Link:
             if threading.get_ident() != self.main_thread:
                 # The main thread may be waiting for just this; it takes the lock and then looks.
                 os.eventfd_write(self.wake_file, 1)
-            yield link.recv(_NOBLOCK)
+            try:
+                frame = link.recv(_NOBLOCK)
+            except zmq.Again:  # The connection went between the question and the answer.
+                return
+            yield frame
 
     def wait(self) -> None:
         """Wait until something may have arrived.  Signals are handled meanwhile."""
