@@ -6,9 +6,9 @@ is only to pack it (docs/decisions/0028).  It may also sync a small batch itself
 quick: to wake the other thread and to be woken by it takes as long as such a sync, and what comes
 meanwhile would wait for it in any case (docs/decisions/0034).
 
-Where not, the committer stages it and the node's thread waits: the package lmdb gives up the
-interpreter lock at every put, and against a busy thread that made 1,024 puts take 168 ms instead of
-0.64 ms (docs/decisions/0001).
+Where the log does not let it, the committer stages the batch and the node's thread waits: the
+package lmdb gives up the interpreter lock at every put, and against a busy thread that made 1,024
+puts take 168 ms instead of 0.64 ms (docs/decisions/0001).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The node's one thread: it owns the core, all links, and the order in which things happen.
 
 Each round: wait until something is ready or due; take a bounded share of everything (frames of
-clients and workers, deaths, mounts, the model, timers) as events; close the turn; hand closed
-turns to the committer when it is free; release what is on disk.
+clients and workers, deaths, mounts, the model, timers) as events; release what is on disk; have
+`commits.py` close the turn, and hand closed turns to the committer when it is free.
 """
 
 from __future__ import annotations

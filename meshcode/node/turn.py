@@ -69,7 +69,7 @@ class Turns:
         self.router.turn = self._number()
         effects = self.router.step(event, now_ms)
         if not self.pressing:
-            self.pressing = not (_is_afterwards(event) and is_of_what_is_over(effects))
+            self.pressing = not (_is_afterwards(event) and _is_of_what_is_over(effects))
         self._join(effects)
 
     def add(self, effects: Effects) -> None:
@@ -227,7 +227,7 @@ def _is_afterwards(event: Event) -> bool:
     return kind is Read or (kind is PeerSaid and event.kind in _AFTERWARDS)
 
 
-def is_of_what_is_over(effects: Effects) -> bool:
+def _is_of_what_is_over(effects: Effects) -> bool:
     """Whether there is nothing to let out but words by which nodes forget what is over."""
     return all(kind in _AFTERWARDS for _, kind, _ in effects.peer) and not any(
         getattr(effects, name) for name in _OTHERS
