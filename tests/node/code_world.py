@@ -141,8 +141,12 @@ class World:
 
 
 def fill(repo: Repo, text: str = "1") -> str:
-    """A commit of about 200 KiB that does not compress."""
-    return repo.commit({"m.py": text, "data": os.urandom(100_000).hex()})
+    """A commit of 192 kB, in a bundle of six chunks and three quarters.
+
+    Never near the end of a chunk: a peer that adds a byte would then be asked for one chunk
+    more, and be sorry, which is no proof of a lie.
+    """
+    return repo.commit({"m.py": text, "data": os.urandom(96_000).hex()})
 
 
 def gone(repo: Repo) -> str:
