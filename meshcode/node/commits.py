@@ -66,7 +66,7 @@ class Commits:
             ops.append((META, b"now", now_ms.to_bytes(8, "big")))
         self._held = ops
         self._begun_ms = now_ms
-        if loop.committer.start(ops, may_wait=loop.mesh is None):  # Else peers might wait, too.
+        if loop.committer.start(ops):
             self._on_disk(loop.clock.now_ms())
             self._close(now_ms)
 

@@ -1,14 +1,13 @@
-"""Who writes the log, and when: one batch after another, most in a thread beside the node's.
+"""Who writes the log, and when: one batch after another, by the node's thread or beside it.
 
-The node's thread hands over a batch with `start`; when that returns it is staged, and its sync runs
-beside the node's thread.  Where the log lets it, the node's thread stages the batch itself, as that
-is only to pack it (docs/decisions/0028).  It may also sync a small batch itself while the disk is
-quick: to wake the other thread and to be woken by it takes as long as such a sync, and what comes
-meanwhile would wait for it in any case (docs/decisions/0034).
+The node's thread hands over a batch with `start`.  While the disk is quick it syncs the batch
+itself: to wake the committer and to be woken by it takes longer than such a sync, and on a busy
+machine much longer (docs/decisions/0034, 0036).  Else the committer's thread does, beside it.
 
-Where the log does not let it, the committer stages the batch and the node's thread waits: the
-package lmdb gives up the interpreter lock at every put, and against a busy thread that made 1,024
-puts take 168 ms instead of 0.64 ms (docs/decisions/0001).
+Where the log does not let the node's thread stage (`Log.stages_apart`), the committer stages the
+batch, too, and the node's thread waits for that: the package lmdb gives up the interpreter lock at
+every put, and against a busy thread that made 1,024 puts take 168 ms instead of 0.64 ms
+(docs/decisions/0001).
 """
 
 from __future__ import annotations
@@ -25,8 +24,10 @@ from meshcode.errors import DiskFull, MeshError
 from meshcode.router.effects import Op
 from meshcode.store.contract import Log
 
-SMALL_OPS: Final = 8  # What a call alone, or one step of a flow, comes to.
-QUICK_US: Final = 400
+SMALL_OPS: Final = 512  # A larger batch takes long to write: beside it the next can be thought.
+QUICK_US: Final = 2_000  # While syncs take no longer, the node's thread makes them.
+STALL_US: Final = 100_000  # After one of these that thread makes none for SHY_US.
+SHY_US: Final = 60_000_000
 
 
 class Committer:
@@ -40,7 +41,8 @@ class Committer:
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.busy = False
         self.error: BaseException | None = None
-        self.sync_us = 1_000_000  # Of late, and rather too long: one slow sync counts for many.
+        self.sync_us = 100_000  # How long one takes, on the average of late; first it is to show.
+        self._shy_until_us = 0  # By the monotonic clock.
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._thread.start()
 
@@ -48,12 +50,8 @@ class Committer:
         """Readable when a batch was synced or failed: call `finish`."""
         return self._read_fd
 
-    def start(self, ops: Sequence[Op], *, may_wait: bool = False) -> bool:
-        """Stage `ops` and begin to sync them; returns when they are staged.
-
-        Args:
-            ops: the batch.
-            may_wait: the caller may be held up by a small batch while the disk is quick.
+    def start(self, ops: Sequence[Op]) -> bool:
+        """Stage `ops` and sync them, here or beside the caller; returns when they are staged.
 
         Returns:
             True: they are on disk already, and `finish` has nothing to say of them.
@@ -64,9 +62,9 @@ class Committer:
             self._work.put(partial(self._stage_and_sync, ops))
             self._staged.acquire()
             return False
-        at_once = may_wait and len(ops) <= SMALL_OPS and self.sync_us <= QUICK_US
         try:
             self._log.stage(ops)
+            at_once = len(ops) <= SMALL_OPS and self._is_quick()
             if at_once:
                 self._sync()
         except (MeshError, OSError) as error:
@@ -76,6 +74,12 @@ class Committer:
             self._work.put(self._sync)
         self.busy = not at_once
         return at_once
+
+    def _is_quick(self) -> bool:
+        """Whether a sync of what is staged will hold up nobody for long, by all that is known."""
+        if self.sync_us > QUICK_US or not self._log.syncs_briefly:
+            return False
+        return monotonic_ns() // 1_000 >= self._shy_until_us
 
     def finish(self) -> BaseException | None:
         """Take notice of the end of the batch: None when it is on disk, else what went wrong."""
@@ -118,8 +122,11 @@ class Committer:
     def _sync(self) -> None:
         begin = monotonic_ns()
         self._log.sync()
-        took_us = (monotonic_ns() - begin) // 1_000
-        self.sync_us = max(took_us, self.sync_us - self.sync_us // 8)
+        end = monotonic_ns()
+        took_us = (end - begin) // 1_000
+        self.sync_us += (took_us - self.sync_us) // 8
+        if took_us >= STALL_US:  # A card that does its housekeeping will do so again.
+            self._shy_until_us = end // 1_000 + SHY_US
 
     def _stage_and_sync(self, ops: Sequence[Op]) -> None:
         try:

@@ -122,6 +122,14 @@ class Log(Protocol):
         """
 
     @property
+    def syncs_briefly(self) -> bool:
+        """Whether to sync what is staged is one write and one wait for the disk.
+
+        Else it may take many times as long as another of that size: a tree is written, or waited
+        for.
+        """
+
+    @property
     def store_id(self) -> bytes:
         """16 random bytes made with the store; with `boot` they tell a copy from the store."""
 

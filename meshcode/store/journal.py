@@ -74,6 +74,12 @@ def body_of(changes: Changes) -> tuple[bytes, bytes, bytes]:
     return _little(sections), _little(sizes), data
 
 
+def size_of(bodies: Sequence[tuple[bytes, bytes, bytes]]) -> int:
+    """Bytes of the entry of a batch."""
+    size = HEAD.size + sum([len(part) for body in bodies for part in body])
+    return size + -size % PAGE_BYTES
+
+
 def entry_of(number: int, bodies: Sequence[tuple[bytes, bytes, bytes]]) -> bytearray:
     """The entry of a batch, without its check, and with zeros up to the end of its last page."""
     sections, sizes, data = zip(*bodies, strict=True)
@@ -100,9 +106,9 @@ class JournalFile:
         self._handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self.at = 0  # Where the next entry goes.
 
-    def has_room(self, entry: bytearray) -> bool:
-        """Whether it goes in behind what is there."""
-        return self.at + len(entry) <= FILE_BYTES
+    def has_room(self, size: int) -> bool:
+        """Whether an entry of so many bytes goes in behind what is there."""
+        return self.at + size <= FILE_BYTES
 
     def append(self, entry: bytearray) -> None:
         """Write an entry and sync it; when that fails, it may be there or not.

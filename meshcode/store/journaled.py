@@ -116,6 +116,7 @@ class JournaledLog:
         self._number = max(layer.number, tree.commits)  # Of the newest batch that is on disk.
         self._staged: list[Changes] = []
         self._bodies: list[tuple[bytes, bytes, bytes]] = []
+        self._large = False  # A record that is staged goes into a file of its own.
         self._mover: threading.Thread | None = None  # Puts what one file has into the tree.
         self._broken = False  # An entry may be there that was not acknowledged.
 
@@ -123,6 +124,14 @@ class JournaledLog:
     def stages_apart(self) -> bool:
         """See `Log.stages_apart`."""
         return True
+
+    @property
+    def syncs_briefly(self) -> bool:
+        """See `Log.syncs_briefly`."""
+        size = journal.size_of(self._bodies)
+        if self._is_for_tree(size):
+            return False
+        return self._files[0].has_room(size) or not (self._mover and self._mover.is_alive())
 
     @property
     def store_id(self) -> bytes:
@@ -156,8 +165,11 @@ class JournaledLog:
         self.tree.check_writable()
         changes = plan(ops)
         if ops:
+            body = journal.body_of(changes)
             self._staged.append(changes)
-            self._bodies.append(journal.body_of(changes))
+            self._bodies.append(body)
+            if not self._large and len(body[2]) > BLOB_BYTES_MIN:
+                self._large = any(has_large(values.values()) for values in changes.values())
 
     def sync(self) -> None:
         """Append what was staged to the journal.  See `Log.sync`."""
@@ -167,19 +179,18 @@ class JournaledLog:
         if not staged:
             return
         number = self._number + 1
-        entry = journal.entry_of(number, bodies)
-        if self._is_for_tree(staged, entry) or not self._append(entry):
+        for_tree, self._large = self._is_for_tree(journal.size_of(bodies)), False
+        if for_tree or not self._append(journal.entry_of(number, bodies)):
             self._write_through(staged, number)
         else:
             self._layers[0].add(number, staged)
         self._number = number
 
-    def _is_for_tree(self, staged: list[Changes], entry: bytearray) -> bool:
-        if not self._files or self._broken or len(entry) > journal.ENTRY_BYTES_MAX:
+    def _is_for_tree(self, size: int) -> bool:
+        """Whether what is staged goes past the journal; `size` as an entry of it."""
+        if not self._files or self._broken or self._large:
             return True
-        return len(entry) > BLOB_BYTES_MIN and any(
-            has_large(values.values()) for changes in staged for values in changes.values()
-        )
+        return size > journal.ENTRY_BYTES_MAX
 
     def _append(self, entry: bytearray) -> bool:
         """Write it to the journal; False when the tree must take all now.
@@ -187,7 +198,7 @@ class JournaledLog:
         Raises:
             LogSuspect: the disk failed, here or in the thread that writes the tree.
         """
-        if not self._files[0].has_room(entry):
+        if not self._files[0].has_room(len(entry)):
             self._wait_for_mover()
             if len(self._layers) > 1:
                 return False  # It could not: the tree is to say why.

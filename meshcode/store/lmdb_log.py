@@ -146,6 +146,8 @@ class LmdbLog:
         """See `Log.stages_apart`."""
         return self._engine.stages_apart
 
+    syncs_briefly = False  # See `Log.syncs_briefly`.
+
     @property
     def store_id(self) -> bytes:
         """16 random bytes made with the store."""

@@ -137,6 +137,8 @@ class MemoryLog:
         """See `Log.stages_apart`."""
         return True
 
+    syncs_briefly = True  # See `Log.syncs_briefly`.
+
     @property
     def store_id(self) -> bytes:
         """16 bytes made with the disk."""

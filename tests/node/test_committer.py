@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from meshcode.errors import DiskFull, LogSuspect
-from meshcode.node.committer import SMALL_OPS, Committer, is_full
+from meshcode.node.committer import (
+    QUICK_US,
+    SHY_US,
+    SMALL_OPS,
+    STALL_US,
+    Committer,
+    is_full,
+)
 from meshcode.store.contract import META, OPEN
 from meshcode.store.lmdb_log import LmdbLog
 from meshcode.store.memory_log import MemoryLog
@@ -25,6 +32,9 @@ class Watched(MemoryLog):
         self.apart = apart
         self.done: list[tuple[str, bool]] = []  # What, and whether by the test's own thread.
         self.fails: Exception | None = None
+        self.syncs_briefly = True
+        self.now_us = 0  # The committer's clock; only syncs take time.
+        self.takes_us: list[int] = []  # The syncs to come; 0 when there is none.
 
     @property
     def stages_apart(self) -> bool:
@@ -38,12 +48,15 @@ class Watched(MemoryLog):
 
     def sync(self):
         self.done.append(("sync", threading.current_thread() is threading.main_thread()))
+        self.now_us += self.takes_us.pop(0) if self.takes_us else 0
         super().sync()
 
 
 @pytest.fixture(params=[True, False], ids=["apart", "together"])
-def log(request: pytest.FixtureRequest) -> Watched:
-    return Watched(request.param)
+def log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    made = Watched(request.param)
+    monkeypatch.setattr("meshcode.node.committer.monotonic_ns", lambda: made.now_us * 1_000)
+    return made
 
 
 @pytest.fixture
@@ -83,72 +96,83 @@ def test_what_goes_wrong_while_staging_is_told_at_the_end(log, committer, error)
     assert log.scan(META) == [(b"l", b"w")]
 
 
-@pytest.fixture
-def sync_ms(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How long each sync to come takes, by the committer's clock; 0 when there is none."""
-    given: list[int] = []
-
-    def clock() -> Iterator[int]:
-        while True:
-            yield 0
-            yield given.pop(0) * 1_000_000 if given else 0
-
-    monkeypatch.setattr("meshcode.node.committer.monotonic_ns", clock().__next__)
-    return given
+ONE = [(META, b"k", b"v")]
 
 
 def written(committer: Committer, many: int) -> bool:
-    """Write batches of one until the next is small on a quick disk; whether it was at once."""
+    """Write so many batches; whether the next one is on disk when `start` returns."""
     for _ in range(many):
-        if not committer.start([(META, b"k", b"v")], may_wait=True):
+        if not committer.start(ONE):
             assert committer.wait() is None
-    return committer.start([(META, b"l", b"w")], may_wait=True)
+    at_once = committer.start([(META, b"l", b"w")])
+    assert at_once is not committer.busy
+    assert committer.wait() is None
+    return at_once
 
 
-@pytest.mark.usefixtures("sync_ms")
-def test_a_small_batch_on_a_quick_disk_is_on_disk_when_start_returns(log, committer):
+def test_a_batch_on_a_quick_disk_is_on_disk_when_start_returns(log, committer):
     """From the time on when the disk has shown to be quick; the other thread is not woken."""
     assert written(committer, 100) is log.apart
-    assert committer.busy is not log.apart
-    assert committer.wait() is None
     assert log.get(META, b"l") == b"w"
     assert log.done[0:2] == [("stage", log.apart), ("sync", False)]
     assert log.done[-1] == ("sync", log.apart)
 
-    large = [(META, bytes([n]), b"v") for n in range(SMALL_OPS + 1)]
-    assert not committer.start(large, may_wait=True)
+    ops = [(META, b"%d" % n, b"v") for n in range(SMALL_OPS + 1)]
+    assert committer.start(ops[:-1]) is log.apart
+    assert committer.wait() is None
+    assert not committer.start(ops), "beside a large one the next is thought"
     assert committer.wait() is None
     assert log.done[-1] == ("sync", False)
-    assert not committer.start([(META, b"k", b"v")])
-    assert committer.wait() is None
-    assert log.done[-1] == ("sync", False)
+    assert log.count(META) == len(ops) + 2
 
 
-def test_one_slow_sync_sends_the_next_ones_to_the_other_thread(sync_ms):
-    log = Watched(apart=True)
-    committer = Committer(log)
+apart = pytest.mark.parametrize("log", [True], indirect=True, ids=["apart"])
+
+
+@apart
+def test_what_the_log_may_take_long_for_goes_to_the_other_thread(log, committer):
     assert written(committer, 100)
-    sync_ms.append(5)
-    assert committer.start([(META, b"k", b"v")], may_wait=True)
+    log.syncs_briefly = False
 
-    assert not committer.start([(META, b"k", b"v")], may_wait=True)
-    assert committer.wait() is None
+    assert not written(committer, 0)
+    assert log.done[-1] == ("sync", False)
+    log.syncs_briefly = True
+    assert written(committer, 0)
+
+
+@apart
+def test_slow_syncs_send_the_next_ones_to_the_other_thread(log, committer):
+    assert written(committer, 100)
+    log.takes_us += [2 * QUICK_US] * 20
+    assert written(committer, 4), "a few are no reason yet"
+
+    assert not written(committer, 10)
+    assert not written(committer, 0)
     assert log.done[-1] == ("sync", False)
     assert written(committer, 100), "it is quick again"
-    committer.close()
 
 
-@pytest.mark.usefixtures("sync_ms")
-def test_a_small_batch_that_fails_is_told_as_any_other():
-    log = Watched(apart=True)
-    committer = Committer(log)
+@apart
+def test_a_disk_that_stalled_holds_up_the_node_once_a_minute_at_most(log, committer):
+    assert written(committer, 100)
+    log.takes_us.append(STALL_US)
+    assert committer.start(ONE)
+
+    assert not written(committer, 1_000)
+    log.now_us += SHY_US - 1
+    assert not written(committer, 0)
+    log.now_us += 1
+    assert written(committer, 0)
+
+
+@apart
+def test_a_batch_that_fails_at_once_is_told_as_any_other(log, committer):
     assert written(committer, 100)
     log.fails = OSError("gone")
 
-    assert not committer.start([(META, b"k", b"v")], may_wait=True)
+    assert not committer.start(ONE)
     assert committer.busy
     assert committer.wait() is log.fails
-    committer.close()
 
 
 def test_a_batch_without_room_may_be_grown_and_tried_again(engine: str, quick_folder: Path):

@@ -96,6 +96,7 @@ def test_an_entry_is_read_as_it_was_written_by_either_twin(batches: list[Any], n
 
     assert written == again
     assert len(entry) % journal.PAGE_BYTES == 0
+    assert len(entry) == journal.size_of(bodies)
     (found,) = journal._batches(written, STORE)
     assert found.number == number
     merged: dict[Any, Any] = {}
@@ -276,6 +277,46 @@ def test_a_large_batch_goes_to_the_tree_with_all_before_it(
     assert log.get_many(OPEN, [number(1), number(2), number(10), number(39)]) == [
         b"before", None, bytes(size), b"small now",
     ]  # fmt: skip
+
+
+def test_a_sync_is_brief_when_it_needs_no_more_than_the_journal(
+    opened: Callable[..., JournaledLog], small: int
+):
+    log = opened()
+
+    def is_brief(*sizes: int) -> bool:
+        log.stage([(OPEN, number(n), bytes(size)) for n, size in enumerate(sizes)])
+        brief = log.syncs_briefly
+        log.sync()
+        return brief
+
+    assert log.syncs_briefly
+    assert is_brief(100)
+    assert not is_brief(BLOB_BYTES_MIN + 1), "it goes into a file of its own"
+    assert is_brief(100)
+    assert not is_brief(*[1_000] * (small // 1_000)), "it is more than a journal takes"
+    assert is_brief(100)
+
+
+def test_a_sync_that_would_wait_for_the_tree_is_not_brief(
+    opened: Callable[..., JournaledLog], monkeypatch: pytest.MonkeyPatch
+):
+    log, go = opened(), threading.Event()
+    move = log._move
+    monkeypatch.setattr(log, "_move", lambda: (go.wait(60), move()))
+    brief = []
+    for n in range(100):
+        log.stage([(OPEN, number(n), bytes(3_000))])
+        brief.append(log.syncs_briefly)
+        if not brief[-1]:
+            break
+        log.sync()
+
+    assert not brief.pop()
+    assert all(brief) and len(brief) > 10, "as long as one of both files has room"
+    go.set()
+    log.sync()
+    assert log.count(OPEN) == len(brief) + 1
 
 
 def test_a_log_that_is_only_read_shows_what_the_journal_has(
