@@ -14,7 +14,7 @@ import argparse
 import gc
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count, repeat
 from pathlib import Path
 from random import Random
@@ -110,7 +110,7 @@ class Line:
         self.session = Session(1, b"client", port)
         sessions.by_id = {1: self.session}
         self.loop = cast("Any", SimpleNamespace(
-            crew=crew, sessions=sessions, mesh=None, listeners=None, done_record=lambda _: None,
+            crew=crew, sessions=sessions, mesh=None, listeners=None, ended=self._ended,
             hosted=SimpleNamespace(is_mine=lambda _: False),
             clock=SimpleNamespace(now_ms=lambda: NOW_MS),
             feed=SimpleNamespace(wants=lambda _: False),
@@ -121,6 +121,10 @@ class Line:
         self.loop.step = lambda event: self.turns.step(event, NOW_MS)
         self.crew, self.keeping = crew, object.__new__(Keeping)
         self.keeping._loop, self.keeping.ran = self.loop, [0, 0]
+
+    def _ended(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        kept = dict(zip(ids, self.log.get_many("done", ids), strict=True)) if ids else {}
+        return self.turns.ended(ids, kept.get)
 
     def _to_worker(self, _worker: WorkerProcess, parts: list[bytes]) -> None:
         self.to_worker.append(frame(parts, sender_boot=1))

@@ -81,7 +81,7 @@ def of_call(
         event["attempt"] = known.attempt
         if known.envelope is not None:
             event["flow"] = text_of(known.envelope[32:48])
-    elif ended := loop.turns.ended([call], loop.done_record).get(call):  # Before this was on disk.
+    elif ended := loop.ended([call]).get(call):  # Before this was on disk.
         event["attempt"] = int.from_bytes(ended[64:68], "little")
         event["flow"] = text_of(ended[32:48])
     if name == "prerun":

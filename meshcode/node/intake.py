@@ -86,7 +86,7 @@ def _take_any(loop: Loop, arrived: Arrived) -> None:
     if refused:
         loop.turns.add(Effects(refused=refused))
     if calls or refused:
-        ended = loop.turns.ended([*again, *made], loop.done_record) if again or made else {}
+        ended = loop.ended([*again, *made])
         event = Submitted(session.id, head.sequence, calls, ended)
         if again and loop.mesh is not None:  # A call of this node may have moved to others, too.
             loop.mesh.relay.submit_again(session, event, set(again))
@@ -113,7 +113,7 @@ def look_up_items(loop: Loop, event: Yielded) -> None:
     """Find out which items an earlier attempt has yielded already, before the core takes them."""
     unsure = streams.unsure(loop.router, event.items)
     if unsure:
-        event.ended = set(loop.turns.ended(unsure, loop.done_record))
+        event.ended = set(loop.ended(unsure))
 
 
 def take_items(loop: Loop, node: bytes, entries: list[Any]) -> None:

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import socket as hostnames
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -213,6 +213,13 @@ class Loop:
     def done_record(self, id: bytes) -> bytes | None:
         """The synced record of an ended call."""
         return self.log.get(DONE, id)
+
+    def ended(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """OUTCOME envelopes of those of `ids` that have ended, be it on disk yet or not."""
+        if not ids:
+            return {}
+        kept = dict(zip(ids, self.log.get_many(DONE, ids), strict=True))
+        return self.turns.ended(ids, kept.get)
 
     def hear_calls(self) -> None:
         """Let the core make events of calls while somebody listens to them, and only then."""

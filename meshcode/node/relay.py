@@ -131,7 +131,7 @@ class Relay:
                 return
             event.calls = [call for call in event.calls if call[0] not in known]
             event.elsewhere = min(known.values(), default=None)
-            event.ended |= loop.turns.ended(unsure, loop.done_record)
+            event.ended |= loop.ended(unsure)
             loop.step(event)
             if known:
                 self.watch(session.id, sorted(known), list.clear)
@@ -234,7 +234,7 @@ class Relay:
                 self._watched_at.setdefault(node, set()).update(found)
 
         loop = self.mesh.loop
-        ended = loop.turns.ended(ids, loop.done_record)
+        ended = loop.ended(ids)
         here = [id for id in ids if id in ended or self._is_known(id)]
         told: list[tuple[int, bytes]] = []
         for id in here:  # This node is a voter: it has the outcome, or learns of it by itself.
@@ -302,7 +302,7 @@ class Relay:
         loop = self.mesh.loop
         # An instance that has ended is known too, but its outcome may only be in the history.
         missing = [id for id in good if id not in loop.router.calls]
-        ended = loop.turns.ended(missing, loop.done_record) if missing else {}
+        ended = loop.ended(missing)
         known = [id for id in good if id in ended or self._is_known(id)]
         if op == "watch":
             client = self._client(node)

@@ -12,7 +12,7 @@ from meshcode.node.streamops import READER
 from meshcode.router.effects import Assignment, Effects
 from meshcode.router.events import Fetched, Read
 from meshcode.router.records import accepted_call, sequence_key
-from meshcode.store.contract import DONE, OPEN
+from meshcode.store.contract import OPEN
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
@@ -160,9 +160,7 @@ class Release:
 
     def _give_read(self, found: list[tuple[int, bytes, int, bytes]]) -> None:
         loop = self._loop  # What was given before may have put outcomes into the history.
-        ids = [id for _, id, _, _ in found]
-        kept = dict(zip(ids, loop.log.get_many(DONE, ids), strict=True))
-        ended = loop.turns.ended(ids, kept.get)
+        ended = loop.ended([id for _, id, _, _ in found])
         loop.step(Read([
             (sequence, accepted_ms, submit, ended.get(id, b""))
             for sequence, id, accepted_ms, submit in found

@@ -212,7 +212,7 @@ def _has_copies(loop: Loop, id: bytes) -> bool:
 def _call_watch(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     ids = [id for id in _needed(fields, "ids", list) if isinstance(id, bytes)]
     missing = [id for id in ids if id not in loop.router.calls]
-    ended = loop.turns.ended(missing, loop.done_record) if missing else {}
+    ended = loop.ended(missing)
     loop.step(Watched(session.id, ids))
     outcomes = [(session.id, envelope) for envelope in ended.values()]
     kept = loop.router.replica.by_id

@@ -66,7 +66,7 @@ def read(envelope: bytes) -> Plan:
         BadRequest, TooLarge: it is none; the text says which step is wrong and how.
     """
     try:
-        args, _ = unpack_call(feeding.body_of(envelope), bool(envelope[12] & Flag.KWARGS))
+        args, _ = unpack_call(feeding.body_of(envelope), envelope[12] & _KWARGS != 0)
     except errors.BadValue as error:
         raise errors.BadRequest(f"the plan of a flow cannot be read: {error}") from None
     data = args[0] if len(args) == 1 else None

@@ -52,6 +52,34 @@ def call(socket: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
     return FUNCTIONS[socket](*args, **kwargs)
 
 
+def test_a_pipeline_that_is_run_again_makes_the_plan_of_a_new_one():
+    """Also where its first stage takes more, and where a later one has what may change."""
+    grown = [1]
+    for stages in (
+        [S("One")],
+        [S("One"), S("Two", 3, None), T()],
+        [S(), S("Two").options(priority=3), T()],
+        [S(), S(grown), T()],
+        [S(), S("Two", key=grown), T()],
+        [S(), parallel([S("Four"), T()]), T()],
+    ):
+        known = pipeline(stages)
+        for args, kwargs in ((), {}), (("a",), {}), (("b", [2]), {"more": 1}):
+            grown.append(len(grown))
+            made = compile_flow(known, args, kwargs)
+            assert made == compile_flow(pipeline(stages), args, kwargs)
+            made.steps.append(["not", 0, b"", None, None])
+
+
+def test_what_a_pipeline_takes_at_its_next_run_is_too_large_with_the_rest_of_it():
+    half = BODY_BYTES_MAX // 2
+    known = pipeline([S(), S("x" * half)])
+    assert len(compile_flow(known, ("y",)).steps) == 2
+
+    with pytest.raises(TooLarge, match="stage 2, something: up to here the arguments of this"):
+        compile_flow(known, ("y" * half,))
+
+
 def value_of(composition: Composition, *args: Any, **kwargs: Any) -> Any:
     """The value by the evaluator, after the machine has given the same."""
     want = evaluate(composition, FUNCTIONS, *args, **kwargs)

@@ -101,13 +101,16 @@ class Node:
         self.guard = SimpleNamespace(may=lambda *_: True)
         self.clock = SimpleNamespace(now_ms=lambda: 1_000)
         self.processors = SimpleNamespace(by_name={})
-        self.turns, self.done_record = Turns(self.router, lambda _: None), lambda _: None
+        self.turns = Turns(self.router, lambda _: None)
         self.crew = SimpleNamespace(by_id={})
         self.wire = wire
         self.mesh = None if wire is None else self
         self.relay = self
         self.identity = SimpleNamespace(name=name)
         self.feed = Feed(self)
+
+    def ended(self, ids):
+        return self.turns.ended(ids, lambda _: None)
 
     def hear_calls(self):
         self.router.listening = self.feed.wants("task")

@@ -7,6 +7,7 @@ would take it, or it is long, it becomes a step of its own that gathers the valu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from meshcode.client.flows.composition import (
@@ -23,6 +24,7 @@ from meshcode.limits import BODY_BYTES_MAX, FLOW_STEP_ARGUMENTS_MAX
 from meshcode.wire.codec import pack_call
 
 _NO_ARGUMENTS = pack_call([])
+_PLAIN = frozenset({str, bytes, int, float, bool, type(None)})  # No one can change such a value.
 _NESTED_MAX = 64  # Numbers and rows in one feed; what a step needs travels in its options.
 _Place = tuple[str, ...]  # Where a part stands, from the outside in: ("stage 2", "branch 1").
 
@@ -66,10 +68,26 @@ def compile_flow(
         TooLarge: more steps, arguments or bytes than there may be; the text has both numbers.
     """
     check_size(composition.size)
-    compiler = _Compiler()
-    result = compiler.number(compiler.part(composition, _Prior(args, kwargs or {}, None), ()))
+    compiler, prior = _Compiler(), _Prior(args, kwargs or {}, None)
+    if not isinstance(composition, Pipeline):
+        result = compiler.number(compiler.part(composition, prior, ()))
+    elif composition.rest is not None:
+        result = compiler.again(composition, composition.rest, prior)
+    else:
+        result = compiler.number(compiler.part(composition, prior, ()))
+        if _is_fixed(composition):
+            composition.rest = compiler.steps[1:]
     check_size(len(compiler.steps))
     return Plan(compiler.steps, result)
+
+
+def _is_fixed(pipeline: Pipeline) -> bool:
+    """Whether what it is called with changes its first step alone, and nothing the others."""
+    return all(isinstance(stage, Signature) for stage in pipeline.parts) and all(
+        not stage.kwargs and _PLAIN.issuperset(map(type, stage.args))
+        for stage in pipeline.parts[1:]
+        if isinstance(stage, Signature)
+    )
 
 
 class _Compiler:
@@ -115,6 +133,17 @@ class _Compiler:
         for n, stage in enumerate(others, 2):
             fed = self.part(stage, _Prior((), {}, fed), (*place, f"stage {n}"))
         return fed
+
+    def again(self, part: Pipeline, rest: Sequence[Step], prior: _Prior) -> int:
+        """Make the steps of a pipeline whose first alone differs from those of an earlier run."""
+        first = part.parts[0]
+        assert isinstance(first, Signature), "as `_is_fixed` says"
+        self.number(self.call(first, prior, ("stage 1",)))
+        self.steps += rest
+        self.bytes += sum([len(step[2]) for step in rest])
+        if self.bytes > BODY_BYTES_MAX:
+            _Compiler().part(part, prior, ())  # Says where.
+        return len(rest)
 
     def listed(self, branches: list[_Fed]) -> list[Any]:
         """The feed of a list of what these give on."""

@@ -121,9 +121,10 @@ class _Group(Composition):
 class Pipeline(_Group):
     """Stages one after another; each is given the value of the one before it, first."""
 
-    __slots__ = ()
+    __slots__ = ("rest",)
 
     word = "pipeline"
+    rest: Sequence[list[Any]] | None  # Its steps behind the first, where all runs have the same.
 
     def __init__(self, stages: Sequence[Composition]) -> None:
         """Raises BadRequest without a stage."""
@@ -133,6 +134,7 @@ class Pipeline(_Group):
         for stage in stages:
             flat += stage.parts if isinstance(stage, Pipeline) else (stage,)
         super().__init__(flat)
+        self.rest = None  # `compiling.py` finds it out.
 
 
 class Parallel(_Group):
