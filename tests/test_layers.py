@@ -26,6 +26,7 @@ ROUTER_LEAVES = {
     "meshcode.digest",
     "meshcode.ids",
     "meshcode.limits",
+    "meshcode.marks",
     "meshcode.native",
     "meshcode.native.layout",
     "meshcode.nearest",

@@ -24,7 +24,8 @@ BUILT = Path(__file__).resolve().parent / "built"  # One folder in it, by `key`.
 PACKAGES = ("router", "replica")  # What is compiled: pure, and where the node's time goes.
 # What of the rest of meshcode the core imports: its constants and types are compiled into it.
 LEAVES = (
-    "digest.py", "errors.py", "ids.py", "limits.py", "native", "nearest.py", "schedule", "wire",
+    "digest.py", "errors.py", "ids.py", "limits.py", "marks.py", "native", "nearest.py", "schedule",
+    "wire",
 )  # fmt: skip
 SHARED = "__mypyc"  # How the name of the library that holds all compiled modules ends.
 

@@ -12,12 +12,14 @@ from typing import Any, Final, NamedTuple
 
 from meshcode import native
 from meshcode.ids import ID_BYTES, NO_ID
+from meshcode.marks import mypyc_attr
 from meshcode.native.layout import VOTE_HEAD, VOTE_VERSION
 from meshcode.wire.codec import join_list, pack, unpack
 
 KEY_BYTES: Final = 2 * ID_BYTES + 2
 _GROUPS_KEPT: Final = 1_024
 GENERATION_MAX: Final = 0xFFFF
+_FIRST: Final = bytes(2)  # Nearly all are of this one.
 NOBODY: Final = NO_ID
 
 # Counter, node, boot of the node.  Higher ones win; the boot says which life of the node it was.
@@ -55,7 +57,8 @@ def make_key(id: bytes, home: bytes, generation: int = 0) -> bytes:
 
 def generation_of(key: bytes) -> int:
     """The generation in a key."""
-    return int.from_bytes(key[2 * ID_BYTES :], "big")
+    number = key[2 * ID_BYTES :]
+    return 0 if number == _FIRST else int.from_bytes(number, "big")
 
 
 def moved_key(key: bytes) -> bytes | None:
@@ -94,6 +97,7 @@ PROPOSING: Final = 5  # Owns it; waits until a majority has accepted its outcome
 ENDED: Final = 6  # The outcome is chosen.
 
 
+@mypyc_attr(acyclic=True)
 class Instance:
     """What one voter knows of one instance."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode.limits import PRIORITY_DEFAULT, STORY_EVENTS_MAX
+from meshcode.marks import mypyc_attr
 from meshcode.router.states import State, is_allowed
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from meshcode.router.pool import Worker
 
 
+@mypyc_attr(acyclic=True)
 class Call:
     """A call between its acceptance and its outcome.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from meshcode import errors, limits
 from meshcode.ids import NO_ID, text_of
+from meshcode.marks import mypyc_attr
 from meshcode.replica import remembering
 from meshcode.replica.instance import ENDED
 from meshcode.router import (
@@ -52,6 +53,7 @@ _ASK: Final = int(Kind.OUTCOME_OF)
 _TELL: Final = int(Kind.OUTCOME_IS)
 
 
+@mypyc_attr(acyclic=True)
 class Gather:
     """What one call waits for."""
 
@@ -106,6 +108,7 @@ class Gather:
         return f"waits for {self.left} of {count} calls"
 
 
+@mypyc_attr(acyclic=True)
 class One(Gather):
     """The same of a call that needs one step, which is open here, and has no other options."""
 

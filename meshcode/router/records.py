@@ -29,6 +29,7 @@ CUSTODY: Final = struct.Struct("<BBHIIIQ16s16s")
 _ACCEPTED_AT: Final = CUSTODY.size - 40
 _SHORT_META: Final = 32  # Bytes of options worth keeping unpacked, and how many of them are.
 _METAS_KEPT: Final = 512
+_HEADERS_KEPT: Final = 64
 
 _DONE: Final = int(Outcome.DONE)
 _SIXTEENTHS: Final = tuple(bytes([16 * number]) for number in range(16))
@@ -45,10 +46,11 @@ def custody_parts(node: bytes, boot: int) -> tuple[bytes, bytes]:
     return whole[:_ACCEPTED_AT], whole[_ACCEPTED_AT + 8 :]
 
 
+@lru_cache(_HEADERS_KEPT)
 def custody_header(
     home: bytes, boot: int, voters: tuple[bytes, ...], accepted_ms: int, generation: int = 0
 ) -> bytes:
-    """The custody header of a call that several nodes keep."""
+    """The custody header of a call that several nodes keep; those of one frame have the same."""
     head = CUSTODY.pack(
         RECORD_VERSION, len(voters), generation, boot, 0, 0, accepted_ms, home, home
     )
