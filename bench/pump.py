@@ -32,6 +32,7 @@ from meshcode.wire.frame import draft, index, seal_frame
 from meshcode.wire.kinds import Flag, Kind, Outcome
 
 BATCH = 512
+ANSWER_MS = 30_000  # A pump that says nothing for so long has died.
 SOCKET = b"bench.nop"
 
 
@@ -82,7 +83,7 @@ class Node:
             if self.ops and not self.committer.busy:
                 self.flying, self.out = self.out, []
                 ops, self.ops = self.ops, []
-                if self.committer.start(ops, may_wait=True):
+                if self.committer.start(ops):
                     self.pass_on()
 
     def pass_on(self) -> None:
@@ -147,6 +148,8 @@ def rate(folder: Path, seconds: float) -> tuple[float, int]:
             opened += BATCH
         if not opened:
             return calls / (time.perf_counter() - begin), calls
+        if not link.poll(ANSWER_MS):
+            raise SystemExit(f"the pump has not answered for {ANSWER_MS / 1e3:g} s: see above")
         head, _ = index(link.recv())
         calls += head.count
         opened -= head.count
