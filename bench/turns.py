@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 SINGLES, PIPELINES_ALONE, FUNNELS = 300, 60, 7
 STEPS, FLIGHT, WIDE, CLIENTS = 10, 200, 1_000, 4
-MODULE = "turn_tasks"
+MODULE = "bench_tasks"  # As in `bench.world`, for what asks whether its `nop` is shared.
 TASKS = '''
 def nop(value=None):
     """Return what came."""
@@ -196,14 +196,12 @@ def three_nodes() -> Iterator[Scene]:
         try:
             hosts.assemble()
             repository = Path(name) / "repository"
-            make_repository(repository, {"bench_tasks.py": TASKS, f"{MODULE}.py": TASKS})
+            make_repository(repository, {f"{MODULE}.py": TASKS})
             mesh = hosts.first.mesh
             mesh("add", "queue", "-n", "bench")
             mesh("add", "processor", "-n", "bench", "-g", f"file://{repository}", "-br", "main",
                  "-m", MODULE, "--recycle-calls", str(CALLS_MAX))  # fmt: skip
-            for socket in ("bench_tasks", MODULE):
-                mesh("add", "socket", "-n", f"{socket}.nop", "-q", "bench", "-pn", "bench",
-                     "-t", "nop")  # fmt: skip
+            mesh("add", "socket", "-n", f"{MODULE}.nop", "-q", "bench", "-pn", "bench", "-t", "nop")
             address = address_of(hosts.first)
             with connect(address) as client:
                 until(lambda: _is_shared(client, 3), 90, "calls are kept by several nodes")
