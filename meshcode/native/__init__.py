@@ -14,6 +14,7 @@ Both have the same functions, and give the same rows, faults, drafts and values 
                           records and batches of the log
     numbered_ids, seal_rows, feed_first
                           steps of flows
+    prctl                 what a worker ties itself to
 
 `TWIN` says which one is in use: `"c"` or `"pure"`; the environment variable MESHCODE_PURE=1 chooses
 pure at run time, and skips the C build at install time.
@@ -47,6 +48,7 @@ try:
         pack_vote,
         pack_words,
         pick,
+        prctl,
         scan,
         seal,
         seal_rows,
@@ -73,6 +75,7 @@ except ImportError:  # Not wanted or not compiled here: the pure twin does the s
         pack_vote,
         pack_words,
         pick,
+        prctl,
         scan,
         seal,
         seal_rows,
@@ -85,5 +88,5 @@ except ImportError:  # Not wanted or not compiled here: the pure twin does the s
 __all__ = [
     "TWIN", "Slots", "append", "check", "feed_first", "flatten", "group", "index", "mold",
     "numbered_ids", "open_rows", "pack_done", "pack_items", "pack_simple", "pack_vote",
-    "pack_words", "pick", "scan", "seal", "seal_rows", "unpack_items", "unpack_simple",
+    "pack_words", "pick", "prctl", "scan", "seal", "seal_rows", "unpack_items", "unpack_simple",
 ]  # fmt: skip

@@ -1,7 +1,8 @@
 """What cffi makes of our C, for setup.py: `python setup.py build_ext --inplace` in a checkout.
 
 The module is `meshcode.native._framing`, by cffi in API mode against the limited Python API, so one
-build serves every later CPython.  It is made of framing.c, and of staging.c where there is dlopen.
+build serves every later CPython.  It is made of framing.c, of staging.c where there is dlopen, and
+of process.c on Linux.
 What makes Python's objects (objects.c) is the other one, `meshcode.native._objects`.
 """
 
@@ -80,6 +81,8 @@ if sys.platform != "win32":
     _SOURCES.append("staging.c")
     if sys.platform == "linux":
         _LIBRARIES.append("dl")  # Part of libc in newer ones, where the name is still there.
+        ffibuilder.cdef("int32_t mesh_prctl(int32_t option, uint64_t value);")
+        _SOURCES.append("process.c")
 ffibuilder.set_source(
     "meshcode.native._framing",
     "\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SOURCES),

@@ -134,6 +134,13 @@ def append(handle: int, at: int, entry: bytearray, end: int, seed: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
+def prctl(option: int, value: int) -> None:
+    """As `pure.prctl`."""
+    code = _lib.mesh_prctl(option, value)
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
 def check(envelope: Bytes) -> Row:
     """As `pure.check`."""
     fault = _ffi.new("mesh_fault *")

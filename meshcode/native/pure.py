@@ -481,6 +481,20 @@ def append(handle: int, at: int, entry: bytearray, end: int, seed: int) -> None:
     os.fdatasync(handle)
 
 
+def prctl(option: int, value: int) -> None:
+    """Ask Linux for something about this process; see prctl(2).
+
+    Raises:
+        OSError: it was refused.
+    """
+    import ctypes  # Late: only this needs it, and the C twin does without.
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
 # Steps of flows: without C their ids are made in `meshcode/ids.py`, and their envelopes in
 # `meshcode/wire/frame.py`.
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
+
+from meshcode import native
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 
 def _prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"prctl({option}, {value}): {os.strerror(error)}")
+    try:
+        native.prctl(option, value)
+    except OSError as error:
+        raise OSError(error.errno, f"prctl({option}, {value}): {error.strerror}") from None
 
 
 def tie_to_parent(parent: int | None) -> None:

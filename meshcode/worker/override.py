@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,10 @@ def apply(module: Any, overrides: Mapping[str, str]) -> None:
     Raises:
         BaseException: whatever the code raises when it is run.
     """
+    if not overrides:
+        return
+    import linecache  # Late: most workers have none, and it brings the tokenizer.
+
     for task, code in sorted(overrides.items()):
         name = f"<override of {module.__name__}.{task}>"
         # So that tracebacks and `mesh task code` show the lines.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 import struct
@@ -257,3 +258,18 @@ def test_both_twins_give_the_codec_the_same_words(twin):
     assert str(caught.value) == (
         "data of 5 bytes: at offset 2 3 bytes are left, the value there needs 6; it was dropped"
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is of Linux")
+@pytest.mark.parametrize("twin", [pure, pytest.param(compiled, marks=needs_c)], ids=["pure", "c"])
+def test_prctl_does_what_is_asked_or_says_why_not(twin):
+    timer_slack, file = 29, Path("/proc/self/timerslack_ns")
+    before = int(file.read_text())
+    try:
+        twin.prctl(timer_slack, before + 7)
+        assert int(file.read_text()) == before + 7
+    finally:
+        twin.prctl(timer_slack, before)
+    with pytest.raises(OSError) as caught:
+        twin.prctl(123_456, 0)
+    assert caught.value.errno == errno.EINVAL
