@@ -28,6 +28,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from typing import Any
 
@@ -76,6 +77,45 @@ def mount(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
             step="import",
             reason="bad_request",
         )
+    lending = _Lending(cache)
+    try:
+        return _mount(request, cache, module, lending, tell)
+    finally:
+        lending.join()  # It may not be left half done.
+
+
+class _Lending(threading.Thread):
+    """Makes the lend folder, for the first mount of a version, while git and a builder work."""
+
+    def __init__(self, cache: str) -> None:
+        super().__init__(name="lend")
+        self._cache = cache
+        self._folder = ""
+        self._error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Make it; in the thread."""
+        try:
+            self._folder = lend.ensure(self._cache)
+        except Exception as error:  # Whoever asks for the folder hears of it.
+            self._error = error
+
+    def folder(self) -> str:
+        """The folder, once it is there.
+
+        Raises:
+            MountFailed, OSError: it could not be made.
+        """
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._folder
+
+
+def _mount(
+    request: dict[str, Any], cache: str, module: str, lending: _Lending, tell: Tell
+) -> dict[str, Any]:
     started = time.monotonic()
     checkout = _repository(request, cache, tell).checkout(
         branch=_text(request, "branch"),
@@ -90,7 +130,7 @@ def mount(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     want = environment.wanted(checkout, _text(request, "requirements"), module_path)
     builder = _text(request, "builder") or "auto"
     ready = environment.Environments(cache, builder=builder, tell=tell).ensure(want)
-    lent = lend.ensure(cache)
+    lent = lending.folder()
     tell("environment", f"{ready.key} in {time.monotonic() - fetched:.2f} s")
     config = {
         "inspect": True,

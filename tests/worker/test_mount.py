@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from meshcode.errors import MountFailed
+from meshcode.worker import lend
 from meshcode.worker import mount as mount_module
 from tests.worker.conftest import Repo
 from tests.worker.harness import MiniNode
@@ -78,6 +79,27 @@ def test_a_failed_mount_ends_with_one_line_that_says_so(shared: tuple[Repo, Path
         "text": f"the repository file://{repo.folder} has no tag 'v9'; it has no tag at all;"
         " nothing was mounted",
     }
+
+
+def test_what_workers_need_of_the_node_is_whole_after_a_mount_that_failed_at_once(tmp_path: Path):
+    """It is made beside git, which is through with a repository that is not there long before."""
+    lines, status = run_mount(tmp_path, git=str(tmp_path / "none"), module="shop.steps")
+    assert (status, lines[-1]["step"]) == (1, "fetch")
+    made = os.listdir(tmp_path / "code" / "lend")
+    assert made == [os.path.basename(lend.ensure(str(tmp_path / "code")))]
+
+
+def test_why_there_is_nothing_to_lend_is_told(repo: Repo, tmp_path: Path, monkeypatch):
+    repo.commit({"shop/steps.py": MODULE, "shop/__init__.py": ""})
+
+    def fail(_cache: str) -> str:
+        raise MountFailed("the package zmq is gone", step="environment", reason="no_package")
+
+    monkeypatch.setattr(lend, "ensure", fail)
+    told = refused(tmp_path, git=str(repo.folder), module="shop.steps")
+    assert told == {
+        "text": "the package zmq is gone", "step": "environment", "reason": "no_package",
+    }  # fmt: skip
 
 
 def test_what_a_mount_tells(repo: Repo, tmp_path: Path):
