@@ -69,9 +69,9 @@ if sys.platform != "win32":
                                     const void *sizes, size_t count, void *found_sizes,
                                     mesh_store_bytes *found, mesh_store_info *info);
         int32_t mesh_store_rows(void *env, uint32_t table, const uint8_t *start,
-                                size_t start_size, int32_t reverse, uint64_t limit,
-                                mesh_store_bytes *found, mesh_store_bytes *sizes,
-                                mesh_store_info *info);
+                                size_t start_size, int32_t reverse, int32_t keys_only,
+                                uint64_t limit, mesh_store_bytes *found,
+                                mesh_store_bytes *sizes, mesh_store_info *info);
         int32_t mesh_store_stats(void *env, const void *tables, size_t count, void *found,
                                  mesh_store_info *info);
         int32_t mesh_append(int32_t handle, uint64_t at, uint8_t *entry, size_t size, size_t end,

@@ -504,10 +504,11 @@ static int find_start(void *cursor, const uint8_t *start, size_t start_size, int
 }
 
 /* Up to `limit` rows from `start` on, or from an end when it is empty: keys and values one behind
- * the other, and the size of each as a u64. */
+ * the other, and the size of each as a u64.  With `keys_only` all values are of no bytes. */
 static int32_t mesh_store_rows(void *env, uint32_t table, const uint8_t *start, size_t start_size,
-                               int32_t reverse, uint64_t limit, mesh_store_bytes *found,
-                               mesh_store_bytes *sizes, mesh_store_info *info)
+                               int32_t reverse, int32_t keys_only, uint64_t limit,
+                               mesh_store_bytes *found, mesh_store_bytes *sizes,
+                               mesh_store_info *info)
 {
     void *txn, *cursor;
     lmdb_value key, value;
@@ -519,6 +520,8 @@ static int32_t mesh_store_rows(void *env, uint32_t table, const uint8_t *start, 
     if (!code) {
         code = limit ? find_start(cursor, start, start_size, reverse, &key, &value) : NOT_FOUND;
         while (!code) {
+            if (keys_only)
+                value.size = 0;
             code = add_row(found, sizes, &key, &value);
             if (code || !--limit)
                 break;

@@ -271,7 +271,7 @@ class History:
         two as fields the same request goes on from there, see `meshcode.listing`.
         """
         part = Part(fields)
-        found = self.choose(fields, part.wanted)
+        found = self.choose(fields, part.wanted, part.skipped)
         calls = [self.row(id) for id in part.shown(found.ids)]
         told = part.told(found.ids, found.reach)
         total = found.total
@@ -279,8 +279,11 @@ class History:
             total += part.passed
         return {"calls": [row for row in calls if row is not None], "total": total, **told}
 
-    def choose(self, fields: dict[str, Any], wanted: int) -> Chosen:
-        """The ids of the first `wanted` calls that a request asks for, and how many there are."""
+    def choose(self, fields: dict[str, Any], wanted: int, skipped: int = 0) -> Chosen:
+        """The ids of the first `wanted` calls that a request asks for, and how many there are.
+
+        Of the first `skipped` nobody wants to see more than that they are there.
+        """
         ascending = bool(fields.get("ascending"))
         choice = Choice(self._router, fields)
         unfinished = bool(fields.get("unfinished")) or choice.is_open_state
@@ -294,7 +297,9 @@ class History:
         if start is not None:
             opens = [id for id in opens if (id > start if ascending else id < start)]
         if choice.is_everything:
-            ids = [] if unfinished else self._ended_ids(start, ascending, looked_at + 1)
+            ids = [] if unfinished else self._ended_ids(
+                start, ascending, looked_at + 1, max(0, skipped - len(opens))
+            )
             if opens:
                 ids = sorted({*opens, *ids}, reverse=not ascending)
             more = len(ids) > looked_at
@@ -317,13 +322,22 @@ class History:
                 return Chosen(found, None, found[-1])
         return Chosen(found, matched, found[-1] if matched > len(found) else None)
 
-    def _ended_ids(self, start: bytes | None, ascending: bool, count: int) -> list[bytes]:
-        """Ids of the first so many ended calls behind `start`."""
+    def _ended_ids(
+        self, start: bytes | None, ascending: bool, count: int, skipped: int
+    ) -> list[bytes]:
+        """Ids of the first so many ended calls behind `start`; damaged ones are left out, but for
+        the first `skipped`, of which no record is read.
+        """
         found: list[bytes] = []
         at = start
         while len(found) < count:
-            limit = min(ROWS_READ, count - len(found) + 1)  # One more: that at `at` is known.
-            batch = list(map(_KEY, self._log.scan(DONE, at, reverse=not ascending, limit=limit)))
+            left = (skipped if len(found) < skipped else count) - len(found)
+            limit = min(ROWS_READ, left + 1)  # One more: that at `at` is known.
+            if len(found) < skipped:
+                batch = self._log.keys(DONE, at, reverse=not ascending, limit=limit)
+            else:
+                rows = self._log.scan(DONE, at, reverse=not ascending, limit=limit)
+                batch = list(map(_KEY, rows))
             if batch and batch[0] == at:
                 del batch[0]
             if not batch:

@@ -65,13 +65,13 @@ class Part:
             )
         gone_on = cursor_of(fields) is not None
         self.passed = max(whole(fields, "passed", 0), 0) if gone_on else 0
-        self._skip = max(0, first - self.passed)
+        self.skipped = max(0, first - self.passed)  # Calls before the page.
         self._room = max(0, first + self.rows - max(first, self.passed))
-        self.wanted = self._skip + self._room + 1  # One more says that there is another page.
+        self.wanted = self.skipped + self._room + 1  # One more says that there is another page.
 
     def shown(self, ids: list[bytes]) -> list[bytes]:
         """Those of the page."""
-        return ids[self._skip : self._skip + self._room]
+        return ids[self.skipped : self.skipped + self._room]
 
     def told(self, ids: list[bytes], reach: bytes | None) -> dict[str, Any]:
         """What the answer says beside the calls; `ids` is whole up to `reach`."""

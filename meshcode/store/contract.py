@@ -195,6 +195,14 @@ class Log(Protocol):
         `start` is included.  Damaged records are left out and reported by `damaged()`.
         """
 
+    def keys(
+        self, table: str, start: bytes | None = None, *, reverse: bool = False, limit: int = 1000
+    ) -> list[bytes]:
+        """The keys of the records that `scan` would give, and of damaged ones between them.
+
+        Values are not looked at, so it takes a fraction of the time.
+        """
+
     def count(self, table: str) -> int:
         """How many synced records the table has."""
 

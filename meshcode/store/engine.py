@@ -83,6 +83,11 @@ class Engine(Protocol):
         row is not that of a plain record.
         """
 
+    def keys(
+        self, table: str, start: bytes, *, reverse: bool = False, limit: int
+    ) -> list[bytes]:
+        """The keys of the same rows; no value is looked at."""
+
     def stage(self, sections: Sequence[Section]) -> int:
         """Put these changes into the next transaction, and say how many bytes they have, about.
 

@@ -208,13 +208,22 @@ class NativeEngine:
         data, sizes = self._read_rows(table, start, reverse, limit)
         return native.open_rows(data, sizes, record.SEEDS[table])
 
+    def keys(
+        self, table: str, start: bytes, *, reverse: bool = False, limit: int
+    ) -> list[bytes]:
+        """See `Engine.keys`."""
+        data, sizes = self._read_rows(table, start, reverse, limit, keys_only=True)
+        lengths = array("Q")
+        lengths.frombytes(sizes)
+        return list(_parts(data, lengths[::2]))
+
     def _read_rows(
-        self, table: str, start: bytes, reverse: bool, limit: int
+        self, table: str, start: bytes, reverse: bool, limit: int, *, keys_only: bool = False
     ) -> tuple[bytes, bytes]:
-        """Keys and rows in turns, and the size of each as u64."""
+        """Keys and rows in turns, and the size of each as u64; with `keys_only` rows are empty."""
         code = _lib.mesh_store_rows(
-            self._env, self._tables[table], start, len(start), reverse, limit, self._found,
-            self._found_sizes, self._read_info,
+            self._env, self._tables[table], start, len(start), reverse, keys_only, limit,
+            self._found, self._found_sizes, self._read_info,
         )  # fmt: skip
         if code:
             raise self._error(code, self._read_info)

@@ -95,17 +95,29 @@ class PyEngine:
         self, table: str, start: bytes, *, reverse: bool = False, limit: int
     ) -> list[tuple[bytes, bytes]]:
         """See `Engine.rows`."""
+        return self._read(table, start, reverse, limit, values=True)
+
+    def keys(
+        self, table: str, start: bytes, *, reverse: bool = False, limit: int
+    ) -> list[bytes]:
+        """See `Engine.keys`."""
+        return self._read(table, start, reverse, limit, values=False)
+
+    def _read(
+        self, table: str, start: bytes, reverse: bool, limit: int, *, values: bool
+    ) -> list[Any]:
+        """Rows, or their keys alone."""
         with self._env.begin() as txn:
-            cursor = txn.cursor(self._tables[table])
+            cursor: Any = txn.cursor(self._tables[table])
             if not reverse:
                 there = cursor.set_range(start) if start else cursor.first()
-                rows = cursor.iternext()
+                rows = cursor.iternext(values=values)
             else:
                 if start and cursor.set_range(start):
                     there = cursor.key() == start or cursor.prev()
                 else:  # Nothing from `start` on, or no start: from the end.
                     there = cursor.last()
-                rows = cursor.iterprev()
+                rows = cursor.iterprev(values=values)
             return list(islice(rows, limit)) if there else []
 
     def records(

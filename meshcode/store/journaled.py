@@ -281,13 +281,16 @@ class JournaledLog:
         """The synced value of each key, or None.  See `Log.get_many`."""
         return self._view().get_many(table, keys)
 
+    def keys(
+        self, table: str, start: bytes | None = None, *, reverse: bool = False, limit: int = 1000
+    ) -> list[bytes]:
+        """Up to `limit` keys in order from `start` on.  See `Log.keys`."""
+        assert limit >= 0, limit
+        start = None if start is None else start[: KEY_BYTES_MAX + 1]
+        return self._view().keys(table, start, reverse=reverse, limit=limit)
+
     def scan(
-        self,
-        table: str,
-        start: bytes | None = None,
-        *,
-        reverse: bool = False,
-        limit: int = 1000,
+        self, table: str, start: bytes | None = None, *, reverse: bool = False, limit: int = 1000
     ) -> list[tuple[bytes, bytes]]:
         """Up to `limit` synced records in key order from `start` on.  See `Log.scan`."""
         assert limit >= 0, limit

@@ -15,11 +15,11 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NoReturn, Self, cast
+from typing import Any, NoReturn, Self, TypeVar, cast
 
 import lmdb
 
@@ -39,6 +39,7 @@ MAP_LIMIT = (64 << 30) if _WIDE else (256 << 20)  # Sparse: costs address space,
 GROW_RATIO = 0.75
 FREE_ENTRY_BYTES = 16  # A free page costs 8 bytes in the free list, which is half full at worst.
 BALLAST_COMMITS = 256  # Commits between two looks at the ballast.
+_Row = TypeVar("_Row")
 
 
 @dataclass(slots=True)
@@ -453,20 +454,24 @@ class LmdbLog:
             for key, data in zip(keys, stored, strict=True)
         ]  # fmt: skip
 
+    def keys(
+        self, table: str, start: bytes | None = None, *, reverse: bool = False, limit: int = 1000
+    ) -> list[bytes]:
+        """Up to `limit` keys in order from `start` on.  See `Log.keys`."""
+        assert limit >= 0, limit
+        start = None if start is None else start[: KEY_BYTES_MAX + 1]
+        return self._page(self._engine.keys, table, start, reverse, limit)
+
     def scan(
-        self,
-        table: str,
-        start: bytes | None = None,
-        *,
-        reverse: bool = False,
-        limit: int = 1000,
+        self, table: str, start: bytes | None = None, *, reverse: bool = False, limit: int = 1000
     ) -> list[tuple[bytes, bytes]]:
         """Up to `limit` synced records in key order from `start` on.  See `Log.scan`."""
         assert limit >= 0, limit
         start = None if start is None else start[: KEY_BYTES_MAX + 1]
         found: list[tuple[bytes, bytes]] = []
         while limit > len(found):
-            page = self._page(table, start, reverse, limit - len(found))
+            left = limit - len(found)
+            page = self._page(self._engine.records, table, start, reverse, left)
             if not page:
                 break
             self._add(table, page, found)
@@ -478,15 +483,16 @@ class LmdbLog:
         return found
 
     def _page(
-        self, table: str, start: bytes | None, reverse: bool, limit: int
-    ) -> list[tuple[bytes, bytes | None]]:
-        """Records in order; None for what is no plain one."""
+        self, read: Callable[..., list[_Row]], table: str, start: bytes | None, reverse: bool,
+        limit: int,
+    ) -> list[_Row]:  # fmt: skip
+        """What the engine reads, in order."""
         if reverse and start == b"":
             return []  # b"" is before all.
         with self._gate:
             self.check_open()
             with self._reading():
-                return self._engine.records(table, start or b"", reverse=reverse, limit=limit)
+                return read(table, start or b"", reverse=reverse, limit=limit)
 
     def _add(
         self,

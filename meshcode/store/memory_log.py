@@ -262,6 +262,20 @@ class MemoryLog:
             )
         return value
 
+    def keys(
+        self, table: str, start: bytes | None = None, *, reverse: bool = False, limit: int = 1000
+    ) -> list[bytes]:
+        """Up to `limit` keys in order from `start` on.  See `Log.keys`."""
+        self._check_open()
+        assert limit >= 0, limit
+        with self._gate:
+            keys = self.disk.tables[table].keys
+            if reverse:
+                end = len(keys) if start is None else bisect_right(keys, start)
+                return keys[max(0, end - limit) : end][::-1]
+            first = 0 if start is None else bisect_left(keys, start)
+            return keys[first : first + limit]
+
     def scan(
         self,
         table: str,

@@ -34,6 +34,11 @@ class Base(Protocol):
     ) -> list[Row]:
         """As `Log.scan`."""
 
+    def keys(
+        self, table: str, start: bytes | None = None, *, reverse: bool = False, limit: int = 1000
+    ) -> list[bytes]:
+        """As `Log.keys`."""
+
 
 class Layer:
     """The last change of each key of some batches."""
@@ -65,6 +70,15 @@ class Layer:
             found = list(values)
             self._sorted[table] = count, keys = len(found), sorted(found)
         return keys
+
+    def within(
+        self, table: str, start: bytes | None, edge: bytes | None, *, reverse: bool
+    ) -> list[bytes]:
+        """The keys that it changes from `start` to `edge`, both included; None: no bound."""
+        keys = self.sorted(table)
+        low, high = (edge, start) if reverse else (start, edge)
+        first = 0 if low is None else bisect_left(keys, low)
+        return keys[first : len(keys) if high is None else bisect_right(keys, high)]
 
     def growth(self, table: str, base: Base) -> Growth:
         """What the table has more with it than `base` alone."""
@@ -146,6 +160,27 @@ class Over:
                 break
             row = next(rows, None)
         return found
+
+    def keys(
+        self, table: str, start: bytes | None = None, *, reverse: bool = False, limit: int = 1000
+    ) -> list[bytes]:
+        """As `Log.keys`."""
+        values = self.layer.changes.get(table)
+        if not values:
+            return self.base.keys(table, start, reverse=reverse, limit=limit)
+        found: list[bytes] = []
+        while len(found) < limit:
+            piece = self.base.keys(table, start, reverse=reverse, limit=limit)
+            edge = piece[-1] if len(piece) == limit else None  # None: the base has no more.
+            mine = self.layer.within(table, start, edge, reverse=reverse)
+            kept = {key: values[key] is not None for key in mine}
+            there = {key for key in piece if key not in kept}
+            there.update([key for key in mine if kept[key]])
+            found += sorted(there, reverse=reverse)
+            start = edge and (key_before(edge) if reverse else edge + b"\0")
+            if start is None:
+                break
+        return found[:limit]
 
     def _below(
         self, table: str, rows: list[Row], reverse: bool, limit: int

@@ -253,7 +253,9 @@ def test_a_scan_goes_in_key_order_from_start_on(open_log: Opener):
     write(log, *[(OPEN, number(n), b"%d" % n) for n in (5, 1, 3, 2, 4)])
 
     def found(**how: object) -> list[int]:
-        return [int(value) for _, value in log.scan(OPEN, **how)]  # type: ignore[arg-type]
+        rows = log.scan(OPEN, **how)  # type: ignore[arg-type]
+        assert log.keys(OPEN, **how) == [key for key, _ in rows]  # type: ignore[arg-type]
+        return [int(value) for _, value in rows]
 
     assert found() == [1, 2, 3, 4, 5]
     assert found(start=number(3)) == [3, 4, 5]
@@ -271,6 +273,8 @@ def test_a_scan_goes_backwards_from_start_or_the_end(open_log: Opener):
 
     def found(**how: object) -> list[int]:
         rows = log.scan(OPEN, reverse=True, **how)  # type: ignore[arg-type]
+        keys = log.keys(OPEN, reverse=True, **how)  # type: ignore[arg-type]
+        assert keys == [key for key, _ in rows]
         return [int(value) for _, value in rows]
 
     assert found() == [5, 4, 3, 2, 1]

@@ -15,10 +15,12 @@ from meshcode.ids import text_of
 from meshcode.listing import whole_page
 from meshcode.node.meshlist import _in_reach
 from meshcode.node.paging import LOOKED_MAX, SCAN_MAX, Part
-from meshcode.store.contract import META
+from meshcode.store.contract import DONE, META
+from meshcode.store.memory_log import MemoryLog
 from tests.cli.conftest import Shell
 from tests.live.harness import refusal
-from tests.records.world import BEGAN_MS, NODE, done, ids, submit, waiting, write_home
+from tests.records.test_retention import Part as NodeParts
+from tests.records.world import BEGAN_MS, NODE, done, ids, submit, waiting, write, write_home
 
 LONG = 2 * LOOKED_MAX + 500
 RARE_EACH = 2_000
@@ -161,6 +163,26 @@ def test_pages_of_open_and_ended_calls_are_one_list(tmp_path, ascending: bool):
     assert {page["total"] for page in numbered} == {MIXED}
     assert ids_of(behind) == order[1_501:2_101]
     assert behind["more"]
+
+
+@pytest.mark.parametrize("waiting_calls", [0, 3])
+def test_a_page_behind_others_reads_no_records_of_those_and_shows_no_damaged_one(
+    waiting_calls: int,
+):
+    log = MemoryLog()
+    made = ids(60)
+    ended, opens = made[: 60 - waiting_calls], made[60 - waiting_calls :]
+    ops = [waiting(submit(id, "t.waits"), n) for n, id in enumerate(opens)]
+    write(log, *ops, *[done(submit(id, "t.ended")) for id in ended])
+    newest = made[::-1]
+    for id in (newest[7], newest[25]):
+        log.disk.damage(DONE, id)
+
+    page = NodeParts(log).history.page({"page": 3, "rows": 10})
+
+    assert log.damaged() == [(DONE, newest[25])]
+    assert ids_of(page) == [text_of(id) for id in newest[20:31] if id != newest[25]]
+    assert page["more"]
 
 
 def test_parts_of_a_page():

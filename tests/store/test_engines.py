@@ -105,6 +105,9 @@ def test_both_find_the_same(made: Made):
             for limit in (0, 1, 7, 10**6):
                 found = ours.rows(OPEN, start, reverse=reverse, limit=limit)
                 assert found == theirs.rows(OPEN, start, reverse=reverse, limit=limit)
+                for engine in engines:
+                    only = engine.keys(OPEN, start, reverse=reverse, limit=limit)
+                    assert only == [key for key, _ in found]
     assert ours.get_many(OPEN, keys) == theirs.get_many(OPEN, keys)
     assert ours.get_many(OPEN, keys) == [ours.get(OPEN, key) for key in keys]
     assert [ours.get(OPEN, key) for key in keys] == [theirs.get(OPEN, key) for key in keys]

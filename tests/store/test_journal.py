@@ -429,6 +429,10 @@ def test_journal_and_tree_are_one_log_to_all_who_read(
         assert log.scan(table, start, reverse=True, limit=limit) == [
             row for row in expected[::-1] if row[0] <= start
         ][:limit]
+        for way in (False, True):
+            for at in (None, start):
+                rows = log.scan(table, at, reverse=way, limit=limit)
+                assert log.keys(table, at, reverse=way, limit=limit) == [key for key, _ in rows]
         asked = [b"%d" % rng.randrange(200) for _ in range(5)]
         assert log.get_many(table, asked) == [truth[table].get(key) for key in asked]
         assert [log.get(table, key) for key in asked] == [truth[table].get(key) for key in asked]

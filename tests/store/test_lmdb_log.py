@@ -179,6 +179,7 @@ def test_a_damaged_record_is_told_and_the_others_are_kept(tmp_path: Path):
         kept = [(number(1), b"record 1 here"), (number(3), b"record 3 here")]
         assert log.scan(OPEN) == kept
         assert log.scan(OPEN, reverse=True) == kept[::-1]
+        assert log.keys(OPEN) == [number(1), number(2), number(3)], "without their records"
         assert log.scan(OPEN, limit=2) == kept  # The limit counts good records.
         assert log.damaged() == [(OPEN, number(2))]
         with pytest.raises(LogDamaged, match=r"checksum [0-9a-f]{8} stored, [0-9a-f]{8} computed"):
