@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain
 from pathlib import Path
+from struct import iter_unpack
 from typing import Any
 
 import lmdb
@@ -215,7 +216,10 @@ class NativeEngine:
         data, sizes = self._read_rows(table, start, reverse, limit, keys_only=True)
         lengths = array("Q")
         lengths.frombytes(sizes)
-        return list(_parts(data, lengths[::2]))
+        del lengths[1::2]
+        if lengths and lengths == lengths[:1] * len(lengths):  # Of most tables they are.
+            return [key for (key,) in iter_unpack(f"{lengths[0]}s", data)]
+        return list(_parts(data, lengths))
 
     def _read_rows(
         self, table: str, start: bytes, reverse: bool, limit: int, *, keys_only: bool = False

@@ -71,14 +71,14 @@ class Layer:
             self._sorted[table] = count, keys = len(found), sorted(found)
         return keys
 
-    def within(
-        self, table: str, start: bytes | None, edge: bytes | None, *, reverse: bool
-    ) -> list[bytes]:
-        """The keys that it changes from `start` to `edge`, both included; None: no bound."""
+    def keys(self, table: str, start: bytes | None, reverse: bool, limit: int) -> list[bytes]:
+        """Up to `limit` of the keys that it changes, in order from `start` on."""
         keys = self.sorted(table)
-        low, high = (edge, start) if reverse else (start, edge)
-        first = 0 if low is None else bisect_left(keys, low)
-        return keys[first : len(keys) if high is None else bisect_right(keys, high)]
+        if reverse:
+            end = len(keys) if start is None else bisect_right(keys, start)
+            return keys[max(0, end - limit) : end][::-1]
+        first = 0 if start is None else bisect_left(keys, start)
+        return keys[first : first + limit]
 
     def growth(self, table: str, base: Base) -> Growth:
         """What the table has more with it than `base` alone."""
@@ -170,13 +170,18 @@ class Over:
             return self.base.keys(table, start, reverse=reverse, limit=limit)
         found: list[bytes] = []
         while len(found) < limit:
-            piece = self.base.keys(table, start, reverse=reverse, limit=limit)
-            edge = piece[-1] if len(piece) == limit else None  # None: the base has no more.
-            mine = self.layer.within(table, start, edge, reverse=reverse)
-            kept = {key: values[key] is not None for key in mine}
-            there = {key for key in piece if key not in kept}
-            there.update([key for key in mine if kept[key]])
-            found += sorted(there, reverse=reverse)
+            below = self.base.keys(table, start, reverse=reverse, limit=limit)
+            mine = self.layer.keys(table, start, reverse, limit)
+            if not mine:
+                found += below
+                break
+            ends = [keys[-1] for keys in (below, mine) if len(keys) == limit]
+            edge = (max if reverse else min)(ends, default=None)  # Both are whole up to there.
+            there = list(dict.fromkeys(sorted(below + mine, reverse=reverse)))
+            if edge is not None:
+                del there[there.index(edge) + 1 :]
+            gone = {key for key in mine if values[key] is None}
+            found += [key for key in there if key not in gone] if gone else there
             start = edge and (key_before(edge) if reverse else edge + b"\0")
             if start is None:
                 break
