@@ -3,7 +3,7 @@
     python -m bench.end_to_end [--seconds 3] [--runs 3] [--workers 1] [--no-pump]
 
 Rate by `Socket.map`, latency of single calls one after another, CPU per call over client, node and
-worker, and the ratio to the bare pump measured in the same run.
+worker, and the same of the bare pump, measured in the same run.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def pids_of(mesh: Mesh) -> dict[str, list[int]]:
     }
 
 
-def measure(mesh: Mesh, seconds: float, runs: int) -> float:
-    """Print everything of one node; returns its median rate."""
+def measure(mesh: Mesh, seconds: float, runs: int) -> tuple[float, float]:
+    """Print everything of one node; returns its median rate, and p50 of a call alone."""
     with connect(mesh.address) as client:
         socket = client.socket(SOCKET)
         assert list(islice(socket.map(range(WARM_CALLS)), 3)) == [0, 1, 2]
@@ -88,7 +88,7 @@ def measure(mesh: Mesh, seconds: float, runs: int) -> float:
     print(f"submit     {machine.spread(submits)} durable calls/s, results back")
     print(f"cpu        {sum(cpu.values()) / total * 1e6:.1f} us per call: {each}")
     print(f"single     p50 {p50:.2f} ms, p99 {p99:.2f} ms; a write and fdatasync {sync:.2f} ms")
-    return sorted(rates)[len(rates) // 2]
+    return sorted(rates)[len(rates) // 2], p50
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -101,11 +101,13 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     print(machine.describe())
     with nop_node(args.workers) as mesh:
-        rate = measure(mesh, args.seconds, args.runs)
+        rate, single = measure(mesh, args.seconds, args.runs)
     if not args.no_pump:
         pumped = [pump.one_run(args.seconds)[0] for _ in range(args.runs)]
         print(f"pump       {machine.spread(pumped)} durable round trips/s, no features")
         print(f"ratio      {rate / sorted(pumped)[len(pumped) // 2]:.2f} of the bare pump")
+        alone = machine.percentile(pump.singles_ms(SINGLES), 0.5)
+        print(f"pump alone p50 {alone:.2f} ms, one call after another: {single / alone:.2f} times")
 
 
 if __name__ == "__main__":

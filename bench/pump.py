@@ -4,18 +4,23 @@ client DEALER -> ROUTER [log: put, sync] ROUTER -> DEALER worker -> ROUTER [log:
 ROUTER -> DEALER client.  It cannot refuse, retry, limit, cancel, recover or say where a call is:
 it is what the transport and the disk allow on this machine, so the mesh is measured against it.
 
+For one call after another it does what the mesh does for them: the call goes on to its worker at
+once, and goes to disk with its outcome, in one sync.
+
     python -m bench.pump [--seconds 3] [--runs 3]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +37,7 @@ from meshcode.wire.frame import draft, index, seal_frame
 from meshcode.wire.kinds import Flag, Kind, Outcome
 
 BATCH = 512
+SINGLES, WARM_SINGLES = 400, 50
 ANSWER_MS = 30_000  # A pump that says nothing for so long has died.
 SOCKET = b"bench.nop"
 
@@ -48,8 +54,9 @@ def link_of(context: zmq.Context[Any], kind: int) -> zmq.Socket[Any]:
 class Node:
     """The middle: two links and the log, with syncs pipelined as the real node has them."""
 
-    def __init__(self, folder: Path) -> None:
-        """Bind both links and open the log."""
+    def __init__(self, folder: Path, alone: bool) -> None:
+        """Bind both links and open the log; `alone`: calls come one after another."""
+        self.alone = alone
         context: zmq.Context[Any] = zmq.Context()
         self.clients = link_of(context, zmq.ROUTER)
         self.workers = link_of(context, zmq.ROUTER)
@@ -80,7 +87,8 @@ class Node:
                 self.take(self.clients)
             if self.workers in ready:
                 self.take(self.workers)
-            if self.ops and not self.committer.busy:
+            waits = self.alone and self.sequences  # For an outcome that goes to disk with it.
+            if self.ops and not waits and not self.committer.busy:
                 self.flying, self.out = self.out, []
                 ops, self.ops = self.ops, []
                 if self.committer.start(ops):
@@ -107,7 +115,10 @@ class Node:
                     self.sequences[row.id] = self.sequence
                     key = self.sequence.to_bytes(8, "big")
                     self.ops.append((OPEN, key, data[row.start : row.end]))
-                self.out.append((self.workers, [self.worker, data]))
+                if self.alone:
+                    self.workers.send_multipart([self.worker, data])
+                else:
+                    self.out.append((self.workers, [self.worker, data]))
             else:
                 for row in rows:
                     key = self.sequences.pop(row.id).to_bytes(8, "big")
@@ -133,46 +144,81 @@ def rate(folder: Path, seconds: float) -> tuple[float, int]:
     """The client: calls a second with their results back, and how many."""
     link = link_of(zmq.Context(), zmq.DEALER)
     link.connect(f"ipc://{folder}/clients.ipc")
-    body = pack_call([], {})
     under_way: deque[int] = deque()
     calls, opened = 0, 0
     begin = time.perf_counter()
     while True:
         elapsed = time.perf_counter() - begin
         while opened + BATCH <= limits.WINDOW_CALLS and elapsed < seconds:
-            link.send(seal_frame([
-                draft(Kind.SUBMIT, id=id, flow=id, name=SOCKET, body=body, argc=0, flags=Flag.FRESH)
-                for id in make_ids(BATCH)
-            ]))  # fmt: skip
+            link.send(_calls(BATCH))
             under_way.append(BATCH)
             opened += BATCH
         if not opened:
             return calls / (time.perf_counter() - begin), calls
-        if not link.poll(ANSWER_MS):
-            raise SystemExit(f"the pump has not answered for {ANSWER_MS / 1e3:g} s: see above")
-        head, _ = index(link.recv())
-        calls += head.count
-        opened -= head.count
+        count = _answer(link)
+        calls += count
+        opened -= count
 
 
-def one_run(seconds: float) -> tuple[float, float]:
-    """Calls a second, and CPU microseconds per call over all three processes."""
+def _calls(count: int) -> bytes:
+    """A frame of so many calls."""
+    body = pack_call([], {})
+    return seal_frame([
+        draft(Kind.SUBMIT, id=id, flow=id, name=SOCKET, body=body, argc=0, flags=Flag.FRESH)
+        for id in make_ids(count)
+    ])  # fmt: skip
+
+
+def _answer(link: zmq.Socket[Any]) -> int:
+    """How many outcomes came."""
+    if not link.poll(ANSWER_MS):
+        raise SystemExit(f"the pump has not answered for {ANSWER_MS / 1e3:g} s: see above")
+    head, _ = index(link.recv())
+    return head.count
+
+
+def singles_ms(count: int) -> list[float]:
+    """Milliseconds of calls made one after another."""
+    with _pumping("alone") as (folder, _):
+        link = link_of(zmq.Context(), zmq.DEALER)
+        link.connect(f"ipc://{folder}/clients.ipc")
+        times = []
+        for _number in range(WARM_SINGLES + count):
+            begin = time.perf_counter()
+            link.send(_calls(1))
+            assert _answer(link) == 1
+            times.append((time.perf_counter() - begin) * 1e3)
+        return times[WARM_SINGLES:]
+
+
+@contextlib.contextmanager
+def _pumping(*how: str) -> Iterator[tuple[Path, list[int]]]:
+    """A pump in a folder of its own; its process ids."""
     with tempfile.TemporaryDirectory(prefix="pump-") as name:
         folder = Path(name)
         children = [
-            subprocess.Popen([sys.executable, "-m", "bench.pump", "--role", role, "--folder", name])
+            subprocess.Popen([
+                *(sys.executable, "-m", "bench.pump", "--role", role, "--folder", name),
+                *(f"--{word}" for word in how),
+            ])
             for role in ("node", "worker")
-        ]
+        ]  # fmt: skip
         try:
-            rate(folder, 0.3)  # Warm: both sides are up and the log has its first pages.
-            pids = [os.getpid(), *(child.pid for child in children)]
-            before = sum(map(machine.cpu_s, pids))
-            per_second, calls = rate(folder, seconds)
-            used = sum(map(machine.cpu_s, pids)) - before
+            yield folder, [child.pid for child in children]
         finally:
             for child in children:
                 child.kill()
                 child.wait()
+
+
+def one_run(seconds: float) -> tuple[float, float]:
+    """Calls a second, and CPU microseconds per call over all three processes."""
+    with _pumping() as (folder, children):
+        rate(folder, 0.3)  # Warm: both sides are up and the log has its first pages.
+        pids = [os.getpid(), *children]
+        before = sum(map(machine.cpu_s, pids))
+        per_second, calls = rate(folder, seconds)
+        used = sum(map(machine.cpu_s, pids)) - before
     return per_second, used / calls * 1e6
 
 
@@ -183,9 +229,10 @@ def main(arguments: list[str] | None = None) -> float:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--role", choices=["node", "worker"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.role == "node":
-        Node(args.folder).run()
+        Node(args.folder, args.alone).run()
     elif args.role == "worker":
         work(args.folder)
     print(machine.describe())
@@ -193,6 +240,8 @@ def main(arguments: list[str] | None = None) -> float:
     rates = [found[0] for found in results]
     print(f"pump       {machine.spread(rates)} durable round trips/s")
     print(f"pump cpu   {machine.spread([r[1] for r in results], '{:.1f}')} us per call, all three")
+    alone = singles_ms(SINGLES)
+    print(f"pump alone p50 {machine.percentile(alone, 0.5):.2f} ms, one call after another")
     return sorted(rates)[len(rates) // 2]
 
 

@@ -14,6 +14,13 @@ def test_the_pump_takes_calls_through_a_log_and_back():
     assert cpu_us > 0
 
 
+def test_the_pump_takes_one_call_after_another():
+    times = pump.singles_ms(20)
+
+    assert len(times) == 20
+    assert min(times) > 0
+
+
 def test_a_pump_that_has_died_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(pump, "ANSWER_MS", 50)
 
