@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from meshcode.client import Client, connect
+from meshcode.client.begun import Begun
 from meshcode.client.pending import Pending
 from meshcode.client.session import ENDED, Session
 from meshcode.wire.frame import draft, pick, seal_frame
@@ -69,6 +70,7 @@ def test_take_512_outcomes(benchmark, client):
     )
     session = object.__new__(Session)  # Only what the hot path of receiving needs.
     session.pending = Pending()
+    session._begun = Begun(session.pending)
 
     def begin() -> None:
         for call in calls:
