@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,14 +143,12 @@ def rate(folder: Path, seconds: float) -> tuple[float, int]:
     """The client: calls a second with their results back, and how many."""
     link = link_of(zmq.Context(), zmq.DEALER)
     link.connect(f"ipc://{folder}/clients.ipc")
-    under_way: deque[int] = deque()
     calls, opened = 0, 0
     begin = time.perf_counter()
     while True:
         elapsed = time.perf_counter() - begin
         while opened + BATCH <= limits.WINDOW_CALLS and elapsed < seconds:
             link.send(_calls(BATCH))
-            under_way.append(BATCH)
             opened += BATCH
         if not opened:
             return calls / (time.perf_counter() - begin), calls

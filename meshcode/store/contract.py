@@ -6,6 +6,7 @@ both to them.  A log knows nothing of calls; it sees bytes.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
@@ -105,6 +106,15 @@ def key_before(key: bytes) -> bytes | None:
     if key[-1] == 0:
         return key[:-1] or None
     return (key[:-1] + bytes([key[-1] - 1])).ljust(KEY_BYTES_MAX, b"\xff")
+
+
+def keys_from(keys: list[bytes], start: bytes | None, reverse: bool, limit: int) -> list[bytes]:
+    """Up to `limit` of some sorted keys, in order from `start` on; from an end when it is None."""
+    if reverse:
+        end = len(keys) if start is None else bisect_right(keys, start)
+        return keys[max(0, end - limit) : end][::-1]
+    first = 0 if start is None else bisect_left(keys, start)
+    return keys[first : first + limit]
 
 
 class Log(Protocol):

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from meshcode.errors import DiskFull, FolderInUse, LogDamaged, LogSuspect, NodeError
 from meshcode.limits import DISK_NEVER_RATIO
-from meshcode.store.contract import TABLES, Op, Usage, plan
+from meshcode.store.contract import TABLES, Op, Usage, keys_from, plan
 
 RECORD_BYTES = 64  # What a record is taken to cost beside its key and value.
 BYTES_LIMIT = 64 << 30
@@ -269,12 +269,7 @@ class MemoryLog:
         self._check_open()
         assert limit >= 0, limit
         with self._gate:
-            keys = self.disk.tables[table].keys
-            if reverse:
-                end = len(keys) if start is None else bisect_right(keys, start)
-                return keys[max(0, end - limit) : end][::-1]
-            first = 0 if start is None else bisect_left(keys, start)
-            return keys[first : first + limit]
+            return keys_from(self.disk.tables[table].keys, start, reverse, limit)
 
     def scan(
         self,

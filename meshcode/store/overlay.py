@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from meshcode.store.contract import Changes, key_before
+from meshcode.store.contract import Changes, key_before, keys_from
 
 Row = tuple[bytes, bytes]
 
@@ -73,12 +73,7 @@ class Layer:
 
     def keys(self, table: str, start: bytes | None, reverse: bool, limit: int) -> list[bytes]:
         """Up to `limit` of the keys that it changes, in order from `start` on."""
-        keys = self.sorted(table)
-        if reverse:
-            end = len(keys) if start is None else bisect_right(keys, start)
-            return keys[max(0, end - limit) : end][::-1]
-        first = 0 if start is None else bisect_left(keys, start)
-        return keys[first : first + limit]
+        return keys_from(self.sorted(table), start, reverse, limit)
 
     def growth(self, table: str, base: Base) -> Growth:
         """What the table has more with it than `base` alone."""
