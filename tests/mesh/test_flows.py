@@ -56,6 +56,7 @@ def test_a_flow_is_collected_at_any_node(clients: list[Client]):
     assert flow.get(WAIT_S) == want
     assert third.flow(flow.id).plan == flow.plan
     failed = parallel(sign(second, "boom"), sign(second, "do_this", 1))()
+    failed.wait_accepted(WAIT_S)  # Else the third node may not know it yet, and says so.
     error, value = third.flow(failed.id).get(WAIT_S, propagate=False)
     assert isinstance(error, ValueError)
     assert value == "T(1)"
