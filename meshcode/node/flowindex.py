@@ -100,16 +100,33 @@ class Flows:
         entered = (id for id in self._entered(flow) if any(id in table for table in known))
         return found.union(entered)
 
-    def open_times(self) -> set[bytes]:
+    def open_among(self, flows: Iterable[bytes]) -> set[bytes]:
+        """Those of these flows of which a call may be open here: one that was made at their time,
+        or one that a task made.
+        """
+        times = self._open_times()
+        found = {flow for flow in flows if flow[:TIME_BYTES] in times}
+        entered = self._having_entries(sorted(set(flows) - found))
+        return found.union(flow for flow in entered if any(map(self._is_open, self._entered(flow))))
+
+    def _open_times(self) -> set[bytes]:
         """The times in the ids of all open calls, the first OPEN_LOOKED_MAX of them."""
         router = self._router
         kept = (id for id, inst in router.replica.by_id.items() if inst.role != ENDED)
         every = chain(router.calls, kept, router.copies)
         return {id[:TIME_BYTES] for id in islice(every, OPEN_LOOKED_MAX)}
 
-    def has_open_entry(self, flow: bytes) -> bool:
-        """Whether a call that a task of this flow made is open here."""
-        return any(self._is_open(id) for id in self._entered(flow))
+    def _having_entries(self, flows: list[bytes]) -> Iterator[bytes]:
+        """Those of some flows, in order, that have entries: one look finds the next that has."""
+        at = b""
+        for flow in flows:
+            if flow >= at:
+                rows = self._log.scan(FLOW, flow + bytes(ID_BYTES), limit=1)
+                if not rows:
+                    return
+                at = rows[0][0][:ID_BYTES]
+            if flow == at:
+                yield flow
 
     def _is_open(self, id: bytes) -> bool:
         router = self._router

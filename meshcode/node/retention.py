@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from meshcode import config, limits
 from meshcode.ids import ID_BYTES, unix_ms_of
 from meshcode.node.choosing import flow_of
-from meshcode.node.flowindex import TIME_BYTES
 from meshcode.node.later import Job
 from meshcode.node.outputs import Outputs
 from meshcode.router.effects import Effects, Op
@@ -47,9 +46,8 @@ class Retention:
         self.young_ms = limits.RETENTION_MS_MIN
         self._next_ms = 0
         self._is_looking = False
-        self._cursor: bytes | None = None  # Id after which the next look begins.
+        self._cursor: bytes | None = None  # Where the next look begins; None: at the oldest.
         self._last: bytes | None = None  # The newest id forgotten by the last look.
-        self._deletes = limits.COMMIT_DELETES_MAX  # In one look; more when it falls behind.
         self._outputs = Outputs(loop)
 
     def apply(self, settings: Mapping[str, Any]) -> None:
@@ -99,34 +97,21 @@ class Retention:
         if self._last is not None and log.get(DONE, self._last) is not None:
             return True  # What was forgotten last is not on disk yet, so it would count again.
         self._last = None
-        limit = max(limits.RETENTION_LOOK_CALLS, self._deletes)
+        limit = limits.RETENTION_LOOK_CALLS
         batch = log.scan(DONE, self._cursor, limit=limit)
         is_over = len(batch) < limit
-        if self._cursor is not None and batch and batch[0][0] == self._cursor:
-            del batch[0]
+        self._cursor = None if is_over else batch[-1][0] + b"\0"
         due, is_last = self._due(batch, now_ms)
-        unwell = {id for id, value in batch if not ended_well(value)}
-        times = flows.open_times() if due else set()
-        needed = self._loop.router.needed.keys()  # Steps of other flows wait for these.
-        records: list[Op] = []
-        newest = b""
-        for flow, ids in due.items():
-            if flow[:TIME_BYTES] in times or flows.has_open_entry(flow):
-                continue
-            if not needed.isdisjoint(ids):
-                continue
-            newest = max(newest, *ids)
-            records += [(DONE, id, None) for id in ids]
-            if len(records) >= self._deletes:
-                is_over = False  # The same ones are looked at again: what is done is gone then.
-                break
-        else:
-            is_over = is_over or is_last
-            self._cursor = None if is_over else batch[-1][0]
+        if is_last:
+            is_over, self._cursor = True, None
+        records = self._deletions(due)
+        newest = max((key for _, key, _ in records), default=b"")
         if newest:
-            gone = [id for _, id, _ in records]
+            gone = {id for _, id, _ in records}
             records += self._deletions_of_output(gone)
-            records += [(FAILED, id, None) for id in gone if id in unwell]
+            records += [
+                (FAILED, id, None) for id, value in batch if id in gone and not ended_well(value)
+            ]
             self._last = newest
             before_ms = unix_ms_of(newest) + 1
             if before_ms > self._loop.router.horizon_ms:
@@ -137,9 +122,19 @@ class Retention:
         records += self._unknown_outputs(now_ms)
         if records:
             self._loop.turns.add(Effects(records=records))
-        more = limits.RETENTION_DELETES_MAX if not is_over else limits.COMMIT_DELETES_MAX
-        self._deletes = min(2 * self._deletes, more)
-        return not is_over
+        return not is_over or bool(newest)  # What it came to is known when it is on disk.
+
+    def _deletions(self, due: dict[bytes, list[bytes]]) -> list[Op]:
+        """What deletes the calls of those flows that nothing here needs any more."""
+        if not due:
+            return []
+        needed = self._loop.router.needed.keys()  # Steps of other flows wait for these.
+        kept = self._loop.history.flows.open_among(due)
+        return [
+            (DONE, id, None)
+            for flow, ids in due.items() if flow not in kept and needed.isdisjoint(ids)
+            for id in ids
+        ]  # fmt: skip
 
     def _unknown_outputs(self, now_ms: int) -> list[Op]:
         """What deletes the output of calls that ran here for others, and that are due."""
@@ -184,12 +179,12 @@ class Retention:
             return True
         return not more and (not self.age_ms or made_ms + self.age_ms > now_ms)
 
-    def _deletions_of_output(self, ids: list[bytes]) -> list[Op]:
+    def _deletions_of_output(self, wanted: set[bytes]) -> list[Op]:
         """What deletes the captured output of calls; one look tells that most printed nothing."""
-        log, wanted = self._loop.log, set(ids)
-        rows = log.scan(OUTPUT, min(ids) + bytes(4), limit=_OUTPUTS_MAX)
+        log = self._loop.log
+        rows = log.scan(OUTPUT, min(wanted) + bytes(4), limit=_OUTPUTS_MAX)
         found = [key for key, _ in rows if key[:ID_BYTES] in wanted]
-        last = rows[-1][0][:ID_BYTES] if len(rows) == _OUTPUTS_MAX else max(ids)
+        last = rows[-1][0][:ID_BYTES] if len(rows) == _OUTPUTS_MAX else max(wanted)
         for id in sorted(one for one in wanted if one >= last) if rows else ():
             more = log.scan(OUTPUT, id + bytes(4), limit=_OUTPUTS_MAX)
             found += [key for key, _ in more if key[:ID_BYTES] == id]

@@ -31,8 +31,9 @@ from meshcode.wire.kinds import Kind
 
 _Starts = list[tuple[int, list[Assignment]]]
 _NEEDS = itemgetter(2)  # Of an assignment.
-# What is said of a call that is over.
+# What is said of a call that is over; and AGREED may come of one: the last voter's.
 _AFTERWARDS: Final = frozenset(map(int, (Kind.TOLD, Kind.GONE, Kind.PARENT, Kind.PARENT_SAYS)))
+_MAY_BE_AFTERWARDS: Final = _AFTERWARDS | {int(Kind.AGREED)}
 _OTHERS: Final = [one.name for one in fields(Effects) if one.name not in ("records", "peer")]
 
 
@@ -224,7 +225,7 @@ class Turns:
 def _is_afterwards(event: Event) -> bool:
     """Whether an event may be of calls that are over, and of nothing else."""
     kind = type(event)
-    return kind is Read or (kind is PeerSaid and event.kind in _AFTERWARDS)
+    return kind is Read or (kind is PeerSaid and event.kind in _MAY_BE_AFTERWARDS)
 
 
 def _is_of_what_is_over(effects: Effects) -> bool:

@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 
 from meshcode.store.contract import Changes, key_before, keys_from
 
+_PIECE = 256  # Rows of a base, where those at the beginning of a scan are gone.
+
 Row = tuple[bytes, bytes]
 
 
@@ -50,6 +52,7 @@ class Layer:
         self._sorted: dict[str, tuple[int, list[bytes]]] = {}
         # Of the first so many keys of a table: what the base has under them.
         self._known: dict[str, tuple[int, Growth]] = {}
+        self._grown: dict[str, tuple[int, Growth]] = {}  # By table: as of which batch, and what.
 
     def add(self, number: int, batches: Iterable[Changes]) -> None:
         """Lay a batch over what is there.  For one thread only."""
@@ -77,9 +80,12 @@ class Layer:
 
     def growth(self, table: str, base: Base) -> Growth:
         """What the table has more with it than `base` alone."""
-        values = self.changes.get(table)
+        values, number = self.changes.get(table), self.number
         if values is None:
             return Growth(0, 0)
+        grown = self._grown.get(table)
+        if grown is not None and grown[0] == number:
+            return grown[1]
         count, there = self._known.get(table, (0, Growth(0, 0)))
         if count != len(values):
             new = list(islice(list(values), count, None))
@@ -87,8 +93,9 @@ class Layer:
             there = Growth(there.records + len(old), there.bytes + sum(old))
             self._known[table] = count + len(new), there
         sizes = [len(value) for value in list(values.values()) if value is not None]
-        return Growth(len(sizes) - there.records, sum(sizes) - there.bytes)
-
+        growth = Growth(len(sizes) - there.records, sum(sizes) - there.bytes)
+        self._grown[table] = number, growth
+        return growth
 
     def bytes(self) -> int:
         """Of all values that it has."""
@@ -185,7 +192,9 @@ class Over:
     def _below(
         self, table: str, rows: list[Row], reverse: bool, limit: int
     ) -> Iterator[Row]:
-        """The rows of the base from a first piece on, read as they are wanted."""
+        """The rows of the base from a first piece on, read as they are wanted: more than the first
+        only where rows of it are gone, and then often thousands lie behind each other.
+        """
         while rows:
             yield from rows
             if len(rows) < limit:
@@ -193,4 +202,5 @@ class Over:
             start = key_before(rows[-1][0]) if reverse else rows[-1][0] + b"\0"
             if start is None:
                 return
+            limit = max(limit, _PIECE)
             rows = self.base.scan(table, start, reverse=reverse, limit=limit)

@@ -266,8 +266,6 @@ def test_a_flow_goes_when_its_youngest_call_may(log: Log):
 def test_calls_that_stay_do_not_stop_those_behind_them(log: Log, monkeypatch):
     """A large open flow at the beginning of the history, and others after it."""
     monkeypatch.setattr(limits, "RETENTION_LOOK_CALLS", 50)
-    monkeypatch.setattr(limits, "COMMIT_DELETES_MAX", 20)
-    monkeypatch.setattr(limits, "RETENTION_DELETES_MAX", 40)
     root, steps = a_flow(NOW - 30 * DAY, 200)
     below = {"flow": root, "parent": root}
     young = make_ids(5, NOW - HOUR)
@@ -284,7 +282,8 @@ def test_calls_that_stay_do_not_stop_those_behind_them(log: Log, monkeypatch):
     assert looks > 5, "it was done in small batches"
 
 
-def test_a_look_before_the_last_one_is_on_disk_forgets_nothing_more(log: Log):
+def test_a_look_before_the_last_one_is_on_disk_forgets_nothing_more(log: Log, monkeypatch):
+    monkeypatch.setattr(limits, "RETENTION_LOOK_CALLS", 50)
     ids = each_hour(400)
     write(log, *(ended(id, NOW - HOUR * (400 - n)) for n, id in enumerate(ids)))
     part = Part(log)
@@ -395,8 +394,6 @@ def fresh(tmp_path: Path) -> Iterator[Shell]:
 
 def test_a_node_forgets_in_small_looks_with_pauses_between_them(log: Log, monkeypatch):
     monkeypatch.setattr(limits, "RETENTION_LOOK_CALLS", 50)
-    monkeypatch.setattr(limits, "COMMIT_DELETES_MAX", 20)
-    monkeypatch.setattr(limits, "RETENTION_DELETES_MAX", 40)
     ids = each_hour(400)
     write(log, *(ended(id, NOW - HOUR * (400 - n)) for n, id in enumerate(ids)))
     part = Part(log)
@@ -411,8 +408,8 @@ def test_a_node_forgets_in_small_looks_with_pauses_between_them(log: Log, monkey
         part.sync()
         kept.append(len(part.kept))
 
-    assert kept[-1] == 100 and max(a - b for a, b in pairwise(kept)) <= 40
-    assert now_ms - NOW >= limits.RETENTION_PAUSE_MS * 300 // 40
+    assert kept[-1] == 100 and max(a - b for a, b in pairwise(kept)) <= 50
+    assert now_ms - NOW >= limits.RETENTION_PAUSE_MS * 300 // 50
     assert part.later.next_due_ms(now_ms) is None, "it is over until the next look"
 
 
@@ -433,3 +430,46 @@ def test_output_between_that_of_forgotten_calls_stays(log: Log):
     kept = set(part.kept)
     assert {ids[n] for n in range(3, 50, 7)} <= kept and len(kept) == 57
     assert kept <= {key[:16] for key, _ in log.scan(OUTPUT)} and len(log.scan(OUTPUT)) == 58
+
+
+def test_a_look_goes_on_behind_what_the_last_one_has_forgotten(log: Log, monkeypatch):
+    """Else each look reads once more what is gone, but not yet from the tree."""
+    monkeypatch.setattr(limits, "RETENTION_LOOK_CALLS", 50)
+    ids = each_hour(400)
+    write(log, *(ended(id, NOW - HOUR * (400 - n)) for n, id in enumerate(ids)))
+    part = Part(log)
+    part.keeping.calls_max = 100
+    begins: list[bytes | None] = []
+    real = log.scan
+
+    def scan(table: str, start: bytes | None = None, **given: Any) -> Any:
+        if table == DONE and given["limit"] == 50:
+            begins.append(start)
+        return real(table, start, **given)
+
+    monkeypatch.setattr(log, "scan", scan)
+
+    part.forget()
+
+    assert part.kept == ids[-100:]
+    assert begins[:6] == [None, *(ids[n] + b"\0" for n in range(49, 250, 50))]
+
+
+def test_flows_with_entries_are_found_among_others(log: Log):
+    """A look for each that has some, and one more: not one for each of hundreds of calls."""
+    ids = each_hour(300)
+    made = [ids[7], ids[8], ids[120], ids[299]]
+    children = make_ids(4, NOW - MINUTE)
+    for number, (flow, id) in enumerate(zip(made, children, strict=True)):
+        write(log, (FLOW, flow + id, b""))
+        if flow != ids[8]:
+            write(log, waiting(submit(id, "t.s", flow=flow), number))
+    part = Part(log)
+    looks = []
+    real = log.scan
+    part.history.flows._log = SimpleNamespace(
+        scan=lambda *given, **more: looks.append(given) or real(*given, **more)
+    )  # type: ignore[assignment]
+
+    assert part.history.flows.open_among(ids) == {ids[7], ids[120], ids[299]}
+    assert len(looks) < 20
