@@ -159,7 +159,8 @@ class Mesh:
                     self.part("log", node.log.sync)
                     self.part(name, node.turns.synced)
                 said, node.frames = node.frames, []
-                busy = busy or bool(ops or said or node.turns.unsynced or node.staged)
+                left = node.turns.unsynced or node.turns.is_open or node.staged
+                busy = busy or bool(ops or said or left)
                 for to, data in said:
                     other = self.by_id[to]
                     self.part("home" if other is self.nodes[0] else "voters", other.hear,

@@ -65,7 +65,6 @@ STREAM_READERS_MAX = 10_000  # Waiting at one node; each costs under a kilobyte.
 
 # The log.
 BLOB_BYTES_MIN = 64 * 1024  # Records above this live in files beside the log.
-COMMIT_DELETES_MAX = 256  # Deletions per housekeeping transaction: large free lists slow commits.
 DISK_TIGHT_RATIO = 0.85  # Above: no new calls.
 DISK_FULL_RATIO = 0.95  # Above: outcomes only.
 DISK_NEVER_RATIO = 0.98  # Never given away: what is above is kept for deletes.
@@ -83,10 +82,10 @@ ASYNC_CALLS_MAX = 64  # `async def` calls running at once in one worker.
 # History; how much is kept are the settings retention_age, _calls and _bytes.
 RETENTION_MS_MIN = 60_000  # What ended since is never forgotten: a client may be about to ask.
 RETENTION_LOOK_MS = 10_000  # Between two looks at what to forget, when there is no more at once.
-RETENTION_LOOK_CALLS = 512  # Looked at in one go: some milliseconds.
-RETENTION_DELETES_MAX = 512  # In one look, when a node falls behind: 20,000 a second.
-RETENTION_PAUSE_MS = 25  # Between two looks when there is more, so that calls go in between,
-RETENTION_SHARE = 5  # and so long at least that no more than one part of this takes of its time.
+RETENTION_LOOK_CALLS = 512  # Looked at, and forgotten, in one go: some milliseconds.
+RETENTION_PAUSE_MS = 10  # Between two looks when there is more, so that calls go in between,
+RETENTION_SHARE = 10  # and so long at least that no more than one part of this takes of its time.
+RETENTION_TIMES_MS = 500  # How long it is good enough to know at which times open calls were made.
 
 # Trust: the roster and joining.
 NODE_NAME_BYTES_MAX = 64  # Shown in every listing; a DNS label has 63.
@@ -203,6 +202,7 @@ PREPARE_MS = 8_000  # A claim that has no majority by then is given up; a busy p
 # session lasts, so this is for sessions that broke; much lower doubles the work of a busy mesh.
 RESEND_MS_MIN = 4_000  # See above.
 RESEND_MS_MAX = 15_000  # A voter that returns is told within this, and at once when it is seen.
+AGREE_MS = 200  # An outcome that most have is told to who does not agree by then.
 TELL_MS = 200  # Spread of what many instances do at the same moment.
 REPLICA_TIMERS_PER_STEP = 512  # Instances looked at in one step, so that clients never starve.
 COPYSETS_NODES_MIN = 12  # Above, each node uses few fixed pairs of voters (RELIABILITY P1).

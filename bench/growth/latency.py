@@ -1,8 +1,9 @@
 """Latency under half of the load that can be borne, for minutes.
 
-    python -m bench.growth.latency [--minutes 1] [--load 0.5] [--peak-runs 3]
+    python -m bench.growth.latency [--minutes 1] [--load 0.5 | --rate N] [--peak-runs 3]
 
-First the peak: calls a second of `submit` with their results.  Then calls are sent at moments that
+First the peak: calls a second of `submit` with their results; `--rate` is so many calls a second
+whatever the peak is, to compare two versions.  Then calls are sent at moments that
 are fixed before (open loop), whether earlier ones have ended or not, and each is measured from the
 moment it was meant to be sent: when the mesh or the generator stalls, all calls of that time pay
 for it, as their callers would (no coordinated omission).  How late the generator itself sent is
@@ -105,6 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--load", type=float, default=0.5, help="share of the peak")
+    parser.add_argument("--rate", type=float, help="calls a second, instead of a share")
     parser.add_argument("--peak-runs", type=int, default=3)
     args = parser.parse_args(arguments)
     report = Report("latency", args.out)
@@ -112,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
         socket = client.socket(SOCKET)
         peak(socket, 1.0)
         peaks = figure([peak(socket, 2.0) for _ in range(args.peak_runs)])
-        rate = peaks.median * args.load
+        rate = args.rate or peaks.median * args.load
         load = Load(socket, rate, args.minutes * 60)
         load.run()
         done = mesh.ask("status")
@@ -125,7 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
     values = dict(zip(SHARES, percentiles(latencies, list(SHARES.values())), strict=True))
     lags = dict(zip(SHARES, percentiles(late, list(SHARES.values())), strict=True))
     report.show(Bars(
-        f"latency at {args.load:.0%} of the peak, from the moment meant", "ms",
+        f"latency at {rate / peaks.median:.0%} of the peak, from the moment meant", "ms",
         {
             "until the result": {name: [value] for name, value in values.items()},
             "until sent by the generator": {name: [value] for name, value in lags.items()},

@@ -100,16 +100,15 @@ class Flows:
         entered = (id for id in self._entered(flow) if any(id in table for table in known))
         return found.union(entered)
 
-    def open_among(self, flows: Iterable[bytes]) -> set[bytes]:
+    def open_among(self, flows: Iterable[bytes], times: set[bytes]) -> set[bytes]:
         """Those of these flows of which a call may be open here: one that was made at their time,
-        or one that a task made.
+        one of `times`, or one that a task made.
         """
-        times = self._open_times()
         found = {flow for flow in flows if flow[:TIME_BYTES] in times}
         entered = self._having_entries(sorted(set(flows) - found))
         return found.union(flow for flow in entered if any(map(self._is_open, self._entered(flow))))
 
-    def _open_times(self) -> set[bytes]:
+    def open_times(self) -> set[bytes]:
         """The times in the ids of all open calls, the first OPEN_LOOKED_MAX of them."""
         router = self._router
         kept = (id for id, inst in router.replica.by_id.items() if inst.role != ENDED)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import config, limits
 from meshcode.ids import ID_BYTES, unix_ms_of
-from meshcode.node.choosing import flow_of
+from meshcode.node.excess import Excess
 from meshcode.node.later import Job
 from meshcode.node.outputs import Outputs
 from meshcode.router.effects import Effects, Op
 from meshcode.router.events import Forgotten
-from meshcode.router.records import DONE_HEAD, ended_well, submit_of_done
+from meshcode.router.records import ended_well, finished_of
 from meshcode.store.contract import DONE, FAILED, META, OUTPUT
 from meshcode.units import parse_count, parse_duration, parse_size
 
@@ -48,6 +48,9 @@ class Retention:
         self._is_looking = False
         self._cursor: bytes | None = None  # Where the next look begins; None: at the oldest.
         self._last: bytes | None = None  # The newest id forgotten by the last look.
+        self._times: set[bytes] = set()  # At which calls were made that are open.
+        self._times_ms = 0  # Until when that is good enough.
+        self._excess = Excess(loop.log)
         self._outputs = Outputs(loop)
 
     def apply(self, settings: Mapping[str, Any]) -> None:
@@ -57,6 +60,7 @@ class Retention:
             own if given is None else given for own, given in zip(self._own, said, strict=True)
         )
         self._next_ms = 0
+        self._excess.count_anew()
 
     def tick(self, now_ms: int) -> None:
         """Once a second: begin to forget, if the time for a look has come."""
@@ -73,23 +77,25 @@ class Retention:
                 if not self.look(self._loop.clock.now_ms()):
                     return
                 took_ms = (time.monotonic() - begin) * 1000
-                yield max(limits.RETENTION_PAUSE_MS, round((limits.RETENTION_SHARE - 1) * took_ms))
+                yield max(limits.RETENTION_PAUSE_MS, round((self._share() - 1) * took_ms))
         finally:
             self._is_looking = False
+
+    def _share(self) -> int:
+        """One part of how many of its time a node may forget in: of half as many, far behind."""
+        is_far = self._excess.calls > self.calls_max // 10
+        return limits.RETENTION_SHARE // 2 if is_far else limits.RETENTION_SHARE
 
     def facts(self) -> dict[str, Any]:
         """What is kept, since when, and the limits, for `status`."""
         log = self._loop.log
         oldest = log.scan(DONE, None, limit=1)
         return {
-            "calls": log.count(DONE), "bytes": self._size(),
+            "calls": log.count(DONE), "bytes": self._excess.size(),
             "since_ms": unix_ms_of(oldest[0][0]) if oldest else None,
             "horizon_ms": self._loop.router.horizon_ms or None, "age_ms": self.age_ms,
             "calls_max": self.calls_max, "bytes_max": self.bytes_max,
         }  # fmt: skip
-
-    def _size(self) -> int:
-        return self._loop.log.size(DONE) + self._loop.log.size(OUTPUT)
 
     def look(self, now_ms: int) -> bool:
         """Forget what may be forgotten among the next calls; whether to look again at once."""
@@ -101,22 +107,24 @@ class Retention:
         batch = log.scan(DONE, self._cursor, limit=limit)
         is_over = len(batch) < limit
         self._cursor = None if is_over else batch[-1][0] + b"\0"
+        self._excess.count(self.calls_max, self.bytes_max)
         due, is_last = self._due(batch, now_ms)
-        if is_last:
-            is_over, self._cursor = True, None
-        records = self._deletions(due)
+        records = self._deletions(due, now_ms)
         newest = max((key for _, key, _ in records), default=b"")
         if newest:
-            gone = {id for _, id, _ in records}
-            records += self._deletions_of_output(gone)
-            records += [
-                (FAILED, id, None) for id, value in batch if id in gone and not ended_well(value)
-            ]
+            wanted = {id for _, id, _ in records}
+            gone = [row for row in batch if row[0] in wanted]
+            records += self._deletions_of_output(wanted)
+            records += [(FAILED, id, None) for id, value in gone if not ended_well(value)]
+            self._excess.reduce([value for _, value in gone])
             self._last = newest
             before_ms = unix_ms_of(newest) + 1
             if before_ms > self._loop.router.horizon_ms:
                 records.append((META, b"horizon", before_ms.to_bytes(8, "big")))
                 self._loop.step(Forgotten(before_ms))
+        if is_over or is_last:
+            is_over, self._cursor = True, None
+            self._excess.count_anew()
         records += flows.sweep()
         records += self._loop.history.sockets.sweep(self._loop.router.horizon_ms)
         records += self._unknown_outputs(now_ms)
@@ -124,12 +132,15 @@ class Retention:
             self._loop.turns.add(Effects(records=records))
         return not is_over or bool(newest)  # What it came to is known when it is on disk.
 
-    def _deletions(self, due: dict[bytes, list[bytes]]) -> list[Op]:
+    def _deletions(self, due: dict[bytes, list[bytes]], now_ms: int) -> list[Op]:
         """What deletes the calls of those flows that nothing here needs any more."""
         if not due:
             return []
         needed = self._loop.router.needed.keys()  # Steps of other flows wait for these.
-        kept = self._loop.history.flows.open_among(due)
+        flows = self._loop.history.flows
+        if now_ms >= self._times_ms:  # A node that is behind has many thousand open calls.
+            self._times, self._times_ms = flows.open_times(), now_ms + limits.RETENTION_TIMES_MS
+        kept = flows.open_among(due, self._times)
         return [
             (DONE, id, None)
             for flow, ids in due.items() if flow not in kept and needed.isdisjoint(ids)
@@ -142,34 +153,33 @@ class Retention:
         if self.age_ms:
             before_ms = max(before_ms, now_ms - self.age_ms)
         young_ms = now_ms - self.young_ms
-        is_over = bool(self.bytes_max) and self._size() > self.bytes_max
+        is_over = bool(self.bytes_max) and self._excess.size() > self.bytes_max
         return self._outputs.sweep(young_ms if is_over else min(before_ms, young_ms))
 
     def _due(
         self, batch: list[tuple[bytes, bytes]], now_ms: int
     ) -> tuple[dict[bytes, list[bytes]], bool]:
         """The calls whose time has come, by flow; and whether none after the batch can be."""
-        log = self._loop.log
-        over = log.count(DONE) - self.calls_max if self.calls_max else 0
-        over_bytes = self._size() - self.bytes_max if self.bytes_max else 0
-        # Records take more room than they are long: pages are counted, and pages are not full.
-        each = self._size() // max(1, log.count(DONE)) if over_bytes > 0 else 0
+        over, over_bytes = self._excess.calls, self._excess.bytes
+        room_of, old_ms = self._excess.room_of, now_ms - self.age_ms if self.age_ms else -1
+        young_ms = now_ms - self.young_ms
         due: dict[bytes, list[bytes]] = {}
         kept: set[bytes] = set()  # Flows of which one stays.
         is_last = False
         for id, value in batch:
-            flow = flow_of(id, submit_of_done(value))
-            finished_ms = DONE_HEAD.unpack_from(value)[6]
-            is_old = self.age_ms and finished_ms + self.age_ms <= now_ms
-            is_young = max(finished_ms, unix_ms_of(id)) + self.young_ms > now_ms
-            if is_young or not (is_old or over > 0 or over_bytes > 0):
+            finished_ms, flow = finished_of(value)
+            flow = flow or id
+            is_young = finished_ms > young_ms or unix_ms_of(id) > young_ms
+            if is_young or not (finished_ms <= old_ms or over > 0 or over_bytes > 0):
                 kept.add(flow)
                 is_last = self._ends_at(id, now_ms, more=over > 0 or over_bytes > 0)
                 if is_last:
                     break
             else:
                 due.setdefault(flow, []).append(id)
-                over, over_bytes = over - 1, over_bytes - max(len(value), each)
+                over -= 1
+                if over_bytes > 0:
+                    over_bytes -= room_of(value)
         return {flow: ids for flow, ids in due.items() if flow not in kept}, is_last
 
     def _ends_at(self, id: bytes, now_ms: int, *, more: bool) -> bool:

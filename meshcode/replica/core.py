@@ -425,7 +425,7 @@ class Replica:
         """The outcome is in the history; after a crash its record there says so."""
         inst.filed = True
         if forgetting.all_seen(self, inst):
-            forgetting.drop_value(inst)
+            forgetting.full(self, inst, now_ms, out)
         forgetting.try_forget(self, inst, now_ms, out)
 
     def count(self, why: str) -> None:

@@ -1,18 +1,21 @@
 """Telling the outcome to all voters, and forgetting it by agreement, never by time (P10).
 
 Two rounds.  *Seen*: a voter has the outcome and its children are safe.  *Full*: it knows that all
-have seen it.  What is dropped when all are full can never be asked for again; a child waits besides
-until no voter of its parent can send it any more.
+have seen it, and has filed it.  What is dropped when all are full can never be asked for again; a
+child waits besides until no voter of its parent can send it any more.
+
+A plain outcome causes nothing, so a voter that accepted it has seen it: where all agree, the first
+round is over when the last has, and none of its words is said.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from meshcode import limits
 from meshcode.replica import custody, naming, outcomes, remembering, storing
 from meshcode.replica.instance import (
     ENDED,
-    Epoch,
     Instance,
     epoch_of,
     join_voters,
@@ -39,13 +42,60 @@ HANDED: Final = "handed"
 FULL: Final = "full"
 
 
-def passed(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
-    """This voter has the outcome and is past hand-off: the others may know."""
+def passed(r: Replica, inst: Instance, agreed: int, now_ms: int, out: Effects) -> None:
+    """This voter has the outcome and is past hand-off: the others may know.
+
+    Args:
+        agreed: bits of the voters that have accepted it, where that is all there is to it; then
+            the others are waited for a moment, as they are about to.
+    """
     inst.seen |= inst.bit(r.me)
     inst.told_ms = 0
     inst.due_ms = 0
+    if agreed and not all_seen(r, inst) and _are_here(r, inst, ~agreed):
+        r.wake_at(inst, (now_ms + limits.AGREE_MS) | (r.together_ms - 1))
+        return
     tell(r, inst, now_ms, out)
     try_forget(r, inst, now_ms, out)
+
+
+def _are_here(r: Replica, inst: Instance, bits: int) -> bool:
+    """Whether these voters can be expected to answer."""
+    bits &= r.needed_bits(inst)
+    here = r.peers.is_here
+    return all(here(node) for n, node in enumerate(inst.voters) if bits >> n & 1)
+
+
+def agreed(r: Replica, inst: Instance, node: bytes, now_ms: int, out: Effects) -> None:
+    """One more voter has accepted a plain outcome that is chosen: it has seen it."""
+    _saw(r, inst, inst.bit(node), now_ms, out)
+    try_forget(r, inst, now_ms, out)
+
+
+def _saw(r: Replica, inst: Instance, bits: int, now_ms: int, out: Effects) -> bool:
+    """Some more voters have seen it; when they are the last, the others are told that all have.
+
+    Returns whether it was written, and told.
+    """
+    needed, before = r.needed_bits(inst), inst.seen
+    inst.seen |= bits
+    if not needed & ~before or needed & ~inst.seen:
+        return False
+    return full(r, inst, now_ms, out)
+
+
+def full(r: Replica, inst: Instance, now_ms: int, out: Effects) -> bool:
+    """All have seen it: when it is filed here, the others may know that this voter knows.
+
+    Returns whether it was written, and told.
+    """
+    if not (inst.filed and inst.handed):
+        return False
+    drop_value(inst)
+    inst.told_ms = 0
+    inst.due_ms = 0
+    tell(r, inst, now_ms, out)
+    return True
 
 
 def all_seen(r: Replica, inst: Instance) -> bool:
@@ -54,10 +104,17 @@ def all_seen(r: Replica, inst: Instance) -> bool:
 
 
 def tell(r: Replica, inst: Instance, now_ms: int, out: Effects, *, again: bool = False) -> None:
-    """TOLD to every voter that may not know, or may not know that all do."""
-    more = _progress(inst, _phase(r, inst, out), again=again)
-    bits = r.needed_bits(inst) & ~(inst.seen & inst.full) & ~inst.bit(r.me)
+    """TOLD to every other voter; `again`, to those that did not say that they know of all.
+
+    Who has said so is told once, too, as it waits for this voter.
+    """
+    phase = _phase(r, inst, out)
+    if phase == 1 and all_seen(r, inst):
+        return  # `full` will tell it.
+    more = (phase, inst.under, again)
+    bits = r.needed_bits(inst) & ~inst.bit(r.me)
     if again:
+        bits &= ~(inst.seen & inst.full)
         bits &= inst.bits([node for node in inst.voters if r.peers.is_here(node)])
     if bits:
         r.naming.say(inst.voters, bits, _TOLD, inst.key, out, more)
@@ -67,18 +124,11 @@ def tell(r: Replica, inst: Instance, now_ms: int, out: Effects, *, again: bool =
 def _phase(r: Replica, inst: Instance, out: Effects) -> int:
     """How far this voter is; that all have seen it is on its disk before anyone hears so."""
     needed = r.needed_bits(inst)
-    if needed & ~inst.seen:
+    if needed & ~inst.seen or not inst.filed:
         return 1
     if needed & ~inst.kept_seen:
         r.save(inst, out)
     return 2
-
-
-def _progress(
-    inst: Instance, phase: int, *, again: bool = False
-) -> tuple[int, Epoch | None, bool]:
-    """What a TOLD says of an instance; who does not know it asks for its value."""
-    return phase, None if inst.accepted is None else inst.accepted[0], again
 
 
 def send_value(r: Replica, inst: Instance, node: bytes, out: Effects) -> None:
@@ -89,9 +139,9 @@ def send_value(r: Replica, inst: Instance, node: bytes, out: Effects) -> None:
     if inst.role != ENDED or inst.value is None:
         return
     phase = _phase(r, inst, out) if inst.handed else 0
-    _, epoch, again = _progress(inst, phase)
+    under = None if inst.under is None else list(inst.under)
     out.peer.append((node, _TOLD, [
-        inst.key, phase, None if epoch is None else list(epoch), again,
+        inst.key, phase, under, False,
         join_voters(inst.voters), inst.boot, storing.parent_data(inst), value_data(inst.value),
     ]))  # fmt: skip
 
@@ -123,14 +173,15 @@ def hear_told(
             voters = inst.voters
             bit, mine = 1 << voters.index(node), 1 << voters.index(me)
         needed, before = inst.all_bits, inst.seen
-        seen = inst.seen = before | bit | mine
         if phase == 2:
             inst.full |= bit
+            seen = needed
+        else:
+            seen = before | bit | mine
+        inst.seen = seen
         if seen == needed:
             if before != needed:
-                drop_value(inst)
-                inst.told_ms = inst.due_ms = 0
-                tell(r, inst, now_ms, out)
+                full(r, inst, now_ms, out)
             try_forget(r, inst, now_ms, out)
     return rest
 
@@ -153,16 +204,19 @@ def on_told(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects
         return
     if inst.role != ENDED:
         value = value_of(whole[3]) if whole else None
-        accepted = inst.accepted
-        if value is None and None not in (accepted, under):
-            assert accepted is not None
+        accepted, epoch = inst.accepted, None if under is None else epoch_of(under)
+        if value is None and None not in (accepted, epoch):
+            assert accepted is not None and epoch is not None
             # Accepted at or after the epoch under which it was chosen: it cannot be another.
-            value = accepted[1] if accepted[0] >= epoch_of(under) else None
+            value = accepted[1] if accepted[0] >= epoch else None
         elif value is None and phase == 2 and accepted is not None:
             value = accepted[1]  # All have seen it, so this node had, before it was started again.
         if value is None:
             out.peer.append((node, _NEED, [key, storing.VALUE]))
             return
+        inst.under = epoch
+        if phase == 2:
+            inst.seen = inst.all_bits
         if phase:
             _learn_handed(r, inst, value, now_ms, out)
         else:
@@ -180,23 +234,20 @@ def _note_progress(
     What is durable: that it ended here, and that all have seen it, before that is told.  The rest
     is asked again after a crash.
     """
-    was_handed, needed, index = inst.handed, r.needed_bits(inst), inst.voters.index
+    was_handed, index = inst.handed, inst.voters.index
     if not was_handed:
         custody.done(r, inst, out)
     bit = 1 << index(node)
-    seen_before = inst.seen
-    inst.seen = seen_before | bit | 1 << index(r.me)
     if phase == 2:
         inst.full |= bit
-    if needed & ~seen_before and not needed & ~inst.seen:
-        drop_value(inst)
-        inst.told_ms = 0
-        inst.due_ms = 0
-        tell(r, inst, now_ms, out)
-    elif not was_handed:
+        bits = inst.all_bits
+    else:
+        bits = bit | 1 << index(r.me)
+    if not _saw(r, inst, bits, now_ms, out) and not was_handed:
         r.save(inst, out)
     if again:  # It has not heard this node, or forgot in a crash what it heard.
-        r.naming.say((node,), 1, _TOLD, inst.key, out, _progress(inst, _phase(r, inst, out)))
+        more = (_phase(r, inst, out), inst.under, False)
+        r.naming.say((node,), 1, _TOLD, inst.key, out, more)
     try_forget(r, inst, now_ms, out)
 
 

@@ -131,6 +131,7 @@ class Instance:
         "settled",
         "since_ms",
         "told_ms",
+        "under",
         "value",
         "voters",
         "waiting",
@@ -168,6 +169,7 @@ class Instance:
         self.full = 0  # Voters that know that all have seen it.
         self.note: dict[str, Any] | None = None  # The owner's last word on its attempts and state.
         # Below: only in memory.
+        self.under: Epoch | None = None  # Chosen under it: who accepted one since accepted this.
         self._packed: tuple[Value, bytes] | None = None
         self.kept_seen = 0  # `seen` as it is in the record.
         self.role = IDLE

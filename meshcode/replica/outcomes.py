@@ -50,7 +50,7 @@ def propose(
     inst.due_ms = 0
     r.save(inst, out)
     if len(inst.heard) >= inst.majority:
-        chosen(r, inst, value, now_ms, out)
+        _decided(r, inst, now_ms, out)
         return
     words = out.early if early and inst.is_answered(r.me) else out.peer
     send(r, inst, now_ms, out, words)
@@ -102,17 +102,32 @@ def on_agreed(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effec
     inst = r.by_key.get(key)
     if inst is None or inst.accepted is None or node not in inst.voters:
         return
-    if inst.role != PROPOSING or inst.epoch != epoch_of(under):
+    epoch = epoch_of(under)
+    if inst.role == ENDED and inst.accepted[0] == epoch and is_plain(inst):
+        forgetting.agreed(r, inst, node, now_ms, out)
+    if inst.role != PROPOSING or inst.epoch != epoch:
         return
     inst.heard[node] = True
     if len(inst.heard) >= inst.majority:
-        chosen(r, inst, inst.accepted[1], now_ms, out)
+        _decided(r, inst, now_ms, out)
 
 
-def chosen(r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects) -> None:
+def _decided(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
+    """A majority accepted what this node proposed."""
+    assert inst.accepted is not None
+    inst.under = inst.epoch
+    chosen(r, inst, inst.accepted[1], now_ms, out, inst.bits(inst.heard))
+
+
+def chosen(
+    r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects, agreed: int = 0
+) -> None:
     """The outcome is known to be chosen: record it, tell, and bring its children to their voters.
 
     All of it is one batch of the log, so a flow cannot be half advanced.
+
+    Args:
+        agreed: bits of the voters of which this node knows that they have accepted it.
     """
     if inst.role == ENDED:
         return
@@ -136,22 +151,26 @@ def chosen(r: Replica, inst: Instance, value: Value, now_ms: int, out: Effects) 
     custody.begin(r, inst, now_ms, out)
     if r.by_key.get(inst.key) is not inst:
         return  # Its children were safe at once, and nobody else votes on it: it is forgotten.
-    if not _is_plain(inst, value):
+    if is_plain(inst):
+        inst.seen |= agreed
+    else:
         r.save(inst, out)
+        agreed = 0
     if inst.handed:
-        forgetting.passed(r, inst, now_ms, out)
+        forgetting.passed(r, inst, agreed, now_ms, out)
     else:
         r.back_off(inst, now_ms)
 
 
-def _is_plain(inst: Instance, value: Value) -> bool:
-    """Whether that it ended need not be written: this voter's disk has the outcome as accepted, no
-    call is caused by it, and no parent asks after it.  After a crash it is chosen once more.
+def is_plain(inst: Instance) -> bool:
+    """Whether a voter that has accepted the outcome has all that there is to have: no call is
+    caused by it, and no parent asks after it.  That it ended need not be written then: after a
+    crash it is chosen once more, and the same.
     """
-    accepted = inst.accepted
+    accepted, value = inst.accepted, inst.value
     return (
-        accepted is not None and accepted[1] is value and inst.parent is None
-        and not value.children and value.code != _MOVED
+        accepted is not None and value is not None and accepted[1] is value
+        and inst.parent is None and not value.children and value.code != _MOVED
     )  # fmt: skip
 
 

@@ -150,6 +150,16 @@ def submit_of_done(record: bytes) -> bytes:
     return record[at : at + head[9]]
 
 
+def finished_of(record: bytes) -> tuple[int, bytes]:
+    """When the call of a `done` record ended, and its flow; empty where that is not known."""
+    head = DONE_HEAD.unpack_from(record)
+    if not head[9]:
+        return head[6], b""
+    at: int = DONE_HEAD.size + head[8]
+    flow = record[at + 32 : at + 48]
+    return head[6], record[at + 16 : at + 32] if flow == NO_ID else flow
+
+
 def ended_well(record: bytes) -> bool:
     """Whether the outcome of a `done` record is DONE."""
     return record[1] == _DONE

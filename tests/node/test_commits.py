@@ -24,7 +24,7 @@ from meshcode.wire.kinds import Kind
 from tests.router.driver import NOW, Driver
 
 PEERS = [bytes([number]) * 16 for number in (201, 202)]
-TOLD = int(Kind.TOLD)
+AGREED, TOLD = int(Kind.AGREED), int(Kind.TOLD)
 
 
 class Failing(MemoryLog):
@@ -64,24 +64,25 @@ class Node:
     def _note_full(self) -> None:
         self.full += 1
 
-    def ended(self) -> Any:
-        """A call of which a majority has the outcome; what is said of it to the peers."""
+    def proposed(self) -> list[Any]:
+        """A call whose outcome is proposed; how a peer agrees to it: its key and the epoch."""
         (id,) = self.driver.submit()
         key = self.driver.router.calls[id].inst.key
         self.driver.step(events.PeerSaid(PEERS[0], int(Kind.STORED), [[key]]))
-        proposed = self.driver.finish(id).early[0]
-        out = self.driver.step(events.PeerSaid(PEERS[0], int(Kind.AGREED), [[key, proposed[2][4]]]))
-        return next(entry for _, kind, entry in out.peer if kind == TOLD)
+        _, _, entry = self.driver.finish(id).early[0]
+        return [key, entry[4]]
 
     def hear(self, peer: bytes, kind: int, entry: Any) -> None:
         """One word of a peer."""
         self.turns.step(events.PeerSaid(peer, kind, [entry]), self.driver.now)
 
-    def all_told(self) -> None:
-        """Both peers say that they have an outcome: one record, and words that nobody waits for."""
-        entry = self.ended()
-        for peer in PEERS:
-            self.hear(peer, TOLD, entry)
+    def all_agreed(self) -> None:
+        """Both peers have an outcome, and the last says so: one record, and words that nobody waits
+        for.
+        """
+        agreed = self.proposed()
+        self.driver.step(events.PeerSaid(PEERS[0], AGREED, [agreed]))
+        self.hear(PEERS[1], AGREED, agreed)
 
     def wait(self, now_ms: int) -> None:
         """Until the batch under way has ended."""
@@ -98,7 +99,7 @@ def node() -> Iterator[Node]:
 
 
 def test_what_nobody_waits_for_goes_to_disk_alone_after_a_rest(node):
-    node.all_told()
+    node.all_agreed()
     assert node.turns.is_open
     assert not node.turns.pressing
 
@@ -115,7 +116,7 @@ def test_what_nobody_waits_for_goes_to_disk_alone_after_a_rest(node):
 
 
 def test_what_is_pressing_joins_it_and_takes_it_along(node):
-    node.all_told()
+    node.all_agreed()
     node.commits.commit(NOW)
     node.turns.add(Effects(records=[(DONE, b"i" * 16, b"record")], accepted=[(1, 1, 0, 1, 1)]))
     assert node.turns.pressing
@@ -129,12 +130,12 @@ def test_what_is_pressing_joins_it_and_takes_it_along(node):
 
 
 def test_a_rest_begins_anew_after_each_batch(node):
-    node.all_told()
+    node.all_agreed()
     node.commits.commit(NOW)
     node.commits.commit(NOW + REST_MS)
     node.wait(NOW + REST_MS)
 
-    node.all_told()
+    node.all_agreed()
     node.commits.commit(NOW + 5_000)
 
     assert not node.loop.committer.busy
@@ -145,7 +146,7 @@ def test_a_rest_goes_on_beside_a_sync(node):
     """The committer is at work when a turn has rested long enough: it is written next."""
     node.turns.add(Effects(records=[(DONE, b"i" * 16, b"record")]))
     node.commits.commit(NOW)
-    node.all_told()
+    node.all_agreed()
     node.commits.commit(NOW + 1)
     assert node.commits.next_due_ms(NOW + 1) == NOW + 1 + REST_MS
 
@@ -161,7 +162,7 @@ def test_a_rest_goes_on_beside_a_sync(node):
 def test_many_turns_that_nobody_waits_for_are_one(node):
     """Else they would be more than a node may have before it leaves its links unread."""
     for number in range(2 * limits.TURNS_UNSYNCED_MAX):
-        node.all_told()
+        node.all_agreed()
         node.commits.commit(NOW + number)
     assert node.turns.unsynced == 0
 
@@ -179,11 +180,19 @@ def test_words_of_calls_that_go_on_are_pressing(node):
     assert node.turns.pressing
 
 
+def test_an_agreement_that_decides_is_pressing(node):
+    agreed = node.proposed()
+
+    node.hear(PEERS[0], AGREED, agreed)
+
+    assert node.turns.pressing
+
+
 def test_a_word_of_what_is_over_is_pressing_when_it_makes_something_else_leave(node):
     """Told of a call that it does not know, a voter asks for its outcome."""
-    entry = node.ended()
+    key, epoch = node.proposed()
     other = Node()
-    other.hear(PEERS[0], TOLD, entry)
+    other.hear(PEERS[0], TOLD, [key, 1, epoch, False])
 
     assert other.turns.pressing
     other.commits.commit(NOW)

@@ -471,5 +471,28 @@ def test_flows_with_entries_are_found_among_others(log: Log):
         scan=lambda *given, **more: looks.append(given) or real(*given, **more)
     )  # type: ignore[assignment]
 
-    assert part.history.flows.open_among(ids) == {ids[7], ids[120], ids[299]}
-    assert len(looks) < 20
+    assert part.history.flows.open_among(ids, set()) == {ids[7], ids[120], ids[299]}
+    assert part.history.flows.open_among(ids, {ids[5][:6]}) == {ids[5], ids[7], ids[120], ids[299]}
+    assert len(looks) < 30
+
+
+def test_what_is_too_much_is_counted_when_that_is_gone_and_not_in_each_look(log: Log, monkeypatch):
+    """Counting asks the log about each record that only its journal has."""
+    monkeypatch.setattr(limits, "RETENTION_LOOK_CALLS", 50)
+    ids = each_hour(400)
+    write(log, *(ended(id, NOW - HOUR * (400 - n)) for n, id in enumerate(ids)))
+    part = Part(log)
+    part.keeping.calls_max = 100
+    counted = []
+    real = log.count
+    monkeypatch.setattr(log, "count", lambda table: counted.append(table) or real(table))
+
+    looks = part.forget()
+
+    assert part.kept == ids[-100:]
+    assert looks >= 7
+    assert counted.count(DONE) == 2
+
+    part.keeping.calls_max = 40
+    part.forget()
+    assert part.kept == ids[-40:]

@@ -44,9 +44,6 @@ def test_worlds_from_before_streams_have_none():
         (1000023, "calls-behind-a-generator-keep-peers-from-a-free-worker"),
         (1000096, "calls-behind-a-generator-keep-peers-from-a-free-worker"),
         (1000012, "item-of-an-earlier-attempt-is-made-again-by-an-owner"),
-        (1002038, "owner-that-knows-of-no-other-takes-items-for-new"),
-        (1004683, "generator-moves-away-from-its-items"),
-        (1007691, "nobody-takes-the-place-of-a-generator-that-left"),
         (1000115, "end-that-is-told-twice-forgets-what-a-stream-comes-from"),
     ],
 )

@@ -42,19 +42,13 @@ ann <- DONE c1 by n1
 n1 -> n0 RAN c1 DONE by n1
 n0: c1 superseded, attempt 1
 n2 -> n0 AGREED c1 epoch 0 of n0
-n0 -> n1 TOLD c1 ended, seen
-n0 -> n2 TOLD c1 ended, seen
 n0 -> n1 TAKEN c1
-n1 -> n0 TOLD c1 ended, seen
-n1 -> n2 TOLD c1 ended, seen
-n2 -> n0 TOLD c1 ended, seen
-n2 -> n1 TOLD c1 ended, seen
-n2 -> n0 TOLD c1 ended, seen by all
-n2 -> n1 TOLD c1 ended, seen by all
 n0 -> n1 TOLD c1 ended, seen by all
 n0 -> n2 TOLD c1 ended, seen by all
 n1 -> n0 TOLD c1 ended, seen by all
 n1 -> n2 TOLD c1 ended, seen by all
+n2 -> n0 TOLD c1 ended, seen by all
+n2 -> n1 TOLD c1 ended, seen by all
 
 show
 ----

@@ -14,6 +14,8 @@ tick 4000
 deliver only=HOLDS,RAN
 deliver only=HOLDS,RAN,TAKEN
 deliver quietly
+tick 300
+deliver quietly
 show
 ----
 n1 -> n0 RAN c1 DONE by n1

@@ -39,6 +39,11 @@ RARE = {
     "outcome-that-was-just-filed-is-unknown-to-the-rest-of-the-answer": "caught at 300347 before "
     "what has run was looked at before it moves; tests/router/test_joins_between.py has it",
     "no-record-means-it-has-seen": "caught once, at seed 3,066, among failures of others",
+    "generator-moves-away-from-its-items": "caught at 1004683 while all outcomes were told in two "
+    "phases (decision 0037); tests/router/test_streams_between.py has it",
+    "nobody-takes-the-place-of-a-generator-that-left": "caught at 1007691 in those worlds; "
+    "tests/router/test_streams_between.py has it",
+    "owner-that-knows-of-no-other-takes-items-for-new": "caught at 1002038 in those worlds",
     "proposal-leaves-before-anybody-has-answered": "needs a crash before the record that names the "
     "voters is on disk, and an outcome that they choose; tests/router/test_early.py",
 }

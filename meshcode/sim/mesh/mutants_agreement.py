@@ -345,11 +345,21 @@ def _moved_call_forgets_its_attempts(real: Any) -> Any:
 def _outcome_learnt_from_a_lower_epoch(real: Any) -> Any:
     def on_told(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
         inst = r.by_key.get(entry[0])
-        if inst is not None and inst.accepted is not None and entry[5] is not None:
-            entry = [*entry[:5], list(inst.accepted[0]), *entry[6:]]
+        if inst is not None and inst.accepted is not None and entry[2] is not None:
+            entry = [*entry[:2], list(inst.accepted[0]), *entry[3:]]
         real(r, node, entry, now_ms, out)
 
     return on_told
+
+
+@BROKEN.rule(forgetting, "passed")
+def _most_who_agree_are_taken_for_all(real: Any) -> Any:
+    def passed(r: Replica, inst: Instance, agreed: int, now_ms: int, out: Effects) -> None:
+        if agreed:
+            inst.seen = inst.all_bits
+        real(r, inst, agreed, now_ms, out)
+
+    return passed
 
 
 @BROKEN.rule(forgetting, "try_forget")
@@ -422,9 +432,9 @@ def _that_all_have_seen_is_not_believed(real: Any) -> Any:
     return on_told
 
 
-@BROKEN.rule(outcomes, "_is_plain")
+@BROKEN.rule(outcomes, "is_plain")
 def _that_it_ended_is_not_written(_real: Any) -> Any:
-    return lambda inst, value: True
+    return lambda inst: True
 
 
 @BROKEN.rule(forgetting, "on_gone", also="no-record-means-it-has-seen")
