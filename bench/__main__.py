@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 from bench import machine
 from bench.growth import __main__ as growth
@@ -27,8 +28,9 @@ def main(names: list[str]) -> int:
         there = ", ".join((*SCRIPTS, "micro", "growth"))
         print(f"there is no measurement {unknown[0]!r}; there are {there}")
         return 2
-    status = 0
+    status, took = 0, {}
     for name in names or (*SCRIPTS, "micro"):
+        begin = time.monotonic()
         print(f"\n== {name}", flush=True)
         command = [sys.executable, "-m", f"bench.{name}"]
         if name == "micro":
@@ -38,6 +40,9 @@ def main(names: list[str]) -> int:
                 "--override-ini", "addopts=", "--benchmark-columns=median,iqr,rounds",
             ]  # fmt: skip
         status = subprocess.run(command, cwd=machine.ROOT, check=False).returncode or status
+        took[name] = time.monotonic() - begin
+    each = ", ".join(f"{name} {seconds:.0f}" for name, seconds in took.items())
+    print(f"\ntook {sum(took.values()) / 60:.1f} minutes; seconds of each: {each}")
     return status
 
 

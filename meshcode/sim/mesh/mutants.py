@@ -44,6 +44,10 @@ RARE = {
     "nobody-takes-the-place-of-a-generator-that-left": "caught at 1007691 in those worlds; "
     "tests/router/test_streams_between.py has it",
     "owner-that-knows-of-no-other-takes-items-for-new": "caught at 1002038 in those worlds",
+    "three-who-make-a-tick-ask-nobody": "caught at 1005851 in those worlds; "
+    "tests/router/test_ticking.py has it",
+    "keeper-that-restarts-forgets-that-a-call-has-moved": "caught at 263 in those worlds; "
+    "tests/router/test_joins_between.py has it",
     "proposal-leaves-before-anybody-has-answered": "needs a crash before the record that names the "
     "voters is on disk, and an outcome that they choose; tests/router/test_early.py",
 }
