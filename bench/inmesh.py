@@ -21,6 +21,7 @@ from typing import Any
 from bench import machine
 from meshcode.client.freshids import FreshIds
 from meshcode.node import peerwords
+from meshcode.node.daemon import GC_OBJECTS
 from meshcode.node.turn import Turns
 from meshcode.replica.peers import ALIVE
 from meshcode.router import events
@@ -179,6 +180,7 @@ def measure(rounds: int, runs: int, many: int) -> list[dict[str, float]]:
         mesh.run(many)
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GC_OBJECTS)
         found = []
         for _ in range(runs):
             mesh.spent = {}

@@ -40,12 +40,13 @@ def node_environment(home: str, more: Mapping[str, str] | None = None) -> dict[s
     settings = config.settings()
     if settings.get("home").value != home:  # What belongs to the usual home is not for this one.
         settings = config.settings({"home": home})
-    found = {**os.environ, **config.exports(settings), "MESH_HOME": home, **(more or {})}
-    found.pop("MESH_NODE", None)  # The address of some node; never what this one should bind.
+    found = {**os.environ, **config.exports(settings), "MESH_HOME": home}
     source = os.path.dirname(os.path.dirname(os.path.abspath(meshcode.__file__)))
     if os.path.basename(source) not in ("site-packages", "dist-packages"):
         known = found.get("PYTHONPATH")
         found["PYTHONPATH"] = f"{source}{os.pathsep}{known}" if known else source
+    found.update(more or {})
+    found.pop("MESH_NODE", None)  # The address of some node; never what this one should bind.
     return found
 
 
