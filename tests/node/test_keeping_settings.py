@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 from meshcode.model.settingnames import values
 from meshcode.node.retention import Retention
+from meshcode.store.memory_log import MemoryLog
 
 
 def test_history_is_kept_for_what_the_settings_say_and_looked_at_at_once(monkeypatch):
     monkeypatch.setenv("MESH_RETENTION_AGE", "2d")
-    retention = Retention(SimpleNamespace())
+    retention = Retention(SimpleNamespace(log=MemoryLog()))
     own = (retention.age_ms, retention.calls_max, retention.bytes_max)
     assert own[0] == 2 * 24 * 3_600_000
     retention._next_ms = 10_000
