@@ -105,10 +105,10 @@ class Retention:
         self._last = None
         limit = limits.RETENTION_LOOK_CALLS
         batch = log.scan(DONE, self._cursor, limit=limit)
-        is_over = len(batch) < limit
-        self._cursor = None if is_over else batch[-1][0] + b"\0"
         self._excess.count(self.calls_max, self.bytes_max)
         due, is_last = self._due(batch, now_ms)
+        is_over = is_last or len(batch) < limit
+        self._cursor = None if is_over else batch[-1][0] + b"\0"
         records = self._deletions(due, now_ms)
         newest = max((key for _, key, _ in records), default=b"")
         if newest:
@@ -122,8 +122,7 @@ class Retention:
             if before_ms > self._loop.router.horizon_ms:
                 records.append((META, b"horizon", before_ms.to_bytes(8, "big")))
                 self._loop.step(Forgotten(before_ms))
-        if is_over or is_last:
-            is_over, self._cursor = True, None
+        if is_over:
             self._excess.count_anew()
         records += flows.sweep()
         records += self._loop.history.sockets.sweep(self._loop.router.horizon_ms)

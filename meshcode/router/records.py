@@ -156,8 +156,7 @@ def finished_of(record: bytes) -> tuple[int, bytes]:
     if not head[9]:
         return head[6], b""
     at: int = DONE_HEAD.size + head[8]
-    flow = record[at + 32 : at + 48]
-    return head[6], record[at + 16 : at + 32] if flow == NO_ID else flow
+    return head[6], flow_of(record[at : at + 48])
 
 
 def ended_well(record: bytes) -> bool:

@@ -48,6 +48,13 @@ def runs_from(host: Host) -> Path:
     return Path(found.decode().partition("=")[2].partition(":")[0])
 
 
+def stop(host: Host) -> None:
+    """In good order; its process has ended when this returns."""
+    host.mesh("down")
+    assert host.node is not None
+    host.node.wait(60)
+
+
 def use(host: Host, calls: int) -> int:
     """Take calls and pipelines through one node; how many calls that were."""
     with connect(address_of(host)) as client:
@@ -107,9 +114,7 @@ def all_is_recorded(hosts: Hosts, calls: int) -> None:
 
     def found() -> list[dict[str, int]]:
         for host in hosts.all:
-            host.mesh("down")
-            assert host.node is not None
-            host.node.wait(60)
+            stop(host)
         return [left(host) for host in hosts.all]
 
     end = time.monotonic() + FORGOTTEN_S
@@ -148,9 +153,7 @@ def run(folder: Path, other: Path, old: tuple[int, ...], calls: int) -> None:
         made += die_and_return(victim, hosts.all[old[0] - 1], calls)
         for number in old:
             host = hosts.all[number]
-            host.mesh("down")
-            assert host.node is not None
-            host.node.wait(60)
+            stop(host)
             source(host, ROOT)
             host.start_node()
             keep_together(hosts)

@@ -90,9 +90,15 @@ def each_hour(count: int) -> list[bytes]:
     return [make_ids(1, NOW - HOUR * n)[0] for n in range(count, 0, -1)]
 
 
+def ended_each_hour(log: Log, count: int) -> list[bytes]:
+    """The same of calls that the log has, each ended when it was made."""
+    ids = each_hour(count)
+    write(log, *(ended(id, NOW - HOUR * (count - n)) for n, id in enumerate(ids)))
+    return ids
+
+
 def test_what_is_older_than_its_age_goes_with_its_output_and_moves_the_horizon(log: Log):
-    ids = each_hour(10)
-    write(log, *(ended(id, NOW - HOUR * (10 - n)) for n, id in enumerate(ids)))
+    ids = ended_each_hour(log, 10)
     outputs = [(OUTPUT, id + attempt.to_bytes(4, "big"), pack({"stdout": b"x"}))
                for id in ids for attempt in (1, 2)]  # fmt: skip
     write(log, *outputs)
@@ -145,8 +151,7 @@ def test_output_of_others_goes_with_the_horizon_and_above_a_number_of_bytes(log:
 
 
 def test_the_oldest_go_above_a_number_and_nothing_goes_below_it(log: Log):
-    ids = each_hour(20)
-    write(log, *(ended(id, NOW - HOUR * (20 - n)) for n, id in enumerate(ids)))
+    ids = ended_each_hour(log, 20)
     part = Part(log)
     part.keeping.calls_max = 7
 
@@ -284,8 +289,7 @@ def test_calls_that_stay_do_not_stop_those_behind_them(log: Log, monkeypatch):
 
 def test_a_look_before_the_last_one_is_on_disk_forgets_nothing_more(log: Log, monkeypatch):
     monkeypatch.setattr(limits, "RETENTION_LOOK_CALLS", 50)
-    ids = each_hour(400)
-    write(log, *(ended(id, NOW - HOUR * (400 - n)) for n, id in enumerate(ids)))
+    ids = ended_each_hour(log, 400)
     part = Part(log)
     part.keeping.calls_max = 100
 
@@ -394,8 +398,7 @@ def fresh(tmp_path: Path) -> Iterator[Shell]:
 
 def test_a_node_forgets_in_small_looks_with_pauses_between_them(log: Log, monkeypatch):
     monkeypatch.setattr(limits, "RETENTION_LOOK_CALLS", 50)
-    ids = each_hour(400)
-    write(log, *(ended(id, NOW - HOUR * (400 - n)) for n, id in enumerate(ids)))
+    ended_each_hour(log, 400)
     part = Part(log)
     part.keeping.calls_max = 100
     now_ms, kept = NOW, [400]
@@ -435,8 +438,7 @@ def test_output_between_that_of_forgotten_calls_stays(log: Log):
 def test_a_look_goes_on_behind_what_the_last_one_has_forgotten(log: Log, monkeypatch):
     """Else each look reads once more what is gone, but not yet from the tree."""
     monkeypatch.setattr(limits, "RETENTION_LOOK_CALLS", 50)
-    ids = each_hour(400)
-    write(log, *(ended(id, NOW - HOUR * (400 - n)) for n, id in enumerate(ids)))
+    ids = ended_each_hour(log, 400)
     part = Part(log)
     part.keeping.calls_max = 100
     begins: list[bytes | None] = []
@@ -479,8 +481,7 @@ def test_flows_with_entries_are_found_among_others(log: Log):
 def test_what_is_too_much_is_counted_when_that_is_gone_and_not_in_each_look(log: Log, monkeypatch):
     """Counting asks the log about each record that only its journal has."""
     monkeypatch.setattr(limits, "RETENTION_LOOK_CALLS", 50)
-    ids = each_hour(400)
-    write(log, *(ended(id, NOW - HOUR * (400 - n)) for n, id in enumerate(ids)))
+    ids = ended_each_hour(log, 400)
     part = Part(log)
     part.keeping.calls_max = 100
     counted = []
