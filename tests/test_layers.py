@@ -47,7 +47,7 @@ RANDOM_TYPE_ONLY = {"random.Random"}
 
 # Third-party package -> the parts of meshcode that may import it.
 OWNERS = {
-    "msgpack": ("meshcode.wire.codec", "meshcode.worker"),  # The worker lends it, see worker/lend.
+    "msgpack": ("meshcode.wire.general", "meshcode.worker"),  # Lent: see worker/lend.
     "lmdb": ("meshcode.store", "meshcode.cli.doctor"),
     "sqlalchemy": ("meshcode.model",),
     "psycopg2": ("meshcode.model",),

@@ -71,7 +71,7 @@ def python_files() -> tuple[Path, ...]:
     found: list[Path] = []
     for folder in CODE_FOLDERS:
         found += (ROOT / folder).rglob("*.py")
-    kept = [p for p in found if "__pycache__" not in p.parts and p.name != "_framing.py"]
+    kept = [p for p in found if "__pycache__" not in p.parts and p.name != "_staging.py"]
     return tuple(sorted(kept))
 
 

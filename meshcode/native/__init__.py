@@ -14,7 +14,7 @@ Both have the same functions, and give the same rows, faults, drafts and values 
                           records and batches of the log
     numbered_ids, seal_rows, feed_first
                           steps of flows
-    prctl                 what a worker ties itself to
+    prctl, dealer         what a worker ties itself to, and its link
 
 `TWIN` says which one is in use: `"c"` or `"pure"`; the environment variable MESHCODE_PURE=1 chooses
 pure at run time, and skips the C build at install time.
@@ -35,6 +35,7 @@ try:
         Slots,
         append,
         check,
+        dealer,
         feed_first,
         flatten,
         group,
@@ -62,6 +63,7 @@ except ImportError:  # Not wanted or not compiled here: the pure twin does the s
         Slots,
         append,
         check,
+        dealer,
         feed_first,
         flatten,
         group,
@@ -86,7 +88,7 @@ except ImportError:  # Not wanted or not compiled here: the pure twin does the s
     TWIN = "pure"
 
 __all__ = [
-    "TWIN", "Slots", "append", "check", "feed_first", "flatten", "group", "index", "mold",
-    "numbered_ids", "open_rows", "pack_done", "pack_items", "pack_simple", "pack_vote",
+    "TWIN", "Slots", "append", "check", "dealer", "feed_first", "flatten", "group", "index",
+    "mold", "numbered_ids", "open_rows", "pack_done", "pack_items", "pack_simple", "pack_vote",
     "pack_words", "pick", "prctl", "scan", "seal", "seal_rows", "unpack_items", "unpack_simple",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
-"""The framing twin in C, as Python calls it.  Importing it fails where it was not compiled.
+"""The twin in C, as Python calls it.  Importing it fails where it was not compiled.
 
-A call through cffi lets go of the interpreter lock; each call here is one batch.  `pick` makes an
-object for each row, so it is of the other module (objects.c) and keeps the lock.
+What is large lets go of the interpreter's lock: checks and seals of frames from 64 KiB on, and the
+write to the journal.
 """
 
 from __future__ import annotations
@@ -17,46 +17,16 @@ from meshcode.limits import (
     FRAME_ENVELOPES_MAX,
     META_BYTES_MAX,
 )
-from meshcode.native import _framing, _objects  # type: ignore[attr-defined]
-from meshcode.native.layout import (
-    ENVELOPE_HEADER_BYTES,
-    PACKED_ROW,
-    PACKED_ROW_BYTES,
-    Fault,
-    Mold,
-    Picked,
-    Row,
-)
+from meshcode.native import _objects  # type: ignore[attr-defined]
+from meshcode.native.layout import Fault, Mold, Picked, Row
 
 Bytes = bytes | bytearray | memoryview
 
-_ffi = _framing.ffi
-_lib = _framing.lib
-_lib.mesh_begin()
-_from_buffer = _ffi.from_buffer
-_index = _lib.mesh_index
-_check = _lib.mesh_check
-_append: Any = getattr(_lib, "mesh_append", None)  # Where there is no dlopen, nothing of staging.c.
-_pick, _scan = _objects.pick, _objects.scan
-_unpack_row = PACKED_ROW.unpack
+_index, _pick, _scan, _seal = _objects.index, _objects.pick, _objects.scan, _objects.seal
+_append = getattr(_objects, "append", None)  # Where there is fdatasync.
+_prctl = getattr(_objects, "prctl", None)  # On Linux; so is the next.
+_Dealer = getattr(_objects, "Dealer", None)
 _new_row = tuple.__new__
-
-
-def _pointer(data: Bytes) -> object:
-    # cffi hands over the bytes of a bytes object as they are; anything else needs a view of it.
-    return data if type(data) is bytes else _from_buffer(data)
-
-
-def _limits(envelopes_max: int) -> object:
-    limits = _ffi.new("mesh_limits *")
-    limits.frame_bytes_max = FRAME_BYTES_MAX
-    limits.body_bytes_max = BODY_BYTES_MAX
-    limits.meta_bytes_max = META_BYTES_MAX
-    limits.envelopes_max = envelopes_max
-    return limits
-
-
-_LIMITS = _limits(FRAME_ENVELOPES_MAX)
 pack_simple: Callable[[Any], bytes | None] = _objects.pack_simple
 pack_items: Callable[[Any], bytes | None] = _objects.pack_items
 unpack_simple: Callable[[Any], Any] = _objects.unpack_simple
@@ -73,17 +43,11 @@ _objects.begin(FRAME_BYTES_MAX, BODY_BYTES_MAX, META_BYTES_MAX, FRAME_ENVELOPES_
 
 def index(frame: Bytes) -> list[Row]:
     """As `pure.index`."""
-    size = len(frame)
-    fault = _ffi.new("mesh_fault *")
-    # Room for the envelopes that the header tells, unless it lies: then C says so.
-    rows_max = min(int.from_bytes(frame[8:12], "little"), FRAME_ENVELOPES_MAX)
-    rows = bytearray(rows_max * PACKED_ROW_BYTES if size > rows_max * ENVELOPE_HEADER_BYTES else 0)
-    rows_max = len(rows) // PACKED_ROW_BYTES
-    count = _index(_pointer(frame), size, _from_buffer(rows), rows_max, _LIMITS, fault)
-    if count < 0:
-        raise Fault(-count, fault.offset, fault.found, fault.expected)
-    # Exactly `count` rows: the header was true.  Row._make does the same in twice the time.
-    return list(map(_new_row, repeat(Row), PACKED_ROW.iter_unpack(rows)))
+    found: list[tuple[Any, ...]] | tuple[int, int, int, int] = _index(frame)
+    if type(found) is tuple:
+        raise Fault(*found)
+    # Row._make does the same in twice the time.
+    return list(map(_new_row, repeat(Row), found))
 
 
 def pick(frame: Bytes, columns: bytes) -> Picked:
@@ -129,34 +93,43 @@ def open_rows(data: bytes, sizes: bytes, seed: int) -> list[tuple[bytes, bytes |
 
 def append(handle: int, at: int, entry: bytearray, end: int, seed: int) -> None:
     """As `pure.append`."""
-    code = _append(handle, at, _from_buffer(entry), len(entry), end, seed)
+    code = _append(handle, at, entry, end, seed)
     if code:
         raise OSError(code, os.strerror(code))
 
 
 def prctl(option: int, value: int) -> None:
     """As `pure.prctl`."""
-    code = _lib.mesh_prctl(option, value)
+    code = _prctl(option, value)
     if code:
         raise OSError(code, os.strerror(code))
 
 
+def dealer(library: str, address: str, linger_ms: int, message_bytes_max: int) -> Any:
+    """As `pure.dealer`.
+
+    Raises:
+        OSError: libzmq refused the address.
+    """
+    try:
+        return _Dealer and _Dealer(library, address, linger_ms, message_bytes_max)
+    except ImportError:  # No libzmq, or another than link.c knows.
+        return None
+
+
 def check(envelope: Bytes) -> Row:
     """As `pure.check`."""
-    fault = _ffi.new("mesh_fault *")
-    row = bytearray(PACKED_ROW_BYTES)
-    count = _check(_pointer(envelope), len(envelope), _from_buffer(row), _LIMITS, fault)
-    if count < 0:
-        raise Fault(-count, fault.offset, fault.found, fault.expected)
-    return _new_row(Row, _unpack_row(row))
+    found: tuple[Any, ...] = _objects.check(envelope)
+    if len(found) == 4:
+        raise Fault(*found)
+    return _new_row(Row, found)
 
 
 def seal(frame: bytearray) -> None:
     """As `pure.seal`."""
-    fault = _ffi.new("mesh_fault *")
-    count = _lib.mesh_seal(_from_buffer(frame), len(frame), fault)
-    if count < 0:
-        raise Fault(-count, fault.offset, fault.found, fault.expected)
+    fault = _seal(frame)
+    if fault is not None:
+        raise Fault(*fault)
 
 
 def scan(data: Bytes, objects: int, depth_max: int) -> None:
@@ -168,4 +141,5 @@ def scan(data: Bytes, objects: int, depth_max: int) -> None:
 
 def crc32(data: Bytes, start: int = 0) -> int:
     """The checksum of the C twin; equal to `zlib.crc32`."""
-    return int(_lib.mesh_crc32(start, _pointer(data), len(data)))
+    found: int = _objects.crc32(data, start)
+    return found

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from struct import Struct
 from typing import Any, NamedTuple
+from zlib import crc32
 
 FRAME_MAGIC = b"MESH"
 FRAME_VERSION = 1
@@ -25,6 +26,9 @@ FRAME_HEADER_BYTES = FRAME_HEADER.size
 ENVELOPE_HEADER = Struct("<2sBBIIBBBB16s16s16sIIQ")
 ENVELOPE_HEADER_BYTES = ENVELOPE_HEADER.size
 assert (FRAME_HEADER_BYTES, ENVELOPE_HEADER_BYTES) == (40, 80)
+
+# An envelope's checksum begins with its first four bytes, of which only the kind varies.
+CRC_STARTS = [crc32(ENVELOPE_MAGIC + bytes([ENVELOPE_VERSION, kind])) for kind in range(256)]
 
 # What the C twin writes for each envelope, in the machine's own byte order and without padding.
 PACKED_ROW = Struct("=BBBB16s16s16sIQIIIII")

@@ -1,9 +1,9 @@
-/* What makes Python's objects by the batch or by the call: `meshcode.native._objects`.
+/* What is done by the batch or by the call, and makes Python's objects: `meshcode.native._objects`.
  *
  * cffi hands over bytes and numbers; where an object is wanted for each call, making it costs more
  * than the work.  So this is a module of CPython's own limited API.  Each part has a sister in
  * pure.py that gives the same, simple values in msgpack (tests/wire/test_objects.py and
- * test_simple.py).
+ * test_simple.py).  It is the only one that workers and clients load.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -14,6 +14,7 @@
 enum { ID_BYTES = 16 };
 
 #include "pick.c"
+#include "whole.c"
 #include "mold.c"
 #include "slots.c"
 #include "simple.c"
@@ -21,12 +22,23 @@ enum { ID_BYTES = 16 };
 #include "batch.c"
 #include "rows.c"
 #include "steps.c"
+#ifndef _WIN32
+#include "append.c"
+#endif
+#ifdef __linux__
+#include "process.c"
+#include "link.c"
+#endif
 
 static PyMethodDef methods[] = {
     {"begin", (PyCFunction)(void (*)(void))begin, METH_FASTCALL,
      "begin(frame_bytes_max, body_bytes_max, meta_bytes_max, envelopes_max): the limits of frames."},
     {"pick", (PyCFunction)(void (*)(void))pick, METH_FASTCALL,
      "pick(frame, columns): rows, kinds and flags, or four numbers of a fault."},
+    {"index", index_frame, METH_O, "index(frame): whole rows, or four numbers of a fault."},
+    {"check", check_envelope, METH_O, "check(envelope): its row, or four numbers of a fault."},
+    {"seal", seal, METH_O, "seal(frame): None, or four numbers of a fault."},
+    {"crc32", checksum, METH_VARARGS, "crc32(data, start): as of zlib."},
     {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL,
      "scan(data, objects, depth_max): None, or four numbers of a fault."},
     {"pack_simple", pack_simple, METH_O, "pack_simple(value): bytes, or None: pack it otherwise."},
@@ -50,6 +62,12 @@ static PyMethodDef methods[] = {
     {"open_rows", (PyCFunction)(void (*)(void))open_rows, METH_FASTCALL,
      "open_rows(data, sizes, seed): keys and values; None for a value with another check."},
     {"flatten", flatten, METH_O, "flatten(sections): data, sizes and sections in one piece each."},
+#ifndef _WIN32
+    {"append", append, METH_VARARGS, "append(handle, at, entry, end, seed): 0 or errno."},
+#endif
+#ifdef __linux__
+    {"prctl", set_process, METH_VARARGS, "prctl(option, value): 0 or errno."},
+#endif
     {NULL, NULL, 0, NULL},
 };
 
@@ -67,5 +85,11 @@ PyMODINIT_FUNC PyInit__objects(void)
         Py_DECREF(made);
         return NULL;
     }
+#ifdef __linux__
+    if (add_type(made, "Dealer", &dealer_spec) < 0) {
+        Py_DECREF(made);
+        return NULL;
+    }
+#endif
     return made;
 }

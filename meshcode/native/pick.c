@@ -206,7 +206,9 @@ static PyObject *fault_of(int32_t code, const mesh_fault *fault)
                          (unsigned long long)fault->found, (unsigned long long)fault->expected);
 }
 
-static PyObject *pick_from(const Py_buffer *frame, const uint8_t *columns, Py_ssize_t wide)
+/* A frame is checked; its packed rows, to be freed, or NULL with an exception.  `count` is negative
+ * where `fault` is. */
+static uint8_t *checked_rows(const Py_buffer *frame, int32_t *count, mesh_fault *fault)
 {
     const uint8_t *buf = frame->buf;
     size_t size = (size_t)frame->len;
@@ -217,19 +219,27 @@ static PyObject *pick_from(const Py_buffer *frame, const uint8_t *columns, Py_ss
             rows_max = 0; /* It lies: `mesh_index` says so before it writes a row. */
     }
     uint8_t *rows = PyMem_Malloc(rows_max ? (size_t)rows_max * PACKED_ROW_BYTES : 1);
-    if (!rows)
-        return PyErr_NoMemory();
-    mesh_fault fault;
-    int32_t count;
-    if (size < OUTSIDE_BYTES) {
-        count = mesh_index(buf, size, rows, rows_max, &limits, &fault);
+    if (!rows) {
+        PyErr_NoMemory();
+    } else if (size < OUTSIDE_BYTES) {
+        *count = mesh_index(buf, size, rows, rows_max, &limits, fault);
     } else {
         Py_BEGIN_ALLOW_THREADS;
-        count = mesh_index(buf, size, rows, rows_max, &limits, &fault);
+        *count = mesh_index(buf, size, rows, rows_max, &limits, fault);
         Py_END_ALLOW_THREADS;
     }
+    return rows;
+}
+
+static PyObject *pick_from(const Py_buffer *frame, const uint8_t *columns, Py_ssize_t wide)
+{
+    mesh_fault fault;
+    int32_t count;
+    uint8_t *rows = checked_rows(frame, &count, &fault);
+    if (!rows)
+        return NULL;
     PyObject *found =
-        count >= 0 ? answer(buf, rows, count, columns, wide) : fault_of(count, &fault);
+        count >= 0 ? answer(frame->buf, rows, count, columns, wide) : fault_of(count, &fault);
     PyMem_Free(rows);
     return found;
 }

@@ -1,13 +1,16 @@
 /* What a process ties itself to and gives up (worker/isolation.py): without it a worker would load
- * ctypes for two calls.  Returns 0 or errno.
- *
- * This file is included by the module that cffi generates, on Linux.
- */
+ * ctypes for two calls.  On Linux. */
 
 #include <errno.h>
 #include <sys/prctl.h>
 
-static int32_t mesh_prctl(int32_t option, uint64_t value)
+/* set_process(option, value): 0 or errno; see prctl(2). */
+static PyObject *set_process(PyObject *self, PyObject *args)
 {
-    return prctl(option, (unsigned long)value, 0UL, 0UL, 0UL) < 0 ? errno : 0;
+    int option;
+    unsigned long value;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "ik", &option, &value))
+        return NULL;
+    return PyLong_FromLong(prctl(option, value, 0UL, 0UL, 0UL) < 0 ? errno : 0);
 }

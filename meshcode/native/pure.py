@@ -23,6 +23,7 @@ from meshcode.limits import (
 )
 from meshcode.native.layout import (
     CHECK_BYTES,
+    CRC_STARTS,
     DONE_HEAD,
     ENVELOPE_HEADER,
     ENVELOPE_HEADER_BYTES,
@@ -50,9 +51,6 @@ Bytes = bytes | bytearray | memoryview
 _U32 = Struct("<I")
 _FRAME_MAGIC_NUMBER = int.from_bytes(FRAME_MAGIC, "little")
 _ENVELOPE_MAGIC_NUMBER = int.from_bytes(ENVELOPE_MAGIC, "little")
-
-# An envelope's checksum begins with its first four bytes, of which only the kind varies.
-CRC_STARTS = [crc32(ENVELOPE_MAGIC + bytes([ENVELOPE_VERSION, kind])) for kind in range(256)]
 
 
 def index(frame: Bytes) -> list[Row]:
@@ -493,6 +491,13 @@ def prctl(option: int, value: int) -> None:
     if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def dealer(
+    library: str, address: str, linger_ms: int, message_bytes_max: int  # noqa: ARG001
+) -> Any:
+    """A connected DEALER of the libzmq in the file `library`, without pyzmq; None: do it with."""
+    return None
 
 
 # Steps of flows: without C their ids are made in `meshcode/ids.py`, and their envelopes in

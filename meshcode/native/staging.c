@@ -554,27 +554,3 @@ static int32_t mesh_store_stats(void *env, const void *tables_at, size_t count, 
     lmdb.txn_abort(txn);
     return code ? failed(info, "mdb_stat", code) : 0;
 }
-
-/* The journal (store/journal.py): an entry of `size` bytes gets its check, over all behind it up to
- * `end`, is written at its place and synced.  Returns 0 or errno; then it may be there or not. */
-static int32_t mesh_append(int32_t handle, uint64_t at, uint8_t *entry, size_t size, size_t end,
-                           uint32_t seed)
-{
-    if (end < 8 || end > size)
-        return EINVAL;
-    write_u32(entry + 4, mesh_crc32(seed, entry + 8, end - 8));
-    while (size) {
-        ssize_t done = pwrite(handle, entry, size, (off_t)at);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return done ? errno : ENOSPC;
-        entry += done;
-        at += (uint64_t)done;
-        size -= (size_t)done;
-    }
-    while (fdatasync(handle))
-        if (errno != EINTR)
-            return errno;
-    return 0;
-}

@@ -35,7 +35,7 @@ from meshcode.router.events import (
 from meshcode.wire.codec import pack, unpack_map
 from meshcode.wire.frame import Column, Row, cuts, envelope, frame, index, pick
 from meshcode.wire.kinds import Flag, Kind
-from meshcode.worker import launch
+from meshcode.worker import configuration, launch
 from meshcode.worker.control import ControlPage
 
 # Plain numbers: arithmetic on enum members costs a microsecond.
@@ -158,8 +158,8 @@ class Crew:
             "streams": config.get("streams", []),
             "parent": os.getpid(),
         }
-        path = f"{stem}.json"
-        launch.write_config(path, body)
+        path = f"{stem}.config"
+        configuration.write(path, body)
         self.log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             worker.process = subprocess.Popen(
@@ -225,7 +225,7 @@ class Crew:
         os.close(pidfd)
         begun = [running.id for running in worker.page.running()]
         worker.page.close()
-        for suffix in (".page", ".json"):
+        for suffix in (".page", ".config"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{worker.page.path.removesuffix('.page')}{suffix}")
         del self.by_id[worker.id]

@@ -21,12 +21,13 @@ import lmdb
 import lmdb.cpython
 
 from meshcode import native
-from meshcode.native import _framing  # type: ignore[attr-defined]
+from meshcode.native import _staging  # type: ignore[attr-defined]
 from meshcode.store import record
 from meshcode.store.engine import MAIN, Info, Section, Stat
 
-_ffi = _framing.ffi
-_lib = _framing.lib
+_ffi = _staging.ffi
+_lib = _staging.lib
+_lib.mesh_begin()
 _from_buffer = _ffi.from_buffer
 
 # Options of an environment, and what a section does with its items (staging.c).

@@ -28,6 +28,7 @@ from meshcode.limits import (
     NAME_BYTES_MAX,
 )
 from meshcode.native.layout import (
+    CRC_STARTS,
     ENVELOPE_HEADER_BYTES,
     ENVELOPE_MAGIC,
     ENVELOPE_VERSION,
@@ -40,7 +41,6 @@ from meshcode.native.layout import (
     FaultCode,
     Row,
 )
-from meshcode.native.pure import CRC_STARTS
 
 __all__ = [
     "FrameHead",

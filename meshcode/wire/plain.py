@@ -35,7 +35,7 @@ _TIME_TEXT_MAX = 48  # The longest ISO text of ours, an offset with microseconds
 _DECIMAL_TEXT_MAX = 100_000  # Digits of one Decimal; reading more would take too long.
 _ARRAY_DIMS_MAX = 32
 # Booleans, numbers, fixed text and bytes, times.  No objects, no records, no subarrays.
-_ARRAY_DTYPE = re.compile(r"[<>|=]?(?:[biufcSU][0-9]{1,8}|[mM]8(?:\[[0-9]{0,6}[a-zA-Z]{1,2}\])?)")
+_ARRAY_DTYPE = r"[<>|=]?(?:[biufcSU][0-9]{1,8}|[mM]8(?:\[[0-9]{0,6}[a-zA-Z]{1,2}\])?)"
 
 
 class NotPlain(Exception):
@@ -164,7 +164,7 @@ def _encode_array(numpy: Any, value: Any) -> tuple[int, bytes]:
             f"is a {type(value).__qualname__}, a special kind of numpy array; use numpy.asarray"
         )
     dtype = value.dtype.str
-    if value.dtype.fields is not None or not _ARRAY_DTYPE.fullmatch(dtype):
+    if value.dtype.fields is not None or not re.fullmatch(_ARRAY_DTYPE, dtype):
         raise NotPlain(
             f"is a numpy array of {value.dtype}, which is not plain data; "
             "use numbers, fixed text or times"
@@ -221,7 +221,7 @@ def _decode_uuid(payload: bytes) -> Any:
 def _decode_array(payload: bytes) -> Any:
     dtype_size = payload[0]
     dtype_text = payload[1 : 1 + dtype_size].decode("ascii")
-    if not _ARRAY_DTYPE.fullmatch(dtype_text):
+    if not re.fullmatch(_ARRAY_DTYPE, dtype_text):
         raise BadExtension(f"a numpy array of type {dtype_text!r}, which is not plain data")
     dims = payload[1 + dtype_size]
     if dims > _ARRAY_DIMS_MAX:

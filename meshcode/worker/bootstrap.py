@@ -1,4 +1,4 @@
-"""The first code of a worker process: `<environment's python> -I bootstrap.py CONFIG.json`.
+"""The first code of a worker process: `<environment's python> -I bootstrap.py CONFIG`.
 
 It runs where meshcode is not installed, so it may import nothing but the standard library until
 `lend_packages` is done.  That loads meshcode, pyzmq and msgpack from the lend folder into a world
@@ -13,16 +13,13 @@ import builtins
 import importlib.machinery
 import importlib.util
 import sys
+import threading
 
 # Started without -I, Python has put this folder first, and it has modules with common names.
 sys.path[:] = [entry for entry in sys.path if entry != (__file__ or "").rpartition("/")[0]]
 
-LENT = frozenset({"meshcode", "zmq", "msgpack", "_cffi_backend"})
+LENT = frozenset({"meshcode", "zmq", "msgpack"})
 SHARED = frozenset({"meshcode"})  # Task code may import it, and gets ours.
-# What pyzmq imports for functions a worker never calls: loaded when one is called, else not.
-LATER = frozenset({"json", "pickle", "platform", "random"})
-# Two answers pyzmq wants while it is loaded, so that the modules that have them need not be.
-ANSWERS = {"DEFAULT_PROTOCOL": 4, "python_implementation": lambda: sys.implementation.name}
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -36,33 +33,28 @@ class _Loader(importlib.machinery.SourceFileLoader):
         super().exec_module(module)
 
 
-class _Later:
-    """Stands for a module of the standard library until one of its names is asked for."""
-
-    def __init__(self, name: str) -> None:
-        self.__dict__["__name__"] = name
-
-    def __getattr__(self, attribute: str):
-        if attribute in ANSWERS:
-            return ANSWERS[attribute]
-        return getattr(importlib.import_module(self.__name__), attribute)
-
-
 class Lent:
-    """The lent packages: a finder for `sys.meta_path`, and the private table of their modules."""
+    """The lent packages: a finder for `sys.meta_path`, and the private table of their modules.
+
+    What the runner needs is loaded before there is task code.  A package that is needed later
+    (pyzmq for a client, msgpack for data that is not simple) is loaded then, see `_load_late`.
+    """
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.modules: dict[str, object] = {}
-        self.open = True  # While the packages are loaded, all of LENT is found here.
+        self.open = LENT  # What is being loaded: it is in `sys.modules` meanwhile, and found here,
+        self.loader = threading.get_ident()  # by this thread.
+        self.loading = threading.RLock()
         self.builtins = {**builtins.__dict__, "__import__": self.import_}
+
+    def _is_loading(self, top: str) -> bool:
+        return top in self.open and self.loader == threading.get_ident()
 
     def find_spec(self, name: str, path=None, _target=None):
         """Find lent modules; everything else, and private ones from outside, is not ours."""
         top = name.partition(".")[0]
-        if top not in LENT or not (self.open or top in SHARED):
-            return None
-        return self._spec(name, path)
+        return self._spec(name, path) if top in SHARED or self._is_loading(top) else None
 
     def _spec(self, name: str, path):
         spec = importlib.machinery.PathFinder.find_spec(name, path or [self.folder])
@@ -74,16 +66,19 @@ class Lent:
 
     def import_(self, name, globals_=None, locals_=None, fromlist=(), level=0):
         """`__import__` as lent modules see it."""
-        if name in LATER and not fromlist and (globals_ or {}).get("__package__", "")[:3] == "zmq":
-            return sys.modules.get(name) or _Later(name)
         full = name
         if level:
             package = (globals_ or {}).get("__package__") or ""
             base = package.rsplit(".", level - 1)[0] if level > 1 else package
             full = f"{base}.{name}" if name else base
         top = full.partition(".")[0]
-        if self.open or top not in LENT or top in SHARED:
+        if top not in LENT or top in SHARED or self._is_loading(top):
             return builtins.__import__(name, globals_, locals_, fromlist, level)
+        if top not in self.modules:
+            # In a thread of its own, so that a cancel of the running call does not interrupt it.
+            thread = threading.Thread(target=self._load_late, args=(top,), daemon=True)
+            thread.start()
+            thread.join()
         module = self._private(full)
         if not fromlist:
             return module if level else self._private(top)
@@ -94,35 +89,62 @@ class Lent:
 
     def _private(self, name: str):
         """A lent module that is not in `sys.modules`, loaded now when it was not before."""
-        module = self.modules.get(name)
-        if module is not None:
+        with self.loading:
+            module = self.modules.get(name)
+            if module is not None:
+                return module
+            parent = self._private(name.rpartition(".")[0]) if "." in name else None
+            spec = self._spec(name, parent.__path__ if parent else None)
+            if spec is None:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            module = importlib.util.module_from_spec(spec)
+            self.modules[name] = module
+            spec.loader.exec_module(module)
+            if parent is not None:
+                setattr(parent, name.rpartition(".")[2], module)
             return module
-        parent = self._private(name.rpartition(".")[0]) if "." in name else None
-        spec = self._spec(name, parent.__path__ if parent else None)
-        if spec is None:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        module = importlib.util.module_from_spec(spec)
-        self.modules[name] = module
-        spec.loader.exec_module(module)
-        if parent is not None:
-            setattr(parent, name.rpartition(".")[2], module)
-        return module
 
-    def close(self) -> None:
+    def _load_late(self, top: str) -> None:
+        """Load a package now that task code is there, and may have its own.
+
+        Compiled modules import by `sys.modules` alone, so the package has to be in it meanwhile;
+        what the task has under the name is out of it.  A thread of the task that asks for it just
+        then waits until ours is loaded, and may be handed ours.
+        """
+        with self.loading:
+            while top not in self.modules:
+                if top in sys.modules:
+                    importlib.import_module(top)  # Waits for a thread that is loading its own.
+                theirs = _taken_out({top})
+                self.open, self.loader = frozenset({top}), threading.get_ident()
+                try:
+                    found = importlib.import_module(top).__spec__.origin or ""
+                finally:
+                    ours = self.close()
+                    sys.modules.update(theirs)
+                if not found.startswith(self.folder):  # A thread of the task was quicker.
+                    for name in ours:
+                        sys.modules[name] = self.modules.pop(name)
+
+    def close(self) -> list[str]:
         """Take the private packages out of `sys.modules`; what holds them keeps them."""
-        for name in list(sys.modules):
-            if name.partition(".")[0] in LENT - SHARED:
-                self.modules[name] = sys.modules.pop(name)
-        self.open = False
+        taken = _taken_out(self.open - SHARED)
+        self.modules.update(taken)
+        self.open = frozenset()
+        return list(taken)
+
+
+def _taken_out(tops: frozenset[str] | set[str]) -> dict[str, object]:
+    """The modules of these packages, out of `sys.modules`."""
+    names = [name for name in sys.modules if name.partition(".")[0] in tops]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 def lend_packages(folder: str, *names: str) -> Lent:
     """Load the modules `names` from the lend folder; see the head of this file."""
     world = Lent(folder)
     # What start-up files of the environment imported already belongs to the task code.
-    theirs = {n: m for n, m in sys.modules.items() if n.partition(".")[0] in LENT}
-    for name in theirs:
-        del sys.modules[name]
+    theirs = _taken_out(LENT)
     sys.meta_path.insert(0, world)
     for name in names:
         importlib.import_module(name)
@@ -134,21 +156,17 @@ def lend_packages(folder: str, *names: str) -> Lent:
 
 
 def main() -> None:
-    """Read the configuration, load the runner, run."""
-    import json
-    import os
+    """Load the runner, read the configuration, run."""
     import signal
 
     # Until there is a handler, a cancel must not end the process.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    path = sys.argv[1]
-    with open(path, encoding="utf-8") as file:
-        config = json.load(file)
-    os.unlink(path)  # It holds the token of this worker.
+    folder = __file__.rpartition("/meshcode/")[0]
+    lend_packages(folder, "meshcode.worker.configuration", "meshcode.worker.runner")
+    config = sys.modules["meshcode.worker.configuration"].take(sys.argv[1])
     sys.argv[:] = [config.get("processor") or "worker"]
     what = "meshcode.worker.inspection" if config.get("inspect") else "meshcode.worker.runner"
-    lend_packages(config["lend"], what)
-    sys.exit(sys.modules[what].main(config))
+    sys.exit(importlib.import_module(what).main(config))
 
 
 if __name__ == "__main__":

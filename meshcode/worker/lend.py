@@ -60,9 +60,6 @@ def _files() -> Iterator[tuple[str, str]]:
                 if name.endswith(_SUFFIXES) or ".so." in name:
                     path = os.path.join(folder, name)
                     yield path, os.path.join(place, os.path.relpath(path, root))
-    if importlib.util.find_spec("_cffi_backend"):  # The run-time part of the compiled framing.
-        path = _package("_cffi_backend")
-        yield path, os.path.basename(path)
 
 
 def ensure(cache: str) -> str:

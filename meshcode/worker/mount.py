@@ -33,7 +33,7 @@ import time
 from typing import Any
 
 from meshcode.errors import MeshError, MountFailed
-from meshcode.worker import environment, launch, lend, policy
+from meshcode.worker import configuration, environment, launch, lend, policy
 from meshcode.worker.repository import Repository, Tell, clean_trees
 
 UNUSED_S = 30 * 86_400  # A month: a processor that comes back sooner is mounted in no time.
@@ -204,8 +204,8 @@ def inspect_module(
     with tempfile.TemporaryFile() as printed:
         try:
             config = {**config, "answer_file": write_end}
-            path = os.path.join(folder, "config.json")
-            launch.write_config(path, config)
+            path = os.path.join(folder, "config")
+            configuration.write(path, config)
             process = subprocess.Popen(
                 launch.command(python, config["lend"], path),
                 env=launch.environment(env),

@@ -11,90 +11,25 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import select
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import zmq
-
 from meshcode.errors import MeshError, MountFailed
-from meshcode.limits import ASYNC_CALLS_MAX, FLUSH_MS, FRAME_BYTES_MAX, OUTPUT_BYTES_MAX
+from meshcode.limits import ASYNC_CALLS_MAX, FLUSH_MS, OUTPUT_BYTES_MAX
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import draft
 from meshcode.wire.kinds import Kind
 from meshcode.worker import isolation, override, report
 from meshcode.worker.control import ControlPage
+from meshcode.worker.link import Link
 from meshcode.worker.loop import Worker, resident_bytes
 from meshcode.worker.outbox import Outbox
 from meshcode.worker.output import STDERR, STDOUT, CallStream
 
 EXIT_NOT_LOADED = 3
 NAMES_MAX = 50  # Functions named in an error.
-LINGER_MS = 5_000  # For the last outcomes to reach a node that is slow to read.
-_POLLIN = int(zmq.POLLIN)
-_EVENTS = int(zmq.EVENTS)
-_NOBLOCK = int(zmq.NOBLOCK)
-
-
-class Link:
-    """The worker's one link to its node.  All but `wait` are called with the outbox's lock held.
-
-    The main thread waits on the link's descriptor and not in libzmq, because other threads send
-    meanwhile.  That descriptor tells of changes only, and a send may use up such a telling: so who
-    sends from another thread looks whether something has arrived, and wakes the main thread.
-    """
-
-    def __init__(self, address: str) -> None:
-        self.context = zmq.Context()
-        self.link = self.context.socket(zmq.DEALER)
-        self.link.setsockopt(zmq.LINGER, LINGER_MS)
-        # The node's credit bounds what is on its way; a limit here could only lose or block.
-        self.link.setsockopt(zmq.SNDHWM, 0)
-        self.link.setsockopt(zmq.RCVHWM, 0)
-        self.link.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
-        self.link.connect(address)
-        self.wake_file = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.poll = select.poll()
-        self.poll.register(self.link.getsockopt(zmq.FD), select.POLLIN)
-        self.poll.register(self.wake_file, select.POLLIN)
-        self.main_thread = threading.get_ident()
-
-    def send(self, frame: bytes) -> None:
-        """Send one frame; never waits."""
-        self.link.send(frame, _NOBLOCK)
-        if threading.get_ident() != self.main_thread and self.link.getsockopt(_EVENTS) & _POLLIN:
-            os.eventfd_write(self.wake_file, 1)
-
-    def receive(self) -> Iterator[bytes]:
-        """All frames that have arrived."""
-        link = self.link
-        while link.getsockopt(_EVENTS) & _POLLIN:
-            if threading.get_ident() != self.main_thread:
-                # The main thread may be waiting for just this; it takes the lock and then looks.
-                os.eventfd_write(self.wake_file, 1)
-            try:
-                frame = link.recv(_NOBLOCK)
-            except zmq.Again:  # The connection went between the question and the answer.
-                return
-            yield frame
-
-    def wait(self) -> None:
-        """Wait until something may have arrived.  Signals are handled meanwhile."""
-        for file, _events in self.poll.poll():
-            if file == self.wake_file:
-                os.eventfd_read(self.wake_file)
-
-    def wake(self) -> None:
-        """Let the main thread look around; from any thread or signal handler."""
-        os.eventfd_write(self.wake_file, 1)
-
-    def close(self) -> None:
-        """Let what was sent arrive, for LINGER_MS at most, and close."""
-        self.link.close()
-        self.context.term()
 
 
 def find_function(module: Any, task: str) -> Callable[..., Any] | None:
@@ -172,7 +107,7 @@ def run(config: dict[str, Any]) -> int:
     limits = config.get("limits") or {}
     page = ControlPage.open(config["control"])
     page.set_pid(os.getpid())
-    link = Link(config["link"])
+    link = Link(config["link"], config["lend"])
     outbox = Outbox(
         link.send,
         flush_ms=limits.get("FLUSH_MS", FLUSH_MS),

@@ -37,11 +37,11 @@ if atheris is not None:
     with atheris.instrument_imports(include=["meshcode.wire", "meshcode.native"]):
         from meshcode import native
         from meshcode.native import pure
-        from meshcode.wire import codec, frame
+        from meshcode.wire import codec, frame, general
 else:
     from meshcode import native
     from meshcode.native import pure
-    from meshcode.wire import codec, frame
+    from meshcode.wire import codec, frame, general
 
 try:
     from meshcode.native import compiled
@@ -109,16 +109,16 @@ def wrong_of_frame(data: bytes) -> list[str]:
 
 def read_by(twin: Any, read: Callable[..., Any], *args: Any) -> tuple[str, Any]:
     """What a reader of the codec does with the given twin; the threshold is the twin's too."""
-    kept = native.scan, codec._COUNT_BYTES_MAX, codec._unpack_simple, codec._unpack_items
+    kept = native.scan, general._COUNT_BYTES_MAX, codec._unpack_simple, codec._unpack_items
     native.scan = twin.scan
-    codec._COUNT_BYTES_MAX = 0 if twin is compiled else 64 * 1024
+    general._COUNT_BYTES_MAX = 0 if twin is compiled else 64 * 1024
     codec._unpack_simple, codec._unpack_items = twin.unpack_simple, twin.unpack_items
     try:
         return "value", read(*args)
     except BadValue as error:
         return "error", str(error)
     finally:
-        native.scan, codec._COUNT_BYTES_MAX, codec._unpack_simple, codec._unpack_items = kept
+        native.scan, general._COUNT_BYTES_MAX, codec._unpack_simple, codec._unpack_items = kept
 
 
 def wrong_of_data(data: bytes) -> list[str]:
@@ -135,7 +135,7 @@ def wrong_of_data(data: bytes) -> list[str]:
             wrong.append(f"{read.__name__} says two things: {said}")
         if said[0][0] == "value" and read is codec.unpack:
             once = codec.pack(said[0][1])
-            if once != codec._pack_at(0, said[0][1]):
+            if once != general.pack_at(0, said[0][1]):
                 wrong.append(f"a simple value is written otherwise than by msgpack: {once!r}")
             if codec.pack(codec.unpack(once)) != once:
                 wrong.append(f"a value is not the same when it is written again: {once!r}")

@@ -316,10 +316,10 @@ def test_the_c_twin_is_chosen_where_it_is_and_may_be_left_out():
 
 
 def test_another_library_is_not_taken_for_lmdb(tmp_path: Path):
-    from meshcode.native import _framing
+    from meshcode.native import _staging
 
-    load, text = _framing.lib.mesh_store_load, _framing.ffi.string
-    assert text(load(os.fsencode(_framing.__file__))) == b"mdb09_version"
+    load, text = _staging.lib.mesh_store_load, _staging.ffi.string
+    assert text(load(os.fsencode(_staging.__file__))) == b"mdb09_version"
     assert text(load(os.fsencode(tmp_path / "nothing.so"))) == b"the library cannot be opened"
 
 

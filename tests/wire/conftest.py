@@ -8,7 +8,7 @@ import pytest
 
 from meshcode import native
 from meshcode.native import pure
-from meshcode.wire import codec
+from meshcode.wire import codec, general
 
 try:
     from meshcode.native import compiled
@@ -28,5 +28,5 @@ def twin(request, monkeypatch) -> ModuleType:
         monkeypatch.setattr(native, name, getattr(module, name))
     for name in ("pack_simple", "pack_items", "unpack_simple", "unpack_items"):
         monkeypatch.setattr(codec, f"_{name}", getattr(module, name))
-    monkeypatch.setattr(codec, "_COUNT_BYTES_MAX", 0 if request.param == "c" else 64 * 1024)
+    monkeypatch.setattr(general, "_COUNT_BYTES_MAX", 0 if request.param == "c" else 64 * 1024)
     return module

@@ -20,7 +20,7 @@ def sources(tmp_path) -> Path:
     for name in ("setup.py", "MANIFEST.in", "meshcode/__init__.py", "meshcode/limits.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    skip = shutil.ignore_patterns("_framing*", "_objects*", "__pycache__")
+    skip = shutil.ignore_patterns("_staging*", "_objects*", "__pycache__")
     shutil.copytree(ROOT / "meshcode/native", tmp_path / "meshcode/native", ignore=skip)
     (tmp_path / "setup.cfg").write_text("[metadata]\nname = meshcode\n")
     return tmp_path
@@ -54,7 +54,7 @@ def twin_of(sources: Path) -> str:
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler here")
 def test_with_a_compiler_libraries_for_all_later_pythons_are_built(sources):
-    assert build(sources) == ["_framing.abi3.so", "_objects.abi3.so"]
+    assert build(sources) == ["_objects.abi3.so", "_staging.abi3.so"]
     assert twin_of(sources) == "c"
 
 

@@ -21,8 +21,8 @@ from meshcode.limits import BODY_BYTES_MAX, FRAME_BYTES_MAX, META_BYTES_MAX
 from meshcode.native import pure
 from meshcode.native.layout import Column, Fault, FaultCode
 from meshcode.node import peerwords
-from meshcode.wire import codec
 from meshcode.wire import frame as wire
+from meshcode.wire import general
 from tests.wire.test_simple import scalars
 from tests.wire.test_twins import NATIVE, envelopes, frames, fuzz_wire, ids
 
@@ -424,7 +424,7 @@ def test_rows_that_do_not_fit_are_made_otherwise(row):
 @quick
 @given(st.lists(scalars, max_size=17), st.integers(0, 255), st.binary(max_size=9), scalars)
 def test_a_step_is_fed_the_same_by_both(values, flags, meta, value):
-    body, first = codec._pack_at(0, values), codec._pack_at(0, value)
+    body, first = general.pack_at(0, values), general.pack_at(0, value)
     submit = wire.envelope(
         1, id=ID, flow=FLOW, parent=OTHER, name=b"n", meta=meta, body=body, argc=len(values),
         flags=flags,
@@ -436,7 +436,7 @@ def test_a_step_is_fed_the_same_by_both(values, flags, meta, value):
         assert fed == wire.with_first(submit, 81 + len(meta), first)
         row = wire.check_envelope(fed)
         assert (row.argc, row.flags) == (len(values) + 1, flags)
-        assert fed[row.body_at : row.end] == codec._pack_at(0, [value, *values])
+        assert fed[row.body_at : row.end] == general.pack_at(0, [value, *values])
 
 
 @pytest.mark.parametrize(

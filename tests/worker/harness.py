@@ -17,7 +17,7 @@ from meshcode.ids import make_id, make_ids
 from meshcode.wire.codec import pack, pack_call, unpack
 from meshcode.wire.frame import envelope, frame, index
 from meshcode.wire.kinds import Flag, Kind, Outcome
-from meshcode.worker import launch
+from meshcode.worker import configuration, launch
 from meshcode.worker.control import ControlPage
 
 WAIT_S = 20.0  # Nothing takes this long; a test that waits so long has failed.
@@ -175,9 +175,9 @@ class MiniNode:
             sockets = {f"s.{name}": name for name in names if name}
         control = str(self.folder / f"page{number}")
         token = secrets.token_hex(16)
-        path = str(self.folder / f"config{number}.json")
+        path = str(self.folder / f"config{number}")
         page = ControlPage.create(control)
-        launch.write_config(
+        configuration.write(
             path,
             {
                 "link": self.address,

@@ -57,12 +57,27 @@ def make_calls():
         meshcode.connect("ipc:///nowhere/at/all.ipc", timeout=0.2)
     except MeshError as error:
         return error.code
+def race():
+    """Threads that want the client's pyzmq and the task's own at once, for the first time."""
+    names = ["meshcode.client", "zmq"] * 6
+    gate = threading.Barrier(len(names))
+    found = {}
+    def load(at, name):
+        gate.wait()
+        try:
+            module = importlib.import_module(name)
+            found[at] = module.link.zmq.__file__ if at % 2 == 0 else module.__file__
+        except ImportError as error:
+            found[at] = type(error).__name__
+    threads = [threading.Thread(target=load, args=row) for row in enumerate(names)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    return [found[at] for at in range(len(names))]
 def zmq_error():
     """What lent pyzmq imports at run time still finds its own packages."""
-    import meshcode.worker.runner as runner
-    from importlib import import_module
+    from meshcode.client import link
     try:
-        runner.zmq.Context().socket(runner.zmq.DEALER).recv(runner.zmq.NOBLOCK)
+        link.zmq.Context().socket(link.zmq.DEALER).recv(link.zmq.NOBLOCK)
     except Exception as error:
         return type(error).__name__
 '''
@@ -86,7 +101,10 @@ def test_a_bare_environment_runs_calls_and_sees_nothing_of_the_node(
 ):
     worker = node.worker(PROBE, python=bare_python)
     assert worker.result("s.try_import", NODE_PACKAGES) == []
-    assert set(worker.result("s.loaded")) & set(NODE_PACKAGES) == set()
+    loaded = set(worker.result("s.loaded"))
+    assert loaded & set(NODE_PACKAGES) == set()
+    # Nor does it pay for what simple calls do not need.
+    assert loaded & {"json", "datetime", "pickle", "ctypes", "tokenize", "random"} == set()
     assert [p for p in worker.result("s.path") if node.lend in p or "/site-packages" in p] == [
         str(site_packages(bare_python))
     ]
@@ -95,6 +113,20 @@ def test_a_bare_environment_runs_calls_and_sees_nothing_of_the_node(
     assert worker.result("s.zmq_error") == "Again"
     assert worker.result("s.make_calls") == "no_node"
     assert worker.result("s.try_import", ["zmq"]) == []
+
+
+def test_what_is_loaded_late_is_loaded_once_and_stays_hidden(node: MiniNode, bare_python: str):
+    """Of twelve threads at once six use the client, with the lent pyzmq, and six find no other."""
+    worker = node.worker(PROBE, python=bare_python)
+
+    found = worker.result("s.race")
+
+    lent = f"{node.lend}/zmq/__init__.py"
+    assert found[::2] == [lent] * 6
+    # One that asks while ours is loaded waits for it, and may be handed it.
+    assert set(found[1::2]) <= {"ModuleNotFoundError", lent}
+    assert worker.result("s.try_import", ["zmq", "msgpack"]) == []
+    assert worker.result("s.zmq_error") == "Again"
 
 
 def test_task_code_gets_its_own_msgpack(node: MiniNode, bare_python: str, tmp_path: Path):
