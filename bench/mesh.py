@@ -2,9 +2,11 @@
 
     python -m bench.mesh [--seconds 3] [--runs 3] [--nodes 3]
 
-The acknowledgement means a majority of three disks (here: three logs on one disk).  Messages and
-bytes between the nodes are counted by the links themselves.  All processes share this machine's
-cores, so the rate says what agreement costs, not what three machines would do.
+The acknowledgement means a majority of three disks (here: three logs on one disk).  A call with its
+result is two such writes, the call and its outcome; the last line counts the first alone, of calls
+that nobody runs.  Messages and bytes between the nodes are counted by the links themselves.  All
+processes share this machine's cores, so the rate says what agreement costs, not what three machines
+would do.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from meshcode.errors import MeshError
 from tests.live.harness import make_repository, until
 
 WARM_CALLS = 1_000
+WAITING_CALLS = 20_000  # Submitted while nobody runs them.
 SINGLES = 300
 STEPS, CHAINS = 10, 60
 
@@ -76,9 +79,24 @@ def several_nodes(count: int, seconds: float, runs: int) -> tuple[float, float]:
                 found = measure(f"{count} nodes", client, seconds, runs)
                 after = counted(client)
                 _print_words(before, after, found[0] * (time.perf_counter() - begun))
+                first.mesh("proc", "pause", "-n", "bench")
+                rates = sorted(accepted_rate(client, WAITING_CALLS) for _ in range(runs))
+                print(f"          {machine.spread(rates)} calls/s acknowledged, not run: one write "
+                      "to a quorum each")  # fmt: skip
                 return found
         finally:
             hosts.close(keep=False)
+
+
+def accepted_rate(client: Client, count: int) -> float:
+    """Acknowledgements a second of `count` calls that wait."""
+    submit = client.socket(SOCKET).submit
+    begin = time.perf_counter()
+    calls = [submit(number) for number in range(count)]
+    levels = {call.wait_accepted(60) for call in calls}
+    elapsed = time.perf_counter() - begin
+    assert len(levels) == 1, levels
+    return count / elapsed
 
 
 def _is_shared(client: Client, count: int) -> bool:
