@@ -240,7 +240,9 @@ class ModelShare:
                 base[key] = entry
             else:
                 base.pop(key, None)
-        self._base, self._offered = base, {}
+        self._base = base
+        if published["number"] != self.base_number:
+            self._offered = {}  # Else the database may still adopt it: it is as it was then.
         self.base_number = published["number"]
         self._take(edits, change)
         before = self._uneven if leads_on and self._uneven is not None else set()

@@ -266,6 +266,25 @@ def test_offers_that_nobody_answered_are_all_remembered():
     assert bob.database["queues"] == {"orders": queue(max_length=2), "mine": queue()}
 
 
+def test_a_snapshot_that_was_published_before_the_offer_came_does_not_undo_it():
+    """The first of an empty database crosses the first offer; then it adopts."""
+    ann, bob = Node(A), Node(B)
+    tell(ann.declare("queue", "orders", queue()), bob)
+    tell(ann.declare("queue", "other", queue()), bob)
+    bob.share.offer()
+
+    assert bob.share.local_changed(bob.database).news == []
+    bob.database = bob.share.snapshot()
+    bob.share.adopted()
+
+    gone = bob.edit("queue", "orders", None)
+    changed = bob.edit("queue", "other", queue(max_length=3))
+    assert [len(change.news) for change in (gone, changed)] == [1, 1]
+    assert gone.overruled == changed.overruled == []
+    assert [c.overruled for c in tell(gone, ann) + tell(changed, ann)] == [[], []]
+    assert content(ann.share.snapshot()) == content(bob.database)
+
+
 def test_a_share_is_the_same_after_a_restart():
     ann, bob = Node(A, host="ann-1"), Node(B)
     tell(ann.declare("queue", "orders", queue()), bob)
