@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshcode.errors import MeshError
+from meshcode.errors import MeshError, Refused
 from meshcode.node import requests
 from meshcode.node.sessions import Arrived
 from meshcode.router import flows, streams
@@ -27,7 +27,8 @@ _SUBMIT, _FRESH = int(Kind.SUBMIT), int(Flag.FRESH)
 def take(loop: Loop, arrived: Arrived) -> None:
     """Take one frame: its calls as one event, its requests one by one."""
     session = arrived.session
-    if session.who is None and _are_simple(loop, arrived):
+    plain = session.who is None and not loop.keeps_no_calls
+    if plain and _are_simple(loop, arrived):
         loop.step(Submitted(session.id, arrived.head.sequence, arrived.calls, {}))
     else:
         _take_any(loop, arrived)
@@ -66,6 +67,8 @@ def _take_any(loop: Loop, arrived: Arrived) -> None:
             try:
                 options = None if meta is None else unpack_map(meta)
                 call = (id, flow, parent, name, argc, options, envelope)
+                if loop.keeps_no_calls and flags & _FRESH:
+                    raise _witness(loop)
                 if who is not None:
                     _check_rights(loop, who, call)
             except MeshError as error:
@@ -92,6 +95,17 @@ def _take_any(loop: Loop, arrived: Arrived) -> None:
             loop.mesh.relay.submit_again(session, event, set(again))
         else:
             loop.step(event)
+
+
+def _witness(loop: Loop) -> Refused:
+    """Why this node takes no new call; one sent before goes on, for another node may have it."""
+    assert loop.mesh is not None
+    members = loop.mesh.roster.members.values()
+    others = sorted(member.name for member in members if member.kind != "witness")
+    return Refused(
+        f"{loop.mesh.identity.name} is a witness: it keeps votes and no calls; nothing was"
+        f" accepted; make the call at another node: {', '.join(others) or 'there is none yet'}"
+    )
 
 
 def _check_rights(loop: Loop, who: Who, call: NewCall) -> None:

@@ -123,6 +123,7 @@ class Loop:
         self.flows = FlowBook(self)
         self.snapshot, self.kept_model = EMPTY_SNAPSHOT, KeptModel()
         self.mesh = self._join_mesh()
+        self.keeps_no_calls = self.mesh is not None and self.mesh.identity.kind == "witness"
         self.audit = Audit(self.home)
         self.guard = Guard(self)
         self.sessions.identify = self.guard.identify
