@@ -14,6 +14,7 @@ its fields: what happened, both numbers, what is still true, what to do next.  `
 from __future__ import annotations
 
 import builtins
+from functools import cache
 from typing import Any, ClassVar
 
 
@@ -352,12 +353,23 @@ class ModelUnavailable(NodeError):
 class RemoteError(MeshError):
     """The task raised.  `type_name`, `text` and `traceback_text` are as they were in the worker.
 
-    When the type is a built-in exception, what `raise_remote` raises is an instance of that type
-    too, so `except ValueError` works across the mesh.
+    When the type is a built-in exception, what `from_data` makes is an instance of that type too,
+    with the `args` it was raised with where they are plain data: `except FileNotFoundError` works
+    across the mesh.  One that cannot be made from what came is its nearest base; StopIteration,
+    StopAsyncIteration and groups of exceptions are RemoteErrors alone.
     """
 
     code = "remote"
     exit_status = 1
+
+    def __init__(self, text: str, **fields: Any) -> None:
+        Exception.__init__(self, text)  # A built-in type beside it may want other arguments.
+        self.text = text
+        self.fields = fields
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # For pickle and copy: classes that `from_data` makes are not found by their names.
+        return from_data, (self.to_data(),), self.__dict__
 
     @property
     def type_name(self) -> str:
@@ -393,16 +405,54 @@ def _tree(root: type[MeshError]) -> dict[str, type[MeshError]]:
 ERRORS_BY_CODE = _tree(MeshError)
 
 
-def _remote_class(kind: type[MeshError], type_name: str) -> type[MeshError]:
-    base = getattr(builtins, type_name, None)
-    if not (isinstance(base, type) and issubclass(base, Exception)) or issubclass(
-        base, OSError | UnicodeError
-    ):
-        return kind  # Types whose constructor wants other arguments stay plain RemoteErrors.
-    try:
-        return type(type_name, (kind, base), {"__module__": "meshcode.errors"})
-    except TypeError:  # The two layouts do not fit together.
-        return kind
+# A generator or coroutine that one of these leaves, or enters, ends or breaks: whoever waits in one
+# would find a bare RuntimeError.  They stay plain.
+_ENDS_GENERATORS = (StopIteration, StopAsyncIteration)
+
+
+@cache
+def _remote_class(kind: type[MeshError], base: type[Exception], name: str) -> type[MeshError]:
+    return type(name, (kind, base), {"__module__": __name__})
+
+
+def _builtin_bases(type_name: str) -> list[type[Exception]]:
+    """The built-in exception of that name, then what it is a kind of; the nearest first."""
+    named = getattr(builtins, type_name, None)
+    if not (isinstance(named, type) and issubclass(named, Exception)):
+        return []
+    if issubclass(named, _ENDS_GENERATORS):
+        return []
+    return [base for base in named.__mro__ if issubclass(base, Exception)
+            and (base is not Exception or named is Exception)]  # fmt: skip
+
+
+def _as_builtin(
+    kind: type[MeshError], base: type[Exception], type_name: str, text: str, fields: dict[str, Any]
+) -> MeshError | None:
+    """A `kind` that is a `base` too, with the arguments it was raised with; None where none can be.
+
+    Some built-in exceptions want arguments of their own: those that came, or it is none of them.
+    """
+    told = fields.get("args")
+    for args in ([told] if isinstance(told, list) else []) + [[text]]:
+        try:
+            error = _remote_class(kind, base, type_name)(text, **fields)
+            base.__init__(error, *args)
+        except Exception:  # Layouts or arguments that do not fit: whatever says so.
+            continue
+        error.text = text  # Again: a SyntaxError has a `text` of its own.
+        return error
+    return None
+
+
+def _make(kind: type[MeshError], text: str, fields: dict[str, Any]) -> MeshError:
+    if issubclass(kind, RemoteError):
+        type_name = str(fields.get("type", ""))
+        for base in _builtin_bases(type_name):
+            error = _as_builtin(kind, base, type_name, text, fields)
+            if error is not None:
+                return error
+    return kind(text, **fields)
 
 
 def from_data(data: Any) -> MeshError:
@@ -412,10 +462,8 @@ def from_data(data: Any) -> MeshError:
     kind = ERRORS_BY_CODE.get(str(data.get("code", "")), MeshError)
     fields = data.get("fields")
     fields = {str(k): v for k, v in fields.items()} if isinstance(fields, dict) else {}
-    if issubclass(kind, RemoteError):
-        kind = _remote_class(kind, str(fields.get("type", "")))
     fields.pop("text", None)
-    error = kind(str(data.get("text", "")), **fields)
+    error = _make(kind, str(data.get("text", "")), fields)
     traceback_text = fields.get("traceback")
     if traceback_text:
         error.add_note(f"The traceback in the worker:\n{traceback_text}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import os
 from typing import Any
 
 from meshcode.errors import BadData, MeshError, MountFailed, TimeLimit, WrongArguments
@@ -16,6 +18,7 @@ KIND_OUTCOME = int(Kind.OUTCOME)
 KIND_ITEM = int(Kind.ITEM)
 DONE, FAILED, CANCELLED = int(Outcome.DONE), int(Outcome.FAILED), int(Outcome.CANCELLED)
 RETRY = int(Flag.RETRY)
+_MEMBERS_TOLD_MAX = 10  # Of a group of exceptions; the traceback has more.
 _OWN_FILES = (
     "/meshcode/worker/runner.py",
     "/meshcode/worker/loop.py",
@@ -54,17 +57,49 @@ def exception_text(error: BaseException) -> str:
     except Exception:
         return name
     text = f"{name}: {said}" if said else name
+    if isinstance(error, BaseExceptionGroup):
+        text += _members_text(error)
     return text[:TRACEBACK_BYTES_MAX].encode("utf-8", "backslashreplace").decode()
+
+
+def _members_text(group: BaseExceptionGroup[Any]) -> str:
+    """`: ValueError: boom; KeyError: 'k'`, of the groups inside it too."""
+    said: list[str] = []
+    left = [group]
+    while left and len(said) <= _MEMBERS_TOLD_MAX:
+        one: Any = left.pop(0)
+        if isinstance(one, BaseExceptionGroup):
+            left[:0] = one.exceptions
+        else:
+            said.append(exception_text(one))
+    if len(said) > _MEMBERS_TOLD_MAX:
+        said[-1] = "..."
+    return ": " + "; ".join(said)
+
+
+def _type_name(kind: type[BaseException]) -> str:
+    """`ValueError`, `Dirty`; with its module where it is a namesake of a built-in exception."""
+    name = kind.__name__
+    is_namesake = getattr(builtins, name, kind) is not kind
+    return f"{kind.__module__}.{name}" if is_namesake else name
+
+
+def _arguments(error: BaseException) -> list[Any]:
+    """What the type was called with, as far as the exception knows; a file's name included."""
+    if not isinstance(error, OSError):
+        return list(error.args)
+    args = list(OSError.__reduce__(error)[1])  # Its `args` leave out the names of files.
+    return [os.fspath(part) if isinstance(part, os.PathLike) else part for part in args]
 
 
 def error_data(error: BaseException) -> dict[str, Any]:
     """Plain error data of an exception that task code raised (errors.from_data reads it)."""
     fields: dict[str, Any] = {
-        "type": type(error).__name__,
+        "type": _type_name(type(error)),
         "traceback": traceback_text(error),
     }
     try:
-        args = list(error.args)
+        args = _arguments(error)
         pack(args)
     except Exception:  # Not plain data, or of any shape a subclass makes it.
         pass
@@ -82,8 +117,9 @@ def may_retry(error: BaseException) -> bool:
 def _packed_error(data: dict[str, Any]) -> bytes:
     try:
         return pack(data)
-    except MeshError:  # Fields over the limits: the text alone always fits.
-        return pack({"code": data["code"], "text": data["text"], "fields": {}})
+    except MeshError:  # Fields over the limits: the type and the text alone always fit.
+        kept = {name: data["fields"][name] for name in ("type",) if name in data["fields"]}
+        return pack({"code": data["code"], "text": data["text"], "fields": kept})
 
 
 # Who ran it, packed once by the runner: the meta of every OUTCOME, {"worker", "commit"}.
