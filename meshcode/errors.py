@@ -17,6 +17,8 @@ import builtins
 from functools import cache
 from typing import Any, ClassVar
 
+NOTHING_SENT = "nothing was sent"  # What is still true, of values that could not be written.
+
 
 class MeshError(Exception):
     """Anything meshcode raises on purpose."""
@@ -94,7 +96,10 @@ class WrongArguments(CallerError):
 
 
 class BadData(CallerError):
-    """A value cannot be written as plain data, or the text given for one cannot be read."""
+    """A value cannot be written as plain data, or the text given for one cannot be read.
+
+    Of what a task returns this is a BadResult: the task has run.
+    """
 
     code = "bad_data"
 
@@ -392,6 +397,12 @@ class TimeLimit(RemoteError):
     """The task ran longer than its time limit and was stopped."""
 
     code = "time_limit"
+
+
+class BadResult(RemoteError):
+    """The task ran; what it returned or yielded is not plain data, or too large: it is not kept."""
+
+    code = "bad_result"
 
 
 def _tree(root: type[MeshError]) -> dict[str, type[MeshError]]:

@@ -12,7 +12,15 @@ from dataclasses import fields, replace
 from random import Random
 from typing import Any
 
-from meshcode.errors import BadRequest, CallCancelled, MeshError, RemoteError, TimeLimit
+from meshcode.errors import (
+    BadData,
+    BadRequest,
+    CallCancelled,
+    MeshError,
+    RemoteError,
+    TimeLimit,
+    TooLarge,
+)
 from meshcode.ids import ID_BYTES, NO_ID
 from meshcode.router import events, feeding, plan
 from meshcode.router.effects import Effects
@@ -27,7 +35,7 @@ from meshcode.wire.codec import pack, unpack_call
 from meshcode.wire.frame import check_envelope, envelope
 from meshcode.wire.kinds import Flag, Kind, Outcome
 from meshcode.worker.context import main_call
-from meshcode.worker.report import error_data, may_retry, routed
+from meshcode.worker.report import bad_result, error_data, may_retry, routed
 
 # How one execution ends: outcome, its body, its meta, and whether it may be tried again.
 End = tuple[Outcome, bytes, bytes, bool]
@@ -311,15 +319,14 @@ def execution(node: FunctionNode, attempt: int, data: bytes) -> Callable[[], Any
 
 
 def ended(value: Any) -> End:
-    """The end of an execution that returned.
-
-    Raises:
-        BadData, TooLarge: the value cannot travel.
-    """
+    """The end of an execution that returned."""
     if inspect.isgenerator(value):
         value = list(value)
-    value, meta = routed(value)
-    return Outcome.DONE, pack(value, "the result"), meta, False
+    try:
+        value, meta = routed(value)
+        return Outcome.DONE, pack(value, "the result"), meta, False
+    except (BadData, TooLarge) as error:
+        return Outcome.FAILED, pack(bad_result(error).to_data()), b"", False
 
 
 def ended_badly(error: BaseException) -> End | None:

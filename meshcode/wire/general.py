@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import msgpack
 
 from meshcode import native
-from meshcode.errors import BadData, BadValue, TooLarge
+from meshcode.errors import NOTHING_SENT, BadData, BadValue, TooLarge
 from meshcode.limits import BODY_BYTES_MAX, DATA_DEPTH_MAX
 from meshcode.native.layout import TUPLE_EXT, Fault, FaultCode
 from meshcode.wire import plain
@@ -168,17 +168,17 @@ def _raise_not_packed(named: list[tuple[str, Any]], error: Exception) -> NoRetur
         if trouble.too_deep:
             raise TooLarge(
                 f"{what} is nested more than {DATA_DEPTH_MAX} levels deep, or holds itself; "
-                "nothing was sent; flatten it",
+                f"{NOTHING_SENT}; flatten it",
                 found=DATA_DEPTH_MAX + 1,
                 limit=DATA_DEPTH_MAX,
             ) from None
-        raise BadData(f"{path} {trouble.reason}; nothing was sent", path=path) from None
+        raise BadData(f"{path} {trouble.reason}; {NOTHING_SENT}", path=path) from None
     raise BadData(f"{named[0][0] if named else 'the value'} cannot be written: {error}") from error
 
 
 def _raise_too_many_bytes(what: str, size: int) -> NoReturn:
     raise TooLarge(
-        f"{what} would take {size} bytes, the limit is {BODY_BYTES_MAX}; nothing was sent; "
+        f"{what} would take {size} bytes, the limit is {BODY_BYTES_MAX}; {NOTHING_SENT}; "
         "pass large data by reference, for instance a path",
         found=size,
         limit=BODY_BYTES_MAX,

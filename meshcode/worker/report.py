@@ -6,7 +6,16 @@ import builtins
 import os
 from typing import Any
 
-from meshcode.errors import BadData, MeshError, MountFailed, TimeLimit, WrongArguments
+from meshcode.errors import (
+    NOTHING_SENT,
+    BadData,
+    BadResult,
+    MeshError,
+    MountFailed,
+    TimeLimit,
+    TooLarge,
+    WrongArguments,
+)
 from meshcode.limits import TRACEBACK_BYTES_MAX
 from meshcode.wire.codec import pack, unpack_map
 from meshcode.wire.frame import Row, draft
@@ -198,8 +207,17 @@ def failed(row: Row, attempt: int, error: BaseException, run_us: int) -> bytes:
     return outcome(row, attempt, FAILED, _packed_error(error_data(error)), run_us, flags)
 
 
+def bad_result(error: MeshError) -> BadResult:
+    """A value that cannot travel, when it is a result or item: the call ran, so it was sent."""
+    reason, _, advice = error.text.partition(f"; {NOTHING_SENT}")
+    text = f"{reason}; the call ran, its result was not kept{advice}"
+    return BadResult(text, **{**error.fields, "type": "BadResult"})
+
+
 def refused(row: Row, attempt: int, error: MeshError, run_us: int = 0) -> bytes:
     """The draft of a FAILED that trying again cannot change: our own error, not the task's."""
+    if isinstance(error, BadData | TooLarge):  # Arguments that cannot be read are a BadValue.
+        error = bad_result(error)
     return outcome(row, attempt, FAILED, _packed_error(error.to_data()), run_us)
 
 

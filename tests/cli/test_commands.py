@@ -245,6 +245,7 @@ STATUS_OF = {
     errors.RemoteError: 1,
     errors.WorkerDied: 1,
     errors.TimeLimit: 1,
+    errors.BadResult: 1,
     errors.ModelUnavailable: 7,
 }
 

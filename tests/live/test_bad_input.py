@@ -14,6 +14,7 @@ from meshcode.client import Client, connect
 from meshcode.errors import (
     BadData,
     BadRequest,
+    BadResult,
     MeshError,
     NoNode,
     QueueFull,
@@ -101,9 +102,12 @@ def test_an_argument_that_is_no_plain_data(client: Client):
 
 
 def test_a_result_that_is_no_plain_data(client: Client):
+    """It ran: nobody may read that nothing was sent, and send it again."""
     error = refusal(lambda: call(client, "a_set"))
 
-    check_text(error, BadData, '["when"][0]', "set")
+    check_text(error, BadResult, '["when"][0]', "set")
+    assert str(error).endswith("use a list; the call ran, its result was not kept")
+    assert error.exit_status == 1
 
 
 def test_an_argument_over_the_limit_never_leaves_the_client(client: Client):
@@ -117,7 +121,8 @@ def test_an_argument_over_the_limit_never_leaves_the_client(client: Client):
 def test_a_result_over_the_limit(client: Client):
     error = refusal(lambda: call(client, "large", limits.BODY_BYTES_MAX + 1))
 
-    check_text(error, TooLarge, str(limits.BODY_BYTES_MAX))
+    check_text(error, BadResult, str(limits.BODY_BYTES_MAX))
+    assert "the call ran, its result was not kept; pass large data by reference" in str(error)
 
 
 def test_a_task_that_raises_tells_its_type_text_and_traceback(client: Client):

@@ -207,6 +207,15 @@ def test_failures_are_tried_again_as_the_socket_says(world):
     assert tried[1] - tried[0] >= 0.5 and tried[2] - tried[1] > tried[1] - tried[0]
 
 
+def test_a_result_that_is_no_plain_data_is_told_as_a_node_tells_it(world):
+    world.serve("unplain", lambda: {1}, retries=3)
+
+    with pytest.raises(errors.BadResult, match=r"is a set, .* the call ran, its result was not"):
+        world.result(world.submit("unplain"))
+
+    assert [ran.attempt for ran in world.ran] == [1]
+
+
 def test_a_time_limit_ends_what_takes_too_long(world):
     world.serve("slow", double, takes=10.0, time_limit_ms=500, retries=0)
 

@@ -115,7 +115,7 @@ def test_failures(worker: Process):
     assert error["fields"]["traceback"].count("File ") == 1
     assert told.flags & Flag.RETRY
     assert worker.error("s.cancelled")[1]["fields"]["type"] == "CancelledError"
-    assert worker.error("s.bad")[1]["code"] == "bad_data"
+    assert worker.error("s.bad")[1]["code"] == "bad_result"
 
 
 def test_functions_that_return_a_coroutine_count_too(worker: Process):

@@ -145,7 +145,10 @@ def test_a_router_gives_its_result_and_names_the_plugs_that_it_chose(worker):
         assert (told.value, unpack(told.meta)["plugs"]) == (value, plugs)
         assert unpack(told.meta)["worker"], "who ran it is told, too"
     _, error = worker.error("s.bad_router")
-    assert error["text"] == "the plugs that a result chooses are a list of names, they are [5]"
+    assert error["text"] == (
+        "the plugs that a result chooses are a list of names, they are [5]; "
+        "the call ran, its result was not kept"
+    )
 
 
 def test_attempts_are_told_back(worker):
@@ -205,14 +208,18 @@ def test_a_type_error_inside_the_function_is_its_own(worker):
 
 def test_a_result_that_is_not_plain_data_names_the_place(worker):
     told, error = worker.error("s.bad")
-    assert error["code"] == "bad_data"
-    assert "the result['a'][1]" in error["text"].replace('"', "'")
+    assert error["code"] == "bad_result"
+    assert error["text"] == (
+        'the result["a"][1] is a set, which is not plain data; use a list; '
+        "the call ran, its result was not kept"
+    )
+    assert error["fields"] == {"path": 'the result["a"][1]', "type": "BadResult"}
     assert not told.flags & Flag.RETRY
 
 
 def test_a_result_over_the_limit(worker):
     told, error = worker.error("s.huge")
-    assert error["code"] == "too_large"
+    assert error["code"] == "bad_result" and "nothing was sent" not in error["text"]
     assert "17825797" in error["text"] and "16777216" in error["text"]
     assert not told.flags & Flag.RETRY
 
@@ -309,9 +316,10 @@ def test_a_generator_that_fails_late(worker):
 
 def test_items_have_limits_too(worker):
     _told, error = worker.error("s.unplain")
-    assert error["code"] == "bad_data" and error["text"].startswith("item 1 is a set")
+    assert error["code"] == "bad_result" and error["text"].startswith("item 1 is a set")
+    assert "nothing was sent" not in error["text"]
     _told, error = worker.error("s.big_items")
-    assert error["code"] == "too_large"
+    assert error["code"] == "bad_result"
     assert len([t for t in worker.kinds(Kind.ITEM) if len(t.body) > 1_000_000]) == 4
 
 

@@ -186,12 +186,12 @@ def test_a_stream_that_fails_has_sent_what_came_before(worker):
     assert "streaming.py" not in error["fields"]["traceback"]
     assert items(worker, told.id, 3) == [0, 1, 2]
     told, error = worker.error("s.bad")
-    assert error["code"] == "bad_data"
+    assert error["code"] == "bad_result"
     assert "item 1" in error["text"]
     told, error = worker.error("s.large", 1, STREAM_ITEM_BYTES_MAX + 1)
-    assert error["code"] == "too_large"
+    assert error["code"] == "bad_result"
     assert error["fields"] == {
-        "found": STREAM_ITEM_BYTES_MAX + 6, "limit": STREAM_ITEM_BYTES_MAX
+        "found": STREAM_ITEM_BYTES_MAX + 6, "limit": STREAM_ITEM_BYTES_MAX, "type": "BadResult"
     }  # fmt: skip
 
 
