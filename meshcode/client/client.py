@@ -266,15 +266,9 @@ class Client:
         """
         self._finalizer.detach()
         unacknowledged = _close(self.session, timeout)
-        unheard, self.session.pending.unheard = self.session.pending.unheard, {}
+        unheard = _unheard(self.session)
         if unheard:
-            first = from_data(unpack(next(iter(unheard.values()))))
-            warnings.warn(
-                f"{len(unheard)} calls were refused and nobody asked what became of them; the "
-                f"first: {first}; `result()` or `wait_accepted()` of a call raises this",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            warnings.warn(unheard, RuntimeWarning, stacklevel=2)
         if unacknowledged and timeout > 0:
             raise WaitTimeout(
                 f"{unacknowledged} calls were not acknowledged by the node at {self.address} "
@@ -335,9 +329,23 @@ def _close(session: Session, timeout: float) -> int:
     return session.outbox.unacked_calls
 
 
+def _unheard(session: Session) -> str:
+    """What to say of calls that were refused and never asked about, once; mostly nothing."""
+    unheard, session.pending.unheard = session.pending.unheard, {}
+    if not unheard:
+        return ""
+    first = from_data(unpack(next(iter(unheard.values()))))
+    count = f"{len(unheard)} calls were" if len(unheard) > 1 else "1 call was"
+    return (
+        f"{count} refused and nobody asked what became of "
+        f"{'them; the first' if len(unheard) > 1 else 'it'}: {first}; `result()` or "
+        "`wait_accepted()` of a call raises this"
+    )
+
+
 @atexit.register
 def _close_all() -> None:
-    """The end of the program: what was submitted is sent first."""
+    """The end of the program: what was submitted is sent first, what was refused is told."""
     for session in list(_sessions):
         unacknowledged = _close(session, CLOSE_S)
         if unacknowledged:
@@ -346,6 +354,9 @@ def _close_all() -> None:
                 f"{session.address} before this program ended; they may or may not be accepted",
                 file=sys.stderr,
             )
+        unheard = _unheard(session)
+        if unheard:
+            print(f"meshcode: {unheard}", file=sys.stderr)
 
 
 def _after_fork_in_child() -> None:

@@ -75,6 +75,17 @@ def test_without_a_node_a_program_says_so():
     assert "NoNode: no node answers at ipc:///tmp/no-such-node" in run.stderr
 
 
+def test_the_end_of_a_program_tells_refusals_that_nobody_asked_about(peer):
+    run = python("from meshcode import Socket\n[Socket('refuse').submit(i) for i in range(3)]",
+                 peer.address)  # fmt: skip
+
+    assert run.stdout == "" and run.stderr == (
+        "meshcode: 3 calls were refused and nobody asked what became of them; the first: the line "
+        "of refuse has 10 calls, its limit is 10; `result()` or `wait_accepted()` of a call "
+        "raises this\n"
+    )
+
+
 FORK = """
 import os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # Of Python 3.12 on: a fork beside threads.
