@@ -127,6 +127,10 @@ CODE_SILENCE_MS = 10_000  # A peer that gives nothing for so long is left for th
 CODE_SOURCE_MS_MAX = 600_000  # Nor may it trickle: after this the next peer goes on, if any.
 CODE_JOB_MS_MAX = 600_000  # One child that makes or checks a bundle; git has ends of its own.
 
+# Mounting code.
+IMPORT_MS_MAX = 60_000  # Of one module; the setting import_ms of the mesh goes before it.
+MOUNT_END_MS_MAX = 10_000  # One that is told to end ends its programs and cleans up before.
+
 # Links between nodes (docs/transport.md).
 PEER_FRAME_BYTES_MAX = 256 * 1024  # One link message between nodes: what libzmq holds at once.
 PEER_PARTS_MAX = 6  # Parts of one message; ours have one, and libzmq bounds only each part.

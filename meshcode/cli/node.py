@@ -202,7 +202,7 @@ def status_pairs(found: dict[str, Any]) -> list[tuple[str, str]]:
         )
     for processor in found.get("processors") or ():
         if processor.get("parked") or processor.get("building"):
-            why = processor.get("parked") or "its environment is being built"
+            why = processor.get("parked") or processor.get("doing")
             pairs.append((f"processor {processor.get('name')}", str(why)))
     return pairs
 

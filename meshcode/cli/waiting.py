@@ -65,7 +65,7 @@ def until_level(client: Any, name: str, seconds: float) -> None:
                     f" with `mesh update processor -n {name}`; the node tries again by itself"
                 )
             if not stream.wait(deadline - time.monotonic()):
-                why = row["parked"] or row["status"]
+                why = row.get("doing") or row["parked"] or row["status"]
                 raise WaitTimeout(
                     f"processor {name} has {row['ready']} of {row['workers']} workers ready after"
                     f" {plain.length_of_time(seconds * 1000)}: {why}; the change holds and the node"

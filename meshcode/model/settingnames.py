@@ -49,6 +49,9 @@ SETTINGS: dict[str, Setting] = {
     "mount_retry_ms": Setting(
         1_000, 24 * 3_600_000, 30_000, "pause before a failed fetch of code is tried again"
     ),
+    "import_ms": Setting(
+        1_000, 3_600_000, limits.IMPORT_MS_MAX, "importing a processor's module may take so long"
+    ),
     "mounts_max": Setting(1, 64, 8, "processors whose code one node fetches at once"),
 }
 

@@ -7,10 +7,7 @@ An environment that cannot be built leaves the old one running.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +18,7 @@ from meshcode.model.delta import Key
 from meshcode.model.settingnames import values
 from meshcode.node.crew import Crew, WorkerProcess
 from meshcode.node.declared import Declared
+from meshcode.node.mounting import Mounting
 from meshcode.node.secrets import Secrets
 from meshcode.router.events import Event, ProcessorChanged, WorkerLeaving
 from meshcode.worker import lend, override, policy
@@ -34,6 +32,7 @@ CODE_FIELDS = (
     "git", "branch", "commit", "tag", "module", "module_path", "requirements", "env", "restarted",
 )  # fmt: skip
 NOT_MOUNTED = "its code is not mounted yet"
+_NO_TURN = "its code is fetched when one of the {} mounts here has ended (the setting mounts_max)"
 BACKOFF_MS = (0, 200, 1_000, 5_000, 15_000, 30_000)  # Before the next start of a crashing worker.
 
 
@@ -56,13 +55,10 @@ class Processor:
         self.reason = NOT_MOUNTED
         self.refused = ""  # Why its repository may not be mounted, by the rules for repositories.
         self.problem = ""  # What went wrong last, also while older code keeps running.
-        self.child: subprocess.Popen[bytes] | None = None
-        self.child_code: tuple[Any, ...] = ()
-        self.child_output = b""
-        self.child_overrides: dict[str, str] = {}
+        self.mounting: Mounting | None = None
+        self.tried: tuple[Any, ...] = ()  # The code of the mount that runs, or ran last.
         self.retry_ms = 0
         self.held = ""  # The commit that a peer gave for the next mount.
-        self.child_held = ""  # The same of the mount that runs, or ran last.
         self.crashes = 0  # Workers in a row that died young.
         self.next_start_ms = 0
 
@@ -179,7 +175,7 @@ class Processors:
         requested = processor.fields.get("requested_status")
         if requested in ("stop", "pause"):
             return "stopped" if requested == "stop" else "paused"
-        if processor.child is not None or (self.share is not None and self.share.busy(name)):
+        if processor.mounting is not None or (self.share is not None and self.share.busy(name)):
             return "building"
         if processor.problem:
             return "failed"
@@ -240,23 +236,28 @@ class Processors:
         if self.share is not None:
             found.update(dict.fromkeys(self.share.descriptors(), self.share))
         for processor in self.by_name.values():
-            if processor.child is not None and processor.child.stdout is not None:
-                found[processor.child.stdout.fileno()] = processor
+            if processor.mounting is not None:
+                found[processor.mounting.fileno()] = processor
         return found
 
     def reconcile(self, now_ms: int) -> None:
         """Do what is needed next for every processor."""
-        mounting = sum(processor.child is not None for processor in self.by_name.values())
+        mounting = sum(processor.mounting is not None for processor in self.by_name.values())
         for processor in self.by_name.values():
             if self.stopping:
                 return
+            running = processor.mounting
+            if running and not (processor.count and running.code == processor.wanted_code):
+                running.end(now_ms)  # It may hang, and what it makes is not wanted.
             if processor.refused:
                 self._refuse(processor, processor.refused, now_ms)
                 continue
             if processor.count and processor.wanted_code != processor.mounted_code:
-                if processor.child is None and mounting < self.settings["mounts_max"]:
+                if running is None and mounting < self.settings["mounts_max"]:
                     self._start_mount(processor, now_ms)
-                    mounting += processor.child is not None
+                    mounting += processor.mounting is not None
+                elif running is None:
+                    self._waits(processor, _NO_TURN.format(mounting))
             elif self.share is not None:
                 self.share.forget(processor.name)
             self._match_workers(processor, now_ms)
@@ -266,59 +267,43 @@ class Processors:
         """Drop what is declared no more, once its workers and its mount have ended."""
         gone = [name for name, processor in self.by_name.items() if not processor.declared]
         for name in gone:
-            if self.by_name[name].child is None and not self._workers(name):
+            if self.by_name[name].mounting is None and not self._workers(name):
                 del self.by_name[name]
                 self.commits.pop(name, None)
 
     # Mounting.
 
     def _start_mount(self, processor: Processor, now_ms: int) -> None:
-        if processor.child is not None:
+        if processor.mounting is not None:
             return
-        failed_same = processor.child_code == processor.wanted_code
+        failed_same = processor.tried == processor.wanted_code
         if failed_same and now_ms < processor.retry_ms:
             return
         if self.share is not None:
             if failed_same and self.share.busy(processor.name):
                 return
             self.share.forget(processor.name)
-        processor.child_held = processor.held if failed_same else ""
-        processor.held = ""
+        held, processor.held = processor.held if failed_same else "", ""
         request = {name: processor.fields.get(name) for name in CODE_FIELDS}
         count = len(CODE_FIELDS)
         same = processor.mounted_code[:count] == processor.wanted_code[:count]
         if processor.mount is not None and same:
             # Only an override or a place of a secret is another: that brings no newer commit.
             request |= {"commit": processor.mount["commit"], "tag": None}
-        processor.child_overrides = request["overrides"] = processor.overrides
+        processor.tried = processor.wanted_code
         try:
             request["env"] = self.secrets.environment(processor.fields.get("env"))
         except MountFailed as error:
-            processor.child_code = processor.wanted_code
             processor.retry_ms = now_ms + self.settings["mount_retry_ms"]
             self._failed(processor, error.text)
             return
         request |= {
             "name": processor.name, "cache": str(self.code_dir), "tasks": [], "allow_file": True,
-            "in_use": self._in_use(), "held": processor.child_held, "rules": self.rules,
+            "in_use": self._in_use(), "held": held, "rules": self.rules,
+            "overrides": processor.overrides, "import_ms": self.settings["import_ms"],
         }  # fmt: skip
-        child = subprocess.Popen(
-            [sys.executable, "-m", "meshcode.worker.mount"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdin.write(json.dumps(request).encode())
-        child.stdin.close()
-        os.set_blocking(child.stdout.fileno(), False)
-        processor.child = child
-        processor.child_code = processor.wanted_code
-        processor.child_output = b""
-        if processor.mount is None:
-            self._explain(processor, "its code is being fetched and its environment built")
+        processor.mounting = Mounting(request, processor.wanted_code)
+        self._doing(processor, processor.mounting)
 
     def _in_use(self) -> dict[str, list[str]]:
         """What of the cache must stay, however old it is."""
@@ -332,40 +317,41 @@ class Processors:
         processor.reason = reason
         self.emit(ProcessorChanged(processor.name, reason))
 
+    def _doing(self, processor: Processor, mounting: Mounting) -> None:
+        """Tell calls what they wait for; of a mount that failed before, that is why it failed."""
+        self._waits(processor, mounting.doing)
+
+    def _waits(self, processor: Processor, reason: str) -> None:
+        if processor.mount is None and not processor.problem and processor.reason != reason:
+            self._explain(processor, reason)
+
     def hear(self, processor: Processor | CodeShare, now_ms: int) -> None:
         """Read what a mount says; at its end, take over the result."""
         if not isinstance(processor, Processor):
             processor.hear(now_ms)
             return
-        child = processor.child
-        assert child is not None
-        assert child.stdout is not None
-        while True:
-            data = child.stdout.read(65_536)
-            if data is None:
-                return  # More comes later.
-            if not data:
-                break
-            processor.child_output += data
-        child.stdout.close()
-        child.wait()
-        processor.child = None
-        lines = processor.child_output.splitlines()
-        try:
-            result = json.loads(lines[-1]) if lines else {}
-        except ValueError:
-            result = {}
-        if result.get("ok"):
-            self._mounted(processor, result, now_ms)
+        mounting = processor.mounting
+        assert mounting is not None
+        result = mounting.read()
+        if result is None:
+            self._doing(processor, mounting)
             return
-        text = result.get("text") or f"the mounting process ended with exit code {child.returncode}"
-        reason = f"its code could not be mounted ({result.get('step', 'start')}): {text}"
+        processor.mounting = None
+        if mounting.ending:  # Whatever it says: the next one is of what is wanted now.
+            processor.tried = ()
+            self._waits(processor, NOT_MOUNTED)
+            self.reconcile(now_ms)
+            return
+        if result.get("ok"):
+            self._mounted(processor, result, mounting, now_ms)
+            return
+        reason = f"its code could not be mounted ({result.get('step', 'start')}): {result['text']}"
         processor.retry_ms = now_ms + self.settings["mount_retry_ms"]
         if result.get("reason") in policy.REFUSED:
             self._refuse(processor, reason, now_ms)
             return
         self._failed(processor, reason)
-        if self.share is not None and not processor.child_held and self.share.helps(result):
+        if self.share is not None and not mounting.held and self.share.helps(result):
             self.share.wanted({**processor.fields, "name": processor.name}, reason, now_ms)
 
     def _failed(self, processor: Processor, reason: str) -> None:
@@ -382,9 +368,9 @@ class Processors:
         """Its code may not run here, not even what is mounted already: its calls wait."""
         processor.mount, processor.mounted_code = None, ()
         if processor.refused:  # Not asked again before the rules change.
-            processor.child_code, processor.retry_ms = (), 0
-            if processor.child is not None:
-                processor.child.kill()
+            processor.tried, processor.retry_ms = (), 0
+            if processor.mounting is not None:
+                processor.mounting.end(now_ms)
         for worker in self._workers(processor.name):
             if not worker.stopping:
                 self.leave(worker, "its code is refused", now_ms)
@@ -392,15 +378,17 @@ class Processors:
             processor.problem = why
             self._explain(processor, why)
 
-    def _mounted(self, processor: Processor, result: dict[str, Any], now_ms: int) -> None:
+    def _mounted(
+        self, processor: Processor, result: dict[str, Any], made: Mounting, now_ms: int
+    ) -> None:
         processor.mount = result
-        processor.mounted_code = processor.child_code
+        processor.mounted_code = made.code
         processor.crashes = 0
         processor.problem = ""
         processor.next_start_ms = 0
         processor.reason = "its workers are starting"
-        result["overrides"] = processor.child_overrides
-        result["label"] = override.label(result["commit"], processor.child_overrides)
+        result["overrides"] = made.overrides
+        result["label"] = override.label(result["commit"], made.overrides)
         self.commits[processor.name] = result["label"]
         self.save(processor.name, {"mount": result, "code": list(processor.mounted_code)})
         self.emit(ProcessorChanged(processor.name, processor.reason, _signatures(result)))
@@ -558,11 +546,13 @@ class Processors:
             self.share.close()
         for worker in list(self.crew.by_id.values()):
             self.crew.stop(worker, why, now_ms, grace_ms)
+        running = [p.mounting for p in self.by_name.values() if p.mounting is not None]
+        for mounting in running:
+            mounting.end(now_ms)
+        for mounting in running:
+            mounting.close()
         for processor in self.by_name.values():
-            if processor.child is not None:
-                processor.child.kill()
-                processor.child.wait()
-                processor.child = None
+            processor.mounting = None
 
 
 def _reader(rules: list[dict[str, Any]]) -> Callable[[str], tuple[str, str]]:

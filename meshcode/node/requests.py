@@ -110,7 +110,9 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
         processors.append({
             "name": processor.name, "workers": processor.count,
             "commit": loop.processors.commits.get(processor.name),
-            "parked": pool.parked_reason() if pool else "", "building": processor.child is not None,
+            "parked": pool.parked_reason() if pool else "",
+            "building": processor.mounting is not None,
+            "doing": processor.mounting.doing if processor.mounting else "",
             "problem": processor.problem, **loop.processors.progress(processor.name),
         })  # fmt: skip
     more = _lines(loop) if fields.get("lines") else {}

@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -27,6 +26,7 @@ from typing import NamedTuple
 
 from meshcode.digest import blake2b
 from meshcode.errors import MountFailed
+from meshcode.worker import child
 from meshcode.worker.git import hide_secrets
 from meshcode.worker.repository import Checkout, Tell, _silent, locked
 
@@ -232,22 +232,21 @@ class _Builder:
         Raises:
             MountFailed: with the tail of what it printed.
         """
-        process = subprocess.Popen(
+        with child.group(
             command,
             cwd=self.source,
             env=_builder_environment(self.folder),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            out, _ = process.communicate(timeout=BUILD_SECONDS_MAX)
-            status = f"status {process.returncode}"
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            out, _ = process.communicate()
-            status = f"no end within {BUILD_SECONDS_MAX} s"
+        ) as process:
+            try:
+                out, _ = process.communicate(timeout=BUILD_SECONDS_MAX)
+                status = f"status {process.returncode}"
+            except subprocess.TimeoutExpired:
+                child.kill(process)
+                out, _ = process.communicate()
+                status = f"no end within {BUILD_SECONDS_MAX} s"
         if process.returncode != 0:
             lines = hide_secrets(out.decode("utf-8", "replace")).strip().splitlines()
             tail = "\n".join(lines[-TAIL_LINES:])

@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
 import subprocess
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from meshcode.errors import MountFailed
+from meshcode.worker import child
 
 FETCH_SECONDS_MAX = 300  # One fetch of one repository; a larger one wants a local mirror.
 LOCAL_SECONDS_MAX = 120  # Anything that does not talk to the remote.
@@ -217,26 +217,22 @@ def run(
     if remote is not None and remote.password:
         command += ["-c", f"credential.helper={_HELPER}"]
     try:
-        process = subprocess.Popen(
+        # git starts helpers (ssh, remote-https); they are in its group and go with it.
+        with child.group(
             [*command, *arguments],
             env=environment(remote, network),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        ) as process:
+            out, err = process.communicate(stdin.encode(), timeout=seconds_max)
     except FileNotFoundError as error:
         raise MountFailed(
             "git is not installed, or not on PATH; install git 2.30 or newer",
             step="fetch",
             reason="no_git",
         ) from error
-    try:
-        out, err = process.communicate(stdin.encode(), timeout=seconds_max)
     except subprocess.TimeoutExpired:
-        # git starts helpers (ssh, remote-https); they are in its group and go with it.
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
         raise GitFailed(f"git did not end within {seconds_max} s and was stopped") from None
     if process.returncode != 0:
         raise GitFailed(_what_it_said(err) or f"git ended with status {process.returncode}")

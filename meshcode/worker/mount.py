@@ -3,6 +3,7 @@
 In:  {"name", "git", "branch", "commit", "tag", "module", "module_path", "requirements",
       "cache": folder, "tasks": [names], "allow_file": true, "offline": false,
       "builder": "auto" | "uv" | "venv", "held": a commit that a peer gave for what is wanted,
+      "import_ms": how long importing the module may take,
       "rules": objects of kind `repo`, each with its name (`policy.py`),
       "in_use": {"keys": [...], "worktrees": [...]}}; all but
       git, module and cache may be left out.  With `in_use`, what was not mounted for UNUSED_S and
@@ -15,7 +16,8 @@ Out: {"step", "text"} lines, for people; then one last line:
       "reason", "text"}
 
 It is a process of its own because it runs git, builders and other people's code, and because what
-it imports stays out of the node.  It ends with status 0 when the last line is ok, else 1.
+it imports stays out of the node.  It ends with status 0 when the last line is ok, else 1; told by
+SIGTERM, it ends what it has started, removes what is half made, and says nothing more.
 """
 
 from __future__ import annotations
@@ -24,7 +26,6 @@ import json
 import os
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -32,12 +33,12 @@ import threading
 import time
 from typing import Any
 
+from meshcode import limits
 from meshcode.errors import MeshError, MountFailed
-from meshcode.worker import configuration, environment, launch, lend, policy
+from meshcode.worker import child, configuration, environment, launch, lend, policy
 from meshcode.worker.repository import Repository, Tell, clean_trees
 
 UNUSED_S = 30 * 86_400  # A month: a processor that comes back sooner is mounted in no time.
-INSPECT_SECONDS_MAX = 120  # Importing the largest scientific packages takes seconds.
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 OUTPUT_LINES_MAX = 20  # Of what a module printed before it failed.
 
@@ -129,6 +130,7 @@ def _mount(
     module_path = _text(request, "module_path")
     want = environment.wanted(checkout, _text(request, "requirements"), module_path)
     builder = _text(request, "builder") or "auto"
+    tell("environment", f"looking for {want.key}")
     ready = environment.Environments(cache, builder=builder, tell=tell).ensure(want)
     lent = lending.folder()
     tell("environment", f"{ready.key} in {time.monotonic() - fetched:.2f} s")
@@ -142,7 +144,9 @@ def _mount(
         "tasks": _field(request, "tasks", list, []),
         "overrides": _field(request, "overrides", dict, {}),
     }
-    found = inspect_module(ready.python, config, _field(request, "env", dict, {}))
+    import_ms = _field(request, "import_ms", int, limits.IMPORT_MS_MAX)
+    tell("import", f"importing {module}, for at most {import_ms / 1000:g} s")
+    found = inspect_module(ready.python, config, _field(request, "env", dict, {}), import_ms)
     return {
         "ok": True,
         "url": checkout.url,
@@ -192,48 +196,27 @@ def clean_up(request: dict[str, Any], result: dict[str, Any], unused_s: float = 
 
 
 def inspect_module(
-    python: str, config: dict[str, Any], env: dict[str, str] | None = None
+    python: str,
+    config: dict[str, Any],
+    env: dict[str, str] | None = None,
+    import_ms: int = limits.IMPORT_MS_MAX,
 ) -> dict[str, Any]:
     """Import a module in its environment, in a process of its own, and describe its functions.
+
+    Args:
+        python: of the environment.
+        config: of the process.
+        env: of it, beside what every worker has.
+        import_ms: how long it may take.
 
     Raises:
         MountFailed: step "import" or "task"; the text has the traceback and what was printed.
     """
-    folder = tempfile.mkdtemp(prefix="mesh-inspect-")
-    answer_end, write_end = os.pipe()
-    with tempfile.TemporaryFile() as printed:
-        try:
-            config = {**config, "answer_file": write_end}
-            path = os.path.join(folder, "config")
-            configuration.write(path, config)
-            process = subprocess.Popen(
-                launch.command(python, config["lend"], path),
-                env=launch.environment(env),
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                pass_fds=(write_end,),
-                start_new_session=True,
-                cwd=folder,
-            )
-            os.close(write_end)
-            write_end = -1
-            data = _read_answer(answer_end, time.monotonic() + INSPECT_SECONDS_MAX)
-            os.killpg(process.pid, signal.SIGKILL)  # Whatever the module started goes too.
-            status = process.wait()
-        finally:
-            os.close(answer_end)
-            if write_end >= 0:
-                os.close(write_end)
-            shutil.rmtree(folder, ignore_errors=True)
-        printed.seek(0)
-        output = printed.read()[-65536:].decode("utf-8", "replace").strip().splitlines()
-    tail = "\n".join(output[-OUTPUT_LINES_MAX:])
-    said = f"; it printed:\n{tail}" if tail else ""
+    data, status, said = _import(python, config, env, import_ms / 1000)
     if data is None:
         raise MountFailed(
-            f"importing the module {config['module']!r} did not end within {INSPECT_SECONDS_MAX} s"
-            f" and was stopped{said}",
+            f"importing the module {config['module']!r} did not end within {import_ms / 1000:g} s"
+            f" and was stopped; the setting import_ms says how long it may take{said}",
             step="import",
             reason="timeout",
         )
@@ -249,6 +232,42 @@ def inspect_module(
     if not answer["ok"]:
         raise MountFailed(answer["text"], step=answer["step"], reason=f"bad_{answer['step']}")
     return answer
+
+
+def _import(
+    python: str, config: dict[str, Any], env: dict[str, str] | None, seconds: float
+) -> tuple[bytes | None, int, str]:
+    """What the process said, None when not in time; its status; what was printed, for an error."""
+    folder = tempfile.mkdtemp(prefix="mesh-inspect-")
+    answer_end, write_end = os.pipe()
+    with tempfile.TemporaryFile() as printed:
+        try:
+            config = {**config, "answer_file": write_end}
+            path = os.path.join(folder, "config")
+            configuration.write(path, config)
+            with child.group(
+                launch.command(python, config["lend"], path),
+                env=launch.environment(env),
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                pass_fds=(write_end,),
+                cwd=folder,
+            ) as process:
+                os.close(write_end)
+                write_end = -1
+                data = _read_answer(answer_end, time.monotonic() + seconds)
+                status = child.kill(process)  # Whatever the module started goes too.
+        finally:
+            os.close(answer_end)
+            if write_end >= 0:
+                os.close(write_end)
+            shutil.rmtree(folder, ignore_errors=True)
+        printed.seek(0)
+        output = printed.read()[-65536:].decode("utf-8", "replace").strip().splitlines()
+    tail = "\n".join(output[-OUTPUT_LINES_MAX:])
+    said = f"; it printed:\n{tail}" if tail else ""
+    return data, status, said
 
 
 def _read_answer(file: int, deadline: float) -> bytes | None:
@@ -273,6 +292,7 @@ def main() -> int:
     def say(line: dict[str, Any]) -> None:
         print(json.dumps(line), flush=True)
 
+    child.end_when_told()
     try:
         request = json.loads(sys.stdin.buffer.read())
         if not isinstance(request, dict):
@@ -297,4 +317,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except child.Ended:
+        sys.exit(1)

@@ -12,7 +12,7 @@ import zmq
 from meshcode.model.settingnames import SETTINGS
 from meshcode.node.crew import Crew
 from meshcode.node.processors import Processors
-from tests.live.harness import until
+from tests.live.harness import make_repository, until
 
 
 def now_ms():
@@ -35,22 +35,90 @@ def processors(tmp_path):
     context.destroy(0)
 
 
+def turn(processors):
+    watched = processors.descriptors()
+    for fd in select.select(list(watched), [], [], 0)[0]:
+        processors.hear(watched[fd], now_ms())
+    processors.reconcile(now_ms())
+
+
+@pytest.fixture
+def hanging(tmp_path):
+    """Code of a module whose import does not end, and of one that is fine."""
+    source = "import time\ntime.sleep(10**6)\n"
+    make_repository(tmp_path / "r", {"m.py": "def f(): pass\n", "hang.py": source})
+    code = {"git": (tmp_path / "r").as_uri(), "branch": "main"}
+    return {**code, "module": "hang"}, {**code, "module": "m"}
+
+
+def imports(processors, *names):
+    def all_do():
+        turn(processors)
+        reasons = [processors.by_name[name].reason for name in names]
+        return all("hang is being imported, which may take 60 s" in r for r in reasons)
+
+    until(all_do, 60, "the modules are being imported")
+
+
+def mounted(processors, name):
+    def is_so():
+        turn(processors)
+        return processors.by_name[name].mount is not None
+
+    until(is_so, 30, lambda: f"{name} is mounted: {processors.by_name[name].reason}")
+
+
+def test_an_import_that_hangs_ends_when_other_code_is_wanted_or_none(processors, hanging):
+    hangs, fine = hanging
+    processors.apply({"processors": {"p": hangs, "q": hangs}})
+    imports(processors, "p", "q")
+
+    processors.apply({"processors": {"p": fine, "q": {**hangs, "requested_status": "stop"}}})
+    mounted(processors, "p")
+    until(lambda: turn(processors) or not processors.descriptors(), 20, "none mounts")
+    processors.apply({"processors": {"p": fine, "q": {**hangs, "restarted": 1}}})
+    imports(processors, "q")
+    processors.apply({"processors": {"p": fine, "q": {**hangs, "restarted": 2}}})
+    imports(processors, "q")
+    assert processors.status_of("q") == "building"
+
+
+def test_imports_that_hang_hold_up_the_others_no_longer_than_they_are_wanted(processors, hanging):
+    hangs, fine = hanging
+    setting = {"settings": {"mounts_max": {"value": 2}}}
+    processors.apply({**setting, "processors": {"a": hangs, "b": hangs, "p": fine}})
+    imports(processors, "a", "b")
+    assert processors.by_name["p"].reason == (
+        "its code is fetched when one of the 2 mounts here has ended (the setting mounts_max)"
+    )
+
+    processors.apply({**setting, "processors": {"p": fine}})
+    mounted(processors, "p")
+    until(lambda: turn(processors) or set(processors.by_name) == {"p"}, 20, "they are forgotten")
+
+
+def test_an_import_that_hangs_is_stopped_in_its_time_and_why_is_told(processors, hanging):
+    hangs, fine = hanging
+    limits = {"import_ms": {"value": 1_000}, "mounts_max": {"value": 1}}
+    processors.apply({"settings": limits, "processors": {"a": hangs, "p": fine}})
+    mounted(processors, "p")
+    assert "did not end within 1 s and was stopped" in processors.by_name["a"].problem
+    assert processors.status_of("a") == "failed"
+
+
 def test_a_few_mounts_at_a_time_and_each_gets_its_turn(processors, tmp_path):
     names = [f"p{i}" for i in range(SETTINGS["mounts_max"].default + 3)]
     code = {"git": (tmp_path / "no-such-repository").as_uri(), "module": "m"}
     most = 0
 
-    def turn():
+    def all_failed():
         nonlocal most
-        watched = processors.descriptors()
-        for fd in select.select(list(watched), [], [], 0)[0]:
-            processors.hear(watched[fd], now_ms())
-        processors.reconcile(now_ms())
+        turn(processors)
         most = max(most, len(processors.descriptors()))
         return all(processors.by_name[name].problem for name in names)
 
     processors.apply({"processors": dict.fromkeys(names, code)})
-    until(turn, 60, "every mount has failed")
+    until(all_failed, 60, "every mount has failed")
 
     assert most == SETTINGS["mounts_max"].default
     assert all("its code could not be mounted" in p.problem for p in processors.by_name.values())

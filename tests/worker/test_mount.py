@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from meshcode.errors import MountFailed
 from meshcode.worker import lend
 from meshcode.worker import mount as mount_module
+from tests.live.harness import until
 from tests.worker.conftest import Repo
 from tests.worker.harness import MiniNode
 from tests.worker.wheels import make_wheel
@@ -106,7 +108,8 @@ def test_what_a_mount_tells(repo: Repo, tmp_path: Path):
     head = repo.commit({"shop/steps.py": MODULE, "shop/__init__.py": ""})
     lines, status = run_mount(tmp_path, git=str(repo.folder), module="shop.steps", name="p")
     assert status == 0
-    assert [line["step"] for line in lines[:-1]] == ["fetch", "fetch", "environment", "environment"]
+    steps = [line["step"] for line in lines[:-1]]
+    assert steps == ["fetch"] * 2 + ["environment"] * 3 + ["import"]
     told = lines[-1]
     assert (told["commit"], told["module"], told["built"]) == (head, "shop.steps", True)
     assert told["import_path"] == [told["worktree"]]
@@ -238,16 +241,61 @@ def test_what_a_module_prints_does_not_matter(shared: tuple[Repo, Path]):
     assert list(mounted(folder, git=str(repo.folder), module="listed")["tasks"]) == ["join"]
 
 
-def test_an_import_that_does_not_end_is_stopped(
-    shared: tuple[Repo, Path], monkeypatch: pytest.MonkeyPatch
-):
+def test_an_import_that_does_not_end_is_stopped(shared: tuple[Repo, Path]):
     repo, folder = shared
-    monkeypatch.setattr(mount_module, "INSPECT_SECONDS_MAX", 1)
     request = {"git": str(repo.folder), "module": "hangs", "cache": str(folder / "code")}
+    request["import_ms"] = 1_000
     with pytest.raises(MountFailed) as caught:
         mount_module.mount(request, lambda _step, _text: None)
     assert caught.value.fields == {"step": "import", "reason": "timeout"}
-    assert "did not end within 1 s and was stopped; it printed:\nwaiting" in caught.value.text
+    assert "did not end within 1 s and was stopped; the setting import_ms" in caught.value.text
+    assert caught.value.text.endswith("it printed:\nwaiting")
+
+
+# Both say where they are, in a process of their own beside them, and go on for ever.
+LINGERING = """
+import os, pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(10**6)"])
+pathlib.Path({marker!r}).write_text(f"{{os.getpid()}} {{child.pid}}")
+time.sleep(10**6)
+"""
+BACKEND = '[build-system]\nrequires = []\nbuild-backend = "lingers"\nbackend-path = ["."]\n'
+
+
+@pytest.mark.parametrize("step", ["import", "environment"])
+def test_a_mount_that_is_told_to_end_leaves_nothing(repo: Repo, tmp_path: Path, step: str):
+    marker = tmp_path / "marker"
+    files = {"m.py": "", "lingers.py": LINGERING.format(marker=str(marker))}
+    if step == "environment":
+        files["pyproject.toml"] = BACKEND
+    repo.commit(files)
+    module = "lingers" if step == "import" else "m"
+    request = {"git": str(repo.folder), "module": module, "cache": str(tmp_path / "code")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "meshcode.worker.mount"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(json.dumps(request).encode())
+        process.stdin.close()
+        until(lambda: marker.exists() and len(marker.read_text().split()) == 2, 60, step)
+        process.terminate()
+        assert process.wait(20) == 1
+        lines = process.stdout.read().splitlines()
+        assert process.stderr.read() == b""
+    assert json.loads(lines[-1])["step"] == step
+    gone = [int(word) for word in marker.read_text().split()]
+    until(lambda: not any(map(_runs, gone)), 10, f"{gone} have ended")
+    left = [path.name for path in (tmp_path / "code" / "envs").iterdir()]
+    assert not [name for name in left if name.endswith((".building", ".source"))]
+    assert bool(left) == (step == "import")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff"])

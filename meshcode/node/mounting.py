@@ -1,0 +1,110 @@
+"""One child process that mounts code, watched by the node's thread and never waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from meshcode import limits
+
+_DOING = {
+    "fetch": "its code is being fetched",
+    "environment": "its environment is being built",
+}
+
+
+class Mounting:
+    """A running `python -m meshcode.worker.mount`."""
+
+    def __init__(self, request: dict[str, Any], code: tuple[Any, ...]) -> None:
+        """Start it.
+
+        Args:
+            request: as in the head of `worker/mount.py`.
+            code: what of the model it was made from.
+        """
+        self.code = code
+        self.overrides: dict[str, str] = request["overrides"]
+        self.held: str = request["held"]  # The commit that a peer gave.
+        self.ending = False  # It was told to end, as nobody wants what it makes.
+        self._step = "fetch"
+        self._import = f"its module {request['module']} is being imported, which may take"
+        self._import += f" {request['import_ms'] / 1000:g} s"
+        self._output = b""
+        self._kill_ms = 0
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "meshcode.worker.mount"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.write(json.dumps(request).encode())
+        self._child.stdin.close()
+        os.set_blocking(self._child.stdout.fileno(), False)
+
+    @property
+    def doing(self) -> str:
+        """What it does now, for people."""
+        return _DOING.get(self._step, self._import)
+
+    def fileno(self) -> int:
+        """The descriptor to watch: readable when it says something, or at its end."""
+        assert self._child.stdout is not None
+        return self._child.stdout.fileno()
+
+    def read(self) -> dict[str, Any] | None:
+        """Its last line, or None while it works; afterwards it is over."""
+        assert self._child.stdout is not None
+        while True:
+            data = self._child.stdout.read(65_536)
+            if data is None:
+                break
+            if not data:
+                self._child.stdout.close()
+                self._child.wait()
+                return self._last(self._output.splitlines())
+            self._output += data
+        *whole, _rest = self._output.split(b"\n")
+        self._step = self._last(whole).get("step") or self._step
+        return None
+
+    def _last(self, lines: list[bytes]) -> dict[str, Any]:
+        try:
+            found = json.loads(lines[-1]) if lines else {}
+        except ValueError:
+            found = {}
+        if "text" in found or found.get("ok") or self._child.returncode is None:
+            return dict(found)
+        status = self._child.returncode
+        return {**found, "text": f"the mounting process ended with exit code {status}"}
+
+    def end(self, now_ms: int) -> None:
+        """Tell it to end, with all that it started; when it does not, it is killed."""
+        if not self.ending:
+            self.ending = True
+            self._kill_ms = now_ms + limits.MOUNT_END_MS_MAX
+            self._child.terminate()
+        elif now_ms >= self._kill_ms:
+            self._kill()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Wait until it has ended, as the node does."""
+        try:
+            self._child.wait(limits.MOUNT_END_MS_MAX / 1000)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            self._child.wait()
+        if self._child.stdout is not None:
+            self._child.stdout.close()
