@@ -6,6 +6,7 @@ import pytest
 
 from meshcode.cli.files.compose import read_compose
 from meshcode.cli.files.reading import read_files
+from meshcode.client.objects.queue import Queue
 from meshcode.errors import BadData
 from meshcode.model.plan import plan_file
 from meshcode.model.steps import model_of
@@ -82,7 +83,7 @@ def test_all_of_it_is_read(tmp_path):
         "network": {"demo": {}},
         "scheduler": {"even": {"strategy": "EFFICIENT", "network": "demo"}},
         "queue": {
-            "q.in": {"message_ttl_ms": 60_000, "expires_ms": 600_000, "network": "demo"},
+            "q.in": {"message_ttl_ms": 60_000_000, "network": "demo"},
             "q.out": {"network": "demo"},
         },
         "processor": {
@@ -123,7 +124,7 @@ def test_what_has_no_effect_is_named_with_its_place(tmp_path):
         "version", "durable", "beat", "path", "ini", "polar", "ssh", "clean", "deploy",
         "parameters", "pyfirepo", "commit", "workers", "status", "requested_status",
         "container_image", "container_version", "use_container", "detached",
-        "arguments", "enabled: false", "enabled", "services",
+        "arguments", "enabled: false", "enabled", "services", "expires",
     }  # fmt: skip
     assert found.ignored["beat"] == (f"{tmp_path}/net.yaml:10", 3)
 
@@ -203,6 +204,19 @@ def test_the_example_of_the_original_has_a_plug_that_goes_round(tmp_path):
     ]
 
 
+def test_a_queue_is_that_which_the_same_options_make_in_python(tmp_path):
+    """Seconds; what deleted an unused queue there ends no call here and is named instead."""
+    text = "queues: {q: {message_ttl: 2000, durable: true, expires: 3000}}"
+
+    found = compose(tmp_path, text)
+
+    with pytest.warns(DeprecationWarning, match="expires of a queue is not used"):
+        in_python = Queue._given([], {"message_ttl": 2000, "durable": True, "expires": 3000})
+    assert in_python["message_ttl_ms"] == 2_000_000 and "expires_ms" not in in_python
+    assert found.document.wanted["queue"]["q"] == {"message_ttl_ms": 2_000_000}
+    assert found.ignored["expires"] == (f"{tmp_path}/net.yaml:1", 1)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -213,11 +227,14 @@ def test_the_example_of_the_original_has_a_plug_that_goes_round(tmp_path):
          " changed"),
         ("network: [a]", ":1: network is ['a']; it must be a map; nothing was changed"),
         ("network: {queues: {q: {ttl: 5}}}",
-         ":1: q has no 'ttl'; it has: message_ttl, expires; nothing was changed"),
-        ("network: {queues: {q: {expires: soon}}}",
-         ":1: expires is 'soon'; it must be a number of seconds above 0; nothing was changed"),
-        ("network: {queues: {q: {message_ttl: -5}}}", ":1: queue 'q': message_ttl_ms is -5; it"
-         " must be a whole number from 1 to 315360000000 milliseconds; nothing was changed"),
+         ":1: q has no 'ttl'; it has: message_ttl; nothing was changed"),
+        ("network: {queues: {q: {message_ttl: soon}}}",
+         ":1: message_ttl is 'soon'; it must be a number of seconds above 0; nothing was changed"),
+        ("network: {queues: {q: {message_ttl: -5}}}",
+         ":1: message_ttl is -5; it must be a number of seconds above 0; nothing was changed"),
+        ("network: {queues: {q: {message_ttl: 400000000}}}",
+         ":1: queue 'q': message_ttl_ms is 400000000000; it must be a whole number from 1 to"
+         " 315360000000 milliseconds; nothing was changed"),
         ("network: {queues: [q]}", ":1: queues is ['q']; it must be a map of names; nothing was"
          " changed"),
         ("network: {scheduler: {strategy: EVEN}}",

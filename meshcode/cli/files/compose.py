@@ -21,7 +21,7 @@ _PARTS = ("scheduler", "queues", "processors", "nodes", "deployments", "plugs")
 _IGNORED = ("version", "services", "work", "jobs", "executions", "status", "requested_status",
             "commit", "workers", "enabled", "resetonexecute", "parameters", "durable")  # fmt: skip
 _POINTLESS = ("ssh", "path", "ini", "polar", "pyfirepo", "clean", "deploy", "beat", "detached",
-              "container_image", "container_version", "use_container")  # fmt: skip
+              "container_image", "container_version", "use_container", "expires")  # fmt: skip
 _PROCESSOR_KEYS = ("module", "branch", "gitrepo", "cpus", "sockets")
 
 
@@ -94,10 +94,12 @@ class _Reader:
             self._make("scheduler", self.scheduler, options, (*way, "name"))
 
     def _queues(self, way: Way, value: Any) -> None:
-        for name, at, options in self._each(way, value, ("message_ttl", "expires")):
-            made: dict[str, Any] = {"message_ttl_ms": options.get("message_ttl")}
-            if options.get("expires") is not None:  # Seconds, as RabbitMQ's are not.
-                made["expires_ms"] = self._milliseconds((*at, "expires"), options["expires"])
+        # `expires` deleted a queue that nobody used: no lifetime of calls, as `Queue(expires=)`.
+        for name, at, options in self._each(way, value, ("message_ttl",)):
+            made: dict[str, Any] = {}
+            if options.get("message_ttl") is not None:  # Seconds, which RabbitMQ's are not.
+                at_ttl = (*at, "message_ttl")
+                made["message_ttl_ms"] = self._milliseconds(at_ttl, options["message_ttl"])
             self._make("queue", name, self._in_network(made), at)
 
     def _processors(self, way: Way, value: Any) -> None:
@@ -238,9 +240,8 @@ class _Reader:
         """The name in `queue: {name: q}`, which may have the options of a queue beside it."""
         if value is None or isinstance(value, str):
             return value
-        found = self._map(way, value, ("name", "message_ttl", "expires"))
-        for key in ("message_ttl", "expires"):
-            self._skip(found, key, (*way, key))
+        found = self._map(way, value, ("name", "message_ttl"))
+        self._skip(found, "message_ttl", (*way, "message_ttl"))
         name = self._needed(way, found, "name")
         return None if name is None else str(name)
 
