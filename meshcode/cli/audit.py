@@ -42,8 +42,11 @@ def show(lines: int, style: Style) -> None:
       mesh audit show
       mesh audit show -n 500 -o jsonl
     """
+    from meshcode import paths
+    from meshcode.cli import leave
     from meshcode.node.auditlog import read
 
+    leave.ask(paths.home(), "audit.tip", audited=False)
     rows = [_row(data) for _, _, data in deque(read(_folder()), maxlen=lines)]
     output.show("line", rows, _COLUMNS, style, empty="nothing was done yet")
 

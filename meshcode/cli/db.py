@@ -56,6 +56,24 @@ def _address(db: str | None) -> str:
     return db or paths.model_uri()
 
 
+def _leave(do: str, db: str | None, *, of: str = "", dry: bool = False) -> None:
+    """Ask whether this shell may do that; a change of all that is declared is in the audit log.
+
+    Args:
+        of: the file that is restored.
+        dry: before anybody is asked whether it is really wanted: nothing is done yet.
+    """
+    from meshcode import config, paths
+    from meshcode.cli import leave
+    from meshcode.node.auditlog import WHOLE
+
+    home = paths.home()
+    on = f"{config.mask(_address(db))}{f' from {of}' if of else ''}"
+    audited = do in WHOLE and not dry
+    if not leave.ask(home, "db", audited=audited, do=do, name=on, dry=dry):
+        leave.write_down(home, f"model.{do}", on)
+
+
 def _level(db: str | None) -> None:
     """Let a node that runs write what its peers declared to its database, and look at that.
 
@@ -63,13 +81,15 @@ def _level(db: str | None) -> None:
     """
     from meshcode import paths
     from meshcode.cli.session import address, listens, model, session
-    from meshcode.errors import MeshError
+    from meshcode.errors import MeshError, NotAllowed
 
     if (db is not None and db != paths.model_uri()) or not listens(address()):
         return
     try:
         with session() as client:
             model(client, "list", "network")
+    except NotAllowed:
+        pass  # Whoever has dropped or replaced the users may be none now; the node follows anyway.
     except MeshError as error:
         output.say(f"the node and its database are not level: {error}")
 
@@ -91,6 +111,7 @@ def init(db: str | None, style: Style) -> None:
       mesh db init
       mesh db init -d postgresql://mesh@db.example/mesh
     """
+    _leave("init", db)
     found = _admin("init", db)
     rows = [{"name": name, "made": made} for name, made in found["tables"].items()]
     columns = [
@@ -107,12 +128,14 @@ def init(db: str | None, style: Style) -> None:
 
 
 def _dropped(verb: str, db: str | None, *, yes: bool, style: Style) -> None:
+    _leave(verb, db, dry=True)
     _level(db)
     if not yes:
         there = _admin("look", db)
         what = f"{verb} {there['where']} with {_count(there['objects'])}"
         confirm(f"{what}, here and on all nodes of this mesh", yes=False)
         confirm("No backup is made of it. Is that really wanted", yes=False)
+    _leave(verb, db)
     found = _admin(verb, db)
     _level(db)
     text = f"{_count(found['objects'])} dropped from {found['where']}"
@@ -170,6 +193,7 @@ def migrate(db: str | None, style: Style) -> None:
       mesh db migrate
       mesh db upgrade                        the same
     """
+    _leave("migrate", db)
     found = _admin("migrate", db)
     old, new = found["from"], found["to"]
     way = f"is at version {new}, the newest" if old == new else f"went from version {old} to {new}"
@@ -188,6 +212,7 @@ def to_json(db: str | None, file: str | None) -> None:
       mesh db json | jq '.objects.sockets[].name'
       mesh db json -o model.json
     """
+    _leave("json", db)
     _level(db)
     if file is None:
         import sys
@@ -211,6 +236,7 @@ def backup(file: str, db: str | None, style: Style) -> None:
     Examples:
       mesh db backup model-1.db
     """
+    _leave("backup", db)
     _level(db)
     found = _admin("backup", db, "--file", file)
     text = f"{_count(found['objects'])} of {found['where']} in {file}"
@@ -245,6 +271,7 @@ def restore(
             click.get_current_context(),
         )
     (file,) = given
+    _leave("restore", db, of=file)
     _level(db)
     found = _admin("restore", db, "--file", file, *(["--replace"] if replace else []))
     _level(db)

@@ -102,10 +102,12 @@ def down(timeout: int, now: bool) -> None:
       mesh down --timeout 5m                  for calls that take long
       mesh down --now                         running calls are interrupted and run again
     """
-    from meshcode.cli import process
+    from meshcode.cli import leave, process
 
     home = paths.home()
     found = process.ask_status(home, timeout=2.0)
+    if found is not None or process.find_process(home) is not None:
+        leave.ask(home, "node.down", audited=True, name="--now" if now else "")
     if found is None:
         silent = process.find_process(home)
         if silent is None:

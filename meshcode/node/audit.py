@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import MeshError, NotAllowed
 from meshcode.ids import text_of
-from meshcode.node.auditlog import AuditLog
+from meshcode.node.auditlog import WHOLE, AuditLog
 from meshcode.node.logins import unix_ms
 from meshcode.node.sessions import Session
 from meshcode.node.who import Who
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Operations that change something at once; those of the model are written when it answers.
 CHANGES = frozenset({
     "call.cancel", "call.retry", "call.recover", "drain", "node.drain", "node.leave",
-    "node.countersign", "logout", "flow.cancel", "flow.retry", "flow.stop",
+    "node.countersign", "node.down", "logout", "flow.cancel", "flow.retry", "flow.stop",
 })  # fmt: skip
 NAME_CHARS_MAX = 220  # Of kind and name of an object, before anybody has looked at them.
 NAMED_MAX = 3  # Objects of one change that are written; it counts the rest.
@@ -62,9 +62,11 @@ class Audit:
                 who, via = _who(session.who, fields)
                 on = _objects(do, fields)
                 self._asked[request] = (who, via, f"{what}.{do}", on)
-        elif what in CHANGES:
-            who, via = _who(session.who, fields)
-            self._add(who, what, via=via, object=_object(fields), outcome="allowed")
+        elif what in CHANGES or (what == "db" and fields.get("do") in WHOLE):
+            if fields.get("dry"):
+                return
+            (who, via), on = _who(session.who, fields), _object(fields)
+            self._add(who, _named(what, fields), via=via, object=on, outcome="allowed")
 
     def answered(self, request: bytes, good: bool, data: Any) -> None:
         """The model answered a change."""
@@ -89,8 +91,8 @@ class Audit:
             return
         if not isinstance(error, NotAllowed):
             return
-        do = f"{what}.{fields.get('do')}" if what in ("model", "proc") else what
-        self.denied(session.who, do, _object(fields), str(error.fields.get("right") or ""))
+        right = str(error.fields.get("right") or "")
+        self.denied(session.who, _named(what, fields), _object(fields), right)
 
     def denied(self, who: Who | None, what: str, object_: str, right: str) -> None:
         """Somebody may not do something; the same again is counted for a minute."""
@@ -155,6 +157,13 @@ def _objects(do: str, fields: dict[str, Any]) -> str:
     return text + (f" and {rest} more" if rest > 0 else "")
 
 
+def _named(what: str, fields: dict[str, Any]) -> str:
+    """What the log calls an operation."""
+    if what not in ("model", "proc", "db"):
+        return what
+    return f"{'model' if what == 'db' else what}.{fields.get('do')}"
+
+
 def _object(fields: dict[str, Any]) -> str:
     which = fields.get("id") or fields.get("name") or fields.get("socket") or ""
     if isinstance(which, bytes):
@@ -168,4 +177,9 @@ def tip(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) ->
     return {"number": loop.audit.log.number, "hash": loop.audit.log.hash}
 
 
-OPERATIONS = {"audit.tip": tip}
+def let_do(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
+    """May this session do what a command does beside the node?  Yes, if it came to here."""
+    return {}
+
+
+OPERATIONS = {"audit.tip": tip, "db": let_do, "node.down": let_do}

@@ -24,6 +24,8 @@ NEWEST = "audit.jsonl"
 FIRST = "0" * 32  # What the first line has as `prev`.
 FILE_BYTES_MAX = 4 * 1024 * 1024  # Then a new file begins; some 15,000 lines.
 FILES_MAX = 64  # Older ones are removed, oldest first.
+# What `mesh db` does to all that is declared: it asks the node before, which writes it down.
+WHOLE = frozenset({"drop", "rebuild", "restore"})
 _TEXT_MAX = 300  # Characters of one value.
 
 

@@ -16,7 +16,7 @@ from meshcode.errors import BadRequest, NotAllowed, UnknownCall
 from meshcode.model.declare import read_objects
 from meshcode.model.delta import Key
 from meshcode.model.kinds import KINDS, PLURALS
-from meshcode.model.rightnames import ADMIN, ALL, CONTAINED_IN
+from meshcode.model.rightnames import ADMIN, ALL, CONTAINED_IN, RIGHTS, contained
 from meshcode.model.rights import NOWHERE, Places, Rights
 from meshcode.node.logins import Logins, unix_ms
 from meshcode.node.sessions import Session
@@ -35,7 +35,7 @@ class Need:
     """What an operation needs: one of these rights, and on what."""
 
     rights: tuple[str, ...]  # Empty: nothing, everybody may ask.
-    # "", "everywhere", "somewhere", "call", "flow", "socket", "log", "model" or "proc".
+    # "", "everywhere", "somewhere", "call", "flow", "socket", "log", "model", "proc" or "db".
     on: str = ""
 
 
@@ -67,6 +67,8 @@ NEEDS: dict[str, Need] = {
     "mesh.status": _MESH,
     "mesh.roster": _MESH,
     "node.drain": _ADMIN,
+    "node.down": _ADMIN,
+    "db": Need((), "db"),
     "node.leave": _ADMIN,
     "node.weigh": _ADMIN,
     "node.alone": _ADMIN,
@@ -99,6 +101,8 @@ ACTION_RIGHTS = {
 }  # fmt: skip
 _MODEL_RIGHTS = {"add": "ADD", "update": "UPDATE", "report": "UPDATE", "delete": "DELETE",
                  "get": "READ"}  # fmt: skip
+# What of `mesh db` does not need ALL.
+_DB_RIGHTS = {"init": ADMIN, "migrate": ADMIN, "json": "READ"}
 _OWN = {"password", "old_password", "signed_out_ms"}  # What users change of themselves.
 
 
@@ -209,6 +213,8 @@ class Guard:
             self._check_listen(who, fields)
         elif need.on in ("model", "proc"):
             self._check_model(who, request, fields)
+        elif need.on == "db":
+            self._check_database(who, str(fields.get("do")))
         elif need.rights:
             self._check(who, need, fields)
 
@@ -312,6 +318,25 @@ class Guard:
                 self._check_steps(who, given.get("steps"))
             return
         self._check_change(who, do, kind, name, given)
+
+    def _check_database(self, who: Who, do: str) -> None:
+        """The model as a whole: all that a right contains is needed, on everything."""
+        right = _DB_RIGHTS.get(do, ALL)
+        if who.user is None:
+            raise self.refusal(who, (right,), None)
+        inside = contained(right)
+        for one in RIGHTS:
+            if one not in inside or self.rights.allowed_everywhere(who.user, one):
+                continue
+            for grant in self.rights.grants_of(who.user):
+                if grant.revoked and grant.on and grant.right in CONTAINED_IN[one]:
+                    raise NotAllowed(
+                        f"user {who.user} may not {one} on everything, which this needs: it is"
+                        f" revoked on {grant.on}; nothing was done; who has DELETE_PRIVILEGE can"
+                        " end that: `mesh ls privileges` names it",
+                        right=one, user=who.user,
+                    )  # fmt: skip
+            raise self.refusal(who, (one,), None)
 
     def _check_steps(self, who: Who, steps: object) -> None:
         """Each step as if it came alone: what is revoked stays so.  The model refuses bad ones."""

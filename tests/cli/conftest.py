@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -135,7 +136,9 @@ class Shell:
         return found.stdout
 
     def end(self):
-        """Stop the node of this home, whatever state it is in."""
+        """Stop the node of this home, whatever state it is in and whoever is logged in."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.home, "login"))
         self.run(["down", "--now"])
 
     def offer(self, repository, names, *, workers="1"):

@@ -100,6 +100,85 @@ def assert_audit(people):
     path.write_bytes(whole)
 
 
+def whole(shell):
+    """What the audit log has of the model as a whole and of the end of the node."""
+    rows = shell.json("audit", "show", "-n", "100")
+    return [
+        (row["who"].split()[0], row["what"], row["outcome"]) for row in rows
+        if row["what"] in ("model.drop", "model.restore", "model.json", "node.down")
+    ]  # fmt: skip
+
+
+def test_a_user_drops_no_model_and_stops_no_node_without_the_rights(people):
+    """The commands need no node for it, and ask it all the same."""
+    files = people.files
+    copy, other = str(files / "copy"), str(files / "other")
+    people("db", "backup", copy)
+    people("login", "-n", "joe", "--password-file", str(files / "joe"))
+
+    for words, right in (
+        (("down",), "ADMIN_NODE"), (("down", "--now"), "ADMIN_NODE"),
+        (("agent", "kill"), "ADMIN_NODE"), (("db", "drop", "-y"), "ALL"),
+        (("db", "drop", "-y", "-d", other), "ALL"), (("db", "rebuild", "-y"), "ALL"),
+        (("db", "restore", copy, "--replace"), "ALL"), (("db", "backup", other), "ALL"),
+        (("db", "json"), "READ"), (("db", "init"), "ADMIN_NODE"),
+        (("db", "migrate"), "ADMIN_NODE"), (("audit", "show"), "READ_AUDIT"),
+    ):  # fmt: skip
+        _, err = people(*words, status=4)
+        assert f"user joe may not {right}: nobody gave it; nothing was done" in err
+    people("logout")
+
+    assert people.json("ls", "processors")[0]["name"] == "p"
+    assert ("joe", "model.drop", "denied") in whole(people)
+    assert ("joe", "node.down", "denied") in whole(people)
+    people("user", "add", "joe", "-p", "READ")
+    people("add", "privilege", "-u", "joe", "-n", "READ_QUEUE", "--revoke", "--on", "queue:bank")
+    people("login", "-n", "joe", "--password-file", str(files / "joe"))
+    _, err = people("db", "json", status=4)
+    assert "may not READ_QUEUE on everything, which this needs: it is revoked on queue:bank" in err
+    people("logout")
+    people("delete", "privilege", "joe/READ_QUEUE@queue:bank/not", "-y")
+    people("login", "-n", "joe", "--password-file", str(files / "joe"))
+    assert '"name": "joe"' in people("db", "json")[0]
+    people.run(["logout"])
+    people("user", "add", "joe", "-p", "ALL")
+    people("login", "-n", "joe", "--password-file", str(files / "joe"))
+    said, err = people("db", "drop", "-y")
+    assert "dropped from" in said
+    assert err == ""  # He is nobody now, and that is no problem of the database.
+    people("logout")
+
+
+def test_what_is_done_to_the_whole_model_is_in_the_audit_log_with_and_without_a_node(people):
+    copy = str(people.files / "copy")
+    people("db", "backup", copy)
+    people("db", "drop", "-y")
+    people("db", "restore", copy)
+    people("down")
+    people("db", "drop", "-y")
+    people("db", "restore", copy)
+
+    done = [("owner", "model.drop", "allowed"), ("owner", "model.restore", "allowed")]
+    assert whole(people) == [*done, ("owner", "node.down", "allowed"), *done]
+    people("up")
+    people("login", "-n", "joe", "--password-file", str(people.files / "joe"))
+    assert "lines are whole" in people("audit", "verify")[0]
+    people("logout")
+    people("down")
+    Path(people.home, "login").touch(0o600)
+    Path(people.home, "login").write_text("kept of another day\n")
+    _, err = people("db", "drop", "-y", status=4)
+    assert f"a login is kept in {people.home}/login, and no node of {people.home} answers" in err
+    assert len(whole_file(people)) == 6
+
+
+def whole_file(shell):
+    """The same, of the file: there is a login that nobody can look at."""
+    lines = (Path(shell.home) / "audit" / "audit.jsonl").read_text().splitlines()
+    found = [json.loads(line)["what"] for line in lines]
+    return [what for what in found if what in ("model.drop", "model.restore", "node.down")]
+
+
 def test_a_password_is_never_an_argument(nowhere_shell):
     _, err = nowhere_shell("add", "user", "-n", "joe", "--password", SECRET, status=2)
     assert "Got unexpected extra argument" in err
