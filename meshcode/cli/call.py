@@ -206,7 +206,7 @@ def get(id_text: str, form: str, timeout: int | None, stream: bool) -> None:
       mesh call get 0192f3c1 --timeout 30s -o json
     """
     with session() as client:
-        wait_and_print(client.call(id_text), form=form, timeout=timeout, stream=stream)
+        wait_and_print(client, client.call(id_text), form=form, timeout=timeout, stream=stream)
 
 
 def _act(do: str, id_text: str, style: Style) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from meshcode.cli import output, plain
+from meshcode.cli import awaiting, output, plain
 from meshcode.cli.nodes import end_partial, tell_silent
 from meshcode.cli.objects import column
 from meshcode.cli.options import DURATION, command, listing, styled
@@ -207,8 +207,10 @@ def wait(id_text: str, timeout: int | None) -> None:
     with session() as client:
         flow = client.ask("flow.get", id=id_text, limit=0)
         try:
-            client.call(flow["id"]).result(left())  # It has steps only when this has ended.
-            client.call(flow["result"]).result(left())
+            # It has steps only when the first has ended.
+            for call in (client.call(flow["id"]), client.call(flow["result"])):
+                awaiting.wait(client, call, left())
+                call.result()
         except WaitTimeout:
             raise WaitTimeout(
                 f"flow {flow['id']} has not ended within {plain.length_of_time(timeout or 0)}; it"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meshcode.cli import output, plain
+from meshcode.cli.awaiting import left_alone, look, too_late, wait
 from meshcode.cli.options import DURATION
-from meshcode.errors import NotAllowed, UnknownCall, WaitTimeout
+from meshcode.errors import WaitTimeout
 
 if TYPE_CHECKING:
-    from meshcode.client import Call
+    from meshcode.client import Call, Client
 
-TELL_WHY_S = 3.0  # A call that has not begun by then may wait for something a person can mend.
 RESULT_FORMATS = ("auto", "json", "yaml", "raw", "repr")
 
 
@@ -37,7 +37,9 @@ def result_options(command: Any) -> Any:
     )(decorated)
 
 
-def wait_and_print(call: Call, *, form: str, timeout: int | None, stream: bool) -> None:
+def wait_and_print(
+    client: Client, call: Call, *, form: str, timeout: int | None, stream: bool
+) -> None:
     """Wait for a call, at most `timeout` milliseconds, and print its result.
 
     Raises:
@@ -51,49 +53,15 @@ def wait_and_print(call: Call, *, form: str, timeout: int | None, stream: bool) 
                 print_result(item, form if form != "auto" else "line")
             call.result(seconds)
             return
-        value = _result(call, seconds)
+        wait(client, call, seconds)
     except WaitTimeout:
-        found = _now(call)
-        why = f"; it waits: {found['reason']}" if found.get("state") == "PARKED" else ""
         raise WaitTimeout(
-            f"call {call.id} has not ended within {plain.length_of_time(timeout or 0)}{why}; it"
-            f" goes on: `mesh call get {call.id}` waits for it, `mesh call cancel {call.id}` stops"
-            " it",
-            id=call.id,
+            too_late(call, look(client, call), plain.length_of_time(timeout or 0)), id=call.id
         ) from None
     except KeyboardInterrupt:
-        output.say(f"mesh: call {call.id} goes on; `mesh call cancel {call.id}` stops it")
+        output.say(f"mesh: {left_alone(call)}")
         raise
-    print_result(value, form)
-
-
-def _result(call: Call, seconds: float | None) -> Any:
-    """The call's result; a person who waits for a call that cannot begin is told why, once."""
-    if seconds is None or seconds > TELL_WHY_S:
-        try:
-            return call.result(TELL_WHY_S)
-        except WaitTimeout:
-            found = _now(call)
-            if found.get("state") == "DELAYED" and found.get("due_ms"):
-                output.say(
-                    f"mesh: call {call.id} begins at {plain.local_time(found['due_ms'])}; it is"
-                    " safe; Ctrl-C stops this waiting only"
-                )
-            if found.get("state") == "PARKED":
-                output.say(
-                    f"mesh: call {call.id} waits: {found.get('reason')}; it is safe and begins when"
-                    " it can; Ctrl-C stops this waiting only"
-                )
-        seconds = None if seconds is None else seconds - TELL_WHY_S
-    return call.result(seconds)
-
-
-def _now(call: Call) -> dict[str, Any]:
-    """What the node knows of a call; nothing when it ends just now, or may not be seen."""
-    try:
-        return call.info()
-    except (UnknownCall, NotAllowed):
-        return {}
+    print_result(call.result(), form)
 
 
 def print_result(value: Any, form: str) -> None:

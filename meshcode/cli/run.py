@@ -185,7 +185,7 @@ def submit(
             call.wait_accepted()
             output.write(call.id)
             return
-        wait_and_print(call, form=form, timeout=timeout, stream=stream)
+        wait_and_print(client, call, form=form, timeout=timeout, stream=stream)
 
 
 def has_stdin() -> bool:

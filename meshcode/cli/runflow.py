@@ -55,7 +55,7 @@ def run_flow(
             for value in flow:
                 print_result(value, form if form != "auto" else "line")
             return
-        wait_and_print(flow, form=form, timeout=timeout, stream=False)
+        wait_and_print(client, flow, form=form, timeout=timeout, stream=False)
 
 
 def refuse_options(options: Mapping[str, Any]) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from meshcode.errors import NoNode
+from meshcode.errors import NoNode, WaitTimeout
 
 if TYPE_CHECKING:
     from meshcode.client import Client
@@ -56,8 +56,14 @@ def session(*, timeout: float = CONNECT_S) -> Iterator[Client]:
         raise no_node(where) from None
     try:
         yield client
-    finally:
-        client.close()
+    except WaitTimeout:
+        client.close(0)  # It was waited for as long as it was to be.
+        raise
+    except BaseException:
+        with suppress(WaitTimeout):  # What ends the command matters more.
+            client.close()
+        raise
+    client.close()
 
 
 def model(

@@ -124,6 +124,11 @@ class Client:
         return [seed.address for seed in self.session.route.seeds]
 
     @property
+    def is_linked(self) -> bool:
+        """Whether a node is there just now; a call that was accepted is safe either way."""
+        return self.session.phase is UP
+
+    @property
     def node(self) -> dict[str, Any]:
         """What the node said that greeted last: `{"node", "boot", "version", "pid", ...}`."""
         return dict(self.session.welcome)

@@ -19,6 +19,7 @@ from meshcode.cli.process import log_tail, node_environment
 TASKS = '''
 """Tasks of these tests."""
 
+import os
 import sys
 import time
 
@@ -69,6 +70,11 @@ def rest(seconds):
     """Take time."""
     time.sleep(seconds)
     return seconds
+
+
+def die(*values):
+    """End the worker under the call."""
+    os._exit(3)
 '''
 NAMES = ["do_something", "do_this", "add", "kind", "raw", "boom", "talk", "upto", "rest"]
 
