@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
 from meshcode import __version__
-from meshcode.cli import output
+from meshcode.cli import output, standard
 from meshcode.cli.lazy import LazyGroup
 from meshcode.cli.registry import COMMANDS
 from meshcode.errors import MeshError, RemoteError
 
+EXIT_OUTPUT = 74  # EX_IOERR of sysexits.h: stdout could not be written.
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count.
 EXIT_PIPE = 141  # 128 + SIGPIPE: the reader went away, as `mesh ls calls | head` does.
 
@@ -30,7 +32,7 @@ Examples:
 
 \b
 Exit status: 0 done, 1 the task raised, 2 usage, 3 not found, 4 not allowed,
-5 cancelled or expired, 6 exists, 7 no node, 9 refused, 124 timeout, 130 Ctrl-C.
+5 cancelled or expired, 6 exists, 7 no node, 9 refused, 74 no output, 124 timeout, 130 Ctrl-C.
 """
 
 
@@ -121,16 +123,18 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; print its errors; return the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # A result may hold what this terminal cannot show.
-            stream.reconfigure(errors="backslashreplace")
+    standard.prepare()
+    status = 0
     try:
         status = _run(list(arguments) or ["--help"])
-        sys.stdout.flush()
+        standard.finish()
     except BrokenPipeError:
-        # What is left in the buffer has no reader; without this the interpreter complains at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard.give_up()
         return EXIT_PIPE
+    except standard.StdoutFailed as error:
+        standard.give_up()
+        output.say(standard.failure_text(error))
+        return status or EXIT_OUTPUT
     return status
 
 
@@ -150,7 +154,8 @@ def _run(arguments: list[str]) -> int:
         _usage(error)
         return error.exit_code
     except MeshError as error:
-        sys.stdout.flush()
+        with suppress(standard.StdoutFailed):  # If it cannot be written, that is told after this.
+            sys.stdout.flush()
         output.say(text_of(error))
         return error.exit_status
     return status if isinstance(status, int) else 0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import sys
 from typing import Any
 
 import click
 
-from meshcode.cli import objects, output
+from meshcode.cli import objects, output, standard
 from meshcode.cli.noun import Noun, entries
 from meshcode.cli.objects import Field, column
 from meshcode.cli.options import command, complete, listing, styled
@@ -81,7 +80,7 @@ def read_bytes(path: str) -> bytes:
     """
     try:
         if path == "-":
-            return sys.stdin.buffer.read(_FILE_READ_MAX)
+            return standard.read_stdin(_FILE_READ_MAX)
         with open(path, "rb") as file:
             return file.read(_FILE_READ_MAX)
     except OSError as error:

@@ -21,8 +21,8 @@ _EXIT = (
     ("3", "not found"), ("4", "not allowed"), ("5", "cancelled, or the result expired"),
     ("6", "exists already, in use, or in another state"), ("7", "no node answers"),
     ("8", "an answer without some that should be in it"), ("9", "refused by a limit"),
-    ("124", "--timeout passed"), ("130, 143", "SIGINT, SIGTERM"),
-    ("141", "the reader of stdout went away"),
+    ("74", "stdout could not be written"), ("124", "--timeout passed"),
+    ("130, 143", "SIGINT, SIGTERM"), ("141", "the reader of stdout went away"),
 )  # fmt: skip
 _GLOBAL = "options of mesh itself, which stand before the command, are in mesh(1)."
 

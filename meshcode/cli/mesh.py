@@ -16,11 +16,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meshcode import paths
-from meshcode.cli import output, plain
+from meshcode.cli import output, plain, standard
 from meshcode.cli.options import DURATION, command, styled
 from meshcode.cli.output import Style
 from meshcode.errors import CallerError, NodeError, NotAllowed, NotApproved
-from meshcode.limits import INVITE_TTL_MS_MAX, JOIN_WAIT_MS, NODE_NAME_BYTES_MAX
+from meshcode.limits import (
+    INVITE_LINE_BYTES_MAX,
+    INVITE_TTL_MS_MAX,
+    JOIN_WAIT_MS,
+    NODE_NAME_BYTES_MAX,
+)
 
 if TYPE_CHECKING:
     from meshcode.trust.founding import Place
@@ -332,7 +337,9 @@ def join(
     from meshcode.trust.rosterfile import RosterFile
 
     folder.refuse_mesh()
-    text = sys.stdin.readline() if line == "-" else line
+    text = line
+    if line == "-":
+        text = standard.read_stdin(INVITE_LINE_BYTES_MAX + 1, line=True).decode(errors="replace")
     if line == "-" and not text.strip():
         raise CallerError("there is no invitation on stdin; nothing was written")
     invitation = parse(text)

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TextIO
 
-from meshcode.cli import plain
+from meshcode.cli import plain, standard
 from meshcode.cli.table import draw, facts
 from meshcode.errors import CallerError
 
@@ -85,7 +85,7 @@ def paint(word: str, stream: TextIO, *, code: str | None = None) -> str:
 
 def say(text: str) -> None:
     """Tell the person something: stderr, so that a pipe never sees it."""
-    print(text, file=sys.stderr, flush=True)
+    standard.say(text)
 
 
 def write(text: str) -> None:
@@ -96,7 +96,7 @@ def write(text: str) -> None:
 def write_raw(value: Any) -> None:
     """Data: the value as a pipe wants it, byte for byte."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(plain.to_raw(value))
+    sys.stdout.buffer.write(plain.to_raw(value))  # All of it: `standard` sees to that.
     sys.stdout.buffer.flush()
 
 

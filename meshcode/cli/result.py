@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshcode.cli import output, plain
+from meshcode.cli import output, plain, standard
 from meshcode.cli.awaiting import left_alone, look, too_late, wait
 from meshcode.cli.options import DURATION
 from meshcode.errors import WaitTimeout
@@ -47,6 +47,7 @@ def wait_and_print(
         MeshError: it failed, was refused or was cancelled.
     """
     seconds = None if timeout is None else timeout / 1000
+    standard.holds(f"what call {call.id} gives is kept: `mesh call get {call.id}` prints it")
     try:
         if stream:
             for item in call.items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshcode.cli import output
+from meshcode.cli import output, standard
 from meshcode.cli.data import parse_keyword, parse_word
 from meshcode.cli.moment import MOMENT
 from meshcode.cli.options import DURATION, command, complete
@@ -183,6 +183,7 @@ def submit(
         call = target.submit(*args, **named)
         if no_wait:
             call.wait_accepted()
+            standard.holds(f"call {call.id} is safe: `mesh call get {call.id}` waits for it")
             output.write(call.id)
             return
         wait_and_print(client, call, form=form, timeout=timeout, stream=stream)
@@ -201,10 +202,10 @@ def read_stdin() -> str:
     """The text of stdin without its last newline.
 
     Raises:
-        BadData: it is not UTF-8.
+        BadData: it cannot be read, or is not UTF-8.
         TooLarge: it is longer than the arguments of one call may be.
     """
-    data = sys.stdin.buffer.read(BODY_BYTES_MAX + 1)
+    data = standard.read_stdin(BODY_BYTES_MAX + 1)
     if len(data) > BODY_BYTES_MAX:
         raise TooLarge(
             f"stdin has more than {BODY_BYTES_MAX} bytes, the limit of the arguments of one call;"

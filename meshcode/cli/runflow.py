@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshcode.cli import output
+from meshcode.cli import output, standard
 from meshcode.cli.result import print_result, wait_and_print
 from meshcode.cli.session import model, session
 from meshcode.errors import BadData
@@ -48,6 +48,7 @@ def run_flow(
         flow = client.submit(compose(document, client), *args, **named)
         if no_wait:
             flow.wait_accepted()
+            standard.holds(f"flow {flow.id} is safe: `mesh call get {flow.id}` waits for it")
             output.write(flow.id)
             return
         if stream:

@@ -73,7 +73,8 @@ def test_help_loads_the_registry_and_no_command():
     ours = {m for m in modules if m.startswith("meshcode")}
     assert ours == {
         "meshcode", "meshcode.cli", "meshcode.cli.app", "meshcode.cli.lazy", "meshcode.cli.output",
-        "meshcode.cli.plain", "meshcode.cli.registry", "meshcode.cli.table", "meshcode.errors",
+        "meshcode.cli.plain", "meshcode.cli.registry", "meshcode.cli.standard",
+        "meshcode.cli.table", "meshcode.errors",
     }  # fmt: skip
 
 
@@ -144,8 +145,8 @@ def test_a_listing_loads_these_modules_of_ours():
         "meshcode", "cli", "cli.app", "cli.labels", "cli.lazy", "cli.node",
         "cli.objects",
         "cli.options", "cli.output", "cli.plain", "cli.queue", "cli.registry", "cli.session",
-        "cli.table", "cli.tree", "cli.trees", "cli.waiting", "cli.watch", "config", "errors",
-        "nearest", "paths", "units",
+        "cli.standard", "cli.table", "cli.tree", "cli.trees", "cli.waiting", "cli.watch", "config",
+        "errors", "nearest", "paths", "units",
     }  # fmt: skip
 
 

@@ -6,12 +6,12 @@ What is read is only data: no tags, no code.  A key that stands twice is refused
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from meshcode.cli import standard
 from meshcode.errors import BadData
 from meshcode.limits import BODY_BYTES_MAX
 
@@ -83,7 +83,7 @@ def _read_path(path: Path, form: str | None) -> Source:
 
 
 def _stdin() -> bytes:
-    return sys.stdin.buffer.read(BODY_BYTES_MAX + 1)
+    return standard.read_stdin(BODY_BYTES_MAX + 1)
 
 
 def _read(name: str, folder: Path, content: bytes, form: str | None) -> Source:
