@@ -338,6 +338,10 @@ class AsyncCall:
             await _ended(call, timeout)
         return call._outcome(propagate)
 
+    async def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
+        """As `result`."""
+        return await self.result(timeout, propagate)
+
     async def exception(self, timeout: float | None = None) -> MeshError | None:
         """As `Call.exception`."""
         call = self.sync
@@ -379,6 +383,12 @@ class AsyncCall:
     def stream(self, first: int = 0, timeout: float | None = None) -> AsyncIterator[Any]:
         """As `Call.stream`."""
         return read_async(self, first, timeout)
+
+    async def status(self) -> str:
+        """As `Call.status`."""
+        if not self.sync._code and self.sync._is_known():
+            return str((await self.info())["state"])
+        return self.sync.status
 
     async def info(self) -> dict[str, Any]:
         """As `Call.info`."""

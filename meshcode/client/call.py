@@ -124,6 +124,10 @@ class Call:
             self._wait(timeout)
         return self._outcome(propagate)
 
+    def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
+        """As `result`."""
+        return self.result(timeout, propagate)
+
     def exception(self, timeout: float | None = None) -> MeshError | None:
         """Wait for the call to end; its error, or None when it has a value.
 
@@ -206,6 +210,15 @@ class Call:
         return wait_for_call(self).__await__()
 
     # Asking the node.
+
+    @property
+    def status(self) -> str:
+        """How it stands now: SENT when the node has not got it yet, then WAITING, PARKED, DELAYED,
+        RUNNING or HELD, as the node says, and how it ended.  `state` asks nobody.
+        """
+        if self._code:
+            return self.state
+        return str(self.info()["state"]) if self._is_known() else "SENT"
 
     def info(self) -> dict[str, Any]:
         """The node's record of the call: state, reason, attempts, times, worker, commit, ..."""

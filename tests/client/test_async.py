@@ -38,11 +38,14 @@ def test_a_call_is_a_handle_that_can_be_awaited(run):
         call = await client.socket("later").submit(5)
         assert await call.wait_accepted() == call.accepted == "local 1/1"
         assert (call.state, call.done()) == ("ACCEPTED", False)
+        assert await call.status() == "RUNNING"
         assert await call.events() == [{"name": "received", "ms": 1, "note": ""}]
         assert (await call.output())["stdout"] == "printed"
         assert (await call.retry(by="ann"))["by"] == "ann"
         await client.ask("test.release")
         assert repr(call).startswith(f"<AsyncCall {call.id} later ")
+        assert await call.get(SOON_S) == 5
+        assert await call.status() == "DONE"
         return await call, await call.result(), call.done()
 
     assert run(body) == (5, 5, True)

@@ -214,6 +214,21 @@ def test_a_handle_tells_what_is_known_of_the_call(client):
     assert repr(call) == f"<Call {call.id} later DONE>"
 
 
+def test_a_handle_has_get_and_status_as_that_of_a_flow(client):
+    call = client.socket("later").submit(5)
+    call.wait_accepted()
+    found = client.call(call.id)
+
+    assert call.status == found.status == client.ask("call.get", id=call.id)["state"]
+    with pytest.raises(errors.WaitTimeout):
+        call.get(0.01)
+    client.ask("test.release")
+    assert call.get(10) == call.get() == found.get(timeout=10) == 5
+    assert call.status == found.status == "DONE"
+    assert isinstance(client.socket("fail").submit("KeyError").get(propagate=False), KeyError)
+    assert client.socket("echo").submit(1).status in ("SENT", "WAITING", "RUNNING", "DONE")
+
+
 def test_a_result_can_be_asked_for_again(client):
     call = client.socket("echo").submit([1])
 

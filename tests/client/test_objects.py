@@ -282,8 +282,8 @@ def test_a_socket_is_the_callable_one_and_knows_its_record():
     assert double.options(priority=9).task == "double"
     assert double.describe()["signature"]["text"] == "(n, /, *, plus=0)"
     call = double.delay(7)
-    call.result(WAIT_S)
-    assert double.get(taskid=call.id).result(WAIT_S) == 14
+    assert call.get(WAIT_S) == double.get(taskid=call.id).get(WAIT_S) == 14
+    assert call.status == double.get(taskid=call.id).status == "DONE"
     assert AsyncSocket(double).name == "lib.double"
     assert double.update(priority=3).priority == 3
     double.update(priority=None)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from meshcode import connect, connect_async, errors
-from meshcode.client import Client
+from meshcode.client import Client, api
+from meshcode.client.default import default_client
 from tests.live.harness import Mesh, make_repository
 
 TASKS = '''
@@ -74,6 +75,24 @@ def test_the_node_refuses_what_cannot_run(client):
         client.socket("lib.echo")()
     with pytest.raises(errors.WrongArguments, match="has no argument 'other'"):
         client.socket("lib.echo")(1, other=2)
+
+
+def test_a_call_has_the_handle_that_programs_of_the_original_expect(client, mesh, monkeypatch):
+    monkeypatch.setenv("MESH_NODE", mesh.address)
+    echo = api.Socket("lib.echo")
+
+    call = echo.delay("x")
+    assert call.get(WAIT_S) == echo.get(taskid=call.id).get(timeout=WAIT_S) == "x"
+    assert call.status == echo.get(taskid=call.id).status == "DONE"
+    [copy] = api.Task("echo")("y").get(WAIT_S)  # It runs on every worker.
+    assert copy["value"] == "y"
+    waits = client.socket("lib.wait").options(delay=WAIT_S).submit(0)
+    waits.wait_accepted(WAIT_S)
+    assert waits.status == client.call(waits.id).status == "DELAYED"
+    waits.cancel()
+    assert waits.get(WAIT_S, propagate=False).code == "cancelled"
+    assert waits.status == "CANCELLED"
+    default_client().close()
 
 
 def test_a_call_can_be_followed(client):

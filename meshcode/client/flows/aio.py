@@ -29,10 +29,6 @@ class AsyncFlow(AsyncCall):
         await super().result(timeout, propagate=False)
         return await asyncio.to_thread(self.sync.result, seconds_left(deadline), False)
 
-    async def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
-        """As `result`."""
-        return await self.result(timeout, propagate)
-
     async def __aiter__(self) -> AsyncIterator[Any]:
         """The values of its branches, in order, each as soon as it is there."""
         for branch in await self.branches():

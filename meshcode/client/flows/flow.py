@@ -42,10 +42,6 @@ class Step(FoundCall):
         self.number = number  # In the plan, from 0.
         self._socket = socket
 
-    def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
-        """As `result`."""
-        return self.result(timeout, propagate)
-
     def _flow_to_come(self) -> Call | None:
         return None if self.flow._is_begun else self.flow
 
@@ -106,10 +102,6 @@ class Flow(FoundCall):
         if propagate or self._code not in (Outcome.FAILED, Outcome.CANCELLED):
             return self._outcome(propagate)
         return self._in_place(deadline)
-
-    def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
-        """As `result`."""
-        return self.result(timeout, propagate)
 
     def wait_accepted(self, timeout: float | None = None) -> str:
         """As `Call.wait_accepted`: from then on the whole flow is safe."""
