@@ -39,6 +39,7 @@ COLUMNS = [
 ]  # fmt: skip
 # Further ones where there is more than one node.
 MESH_COLUMNS = [column("node"), column("kept", "Copies")]
+OUTCOME_ONLY = "(outcome only)"  # In the place of the socket.
 
 
 def updated(row: dict[str, Any]) -> int | None:
@@ -135,8 +136,19 @@ def ls_calls(
     calls = [{**call, "task": tasks.get(call["name"])} for call in calls] if task else calls
     footer = _footer(page, rows, len(calls), found)
     columns = [*COLUMNS, *more, *(MESH_COLUMNS if found["asked"] else [])]
+    if style.is_text:
+        calls = [{**call, "socket": call["socket"] or OUTCOME_ONLY} for call in calls]
     output.show("call", calls, columns, style, name="id", footer=footer)
+    _tell_bare(calls)
     end_partial(found["silent"])
+
+
+def _tell_bare(calls: list[dict[str, Any]]) -> None:
+    bare = sum(bool(call.get("bare")) for call in calls)
+    if bare:
+        output.say(f"{OUTCOME_ONLY}: of {bare} of these calls their socket, arguments and"
+                   " beginning are not kept by who was asked, which was away when they ended;"
+                   " other nodes have them")  # fmt: skip
 
 
 def _tasks(client: Any) -> dict[str, str]:

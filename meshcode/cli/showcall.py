@@ -8,7 +8,7 @@ import click
 
 from meshcode import config
 from meshcode.cli import flowgraph, objects, output, plain
-from meshcode.cli.call import COLUMNS, time_column, updated
+from meshcode.cli.call import COLUMNS, OUTCOME_ONLY, time_column, updated
 from meshcode.cli.nodes import end_partial, tell_silent
 from meshcode.cli.objects import column
 from meshcode.cli.options import command, complete
@@ -212,7 +212,9 @@ def _show_one(call: dict[str, Any], style: Style, *, events: bool) -> None:
 def _show_call(call: dict[str, Any]) -> None:
     room = output.terminal_columns()
     columns = [c for c in COLUMNS if c.key not in ("page", "row")]
-    _table(columns, [call], room)
+    _table(columns, [{**call, "socket": call["socket"] or OUTCOME_ONLY}], room)
+    if call.get("bare"):
+        output.say(f"{OUTCOME_ONLY}: no node that answered keeps the call itself")
     facts = ("processor", "worker", "commit", "attempts", "priority", "trace", "reason")
     pairs = [(key, objects.value_text(key, call.get(key))) for key in facts]
     if call["copies_of"] > 1:

@@ -311,9 +311,10 @@ def flow_of(id: bytes, submit: bytes, accepted_ms: int, code: int, error: str) -
 
     Raises:
         BadRequest: it cannot be read.
+        UnknownCall: it is not there: only an outcome is kept, and a peer has the call itself.
     """
     if not submit:
-        raise BadRequest(f"call {text_of(id)} is kept without its arguments")
+        raise UnknownCall(f"of call {text_of(id)} this node keeps only the outcome, not its steps")
     if submit[80 : 80 + submit[15]] != plan.FLOW.encode():
         return Flow(id, plan.Plan.of([plan.Step("", 0, id, plan.DONE_STEP, None)], 0), submit,
                     accepted_ms, 1, "")  # fmt: skip

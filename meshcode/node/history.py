@@ -131,7 +131,11 @@ class History:
         }
 
     def done_row(self, id: bytes, value: bytes, *, result: bool = False) -> dict[str, Any]:
-        """An ended call; `result` adds its value or error."""
+        """An ended call; `result` adds its value or error.
+
+        Of one that ended while this node was away it may have the outcome only: `bare` is true
+        then, and there is no socket, nor when it was accepted.
+        """
         done = split_done(value)
         outcome = done["outcome"]
         row = check_envelope(outcome)
@@ -140,8 +144,10 @@ class History:
         name = socket_of(submit)
         line = self._router.lines.get(name)
         state = State(10 + done["code"]).name
-        events = [{"name": "received", "ms": done["accepted_ms"], "note": f"socket {name}"}]
-        events += [{"name": event, "ms": ms, "note": note} for ms, event, note in done["story"]]
+        events = [{"name": event, "ms": ms, "note": note} for ms, event, note in done["story"]]
+        if submit:
+            note = f"socket {name}"
+            events.insert(0, {"name": "received", "ms": done["accepted_ms"], "note": note})
         if done["started_ms"] and (row.number or state == "DONE"):  # Else it never began.
             note = f"attempt {done['attempts']}"
             events.append({"name": "prerun", "ms": done["started_ms"], "note": note})
@@ -150,7 +156,7 @@ class History:
         events.sort(key=lambda event: event["ms"])
         found: dict[str, Any] = {
             "id": text_of(id),
-            "flow": text_of(flow_of(id, submit)),
+            "flow": text_of(flow_of(id, submit) if submit or row.flow == NO_ID else row.flow),
             "parent": _text(submit[48:64]) if submit else None,
             **asked_of(submit),
             "socket": name,
@@ -160,7 +166,7 @@ class History:
             "reason": "",
             "attempts": done["attempts"],
             "priority": None,
-            "accepted_ms": done["accepted_ms"],
+            "accepted_ms": done["accepted_ms"] or None,
             "started_ms": done["started_ms"] or None,
             "finished_ms": done["finished_ms"],
             "due_ms": None,
@@ -169,6 +175,8 @@ class History:
             "commit": meta.get("commit"),
             "events": events,
         }
+        if not submit:
+            found["bare"] = True
         if state != "DONE":
             error = unpack(outcome[row.body_at :])
             found["reason"] = str(error.get("text", "")) if isinstance(error, dict) else ""

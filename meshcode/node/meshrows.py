@@ -16,9 +16,13 @@ from meshcode.wire.codec import pack
 Row = dict[str, Any]
 
 # What is known where, the most certain first: an outcome where the call ran, an outcome that was
-# told, an open call at its owner, a call that is kept.
+# told, an open call at its owner, a call that is kept.  A `bare` outcome, one without its call, is
+# behind other outcomes.
 ENDED_HERE, TOLD, OWNED, KEPT = "ended here", "told", "owned", "kept"
 RANKS = (ENDED_HERE, TOLD, OWNED, KEPT)
+# What an outcome alone does not tell.
+OF_THE_CALL = ("socket", "task", "processor", "flow", "parent", "plan", "feed", "trace",
+               "accepted_ms")  # fmt: skip
 EVENTS_SHARED_MAX = 8  # Of one row in a list of up to ROWS_MAX: some 4 KiB a row at most.
 TEXT_SHARED_MAX = 200  # Characters.
 
@@ -65,6 +69,10 @@ def merge_one(found: list[tuple[str, Row]]) -> Row:
         row["copies_of"] = max(len(voters), len(ended))
         row["voters"] = voters if len(voters) > 1 else sorted(ended)
         row["node"] = row["node"] or next((o["node"] for _, o in ranked if o["node"]), "")
+        whole = next((other for _, other in ranked if other["socket"]), None)
+        if not row["socket"] and whole is not None:
+            row |= {name: whole.get(name) for name in OF_THE_CALL}
+            row.pop("bare", None)
     else:
         row["kept_by"] = sorted({who for who, _ in found})
     row["told_by"] = name
@@ -90,9 +98,12 @@ def is_output(output: Any) -> bool:
     )
 
 
-def _rank(item: tuple[str, Row]) -> tuple[int, int]:
+def _rank(item: tuple[str, Row]) -> tuple[bool, bool, int, int]:
     """How certain a row is, the best first; of two owners the later one."""
-    return RANKS.index(item[1]["know"]), -int(item[1].get("epoch") or 0)
+    row = item[1]
+    ended = row["know"] in (ENDED_HERE, TOLD)
+    bare = ended and not row["socket"]
+    return not ended, bare, RANKS.index(row["know"]), -int(row.get("epoch") or 0)
 
 
 def _events(rows: list[Row]) -> list[dict[str, Any]]:

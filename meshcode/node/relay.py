@@ -140,10 +140,10 @@ class Relay:
 
     def ask(
         self, client: int, request: bytes, name: str, fields: dict[str, Any],
-        user: str | None = None,
+        user: str | None = None, own: tuple[bool, Any] | None = None,
     ) -> None:  # fmt: skip
         """Let the peers answer a client's request, for `user` if one asks; the first good answer
-        is given.
+        is given, else what this node has to say of it (`Partly`).
         """
         loop = self.mesh.loop
 
@@ -152,6 +152,8 @@ class Relay:
             odd = [data for _, data in answers if not _is_unknown(data)]
             if good:
                 answer = (client, request, True, good[0].get("data"))
+            elif own is not None:
+                answer = (client, request, *own)
             elif odd:
                 answer = (client, request, False, odd[0].get("data"))
             else:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import meshcode
-from meshcode.errors import BadRequest, MeshError, UnknownCall, UnknownObject
+from meshcode.errors import BadRequest, MeshError, UnknownCall, UnknownObject, WrongState
 from meshcode.ids import text_of
 from meshcode.nearest import nearest
 from meshcode.node import (
@@ -21,6 +21,7 @@ from meshcode.node import (
     streamops,
 )
 from meshcode.node.paging import whole
+from meshcode.node.partly import Partly
 from meshcode.node.sessions import Session
 from meshcode.router.accept import unknown_socket
 from meshcode.router.effects import Effects
@@ -64,9 +65,10 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
             user = None if session.who is None else session.who.user
             if user is not None:  # It was refused here before it was written down.
                 loop.audit.done(session, name, row.id, fields)
-            loop.mesh.relay.ask(session.id, row.id, name, fields, user)  # A peer may know it.
+            own = error.answer if isinstance(error, Partly) else None
+            loop.mesh.relay.ask(session.id, row.id, name, fields, user, own)  # A peer may know it.
             return
-        answer, good = error.to_data(), False
+        good, answer = error.answer if isinstance(error, Partly) else (False, error.to_data())
     except MeshError as error:
         loop.guard.forget(row.id)
         loop.audit.failed(session, name, row.id, fields, error)
@@ -165,9 +167,12 @@ def _call_list(loop: Loop, session: Session, request: bytes, fields: dict[str, A
 
 def _call_get(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     which = _needed(fields, "id", (bytes, str))
-    return loop.history.get(
+    row = loop.history.get(
         which, result=bool(fields.get("result")), output=bool(fields.get("output"))
     )
+    if row.get("bare"):
+        raise Partly(f"of call {row['id']} only its outcome is here", True, row)
+    return row
 
 
 def _call_cancel(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
@@ -188,9 +193,20 @@ def _call_retry(loop: Loop, session: Session, request: bytes, fields: dict[str, 
         value = loop.history.done_record(id)
         if value is not None:
             done = split_done(value)
+            if not done["submit"]:
+                raise _no_arguments(id)
             ended = (done["submit"], done)
     loop.step(RetryAsked(session.id, request, id, str(fields.get("by") or "")[:200], ended))
     return None
+
+
+def _no_arguments(id: bytes) -> Partly:
+    error = WrongState(
+        f"call {text_of(id)} cannot be tried again from here: this node was away when it ended and"
+        " keeps only its outcome, and no peer that answered has its arguments; nothing was"
+        " changed; ask again when the other nodes are there"
+    )
+    return Partly(error.text, False, error.to_data())
 
 
 def _name_of(submit: bytes) -> str:

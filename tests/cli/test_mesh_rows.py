@@ -69,6 +69,27 @@ def test_the_copies_of_an_outcome_are_the_histories_it_is_in():
     assert one["node"] == "n2"
 
 
+def test_an_outcome_alone_is_behind_one_with_its_call():
+    """A node that was away when a call ended has no more of it."""
+    bare = row(ENDED_HERE, node="n3", socket="", events=[], bare=True)
+    whole = row(TOLD, node="", accepted_ms=5)
+
+    for told in ([("n3", [bare]), ("n1", [whole])], [("n1", [whole]), ("n3", [bare])]):
+        (one,) = merged(told)
+        assert (one["socket"], one["accepted_ms"], one["told_by"]) == ("s", 5, "n1")
+        assert "bare" not in one and one["copies"] == 2
+
+
+def test_an_outcome_alone_is_more_than_an_open_call_and_takes_from_it_what_was_called():
+    bare = row(TOLD, node="", socket="", state="DONE", bare=True)
+
+    (one,) = merged([("n1", [row(OWNED, accepted_ms=5)]), ("n3", [bare])])
+
+    assert (one["state"], one["socket"], one["accepted_ms"]) == ("DONE", "s", 5)
+    assert "bare" not in one
+    assert merged([("n3", [bare])])[0]["bare"] is True
+
+
 def test_of_two_owners_the_later_one_is_believed():
     (one,) = merged([("n1", [row(OWNED, epoch=0)]), ("n2", [row(OWNED, "n2", epoch=3)])])
 
