@@ -6,7 +6,9 @@
 A line is JSON: `n` counts from 1, `prev` is the hash of line n - 1, `hash` that of this line
 without itself.  Whoever changes, removes or puts in a line breaks the chain there.  Who cuts off
 the end leaves a whole chain, so a running node is asked for its last number and hash
-(`audit.tip`).
+(`audit.tip`).  The chain begins with number 1, or where the log itself says that it does: before
+the oldest file is removed, a line `audit.shortened` is written with the number and the `prev` of
+the first line that stays.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ FILE_BYTES_MAX = 4 * 1024 * 1024  # Then a new file begins; some 15,000 lines.
 FILES_MAX = 64  # Older ones are removed, oldest first.
 # What `mesh db` does to all that is declared: it asks the node before, which writes it down.
 WHOLE = frozenset({"drop", "rebuild", "restore"})
+SHORTENED = "audit.shortened"  # The line that says where the chain begins from then on.
 _TEXT_MAX = 300  # Characters of one value.
 
 
@@ -90,11 +93,20 @@ class AuditLog:
         self._write({"at_ms": at_ms, "who": _short(who), "what": _short(what), **fields})
 
     def _write(self, fields: dict[str, Any]) -> None:
+        line, data = self._line(fields)
+        if self._descriptor is not None and self._size + len(data) > FILE_BYTES_MAX:
+            self._rotate(int(fields["at_ms"]))
+            line, data = self._line(fields)
+        self._append(line, data)
+
+    def _line(self, fields: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """The next line of the chain, and its bytes."""
         line = {"n": self.number + 1, **fields, "prev": self.hash}
         line["hash"] = hash_of(line)
-        data = json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
-        if self._descriptor is not None and self._size + len(data) > FILE_BYTES_MAX:
-            self._rotate()
+        text = json.dumps(line, ensure_ascii=True, separators=(",", ":"))
+        return line, text.encode() + b"\n"
+
+    def _append(self, line: dict[str, Any], data: bytes) -> None:
         if self._descriptor is None:
             self._open()
         assert self._descriptor is not None
@@ -111,17 +123,31 @@ class AuditLog:
         self._descriptor = os.open(self.folder / NEWEST, flags, 0o600)
         self._size = os.fstat(self._descriptor).st_size
 
-    def _rotate(self) -> None:
+    def _rotate(self, at_ms: int) -> None:
         self.sync()
         assert self._descriptor is not None
         os.close(self._descriptor)
         self._descriptor = None
         newest = self.folder / NEWEST
-        with newest.open("rb") as file:
-            first = json.loads(file.readline())["n"]
-        newest.rename(self.folder / f"audit-{first:012d}.jsonl")
-        for old in files_of(self.folder)[:-FILES_MAX]:
-            old.unlink()
+        # A file in which somebody has written gets the last number: it comes behind the others.
+        number = (_first_of(newest) or (self.number, ""))[0]
+        newest.rename(self.folder / f"audit-{number:012d}.jsonl")
+        files = files_of(self.folder)
+        if len(files) > FILES_MAX:
+            self._shorten(files[:-FILES_MAX], files[-FILES_MAX], at_ms)
+
+    def _shorten(self, old: list[Path], kept: Path, at_ms: int) -> None:
+        """Remove the oldest files, after the chain itself says, on the disk, where it begins."""
+        first = _first_of(kept)
+        if first is None:  # Somebody has written there: nothing is removed until it is the oldest.
+            return
+        self._append(*self._line({
+            "at_ms": at_ms, "who": "node", "what": SHORTENED, "outcome": "older lines are removed",
+            "first": first[0], "first_prev": first[1],
+        }))  # fmt: skip
+        self.sync()
+        for path in old:
+            path.unlink()
 
     def sync(self) -> None:
         """Put what was written on the disk; called once a second, so a power cut costs no more."""
@@ -135,6 +161,16 @@ class AuditLog:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _first_of(path: Path) -> tuple[int, str] | None:
+    """Number and `prev` of the first line of a file; None when that is no line."""
+    try:
+        with path.open("rb") as file:
+            line = json.loads(file.readline())
+        return int(line["n"]), str(line["prev"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _short(value: Any) -> Any:
@@ -168,24 +204,42 @@ def verify(folder: Path) -> tuple[int, int, str]:
         AuditBroken: with the first line that does not belong there.
     """
     first, number, before = 0, 0, ""
+    begin: tuple[str, int, Any] | None = None  # Where it begins, until the log has said why there.
     for name, at, data in read(folder):
         where = f"{name} line {at}"
-        try:
-            line = json.loads(data)
-            n, prev, own = int(line["n"]), line["prev"], line["hash"]
-        except (ValueError, KeyError, TypeError):
-            raise AuditBroken(f"{where} is no line of an audit log") from None
-        if not data.endswith(b"\n"):
-            raise AuditBroken(f"{where} is cut short")
-        if hash_of(line) != own:
-            told = f"its hash is {hash_of(line)} and it says {own}"
-            raise AuditBroken(f"{where}, number {n}, was changed: {told}")
+        line = _whole_line(where, data)
+        n, prev = int(line["n"]), line["prev"]
         if not number:
             first = n
             if n == 1 and prev != FIRST:
                 raise AuditBroken(f"{where}, number 1, names a line before it: {prev}")
+            begin = None if n == 1 else (where, n, prev)
         elif n != number + 1 or prev != before:
             told = f"number {n} comes after {prev}, and number {number} before it is {before}"
             raise AuditBroken(f"{where}: {told}; lines were removed, put in or put elsewhere")
-        number, before = n, own
+        if line.get("what") == SHORTENED and begin is not None:
+            told_begin = (begin[0], line.get("first"), line.get("first_prev"))
+            begin = None if told_begin == begin else begin
+        number, before = n, line["hash"]
+    if begin is not None:
+        raise AuditBroken(
+            f"{begin[0]} is number {begin[1]}, and no line after it says that the log was shortened"
+            " to there: the lines before it were removed by hand"
+        )
     return first, number, before
+
+
+def _whole_line(where: str, data: bytes) -> dict[str, Any]:
+    """A line by itself: it can be read, has its end, and its own hash."""
+    try:
+        line = json.loads(data)
+        n, own = int(line["n"]), line["hash"]
+        _ = line["prev"]
+    except (ValueError, KeyError, TypeError):
+        raise AuditBroken(f"{where} is no line of an audit log") from None
+    if not data.endswith(b"\n"):
+        raise AuditBroken(f"{where} is cut short")
+    if hash_of(line) != own:
+        told = f"its hash is {hash_of(line)} and it says {own}"
+        raise AuditBroken(f"{where}, number {n}, was changed: {told}")
+    return dict(line)

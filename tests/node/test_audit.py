@@ -71,7 +71,8 @@ def test_every_changed_byte_is_found(written, where, more):
     ("hand", "line"),
     [
         (lambda lines: lines[:4] + lines[5:], 5),
-        (lambda lines: lines[1:], None),  # The oldest may be gone: they are removed in time.
+        (lambda lines: lines[1:], 1),
+        (lambda lines: lines[7:], 1),
         (lambda lines: [lines[1], lines[0], *lines[2:]], 2),
         (lambda lines: [*lines, lines[-1]], LINES + 1),
         (lambda lines: [*lines[:3], b"{}\n", *lines[3:]], 4),
@@ -82,11 +83,8 @@ def test_every_changed_byte_is_found(written, where, more):
 def test_lines_that_were_moved_are_found_at_the_first(tmp_path, hand, line):
     path = filled(tmp_path) / NEWEST
     path.write_bytes(b"".join(hand(path.read_bytes().splitlines(keepends=True))))
-    if line is None:
-        assert verify(path.parent)[:2] == (2, LINES)
-    else:
-        with pytest.raises(AuditBroken, match=f"line {line}\\b"):
-            verify(path.parent)
+    with pytest.raises(AuditBroken, match=f"line {line}\\b"):
+        verify(path.parent)
 
 
 def test_a_line_cut_short_by_a_crash_is_removed_and_that_is_said(tmp_path):
@@ -98,18 +96,59 @@ def test_a_line_cut_short_by_a_crash_is_removed_and_that_is_said(tmp_path):
     assert b'"what":"audit.mended"' in path.read_bytes()
 
 
-def test_files_change_and_the_chain_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(auditlog, "FILE_BYTES_MAX", 600)
+@pytest.fixture
+def small_files(monkeypatch):
+    """A few lines make a file, and few files are kept."""
+    monkeypatch.setattr(auditlog, "FILE_BYTES_MAX", 900)
     monkeypatch.setattr(auditlog, "FILES_MAX", 3)
+
+
+def test_files_change_and_the_chain_goes_on(tmp_path, small_files):
     folder = filled(tmp_path, 40)
 
     first, last, _ = verify(folder)
-    assert last == 40
-    assert 1 < first < 40
+    notes = [line for line in lines_of(tmp_path) if line["what"] == auditlog.SHORTENED]
+    assert last > 40  # The log wrote lines of its own, too.
+    assert notes[-1]["first"] == first > 1
     assert len(files_of(folder)) == 4
     files_of(folder)[1].unlink()
     with pytest.raises(AuditBroken, match="lines were removed"):
         verify(folder)
+
+
+def test_a_beginning_that_the_log_did_not_remove_itself_is_missed(tmp_path, small_files):
+    folder = filled(tmp_path, 40)
+    oldest = files_of(folder)[0]
+    lines = oldest.read_bytes().splitlines(keepends=True)
+    oldest.write_bytes(b"".join(lines[1:]))
+    with pytest.raises(AuditBroken, match=r"line 1 is number .* removed by hand"):
+        verify(folder)
+    oldest.unlink()
+    with pytest.raises(AuditBroken, match=r"line 1 is number .* removed by hand"):
+        verify(folder)
+
+
+def test_a_file_that_was_to_be_removed_and_is_still_there_is_part_of_the_chain(
+    tmp_path, small_files, monkeypatch
+):
+    """A crash between the line that says so and the removal."""
+    folder = filled(tmp_path, 20)
+    before = verify(folder)[0]
+    with monkeypatch.context() as patched:
+        patched.setattr(auditlog.Path, "unlink", lambda _path: None)
+        filled(tmp_path, 10)
+    assert verify(folder)[0] == before
+    filled(tmp_path, 10)
+    assert verify(folder)[0] > before
+
+
+def test_a_file_in_which_somebody_has_written_does_not_stop_the_log(tmp_path, small_files):
+    folder = filled(tmp_path, 4)
+    path = folder / NEWEST
+    path.write_bytes(b"nonsense\n" + path.read_bytes().split(b"\n", 1)[1])
+    filled(tmp_path, 40)
+    assert len(files_of(folder)) == 4
+    assert lines_of(tmp_path)[-1]["object"] == "queue q39"
 
 
 def lines_of(home):
