@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 EXIT_PARTIAL = 8  # Some nodes that have a link did not answer.
 _ASK_S = 0.2  # Between two looks at a node that finishes its calls.
+NOT_UP = "the node of this home is not up"
 _NOTICE_S = 5.0  # A running node looks at its roster file each second.
 
 
@@ -336,16 +337,22 @@ def evict(target: str, reason: str, key: str | None, yes: bool, style: Style) ->
     name = found.member.name if found else node.hex()[:8]
     sign = _evicting_key(roster, node, key, mine)
     packed = admitting.evict(roster, node, sign, now_unix_ms=now_unix_ms(), reason=reason)
-    weight = _weigh(node)
-    for line in consequences(name, weight, is_me=node == mine.node):
+    weight, why = _weigh(node)
+    for line in consequences(name, weight, is_me=node == mine.node, why=why):
         output.say(line)
     confirm(f"evict {name} ({node.hex()[:8]}) for ever", yes=yes)
     file.add(packed)
-    is_known = weight is not None and _wait_until_known(node, is_me=node == mine.node)
+    is_up = why != NOT_UP
+    is_known = is_up and _wait_until_known(node, is_me=node == mine.node)
     item = {"name": name, "node": node.hex(), "state": "evicted", "reason": reason,
             "by": sign.public.hex()[:8], "told": is_known, **(weight or {})}  # fmt: skip
     if style.is_text:
-        told = "the others learn it now" if is_known else "the others learn it after `mesh up`"
+        told = "the others learn it after `mesh up`"
+        if is_up:
+            told = "the others learn it now" if is_known else (
+                "the node of this home has not said that it knows: it reads mesh/roster each"
+                " second, then the others learn it"
+            )
         output.write(f"node {name} is evicted; {told}")
     else:
         output.show_facts("node", item, [], style)
@@ -418,19 +425,29 @@ def _evicting_key(roster: Roster, node: bytes, path: str | None, mine: Identity)
     return found
 
 
-def _weigh(node: bytes) -> dict[str, Any] | None:
-    """What the eviction means for calls, as the running node of this home knows it."""
+def _weigh(node: bytes) -> tuple[dict[str, Any] | None, str]:
+    """What the eviction means for calls, as the running node of this home knows it, or why not.
+
+    Raises:
+        NotAllowed: who is logged in here may not evict; nothing was written.
+    """
     try:
         with session(timeout=2.0) as client:
-            return dict(client.ask("node.weigh", node=node))
-    except MeshError:
-        return None
+            return dict(client.ask("node.weigh", node=node)), ""
+    except NotAllowed:
+        raise
+    except NoNode:
+        return None, NOT_UP
+    except MeshError as error:
+        return None, f"the node of this home does not tell: {error.text}"
 
 
-def consequences(name: str, weight: dict[str, Any] | None, *, is_me: bool) -> list[str]:
-    """What becomes of calls, in sentences."""
+def consequences(
+    name: str, weight: dict[str, Any] | None, *, is_me: bool, why: str = NOT_UP
+) -> list[str]:
+    """What becomes of calls, in sentences; with no weight, why that is not known."""
     if weight is None:
-        return ["the node of this home is not up, so it is not known what calls this concerns"]
+        return [f"{why}, so it is not known what calls this concerns"]
     lines = []
     if is_me:
         lines.append("this is the node of this home: it will drain and be no member any more")

@@ -288,6 +288,23 @@ def test_a_node_that_does_not_admit_cannot_evict(trio: Cluster):
     assert "neither mesh/admit.key nor mesh/root.key" in text and "nobody was evicted" in text
 
 
+def test_a_user_who_may_not_is_refused_before_anybody_is_evicted(trio: Cluster):
+    home, before = trio["n1"], trio["n1"].ask("mesh.status")["roster"]
+    (home.home / "secret").write_text("correct horse battery\n")
+    secret = ("--password-file", str(home.home / "secret"))
+    home.command("add", "user", "-n", "joe", "-e", "joe@example.org", *secret)
+    home.command("login", "-n", "joe", *secret)
+    try:
+        text = refused(home, "node", "evict", "n3", "--yes", status=4)
+    finally:
+        home.command("logout")
+
+    assert "user joe may not ADMIN_NODE" in text
+    assert "not up" not in text
+    assert home.ask("mesh.status")["roster"] == before
+    assert states(home)["n3"] == "alive"
+
+
 # Keys.
 
 

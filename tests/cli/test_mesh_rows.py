@@ -191,6 +191,7 @@ def test_an_eviction_says_what_becomes_of_calls():
     assert "1 calls of n3 are kept here as copies" in text
     assert "3 of the 8 open calls of n3 are kept nowhere else" in text
     assert "is not up" in consequences("n3", None, is_me=False)[0]
+    assert "is late, so" in consequences("n3", None, is_me=False, why="it is late")[0]
     assert "no member any more" in consequences("n3", weight, is_me=True)[0]
 
 
