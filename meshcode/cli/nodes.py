@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from pathlib import Path
@@ -19,7 +18,8 @@ from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Column, Style
 from meshcode.cli.session import COMPLETE_S, session
 from meshcode.cli.session import objects as declared
-from meshcode.cli.watch import bursts, watch_option
+from meshcode.cli.watch import watch as follow
+from meshcode.cli.watch import watch_option
 from meshcode.errors import (
     CallerError,
     MeshError,
@@ -116,23 +116,12 @@ def _labelled(client: Any, rows: Rows, labels: tuple[str, ...]) -> Rows:
 
 
 def _watch(client: Any, style: Style, labels: tuple[str, ...]) -> None:
-    """Print the listing, or with jsonl the nodes, whenever one changes."""
-    if style.format not in ("table", "jsonl"):
-        raise click.UsageError("--watch prints a table or -o jsonl", click.get_current_context())
-    known: dict[str, tuple[Any, ...]] = {}
-    for _ in bursts(client, "nodes"):
-        rows = _labelled(client, client.ask("nodes")["nodes"], labels)
-        now = {row["node"]: tuple(row[name] for name in _WATCHED if name in row) for row in rows}
-        changed = [row for row in rows if known.get(row["node"]) != now[row["node"]]]
-        if changed and style.format == "jsonl":
-            lines = [{"at_ms": now_unix_ms(), **row} for row in changed]
-            output.show_document("node", lines, "jsonl")
-        elif changed:
-            output.write(plain.local_time(now_unix_ms()))
-            output.show("node", rows, NODE_COLUMNS, style)
-        if changed:
-            sys.stdout.flush()
-        known = now
+    """Print the listing, or with jsonl the nodes, whenever one changes; not for each round trip."""
+
+    def rows_of() -> Rows:
+        return _labelled(client, client.ask("nodes")["nodes"], labels)
+
+    follow(client, "nodes", rows_of, "node", NODE_COLUMNS, style, key="node", watched=_WATCHED)
 
 
 def now_unix_ms() -> int:

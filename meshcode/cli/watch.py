@@ -49,6 +49,8 @@ def watch(
     style: Style,
     *,
     name: str = "name",
+    key: str = "",
+    watched: Sequence[str] = (),
 ) -> None:
     """Print a listing, and again whenever it is another one; with jsonl the rows that changed.
 
@@ -57,13 +59,15 @@ def watch(
         channel: of the node's events, after which to look again.
         rows_of: looks.
         kind, columns, style, name: as for `output.show`.
+        key: tells items apart; `name` when left out.
+        watched: another of these is a change; any of the item when left out.
     """
     check(style)
     known: dict[str, dict[str, Any]] = {}
     is_first = True
     for _ in bursts(client, channel):
-        now = {str(row[name]): row for row in rows_of()}
-        changes = list(_changes(known, now))
+        now = {str(row[key or name]): row for row in rows_of()}
+        changes = list(_changes(known, now, watched))
         if changes or is_first:
             _print(changes, list(now.values()), kind, columns, style, name)
             sys.stdout.flush()
@@ -84,7 +88,7 @@ def check(style: Style) -> None:
 
 
 def _changes(
-    known: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]
+    known: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]], watched: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     at_ms = time.time_ns() // 1_000_000
     for key in [*now, *(key for key in known if key not in now)]:
@@ -93,8 +97,12 @@ def _changes(
             yield {"change": "deleted", "at_ms": at_ms, **known[key]}
         elif key not in known:
             yield {"change": "added", "at_ms": at_ms, **row}
-        elif row != known[key]:
+        elif _seen(row, watched) != _seen(known[key], watched):
             yield {"change": "changed", "at_ms": at_ms, **row}
+
+
+def _seen(row: dict[str, Any], watched: Sequence[str]) -> dict[str, Any]:
+    return {name: row[name] for name in watched if name in row} if watched else row
 
 
 def _print(

@@ -181,7 +181,10 @@ def test_watching_prints_a_line_for_each_change(trio: Cluster):
     watch.send_signal(signal.SIGINT)
     watch.communicate(timeout=20)
 
-    assert [row["name"] for row in first] == ["n1", "n2", "n3"]
+    assert [(row["change"], row["name"]) for row in first] == [
+        ("added", "n1"), ("added", "n2"), ("added", "n3"),
+    ]  # fmt: skip
+    assert (changed["change"], changed["this"]) == ("changed", False)
     assert changed["name"] == "n3" and changed["at_ms"] > first[0]["at_ms"]
     assert watch.returncode == 130
     trio.wait_until_ready(processor="proc")
@@ -267,7 +270,7 @@ def test_wait_returns_when_every_node_that_is_there_knows_the_change(trio: Clust
         (["node", "rotate-key", "--draft", "a", "--sign", "b"], 2, "does not exist"),
         (["node", "drian"], 2, "did you mean drain?"),
         (["recover", "--force", "0192f3c1"], 3, "waits to be issued again"),
-        (["nodes", "-w", "-o", "json"], 2, "--watch prints a table or -o jsonl"),
+        (["nodes", "-w", "-o", "json"], 2, "--watch prints table, wide, jsonl, name, not json"),
         (["salvage", "--data", "."], 6, "is open in process"),
         (["ls", "call", "0192f3c1"], 3, "of any node that answered"),
     ],
