@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from meshcode.cli import output
-from meshcode.cli.nodes import my_identity, now_unix_ms
+from meshcode.cli.nodes import my_identity, now_unix_ms, refuse_evicted
 from meshcode.cli.options import command, styled
 from meshcode.cli.output import Style
 from meshcode.errors import NotAllowed, WrongState
@@ -34,6 +34,7 @@ def admit(key: str | None, style: Style) -> None:
     from meshcode.trust.rosterfile import RosterFile
 
     mine = my_identity()
+    refuse_evicted()
     file = RosterFile(None, mine.root_key)
     roster, held = file.load(), identity.load_admit_key()
     if held is not None and roster.may_admit(held.public):
@@ -57,6 +58,6 @@ def admit(key: str | None, style: Style) -> None:
     item = {"name": mine.name, "node": mine.node.hex(), "admits": True, "key": held.public.hex()}
     pairs = [
         ("node", mine.name), ("admitting key", held.public.hex()[:8]),
-        ("next", "mesh down, then mesh up: from then on `mesh invite` works here"),
+        ("next", "`mesh invite` works here; a running node takes the key within a second"),
     ]  # fmt: skip
     output.show_facts("node", item, pairs, style)

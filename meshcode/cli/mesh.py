@@ -19,7 +19,7 @@ from meshcode import paths
 from meshcode.cli import output, plain, standard
 from meshcode.cli.options import DURATION, command, styled
 from meshcode.cli.output import Style
-from meshcode.errors import CallerError, NodeError, NotAllowed, NotApproved
+from meshcode.errors import CallerError, NameTaken, NodeError, NotAllowed, NotApproved
 from meshcode.limits import (
     INVITE_LINE_BYTES_MAX,
     INVITE_TTL_MS_MAX,
@@ -249,20 +249,20 @@ def invite(kind: str, name: str | None, ttl: int, approve: bool, style: Style) -
       mesh invite --class edge --name sensor7 --ttl 1h
       mesh invite --approve                           compare a code before it is let in
     """
-    from meshcode.trust import folder
+    from meshcode.cli.nodes import my_identity, refuse_evicted
     from meshcode.trust import identity as identities
     from meshcode.trust.door import join_hosts
     from meshcode.trust.invites import Invites
     from meshcode.trust.line import Line, text_of
 
-    folder.need_mesh()
-    mine = identities.load()
-    assert mine is not None
+    mine = my_identity()
+    refuse_evicted()
     if identities.load_admit_key() is None:
         raise NotAllowed(
             f"node {mine.name} has no admitting key, so it cannot invite; nothing was written; run"
             " `mesh invite` on a node that has mesh/admit.key, such as the one of `mesh init`"
         )
+    _refuse_taken(mine, name)
     invites = Invites()
     with _disk():
         found, secret = invites.make(
@@ -274,6 +274,22 @@ def invite(kind: str, name: str | None, ttl: int, approve: bool, style: Style) -
         output.say("the node of this home is not up: nobody can join before `mesh up`")
     if approve:
         _approve(invites, found)
+
+
+def _refuse_taken(mine: Identity, name: str | None) -> None:
+    """Refuse a line that is good for one name only, and that name is a member's."""
+    from meshcode.cli.nodes import newest_roster
+    from meshcode.trust.rosterfile import RosterFile
+
+    if name is None:
+        return
+    taken = newest_roster(RosterFile(None, mine.root_key)).by_name(name)
+    if taken is not None:
+        raise NameTaken(
+            f"a member called {name} is in the mesh already ({taken.node.hex()[:8]}); no invitation"
+            " was made; give another --name, or evict that one first",
+            name=name,
+        )
 
 
 def _show_invitation(found: Invitation, line: str, style: Style) -> None:

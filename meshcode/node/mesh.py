@@ -376,8 +376,7 @@ class Mesh:
             self._look(now_ms)
 
     def _door_is_due(self) -> bool:
-        due_ms = self.door.next_due()
-        return bool(self.door.links()) or (due_ms is not None and due_ms <= unix_ms())
+        return bool(self.door.links()) or self.door.next_due() <= unix_ms()
 
     def _hear_door(self, now_ms: int) -> None:
         for what, who, text in self.door.handle(unix_ms()):

@@ -11,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import zmq
 
+from meshcode.errors import TrustDamaged
 from meshcode.limits import (
     JOIN_ATTEMPTS_PER_MINUTE,
     JOIN_MESSAGE_BYTES_MAX,
@@ -74,13 +76,14 @@ class JoinDoor:
         """
         self.identity = identity
         self.invites = Invites(base)
+        self._base = base
+        self._make_desk = partial(
+            Desk, identity, roster=roster, file=file, invites=self.invites, seeds=seeds,
+            attempts_per_minute=attempts_per_minute,
+        )  # fmt: skip
         key = load_admit_key(base)
-        self._desk = None
-        if key is not None:  # Without one this node cannot admit, and the door stays shut.
-            self._desk = Desk(
-                identity, key, roster, file, self.invites, seeds=seeds,
-                attempts_per_minute=attempts_per_minute,
-            )  # fmt: skip
+        # Without a key this node cannot admit, and the door stays shut until it is given one.
+        self._desk = None if key is None else self._make_desk(admit_key=key)
         self.link: Any = None  # The ROUTER, while the door is open.
         self.addresses: list[str] = []  # Where it listens.
         self.dropped = 0  # Messages of more than one part, or that nobody could be answered.
@@ -96,9 +99,9 @@ class JoinDoor:
         """What the node's poller must watch for input; none while the door is shut."""
         return [] if self.link is None else [self._zap, self.link]
 
-    def next_due(self) -> int | None:
-        """When `handle` wants to be called without input, in Unix milliseconds; None for never."""
-        return None if self._desk is None else self._next_look_ms
+    def next_due(self) -> int:
+        """When `handle` wants to be called without input, in Unix milliseconds."""
+        return self._next_look_ms
 
     def take_changes(self) -> list[Change]:
         """What became otherwise in the roster since the last time."""
@@ -114,12 +117,14 @@ class JoinDoor:
             ("joined", node, name), ("waiting", name, code), ("refused", address, why),
             ("open", addresses, ""), ("shut", addresses, why).
         """
-        if self._desk is None:
-            return []
         news: list[News] = []
         if now_unix_ms >= self._next_look_ms or self._next_look_ms - now_unix_ms > 2 * LOOK_MS:
-            self._look(now_unix_ms, news)
-        if self.link is not None:
+            self._next_look_ms = now_unix_ms + LOOK_MS
+            if self._desk is None:
+                self._find_key(news)
+            if self._desk is not None:
+                self._look(now_unix_ms, news)
+        if self._desk is not None and self.link is not None:
             for _ in range(JOIN_MESSAGES_PER_TURN):
                 let_in = self._let_in(self._desk, now_unix_ms)
                 if not (self._answer_one(self._desk, now_unix_ms, news) or let_in):
@@ -141,9 +146,20 @@ class JoinDoor:
 
     # Opening and shutting.
 
+    def _find_key(self, news: list[News]) -> None:
+        """Whether `mesh node admit` has given this node a key since it was started."""
+        try:
+            key = load_admit_key(self._base)
+        except TrustDamaged as error:
+            if error.text != self._trouble:
+                news.append(("shut", list(self.identity.join), error.text))
+            self._trouble = error.text
+            return
+        if key is not None:
+            self._desk = self._make_desk(admit_key=key)
+
     def _look(self, now_unix_ms: int, news: list[News]) -> None:
         """Whether there is an invitation; reads the files only when there is a new one."""
-        self._next_look_ms = now_unix_ms + LOOK_MS
         try:
             found = os.stat(self.invites.folder)
             seen = (found.st_ino, found.st_mtime_ns)

@@ -354,7 +354,7 @@ def test_new_keys_can_be_signed_by_hand(trio: Cluster):
 
 
 def test_a_second_node_admits_and_outlives_the_first(lost):
-    mesh = lost("n1", "n2", "n3")
+    mesh = lost("n1", "n2", "n3", later=("n4",))
     root = mesh["n1"].home / "mesh" / "root.key"
     other = mesh["n1"].home / "mesh" / "admit.key"
     assert "is not in this home" in refused(mesh["n2"], "node", "admit", status=4)
@@ -365,7 +365,15 @@ def test_a_second_node_admits_and_outlives_the_first(lost):
     (item,) = items(mesh["n2"], "node", "admit", "--key", str(root))
     assert item["admits"]
     assert "admits already" in refused(mesh["n2"], "node", "admit", "--key", str(root), status=6)
-    mesh.restart("n2")
+    assert "a member called n3 is in the mesh" in refused(
+        mesh["n2"], "invite", "--name", "n3", status=6
+    )
+    mesh.join("n4", by="n2")  # The node that runs lets it in, without a restart.
+    mesh.evict("n4", by="n2")
+    assert "was evicted from its mesh" in refused(
+        mesh["n4"], "node", "admit", "--key", str(root), status=6
+    )
+    assert "was evicted from its mesh" in refused(mesh["n4"], "invite", status=6)
     mesh.kill("n1")
 
     (keys,) = items(mesh["n3"], "node", "rotate-key")
@@ -425,8 +433,9 @@ def lost(tmp_path) -> Iterator[Any]:
     """Makes meshes whose nodes the test destroys."""
     made: list[Cluster] = []
 
-    def make(*names: str) -> Cluster:
-        cluster = cluster_of(tmp_path, list(names))
+    def make(*names: str, later: tuple[str, ...] = ()) -> Cluster:
+        cluster = Cluster(tmp_path / "mesh", LoopbackNetwork([*names, *later]), [*names, *later])
+        cluster.assemble(names)
         made.append(cluster)
         offer(cluster[names[0]], tmp_path)
         cluster.wait_until_ready(processor="proc")

@@ -84,13 +84,22 @@ def test_nothing_listens_without_an_invitation(seed: Seed):
         assert probe.connect_ex(("127.0.0.1", seed.port)) != 0
 
 
-def test_a_node_that_does_not_admit_has_no_door(seed: Seed):
-    (seed.mesh_folder / folder.ADMIT_KEY).unlink()
-    seed.invite()
+def test_a_node_has_no_door_before_it_is_given_a_key(seed: Seed):
+    path = seed.mesh_folder / folder.ADMIT_KEY
+    key = path.read_bytes()
+    path.unlink()
+    seed.invite(now_unix_ms=1_000_000)
 
-    shut = seed.door()
-
-    assert (shut.handle(unix_ms()), shut.links(), shut.next_due()) == ([], [], None)
+    door = seed.door()
+    try:
+        assert (door.handle(1_000_000), door.links(), door.take_changes()) == ([], [], [])
+        path.touch(0o600)
+        assert "is not the JSON" in door.handle(1_001_000)[0][2]
+        assert door.handle(1_002_000) == []  # Said once.
+        path.write_bytes(key)
+        assert door.handle(1_003_000)[0][0] == "open"
+    finally:
+        door.close()
 
 
 def test_a_port_that_is_taken_is_said_once_and_tried_again(seed: Seed):
