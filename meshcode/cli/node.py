@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,9 +60,16 @@ def up(
     }  # fmt: skip
     home = paths.home()
     found = process.ask_status(home, timeout=2.0)
+    if found is not None and found.get("ending"):
+        begun = time.monotonic()
+        _wait_for_end(found, timeout, home)
+        timeout = max(1000, timeout - int((time.monotonic() - begun) * 1000))
+        found = None
     if found is not None:
         kept = "; it keeps the settings it was started with" if more else ""
-        output.say(f"the node is up already: pid {found.get('pid')}{kept}")
+        drains = "; it drains: `mesh down` and `mesh up` let it take calls again"
+        drains = drains if found.get("state") == "draining" else ""
+        output.say(f"the node is up already: pid {found.get('pid')}{kept}{drains}")
         _show_up(found, home, style)
         return
     nodes.refuse_evicted()
@@ -73,6 +81,30 @@ def up(
         child = process.spawn_node(home, log, more=more)
     found = process.wait_until_answers(home, child, timeout=timeout / 1000)
     _show_up(found, home, style)
+
+
+def _wait_for_end(found: dict[str, Any], timeout: int, home: str) -> None:
+    """A node that was told to stop answers until what runs has ended: it is not up for long.
+
+    Raises:
+        WaitTimeout: it has not ended within `timeout` milliseconds; nothing was started.
+    """
+    from meshcode.cli import process
+
+    target = process.prove(home, int(found["pid"]), found.get("boot"))
+    if target is None:  # It ended between two questions.
+        return
+    running = (found.get("calls") or {}).get("running", 0)
+    output.say(
+        f"process {target.pid} was told to stop and finishes {running} running calls; the node"
+        " starts when it has ended"
+    )
+    if not process.wait_gone(target, timeout / 1000):
+        raise WaitTimeout(
+            f"process {target.pid} was told to stop and has not ended within"
+            f" {plain.length_of_time(timeout)}; nothing was started; wait on with `mesh up`, or end"
+            " it with `mesh down --now`"
+        )
 
 
 def _show_up(found: dict[str, Any], home: str, style: Style) -> None:

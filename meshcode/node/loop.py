@@ -283,6 +283,11 @@ class Loop:
 
     # Stopping.
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it drains to end; `mesh node drain` drains a node that stays."""
+        return bool(self._drain_until_ms)
+
     def drain(self, why: str, grace_ms: int = 60_000) -> None:
         """Take no new calls, begin none, let what runs finish, then end."""
         if not self._drain_until_ms:

@@ -122,7 +122,7 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
         "node": loop.node_id.hex(), "boot": loop.log.boot, "pid": os.getpid(),
         "version": meshcode.__version__, "home": str(loop.home),
         "uptime_ms": loop.clock.now_ms() - loop.clock.boot_ms,
-        "state": "draining" if router.draining else "ready",
+        "state": "draining" if router.draining else "ready", "ending": loop.is_ending,
         "clients": len(loop.sessions.by_id), "calls": {"open": len(router.calls), **states},
         "done": loop.log.count(DONE), "history": loop.keeping.retention.facts(),
         "model": router.model_number,

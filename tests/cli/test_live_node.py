@@ -64,6 +64,37 @@ def test_down_waits_for_running_calls_and_says_so_when_it_gives_up(fresh, reposi
     assert fresh("down", "--now")[0] == "the node is down\n"
 
 
+def test_up_waits_for_a_node_that_was_told_to_stop(fresh, repository):
+    fresh("up")
+    fresh.offer(repository, ["rest"])
+    id = fresh("run", "shop.rest", "4", "--no-wait")[0].strip()
+    fresh.wait_until(lambda: fresh.json("ls", "call", id)[0]["state"] == "RUNNING")
+    (status,) = fresh.json("status")
+    fresh("down", "--timeout", "100ms", status=124)
+
+    _, early = fresh("up", "--timeout", "200ms", status=124)
+    _, told = fresh("up")
+
+    (again,) = fresh.json("status")
+    pid = status["pid"]
+    assert f"process {pid} was told to stop and has not ended within 200ms; nothing was" in early
+    assert f"process {pid} was told to stop and finishes 1 running calls; the node" in told
+    assert (again["boot"], again["state"]) == (status["boot"] + 1, "ready")
+
+
+def test_up_says_that_a_node_drains_and_stays(fresh):
+    fresh("up")
+    fresh("node", "drain")
+
+    _, err = fresh("up")
+
+    (status,) = fresh.json("status")
+    assert err == (
+        f"the node is up already: pid {status['pid']}; it drains: `mesh down` and `mesh up` let it"
+        " take calls again\n"
+    )
+
+
 def test_a_folder_that_cannot_be_made_is_named(fresh):
     home = Path(fresh.home)
     home.mkdir()
