@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,9 +80,8 @@ def sign(client: Client) -> Any:
 
 
 def printed_by(mesh: Mesh, program: str) -> str:
-    path = os.pathsep.join([str(PROGRAMS), mesh.env["PYTHONPATH"]])
     run = subprocess.run(
-        [sys.executable, str(PROGRAMS / program)], env={**mesh.env, "PYTHONPATH": path},
+        [sys.executable, str(PROGRAMS / program)], env=mesh.env,
         capture_output=True, text=True, timeout=WAIT_S, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

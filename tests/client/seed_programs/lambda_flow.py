@@ -1,9 +1,8 @@
-# The program "Lambda" of the original's documentation as printed, with the import lines changed and
-# a long line of text broken.
-from example_api import do_something_p as do_something
-from example_api import do_this_p as do_this
-
+# The program "Lambda" of the original's documentation as printed, with `pyfi` read as `meshcode` in
+# the import lines and a long line of text broken.
 from meshcode.client.api import funnel, parallel, pipeline
+from meshcode.client.example.api import do_something_p as do_something
+from meshcode.client.example.api import do_this_p as do_this
 
 """
 An example app on top of pyfi. References existing infrastructure and then runs complex workflows

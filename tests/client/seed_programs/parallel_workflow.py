@@ -1,8 +1,7 @@
-# The program "Running a Parallel Workflow" of the original's documentation as printed, with the
-# import lines changed.
-from example_api import do_something_p as do_something
-
+# The program "Running a Parallel Workflow" of the original's documentation as printed, with `pyfi`
+# read as `meshcode` in the import lines, and the names of one of them in order.
 from meshcode.client.api import funnel, parallel, pipeline
+from meshcode.client.example.api import do_something_p as do_something
 
 # Create a pipeline that executes tasks sequentially, passing result to next task
 _pipeline = pipeline([
