@@ -142,8 +142,8 @@ def _unknown(function: Any, module: str, qualname: str, processor: str | None) -
     return (
         f"{_shown(function)} cannot run in the mesh: no socket{where} has the task {qualname!r} "
         f"of module {module!r}; nothing was sent. Add one with "
-        f"`mesh add socket NAME --processor PROCESSOR --task {qualname}`, or submit the name of "
-        "a socket"
+        f"`mesh add socket -n NAME -q QUEUE -pn {processor or 'PROCESSOR'} -t {qualname}`, or "
+        "submit the name of a socket"
     )
 
 
