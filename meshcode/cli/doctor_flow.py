@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,7 +51,9 @@ def judge_call(row: dict[str, Any], what: str) -> Check | None:
     if reason.startswith("gate"):
         return Check(what, WARN, f"{name}: {reason}", "open the gate: mesh update gate --help")
     if state == "PARKED":
-        return Check(what, WARN, f"{name} cannot begin: {reason}", "mesh ls processors -w")
+        said = re.search("`(mesh [^`]+)`", reason)  # What there is to do, as the reason has it.
+        fix = said[1] if said else "mesh ls processors -w"
+        return Check(what, WARN, f"{name} cannot begin: {reason}", fix)
     if state == "HELD":
         fix = f"mesh ls call {id} --output, then mesh call retry {id}"
         return Check(what, FAIL, f"{name} is held: {reason}", fix)

@@ -9,6 +9,7 @@ from typing import Any
 
 from meshcode.errors import BadRequest
 from meshcode.ids import parse_id, unix_ms_of
+from meshcode.node.waits import parked_reason
 from meshcode.router import records
 from meshcode.router.call import Call
 from meshcode.router.core import Router
@@ -63,7 +64,7 @@ class Choice:
         """Whether it is one of them; `envelope` is its SUBMIT envelope."""
         if self.state is not None:
             name = call.state.name
-            if call.state is State.WAITING and self._router.parked_reason(call.line):
+            if call.state is State.WAITING and parked_reason(self._router, call.line):
                 name = PARKED
             if name != self.state:
                 return False

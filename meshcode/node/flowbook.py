@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from meshcode.errors import BadRequest, LogDamaged, MeshError, UnknownCall
 from meshcode.ids import NO_ID, text_of
 from meshcode.node.later import Job
+from meshcode.node.waits import parked_reason
 from meshcode.replica.instance import ENDED
 from meshcode.router import plan
 from meshcode.router.feeding import body_of, step_id
@@ -275,7 +276,7 @@ class FlowBook:
         call = router.calls.get(id)
         if call is None:
             return KEPT if is_kept(self._loop, id) else UNKNOWN
-        if call.state is State.WAITING and router.parked_reason(call.line):
+        if call.state is State.WAITING and parked_reason(router, call.line):
             return PARKED
         return int(call.state)
 

@@ -16,6 +16,7 @@ from meshcode.node.flowindex import Flows
 from meshcode.node.paging import LOOKED_MAX, Part, cursor_of
 from meshcode.node.socketindex import SOCKETS_MAX, SocketIndex
 from meshcode.node.turn import Turns
+from meshcode.node.waits import parked_reason
 from meshcode.router import plan
 from meshcode.router.call import Call
 from meshcode.router.core import Router
@@ -99,7 +100,7 @@ class History:
         line = call.line
         state, reason = call.state.name, call.reason
         if call.state is State.WAITING:
-            reason = self._router.parked_reason(line)
+            reason = parked_reason(self._router, line)
             if reason:
                 state = PARKED
         envelope = self.envelope_of(call)

@@ -24,7 +24,7 @@ from meshcode.limits import MODEL_OBJECTS_MAX
 from meshcode.model.client import ModelProcess
 from meshcode.model.delta import keys_of
 from meshcode.model.settingnames import values
-from meshcode.node import intake, meshmodel
+from meshcode.node import intake, meshmodel, waits
 from meshcode.node.adopter import Adopter
 from meshcode.node.affinity import Affinity
 from meshcode.node.audit import Audit
@@ -117,6 +117,7 @@ class Loop:
         self.commits = Commits(self)
         here = (Path(paths.code_dir(home)), hostnames.gethostname())
         self.processors = Processors(self.crew, *here, self.step, self._save_mount)
+        self.processors.peer_states = lambda: waits.peer_states(self)
         self.history = History(self.router, self.turns, log, self.processors.commits)
         self.keeping, self.readers = Keeping(self), Readers(self)
         self.later = Later()

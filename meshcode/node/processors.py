@@ -16,6 +16,7 @@ from meshcode.errors import MountFailed
 from meshcode.model import placing
 from meshcode.model.delta import Key
 from meshcode.model.settingnames import values
+from meshcode.node import waits
 from meshcode.node.crew import Crew, WorkerProcess
 from meshcode.node.declared import Declared
 from meshcode.node.mounting import Mounting
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 CODE_FIELDS = (
     "git", "branch", "commit", "tag", "module", "module_path", "requirements", "env", "restarted",
 )  # fmt: skip
+STARTING = "its workers are starting"
 NOT_MOUNTED = "its code is not mounted yet"
 _NO_TURN = "its code is fetched when one of the {} mounts here has ended (the setting mounts_max)"
 BACKOFF_MS = (0, 200, 1_000, 5_000, 15_000, 30_000)  # Before the next start of a crashing worker.
@@ -47,6 +49,7 @@ class Processor:
         self.overrides: dict[str, str] = {}  # Code in the place of a task's.
         self.streams: list[str] = []  # Of these: whose generators stream, as they have plugs.
         self.declared = True  # In the model; else it is forgotten when nothing of it runs.
+        self.elsewhere = False  # What is told of it is that it is deployed on other nodes.
         self.places = 0  # Of workers that belong here, also while it is stopped.
         self.count = 0  # Workers wanted here now.
         self.wanted_code: tuple[Any, ...] = ()
@@ -94,6 +97,8 @@ class Processors:
         self.names_here: list[str] = []  # The declared nodes that this one is.
         self.declared = Declared()
         self._shares: dict[str, dict[str, int]] = {}  # Of deployments: by node, from schedulers.
+        self.peer_states: Callable[[], dict[str, str]] = dict  # Of the other nodes, by name.
+        self._peer_states: dict[str, str] = {}
         self.share: CodeShare | None = None  # In a mesh: how commits come from peers.
 
     def restore(self, name: str, kept: dict[str, Any]) -> None:
@@ -102,7 +107,7 @@ class Processors:
         processor.mount = kept["mount"]
         processor.mounted_code = tuple(kept["code"])
         self.commits[name] = kept["mount"].get("label") or kept["mount"]["commit"]
-        self.emit(ProcessorChanged(name, "its workers are starting", _signatures(kept["mount"])))
+        self.emit(ProcessorChanged(name, STARTING, _signatures(kept["mount"])))
 
     def apply(self, snapshot: dict[str, Any], keys: Iterable[Key] | None = None) -> None:
         """Take over a model snapshot.
@@ -116,7 +121,7 @@ class Processors:
         if concerned is None:
             self._apply_common(snapshot)
             concerned = {*wanted, *self.by_name}
-        said_of = _reader(self.rules)
+        said_of = policy.reader(self.rules)
         for name in sorted(concerned):
             if name in wanted:
                 self._apply(name, wanted[name], said_of)
@@ -151,6 +156,9 @@ class Processors:
         deployments = declared.deployments.get(name, {}).items()
         cpus = [self._cpus_of(entry, self._shares.get(which, {})) for which, entry in deployments]
         processor.places = sum(cpus) if cpus else int(fields.get("workers") or 1)
+        if processor.elsewhere and processor.places:
+            self._explain(processor, STARTING if processor.mount else NOT_MOUNTED)
+        processor.elsewhere = False  # It is looked at again.
         stopped = fields.get("requested_status") == "stop"
         processor.count = 0 if stopped else processor.places
         code = [fields.get(field) for field in CODE_FIELDS]
@@ -243,12 +251,16 @@ class Processors:
     def reconcile(self, now_ms: int) -> None:
         """Do what is needed next for every processor."""
         mounting = sum(processor.mounting is not None for processor in self.by_name.values())
+        states = self.peer_states()
+        is_news, self._peer_states = states != self._peer_states, states
         for processor in self.by_name.values():
             if self.stopping:
                 return
             running = processor.mounting
             if running and not (processor.count and running.code == processor.wanted_code):
                 running.end(now_ms)  # It may hang, and what it makes is not wanted.
+            if not processor.places and (is_news or not processor.elsewhere):
+                self._is_elsewhere(processor)
             if processor.refused:
                 self._refuse(processor, processor.refused, now_ms)
                 continue
@@ -262,6 +274,15 @@ class Processors:
                 self.share.forget(processor.name)
             self._match_workers(processor, now_ms)
         self._forget()
+
+    def _is_elsewhere(self, processor: Processor) -> None:
+        processor.elsewhere = True
+        deployments = self.declared.deployments.get(processor.name)
+        if deployments:
+            here, states = self.name or self.host, self._peer_states
+            found = waits.elsewhere(processor.name, deployments, self._shares, here, states)
+            if found != processor.reason:
+                self._explain(processor, found)
 
     def _forget(self) -> None:
         """Drop what is declared no more, once its workers and its mount have ended."""
@@ -362,7 +383,7 @@ class Processors:
 
     def _solved(self, processor: Processor) -> None:
         processor.problem = ""
-        self._explain(processor, "its workers are starting" if processor.mount else NOT_MOUNTED)
+        self._explain(processor, STARTING if processor.mount else NOT_MOUNTED)
 
     def _refuse(self, processor: Processor, why: str, now_ms: int) -> None:
         """Its code may not run here, not even what is mounted already: its calls wait."""
@@ -386,7 +407,7 @@ class Processors:
         processor.crashes = 0
         processor.problem = ""
         processor.next_start_ms = 0
-        processor.reason = "its workers are starting"
+        processor.reason = STARTING
         result["overrides"] = made.overrides
         result["label"] = override.label(result["commit"], made.overrides)
         self.commits[processor.name] = result["label"]
@@ -553,27 +574,6 @@ class Processors:
             mounting.close()
         for processor in self.by_name.values():
             processor.mounting = None
-
-
-def _reader(rules: list[dict[str, Any]]) -> Callable[[str], tuple[str, str]]:
-    """What tells of a repository: why it may not be mounted, if so; who must have signed it."""
-    try:
-        found = policy.read(rules)
-    except MountFailed as error:
-        text = error.text  # A list with a hole is no list.
-        return lambda _url: (text, "")
-
-    def said_of(url: str) -> tuple[str, str]:
-        if not rules:
-            return "", ""
-        try:
-            why, rule = policy.refusal(url, found), policy.signers_of(url, found)
-        except MountFailed as error:
-            return error.text, ""
-        refused = why and f"{why}; `mesh ls repos` shows the rules"
-        return refused, "" if rule is None else rule.signers
-
-    return said_of
 
 
 def _signatures(mount: dict[str, Any]) -> dict[str, Any]:

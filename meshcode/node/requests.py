@@ -19,6 +19,7 @@ from meshcode.node import (
     meshlist,
     meshops,
     streamops,
+    waits,
 )
 from meshcode.node.paging import whole
 from meshcode.node.partly import Partly
@@ -89,7 +90,7 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
     states: dict[str, int] = {}
     for line in own_lines(router):
         if line.depth:
-            key = "parked" if router.parked_reason(line) else "waiting"
+            key = "parked" if waits.parked_reason(router, line) else "waiting"
             states[key] = states.get(key, 0) + line.depth
         if line.running:
             states["running"] = states.get("running", 0) + line.running
@@ -112,7 +113,7 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
         processors.append({
             "name": processor.name, "workers": processor.count,
             "commit": loop.processors.commits.get(processor.name),
-            "parked": pool.parked_reason() if pool else "",
+            "parked": (pool.parked_reason() or waits.silent(router, pool)) if pool else "",
             "building": processor.mounting is not None,
             "doing": processor.mounting.doing if processor.mounting else "",
             "problem": processor.problem, **loop.processors.progress(processor.name),
@@ -263,7 +264,7 @@ def _socket_describe(loop: Loop, session: Session, request: bytes, fields: dict[
         "module": (mount or {}).get("module"),
         "commit": loop.processors.commits.get(config.processor),
         "signature": task.get("signature"), "source": task.get("source"), "doc": task.get("doc"),
-        "kind": task.get("kind"), "parked": loop.router.parked_reason(line),
+        "kind": task.get("kind"), "parked": waits.parked_reason(loop.router, line),
         "waiting": line.depth, "running": line.running,
         "limits": {
             "max_length": config.max_length, "max_length_bytes": config.max_length_bytes,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -208,3 +208,24 @@ def _no_credential(remote: git.Remote, rule: Rule, why: str) -> MountFailed:
         step="fetch",
         reason="no_credential",
     )
+
+
+def reader(rules: list[dict[str, Any]]) -> Callable[[str], tuple[str, str]]:
+    """What tells of a repository: why it may not be mounted, if so; who must have signed it."""
+    try:
+        rows = read(rules)
+    except MountFailed as error:
+        text = error.text  # A list with a hole is no list.
+        return lambda _url: (text, "")
+
+    def said_of(url: str) -> tuple[str, str]:
+        if not rules:
+            return "", ""
+        try:
+            why, rule = refusal(url, rows), signers_of(url, rows)
+        except MountFailed as error:
+            return error.text, ""
+        refused = why and f"{why}; `mesh ls repos` shows the rules"
+        return refused, "" if rule is None else rule.signers
+
+    return said_of

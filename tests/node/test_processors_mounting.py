@@ -159,3 +159,32 @@ def test_a_declared_node_pins_its_workers_to_so_many_cpus(processors):
     assert processors.cpus == mine
     processors.apply({"nodes": {"n1": {"cpus": 1_000}}})
     assert processors.cpus == mine
+
+
+def test_a_processor_that_is_deployed_elsewhere_says_where_and_who_is_there(processors, tmp_path):
+    code = {"git": (tmp_path / "no-such-repository").as_uri(), "module": "m"}
+
+    def reason(*deployments, **states):
+        processors.peer_states = lambda: states
+        rows = {f"d{i}": {"processor": "p", "cpus": 1, **d} for i, d in enumerate(deployments)}
+        processors.apply({"processors": {"p": code}, "deployments": rows})
+        processors.reconcile(now_ms())
+        return processors.by_name["p"].reason
+
+    add = "`mesh add deployment -n p -d p-here -h here` gives it workers here"
+    on_n2 = {"host": "n2"}
+    assert reason(on_n2) == (
+        "it is deployed on n2 only, and no node is called n2 (this one is here); start a node"
+        f" there, or {add}"
+    )
+    assert reason(on_n2, n2="dead") == (
+        f"it is deployed on n2 only, and n2 is away; start a node there, or {add}"
+    )
+    assert "no worker of it is ready at n2; `mesh ls" in reason(on_n2, n2="alive")
+    two = "it is deployed on n2, n3 only, and n2, n3 are away"
+    assert two in reason(on_n2, {"host": "n3"}, n2="left", n3="dead")
+    nowhere = reason({"scheduler": "even", "host": None})
+    assert nowhere == f"no node of its scheduler has room for it; {add}"
+    assert processors.status_of("p") == "idle"
+    assert reason(on_n2, {"host": "here"}) == "its code is being fetched"
+    processors.by_name["p"].mounting.end(now_ms())

@@ -1,0 +1,99 @@
+"""Why calls wait, as far as a whole node can tell: the core's reason, and what it cannot know.
+
+The core takes a peer that was not found dead for a worker.  People want to know before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from meshcode.replica.peers import ALIVE, KNOWN, LEAVING, SUSPECT
+from meshcode.router.core import Router
+from meshcode.router.line import Line
+from meshcode.router.pool import Pool
+
+if TYPE_CHECKING:
+    from meshcode.node.loop import Loop
+
+ADD = "`mesh add deployment -n {name} -d {name}-here -h {here}` gives it workers here"
+
+
+SILENT = "silent"  # Nobody has missed it yet, and there is no link to it.
+
+
+def peer_states(loop: Loop) -> dict[str, str]:
+    """The states of the other nodes, by name; `SILENT` beside those of the mesh."""
+    if loop.mesh is None:
+        return {}
+    peers, up = loop.router.replica.peers.by_node.values(), loop.mesh.up
+    return {
+        peer.name: SILENT if peer.here and peer.node not in up else peer.state for peer in peers
+    }
+
+
+def parked_reason(router: Router, line: Line) -> str:
+    """Why no call of the line can begin; "" when they wait only for their turn."""
+    found = router.parked_reason(line)
+    if found or line.builtin or line.addressed:
+        return found
+    return silent(router, router.pools[line.config.processor])
+
+
+_SAID = {
+    SILENT: "does not answer", SUSPECT: "does not answer", LEAVING: "went down or starts again",
+}  # fmt: skip
+
+
+def silent(router: Router, pool: Pool) -> str:
+    """Which nodes do not answer, when the only workers of a processor are theirs; else ""."""
+    able = [worker for worker in pool.workers.values() if worker.slots and not worker.leaving]
+    peers = [router.replica.peers.by_node.get(worker.node) for worker in able]
+    if not peers or any(peer is None or peer.state == ALIVE for peer in peers):
+        return ""
+    names = sorted(f"{p.name}, which {_SAID.get(p.state, 'is away')}" for p in peers if p)
+    return f"processor {pool.name} has workers only at {'; '.join(names)}; see `mesh nodes`"
+
+
+def elsewhere(
+    name: str,
+    deployments: Mapping[str, Mapping[str, Any]],
+    shares: Mapping[str, Mapping[str, int]],
+    here: str,
+    states: Mapping[str, str],
+) -> str:
+    """Why a processor has no worker that belongs on this node: where it is deployed instead.
+
+    Args:
+        name: of the processor.
+        deployments: of it.
+        shares: what schedulers give to declared nodes, by deployment.
+        here: what this node is called.
+        states: of the other nodes, by name.
+    """
+    hosts: list[str] = []
+    for which, entry in sorted(deployments.items()):
+        hosts += shares.get(which) or () if entry.get("scheduler") else [str(entry["host"])]
+    add = ADD.format(name=name, here=here)
+    if not hosts:
+        return f"no node of its scheduler has room for it; {add}"
+    only = f"it is deployed on {_listed(hosts)} only"
+    there = [host for host in hosts if states.get(host) == ALIVE]
+    silent = [host for host in hosts if states.get(host) in _SAID]
+    if there:
+        none = f"no worker of it is ready at {_listed(there)}"
+        return f"{only}, and {none}; `mesh ls processors -w` tells why"
+    away = [host for host in hosts if states.get(host, KNOWN) not in (KNOWN, *_SAID)]
+    unknown = [host for host in hosts if host not in states]
+    are = "is" if len(set(away)) == 1 else "are"
+    said = [f"{host} {_SAID[states[host]]}" for host in dict.fromkeys(silent)]
+    if away:
+        said.append(f"{_listed(away)} {are} away")
+    if unknown:
+        said.append(f"no node is called {_listed(unknown)} (this one is {here})")
+    said += [f"{host} was never heard of" for host in hosts if states.get(host) == KNOWN]
+    return f"{only}, and {', and '.join(said)}; start a node there, or {add}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))

@@ -1,0 +1,64 @@
+"""A processor that is deployed at one node only: what its calls wait for while that one is gone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.harness import make_repository, until
+from tests.mesh.cluster import Cluster
+from tests.mesh.network import LoopbackNetwork
+
+NAMES = ["n1", "n2", "n3"]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Three nodes; the processor is deployed at n2."""
+    make_repository(tmp_path / "code", {"e/__init__.py": "", "e/tasks.py": "def f(n): return n\n"})
+    folder = Path(tempfile.mkdtemp(prefix="me-"))
+    with Cluster(folder, LoopbackNetwork(NAMES), NAMES) as made:
+        made.assemble(NAMES)
+        made["n1"].offer("e", tmp_path / "code", "e.tasks", ["f"])
+        made["n1"].add("deployment", "e2", processor="e", host="n2")
+        made.wait_until_ready(processor="e", workers=1, hosts=["n2"])
+        assert made["n1"].command("run", "e.tasks.f", "1").strip() == "1"
+        yield made
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_calls_say_at_once_which_node_they_wait_for(cluster: Cluster, how: str):
+    n1 = cluster["n1"]
+    if how == "killed":
+        cluster.kill("n2")
+    else:
+        assert cluster["n2"].stop() == 0
+    id = n1.command("run", "e.tasks.f", "1", "--no-wait").split()[-1]
+
+    def row() -> dict[str, Any]:
+        return json.loads(n1.command("ls", "call", id, "-o", "json"))["items"][0]
+
+    def names_n2() -> bool:
+        found = row()
+        why = ("at n2, which ", "and n2 does not", "and n2 is away", "and n2 went down")
+        return found["state"] == "PARKED" and any(one in found["reason"] for one in why)
+
+    until(names_n2, 5, lambda: f"it says what it waits for: {row()}")
+    doctor = n1.mesh("doctor", "flow", id)
+    assert "cannot begin: processor e has " in doctor.stdout
+    assert "nothing holds it up" not in doctor.stdout
+    if how == "killed":
+        until(lambda: "n2 is away; start a node there" in row()["reason"], 60, lambda: str(row()))
+        doctor = n1.mesh("doctor", "flow", id)
+        assert "it is deployed on n2 only, and n2 is away" in doctor.stdout
+        assert "mesh add deployment -n e -d e-here -h n1" in doctor.stdout
+
+    cluster.start("n2")
+    until(lambda: row()["state"] == "DONE", 60, lambda: str(row()))
