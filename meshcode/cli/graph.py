@@ -18,13 +18,21 @@ Row = dict[str, Any]
 
 
 class Graph:
-    """All objects of the model, by kind, and the state of this node."""
+    """All objects of the model, by kind, the state of this node, and the workers of all.
 
-    def __init__(self, rows: dict[str, list[Row]], status: Row) -> None:
+    Args:
+        rows: the objects.
+        status: of the node that was asked.
+        told: what `mesh.workers` answers: the workers of the others, and who did not say.
+    """
+
+    def __init__(self, rows: dict[str, list[Row]], status: Row, told: Row) -> None:
         self.rows = rows
-        self._workers: dict[str, list[Row]] = {}
-        for worker in status.get("workers") or ():
-            self._workers.setdefault(worker["processor"], []).append(worker)
+        this = {"name": told["this"] or status["node"], "declared": status.get("declared") or [],
+                "workers": status.get("workers") or []}  # fmt: skip
+        self._nodes = [this, *told["nodes"]]  # Those that run, with their workers.
+        self._silent = {row["name"] for row in told["silent"]}
+        self._is_mesh = bool(told["this"])
         self._shares: dict[str, dict[str, int]] | None = None  # What schedulers give to nodes.
         self._lines = {line["name"]: line for line in status.get("sockets") or ()}
 
@@ -61,13 +69,23 @@ class Graph:
         )
 
     def node(self, row: Row) -> Branch:
-        """A declared node: the deployments that run there, with their processors."""
-        below = [
-            Branch("deployment", d["name"], cpus, tuple(self._named("processor", d["processor"])))
-            for d in self.rows["deployment"]
-            if (cpus := self._cpus_of(d, row))
+        """A node, declared or running: its deployments, and what else has workers there."""
+        name = row["name"]
+        here = [one for one in self._nodes if one["name"] == name or name in one["declared"]]
+        deployed = [
+            (d, cpus) for d in self.rows["deployment"] if (cpus := self._cpus_of(d, row))
         ]
-        return Branch("node", row["name"], str(row.get("host") or ""), tuple(below))
+        below = [
+            Branch("deployment", d["name"], cpus, tuple(self._processor(d["processor"], here)))
+            for d, cpus in deployed
+        ]
+        others = {w["processor"] for one in here for w in one["workers"]}
+        for processor in sorted(others - {d["processor"] for d, _ in deployed}):
+            below += self._processor(processor, here)
+        notes = [str(row.get("host") or "")]
+        if name in self._silent:
+            notes.append("it did not tell its workers")
+        return Branch("node", name, ", ".join(filter(None, notes)), tuple(below))
 
     def _cpus_of(self, deployment: Row, node: Row) -> str:
         """How many CPUs of a deployment a declared node has, in words; empty for none."""
@@ -87,8 +105,12 @@ class Graph:
             })  # fmt: skip
         return self._shares
 
-    def processor(self, row: Row) -> Branch:
-        """A processor: its deployments, workers here, and sockets."""
+    def processor(self, row: Row, at: list[Row] | None = None) -> Branch:
+        """A processor: its deployments, workers, and sockets.
+
+        Args:
+            at: show only the workers of these nodes; None: of all that told.
+        """
         name = row["name"]
         deployments = [
             Branch(
@@ -98,8 +120,10 @@ class Graph:
             for d in self.where("deployment", "processor", name)
         ]  # fmt: skip
         workers = [
-            Branch("worker", str(w["id"]), f"{w['state']}, pid {w['pid']}")
-            for w in self._workers.get(name, ())
+            Branch("worker", str(w["id"]), f"{w['state']}, pid {w['pid']}{self._on(one, at)}")
+            for one in (self._nodes if at is None else at)
+            for w in one["workers"]
+            if w["processor"] == name
         ]
         sockets = map(self.socket, self.where("socket", "processor", name))
         return Branch(
@@ -139,10 +163,13 @@ class Graph:
         ]  # fmt: skip
         return Branch("task", row["task"], str(row.get("processor")), tuple(map(self.socket, same)))
 
-    def _named(self, kind: str, name: Any) -> Iterable[Branch]:
-        make = {"processor": self.processor, "socket": self.socket}[kind]
-        found = [make(row) for row in self.where(kind, "name", name)]
-        return found or [Branch(kind, str(name), "not there")]
+    def _on(self, node: Row, at: list[Row] | None) -> str:
+        """Of which node a worker is, where the tree does not say so."""
+        return f" on {node['name']}" if self._is_mesh and at is None else ""
+
+    def _processor(self, name: Any, at: list[Row]) -> Iterable[Branch]:
+        found = [self.processor(row, at) for row in self.where("processor", "name", name)]
+        return found or [Branch("processor", str(name), "not there")]
 
     def _depth(self, sockets: Iterable[Row]) -> str:
         known = [self._lines[s["name"]] for s in sockets if s["name"] in self._lines]
@@ -159,7 +186,8 @@ def _plug_note(plug: Row) -> str:
 
 def graph(client: Any) -> Graph:
     """All there is, asked now."""
-    return Graph({kind: objects(client, kind) for kind in KINDS}, client.ask("status", lines=True))
+    rows = {kind: objects(client, kind) for kind in KINDS}
+    return Graph(rows, client.ask("status", lines=True), client.ask("mesh.workers"))
 
 
 def _cpus(deployment: Row) -> str:

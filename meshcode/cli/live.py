@@ -9,7 +9,7 @@ import click
 from meshcode.cli import output, plain
 from meshcode.cli.call import COLUMNS as CALL_COLUMNS
 from meshcode.cli.call import rows_of_page
-from meshcode.cli.node import size_text
+from meshcode.cli.node import say_of_here, size_text
 from meshcode.cli.nodes import end_partial
 from meshcode.cli.objects import column
 from meshcode.cli.options import command, complete, listing
@@ -24,6 +24,7 @@ _WORKER_COLUMNS = [
     Column("cpu", "CPU", lambda v: "" if v is None else str(v)),
     column("calls"), column("holds"), Column("resident", "Memory", size_text),
 ]  # fmt: skip
+_NODE = column("node")
 _LIVELY = ("calls", "holds", "resident")  # They change with every call; -w does not follow them.
 
 
@@ -34,7 +35,10 @@ _LIVELY = ("calls", "holds", "resident")  # They change with every call; -w does
 @watch_option
 @listing
 def ls_workers(name: str | None, watch: bool, style: Style) -> None:
-    """List worker processes of this node.
+    """List worker processes, of all nodes of the mesh.
+
+    Numbers are those of their node, so `mesh worker kill` is for those of this one. -w follows
+    those of this node. Exit status 8: a node with a link did not tell its workers in time.
 
     Examples:
       mesh ls workers
@@ -42,9 +46,11 @@ def ls_workers(name: str | None, watch: bool, style: Style) -> None:
       mesh ls workers -w -o jsonl             one line for each that comes or goes
     """
 
-    def rows_of() -> list[dict[str, Any]]:
-        rows = client.ask("status").get("workers") or []
+    def of_name(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [row for row in rows if name in (None, row["processor"])]
+
+    def rows_of() -> list[dict[str, Any]]:
+        return of_name(client.ask("status").get("workers") or [])
 
     def steady() -> list[dict[str, Any]]:
         return [{k: v for k, v in row.items() if k not in _LIVELY} for row in rows_of()]
@@ -54,11 +60,14 @@ def ls_workers(name: str | None, watch: bool, style: Style) -> None:
             columns = [c for c in _WORKER_COLUMNS if c.key not in _LIVELY]
             follow(client, "processor", steady, "worker", columns, style, name="id")
             return
-        rows = rows_of()
+        found = client.ask("mesh.workers")
+        nodes = [{"name": found["this"], "workers": rows_of()}, *found["nodes"]]
+    rows = [{**row, "node": one["name"]} for one in nodes for row in of_name(one["workers"])]
     output.show(
-        "worker", rows, _WORKER_COLUMNS, style, name="id",
+        "worker", rows, [*([_NODE] if found["this"] else []), *_WORKER_COLUMNS], style, name="id",
         empty="no worker; a processor with sockets gets them: see `mesh status`",
     )  # fmt: skip
+    end_partial(found["silent"])
 
 
 _STAT_COLUMNS = [
@@ -79,8 +88,9 @@ def ls_stats(style: Style) -> None:
       mesh ls stats -o json | jq '.items[] | select(.waiting > 1000) | .name'
     """
     with session() as client:
-        rows = client.ask("status", lines=True)["sockets"]
-    output.show("stat", rows, _STAT_COLUMNS, style, empty="no socket yet")
+        found = client.ask("status", lines=True)
+    output.show("stat", found["sockets"], _STAT_COLUMNS, style, empty="no socket yet")
+    say_of_here(found, "these figures are")
 
 
 _CPU_COLUMNS = [
@@ -104,6 +114,7 @@ def ls_cpus(style: Style) -> None:
         here = [w for w in found["workers"] if w["cpu"] == cpu]
         rows += [{**w, "name": str(cpu), "worker": w["id"]} for w in here] or [{"name": str(cpu)}]
     output.show("cpu", rows, _CPU_COLUMNS, style)
+    say_of_here(found, "these CPUs are")
 
 
 @command()

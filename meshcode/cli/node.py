@@ -303,3 +303,13 @@ def size_text(size: Any) -> str:
             return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} TiB"
+
+
+def say_of_here(status: dict[str, Any], what: str) -> None:
+    """Say on stderr, in a mesh of several nodes, that figures are those of the one asked."""
+    others = status.get("peers") or 0
+    if others:
+        ones = "the other node tells its own" if others == 1 else f"the {others} others tell theirs"
+        output.say(
+            f"mesh: {what} of this node, {status['name']}; {ones}: `mesh --node ADDRESS ...`"
+        )

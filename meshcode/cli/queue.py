@@ -8,7 +8,7 @@ import click
 
 from meshcode.cli import objects, output
 from meshcode.cli.labels import having, selectors_option
-from meshcode.cli.node import size_text
+from meshcode.cli.node import say_of_here, size_text
 from meshcode.cli.objects import LABELS, Field, column
 from meshcode.cli.options import DURATION, SIZE, command, listing, styled
 from meshcode.cli.output import Column, Style
@@ -139,18 +139,24 @@ def ls_queues(watch: bool, style: Style, labels: tuple[str, ...]) -> None:
     """
     with session() as client:
         if watch:
-            follow(client, "all", lambda: having(live_rows(client), labels), KIND, COLUMNS, style)
+            follow(client, "all", lambda: having(_rows(client), labels), KIND, COLUMNS, style)
             return
-        rows = having(live_rows(client), labels)
+        status = client.ask("status", lines=True)
+        rows = having(live_rows(client, status), labels)
     empty = "no queue has these labels" if labels else "no queue yet; add one: mesh add queue -n Q"
     output.show(KIND, rows, COLUMNS, style, empty=empty)
+    say_of_here(status, "Waiting, Running and Waiting Bytes are")
 
 
-def live_rows(client: Client) -> list[dict[str, Any]]:
+def _rows(client: Client) -> list[dict[str, Any]]:
+    return live_rows(client, client.ask("status", lines=True))
+
+
+def live_rows(client: Client, status: dict[str, Any]) -> list[dict[str, Any]]:
     """All queues with the sockets behind them, and what waits and runs there on this node."""
     rows = all_objects(client, KIND)
     lines: dict[str, list[dict[str, Any]]] = {}
-    for line in client.ask("status", lines=True)["sockets"]:
+    for line in status["sockets"]:
         lines.setdefault(line["queue"], []).append(line)
     for row in rows:
         mine = lines.get(row["name"], [])
@@ -175,4 +181,4 @@ def ls_queue(name: str, graph: bool, strokes: Lines, style: Style) -> None:
 
 
 def _live(client: Client, item: dict[str, Any]) -> None:
-    item.update(next((row for row in live_rows(client) if row["name"] == item["name"]), {}))
+    item.update(next((row for row in _rows(client) if row["name"] == item["name"]), {}))

@@ -63,14 +63,15 @@ def show(
         if more is not None:
             more(client, item)
         branch = None
-        if declared and (draw is not None or not style.is_text):
+        if draw is not None or not style.is_text:
             found = graph(client)
-            branch = getattr(found, kind)(found.find(kind, item["name"]))
+            top = found.find(kind, item["name"]) if declared else item  # A node that runs.
+            branch = getattr(found, kind)(top)
     if not style.is_text:
         tree = {} if branch is None else {"tree": branch.data()}
         output.show_facts(kind, {**item, **tree}, [], style)
         return
-    if facts or style.quiet or not declared:
+    if facts or style.quiet:
         output.show_facts(kind, item, objects.pairs_of(item), style)
     if branch is not None and draw is not None:
         output.write_lines(draw(branch, strokes))

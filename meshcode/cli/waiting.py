@@ -121,5 +121,5 @@ def _is_level(row: dict[str, Any]) -> bool:
 
 
 def _tell_elsewhere(row: dict[str, Any]) -> None:
-    if not row["workers"] and row["status"] == "idle":
+    if not row["workers"] and row["status"] in ("elsewhere", "idle"):
         output.say("mesh: this node runs no worker of it, so there was nothing to wait for")

@@ -57,6 +57,13 @@ class Declared:
                 common |= kind == "deployment" and self._is_spread(old)
         return None if common else found
 
+    def is_deployed(self, processor: str, shares: Mapping[str, Mapping[str, int]]) -> bool:
+        """Whether a deployment gives it CPUs anywhere; `shares`: what schedulers give to nodes."""
+        return any(
+            sum(shares.get(name, {}).values()) if entry.get("scheduler") else entry["cpus"]
+            for name, entry in self.deployments.get(processor, {}).items()
+        )
+
     def streams_of(self, processor: str) -> list[str]:
         """Its sockets whose generators stream, as they have plugs."""
         return sorted(name for name in self.sockets.get(processor, ()) if self._plugs.get(name))

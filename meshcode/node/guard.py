@@ -47,6 +47,7 @@ _CALLS = Need(("LS_CALLS",), "everywhere")
 
 NEEDS: dict[str, Need] = {
     "status": Need(("LS_WORKERS",)),
+    "mesh.workers": Need(("LS_WORKERS",)),
     "call.list": _CALLS,
     "call.get": Need(_SEE_CALL, "call"),
     "call.cancel": Need(("CANCEL_TASK",), "call"),

@@ -189,7 +189,9 @@ class Processors:
             return "failed"
         if any(worker.state == "ready" for worker in self._workers(name)):
             return "running"
-        return "starting" if processor.count else "idle"
+        if processor.count:
+            return "starting"
+        return "elsewhere" if self.declared.is_deployed(name, self._shares) else "idle"
 
     def progress(self, name: str) -> dict[str, Any]:
         """How far a processor is here: its status, workers that are ready, and those of old code.

@@ -18,6 +18,7 @@ from meshcode.node import (
     meshflow,
     meshlist,
     meshops,
+    meshworkers,
     streamops,
     waits,
 )
@@ -126,7 +127,9 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
         "state": "draining" if router.draining else "ready", "ending": loop.is_ending,
         "clients": len(loop.sessions.by_id), "calls": {"open": len(router.calls), **states},
         "done": loop.log.count(DONE), "history": loop.keeping.retention.facts(),
-        "model": router.model_number,
+        "model": router.model_number, "declared": loop.processors.names_here,
+        "name": loop.mesh.identity.name if loop.mesh else None,
+        "peers": len(loop.mesh.roster.members) - 1 if loop.mesh else 0,
         "log": {
             "used": usage.map_used, "size": usage.map_size, "limit": usage.map_limit,
             "disk_free": usage.disk_free, "level": usage.level,
@@ -379,6 +382,7 @@ OPERATIONS: dict[str, Callable[[Any, Session, bytes, dict[str, Any]], Any]] = {
     **meshcalls.OPERATIONS,
     **meshlist.OPERATIONS,
     **meshflow.OPERATIONS,
+    **meshworkers.OPERATIONS,
     **flowops.OPERATIONS,
     **accounts.OPERATIONS,
     **audit.OPERATIONS,

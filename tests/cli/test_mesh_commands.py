@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -127,6 +128,42 @@ def test_a_call_is_listed_by_every_node_with_owner_and_copies(trio: Cluster):
     assert trio["n2"].command("call", "cancel", id).startswith(f"call {id} cancelled")
     gone = items(trio["n2"], "ls", "call", id)[0]
     assert gone["state"] == "CANCELLED"
+
+
+def pids(home: Home) -> set[int]:
+    return {row["pid"] for row in home.ask("status")["workers"]}
+
+
+def test_workers_are_listed_of_all_nodes_and_trees_have_those_of_their_node(trio: Cluster):
+    """Asked at n1: what n1 runs is below n1 alone."""
+    of = {name: pids(trio[name]) for name in ("n1", "n2", "n3")}
+    n1 = trio["n1"]
+    n1.command("add", "network", "-n", "nn")
+    n1.command("add", "node", "-n", "n3", "--network", "nn")
+    try:
+        rows = items(n1, "ls", "workers")
+        trees = {name: n1.command("ls", "node", name, "-t", "--ascii") for name in of}
+        network = n1.command("ls", "network", "nn", "-v", "--ascii")
+        graph = n1.command("ls", "processor", "proc", "-g", "--ascii")
+        stats = [n1.mesh("ls", what) for what in ("stats", "cpus", "queues")]
+    finally:
+        n1.command("delete", "node", "n3", "-y")
+        n1.command("delete", "network", "nn", "-y")
+
+    assert {name: {row["pid"] for row in rows if row["node"] == name} for name in of} == of
+    assert "| Node" in n1.command("ls", "workers")
+    for name, tree in trees.items():  # n1 and n2 are not declared, which a node need not be.
+        assert tree.startswith(f"node {name}\n"), tree
+        assert shown_pids(tree) == of[name], (name, tree)
+    assert shown_pids(network) == of["n3"], network
+    assert shown_pids(graph) == of["n1"] | of["n2"] | of["n3"], graph
+    assert all(f"pid {pid} on n2" in graph for pid in of["n2"])
+    for run in stats:
+        assert "of this node, n1; the 2 others tell theirs" in run.stderr
+
+
+def shown_pids(tree: str) -> set[int]:
+    return {int(number) for number in re.findall(r"pid (\d+)", tree)}
 
 
 def test_a_flow_is_shown_as_a_tree_from_any_node(trio: Cluster):

@@ -59,6 +59,28 @@ def test_a_processor_is_well_again_when_what_failed_is_not_wanted_any_more(shell
     assert processors(shell)[other] == "running"
 
 
+def test_a_processor_with_deployments_on_others_only_is_elsewhere(fresh):
+    """It is not idle: a listing here cannot know what it does there, and says where to look."""
+    fresh("up")
+    text = b"""
+schedulers: {even: {}}
+processors:
+  far: {git: file:///nowhere, module: m}
+  spread: {git: file:///nowhere, module: m}
+deployments:
+  far1: {processor: far, host: another, cpus: 2}
+  spread1: {processor: spread, scheduler: even, cpus: 2}
+"""
+    fresh("apply", "-f", "-", stdin=text)  # At once: without a deployment they would run here.
+
+    def found():
+        return {row["name"]: row["status"] for row in fresh.json("ls", "processors")}
+
+    assert found() == {"far": "elsewhere", "spread": "idle"}  # No node is there to spread it over.
+    fresh("add", "node", "-n", "another", "--scheduler", "even")
+    assert found() == {"far": "elsewhere", "spread": "elsewhere"}
+
+
 def test_a_deleted_processor_is_forgotten_by_its_node(shell, other):
     def known():
         return {row["name"] for row in shell.json("status")[0]["processors"]}
