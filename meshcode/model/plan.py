@@ -11,12 +11,13 @@ dead letters' socket, a socket its queue) the one that comes first is added with
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from meshcode.errors import BadRequest
 from meshcode.model.checks import near
-from meshcode.model.fields import check_new
+from meshcode.model.fields import check_new, check_value, fill
 from meshcode.model.kinds import FIELDS, KINDS
 from meshcode.model.steps import Key, Model, Round, Step, named, new_rounds, targets, users
 
@@ -63,13 +64,17 @@ class Plan:
     more_problems: int = 0  # Found and not told.
 
 
-def plan_file(current: Model, wanted: Wanted, *, prune: Collection[str] = ()) -> Plan:
+def plan_file(
+    current: Model, wanted: Wanted, *, prune: Collection[str] = (), broken: Collection[Key] = ()
+) -> Plan:
     """How `current` becomes what a file wants.
 
     Args:
         current: every object with all its options.
         wanted: what the file has; options that were checked one by one.
         prune: kinds of which everything that the file does not have is deleted.
+        broken: objects with options that were refused before, and left out: what is wrong with
+            them as a whole is not told again.
     """
     after: Model = {
         kind: {
@@ -85,14 +90,25 @@ def plan_file(current: Model, wanted: Wanted, *, prune: Collection[str] = ()) ->
             try:
                 options = check_new(kind, name, given)
             except BadRequest as exc:
-                text = exc.text.removesuffix("; nothing was changed")
-                problems.append(Problem(kind, name, text))
-                continue
+                if (kind, name) not in broken:
+                    text = exc.text.removesuffix("; nothing was changed")
+                    problems.append(Problem(kind, name, text))
+                options = _as_far_as_good(kind, name, given)
             for option in FIELDS[kind]:
                 if (kind, option) in LEFT_ALONE and option not in given:
                     options[option] = current[kind].get(name, options)[option]
             after[kind][name] = options
     return _plan(current, after, problems)
+
+
+def _as_far_as_good(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of an object that cannot be, so that names of it and in it are looked at."""
+    kept = {}
+    for option, value in given.items():
+        with suppress(BadRequest):
+            kept[option] = check_value(kind, name, option, value)
+    whole = fill(kind, kept)
+    return {option: whole[option] for option in FIELDS[kind]}
 
 
 def plan_removal(current: Model, names: Iterable[Key]) -> Plan:
@@ -109,17 +125,16 @@ def _plan(current: Model, after: Model, problems: list[Problem]) -> Plan:
     differences = _differences(current, after)
     changed = {(d.kind, d.name): d for d in differences}
     count = len(problems)
+    for found in (*_nowhere(after, changed), *_needed(after, changed)):
+        count += 1
+        if count <= PROBLEMS_MAX:
+            problems.append(_with_hint(found, after))
     if not count:
-        found: list[Problem | _Nowhere] = [*_nowhere(after, changed), *_needed(after, changed)]
-        for count, problem in enumerate(found, 1):
-            if count <= PROBLEMS_MAX:
-                problems.append(_with_hint(problem, after))
-        if not count:
-            problems = [
-                Problem(*_last_on(found, after, differences), found.text)
-                for found in new_rounds(current, after)
-            ]
-            count = len(problems)
+        problems = [
+            Problem(*_last_on(found, after, differences), found.text)
+            for found in new_rounds(current, after)
+        ]
+        count = len(problems)
     if problems:
         told = problems[:PROBLEMS_MAX]
         return Plan(differences, [], told, count - len(told))

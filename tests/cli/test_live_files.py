@@ -257,3 +257,34 @@ def test_a_compose_file_is_built_and_killed(node, repository):
         "nothing to do: nothing of it is in the model\n"
     )
     assert node.shell("export")[0] == before
+
+
+def test_all_that_is_wrong_in_a_file_is_told_together(fresh):
+    """What the file tells by itself, what an object lacks, and names of what is nowhere."""
+    text = (
+        b"queues:\n  qa: {max_length: 0}\nsockets:\n  x: {processor: nope, task: [f]}\n"
+        b"  y: {processor: nope}\n  z: {processor: nope, task: f, queue: nopeq}\n"
+        b"  a: {processor: nope, task: f, queue: qa}\n"
+    )
+    without = fresh("apply", "-f", "-", stdin=text, status=2)[1]
+    fresh("up")
+
+    _, err = fresh("apply", "-f", "-", stdin=text, status=2)
+    seen = fresh("diff", "-f", "-", stdin=text, status=2)[1]
+
+    assert without.startswith("mesh: 2 problems; nothing was changed\n")
+    assert seen == err
+    nowhere = "processor names processor 'nope', which is neither in the file nor in the model"
+    first, *lines = err.splitlines()
+    assert first == "mesh: 8 problems; nothing was changed"
+    assert lines[0].startswith("  stdin:2: queue 'qa': max_length is 0;")
+    assert lines[1].startswith("  stdin:4: socket 'x': task is ['f']; ")
+    assert lines[2].startswith("  stdin:5: socket 'y' must have a value for task")
+    assert lines[3:] == [
+        f"  stdin:7: socket 'a': {nowhere}",
+        f"  stdin:4: socket 'x': {nowhere}",
+        f"  stdin:5: socket 'y': {nowhere}",
+        f"  stdin:6: socket 'z': {nowhere}",
+        "  stdin:6: socket 'z': queue names queue 'nopeq', which is neither in the file nor in the"
+        " model",
+    ]

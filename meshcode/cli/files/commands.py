@@ -13,7 +13,7 @@ from meshcode.cli.app import text_of
 from meshcode.cli.files import carrying, writing
 from meshcode.cli.files.carrying import Wish, carry_out, make_plan, read_model, wait_ready
 from meshcode.cli.files.compose import Compose, read_compose
-from meshcode.cli.files.document import Document, read_document
+from meshcode.cli.files.document import Document, read_all
 from meshcode.cli.files.reading import FORMATS, read_files
 from meshcode.cli.files.selecting import select_nodes
 from meshcode.cli.files.showing import counts_of, lines_of
@@ -224,10 +224,33 @@ def _read(
         raise click.UsageError(
             "--prune with --node would delete what runs on the other nodes; give one of them"
         )
-    document = read_document(read_files(paths, form))
+    document = read_all(read_files(paths, form))
     for note in document.notes:
         output.say(f"note: {note}")
+    if document.problems.count:
+        _tell_all(document, prune)
     return document
+
+
+def _tell_all(document: Document, prune: bool) -> None:
+    """Refuse a wrong file with all that is wrong, also that which only the model can tell.
+
+    Raises:
+        BadData: always.
+    """
+    try:
+        with session() as client:
+            current, _number = read_model(client)
+    except MeshError:
+        document.problems.check()  # What the files alone tell: nobody has the model.
+        return
+    kinds = list(document.wanted) if prune else ()
+    plan = plan_file(current, document.wanted, prune=kinds, broken=document.broken)
+    for problem in plan.problems:
+        where = document.places.get((problem.kind, problem.name), "the model")
+        document.problems.add(where, problem.text)
+    document.problems.count += plan.more_problems
+    document.problems.check()
 
 
 def _planner(wanted: Wanted, prune: bool) -> carrying.Planner:

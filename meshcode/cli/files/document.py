@@ -27,16 +27,6 @@ _KIND_OF = {plural: kind for kind, plural in PLURALS.items() if kind not in MADE
 
 
 @dataclass(slots=True)
-class Document:
-    """What files want."""
-
-    # Kind, name, the options that are given.  Kinds that no file names are not there.
-    wanted: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    places: dict[tuple[str, str], str] = field(default_factory=dict)  # File and line of an object.
-    notes: list[str] = field(default_factory=list)  # To be told; nothing is wrong.
-
-
-@dataclass(slots=True)
 class Problems:
     """What is wrong in files: all of it is looked for before the first is told."""
 
@@ -60,6 +50,18 @@ class Problems:
             raise BadData(f"{self.count} problems; nothing was changed\n  {lines}")
 
 
+@dataclass(slots=True)
+class Document:
+    """What files want."""
+
+    # Kind, name, the options that are given.  Kinds that no file names are not there.
+    wanted: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    places: dict[tuple[str, str], str] = field(default_factory=dict)  # File and line of an object.
+    notes: list[str] = field(default_factory=list)  # To be told; nothing is wrong.
+    problems: Problems = field(default_factory=Problems)
+    broken: set[tuple[str, str]] = field(default_factory=set)  # Objects with problems.
+
+
 def read_document(sources: Iterable[Source]) -> Document:
     """What all the files want together.
 
@@ -67,8 +69,15 @@ def read_document(sources: Iterable[Source]) -> Document:
         BadData: a kind, name, option or value that cannot be, an object that stands twice, or a
             reference to what is not there; the text has the file and the line of each.
     """
+    found = read_all(sources)
+    found.problems.check()
+    return found
+
+
+def read_all(sources: Iterable[Source]) -> Document:
+    """The same, with what is wrong in its `problems`: more may be wrong with the model."""
     found = Document()
-    problems = Problems()
+    problems = found.problems
     for source in sources:
         for key, objects in source.data.items():
             kind = _KIND_OF.get(key)
@@ -90,10 +99,12 @@ def read_document(sources: Iterable[Source]) -> Document:
                     problems.add(where, f"{kind} {name!r} is in {other} already")
                     continue
                 found.places[kind, name] = where
+                count = problems.count
                 wanted[name] = _Object(source, (key, name), kind, name, problems, found).read(
                     options
                 )
-    problems.check()
+                if problems.count > count:
+                    found.broken.add((kind, name))
     return found
 
 
