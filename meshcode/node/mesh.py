@@ -6,7 +6,6 @@ and `PeerChanged`.  All of it runs on the node's one thread.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import deque
@@ -25,6 +24,7 @@ from meshcode.node.discovery import Discovery
 from meshcode.node.modelshare import ModelShare
 from meshcode.node.relay import Relay
 from meshcode.node.series import Series
+from meshcode.node.whereabouts import Whereabouts
 from meshcode.peers.links import PeerLinks
 from meshcode.peers.memory import PeerMemory
 from meshcode.replica.peers import EVICTED, KNOWN
@@ -46,7 +46,6 @@ _SWIM, _ROSTER, _MODEL = int(Kind.SWIM), int(Kind.ROSTER), int(Kind.MODEL)
 _CODE, _RELAY, _ITEMS = int(Kind.CODE), int(Kind.RELAY), int(Kind.ITEMS)
 ROSTER_LOOK_MS = 1_000
 MEMORY_KEY = b"peers"
-ADDRESSES_KEY = b"addresses"
 
 
 def unix_ms() -> int:
@@ -80,19 +79,16 @@ class Mesh:
         self.swim = Swim(
             self.node, loop.log.boot, self.rng, kind=identity.kind, meta=self._meta(0)
         )
+        self.where = Whereabouts(self)
         self.door = JoinDoor(
-            str(loop.home), identity, self.roster, self.file, seeds=self.known_addresses
+            str(loop.home), identity, self.roster, self.file, seeds=self.where.seeds
         )
         self.discovery: Discovery | None = None
-        kept = loop.log.get(META, ADDRESSES_KEY)
-        # Where peers say they are; after a restart they are tried there.
-        self.addresses: dict[bytes, list[str]] = {} if kept is None else unpack(kept)
         self.up: dict[bytes, dict[str, Any]] = {}  # Peers with an open session: their hello.
         self.news: deque[str] = deque(maxlen=200)  # Sentences for people, newest last.
         self.bad: dict[str, int] = {}
         self.said_goodbye = False
         self._digest = self.roster.digest
-        self._via: dict[str, str] = json.loads(os.environ.get("MESH_PEER_VIA") or "{}")
         self._backlog: dict[bytes, deque[bytes]] = {}
         self._backlog_bytes: dict[bytes, int] = {}
         self.keys: dict[bytes, bytes] = {}  # Key -> node; replaced whole: ZAP reads it too.
@@ -145,7 +141,7 @@ class Mesh:
         for node, member in self.roster.members.items():
             if node != self.node:
                 self._run_swim(swim_events.Added(node, member.kind), now_ms)
-                self._dial(node)
+                self.where.dial(node)
         if set(self.roster.members) - {self.node}:
             self._gather_until_ms = now_ms + limits.GATHER_MS
         if config.value("mdns"):
@@ -200,13 +196,6 @@ class Mesh:
         gone = self.roster.evicted.get(node)
         return member.name if member else gone.name if gone else node.hex()[:8]
 
-    def known_addresses(self) -> list[str]:
-        """Addresses for a node that joins: this node's own, then those of the others."""
-        found = list(self.identity.advertise)
-        for addresses in self.addresses.values():
-            found += addresses
-        return list(dict.fromkeys(found))[: limits.INVITE_HOSTS_MAX]
-
     def _keys_of(self, node: bytes) -> tuple[bytes, ...]:
         member = self.roster.members.get(node)
         if member is None:
@@ -230,34 +219,6 @@ class Mesh:
                 if key is not None and found is not None and found.node == node:
                     keys[key] = node
         self.keys = keys
-
-    def _dial(self, node: bytes) -> None:
-        """Say where a peer may be reached: what it told, else what is tried first."""
-        assert self.links is not None
-        via = self._via.get(self.name_of(node))
-        known = [via] if via else [*self.addresses.get(node, []), *self.identity.seeds]
-        if known:
-            self.links.set_addresses(node, list(dict.fromkeys(known)))
-
-    def learn_addresses(self, node: bytes, addresses: list[str], *, certain: bool) -> None:
-        """A member may be reached at these.
-
-        What it says itself (`certain`) takes the place of what was known; what anybody on the
-        network may have announced comes behind it, so that it can keep nobody away.
-        """
-        if node == self.node or node not in self.roster.members:
-            return
-        good = [one for one in addresses if isinstance(one, str) and one.startswith("tcp://")]
-        known = self.addresses.get(node, [])
-        wanted = good if certain else [*known, *(one for one in good if one not in known)]
-        wanted = wanted[: limits.PEER_ADDRESSES_MAX]
-        if wanted and wanted != known:
-            self.addresses[node] = wanted
-            if certain:
-                record = (META, ADDRESSES_KEY, pack(self.addresses))
-                self.loop.turns.add(Effects(records=[record]))
-            if node not in self.up:
-                self._dial(node)
 
     # The roster.
 
@@ -286,7 +247,7 @@ class Mesh:
                 self.say(f"node {member.name} joined")
                 self._tell_core(node, KNOWN, 0)
                 self._run_swim(swim_events.Added(node, member.kind), now_ms)
-            self._dial(node)
+            self.where.dial(node)
         self._digest = self.roster.digest
         self._keep_roster()
 
@@ -396,7 +357,7 @@ class Mesh:
         self.roster_changed(self.file.refresh(self.roster), now_ms)
         if self.discovery is not None:
             for node, addresses in self.discovery.found():
-                self.learn_addresses(node, addresses, certain=False)
+                self.where.learn(node, addresses, certain=False)
         self.relay.tick(now_ms)
         self._keep_memory()
         if self.swim.newer_self_boot > self.loop.log.boot and not self.said_goodbye:
@@ -447,7 +408,7 @@ class Mesh:
         what, node = item[0], item[1]
         if what == "up":
             self.up[node] = item[2]
-            self.learn_addresses(node, item[2].get("addresses") or [], certain=True)
+            self.where.learn(node, item[2].get("addresses") or [], certain=True)
             self.say(f"link to {self.name_of(node)} is up (boot {item[2]['boot']})")
             self._keep_memory()
             self.relay.came(node)
@@ -531,7 +492,7 @@ class Mesh:
                 continue
             addresses = meta.get("addresses")
             if isinstance(addresses, list):
-                self.learn_addresses(node, addresses, certain=True)
+                self.where.learn(node, addresses, certain=True)
             if not boot and state != "dead":
                 continue  # Nothing was ever heard of it.
             if self._told.get(node, ("", 0)) != (state, boot):

@@ -191,7 +191,7 @@ def _row(mesh: Mesh, node: bytes, seen: Row | None, now_ms: int) -> dict[str, An
     """One member: what the roster says of it, and membership (`seen`)."""
     member, gone = mesh.roster.members.get(node), mesh.roster.evicted.get(node)
     meta = {} if seen is None else seen.meta
-    addresses = mesh.addresses.get(node) or meta.get("addresses") or []
+    addresses = mesh.where.addresses.get(node) or meta.get("addresses") or []
     state = state_of(mesh, node)
     heard = node == mesh.node or (seen is not None and seen.boot > 0)
     if state == "alive" and meta.get("draining"):

@@ -30,6 +30,7 @@ class Dialer:
         self.server_key = server_key
         self.since_ms = now_ms
         self.connected = False
+        self.astray = False  # Somebody answered there who does not hold `server_key`.
         self._link = client_link(context, public, secret, server_key)
         self.events = Monitor(self._link)
         self._link.connect(address)

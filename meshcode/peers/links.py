@@ -145,10 +145,12 @@ class PeerLinks:
             return []
         return [self._door.link, self._events.fileno()]
 
-    def set_addresses(self, node: bytes, addresses: list[str]) -> None:
+    def set_addresses(self, node: bytes, addresses: list[str], *, only: bool = False) -> None:
         """Where a peer can be reached; the first is tried first, one at a time.
 
-        Saying the same again for a peer that is not connected tries at once.
+        Where it says itself that it is, when it greets, is tried as well, unless `only`.  A link
+        that stands at one of them is left alone.  Saying the same again for a peer that is not
+        connected tries at once.
 
         Raises:
             TooLarge: more than PEERS_MAX peers.
@@ -156,11 +158,11 @@ class PeerLinks:
         if node == self.me.node or self.stopped:
             return
         peer = self._peer(node)
-        peer.given = True
+        peer.only = only
         wanted = addresses[: limits.PEER_ADDRESSES_MAX]
         if wanted != peer.addresses:
-            peer.addresses, peer.at = list(wanted), 0
-            self._redial(peer, "it has other addresses")
+            if not peer.stays_with(wanted, self._keys_of(node)):
+                self._redial(peer, "it has other addresses")
         elif not peer.session.connected:
             self._hurry(peer)
 
@@ -237,12 +239,14 @@ class PeerLinks:
             elif event == monitor.DENIED:
                 text = f"the peer at {dialer.address} does not list this node's key; see mesh nodes"
                 self._tell_once(session.node, text)
+            elif event == monitor.ASTRAY and not dialer.connected:
+                dialer.astray = True
             elif dialer.connected:
                 dialer.connected = False
                 dialer.since_ms = self._now_ms
                 self._hear_answers(peer)
                 if dialer.server_key not in self._keys_of(session.node)[:1]:
-                    peer.at = 0  # It was started again, with its new key.
+                    peer.at, peer.key = 0, b""  # It was started again, with its new key.
                 peer.unsent = None
                 session.link_down("the link is gone", self._now_ms)
         self._flush(peer)
@@ -385,22 +389,22 @@ class PeerLinks:
             session.bad(error.text, self._now_ms)
         else:
             found = self._take(session, head, rows, data)
-        if session.counts["hellos_in"] != hellos and session.hello is not None:
-            if not peer.given and not peer.addresses:
-                peer.addresses = greeting.addresses_in(session.hello.about)
-            if not session.connected:
-                peer.try_where(greeting.addresses_in(session.hello.about))
-                self._hurry(peer)
-        knocked, session.knocked = session.knocked, None
-        if knocked is not None and not session.connected:
-            if not peer.addresses:
-                peer.addresses = greeting.addresses_in(knocked.about)
-            peer.try_where(greeting.addresses_in(knocked.about))
-            self._hurry(peer)
+        hello, session.knocked = session.knocked, None
+        if session.counts["hellos_in"] != hellos:
+            hello = session.hello
+        if hello is not None:
+            self._dial_back(peer, hello, bytes.fromhex(arrived.user))
         if session.bye:
             bye, session.bye = session.bye, b""
             self._answer(session.node, arrived.route, bye)
         return found
+
+    def _dial_back(self, peer: Peer, hello: greeting.Hello, key: bytes) -> None:
+        """It is there: it is sought where it says it is, with the key that it has just proved."""
+        peer.told, peer.key = greeting.addresses_in(hello.about), key
+        if not peer.session.connected:
+            peer.try_where_told(self._keys_of(peer.session.node))
+            self._hurry(peer)
 
     def _take(
         self, session: Session, head: FrameHead, rows: list[Row], data: bytes
@@ -545,15 +549,14 @@ class PeerLinks:
             peer.session.shut("it is no member any more", self._now_ms)
         elif dialer is None:
             self._redial(peer, "it was tried again")
-        elif peer.is_key_over(keys):
-            self._redial(peer, "it has another key")
-        elif not dialer.connected and self._now_ms - dialer.since_ms >= limits.PEER_DIAL_MS:
-            self._next_address(peer)
-
-    def _next_address(self, peer: Peer) -> None:
-        if len(peer.ways(self._keys_of(peer.session.node))) > 1:
+        elif peer.is_way_over(keys):
+            self._redial(peer, "it has another key or address")
+        elif not dialer.connected and self._is_vain(dialer) and len(peer.ways(keys)) > 1:
             peer.at += 1
-            self._redial(peer, "its next address is tried")
+            self._redial(peer, "the next way to it is tried")
+
+    def _is_vain(self, dialer: Dialer) -> bool:
+        return dialer.astray or self._now_ms - dialer.since_ms >= limits.PEER_DIAL_MS
 
     def stop(self, why: str) -> None:
         """Serve nobody any more: a door without a doorkeeper must not stand open."""

@@ -12,14 +12,15 @@ from meshcode.peers.ready import next_message
 CONNECTED = "connected"
 DISCONNECTED = "disconnected"
 DENIED = "denied"  # The other side answered the handshake with no: it does not list our key.
-FAILED = "failed"  # No connection: refused, timed out, or another key than the one pinned.
+ASTRAY = "astray"  # Somebody answered and no handshake came of it: another key than is pinned.
+FAILED = "failed"  # No connection: refused or timed out.
 
 _NAMES = {
     zmq.EVENT_HANDSHAKE_SUCCEEDED: CONNECTED,
     zmq.EVENT_DISCONNECTED: DISCONNECTED,
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: DENIED,
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: FAILED,
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: FAILED,
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: ASTRAY,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: ASTRAY,
     zmq.EVENT_CONNECT_RETRIED: FAILED,
 }
 _MASK = sum(_NAMES)

@@ -1,0 +1,73 @@
+"""Where the other nodes are: what they say, what was announced, and the seeds."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from meshcode import limits
+from meshcode.router.effects import Effects
+from meshcode.store.contract import META
+from meshcode.wire.codec import pack, unpack
+
+if TYPE_CHECKING:
+    from meshcode.node.mesh import Mesh
+
+_KEY = b"addresses"
+
+
+class Whereabouts:
+    """The addresses of all members, as this node knows them."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        """What peers said of themselves in earlier boots: they are tried there."""
+        self._mesh = mesh
+        kept = mesh.loop.log.get(META, _KEY)
+        self.addresses: dict[bytes, list[str]] = {} if kept is None else unpack(kept)
+        self._via: dict[str, str] = json.loads(os.environ.get("MESH_PEER_VIA") or "{}")
+
+    def seeds(self) -> list[str]:
+        """Addresses for a node that joins: this node's own, then those of the other members."""
+        found = list(self._mesh.identity.advertise)
+        for node, addresses in self.addresses.items():
+            found += addresses if node in self._mesh.roster.members else []
+        return list(dict.fromkeys(found))[: limits.INVITE_HOSTS_MAX]
+
+    def of(self, node: bytes) -> list[str]:
+        """Where a node is or was, as far as it said."""
+        via = self._via.get(self._mesh.name_of(node))
+        return [via] if via else self.addresses.get(node, [])
+
+    def dial(self, node: bytes) -> None:
+        """Let a peer be sought: where it is known to be, then at the seeds.
+
+        One of the seeds leads to it, with luck; the others lead to peers that know where it is.
+        """
+        links = self._mesh.links
+        assert links is not None
+        via = self._via.get(self._mesh.name_of(node))
+        known = [via] if via else [*self.of(node), *self._mesh.identity.seeds]
+        if known:
+            links.set_addresses(node, list(dict.fromkeys(known)), only=via is not None)
+
+    def learn(self, node: bytes, addresses: list[str], *, certain: bool) -> None:
+        """A member may be reached at these.
+
+        What it says itself (`certain`) takes the place of what was known; what anybody on the
+        network may have announced comes behind it, so that it can keep nobody away.
+        """
+        mesh = self._mesh
+        if node == mesh.node or node not in mesh.roster.members:
+            return
+        good = [one for one in addresses if isinstance(one, str) and one.startswith("tcp://")]
+        known = self.addresses.get(node, [])
+        wanted = good if certain else [*known, *(one for one in good if one not in known)]
+        wanted = wanted[: limits.PEER_ADDRESSES_MAX]
+        if wanted and wanted != known:
+            self.addresses[node] = wanted
+            if certain:
+                record = (META, _KEY, pack(self.addresses))
+                mesh.loop.turns.add(Effects(records=[record]))
+            if node not in mesh.up:
+                self.dial(node)
