@@ -220,8 +220,8 @@ def _show_call(call: dict[str, Any]) -> None:
     if call["copies_of"] > 1:
         names = ", ".join(call["voters"])
         pairs.append(("kept", f"{call['copies']} of {call['copies_of']} copies: {names}"))
-    pairs += [(title, call.get(key) or "") for title, key in (("owner", "node"),
-                                                             ("runs on", "runs_on"))]  # fmt: skip
+    who = "owner" if call.get("know") in ("owned", "kept") else "ran on"
+    pairs += [(who, call.get("node") or ""), ("runs on", call.get("runs_on") or "")]
     if call.get("due_ms"):
         pairs.append(("due", plain.local_time(call["due_ms"])))
     if call.get("run_us"):

@@ -120,6 +120,7 @@ class Crew:
         self._by_routing: dict[bytes, WorkerProcess] = {}
         self._by_pidfd: dict[int, WorkerProcess] = {}
         self._last_id = 0
+        self.node = ""  # The name that outcomes give as who ran the call; "" in no mesh.
         self.log_file = run_dir.parent / "log" / "workers.log"
 
     # Starting and stopping.
@@ -153,6 +154,7 @@ class Crew:
             "lend": config["lend"],
             "cpu": cpu,
             "commit": config.get("commit", mount["commit"]),
+            "node": self.node,
             "overrides": config.get("overrides") or {},
             "sockets": config["sockets"],
             "streams": config.get("streams", []),

@@ -286,8 +286,7 @@ class FlowBook:
         value = loop.turns.fresh_done().get(id) or self._done(id)
         if value is not None:
             row = loop.history.done_row(id, value)
-            # Only its owner knows when it began; the others were told how it ended.
-            known = {"code": self._end_code(value), "node": self.mine if row["started_ms"] else ""}
+            known = {"code": self._end_code(value), "node": row["node"]}
         else:
             call = loop.router.calls.get(id)
             if call is None:

@@ -73,6 +73,12 @@ def asked_of(submit: bytes) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def ran_on(meta: dict[str, Any] | None) -> str:
+    """The node that ran a call, from the meta of its outcome; "": it never ran, or in no mesh."""
+    name = (meta or {}).get("node")
+    return name if isinstance(name, str) else ""
+
+
 class History:
     """The calls of one node, for listings."""
 
@@ -174,6 +180,7 @@ class History:
             "run_us": row.number,
             "worker": meta.get("worker"),
             "commit": meta.get("commit"),
+            "node": ran_on(meta),  # Its record does not say who owned it.
             "events": events,
         }
         if not submit:

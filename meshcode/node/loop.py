@@ -125,6 +125,7 @@ class Loop:
         self.snapshot, self.kept_model = EMPTY_SNAPSHOT, KeptModel()
         self.mesh = self._join_mesh()
         self.keeps_no_calls = self.mesh is not None and self.mesh.identity.kind == "witness"
+        self.crew.node = "" if self.mesh is None else self.mesh.identity.name
         self.audit = Audit(self.home)
         self.guard = Guard(self)
         self.sessions.identify = self.guard.identify

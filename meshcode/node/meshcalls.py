@@ -117,21 +117,18 @@ def annotated(loop: Loop, row: Row) -> Row:
     """A row of the history with its owner, voters and copies, as this node knows them."""
     id = parse_id(row["id"])
     call = loop.router.calls.get(id)
-    mine = "" if loop.mesh is None else loop.mesh.identity.name
+    name = mine(loop)
     if call is None:
         inst = loop.router.replica.by_id.get(id)
-        here = bool(row["started_ms"]) or inst is None
-        row |= {"know": ENDED_HERE if here else TOLD, "node": mine if here else "", "runs_on": ""}
-        if inst is not None and inst.accepted is not None:
-            row["node"] = _owner_name(loop, inst.accepted[0][1])
+        row |= {"know": ENDED_HERE if row["node"] == name else TOLD, "runs_on": ""}
         _add_voters(loop, row, inst)
         row["copies"] = 1  # Counted over the nodes that answer, see `merged`.
         return row
     worker = call.worker
-    runs_on = mine if worker is not None else ""
+    runs_on = name if worker is not None else ""
     if worker is not None and worker.node is not None and loop.mesh is not None:
         runs_on = loop.mesh.name_of(worker.node)
-    row |= {"know": OWNED, "node": mine, "epoch": call.epoch, "runs_on": runs_on}
+    row |= {"know": OWNED, "node": name, "epoch": call.epoch, "runs_on": runs_on}
     _add_voters(loop, row, call.inst)
     if call.inst is None and keeper_of(loop.router) and id not in loop.router.narrow:
         row["copies"], row["copies_of"] = 2, 2
@@ -140,7 +137,8 @@ def annotated(loop: Loop, row: Row) -> Row:
 
 def _add_voters(loop: Loop, row: Row, inst: Instance | None) -> None:
     if inst is None:
-        row |= {"voters": [row["node"]] if row["node"] else [], "copies": 1, "copies_of": 1}
+        own = [name] if (name := mine(loop)) else []
+        row |= {"voters": own, "copies": 1, "copies_of": 1}
         return
     names = [_owner_name(loop, node) for node in inst.voters]
     row |= {

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from meshcode.errors import BadRequest
 from meshcode.ids import ID_BYTES
 from meshcode.node.choosing import FIELDS, Choice
-from meshcode.node.history import Chosen
+from meshcode.node.history import Chosen, ran_on
 from meshcode.node.meshcalls import annotated, kept_row, mine, stored_call, together
 from meshcode.node.meshops import Answers, answer, ask_peers, good_data, silent_peers
 from meshcode.node.meshrows import Row, slim
 from meshcode.node.paging import ROWS_MAX, SCAN_MAX, Part, cursor_of, whole
 from meshcode.node.sessions import Session
 from meshcode.replica.instance import ENDED
-from meshcode.router.records import DONE_HEAD
+from meshcode.router.records import outcome_of, read_envelope
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
@@ -38,14 +38,12 @@ def ids_of(loop: Loop, fields: dict[str, Any], wanted: int) -> Chosen:
     """The ids of the first `wanted` calls that this node knows, and how many it knows.
 
     Fields as for `History.page`; `before` and `page` are not for a mesh.  With `node`, only what a
-    node of that name owns or has run is meant, and only it says so.
+    node of that name owns or has run is meant; what it owns only it says.
     """
     name = fields.get("node")
-    if name is not None and name != mine(loop):
-        return Chosen([], 0)
     chosen = loop.history.choose({**fields, "before": None}, wanted)
     if name is not None:
-        own = [id for id in chosen.ids if _is_own(loop, id)]
+        own = [id for id in chosen.ids if _is_of(loop, id, name)]
         whole_list = chosen.total is not None and len(chosen.ids) == chosen.total
         return Chosen(own, len(own) if whole_list else None, chosen.reach)
     ascending = bool(fields.get("ascending"))
@@ -74,12 +72,12 @@ def _in_reach(
     return [id for id in ordered if (id <= end if ascending else id >= end)], end
 
 
-def _is_own(loop: Loop, id: bytes) -> bool:
-    """Whether this node owns a call or has run it; the others have its outcome told."""
-    if id in loop.router.calls or id not in loop.router.replica.by_id:
-        return True
+def _is_of(loop: Loop, id: bytes, name: str) -> bool:
+    """Whether a call ended after the node of that name ran it, or is open and this node's own."""
     value = loop.history.done_record(id)
-    return value is not None and DONE_HEAD.unpack_from(value)[5] > 0  # When it began here.
+    if value is None:
+        return name == mine(loop)
+    return ran_on(read_envelope(outcome_of(value))[1]) == name
 
 
 def _kept_ids(loop: Loop, fields: dict[str, Any]) -> list[bytes]:

@@ -15,9 +15,9 @@ from meshcode.wire.codec import pack
 
 Row = dict[str, Any]
 
-# What is known where, the most certain first: an outcome where the call ran, an outcome that was
-# told, an open call at its owner, a call that is kept.  A `bare` outcome, one without its call, is
-# behind other outcomes.
+# What is known where, the most certain first: an outcome where the call ran, an outcome elsewhere,
+# an open call at its owner, a call that is kept.  A `bare` outcome, one without its call, is behind
+# other outcomes.
 ENDED_HERE, TOLD, OWNED, KEPT = "ended here", "told", "owned", "kept"
 RANKS = (ENDED_HERE, TOLD, OWNED, KEPT)
 # What an outcome alone does not tell.
@@ -68,7 +68,6 @@ def merge_one(found: list[tuple[str, Row]]) -> Row:
         row["copies"] = len(ended)
         row["copies_of"] = max(len(voters), len(ended))
         row["voters"] = voters if len(voters) > 1 else sorted(ended)
-        row["node"] = row["node"] or next((o["node"] for _, o in ranked if o["node"]), "")
         whole = next((other for _, other in ranked if other["socket"]), None)
         if not row["socket"] and whole is not None:
             row |= {name: whole.get(name) for name in OF_THE_CALL}

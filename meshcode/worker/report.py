@@ -131,7 +131,8 @@ def _packed_error(data: dict[str, Any]) -> bytes:
         return pack({"code": data["code"], "text": data["text"], "fields": kept})
 
 
-# Who ran it, packed once by the runner: the meta of every OUTCOME, {"worker", "commit"}.
+# Who ran it, packed once by the runner: the meta of every OUTCOME, {"worker", "commit"},
+# in a mesh "node", too.
 who: list[bytes] = [b""]
 
 

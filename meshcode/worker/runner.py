@@ -103,7 +103,10 @@ def prepare(config: dict[str, Any]) -> None:
 def run(config: dict[str, Any]) -> int:
     """Load, say READY, run calls until STOP.  Returns the exit status."""
     name = f"{config['processor']}/{config['worker']}"
-    report.who[0] = pack({"worker": name, "commit": config.get("commit", "")})
+    who = {"worker": name, "commit": config.get("commit", "")}
+    if config.get("node"):
+        who["node"] = config["node"]
+    report.who[0] = pack(who)
     limits = config.get("limits") or {}
     page = ControlPage.open(config["control"])
     page.set_pid(os.getpid())

@@ -120,7 +120,7 @@ def test_a_call_is_listed_by_every_node_with_owner_and_copies(trio: Cluster):
     until(lambda: listed()[0]["copies"] == 3, 10, lambda: f"three copies: {listed()}")
     assert (listed()[0]["copies_of"], sorted(row["voters"])) == (3, ["n1", "n2", "n3"])
     ended = items(trio["n3"], "ls", "calls", "--state", "DONE")[0]
-    assert ended["socket"] == "t.add" and ended["node"] in trio.members
+    assert ended["socket"] == "t.add"
     kept = items(trio["n3"], "ls", "calls", "--here")
     assert id not in [r["id"] for r in kept], "open calls are in the memory of their owner"
     shown = trio["n3"].command("ls", "call", id)

@@ -23,7 +23,12 @@ SEEN_S = 60.0  # From a kill to a take-over: suspicion, rank and jitter, on a bu
 TASKS = '''
 """Tasks of these tests."""
 
+import os
 import time
+
+
+def where():
+    return os.getppid()
 
 
 def echo(value):
@@ -48,7 +53,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="ma-"))
     with Cluster(folder, LoopbackNetwork(NAMES), NAMES) as made:
         made.assemble(NAMES)
-        made["n1"].offer("proc", repository, "t", ["echo", "refuse", "rest"])
+        made["n1"].offer("proc", repository, "t", ["echo", "refuse", "rest", "where"])
         made.wait_until_ready(processor="proc")
         yield made
     shutil.rmtree(folder, ignore_errors=True)
@@ -88,6 +93,28 @@ def test_calls_that_ended_while_a_node_was_away_are_told_whole_by_it(cluster: Cl
         assert again["was"] == bad.id
         with pytest.raises(RemoteError, match="not 6"):
             here.call(again["id"]).result(SOON_S)
+
+
+def test_of_an_ended_call_every_node_names_the_one_that_ran_it(cluster: Cluster):
+    with connect(cluster["n3"].address) as here:
+        call = here.socket("t.where").submit()
+        node = call.result(SOON_S)
+        (ran_on,) = [name for name in NAMES if cluster[name].process.pid == node]
+        late = here.socket("t.echo").options(delay=3600).submit(1)
+        assert late.wait_accepted() and late.cancel()["done"] == "cancelled"
+
+    for name in NAMES:
+        home = cluster[name]
+        row = until(
+            lambda home=home: items(home, "ls", "call", call.id), SOON_S, "it is known there"
+        )[0]
+        assert (row["node"], f"ran on: {ran_on}" in home.command("ls", "call", call.id)) == (
+            ran_on, True,
+        )  # fmt: skip
+        for other in NAMES:
+            listed = [row["id"] for row in items(home, "ls", "calls", "-n", other)]
+            assert (call.id in listed) == (other == ran_on)
+        assert items(home, "ls", "call", late.id)[0]["node"] == "", "nobody ran it"
 
 
 def test_what_nobody_who_is_there_keeps_whole_is_said_to_be_so(cluster: Cluster):
