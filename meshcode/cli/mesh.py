@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import os
 import re
@@ -59,6 +60,10 @@ def _address(text: str) -> str:
 
 
 def _reach(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> Any:
+    return _reachable(values)
+
+
+def _reachable(values: tuple[str, ...]) -> tuple[str, ...]:
     from meshcode.trust.line import parse_host
 
     for value in values:
@@ -141,6 +146,52 @@ def own_addresses() -> list[str]:
     return outside[:4] or ["127.0.0.1"]
 
 
+def move(bind: tuple[str, ...], advertise: tuple[str, ...]) -> None:
+    """Give the node of this home, which is down, other addresses; it keeps them.
+
+    Args:
+        bind: where it listens; as before when empty.
+        advertise: how others reach it; the bound addresses when empty.
+
+    Raises:
+        NoMesh: it belongs to none, so nobody reaches it.
+        click.BadParameter: an address is none; nothing was changed.
+    """
+    from dataclasses import replace
+
+    from meshcode.cli.nodes import my_identity
+    from meshcode.trust import folder, identity
+
+    mine = my_identity()
+    place = place_of(tuple(map(_address, bind)) or mine.bind, _reachable(advertise))
+    moved = replace(mine, bind=place.bind, advertise=place.advertise, join=place.join)
+    with _disk():
+        identity.write_self(folder.folder_of(), moved)
+
+
+def _tell_taken(mine: Identity) -> None:
+    """Say where something else listens now, of the addresses that the node is to have."""
+    taken = [address for address in (*mine.bind, *mine.join) if _is_taken(address)]
+    if taken:
+        output.say(
+            f"in use on this host now: {', '.join(taken)}; the node cannot start or let others in"
+            " as long as it is; stop what listens there, or choose another address when you start"
+            " it: mesh up --bind tcp://IP:PORT"
+        )
+
+
+def _is_taken(address: str) -> bool:
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    family = hostnames.AF_INET6 if host.startswith("[") else hostnames.AF_INET
+    with contextlib.closing(hostnames.socket(family)) as probe:
+        probe.setsockopt(hostnames.SOL_SOCKET, hostnames.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), int(port)))
+        except OSError as error:  # An address that this host does not have yet is another matter.
+            return error.errno == errno.EADDRINUSE
+        return False
+
+
 @contextlib.contextmanager
 def _disk() -> Iterator[None]:
     """An error of the disk as one of ours."""
@@ -208,6 +259,7 @@ def init(
     root_key = os.path.join(paths.mesh_dir(), folder.ROOT_KEY)
     _show(mine, [("root key", root_key), ("next", _next_step("mesh invite"))], style,
           root_key=root_key)  # fmt: skip
+    _tell_taken(mine)
     output.say(
         f"move {root_key} off-line, with a second copy: it is needed to make another node admit"
         " or to evict one that does, and whoever has it owns the mesh"
@@ -367,3 +419,4 @@ def join(
         )
     more = [("members", ", ".join(members)), ("next", _next_step("mesh ls nodes"))]
     _show(mine, more, style, members=members)
+    _tell_taken(mine)

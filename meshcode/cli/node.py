@@ -15,7 +15,7 @@ from meshcode.cli import output, plain
 from meshcode.cli.options import DURATION, command, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import session
-from meshcode.errors import WaitTimeout
+from meshcode.errors import WaitTimeout, WrongState
 
 if TYPE_CHECKING:
     import psutil
@@ -31,6 +31,10 @@ _KEEP = "{} kept; 0 for no limit.  [setting]"
 @click.option("--retention-age", metavar="AGE", help=_KEEP.format("How long ended calls are"))
 @click.option("--retention-calls", metavar="COUNT", help=_KEEP.format("Most ended calls"))
 @click.option("--retention-bytes", metavar="SIZE", help=_KEEP.format("Most bytes of them"))
+@click.option("--bind", multiple=True, metavar="tcp://IP:PORT",
+              help="Of a node in a mesh: listen there from now on, instead of where it did.")
+@click.option("--advertise", multiple=True, metavar="HOST:PORT",
+              help="Where others reach it from now on.  [default with --bind: the bound addresses]")
 @styled
 def up(
     foreground: bool,
@@ -39,6 +43,8 @@ def up(
     retention_age: str | None,
     retention_calls: str | None,
     retention_bytes: str | None,
+    bind: tuple[str, ...],
+    advertise: tuple[str, ...],
     style: Style,
 ) -> None:
     """Start the node of this user in the background, and wait until it answers.
@@ -48,9 +54,10 @@ def up(
       mesh --home /srv/mesh up
       mesh up --foreground                    for a service manager
       mesh up --retention-age 30d --retention-bytes 20GB
+      mesh up --bind tcp://10.0.0.5:7430      another address in its mesh; the others learn it
     """
     from meshcode import config
-    from meshcode.cli import nodes, process
+    from meshcode.cli import mesh, nodes, process
 
     given = {"memory": memory, "retention_age": retention_age, "retention_calls": retention_calls,
              "retention_bytes": retention_bytes}  # fmt: skip
@@ -66,6 +73,11 @@ def up(
         timeout = max(1000, timeout - int((time.monotonic() - begun) * 1000))
         found = None
     if found is not None:
+        if bind or advertise:
+            raise WrongState(
+                f"the node is up, pid {found.get('pid')}; its addresses were not changed; run `mesh"
+                " down` first"
+            )
         kept = "; it keeps the settings it was started with" if more else ""
         drains = "; it drains: `mesh down` and `mesh up` let it take calls again"
         drains = drains if found.get("state") == "draining" else ""
@@ -73,6 +85,8 @@ def up(
         _show_up(found, home, style)
         return
     nodes.refuse_evicted()
+    if bind or advertise:
+        mesh.move(bind, advertise)
     if foreground:
         os.chdir("/")
         command = process.node_command(home)

@@ -60,9 +60,9 @@ class Door:
             except zmq.ZMQError as error:
                 self.link.close()
                 raise NodeError(
-                    f"the address {address} for {who} cannot be bound: {error}; nothing listens "
-                    "there now; give another address, or stop what uses it, and start the node "
-                    "again",
+                    f"the address {address} for {who} cannot be bound: {error}; this node does not"
+                    " listen there; stop what does (`ss -ltnp` shows it), or start the node with"
+                    " another address, which it keeps: mesh up --bind tcp://IP:PORT",
                     address=address,
                 ) from None
             self.endpoints.append(self.link.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0"))

@@ -52,8 +52,9 @@ def refuse_mesh(base: str | None = None) -> None:
         found = read_json(folder / SELF)
         raise MeshExists(
             f"this home belongs to mesh {str(found.get('mesh'))[:8]} as {found.get('name')!r}"
-            f" already ({folder}); nothing was changed; use another --home, or leave that mesh"
-            " first: evict this node on a node that admits, then move the folder away",
+            f" already ({folder}); nothing was changed; only its address: mesh down, then mesh up"
+            " --bind tcp://IP:PORT; another mesh: use another --home, or leave that one first:"
+            " evict this node on a node that admits, then move the folder away",
             folder=str(folder),
         )
     if folder.exists() and any(folder.iterdir()):

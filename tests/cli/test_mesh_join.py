@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from meshcode.errors import NotApproved
 from meshcode.trust import identity, line
 from meshcode.trust.invites import Invites
 from meshcode.trust.joining import join_mesh
+from tests.cli.conftest import Shell
 from tests.trust.world import Seed, picture, unix_ms, wish
 
 
@@ -60,6 +62,59 @@ def test_init_refuses_wrong_options_and_makes_nothing(fresh, words, match: str):
 
     assert match in err
     assert not Path(fresh.home).exists()
+
+
+def test_a_node_whose_address_is_taken_says_so_and_is_given_another(fresh):
+    taken = socket.create_server(("127.0.0.1", free_port()))
+    address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+    with taken:
+        _, err = fresh("init", "--name", "alpha", "--bind", address)
+        assert f"in use on this host now: {address};" in err
+        assert "mesh up --bind tcp://IP:PORT" in err
+        _, err = fresh("up", status=1)
+        assert f"the address {address} for peers cannot be bound" in err
+        assert "which it keeps: mesh up --bind tcp://IP:PORT" in err
+        assert "mesh up --bind" in fresh("init", status=6)[1]
+        fresh("up", "--bind", "tcp://example.org:1", status=2)
+        port = free_port()
+        fresh("up", "--bind", f"tcp://127.0.0.1:{port}")
+
+    mine = identity.load(fresh.home)
+    assert (mine.name, mine.bind) == ("alpha", (f"tcp://127.0.0.1:{port}",))
+    assert mine.advertise == mine.bind and mine.join == (f"tcp://127.0.0.1:{port + 1}",)
+    _, err = fresh("up", "--bind", address, status=6)
+    assert "the node is up" in err and "its addresses were not changed" in err
+    assert identity.load(fresh.home).bind == mine.bind
+
+
+def test_a_node_that_has_moved_is_found_by_those_who_knew_where_it_was(fresh, short_path):
+    other = Shell(short_path / "n2")
+    here, there, then = (f"tcp://127.0.0.1:{free_port()}" for _ in range(3))
+    for shell in (fresh, other):
+        shell.environment["MESH_MDNS"] = "0"
+    fresh("init", "--name", "n1", "--bind", here)
+    fresh("up")
+    line = fresh("invite", "--name", "n2")[0].strip()
+    try:
+        assert "in use" not in other("join", line, "--name", "n2", "--bind", there)[1]
+        other("up")
+        fresh.wait_until(lambda: linked(fresh) == ("alive", there.removeprefix("tcp://"), True))
+        other("down")
+        other("up", "--bind", then, "--advertise", then.removeprefix("tcp://"))
+        fresh.wait_until(lambda: linked(fresh) == ("alive", then.removeprefix("tcp://"), True))
+    finally:
+        other.end()
+
+
+def linked(shell):
+    """How the node sees n2: state, address, and whether a link to it is up."""
+    out = shell.run(["nodes", "-o", "json"])[1]
+    row = next(row for row in json.loads(out)["items"] if row["name"] == "n2")
+    return row["state"], row["address"], bool(row["link"])
+
+
+def test_a_home_without_a_mesh_has_no_address_to_change(fresh):
+    assert "belongs to no mesh" in fresh("up", "--bind", "tcp://127.0.0.1:7999", status=3)[1]
 
 
 def test_invite_prints_one_line_that_holds_everything(fresh):
