@@ -124,7 +124,6 @@ class Loop:
         self.flows = FlowBook(self)
         self.snapshot, self.kept_model = EMPTY_SNAPSHOT, KeptModel()
         self.mesh = self._join_mesh()
-        self.keeps_no_calls = self.mesh is not None and self.mesh.identity.kind == "witness"
         self.crew.node = "" if self.mesh is None else self.mesh.identity.name
         self.audit = Audit(self.home)
         self.guard = Guard(self)
@@ -289,6 +288,11 @@ class Loop:
     def is_ending(self) -> bool:
         """Whether it drains to end; `mesh node drain` drains a node that stays."""
         return bool(self._drain_until_ms)
+
+    @property
+    def keeps_no_calls(self) -> bool:
+        """Whether this node is a witness, which takes none of clients."""
+        return self.mesh is not None and self.mesh.identity.kind == "witness"
 
     def drain(self, why: str, grace_ms: int = 60_000) -> None:
         """Take no new calls, begin none, let what runs finish, then end."""
