@@ -145,8 +145,10 @@ def listens(address: str) -> bool:
             probe.connect(address.removeprefix("ipc://"))
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
             return False
-        except OSError:
-            return True  # Let the client find out and say why.
+        except OSError as error:
+            # Without a number it is Python's word that no such path fits a Unix socket, so nothing
+            # can have bound it.  Any other reason the client finds out, and says.
+            return error.errno is not None
     return True
 
 

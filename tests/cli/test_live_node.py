@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 
 import psutil
+
+from meshcode import paths
+from tests.cli.conftest import Shell
 
 
 def test_up_is_done_when_it_is_up(fresh):
@@ -80,6 +84,36 @@ def test_up_waits_for_a_node_that_was_told_to_stop(fresh, repository):
     assert f"process {pid} was told to stop and has not ended within 200ms; nothing was" in early
     assert f"process {pid} was told to stop and finishes 1 running calls; the node" in told
     assert (again["boot"], again["state"]) == (status["boot"] + 1, "ready")
+
+
+def test_a_home_with_a_long_path_can_be_started(tmp_path):
+    """Its links are in a folder below /tmp, which `run/ipc.path` names."""
+    shell = Shell(tmp_path / ("d" * 120))
+    try:
+        shell("status", status=7)
+        shell("up")
+        (status,) = shell.json("status")
+        _, again = shell("up")
+    finally:
+        links = paths.ipc_dir(shell.home)
+        shell.end()
+        shutil.rmtree(links)
+
+    assert status["home"] == shell.home
+    assert again == f"the node is up already: pid {status['pid']}\n"
+    assert links.startswith("/tmp/meshcode-")
+
+
+def test_dev_keeps_data_in_a_folder_with_a_long_path(fresh, tmp_path):
+    process = fresh.start("dev", "--data", str(tmp_path / ("e" * 120)))
+    lines = [process.stdout.readline() for _ in range(4)]
+    names = fresh("ls", "queues", "-q")
+    process.terminate()
+    process.communicate(timeout=20)
+    shutil.rmtree(paths.ipc_dir(str(tmp_path / ("e" * 120))))
+
+    assert lines[0].startswith("node   ipc:///tmp/meshcode-")
+    assert names == ("", "")
 
 
 def test_up_says_that_a_node_drains_and_stays(fresh):
