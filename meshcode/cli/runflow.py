@@ -85,7 +85,7 @@ def _of_file(given: str) -> Any:
 
     if Path(given).is_dir():
         raise BadData(f"{given} is a folder; a flow is one file; nothing was sent")
-    (source,) = read_files([given])
+    (source,) = read_files([given], kinds=False)
     return source.data
 
 

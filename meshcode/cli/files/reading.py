@@ -28,7 +28,7 @@ class Source:
 
     name: str  # As it was given; `stdin` for that.
     folder: Path  # What files that it names are relative to.
-    data: dict[str, Any]
+    data: Any  # A map of kinds; of a flow, what its document is.
     lines: Mapping[Way, int] = field(default_factory=dict)  # Of keys, counted from 1.
 
     def where(self, way: Sequence[str | int]) -> str:
@@ -40,12 +40,15 @@ class Source:
         return self.name
 
 
-def read_files(paths: Sequence[str], form: str | None = None) -> list[Source]:
+def read_files(
+    paths: Sequence[str], form: str | None = None, *, kinds: bool = True
+) -> list[Source]:
     """Read files in their order; a folder is its files, `-` is stdin.
 
     Args:
         paths: as they were given.
         form: yaml, toml or json for all of them; None goes by their names.
+        kinds: they are files of the model, so each is a map of kinds.
 
     Raises:
         BadData: a file that cannot be read, with its name and, where known, the line.
@@ -58,6 +61,10 @@ def read_files(paths: Sequence[str], form: str | None = None) -> list[Source]:
             found += [_read_path(inside, form) for inside in _files_in(Path(path))]
         else:
             found.append(_read_path(Path(path), form))
+    for source in found:
+        if kinds and not isinstance(source.data, dict):
+            what = type(source.data).__name__
+            raise BadData(f"{source.name} is a {what}; it must be a map of kinds")
     return found
 
 
@@ -107,8 +114,6 @@ def _read(name: str, folder: Path, content: bytes, form: str | None) -> Source:
         data, lines = _read_json(text, name)
     if data is None:
         data = {}
-    if not isinstance(data, dict):
-        raise BadData(f"{name} is a {type(data).__name__}; it must be a map of kinds")
     return Source(name, folder, data, lines)
 
 
