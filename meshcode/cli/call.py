@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,11 @@ from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session, who
 from meshcode.cli.watch import watch as follow
 from meshcode.cli.watch import watch_option
+from meshcode.errors import MeshError, WrongState
 from meshcode.listing import whole_page
+
+if TYPE_CHECKING:
+    from meshcode.client import Client
 
 LOOKS_MAX = 10  # Requests for one page that is watched.
 _STATES = (
@@ -120,13 +124,15 @@ def ls_calls(
     chosen = {
         "unfinished": unfinished or None, "ascending": ascend or None, "socket": socket,
         "state": state.upper() if state else None, "processor": processor, "node": node,
-        "flow": flow, "since_ms": since, "until_ms": until, "here": here or None,
+        "since_ms": since, "until_ms": until, "here": here or None,
     }  # fmt: skip
     fields |= {name: value for name, value in chosen.items() if value is not None}
     more = [column("flow")] * tracking + [column("task")] * task
     if ids:
         style = style._replace(quiet=True)
     with session() as client:
+        if flow is not None:  # Any unique beginning is enough, as for a call.
+            fields["flow"] = client.call(flow).id
         if watch:
             _follow(client, fields, [*COLUMNS[2:], *more], style, task=task)
             return
@@ -221,9 +227,27 @@ def get(id_text: str, form: str, timeout: int | None, stream: bool) -> None:
         wait_and_print(client, client.call(id_text), form=form, timeout=timeout, stream=stream)
 
 
+def _how_it_ended(client: Client, id_text: str) -> WrongState | None:
+    """Why there is nothing to do for a call that has ended; None for one that has not."""
+    try:
+        found = client.ask("mesh.call", id=id_text)
+    except MeshError:  # Forgotten, or not to be seen: what was said first is all there is to say.
+        return None
+    if found["state"] not in ("DONE", "FAILED", "CANCELLED"):
+        return None
+    when = plain.local_time(found.get("finished_ms"))
+    return WrongState(
+        f"call {found['id']} has ended: it is {found['state']}{f' since {when}' if when else ''};"
+        f" nothing was changed; see `mesh ls call {found['id']} -r`"
+    )
+
+
 def _act(do: str, id_text: str, style: Style) -> None:
     with session() as client:
-        answer = client.ask(f"call.{do}", id=id_text, by=who())
+        try:
+            answer = client.ask(f"call.{do}", id=id_text, by=who())
+        except WrongState as error:
+            raise _how_it_ended(client, id_text) or error from None
     answer = answer if isinstance(answer, dict) else {"id": id_text}
     if "cancelled" in answer or "again" in answer:
         show = show_cancelled if do == "cancel" else show_retried

@@ -225,6 +225,24 @@ def test_calls_are_listed_in_pages(shell):
     assert oldest != newest[:1]
 
 
+def test_the_beginning_of_an_id_is_enough_for_the_calls_of_a_flow(shell):
+    id = shell("run", "shop.add", "1", "--no-wait")[0].strip()
+    shell("call", "get", id)
+
+    assert shell("ls", "calls", "-f", id[:32], "-q")[0].split() == [id]
+    assert shell("ls", "calls", "-f", id, "-q")[0].split() == [id]
+    shell("ls", "calls", "-f", "ffffffff", status=3)
+
+
+def test_a_flow_may_be_the_name_of_a_socket_alone(shell, tmp_path):
+    assert shell("run", "--flow", "-", "1", stdin=b'"shop.add"\n') == ("1\n", "")
+    _, err = shell("run", "--flow", "-", "1", stdin=b"[1]\n", status=2)
+    _, model = shell("apply", "-f", "-", stdin=b'"shop.add"\n', status=2)
+
+    assert "map of kinds" not in err
+    assert "stdin is a str; it must be a map of kinds" in model
+
+
 def test_a_timeout_is_124_and_the_call_goes_on(shell):
     _, err = shell("run", "shop.rest", "30", "--timeout", "300ms", status=124)
     id = err.split()[2]
@@ -236,6 +254,8 @@ def test_a_timeout_is_124_and_the_call_goes_on(shell):
     assert (row["id"], row["finished_ms"]) == (id, None)
     assert out.startswith(f"call {id} ")
     assert "cancel" in late
+    _, again = shell("call", "cancel", id, status=6)
+    assert f"call {id} has ended: it is CANCELLED since " in again
     assert shell("ls", "calls", "-u", "-q") == ("", "")
 
 
