@@ -11,10 +11,11 @@ import click
 from meshcode import config
 from meshcode.cli import output, plain
 from meshcode.cli.options import DURATION
-from meshcode.errors import MeshError, NotAllowed, WaitTimeout
+from meshcode.errors import MeshError, NoNode, NotAllowed, WaitTimeout
 from meshcode.units import parse_duration
 
 _LOOK_S = 0.1  # Between two questions to the peers.
+_ANSWER_S = 1.0  # For the answer to a question that comes at the end of the wait.
 
 
 def wait_options(command: Any) -> Any:
@@ -55,7 +56,7 @@ def until_level(client: Any, name: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     with client.ask_stream("subscribe", channel="processor") as stream:
         while True:
-            row = _row(client, name)
+            row = _row(client, name, deadline, seconds)
             if _is_level(row):
                 _tell_elsewhere(row)
                 break
@@ -65,6 +66,8 @@ def until_level(client: Any, name: str, seconds: float) -> None:
                     f" with `mesh update processor -n {name}`; the node tries again by itself"
                 )
             if not stream.wait(deadline - time.monotonic()):
+                if not client.is_linked:
+                    raise _node_away(name, seconds)
                 why = row.get("doing") or row["parked"] or row["status"]
                 raise WaitTimeout(
                     f"processor {name} has {row['ready']} of {row['workers']} workers ready after"
@@ -107,8 +110,26 @@ def until_everywhere(client: Any, deadline: float, seconds: float) -> None:
         pause.wait(_LOOK_S)
 
 
-def _row(client: Any, name: str) -> dict[str, Any]:
-    rows = {row["name"]: row for row in client.ask("status")["processors"]}
+def _node_away(name: str, seconds: float) -> WaitTimeout:
+    return WaitTimeout(
+        f"the node went away while the workers of processor {name} were waited for, and was not"
+        f" back after {plain.length_of_time(seconds * 1000)}; the change holds, and the node makes"
+        " it so when it is back: `mesh up`, then look with `mesh ls processors -w`"
+    )
+
+
+def _row(client: Any, name: str, deadline: float, seconds: float) -> dict[str, Any]:
+    """What the node says of a processor and its workers.
+
+    Raises:
+        WaitTimeout: it is away, and the time for waiting is over.
+    """
+    left = max(deadline - time.monotonic(), _ANSWER_S)
+    try:
+        found = client.ask("status", timeout=left)
+    except NoNode:
+        raise _node_away(name, seconds) from None
+    rows = {row["name"]: row for row in found["processors"]}
     gone = {"workers": 0, "ready": 0, "old": 0, "problem": "", "building": False, "parked": "",
             "status": "unknown", "current": True}  # fmt: skip
     return dict(rows.get(name, gone))
