@@ -51,12 +51,13 @@ def wait(client: Client, call: Call, seconds: float | None) -> None:
                 raise
         found = _of_link(client)
         if found:
-            look_at = now  # Whatever it was is looked at anew when the node is back.
-        elif now >= look_at:
+            look_at = now + TELL_WHY_S  # A node that is back begins to work first.
+        else:
+            told.discard((AWAY, ""))
+        if not found and now >= look_at:
             found = look(client, call)
             gap = min(gap * 1.5, LOOK_MAX_S)
             look_at = now + gap
-            told.discard((AWAY, ""))
         _tell(call, found, told)
         now = time.monotonic()
 

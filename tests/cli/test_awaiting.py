@@ -67,13 +67,28 @@ def test_who_waits_is_told_that_the_node_is_away_and_gets_the_result_when_it_is_
     kill(node)
     told = process.stderr.readline()
     node("up")
-    out, err = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=60)
 
     assert told == (
         f"mesh: call {id} is safe at the node, which is away; this goes on when it is back;"
         " Ctrl-C stops this waiting only\n"
     )
-    assert (process.returncode, out, err) == (0, "2\n", "")
+    assert (process.returncode, out) == (0, "2\n")
+
+
+def test_a_wait_for_workers_ends_with_the_truth_when_the_node_dies(node):
+    id = node("run", "shop.rest", "6", "--no-wait")[0].strip()
+    running(node)
+    process = node.start("proc", "restart", "-n", "proc1", "--wait", "--timeout", "4s")
+    assert process.stdout.readline() == "processor proc1 restarts\n"
+    kill(node)
+    _, err = process.communicate(timeout=60)
+    node("up")
+    node("call", "cancel", id)
+
+    assert process.returncode == 124
+    assert err.startswith("mesh: the node went away while the workers of processor proc1 were")
+    assert "was not back after 4s; the change holds" in err
 
 
 def test_a_held_call_is_no_call_that_goes_on(node):
