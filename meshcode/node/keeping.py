@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 _DONE = int(Outcome.DONE)
 
 
+def _marked(data: bytes, printed: int) -> bytes:
+    """What is kept of an output, with a line that tells what went before it, if anything did."""
+    gap = printed - len(data)
+    return b"[%d bytes of output left out here]\n" % gap + data if gap > 0 else data
+
+
 class Keeping:
     """What a node does beside its calls."""
 
@@ -51,7 +57,11 @@ class Keeping:
         records: list[Op] = []
         for (id, attempt), streams in list(worker.output.items()):
             if ids is None or id in ids:
-                records.append((OUTPUT, id + attempt.to_bytes(4, "big"), pack(streams)))
+                told = {
+                    name: _marked(data, worker.printed.get((id, attempt, name), 0))
+                    for name, data in streams.items()
+                }
+                records.append((OUTPUT, id + attempt.to_bytes(4, "big"), pack(told)))
                 del worker.output[(id, attempt)]
                 for name in streams:
                     self._said.pop((worker.id, id, attempt, name), None)

@@ -5,9 +5,10 @@ written outside any call (while the module is imported, by threads that outlive 
 the worker's own descriptors, as does everything written to descriptors 1 and 2 directly, by
 subprocesses or C code: those belong to the worker's log.
 
-A call's output is streamed as it comes, up to half of `OUTPUT_BYTES_MAX`.  After that only the
-newest other half is kept, and sent once a second and at the end, so a call that prints without end
-costs a bounded amount of memory and link.
+A call's output is streamed as it comes, up to nearly half of `OUTPUT_BYTES_MAX`.  After that only
+as much of the newest is kept, and sent once a second and at the end, so a call that prints without
+end costs a bounded amount of memory and link.  What was left out is told in between, and head, mark
+and tail are no more than the node keeps.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from meshcode.worker.context import Staged, running_call
 STDOUT, STDERR = 1, 2  # The codes of OUTPUT envelopes, and the descriptors.
 TAIL_EVERY_NS = 1_000_000_000
 CHUNK_BYTES_MAX = 128 * 1024  # Body of one OUTPUT envelope.
+MARK_BYTES_MAX = 64  # Of the line that tells what was left out.
 IDLE_MAX = 1024  # Streams remembered although nothing of them waits.
 _KIND_OUTPUT = int(Kind.OUTPUT)
 
@@ -41,9 +43,11 @@ class _Printed:
         self.dropped = 0
         self.due_ns = 0
 
-    def add(self, data: bytes, tail_max: int) -> None:
+    def add(self, data: bytes, gap: int, tail_max: int) -> None:
+        """`gap` bytes before `data` were left out already; head and tail are on its two sides."""
         self.parts.append(data)
         self.size += len(data)
+        self.dropped += gap
         # At twice the tail, so that a flood of short lines is not joined again for each of them.
         if self.size > 2 * tail_max and self.sent >= tail_max:
             self._cut(tail_max)
@@ -79,15 +83,18 @@ class Capture:
     def __init__(self, wake: Callable[[], None], bytes_max: int = OUTPUT_BYTES_MAX) -> None:
         """`wake` makes the flusher look soon; it is called from any thread, often."""
         self.wake = wake
-        self.tail_max = max(bytes_max // 2, 1)
-        self.written: list[tuple[Staged, int, bytes]] = []  # Appended to by any thread.
+        self.tail_max = max((bytes_max - MARK_BYTES_MAX) // 2, 1)
+        # Appended to by any thread: data, and how much before it was left out.
+        self.written: list[tuple[Staged, int, bytes, int]] = []
         self.printed: dict[tuple[bytes, int, int], _Printed] = {}  # By id, attempt, stream.
 
     def write(self, call: Staged, stream: int, data: bytes) -> None:
         """Take what a call printed."""
-        if len(data) > 2 * self.tail_max:
-            data = data[-2 * self.tail_max :]
-        self.written.append((call, stream, data))
+        gap = len(data) - 2 * self.tail_max
+        if gap > 0:  # More at once than is kept: all that may become the head, and the tail.
+            self.written.append((call, stream, data[: self.tail_max], 0))
+            data = data[-self.tail_max :]
+        self.written.append((call, stream, data, max(gap, 0)))
         self.wake()
 
     def collect(self, drafts: list[bytes]) -> None:
@@ -95,12 +102,12 @@ class Capture:
         count = len(self.written)
         batch = self.written[:count]
         del self.written[:count]
-        for (row, _frame, attempt), stream, data in batch:
+        for (row, _frame, attempt), stream, data, gap in batch:
             key = (row[4], attempt, stream)
             printed = self.printed.get(key)
             if printed is None:
                 printed = self.printed[key] = _Printed()
-            printed.add(data, self.tail_max)
+            printed.add(data, gap, self.tail_max)
         if len(self.printed) > IDLE_MAX:  # Left by code that prints after its call has ended.
             for key in [key for key, printed in self.printed.items() if not printed.size]:
                 del self.printed[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -14,8 +15,9 @@ from meshcode.errors import from_data
 from meshcode.ids import make_ids, text_of
 from meshcode.limits import OUTPUT_BYTES_MAX
 from meshcode.wire.codec import pack, unpack
-from meshcode.wire.frame import envelope, frame
+from meshcode.wire.frame import envelope, frame, index, seal_frame
 from meshcode.wire.kinds import Flag, Kind, Outcome
+from meshcode.worker.output import Capture
 from tests.worker.harness import MiniNode
 
 CODE = """
@@ -279,6 +281,27 @@ def test_a_flood_of_output_keeps_its_tail(worker):
     assert text.startswith("line 0 ")
     assert text.rstrip().splitlines()[-1].startswith("line 19999 ")
     assert "bytes of output left out here]" in text
+
+
+@pytest.mark.parametrize("write_at_once", [False, True], ids=["lines", "at_once"])
+def test_head_mark_and_tail_of_a_flood_are_no_more_than_a_node_keeps(write_at_once):
+    """Else the first bytes would be lost there, and nothing would say so."""
+    capture = Capture(lambda: None)
+    call = ((0, 0, 0, 0, b"i" * 16), b"", 1)
+    lines = [b"line %06d %s\n" % (n, b"x" * 78) for n in range(100_000)]
+    drafts: list[bytes] = []
+    for part in [b"".join(lines)] if write_at_once else lines:
+        capture.write(call, 1, part)
+        if part == lines[0]:
+            capture.collect(drafts)  # The flusher looks whenever it likes.
+    capture.end(b"i" * 16, 1, drafts)
+
+    sent = seal_frame(drafts)
+    text = b"".join(sent[row.body_at : row.end] for row in index(sent)[1])
+    assert len(text) <= OUTPUT_BYTES_MAX
+    assert text.startswith(lines[0]) and text.endswith(lines[-1])
+    head, mark, tail = re.split(rb"\n\[(\d+) bytes of output left out here\]\n", text)
+    assert len(head) + int(mark) + len(tail) == sum(map(len, lines))
 
 
 def test_a_finished_call_is_reported_while_the_next_one_runs(worker):
