@@ -30,6 +30,7 @@ from meshcode.model.fields import (
 from meshcode.model.keptcheck import VERSIONED
 from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, MADE, PLURALS, PUBLISHED
 from meshcode.model.rounds import round_of
+from meshcode.model.scaling import scale
 from meshcode.model.steps import Step
 from meshcode.model.tables import (
     TABLES,
@@ -289,6 +290,9 @@ def _update(request: _Request) -> Change:
     options = {field: getattr(row, field) for field in FIELDS[kind]} | given
     check_together(kind, row.name, options)
     _check_references(request, given)
+    scaled = False
+    if isinstance(row, Processor) and "workers" in given and not request.planned:
+        scaled = scale(session, row, given["workers"], request.now_ms)
     changed = [field for field, value in given.items() if getattr(row, field) != value]
     for field in changed:
         setattr(row, field, given[field])
@@ -296,7 +300,7 @@ def _update(request: _Request) -> Change:
         _touch(request, row)
         _check_rounds(request, row)
         _keep_version(request, row)
-    return Change(describe(row), declared=bool(changed))
+    return Change(describe(row), declared=bool(changed) or scaled)
 
 
 def _delete(request: _Request) -> Change:

@@ -116,6 +116,22 @@ def test_update_with_none_goes_back_to_the_default(model):
     assert (updated["workers"], updated["env"]) == (1, {})
 
 
+def test_the_workers_of_a_processor_are_those_of_its_one_deployment(model):
+    model.shop()
+    model.ask("update", "processor", "shop", workers=7)
+    assert model.ask("get", "deployment", "shop-here")["cpus"] == 7
+    model.ask("update", "deployment", "shop-here", cpus=1)
+    model.ask("update", "processor", "shop", workers=7)  # That it has 7 already is not enough.
+    assert model.ask("get", "deployment", "shop-here")["cpus"] == 7
+
+    model.ask("add", "deployment", "shop-there", processor="shop", host="there")
+    text = "2 deployments, which say how many workers there are: shop-here \\(7\\), shop-there"
+    with pytest.raises(WrongState, match=text):
+        model.ask("update", "processor", "shop", workers=3)
+    assert model.ask("get", "processor", "shop")["workers"] == 7
+    model.ask("update", "processor", "shop", time_limit_ms=1_000)  # Else nothing is refused.
+
+
 def test_an_update_that_changes_nothing_makes_no_snapshot(model):
     model.shop()
     published = len(model.published)
