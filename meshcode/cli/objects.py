@@ -144,14 +144,19 @@ def add(
         wait_for(client, kind, added, None if dry else wait)
 
 
-def wait_for(client: Any, kind: str, item: Mapping[str, Any], seconds: float | None) -> None:
-    """Wait for the workers that an object needs; `seconds` None does not."""
+def wait_for(
+    client: Any, kind: str, item: Mapping[str, Any], seconds: float | None, mend: str = ""
+) -> None:
+    """Wait for the workers that an object needs; `seconds` None does not; `mend` says what to do
+    when they cannot run.
+    """
     if seconds is None:
         return
     from meshcode.cli.waiting import until_level
 
     sys.stdout.flush()  # What was done is said before the wait.
-    until_level(client, str(item["name"] if kind == "processor" else item["processor"]), seconds)
+    name = str(item["name"] if kind == "processor" else item["processor"])
+    until_level(client, name, seconds, mend)
 
 
 def update(

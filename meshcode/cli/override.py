@@ -53,7 +53,9 @@ def update(
         else:
             answer, verb = _put(client, processor, task, code, dry, opening), "put in place"
         objects.done(KIND, key, verb, answer, style, dry=dry)
-        objects.wait_for(client, "deployment", {"processor": processor}, None if dry else wait)
+        mend = "" if gone else f"take it away with `mesh update task {key} --no-code`, or mend it"
+        item = {"processor": processor}
+        objects.wait_for(client, "deployment", item, None if dry else wait, mend)
 
 
 def resolve(client: Any, name: str) -> tuple[str, str]:

@@ -45,9 +45,15 @@ def dry_option(command: Any) -> Any:
     )(command)
 
 
-def until_level(client: Any, name: str, seconds: float) -> None:
+def until_level(client: Any, name: str, seconds: float, mend: str = "") -> None:
     """Wait until a processor's workers on this node are what the model wants, by its own events,
     and until every node that is there has heard of the change.
+
+    Args:
+        client: of the node.
+        name: of the processor.
+        seconds: that are waited at most.
+        mend: what to do when its code cannot be run; an update of the processor when not said.
 
     Raises:
         WaitTimeout: that is not so within `seconds`; the change holds, and the node goes on.
@@ -61,9 +67,13 @@ def until_level(client: Any, name: str, seconds: float) -> None:
                 _tell_elsewhere(row)
                 break
             if row["problem"] and not row["building"]:
+                mend = mend or f"mend it with `mesh update processor -n {name}`"
+                cannot = "and cannot run"
+                if row["old"]:
+                    cannot = "and its older code goes on, as what was changed cannot run"
                 raise MeshError(
-                    f"processor {name} is in the model, and cannot run: {row['problem']}; mend it"
-                    f" with `mesh update processor -n {name}`; the node tries again by itself"
+                    f"processor {name} is in the model, {cannot}: {row['problem']}; {mend}; the"
+                    " node tries again by itself"
                 )
             if not stream.wait(deadline - time.monotonic()):
                 if not client.is_linked:

@@ -74,6 +74,14 @@ def no_such_function(module: Any, task: str) -> str:
     return f"the module {module.__name__!r} has no function {task!r}; its functions are: {listed}"
 
 
+def _absent(module: Any, task: str, config: dict[str, Any]) -> str:
+    """The same, with the commit that was looked at, and how a newer one is fetched."""
+    at = str(config.get("commit") or "")[:12]
+    commit = f"; the commit that runs here is {at}" if at else ""
+    newer = f"`mesh proc restart -n {config['processor']}` fetches a newer one, if none is pinned"
+    return f"{no_such_function(module, task)}{commit}; {newer}"
+
+
 def _ready(config: dict[str, Any], worker: Worker | None, error: MeshError | None) -> bytes:
     sockets = sorted(name.decode() for name in worker.targets) if worker else []
     body = {
@@ -123,7 +131,7 @@ def run(config: dict[str, Any]) -> int:
     def load(sockets: dict[str, str]) -> dict[str, Callable[..., Any]]:
         found = {name: find_function(module, task) for name, task in sockets.items()}
         worker.absent = {
-            name.encode(): no_such_function(module, sockets[name])
+            name.encode(): _absent(module, sockets[name], config)
             for name, function in found.items()
             if function is None
         }

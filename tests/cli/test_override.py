@@ -61,6 +61,9 @@ def test_one_that_does_not_load_leaves_what_runs(shell):
                      stdin=b"import nowhere\ndef boom(t): return 'fixed'")[1]  # fmt: skip
         assert "No module named 'nowhere'" in said
         assert "keeps running" in said
+        assert "take it away with `mesh update task proc1.boom --no-code`, or mend it" in said
+        assert "and its older code goes on, as what was changed cannot run" in said
+        assert "mesh update processor" not in said
         assert "ValueError: x" in shell("run", "shop.boom", "x", status=1)[1]
     finally:
         shell("update", "task", "proc1.boom", "--no-code", "--wait")

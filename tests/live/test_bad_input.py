@@ -371,10 +371,12 @@ def test_a_function_that_is_not_there(mesh: Mesh):
         waiting = client.socket("no.function").submit(1)
         error = refusal(lambda: waiting.result(20))
 
+    commit = mesh.processor("live")["commit"][:12]
     assert str(error) == (
         "the socket 'no.function' has no function to run: the module 'live.tasks' has no function "
         "'ecoh'; its functions are: echo, join, boom, a_set, large, die, where, nap, say; "
-        "the call was not run"
+        f"the commit that runs here is {commit}; `mesh proc restart -n live` fetches a newer one, "
+        "if none is pinned; the call was not run"
     )
     mesh.ask("model", do="delete", kind="socket", name="no.function", fields={})
 
