@@ -26,6 +26,7 @@ STEPS_LOOKED = 200  # Open steps of a flow that are looked at for one that holds
 
 FLOW_SOCKET = "@flow"  # What the call is to that a flow descends from.
 AWAY = "AWAY"  # Beside the states of a call: there is no node to ask.
+LOST = ("ORPHAN", "COPY")  # States of calls that wait for a person.
 _NUMBER = re.compile(r"\d+")
 _STAYS = "Ctrl-C stops this waiting only"
 
@@ -131,6 +132,8 @@ def _news(call: Call, found: dict[str, Any]) -> str:
         return f"call {call.id} waits: {reason}; it is safe and begins when it can; {_STAYS}"
     if state == "HELD":
         return f"call {call.id} is held: {_held(call, found)}; {_STAYS}"
+    if state in LOST:
+        return f"call {call.id} does not go on: it is {_lost(call, found)}"
     if found.get("step"):
         return f"flow {call.id} waits for {found['step']}; {_STAYS}"
     return ""
@@ -156,6 +159,8 @@ def too_late(call: Call, found: dict[str, Any], length: str) -> str:
         )
     if state == "HELD":
         return f"{late}: it is held: {_held(call, found)}"
+    if state in LOST:
+        return f"{late} and does not go on: it is {_lost(call, found)}"
     if state == "PARKED":
         return f"{late}; it waits: {found.get('reason')}; {goes_on}"
     if state == "DELAYED" and found.get("due_ms"):
@@ -181,4 +186,10 @@ def _held(call: Call, found: dict[str, Any]) -> str:
     return (
         f"{why}; look at `mesh ls call {call.id} --output`, then `mesh call retry {call.id}` or"
         f" `mesh call cancel {call.id}`"
+    )
+
+
+def _lost(call: Call, found: dict[str, Any]) -> str:
+    return (
+        f"{found['state']}, {found.get('reason')}; `mesh recover --force {call.id}` issues it again"
     )

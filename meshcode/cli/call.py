@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOOKS_MAX = 10  # Requests for one page that is watched.
 _STATES = (
     "WAITING", "DELAYED", "PARKED", "GATHERING", "COPYING", "RUNNING", "ENDING", "HELD", "KEPT",
-    "DONE", "FAILED", "CANCELLED", "MOVED",
+    "ORPHAN", "COPY", "DONE", "FAILED", "CANCELLED", "MOVED",
 )  # fmt: skip
 
 
@@ -109,7 +109,8 @@ def ls_calls(
 ) -> None:
     """List the calls of the mesh, newest first: all nodes that are there are asked.
 
-    KEPT: its owner did not answer; another node keeps it. Exit status 8: a node with a link did
+    KEPT: its owner did not answer; another node keeps it. ORPHAN and COPY do not go on: see `mesh
+    recover`. Exit status 8: a node with a link did
     not answer in time.
 
     Examples:

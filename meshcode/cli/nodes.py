@@ -438,12 +438,19 @@ def consequences(
     if weight is None:
         return [f"{why}, so it is not known what calls this concerns"]
     lines = []
+    waiting = weight.get("waiting", 0)  # A node of an older version does not say.
     if is_me:
         lines.append("this is the node of this home: it will drain and be no member any more")
     if weight["shared"]:
         lines.append(
             f"{weight['shared']} open calls known here have {name} among their voters:"
-            f" {weight['shared'] - weight['orphaned']} go on with a majority of the others"
+            f" {weight['shared'] - weight['orphaned'] - waiting} go on with a majority of the"
+            " others"
+        )
+    if waiting:
+        lines.append(
+            f"{waiting} of them wait until another of their voters, which is away, is back: evict"
+            " that one, too, and they become ORPHAN"
         )
     if weight["orphaned"]:
         lines.append(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from meshcode.errors import WaitTimeout
+from meshcode.client.doubts import PAUSE_S, PAUSE_S_MAX, UNKNOWN_PATIENCE_S
+from meshcode.client.wake import Waiter
+from meshcode.errors import UnknownCall, WaitTimeout
 from meshcode.wire.codec import unpack
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ class Reading:
         self.end: int | None = None
         self.streamed = True
         self._since = time.monotonic()
+        self._unknown_since: float | None = None  # When a node began to say that it knows it not.
+        self._pause_s = PAUSE_S
 
     def fields(self) -> dict[str, Any]:
         """Of the next question."""
@@ -50,14 +55,37 @@ class Reading:
         Raises:
             WaitTimeout: there was none, and time is over.
         """
+        self._unknown_since, self._pause_s = None, PAUSE_S
         self.end = answer.get("end")
         self.streamed = bool(answer.get("streamed", True))
         for body in answer["items"]:
             self.number += 1
             yield unpack(body)
             self._since = time.monotonic()  # The reader's own time does not count.
+        if self.end is None:
+            self._check_time()
+
+    def pause_s(self, error: UnknownCall) -> float:
+        """How long to wait before a node is asked again that does not know a call that was known.
+
+        The one that had it may be gone, and taking over takes time: as for results (`Doubts`).
+
+        Raises:
+            UnknownCall: patience is over.
+            WaitTimeout: time is over.
+        """
+        now = time.monotonic()
+        if self._unknown_since is None:
+            self._unknown_since = now
+        if now - self._unknown_since >= UNKNOWN_PATIENCE_S:
+            raise error
+        self._check_time()
+        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, PAUSE_S_MAX)
+        return pause_s
+
+    def _check_time(self) -> None:
         waited = time.monotonic() - self._since
-        if self.end is None and self.timeout is not None and waited >= self.timeout:
+        if self.timeout is not None and waited >= self.timeout:
             raise WaitTimeout(
                 f"item {self.number} of call {self.call.id} has not come within {self.timeout} s; "
                 f"the call goes on: ask again with stream({self.number}), from anywhere by its id",
@@ -76,7 +104,11 @@ def read(call: Call, first: int, timeout: float | None) -> Iterator[Any]:
     reading = Reading(call, first, timeout)
     call.wait_accepted(timeout)
     while reading.end is None:
-        answer = call._client.ask(READ, timeout=None, id=call._id, **reading.fields())
+        try:
+            answer = call._client.ask(READ, timeout=None, id=call._id, **reading.fields())
+        except UnknownCall as error:
+            Waiter().wait(reading.pause_s(error))
+            continue
         yield from reading.take(answer)
     yield from reading.rest(call.result())
 
@@ -86,7 +118,12 @@ async def read_async(call: AsyncCall, first: int, timeout: float | None) -> Asyn
     reading = Reading(call.sync, first, timeout)
     await call.wait_accepted(timeout)
     while reading.end is None:
-        for value in reading.take(await call._ask(READ, **reading.fields())):
+        try:
+            answer = await call._ask(READ, **reading.fields())
+        except UnknownCall as error:
+            await asyncio.sleep(reading.pause_s(error))
+            continue
+        for value in reading.take(answer):
             yield value
     for value in reading.rest(await call.result()):
         yield value

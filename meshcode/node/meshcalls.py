@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from meshcode.errors import BadRequest, LogDamaged, MeshError, UnknownCall
+from meshcode.errors import BadRequest, LogDamaged, MeshError, UnknownCall, WrongState
 from meshcode.ids import NO_ID, parse_id, text_of
 from meshcode.node.history import asked_of
 from meshcode.node.meshops import (
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from meshcode.node.mesh import Mesh
     from meshcode.replica.instance import Instance
 
+ORPHAN, COPY = LOST = ("ORPHAN", "COPY")  # States of a call that waits for `mesh recover`.
 _PARENT_AT, _FLOW_AT = 48, 32  # In a SUBMIT envelope: docs/wire.md.
 
 
@@ -90,7 +91,50 @@ def kept_row(loop: Loop, id: bytes) -> Row:
     _add_voters(loop, row, inst)
     if copy is not None:
         row["voters"], row["copies"], row["copies_of"] = [row["node"]], 2, 2
-    return row
+    return row | lost_of(loop, id)
+
+
+def lost_of(loop: Loop, id: bytes) -> Row:
+    """State and reason of an open call that the rules leave to a person; else nothing."""
+    router = loop.router
+    evicted = router.replica.peers.evicted
+    if not evicted:
+        return {}
+    call, copy = router.calls.get(id), router.copies.get(id)
+    inst = router.replica.by_id.get(id) if call is None else call.inst
+    if inst is not None and router.replica.is_orphan(inst):
+        kind, voters = ORPHAN, inst.voters
+    elif call is None and copy is not None and copy.home in evicted:
+        kind, voters = COPY, (copy.home,)
+    else:
+        return {}
+    gone = ", ".join(_owner_name(loop, node) for node in voters if node in evicted)
+    return {"state": kind, "reason": f"evicted: {gone}; it may have run before"}
+
+
+def has_owner(loop: Loop, id: bytes) -> bool:
+    """Whether the owner of a kept call is there, and knows more of it."""
+    inst, copy = loop.router.replica.by_id.get(id), loop.router.copies.get(id)
+    owner = inst.promise[1] if inst is not None else copy.home if copy is not None else NO_ID
+    return loop.mesh is not None and owner in loop.mesh.up
+
+
+def why_not_now(loop: Loop, id: bytes, what: str) -> WrongState:
+    """Why a call can be told nothing now; `what`: "cancelled"."""
+    row = kept_row(loop, id)
+    if row["state"] in LOST:
+        return WrongState(
+            f"call {text_of(id)} cannot be {what}: it is {row['state']}, {row['reason']}, so it can"
+            f" not end; nothing was changed; `mesh recover --force {text_of(id)}` issues it again,"
+            f" and then it can be {what}",
+            kept=True,
+        )
+    return WrongState(
+        f"call {text_of(id)} cannot be {what} now: it is {row['reason']}, which does not answer;"
+        f" nothing was changed; it is taken over in a minute at most, and then it can be {what}:"
+        " ask again",
+        kept=True,
+    )
 
 
 def _id_at(submit: bytes, at: int) -> str | None:
@@ -132,7 +176,7 @@ def annotated(loop: Loop, row: Row) -> Row:
     _add_voters(loop, row, call.inst)
     if call.inst is None and keeper_of(loop.router) and id not in loop.router.narrow:
         row["copies"], row["copies_of"] = 2, 2
-    return row
+    return row | lost_of(loop, id)
 
 
 def _add_voters(loop: Loop, row: Row, inst: Instance | None) -> None:
@@ -140,10 +184,12 @@ def _add_voters(loop: Loop, row: Row, inst: Instance | None) -> None:
         own = [name] if (name := mine(loop)) else []
         row |= {"voters": own, "copies": 1, "copies_of": 1}
         return
-    names = [_owner_name(loop, node) for node in inst.voters]
+    evicted = loop.router.replica.peers.evicted
+    there = [node for node in inst.voters if node not in evicted]
+    have = sum(bool(inst.have & inst.bit(node)) for node in there)
     row |= {
-        "voters": names, "copies_of": len(names),
-        "copies": max(inst.have.bit_count(), int(inst.payload)),
+        "voters": [_owner_name(loop, node) for node in there], "copies_of": len(inst.voters),
+        "copies": max(have, int(inst.payload)),
     }  # fmt: skip
 
 
@@ -162,14 +208,14 @@ def row_of(loop: Loop, fields: dict[str, Any]) -> Row:
             which, result=bool(fields.get("result")), output=bool(fields.get("output"))
         )
     except UnknownCall:
-        id = _kept_id(loop, which)
+        id = kept_id(loop, which)
         printed = {"output": loop.history.output(id)} if fields.get("output") else {}
         return kept_row(loop, id) | printed
     return annotated(loop, row)
 
 
-def _kept_id(loop: Loop, which: bytes | str) -> bytes:
-    """The one kept call that `which` begins.
+def kept_id(loop: Loop, which: bytes | str) -> bytes:
+    """The one kept call that `which` begins: another node owns it, or nobody does yet.
 
     Raises:
         UnknownCall: there is none.
@@ -296,11 +342,8 @@ def stuck_rows(loop: Loop) -> list[Row]:
             waiting.setdefault(inst.id, inst.sequence)
     for id in sorted(waiting)[:ROWS_MAX]:
         row = kept_row(loop, id)
-        evicted = router.replica.peers.evicted
-        gone = [name for name, node in _voters_of(loop, id) if node in evicted]
-        row["kind"] = "COPY" if id in router.copies else "ORPHAN"
+        row["kind"] = row["state"] if row["state"] in LOST else ORPHAN
         row["can"] = "recover" if row["socket"] else "nothing: the call itself is not kept here"
-        row["reason"] = f"evicted: {', '.join(gone)}; it may have run before"
         found.append(row)
     held = 0
     for open_call in router.calls.values():
@@ -311,13 +354,6 @@ def stuck_rows(loop: Loop) -> list[Row]:
     for row in found:
         row["at"] = "" if mesh is None else mesh.identity.name
     return found
-
-
-def _voters_of(loop: Loop, id: bytes) -> list[tuple[str, bytes]]:
-    copy = loop.router.copies.get(id)
-    inst = loop.router.replica.by_id.get(id)
-    voters = inst.voters if inst is not None else () if copy is None else (copy.home,)
-    return [(_owner_name(loop, node), node) for node in voters]
 
 
 def stuck(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:

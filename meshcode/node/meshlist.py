@@ -16,7 +16,15 @@ from meshcode.errors import BadRequest
 from meshcode.ids import ID_BYTES
 from meshcode.node.choosing import FIELDS, Choice
 from meshcode.node.history import Chosen, ran_on
-from meshcode.node.meshcalls import annotated, kept_row, mine, stored_call, together
+from meshcode.node.meshcalls import (
+    LOST,
+    annotated,
+    kept_row,
+    lost_of,
+    mine,
+    stored_call,
+    together,
+)
 from meshcode.node.meshops import Answers, answer, ask_peers, good_data, silent_peers
 from meshcode.node.meshrows import Row, slim
 from meshcode.node.paging import ROWS_MAX, SCAN_MAX, Part, cursor_of, whole
@@ -81,14 +89,20 @@ def _is_of(loop: Loop, id: bytes, name: str) -> bool:
 
 
 def _kept_ids(loop: Loop, fields: dict[str, Any]) -> list[bytes]:
-    """Calls of other owners that are open as far as this node knows, and two-node copies."""
-    router = loop.router
-    if fields.get("state") not in (None, "KEPT"):
+    """Calls of other owners that are open as far as this node knows, and two-node copies; what
+    waits for a person whoever owns it.
+    """
+    router, state = loop.router, fields.get("state")
+    if state not in (None, "KEPT", *LOST):
         return []  # Only their owners know in which state they are.
+    own = router.calls if state not in LOST else ()
     instances = router.replica.by_id.items()
     kept = {id: inst.sequence for id, inst in instances
-            if inst.role != ENDED and id not in router.calls}  # fmt: skip
-    kept |= {id: copy.sequence for id, copy in router.copies.items() if id not in router.calls}
+            if inst.role != ENDED and id not in own}  # fmt: skip
+    kept |= {id: copy.sequence for id, copy in router.copies.items() if id not in own}
+    if state is not None:
+        kept = {id: at for id, at in kept.items()
+                if lost_of(loop, id).get("state", "KEPT") == state}  # fmt: skip
     choice = Choice(router, {**fields, "state": None})
     if choice.is_everything:
         return list(kept)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from meshcode.membership.member import Row
     from meshcode.node.loop import Loop
     from meshcode.node.mesh import Mesh
+    from meshcode.replica.instance import Instance
 
 AWAY, DRAINING, EVICTED = "away", "draining", "evicted"
 NEWS_SHOWN = 20
@@ -411,11 +412,15 @@ def weigh(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
     shared = [inst for inst in loop.router.replica.by_key.values()
               if target in inst.voters and not inst.ended]  # fmt: skip
     out = {*mesh.roster.evicted, target}
+    away = {node for node in mesh.roster.members if node != mesh.node and node not in mesh.up}
+
+    def lost(inst: Instance, gone: set[bytes]) -> bool:
+        return sum(node in gone for node in inst.voters) >= inst.majority
+
     found = {
         "shared": len(shared),
-        "orphaned": sum(
-            sum(node in out for node in inst.voters) >= inst.majority for inst in shared
-        ),
+        "orphaned": sum(lost(inst, out) for inst in shared),
+        "waiting": sum(lost(inst, out | away) and not lost(inst, out) for inst in shared),
         "copies": sum(1 for copy in loop.router.copies.values() if copy.home == target),
         "alone": None, "open": None,
     }  # fmt: skip

@@ -29,6 +29,8 @@ from meshcode.errors import MeshError, UnknownCall
 from meshcode.ids import ID_BYTES, text_of
 from meshcode.node import requests
 from meshcode.node.guard import check_for_peer
+from meshcode.node.meshrows import KEPT
+from meshcode.node.partly import Partly
 from meshcode.node.sessions import Session
 from meshcode.router import acks
 from meshcode.router.effects import Effects
@@ -150,8 +152,11 @@ class Relay:
         def answered(answers: list[tuple[bytes, dict[str, Any]]]) -> None:
             good = [data for _, data in answers if data.get("good") is True]
             odd = [data for _, data in answers if not _is_unknown(data)]
+            odd.sort(key=_is_part)
             if good:
-                answer = (client, request, True, good[0].get("data"))
+                answer = (client, request, True, min(good, key=_is_part).get("data"))
+            elif odd and not _is_part(odd[0]):
+                answer = (client, request, False, odd[0].get("data"))
             elif own is not None:
                 answer = (client, request, *own)
             elif odd:
@@ -169,7 +174,7 @@ class Relay:
         message = {"op": "ask", "name": name, "fields": fields}
         if user is not None:
             message["as"] = user
-        self.gather(message, answered, enough=_is_good)
+        self.gather(message, answered, enough=_is_enough)
 
     def gather(
         self,
@@ -334,6 +339,8 @@ class Relay:
             check_for_peer(self.mesh.loop, message.get("as"), name, fields)
             answer = operation(self.mesh.loop, Session(client, b""), request, fields)
             good = True
+        except Partly as partly:
+            good, answer = partly.answer
         except MeshError as error:
             answer, good = error.to_data(), False
         if answer is not None:
@@ -410,8 +417,18 @@ def _pairs(data: dict[str, Any]) -> list[tuple[bytes, tuple[int, int]]]:
     ]  # fmt: skip
 
 
-def _is_good(data: dict[str, Any]) -> bool:
-    return data.get("good") is True
+def _is_enough(data: dict[str, Any]) -> bool:
+    return data.get("good") is True and not _is_part(data)
+
+
+def _is_part(data: dict[str, Any]) -> bool:
+    """Whether another node may know more: this one only keeps the call, or its outcome alone."""
+    told = data.get("data")
+    if not isinstance(told, dict):
+        return False
+    fields = told.get("fields")
+    is_kept = isinstance(fields, dict) and fields.get("kept") is True
+    return is_kept or told.get("know") == KEPT or told.get("bare") is True
 
 
 def _is_unknown(data: dict[str, Any]) -> bool:

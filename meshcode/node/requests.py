@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import meshcode
 from meshcode.errors import BadRequest, MeshError, UnknownCall, UnknownObject, WrongState
-from meshcode.ids import text_of
+from meshcode.ids import parse_id, text_of
 from meshcode.nearest import nearest
 from meshcode.node import (
     accounts,
@@ -171,16 +171,44 @@ def _call_list(loop: Loop, session: Session, request: bytes, fields: dict[str, A
 
 def _call_get(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     which = _needed(fields, "id", (bytes, str))
-    row = loop.history.get(
-        which, result=bool(fields.get("result")), output=bool(fields.get("output"))
-    )
+    try:
+        row = loop.history.get(
+            which, result=bool(fields.get("result")), output=bool(fields.get("output"))
+        )
+    except UnknownCall:
+        id = meshcalls.kept_id(loop, which)
+        if session.id < 0 and meshcalls.has_owner(loop, id):
+            raise  # It is asked itself.
+        row = meshcalls.kept_row(loop, id)
+        raise Partly(f"call {row['id']} is kept here", True, row) from None
     if row.get("bare"):
         raise Partly(f"of call {row['id']} only its outcome is here", True, row)
-    return row
+    return row if row["finished_ms"] else row | meshcalls.lost_of(loop, parse_id(row["id"]))
+
+
+def _find(loop: Loop, fields: dict[str, Any], what: str) -> bytes:
+    """The call that a request wants to change; `what`: "cancelled".
+
+    Raises:
+        UnknownCall: it is not open here, nor in the history.
+        WrongState: nothing can change it any more.
+    """
+    which = _needed(fields, "id", (bytes, str))
+    try:
+        id = loop.history.find(which)
+    except UnknownCall:
+        id = meshcalls.kept_id(loop, which)
+        if meshcalls.has_owner(loop, id):
+            raise
+        error = meshcalls.why_not_now(loop, id, what)
+        raise Partly(error.text, False, error.to_data()) from None
+    if id in loop.router.calls and meshcalls.lost_of(loop, id):
+        raise meshcalls.why_not_now(loop, id, what)
+    return id
 
 
 def _call_cancel(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    id = loop.history.find(_needed(fields, "id", (bytes, str)))
+    id = _find(loop, fields, "cancelled")
     if _is_flow(loop, id) or _has_copies(loop, id):
         return flowops.OPERATIONS["flow.cancel"](loop, session, request, {**fields, "id": id})
     by = str(fields.get("by") or "its submitter")[:200]
@@ -189,7 +217,7 @@ def _call_cancel(loop: Loop, session: Session, request: bytes, fields: dict[str,
 
 
 def _call_retry(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    id = loop.history.find(_needed(fields, "id", (bytes, str)))
+    id = _find(loop, fields, "tried again")
     if _is_flow(loop, id):
         return flowops.OPERATIONS["flow.retry"](loop, session, request, {**fields, "id": id})
     ended = None

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode import limits
 from meshcode.errors import BadRequest, Busy, ResultExpired, UnknownCall
 from meshcode.ids import text_of
+from meshcode.node.meshcalls import has_owner, kept_id
 from meshcode.node.paging import whole
 from meshcode.node.sessions import Session
 from meshcode.replica.instance import ENDED
@@ -133,7 +134,12 @@ def _stream_read(loop: Loop, session: Session, request: bytes, fields: dict[str,
     which = fields.get("id")
     if not isinstance(which, bytes | str):
         raise BadRequest(f"field 'id' is missing or of the wrong kind: {which!r}")
-    id = loop.history.find(which)
+    try:
+        id = loop.history.find(which)
+    except UnknownCall:
+        id = kept_id(loop, which)
+        if has_owner(loop, id):
+            raise  # The owner is asked; with none, the stream goes on when one has taken over.
     first = whole(fields, "from", 0)
     answer = _read(loop, id, first)
     if answer is None:

@@ -190,6 +190,8 @@ def test_an_eviction_says_what_becomes_of_calls():
     assert "2 of them lose their majority" in text and "mesh recover --force" in text
     assert "1 calls of n3 are kept here as copies" in text
     assert "3 of the 8 open calls of n3 are kept nowhere else" in text
+    some_away = " ".join(consequences("n3", weight | {"waiting": 3}, is_me=False))
+    assert "0 go on with a majority" in some_away and "3 of them wait until" in some_away
     assert "is not up" in consequences("n3", None, is_me=False)[0]
     assert "is late, so" in consequences("n3", None, is_me=False, why="it is late")[0]
     assert "no member any more" in consequences("n3", weight, is_me=True)[0]
