@@ -10,6 +10,7 @@ import click
 from meshcode.cli import output, plain
 from meshcode.cli.options import command, complete
 from meshcode.cli.session import session
+from meshcode.errors import NotAllowed
 
 
 @command()
@@ -33,6 +34,9 @@ def logs(
 ) -> None:
     """Print what the calls of a socket wrote to stdout and stderr; -f follows.
 
+    Only what ran on the node that is asked. Of a whole mesh: `mesh listen -n SOCKET --channel log`,
+    with --since for the past, and `mesh ls call ID --output`.
+
     Examples:
       mesh logs shop.clean
       mesh logs shop.clean -f
@@ -49,6 +53,7 @@ def logs(
             fields["socket"] = socket
         if call_id is not None:
             fields["call"] = client.ask("call.get", id=call_id)["id"]
+        _tell_others(client)
         with client.ask_stream("subscribe", **fields) as stream:
             if not follow:
                 # The older lines come before the answer to any later question.
@@ -57,6 +62,20 @@ def logs(
             for event in stream:
                 _print(event, form)
                 sys.stdout.flush()
+
+
+def _tell_others(client: Any) -> None:
+    """Where else there is something: in a mesh, calls run on any node."""
+    try:
+        rows = client.ask("nodes")["nodes"]
+    except NotAllowed:  # Who may read a socket's log need not see the nodes.
+        return
+    others = sum(not row["this"] and row["state"] != "evicted" for row in rows)
+    if others:
+        output.say(
+            f"mesh: of what ran on this node; the mesh has {others} other nodes: `mesh listen"
+            " --channel log` hears all of them"
+        )
 
 
 def _print(event: Any, form: str) -> None:

@@ -108,6 +108,13 @@ def test_nodes_shows_everybody_and_marks_the_one_that_was_asked(trio: Cluster):
     assert trio["n2"].command("nodes", "-q").split() == ["n2", "n1", "n3"]
 
 
+def test_logs_say_that_other_nodes_have_more(trio: Cluster):
+    run = trio["n1"].mesh("logs", "t.add")
+
+    assert run.returncode == 0 and "the mesh has 2 other nodes" in run.stderr
+    assert "mesh listen" in run.stderr
+
+
 def test_a_call_is_listed_by_every_node_with_owner_and_copies(trio: Cluster):
     assert trio["n1"].command("run", "t.add", "20", "22").strip() == "42"
     id = park(trio["n1"])
