@@ -358,11 +358,15 @@ def check_node() -> Check:
     """Whether a node answers, and whether it is of this version."""
     from meshcode import __version__
     from meshcode.cli.session import address, session
-    from meshcode.errors import MeshError
+    from meshcode.errors import MeshError, NotAllowed
 
     try:
         with session(timeout=2.0) as client:
             found = dict(client.ask("status"))
+    except NotAllowed as error:
+        why, _, advice = error.text.partition("; nothing was done; ")
+        text = f"it is up and tells nothing, so the checks that ask it are left out: {why}"
+        return Check("node", WARN, text, advice or "log in with `mesh login`")
     except MeshError as error:
         first = str(error).split(";", maxsplit=1)[0]
         return Check("node", WARN, first, "start one: mesh up")

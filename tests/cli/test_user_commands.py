@@ -58,7 +58,14 @@ def test_a_user_from_the_first_command_to_the_audit(people):
     login.chmod(0o644)
     _, err = people("ls", "queues", status=4)
     assert "the login that was sent is none" in err
+    row = node_check(people)
+    assert "it is up and tells nothing" in row["detail"]
+    assert "the login that was sent is none, so LS_WORKERS is not allowed" in row["detail"]
+    assert row["fix"].endswith("or forget the login with `mesh logout`")
     login.chmod(0o600)
+    row = node_check(people)
+    assert "user joe may not LS_WORKERS: nobody gave it" in row["detail"]
+    assert "mesh add privilege -u joe -n LS_WORKERS" in row["fix"]
     people("logout")
     assert not login.exists()
     assert people.json("whoami")[0]["who"] == "owner"
@@ -72,6 +79,21 @@ def test_a_user_from_the_first_command_to_the_audit(people):
     people("down")
     held = b"".join(p.read_bytes() for p in Path(people.home).rglob("*") if p.is_file())
     assert [text for text in (SECRET, LOCK, "wrong horse") if text.encode() in held] == []
+
+
+def node_check(people):
+    """What the doctor says of the node."""
+    found = json.loads(people.run(["doctor", "-o", "json"])[1])
+    return next(row for row in found["items"] if row["name"] == "node")
+
+
+def test_a_login_is_kept_in_a_file_of_the_working_folder(people, monkeypatch):
+    monkeypatch.chdir(people.files)
+    people.environment["MESH_LOGIN_FILE"] = "mine"
+    people("login", "-n", "joe", "--password-file", str(people.files / "joe"))
+
+    assert stat.S_IMODE((people.files / "mine").stat().st_mode) == 0o600
+    assert people.json("whoami")[0]["user"] == "joe"
 
 
 def assert_audit(people):
