@@ -17,6 +17,8 @@ from meshcode.errors import WaitTimeout
 if TYPE_CHECKING:
     from meshcode.client.adaptors import Adaptor
 
+_LOST = "mesh: the link to the node is lost; nothing is heard until one answers again"
+_BACK = "mesh: a node answers again; what happened meanwhile was not heard"
 EXIT_ADAPTOR = 1  # The adaptor raised for at least one event.
 
 
@@ -95,10 +97,16 @@ def _follow(
 ) -> tuple[int, int]:  # fmt: skip
     """Hear events until enough came, or the time is over: how many, and how many failed."""
     seen = failures = 0
+    away = False
     with session() as client, client.listen(name, channel, since=since) as events:
         output.say(f"listening to {name or 'everything'}, channel {channel}")
         while count is None or seen < count:
-            if not events.wait(None if end is None else end - time.monotonic()):
+            found = events.wait(None if end is None else end - time.monotonic(), away)
+            if events.is_away != away:
+                away = events.is_away
+                output.say(_LOST if away else _BACK)
+                continue
+            if not found:
                 break
             event = next(events, None)
             if event is None:

@@ -91,17 +91,24 @@ class Listening:
         if error is not None and not self._stream.began:
             raise error
 
-    def wait(self, seconds: float | None) -> bool:
+    @property
+    def is_away(self) -> bool:
+        """Whether the link to the node is lost: nothing is heard until it is back."""
+        return self._stream.away
+
+    def wait(self, seconds: float | None, away: bool | None = None) -> bool:
         """Wait until there is an event, at most so many seconds; whether there is one, or an end.
 
-        None waits as long as it takes.
+        Args:
+            seconds: None waits as long as it takes.
+            away: wait no longer, too, when `is_away` is not this.
         """
         end = None if seconds is None else time.monotonic() + seconds
-        while not self.has_next():
+        while not self.has_next() and away in (None, self.is_away):
             left = None if end is None else end - time.monotonic()
-            if not self._stream.wait(left):
-                return self.has_next()
-        return True
+            if not self._stream.wait(left, away):
+                break
+        return self.has_next()
 
     def has_next(self) -> bool:
         """Whether `next` would not wait."""

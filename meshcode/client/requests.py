@@ -144,7 +144,7 @@ class Stream(Request):
 
     __slots__ = (
         "__weakref__", "_bytes", "_dropped", "_ended", "_events", "_fields", "_notify", "_session",
-        "began", "error",
+        "away", "began", "error",
     )  # fmt: skip
 
     def __init__(self, session: Session, operation: str, fields: dict[str, Any]) -> None:
@@ -155,6 +155,7 @@ class Stream(Request):
         self._ended = False
         self._bytes = 0
         self.began = False  # The node has said that events will come.
+        self.away = False  # The link went since then, and no node has said it again.
         self.error: MeshError | None = None  # With which it ended.
         self._notify: Callable[[], object] | None = None
         self._fields = fields
@@ -164,7 +165,7 @@ class Stream(Request):
         if not good:
             self.error = from_data(unpack(body))
         elif self.operation in _GOING_ON:
-            self.began = True
+            self.began, self.away = True, False
             self._tell()
             return False
         else:
@@ -199,6 +200,11 @@ class Stream(Request):
         self.error = error
         self._end()
 
+    def link_lost(self) -> None:
+        """The node is gone: nothing is heard before another greeting."""
+        self.away = self.began
+        self._tell()
+
     def before_again(self) -> None:
         """A node that is asked again must not send the tail that was read already."""
         if self._fields.get("tail"):
@@ -212,16 +218,23 @@ class Stream(Request):
         """Whether `next` would not wait."""
         return bool(self._events or self._ended)
 
-    def wait(self, seconds: float | None) -> bool:
-        """Wait until `next` would not, at most so many seconds; whether it would not."""
+    def wait(self, seconds: float | None, away: bool | None = None) -> bool:
+        """Wait until `next` would not, at most so many seconds; whether it would not.
+
+        Args:
+            seconds: None waits as long as it takes.
+            away: wait no longer, too, when the link is not as this says.
+        """
         end = None if seconds is None else time.monotonic() + seconds
-        while not self.has_next():
+        while not self.has_next() and away in (None, self.away):
             waiter = Waiter()
             self.on_next(waiter.set)
             left = None if end is None else end - time.monotonic()
-            if not self.has_next() and not waiter.wait(left):
-                return self.has_next()
-        return True
+            if self.has_next() or away not in (None, self.away):
+                break
+            if not waiter.wait(left):
+                break
+        return self.has_next()
 
     def wait_news(self, seconds: float | None) -> bool:
         """Wait until it begins, ends or has an event, at most so many seconds; whether it did."""

@@ -353,8 +353,7 @@ class Session:
             self._begin(Request("unsubscribe", {"id": stream_id}))
 
     def _live_streams(self) -> list[Stream]:
-        found = [reference() for reference in self._streams.values()]
-        return [stream for stream in found if stream is not None]
+        return [found for stream in self._streams.values() if (found := stream()) is not None]
 
     def _watch_calls(self, calls: list[Call]) -> None:
         self._watch(self._begun.follow(calls))
@@ -396,6 +395,8 @@ class Session:
             self._open_at = now + self.route.failed(str(error.strerror or error))
 
     def _leave_connection(self) -> None:
+        for stream in self._live_streams():
+            stream.link_lost()
         self.phase = AWAY
         self._quiet.heard(time.monotonic())
         self._unwelcome = ""

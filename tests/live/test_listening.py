@@ -307,6 +307,19 @@ def test_the_command_ends_in_time(mesh, words, status, said):
     assert (process.returncode, out, err) == (status, "", said)
 
 
+def test_the_command_says_when_it_hears_nothing_and_when_it_hears_again():
+    with Mesh() as node, listener(node, "-c", "state", "--count", "1") as process:
+        node.kill()
+        assert "the link to the node is lost; nothing is heard" in process.stderr.readline()
+        node.start()
+        assert "a node answers again" in process.stderr.readline()
+        node.add("queue", "heard")
+        out, err = process.communicate(timeout=SOON_S)
+
+    assert (process.returncode, err) == (0, "")
+    assert json.loads(out)["name"] == "heard"
+
+
 def test_the_command_ends_quietly_with_ctrl_c(mesh):
     with listener(mesh) as process:
         process.send_signal(signal.SIGINT)
