@@ -130,6 +130,8 @@ def _news(call: Call, found: dict[str, Any]) -> str:
         return f"call {call.id} begins{again} at {begins}; it is safe; {_STAYS}"
     if state == "PARKED":
         return f"call {call.id} waits: {reason}; it is safe and begins when it can; {_STAYS}"
+    if state == "COPYING" and reason:
+        return f"call {call.id} is not acknowledged: {reason}; {_STAYS}"
     if state == "HELD":
         return f"call {call.id} is held: {_held(call, found)}; {_STAYS}"
     if state in LOST:
@@ -148,6 +150,7 @@ def too_late(call: Call, found: dict[str, Any], length: str) -> str:
     )
     if call.state == "SENT":
         where = "; the node is away" if state == AWAY else ""
+        where += f": {found['reason']}" if state == "COPYING" and found.get("reason") else ""
         return (
             f"call {call.id} was not acknowledged within {length}{where}; it may have been accepted"
             f" or not: `mesh ls call {call.id}` tells when the node answers"

@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from meshcode.node.loop import Loop
     from meshcode.node.mesh import Mesh
     from meshcode.replica.instance import Instance
+    from meshcode.router.call import Call
+    from meshcode.router.copies import Copy
 
 ORPHAN, COPY = LOST = ("ORPHAN", "COPY")  # States of a call that waits for `mesh recover`.
 _PARENT_AT, _FLOW_AT = 48, 32  # In a SUBMIT envelope: docs/wire.md.
@@ -91,17 +93,39 @@ def kept_row(loop: Loop, id: bytes) -> Row:
     _add_voters(loop, row, inst)
     if copy is not None:
         row["voters"], row["copies"], row["copies_of"] = [row["node"]], 2, 2
-    return row | lost_of(loop, id)
+    return row | stuck_of(loop, id)
 
 
-def lost_of(loop: Loop, id: bytes) -> Row:
-    """State and reason of an open call that the rules leave to a person; else nothing."""
+def stuck_of(loop: Loop, id: bytes) -> Row:
+    """State and reason of an open call that others keep from going on; else nothing.
+
+    It is left to a person by the rules, or the nodes that are to keep it, too, are away.
+    """
     router = loop.router
-    evicted = router.replica.peers.evicted
-    if not evicted:
-        return {}
     call, copy = router.calls.get(id), router.copies.get(id)
     inst = router.replica.by_id.get(id) if call is None else call.inst
+    found = _lost(loop, call, copy, inst) if router.replica.peers.evicted else {}
+    if not found and call is not None and call.state is State.COPYING and inst is not None:
+        found = _uncopied(loop, inst)
+    return found
+
+
+def _uncopied(loop: Loop, inst: Instance) -> Row:
+    peers = loop.router.replica.peers
+    others = [node for node in inst.voters if node != peers.me]
+    if any(peers.is_here(node) for node in others):
+        return {}
+    names = ", ".join(_owner_name(loop, node) for node in others)
+    return {
+        "reason": f"it is on this node's disk alone: {names} are to keep it, too, and are away; it"
+        " is acknowledged and begins when one of them is back"
+    }
+
+
+def _lost(loop: Loop, call: Call | None, copy: Copy | None, inst: Instance | None) -> Row:
+    """What the rules leave to a person, since nodes were evicted."""
+    router = loop.router
+    evicted = router.replica.peers.evicted
     if inst is not None and router.replica.is_orphan(inst):
         kind, voters = ORPHAN, inst.voters
     elif call is None and copy is not None and copy.home in evicted:
@@ -176,7 +200,7 @@ def annotated(loop: Loop, row: Row) -> Row:
     _add_voters(loop, row, call.inst)
     if call.inst is None and keeper_of(loop.router) and id not in loop.router.narrow:
         row["copies"], row["copies_of"] = 2, 2
-    return row | lost_of(loop, id)
+    return row | stuck_of(loop, id)
 
 
 def _add_voters(loop: Loop, row: Row, inst: Instance | None) -> None:

@@ -20,9 +20,9 @@ from meshcode.node.meshcalls import (
     LOST,
     annotated,
     kept_row,
-    lost_of,
     mine,
     stored_call,
+    stuck_of,
     together,
 )
 from meshcode.node.meshops import Answers, answer, ask_peers, good_data, silent_peers
@@ -102,7 +102,7 @@ def _kept_ids(loop: Loop, fields: dict[str, Any]) -> list[bytes]:
     kept |= {id: copy.sequence for id, copy in router.copies.items() if id not in own}
     if state is not None:
         kept = {id: at for id, at in kept.items()
-                if lost_of(loop, id).get("state", "KEPT") == state}  # fmt: skip
+                if stuck_of(loop, id).get("state", "KEPT") == state}  # fmt: skip
     choice = Choice(router, {**fields, "state": None})
     if choice.is_everything:
         return list(kept)

@@ -183,7 +183,7 @@ def _call_get(loop: Loop, session: Session, request: bytes, fields: dict[str, An
         raise Partly(f"call {row['id']} is kept here", True, row) from None
     if row.get("bare"):
         raise Partly(f"of call {row['id']} only its outcome is here", True, row)
-    return row if row["finished_ms"] else row | meshcalls.lost_of(loop, parse_id(row["id"]))
+    return row if row["finished_ms"] else row | meshcalls.stuck_of(loop, parse_id(row["id"]))
 
 
 def _find(loop: Loop, fields: dict[str, Any], what: str) -> bytes:
@@ -202,7 +202,7 @@ def _find(loop: Loop, fields: dict[str, Any], what: str) -> bytes:
             raise
         error = meshcalls.why_not_now(loop, id, what)
         raise Partly(error.text, False, error.to_data()) from None
-    if id in loop.router.calls and meshcalls.lost_of(loop, id):
+    if id in loop.router.calls and meshcalls.stuck_of(loop, id):
         raise meshcalls.why_not_now(loop, id, what)
     return id
 

@@ -184,6 +184,17 @@ def test_calls_that_lost_their_majority_are_shown_as_what_they_are(cluster: Clus
     until(lambda: items(n1, "ls", "call", theirs.id)[0]["copies"] == 3, SOON_S, "all have it")
     for name in ("n2", "n3"):
         cluster.kill(name)
+    client = connect(n1.address)
+    try:
+        uncopied = client.socket("t.echo").submit(3)  # n1 believes that they are there.
+        until(
+            lambda: "n2, n3 are to keep it, too, and are away"
+            in (client.ask("call.get", id=uncopied.id)["reason"].replace("n3, n2", "n2, n3")),
+            SEEN_S,
+            "it says why it is not acknowledged",
+        )
+    finally:
+        client.close(0)
     until(lambda: not n1.ask("mesh.status")["up"], SOON_S, "n1 is alone")
     said = n1.mesh("node", "evict", "n2", "--yes")
     assert " 0 go on with a majority" in said.stdout + said.stderr
