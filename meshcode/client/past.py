@@ -159,6 +159,12 @@ class Past:
         except (NotAllowed, UnknownCall):  # What may be listed need not be read; or it was pruned.
             return row
 
+    def _node(self, row: dict[str, Any]) -> str:
+        """Who tells: the owner, or without a mesh this node by its id, as it tells live."""
+        if row.get("told_by") == "" and not row.get("node"):
+            return str(self._client.node["node"].hex())
+        return row.get("node") or ""
+
     def _events(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         declared = self._sockets.get(row["socket"], {})
         queue, processor = declared.get("queue") or "", declared.get("processor") or ""
@@ -166,7 +172,7 @@ class Past:
             "channel": self._channel, "socket": row["socket"], "queue": queue,
             "processor": processor, "room": f"{queue}.{processor}",
             "module": self._modules.get(processor), "task": declared.get("task"),
-            "call": row["id"], "flow": row["flow"], "node": row.get("node") or "", "past": True,
+            "call": row["id"], "flow": row["flow"], "node": self._node(row), "past": True,
         }  # fmt: skip
         if self._channel == "log":
             return [head | line for line in _lines(row)]
@@ -177,11 +183,13 @@ def _event(row: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     """One event of a call, as it was heard."""
     state = _STATES.get(told["name"], told["name"])
     event = {"state": state, "ms": told["ms"], "note": told.get("note", "")}
+    if state == "received":
+        return event | {"note": "", "attempt": min(row["attempts"], 1)}
     if state == "running":
-        number = str(event["note"]).removeprefix("attempt ")
-        event["attempt"] = int(number) if number.isdigit() else row["attempts"]
+        return event | _running(row, str(event["note"]))
     if state != "postrun":
         return event
+    event["note"] = row["state"]
     is_good = row["state"] == "DONE"
     event |= {
         "outcome": row["state"], "error": not is_good, "duration": (row.get("run_us") or 0) / 1e6,
@@ -193,6 +201,16 @@ def _event(row: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     if "result" not in row:
         return event | ({} if is_good else {"message": row.get("reason")})
     return event | _shown(row["result"])
+
+
+def _running(row: dict[str, Any], note: str) -> dict[str, Any]:
+    """Attempt and worker of a beginning; only the last worker is kept, as PROCESSOR/NUMBER."""
+    told = note.removeprefix("attempt ")
+    attempt = int(told) if told.isdigit() else row["attempts"]
+    number = str(row.get("worker") or "").rpartition("/")[2]
+    if attempt != row["attempts"] or not number.isdigit():
+        return {"attempt": attempt, "note": "", "worker": None}
+    return {"attempt": attempt, "note": f"worker {number}", "worker": int(number)}
 
 
 def _shown(value: Any) -> dict[str, Any]:

@@ -68,14 +68,12 @@ def test_a_past_event_has_the_fields_of_one_that_is_heard(client, begin):
 
     for now, then in zip(heard, past, strict=True):
         assert then.pop("past") is True
-        assert {**then, "note": ""}.keys() >= now.keys() - {"worker", "attempt"}
-        same = (
-            "channel", "state", "call", "flow", "socket", "queue", "processor", "room", "module",
-            "task",
-        )  # fmt: skip
-        assert {k: then[k] for k in same} == {k: now[k] for k in same}
-    names = ("result", "outcome", "error", "duration", "worker", "commit", "resultkey", "ms")
-    assert {k: past[2][k] for k in names} == {k: heard[2][k] for k in names}
+        if now["state"] == "running":  # Kept is when it began, not when the worker was given it.
+            assert 0 <= then.pop("ms") - now.pop("ms") < SOON_S * 1000
+            assert then.pop("date") >= now.pop("date")
+        if now["state"] == "received":  # Live it is 0 or 1, as quick as the node was.
+            assert then.pop("attempt") == 1 and now.pop("attempt") in (0, 1)
+        assert then == now
 
 
 def test_errors_and_large_results_are_told_as_they_are_live(client, begin):
