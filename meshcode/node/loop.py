@@ -493,7 +493,7 @@ class Loop:
         """Rows of processors say what this node knows of them now; the database cannot know it."""
         for row in data if isinstance(data, list) else [data]:
             if isinstance(row, dict) and row.get("kind") == "processor" and "status" in row:
-                row["status"] = self.processors.status_of(str(row["name"]))
+                row.update(self.processors.shown(str(row["name"])))
 
     def _on_time(self, now_ms: int) -> None:
         if now_ms >= self._next_tick_ms:

@@ -193,6 +193,17 @@ class Processors:
             return "starting"
         return "elsewhere" if self.declared.is_deployed(name, self._shares) else "idle"
 
+    def shown(self, name: str) -> dict[str, str]:
+        """What a listing says of a processor beside what is declared."""
+        one = self.by_name.get(name)
+        doing = one.mounting.doing if one is not None and one.mounting is not None else ""
+        reason = one.reason if one is not None and one.elsewhere and not one.places else ""
+        return {
+            "status": self.status_of(name),
+            "reason": (one.problem or doing or reason) if one is not None else "",
+            "running_commit": self.commits.get(name) or "",
+        }
+
     def progress(self, name: str) -> dict[str, Any]:
         """How far a processor is here: its status, workers that are ready, and those of old code.
 

@@ -30,6 +30,21 @@ def test_code_that_is_denied_stops_and_goes_on_when_it_is_allowed(fresh: Mesh, r
         assert call.result(60) == "patient"
 
 
+def test_a_processor_that_failed_is_shown_with_the_reason_and_what_still_runs(
+    fresh: Mesh, repository: Path
+):
+    fresh.offer("shown", repository, "live.tasks", ["echo"])
+    fresh.wait_ready("shown")
+    commit = fresh.processor("shown")["commit"]
+    fresh.ask("model", do="update", kind="processor", name="shown", fields={"branch": "nowhere"})
+    until(lambda: fresh.processor("shown")["status"] == "failed", 30, "the branch is missed")
+
+    for words in (("get", "processor", "shown"), ("ls", "processors", "-o", "wide")):
+        said = fresh.mesh(*words).stdout
+        assert "has no branch 'nowhere'" in said
+        assert f"running commit  {commit}" in said or commit in said
+
+
 def test_unsigned_code_is_refused_and_signed_code_runs(fresh: Mesh, tmp_path: Path):
     key, repository = tmp_path / "key", tmp_path / "repository"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
