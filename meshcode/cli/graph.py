@@ -13,6 +13,7 @@ from meshcode.nearest import nearest
 KINDS = (
     "network", "scheduler", "node", "queue", "processor", "socket", "deployment", "plug", "gate",
 )  # fmt: skip
+_LISTED = {"node": "nodes --declared"}  # `ls nodes` has those that run.
 _DEEP = 32  # Plugs in a row that a tree follows.
 Row = dict[str, Any]
 
@@ -46,7 +47,8 @@ class Graph:
         if name in names:
             return names[name]
         near = nearest(name, names)
-        hint = f"; did you mean {near!r}?" if near else f"; `mesh ls {kind}s` has all"
+        listing = _LISTED.get(kind, f"{kind}s")
+        hint = f"; did you mean {near!r}?" if near else f"; `mesh ls {listing}` has all"
         raise UnknownObject(f"no {kind} is named {name!r}{hint}", kind=kind, name=name)
 
     def where(self, kind: str, field: str, value: Any) -> list[Row]:

@@ -67,6 +67,18 @@ OPTIONS: dict[str, dict[tuple[str, ...], str]] = {
         ("-h", "--hostname"): "a processor has no host: `mesh add deployment -n NAME -h HOST`",
         ("-co", "-ci", "-cv"): _CONTAINER,
     },
+    "mesh proc": {
+        ("--id", "-n", "--name"): "it is of the command behind it: `mesh proc stop -n NAME`, or"
+        " `--id ID`"
+    },
+    "mesh scheduler": {
+        ("-n", "--name", "--id"): "it is of the command behind it: `mesh scheduler add -n NAME -nd"
+        " NODE`"
+    },
+    "mesh add socket": {
+        ("-c",): "how many of its calls may run at once is --concurrency N; how many workers there"
+        " are is of its processor: `mesh update processor -w N`",
+    },
     "mesh add user": {("-p",): _PASSWORD},
     "mesh update task": {
         ("-c",): "give a file, or - for stdin: `mesh update task NAME --code -`",

@@ -9,7 +9,7 @@ import click
 from meshcode.cli import objects, prompting
 from meshcode.cli.labels import selectors_option
 from meshcode.cli.objects import LABELS, Field, column
-from meshcode.cli.options import DURATION, command, listing, styled
+from meshcode.cli.options import DURATION, SIZE, command, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.secret import password_options, take_password, unlock_options, unlocking
 from meshcode.cli.session import declare, model, session
@@ -20,6 +20,36 @@ from meshcode.cli.watch import watch_option
 
 KIND = "processor"
 _TEXT, _INT = click.STRING, click.INT
+# Words of the original for what is requested of a processor.
+_STATUSES = {"ready": "start", "started": "start", "running": "start", "stopped": "stop",
+             "paused": "pause"}  # fmt: skip
+
+
+class _Commit(click.ParamType[Any]):
+    """A commit; a small number was meant for something else."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it is."""
+        if str(value).isdigit() and len(str(value)) < 7:
+            self.fail(f"{value} is no commit, which has 7 digits or more; how many workers there"
+                      f" are, and so how many calls run at once, is `-w {value}`", param, ctx)
+        return str(value)
+
+
+class _Status(click.ParamType[Any]):
+    """A requested status, also in the words of the original."""
+
+    name = "text"
+
+    def convert(
+        self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None
+    ) -> str:
+        """Our word for it; what is none is refused by the model."""
+        return _STATUSES.get(str(value), str(value))
+
+
 FIELDS = [
     Field(
         ("-g", "--gitrepo"),
@@ -37,7 +67,7 @@ FIELDS = [
         required=True,
     ),
     Field(("-br", "--branch"), "branch", _TEXT, "Branch to check out.  [default: main]"),
-    Field(("-c", "--commit"), "commit", _TEXT, "Commit to check out, 7 digits or more."),
+    Field(("-c", "--commit"), "commit", _Commit(), "Commit to check out, 7 digits or more."),
     Field(("--tag",), "tag", _TEXT, "Tag to check out."),
     Field(("-rq", "--requirements"), "requirements", _TEXT, "Requirements file of the repository."),
     Field(
@@ -69,13 +99,13 @@ FIELDS = [
     Field(
         ("--recycle-bytes",),
         "recycle_bytes",
-        _INT,
-        "Replace a worker that holds so much memory.",
+        SIZE,
+        "Replace a worker that holds so much memory: 512MiB.",
     ),
     Field(
         ("-rs", "--requested-status"),
         "requested_status",
-        _TEXT,
+        _Status(),
         "start, stop or pause.  [default: start]",
         metavar="STATUS",
     ),
@@ -198,7 +228,7 @@ def update(
         with session() as client:
             now = objects.one(client, KIND, name)
         given = prompting.ask(FIELDS, now, given)
-    opening = unlocking(unlock=unlock, unlock_file=unlock_file)
+    opening = unlocking(unlock=unlock, unlock_file=unlock_file, kept=not ask_password)
     changes = {**given, **_lock(ask_password, password_file)}
     objects.update(KIND, name, changes, style, dry=dry, wait=wait, **opening)
 

@@ -38,9 +38,12 @@ FIELDS = [
         ("--max-length-bytes",), "max_length_bytes", SIZE, "Bytes of calls that may wait: 64MiB."
     ),
     Field(
-        ("--message-ttl",), "message_ttl_ms", DURATION, "A call not begun within this is cancelled."
+        ("--message-ttl",), "message_ttl_ms", DURATION, "A call that waits for longer is cancelled."
     ),
-    Field(("--expires",), "expires_ms", DURATION, "Longest time from accept to the end of a call."),
+    Field(
+        ("--expires",), "expires_ms", DURATION,
+        "A call not begun so long after it was accepted is cancelled; one that runs goes on.",
+    ),
     Field(
         ("--overflow",),
         "overflow",

@@ -27,7 +27,7 @@ def password_options(decorated: Any) -> Any:
 
 def take_password(
     *, ask: bool, file: str | None, twice: bool = False, optional: bool = False,
-    option: str = _OPTION, prompt: str = "Password",
+    option: str = _OPTION, prompt: str = "Password", kept: bool = True,
 ) -> str | None:  # fmt: skip
     """The password: from the file, else the environment, else of the person who is there.
 
@@ -35,7 +35,8 @@ def take_password(
         ask: ask who is there, although the environment may have one.
         twice: a new one, to be typed again.
         optional: None when nobody is there to be asked.
-        option: who asks; what is not --password is another one than that of the environment.
+        option: who asks.
+        kept: the environment may have it; of two passwords it has one.
 
     Raises:
         click.UsageError: there is none, or the file has none.
@@ -47,14 +48,14 @@ def take_password(
             raise click.UsageError(f"{file} has no password in its first line", _context())
         return lines[0]
     is_there = sys.stdin.isatty()
-    kept = os.environ.get(VARIABLE) if option == _OPTION else None
-    if kept and not (ask and is_there):
-        return kept
+    found = os.environ.get(VARIABLE) if kept else None
+    if found and not (ask and is_there):
+        return found
     if is_there:
         return str(click.prompt(prompt, hide_input=True, confirmation_prompt=twice, err=True))
     if optional and not ask:
         return None
-    also = f", or ${VARIABLE}" if option == _OPTION else ""
+    also = f", or ${VARIABLE}" if kept else ""
     raise click.UsageError(
         f"nobody is here to type a password; give {option}-file{also}", _context()
     )
@@ -65,18 +66,25 @@ def unlock_options(decorated: Any) -> Any:
     for option in (
         click.option("--unlock-file", type=click.Path(exists=True, dir_okay=False),
                      help="File whose first line is the processor's password."),
-        click.option("--unlock", is_flag=True, help="Ask for the processor's password."),
+        click.option("--unlock", is_flag=True, help="Ask for the processor's password; where"
+                     f" nobody can be asked it is ${VARIABLE}."),
     ):  # fmt: skip
         decorated = option(decorated)
     return decorated
 
 
-def unlocking(*, unlock: bool, unlock_file: str | None) -> dict[str, str]:
-    """The fields of a request that open a locked processor; none when neither was given."""
+def unlocking(
+    *, unlock: bool, unlock_file: str | None, kept: bool = True
+) -> dict[str, str]:
+    """The fields of a request that open a locked processor; none when neither was given.
+
+    `kept`: the environment may have the password.
+    """
     if not unlock and unlock_file is None:
         return {}
     found = take_password(
-        ask=unlock, file=unlock_file, option="--unlock", prompt="Password of the processor"
+        ask=unlock, file=unlock_file, option="--unlock", prompt="Password of the processor",
+        kept=kept,
     )
     return {} if found is None else {"unlock": found}
 

@@ -18,7 +18,7 @@ from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session
 from meshcode.cli.tree import Lines, vertical
 from meshcode.cli.trees import graph_option
-from meshcode.errors import UnknownSocket
+from meshcode.errors import NotAllowed, UnknownSocket
 from meshcode.nearest import nearest
 
 
@@ -65,7 +65,7 @@ def run(
       echo 'HI THERE!' | mesh task run -s shop.clean | mesh task run -s shop.count
       curl -s https://host/x.json | mesh task run -s shop.load --json-stdin
     """
-    if (socket is None) == (task is None):
+    if socket is None and task is None:
         raise click.UsageError("give a socket with -s, or a task with -n")
     if nodata and (data is not None or json_stdin or argument is not None):
         raise click.UsageError("-nd means no argument; give no --data, --json-stdin and -a with it")
@@ -82,7 +82,46 @@ def run(
         named[argument] = args.pop()
     if socket is None:
         socket = _with_task(str(task))
+    elif task is not None:
+        _check_task(socket, task)
     submit(socket, args, named, options, no_wait=no_wait, form=form, timeout=timeout, stream=stream)
+
+
+def _check_task(socket: str, task: str) -> None:
+    """Look whether a socket that is named with a task has it.
+
+    Raises:
+        click.UsageError: it has another one.
+    """
+    found = _describe(socket)
+    if task not in (found.get("task"), f"{found.get('processor')}.{found.get('task')}"):
+        raise click.UsageError(
+            f"socket {socket} calls the task {found.get('task')!r}, not {task!r}; give one of"
+            " -s SOCKET and -n TASK, or both of the same",
+            click.get_current_context(),
+        )
+
+
+def _socket_of(name: str) -> str:
+    """The socket that a name means: its own, that of a task, or that of a PROCESSOR.TASK.
+
+    Raises:
+        UnknownSocket: several tasks have the name.
+    """
+    try:
+        with session() as client:
+            rows = all_objects(client, "socket")
+    except NotAllowed:  # Who may see one socket need not see all.
+        return name
+    if any(row["name"] == name for row in rows):
+        return name
+    found = [row for row in rows if name in (row["task"], f"{row['processor']}.{row['task']}")]
+    tasks = sorted({f"{row['processor']}.{row['task']}" for row in found})
+    if len(tasks) > 1:
+        raise UnknownSocket(
+            f"{len(tasks)} processors have a task {name!r}; name one of {', '.join(tasks)}"
+        )
+    return str(found[0]["name"]) if found else name
 
 
 def _with_task(task: str) -> str:
@@ -143,7 +182,7 @@ def show(name: str, gitrepo: bool, style: Style) -> None:
       mesh task show shop.clean -g
       mesh task show shop.clean -o json
     """
-    show_task(name, style, gitrepo=gitrepo)
+    show_task(_socket_of(name), style, gitrepo=gitrepo)
 
 
 def show_task(name: str, style: Style, *, gitrepo: bool) -> None:
@@ -166,6 +205,7 @@ def code(name: str) -> None:
     Examples:
       mesh task code shop.clean
     """
+    name = _socket_of(name)
     with session() as client:
         found = client.ask("task.code", name=name)
     source = found.get("source", "") if isinstance(found, dict) else found
@@ -181,13 +221,16 @@ def code(name: str) -> None:
 @graph_option
 @styled
 def ls_task(name: str, with_code: bool, graph: bool, strokes: Lines, style: Style) -> None:
-    """Show the task of a socket; -g: all sockets that call it, and where their results go.
+    """Show a task, by a socket that calls it, its name, or PROCESSOR.TASK; -g: all sockets that
+    call it, and where their results go.
 
     Examples:
       mesh ls task shop.clean
+      mesh ls task clean
       mesh ls task shop.clean -g
       mesh ls task shop.clean -c
     """
+    name = _socket_of(name)
     if graph:
         from meshcode.cli.graph import graph as whole
 

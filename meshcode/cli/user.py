@@ -113,7 +113,7 @@ def update_user(
     before = {}
     if old or old_file:
         before["old_password"] = take_password(
-            ask=old, file=old_file, option="--old", prompt="Old password"
+            ask=old, file=old_file, option="--old", prompt="Old password", kept=False
         )
     objects.update("user", name, {**given, "password": password}, style, **before)
 

@@ -165,7 +165,8 @@ def find(session: Session, kind: str, name: str) -> Object:
         row = session.execute(select(TABLES[kind]).filter_by(id=name)).scalar_one_or_none()
     if row is None:
         known = session.execute(select(TABLES[kind].name)).scalars().all()
-        listing = "tasks" if kind == "override" else PLURALS[kind]
+        # `ls nodes` has those that run, which need not be declared.
+        listing = {"override": "tasks", "node": "nodes --declared"}.get(kind, PLURALS[kind])
         text = (
             f"no {kind} is named {name!r}{near(name, known)};"
             f" `mesh ls {listing}` shows all {len(known)}"

@@ -81,6 +81,58 @@ deployments:
     assert found() == {"far": "elsewhere", "spread": "elsewhere"}
 
 
+def test_a_task_is_found_by_its_name_and_called_by_socket_and_task_together(shell):
+    wanted = shell.json("ls", "task", "shop.do_this")
+
+    assert shell.json("ls", "task", "do_this") == wanted
+    assert shell.json("ls", "task", "-n", "proc1.do_this") == wanted
+    assert shell.json("task", "show", "do_this")[0]["task"] == "do_this"
+    assert "def do_this" in shell("task", "code", "do_this")[0]
+    shell("ls", "task", "do_nothing", status=3)
+    called = ("task", "run", "-n", "do_this", "-s", "shop.do_this", "-a", "text", "-d", "'hello'")
+    assert shell(*called)[0] == "Do this: hello\n"
+    err = shell("task", "run", "-n", "add", "-s", "shop.do_this", "-nd", status=2)[1]
+    assert "socket shop.do_this calls the task 'do_this', not 'add'" in err
+
+
+def test_the_words_of_the_original_are_taken_or_explained(shell, repository):
+    words = ["add", "processor", "-n", "p9", "-g", repository.as_uri(), "-m", "shop.tasks"]
+    said = shell(*words, "-c", "5", status=2)[1]
+    assert "5 is no commit, which has 7 digits or more; how many workers there are" in said
+    assert "`-w 5`" in said
+    for given, kept in (("stopped", "stop"), ("ready", "start"), ("paused", "pause")):
+        shell(*words, "-rs", given, "--recycle-bytes", "64MiB")
+        (row,) = shell.json("get", "processor", "p9")
+        assert (row["requested_status"], row["recycle_bytes"]) == (kept, 64 * 1024 * 1024)
+        shell("delete", "processor", "p9", "-y")
+    assert "requested_status is 'gone'" in shell(*words, "-rs", "gone", status=2)[1]
+    said = shell("add", "socket", "-n", "s9", "-c", "5", status=2)[1]
+    assert "add socket has no -c: how many of its calls may run at once is --concurrency" in said
+    said = shell("proc", "--id", "7", "stop", status=2)[1]
+    assert "mesh proc has no --id: it is of the command behind it: `mesh proc stop -n NAME`" in said
+    said = shell("scheduler", "-n", "even", "add", "-nd", "n1", status=2)[1]
+    assert "mesh scheduler has no -n: it is of the command behind it" in said
+
+
+def test_a_node_that_is_not_declared_points_to_the_list_of_those_that_are(shell):
+    said = shell("delete", "node", "nope", "-y", status=3)[1]
+    assert "`mesh ls nodes --declared` shows all" in said
+
+
+def test_only_an_environment_is_named_as_written_in_clear(shell, repository):
+    shell("add", "node", "-n", "lab", "--label", "zone=eu")
+    shell("add", "processor", "-n", "p9", "-g", repository.as_uri(), "-m", "m", "-rs", "stop",
+          "--env", "TOKEN=x", "--label", "a=b")  # fmt: skip
+    try:
+        assert shell("export", "nodes")[1] == ""
+        assert shell("export", "processors")[1] == (
+            "note: the environment of processor 'p9' is written in clear\n"
+        )
+    finally:
+        shell("delete", "processor", "p9", "-y")
+        shell("delete", "node", "lab", "-y")
+
+
 def test_a_deleted_processor_is_forgotten_by_its_node(shell, other):
     def known():
         return {row["name"] for row in shell.json("status")[0]["processors"]}
@@ -100,10 +152,14 @@ def test_the_password_of_a_processor_is_typed_in_a_file_or_in_the_environment(sh
     try:
         shell(*words, "lock", "--password")
         shell(*words, "open")  # Who has it for logins does not lock what it declares.
-        said = shell("update", "processor", "lock", "-w", "2", "--unlock", status=2)[1]
+        shell("update", "processor", "lock", "-w", "2", "--unlock")
+        shell("proc", "stop", "lock", "--unlock")
+        both = shell("update", "processor", "lock", "--password", "--unlock", status=2)[1]
     finally:
         del shell.environment["MESH_PASSWORD"]
-    assert "give --unlock-file\n" in said
+    assert "give --unlock-file\n" in both  # Of two passwords it is the new one.
+    said = shell("proc", "stop", "lock", "--unlock", status=2)[1]
+    assert "give --unlock-file, or $MESH_PASSWORD" in said
     locked = {row["name"]: row["password"] for row in shell.json("ls", "processors")}
     assert (locked["lock"], locked["open"]) == (True, False)
     for name in ("lock", "open"):

@@ -39,7 +39,7 @@ def secrets_in(model: Model, kinds: Collection[str]) -> list[str]:
         for kind in FIELDS
         if kind in kinds
         for name, options in sorted(model[kind].items())
-        if any(isinstance(v, dict) and v and not FIELDS[kind][o].data for o, v in options.items())
+        if options.get("env")
     ]
 
 
