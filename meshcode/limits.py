@@ -214,6 +214,7 @@ COPYSETS_PER_NODE = 3  # Pairs; fewer loses less to a power cut, more spreads th
 VOTERS = 3  # Of a replicated call: survives the loss of one node, decides with two.
 PEER_TICK_MS = 1_000  # Keys, addresses and the ZAP handler are looked at this often.
 PEER_RETRY_MS = 50  # A frame that libzmq did not take is offered again after this.
+PEER_NOTICE_LINGER_MS = 3_000  # An eviction has this long to reach a node that was denied.
 PEER_BYE_LINGER_MS = 200  # A node that stops gives its last words this long to leave.
 GATHER_MS = 2_000  # A node that was started waits so long for others before it takes calls alone.
 WIDEN_AFTER_MS = 5_000  # Others must be there so long before calls kept alone are given to them.

@@ -27,6 +27,7 @@ from meshcode.node.series import Series
 from meshcode.node.whereabouts import Whereabouts
 from meshcode.peers.links import PeerLinks
 from meshcode.peers.memory import PeerMemory
+from meshcode.peers.notice import Notice
 from meshcode.replica.peers import EVICTED, KNOWN
 from meshcode.router.copies import keeper_of
 from meshcode.router.effects import Effects
@@ -134,7 +135,7 @@ class Mesh:
             store_id=loop.log.store_id, life=life.life, past=past,
             commits=lambda: loop.log.commits, hello=hello, bind=list(identity.bind),
             member_of_key=self._node_of_key, keys_of=self._keys_of, now_ms=now_ms,
-            memory=memory, statement_of=self._statement_of, zap=self.clients.zap,
+            memory=memory, notice_of=self._notice_of, zap=self.clients.zap,
         )  # fmt: skip
         self._memory_saved = memory.changes
         loop.processors.share_with(self._send_code, self.here, self.name_of)
@@ -206,9 +207,11 @@ class Mesh:
     def _node_of_key(self, key: bytes) -> bytes | None:
         return self.keys.get(key)  # Also called on the ZAP handler's thread.
 
-    def _statement_of(self, key: bytes) -> bytes | None:
+    def _notice_of(self, key: bytes) -> Notice | None:
         gone = self.roster.eviction_of_key(key)
-        return None if gone is None else self.roster.pack()
+        if gone is None:
+            return None
+        return Notice(self.roster.pack_eviction(gone.node), self.where.of(gone.node))
 
     def _learn_keys(self) -> None:
         keys: dict[bytes, bytes] = {}

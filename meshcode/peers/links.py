@@ -18,12 +18,13 @@ import zmq
 
 from meshcode import limits
 from meshcode.errors import BadFrame, BadValue, NodeError, TooLarge
-from meshcode.peers import greeting, kinds, monitor
+from meshcode.peers import greeting, kinds, monitor, notice
 from meshcode.peers.channel import Channel
 from meshcode.peers.dialer import Dialer
 from meshcode.peers.door import Arrived, Door
 from meshcode.peers.greeting import Me
 from meshcode.peers.memory import PeerMemory
+from meshcode.peers.notice import Notice
 from meshcode.peers.options import DOMAIN
 from meshcode.peers.peer import Peer
 from meshcode.peers.refusals import Refusals
@@ -62,7 +63,7 @@ class PeerLinks:
             One that rotated its key serves the old one until it is started again.
         memory: which store and boot each peer was heard with; keep its `pack()` when its
             `changes` have moved.
-        statement_of: the signed eviction of a key, to be told to it.
+        notice_of: the signed eviction of a key, to be told to it, and where its node was.
         zap: the handler of `context`; without it one is made.
 
     Raises:
@@ -76,7 +77,7 @@ class PeerLinks:
         member_of_key: Callable[[bytes], bytes | None],
         keys_of: Callable[[bytes], tuple[bytes, ...]],
         now_ms: int, memory: PeerMemory | None = None,
-        statement_of: Callable[[bytes], bytes | None] | None = None,
+        notice_of: Callable[[bytes], Notice | None] = notice.of_nobody,
         zap: ZapHandler | None = None, unix_ms: Callable[[], int] = wall_ms,
     ) -> None:  # fmt: skip
         """Bind, prove that strangers are kept out, and serve."""
@@ -89,7 +90,7 @@ class PeerLinks:
         self.stopped = ""  # Why this node serves peers no longer.
         self._context, self._public, self._secret = context, public, secret
         self._member_of_key, self._keys_of = member_of_key, keys_of
-        self._statement_of = statement_of
+        self._notice_of = notice_of
         self._unix_ms = unix_ms
         self._now_ms = now_ms
         self._peers: dict[bytes, Peer] = {}
@@ -409,6 +410,10 @@ class PeerLinks:
     def _take(
         self, session: Session, head: FrameHead, rows: list[Row], data: bytes
     ) -> list[Delivery]:
+        if rows and rows[0].kind == kinds.BYE:
+            statement = notice.statement_in(data[rows[0].body_at : rows[0].end])
+            if statement:  # It needs no session: whoever was evicted can have none.
+                self._tell(("statement", session.node, statement))
         greets = bool(rows) and rows[0].kind == kinds.HELLO
         return session.hear(head, rows, data, self._now_ms, self._unix_ms() if greets else 0)
 
@@ -419,11 +424,7 @@ class PeerLinks:
         self.counts["not_member"] += 1
         text = f"key {key.hex()[:16]} is no member's any more; its message was dropped"
         self._tell_once(key, text)
-        statement = (self._statement_of(key) if self._statement_of else None) or b""
-        code = "evicted" if statement else "not_member"
-        self._answer(
-            key, route, greeting.bye(code, "this node's key is not on the peer's list", statement)
-        )
+        self._answer(key, route, notice.bye_of(self._notice_of(key)))
         self._cut_soon()
 
     def _cut_soon(self) -> None:
@@ -453,6 +454,9 @@ class PeerLinks:
     def _deny(self, key: bytes, address: str) -> None:
         self.counts["denied"] += 1
         self._tell_once(key, f"key {key.hex()[:16]} from {address} is no member's: it was kept out")
+        told = self._notice_of(key)
+        if told is not None and self._refusals.may_tell(key, "evicted", self._now_ms):
+            notice.send(self._context, self._public, self._secret, key, told, self.me.boot)
 
     def _tell_once(self, what: bytes, why: str) -> None:
         """News `refused`, unless the same was told within PEER_RETELL_MS."""

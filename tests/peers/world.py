@@ -18,6 +18,7 @@ from zmq.utils import z85
 
 from meshcode.peers.links import PeerLinks
 from meshcode.peers.memory import PeerMemory
+from meshcode.peers.notice import Notice
 from meshcode.peers.options import client_link
 from meshcode.wire.frame import Row, envelope
 
@@ -46,24 +47,24 @@ class Roster:
     """The member table all nodes of a test share; replaced whole, as the links want it."""
 
     nodes: dict[bytes, bytes] = field(default_factory=dict)  # key -> node
-    statements: dict[bytes, bytes] = field(default_factory=dict)  # key -> eviction
+    notices: dict[bytes, Notice] = field(default_factory=dict)  # key -> eviction
 
     def add(self, node: bytes, key: bytes) -> None:
         """One more member."""
         self.nodes = {**self.nodes, key: node}
 
-    def evict(self, key: bytes, statement: bytes) -> None:
-        """One less."""
+    def evict(self, key: bytes, statement: bytes, *addresses: str) -> None:
+        """One less, that was at these addresses."""
         self.nodes = {k: n for k, n in self.nodes.items() if k != key}
-        self.statements = {**self.statements, key: statement}
+        self.notices = {**self.notices, key: Notice(statement, list(addresses))}
 
     def member_of(self, key: bytes) -> bytes | None:
         """The node that holds a key."""
         return self.nodes.get(key)
 
-    def statement_of(self, key: bytes) -> bytes | None:
+    def notice_of(self, key: bytes) -> Notice | None:
         """The eviction of a key."""
-        return self.statements.get(key)
+        return self.notices.get(key)
 
     def keys_of(self, node: bytes) -> tuple[bytes, ...]:
         """The keys of a node, the newest first."""
@@ -99,7 +100,7 @@ class Peer:
             "commits": lambda: self.commit, "hello": {"name": f"n{self.node[0]}"},
             "bind": self.bind, "member_of_key": self.roster.member_of,
             "keys_of": self.roster.keys_of, "memory": self.memory, "now_ms": self.now_ms(),
-            "statement_of": self.roster.statement_of,
+            "notice_of": self.roster.notice_of,
         }  # fmt: skip
         self.links = PeerLinks(
             self.context, self.public, self.secret, self.node, **{**given, **options}
