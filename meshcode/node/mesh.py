@@ -101,6 +101,7 @@ class Mesh:
         self._registered: list[Any] = []
         self._links_version = -1
         self._told: dict[bytes, tuple[str, int]] = {}
+        self._gone: set[bytes] = set()  # Said to people to be dead or gone, and not yet to be back.
         self._learn_keys()
 
     # Beginning and end.
@@ -500,7 +501,11 @@ class Mesh:
                 continue  # Nothing was ever heard of it.
             if self._told.get(node, ("", 0)) != (state, boot):
                 if state in ("dead", "left", "leaving"):
+                    self._gone.add(node)
                     self.say(f"node {self.name_of(node)} is {state}")
+                elif state == "alive" and node in self._gone:
+                    self._gone.remove(node)
+                    self.say(f"node {self.name_of(node)} is alive again")
                 self._tell_core(node, state, boot)
 
     def slow_disk(self, commit_ms: int, now_ms: int) -> None:

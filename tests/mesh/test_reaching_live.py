@@ -63,6 +63,8 @@ def test_who_joins_while_the_first_node_is_away_is_linked_and_is_found_where_it_
     mine.write_text(mine.read_text().replace(f":{PORT}", f":{PORT + 50}"))
     cluster.start("n3")
     see(cluster, "n2", "n3")
+    until(lambda: "node n3 is alive again" in cluster["n2"].words(), SOON_S, "it is taken back")
+    assert "node n3 is leaving" in cluster["n2"].words()
     assert cluster.view("n2") == {"n1": AWAY, "n2": ALIVE, "n3": ALIVE}
 
 
