@@ -124,7 +124,6 @@ class Loop:
         self.flows = FlowBook(self)
         self.snapshot, self.kept_model = EMPTY_SNAPSHOT, KeptModel()
         self.mesh = self._join_mesh()
-        self.crew.node = "" if self.mesh is None else self.mesh.identity.name
         self.audit = Audit(self.home)
         self.guard = Guard(self)
         self.sessions.identify = self.guard.identify
@@ -162,7 +161,7 @@ class Loop:
             return None
         from meshcode.node.mesh import Mesh  # A node without peers never needs it.
 
-        self.processors.name = self.router.name = self.identity.name
+        self.processors.name = self.router.name = self.crew.node = self.identity.name
         return Mesh(self, self.identity)
 
     def _model_process(self) -> ModelProcess:
