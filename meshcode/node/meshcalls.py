@@ -154,9 +154,9 @@ def why_not_now(loop: Loop, id: bytes, what: str) -> WrongState:
             kept=True,
         )
     return WrongState(
-        f"call {text_of(id)} cannot be {what} now: it is {row['reason']}, which does not answer;"
-        f" nothing was changed; it is taken over in a minute at most, and then it can be {what}:"
-        " ask again",
+        f"call {text_of(id)} cannot be {what} now: it is {row['reason']}, and nobody who answers"
+        f" owns it; nothing was changed; it is taken over in a minute at most, and then it can be"
+        f" {what}: ask again",
         kept=True,
     )
 

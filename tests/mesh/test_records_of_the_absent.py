@@ -167,7 +167,7 @@ def seen_by_a_new_reader(cluster: Cluster, late: str, stream: str) -> None:
         assert kept.info()["state"] in ("KEPT", "DELAYED"), "the latter when it was taken over"
         run = n3.mesh("call", "cancel", late)
         if run.returncode:  # Else somebody has taken it over already.
-            assert "kept here for n1, which does not answer" in run.stderr
+            assert "and nobody who answers owns it" in run.stderr
             assert "taken over in a minute at most" in run.stderr
         assert list(here.call(stream).stream(timeout=SEEN_S)) == list(range(30))
 
