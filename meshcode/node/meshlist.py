@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from meshcode.errors import BadRequest
+from meshcode.errors import BadRequest, UnknownObject
 from meshcode.ids import ID_BYTES
+from meshcode.nearest import nearest
 from meshcode.node.choosing import FIELDS, Choice
 from meshcode.node.history import Chosen, ran_on
 from meshcode.node.meshcalls import (
@@ -126,6 +127,20 @@ def rows_by_id(loop: Loop, ids: list[bytes]) -> list[Row]:
     return found
 
 
+def _check_node(loop: Loop, name: str) -> None:
+    if loop.mesh is None:
+        raise UnknownObject(
+            f"there is no node {name!r}: this one is in no mesh, and all calls that it knows are"
+            " its own"
+        )
+    roster = loop.mesh.roster
+    names = [one.name for one in (*roster.members.values(), *roster.evicted.values())]
+    if name not in names:
+        near = nearest(name, names)
+        hint = f"did you mean {near!r}?" if near else "`mesh nodes` shows who there is"
+        raise UnknownObject(f"no node of this mesh is called {name!r}; {hint}")
+
+
 # The operations.
 
 
@@ -136,6 +151,8 @@ def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
     that are on the page: so the last page can be reached, and is as quick as the first.
     """
     mesh = loop.mesh
+    if "node" in fields:
+        _check_node(loop, str(fields["node"]))
     if mesh is None or fields.get("here"):
         found = loop.history.page(fields)
         found["calls"] = [annotated(loop, row) | {"kept_by": [mine(loop)]}

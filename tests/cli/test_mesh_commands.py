@@ -260,6 +260,7 @@ def test_wait_returns_when_every_node_that_is_there_knows_the_change(trio: Clust
         (["nodes", "-w", "-o", "json"], 2, "--watch prints table, wide, jsonl, name, not json"),
         (["salvage", "--data", "."], 6, "is open in process"),
         (["ls", "call", "0192f3c1"], 3, "of any node that answered"),
+        (["ls", "calls", "-n", "n33"], 3, "called 'n33'; did you mean 'n3'?"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_changes_nothing(

@@ -255,6 +255,10 @@ def test_a_node_that_runs_is_shown_as_an_agent_although_nobody_declared_it(shell
     assert "no node is named 'nobody'" in shell("ls", "agent", "nobody", status=3)[1]
 
 
+def test_calls_of_a_node_that_is_not_there_are_not_all_calls(shell):
+    assert "in no mesh" in shell("ls", "calls", "-n", "nosuchnode", status=3)[1]
+
+
 def test_a_task_is_not_a_socket_and_the_text_says_what_to_write(shell):
     said = shell("task", "run", "-n", "shop.add", "-d", "1", status=3)[1]
     assert "no socket has the task 'shop.add'; that is a socket: -s shop.add" in said
