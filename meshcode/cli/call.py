@@ -248,7 +248,8 @@ def _act(do: str, id_text: str, style: Style) -> None:
         try:
             answer = client.ask(f"call.{do}", id=id_text, by=who())
         except WrongState as error:
-            raise _how_it_ended(client, id_text) or error from None
+            ended = _how_it_ended(client, id_text) if do == "cancel" else None
+            raise ended or error from None
     answer = answer if isinstance(answer, dict) else {"id": id_text}
     if "cancelled" in answer or "again" in answer:
         show = show_cancelled if do == "cancel" else show_retried
