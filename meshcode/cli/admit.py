@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from meshcode.cli import output
+from meshcode import paths
+from meshcode.cli import leave, output
 from meshcode.cli.nodes import my_identity, now_unix_ms, refuse_evicted
 from meshcode.cli.options import command, styled
 from meshcode.cli.output import Style
@@ -33,6 +34,7 @@ def admit(key: str | None, style: Style) -> None:
     from meshcode.trust import admitting, folder, identity, signing
     from meshcode.trust.rosterfile import RosterFile
 
+    leave.ask(paths.home(), "node.may", audited=False)
     mine = my_identity()
     refuse_evicted()
     file = RosterFile(None, mine.root_key)

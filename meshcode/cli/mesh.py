@@ -301,12 +301,14 @@ def invite(kind: str, name: str | None, ttl: int, approve: bool, style: Style) -
       mesh invite --class edge --name sensor7 --ttl 1h
       mesh invite --approve                           compare a code before it is let in
     """
+    from meshcode.cli import leave
     from meshcode.cli.nodes import my_identity, refuse_evicted
     from meshcode.trust import identity as identities
     from meshcode.trust.door import join_hosts
     from meshcode.trust.invites import Invites
     from meshcode.trust.line import Line, text_of
 
+    leave.ask(paths.home(), "node.may", audited=False)
     mine = my_identity()
     refuse_evicted()
     if identities.load_admit_key() is None:

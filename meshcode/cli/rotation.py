@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meshcode.cli import output, plain
+from meshcode import paths
+from meshcode.cli import leave, output, plain
 from meshcode.cli.node import size_text
 from meshcode.cli.nodes import my_identity, newest_roster, now_unix_ms
 from meshcode.cli.options import command, styled
@@ -63,6 +64,7 @@ def rotate_key(
         raise click.UsageError(
             "give one of --draft, --sign and --finish", click.get_current_context()
         )
+    leave.ask(paths.home(), "node.may", audited=False)
     mine = my_identity()
     if sign is not None:
         _sign_draft(mine, Path(sign), style)

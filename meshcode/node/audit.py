@@ -182,4 +182,4 @@ def let_do(loop: Loop, session: Session, request: bytes, fields: dict[str, Any])
     return {}
 
 
-OPERATIONS = {"audit.tip": tip, "db": let_do, "node.down": let_do}
+OPERATIONS = {"audit.tip": tip, "db": let_do, "node.down": let_do, "node.may": let_do}

@@ -69,6 +69,7 @@ NEEDS: dict[str, Need] = {
     "mesh.roster": _MESH,
     "node.drain": _ADMIN,
     "node.down": _ADMIN,
+    "node.may": _ADMIN,
     "db": Need((), "db"),
     "node.leave": _ADMIN,
     "node.weigh": _ADMIN,

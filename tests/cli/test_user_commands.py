@@ -145,6 +145,8 @@ def test_a_user_drops_no_model_and_stops_no_node_without_the_rights(people):
         (("db", "restore", copy, "--replace"), "ALL"), (("db", "backup", other), "ALL"),
         (("db", "json"), "READ"), (("db", "init"), "ADMIN_NODE"),
         (("db", "migrate"), "ADMIN_NODE"), (("audit", "show"), "READ_AUDIT"),
+        (("invite",), "ADMIN_NODE"), (("node", "admit"), "ADMIN_NODE"),
+        (("node", "rotate-key"), "ADMIN_NODE"),
     ):  # fmt: skip
         _, err = people(*words, status=4)
         assert f"user joe may not {right}: nobody gave it; nothing was done" in err
