@@ -114,7 +114,7 @@ class Line:
             hosted=SimpleNamespace(is_mine=lambda _: False),
             clock=SimpleNamespace(now_ms=lambda: NOW_MS),
             feed=SimpleNamespace(wants=lambda _: False),
-            history=SimpleNamespace(flows=SimpleNamespace(wanted=False)),
+            history=SimpleNamespace(flows=SimpleNamespace(wanted=False)), keeps_no_calls=False,
         ))  # fmt: skip
         release = Release(self.loop)
         self.turns = self.loop.turns = Turns(self.router, release, release.begin)

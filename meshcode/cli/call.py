@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meshcode.cli import output, plain
+from meshcode.cli.awaiting import FLOW_SOCKET
 from meshcode.cli.flow import show_cancelled, show_retried
 from meshcode.cli.nodes import complete_node, end_partial
 from meshcode.cli.objects import column
@@ -234,8 +235,8 @@ def _how_it_ended(client: Client, id_text: str) -> WrongState | None:
         found = client.ask("mesh.call", id=id_text)
     except MeshError:  # Forgotten, or not to be seen: what was said first is all there is to say.
         return None
-    if found["state"] not in ("DONE", "FAILED", "CANCELLED"):
-        return None
+    if found["state"] not in ("DONE", "FAILED", "CANCELLED") or found["socket"] == FLOW_SOCKET:
+        return None  # Of a flow it was said what became of its steps.
     when = plain.local_time(found.get("finished_ms"))
     return WrongState(
         f"call {found['id']} has ended: it is {found['state']}{f' since {when}' if when else ''};"

@@ -84,6 +84,11 @@ class AsyncClient:
         return self.sync.addresses
 
     @property
+    def is_linked(self) -> bool:
+        """As `Client.is_linked`."""
+        return self.sync.is_linked
+
+    @property
     def node(self) -> dict[str, Any]:
         """As `Client.node`."""
         return self.sync.node

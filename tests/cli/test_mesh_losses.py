@@ -185,6 +185,7 @@ def test_a_second_node_admits_and_outlives_the_first(lost):
     )
     mesh.join("n4", by="n2")  # The node that runs lets it in, without a restart.
     mesh.evict("n4", by="n2")
+    until(lambda: not mesh["n4"].up, 30, "n4 hears of it and ends")
     assert "was evicted from its mesh" in refused(
         mesh["n4"], "node", "admit", "--key", str(root), status=6
     )
