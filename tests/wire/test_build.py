@@ -20,7 +20,7 @@ def sources(tmp_path) -> Path:
     for name in ("setup.py", "MANIFEST.in", "meshcode/__init__.py", "meshcode/limits.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    skip = shutil.ignore_patterns("_staging*", "_objects*", "__pycache__")
+    skip = shutil.ignore_patterns("*.so", "_staging.c", "__pycache__")
     shutil.copytree(ROOT / "meshcode/native", tmp_path / "meshcode/native", ignore=skip)
     (tmp_path / "setup.cfg").write_text("[metadata]\nname = meshcode\n")
     return tmp_path
