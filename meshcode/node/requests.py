@@ -202,7 +202,7 @@ def _find(loop: Loop, fields: dict[str, Any], what: str) -> bytes:
             raise
         error = meshcalls.why_not_now(loop, id, what)
         raise Partly(error.text, False, error.to_data()) from None
-    if id in loop.router.calls and meshcalls.stuck_of(loop, id):
+    if id in loop.router.calls and meshcalls.stuck_of(loop, id).get("state") in meshcalls.LOST:
         raise meshcalls.why_not_now(loop, id, what)
     return id
 
