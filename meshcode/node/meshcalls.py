@@ -73,7 +73,7 @@ def kept_row(loop: Loop, id: bytes) -> Row:
     copy = loop.router.copies.get(id)
     sequence = inst.sequence if inst is not None else copy.sequence if copy is not None else 0
     accepted_ms, submit = stored_call(loop, sequence)
-    owner = inst.promise[1] if inst is not None else copy.home if copy is not None else NO_ID
+    owner = _owner_of(loop, id)
     name = read_envelope(submit)[0] if submit else ""
     line = loop.router.lines.get(name)
     note = (inst.note if inst is not None else None) or {}
@@ -138,9 +138,7 @@ def _lost(loop: Loop, call: Call | None, copy: Copy | None, inst: Instance | Non
 
 def has_owner(loop: Loop, id: bytes) -> bool:
     """Whether the owner of a kept call is there, and knows more of it."""
-    inst, copy = loop.router.replica.by_id.get(id), loop.router.copies.get(id)
-    owner = inst.promise[1] if inst is not None else copy.home if copy is not None else NO_ID
-    return loop.mesh is not None and owner in loop.mesh.up
+    return loop.mesh is not None and _owner_of(loop, id) in loop.mesh.up
 
 
 def why_not_now(loop: Loop, id: bytes, what: str) -> WrongState:
@@ -164,6 +162,12 @@ def why_not_now(loop: Loop, id: bytes, what: str) -> WrongState:
 def _id_at(submit: bytes, at: int) -> str | None:
     id = submit[at : at + 16]
     return text_of(id) if len(id) == 16 and id != NO_ID else None
+
+
+def _owner_of(loop: Loop, id: bytes) -> bytes:
+    """Who owns a kept call, as far as this node knows; NO_ID: nobody does yet."""
+    inst, copy = loop.router.replica.by_id.get(id), loop.router.copies.get(id)
+    return inst.promise[1] if inst is not None else copy.home if copy is not None else NO_ID
 
 
 def _owner_name(loop: Loop, owner: bytes) -> str:

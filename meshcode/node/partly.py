@@ -14,6 +14,3 @@ class Partly(UnknownCall):
         """`good` and `data`: the answer; data of an error when it is not good."""
         super().__init__(text)
         self.answer = (good, data)
-
-
-__all__ = ["Partly"]

@@ -337,7 +337,7 @@ class Processors:
             "overrides": processor.overrides, "import_ms": self.settings["import_ms"],
         }  # fmt: skip
         processor.mounting = Mounting(request, processor.wanted_code)
-        self._doing(processor, processor.mounting)
+        self._waits(processor, processor.mounting.doing)
 
     def _in_use(self) -> dict[str, list[str]]:
         """What of the cache must stay, however old it is."""
@@ -351,11 +351,8 @@ class Processors:
         processor.reason = reason
         self.emit(ProcessorChanged(processor.name, reason))
 
-    def _doing(self, processor: Processor, mounting: Mounting) -> None:
-        """Tell calls what they wait for; of a mount that failed before, that is why it failed."""
-        self._waits(processor, mounting.doing)
-
     def _waits(self, processor: Processor, reason: str) -> None:
+        """Tell calls what they wait for; of a mount that failed before, that is why it failed."""
         if processor.mount is None and not processor.problem and processor.reason != reason:
             self._explain(processor, reason)
 
@@ -368,7 +365,7 @@ class Processors:
         assert mounting is not None
         result = mounting.read()
         if result is None:
-            self._doing(processor, mounting)
+            self._waits(processor, mounting.doing)
             return
         processor.mounting = None
         if mounting.ending:  # Whatever it says: the next one is of what is wanted now.

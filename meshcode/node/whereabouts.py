@@ -47,7 +47,7 @@ class Whereabouts:
         links = self._mesh.links
         assert links is not None
         via = self._via.get(self._mesh.name_of(node))
-        known = [via] if via else [*self.of(node), *self._mesh.identity.seeds]
+        known = self.of(node) if via else [*self.of(node), *self._mesh.identity.seeds]
         if known:
             links.set_addresses(node, list(dict.fromkeys(known)), only=via is not None)
 
