@@ -111,8 +111,7 @@ def ls_calls(
     """List the calls of the mesh, newest first: all nodes that are there are asked.
 
     KEPT: its owner did not answer; another node keeps it. ORPHAN and COPY do not go on: see `mesh
-    recover`. Exit status 8: a node with a link did
-    not answer in time.
+    recover`. Exit status 8: a node with a link did not answer in time.
 
     Examples:
       mesh ls calls
