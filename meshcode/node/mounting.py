@@ -7,10 +7,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from typing import Any
 
 from meshcode import limits
+from meshcode.node.child import Child
 
 _DOING = {
     "fetch": "its code is being fetched",
@@ -35,20 +35,8 @@ class Mounting:
         self._step = "fetch"
         self._import = f"its module {request['module']} is being imported, which may take"
         self._import += f" {request['import_ms'] / 1000:g} s"
-        self._output = b""
         self._kill_ms = 0
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", "meshcode.worker.mount"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._child.stdin.write(json.dumps(request).encode())
-        self._child.stdin.close()
-        os.set_blocking(self._child.stdout.fileno(), False)
+        self._child = Child("meshcode.worker.mount", request)
 
     @property
     def doing(self) -> str:
@@ -57,22 +45,13 @@ class Mounting:
 
     def fileno(self) -> int:
         """The descriptor to watch: readable when it says something, or at its end."""
-        assert self._child.stdout is not None
-        return self._child.stdout.fileno()
+        return self._child.fileno()
 
     def read(self) -> dict[str, Any] | None:
         """Its last line, or None while it works; afterwards it is over."""
-        assert self._child.stdout is not None
-        while True:
-            data = self._child.stdout.read(65_536)
-            if data is None:
-                break
-            if not data:
-                self._child.stdout.close()
-                self._child.wait()
-                return self._last(self._output.splitlines())
-            self._output += data
-        *whole, _rest = self._output.split(b"\n")
+        if self._child.read():
+            return self._last(self._child.output.splitlines())
+        *whole, _rest = self._child.output.split(b"\n")
         self._step = self._last(whole).get("step") or self._step
         return None
 
@@ -81,9 +60,9 @@ class Mounting:
             found = json.loads(lines[-1]) if lines else {}
         except ValueError:
             found = {}
-        if "text" in found or found.get("ok") or self._child.returncode is None:
+        status = self._child.process.returncode
+        if "text" in found or found.get("ok") or status is None:
             return dict(found)
-        status = self._child.returncode
         return {**found, "text": f"the mounting process ended with exit code {status}"}
 
     def end(self, now_ms: int) -> None:
@@ -91,20 +70,18 @@ class Mounting:
         if not self.ending:
             self.ending = True
             self._kill_ms = now_ms + limits.MOUNT_END_MS_MAX
-            self._child.terminate()
+            self._child.process.terminate()
         elif now_ms >= self._kill_ms:
             self._kill()
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._child.pid, signal.SIGKILL)
+            os.killpg(self._child.process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Wait until it has ended, as the node does."""
         try:
-            self._child.wait(limits.MOUNT_END_MS_MAX / 1000)
+            self._child.process.wait(limits.MOUNT_END_MS_MAX / 1000)
         except subprocess.TimeoutExpired:
             self._kill()
-            self._child.wait()
-        if self._child.stdout is not None:
-            self._child.stdout.close()
+        self._child.close()
