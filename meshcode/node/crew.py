@@ -213,8 +213,9 @@ class Crew:
 
     def next_kill_ms(self) -> int | None:
         """When `kill_overdue` has something to do."""
-        times = [worker.kill_due_ms() for worker in self.by_id.values()]
-        return min((time for time in times if time is not None), default=None)
+        doomed = [one for one in self.by_id.values() if one.kill_at_ms or one.interrupted]
+        times = [worker.kill_due_ms() for worker in doomed]
+        return min((time for time in times if time is not None), default=None) if times else None
 
     def bury(self, pidfd: int) -> tuple[WorkerProcess, WorkerLost]:
         """A process descriptor became readable: what died, and what it was doing."""

@@ -50,5 +50,7 @@ class Later:
 
     def next_due_ms(self, now_ms: int) -> int | None:
         """When a round must be made for a job; None when none must."""
+        if not self._jobs:  # Asked in each round.
+            return None
         due = [due_ms for due_ms, _ in self._jobs if due_ms is not None]
         return max(min(due), now_ms) if due else None

@@ -37,6 +37,8 @@ class Listeners:
 
     def wants(self, channel: str) -> bool:
         """Whether anyone listens to a channel; subscriptions of closed sessions end here."""
+        if not self._all:  # Asked several times in each round.
+            return False
         for request, (client, _) in list(self._all.items()):
             if client not in self._sessions.by_id:
                 del self._all[request]

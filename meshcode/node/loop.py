@@ -130,6 +130,7 @@ class Loop:
         self.listeners.may_hear = self.guard.may_hear
         self._recover()
         self.model = self._model_process()
+        self._committer_fd, self._model_fd = self.committer.fileno(), self.model.fileno()
         self._model_uri_given = "MESH_MODEL" in os.environ
         self._model_requests: dict[bytes, int] = {}
         self._signals = 0
@@ -319,9 +320,9 @@ class Loop:
             LogSuspect: the log could not be written; nothing unsynced was said to anyone.
         """
         self._poller.register(self._wake_read, select.POLLIN)
-        self._poller.register(self.committer.fileno(), select.POLLIN)
+        self._poller.register(self._committer_fd, select.POLLIN)
         self._poller.register(self.crew.link, zmq.POLLIN)
-        self._poller.register(self.model.fileno(), select.POLLIN)
+        self._poller.register(self._model_fd, select.POLLIN)
         if self._model_uri_given or self.model.number or os.path.exists(self.model_file()):
             self.model.start()
         self.watch()
@@ -339,9 +340,10 @@ class Loop:
         self._read_clients(self._is_open_to_clients(now_ms))
         if self.mesh is not None:
             self.mesh.register(self._poller)
-        ready = {key for key, _ in self._poller.poll(self._timeout_ms(now_ms))}
+        due_ms = self._due_ms(now_ms)
+        ready = {key for key, _ in self._poller.poll(max(0, due_ms - now_ms))}
         now_ms = self.clock.now_ms()
-        if self.committer.fileno() in ready:
+        if self._committer_fd in ready:
             self.commits.written(now_ms)
         if self._wake_read in ready:
             self._woken()
@@ -358,9 +360,9 @@ class Loop:
                 self.step(event)
         for fd in ready & self._watched:
             self._descriptor(fd, now_ms)
-        if self.model.fileno() in ready:
+        if self._model_fd in ready:
             self._hear_model()
-        self._on_time(now_ms)
+        self._on_time(now_ms, due_ms)
         self.news.look(now_ms)
         self.feed.look(now_ms)
         self.later.run(now_ms)
@@ -383,7 +385,8 @@ class Loop:
             else:
                 self._poller.unregister(self.sessions.link)
 
-    def _timeout_ms(self, now_ms: int) -> int:
+    def _due_ms(self, now_ms: int) -> int:
+        """When a round must be made though nothing is ready."""
         times = [self._next_tick_ms]
         due = (
             self.router.next_due_ms(), self.crew.next_kill_ms(), self.news.next_due_ms(),
@@ -398,7 +401,7 @@ class Loop:
             times.append(self.mesh.next_due_ms(now_ms))
         if self.sessions.backlog:
             times.append(now_ms + 5)
-        return max(0, min(times) - now_ms)
+        return min(times)
 
     def _woken(self) -> None:
         try:
@@ -494,7 +497,8 @@ class Loop:
             if isinstance(row, dict) and row.get("kind") == "processor" and "status" in row:
                 row.update(self.processors.shown(str(row["name"])))
 
-    def _on_time(self, now_ms: int) -> None:
+    def _on_time(self, now_ms: int, due_ms: int) -> None:
+        """What is due by time; `due_ms` is what this round had to be made for, if for anything."""
         if now_ms >= self._next_tick_ms:
             self._next_tick_ms = now_ms + TICK_MS
             self.step(Ticked())
@@ -507,11 +511,12 @@ class Loop:
             if self.affinity is not None:
                 self.affinity.keep_off(worker.cpu for worker in self.crew.by_id.values())
         else:
-            due_ms = self.router.next_due_ms()
-            if due_ms is not None and due_ms <= now_ms:
+            core_due_ms = self.router.next_due_ms()
+            if core_due_ms is not None and core_due_ms <= now_ms:
                 self.step(Ticked())
-        self.crew.kill_overdue(now_ms)
-        self.readers.tick(now_ms)
+        if now_ms >= due_ms:
+            self.crew.kill_overdue(now_ms)
+            self.readers.tick(now_ms)
 
     def _is_over(self) -> bool:
         if self._signals >= 2:

@@ -38,12 +38,11 @@ class Release:
         for worker, assignments in effects.starts:
             self.begin(worker, assignments)
         self._to_clients(effects)
-        now_ms = loop.clock.now_ms()
         for worker, call, reason in effects.interrupts:
             if loop.hosted.is_mine(worker):
                 loop.hosted.interrupt(call, reason)
             else:
-                loop.crew.interrupt(worker, call, reason, now_ms)
+                loop.crew.interrupt(worker, call, reason, loop.clock.now_ms())
         for worker in effects.recalls:
             loop.crew.recall(worker)
         if effects.lookups:

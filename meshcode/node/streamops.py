@@ -120,7 +120,9 @@ class Readers:
 
     def next_due_ms(self) -> int | None:
         """When `tick` has something to do."""
-        return min((found.due_ms for found in self._waiting.values()), default=None)
+        if not self._waiting:  # Asked in each round.
+            return None
+        return min(found.due_ms for found in self._waiting.values())
 
     def tick(self, now_ms: int) -> None:
         """Answer those that waited long enough, with nothing."""
