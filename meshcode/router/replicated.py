@@ -306,8 +306,10 @@ class Replicated:
             note = note | {"due_ms": min(note["due_ms"], now_ms + longest)}
         r.restore(call, note, now_ms, out, why="the node that ran it is gone")
         if call.inst is inst and call.id in r.calls:
-            call.note(now_ms, "taken over", f"epoch {call.epoch}, accepted by {whose}")
-            r.tell(out, call, "taken over", f"epoch {call.epoch}", now_ms)
+            told = f"epoch {call.epoch}"
+            call.note(now_ms, "taken over", f"{told}, accepted by {whose}")
+            is_first = not inst.boot and call.epoch == 1  # A step or a tick: nobody had it before.
+            r.tell(out, call, "received" if is_first else "taken over", told, now_ms)
 
     def _give_way(
         self, call: Call, old: Instance, inst: Instance, now_ms: int, out: Effects

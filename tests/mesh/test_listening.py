@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from meshcode.client import connect
+from meshcode.client import connect, pipeline
 from tests.live.harness import heard_until, make_repository
 from tests.mesh.cluster import Cluster
 from tests.mesh.network import LoopbackNetwork
@@ -65,6 +65,26 @@ def test_a_call_made_at_one_node_and_run_at_another_is_heard_once_at_a_third(clu
     last = next(e for e in heard if e["state"] == "postrun")
     assert (last["result"], last["worker"].rpartition("/")[0]) == (5, "far")
     assert (said["text"], said["node"], said["call"]) == ("said 5", "n2", call.id)
+
+
+def test_a_step_is_heard_received_once_like_a_call(cluster):
+    """It is born without an owner, so the node that has it first took it over from nobody."""
+    with connect(cluster["n1"].address) as there, connect(cluster["n3"].address) as here:
+        echo = there.socket("far.tasks.echo")
+        with here.listen("far") as events:
+            flow = pipeline(echo.p(1), echo.p())()
+            assert flow.get(SOON_S) == 1
+            ended: set[str] = set()
+            heard = heard_until(
+                events,
+                lambda e: e["state"] == "postrun" and (ended.add(e["call"]), len(ended) == 2)[1],
+                "both results",
+            )
+        steps = [step.id for step in flow.steps]
+    told = [(e["call"], e["state"]) for e in heard]
+    assert sorted(told) == sorted(
+        (step, state) for step in steps for state in ("received", "running", "postrun")
+    )
 
 
 def test_a_handle_at_a_third_node_has_all_that_is_known_of_its_call(cluster):
