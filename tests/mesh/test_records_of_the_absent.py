@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from meshcode.client import connect
-from meshcode.errors import RemoteError
+from meshcode.errors import CallCancelled, RemoteError
 from tests.live.harness import make_repository, until
 from tests.mesh.cluster import Cluster, Home
 from tests.mesh.network import LoopbackNetwork
@@ -169,6 +169,24 @@ def seen_by_a_new_reader(cluster: Cluster, late: str, stream: str) -> None:
             assert "and nobody who answers owns it" in run.stderr
             assert "taken over in a minute at most" in run.stderr
         assert list(here.call(stream).stream(timeout=SEEN_S)) == list(range(30))
+
+
+def test_a_call_that_waits_for_its_copies_can_be_cancelled(cluster: Cluster):
+    """Its other voters died before that was noticed: it ends when one of them is back."""
+    n1 = cluster["n1"]
+    for name in ("n2", "n3"):
+        cluster.kill(name)
+    with connect(n1.address) as client:
+        call = client.socket("t.where").submit()
+        until(lambda: client.ask("call.get", id=call.id)["state"] == "COPYING", SOON_S, "it waits")
+        assert n1.command("call", "cancel", call.id) == f"call {call.id} cancelled\n"
+        assert client.ask("call.get", id=call.id)["state"] == "ENDING"
+        cluster.start("n2")
+        with pytest.raises(CallCancelled):
+            call.result(SEEN_S)
+        assert client.ask("call.get", id=call.id)["state"] == "CANCELLED"
+    cluster.start("n3")
+    cluster.wait_until_ready(processor="proc")
 
 
 def test_calls_that_lost_their_majority_are_shown_as_what_they_are(cluster: Cluster):
