@@ -130,7 +130,6 @@ class Loop:
         self.listeners.may_hear = self.guard.may_hear
         self._recover()
         self.model = self._model_process()
-        self._committer_fd, self._model_fd = self.committer.fileno(), self.model.fileno()
         self._model_uri_given = "MESH_MODEL" in os.environ
         self._model_requests: dict[bytes, int] = {}
         self._signals = 0
@@ -320,22 +319,24 @@ class Loop:
             LogSuspect: the log could not be written; nothing unsynced was said to anyone.
         """
         self._poller.register(self._wake_read, select.POLLIN)
-        self._poller.register(self._committer_fd, select.POLLIN)
+        committed, modelled = self.committer.fileno(), self.model.fileno()
+        for watched in (committed, modelled):
+            self._poller.register(watched, select.POLLIN)
         self._poller.register(self.crew.link, zmq.POLLIN)
-        self._poller.register(self._model_fd, select.POLLIN)
         if self._model_uri_given or self.model.number or os.path.exists(self.model_file()):
             self.model.start()
         self.watch()
         if self.mesh is not None:
             self.mesh.open(self.clock.now_ms())
         while not self._is_over():
-            self._round()
+            self._round(committed, modelled)
 
     def model_file(self) -> str:
         """The SQLite file of the model, whether it exists or not."""
         return str(self.home / "model" / "model.db")
 
-    def _round(self) -> None:
+    def _round(self, committed: int, modelled: int) -> None:
+        """One round; the descriptors of the committer and of the model are always the same."""
         now_ms = self.clock.now_ms()
         self._read_clients(self._is_open_to_clients(now_ms))
         if self.mesh is not None:
@@ -343,7 +344,7 @@ class Loop:
         due_ms = self._due_ms(now_ms)
         ready = {key for key, _ in self._poller.poll(max(0, due_ms - now_ms))}
         now_ms = self.clock.now_ms()
-        if self._committer_fd in ready:
+        if committed in ready:
             self.commits.written(now_ms)
         if self._wake_read in ready:
             self._woken()
@@ -360,7 +361,7 @@ class Loop:
                 self.step(event)
         for fd in ready & self._watched:
             self._descriptor(fd, now_ms)
-        if self._model_fd in ready:
+        if modelled in ready:
             self._hear_model()
         self._on_time(now_ms, due_ms)
         self.news.look(now_ms)
