@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from meshcode.cli.nodes import end_partial
 from meshcode.cli.options import command, styled
 from meshcode.cli.output import Style
 from meshcode.cli.waiting import dry_option
+from meshcode.client.asking import AHEAD, ask_each
+from meshcode.client.client import ASK_S
 from meshcode.errors import MeshError, UnknownObject
 from meshcode.listing import whole_page
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from meshcode.client import Client
 
 PAGE_ROWS = 1_000
+TELL_S = 5.0  # Between words on how far it is.
 # What has not begun and waits for nothing but its turn; steps of flows wait for others.
 _WAITING = ("WAITING", "DELAYED", "PARKED")
 
@@ -44,9 +48,10 @@ def purge(name: str, yes: bool, dry: bool, style: Style) -> None:
             raise UnknownObject(f"there is no queue {name!r}; nothing was cancelled", name=name)
         objects.confirm(f"cancel all calls that wait in queue {name}", yes=yes or dry)
         silent: dict[str, dict[str, Any]] = {}
-        ended = Counter[str]()
-        for id in [id for socket in sockets for id in _waiting(client, socket, silent)]:
-            ended["cancelled" if dry else _cancel(client, id)] += 1
+        waiting = (id for socket in sockets for id in _waiting(client, socket, silent))
+        ended = Counter({"cancelled": sum(1 for _ in waiting)}) if dry else Counter[str]()
+        if not dry:
+            _cancel(client, name, waiting, ended)
     facts = {"name": name, "cancelled": ended["cancelled"], "late": ended["late"]}
     if style.is_text:
         late = f"; {ended['late']} had begun or ended by then" if ended["late"] else ""
@@ -71,12 +76,29 @@ def _waiting(client: Client, socket: str, silent: dict[str, dict[str, Any]]) -> 
         fields["cursor"] = found["calls"][-1]["id"]
 
 
-def _cancel(client: Client, id: str) -> str:
-    """Cancel one call; `late` when that can no longer be."""
+def _cancel(client: Client, queue: str, ids: Iterator[str], ended: Counter[str]) -> None:
+    """Cancel these calls and count them; `late` are those for which it came too late."""
+    by = session.who()
+    each = ({"id": id, "by": by} for id in ids)
+    tell_at = time.monotonic() + TELL_S
     try:
-        answer = client.ask("call.cancel", id=id, by=session.who())
-    except MeshError as error:
-        if error.code not in ("wrong_state", "unknown_call"):
-            raise
-        return "late"
-    return "late" if answer.get("done") == "interrupted" else "cancelled"
+        for answer in ask_each(client, "call.cancel", each, timeout=ASK_S):
+            ended[_done(answer)] += 1
+            if time.monotonic() >= tell_at:
+                tell_at += TELL_S
+                output.say(f"queue {queue}: {ended['cancelled']} calls cancelled so far")
+    except BaseException:
+        output.say(
+            f"queue {queue}: {ended['cancelled']} calls are cancelled, and up to {AHEAD} more that"
+            " were asked for; the others wait as before; the same command goes on"
+        )
+        raise
+
+
+def _done(answer: Any) -> str:
+    """What became of one call; `late` when it could no longer be cancelled."""
+    if not isinstance(answer, MeshError):
+        return "late" if answer.get("done") == "interrupted" else "cancelled"
+    if answer.code not in ("wrong_state", "unknown_call"):
+        raise answer
+    return "late"

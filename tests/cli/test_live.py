@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
+
+from meshcode.client import connect
+from meshcode.paths import clients_address
+
+MANY = 20_000  # Calls that are cancelled in some seconds.
 
 
 def test_the_first_flow_of_the_original_guide(shell):
@@ -324,6 +330,30 @@ def test_a_queue_is_purged_of_what_waits_in_it(shell):
     assert {shell.json("ls", "call", id)[0]["state"] for id in [*ids, later]} == {"CANCELLED"}
     assert shell("queue", "purge", queue, "-y")[0] == f"queue {queue}: 0 calls cancelled\n"
     shell("queue", "purge", "nowhere", "-y", status=3)
+
+
+def test_a_purge_that_is_stopped_says_how_far_it_was_and_goes_on(shell):
+    queue = shell.json("ls", "socket", "shop.add")[0]["queue"]
+    shell("proc", "pause", "-n", "proc1")
+    with connect(clients_address(shell.home)) as client:
+        calls = [client.socket("shop.add").submit(n) for n in range(MANY)]
+        assert calls[-1].wait_accepted(60)
+        waiting = client.ask("status")["calls"]["open"]
+
+        process = shell.start("queue", "purge", queue, "-y")
+        shell.wait_until(lambda: client.ask("status")["calls"]["open"] < waiting)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+
+        assert (process.returncode, out) == (130, "")
+        cancelled = re.match(rf"queue {queue}: (\d+) calls are cancelled, and up to 512 more", err)
+        assert cancelled, err
+        assert "the same command goes on" in err
+        left = client.ask("status")["calls"]["open"]
+        assert 0 < left <= waiting - int(cancelled[1])  # Some it had asked for go yet.
+        shell("queue", "purge", queue, "-y")
+        assert client.ask("status")["calls"]["open"] == waiting - MANY
+    shell("proc", "resume", "proc1")
 
 
 def test_logs_show_what_was_printed_and_follow(shell):

@@ -9,6 +9,7 @@ import pytest
 
 from meshcode import connect, connect_async, errors
 from meshcode.client import Client, api
+from meshcode.client.asking import ask_each
 from meshcode.client.default import default_client
 from tests.live.harness import Mesh, make_repository
 
@@ -156,3 +157,15 @@ def test_the_folder_of_the_node_is_found_by_its_home(mesh, monkeypatch):
     with connect() as client:
         assert client.address == mesh.address
         assert client.socket("lib.echo")(1) == 1
+
+
+def test_what_is_asked_for_many_is_answered_in_order_with_the_errors_among_it(client: Client):
+    ids = [client.socket("lib.echo").submit(n).id for n in range(5)]
+    wrong = "0192f3c1-0000-7000-8000-000000000000"
+    each = [{"id": id} for id in (*ids[:3], wrong, *ids[3:])]
+
+    for ahead in (1, 2, 100):
+        found = list(ask_each(client, "call.get", iter(each), timeout=WAIT_S, ahead=ahead))
+
+        assert isinstance(found[3], errors.UnknownCall)
+        assert [row["id"] for row in found[:3] + found[4:]] == ids
