@@ -3,16 +3,21 @@
 Rules kept here and nowhere else:
 - no value from a user is ever an argument that could be read as an option: names travel on
   standard input or behind a fixed prefix (`refs/heads/NAME`, `file:///...`), after a check;
-- no system, global or included configuration, no hooks, no prompts, no helpers but our own;
+- no system, global or included configuration (but `safe.directory`, see `run`), no hooks, no
+  prompts, no helpers but our own;
 - only https, ssh and (when allowed) file; objects are checked as they arrive; every run has an end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import re
 import shlex
 import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
@@ -47,6 +52,7 @@ _KEPT = ("PATH", "HOME", "SSH_AUTH_SOCK", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_D
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)")
 _HEX = re.compile(r"[0-9a-fA-F]{7,64}\Z")
+_OWNED_BY_OTHERS = "dubious ownership"  # In what git says.
 _SECRET = re.compile(r"(?<=://)[^/@\s]*@")
 
 
@@ -198,6 +204,41 @@ def _what_it_said(err: bytes) -> str:
     return hide_secrets(" / ".join(said[-4:]))
 
 
+def _owner(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _not_ours(path: str) -> str:
+    """Why git does not read a repository on this host, and what helps."""
+    me = _owner(os.geteuid())
+    with contextlib.suppress(OSError):
+        owner = _owner(os.stat(path).st_uid)
+        return (
+            f"{path} belongs to {owner} and is read as {me}: git reads nobody else's repository"
+            f" unless it is told to. As {me}, `git config --global --add safe.directory {path}`"
+            f" tells it; or give it to {me} with chown, or name it by ssh:// or https://"
+        )
+    return f"{path} belongs to somebody else than {me}"
+
+
+def _trusted() -> list[str]:
+    """What this user, or the host, has told git to read whoever owns it: `safe.directory`."""
+    kept = ("PATH", "HOME", "XDG_CONFIG_HOME")
+    env = {name: os.environ[name] for name in kept if name in os.environ}
+    found: list[str] = []
+    for scope in ("--system", "--global"):
+        told = subprocess.run(
+            ["git", "config", scope, "--null", "--get-all", "safe.directory"],
+            env=env, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False,
+            timeout=LOCAL_SECONDS_MAX,
+        )  # fmt: skip
+        found += told.stdout.decode("utf-8", "replace").split("\0")[:-1]
+    return found
+
+
 def run(
     *arguments: str,
     remote: Remote | None = None,
@@ -206,10 +247,41 @@ def run(
 ) -> str:
     """Run git with checked arguments; returns its output.
 
+    Of the user's configuration one word counts, and only where git asks for it: that it may read a
+    repository on this host that belongs to somebody else.
+
     Raises:
         GitFailed: it ended with an error, or not in time (FETCH_SECONDS_MAX, LOCAL_SECONDS_MAX).
         MountFailed: git is not installed.
     """
+    env = environment(remote, network)
+    try:
+        return _run(arguments, remote, stdin, network, env)
+    except GitFailed as error:
+        if remote is None or _OWNED_BY_OTHERS not in error.text:
+            raise
+    with tempfile.NamedTemporaryFile("w", prefix="mesh-git-", encoding="utf-8") as config:
+        env["GIT_CONFIG_GLOBAL"] = config.name
+        # No option: what git starts to read the repository is not told of options.
+        for folder in _trusted():
+            quoted = folder.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+            config.write(f'[safe]\n\tdirectory = "{quoted}"\n')
+        config.flush()
+        try:
+            return _run(arguments, remote, stdin, network, env)
+        except GitFailed as error:
+            if _OWNED_BY_OTHERS not in error.text:
+                raise
+            raise GitFailed(_not_ours(unquote(urlsplit(remote.url).path))) from None
+
+
+def _run(
+    arguments: Sequence[str],
+    remote: Remote | None,
+    stdin: str,
+    network: bool,
+    env: Mapping[str, str],
+) -> str:
     seconds_max = FETCH_SECONDS_MAX if network else LOCAL_SECONDS_MAX
     command = ["git"]
     for option in _OPTIONS:
@@ -220,7 +292,7 @@ def run(
         # git starts helpers (ssh, remote-https); they are in its group and go with it.
         with child.group(
             [*command, *arguments],
-            env=environment(remote, network),
+            env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

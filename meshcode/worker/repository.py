@@ -295,6 +295,12 @@ class Repository:
         )
 
     def _missing(self, said: str) -> MountFailed:
+        if " belongs to " in said:
+            return MountFailed(
+                f"the repository {self.remote.url} is not read: {said}; nothing was mounted",
+                step="fetch",
+                reason="unreachable",
+            )
         gone = ("does not appear to be a git repository", "not found", "does not exist")
         if not any(sign in said for sign in gone):
             return self._unreachable(said)

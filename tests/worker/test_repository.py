@@ -294,3 +294,26 @@ def test_names_that_are_refs(name: str):
 def test_texts_that_are_no_commits(text: str):
     with pytest.raises(MountFailed, match="7 to 64 hexadecimal digits"):
         git.check_commit(text)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository to somebody else")
+def test_a_repository_of_somebody_else_is_read_when_git_was_told_so(
+    repo: Repo, cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    head = repo.commit({"m.py": "x"})
+    for path in (repo.folder, *repo.folder.rglob("*")):
+        os.chown(path, 65534, -1)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+
+    reason, text = failure(checkout, repo, cache)
+
+    assert reason == "unreachable"
+    assert f"{repo.folder} belongs to nobody and is read as root" in text
+    assert f"git config --global --add safe.directory {repo.folder}" in text
+    assert "cannot be reached" not in text
+    (tmp_path / ".gitconfig").write_text(
+        f'[safe]\n\tdirectory = "/else/where"\n\tdirectory = {repo.folder}\n'
+        f'\tdirectory = {repo.folder}/.git\n[url "file:///nowhere/"]\n\tinsteadOf = file:///\n'
+    )
+    assert checkout(repo, cache).commit == head, "and nothing else of the configuration counts"
