@@ -382,7 +382,7 @@ def check_node() -> Check:
 
 def check_kept() -> Iterable[Check]:
     """What the node has room for, and what it keeps of ended calls; nothing without a node."""
-    from meshcode.cli.node import history_text
+    from meshcode.cli.node import history_text, model_text
     from meshcode.cli.session import session
     from meshcode.errors import MeshError
 
@@ -391,6 +391,8 @@ def check_kept() -> Iterable[Check]:
             found = dict(client.ask("status"))
     except MeshError:
         return
+    if problem := model_text(found.get("model_problem")):
+        yield Check("model", FAIL, problem, "see docs/model.md, The database")
     if memory := found.get("memory"):
         yield judge_memory(memory)
     if history := found.get("history"):

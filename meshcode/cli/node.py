@@ -238,6 +238,7 @@ def status_pairs(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("memory", memory_text(found.get("memory") or {})),
         ("log", _log_text(log)),
         ("history", history_text(found.get("history") or {})),
+        ("model", model_text(found.get("model_problem"))),
     ]
     for worker in found.get("workers") or ():
         cpu = "" if worker.get("cpu") is None else f", cpu {worker['cpu']}"
@@ -272,6 +273,13 @@ def mesh_pairs(mesh: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     pairs += [("model", text) for text in mesh["problems"]]
     return pairs + [("refused", text) for text in mesh["refused"][-3:]]
+
+
+def model_text(problem: dict[str, Any] | None) -> str:
+    """Why the model's database cannot be used and since when; "" while it can."""
+    if not problem:
+        return ""
+    return f"since {plain.local_time(problem['since_ms'])}: {problem['text']}"
 
 
 def history_text(history: dict[str, Any]) -> str:

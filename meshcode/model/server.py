@@ -90,7 +90,9 @@ class Server:
         if self.publisher.problem is not None:
             self._tell(self.publisher.problem)
             return
-        self._told = ""
+        if self._told:
+            self._told = ""
+            self.send({"back": True, "number": self.publisher.number})
         if snapshot is not None:
             try:
                 self._send({"number": snapshot["number"]}, snapshot)

@@ -41,6 +41,7 @@ from meshcode.node.keeping import Keeping
 from meshcode.node.keptmodel import KeptModel
 from meshcode.node.later import Later
 from meshcode.node.listeners import Listeners
+from meshcode.node.modelproblem import ModelProblem
 from meshcode.node.news import News
 from meshcode.node.processors import Processors
 from meshcode.node.release import Release
@@ -130,6 +131,7 @@ class Loop:
         self.listeners.may_hear = self.guard.may_hear
         self._recover()
         self.model = self._model_process()
+        self.model_problem = ModelProblem()
         self._model_uri_given = "MESH_MODEL" in os.environ
         self._model_requests: dict[bytes, int] = {}
         self._signals = 0
@@ -458,6 +460,7 @@ class Loop:
         answers = []
         for message in self.model.receive():
             snapshot = message.get("snapshot")
+            self.model_problem.hear(message, self.clock.now_ms())
             if self.mesh is not None:
                 meshmodel.hear_process(self.mesh, message)
             elif snapshot is not None and snapshot["number"] >= self.snapshot["number"]:

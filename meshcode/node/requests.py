@@ -127,7 +127,8 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
         "state": "draining" if router.draining else "ready", "ending": loop.is_ending,
         "clients": len(loop.sessions.by_id), "calls": {"open": len(router.calls), **states},
         "done": loop.log.count(DONE), "history": loop.keeping.retention.facts(),
-        "model": router.model_number, "declared": loop.processors.names_here,
+        "model": router.model_number, "model_problem": loop.model_problem.facts(),
+        "declared": loop.processors.names_here,
         "name": loop.mesh.identity.name if loop.mesh else None,
         "peers": len(loop.mesh.roster.members) - 1 if loop.mesh else 0,
         "log": {

@@ -105,3 +105,32 @@ def test_a_listing_says_what_each_processor_does(fresh: Mesh, repository: Path):
     assert status("good") == "paused"
     fresh.ask("proc", do="stop", name="good")
     assert status("good") == "stopped"
+
+
+def test_a_database_that_cannot_be_used_is_told_until_it_can_be(fresh: Mesh):
+    fresh.add("queue", "before")
+    file = fresh.home / "model" / "model.db"
+    whole = file.read_bytes()
+    assert fresh.ask("status")["model_problem"] is None
+
+    aside = file.with_name("aside")
+    for path in file.parent.glob("model.db-*"):
+        path.unlink()
+    aside.write_bytes(b"no database at all" * 400)
+    aside.replace(file)
+    problem = until(
+        lambda: fresh.ask("status")["model_problem"], 20.0, lambda: f"it is told: {fresh.words()}"
+    )
+
+    assert str(file) in problem["text"] and problem["since_ms"] > 0
+    status, doctor = (fresh.mesh(word) for word in ("status", "doctor"))
+    assert "model" in status.stdout and problem["text"][:40] in status.stdout
+    assert doctor.returncode and "FAIL model since" in " ".join(doctor.stdout.split())
+    aside.write_bytes(whole)
+    aside.replace(file)
+    until(
+        lambda: fresh.ask("status")["model_problem"] is None, 20.0, lambda: f"back: {fresh.words()}"
+    )
+    words = fresh.words()
+    assert "the model's database: " in words and "can be used again" in words
+    fresh.add("queue", "after")
