@@ -130,8 +130,7 @@ class Loop:
         self.sessions.identify = self.guard.identify
         self.listeners.may_hear = self.guard.may_hear
         self._recover()
-        self.model = self._model_process()
-        self.model_problem = ModelProblem()
+        self.model, self.model_problem = self._model_process(), ModelProblem()
         self._model_uri_given = "MESH_MODEL" in os.environ
         self._model_requests: dict[bytes, int] = {}
         self._signals = 0
