@@ -143,6 +143,9 @@ def output_option(command: Any) -> Any:
     )(command)  # fmt: skip
 
 
+_NAMES = frozenset({"-n", "--name"})
+
+
 class Command(click.Command):
     """A command that knows what the original's had in its place (`original.py`)."""
 
@@ -156,15 +159,28 @@ class Command(click.Command):
             flag: isinstance(param, click.Option) and not (param.is_flag or param.count)
             for param in self.params for flag in (*param.opts, *param.secondary_opts)
         }  # fmt: skip
-        before = ""
+        before, is_named = "", not _NAMES.isdisjoint(args)
         for word in args:
             if word == "--":
                 break
             is_value = takes.get(before, False)
+            if not is_value and not word.startswith("-"):
+                if before == "--password" and is_named:
+                    _refuse_password(ctx)
+                is_named = True
             before = word
             if word.startswith("-") and word not in takes and not is_value:
                 refuse(ctx, word)
         return super().parse_args(ctx, args)
+
+
+def _refuse_password(ctx: click.Context) -> None:
+    """The word behind --password is no name, for there is one: somebody takes it for the password,
+    as it was in the original; it is not repeated.
+    """
+    from meshcode.cli import original
+
+    raise click.UsageError(f"{ctx.command_path}: {original.PASSWORD}", ctx)
 
 
 def refuse(ctx: click.Context, flag: str) -> None:

@@ -1,7 +1,7 @@
 """What the original's command `flow` had and `mesh` has no use for: what to do instead.
 
 Looked up when somebody types it: a command of COMMANDS and an option of OPTIONS are refused with
-status 2, and with these words in the place of "no such command".
+status 2, and with these words in the place of "no such command".  So is a right of RIGHTS.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ _AGENT = "a node is its own agent"
 _CALLS = "`mesh call cancel ID` ends one; ended calls are forgotten after their time"
 _HTTP = "a node answers no HTTP; call sockets with `mesh run` or the client library"
 _BROKER = "there is no broker and no result store: the node keeps calls and results itself"
-_PASSWORD = (
+PASSWORD = (
     "a password is never an argument: --password asks for it, --password-file FILE or"
     " $MESH_PASSWORD has it"
 )  # fmt: skip
@@ -39,7 +39,7 @@ _GLOBAL = {
     ("-d", "--db"): "say `mesh --set model=URI`; a URI with a password belongs into $MESH_MODEL",
     ("--backend", "--broker", "-a", "--api"): _BROKER,
     ("-u", "--user"): "`mesh login -n USER` makes this shell a user",
-    ("-p", "--password"): _PASSWORD,
+    ("-p", "--password"): PASSWORD,
     ("-i", "--ini", "-c", "--config"): "`mesh config init` asks for settings and writes the file,"
     " `mesh --context NAME` chooses one, `mesh --set NAME=VALUE` goes before all",
     ("--debug",): "errors name what to do; the log of the node is in `log/` of its home",
@@ -60,7 +60,7 @@ OPTIONS: dict[str, dict[tuple[str, ...], str]] = {
         ("-b", "--beat"): "there is no beat process: the mesh fires schedules by itself; make one"
         " with `mesh add schedule -n NAME -s SOCKET -i 5s`",
         ("-e", "--endpoint", "-a", "--api"): _HTTP,
-        ("-p",): _PASSWORD,
+        ("-p",): PASSWORD,
     },
     "mesh update processor": {
         ("-b", "--beat"): "there is no beat process: `mesh add schedule` has a socket called",
@@ -79,7 +79,8 @@ OPTIONS: dict[str, dict[tuple[str, ...], str]] = {
         ("-c",): "how many of its calls may run at once is --concurrency N; how many workers there"
         " are is of its processor: `mesh update processor -w N`",
     },
-    "mesh add user": {("-p",): _PASSWORD},
+    "mesh add user": {("-p",): PASSWORD},
+    "mesh update user": {("-p",): PASSWORD},
     "mesh update task": {
         ("-c",): "give a file, or - for stdin: `mesh update task NAME --code -`",
         ("-m", "--module"): "a task is of its processor's module: `mesh update processor -m`",
@@ -111,6 +112,29 @@ OPTIONS: dict[str, dict[tuple[str, ...], str]] = {
     },
     "mesh node clone": {("-t",): "name both: `mesh node clone SOURCE TARGET`"},
 }  # fmt: skip
+
+
+# Rights of the original that have another name here, or none.
+RIGHTS = {
+    "DB_DROP": "dropping the model needs ALL",
+    "DB_INIT": "making the model needs ALL",
+    "START_AGENT": "a node is started by who owns its home; ADMIN_NODE drains and stops nodes",
+    "VIEW_PROCESSOR": "READ_PROCESSOR shows one, LS_PROCESSORS lists them",
+    "VIEW_PROCESSOR_CONFIG": "READ_PROCESSOR shows one with all of its fields",
+    "EDIT_PROCESSOR_CONFIG": "UPDATE_PROCESSOR changes one",
+    "EDIT_PROCESSOR_CODE": "UPDATE_TASK puts other code in the place of a task's",
+    "LS_USER": "READ_USER shows one, LS_USERS lists them",
+    "LS_AGENTS": "a node is its own agent: LS_NODES",
+    "ADD_AGENT": "a node is its own agent: ADD_NODE",
+    "UPDATE_AGENT": "a node is its own agent: UPDATE_NODE",
+    "DELETE_AGENT": "a node is its own agent: DELETE_NODE",
+    "READ_AGENT": "a node is its own agent: READ_NODE",
+}
+
+
+def of_right(name: str) -> str | None:
+    """What to give instead of a right of the original; None when it had none of that name."""
+    return RIGHTS.get(name.upper())
 
 
 def of_command(path: str) -> str | None:

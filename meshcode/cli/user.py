@@ -118,6 +118,20 @@ def update_user(
     objects.update("user", name, {**given, "password": password}, style, **before)
 
 
+def _check_right(right: str) -> None:
+    """Refuse a right that the original had and this has not, with what to give instead.
+
+    Raises:
+        click.UsageError: it is one.
+    """
+    from meshcode.cli import original  # Most are right.
+
+    instead = original.of_right(right)
+    if instead is not None:
+        text = f"there is no right {right}: {instead}; `mesh ls rights` shows all"
+        raise click.UsageError(text, click.get_current_context())
+
+
 def privilege_name(right: str, user: str | None, role: str | None, on: str | None) -> str:
     """The name of a privilege that was given none: the same for the same."""
     name = f"{user}/{right}" if user else f"{role}:{right}"
@@ -154,6 +168,7 @@ def add_privilege(
     if (user is None) == (role is None):
         text = "give a user with -u, or a role with -ro; one of the two"
         raise click.UsageError(text, click.get_current_context())
+    _check_right(right)
     named = name or privilege_name(right, user, role, on) + ("/not" if revoke else "")
     given = {"right": right, "user": user, "role": role, "on": on, "revoked": revoke or None}
     objects.add("privilege", named, given, style, exists_ok=exists_ok)
@@ -225,6 +240,7 @@ def user_add(name: str, role: str | None, privilege: str | None, style: Style) -
     """
     _which(role, privilege)
     if privilege is not None:
+        _check_right(privilege)
         given = {"right": privilege, "user": name}
         named = privilege_name(privilege, name, None, None)
         if role is None:

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from meshcode.cli import app, original
+from meshcode.model.rightnames import RIGHTS
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 
@@ -462,3 +463,30 @@ def test_a_processor_comes_with_its_deployment(shell, repository):
     assert (item["processor"], item["host"], item["cpus"]) == ("dep1", "localhost", 2)
     assert len(shell.json("ls", "workers", "-n", "dep1")) == 2
     shell("proc", "remove", "dep1", "-y")
+
+
+@pytest.mark.parametrize("right", sorted(original.RIGHTS))
+def test_a_right_of_the_original_is_refused_with_what_to_give_instead(shell, right):
+    assert right not in RIGHTS
+    for word in re.findall(r"\b[A-Z]{2,}(?:_[A-Z]+)*\b", original.RIGHTS[right]):
+        assert word in RIGHTS, "what is named instead is one"
+
+    _, err = shell("add", "privilege", "-u", "joe", "-n", right.lower(), status=2)
+
+    assert f"there is no right {right.lower()}: {original.RIGHTS[right]}" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("add", "user", "-n", "joe", "--password", "s3cret-word"),
+        ("add", "user", "joe", "--password", "s3cret-word"),
+        ("update", "user", "joe", "--password", "s3cret-word"),
+        ("login", "-n", "joe", "--password", "s3cret-word"),
+    ],
+)
+def test_a_password_given_as_a_word_is_refused_and_not_repeated(shell, words):
+    _, err = shell(*words, status=2)
+
+    assert "a password is never an argument" in err
+    assert "s3cret-word" not in err
