@@ -246,9 +246,11 @@ def init(
       mesh init --name alpha --bind tcp://10.0.0.5:7420 --domain rack1
       mesh init --advertise mesh.example.org:7420     behind NAT
     """
+    from meshcode.cli import leave
     from meshcode.trust import folder
     from meshcode.trust.founding import found_mesh
 
+    leave.ask(paths.home(), "node.may", audited=False)
     folder.refuse_mesh()
     place = place_of(bind, advertise)
     with _disk():
@@ -401,11 +403,13 @@ def join(
       mesh join 'mesh1:ID.SECRET@HOST:PORT#FINGERPRINT'
       mesh join --name beta --bind tcp://10.0.0.6:7420 - < invitation
     """
+    from meshcode.cli import leave
     from meshcode.trust import folder
     from meshcode.trust.joining import Wish, join_mesh
     from meshcode.trust.line import parse
     from meshcode.trust.rosterfile import RosterFile
 
+    leave.ask(paths.home(), "node.may", audited=False)
     folder.refuse_mesh()
     text = line
     if line == "-":
