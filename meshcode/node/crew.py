@@ -45,6 +45,9 @@ _REPORT = bytes([
 ])  # fmt: skip
 START_BYTES_MAX = limits.FRAME_BYTES_MAX // 2
 START_CALLS_MAX = limits.FRAME_ENVELOPES_MAX - 1  # One envelope is START itself.
+# Frames that wait for one worker: more than credit lets the node have under way, so one that reads
+# at all never has so many.
+SENT_MAX = 4 * limits.CREDIT_CALLS_MAX
 NAMES_OF_STREAMS = {1: "stdout", 2: "stderr"}
 
 
@@ -69,6 +72,7 @@ class WorkerProcess:
         self.interrupted: dict[bytes, int] = {}  # Calls told to end, and when their grace is over.
         self.calls = 0  # Outcomes reported.
         self.error = ""  # Why it could not load its code.
+        self.broken = ""  # Why the node killed it, when it did.
         self.output: dict[tuple[bytes, int], dict[str, bytes]] = {}
         self.printed: dict[tuple[bytes, int, str], int] = {}  # Bytes of it, those cut off too.
         self.process: subprocess.Popen[bytes] | None = None
@@ -111,8 +115,7 @@ class Crew:
         self.link = context.socket(zmq.ROUTER)
         self.link.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.link.setsockopt(zmq.LINGER, 0)
-        # More than the frames that credit lets the node have under way, so a send never blocks.
-        self.link.setsockopt(zmq.SNDHWM, 4 * limits.CREDIT_CALLS_MAX)
+        self.link.setsockopt(zmq.SNDHWM, SENT_MAX)
         self.link.setsockopt(zmq.RCVHWM, 1_024)
         self.link.setsockopt(zmq.MAXMSGSIZE, limits.FRAME_BYTES_MAX)
         self.link.bind(address)
@@ -235,20 +238,27 @@ class Crew:
         self._by_routing.pop(worker.routing_id, None)
         was_ready = worker.state != "starting"
         worker.state = "gone"
-        reason = worker.stopping or (f"signal {-code}" if code < 0 else f"exit {code}")
+        ended = f"signal {-code}" if code < 0 else f"exit {code}"
+        reason = worker.stopping or worker.broken or ended
         blame = not worker.stopping and was_ready
         return worker, WorkerLost(worker.id, begun, reason, blame)
 
     # Speaking.
 
     def _send(self, worker: WorkerProcess, envelopes: list[bytes]) -> None:
+        """Tell a worker something.  One that cannot be told is killed, and its calls come back."""
         try:
             self.link.send_multipart(
                 [worker.routing_id, frame(envelopes, sender_boot=self.boot)], zmq.NOBLOCK
             )
         except zmq.ZMQError as error:
-            # The process is gone and its descriptor says so in a moment: its calls come back then.
-            assert error.errno == zmq.EHOSTUNREACH, error
+            assert error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH), error
+            if error.errno == zmq.EAGAIN:  # Stopped by a signal, a debugger, a frozen group.
+                worker.broken = f"it does not read: {SENT_MAX} messages wait for it, the most"
+            # Else its link is gone, as it has ended or is about to; what it sent while it leaves
+            # arrives all the same.
+            if error.errno == zmq.EAGAIN or worker.state != "leaving":
+                self.kill(worker)
 
     def start(self, worker_id: int, assignments: list[Assignment]) -> None:
         """Hand calls to a worker; every envelope is in memory by now."""
