@@ -20,6 +20,7 @@ import zmq
 from meshcode import limits
 from meshcode.digest import compare_digest
 from meshcode.errors import MeshError
+from meshcode.node.interrupts import Interrupts
 from meshcode.peers.ready import next_message
 from meshcode.router.effects import Assignment
 from meshcode.router.events import (
@@ -69,7 +70,7 @@ class WorkerProcess:
         self.started_ms = 0
         self.ready_ms = 0
         self.kill_at_ms = 0  # It is stopping and killed then; 0 = not.
-        self.interrupted: dict[bytes, int] = {}  # Calls told to end, and when their grace is over.
+        self.interrupts = Interrupts()  # Calls told to end, or to be told.
         self.calls = 0  # Outcomes reported.
         self.error = ""  # Why it could not load its code.
         self.broken = ""  # Why the node killed it, when it did.
@@ -81,10 +82,17 @@ class WorkerProcess:
 
     def kill_due_ms(self) -> int | None:
         """When it is to be killed, unless it or its interrupted call ends before."""
-        times = list(self.interrupted.values())
-        if self.kill_at_ms:
-            times.append(self.kill_at_ms)
-        return min(times, default=None)
+        overdue_ms = self.interrupts.overdue_ms()
+        if overdue_ms is None or 0 < self.kill_at_ms < overdue_ms:
+            return self.kill_at_ms or None
+        return overdue_ms
+
+    def due_ms(self) -> int | None:
+        """When it is to be looked at, at the latest."""
+        look_ms, kill_ms = self.interrupts.look_due_ms(), self.kill_due_ms()
+        if look_ms is None or kill_ms is None:
+            return kill_ms
+        return min(look_ms, kill_ms)
 
     @property
     def pid(self) -> int:
@@ -206,18 +214,26 @@ class Crew:
             os.killpg(worker.pid, signal.SIGKILL)
 
     def kill_overdue(self, now_ms: int) -> None:
-        """Kill the workers that did not stop, or did not stop their call, in their grace."""
+        """Kill the workers that did not stop, or did not stop their call, in their grace.
+
+        Before, what had no room in a control page is asked of its worker if there is room now.
+        """
         for worker in self.by_id.values():
+            if worker.interrupts.waits:
+                self._ask(worker, now_ms)
             due_ms = worker.kill_due_ms()
             if due_ms is not None and now_ms >= due_ms:
                 worker.kill_at_ms = 0
-                worker.interrupted.clear()
+                worker.interrupts.give_up()
                 self.kill(worker)
 
     def next_kill_ms(self) -> int | None:
         """When `kill_overdue` has something to do."""
-        doomed = [one for one in self.by_id.values() if one.kill_at_ms or one.interrupted]
-        times = [worker.kill_due_ms() for worker in doomed]
+        times = [
+            worker.due_ms()
+            for worker in self.by_id.values()
+            if worker.kill_at_ms or worker.interrupts.asked or worker.interrupts.waiting
+        ]
         return min((time for time in times if time is not None), default=None) if times else None
 
     def bury(self, pidfd: int) -> tuple[WorkerProcess, WorkerLost]:
@@ -277,20 +293,19 @@ class Crew:
     def interrupt(self, worker_id: int, call: bytes, reason: str, now_ms: int) -> None:
         """Ask a worker to end one call; it is killed when the call does not end in its grace."""
         worker = self.by_id.get(worker_id)
-        if worker is None or worker.page is None:
-            return
-        if worker.page.ask_cancel(call, reason):
-            self.signal(worker, signal.SIGUSR1)
-        worker.interrupted.setdefault(call, now_ms + limits.CANCEL_GRACE_MS)
+        if worker is not None:
+            worker.interrupts.want(call, reason)
+            self._ask(worker, now_ms)
 
-    def recall(self, worker_id: int) -> None:
+    def recall(self, worker_id: int, now_ms: int) -> None:
         """Ask a worker for the calls that it has not begun."""
         worker = self.by_id.get(worker_id)
-        if (
-            worker is not None
-            and worker.page is not None
-            and worker.page.ask_cancel(bytes(16), "recall")
-        ):
+        if worker is not None:
+            worker.interrupts.want_recall()
+            self._ask(worker, now_ms)
+
+    def _ask(self, worker: WorkerProcess, now_ms: int) -> None:
+        if worker.page is not None and worker.interrupts.ask(worker.page, now_ms):
             self.signal(worker, signal.SIGUSR1)
 
     def tell_sockets(
@@ -395,10 +410,12 @@ class Crew:
             found.append(Yielded(worker.id, yielded))
         if reports:
             worker.calls += len(reports)
-            if worker.interrupted:
+            if worker.interrupts.asked or worker.interrupts.waiting:
                 for report in reports:
-                    worker.interrupted.pop(report[0], None)
+                    worker.interrupts.ended(report[0])
             found.append(Finished(worker.id, reports))
+        if worker.interrupts.waits:  # It does something: it may have taken what it was asked.
+            self._ask(worker, now_ms)
 
     def _take_others(
         self,
@@ -422,7 +439,7 @@ class Crew:
             elif kind == Kind.RETURNED:
                 ids = [body[at : at + 16] for at in range(0, len(body), 16)]
                 for returned in ids:
-                    worker.interrupted.pop(returned, None)
+                    worker.interrupts.ended(returned)
                 found.append(Returned(worker.id, ids))
 
     @staticmethod

@@ -44,7 +44,7 @@ class Release:
             else:
                 loop.crew.interrupt(worker, call, reason, loop.clock.now_ms())
         for worker in effects.recalls:
-            loop.crew.recall(worker)
+            loop.crew.recall(worker, loop.clock.now_ms())
         if effects.lookups:
             loop.step(loop.turns.looked_up(effects.lookups, loop.done_record))
         if effects.fetches:

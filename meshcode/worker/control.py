@@ -186,6 +186,16 @@ class ControlPage:
         self.words[_ASKED] = asked + 1
         return True
 
+    @property
+    def cancels_asked(self) -> int:
+        """Cancels asked since the worker was made."""
+        return self.words[_ASKED]
+
+    @property
+    def cancels_taken(self) -> int:
+        """How many of these the worker has taken."""
+        return self.words[_TAKEN]
+
     def current(self) -> Running | None:
         """The call the main thread is in, None when it is in none."""
         while True:

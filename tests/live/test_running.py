@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from meshcode.client import Client, connect
+from meshcode.client.requests import Request
 from meshcode.errors import CallCancelled, TimeLimit
+from meshcode.limits import ASYNC_CALLS_MAX
 from tests.live.harness import Mesh, make_repository, until
 
 TASKS = '''
@@ -31,6 +33,11 @@ async def meet(path, many):
     return many
 
 
+async def hold(seconds):
+    await asyncio.sleep(seconds)
+    return os.getpid()
+
+
 def nap(seconds):
     time.sleep(seconds)
     return seconds
@@ -40,7 +47,7 @@ def count(number):
     for value in range(number):
         yield value * value
 '''
-NAMES = ["affinity", "meet", "nap", "count"]
+NAMES = ["affinity", "meet", "hold", "nap", "count"]
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +108,24 @@ def test_a_running_call_is_cancelled(client: Client):
     names = [event["name"] for event in call.info()["events"]]
     assert (names[0], names[-1]) == ("received", "postrun")
     assert "cancel asked" in names
+
+
+def test_as_many_as_a_worker_runs_are_cancelled_at_once_and_it_goes_on(client: Client):
+    """More than its control page has room for; a call beside them is none the wiser."""
+    hold = client.socket("run.tasks.hold")
+    beside = hold.submit(8)
+    calls = [hold.submit(600) for _ in range(ASYNC_CALLS_MAX - 1)]
+    until(lambda: all(c.info()["state"] == "RUNNING" for c in calls), 30, "all run", every=0.1)
+
+    for call in calls:  # As one turn of the node, without waiting for each.
+        request = Request("call.cancel", {"id": call._id, "by": "a test"})
+        client.session.begin(request)
+    for call in calls:
+        with pytest.raises(CallCancelled):
+            call.result(30)
+
+    assert beside.result(30) == client.socket("run.tasks.affinity")()[0]
+    assert beside.info()["attempts"] == 1
 
 
 def test_short_calls_staged_behind_a_long_one_go_to_the_other_worker(client: Client):
