@@ -175,12 +175,12 @@ class AsyncCalls:
                 _abandon(value)
                 raise asyncio.CancelledError
             outcome = await self._outcome(call, value, began)
+        except main_loop.OwnError as error:
+            outcome = report.refused(row, attempt, error.error, (monotonic_ns() - began) // 1000)
         except BaseException as error:
             run_us = (monotonic_ns() - began) // 1000
             reason = self.known.get(row.id, 0)
-            if isinstance(error, main_loop.OwnError):
-                outcome = report.refused(row, attempt, error.error, run_us)
-            elif reason and isinstance(error, asyncio.CancelledError | CallInterrupted):
+            if reason and report.is_of(error, asyncio.CancelledError | CallInterrupted):
                 outcome = report.interrupted(row, attempt, reason, run_us)
             else:
                 outcome = report.failed(row, attempt, error, run_us)

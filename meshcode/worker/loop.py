@@ -35,7 +35,7 @@ from meshcode.worker import report, streaming
 from meshcode.worker.context import ID, STAGED, CallInterrupted, Staged, main_call, named
 from meshcode.worker.control import REASON_RECALL, ControlPage
 from meshcode.worker.outbox import Outbox
-from meshcode.worker.report import DONE, KIND_OUTCOME, PLAIN
+from meshcode.worker.report import DONE, KIND_OUTCOME, PLAIN, is_of
 
 _START, _SUBMIT, _STOP, _SETUP = map(int, (Kind.START, Kind.SUBMIT, Kind.STOP, Kind.SETUP))
 _STREAM = int(Kind.STREAM)
@@ -332,20 +332,21 @@ class Worker:
         if self.forked:
             os._exit(0)
 
-    def ended_badly(self, call: Staged, error: BaseException, began_ns: int) -> bytes | None:
+    def ended_badly(self, call: Staged, error: Any, began_ns: int) -> bytes | None:
         """The outcome of a call that raised; None when it was reported already."""
         row, _frame, attempt = call
         run_us = (monotonic_ns() - began_ns) // 1000
-        if isinstance(error, _Reported):
+        if is_of(error, _Reported):
             return None
-        if isinstance(error, OwnError):
+        if is_of(error, OwnError):
             return report.refused(row, attempt, error.error, run_us)
-        place = error.__traceback__.tb_next if error.__traceback__ else None
-        if isinstance(error, BadData | TooLarge | BadValue):
+        place = report.traceback_of(error)
+        place = place.tb_next if place else None
+        if is_of(error, BadData | TooLarge | BadValue):
             # Raised by our own codec, not by a client the task uses.
             if place is not None and place.tb_frame.f_code in _CODEC:
                 return report.refused(row, attempt, error, run_us)
-        elif isinstance(error, TypeError) and place is None and self._does_not_fit(call):
+        elif is_of(error, TypeError) and place is None and self._does_not_fit(call):
             return report.refused(row, attempt, report.wrong_arguments(error), run_us)
         return report.failed(row, attempt, error, run_us)
 
@@ -357,7 +358,7 @@ class Worker:
         try:
             args, kwargs = unpack_call(frame[row.body_at : row.end], row.flags & _KWARGS)
             signature = inspect.signature(self.targets[frame[row.name_at : row.meta_at]])
-        except (KeyError, ValueError, TypeError, MeshError):
+        except BaseException:  # Not to be had, or the function's own idea of it raises.
             return False
         try:
             signature.bind(*args, **kwargs)

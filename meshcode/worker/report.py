@@ -1,4 +1,9 @@
-"""How a call's end is told: OUTCOME and ITEM drafts, and error data from exceptions."""
+"""How a call's end is told: OUTCOME and ITEM drafts, and error data from exceptions.
+
+An exception is of anybody's class, which may answer the question for any attribute, or for its own
+name, by raising something.  So it is asked by what Python itself knows of it (`is_of`, `name_of`,
+`traceback_of`); whatever else is read of it may raise, and then is not told.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +32,7 @@ KIND_OUTCOME = int(Kind.OUTCOME)
 KIND_ITEM = int(Kind.ITEM)
 DONE, FAILED, CANCELLED = int(Outcome.DONE), int(Outcome.FAILED), int(Outcome.CANCELLED)
 RETRY = int(Flag.RETRY)
+_NAME_CHARS_MAX = 1_000  # Of a type's name.
 _MEMBERS_TOLD_MAX = 10  # Of a group of exceptions; the traceback has more.
 _OWN_FILES = (
     "/meshcode/worker/runner.py",
@@ -37,11 +43,35 @@ _OWN_FILES = (
 )
 
 
+_name_of = type.__dict__["__name__"].__get__
+_traceback_of = BaseException.__dict__["__traceback__"].__get__
+
+
+def is_of(error: BaseException, kinds: Any) -> bool:
+    """As `isinstance`, which asks an object's `__class__` too."""
+    return issubclass(type(error), kinds)
+
+
+def name_of(error: BaseException) -> str:
+    """The name of its type."""
+    return _sendable(_name_of(type(error))[:_NAME_CHARS_MAX])
+
+
+def traceback_of(error: BaseException) -> Any:
+    """Its traceback; None when it was not raised."""
+    return _traceback_of(error)
+
+
+def _sendable(text: str) -> str:
+    """Lone surrogates come from undecodable file names; the wire carries UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def traceback_text(error: BaseException) -> str:
     """The traceback as Python prints it, without the worker's own frames; the tail when long."""
     import traceback  # Loaded at the first failure: it is a good part of an idle worker's memory.
 
-    place = error.__traceback__
+    place = traceback_of(error)
     while place is not None:
         file = place.tb_frame.f_code.co_filename
         if not (file.endswith(_OWN_FILES) or file.startswith("<frozen importlib")):
@@ -49,35 +79,35 @@ def traceback_text(error: BaseException) -> str:
         place = place.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, place))
-    except Exception as second:  # A __str__ or __repr__ of the user's that raises.
-        why = type(second).__name__
-        text = f"{type(error).__name__}: its traceback cannot be printed ({why})\n"
+    except BaseException as second:  # A __str__, __repr__ or any attribute of it that raises.
+        frames = "".join(traceback.format_tb(place))
+        head = "Traceback (most recent call last):\n" if frames else ""
+        text = f"{head}{frames}{name_of(error)}: the rest cannot be printed ({name_of(second)})\n"
     if len(text) > TRACEBACK_BYTES_MAX:
         text = "[...]\n" + text[-TRACEBACK_BYTES_MAX:]
-    # Lone surrogates come from undecodable file names; the wire carries UTF-8.
-    return text.encode("utf-8", "backslashreplace").decode()
+    return _sendable(text)
 
 
 def exception_text(error: BaseException) -> str:
     """`ValueError: boom`, or the type alone when it has no text."""
-    name = type(error).__name__
+    name = name_of(error)
     try:
         said = str(error)
-    except Exception:
+        text = f"{name}: {said}" if said else name
+        if is_of(error, BaseExceptionGroup):
+            text += _members_text(error)
+    except BaseException:
         return name
-    text = f"{name}: {said}" if said else name
-    if isinstance(error, BaseExceptionGroup):
-        text += _members_text(error)
-    return text[:TRACEBACK_BYTES_MAX].encode("utf-8", "backslashreplace").decode()
+    return _sendable(text[:TRACEBACK_BYTES_MAX])
 
 
-def _members_text(group: BaseExceptionGroup[Any]) -> str:
+def _members_text(group: Any) -> str:
     """`: ValueError: boom; KeyError: 'k'`, of the groups inside it too."""
     said: list[str] = []
     left = [group]
     while left and len(said) <= _MEMBERS_TOLD_MAX:
         one: Any = left.pop(0)
-        if isinstance(one, BaseExceptionGroup):
+        if is_of(one, BaseExceptionGroup):
             left[:0] = one.exceptions
         else:
             said.append(exception_text(one))
@@ -86,16 +116,20 @@ def _members_text(group: BaseExceptionGroup[Any]) -> str:
     return ": " + "; ".join(said)
 
 
-def _type_name(kind: type[BaseException]) -> str:
+def _type_name(error: BaseException) -> str:
     """`ValueError`, `Dirty`; with its module where it is a namesake of a built-in exception."""
-    name = kind.__name__
-    is_namesake = getattr(builtins, name, kind) is not kind
-    return f"{kind.__module__}.{name}" if is_namesake else name
+    name, kind = name_of(error), type(error)
+    if getattr(builtins, name, kind) is kind:
+        return name
+    try:
+        return _sendable(f"{kind.__module__}.{name}")
+    except BaseException:
+        return name
 
 
 def _arguments(error: BaseException) -> list[Any]:
     """What the type was called with, as far as the exception knows; a file's name included."""
-    if not isinstance(error, OSError):
+    if not is_of(error, OSError):
         return list(error.args)
     args = list(OSError.__reduce__(error)[1])  # Its `args` leave out the names of files.
     return [os.fspath(part) if isinstance(part, os.PathLike) else part for part in args]
@@ -104,13 +138,13 @@ def _arguments(error: BaseException) -> list[Any]:
 def error_data(error: BaseException) -> dict[str, Any]:
     """Plain error data of an exception that task code raised (errors.from_data reads it)."""
     fields: dict[str, Any] = {
-        "type": _type_name(type(error)),
+        "type": _type_name(error),
         "traceback": traceback_text(error),
     }
     try:
         args = _arguments(error)
         pack(args)
-    except Exception:  # Not plain data, or of any shape a subclass makes it.
+    except BaseException:  # Not plain data, or of any shape a subclass makes it.
         pass
     else:
         fields["args"] = args
@@ -119,8 +153,12 @@ def error_data(error: BaseException) -> dict[str, Any]:
 
 def may_retry(error: BaseException) -> bool:
     """The failure may be tried again: the task's code has not said otherwise."""
-    final = isinstance(error, DoNotRetry) or getattr(type(error), "do_not_retry", False) is True
-    return not final
+    if is_of(error, DoNotRetry):
+        return False
+    try:
+        return getattr(type(error), "do_not_retry", False) is not True
+    except BaseException:  # It says nothing.
+        return True
 
 
 def _packed_error(data: dict[str, Any]) -> bytes:
@@ -200,12 +238,18 @@ def item(
     )  # fmt: skip
 
 
-def failed(row: Row, attempt: int, error: BaseException, run_us: int) -> bytes:
+def failed(row: Row, attempt: int, error: Any, run_us: int) -> bytes:
     """The draft of the OUTCOME of a call whose code raised `error`."""
-    if isinstance(error, CallInterrupted):
-        return interrupted(row, attempt, error.reason, run_us)
-    flags = RETRY if may_retry(error) else 0
-    return outcome(row, attempt, FAILED, _packed_error(error_data(error)), run_us, flags)
+    try:
+        if is_of(error, CallInterrupted):
+            return interrupted(row, attempt, error.reason, run_us)
+        flags = RETRY if may_retry(error) else 0
+        body = _packed_error(error_data(error))
+    except BaseException as second:  # No memory, no frames left, or a class odder than any above.
+        name = name_of(error)
+        text = f"{name}: what it says cannot be read ({name_of(second)})"
+        flags, body = RETRY, pack({"code": "remote", "text": text, "fields": {"type": name}})
+    return outcome(row, attempt, FAILED, body, run_us, flags)
 
 
 def bad_result(error: MeshError) -> BadResult:
