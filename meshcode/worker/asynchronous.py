@@ -8,6 +8,7 @@ for the first coroutine only.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -35,8 +36,10 @@ class AsyncCalls:
         calls_max: int,
         streams_at: Callable[[Staged], bool],
         wake_main: Callable[[], None],
+        leave_fork: Callable[[], None],
     ) -> None:
         self.page = page
+        self.leave_fork = leave_fork  # Ends a process that a coroutine forked off.
         self.streams_at = streams_at
         self.wake_main = wake_main  # A worker that is to stop waits for its streams.
         self.streams: dict[bytes, Stream] = {}  # Of async generators that stream.
@@ -58,12 +61,24 @@ class AsyncCalls:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self._run, name="meshcode-async", daemon=True)
         self.thread.start()
+        os.register_at_fork(after_in_child=self._forked)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
+
+    def _forked(self) -> None:
+        """In a process that a coroutine forked off: end it when it waits, before others go on.
+
+        They run in the worker already, and the loop waits on descriptors that are the worker's.
+        """
+        if threading.get_ident() == self.thread.ident:
+            ready = getattr(self.loop, "_ready", None)  # asyncio has no public word for it.
+            if ready is not None:
+                ready.clear()
+            self.loop.call_soon(os._exit, 0)
 
     # Called by the main thread.
 
@@ -184,6 +199,7 @@ class AsyncCalls:
                 outcome = report.interrupted(row, attempt, reason, run_us)
             else:
                 outcome = report.failed(row, attempt, error, run_us)
+        self.leave_fork()
         if self.tasks.get(row.id) is task:
             del self.tasks[row.id]
             self.known.pop(row.id, None)
@@ -204,6 +220,7 @@ class AsyncCalls:
             items = main_loop.Items(row, attempt)
             try:
                 async for item in value:
+                    self.leave_fork()
                     self.outbox.drafts.append(items.add(item))
                     self._flush_soon()
             finally:
@@ -221,6 +238,7 @@ class AsyncCalls:
         event = self.blocked[call[0].id] = asyncio.Event()
         try:
             async for value in generator:
+                self.leave_fork()
                 try:
                     self.outbox.drafts.append(stream.item(value))
                 except MeshError as error:

@@ -280,8 +280,9 @@ class Worker:
             from meshcode.worker.asynchronous import AsyncCalls
 
             self.asynchronous = AsyncCalls(
-                self.page, self.outbox, self.async_calls_max, self.streams_at, self.wake_main
-            )
+                self.page, self.outbox, self.async_calls_max, self.streams_at, self.wake_main,
+                self.leave_fork,
+            )  # fmt: skip
         self.asynchronous.hand_over(call, value)
         if self.cancels:  # One that came when the call was neither here nor there.
             asked = self.cancels.pop(call[0].id, None)
@@ -306,6 +307,7 @@ class Worker:
                     break
                 finally:
                     main_call[0] = None
+                self.leave_fork()
                 drafts.append(items.add(value))
                 if monotonic_ns() >= deadline:
                     deadline = self.turn() + patience

@@ -188,6 +188,7 @@ class Streams:
         done = False
         try:
             for value in self._values(stream):
+                worker.leave_fork()
                 try:
                     drafts.append(stream.item(value))
                 except MeshError as error:

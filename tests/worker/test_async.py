@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from meshcode.limits import ASYNC_CALLS_MAX
@@ -9,7 +11,7 @@ from meshcode.wire.kinds import Flag, Kind, Outcome
 from tests.worker.harness import MiniNode, Process
 
 CODE = '''
-import asyncio, functools, time
+import asyncio, functools, os, time
 from meshcode.worker.context import current_call
 
 started = []
@@ -50,6 +52,29 @@ async def forever():
 def add(a): return a + 1
 def wait(s): time.sleep(s); return s
 def count(): return started
+async def fork(how="return"):
+    """The exit status of the process that it forks off."""
+    pid = os.fork()
+    if pid == 0 and how == "return": return "child"
+    if pid == 0 and how == "raise": raise ValueError("child")
+    if pid == 0 and how == "sleep": await asyncio.sleep(60)
+    if pid == 0: await asyncio.sleep(0)
+    return os.waitpid(pid, 0)[1]
+async def fork_items():
+    pid = os.fork()
+    if pid == 0:
+        while True: yield "child"
+    yield os.waitpid(pid, 0)[1]
+async def after(path, forks):
+    """Says in which process it goes on; all that wait go on in one round of the loop."""
+    await gate.wait()
+    if forks: return await fork("yield")
+    with open(path, "a") as file: print(os.getpid(), file=file)
+    return os.getpid()
+async def make_gate():
+    global gate
+    gate = asyncio.Event()
+async def open_gate(): gate.set()
 def wrapped(): return nap(0.001)
 @functools.wraps(nap)
 def decorated(*args): return nap(*args)
@@ -194,3 +219,30 @@ def test_a_cancel_at_any_instant_is_answered_once(worker: Process):
     assert len(told) == len({t.id for t in told}) == total
     assert {t.code for t in told} <= {Outcome.DONE, Outcome.CANCELLED}
     assert worker.page.running() == []
+
+
+@pytest.mark.parametrize("how", ["return", "raise", "sleep", "yield"])
+def test_a_process_that_a_coroutine_forks_off_ends_with_it(worker: Process, how: str):
+    """It is a copy of the worker with its loop, and would go on with both."""
+    assert worker.result("s.fork", how) == 0
+    assert worker.result("s.add", 1) == 2
+    assert len(worker.kinds(Kind.OUTCOME)) == 2
+
+
+def test_one_that_an_async_generator_forks_off_ends_when_it_yields(worker: Process):
+    assert worker.result("s.fork_items") == [0]
+
+
+def test_no_other_call_goes_on_in_a_forked_process(worker: Process, tmp_path: Path):
+    """It would do twice what it does."""
+    path = str(tmp_path / "went-on")
+    worker.result("s.make_gate")
+    forks, writes = worker.start(("s.after", (path, True), {}), ("s.after", (path, False), {}))
+    worker.until_running(forks)
+    worker.until_running(writes)
+
+    worker.result("s.open_gate")
+
+    assert worker.outcome(forks).value == 0
+    pid = worker.outcome(writes).value
+    assert Path(path).read_text() == f"{pid}\n"

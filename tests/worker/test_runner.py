@@ -84,6 +84,10 @@ def fork():
         return "child"
     os.wait()
     return "parent"
+def fork_items():
+    pid = os.fork()
+    while pid == 0: yield "child"
+    yield os.waitpid(pid, 0)[1]
 class Tools:
     @staticmethod
     def deep(x): return x * 2
@@ -97,7 +101,7 @@ def sockets_of(*names: str) -> dict[str, str]:
 ALL = sockets_of(
     *("add", "pair", "boom", "final", "mine", "odd", "leave", "ctrl_c", "bad", "huge"),
     *("inner_type_error", "who", "who_in_thread", "say", "direct", "flood", "nap", "noop"),
-    *("squares", "broken", "unplain", "big_items", "fork", "Tools.deep"),
+    *("squares", "broken", "unplain", "big_items", "fork", "fork_items", "Tools.deep"),
     *("routed", "own_router", "bad_router"),
 )
 
@@ -350,6 +354,10 @@ def test_a_process_forked_by_a_task_never_speaks_for_the_worker(worker):
     assert worker.result("s.fork") == "parent"
     assert worker.result("s.add", 1) == 2
     assert len(worker.kinds(Kind.OUTCOME)) == 2
+
+
+def test_one_that_a_generator_forks_off_ends_when_it_yields(worker):
+    assert worker.result("s.fork_items") == [0]
 
 
 def test_stop_finishes_the_running_call_and_begins_no_other(worker):
