@@ -13,20 +13,26 @@ class Child:
     """A running `python -m MODULE` with a session of its own."""
 
     def __init__(self, module: str, request: dict[str, Any]) -> None:
-        """Start it and give it its request, which is far below what a pipe holds."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        """Start it and give it its request.
+
+        Raises:
+            OSError: it cannot be started: no descriptor, memory or process is left for it.
+        """
+        # A file in memory, not a pipe: writing it waits for nobody, and fails for no reason of the
+        # child's, however large the request and however early that ends.
+        with os.fdopen(os.memfd_create("request"), "w+b") as given:
+            given.write(json.dumps(request).encode())
+            given.seek(0)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                stdin=given,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
         self.output = b""  # What it has said so far.
-        assert self.process.stdin is not None
         assert self.process.stdout is not None
         self._said = self.process.stdout
-        self.process.stdin.write(json.dumps(request).encode())
-        self.process.stdin.close()
         os.set_blocking(self._said.fileno(), False)
 
     def fileno(self) -> int:

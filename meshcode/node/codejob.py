@@ -15,7 +15,11 @@ class Job:
     """A running `python -m meshcode.worker.bundle`."""
 
     def __init__(self, request: dict[str, Any], now_ms: int) -> None:
-        """Start it; `request` as in the head of `worker/bundle.py`."""
+        """Start it; `request` as in the head of `worker/bundle.py`.
+
+        Raises:
+            OSError: it cannot be started now.
+        """
         self.child = Child("meshcode.worker.bundle", request)
         self.until_ms = now_ms + limits.CODE_JOB_MS_MAX
 

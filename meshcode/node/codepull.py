@@ -116,7 +116,11 @@ class Pull:
     # The end.
 
     def take(self, now_ms: int) -> None:
-        """Let a child check the whole bundle and unpack it."""
+        """Let a child check the whole bundle and unpack it.
+
+        Raises:
+            OSError: it cannot be started now.
+        """
         assert self.stage == "whole", self.stage
         self.stage = "taking"
         request = {

@@ -154,14 +154,22 @@ class Server:
             self.job = None
 
     def _next_job(self, now_ms: int) -> None:
-        if self.job is None and self.waiting:
+        while self.job is None and self.waiting:
             self.making = url, commit = next(iter(self.waiting))
             self._told_ms = now_ms
             request = {"op": "make", "cache": self.code_dir, "url": url, "commit": commit}
-            self.job = Job(request, now_ms)
+            try:
+                self.job = Job(request, now_ms)
+            except OSError as error:  # They ask again, or another node.
+                self._answer({"text": f"nothing can be started here now: {error}"})
 
     def _made(self, answer: dict[str, Any], now_ms: int) -> None:
         self.job = None
+        self._answer(answer)
+        self._next_job(now_ms)
+
+    def _answer(self, answer: dict[str, Any]) -> None:
+        """Tell those who wait for what was made, or was not."""
         key = self.making
         line = self.waiting.pop(key, {})
         if answer.get("ok"):
@@ -173,7 +181,6 @@ class Server:
                 self._offer(node, ask, key)
             else:
                 self._sorry(node, {"ask": ask, "commit": key[1]}, answer["text"])
-        self._next_job(now_ms)
 
     def _offer(self, node: bytes, ask: int, key: Key) -> None:
         offer = self.offers[key]

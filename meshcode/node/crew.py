@@ -149,11 +149,14 @@ class Crew:
         Args:
             mount: what `meshcode.worker.mount` gave: python, import_path, module, commit, key.
             config: further fields of the worker's configuration (sockets, env, lend).
+
+        Raises:
+            OSError: it cannot be started; nothing is left of it.
         """
         self._last_id += 1
         worker = WorkerProcess(self._last_id, processor, mount["key"], cpu)
         stem = self.folder / f"{self.boot}-{worker.id}"
-        worker.page = ControlPage.create(f"{stem}.page")
+        page = worker.page = ControlPage.create(f"{stem}.page")
         body = {
             "link": self.address,
             "worker": worker.id,
@@ -161,7 +164,7 @@ class Crew:
             "processor": processor,
             "module": mount["module"],
             "import_path": mount["import_path"],
-            "control": worker.page.path,
+            "control": page.path,
             "lend": config["lend"],
             "cpu": cpu,
             "commit": config.get("commit", mount["commit"]),
@@ -171,8 +174,22 @@ class Crew:
             "streams": config.get("streams", []),
             "parent": os.getpid(),
         }
-        path = f"{stem}.config"
-        configuration.write(path, body)
+        try:
+            configuration.write(f"{stem}.config", body)
+            self._launch(worker, f"{stem}.config", mount, config)
+        except OSError:
+            _clear_away(page)
+            raise
+        worker.started_ms = now_ms
+        worker.sockets = dict(config["sockets"])
+        worker.streams = list(config.get("streams", ()))
+        self.by_id[worker.id] = worker
+        self._by_pidfd[worker.pidfd] = worker
+        return worker
+
+    def _launch(
+        self, worker: WorkerProcess, path: str, mount: dict[str, Any], config: dict[str, Any]
+    ) -> None:
         self.log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             worker.process = subprocess.Popen(
@@ -184,13 +201,12 @@ class Crew:
                 cwd=mount.get("worktree") or None,
                 start_new_session=True,
             )
-        worker.pidfd = os.pidfd_open(worker.process.pid)
-        worker.started_ms = now_ms
-        worker.sockets = dict(config["sockets"])
-        worker.streams = list(config.get("streams", ()))
-        self.by_id[worker.id] = worker
-        self._by_pidfd[worker.pidfd] = worker
-        return worker
+        try:
+            worker.pidfd = os.pidfd_open(worker.process.pid)
+        except OSError:  # No descriptor is left to watch it by.
+            worker.process.kill()
+            worker.process.wait()
+            raise
 
     def stop(self, worker: WorkerProcess, why: str, now_ms: int, grace_ms: int) -> None:
         """Ask a worker to finish what runs and leave; it is killed after `grace_ms`."""
@@ -246,10 +262,7 @@ class Crew:
             os.killpg(worker.pid, signal.SIGKILL)  # What it started dies with it.
         os.close(pidfd)
         begun = [running.id for running in worker.page.running()]
-        worker.page.close()
-        for suffix in (".page", ".config"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{worker.page.path.removesuffix('.page')}{suffix}")
+        _clear_away(worker.page)
         del self.by_id[worker.id]
         self._by_routing.pop(worker.routing_id, None)
         was_ready = worker.state != "starting"
@@ -458,3 +471,11 @@ class Crew:
             self.kill(worker)
             self.bury(worker.pidfd)
         self.link.close(0)
+
+
+def _clear_away(page: ControlPage) -> None:
+    """Remove the files of a worker that has ended, or never began."""
+    page.close()
+    for suffix in (".page", ".config"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{page.path.removesuffix('.page')}{suffix}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -10,12 +11,27 @@ import subprocess
 from typing import Any
 
 from meshcode import limits
+from meshcode.errors import MountFailed
 from meshcode.node.child import Child
 
 _DOING = {
     "fetch": "its code is being fetched",
     "environment": "its environment is being built",
 }
+TRIED_AGAIN = "that is tried again by itself"
+_SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT}
+
+
+def is_scarce(error: OSError) -> bool:
+    """Whether this host is short of something for a while, which says nothing of the code."""
+    return error.errno in _SCARCE
+
+
+def why_not_begun(error: MountFailed | OSError) -> str:
+    """What to tell of a mount that could not begin."""
+    if isinstance(error, MountFailed):
+        return error.text
+    return f"its code could not be mounted (start): {error}; {TRIED_AGAIN}"
 
 
 class Mounting:
@@ -27,6 +43,9 @@ class Mounting:
         Args:
             request: as in the head of `worker/mount.py`.
             code: what of the model it was made from.
+
+        Raises:
+            OSError: it cannot be started now.
         """
         self.code = code
         self.overrides: dict[str, str] = request["overrides"]

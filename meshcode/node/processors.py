@@ -19,7 +19,7 @@ from meshcode.model.settingnames import values
 from meshcode.node import waits
 from meshcode.node.crew import Crew, WorkerProcess
 from meshcode.node.declared import Declared
-from meshcode.node.mounting import Mounting
+from meshcode.node.mounting import TRIED_AGAIN, Mounting, is_scarce, why_not_begun
 from meshcode.node.secrets import Secrets
 from meshcode.router.events import Event, ProcessorChanged, WorkerLeaving
 from meshcode.worker import lend, override, policy
@@ -325,18 +325,19 @@ class Processors:
             # Only an override or a place of a secret is another: that brings no newer commit.
             request |= {"commit": processor.mount["commit"], "tag": None}
         processor.tried = processor.wanted_code
-        try:
-            request["env"] = self.secrets.environment(processor.fields.get("env"))
-        except MountFailed as error:
-            processor.retry_ms = now_ms + self.settings["mount_retry_ms"]
-            self._failed(processor, error.text)
-            return
         request |= {
             "name": processor.name, "cache": str(self.code_dir), "tasks": [], "allow_file": True,
             "in_use": self._in_use(), "held": held, "rules": self.rules,
             "overrides": processor.overrides, "import_ms": self.settings["import_ms"],
         }  # fmt: skip
-        processor.mounting = Mounting(request, processor.wanted_code)
+        try:
+            request["env"] = self.secrets.environment(processor.fields.get("env"))
+            processor.mounting = Mounting(request, processor.wanted_code)
+        except (MountFailed, OSError) as error:
+            processor.held = held
+            processor.retry_ms = now_ms + self.settings["mount_retry_ms"]
+            self._failed(processor, why_not_begun(error))
+            return
         self._waits(processor, processor.mounting.doing)
 
     def _in_use(self) -> dict[str, list[str]]:
@@ -533,10 +534,11 @@ class Processors:
         try:
             config["lend"] = lend.ensure(str(self.code_dir))
             worker = self.crew.spawn(processor.name, processor.mount, config, cpu, now_ms)
-        except OSError as error:  # The environment is gone: build it again.
-            processor.mounted_code = ()
+        except OSError as error:
+            if not is_scarce(error):  # The environment is gone: build it again.
+                processor.mounted_code = ()
             processor.next_start_ms = now_ms + BACKOFF_MS[-1]
-            self._explain(processor, f"its workers cannot be started: {error}")
+            self._explain(processor, f"its workers cannot be started: {error}; {TRIED_AGAIN}")
             return
         worker.key = self._code_key(processor)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from meshcode import limits
 from tests.node.code_world import World, fill, gone, settled
+from tests.node.scarcity import no_descriptors
 from tests.worker.conftest import Repo
 
 
@@ -68,3 +69,21 @@ def test_a_peer_may_not_fill_the_line_for_bundles(world: World, repo: Repo):
     assert len(world.words("a", "b", "bundle")) == limits.CODE_MAKES_PER_PEER_MAX
     assert len(world.words("a", "c", "bundle")) == 1
     assert not a.share.server.waiting
+
+
+def test_a_node_that_can_start_nothing_says_so_to_all_who_wait(world: World, repo: Repo):
+    """They ask another, or again."""
+    head = fill(repo)
+    a, b, c = world.node("a"), world.node("b"), world.node("c")
+    want = {"op": "want", "url": a.mount(str(repo.folder)).url, "commit": head}
+    with no_descriptors():
+        a.hear_say(b, **want, ask=1)
+        a.hear_say(c, **want, ask=1)
+    why = "nothing can be started here now: [Errno 24] Too many open files"
+    for peer in ("b", "c"):
+        assert [row["why"] for row in world.words("a", peer, "sorry")] == [why]
+    assert not a.share.server.waiting
+
+    a.hear_say(b, **want, ask=2)
+    world.run(lambda: a.share.server.job is None)
+    assert len(world.words("a", "b", "bundle")) == 1

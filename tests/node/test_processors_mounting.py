@@ -11,8 +11,9 @@ import zmq
 
 from meshcode.model.settingnames import SETTINGS
 from meshcode.node.crew import Crew
-from meshcode.node.processors import Processors
+from meshcode.node.processors import BACKOFF_MS, Processors
 from tests.live.harness import make_repository, until
+from tests.node.scarcity import no_descriptors
 
 
 def now_ms():
@@ -188,3 +189,44 @@ def test_a_processor_that_is_deployed_elsewhere_says_where_and_who_is_there(proc
     assert processors.status_of("p") == "idle"
     assert reason(on_n2, {"host": "here"}) == "its code is being fetched"
     processors.by_name["p"].mounting.end(now_ms())
+
+
+def test_a_mount_that_cannot_be_started_is_told_and_tried_again(processors, hanging):
+    """The node has no file descriptor left for it."""
+    _, fine = hanging
+    processors.apply({"processors": {"p": fine}})
+    with no_descriptors():
+        processors.reconcile(now_ms())
+    processor = processors.by_name["p"]
+    assert processor.reason == (
+        "its code could not be mounted (start): [Errno 24] Too many open files; that is tried "
+        "again by itself"
+    )
+    assert processors.status_of("p") == "failed"
+    turn(processors)
+    assert processor.mounting is None, "not before its time"
+
+    processors.reconcile(now_ms() + processors.settings["mount_retry_ms"])
+    mounted(processors, "p")
+    assert processor.problem == ""
+
+
+def test_a_worker_that_cannot_be_started_is_told_and_tried_again(processors, hanging, tmp_path):
+    """That its node has no descriptor left says nothing of its code, which is not mounted anew."""
+    _, fine = hanging
+    processors.apply({"processors": {"p": fine}})
+    mounted(processors, "p")
+    processor, crew = processors.by_name["p"], processors.crew
+    (worker,) = crew.by_id.values()
+    crew.kill(worker)
+    select.select([worker.pidfd], [], [])
+    crew.bury(worker.pidfd)
+    with no_descriptors():
+        processors.reconcile(now_ms())
+    assert processor.reason.startswith("its workers cannot be started: [Errno 24] Too many open")
+    assert processor.reason.endswith("; that is tried again by itself")
+    assert (processor.mounting, list((tmp_path / "run" / "workers").iterdir())) == (None, [])
+    assert processor.mounted_code == processor.wanted_code
+
+    processors.reconcile(now_ms() + BACKOFF_MS[-1])
+    assert len(crew.by_id) == 1
