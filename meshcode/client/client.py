@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import time
 import warnings
 import weakref
@@ -109,6 +110,7 @@ class Client:
         self.session = _open(seeds_of(address or None), curve)
         self.fresh_id = FreshIds()
         _sessions.add(self.session)
+        _see_to_end_of_child()
         # A client that is dropped without close() must not keep its thread for ever.
         self._finalizer = weakref.finalize(self, self.session.stop, CLOSE_S)
         self._finalizer.atexit = False
@@ -362,6 +364,29 @@ def _close_all() -> None:
         unheard = _unheard(session)
         if unheard:
             print(f"meshcode: {unheard}", file=sys.stderr)
+
+
+_LAST = -1_000  # After all that others see to: they may submit something still.
+_seen_to = 0  # The process id of the child of multiprocessing whose end is seen to.
+
+
+def _see_to_end_of_child() -> None:
+    """A child of multiprocessing may end without `atexit`: it has a list of its own for its end."""
+    global _seen_to
+    util, process = (sys.modules.get(f"multiprocessing.{name}") for name in ("util", "process"))
+    if util is None or process is None or _seen_to == os.getpid():
+        return
+    if process.parent_process() is not None:
+        _seen_to = os.getpid()
+        util.Finalize(None, _close_all_of_child, exitpriority=_LAST)
+
+
+def _close_all_of_child() -> None:
+    """As a program ends: its threads first, then its clients."""
+    wait_for_threads = getattr(threading, "_shutdown", None)  # multiprocessing does it next.
+    if wait_for_threads is not None:
+        wait_for_threads()
+    _close_all()
 
 
 def _after_fork_in_child() -> None:

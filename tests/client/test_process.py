@@ -164,6 +164,48 @@ def test_what_was_submitted_is_sent_before_the_program_ends(peer, client):
     assert client.ask("test.count")["open"] == 1000
 
 
+CHILD = """
+import multiprocessing, sys, threading
+from meshcode import Socket, connect
+
+def submit(many):
+    for n in range(many): Socket("never").submit(n)
+
+def submit_late(many):
+    "When all but this thread has ended, through a client that is there since before."
+    threading.main_thread().join()
+    submit(many)
+
+def work(many, late):
+    submit(many)
+    if late: threading.Thread(target=submit_late, args=[late]).start()
+
+def main(method, many, late):
+    process = multiprocessing.get_context(method).Process(target=work, args=[many, late])
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+
+
+@pytest.mark.parametrize("late", [0, 100])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_what_a_child_of_multiprocessing_submitted_is_sent_before_it_ends(
+    peer, client, tmp_path, method, late
+):
+    """No `atexit` runs in it; and like a program it waits for its threads first."""
+    (tmp_path / "child.py").write_text(CHILD)
+
+    run = python(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        f"import child; child.main({method!r}, 1000, {late})",
+        peer.address,
+    )
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert client.ask("test.count")["open"] == 1000 + late
+
+
 def test_a_program_says_at_its_end_what_was_not_acknowledged(peer):
     run = python(
         "from meshcode import Socket, client\n"
