@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -115,6 +114,8 @@ def read(call: Call, first: int, timeout: float | None) -> Iterator[Any]:
 
 async def read_async(call: AsyncCall, first: int, timeout: float | None) -> AsyncIterator[Any]:
     """See `Call.stream`."""
+    import asyncio  # Loaded by now.  A program without it may be interrupted while it loads.
+
     reading = Reading(call.sync, first, timeout)
     await call.wait_accepted(timeout)
     while reading.end is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -169,3 +171,41 @@ def test_what_is_asked_for_many_is_answered_in_order_with_the_errors_among_it(cl
 
         assert isinstance(found[3], errors.UnknownCall)
         assert [row["id"] for row in found[:3] + found[4:]] == ids
+
+
+INTERRUPTED = """
+import sys
+from meshcode import Socket
+
+class Interrupt:
+    "Ctrl-C while modules are loaded: in each, once."
+    seen = set()
+    def find_spec(self, name, path=None, target=None):
+        if name not in self.seen:
+            self.seen.add(name)
+            raise KeyboardInterrupt
+
+call = Socket("lib.count").submit(3)
+call.result()
+before = set(sys.modules)
+sys.meta_path.insert(0, Interrupt())
+while True:
+    try:
+        print(list(call.stream()))
+        break
+    except KeyboardInterrupt:
+        pass
+del sys.meta_path[0]
+print({name.partition(".")[0] for name in set(sys.modules) - before})
+"""
+
+
+def test_a_stream_can_be_read_after_ctrl_c_came_while_its_code_was_loaded(mesh: Mesh):
+    """asyncio would be half there for the rest of the program; nothing here needs it."""
+    run = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], env={**mesh.env, "MESH_NODE": mesh.address},
+        capture_output=True, text=True, timeout=WAIT_S, check=False,
+    )  # fmt: skip
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout == "[0, 1, 2]\n{'meshcode'}\n"
