@@ -6,10 +6,12 @@ from typing import Any
 
 import click
 
+from meshcode import aside
 from meshcode.cli import output
 from meshcode.cli.objects import confirm, yes_option
 from meshcode.cli.options import command, styled
 from meshcode.cli.output import Column, Style
+from meshcode.errors import CallerError
 
 _DB_HELP = (
     "Path or URI of the database; a URI with a password belongs into $MESH_MODEL."
@@ -214,13 +216,20 @@ def to_json(db: str | None, file: str | None) -> None:
     """
     _leave("json", db)
     _level(db)
+    found = _admin("json", db)
     if file is None:
         import sys
 
-        sys.stdout.write(_admin("json", db)["text"])
+        sys.stdout.write(found["text"])
         return
-    found = _admin("json", db, "--file", file)
-    output.write(f"{_count(found['objects'])} in {file}, {_count(found['bytes'], 'byte')}")
+    data = found["text"].encode()
+    try:
+        aside.write(file, data, durable=True)
+    except OSError as error:
+        raise CallerError(
+            f"{file} cannot be written: {error.strerror}; nothing was written"
+        ) from None
+    output.write(f"{_count(found['objects'])} in {file}, {_count(len(data), 'byte')}")
 
 
 @command()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from meshcode import paths
+from meshcode.aside import Replacing
 from meshcode.cli import output, plain
 from meshcode.cli.nodes import EXIT_PARTIAL, end_partial, now_unix_ms
 from meshcode.cli.objects import column, confirm, yes_option
@@ -177,19 +177,11 @@ def places(given: str | None) -> tuple[Path, Path]:
 
 def _export_to(target: Path, home: Path, folder: Path, *, every: bool, results: bool) -> int:
     """Write a private file, whole or not at all."""
-    part = target.with_name(target.name + ".part")
     try:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            status = _export(home, folder, file, every=every, results=results)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
+        with Replacing(target, encoding="utf-8", durable=True) as file:
+            return _export(home, folder, file, every=every, results=results)
     except OSError as error:
         raise CallerError(f"{target}: {error.strerror}; the log is unchanged") from None
-    finally:
-        part.unlink(missing_ok=True)
-    return status
 
 
 def _export(home: Path, folder: Path, out: IO[str], *, every: bool, results: bool) -> int:

@@ -71,21 +71,16 @@ def migrate(database: Database, _options: argparse.Namespace) -> Answer:
         return {"from": database.version_found, "to": SCHEMA_VERSION}
 
 
-def show(database: Database, options: argparse.Namespace) -> Answer:
-    """Everything as JSON, but for what opens something: to a file when one is named."""
+def show(database: Database, _options: argparse.Namespace) -> Answer:
+    """Everything as JSON, but for what opens something."""
     with database.read() as session:
         found = document.without_secrets(document.read(session))
-    text = document.to_text(found)
-    if options.file is None:
-        return {"text": text}
-    with files.written_whole(options.file, over=True) as draft:
-        draft.write_text(text, encoding="utf-8")
-    return _filed(options.file, found["objects"])
+    return {"text": document.to_text(found), "objects": _count(found["objects"])}
 
 
 def backup(database: Database, options: argparse.Namespace) -> Answer:
     """A copy of one state: of SQLite a SQLite file, of a server the JSON document."""
-    with files.written_whole(options.file, over=False) as draft:
+    with files.written_whole(options.file) as draft:
         if database.path is None:
             with database.read() as session:
                 found = document.read(session)
@@ -94,7 +89,8 @@ def backup(database: Database, options: argparse.Namespace) -> Answer:
             database.examine()
             files.copy_sqlite(database.path, draft)
             found = _read_sqlite(draft)  # What cannot be read back is no backup.
-    return _filed(options.file, found["objects"])
+    size = options.file.stat().st_size
+    return {"file": str(options.file), "objects": _count(found["objects"]), "bytes": size}
 
 
 def restore(database: Database, options: argparse.Namespace) -> Answer:
@@ -128,9 +124,8 @@ def _read_sqlite(path: Path) -> dict[str, Any]:
             database.close()
 
 
-def _filed(path: Path, objects: dict[str, list[Any]]) -> Answer:
-    count = sum(map(len, objects.values()))
-    return {"file": str(path), "objects": count, "bytes": path.stat().st_size}
+def _count(objects: dict[str, list[Any]]) -> int:
+    return sum(map(len, objects.values()))
 
 
 VERBS: dict[str, Callable[[Database, argparse.Namespace], Answer]] = {

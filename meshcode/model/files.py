@@ -20,31 +20,29 @@ FILE_BYTES_MAX = 1 << 30  # Of a JSON document; it is read whole, and a model ha
 
 
 @contextlib.contextmanager
-def written_whole(path: Path, *, over: bool) -> Iterator[Path]:
-    """A place beside `path` to write to, which becomes `path` at the end.
+def written_whole(path: Path) -> Iterator[Path]:
+    """A place beside `path` to write to, which becomes `path` at the end; that is a new name.
+
+    `aside.Replacing` is for what may be there; SQLite wants a name, too, and no open file.
 
     Args:
         path: the file to be.
-        over: whether a file of that name may go.
 
     Raises:
-        ObjectExists: there is a file, and it may not; it is unchanged.
+        ObjectExists: there is something of that name; it is unchanged.
         CallerError: nothing can be written there.
     """
-    if not over and os.path.lexists(path):
+    if os.path.lexists(path):
         raise _exists(path)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         yield draft
         _sync(draft)
-        if over:
-            os.replace(draft, path)
-        else:
-            try:
-                os.link(draft, path)  # Which, unlike a rename, never takes the place of a file.
-            except FileExistsError:
-                raise _exists(path) from None
+        try:
+            os.link(draft, path)  # Which, unlike a rename, never takes the place of a file.
+        except FileExistsError:
+            raise _exists(path) from None
         _sync(path.parent)
     except (OSError, sqlite3.Error) as exc:
         reason = getattr(exc, "strerror", None) or exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 
@@ -104,6 +105,31 @@ def test_another_database_is_named_and_that_of_the_home_is_not_touched(fresh, tm
         f"sqlite:///{other} is at version {SCHEMA_VERSION}, the newest\n"
     )
     assert not os.path.exists(fresh.home)
+
+
+def test_json_goes_to_a_file_over_an_older_one_and_into_what_is_none(fresh, tmp_path):
+    fresh("db", "init")
+    text = fresh("db", "json")[0]
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    path, link, fifo = folder / "model.json", folder / "link", folder / "fifo"
+    path.write_text("older")
+    path.chmod(0o644)
+    link.symlink_to("model.json")
+    os.mkfifo(fifo)
+
+    said = fresh("db", "json", "-o", str(link))[0]
+    with subprocess.Popen(["cat", str(fifo)], stdout=subprocess.PIPE, text=True) as reader:
+        fresh("db", "json", "-o", str(fifo))
+        piped = reader.communicate()[0]
+    refused = fresh("db", "json", "-o", str(folder), status=2)[1]
+
+    assert said == f"0 objects in {link}, {len(text.encode()):,} bytes\n"
+    assert path.read_text() == piped == text
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert link.is_symlink() and stat.S_ISFIFO(fifo.lstat().st_mode)
+    assert f"{folder} cannot be written: Is a directory; nothing was written" in refused
+    assert sorted(os.listdir(folder)) == ["fifo", "link", "model.json"]
 
 
 @pytest.mark.parametrize("verb", ["json", "drop -y"])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import stat
+import threading
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -295,6 +298,25 @@ def test_a_log_tells_what_only_it_kept(tmp_path: Path):
     (tmp_path / "mesh" / "self.json").write_text(json.dumps({"node": ME.hex()}))
     assert places(str(tmp_path)) == places(str(tmp_path / "data")) == (tmp_path, tmp_path / "data")
     assert own_id(tmp_path, log) == ME
+
+
+def test_a_fifo_that_is_to_have_the_export_stays_one_and_gets_it(tmp_path: Path):
+    """As root, an export to a device used to put a file in its place."""
+    filled(tmp_path / "data").close()
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    found: list[str] = []
+    reader = threading.Thread(target=lambda: found.append(fifo.read_text()))
+    reader.start()
+
+    status = salvage._export_to(fifo, tmp_path, tmp_path / "data", every=False, results=True)
+
+    reader.join()
+    assert status == 0
+    assert stat.S_ISFIFO(fifo.lstat().st_mode)
+    lines = [json.loads(line)["type"] for line in found[0].splitlines()]
+    assert lines[0] == "salvage" and lines.count("result") == 1
+    assert sorted(os.listdir(tmp_path)) == ["data", "fifo"]
 
 
 def test_what_is_sound_is_told_although_a_batch_of_the_journal_is_damaged(

@@ -113,18 +113,6 @@ def test_json_shows_no_secret_and_a_backup_keeps_what_opens(run, filled, model_p
     assert filled.published[-1]["users"]["ann"]["password_hash"] == kept
 
 
-def test_json_goes_to_a_file_over_an_older_one(run, filled, tmp_path):
-    path = tmp_path / "model.json"
-    path.write_text("older")
-
-    answer = run("json", filled.address, "--file", path)
-
-    assert path.read_text() == run("json", filled.address)["text"]
-    assert (answer["objects"], answer["bytes"]) == (12, path.stat().st_size)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert list(tmp_path.glob(".*")) == []
-
-
 def test_a_backup_of_one_database_restores_into_the_other(
     run, filled, backend, tmp_path, open_model, request
 ):
