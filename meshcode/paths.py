@@ -182,12 +182,11 @@ def make_ipc_dir(base: str | None = None) -> str:
     named = ipc_dir(base)
     if named != run and _is_private(named):
         return named
+    from meshcode import aside  # Late: this is for nodes, and all others load this module, too.
+
     named = f"/tmp/meshcode-{os.getuid()}-{os.urandom(6).hex()}"
     os.mkdir(named, 0o700)
-    aside = f"{file}.{os.getpid()}"
-    with open(aside, "w", encoding="utf-8") as out:
-        out.write(named + "\n")
-    os.replace(aside, file)  # A reader sees the old name or the new one, never half of one.
+    aside.write(file, f"{named}\n".encode())
     return named
 
 

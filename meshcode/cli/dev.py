@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import click
 
-from meshcode import paths
+from meshcode import aside, paths
 from meshcode.cli import output, process
 from meshcode.cli.options import command
 from meshcode.cli.session import listens
@@ -92,10 +92,7 @@ def announced(home: str) -> Iterator[None]:
     os.makedirs(paths.run_dir(usual), mode=0o700, exist_ok=True)
     file = paths.ipc_path_file(usual)
     named = paths.ipc_dir(home)
-    aside = f"{file}.{os.getpid()}"
-    with open(aside, "w", encoding="utf-8") as out:
-        out.write(named + "\n")
-    os.replace(aside, file)
+    aside.write(file, f"{named}\n".encode())
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
+from meshcode import aside
 from meshcode.cli import tab
 
 FRESH_S = 5.0  # So long a Tab asks nobody.
@@ -93,13 +94,9 @@ def read(path: Path) -> dict[str, tuple[float, list[str]]]:
 
 def write(path: Path, known: dict[str, tuple[float, list[str]]]) -> None:
     """Remember; whole or not at all.  A folder that cannot be written to is no fault."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(known, file)
-        os.replace(aside, path)
+        aside.write(path, json.dumps(known).encode())
     except OSError:
         return
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import tempfile
 from typing import Any
 
-from meshcode import config
+from meshcode import aside, config
 from meshcode.errors import CallerError, NodeError
 
 
@@ -76,17 +74,8 @@ def write(path: str, text: str) -> None:
     Raises:
         NodeError: it cannot be written; what was there is there.
     """
-    aside = ""
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".config-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
-        os.replace(aside, path)
+        aside.write(path, text.encode(), durable=True)
     except OSError as error:
-        if aside:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(aside)
         raise NodeError(f"{path} cannot be written: {error.strerror}; it is as it was") from None

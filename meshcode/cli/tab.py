@@ -134,14 +134,12 @@ def remember(key: str, lines: Lines) -> None:
         for one, (at, told) in entries.items()
     )
     text = "".join(_ENTRY + _PART.join(entry) for entry in parts)
+    from meshcode import aside  # Late: an answer that is remembered already does without.
+
     path = file_of()
-    aside = f"{path}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode(errors="replace"))
-        os.replace(aside, path)
+        aside.write(path, text.encode(errors="replace"))
     except OSError:
         return
 

@@ -45,14 +45,12 @@ def write_login(text: str) -> str:
     Raises:
         NotAllowed: the file cannot be written.
     """
+    from meshcode import aside  # Late: every client reads a login, and few write one.
+
     path = login_file()
-    aside = f"{path}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text + "\n")
-        os.replace(aside, path)
+        aside.write(path, f"{text}\n".encode())
     except OSError as error:
         raise NotAllowed(
             f"the login cannot be kept in {path}: {error.strerror}; name another file with"

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from meshcode import limits
+from meshcode.aside import write as write_aside
 from meshcode.digest import sha256
 from meshcode.errors import MountFailed
 from meshcode.worker import git
@@ -228,9 +229,7 @@ def _keep(made: Path, file: Path, note: Path, sha256: str) -> None:
     """Move a bundle to its place; the note goes first and comes last."""
     note.unlink(missing_ok=True)
     os.replace(made, file)
-    aside = note.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps({"size": file.stat().st_size, "sha256": sha256}))
-    os.replace(aside, note)
+    write_aside(note, json.dumps({"size": file.stat().st_size, "sha256": sha256}).encode())
 
 
 def prune(cache: str, keep: Path) -> None:

@@ -23,8 +23,8 @@ from meshcode.worker.repository import locked
 
 # Of meshcode: the leaves, what a worker is made of, and the client, so that a task can make calls.
 _OWN = (
-    "__init__.py", "config.py", "digest.py", "errors.py", "hearing.py", "ids.py", "limits.py",
-    "nearest.py", "paths.py", "units.py", "windows.py",
+    "__init__.py", "aside.py", "config.py", "digest.py", "errors.py", "hearing.py", "ids.py",
+    "limits.py", "nearest.py", "paths.py", "units.py", "windows.py",
 )  # fmt: skip
 _OWN_FOLDERS = ("wire", "native", "worker", "client")
 _NOT_LENT = {"__pycache__", "tests", "green", "eventloop", "log", "ssh", "auth", "devices"}

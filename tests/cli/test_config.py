@@ -198,6 +198,18 @@ def test_setting_keeps_comments_and_order(place, capsys):
     assert file.stat().st_mode & 0o077 == 0
 
 
+def test_a_file_that_is_a_link_into_another_folder_stays_one(place, capsys):
+    file, kept = place / "xdg" / "meshcode" / "config.toml", place / "dotfiles"
+    file.parent.mkdir(parents=True)
+    kept.write_text('output = "json"\n')
+    file.symlink_to(kept)
+
+    run("config", "set", "output", "yaml", capsys=capsys)
+
+    assert file.is_symlink()
+    assert kept.read_text() == 'output = "yaml"\n'
+
+
 def test_setting_what_is_not_one_line_changes_nothing(place, capsys):
     file = place / "xdg" / "meshcode" / "config.toml"
     file.parent.mkdir(parents=True)

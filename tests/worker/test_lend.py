@@ -191,8 +191,8 @@ def test_the_folder_holds_only_what_a_worker_needs(lend: str):
     assert [n for n in top if n not in ("pyzmq.libs",)] == ["meshcode", "msgpack", "zmq"]
     own = {n for n in os.listdir(f"{lend}/meshcode") if not n.startswith("__")}
     assert own <= {
-        "config.py", "digest.py", "errors.py", "hearing.py", "ids.py", "limits.py", "nearest.py",
-        "paths.py", "units.py", "windows.py", "wire", "native", "worker", "client",
+        "aside.py", "config.py", "digest.py", "errors.py", "hearing.py", "ids.py", "limits.py",
+        "nearest.py", "paths.py", "units.py", "windows.py", "wire", "native", "worker", "client",
     }  # fmt: skip
     assert not os.path.exists(f"{lend}/zmq/tests")
 
