@@ -16,12 +16,14 @@ the tree writes a page for each place that changes, and waits for two.  `journal
     data                  the parts: keys, or keys and values in turns
 
 All numbers are little endian.  An entry begins at a page of its file, and no byte of it is written
-again before its file is begun anew.  There are two files of fixed size, and zeros are written to
-them when they are made, so a sync of an entry has nothing to change but the entry.
+again before its file is begun anew, but for one that is taken back: its head is zeros then.  There
+are two files of fixed size, and zeros are written to them when they are made, so a sync of an entry
+has nothing to change but the entry.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from array import array
@@ -119,6 +121,24 @@ class JournalFile:
         end = HEAD.size + HEAD.unpack_from(entry)[3]
         native.append(self._handle, self.at, entry, end, self._seed)
         self.at += len(entry)
+
+    def take_back(self, entry: bytearray) -> None:
+        """After an `append` that failed: see to it that the entry is not there, on disk either.
+
+        A sync that fails says nothing of what was written before it: the entry may be in memory,
+        where the next process finds it, and on the disk.  If a part of it was never written, its
+        check fits nothing, and there is nothing to do.
+
+        Raises:
+            OSError: as the system says; the entry may be there or not.
+        """
+        end = HEAD.size + HEAD.unpack_from(entry)[3]
+        if os.pread(self._handle, end, self.at) != entry[:end]:
+            return
+        written = os.pwrite(self._handle, bytes(HEAD.size), self.at)
+        if written != HEAD.size:
+            raise OSError(errno.ENOSPC, f"{written} of {HEAD.size} bytes were written")
+        os.fdatasync(self._handle)
 
     def close(self) -> None:
         """Close it."""

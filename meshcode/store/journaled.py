@@ -180,11 +180,33 @@ class JournaledLog:
             return
         number = self._number + 1
         for_tree, self._large = self._is_for_tree(journal.size_of(bodies)), False
-        if for_tree or not self._append(journal.entry_of(number, bodies)):
-            self._write_through(staged, number)
-        else:
+        entry = None if for_tree else journal.entry_of(number, bodies)
+        if entry is not None and self._append(entry):
             self._layers[0].add(number, staged)
+        else:
+            self._pass_by(staged, number, entry)
         self._number = number
+
+    def _pass_by(self, staged: Sequence[Changes], number: int, entry: bytearray | None) -> None:
+        """Have the tree take a batch; `entry` is what the journal did not take of it.
+
+        Raises:
+            DiskFull: as `_write_through` says.
+            LogSuspect: the disk failed, or will not let go of a batch for which it had no room.
+        """
+        try:
+            self._write_through(staged, number)
+        except DiskFull:
+            if entry is not None and self._broken:
+                self._take_back(entry)
+            raise
+
+    def _take_back(self, entry: bytearray) -> None:
+        # It takes no room to write where something is written; a disk that fails at that fails.
+        try:
+            self._files[0].take_back(entry)
+        except OSError as error:
+            raise self.tree.doubt(error) from error
 
     def _is_for_tree(self, size: int) -> bool:
         """Whether what is staged goes past the journal; `size` as an entry of it."""

@@ -2,10 +2,12 @@
 
     LD_PRELOAD=disk.so python failing.py FOLDER FAULT LOG
 
-For every n: open, write, close, with the n-th call failing (`eio`, `enospc`, `short`), three in a
-row (`full`), or it and all after it (`dead`).  Then the disk is well again: the next open must find
-what was acknowledged and nothing half.  LOG is "tree" or "journaled": with a journal so small that
-it is put into the tree twice a run.  Prints one JSON object of what happened.
+For every n: open, write, close, with the n-th call failing (`eio`, `enospc`, `short`), two or three
+in a row (`tight`, `full`), or it and all after it (`dead`).  Then the disk is well again: the next
+open must find what was acknowledged and nothing half.  Nor is anything there of a turn that was
+refused for lack of room, if the process dies then: that is tried with a copy of the folder.  LOG is
+"tree" or "journaled": with a journal so small that it is put into the tree twice a run.  Prints one
+JSON object of what happened.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from meshcode.store.lmdb_log import LmdbLog
 FAULTS = {
     "eio": (1, errno.EIO),
     "enospc": (1, errno.ENOSPC),
+    "tight": (2, errno.ENOSPC),
     "full": (3, errno.ENOSPC),
     "short": (1, 0),
     "dead": (1_000_000, errno.EIO),
@@ -80,6 +83,7 @@ def run(folder: Path, seen: Counter[str]) -> tuple[int, int]:
                         acked = number
                     except DiskFull:
                         seen["DiskFull"] += 1  # The log goes on: the same turn again.
+                        check_killed(folder, acked)
                     except LogSuspect:
                         seen["LogSuspect"] += 1
                         refuses_writes(log)
@@ -97,6 +101,16 @@ def refuses_writes(log: Log) -> None:
         except LogSuspect:
             continue
         raise AssertionError("a suspect log took a write")
+
+
+def check_killed(folder: Path, acked: int) -> None:
+    """If the process died now, the next would find what was acknowledged, and no more."""
+    copy = folder.with_name("killed")  # Not below the folder whose disk fails.
+    shutil.copytree(folder, copy)
+    try:
+        check(copy, acked, acked)
+    finally:
+        shutil.rmtree(copy)
 
 
 def check(folder: Path, acked: int, tried: int) -> None:

@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 
 
 @pytest.mark.parametrize("kind", ["journaled", "tree"])
-@pytest.mark.parametrize("fault", ["eio", "enospc", "full", "short", "dead"])
+@pytest.mark.parametrize("fault", ["eio", "enospc", "tight", "full", "short", "dead"])
 def test_a_call_that_fails_loses_nothing_acknowledged(
     disk_library: Path, quick_folder: Path, fault: str, kind: str
 ):
@@ -36,7 +36,7 @@ def test_a_call_that_fails_loses_nothing_acknowledged(
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout)
     assert told["points"] > 60
-    if fault in ("enospc", "full"):  # Full is not failing: the log goes on.
+    if fault in ("enospc", "tight", "full"):  # Full is not failing: the log goes on.
         assert told["acknowledged all"] > 40
         assert told["DiskFull"] > 10
     else:

@@ -209,6 +209,29 @@ def test_a_batch_that_is_missing_between_others_is_told(tmp_path: Path, small: i
     assert small == SMALL_BYTES
 
 
+def test_an_entry_that_was_taken_back_is_not_there_and_those_around_it_are(
+    tmp_path: Path, small: int
+):
+    entries(tmp_path, "journal.0", 5, 6, 7)
+    entries(tmp_path, "journal.1", 8, 9)
+    path = tmp_path / "journal.1"
+    file = JournalFile(path, STORE)
+    file.at = journal.PAGE_BYTES  # As if the sync of the second had failed.
+    entry = bytearray(path.read_bytes()[file.at : file.at + journal.PAGE_BYTES])
+    before, other = path.read_bytes(), bytearray(entry)
+    other[journal.HEAD.size] ^= 1  # As if not all of it had been written.
+
+    file.take_back(other)
+    assert path.read_bytes() == before
+    file.take_back(entry)
+
+    assert numbers(tmp_path, 4) == [5, 6, 7, 8]
+    file.append(journal.entry_of(9, [journal.body_of({META: {b"n": b"again"}})]))
+    file.close()
+    assert numbers(tmp_path, 4) == [5, 6, 7, 8, 9]
+    assert small == SMALL_BYTES
+
+
 # One log.
 
 
