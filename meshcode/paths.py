@@ -64,11 +64,6 @@ def pid_file(base: str | None = None) -> str:
     return os.path.join(run_dir(base), "node.pid")
 
 
-def control_dir(base: str | None = None) -> str:
-    """The folder of the control pages that node and workers share."""
-    return os.path.join(run_dir(base), "control")
-
-
 def model_uri(base: str | None = None) -> str:
     """The database of the model: the setting `model`, else a SQLite file in the home."""
     path = os.path.join(home(base), "model", "model.db")

@@ -17,7 +17,6 @@ from meshcode.errors import MeshError, WaitTimeout
 from meshcode.listing import whole_page
 
 STEPS_SHOWN = 1_000
-OPEN_SHOWN = ("RUNNING", "WAITING", "DELAYED", "PARKED", "HELD", "GATHERING")
 
 
 def _time(key: str, title: str) -> Column:

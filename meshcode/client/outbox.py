@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Condition, RLock
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from meshcode.client.wake import Wakeup
@@ -111,17 +110,6 @@ class Outbox:
                 raise self.closed.with_traceback(None)
             self.commands.append(action)
             self._wake()
-
-    def wait_acknowledged(self, timeout: float | None) -> int:
-        """Wait until nothing submitted is unacknowledged; how many calls still are."""
-        end = None if timeout is None else monotonic() + timeout
-        with self.lock:
-            while self.unacked_calls and not self.gone:
-                left = None if end is None else end - monotonic()
-                if left is not None and left <= 0:
-                    break
-                self._room.wait(left)
-            return self.unacked_calls
 
     def close(self, why: MeshError) -> None:
         """Take nothing more.  What was taken is still sent.  The first reason given stays."""

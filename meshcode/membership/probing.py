@@ -23,7 +23,6 @@ class Probe:
     """One open question: does this member answer?"""
 
     node: bytes
-    sent_ms: int
     end_ms: int
     relays: set[bytes] = field(default_factory=set)  # Who was asked to probe it too.
     nacks: set[bytes] = field(default_factory=set)  # Who of them answered that it did not.
@@ -97,7 +96,7 @@ def start(s: Swim, member: Member, now_ms: int, out: Out) -> None:
     timeout_ms = s.health.scale(member.timeout_ms())
     end_ms = now_ms + max(s.health.scale(member.params.probe_ms), 2 * timeout_ms)
     seq = ping(s, member, now_ms, out)
-    s.probes[seq] = Probe(member.node, now_ms, end_ms)
+    s.probes[seq] = Probe(member.node, end_ms)
     s.probed[member.node] = seq
     s.timers.arm("direct", seq, now_ms + timeout_ms)
     s.timers.arm("end", seq, end_ms)

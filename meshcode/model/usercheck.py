@@ -12,7 +12,6 @@ from meshcode.model.checks import check_name, near
 ROLES_MAX = 64  # Of one user.
 KEYS_MAX = 64  # Client keys of one user.
 ENDED_MAX = 64  # Logins of one user that were ended one by one and are not over yet.
-PATTERN_CHARS_MAX = 200
 LABELS_MAX = 16  # Of one object.
 LABEL_CHARS_MAX = 63  # Of its key, and of its value.
 LABEL = "label"  # Stands in a scope where else a kind does.

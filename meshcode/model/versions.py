@@ -22,7 +22,6 @@ from meshcode.model.tables import File, Version
 
 KEPT = 16  # Versions of one object.
 BYTES_MAX = 256 * 1024  # Of all versions of one object; the newest stays, however large.
-CONTENT = {"file": ("content", "encoding"), "flow": ("document",)}  # What a version is of.
 
 
 def record(

@@ -99,7 +99,6 @@ class Mesh:
         self._next_hello_ms = 0
         self._gather_until_ms = 0
         self._registered: list[Any] = []
-        self._links_version = -1
         self._told: dict[bytes, tuple[str, int]] = {}
         self._gone: set[bytes] = set()  # Said to people to be dead or gone, and not yet to be back.
         self._learn_keys()

@@ -25,13 +25,12 @@ from meshcode.router.pool import Worker
 from meshcode.router.records import flow_of, meta_of
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope as seal
-from meshcode.wire.kinds import Kind, Outcome
+from meshcode.wire.kinds import Kind
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
 
 ITEM: Final = "@item"
-_DONE: Final = int(Outcome.DONE)
 _CREDIT: Final = int(Kind.CREDIT)
 _ASK: Final = int(Kind.OUTCOME_OF)
 _ALL: Final = 1 << 62  # More items than there will be.

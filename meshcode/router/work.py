@@ -38,10 +38,8 @@ if TYPE_CHECKING:
     from meshcode.router.core import Router
 
 _GRANT: Final = int(Kind.GRANT)
-_RUN: Final = int(Kind.RUN)
 _RAN: Final = int(Kind.RAN)
 _TAKEN: Final = int(Kind.TAKEN)
-_INTERRUPT: Final = int(Kind.INTERRUPT)
 _GAVE_BACK: Final = int(Kind.GAVE_BACK)
 _HOLDS: Final = int(Kind.HOLDS)
 _DONE: Final = int(Outcome.DONE)

@@ -402,15 +402,6 @@ def pack_statements(
 Shape = tuple[list[Statement], list[Statement], list[list[Statement]]]
 
 
-def root_of(packed: bytes) -> bytes:
-    """The root key that a packed roster says it is of; merging checks it.
-
-    Raises:
-        BadRoster: the bytes are no roster.
-    """
-    return _bytes_of(_map_of(packed).get("root"), "root", 32)
-
-
 def _map_of(packed: bytes) -> dict[str, Any]:
     if type(packed) is not bytes:
         raise BadRoster(f"a roster is bytes, found {type(packed).__name__}; nothing was changed")

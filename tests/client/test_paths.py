@@ -31,7 +31,6 @@ def test_mesh_home_moves_everything(monkeypatch):
     assert paths.code_dir() == "/srv/mesh/code"
     assert paths.log_file() == "/srv/mesh/log/node.log"
     assert paths.pid_file() == "/srv/mesh/run/node.pid"
-    assert paths.control_dir() == "/srv/mesh/run/control"
     assert paths.model_uri() == "sqlite:////srv/mesh/model/model.db"
 
 

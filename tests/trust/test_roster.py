@@ -14,7 +14,7 @@ from meshcode import limits
 from meshcode.errors import BadRoster
 from meshcode.trust import admitting, signing
 from meshcode.trust.founding import Place, new_identity
-from meshcode.trust.roster import Roster, pack_statements, root_of
+from meshcode.trust.roster import Roster, pack_statements
 from meshcode.trust.signing import from_seed
 from meshcode.trust.statements import Entry, Member, Statement, member_body
 from meshcode.wire.codec import pack, unpack_map
@@ -84,7 +84,6 @@ def test_merging_says_what_became_otherwise():
                                                key=lambda change: change[1])  # fmt: skip
     assert copy.merge(roster.pack()) == []
     assert (copy.digest, copy.pack()) == (roster.digest, roster.pack())
-    assert root_of(roster.pack()) == ROOT.public
 
 
 def test_an_evicted_one_is_nobody_for_good_whatever_comes_late():
