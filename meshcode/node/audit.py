@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from meshcode.errors import MeshError, NotAllowed
 from meshcode.ids import text_of
 from meshcode.node.auditlog import WHOLE, AuditLog
+from meshcode.node.guard import NEEDS
 from meshcode.node.logins import unix_ms
 from meshcode.node.sessions import Session
+from meshcode.node.subjects import Edit, as_model, edit_of
 from meshcode.node.who import Who
 
 if TYPE_CHECKING:
@@ -29,6 +31,12 @@ CHANGES = frozenset({
 })  # fmt: skip
 NAME_CHARS_MAX = 220  # Of kind and name of an object, before anybody has looked at them.
 NAMED_MAX = 3  # Objects of one change that are written; it counts the rest.
+# The fields that say what an operation is about, by what a right to it is on; then by operation.
+_ABOUT_ON = {
+    "call": ("id",), "flow": ("id",), "socket": ("name",), "log": ("socket", "call"),
+    "listen": ("name",), "db": ("name",),
+}  # fmt: skip
+_ABOUT = {"call.recover": ("id",), "worker.stop": ("id",)}
 REPEATED_MS = 60_000
 REPEATED_MAX = 1_024  # Kinds of refusals counted at once.
 
@@ -57,15 +65,13 @@ class Audit:
     def done(self, session: Session, what: str, request: bytes, fields: dict[str, Any]) -> None:
         """An operation was let through; questions are not written."""
         if what in ("model", "proc"):
-            do = str(fields.get("do"))
-            if do not in ("list", "get", "report", "snapshot"):
-                who, via = _who(session.who, fields)
-                on = _objects(do, fields)
-                self._asked[request] = (who, via, f"{what}.{do}", on)
+            if str(fields.get("do")) not in ("list", "get", "report", "snapshot"):
+                (who, via), on = _who(session.who, fields), _object(what, fields)
+                self._asked[request] = (who, via, _named(what, fields), on)
         elif what in CHANGES or (what == "db" and fields.get("do") in WHOLE):
             if fields.get("dry"):
                 return
-            (who, via), on = _who(session.who, fields), _object(fields)
+            (who, via), on = _who(session.who, fields), _object(what, fields)
             self._add(who, _named(what, fields), via=via, object=on, outcome="allowed")
 
     def answered(self, request: bytes, good: bool, data: Any) -> None:
@@ -92,7 +98,7 @@ class Audit:
         if not isinstance(error, NotAllowed):
             return
         right = str(error.fields.get("right") or "")
-        self.denied(session.who, _named(what, fields), _object(fields), right)
+        self.denied(session.who, _named(what, fields), _object(what, fields), right)
 
     def denied(self, who: Who | None, what: str, object_: str, right: str) -> None:
         """Somebody may not do something; the same again is counted for a minute."""
@@ -141,17 +147,16 @@ def _who(who: Who | None, fields: dict[str, Any]) -> tuple[str, str]:
     return who.name, "local" if who.key is None else f"key {who.key[:8]}"
 
 
-def _objects(do: str, fields: dict[str, Any]) -> str:
+def _objects(edit: Edit) -> str:
     """What a change of the model is about; of many objects the first."""
-    given = fields.get("fields")
-    given = given if isinstance(given, dict) else {}
+    do, kind, name, given = edit
     names: list[str] = []
     if do == "declare" and isinstance(rows := given.get("objects"), list):
         names = [f"{row.get('kind')} {row.get('name')}" for row in rows if isinstance(row, dict)]
     elif do == "apply" and isinstance(rows := given.get("steps"), list):
         names = [" ".join(map(str, row[:3])) for row in rows if isinstance(row, list)]
     elif do not in ("apply", "declare"):
-        names = [f"{fields.get('kind', 'processor')} {fields.get('name')}"]
+        names = [f"{kind} {name}"]
     rest = len(names) - NAMED_MAX
     text = ", ".join(name[:NAME_CHARS_MAX] for name in names[:NAMED_MAX])
     return text + (f" and {rest} more" if rest > 0 else "")
@@ -164,12 +169,16 @@ def _named(what: str, fields: dict[str, Any]) -> str:
     return f"{'model' if what == 'db' else what}.{fields.get('do')}"
 
 
-def _object(fields: dict[str, Any]) -> str:
-    which = fields.get("id") or fields.get("name") or fields.get("socket") or ""
+def _object(what: str, fields: dict[str, Any]) -> str:
+    """What an operation is about: what it reads, whatever else was sent with it."""
+    on = NEEDS[what].on if what in NEEDS else ""
+    if on in ("model", "proc"):
+        return _objects(edit_of(as_model(what, fields)))
+    which = next((fields[name] for name in _ABOUT.get(what, _ABOUT_ON.get(on, ()))
+                  if fields.get(name)), "")  # fmt: skip
     if isinstance(which, bytes):
         return text_of(which) if len(which) == 16 else which.hex()
-    kind = fields.get("kind")
-    return f"{kind} {which}" if isinstance(kind, str) else str(which)
+    return str(which)
 
 
 def tip(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:

@@ -34,11 +34,11 @@ from meshcode.node.flowview import (
     look,
     share,
     share_fields,
-    which_of,
 )
 from meshcode.node.later import Job
 from meshcode.node.paging import ROWS_MAX, whole
 from meshcode.node.sessions import Session
+from meshcode.node.subjects import call_of
 from meshcode.router import feeding, plan
 from meshcode.router.states import State
 
@@ -72,7 +72,7 @@ def _later(make: Callable[[Loop, dict[str, Any]], Job]) -> Callable[..., Any]:
 
 def find(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     """The plan of a flow as its SUBMIT envelope, and how its own call ended, if this node knows."""
-    flow = loop.flows.find(which_of(fields))
+    flow = loop.flows.find(call_of(fields))
     return {
         "id": flow.id, "submit": flow.submit, "accepted_ms": flow.accepted_ms, "code": flow.code,
         "error": flow.error,

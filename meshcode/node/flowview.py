@@ -21,6 +21,7 @@ from meshcode.node.flowbook import (
 from meshcode.node.later import Job
 from meshcode.node.meshops import Answers, ask_peers, good_data, silent_peers
 from meshcode.node.paging import ROWS_MAX
+from meshcode.node.subjects import call_of
 from meshcode.router.states import State
 
 if TYPE_CHECKING:
@@ -29,18 +30,6 @@ if TYPE_CHECKING:
 
 ENDED = frozenset(map(int, ENDED_STATES))
 BESIDE_MAX = 100  # Calls of a flow that are no steps, from one node.
-
-
-def which_of(fields: dict[str, Any]) -> bytes | str:
-    """The id, or the beginning of one, that a request names.
-
-    Raises:
-        BadRequest: it names none.
-    """
-    which = fields.get("id")
-    if not isinstance(which, bytes | str):
-        raise BadRequest(f"field 'id' is missing or of the wrong kind: {which!r}")
-    return which
 
 
 def ask_all(loop: Loop, name: str, fields: dict[str, Any]) -> Callable[[], Job]:
@@ -71,7 +60,7 @@ def silent_of(loop: Loop, asked: set[bytes], answered: set[bytes]) -> list[dict[
 
 def find_flow(loop: Loop, fields: dict[str, Any]) -> Job:
     """The flow that a request names, known here or at a peer."""
-    which = which_of(fields)
+    which = call_of(fields)
     try:
         return loop.flows.find(which)
     except UnknownCall as error:

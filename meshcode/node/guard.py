@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zmq.utils import z85
 
-from meshcode.errors import BadRequest, NotAllowed, UnknownCall
+from meshcode.errors import BadRequest, NotAllowed, UnknownCall, UnknownObject
 from meshcode.model.declare import read_objects
 from meshcode.model.delta import Key
 from meshcode.model.kinds import KINDS, PLURALS
@@ -20,6 +20,7 @@ from meshcode.model.rightnames import ADMIN, ALL, CONTAINED_IN, RIGHTS, containe
 from meshcode.model.rights import NOWHERE, Places, Rights
 from meshcode.node.logins import Logins, unix_ms
 from meshcode.node.sessions import Session
+from meshcode.node.subjects import Edit, Wanted, as_model, call_of, edit_of, socket_of, wanted_of
 from meshcode.node.who import Who
 from meshcode.router.plan import FLOW
 
@@ -211,38 +212,43 @@ class Guard:
         if who is None or self.fresh(who).free:
             return
         need = NEEDS.get(name, _ADMIN)
-        if need.on == "listen":
+        if need.on == "log":
+            self._check_log(who, need.rights, wanted_of(fields))
+        elif need.on == "listen":
             self._check_listen(who, fields)
         elif need.on in ("model", "proc"):
-            self._check_model(who, request, fields)
+            self._check_model(who, request, edit_of(as_model(name, fields)))
         elif need.on == "db":
             self._check_database(who, str(fields.get("do")))
         elif need.rights:
             self._check(who, need, fields)
 
     def _check(self, who: Who, need: Need, fields: dict[str, Any]) -> None:
-        rights, user = self.rights, who.user
-        on, object_ = need.on, None
-        if on == "log":
-            on = next((name for name in ("socket", "call") if fields.get(name)), "everywhere")
+        rights, user, on = self.rights, who.user, need.on
         if user is None:
             raise self.refusal(who, need.rights, None)
+        if on in ("call", "flow"):
+            self._check_call(who, need, call_of(fields))
+            return
+        object_ = ("socket", socket_of(fields)) if on == "socket" else None
         if on == "everywhere":
             good = any(rights.allowed_everywhere(user, right) for right in need.rights)
         elif on == "somewhere":
             good = any(rights.allowed_somewhere(user, right) for right in need.rights)
-        elif on in ("call", "flow"):
-            self._check_call(who, need, fields.get("id") or fields.get("call"))
-            return
         else:
-            places: Places = NOWHERE
-            if on == "socket":
-                object_ = ("socket", str(fields.get("name") or fields.get("socket")))
-            if object_ is not None:
-                places = rights.places(*object_)
+            places: Places = NOWHERE if object_ is None else rights.places(*object_)
             good = any(rights.allowed(user, right, places) for right in need.rights)
         if not good:
             raise self.refusal(who, need.rights, object_)
+
+    def _check_log(self, who: Who, rights: tuple[str, ...], wanted: Wanted) -> None:
+        """Only what fits both is told, so of a socket and a call the socket decides."""
+        if wanted.socket is not None:
+            self._check(who, Need(rights, "socket"), {"name": wanted.socket})
+        elif wanted.call is not None:
+            self._check(who, Need(rights, "call"), {"id": wanted.call})
+        else:
+            self._check(who, Need(rights, "everywhere"), {})
 
     def _check_listen(self, who: Who, fields: dict[str, Any]) -> None:
         """At least one socket of the name must be open to it; each event is looked at again."""
@@ -292,12 +298,9 @@ class Guard:
 
     # The model.
 
-    def _check_model(self, who: Who, request: bytes, fields: dict[str, Any]) -> None:
-        do, kind = str(fields.get("do")), str(fields.get("kind", "processor"))
-        given = fields.get("fields")
-        given = given if isinstance(given, dict) else {}
-        right, name = model_right(do, kind), fields.get("name")
-        user, rights = who.user, self.rights
+    def _check_model(self, who: Who, request: bytes, edit: Edit) -> None:
+        do, kind, name, given = edit
+        right, user, rights = model_right(do, kind), who.user, self.rights
         if user is None:
             raise self.refusal(who, (right,), None)
         if do == "declare":
@@ -320,6 +323,13 @@ class Guard:
                 self._check_steps(who, given.get("steps"))
             return
         self._check_change(who, do, kind, name, given)
+        if do not in ("add", "get") and not rights.is_declared(kind, name):
+            # An id would do for the model process, and nothing of what is meant was looked at.
+            raise UnknownObject(
+                f"no {kind} is named {name!r}, as far as this node knows; nothing was changed;"
+                f" users change objects by name, not by id: `mesh ls {PLURALS[kind]}`",
+                kind=kind, name=name,
+            )  # fmt: skip
 
     def _check_database(self, who: Who, do: str) -> None:
         """The model as a whole: all that a right contains is needed, on everything."""
@@ -389,8 +399,7 @@ class Guard:
         if who.user is None:
             return
         if kind == "override":  # Its code runs with what the processor has.
-            kind, name = "processor", str(given.get("processor", name.rpartition(".")[0]))
-            given = {}
+            kind, name, given = "processor", _processor_of(name, given), {}
         if kind not in ("processor", "repo"):
             return
         for secret in self.rights.secrets_named(kind, name, given):
@@ -446,18 +455,17 @@ class Guard:
         asked = {name: fields[name] for name in names if name in fields}
         if who is None:
             return {**asked, "admin": True}
-        given = asked.get("fields")
-        if isinstance(given, dict) and given.keys() & {"unlock", "old_password"}:
-            whose = (f"{asked.get('kind', 'processor')} {asked.get('name')}"[:200], who.name)
+        edit = edit_of(asked)
+        if edit.given.keys() & {"unlock", "old_password"}:
+            whose = (f"{edit.kind} {edit.name}"[:200], who.name)
             self.logins.check_failures(*whose)
             self._guesses[request] = whose
         if who.user is not None:
-            name = str(asked.get("name"))
             admin = all(
-                self.may(who, "UNLOCK_PROCESSOR", "processor", one) for one in _locked(asked, name)
+                self.may(who, "UNLOCK_PROCESSOR", "processor", one) for one in _locked(edit)
             )
-            own = asked.get("kind") == "user" and name == who.user
-            own = own and not self.may(who, "UPDATE_USER", "user", name)
+            own = edit.kind == "user" and edit.name == who.user
+            own = own and not self.may(who, "UPDATE_USER", "user", who.user)
             user = {"by": who.user, "principal": who.user}
             return {**asked, **user, "admin": admin, "own": own}
         return asked
@@ -522,12 +530,19 @@ class Guard:
         )
 
 
-def _locked(asked: Mapping[str, Any], name: str) -> list[str]:
+def _locked(edit: Edit) -> list[str]:
     """The processors that a request of the model may change."""
-    if asked.get("do") != "declare":
-        return [name]
-    rows = asked["fields"]["objects"]  # They were looked at by `check`.
-    return [one.name for one in read_objects(rows) if one.kind == "processor"]
+    if edit.do == "declare":  # They were looked at by `check`.
+        objects = read_objects(edit.given["objects"])
+        return [one.name for one in objects if one.kind == "processor"]
+    if edit.kind == "override":
+        return [_processor_of(edit.name, edit.given)]
+    return [str(edit.name)]
+
+
+def _processor_of(override: Any, given: Mapping[str, Any]) -> str:
+    """Whose code an override is: its name is PROCESSOR.TASK, which the model sees to."""
+    return str(given.get("processor", str(override).rpartition(".")[0]))
 
 
 def check_for_peer(loop: Loop, user: object, name: str, fields: dict[str, Any]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from meshcode.ids import text_of
 from meshcode.node.memory import Memory, own_bytes
 from meshcode.node.retention import Retention
 from meshcode.node.sessions import Session
+from meshcode.node.subjects import Wanted
 from meshcode.router.effects import Effects, Op
 from meshcode.router.events import DiskChanged, Event, Finished, RoomChanged
 from meshcode.router.room import kept
@@ -97,9 +98,9 @@ class Keeping:
         return call.line.name if call else ""
 
     def send_tail(
-        self, session: Session, request: bytes, fields: dict[str, Any], count: int
+        self, session: Session, request: bytes, wanted: Wanted, count: int
     ) -> None:
-        """Send the newest kept output to one new listener, oldest first."""
+        """Send the newest kept output that it may hear to one new listener, oldest first."""
         loop = self._loop
         found = []
         for key, value in loop.log.scan(OUTPUT, None, reverse=True, limit=1_000):
@@ -113,9 +114,10 @@ class Keeping:
                     continue
                 row = loop.history.done_row(id, done)
                 socket, ms = row["socket"], row["finished_ms"]
-            if fields.get("socket") not in (None, socket):
+            # The channel is not looked at: whoever asks for a tail gets what was printed.
+            if not wanted._replace(channel="log").has("log", socket, id):
                 continue
-            if fields.get("call") not in (None, text_of(id)):
+            if not loop.guard.may_hear(session, socket):
                 continue
             for name, data in unpack(value).items():
                 found.append({

@@ -10,6 +10,7 @@ from typing import Any
 
 from meshcode.ids import text_of
 from meshcode.node.sessions import Session, Sessions
+from meshcode.node.subjects import Wanted
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
@@ -25,11 +26,11 @@ class Listeners:
         self._sessions = sessions
         # Whether a session may still hear of a socket: rights are taken away while it listens.
         self.may_hear: Callable[[Session, str], bool] = lambda _session, _socket: True
-        self._all: dict[bytes, tuple[int, dict[str, Any]]] = {}  # By request id.
+        self._all: dict[bytes, tuple[int, Wanted]] = {}  # By request id.
 
-    def add(self, client: int, request: bytes, fields: dict[str, Any]) -> None:
-        """Begin to send EVENT envelopes with this request's id; fields filter them."""
-        self._all[request] = (client, fields)
+    def add(self, client: int, request: bytes, wanted: Wanted) -> None:
+        """Begin to send EVENT envelopes with this request's id."""
+        self._all[request] = (client, wanted)
 
     def remove(self, request: bytes) -> None:
         """End a subscription; unknown ones are ignored."""
@@ -42,19 +43,13 @@ class Listeners:
         for request, (client, _) in list(self._all.items()):
             if client not in self._sessions.by_id:
                 del self._all[request]
-        return any(
-            (fields.get("channel") or "log") in (channel, "all") for _, fields in self._all.values()
-        )
+        return any(wanted.channel in (channel, "all") for _, wanted in self._all.values())
 
     def publish(self, channel: str, call: bytes, socket: str, data: dict[str, Any]) -> None:
         """Send one event to everyone whose filter it passes."""
         body = None
-        for request, (client, fields) in self._all.items():
-            if (fields.get("channel") or "log") not in (channel, "all"):
-                continue
-            if fields.get("socket") not in (None, socket):
-                continue
-            if fields.get("call") not in (None, text_of(call)):
+        for request, (client, wanted) in self._all.items():
+            if not wanted.has(channel, socket, call):
                 continue
             session = self._sessions.by_id.get(client)
             if session is None or session.outbox_bytes > OUTBOX_BYTES_MAX:

@@ -46,6 +46,7 @@ from meshcode.node.meshrows import (
 )
 from meshcode.node.paging import ROWS_MAX
 from meshcode.node.sessions import Session
+from meshcode.node.subjects import call_of
 from meshcode.router import recovering
 from meshcode.router.copies import keeper_of
 from meshcode.router.events import RecoverAsked
@@ -228,9 +229,7 @@ def row_of(loop: Loop, fields: dict[str, Any]) -> Row:
         UnknownCall: it does not know it.
         BadRequest: not an id, or the beginning of several.
     """
-    which = fields.get("id")
-    if not isinstance(which, bytes | str):
-        raise BadRequest(f"field 'id' is missing or of the wrong kind: {which!r}")
+    which = call_of(fields)
     try:
         row = loop.history.get(
             which, result=bool(fields.get("result")), output=bool(fields.get("output"))
@@ -318,7 +317,7 @@ def _show_one(
     loop: Loop, session: Session, request: bytes, found: list[tuple[str, Row]],
     fields: dict[str, Any], silent: list[dict[str, Any]], printed: list[Row],
 ) -> None:  # fmt: skip
-    which = fields.get("id")
+    which = call_of(fields)
     shown = text_of(which) if isinstance(which, bytes) and len(which) == 16 else which
     if len({row["id"] for _, row in found}) > 1:
         error: MeshError = BadRequest(
@@ -351,7 +350,7 @@ def one_row(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
 
 def _printed(loop: Loop, fields: dict[str, Any]) -> Row | None:
     """What a call that this node has no record of has printed here; None when it is not asked."""
-    id = loop.history.printed_by(fields["id"]) if fields.get("output") else None
+    id = loop.history.printed_by(call_of(fields)) if fields.get("output") else None
     if id is None:
         return None
     return {"id": text_of(id), "output": loop.history.output(id), "events": [], "reason": ""}
@@ -415,9 +414,7 @@ def recover(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
     Raises:
         UnknownCall: no such call waits for a person here.
     """
-    which = fields.get("id")
-    if not isinstance(which, bytes | str):
-        raise BadRequest(f"field 'id' is missing or of the wrong kind: {which!r}")
+    which = call_of(fields)
     digits = which.hex() if isinstance(which, bytes) else which.replace("-", "").lower()
     waiting = recovering.sequences(loop.router)
     ids = [id for id in waiting if id.hex().startswith(digits)]

@@ -25,6 +25,7 @@ from meshcode.node import (
 from meshcode.node.paging import whole
 from meshcode.node.partly import Partly
 from meshcode.node.sessions import Session
+from meshcode.node.subjects import as_model, call_of, socket_of, wanted_of
 from meshcode.router.accept import unknown_socket
 from meshcode.router.effects import Effects
 from meshcode.router.events import CancelAsked, RetryAsked, Watched
@@ -171,7 +172,7 @@ def _call_list(loop: Loop, session: Session, request: bytes, fields: dict[str, A
 
 
 def _call_get(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    which = _needed(fields, "id", (bytes, str))
+    which = call_of(fields)
     try:
         row = loop.history.get(
             which, result=bool(fields.get("result")), output=bool(fields.get("output"))
@@ -194,7 +195,7 @@ def _find(loop: Loop, fields: dict[str, Any], what: str) -> bytes:
         UnknownCall: it is not open here, nor in the history.
         WrongState: nothing can change it any more.
     """
-    which = _needed(fields, "id", (bytes, str))
+    which = call_of(fields)
     try:
         id = loop.history.find(which)
     except UnknownCall:
@@ -281,7 +282,7 @@ def _call_watch(loop: Loop, session: Session, request: bytes, fields: dict[str, 
 
 
 def _socket_describe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    name = _needed(fields, "name", str)
+    name = socket_of(fields)
     line = loop.router.lines.get(name)
     if line is None or line.removed:
         raise unknown_socket(loop.router, name)
@@ -342,18 +343,17 @@ def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
         near = nearest(name, loop.processors.by_name)
         hint = f"; did you mean {near!r}?" if near else ""
         raise UnknownObject(f"there is no processor {name!r}{hint}")
-    model = {"do": action, "kind": "processor", "name": name}
-    model |= {field: fields[field] for field in ("by", "dry", "fields") if field in fields}
-    loop.ask_model(session.id, request, loop.guard.model_request(session.who, request, model))
+    model = loop.guard.model_request(session.who, request, as_model("proc", fields))
+    loop.ask_model(session.id, request, model)
 
 
 def _subscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    loop.listeners.add(session.id, request, fields)
+    wanted, tail = wanted_of(fields), whole(fields, "tail", 0)
+    loop.listeners.add(session.id, request, wanted)
     loop.hear_calls()
-    loop.news.begin(str(fields.get("channel")))
-    tail = whole(fields, "tail", 0)
+    loop.news.begin(wanted.channel)
     if tail:
-        loop.keeping.send_tail(session, request, fields, min(tail, 1_000))
+        loop.keeping.send_tail(session, request, wanted, min(tail, 1_000))
     return {"subscribed": text_of(request)}
 
 

@@ -16,11 +16,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
-from meshcode.errors import BadRequest, Busy, ResultExpired, UnknownCall
+from meshcode.errors import Busy, ResultExpired, UnknownCall
 from meshcode.ids import text_of
 from meshcode.node.meshcalls import has_owner, kept_id
 from meshcode.node.paging import whole
 from meshcode.node.sessions import Session
+from meshcode.node.subjects import call_of
 from meshcode.replica.instance import ENDED
 from meshcode.router.effects import Effects
 from meshcode.router.events import Watched
@@ -133,9 +134,7 @@ class Readers:
 
 
 def _stream_read(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    which = fields.get("id")
-    if not isinstance(which, bytes | str):
-        raise BadRequest(f"field 'id' is missing or of the wrong kind: {which!r}")
+    which = call_of(fields)
     try:
         id = loop.history.find(which)
     except UnknownCall:

@@ -101,6 +101,68 @@ def test_a_login_on_the_local_link_takes_rights_and_gives_none():
     assert node.process is None
 
 
+def test_what_tasks_print_is_told_to_who_may_hear_it_whatever_else_is_sent(repository):
+    with Mesh() as node, connect(node.address) as owner:
+        node.offer("live", repository, "live.tasks", ["say", "echo"])
+        node.wait_ready("live")
+        secret, mine = owner.socket("live.tasks.say"), owner.socket("live.tasks.echo")
+        printed, own = secret.submit("the code"), mine.submit(1)
+        assert (printed.result(SOON_S), own.result(SOON_S)) == (8, 1)
+        model(owner, "add", "user", "joe", password=SECRET)
+        for at, right in enumerate(("READ_LOG", "READ_TASK")):
+            on = "socket:live.tasks.echo"
+            model(owner, "add", "privilege", f"p{at}", right=right, user="joe", on=on)
+        keep(owner.ask("login", user="joe", password=SECRET)["login"])
+
+        with connect(node.address) as joe:
+            for fields in (
+                {"socket": secret.name},
+                {"socket": secret.name, "name": mine.name},
+                {"call": printed.id},
+                {"call": printed.id, "id": own.id, "name": mine.name},
+            ):
+                with pytest.raises(errors.NotAllowed, match=r"on socket 'live\.tasks\.say'"):
+                    next(joe.ask_stream("subscribe", channel="log", tail=100, **fields))
+
+
+def test_a_processor_is_stopped_by_who_may_stop_it_whatever_kind_is_said():
+    with Mesh() as node, connect(node.address) as owner:
+        shop(owner)
+        for at, on in enumerate(("processor:shop", "socket:bank")):
+            model(owner, "add", "privilege", f"s{at}", right="STOP_PROCESSOR", user="joe", on=on)
+        keep(owner.ask("login", user="joe", password=SECRET)["login"])
+
+        with connect(node.address) as joe:
+            for kind in ("processor", "socket", "queue"):
+                with pytest.raises(errors.NotAllowed, match="STOP_PROCESSOR on processor 'bank'"):
+                    joe.ask("proc", do="stop", name="bank", kind=kind)
+            assert joe.ask("proc", do="stop", name="shop", kind="socket")["name"] == "shop"
+
+
+def test_nobody_becomes_another_user_by_its_id():
+    with Mesh() as node, connect(node.address) as owner:
+        shop(owner)
+        model(owner, "add", "role", "admin")
+        model(owner, "add", "user", "root", password=SECRET, roles=["admin"])
+        model(owner, "add", "privilege", "all", right="ALL", user="root")
+        for right in ("READ", "UPDATE"):
+            model(owner, "add", "privilege", f"p{right}", right=right, user="joe")
+        keep(owner.ask("login", user="joe", password=SECRET)["login"])
+
+        with connect(node.address) as joe:
+            with pytest.raises(errors.NotAllowed, match="would hand out ALL"):
+                model(joe, "update", "user", "root", password=SECRET + "!")
+            ids = {
+                row["name"]: row["id"] for kind in ("user", "privilege")
+                for row in joe.ask("model", do="list", kind=kind)
+            }  # fmt: skip
+            with pytest.raises(errors.UnknownObject, match="by name, not by id"):
+                model(joe, "update", "user", ids["root"], password=SECRET + "!")
+            with pytest.raises(errors.UnknownObject, match="by name, not by id"):
+                model(joe, "update", "privilege", ids["all"], user="joe")
+        keep(owner.ask("login", user="root", password=SECRET)["login"])  # It is the old one.
+
+
 def test_a_user_acts_by_labels_and_the_database_knows_for_whom():
     with Mesh() as node, connect(node.address) as owner:
         shop(owner)

@@ -181,6 +181,23 @@ def test_what_is_written_of_requests_has_no_secret(tmp_path):
     assert b"correct horse" not in (tmp_path / FOLDER / NEWEST).read_bytes()
 
 
+def test_a_line_names_what_the_operation_reads_and_nothing_else_that_was_sent(tmp_path):
+    audit, joe = Audit(tmp_path), Session(1, b"")
+    joe.who = Who("k" * 40)
+    no = NotAllowed("no")
+    audit.done(joe, "logout", b"1", {"id": b"\1" * 16, "name": "ann"})
+    audit.failed(joe, "subscribe", b"2", {"socket": "secret", "name": "mine"}, no)
+    audit.failed(joe, "proc", b"3", {"do": "stop", "name": "bank", "kind": "socket"}, no)
+    audit.failed(joe, "call.get", b"4", {"id": "cafe", "socket": "mine"}, no)
+    audit.close()
+
+    found = [(row["what"], row["object"]) for row in lines_of(tmp_path)]
+    assert found == [
+        ("logout", ""), ("subscribe", "secret"), ("proc.stop", "processor bank"),
+        ("call.get", "cafe"),
+    ]  # fmt: skip
+
+
 def test_many_refusals_of_one_kind_are_two_lines(tmp_path):
     audit, who = Audit(tmp_path), Session(1, b"")
     who.who = Who("k" * 40)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 from zmq.utils import z85
 
-from meshcode.errors import BadRequest, BadValue, Busy, NotAllowed, UnknownCall
+from meshcode.errors import BadRequest, BadValue, Busy, NotAllowed, UnknownCall, UnknownObject
 from meshcode.model.changes import ACTIONS, CHANGES, QUESTIONS
 from meshcode.model.kinds import KINDS
 from meshcode.model.rightnames import ALL, RIGHTS
 from meshcode.model.rights import Rights
+from meshcode.node import audit
 from meshcode.node import guard as guards
 from meshcode.node.guard import ACTION_RIGHTS, NEEDS, Guard, model_right
 from meshcode.node.logins import FAILURES_MAX
@@ -317,6 +319,81 @@ def test_wrong_passwords_of_a_processor_are_counted():
     with pytest.raises(Busy, match="5 passwords were wrong in the last minute, the most is 5"):
         guard.model_request(who, b"9", asked)
     assert guard.model_request(who, b"9", {**asked, "name": "other"})["by"] == "joe"
+
+
+@pytest.mark.parametrize(
+    ("privilege", "name", "fields"),
+    [
+        (("READ_LOG", "socket:s"), "subscribe", {"socket": "t", "name": "s", "tail": 9}),
+        (("READ_LOG", "socket:t"), "subscribe", {"call": "cafe", "id": "beef", "name": "t"}),
+        (("READ_LOG", "socket:t"), "subscribe", {"socket": "s", "call": "beef"}),
+        (("RUN_TASK", "socket:s"), "socket.describe", {"name": "t", "socket": "s"}),
+        (("RUN_TASK", "socket:s"), "task.show", {"name": "", "socket": "s"}),
+        (("CANCEL_TASK", "socket:t"), "call.cancel", {"id": "cafe", "call": "beef", "name": "t"}),
+        (("STOP_PROCESSOR", "socket:s"), "proc", {"do": "stop", "name": "s", "kind": "socket"}),
+        (("STOP_PROCESSOR", "processor:p"), "proc", {"do": "stop", "name": "t", "kind": "socket"}),
+    ],
+)
+def test_a_field_that_an_operation_does_not_read_gives_no_right_to_it(privilege, name, fields):
+    guard, who = joe_with(privilege)
+    guard._loop.history = Calls()
+
+    with pytest.raises(NotAllowed):
+        guard.check(who, name, b"", fields)
+
+
+class Calls:
+    """Two calls: cafe of socket s, beef of socket t."""
+
+    def get(self, which):
+        return {"socket": {"cafe": "s", "beef": "t"}[which]}
+
+
+@pytest.mark.parametrize("on", sorted(audit._ABOUT_ON.keys() & {"call", "flow", "socket"}))
+def test_what_is_looked_at_is_what_is_done(on):
+    """Every operation reads the field that the guard reads, and is not content with another."""
+    (field,) = audit._ABOUT_ON[on]
+    others = {"id": "cafe", "call": "cafe", "name": "s", "socket": "s", "flow": "cafe"}
+    del others[field]
+    guard, who = joe_with((ALL,))
+    told = []
+    loop = SimpleNamespace(
+        mesh=None, later=SimpleNamespace(begin=list),
+        turns=SimpleNamespace(add=lambda effects: told.extend(effects.answers)),
+    )  # fmt: skip
+    for name in [name for name, need in NEEDS.items() if need.on == on]:
+        with pytest.raises(BadRequest, match=f"field '{field}' is missing"):
+            guard.check(who, name, b"", others)
+        try:
+            OPERATIONS[name](loop, Session(1, b""), b"", others)
+            error = told.pop()[3]["text"]
+        except BadRequest as refused:
+            error = refused.text
+        assert f"field '{field}' is missing" in error, name
+
+
+def test_a_user_changes_objects_by_name_since_nothing_of_an_id_was_looked_at():
+    """The model process takes an id for a name, and the snapshot has none."""
+    rights = [(do, None) for do in ("UPDATE", "DELETE", "STOP_PROCESSOR")]
+    guard, who = joe_with(*rights)
+    for do, kind, given in (
+        ("update", "user", {"password": "of somebody who may do more"}),
+        ("update", "privilege", {"user": "joe"}),
+        ("update", "processor", {"git": "/mine"}),  # It may have secrets.
+        ("delete", "privilege", {}),
+        ("stop", "processor", {}),
+    ):
+        asked = {"do": do, "kind": kind, "name": "a-uuid", "fields": given}
+        with pytest.raises(UnknownObject, match="by name, not by id"):
+            guard.check(who, "model", b"", asked)
+
+
+def test_an_override_is_opened_by_the_right_to_its_processor():
+    asked = {"do": "update", "kind": "override", "name": "p.do", "fields": {"code": "..."}}
+    for scope, admin in (("processor:p", True), ("processor:p.*", False)):
+        guard, who = joe_with(("UNLOCK_PROCESSOR", scope))
+
+        assert guard.model_request(guard.fresh(who), b"1", asked)["admin"] is admin
 
 
 def test_who_listens_hears_nothing_more_when_the_right_is_gone():
