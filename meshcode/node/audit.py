@@ -47,7 +47,7 @@ class Audit:
     def __init__(self, home: Path) -> None:
         """Go on where the log ends."""
         self.log = AuditLog(home)
-        # Asked of the model: who, via, what, on what.
+        # Asked of the model, by the node's number of the request: who, via, what, on what.
         self._asked: dict[bytes, tuple[str, str, str, str]] = {}
         self._refused: dict[tuple[str, str, str], list[int]] = {}  # Until, and how many more.
         self._trouble = ""

@@ -65,7 +65,7 @@ class Feed:
     def __init__(self, loop: Loop) -> None:
         """Nobody listens yet."""
         self._loop = loop
-        self._all: dict[bytes, Listener] = {}
+        self._all: dict[tuple[int, bytes], Listener] = {}  # By client and id.
         self.peers = FeedPeers(self, loop)
         self.looks = feedevents.Looks(loop)
         self._lines = feedevents.Lines()
@@ -82,7 +82,7 @@ class Feed:
     # Who listens.
 
     def add(self, client: int, request: bytes, fields: Mapping[str, Any]) -> None:
-        """Begin to tell a client, with EVENT envelopes of this request's id.
+        """Begin to tell a client, with EVENT envelopes of this request's id, as it gave it.
 
         Raises:
             BadRequest: no such channel, or a name where there is none.
@@ -107,14 +107,14 @@ class Feed:
             )
         if channel in ("task", "log", "queue") and name is not None:
             self._check_name(name)
-        old = self._all.get(request)
+        old = self._all.get((client, request))
         mine = sum(one.client == client for one in self._all.values())
         if old is None and mine >= limits.LISTEN_PER_CLIENT:
             raise Busy(
                 f"this client listens {mine} times already, which is the limit; nothing further is"
                 " listened to; close one, or listen to a pattern of names"
             )
-        listener = self._all[request] = Listener(client, request, channel, name)
+        listener = self._all[client, request] = Listener(client, request, channel, name)
         if old is not None:  # It asks again, because something was lost.
             listener.lost = old.lost
         self.changed()
@@ -135,9 +135,9 @@ class Feed:
                 name=name,
             )
 
-    def remove(self, request: bytes) -> None:
-        """End a subscription; unknown ones are ignored."""
-        if self._all.pop(request, None) is not None:
+    def remove(self, client: int, request: bytes) -> None:
+        """End a subscription of a client; unknown ones are ignored."""
+        if self._all.pop((client, request), None) is not None:
             self._changed()
 
     def wanted(self) -> dict[str, set[str] | None]:
@@ -423,9 +423,9 @@ class Feed:
         if not self._all and not self.peers.wanting:
             return
         sessions = self._loop.sessions
-        gone = [one.request for one in self._all.values() if one.client not in sessions.by_id]
-        for request in gone:
-            del self._all[request]
+        gone = [key for key in self._all if key[0] not in sessions.by_id]
+        for key in gone:
+            del self._all[key]
         if gone:
             self._changed()
         self.figures()

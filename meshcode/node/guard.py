@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zmq.utils import z85
 
-from meshcode.errors import BadRequest, NotAllowed, UnknownCall, UnknownObject
+from meshcode.errors import NotAllowed, UnknownCall, UnknownObject
 from meshcode.model.declare import read_objects
 from meshcode.model.delta import Key
 from meshcode.model.kinds import KINDS, PLURALS
@@ -131,8 +131,8 @@ class Guard:
         self._loop = loop
         self.rights = Rights({})
         self.logins = Logins(loop)
-        self._filters: dict[bytes, tuple[str, str, str]] = {}  # Request: user, right, kind.
-        self._guesses: dict[bytes, tuple[str, str]] = {}  # Request: of what, by whom.
+        self._filters: dict[bytes, tuple[str, str, str]] = {}  # Number: user, right, kind.
+        self._guesses: dict[bytes, tuple[str, str]] = {}  # Number: of what, by whom.
 
     def changed(self, snapshot: Mapping[str, Any], keys: Iterable[Key] | None = None) -> None:
         """The model is another, in the objects of these kinds and names; None: in any."""
@@ -310,9 +310,7 @@ class Guard:
             if not rights.allowed_somewhere(user, right):
                 raise self.refusal(who, (right,), None)
             if not rights.allowed_everywhere(user, right):
-                found = (user, right, kind)
-                if self._filters.setdefault(request, found) != found:
-                    raise BadRequest("another request of this id has no answer yet")
+                self._filters[request] = (user, right, kind)
             return
         if kind == "user" and name == user and self._is_own(do, given):
             return

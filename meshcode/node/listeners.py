@@ -26,29 +26,29 @@ class Listeners:
         self._sessions = sessions
         # Whether a session may still hear of a socket: rights are taken away while it listens.
         self.may_hear: Callable[[Session, str], bool] = lambda _session, _socket: True
-        self._all: dict[bytes, tuple[int, Wanted]] = {}  # By request id.
+        self._all: dict[tuple[int, bytes], Wanted] = {}  # By client and the id of its request.
 
     def add(self, client: int, request: bytes, wanted: Wanted) -> None:
-        """Begin to send EVENT envelopes with this request's id."""
-        self._all[request] = (client, wanted)
+        """Begin to send EVENT envelopes with this request's id, as its client has given it."""
+        self._all[client, request] = wanted
 
-    def remove(self, request: bytes) -> None:
-        """End a subscription; unknown ones are ignored."""
-        self._all.pop(request, None)
+    def remove(self, client: int, request: bytes) -> None:
+        """End a subscription of a client; unknown ones are ignored."""
+        self._all.pop((client, request), None)
 
     def wants(self, channel: str) -> bool:
         """Whether anyone listens to a channel; subscriptions of closed sessions end here."""
         if not self._all:  # Asked several times in each round.
             return False
-        for request, (client, _) in list(self._all.items()):
-            if client not in self._sessions.by_id:
-                del self._all[request]
-        return any(wanted.channel in (channel, "all") for _, wanted in self._all.values())
+        for key in list(self._all):
+            if key[0] not in self._sessions.by_id:
+                del self._all[key]
+        return any(wanted.channel in (channel, "all") for wanted in self._all.values())
 
     def publish(self, channel: str, call: bytes, socket: str, data: dict[str, Any]) -> None:
         """Send one event to everyone whose filter it passes."""
         body = None
-        for request, (client, wanted) in self._all.items():
+        for (client, request), wanted in self._all.items():
             if not wanted.has(channel, socket, call):
                 continue
             session = self._sessions.by_id.get(client)

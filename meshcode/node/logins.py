@@ -49,8 +49,7 @@ class Logins:
         kept = loop.log.get(META, ENDED_KEY)
         self._ended: dict[bytes, int] = unpack(kept) if kept else {}
         self._key: SigningKey | None = None
-        # By a number of our own: the client's could be that of another login under way.
-        self._asked: dict[bytes, tuple[bytes, str, int, str]] = {}
+        self._asked: dict[bytes, tuple[str, int, str]] = {}  # By number: user, for how long, from.
         self._failures: dict[tuple[str, str], deque[float]] = {}
         self._all: deque[float] = deque()
 
@@ -98,13 +97,12 @@ class Logins:
                 f"a login is for 1000 to {tokens.FOR_MS_MAX} ms, this asks for {for_ms!r:.20}"
             )
         self.check_failures(user, from_)
-        own = os.urandom(16)
-        self._asked[own] = (request, user, for_ms, from_)
+        self._asked[request] = (user, for_ms, from_)
         question = {"do": "verify", "kind": "user", "name": user}
         try:
-            self._loop.ask_model(client, own, {**question, "fields": {"password": password}})
+            self._loop.ask_model(client, request, {**question, "fields": {"password": password}})
         except BaseException:
-            del self._asked[own]
+            del self._asked[request]
             raise
 
     def check_failures(self, user: str, from_: str) -> None:
@@ -127,15 +125,15 @@ class Logins:
                     f" try again in {wait} s"
                 )
 
-    def is_login(self, own: bytes) -> bool:
+    def is_login(self, request: bytes) -> bool:
         """Whether the model's answer to this request is for a login."""
-        return own in self._asked
+        return request in self._asked
 
     def answered(
-        self, client: int, own: bytes, good: bool, data: Any
+        self, client: int, request: bytes, good: bool, data: Any
     ) -> tuple[int, bytes, bool, Any]:
         """The answer to the client that wants to log in: the token, or the error."""
-        request, user, for_ms, from_ = self._asked.pop(own)
+        user, for_ms, from_ = self._asked.pop(request)
         good, data = self._answer(user, for_ms, from_, good=good, data=data)
         self._loop.audit.login(user, from_, good)
         return client, request, good, data

@@ -27,6 +27,7 @@ from meshcode.model.settingnames import values
 from meshcode.node import intake, meshmodel, waits
 from meshcode.node.adopter import Adopter
 from meshcode.node.affinity import Affinity
+from meshcode.node.asks import Asks
 from meshcode.node.audit import Audit
 from meshcode.node.clock import Clock
 from meshcode.node.commits import Commits
@@ -121,7 +122,7 @@ class Loop:
         self.processors.peer_states = lambda: waits.peer_states(self)
         self.history = History(self.router, self.turns, log, self.processors.commits)
         self.keeping, self.readers = Keeping(self), Readers(self)
-        self.later = Later()
+        self.later, self.asks = Later(), Asks()
         self.flows = FlowBook(self)
         self.snapshot, self.kept_model = EMPTY_SNAPSHOT, KeptModel()
         self.mesh = self._join_mesh()
@@ -133,8 +134,7 @@ class Loop:
         self.model, self.model_problem = self._model_process(), ModelProblem()
         self._model_uri_given = "MESH_MODEL" in os.environ
         self._model_requests: dict[bytes, int] = {}
-        self._signals = 0
-        self._drain_until_ms = 0
+        self._signals = self._drain_until_ms = 0
         self._next_tick_ms = 0
         self._poller, self._watched = zmq.Poller(), set[int]()
         self.reading_clients = False  # Else their frames wait in the link.
@@ -236,7 +236,13 @@ class Loop:
             return  # It is awake, or gone.
 
     def ask_model(self, client: int, request: bytes, fields: dict[str, Any]) -> None:
-        """Pass a request to the model process; the client is answered when it is in force."""
+        """Pass a request to the model process; the client is answered when it is in force.
+
+        Args:
+            client: who asks.
+            request: this node's number of what it asks (`asks.py`).
+            fields: of the request.
+        """
         fields["id"] = request
         if self.mesh is not None and self.mesh.adopter is not None:
             self.mesh.adopter.request(fields)

@@ -67,7 +67,7 @@ class Relay:
         self._questions: dict[int, _Question] = {}
         self._clients: dict[bytes, int] = {}  # Peer -> its number as a client of this node.
         self._nodes: dict[int, bytes] = {}
-        self._asked: dict[tuple[int, bytes], int] = {}  # Client, request -> the peer's question.
+        self._asked: dict[bytes, int] = {}  # This node's number -> that of the peer's question.
         self._watching: dict[bytes, set[int]] = {}  # Call -> sessions here that want its outcome.
         self._watched_at: dict[bytes, set[bytes]] = {}  # Peer -> calls it will tell of.
         self._written = ""
@@ -331,8 +331,8 @@ class Relay:
         name, fields = message.get("name"), message.get("fields")
         operation = requests.OPERATIONS.get(name) if name in requests.FOR_PEERS else None
         client = self._client(node)
-        request = number.to_bytes(ID_BYTES, "big")
-        self._asked[(client, request)] = number
+        request = self.mesh.loop.asks.draw()
+        self._asked[request] = number
         try:
             if operation is None or not isinstance(fields, dict):
                 raise UnknownCall(f"peers are not answered {name!r}")
@@ -360,7 +360,7 @@ class Relay:
 
     def give_answer(self, client: int, request: bytes, good: bool, data: Any) -> None:
         """An operation that a peer asked for was done."""
-        number = self._asked.pop((client, request), None)
+        number = self._asked.pop(request, None)
         node = self._nodes.get(client)
         if node is not None and number is not None:
             self.mesh.say_relay(node, {"a": number, "good": good, "data": data})

@@ -102,7 +102,9 @@ class Release:
                 if mesh is not None:
                     mesh.relay.give_answer(client, request, good, answer)
                 continue
-            by_client.setdefault(client, []).append(answer_envelope(request, good, answer))
+            id = self._loop.asks.answered(request)
+            if id is not None:
+                by_client.setdefault(client, []).append(answer_envelope(id, good, answer))
         for client, outcomes in relayed.items():
             if mesh is not None:
                 mesh.relay.give_outcomes(client, outcomes)

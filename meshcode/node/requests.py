@@ -48,7 +48,7 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
     tell of is on disk.
     """
     name = data[row.name_at : row.meta_at].decode(errors="replace")
-    operation = OPERATIONS.get(name)
+    operation, request = OPERATIONS.get(name), loop.asks.open(row.id)
     fields: dict[str, Any] = {}
     try:
         if operation is None:
@@ -59,25 +59,25 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
         if session.who is not None:
             if loop.guard.fresh(session.who).user is not None:
                 fields["by"] = session.who.user  # Whatever it says of itself.
-            loop.guard.check(session.who, name, row.id, fields)
-        loop.audit.done(session, name, row.id, fields)
-        answer = operation(loop, session, row.id, fields)
+            loop.guard.check(session.who, name, request, fields)
+        loop.audit.done(session, name, request, fields)
+        answer = operation(loop, session, request, fields)
         good = True
     except UnknownCall as error:
         if loop.mesh is not None and loop.mesh.up and name in RELAYED:
             user = None if session.who is None else session.who.user
             if user is not None:  # It was refused here before it was written down.
-                loop.audit.done(session, name, row.id, fields)
+                loop.audit.done(session, name, request, fields)
             own = error.answer if isinstance(error, Partly) else None
-            loop.mesh.relay.ask(session.id, row.id, name, fields, user, own)  # A peer may know it.
+            loop.mesh.relay.ask(session.id, request, name, fields, user, own)  # A peer may know it.
             return
         good, answer = error.answer if isinstance(error, Partly) else (False, error.to_data())
     except MeshError as error:
-        loop.guard.forget(row.id)
-        loop.audit.failed(session, name, row.id, fields, error)
+        loop.guard.forget(request)
+        loop.audit.failed(session, name, request, fields, error)
         answer, good = error.to_data(), False
     if answer is not None:
-        loop.turns.add(Effects(answers=[(session.id, row.id, good, answer)]))
+        loop.turns.add(Effects(answers=[(session.id, request, good, answer)]))
 
 
 def _needed(fields: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
@@ -348,28 +348,29 @@ def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
 
 
 def _subscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    wanted, tail = wanted_of(fields), whole(fields, "tail", 0)
-    loop.listeners.add(session.id, request, wanted)
+    wanted, tail, id = wanted_of(fields), whole(fields, "tail", 0), loop.asks.id_of(request)
+    loop.listeners.add(session.id, id, wanted)
     loop.hear_calls()
     loop.news.begin(wanted.channel)
     if tail:
-        loop.keeping.send_tail(session, request, wanted, min(tail, 1_000))
-    return {"subscribed": text_of(request)}
+        loop.keeping.send_tail(session, id, wanted, min(tail, 1_000))
+    return {"subscribed": text_of(id)}
 
 
 def _unsubscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     id = _needed(fields, "id", bytes)
-    loop.listeners.remove(id)
-    loop.feed.remove(id)
+    loop.listeners.remove(session.id, id)
+    loop.feed.remove(session.id, id)
     loop.hear_calls()
     return {}
 
 
 def _listen(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    loop.feed.add(session.id, request, fields)
+    id = loop.asks.id_of(request)
+    loop.feed.add(session.id, id, fields)
 
     def answer() -> None:  # When the peers know, too: what comes after it is heard.
-        told = (session.id, request, True, {"listening": text_of(request)})
+        told = (session.id, request, True, {"listening": text_of(id)})
         loop.turns.add(Effects(answers=[told]))
 
     loop.feed.peers.say(answer)

@@ -56,7 +56,7 @@ class Readers:
     def __init__(self, loop: Loop) -> None:
         """None."""
         self._loop = loop
-        self._waiting: dict[bytes, _Waiting] = {}  # By request.
+        self._waiting: dict[bytes, _Waiting] = {}  # By this node's number of the request.
         self._by_call: dict[bytes, set[bytes]] = {}  # Item or stream -> requests.
 
     def wait(self, client: int, request: bytes, id: bytes, first: int, wait_ms: int) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,12 @@ import zmq
 
 from meshcode import errors, paths
 from meshcode.client import Client, connect
+from meshcode.node import auditlog
+from meshcode.wire.codec import pack
+from meshcode.wire.frame import envelope
+from meshcode.wire.kinds import Kind
 from tests.live.harness import Mesh, until
+from tests.live.rawlink import RawLink, body_of
 from tests.mesh.cluster import Cluster
 from tests.mesh.network import PORT, LoopbackNetwork
 from tests.node.test_clientport_nodes import enters, list_keys, told
@@ -161,6 +168,91 @@ def test_nobody_becomes_another_user_by_its_id():
             with pytest.raises(errors.UnknownObject, match="by name, not by id"):
                 model(joe, "update", "privilege", ids["all"], user="joe")
         keep(owner.ask("login", user="root", password=SECRET)["login"])  # It is the old one.
+
+
+def answers_to(link: RawLink, *asked: tuple[str, dict[str, object]]) -> list[object]:
+    """The answers to requests of one frame that all have the same id, as they come."""
+    id = os.urandom(16)
+    link.send([
+        envelope(Kind.ASK, id=id, name=operation.encode(), body=pack(fields))
+        for operation, fields in asked
+    ])  # fmt: skip
+    found: list[object] = []
+
+    def came() -> bool:
+        for row, data in link.receive(0.1):
+            if row.kind == Kind.ANSWER:
+                assert row.id == id
+                found.append(body_of(row, data))
+        return len(found) == len(asked)
+
+    until(came, SOON_S, lambda: f"{len(asked)} answers, these came: {found}")
+    return found
+
+
+def test_requests_of_one_id_are_kept_apart():
+    """A client chooses ids: what a node remembers of a request must not depend on them."""
+    with Mesh() as node, connect(node.address) as owner:
+        shop(owner)
+        model(owner, "add", "privilege", "p3", right="UPDATE_SOCKET", user="joe", on="processor:*")
+        login = owner.ask("login", user="joe", password=SECRET)["login"]
+        joe, other = RawLink(node.address), RawLink(node.address)
+        for link in (joe, other):
+            body = {"version": 1, "session": os.urandom(16), "pid": os.getpid(), "login": login}
+            link.send([envelope(Kind.HELLO, body=pack(body))])
+            (row, data), *_ = link.receive(SOON_S)
+            link.welcomed(row, data)
+
+        listing = {"do": "list", "kind": "socket"}
+        told = answers_to(joe, ("model", listing), ("nonsense", {}), ("model", listing))
+        rows = [[row["name"] for row in one] for one in told if isinstance(one, list)]
+        assert rows == [["shop.do"], ["shop.do"]]
+
+        change = {"do": "update", "kind": "socket", "name": "shop.do", "fields": {"retries": 7}}
+        told = answers_to(joe, ("model", change), ("model", {"do": "add"}), ("nonsense", {}))
+        assert [one for one in told if one.get("retries") == 7] != []
+        lines = [json.loads(data) for _, _, data in auditlog.read(node.home / auditlog.FOLDER)]
+        (line,) = [line for line in lines if line["what"] == "model.update"]
+        assert (line["who"], line["object"]) == ("joe", "socket shop.do")
+        assert line["outcome"] == "changed"
+
+        id = os.urandom(16)  # Nor is one client's request that of another one.
+        for link in (joe, other):
+            link.send([envelope(Kind.ASK, id=id, name=b"model", body=pack(listing))])
+        for link in (joe, other):
+            (row, data), *_ = link.receive(SOON_S)
+            assert (row.id, [one["name"] for one in body_of(row, data)]) == (id, ["shop.do"])
+        joe.close()
+        other.close()
+
+
+def test_a_client_ends_no_subscription_but_its_own():
+    with Mesh() as node, node_links(node, 2) as (first, second):
+        id = os.urandom(16)
+        for link in (first, second):
+            for name, fields in (("subscribe", {"channel": "model"}), ("listen", {})):
+                body = pack(fields)
+                link.send([envelope(Kind.ASK, id=id, name=name.encode(), body=body)])
+        assert second.ask("unsubscribe", id=id) == {}
+        second.unread.clear()
+        node.add("queue", "q")
+
+        def heard(link: RawLink) -> bool:
+            rows = [body_of(*one) for one in link.receive(0.1) if one[0].kind == Kind.EVENT]
+            return any(row.get("changes") == [["queue", "q", "added"]] for row in rows)
+
+        until(lambda: heard(first), SOON_S, "the first client hears of the queue")
+        assert second.ask("status")["clients"] >= 2
+        assert not heard(second)
+
+
+@contextmanager
+def node_links(node: Mesh, count: int) -> Iterator[list[RawLink]]:
+    """So many sessions of one node."""
+    links = [node.link() for _ in range(count)]
+    yield links
+    for link in links:
+        link.close()
 
 
 def test_a_user_acts_by_labels_and_the_database_knows_for_whom():

@@ -154,8 +154,8 @@ def test_the_core_makes_events_while_somebody_listens_and_only_then():
     assert not node.router.listening
     task = node.listen(channel="task", name="p")
     assert node.router.listening
-    node.feed.remove(task)
-    node.feed.remove(log)
+    node.feed.remove(1, task)
+    node.feed.remove(1, log)
     assert not node.router.listening
     node.call()
     assert node.sessions.got == []
@@ -276,7 +276,7 @@ def test_a_peer_tells_what_is_wanted_and_nothing_else():
 
     assert pair.a.heard() == (3, 0)
     assert {event["node"] for event in pair.a.sessions.got} == {"b"}
-    pair.a.feed.remove(request)
+    pair.a.feed.remove(1, request)
     pair.a.feed.peers.say()
     pair.pass_on()
     assert (pair.b.router.listening, pair.b.feed.peers.wanting) == (False, {})
