@@ -18,6 +18,7 @@ from meshcode.model.delta import Key
 from meshcode.model.kinds import KINDS, PLURALS
 from meshcode.model.rightnames import ADMIN, ALL, CONTAINED_IN, RIGHTS, contained
 from meshcode.model.rights import NOWHERE, Places, Rights
+from meshcode.node.attempts import Attempt
 from meshcode.node.logins import Logins, unix_ms
 from meshcode.node.sessions import Session
 from meshcode.node.subjects import Edit, Wanted, as_model, call_of, edit_of, socket_of, wanted_of
@@ -132,7 +133,7 @@ class Guard:
         self.rights = Rights({})
         self.logins = Logins(loop)
         self._filters: dict[bytes, tuple[str, str, str]] = {}  # Number: user, right, kind.
-        self._guesses: dict[bytes, tuple[str, str]] = {}  # Number: of what, by whom.
+        self._guesses: dict[bytes, Attempt] = {}  # By number.
 
     def changed(self, snapshot: Mapping[str, Any], keys: Iterable[Key] | None = None) -> None:
         """The model is another, in the objects of these kinds and names; None: in any."""
@@ -447,7 +448,7 @@ class Guard:
         """A request of a client as the model process is to have it: whose it is, and what opens.
 
         Raises:
-            Busy: it has a password in it, and too many were wrong.
+            Busy: it has a password in it, see `Attempts.begin`.
         """
         names = ("do", "kind", "name", "fields", "by", "dry")
         asked = {name: fields[name] for name in names if name in fields}
@@ -455,9 +456,8 @@ class Guard:
             return {**asked, "admin": True}
         edit = edit_of(asked)
         if edit.given.keys() & {"unlock", "old_password"}:
-            whose = (f"{edit.kind} {edit.name}"[:200], who.name)
-            self.logins.check_failures(*whose)
-            self._guesses[request] = whose
+            of = f"{edit.kind} {edit.name}"[:200]
+            self._guesses[request] = self.logins.attempts.begin(of, who.name)
         if who.user is not None:
             admin = all(
                 self.may(who, "UNLOCK_PROCESSOR", "processor", one) for one in _locked(edit)
@@ -471,13 +471,16 @@ class Guard:
     def forget(self, request: bytes) -> None:
         """A request was refused after all."""
         self._filters.pop(request, None)
-        self._guesses.pop(request, None)
+        guess = self._guesses.pop(request, None)
+        if guess is not None:
+            self.logins.attempts.end(guess, wrong=False)
 
     def seen(self, request: bytes, good: bool, data: Any) -> Any:
         """What of an answer of the model its asker may see; wrong passwords are counted."""
-        whose = self._guesses.pop(request, None)
-        if whose is not None and not good and data.get("code") == NotAllowed.code:
-            self.logins.failed(*whose)
+        guess = self._guesses.pop(request, None)
+        if guess is not None:
+            wrong = not good and data.get("code") == NotAllowed.code
+            self.logins.attempts.end(guess, wrong=wrong)
         found = self._filters.pop(request, None)
         if found is None or not isinstance(data, list):
             return data

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meshcode.errors import BadRequest, Busy, NotAllowed
+from meshcode.errors import BadRequest, NotAllowed
 from meshcode.model import usercheck
+from meshcode.node.attempts import Attempt, Attempts
 from meshcode.node.who import Who, token_problem
 from meshcode.router.effects import Effects
 from meshcode.store.contract import META
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
 KEY_FILE = "login.key"  # Of a node without a mesh, in its home.
-FAILURES_MAX = 5  # Of one user from one client in a minute.
-FAILURES_ALL_MAX = 60  # Of everybody: each costs 25 ms of the model process.
-FAILURES_KEPT_MAX = 4_096
-MINUTE_S = 60.0
 ENDED_KEY = b"logins ended"  # Of table META.
 ENDED_MAX = 10_000
 ENDED_MAX_TOLD = usercheck.ENDED_MAX  # To all nodes, by the model.
@@ -49,9 +45,8 @@ class Logins:
         kept = loop.log.get(META, ENDED_KEY)
         self._ended: dict[bytes, int] = unpack(kept) if kept else {}
         self._key: SigningKey | None = None
-        self._asked: dict[bytes, tuple[str, int, str]] = {}  # By number: user, for how long, from.
-        self._failures: dict[tuple[str, str], deque[float]] = {}
-        self._all: deque[float] = deque()
+        self._asked: dict[bytes, tuple[int, Attempt]] = {}  # By number: for how long.
+        self.attempts = Attempts()
 
     def problem(self, token: tokens.Token, who: Who) -> str:
         """Why a login does not hold; empty when it does."""
@@ -86,7 +81,7 @@ class Logins:
 
         Raises:
             BadRequest: no user or no password.
-            Busy: too many were wrong.
+            Busy: see `Attempts.begin`.
         """
         user, password = fields.get("user"), fields.get("password")
         for_ms = fields.get("for_ms") or tokens.FOR_MS
@@ -96,34 +91,15 @@ class Logins:
             raise BadRequest(
                 f"a login is for 1000 to {tokens.FOR_MS_MAX} ms, this asks for {for_ms!r:.20}"
             )
-        self.check_failures(user, from_)
-        self._asked[request] = (user, for_ms, from_)
+        attempt = self.attempts.begin(user, from_)
+        self._asked[request] = (for_ms, attempt)
         question = {"do": "verify", "kind": "user", "name": user}
         try:
             self._loop.ask_model(client, request, {**question, "fields": {"password": password}})
         except BaseException:
             del self._asked[request]
+            self.attempts.end(attempt, wrong=False)
             raise
-
-    def check_failures(self, user: str, from_: str) -> None:
-        """Look whether there may be one more attempt at a password.
-
-        Raises:
-            Busy: too many were wrong in the last minute.
-        """
-        now = time.monotonic()
-        for times, most in (
-            (self._failures.get((user, from_), deque()), FAILURES_MAX),
-            (self._all, FAILURES_ALL_MAX),
-        ):
-            while times and times[0] < now - MINUTE_S:
-                times.popleft()
-            if len(times) >= most:
-                wait = int(times[0] + MINUTE_S - now) + 1
-                raise Busy(
-                    f"{len(times)} passwords were wrong in the last minute, the most is {most};"
-                    f" try again in {wait} s"
-                )
 
     def is_login(self, request: bytes) -> bool:
         """Whether the model's answer to this request is for a login."""
@@ -133,25 +109,27 @@ class Logins:
         self, client: int, request: bytes, good: bool, data: Any
     ) -> tuple[int, bytes, bool, Any]:
         """The answer to the client that wants to log in: the token, or the error."""
-        user, for_ms, from_ = self._asked.pop(request)
-        good, data = self._answer(user, for_ms, from_, good=good, data=data)
-        self._loop.audit.login(user, from_, good)
+        for_ms, attempt = self._asked.pop(request)
+        good, data = self._answer(attempt, for_ms, good=good, data=data)
+        self._loop.audit.login(*attempt.whose, good)
         return client, request, good, data
 
     def _answer(
-        self, user: str, for_ms: int, from_: str, *, good: bool, data: Any
+        self, attempt: Attempt, for_ms: int, *, good: bool, data: Any
     ) -> tuple[bool, Any]:
+        user = attempt.whose[0]
         fields = self._loop.guard.rights.users.get(user)
         if not good:
+            self.attempts.end(attempt, wrong=False)
             return False, data
         if data is not True or fields is None:
-            self.failed(user, from_)
+            self.attempts.end(attempt, wrong=True)
             text = (
                 f"no login: there is no enabled user {user} with this password; nothing else is"
                 " said of it on purpose; who has UPDATE_USER can set another password"
             )
             return False, NotAllowed(text).to_data()
-        self._failures.pop((user, from_), None)
+        self.attempts.forgive(attempt)
         now = unix_ms()
         text = tokens.make(
             self._signing_key(), id=os.urandom(tokens.ID_BYTES), mesh=self._mesh_id(),
@@ -159,14 +137,6 @@ class Logins:
             at_ms=now, until_ms=now + for_ms,
         )  # fmt: skip
         return True, {"user": user, "login": text, "until_unix_ms": now + for_ms}
-
-    def failed(self, user: str, from_: str) -> None:
-        """A password was wrong."""
-        now = time.monotonic()
-        if len(self._failures) >= FAILURES_KEPT_MAX:
-            del self._failures[next(iter(self._failures))]
-        self._failures.setdefault((user, from_), deque()).append(now)
-        self._all.append(now)
 
     def ended_of(self, token: tokens.Token) -> dict[str, int]:
         """The logins of its user that were ended one by one, with this one; over ones left out."""

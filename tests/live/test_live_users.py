@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -308,6 +309,20 @@ def test_nothing_of_a_password_or_login_is_on_the_disk_of_the_node_but_a_hash():
         held = b"".join(p.read_bytes() for p in node.home.rglob("*") if p.is_file())
         assert [text for text in wanted if text in held] == []
         assert b"$argon2id$" in held
+
+
+def test_of_passwords_that_are_sent_at_once_no_more_are_looked_at_than_one_by_one():
+    with Mesh() as node, connect(node.address) as owner:
+        model(owner, "add", "user", "joe", password=SECRET)
+        link = node.link()
+        tried = [f"wrong horse {number}" for number in range(100)] + [SECRET]
+        asked = [("login", {"user": "joe", "password": password}) for password in tried]
+        codes = Counter(one.get("code") for one in answers_to(link, *asked))
+        link.close()
+
+        assert codes == {"not_allowed": 5, "busy": 96}
+        with pytest.raises(errors.Busy, match="5 passwords were wrong in the last minute"):
+            owner.ask("login", user="joe", password=SECRET)
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from meshcode.model.rightnames import ALL, RIGHTS
 from meshcode.model.rights import Rights
 from meshcode.node import audit
 from meshcode.node import guard as guards
+from meshcode.node.attempts import FAILURES_MAX
 from meshcode.node.guard import ACTION_RIGHTS, NEEDS, Guard, model_right
-from meshcode.node.logins import FAILURES_MAX
 from meshcode.node.requests import OPERATIONS, PROC_ACTIONS
 from meshcode.node.sessions import Session
 from meshcode.node.who import token_problem
