@@ -21,7 +21,7 @@ from meshcode.wire.codec import pack, unpack_call
 from meshcode.wire.frame import Row, check_envelope, index, seal_frame
 from meshcode.wire.kinds import Flag, Outcome
 from meshcode.worker import report
-from meshcode.worker.context import CallInterrupted, async_call
+from meshcode.worker.context import CallInterrupted, Held, async_call
 from meshcode.worker.control import REASONS
 
 HOST_PROCESSOR = "@host"
@@ -171,7 +171,8 @@ class Hosted:
     def _invoke(
         function: Callable[..., Any], row: Row, envelope: bytes, attempt: int, begun: int
     ) -> bytes:
-        token = async_call.set((row, envelope, attempt))
+        held = Held((row, envelope, attempt))
+        token = async_call.set(held)
         try:
             args, kwargs = unpack_call(
                 envelope[row.body_at : row.end], bool(row.flags & Flag.KWARGS)
@@ -187,6 +188,7 @@ class Hosted:
             return report.failed(row, attempt, error, (time.perf_counter_ns() - begun) // 1_000)
         finally:
             async_call.reset(token)
+            held.call = None
 
 
 _KINDS = {

@@ -27,7 +27,7 @@ from meshcode.testing.simulated import (
     execution,
 )
 from meshcode.wire.frame import check_envelope
-from meshcode.worker.context import async_call
+from meshcode.worker.context import Held, async_call
 
 if TYPE_CHECKING:
     from meshcode.router.effects import Assignment
@@ -165,9 +165,10 @@ class AsyncWorker(FunctionWorker):
             self._begin(id, attempt, data)
 
     def _begin(self, id: bytes, attempt: int, data: bytes) -> None:
-        one = self._one(id, attempt, execution(self.node, attempt, data))
+        held = Held((check_envelope(data), data, attempt))  # For `current_call`.
+        one = self._one(id, attempt, execution(self.node, attempt, data), held)
         context = copy_context()
-        context.run(async_call.set, (check_envelope(data), data, attempt))  # For `current_call`.
+        context.run(async_call.set, held)
         task = self.tasks[id] = self.loop.create_task(one, context=context)
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # kill -9 says nothing.
         self._turn()
@@ -182,7 +183,9 @@ class AsyncWorker(FunctionWorker):
         if pause_s is not None:
             self.node.world.after(max(1, math.ceil(pause_s * 1000)), self._turn)
 
-    async def _one(self, id: bytes, attempt: int, run: Callable[[], Any]) -> None:
+    async def _one(
+        self, id: bytes, attempt: int, run: Callable[[], Any], held: Held
+    ) -> None:
         async def value() -> Any:
             made = run()
             if inspect.isasyncgen(made):
@@ -194,6 +197,8 @@ class AsyncWorker(FunctionWorker):
         except BaseException as error:
             self.fault = error
             return
+        finally:
+            held.call = None
         world = self.node.world
         if end is None:
             world.after(0, self.die, self.begun)

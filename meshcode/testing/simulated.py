@@ -34,7 +34,7 @@ from meshcode.sim.mesh.world import MeshWorld
 from meshcode.wire.codec import pack, unpack_call
 from meshcode.wire.frame import check_envelope, envelope
 from meshcode.wire.kinds import Flag, Kind, Outcome
-from meshcode.worker.context import main_call
+from meshcode.worker.context import Held, async_call
 from meshcode.worker.report import bad_result, error_data, may_retry, routed
 
 # How one execution ends: outcome, its body, its meta, and whether it may be tried again.
@@ -90,13 +90,15 @@ class FunctionWorker(MeshWorker):
 
     def _begin(self, id: bytes, attempt: int, data: bytes) -> None:
         world = self.node.world
-        main_call[0] = (check_envelope(data), data, attempt)  # For `current_call`.
+        held = Held((check_envelope(data), data, attempt))  # For `current_call`.
+        token = async_call.set(held)
         try:
             end: End | None = ended(execution(self.node, attempt, data)())
         except BaseException as error:
             end = ended_badly(error)
         finally:
-            main_call[0] = None
+            async_call.reset(token)
+            held.call = None
         if end is None:
             world.after(world.rng.randint(0, DIES_LATEST_MS), self.die, [id])
         else:

@@ -20,7 +20,7 @@ from typing import Any
 from meshcode.errors import MeshError
 from meshcode.worker import loop as main_loop
 from meshcode.worker import report
-from meshcode.worker.context import CallInterrupted, Staged, async_call
+from meshcode.worker.context import CallInterrupted, Held, Staged, async_call
 from meshcode.worker.control import ASYNC_ROWS, ControlPage
 from meshcode.worker.outbox import Outbox
 from meshcode.worker.streaming import Stream
@@ -127,8 +127,9 @@ class AsyncCalls:
                 self._report_waiting(call, value)
                 continue
             context = copy_context()
-            context.run(async_call.set, call)
-            task = self.loop.create_task(self._one(call, value), context=context)
+            held = Held(call)
+            context.run(async_call.set, held)
+            task = self.loop.create_task(self._one(call, value, held), context=context)
             self._take_row(call, task)
             self.alive.add(task)
             task.add_done_callback(self.alive.discard)
@@ -179,7 +180,7 @@ class AsyncCalls:
         self.outbox.drafts.append(report.interrupted(row, attempt, reason, 0))
         self._flush_soon()
 
-    async def _one(self, call: Staged, value: Any) -> None:
+    async def _one(self, call: Staged, value: Any, held: Held) -> None:
         row, _frame, attempt = call
         began = monotonic_ns()
         task = asyncio.current_task()
@@ -200,6 +201,7 @@ class AsyncCalls:
             else:
                 outcome = report.failed(row, attempt, error, run_us)
         self.leave_fork()
+        held.call = None  # What it has left running prints to the worker's log from now on.
         if self.tasks.get(row.id) is task:
             del self.tasks[row.id]
             self.known.pop(row.id, None)

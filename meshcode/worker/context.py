@@ -8,6 +8,8 @@ def charge(order):
 
 from __future__ import annotations
 
+import sys
+import threading
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -24,10 +26,42 @@ STAGED = bytes([
 ID = Row._fields.index("id")
 assert STAGED[ID] == Column.ID, "the id stands where it does in a whole row"
 
+
+class Held:
+    """The call that a coroutine or a thread belongs to: None once it has ended."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Staged | None) -> None:
+        self.call = call
+
+    def now(self) -> Staged | None:
+        """The call, while it goes on."""
+        return self.call
+
+
+class _HeldOfMain(Held):
+    """The same of a call of the main thread, which tells nobody that it has ended."""
+
+    __slots__ = ()
+
+    def now(self) -> Staged | None:
+        call, running = self.call, main_call[0]
+        assert call is not None
+        key = call[0][ID], call[2]
+        if running is not None and (running[0][ID], running[2]) == key:
+            return call
+        return call if key in generators else None
+
+
 # The call of the main thread, so that entering a call costs one list store; async calls have theirs
 # in a context variable, because many run at once.
 main_call: list[Staged | None] = [None]
-async_call: ContextVar[Staged | None] = ContextVar("meshcode_call", default=None)
+async_call: ContextVar[Held | None] = ContextVar("meshcode_call", default=None)
+# Id and attempt of the main thread's generators: they go on between two items, too.
+generators: set[tuple[bytes, int]] = set()
+MAIN = threading.main_thread().ident  # Fixed: in a process forked off by another thread as well.
+_OF_THREAD = "_meshcode_call"  # Attribute of a `Thread`: what it holds.
 
 
 class CallInfo(NamedTuple):
@@ -97,10 +131,86 @@ def named(call: Staged) -> Staged:
     return *row_at(frame, start, end), attempt
 
 
+def _lean(call: Staged) -> Staged:
+    """The same without its arguments: a thread may hold it for as long as the process lives."""
+    row, frame, attempt = named(call)
+    begin = row.start
+    lean = row._replace(
+        start=0, name_at=row.name_at - begin, meta_at=row.meta_at - begin,
+        body_at=row.body_at - begin, end=row.body_at - begin,
+    )  # fmt: skip
+    return lean, frame[begin : row.body_at], attempt
+
+
+def _held() -> Held | None:
+    """What the code that asks belongs to."""
+    held = async_call.get()
+    if held is not None:
+        return held
+    if threading.get_ident() == MAIN:
+        call = main_call[0]
+        return None if call is None else _HeldOfMain(_lean(call))
+    return getattr(threading.current_thread(), _OF_THREAD, None)
+
+
 def running_call() -> Staged | None:
-    """The staged call this code belongs to; threads of a task count as its main call."""
-    call = async_call.get() or main_call[0]
+    """The staged call this code belongs to; a thread belongs to the call that started it, while
+    that goes on.
+    """
+    held = async_call.get()
+    if held is None and threading.get_ident() == MAIN:
+        call = main_call[0]
+    else:
+        held = held or _held()
+        call = None if held is None else held.now()
     return None if call is None else named(call)
+
+
+def threads_inherit() -> None:
+    """From now on threads of this process belong to the call that starts them.
+
+    Those of `concurrent.futures` (and so of asyncio's executors) serve many calls: there it is the
+    call that submitted the work.
+    """
+    start = threading.Thread.start
+
+    def start_held(self: threading.Thread) -> None:
+        setattr(self, _OF_THREAD, _held())
+        pools = sys.modules.get("concurrent.futures.thread")
+        if pools is not None:
+            _items_inherit(pools)
+        start(self)
+
+    start_held.__name__, start_held.__doc__ = start.__name__, start.__doc__
+    threading.Thread.start = start_held  # type: ignore[method-assign]
+
+
+def _items_inherit(pools: Any) -> None:
+    """Work that is submitted to a pool of threads belongs to whoever submits it.
+
+    Called before the first thread of any pool starts.  The work it starts for is in its queue
+    already, without a mark: it belongs to the call that started the thread.
+    """
+    item = getattr(pools, "_WorkItem", None)
+    if item is None or hasattr(item, _OF_THREAD):
+        return
+    setattr(item, _OF_THREAD, None)
+    make, run = item.__init__, item.run
+
+    def make_held(self: Any, *args: Any, **kwargs: Any) -> None:
+        make(self, *args, **kwargs)
+        setattr(self, _OF_THREAD, _held())
+
+    def run_held(self: Any, *args: Any) -> None:
+        thread = threading.current_thread()
+        own = vars(thread).get(_OF_THREAD)
+        setattr(thread, _OF_THREAD, vars(self).get(_OF_THREAD, own))
+        try:
+            run(self, *args)
+        finally:
+            setattr(thread, _OF_THREAD, None)  # The next one is somebody else's.
+
+    item.__init__, item.run = make_held, run_held
 
 
 def current_call() -> CallInfo:
@@ -111,7 +221,10 @@ def current_call() -> CallInfo:
     """
     staged = running_call()
     if staged is None:
-        raise RuntimeError("there is no current call: this code was not called through a socket")
+        raise RuntimeError(
+            "there is no current call: this code was not called through a socket, or is a thread "
+            "or coroutine whose call has ended"
+        )
     row, frame, attempt = staged
     key = trace = None
     if row.meta_at < row.body_at:

@@ -32,7 +32,15 @@ from meshcode.wire.frame import check_envelope, draft, pick
 from meshcode.wire.kinds import Flag, Kind
 from meshcode.wire.mold import mold_of
 from meshcode.worker import report, streaming
-from meshcode.worker.context import ID, STAGED, CallInterrupted, Staged, main_call, named
+from meshcode.worker.context import (
+    ID,
+    STAGED,
+    CallInterrupted,
+    Staged,
+    generators,
+    main_call,
+    named,
+)
 from meshcode.worker.control import REASON_RECALL, ControlPage
 from meshcode.worker.outbox import Outbox
 from meshcode.worker.report import DONE, KIND_OUTCOME, PLAIN, is_of
@@ -296,6 +304,7 @@ class Worker:
         drafts, patience = self.outbox.drafts, self.outbox.flush_ns
         items = Items(row, attempt)
         deadline = began_ns + patience
+        generators.add((row.id, attempt))
         try:
             while True:
                 try:
@@ -314,6 +323,7 @@ class Worker:
         finally:
             main_call[0] = None
             generator.close()
+            generators.discard((row.id, attempt))
         return items.outcome((monotonic_ns() - began_ns) // 1000)
 
     def streams_at(self, call: Staged) -> bool:

@@ -22,6 +22,7 @@ from meshcode.wire.codec import pack
 from meshcode.wire.frame import draft
 from meshcode.wire.kinds import Kind
 from meshcode.worker import isolation, override, report
+from meshcode.worker.context import threads_inherit
 from meshcode.worker.control import ControlPage
 from meshcode.worker.link import Link
 from meshcode.worker.loop import Worker, resident_bytes
@@ -126,6 +127,7 @@ def run(config: dict[str, Any]) -> int:
     )
     sys.stdout = CallStream(outbox.capture, STDOUT)
     sys.stderr = CallStream(outbox.capture, STDERR)
+    threads_inherit()  # Before there is task code.
     module: Any = None
 
     def load(sockets: dict[str, str]) -> dict[str, Callable[..., Any]]:

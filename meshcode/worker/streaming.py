@@ -22,7 +22,7 @@ from meshcode.limits import (
 )
 from meshcode.wire.codec import pack, unpack_map
 from meshcode.worker import report
-from meshcode.worker.context import CallInterrupted, Staged, main_call
+from meshcode.worker.context import CallInterrupted, Staged, generators, main_call
 from meshcode.worker.control import ASYNC_ROWS, STREAM_ROWS
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Stream:
 class _Running(Stream):
     """A generator of the main thread."""
 
-    __slots__ = ("began_ns", "cancelled", "generator", "page_row")
+    __slots__ = ("began_ns", "cancelled", "generator", "key", "page_row")
 
     def __init__(self, call: Staged, generator: Any, began_ns: int) -> None:
         super().__init__(call)
@@ -90,6 +90,7 @@ class _Running(Stream):
         self.began_ns = began_ns
         self.cancelled = 0  # Why it shall end, while it is put aside.
         self.page_row = -1  # Of the control page, once it was put aside.
+        self.key = self.row.id, self.attempt
 
 
 class Streams:
@@ -108,13 +109,16 @@ class Streams:
             self._drop(old)
         stream = _Running(call, generator, began_ns)
         self.by_id[stream.row.id] = stream
+        generators.add(stream.key)
         try:
             outcome = self._advance(stream)
         except BaseException:
             self.by_id.pop(stream.row.id, None)
+            generators.discard(stream.key)
             raise
         if outcome is not None:
             del self.by_id[stream.row.id]
+            generators.discard(stream.key)
         elif self.free:
             stream.page_row = self.free.pop()
             page = self.worker.page
@@ -144,6 +148,7 @@ class Streams:
         if outcome is None:
             return
         del self.by_id[call_id]
+        generators.discard(stream.key)
         if worker.outbox.capture.written or worker.outbox.capture.printed:
             worker.outbox.end_output(call_id, stream.attempt)
         worker.outbox.drafts.append(outcome)
@@ -172,6 +177,7 @@ class Streams:
         with contextlib.suppress(BaseException):  # Of its own clean-up: there is nobody to tell.
             stream.generator.close()
         main_call[0] = None
+        generators.discard(stream.key)
         self._free_row(stream)
 
     def _free_row(self, stream: _Running) -> None:
