@@ -92,6 +92,7 @@ NEVER = {
 # Lazy imports that are a door on purpose; what lies behind them belongs to another process's rules.
 DOORS = {
     ("meshcode.node.embedded", "meshcode.client"),  # The host program calls the node it embeds.
+    ("meshcode.node.hostloop", "asyncio"),  # Its own `async def` functions.
 }
 
 CLI_START_MUST_NOT_LOAD = (

@@ -6,7 +6,7 @@ somebody else wrote.  All of them raise `BadRequest`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -67,6 +67,37 @@ def check_value(kind: str, name: str, field: str, value: Any) -> Any:
     except ValueError as exc:
         text = f"{kind} {name!r}: {field} is {spec.show(value)}; it must be {exc}"
         raise bad(text, kind=kind, name=name, field=field) from None
+
+
+SERVED = tuple(
+    field for field in FIELDS["socket"] if field not in ("processor", "task", "labels")
+)  # What a function of a program may have, which has no processor.
+
+
+def check_served(
+    name: Any, function: Any, given: Mapping[str, Any], fields: Sequence[str] = SERVED
+) -> dict[str, Any]:
+    """The options of a function that a program serves as socket `name`; None is "not given".
+
+    Raises:
+        BadRequest: the name of no socket, nothing that can be called, no such option, or a value
+            that it may not have.
+    """
+    check_object_name("socket", name)
+    if not callable(function):
+        text = f"socket {name!r} is to be served by {shown(function)}, which cannot be called"
+        raise bad(f"{text}; give a function", kind="socket", name=name)
+    for field in given:
+        if field not in fields:
+            hint = near(field, fields)
+            text = f"a served function has no option {shown(field)}{hint}; it has:"
+            text = f"{text} {', '.join(fields)}"
+            raise bad(text, kind="socket", name=name, field=field)
+    return {
+        field: check_value("socket", name, field, value)
+        for field, value in given.items()
+        if value is not None
+    }
 
 
 def check_new(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,12 +73,20 @@ class Node:
 
         Args:
             name: of the socket; it hides one of the same name in the model on this node.
-            function: runs in a thread of this program; arguments and result are plain data.
+            function: runs in a thread of this program, or, `async def`, on an event loop in a
+                thread of its own; arguments and result are plain data.
             options: limits of the socket as in the model: concurrency, time_limit_ms, retries, ...
+
+        Raises:
+            BadRequest: a name, an option or a value that sockets cannot have, or no function;
+                nothing was changed.
         """
-        self._served[name] = (function, options)
+        from meshcode.model.fields import check_served
+
+        kept = check_served(name, function, options)
+        self._served[name] = (function, kept)
         if self._loop is not None:
-            self._loop.hosted.serve(name, function, options)
+            self._loop.hosted.serve(name, function, kept)
 
     def stop(self) -> None:
         """Drain and end.  What was acknowledged is kept for the next start.

@@ -1,7 +1,7 @@
 """Functions of the host program itself, offered as sockets by an embedded node (`Node.serve`).
 
-No code travels: the functions run in threads of this program.  To the core they are one processor,
-`@host`, with one worker of many slots.
+No code travels: the functions run in threads of this program, `async def` ones on one event loop.
+To the core they are one processor, `@host`, with one worker of many slots.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from meshcode.errors import MeshError
+from meshcode.errors import MeshError, TimeLimit
+from meshcode.node.hostloop import HostLoop, is_asynchronous, was_cancelled
 from meshcode.router.effects import Assignment
 from meshcode.router.events import Event, Finished, ProcessorChanged, Report, WorkerJoined
 from meshcode.wire.codec import pack, unpack_call
@@ -22,11 +23,16 @@ from meshcode.wire.frame import Row, check_envelope, index, seal_frame
 from meshcode.wire.kinds import Flag, Outcome
 from meshcode.worker import report
 from meshcode.worker.context import CallInterrupted, Held, async_call
-from meshcode.worker.control import REASONS
+from meshcode.worker.control import REASON_TIME_LIMIT, REASONS
 
 HOST_PROCESSOR = "@host"
 HOST_WORKER = 0  # Worker ids of processes begin with 1.
 THREADS = 8
+_LATE_NS = 100_000_000  # From being asked to end to the end: longer is told.
+_WHEN = (
+    "a function of the program is interrupted between two steps of Python, not while it waits "
+    "outside of it (time.sleep, a read)"
+)
 
 
 class Hosted:
@@ -41,6 +47,9 @@ class Hosted:
         self._done: deque[Report] = deque()
         self._threads: list[threading.Thread] = []
         self._running: dict[bytes, int] = {}  # Call id -> thread id.
+        self._asked: dict[bytes, tuple[int, int]] = {}  # Of those: why and when they are to end.
+        self._coroutines = HostLoop()
+        self._live = 0  # Threads that have not ended.
         self._lock = threading.Lock()
         self._changed = False
         self._joined = False
@@ -59,6 +68,7 @@ class Hosted:
                         target=self._run, name=f"mesh-host-{number}", daemon=True
                     )
                     self._threads.append(thread)
+                    self._live += 1
                     thread.start()
         self._wake()
 
@@ -108,12 +118,15 @@ class Hosted:
             self._work.put(assignment)
 
     def interrupt(self, call: bytes, reason: str) -> None:
-        """Raise CallInterrupted in the thread that runs the call, if it still does."""
+        """Cancel the coroutine of a call, or raise CallInterrupted in the thread that runs it."""
         import ctypes  # Late, as most nodes serve no functions of their own: 0.4 MB.
 
         with self._lock:
             thread = self._running.get(call)
             if thread is not None:
+                self._asked[call] = REASONS[reason], time.perf_counter_ns()
+                if self._coroutines.cancel(call):
+                    return
                 error = type("CallInterrupted", (CallInterrupted,), {
                     "__init__": lambda self: CallInterrupted.__init__(self, REASONS[reason])
                 })  # fmt: skip
@@ -139,11 +152,7 @@ class Hosted:
         while (assignment := self._work.get()) is not None:
             _, attempt, _, envelope = assignment
             assert envelope is not None
-            try:
-                draft = self._call(envelope, attempt)
-            except CallInterrupted as late:  # It came when the call had just ended.
-                draft = report.failed(check_envelope(envelope), attempt, late, 0)
-            data = seal_frame([draft])
+            data = seal_frame([self._outcome(envelope, attempt)])
             _, rows = index(data)
             row = rows[0]
             self._done.append((
@@ -151,26 +160,32 @@ class Hosted:
                 data[row.start : row.end],
             ))  # fmt: skip
             self._wake()
+        with self._lock:
+            self._live -= 1
+            if not self._live:
+                self._coroutines.close()
 
-    def _call(self, envelope: bytes, attempt: int) -> bytes:
+    def _outcome(self, envelope: bytes, attempt: int) -> bytes:
         row = check_envelope(envelope)
+        begun = time.perf_counter_ns()
+        try:
+            try:
+                return self._call(row, envelope, attempt, begun)
+            finally:
+                with self._lock:
+                    self._running.pop(row.id, None)
+        except CallInterrupted as late:  # It came when the function had just returned.
+            return self._ended_badly(row, attempt, late, begun)
+        finally:
+            self._asked.pop(row.id, None)
+
+    def _call(self, row: Row, envelope: bytes, attempt: int, begun: int) -> bytes:
         name = envelope[row.name_at : row.meta_at].decode(errors="replace")
         function = self._functions.get(name)
         if function is None:
             return report.refused(row, attempt, report.no_function(name.encode()))
-        begun = time.perf_counter_ns()
         with self._lock:
             self._running[row.id] = threading.get_ident()
-        try:
-            return self._invoke(function, row, envelope, attempt, begun)
-        finally:
-            with self._lock:
-                del self._running[row.id]
-
-    @staticmethod
-    def _invoke(
-        function: Callable[..., Any], row: Row, envelope: bytes, attempt: int, begun: int
-    ) -> bytes:
         held = Held((row, envelope, attempt))
         token = async_call.set(held)
         try:
@@ -178,17 +193,38 @@ class Hosted:
                 envelope[row.body_at : row.end], bool(row.flags & Flag.KWARGS)
             )
             value = function(*args, **kwargs)
+            if is_asynchronous(value):
+                value = self._coroutines.run(row.id, value)
             if inspect.isgenerator(value):
                 value = list(value)
             run_us = (time.perf_counter_ns() - begun) // 1_000
             return report.outcome(row, attempt, Outcome.DONE, pack(value), run_us)
-        except MeshError as error:
-            return report.refused(row, attempt, error, (time.perf_counter_ns() - begun) // 1_000)
         except BaseException as error:
-            return report.failed(row, attempt, error, (time.perf_counter_ns() - begun) // 1_000)
+            return self._ended_badly(row, attempt, error, begun)
         finally:
             async_call.reset(token)
             held.call = None
+
+    def _ended_badly(self, row: Row, attempt: int, error: BaseException, begun: int) -> bytes:
+        ended = time.perf_counter_ns()
+        run_us = (ended - begun) // 1_000
+        reason, asked = self._asked.get(row.id, (0, 0))
+        if not (reason and (isinstance(error, CallInterrupted) or was_cancelled(error))):
+            if isinstance(error, MeshError):
+                return report.refused(row, attempt, error, run_us)
+            return report.failed(row, attempt, error, run_us)
+        if ended - asked < _LATE_NS:
+            return report.interrupted(row, attempt, reason, run_us)
+        said = f"it was asked to end after {(asked - begun) / 1e9:.3f} s and ended after"
+        said = f"{said} {run_us / 1e6:.3f} s; {_WHEN}"
+        if reason != REASON_TIME_LIMIT:
+            data = {"code": "cancelled", "text": f"the call was cancelled: {said}", "fields": {}}
+            return report.outcome(row, attempt, Outcome.CANCELLED, pack(data), run_us)
+        over = TimeLimit(
+            f"the call ran over its time limit: {said}", type="TimeLimit", run_us=run_us
+        )
+        flags = int(Flag.RETRY)
+        return report.outcome(row, attempt, Outcome.FAILED, pack(over.to_data()), run_us, flags)
 
 
 _KINDS = {

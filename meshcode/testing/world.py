@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode.errors import BadRequest, MeshError, WaitTimeout, WrongState, from_data
 from meshcode.ids import NO_ID, text_of
+from meshcode.model.fields import check_served, check_value
 from meshcode.router import events, feeding, plan
 from meshcode.schedule import parse
 from meshcode.sim.mesh.node import WALL_MS
@@ -160,20 +161,21 @@ class World:
             fields: of the socket: retries, retry_delay_ms, time_limit_ms, concurrency, ...
 
         Raises:
-            BadRequest: a field that sockets do not have.
+            BadRequest: a name, a field or a value that sockets or queues cannot have, or no
+                function; nothing was changed.
         """
-        unknown = sorted(fields.keys() - set(_SOCKET_FIELDS))
-        if unknown:
-            raise BadRequest(
-                f"a socket has no {unknown[0]!r}; it has {', '.join(_SOCKET_FIELDS)}; "
-                "nothing was served"
-            )
+        fields = check_served(name, function, fields, _SOCKET_FIELDS)
+        kept = {
+            field: check_value("queue", name, field, value)
+            for field, value in (queue or {}).items()
+            if value is not None
+        }
         low, high = takes if isinstance(takes, tuple) else (takes, takes)
         self._functions[name] = function
         self.sim.takes_ms[name] = (round(low * 1000), round(high * 1000))
         self.sim.worker_of[name] = _worker_of(function)
         model = self.sim.options.snapshot
-        model["queues"][name] = dict(queue or {})
+        model["queues"][name] = kept
         model["processors"][name] = {"workers": 1, "requested_status": "start"}
         model["sockets"][name] = {"processor": name, "task": name, "queue": name, **fields}
         self.sim.publish()

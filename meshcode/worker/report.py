@@ -39,6 +39,8 @@ _OWN_FILES = (
     "/meshcode/worker/loop.py",
     "/meshcode/worker/asynchronous.py",
     "/meshcode/worker/streaming.py",
+    "/meshcode/node/hosted.py",
+    "/meshcode/node/hostloop.py",
     "importlib/__init__.py",
 )
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from meshcode import Node, connect
-from meshcode.errors import FolderInUse, UnknownSocket, WaitTimeout
+from meshcode import Node, connect, current_call
+from meshcode.errors import (
+    BadRequest,
+    CallCancelled,
+    FolderInUse,
+    RemoteError,
+    TimeLimit,
+    UnknownSocket,
+    WaitTimeout,
+)
 from tests.live.harness import ROOT
 
 
@@ -86,3 +96,132 @@ def test_a_temporary_node_leaves_nothing_behind():
         assert home.exists()
 
     assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"retries": "a"}, "socket 'y': retries is 'a'; it must be a whole number from 0"),
+        ({"time_limit_ms": "5s"}, "time_limit_ms is '5s'; it must be a whole number from 1"),
+        ({"concurrency": "a"}, "concurrency is 'a'; it must be a whole number from 1"),
+        ({"rate_limit": "foo"}, "rate_limit is 'foo'; it must be like 10/s"),
+        ({"rate_limit": 5}, "rate_limit is 5; it must be like 10/s"),
+        ({"retry_delay_ms": -5}, "retry_delay_ms is -5; it must be a whole number from 0"),
+        ({"priority": 99}, "priority is 99; it must be a whole number from 0"),
+        ({"queue": 5}, "queue is 5; it must be 1 to"),
+        ({"foo": 3}, "a served function has no option 'foo'; it has: queue, priority"),
+        ({"task": "y"}, "a served function has no option 'task'"),
+        ({"name": None}, "the socket has no name; give one"),
+        ({"name": "e x"}, "the name of a socket is 'e x'"),
+        ({"function": 5}, "socket 'y' is to be served by 5, which cannot be called"),
+    ],
+)
+def test_what_sockets_cannot_have_is_refused_and_the_node_goes_on(options, said):
+    with Node() as node, connect(node.address) as client:
+        node.serve("ok", lambda value: value)
+
+        with pytest.raises(BadRequest, match=said):
+            node.serve(**{"name": "y", "function": print, **options})
+
+        assert client.socket("ok")(1) == 1
+    with pytest.raises(BadRequest, match=said):  # Before it has started, too.
+        Node().serve(**{"name": "y", "function": print, **options})
+
+
+async def nap(seconds: float) -> list[object]:
+    before = current_call().id
+    await asyncio.sleep(seconds)
+    return [seconds, before == current_call().id]
+
+
+async def count(n: int):
+    for number in range(n):
+        await asyncio.sleep(0)
+        yield number
+
+
+async def leave(code: int):
+    sys.exit(code)
+
+
+async def stubborn():
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        return "cleaned up"
+
+
+def test_async_functions_run_on_one_loop():
+    loops = []
+
+    async def which() -> None:
+        loops.append(asyncio.get_running_loop())
+
+    with Node() as node, connect(node.address) as client:
+        for function in (nap, count, leave, which):
+            node.serve(function.__name__, function)
+        assert client.socket("nap")(0.01) == [0.01, True]
+        assert client.socket("count")(3) == [0, 1, 2]
+        with pytest.raises(RemoteError, match="SystemExit: 3"):
+            client.socket("leave")(3)
+        client.socket("which")()
+        client.socket("which")()
+        meet = threading.Barrier(2)
+
+        async def both() -> int:
+            return await asyncio.to_thread(meet.wait, 20)
+
+        node.serve("both", both)
+        calls = [client.socket("both").submit() for _ in range(2)]
+        assert sorted(call.result(20) for call in calls) == [0, 1]
+
+    assert len(set(loops)) == 1
+    for thread in threading.enumerate():
+        if thread.name.startswith("mesh-host"):
+            thread.join(20)
+    assert loops[0].is_closed()
+
+
+def test_a_coroutine_is_stopped_at_its_time_limit_and_by_a_cancel():
+    with Node() as node, connect(node.address) as client:
+        node.serve("nap", nap, time_limit_ms=200)
+        node.serve("long", nap)
+        node.serve("stubborn", stubborn, time_limit_ms=200)
+
+        with pytest.raises(TimeLimit, match=r"the call was stopped after 0\.\d+ s"):
+            client.socket("nap")(60)
+        assert client.socket("stubborn")() == "cleaned up"
+
+        call = client.socket("long").submit(60)
+        while client.ask("call.get", id=call.id)["state"] != "RUNNING":
+            time.sleep(0.01)
+        call.cancel()
+        with pytest.raises(CallCancelled, match="the call was cancelled after"):
+            call.result(20)
+
+
+def test_what_a_function_that_cannot_be_interrupted_has_run_is_told():
+    """It waits in C, and the interrupt comes when it is back."""
+    with Node() as node, connect(node.address) as client:
+        node.serve("sleep", time.sleep, time_limit_ms=100)
+
+        with pytest.raises(TimeLimit) as failure:
+            client.socket("sleep")(0.6)
+
+    assert "the call ran over its time limit: it was asked to end after 0.1" in failure.value.text
+    assert "and ended after 0.6" in failure.value.text
+    assert "is interrupted between two steps of Python" in failure.value.text
+
+
+def test_a_traceback_shows_the_programs_own_code():
+    def refuse() -> None:
+        raise ValueError("no")
+
+    with Node() as node, connect(node.address) as client:
+        node.serve("refuse", refuse)
+        with pytest.raises(ValueError, match="no") as failure:
+            client.socket("refuse")()
+
+    told = "".join(failure.value.__notes__)
+    assert "in refuse" in told
+    assert "hosted.py" not in told

@@ -349,7 +349,14 @@ def test_what_has_not_ended_says_so_with_its_seed(world):
 @pytest.mark.parametrize(
     ("act", "said"),
     [
-        (lambda w: w.serve("x", add, retry=1), "a socket has no 'retry'; it has priority"),
+        (
+            lambda w: w.serve("x", add, retry=1),
+            "no option 'retry'; did you mean 'retries'[?]; it has: priority",
+        ),
+        (lambda w: w.serve("x", add, retries="a"), "retries is 'a'; it must be a whole number"),
+        (lambda w: w.serve("x", add, queue={"max_length": 0}), "max_length is 0; it must be"),
+        (lambda w: w.serve("x y", add), "the name of a socket is 'x y'"),
+        (lambda w: w.serve("x", 5), "by 5, which cannot be called; give a function"),
         (lambda w: w.socket("none"), "nothing serves 'none' in this world; served is add, double"),
         (lambda w: w.plug("p", "add", "none"), "nothing serves 'none'"),
         (lambda w: w.schedule("s", "add", cron="nonsense"), "cron"),

@@ -1,0 +1,111 @@
+"""One event loop in a thread of its own, for `async def` functions of the host program.
+
+One for all of them, as in a worker: connections and locks that they share belong to one loop.
+The thread of `hosted.py` that has the call waits meanwhile, so no more run at once than there are.
+"""
+
+from __future__ import annotations
+
+import inspect
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+def is_asynchronous(value: Any) -> bool:
+    """Whether what a function returned has to be run by an event loop."""
+    return inspect.isawaitable(value) or inspect.isasyncgen(value)
+
+
+def was_cancelled(error: BaseException) -> bool:
+    """Whether a coroutine ended because its task was cancelled."""
+    loaded = sys.modules.get("asyncio")
+    return loaded is not None and isinstance(error, loaded.CancelledError)
+
+
+class HostLoop:
+    """Runs coroutines and async generators; its thread starts with the first."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: dict[bytes, asyncio.Task[Any]] = {}  # By call.
+        self._begins = threading.Lock()
+        self._ready = threading.Event()
+        self._stop: Callable[[], None] = lambda: None
+
+    def run(self, call: bytes, work: Any) -> Any:
+        """The value of a coroutine, or all items of an async generator; its exception is raised.
+
+        Called by the thread that runs the call.
+        """
+        with self._begins:
+            if self._loop is None:
+                threading.Thread(target=self._serve, name="mesh-host-async", daemon=True).start()
+                self._ready.wait()
+        loop, ends = self._loop, queue.SimpleQueue[Any]()
+        assert loop is not None
+
+        def begin() -> None:
+            task = self._tasks[call] = loop.create_task(_end_of(work))
+            task.add_done_callback(ends.put)
+
+        loop.call_soon_threadsafe(begin)  # In the context of this thread: `current_call` is there.
+        try:
+            task = ends.get()
+        except BaseException:  # An interrupt that was asked for before there was a task.
+            loop.call_soon_threadsafe(self._cancel, call)
+            raise
+        finally:
+            self._tasks.pop(call, None)
+        if task.cancelled():  # Before its first step.
+            work.close()
+            return task.result()
+        value, error = task.result()
+        if error is not None:
+            raise error
+        return value
+
+    def cancel(self, call: bytes) -> bool:
+        """Cancel the coroutine of a call, from any thread; False when it has none."""
+        if call not in self._tasks or self._loop is None:
+            return False
+        self._loop.call_soon_threadsafe(self._cancel, call)
+        return True
+
+    def close(self) -> None:
+        """End the loop, and whatever the functions have left running in it."""
+        self._stop()
+
+    def _cancel(self, call: bytes) -> None:
+        task = self._tasks.get(call)
+        if task is not None:
+            task.cancel()
+
+    def _serve(self) -> None:
+        import asyncio  # Late, as most programs serve plain functions only.
+
+        with asyncio.Runner() as runner:
+            stopped = asyncio.Event()
+            loop = self._loop = runner.get_loop()
+            self._stop = lambda: loop.call_soon_threadsafe(stopped.set) and None
+            self._ready.set()
+            runner.run(_until(stopped))
+
+
+async def _until(stopped: asyncio.Event) -> None:
+    await stopped.wait()
+
+
+async def _end_of(work: Any) -> tuple[Any, BaseException | None]:
+    """Value and error: SystemExit must not end the loop of all others."""
+    try:
+        if inspect.isasyncgen(work):
+            return [item async for item in work], None
+        return await work, None
+    except BaseException as error:
+        return None, error
