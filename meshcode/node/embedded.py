@@ -3,6 +3,8 @@
 with Node(data="/var/lib/device") as node:
     node.serve("device.read", read)
     client = connect(node.address)
+
+docs/embedding.md is the guide.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 import threading
@@ -21,7 +22,10 @@ from meshcode.errors import (
     UnknownSocket,
     WaitTimeout,
 )
-from tests.live.harness import ROOT
+from tests.live.harness import ROOT, until
+from tests.test_docs import fenced
+
+GUIDE = fenced((ROOT / "docs/embedding.md").read_text(), "python")
 
 
 def test_functions_of_the_program_are_called_by_other_processes(tmp_path: Path):
@@ -193,8 +197,7 @@ def test_a_coroutine_is_stopped_at_its_time_limit_and_by_a_cancel():
         assert client.socket("stubborn")() == "cleaned up"
 
         call = client.socket("long").submit(60)
-        while client.ask("call.get", id=call.id)["state"] != "RUNNING":
-            time.sleep(0.01)
+        until(lambda: client.ask("call.get", id=call.id)["state"] == "RUNNING", 20, "it runs")
         call.cancel()
         with pytest.raises(CallCancelled, match="the call was cancelled after"):
             call.result(20)
@@ -225,3 +228,18 @@ def test_a_traceback_shows_the_programs_own_code():
     told = "".join(failure.value.__notes__)
     assert "in refuse" in told
     assert "hosted.py" not in told
+
+
+@pytest.mark.parametrize("number", range(len(GUIDE)))
+def test_the_examples_of_the_guide_run(tmp_path: Path, number: int):
+    """Each is a program; what it prints is what stands behind its `print`s."""
+    example = "\n".join(GUIDE[number]).replace("/var/lib/device", str(tmp_path / "device"))
+
+    run = subprocess.run(
+        [sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+
+    shown = re.findall(r"print\(.*  # (.*)$", example, re.M)
+    assert shown
+    assert (run.stdout.splitlines(), run.returncode) == (shown, 0), run.stderr
