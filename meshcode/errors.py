@@ -180,7 +180,7 @@ class NoNode(CallerError):
 
 
 class WaitTimeout(CallerError, TimeoutError):
-    """The wait ended before the call did.  The call goes on; ask again by its id."""
+    """The wait ended before the call did, which is as it was; the text says where it is."""
 
     code = "timeout"
     exit_status = 124

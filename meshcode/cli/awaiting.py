@@ -43,13 +43,11 @@ def wait(client: Client, call: Call, seconds: float | None) -> None:
     look_at = now + gap
     told: set[Any] = set()
     while True:
-        try:
-            call.exception(max(min(LINK_LOOK_S, end - now), 0.0))
+        if call._ends_within(max(min(LINK_LOOK_S, end - now), 0.0)):
             return
-        except WaitTimeout:
-            now = time.monotonic()
-            if now >= end:
-                raise
+        now = time.monotonic()
+        if now >= end:
+            raise WaitTimeout(f"call {call.id} has not ended within {seconds} s", id=call.id)
         found = _of_link(client)
         if found:
             look_at = now + TELL_WHY_S  # A node that is back begins to work first.

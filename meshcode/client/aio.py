@@ -17,9 +17,11 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequen
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from meshcode.client.call import Call, deadline_of, seconds_left, user_name
+from meshcode.client.call import Call, deadline_of, seconds_left, seconds_of, user_name
 from meshcode.client.client import ASK_S, CLOSE_S, CONNECT_S, Client, no_node
 from meshcode.client.default import default_client
+from meshcode.client.lateness import ASK_S as LOOK_ASK_S
+from meshcode.client.lateness import known_here, questions, too_late
 from meshcode.client.listening import LISTEN_S, Listening
 from meshcode.client.mapping import CHUNK, Flight
 from meshcode.client.requests import Ask, Stream
@@ -253,7 +255,7 @@ class AsyncSocket:
         iterable: Iterable[Any],
         *,
         chunk: int = CHUNK,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         propagate: bool = True,
     ) -> AsyncIterator[Any]:
         """As `Socket.map`; nothing is submitted before the first value is awaited."""
@@ -268,7 +270,7 @@ class AsyncSocket:
         iterable: Iterable[Sequence[Any]],
         *,
         chunk: int = CHUNK,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         propagate: bool = True,
     ) -> AsyncIterator[Any]:
         """As `map`, with each item a sequence of arguments."""
@@ -336,34 +338,34 @@ class AsyncCall:
     def __await__(self) -> Generator[Any, None, Any]:
         return wait_for_call(self.sync).__await__()
 
-    async def result(self, timeout: float | None = None, propagate: bool = True) -> Any:
+    async def result(self, timeout: Seconds | None = None, propagate: bool = True) -> Any:
         """As `Call.result`."""
         call = self.sync
         if not call._code:
             await _ended(call, timeout)
         return call._outcome(propagate)
 
-    async def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
+    async def get(self, timeout: Seconds | None = None, propagate: bool = True) -> Any:
         """As `result`."""
         return await self.result(timeout, propagate)
 
-    async def exception(self, timeout: float | None = None) -> MeshError | None:
+    async def exception(self, timeout: Seconds | None = None) -> MeshError | None:
         """As `Call.exception`."""
         call = self.sync
         if not call._code:
             await _ended(call, timeout)
         return call.exception(0)
 
-    async def wait_accepted(self, timeout: float | None = None) -> str:
+    async def wait_accepted(self, timeout: Seconds | None = None) -> str:
         """As `Call.wait_accepted`."""
-        call = self.sync
+        call, seconds = self.sync, seconds_of(timeout)
         with contextlib.suppress(WaitTimeout):
-            await _news(call._client, call._is_answered, timeout)
+            await _news(call._client, call._is_answered, seconds)
         return call.wait_accepted(0)
 
-    async def items(self, timeout: float | None = None) -> AsyncIterator[Any]:
+    async def items(self, timeout: Seconds | None = None) -> AsyncIterator[Any]:
         """As `Call.items`; `timeout` is for each next item."""
-        call = self.sync
+        call, seconds = self.sync, seconds_of(timeout)
         call._begin_wait()
         given = 0
         while True:
@@ -375,9 +377,9 @@ class AsyncCall:
                 break
             else:
                 try:
-                    await _news(call._client, partial(call._has_item, given), timeout)
+                    await _news(call._client, partial(call._has_item, given), seconds)
                 except WaitTimeout:
-                    raise call._too_late(timeout) from None
+                    raise await _too_late(call, seconds) from None
         if is_streamed(call._id, call._outcome()):
             async for item in self.stream(given):
                 yield item
@@ -385,12 +387,12 @@ class AsyncCall:
         for item in call._rest(given):
             yield item
 
-    def stream(self, first: int = 0, timeout: float | None = None) -> AsyncIterator[Any]:
+    def stream(self, first: int = 0, timeout: Seconds | None = None) -> AsyncIterator[Any]:
         """As `Call.stream`."""
         return read_async(self, first, timeout)
 
     async def status(self) -> str:
-        """As `Call.status`."""
+        """As `Call.status`, which is a property: here it is `await call.status()`."""
         if not self.sync._code and self.sync._is_known():
             return str((await self.info())["state"])
         return self.sync.status
@@ -494,7 +496,7 @@ def _bridge() -> Bridge:
     return bridge
 
 
-async def _ended(call: Call, timeout: float | None = None) -> None:
+async def _ended(call: Call, timeout: Seconds | None = None) -> None:
     """Wait until a call has ended.
 
     Raises:
@@ -503,16 +505,35 @@ async def _ended(call: Call, timeout: float | None = None) -> None:
     call._begin_wait()
     future: _Nothing = asyncio.get_running_loop().create_future()
     callback = partial(_bridge().push, future)
+    seconds = seconds_of(timeout)
     call._add_callback(callback)
     try:
-        if timeout is None:
+        if seconds is None:
             await future
         else:
-            await asyncio.wait_for(future, timeout)
+            await asyncio.wait_for(future, seconds)
     except TimeoutError:
-        raise call._too_late(timeout) from None
+        raise await _too_late(call, seconds) from None
     finally:
         call._drop_callback(callback)
+
+
+async def _too_late(call: Call, seconds: float | None) -> WaitTimeout:
+    """As `lateness.look` and `too_late`."""
+    found = known_here(call)
+    if found.state or seconds is None:
+        return too_late(call, seconds, found)
+    asked, client = questions(call), AsyncClient(call._client)
+    try:
+        answer = None
+        while seconds > 0:
+            operation, fields = asked.send(answer)
+            answer = await client.ask(operation, timeout=min(seconds, LOOK_ASK_S), **fields)
+    except StopIteration as end:
+        found = end.value
+    except MeshError:  # Not told, whatever it is: it is the wait that has ended.
+        found = known_here(call)
+    return too_late(call, seconds, found)
 
 
 async def _news(client: Client, condition: Callable[[], bool], timeout: float | None) -> None:

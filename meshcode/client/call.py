@@ -21,6 +21,7 @@ from meshcode.wire.kinds import Outcome
 
 if TYPE_CHECKING:
     from meshcode.client.client import Client
+    from meshcode.client.options import Seconds
 
 # How a call ended, in `_code`: 0 not yet, an `Outcome`, or one of these two.
 REFUSED = 5  # The node did not accept it.
@@ -106,15 +107,16 @@ class Call:
 
     # Waiting.
 
-    def result(self, timeout: float | None = None, propagate: bool = True) -> Any:
+    def result(self, timeout: Seconds | None = None, propagate: bool = True) -> Any:
         """Wait for the call to end; its value.
 
         Args:
-            timeout: seconds; None waits as long as it takes, over restarts of the node too.
+            timeout: seconds or a timedelta; None waits as long as it takes, over restarts of the
+                node too.  What waits so for a HELD call is told the logger `meshcode` once.
             propagate: False returns the error instead of raising it.
 
         Raises:
-            WaitTimeout: it has not ended in time; it goes on.
+            WaitTimeout: it has not ended in time; the text says where it is, and what it waits for.
             RemoteError: the task raised.  For a built-in exception it is that type too, so
                 `except ValueError` works; a note has the traceback in the worker.
             CallCancelled: it was cancelled or expired.
@@ -124,11 +126,11 @@ class Call:
             self._wait(timeout)
         return self._outcome(propagate)
 
-    def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
+    def get(self, timeout: Seconds | None = None, propagate: bool = True) -> Any:
         """As `result`."""
         return self.result(timeout, propagate)
 
-    def exception(self, timeout: float | None = None) -> MeshError | None:
+    def exception(self, timeout: Seconds | None = None) -> MeshError | None:
         """Wait for the call to end; its error, or None when it has a value.
 
         Raises:
@@ -138,17 +140,17 @@ class Call:
             self._wait(timeout)
         return None if self._code == _DONE else self._error()
 
-    def wait_accepted(self, timeout: float | None = None) -> str:
+    def wait_accepted(self, timeout: Seconds | None = None) -> str:
         """Wait until the node has the call on disk; what is true then, as `accepted` says.
 
         Raises:
             CallerError: it was refused; the text says why.
             WaitTimeout: no answer in time.  The call may still be accepted later.
         """
-        client = self._client
-        if not client.session.wait_news(self._is_answered, timeout):
+        client, seconds = self._client, seconds_of(timeout)
+        if not client.session.wait_news(self._is_answered, seconds):
             raise WaitTimeout(
-                f"call {self.id} to {self._socket} was not acknowledged within {timeout} s "
+                f"call {self.id} to {self._socket} was not acknowledged within {seconds} s "
                 f"by the node at {client.address}; it is sent again as soon as that answers",
                 id=self.id,
             )
@@ -156,7 +158,7 @@ class Call:
             raise self._error()
         return self._accepted or "accepted"  # The outcome may come with the acknowledgement lost.
 
-    def items(self, timeout: float | None = None) -> Iterator[Any]:
+    def items(self, timeout: Seconds | None = None) -> Iterator[Any]:
         """The items of a generator task, each as soon as it is there, in order.
 
         When the call is retried, items after those already given come from the new attempt.  For
@@ -171,6 +173,7 @@ class Call:
             MeshError: as `result`, after the items that came before the failure.
         """
         self._begin_wait()
+        seconds = seconds_of(timeout)
         given = 0
         while True:
             found = self._next_item(given)
@@ -178,14 +181,16 @@ class Call:
                 yield unpack(found)
             elif self._code:
                 break
-            elif self._client.session.wait_news(partial(self._has_item, given), timeout):
+            elif self._client.session.wait_news(partial(self._has_item, given), seconds):
                 continue
             else:
-                raise self._too_late(timeout)
+                from meshcode.client.lateness import look, too_late
+
+                raise too_late(self, seconds, look(self, seconds))
             given += 1
         yield from self._rest(given)
 
-    def stream(self, first: int = 0, timeout: float | None = None) -> Iterator[Any]:
+    def stream(self, first: int = 0, timeout: Seconds | None = None) -> Iterator[Any]:
         """The items of a stream from number `first` on, in order, as they come or long after.
 
         Any number may read, at any time and from any process: the items are kept as long as other
@@ -259,21 +264,25 @@ class Call:
     def _begin_wait(self) -> None:
         """A submitted call is told of its end anyway."""
 
-    def _wait(self, timeout: float | None) -> None:
+    def _wait(self, timeout: Seconds | None) -> None:
+        seconds = seconds_of(timeout)
+        if not self._ends_within(seconds):
+            from meshcode.client.lateness import look, too_late
+
+            raise too_late(self, seconds, look(self, seconds))
+
+    def _ends_within(self, seconds: float | None) -> bool:
+        """Wait for the end; whether it came.  Nobody is asked why it did not."""
         self._begin_wait()
         waiter = Waiter()
         self._add_callback(waiter.set)
-        if not waiter.wait(timeout):
-            self._drop_callback(waiter.set)
-            if not self._code:
-                raise self._too_late(timeout)
+        if seconds is None:
+            from meshcode.client.lateness import wait_patiently
 
-    def _too_late(self, timeout: float | None) -> WaitTimeout:
-        return WaitTimeout(
-            f"call {self.id} has not ended within {timeout} s; it goes on: ask again with "
-            "result(), from anywhere by its id, or end it with cancel()",
-            id=self.id,
-        )
+            wait_patiently(self, waiter)
+        elif not waiter.wait(seconds):
+            self._drop_callback(waiter.set)
+        return self._code != 0
 
     def _outcome(self, propagate: bool = True) -> Any:
         code, body = self._code, self._body
@@ -379,13 +388,13 @@ class FoundCall(Call):
         """As `Call.state`, and UNKNOWN before it has ended: `info()["state"]` asks the node."""
         return _STATES[self._code] if self._code else "UNKNOWN"
 
-    def wait_accepted(self, timeout: float | None = None) -> str:
+    def wait_accepted(self, timeout: Seconds | None = None) -> str:
         """Ask the node whether it has the call; it was accepted earlier or it is unknown.
 
         Raises:
             UnknownCall: the node has no such call.
         """
-        self._client.ask("call.get", timeout=timeout, id=self._id)
+        self._client.ask("call.get", timeout=seconds_of(timeout), id=self._id)
         return "accepted"
 
     def _is_known(self) -> bool:
@@ -405,9 +414,28 @@ def user_name() -> str:
     return os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid {os.getuid()}"
 
 
-def deadline_of(timeout: float | None) -> float | None:
-    """The moment a wait ends, on the monotonic clock; None = never."""
-    return None if timeout is None else time.monotonic() + timeout
+def seconds_of(timeout: Any) -> float | None:
+    """How long a wait may be: seconds, as a number or a timedelta; None = without an end.
+
+    Raises:
+        TypeError: it is none of these.
+    """
+    if timeout is None or isinstance(timeout, int | float):
+        return timeout
+    total = getattr(timeout, "total_seconds", None) or getattr(timeout, "__float__", None)
+    if total is None:
+        raise TypeError(f"timeout is seconds, a timedelta or None, not {timeout!r:.80}")
+    return float(total())
+
+
+def deadline_of(timeout: Seconds | None) -> float | None:
+    """The moment a wait ends, on the monotonic clock; None = never.
+
+    Raises:
+        TypeError: as `seconds_of`.
+    """
+    seconds = seconds_of(timeout)
+    return None if seconds is None else time.monotonic() + seconds
 
 
 def seconds_left(deadline: float | None) -> float | None:

@@ -10,6 +10,7 @@ from meshcode.client.call import Call, deadline_of, seconds_left
 
 if TYPE_CHECKING:
     from meshcode.client.client import Client
+    from meshcode.client.options import Seconds
     from meshcode.client.socket import Socket
 
 CHUNK = 256  # Items sent together.
@@ -103,7 +104,7 @@ def map_calls(
     arguments: Iterator[Sequence[Any]],
     *,
     chunk: int,
-    timeout: float | None,
+    timeout: Seconds | None,
     propagate: bool,
 ) -> Iterator[Any]:
     """Submit the first calls now; the rest as results are taken.  See `Socket.map`."""

@@ -103,7 +103,7 @@ class Socket:
         iterable: Iterable[Any],
         *,
         chunk: int = CHUNK,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         propagate: bool = True,
     ) -> Iterator[Any]:
         """Call the function with each item; the values in the order of the items.
@@ -128,7 +128,7 @@ class Socket:
         iterable: Iterable[Sequence[Any]],
         *,
         chunk: int = CHUNK,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         propagate: bool = True,
     ) -> Iterator[Any]:
         """As `map`, with each item a sequence of arguments."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
+from meshcode.client.call import seconds_of
 from meshcode.client.doubts import PAUSE_S, PAUSE_S_MAX, UNKNOWN_PATIENCE_S
 from meshcode.client.wake import Waiter
 from meshcode.errors import UnknownCall, WaitTimeout
@@ -14,6 +15,7 @@ from meshcode.wire.codec import unpack
 if TYPE_CHECKING:
     from meshcode.client.aio import AsyncCall
     from meshcode.client.call import Call
+    from meshcode.client.options import Seconds
 
 READ = "stream.read"
 
@@ -21,7 +23,7 @@ READ = "stream.read"
 class Reading:
     """Where one reader is, and what the node has given it."""
 
-    def __init__(self, call: Call, first: int, timeout: float | None) -> None:
+    def __init__(self, call: Call, first: int, timeout: Seconds | None) -> None:
         """At item `first`.
 
         Args:
@@ -33,7 +35,7 @@ class Reading:
             raise ValueError(f"items are counted from 0, there is no item {first}")
         self.call = call
         self.number = first
-        self.timeout = timeout
+        self.timeout = seconds_of(timeout)
         self.end: int | None = None
         self.streamed = True
         self._since = time.monotonic()
@@ -98,7 +100,7 @@ class Reading:
         return value[self.number :] if isinstance(value, list) else [value][self.number :]
 
 
-def read(call: Call, first: int, timeout: float | None) -> Iterator[Any]:
+def read(call: Call, first: int, timeout: Seconds | None) -> Iterator[Any]:
     """See `Call.stream`."""
     reading = Reading(call, first, timeout)
     call.wait_accepted(timeout)
@@ -112,7 +114,7 @@ def read(call: Call, first: int, timeout: float | None) -> Iterator[Any]:
     yield from reading.rest(call.result())
 
 
-async def read_async(call: AsyncCall, first: int, timeout: float | None) -> AsyncIterator[Any]:
+async def read_async(call: AsyncCall, first: int, timeout: Seconds | None) -> AsyncIterator[Any]:
     """See `Call.stream`."""
     import asyncio  # Loaded by now.  A program without it may be interrupted while it loads.
 

@@ -239,6 +239,7 @@ def test_a_result_can_be_asked_for_again(client):
 
 def test_a_wait_that_ends_leaves_the_call_as_it_was(client):
     call = client.socket("later").submit("x")
+    call.wait_accepted(10)
 
     for timeout in (0, 0.01):
         with pytest.raises(errors.WaitTimeout, match="it goes on") as caught:

@@ -114,7 +114,7 @@ def test_progress_status_and_a_wait_that_ends_early(client: Client, sign: Signat
     flow = pipeline(parallel(sign("a", 1), sign("boom"), sign("later")), sign("b"))()
     flow.wait_accepted(SOON_S)
 
-    assert flow.progress() == (1, 1, 0, 1, 1, 4)
+    assert flow.progress() == (1, 1, 0, 1, 1, 4, 0)
     assert "2 of the 4 steps" in refused(WrongState, flow.retry)
     assert flow.progress().total == 4
     assert flow.status == "RUNNING" and not flow.done()
@@ -126,7 +126,7 @@ def test_progress_status_and_a_wait_that_ends_early(client: Client, sign: Signat
     with pytest.raises(ValueError, match="boom"):
         flow.get(SOON_S)
     assert waiting.get(SOON_S) == "S(S())"
-    assert flow.progress() == (2, 2, 0, 0, 0, 4)
+    assert flow.progress() == (2, 2, 0, 0, 0, 4, 0)
 
 
 def test_the_graph_is_drawn(sign: Signatures):

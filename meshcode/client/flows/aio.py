@@ -12,6 +12,7 @@ from meshcode.client.flows.flow import Flow, Progress, Step
 
 if TYPE_CHECKING:
     from meshcode.client.flows.graph import Graph
+    from meshcode.client.options import Seconds
 
 
 class AsyncFlow(AsyncCall):
@@ -21,7 +22,7 @@ class AsyncFlow(AsyncCall):
 
     sync: Flow
 
-    async def result(self, timeout: float | None = None, propagate: bool = True) -> Any:
+    async def result(self, timeout: Seconds | None = None, propagate: bool = True) -> Any:
         """As `Flow.result`."""
         if propagate:
             return await super().result(timeout)
@@ -43,14 +44,14 @@ class AsyncFlow(AsyncCall):
         return await asyncio.to_thread(self.sync.branches)
 
     async def status(self) -> str:
-        """As `Flow.status`."""
+        """As `Flow.status`, which is a property: here it is `await flow.status()`."""
         return await asyncio.to_thread(lambda: self.sync.status)
 
     async def progress(self) -> Progress:
         """As `Flow.progress`."""
         return await asyncio.to_thread(self.sync.progress)
 
-    async def results(self, timeout: float | None = None) -> list[tuple[Step, Any]]:
+    async def results(self, timeout: Seconds | None = None) -> list[tuple[Step, Any]]:
         """As `Flow.results`."""
         return await asyncio.to_thread(self.sync.results, timeout)
 

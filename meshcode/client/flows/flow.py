@@ -15,6 +15,7 @@ from meshcode.wire.kinds import Outcome
 if TYPE_CHECKING:
     from meshcode.client.client import Client
     from meshcode.client.flows.graph import Graph
+    from meshcode.client.options import Seconds
 
 _DONE = int(Outcome.DONE)
 
@@ -26,8 +27,9 @@ class Progress(NamedTuple):
     failed: int  # Raised, or needed something that did.
     cancelled: int
     running: int
-    waiting: int  # For a worker, for a person, or for the steps that it needs.
+    waiting: int  # For a worker, or for the steps that it needs.
     total: int
+    held: int = 0  # For a person: `retry()` or `cancel()` of the step.
 
 
 class Step(FoundCall):
@@ -85,7 +87,7 @@ class Flow(FoundCall):
 
     # Waiting.
 
-    def result(self, timeout: float | None = None, propagate: bool = True) -> Any:
+    def result(self, timeout: Seconds | None = None, propagate: bool = True) -> Any:
         """Wait for the flow to end; its value.
 
         Args:
@@ -103,7 +105,7 @@ class Flow(FoundCall):
             return self._outcome(propagate)
         return self._in_place(deadline)
 
-    def wait_accepted(self, timeout: float | None = None) -> str:
+    def wait_accepted(self, timeout: Seconds | None = None) -> str:
         """As `Call.wait_accepted`: from then on the whole flow is safe."""
         wait = Call.wait_accepted if self._submitted else FoundCall.wait_accepted
         return wait(self, timeout)
@@ -126,7 +128,8 @@ class Flow(FoundCall):
     @property
     def status(self) -> str:
         """The state of the whole run: DONE, FAILED or CANCELLED when it has ended; else RUNNING,
-        or WAITING when none of its steps has begun, or SENT when the node has not got it yet.
+        or WAITING when none of its steps has begun, or HELD when a step is and none of the others
+        can go on without it, or SENT when the node has not got it yet.
         """
         if self._code:
             return self.state
@@ -135,18 +138,21 @@ class Flow(FoundCall):
         found = self._ask(limit=0)
         if found["state"] in ("DONE", "FAILED", "CANCELLED"):
             return str(found["state"])
+        open_now = found["counts"].keys() - {"DONE", "FAILED", "CANCELLED", "GATHERING"}
+        if open_now == {"HELD"}:
+            return "HELD"
         begun = found["counts"].keys() - {"", "WAITING", "GATHERING", "PARKED"}
         return "RUNNING" if begun else "WAITING"
 
     def progress(self) -> Progress:
         """How many steps are where; one question to the node, however many steps there are."""
         count = self._ask(limit=0)["counts"]
-        done, failed, cancelled, running = (
-            count.get(state, 0) for state in ("DONE", "FAILED", "CANCELLED", "RUNNING")
+        done, failed, cancelled, running, held = (
+            count.get(state, 0) for state in ("DONE", "FAILED", "CANCELLED", "RUNNING", "HELD")
         )
         total = sum(count.values())
-        waiting = total - done - failed - cancelled - running
-        return Progress(done, failed, cancelled, running, waiting, total)
+        waiting = total - done - failed - cancelled - running - held
+        return Progress(done, failed, cancelled, running, waiting, total, held)
 
     @property
     def plan(self) -> Plan:
@@ -193,7 +199,7 @@ class Flow(FoundCall):
             return [self._step(self.plan.result)]
         return list(filled(feed, self._branch))
 
-    def results(self, timeout: float | None = None) -> list[tuple[Step, Any]]:
+    def results(self, timeout: Seconds | None = None) -> list[tuple[Step, Any]]:
         """Wait for the flow to end; each step that runs a function, with its value or error.
 
         Raises:
