@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from meshcode.client.call import Call, deadline_of, seconds_left
+from meshcode.client.call import LOST, Call, deadline_of, seconds_left
+from meshcode.errors import NOTHING_SENT, CallerError
+from meshcode.ids import NO_ID
 
 if TYPE_CHECKING:
     from meshcode.client.client import Client
@@ -17,6 +19,34 @@ CHUNK = 256  # Items sent together.
 FLIGHT_CALLS_MAX = 4096  # Calls in flight: half a window, so that others may submit beside a map.
 FLIGHT_BEGINS = 64
 FLIGHT_BYTES_MAX = 64 * 1024 * 1024  # Of results in flight, judged by the largest one seen.
+
+
+class Chunk(NamedTuple):
+    """What the next items of a map were made to."""
+
+    calls: list[Call]
+    drafts: list[bytes]  # Their envelopes.
+    size: int  # Bytes of these.
+    unfit: list[tuple[int, CallerError]]  # Items that are no plain data or too large, by place.
+    error: Exception | None  # What ended the items, if anything did.
+
+
+class Unsent(Call):
+    """In the place of an item that cannot be sent: a call that there is not, ended with why."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, socket: Socket, number: int, error: CallerError) -> None:
+        """`error` says that nothing was sent; that is so of this item only."""
+        super().__init__(socket.client, NO_ID, socket.name)
+        self._code = LOST
+        text = error.text.replace(NOTHING_SENT, "this item was not sent")
+        self.error = type(error)(f"item {number} (from 0): {text}", **error.fields, item=number)
+
+    def _outcome(self, propagate: bool = True) -> CallerError:
+        if propagate:
+            raise self.error
+        return self.error
 
 
 class Flight:
@@ -33,6 +63,7 @@ class Flight:
         "_largest",
         "_limit",
         "_more",
+        "_read",
         "_socket",
         "error",
     )
@@ -45,25 +76,33 @@ class Flight:
         self._limit = FLIGHT_BEGINS
         self._largest = 1
         self._calls: deque[Call] = deque()
+        self._read = 0  # Items.
         self._more = True
         self.error: Exception | None = None  # What ended the items: raised after the results.
 
     def next_chunk(self) -> tuple[list[Call], list[bytes], int] | None:
         """The next calls to hand over, or None when enough are in flight or there are no more."""
-        limit = min(self._limit, max(1, FLIGHT_BYTES_MAX // self._largest))
-        room = limit - len(self._calls)
-        if not self._more or room < max(1, min(self._chunk, limit // 2)):
-            return None
         socket = self._socket
-        calls, drafts, size, self.error = socket._prepare_many(
-            socket.client, self._arguments, min(self._chunk, room)
-        )
-        if self.error is not None or not calls:
-            self._more = False
-        if not calls:
-            return None
-        self._calls.extend(calls)
-        return calls, drafts, size
+        limit = min(self._limit, max(1, FLIGHT_BYTES_MAX // self._largest))
+        while self._more:
+            room = limit - len(self._calls)
+            if room < max(1, min(self._chunk, limit // 2)):
+                return None
+            chunk = socket._prepare_many(socket.client, self._arguments, min(self._chunk, room))
+            self.error = chunk.error
+            self._more = chunk.error is None and bool(chunk.calls or chunk.unfit)
+            self._line_up(chunk)
+            if chunk.calls:
+                return chunk.calls, chunk.drafts, chunk.size
+        return None
+
+    def _line_up(self, chunk: Chunk) -> None:
+        """The results come in the order of the items, and so do those that there cannot be."""
+        line = list(chunk.calls)
+        for place, error in chunk.unfit:
+            line.insert(place, Unsent(self._socket, self._read + place, error))
+        self._read += len(line)
+        self._calls.extend(line)
 
     @property
     def client(self) -> Client:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from meshcode.client.call import Call
-from meshcode.client.mapping import CHUNK, map_calls
+from meshcode.client.mapping import CHUNK, Chunk, map_calls
 from meshcode.client.options import to_wire
 from meshcode.client.tracing import NOWHERE, Origin, origin
-from meshcode.errors import BadRequest
+from meshcode.errors import BadData, BadRequest, CallerError, TooLarge
 from meshcode.limits import FRAME_BYTES_GOAL, NAME_BYTES_MAX
 from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.kinds import Flag, Kind
@@ -114,10 +114,12 @@ class Socket:
         Args:
             chunk: items to send together; smaller chunks have their first result earlier.
             timeout: seconds from now until the last result; None waits as long as it takes.
-            propagate: False gives errors in the place of values instead of raising them.
+            propagate: False gives errors in the place of values instead of raising them, also
+                those of items that cannot be sent.  What `iterable` raises ends the map.
 
         Raises:
             as `submit` and `Call.result`, in the place of the item.  The calls behind it go on.
+            BadData, TooLarge: of an item that cannot be sent; the text has its number, from 0.
         """
         return self.starmap(
             ((item,) for item in iterable), chunk=chunk, timeout=timeout, propagate=propagate
@@ -251,14 +253,12 @@ class Socket:
 
     def _prepare_many(
         self, client: Client, arguments: Iterator[Sequence[Any]], count: int
-    ) -> tuple[list[Call], list[bytes], int, Exception | None]:
-        """Up to `count` calls, fewer when they fill a frame or the next one cannot be made.
-
-        Returns:
-            The calls, their envelopes, the bytes of these, and what was wrong with the next.
-        """
+    ) -> Chunk:
+        """Calls of up to `count` items, fewer when they fill a frame or the items end."""
         calls: list[Call] = []
         drafts: list[bytes] = []
+        unfit: list[tuple[int, CallerError]] = []
+        error: Exception | None = None
         size = 0
         name, whence = self.name, origin()
         ids = client.fresh_id.many(count)
@@ -267,7 +267,11 @@ class Socket:
         try:
             # `_prepare`, unrolled: this is the hot path.  No item is taken that has no id.
             for call_id, args in zip(ids, arguments, strict=False):
-                body = pack_call(args)
+                try:
+                    body = pack_call(args)
+                except (BadData, TooLarge) as found:  # Of this item: the others are calls.
+                    unfit.append((len(calls) + len(unfit), found))
+                    continue
                 argc = len(args)
                 mold = molds.get(argc) or self._make_mold(argc, (), whence, molds)
                 data = mold(call_id, flow or call_id, body, 0, 0)
@@ -276,9 +280,9 @@ class Socket:
                 size += len(data)
                 if size >= FRAME_BYTES_GOAL:
                     break
-        except Exception as error:  # Of the caller's iterable too: raised in its place, later.
-            return calls, drafts, size, error
-        return calls, drafts, size, None
+        except Exception as found:  # Of the caller's iterable: raised in its place, later.
+            error = found
+        return Chunk(calls, drafts, size, unfit, error)
 
     def _make_mold(
         self, argc: int, names: tuple[str, ...], whence: Origin, keep: dict[_Shape, Mold] | None

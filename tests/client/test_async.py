@@ -234,6 +234,8 @@ def test_nothing_of_the_blocking_client_is_missing(mine, blocking, left_out):
 def test_map_gives_results_in_order(run):
     async def body(client):
         values = [value async for value in client.socket("echo").map(range(3000))]
+        mixed = client.socket("echo").map([1, {2}, 3], propagate=False)
+        assert [getattr(value, "code", value) async for value in mixed] == [1, "bad_data", 3]
         with pytest.raises(errors.WaitTimeout):
             async for _ in client.socket("never").map(range(3), timeout=0.01):
                 raise AssertionError("nothing can come")

@@ -123,8 +123,25 @@ def test_map_gives_the_results_before_an_item_that_cannot_be_sent(client):
     results = client.socket("echo").map([1, 2, {3}, 4])
 
     assert [next(results), next(results)] == [1, 2]
-    with pytest.raises(errors.BadData):
+    with pytest.raises(errors.BadData, match=r"^item 2 \(from 0\): .* not sent") as bad:
         next(results)
+    assert bad.value.fields["item"] == 2
+
+
+def test_map_without_raising_goes_on_after_an_item_that_cannot_be_sent(client):
+    """Also when a chunk has no other, and when the largest one is the reason."""
+    items = list(range(6000))
+    bad = [0, *range(1000, 2000), 5000, 5999]
+    for n in bad:
+        items[n] = {n}
+    items[5000] = bytes(17 << 20)
+    values = list(client.socket("echo").map(items, chunk=7, propagate=False))
+
+    assert [n for n, value in enumerate(values) if value != n] == bad
+    assert [values[n].fields["item"] for n in bad] == bad
+    assert isinstance(values[0], errors.BadData) and isinstance(values[5000], errors.TooLarge)
+    assert client.ask("test.count")["submits"] == 6000 - len(bad)
+    assert next(client.socket("echo").map([{1}], propagate=False)).fields["item"] == 0
 
 
 def test_map_gives_the_results_before_an_iterable_that_fails(client):
@@ -137,6 +154,9 @@ def test_map_gives_the_results_before_an_iterable_that_fails(client):
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
+    results = client.socket("echo").map(items(), propagate=False)
+    with pytest.raises(ZeroDivisionError):
+        list(results)
 
 
 def test_map_may_be_waited_for_only_so_long(client):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from meshcode.client.call import Call
     from meshcode.client.client import Client
+    from meshcode.client.mapping import Chunk
     from meshcode.client.objects.processor import Processor
 
 _UNUSED = {
@@ -245,7 +246,7 @@ class Socket(CallableSocket):
 
     def _prepare_many(
         self, client: Client, arguments: Iterator[Sequence[Any]], count: int
-    ) -> tuple[list[Call], list[bytes], int, Exception | None]:
+    ) -> Chunk:
         if not self._members:
             return super()._prepare_many(client, arguments, count)
         return self._next()._prepare_many(client, arguments, count)
