@@ -202,7 +202,7 @@ class AsyncSocket:
         """The name of the socket."""
         return self.sync.name
 
-    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function and wait: its value, or its exception raised here.
 
         A task that is cancelled here leaves a call that goes on; who wants to find it again
@@ -210,19 +210,19 @@ class AsyncSocket:
         """
         return await (await self.submit(*args, **kwargs))
 
-    async def broadcast(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+    async def broadcast(self, /, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """As `Socket.broadcast`."""
         found: list[dict[str, Any]] = await self.options(broadcast=True)(*args, **kwargs)
         return found
 
-    async def submit(self, *args: Any, **kwargs: Any) -> AsyncCall:
+    async def submit(self, /, *args: Any, **kwargs: Any) -> AsyncCall:
         """As `Socket.submit`: waits only while the window of the client is full."""
         client = await self._ready_client()
         call, data = self.sync._prepare(client, args, kwargs)
         await _put(client, [call], [data], len(data))
         return AsyncCall(call)
 
-    def p(self, *args: Any, **kwargs: Any) -> Signature:
+    def p(self, /, *args: Any, **kwargs: Any) -> Signature:
         """As `Socket.p`."""
         return self.sync.p(*args, **kwargs)
 

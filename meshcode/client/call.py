@@ -105,6 +105,12 @@ class Call:
     def __repr__(self) -> str:
         return f"<Call {self.id} {self._socket} {self.state}>"
 
+    def __getstate__(self) -> None:
+        raise TypeError(
+            f"call {self.id} is followed by a client of this process, and that cannot go to "
+            "another one; send its `id`, and find the call there with `connect().call(id)`"
+        )
+
     # Waiting.
 
     def result(self, timeout: Seconds | None = None, propagate: bool = True) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from meshcode.client.call import Call, FoundCall, renew_lock
+from meshcode.client.call import Call, FoundCall, renew_lock, seconds_of
 from meshcode.client.freshids import FreshIds
 from meshcode.client.listening import LISTEN_S, Listening
 from meshcode.client.requests import Ask, Stream
@@ -194,12 +194,12 @@ class Client:
                 for twice.
             WaitTimeout: the node is there and did not answer in time.
         """
-        waiter = Waiter()
+        waiter, seconds = Waiter(), seconds_of(timeout)
         request = Ask(operation, fields, waiter.set)
         self.session.begin(request)
-        if not waiter.wait(timeout):
+        if not waiter.wait(seconds):
             self.session.forget(request)
-            raise self.too_late(operation, timeout)
+            raise self.too_late(operation, seconds)
         return request.value()
 
     def ask_stream(self, operation: str, /, **fields: Any) -> Stream:
@@ -270,7 +270,11 @@ class Client:
 
         Raises:
             WaitTimeout: some calls were not acknowledged; they may or may not have been accepted.
+
+        In a forked child this does nothing: the link, and what was submitted, are the parent's.
         """
+        if os.getpid() != self.pid:
+            return
         self._finalizer.detach()
         unacknowledged = _close(self.session, timeout)
         unheard = _unheard(self.session)
@@ -278,8 +282,9 @@ class Client:
             warnings.warn(unheard, RuntimeWarning, stacklevel=2)
         if unacknowledged and timeout > 0:
             raise WaitTimeout(
-                f"{unacknowledged} calls were not acknowledged by the node at {self.address} "
-                f"within {timeout:g} s; the client is closed, they may or may not be accepted",
+                f"{_count(unacknowledged)} not acknowledged by the node at {self.address} within "
+                f"{timeout:g} s; the client is closed, {_they(unacknowledged)} may or may not be "
+                "accepted",
                 calls=unacknowledged,
             )
 
@@ -336,15 +341,22 @@ def _close(session: Session, timeout: float) -> int:
     return session.outbox.unacked_calls
 
 
+def _count(calls: int) -> str:
+    return "1 call was" if calls == 1 else f"{calls} calls were"
+
+
+def _they(calls: int) -> str:
+    return "it" if calls == 1 else "they"
+
+
 def _unheard(session: Session) -> str:
     """What to say of calls that were refused and never asked about, once; mostly nothing."""
     unheard, session.pending.unheard = session.pending.unheard, {}
     if not unheard:
         return ""
     first = from_data(unpack(next(iter(unheard.values()))))
-    count = f"{len(unheard)} calls were" if len(unheard) > 1 else "1 call was"
     return (
-        f"{count} refused and nobody asked what became of "
+        f"{_count(len(unheard))} refused and nobody asked what became of "
         f"{'them; the first' if len(unheard) > 1 else 'it'}: {first}; `result()` or "
         "`wait_accepted()` of a call raises this"
     )
@@ -357,8 +369,9 @@ def _close_all() -> None:
         unacknowledged = _close(session, CLOSE_S)
         if unacknowledged:
             print(
-                f"meshcode: {unacknowledged} calls were not acknowledged by the node at "
-                f"{session.address} before this program ended; they may or may not be accepted",
+                f"meshcode: {_count(unacknowledged)} not acknowledged by the node at "
+                f"{session.address} before this program ended; {_they(unacknowledged)} may or may "
+                "not be accepted",
                 file=sys.stderr,
             )
         unheard = _unheard(session)

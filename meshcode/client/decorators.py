@@ -83,11 +83,11 @@ class Remote:
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return self if instance is None else self.remote()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function in the mesh, as an instance does."""
         return self.remote()(*args, **kwargs)
 
-    def p(self, *args: Any, **kwargs: Any) -> Signature:
+    def p(self, /, *args: Any, **kwargs: Any) -> Signature:
         """A signature for a flow, as `Socket.p`."""
         return self.remote().p(*args, **kwargs)
 

@@ -58,7 +58,7 @@ class Socket:
         # The same for every call with as many arguments and the same keywords.
         self._molds: dict[_Shape, Mold] = {}
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function and wait: its value, or its exception raised here.
 
         Raises:
@@ -66,7 +66,7 @@ class Socket:
         """
         return self.submit(*args, **kwargs).result()
 
-    def submit(self, *args: Any, **kwargs: Any) -> Call:
+    def submit(self, /, *args: Any, **kwargs: Any) -> Call:
         """Call the function without waiting for it, or for the node.
 
         It only waits while the window of the client is full: 8192 calls or 16 MiB that the node has
@@ -82,7 +82,7 @@ class Socket:
         client.session.outbox.put(call, data)
         return call
 
-    def broadcast(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+    def broadcast(self, /, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """Run the function once on every worker that serves it, on every node, and wait.
 
         `options(broadcast=True).submit(...)` does not wait.
@@ -138,7 +138,7 @@ class Socket:
             raise BadRequest(f"a chunk has at least 1 item, not {chunk}")
         return map_calls(self, iter(iterable), chunk=chunk, timeout=timeout, propagate=propagate)
 
-    def p(self, *args: Any, **kwargs: Any) -> Signature:
+    def p(self, /, *args: Any, **kwargs: Any) -> Signature:
         """A signature for a flow: the call with these arguments, made when the flow comes to it.
 
         In a pipeline the function is called with the previous value first, then `args`.
@@ -226,6 +226,24 @@ class Socket:
     def __repr__(self) -> str:
         options = f", {self._options}" if self._options else ""
         return f"Socket({self.name!r}{options})"
+
+    # To other processes it goes as its name and options, and calls through the client there.
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        if self._client is not None:
+            raise TypeError(
+                f"socket {self.name!r} calls through a client of its own, and that cannot go to "
+                f"another process; make it there, or send Socket({self.name!r}), which calls "
+                "through the client of the process that it is in"
+            )
+        return self.name, self._options
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        name, options = state
+        self.__init__(name, None, options)  # type: ignore[misc]
+
+    def __copy__(self) -> Socket:
+        return self._with(self._options)
 
     # For the package.
 

@@ -127,6 +127,76 @@ def test_a_forked_child_makes_its_own_connection(peer):
     assert run.stdout == "[True, True, True, True] 0\n1 in the parent\n"
 
 
+def test_a_forked_child_that_closes_its_parents_client_does_nothing(peer):
+    """It has none of the parent's calls to wait for, whatever the parent still waits for."""
+    run = python(
+        """
+import os, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+from meshcode import connect
+client = connect()
+mute = client.socket("mute").submit(1)
+child = os.fork()
+if child == 0:
+    client.close()
+    with client: pass
+    os._exit(0)
+print(os.waitpid(child, 0)[1], client.socket("echo")("of the parent"))
+client.close(0)
+""",
+        peer.address,
+    )
+
+    assert (run.stdout, run.stderr) == ("0 of the parent\n", "")
+
+
+def test_a_socket_that_was_called_goes_to_other_processes_and_a_call_does_not(peer):
+    run = python(
+        """
+import copy, multiprocessing, pickle
+from concurrent.futures import ProcessPoolExecutor
+from meshcode import Socket, connect, connect_async
+from meshcode.client import AsyncSocket
+from meshcode.client.api import Socket as Declared
+
+if __name__ == "__main__":
+    echo = Socket("echo").options(priority=9)
+    echo(0)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=spawn) as pool: print(list(pool.map(echo, range(5))))
+    with spawn.Pool(2) as pool: print(pool.map(echo, range(5)))
+    for one in (echo, Declared("echo"), AsyncSocket("echo").sync):
+        twin = pickle.loads(pickle.dumps(one))
+        print(type(twin) is type(one), twin.name, twin._options)
+    client = connect()
+    own = client.socket("echo")
+    print(copy.copy(own)("copied"))
+    for one in (own, own.submit(1), AsyncSocket(own), client.call(own.submit(1).id)):
+        try:
+            pickle.dumps(one)
+        except TypeError as error:
+            print(error)
+""",
+        peer.address,
+    )
+
+    lines = run.stdout.splitlines()
+    assert run.stderr == "" and lines[:2] == ["[0, 1, 2, 3, 4]"] * 2
+    assert lines[2:6] == [
+        "True echo {'priority': 9}", "True echo {}", "True echo {}", "copied",
+    ]  # fmt: skip
+    of_socket, of_call, of_async, of_found = lines[6:]
+    assert of_socket == of_async and "send Socket('echo'), which calls through" in of_socket
+    assert "find the call there with `connect().call(id)`" in of_call
+    assert "send its `id`" in of_found
+
+
+def test_a_parameter_may_be_called_self(peer, client):
+    for socket in (client.socket("report"), Socket("report", client)):
+        assert socket(1, self=2)["kwargs"] == socket.submit(1, self=2).result()["kwargs"]
+    assert client.socket("report").p(self=2)(1).get(SOON_S)
+
+
 def test_a_fork_while_other_threads_submit_cannot_hang_the_child(peer):
     """Whatever lock a thread of the parent holds at that moment, the child has its own."""
     run = python(
@@ -214,7 +284,8 @@ def test_a_program_says_at_its_end_what_was_not_acknowledged(peer):
         peer.address,
     )
 
-    assert "1 calls were not acknowledged by the node" in run.stderr
+    assert "meshcode: 1 call was not acknowledged by the node" in run.stderr
+    assert "before this program ended; it may or may not be accepted" in run.stderr
 
 
 def test_ids_are_unique_and_ascend():

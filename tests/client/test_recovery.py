@@ -248,7 +248,7 @@ def test_leaving_a_with_for_an_error_tells_the_error(peer, capsys, monkeypatch):
         client.socket("mute").submit()
         1 / 0
 
-    assert "1 calls were not acknowledged" in capsys.readouterr().err
+    assert "1 call was not acknowledged" in capsys.readouterr().err
 
 
 def test_a_client_that_is_dropped_ends_its_thread(peer):

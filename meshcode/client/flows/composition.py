@@ -26,7 +26,7 @@ class Composition:
     size: int  # Steps it has at least: one per signature.
     nesting: int  # Compositions within each other; a signature has 0.
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Flow:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Flow:
         """Submit it.
 
         Args:
@@ -44,7 +44,7 @@ class Composition:
         """
         return self.submit(*args, **kwargs)
 
-    def submit(self, *args: Any, **kwargs: Any) -> Flow:
+    def submit(self, /, *args: Any, **kwargs: Any) -> Flow:
         """As calling it."""
         from meshcode.client.flows.submitting import submit
 

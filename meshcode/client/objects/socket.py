@@ -182,7 +182,7 @@ class Socket(CallableSocket):
         """A call made earlier, by its id; see `Client.call`."""
         return self.client.call(taskid)
 
-    def delay(self, *args: Any, **kwargs: Any) -> Call:
+    def delay(self, /, *args: Any, **kwargs: Any) -> Call:
         """As `submit`, by the original's name."""
         return self.submit(*args, **kwargs)
 
@@ -198,6 +198,14 @@ class Socket(CallableSocket):
 
     def __hash__(self) -> int:
         return hash((self.kind, self.name))
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return (*super().__getstate__(), [member.name for member in self._members])
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        *mine, members = state
+        super().__setstate__(tuple(mine))
+        self._members = self._sockets_of(members, self._options)
 
     def __repr__(self) -> str:
         """JSON of what is known here; nobody is asked, so that may be only the name."""

@@ -91,7 +91,7 @@ class Task(Named):
         """A socket to call it by: the first by name whose processor is not stopped."""
         return Socket(task=self.name, module=self._data["module"], client=self._client)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Call:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Call:
         """Run it once on every worker of its first socket, without waiting, as the original does.
 
         The value of the call is what each worker said: see `Socket.broadcast`.
