@@ -54,6 +54,14 @@ def _between(which: Any) -> tuple[bytes, bytes]:
     return bytes.fromhex(digits.ljust(32, "0")), bytes.fromhex(digits.ljust(32, "f"))
 
 
+def unknown_call(which: bytes | str) -> UnknownCall:
+    """The error of an id, or the beginning of one, that no call has."""
+    if isinstance(which, bytes) and len(which) == ID_BYTES:
+        return UnknownCall(f"no call {text_of(which)} is open or kept in the history")
+    begins = which.hex() if isinstance(which, bytes) else which
+    return UnknownCall(f"no call whose id begins with {begins!r} is open or kept")
+
+
 class Chosen(NamedTuple):
     """Which calls a listing has."""
 
@@ -206,12 +214,12 @@ class History:
         if low == high:  # A whole id is looked up, so that a damaged record is told.
             if low in self._router.calls or self.done_record(low) is not None:
                 return low
-            raise UnknownCall(f"no call {text_of(low)} is open or kept in the history")
+            raise unknown_call(low)
         near = (*self._router.calls, *self._turns.fresh_done())
         found = [id for id in near if low <= id <= high]
         found += [id for id, _ in self._log.scan(DONE, low, limit=3) if id <= high]
         if not found:
-            raise UnknownCall(f"no call whose id begins with {which!r} is open or kept")
+            raise unknown_call(which)
         if len(set(found)) > 1:
             raise BadRequest(f"{which!r} begins the ids of several calls; give more of it")
         return found[0]

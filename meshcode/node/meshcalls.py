@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import BadRequest, LogDamaged, MeshError, UnknownCall, WrongState
 from meshcode.ids import NO_ID, parse_id, text_of
-from meshcode.node.history import asked_of
+from meshcode.node.history import asked_of, unknown_call
 from meshcode.node.meshops import (
     Answers,
     answer,
@@ -253,7 +253,7 @@ def kept_id(loop: Loop, which: bytes | str) -> bytes:
     ids = {*router.replica.by_id, *router.copies}
     found = [id for id in ids if id.hex().startswith(digits)]
     if not found:
-        raise UnknownCall(f"no call whose id begins with {which!r} is open or kept")
+        raise unknown_call(which)
     if len(found) > 1:
         raise BadRequest(f"{which!r} begins the ids of several calls; give more of it")
     return found[0]

@@ -13,7 +13,7 @@ from meshcode.cli.jobs import runs_of
 from meshcode.cli.moment import Moment, moment_of
 from meshcode.client import connect
 from meshcode.client.api import Schedule, Socket
-from meshcode.errors import ObjectExists, WrongState
+from meshcode.errors import BadRequest, ObjectExists, WrongState
 
 FIRST = int(datetime(2099, 1, 1, tzinfo=UTC).timestamp() * 1000)
 DAY = 86_400_000
@@ -139,7 +139,7 @@ def test_the_interval_of_a_socket_is_a_schedule_of_its_name(flow):
 def test_python_declares_schedules(flow, client):
     made = Schedule(
         "weekly", client=client, socket=Socket("shop.add", client), cron="0 0 * * MON",
-        args=(1,), jitter=1.5, end=datetime.fromisoformat("2099-01-01T12:00"),
+        args=(1,), jitter=1.5, end=datetime.fromisoformat("2099-01-01T12:00"), timezone="UTC",
     )  # fmt: skip
     assert (made.jitter_ms, made.end, made.args) == (1_500, "2099-01-01T12:00:00", [1])
     assert made.pause().requested_status == "pause"
@@ -147,6 +147,12 @@ def test_python_declares_schedules(flow, client):
     assert Schedule("weekly", client=client) == made
     with pytest.raises(ObjectExists, match="has cron '0 0 \\* \\* MON', not '@daily'"):
         Schedule("weekly", client=client, cron="@daily")
+    naive = datetime.fromisoformat("2099-01-01")
+    with pytest.raises(BadRequest, match=r"at: 2099-01-01 .* has no time zone, and nodes may be"):
+        made.update(cron=None, at=naive, end=None)
+    with pytest.raises(BadRequest, match="has no time zone"):
+        Schedule("once", client=client, socket="shop.add", at=naive)
+    assert Schedule.find("once", client=client) is None
     aware = datetime(2099, 1, 1, tzinfo=UTC)
     assert made.update(cron=None, at=aware, end=None).at == "2099-01-01T00:00:00+00:00"
     made.delete()

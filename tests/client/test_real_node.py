@@ -109,6 +109,16 @@ def test_a_call_can_be_followed(client):
     assert (names[0], names[-1]) == ("received", "postrun")
 
 
+def test_a_call_that_is_not_there_is_named_as_people_write_it(client):
+    unknown = client.call("01a22336-9739-797d-8922-89b9cc499789")
+
+    for ask in (lambda: unknown.result(WAIT_S), unknown.info, unknown.events, unknown.cancel):
+        with pytest.raises(errors.UnknownCall, match=unknown.id):
+            ask()
+    with pytest.raises(errors.UnknownCall, match="begins with '01a22336'"):
+        client.call("01a22336")
+
+
 def test_a_generator_streams(client):
     assert list(client.socket("lib.count").submit(5).items(WAIT_S)) == [0, 1, 2, 3, 4]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from meshcode.client.objects.asking import Data, Wanted, model
@@ -21,13 +22,20 @@ class Schedule(Declared):
     """A schedule: `Schedule("nightly", socket=report, cron="0 3 * * *")`; see `Declared`.
 
     Options are those of docs/schedules.md; `interval` and `jitter` are seconds, or a timedelta,
-    and kept in milliseconds.  `at`, `start` and `end` may be a datetime: with a time zone they
-    mean that moment, without one the time of the schedule's `timezone`.
+    and kept in milliseconds.  `at`, `start` and `end` may be a datetime with a time zone, which is
+    that moment; without one it is what clocks show in the `timezone` that is given beside it.
     """
 
     kind: ClassVar[str] = "schedule"
     _required = ("socket",)
     _renamed = {"interval": "interval_ms", "jitter": "jitter_ms"}
+
+    @classmethod
+    def _given(cls, found: list[Wanted], options: Mapping[str, Any]) -> Data:
+        if options.get("timezone") is None:
+            for option in ("at", "start", "end"):
+                _check_zone(option, options.get(option))
+        return super()._given(found, options)
 
     @classmethod
     def _plain(cls, found: list[Wanted], option: str, value: Any) -> Any:
@@ -48,6 +56,16 @@ class Schedule(Declared):
     def resume(self) -> Self:
         """Let it go on with its next time."""
         return self.update(requested_status="start")
+
+
+def _check_zone(option: str, value: Any) -> None:
+    if isinstance(value, datetime) and value.utcoffset() is None:
+        raise BadRequest(
+            f"{option}: {value} has no time zone, and nodes may be in others; use "
+            "datetime.now(timezone.utc) + ..., or .astimezone() for local time, or give `timezone` "
+            "beside it; nothing was changed",
+            kind="schedule", field=option,
+        )  # fmt: skip
 
 
 def milliseconds(option: str, value: Any) -> int:
