@@ -35,6 +35,7 @@ _FILE_BYTES_MAX = 64 * 1024
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _DURATION = re.compile(r"0|(\d+(\.\d+)?(ms|s|m|h|d))+")
+unread: dict[str, str] = {}  # Files that this process may not read, with what to say of it.
 _SECRET = re.compile(r"(://[^:@/]*):.*@|((?:password|passfile)=)[^&]*", re.I)
 
 
@@ -121,6 +122,11 @@ def shown(setting: Setting) -> str:
     if isinstance(setting.value, bool):
         return "true" if setting.value else "false"
     return mask(str(setting.value))
+
+
+def has_password(text: str) -> bool:
+    """Whether an address has a password in it, and not only the name of a file with one."""
+    return any(m[1] or m[2].lower() == "password=" for m in _SECRET.finditer(text))
 
 
 def mask(text: str) -> str:
@@ -232,8 +238,9 @@ def settings(
         Layer("environment", "environment", _of_environment(env)),
     ]
     left_out: list[str] = []
+    system = SYSTEM_FILE if _may_read_system() else ""
     project = _project_file(folder, left_out)
-    files = [("project", project), ("user", user_file(env)), ("system", SYSTEM_FILE)]
+    files = [("project", project), ("user", user_file(env)), ("system", system)]
     for level, path in files:
         values = read(path) if path else None
         if values is not None:
@@ -290,6 +297,19 @@ def _project_file(folder: str | None, left_out: list[str]) -> str:
         # Whoever can write into a folder above must not choose where calls go.
         left_out.append(f"{path} belongs to user {owner} and not to you or root; it is not used")
         return ""
+
+
+def _may_read_system() -> bool:
+    """Whether the system's file can be read, or is not there: what an administrator forgot to open
+    to everybody must not end everybody's commands."""
+    try:
+        os.close(os.open(SYSTEM_FILE, os.O_RDONLY | os.O_CLOEXEC))
+    except PermissionError as error:
+        unread[SYSTEM_FILE] = f"{SYSTEM_FILE} cannot be read: {error.strerror}; it is not used"
+        return False
+    except OSError:  # Not there; or what `read` says.
+        return True
+    return True
 
 
 _read: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}  # By path: mtime and size, values.

@@ -127,6 +127,7 @@ def run(arguments: Sequence[str]) -> int:
     status = 0
     try:
         status = _run(list(arguments) or ["--help"])
+        _tell_unread()
         standard.finish()
     except BrokenPipeError:
         standard.give_up()
@@ -159,6 +160,13 @@ def _run(arguments: list[str]) -> int:
         output.say(text_of(error))
         return error.exit_status
     return status if isinstance(status, int) else 0
+
+
+def _tell_unread() -> None:
+    """Say which files of the configuration were left out because they are closed to this user."""
+    config = sys.modules.get("meshcode.config")  # Not loaded: no setting was asked for.
+    for text in getattr(config, "unread", {}).values():
+        output.say(f"mesh: {text}")
 
 
 def _usage(error: click.ClickException) -> None:

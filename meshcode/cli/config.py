@@ -135,15 +135,19 @@ def _tell_overruled(name: str, path: str) -> None:
 @_key
 @_where_options
 def unset(name: str, project: bool, system: bool, in_context: str | None) -> None:
-    """Take a setting out of a file. One that is no setting any more, too.
+    """Take a setting out of a file. One that is no setting any more, too, if it is there.
 
     Examples:
       mesh config unset output
       mesh config unset model --project
     """
     path = _file(project, system, in_context)
-    set_values(path, {name: None})
-    output.write(f"{name} is not set in {path}")
+    if set_values(path, {name: None}):
+        output.write(f"{name} is not set in {path}")
+        return
+    if name != config.CONTEXT:
+        _one(name)
+    output.write(f"{name} was not set in {path}; nothing was written")
 
 
 @command()
@@ -170,6 +174,7 @@ def validate() -> None:
     except CallerError as error:
         if error.text not in faults:
             faults.append(error.text)
+    config.unread.clear()  # Among the faults already.
     known = {key.variable for key in config.KEYS.values()}
     odd = sorted(n for n in os.environ if n.startswith("MESH_") and n not in known | _OTHERS)
     faults += [f"${name} of the environment is no setting" for name in odd]

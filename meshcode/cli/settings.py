@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from typing import Any
 
 from meshcode import aside, config
 from meshcode.errors import CallerError, NodeError
 
 
-def set_values(path: str, values: dict[str, str | bool | None]) -> None:
+def set_values(path: str, values: dict[str, str | bool | None]) -> bool:
     """Change some settings of a file; None takes one away.  All of it or nothing is written.
+
+    False: there was nothing to take away, and nothing was written.
 
     Raises:
         CallerError: a value is wrong, or the file is.
@@ -24,11 +27,15 @@ def set_values(path: str, values: dict[str, str | bool | None]) -> None:
         text = ""
     except (OSError, ValueError) as error:
         raise CallerError(f"{path} cannot be read: {error}; nothing was changed") from None
+    before = text
     for name, value in values.items():
         plain = value is None or name == config.CONTEXT
         text = edited(text, name, value if plain else config.check(name, value, path))
     _check(path, text, values)
+    if text == before and all(value is None for value in values.values()):
+        return False
     write(path, text)
+    return True
 
 
 def edited(text: str, name: str, value: str | bool | None) -> str:
@@ -61,6 +68,12 @@ def _check(path: str, text: str, values: dict[str, str | bool | None]) -> None:
     for name, raw in found.items():
         if name != config.CONTEXT:
             config.check(name, raw, path, folder)
+        if path == config.SYSTEM_FILE and config.has_password(str(raw)):
+            raise CallerError(
+                f"{path} can be read by every user of this machine, and the address of {name} has"
+                f" a password; nothing was changed; set it without --system for the user who runs"
+                f" the node, or name a file with passfile=PATH in the address"
+            )
     wrong = [n for n, v in values.items() if (n in found) != (v is not None)]
     if wrong:
         raise CallerError(
@@ -69,13 +82,26 @@ def _check(path: str, text: str, values: dict[str, str | bool | None]) -> None:
 
 
 def write(path: str, text: str) -> None:
-    """Write a file whole, readable by its owner only: a database's address may hold a password.
+    """Write a file whole.  That of the system is for everybody, any other for its owner only: a
+    database's address may hold a password.
 
     Raises:
         NodeError: it cannot be written; what was there is there.
     """
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        everybodys = path == config.SYSTEM_FILE
+        _make_folder(os.path.dirname(path), everybodys=everybodys)
         aside.write(path, text.encode(), durable=True)
+        if everybodys:
+            os.chmod(path, 0o644)
     except OSError as error:
         raise NodeError(f"{path} cannot be written: {error.strerror}; it is as it was") from None
+
+
+def _make_folder(folder: str, *, everybodys: bool) -> None:
+    """See to it that the folder is there; of one for all users a narrow umask takes nothing."""
+    new = not os.path.isdir(folder)
+    os.makedirs(folder, mode=0o755 if everybodys else 0o700, exist_ok=True)
+    # One of 0700 was made by a version that kept the system's file from its users.
+    if everybodys and (new or stat.S_IMODE(os.stat(folder).st_mode) == 0o700):
+        os.chmod(folder, 0o755)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import select
 import sys
+import tempfile
 
 import pytest
 
@@ -276,6 +278,90 @@ def test_the_context_is_no_setting_to_set(place, capsys):
     _, err = run("config", "set", "context", "lab", capsys=capsys, status=2)
 
     assert "chosen with `mesh context use NAME`" in err
+
+
+def test_the_file_of_the_system_is_for_every_user(place, monkeypatch, capsys):
+    """It was closed to all but root, whose umask may be narrow; also one that is there already."""
+    file = place / "new" / "meshcode" / "config.toml"
+    monkeypatch.setattr(config, "SYSTEM_FILE", str(file))
+    mask = os.umask(0o077)
+    try:
+        run("config", "set", "output", "json", "--system", capsys=capsys)
+        assert [p.stat().st_mode & 0o777 for p in (file, file.parent)] == [0o644, 0o755]
+        file.chmod(0o600)
+        file.parent.chmod(0o700)
+        run("config", "set", "output", "yaml", "--system", capsys=capsys)
+    finally:
+        os.umask(mask)
+
+    assert [p.stat().st_mode & 0o777 for p in (file, file.parent)] == [0o644, 0o755]
+
+
+def test_no_password_goes_into_the_file_of_the_system(place, capsys):
+    file = place / "etc" / "config.toml"
+    for uri in ("postgresql://joe:hunter2@db/x", "postgresql://joe@db/x?password=hunter2"):
+        _, err = run("config", "set", "model", uri, "--system", capsys=capsys, status=2)
+        assert "can be read by every user" in err
+        assert "hunter2" not in err
+        assert not file.exists()
+    run("config", "set", "model", "postgresql://joe@db/x?passfile=/p", "--system", capsys=capsys)
+    # One from the time when the file was private is not opened to everybody by another setting.
+    old = 'model = "postgresql://joe:hunter2@db/x"\n'
+    file.write_text(old)
+    run("config", "set", "output", "json", "--system", capsys=capsys, status=2)
+    assert file.read_text() == old
+
+
+def test_taking_away_what_is_not_there_writes_nothing(place, capsys):
+    file = place / "etc" / "config.toml"
+
+    out, _ = run("config", "unset", "output", "--system", capsys=capsys)
+    assert "output was not set in" in out
+    _, err = run("config", "unset", "outptu", "--system", capsys=capsys, status=2)
+    assert "did you mean 'output'?" in err
+    assert not file.exists()
+
+    file.write_text('output = "json"\n')
+    assert "output is not set in" in run("config", "unset", "output", "--system", capsys=capsys)[0]
+    assert file.read_text() == ""
+
+
+def test_a_file_of_the_system_that_is_closed_to_us_is_a_warning(place, monkeypatch, capsys):
+    with closed_file() as path:
+        monkeypatch.setattr(config, "SYSTEM_FILE", path)
+        monkeypatch.setenv("XDG_CONFIG_HOME", os.path.join(os.path.dirname(path), "none"))
+        with as_nobody():
+            out, err = run("config", "get", "output", capsys=capsys)
+            assert out == "table\n"
+            assert err == f"mesh: {path} cannot be read: Permission denied; it is not used\n"
+            _, err = run("config", "validate", capsys=capsys, status=2)
+    assert err.count(path) == 1
+    config.unread.clear()
+
+
+@contextlib.contextmanager
+def closed_file():
+    """A file in a folder that all may enter, which only its owner, or root, may read."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        path = os.path.join(folder, "config.toml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write('output = "json"\n')
+        os.chmod(path, 0o600 if os.geteuid() == 0 else 0)
+        yield path
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """Root reads whatever it likes, so this is for a while somebody else."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def test_init_asks_nobody_when_nobody_is_there(place, capsys):
