@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import MeshError, NotAllowed
 from meshcode.ids import text_of
-from meshcode.node.auditlog import WHOLE, AuditLog
+from meshcode.node.auditlog import TEXT_MAX, WHOLE, AuditLog
 from meshcode.node.guard import NEEDS
 from meshcode.node.logins import unix_ms
 from meshcode.node.sessions import Session
@@ -30,13 +30,13 @@ CHANGES = frozenset({
     "node.countersign", "node.down", "logout", "flow.cancel", "flow.retry", "flow.stop",
 })  # fmt: skip
 NAME_CHARS_MAX = 220  # Of kind and name of an object, before anybody has looked at them.
-NAMED_MAX = 3  # Objects of one change that are written; it counts the rest.
 # The fields that say what an operation is about, by what a right to it is on; then by operation.
 _ABOUT_ON = {
     "call": ("id",), "flow": ("id",), "socket": ("name",), "log": ("socket", "call"),
     "listen": ("name",), "db": ("name",),
 }  # fmt: skip
 _ABOUT = {"call.recover": ("id",), "worker.stop": ("id",)}
+_MORE_CHARS = 20  # Kept free for how many objects of what was refused are not named.
 REPEATED_MS = 60_000
 REPEATED_MAX = 1_024  # Kinds of refusals counted at once.
 
@@ -54,7 +54,8 @@ class Audit:
 
     def _add(self, who: str, what: str, **more: Any) -> None:
         try:
-            self.log.add(unix_ms(), who, what, **more)
+            for part in _parts(more):
+                self.log.add(unix_ms(), who, what, **part)
             self._trouble = ""
         except OSError as error:
             trouble = f"the audit log cannot be written: {error.strerror or error}"
@@ -103,6 +104,7 @@ class Audit:
     def denied(self, who: Who | None, what: str, object_: str, right: str) -> None:
         """Somebody may not do something; the same again is counted for a minute."""
         name, via = _who(who, {})
+        object_ = _brief(object_)
         key, now = (name, what, object_), unix_ms()
         known = self._refused.get(key)
         if known is not None and now < known[0]:
@@ -148,7 +150,7 @@ def _who(who: Who | None, fields: dict[str, Any]) -> tuple[str, str]:
 
 
 def _objects(edit: Edit) -> str:
-    """What a change of the model is about; of many objects the first."""
+    """What a change of the model is about: the names of all its objects."""
     do, kind, name, given = edit
     names: list[str] = []
     if do == "declare" and isinstance(rows := given.get("objects"), list):
@@ -157,9 +159,44 @@ def _objects(edit: Edit) -> str:
         names = [" ".join(map(str, row[:3])) for row in rows if isinstance(row, list)]
     elif do not in ("apply", "declare"):
         names = [f"{kind} {name}"]
-    rest = len(names) - NAMED_MAX
-    text = ", ".join(name[:NAME_CHARS_MAX] for name in names[:NAMED_MAX])
-    return text + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(name[:NAME_CHARS_MAX] for name in names)
+
+
+def _parts(more: dict[str, Any]) -> list[dict[str, Any]]:
+    """The lines of an entry: what was changed is named whole, in as many as that takes.
+
+    Of what was refused one has to do: nothing came of it, and whoever may do nothing could push
+    all other lines out of the log with one request of many names.
+    """
+    text = more.get("object")
+    if not isinstance(text, str) or len(text) <= TEXT_MAX:
+        return [more]
+    if more.get("outcome") != "changed":
+        return [{**more, "object": _brief(text)}]
+    lines = _filled(text.split(", "), TEXT_MAX)
+    count = len(lines)
+    return [{**more, "object": line, "part": f"{n} of {count}"} for n, line in enumerate(lines, 1)]
+
+
+def _brief(text: str) -> str:
+    """As many names as a line has room for, and how many more there are."""
+    if len(text) <= TEXT_MAX:
+        return text
+    names = text.split(", ")
+    line = _filled(names, TEXT_MAX - _MORE_CHARS)[0]
+    rest = len(names) - len(line.split(", "))
+    return line + (f" and {rest} more" if rest else "")
+
+
+def _filled(names: list[str], chars_max: int) -> list[str]:
+    """The names in lines of so many characters; one that is longer by itself has its own line."""
+    lines = [names[0]]
+    for name in names[1:]:
+        if len(lines[-1]) + len(name) + 2 <= chars_max:
+            lines[-1] += f", {name}"
+        else:
+            lines.append(name)
+    return lines
 
 
 def _named(what: str, fields: dict[str, Any]) -> str:

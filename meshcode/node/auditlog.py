@@ -29,7 +29,7 @@ FILES_MAX = 64  # Older ones are removed, oldest first.
 # What `mesh db` does to all that is declared: it asks the node before, which writes it down.
 WHOLE = frozenset({"drop", "rebuild", "restore"})
 SHORTENED = "audit.shortened"  # The line that says where the chain begins from then on.
-_TEXT_MAX = 300  # Characters of one value.
+TEXT_MAX = 300  # Characters of one value.
 
 
 class AuditBroken(ValueError):
@@ -177,7 +177,7 @@ def _short(value: Any) -> Any:
     if isinstance(value, bool | int):
         return value
     text = str(value)
-    return text if len(text) <= _TEXT_MAX else text[: _TEXT_MAX - 3] + "..."
+    return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 3] + "..."
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -198,6 +198,44 @@ def test_a_line_names_what_the_operation_reads_and_nothing_else_that_was_sent(tm
     ]  # fmt: skip
 
 
+def test_a_change_of_many_objects_names_them_all(tmp_path):
+    """Three were named, so a user with all rights hid behind three queues."""
+    audit, owner = Audit(tmp_path), Session(1, b"")
+    steps = [["add", "queue", f"queue-of-some-length-{n}", {}] for n in range(40)]
+    steps += [["add", "user", "eve", {}], ["delete", "role", "guards", {}]]
+    audit.done(owner, "model", b"1", {"do": "apply", "fields": {"base": 1, "steps": steps}})
+    audit.answered(b"1", True, {})
+    objects = [{"kind": "queue", "name": f"q{n}"} for n in range(5)]
+    audit.done(owner, "model", b"2", {"do": "declare", "fields": {"objects": objects}})
+    audit.answered(b"2", True, {})
+    audit.close()
+
+    *many, few = lines_of(tmp_path)
+    named = [name for row in many for name in row["object"].split(", ")]
+    assert named == [" ".join(step[:3]) for step in steps]
+    assert [row["part"] for row in many] == [f"{n} of {len(many)}" for n in range(1, len(many) + 1)]
+    assert {(row["what"], row["outcome"]) for row in many} == {("model.apply", "changed")}
+    assert few["object"] == "queue q0, queue q1, queue q2, queue q3, queue q4"
+    assert "part" not in few
+    assert verify(tmp_path / FOLDER)[1] == len(many) + 1
+
+
+def test_a_refused_change_of_many_objects_is_one_line(tmp_path):
+    """Else whoever may do nothing could push every other line out with one request."""
+    audit, owner = Audit(tmp_path), Session(1, b"")
+    objects = [{"kind": "queue", "name": f"queue-of-some-length-{n}"} for n in range(1_000)]
+    text = ", ".join(f"queue {row['name']}" for row in objects)
+    audit.done(owner, "model", b"1", {"do": "declare", "fields": {"objects": objects}})
+    audit.answered(b"1", False, {"code": "not_allowed", "text": "no"})
+    audit.denied(owner.who, "model.declare", text, "ADD_QUEUE")
+    audit.close()
+
+    for row in lines_of(tmp_path):
+        told, _, rest = row["object"].partition(" and ")
+        assert rest == f"{1_000 - len(told.split(', '))} more"
+        assert row["object"].startswith("queue queue-of-some-length-0, queue ")
+
+
 def test_many_refusals_of_one_kind_are_two_lines(tmp_path):
     audit, who = Audit(tmp_path), Session(1, b"")
     who.who = Who("k" * 40)
