@@ -34,6 +34,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from meshcode import config
 from meshcode.errors import ModelUnavailable, UnknownObject
 from meshcode.model import acting, migrations, rowlevel
 from meshcode.model.policy import OWNER
@@ -101,7 +102,8 @@ class Database:
                 )
             self.path = Path(url.database).absolute()
         self.url = url
-        self.where = url.render_as_string(hide_password=True)
+        # SQLAlchemy hides the password before the host; there may be one behind it, too.
+        self.where = config.mask(url.render_as_string(hide_password=True))
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from meshcode.model import admin, snapshot
+from meshcode.model.database import Database
 from meshcode.model.kinds import PLURALS
 from meshcode.model.tables import SCHEMA_VERSION, TABLES, Base
 from tests.model.postgres import drop_tables
@@ -406,3 +407,10 @@ def test_a_file_that_is_not_there_is_not_found(run, model_path, tmp_path):
 
     assert answer["code"] == "unknown_object"
     assert not model_path.exists()
+
+
+def test_no_password_of_an_address_is_told():
+    """SQLAlchemy hides the one before the host, and shows what is behind it."""
+    where = Database("postgresql://joe:hunter1@db/x?password=hunter2&sslpassword=hunter3").where
+
+    assert where == "postgresql+psycopg2://joe:***@db/x?password=***&sslpassword=***"
