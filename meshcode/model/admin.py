@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from meshcode.errors import MeshError, ModelUnavailable
+from meshcode.errors import BadData, MeshError, ModelUnavailable
 from meshcode.model import document, files, journal, snapshot
 from meshcode.model.database import DB_VARIABLE, Database, set_number
 from meshcode.model.tables import SCHEMA_VERSION, TABLES, Base
@@ -97,7 +97,10 @@ def restore(database: Database, options: argparse.Namespace) -> Answer:
     """Make what a file says all that is declared; nothing of it unless all of it is good."""
     path: Path = options.file
     if files.is_sqlite(path):
-        found = _read_sqlite(path)
+        try:
+            found = _read_sqlite(path)
+        except ModelUnavailable as exc:  # It is the file, as of a damaged document, not the model.
+            raise BadData(f"{exc.text}; nothing was changed") from None
     else:
         found = document.from_text(files.read_whole(path), str(path))
     rows = document.check(found, str(path))
@@ -118,7 +121,8 @@ def _read_sqlite(path: Path) -> dict[str, Any]:
             with database.read() as session:
                 return document.read(session)
         except ModelUnavailable as exc:
-            reason = exc.text.replace(f"sqlite:///{copy}", str(path)).split("; ")[0]
+            reason = exc.text.split("; ")[0].removeprefix("the model's database ")
+            reason = reason.replace(f"sqlite:///{copy}", "it")
             raise ModelUnavailable(f"{path} cannot be used: {reason}") from None
         finally:
             database.close()

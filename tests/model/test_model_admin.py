@@ -396,10 +396,23 @@ def test_a_sqlite_file_of_something_else_is_refused(run, model_path, tmp_path):
 
     answer = run("restore", model_path, "--file", path)
 
-    assert answer["code"] == "model_unavailable"
-    assert f"{path} cannot be used: " in answer["text"]
-    assert "mesh-restore-" not in answer["text"]
+    assert answer["code"] == "bad_data"
+    assert answer["text"].startswith(f"{path} cannot be used: it is a database of something else")
+    assert answer["text"].endswith("; nothing was changed")
     assert not model_path.exists()
+
+
+def test_a_damaged_file_is_not_called_the_model_of_this_node(run, filled, model_path, tmp_path):
+    path = tmp_path / "copy.db"
+    run("backup", model_path, "--file", path)
+    path.write_bytes(path.read_bytes()[:100] + b"\xff" * 50_000)
+
+    answer = run("restore", model_path, "--file", path, "--replace")
+
+    assert answer["code"] == "bad_data"
+    assert answer["text"].startswith(f"{path} cannot be used: it is damaged: ")
+    assert "the model's database" not in answer["text"]
+    assert objects(run, model_path)["queues"]
 
 
 def test_a_file_that_is_not_there_is_not_found(run, model_path, tmp_path):
