@@ -74,7 +74,7 @@ def file_of(address: str) -> Path:
     if not os.path.isabs(base):
         base = os.path.join(os.environ.get("HOME") or os.path.expanduser("~"), ".cache")
     who = f"{address}\0{os.environ.get('MESH_LOGIN_FILE', '')}\0{os.getuid()}"
-    name = blake2b(who.encode(), digest_size=12).hexdigest()
+    name = blake2b(os.fsencode(who), digest_size=12).hexdigest()
     return Path(base, "meshcode", "names", f"{name}.json")
 
 

@@ -141,7 +141,8 @@ def privilege_name(right: str, user: str | None, role: str | None, on: str | Non
     if shown != on:  # Patterns that look alike must not share a name.
         from hashlib import blake2b
 
-        shown += f".{blake2b(on.encode(), digest_size=4).hexdigest()}"
+        text = on.encode(errors="surrogateescape")  # What is no Unicode the request refuses.
+        shown += f".{blake2b(text, digest_size=4).hexdigest()}"
     return f"{name}@{shown}"
 
 

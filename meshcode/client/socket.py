@@ -47,7 +47,13 @@ class Socket:
         if not isinstance(name, str) or not name:
             raise BadRequest(f"a socket has a name of 1 character at least, not {name!r}")
         self.name = name
-        self._name = name.encode()
+        try:
+            self._name = name.encode()
+        except UnicodeEncodeError as error:
+            raise BadRequest(
+                f"the name of a socket is text that is not Unicode: {name!r:.60}, character"
+                f" {error.start}; nothing was sent"
+            ) from None
         if len(self._name) > NAME_BYTES_MAX:
             raise BadRequest(
                 f"the name of a socket has at most {NAME_BYTES_MAX} bytes, "
