@@ -14,14 +14,19 @@ Rows = list[dict[str, Any]]
 
 def label_option(*, update: bool = False) -> Any:
     """Add --label; the command gets all of an object's labels as `labels`, or None."""
+    text = "A word to find and to privilege it by"
+    return map_option("--label", "labels", "KEY=VALUE", text, update=update)
+
+
+def map_option(flag: str, name: str, metavar: str, text: str, *, update: bool) -> Any:
+    """Add an option that is given once for each entry of a map; the command gets all, or None."""
     more = "; all it is to have, or `none`" if update else "; may be repeated"
     return click.option(
-        "--label", "labels", multiple=True, metavar="KEY=VALUE", callback=_labels,
-        help=f"A word to find and to privilege it by{more}.",
-    )  # fmt: skip
+        flag, name, multiple=True, metavar=metavar, callback=_map, help=f"{text}{more}."
+    )
 
 
-def _labels(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> Any:
+def _map(_ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> Any:
     if not given:
         return None
     if given == ("none",):
@@ -30,7 +35,7 @@ def _labels(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
     for text in given:
         key, equals, value = text.partition("=")
         if not equals:
-            raise click.BadParameter(f"write KEY=VALUE, this has no '=': {text!r}")
+            raise click.BadParameter(f"write {param.metavar}, this has no '=': {text!r}")
         if key in found:
             raise click.BadParameter(f"{key} is given twice: {found[key]!r} and {value!r}")
         found[key] = value

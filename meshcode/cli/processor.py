@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from meshcode.cli import objects, prompting
-from meshcode.cli.labels import selectors_option
+from meshcode.cli import objects, output, prompting
+from meshcode.cli.labels import map_option, selectors_option
 from meshcode.cli.objects import LABELS, Field, column
 from meshcode.cli.options import DURATION, SIZE, command, listing, styled
 from meshcode.cli.output import Style
@@ -17,6 +18,7 @@ from meshcode.cli.tree import Lines
 from meshcode.cli.trees import graph_option, names_below, show_graph
 from meshcode.cli.waiting import dry_option, wait_options
 from meshcode.cli.watch import watch_option
+from meshcode.errors import MeshError
 
 KIND = "processor"
 _TEXT, _INT = click.STRING, click.INT
@@ -118,30 +120,18 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def _environment(
-    _ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
-) -> dict[str, str] | None:
-    found = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise click.BadParameter(f"write NAME=VALUE, this has no '=': {text!r}")
-        found[name] = value
-    return found or None
-
-
-_env_option = click.option(
-    "--env", multiple=True, metavar="NAME=VALUE", callback=_environment,
-    help="Environment variable of its workers; may be repeated.",
-)  # fmt: skip
+def _env_option(*, update: bool = False) -> Any:
+    """Add --env; the command gets the whole environment as `env`, or None."""
+    text = "Environment variable of its workers"
+    return map_option("--env", "env", "NAME=VALUE", text, update=update)
 
 
 @command()
 @objects.name_option(KIND)
 @objects.fields(FIELDS)
-@_env_option
+@_env_option()
 @click.option("-h", "--hostname", metavar="HOST", help="Deploy on this host.  [default: any]")
-@click.option("-cs", "--cpus", type=int, help="CPUs of the deployment.  [default: 1]")
+@click.option("-cs", "--cpus", type=int, help="CPUs of the deployment.  [default: as -w]")
 @click.option("-d", "--deploy", is_flag=True, help="Add a deployment of the same name too.")
 @password_options
 @objects.exists_ok_option
@@ -167,7 +157,7 @@ def add(
       mesh add processor -n proc1 -g file:///home/me/repo -m pkg.module
       mesh add processor -n proc1 -g https://github.com/me/repo -m pkg.module -br main -w 4
       mesh add processor -n proc1 -g file:///srv/repo -m pkg.module -rq requirements.txt
-      mesh add processor -n proc1 -g file:///srv/repo -m pkg.module -d -h localhost -cs 2
+      mesh add processor -n proc1 -g file:///srv/repo -m pkg.module -h localhost -w 2
       mesh add processor -n proc1 -g file:///srv/repo -m pkg.module --password
     """
     fields = objects.given_fields({**given, **_lock(ask_password, password_file)})
@@ -188,6 +178,8 @@ def _add_placed(
 ) -> Any:  # fmt: skip
     """Add a processor with its deployment, both or neither; the processor as it is then."""
     there = "refuse" if exists_ok else "new"
+    if "workers" in fields:  # Only the deployment says how many there are.
+        placed = {"cpus": fields["workers"], **placed}
     wanted = {KIND: fields, "deployment": {"processor": name, **placed}}
     declare(client, [
         {"kind": kind, "name": name, "options": options, "there": there}
@@ -204,7 +196,7 @@ def _add_placed(
 @command()
 @objects.one_name(KIND)
 @objects.fields(FIELDS, update=True)
-@_env_option
+@_env_option(update=True)
 @password_options
 @unlock_options
 @click.option("-p", "--prompt", is_flag=True, help="Ask for each option that is not given.")
@@ -222,6 +214,7 @@ def update(
       mesh update processor -n proc1 -c 4f2a9c1
       mesh update processor -n proc1 -w 8 --time-limit 30s
       mesh update processor -n proc1 -c none -br main
+      mesh update processor -n proc1 --env STAGE=prod --env LEVEL=3
       mesh update processor proc1 -p
     """
     if prompting.wanted(prompt, {**given, "password": ask_password or password_file or None}):
@@ -230,7 +223,25 @@ def update(
         given = prompting.ask(FIELDS, now, given)
     opening = unlocking(unlock=unlock, unlock_file=unlock_file, kept=not ask_password)
     changes = {**given, **_lock(ask_password, password_file)}
-    objects.update(KIND, name, changes, style, dry=dry, wait=wait, **opening)
+    then = None if given["env"] is None else _tell_dropped(name)
+    objects.update(KIND, name, changes, style, dry=dry, wait=wait, then=then, **opening)
+
+
+def _tell_dropped(name: str) -> objects.Then:
+    """Have it said which variables a change of the environment takes away."""
+    try:
+        with session() as client:
+            before = objects.one(client, KIND, name).get("env") or {}
+    except MeshError:  # Not there, or not to be seen: the change itself says what is wrong.
+        before = {}
+
+    def tell(_client: Any, changed: Mapping[str, Any]) -> None:
+        gone = [variable for variable in before if variable not in (changed.get("env") or {})]
+        if gone:
+            output.say(f"mesh: {', '.join(gone)} {'is' if len(gone) == 1 else 'are'} not in the"
+                       " environment any more; --env gives all of it")  # fmt: skip
+
+    return tell
 
 
 @command()

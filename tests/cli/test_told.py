@@ -29,3 +29,47 @@ def test_a_name_that_is_no_unicode_is_a_fault_of_the_command_line(shell, line):
 
 def test_a_home_that_is_no_unicode_has_names_to_complete_too():
     assert names.file_of(f"ipc:///{NO_TEXT}") != names.file_of("ipc:///shop")
+
+
+@pytest.fixture
+def idle(shell, repository):
+    """Adds a processor without workers; it is removed afterwards."""
+
+    def add(*more):
+        words = ("-g", repository.as_uri(), "-m", "shop.tasks", "-rs", "stop", *more)
+        shell("add", "processor", "-n", "idle", *words)
+
+    yield add
+    shell("proc", "remove", "idle", "-y")
+
+
+def test_workers_of_a_new_processor_are_the_cpus_of_its_deployment(shell, idle):
+    """Five were asked for, and the deployment had one, which is what counts."""
+    idle("-h", "elsewhere", "-w", "5")
+    assert shell.json("get", "deployment", "idle")[0]["cpus"] == 5
+
+    shell("update", "processor", "idle", "-w", "3")
+
+    assert shell.json("get", "deployment", "idle")[0]["cpus"] == 3
+    assert shell.json("get", "processor", "idle")[0]["workers"] == 3
+
+
+def test_cpus_that_are_given_are_those_of_the_deployment(shell, idle):
+    idle("-h", "elsewhere", "-w", "5", "-cs", "2")
+
+    assert shell.json("get", "deployment", "idle")[0]["cpus"] == 2
+
+
+def test_a_change_of_the_environment_is_all_of_it_and_says_what_it_took_away(shell, idle):
+    idle("--env", "A=1", "--env", "B=2", "--env", "C=2")
+
+    _, err = shell("update", "processor", "idle", "--env", "C=3")
+    assert err == "mesh: A, B are not in the environment any more; --env gives all of it\n"
+    assert shell.json("get", "processor", "idle")[0]["env"] == {"C": "3"}
+    _, err = shell("update", "processor", "idle", "--env", "C=4")
+    assert err == ""
+
+    shell("update", "processor", "idle", "--env", "none")
+    assert shell.json("get", "processor", "idle")[0]["env"] == {}
+    told = " ".join(shell("update", "processor", "--help")[0].split())
+    assert "Environment variable of its workers; all it is to have, or `none`." in told
