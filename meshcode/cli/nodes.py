@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 EXIT_PARTIAL = 8  # Some nodes that have a link did not answer.
 _ASK_S = 0.2  # Between two looks at a node that finishes its calls.
 NOT_UP = "the node of this home is not up"
+_NAMED_MAX = 10  # Deployments that a text names.
 _NOTICE_S = 5.0  # A running node looks at its roster file each second.
 
 
@@ -327,7 +328,7 @@ def evict(target: str, reason: str, key: str | None, yes: bool, style: Style) ->
     sign = _evicting_key(roster, node, key, mine)
     packed = admitting.evict(roster, node, sign, now_unix_ms=now_unix_ms(), reason=reason)
     weight, why = _weigh(node)
-    for line in consequences(name, weight, is_me=node == mine.node, why=why):
+    for line in [*consequences(name, weight, is_me=node == mine.node, why=why), *_pointing(name)]:
         output.say(line)
     confirm(f"evict {name} ({node.hex()[:8]}) for ever", yes=yes)
     file.add(packed)
@@ -473,6 +474,26 @@ def consequences(
             " after the eviction run `mesh salvage -o FILE` there and `mesh salvage --submit FILE`"
             " here"
         )
+    return lines
+
+
+def _pointing(name: str) -> list[str]:
+    """What is declared for the node and gets nothing once it is gone, in sentences."""
+    try:
+        with session(timeout=2.0) as client:
+            deployments, nodes = declared(client, "deployment"), declared(client, "node")
+    except MeshError:  # No node is up, as was said, or it may not be seen.
+        return []
+    here = [row["name"] for row in deployments if row["host"] == name]
+    lines = [
+        f"deployment {one} names {name}, so it has no worker afterwards: `mesh update deployment"
+        f" {one} -h HOST` or `mesh delete deployment {one}`"
+        for one in here[:_NAMED_MAX]
+    ]
+    if len(here) > _NAMED_MAX:
+        lines.append(f"{len(here) - _NAMED_MAX} more deployments name {name}")
+    if any(row["name"] == name and row["scheduler"] for row in nodes):
+        lines.append(f"its scheduler goes on giving CPUs to {name}: `mesh delete node {name}`")
     return lines
 
 

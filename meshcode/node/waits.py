@@ -5,10 +5,10 @@ The core takes a peer that was not found dead for a worker.  People want to know
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from meshcode.replica.peers import ALIVE, KNOWN, LEAVING, SUSPECT
+from meshcode.replica.peers import ALIVE, EVICTED, KNOWN, LEAVING, SUSPECT
 from meshcode.router.core import Router
 from meshcode.router.line import Line
 from meshcode.router.pool import Pool
@@ -26,7 +26,9 @@ def peer_states(loop: Loop) -> dict[str, str]:
     """The states of the other nodes, by name; `SILENT` beside those of the mesh."""
     if loop.mesh is None:
         return {}
-    peers, up = loop.router.replica.peers.by_node.values(), loop.mesh.up
+    up = loop.mesh.up
+    # A new node may have the name of one that was evicted.
+    peers = sorted(loop.router.replica.peers.by_node.values(), key=lambda p: p.state != EVICTED)
     return {
         peer.name: SILENT if peer.here and peer.node not in up else peer.state for peer in peers
     }
@@ -83,16 +85,31 @@ def elsewhere(
     if there:
         none = f"no worker of it is ready at {_listed(there)}"
         return f"{only}, and {none}; `mesh ls processors -w` tells why"
-    away = [host for host in hosts if states.get(host, KNOWN) not in (KNOWN, *_SAID)]
+    evicted = [host for host in hosts if states.get(host) == EVICTED]
+    away = [host for host in hosts if states.get(host, KNOWN) not in (KNOWN, EVICTED, *_SAID)]
     unknown = [host for host in hosts if host not in states]
     are = "is" if len(set(away)) == 1 else "are"
     said = [f"{host} {_SAID[states[host]]}" for host in dict.fromkeys(silent)]
+    said += [f"{host} was evicted" for host in dict.fromkeys(evicted)]
     if away:
         said.append(f"{_listed(away)} {are} away")
     if unknown:
         said.append(f"no node is called {_listed(unknown)} (this one is {here})")
     said += [f"{host} was never heard of" for host in hosts if states.get(host) == KNOWN]
-    return f"{only}, and {', and '.join(said)}; start a node there, or {add}"
+    do = [f"update or delete {_stale(deployments, evicted)}"] if evicted else []
+    do += ["start a node there"] if len(evicted) < len(hosts) else []
+    return f"{only}, and {', and '.join(said)}; {', or '.join([*do, add])}"
+
+
+def _stale(deployments: Mapping[str, Mapping[str, Any]], evicted: Collection[str]) -> str:
+    """What names nodes that will never be back: deployments, or what is declared of a node."""
+    named = [d for d, entry in sorted(deployments.items()) if entry.get("host") in evicted]
+    by_name = {deployments[name]["host"] for name in named}
+    nodes = [host for host in dict.fromkeys(evicted) if host not in by_name]  # By a scheduler.
+    return " and ".join(
+        f"the {what}{'' if len(names) == 1 else 's'} {_listed(names)}"
+        for what, names in (("deployment", named), ("declared node", nodes)) if names
+    )  # fmt: skip
 
 
 def _listed(names: Iterable[str]) -> str:

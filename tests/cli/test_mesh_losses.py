@@ -58,7 +58,9 @@ def test_a_call_of_a_killed_node_is_shown_by_those_who_keep_it(lost):
     assert states(mesh["n1"])["n3"] == "away"
     assert mesh["n1"].mesh("doctor").stdout.count("no link to n3") == 1
 
+    mesh["n1"].command("add", "deployment", "-n", "proc", "-d", "burning", "-h", "n3")
     said = mesh["n1"].mesh("node", "evict", "n3", "--yes", "--reason", "burnt down").stderr
+    assert "deployment burning names n3, so it has no worker afterwards: `mesh update" in said
     assert "1 open calls known here have n3 among their voters: 1 go on" in said
     assert "n3 does not answer" in said
     rows = {row["name"]: row for row in items(mesh["n2"], "nodes")}

@@ -60,5 +60,14 @@ def test_calls_say_at_once_which_node_they_wait_for(cluster: Cluster, how: str):
         assert "it is deployed on n2 only, and n2 is away" in doctor.stdout
         assert "mesh add deployment -n e -d e-here -h n1" in doctor.stdout
 
+    if how == "killed":
+        n1.command("node", "evict", "n2", "--yes")
+        until(
+            lambda: "n2 was evicted; update or delete the deployment e2, or" in row()["reason"],
+            20, lambda: str(row()),
+        )  # fmt: skip
+        n1.command("update", "deployment", "e2", "-h", "n3")
+        until(lambda: row()["state"] == "DONE", 60, lambda: str(row()))
+        return
     cluster.start("n2")
     until(lambda: row()["state"] == "DONE", 60, lambda: str(row()))

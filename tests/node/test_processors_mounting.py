@@ -184,6 +184,15 @@ def test_a_processor_that_is_deployed_elsewhere_says_where_and_who_is_there(proc
     assert "no worker of it is ready at n2; `mesh ls" in reason(on_n2, n2="alive")
     two = "it is deployed on n2, n3 only, and n2, n3 are away"
     assert two in reason(on_n2, {"host": "n3"}, n2="left", n3="dead")
+    gone = reason(on_n2, n2="evicted")
+    assert gone == (
+        "it is deployed on n2 only, and n2 was evicted; update or delete the deployment d0, or"
+        f" {add}"
+    )
+    mixed = reason(on_n2, {"host": "n3"}, n2="evicted", n3="dead")
+    assert "and n2 was evicted, and n3 is away; update or delete the deployment d0, or start a" in (
+        mixed
+    )
     nowhere = reason({"scheduler": "even", "host": None})
     assert nowhere == f"no node of its scheduler has room for it; {add}"
     assert processors.status_of("p") == "idle"
