@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from meshcode.cli import objects
+from meshcode.cli import objects, output
 from meshcode.cli.options import command, complete, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import model, session
 from meshcode.cli.waiting import dry_option
-from meshcode.errors import UnknownObject, WrongState
+from meshcode.errors import MeshError, UnknownObject, WrongState
+from meshcode.nearest import nearest
 
 
 def _options(kind: str, function: Any) -> Any:
@@ -32,6 +34,30 @@ def _add(kind: str, name: str, node: str, style: Style, *, dry: bool) -> None:
         except UnknownObject:
             item = model(client, "add", "node", node, dry=dry, **{kind: name})
         objects.done("node", node, f"belongs to {kind} {name}", item, style, dry=dry)
+        known = None if dry else nodes_known(client)
+        if known is not None and not is_known(item, known):
+            near = nearest(node, known)
+            hint = f"; did you mean {near!r}?" if near else ""
+            output.say(
+                f"mesh: no node of the name {node!r} is in the mesh{hint}; what it is given waits"
+                f" for one; if it is a mistake: `mesh delete node {node}`"
+            )
+
+
+def nodes_known(client: Any) -> set[str] | None:
+    """The names of the nodes there are, and of the declared ones that this one is; None when that
+    may not be seen.
+    """
+    try:
+        rows, mine = client.ask("nodes")["nodes"], client.ask("status")["declared"]
+    except MeshError:
+        return None
+    return {row["name"] for row in rows if row["state"] != "evicted"} | set(mine)
+
+
+def is_known(node: Mapping[str, Any], known: set[str]) -> bool:
+    """Whether a declared node is one of those; of a host one cannot tell whether a node runs."""
+    return bool(node["name"] in known or node.get("host"))
 
 
 def _remove(kind: str, name: str, node: str, style: Style, *, dry: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from meshcode.cli import objects, output
+from meshcode.cli.belonging import is_known, nodes_known
 from meshcode.cli.objects import column
 from meshcode.cli.options import command, complete, listing
 from meshcode.cli.output import Style
@@ -28,6 +29,7 @@ def scheduler_start(name: str | None, style: Style) -> None:
     with session() as client:
         if name is not None:
             objects.one(client, "scheduler", name)  # Says what is near when there is none.
+        known = nodes_known(client)
         found = {kind: all_objects(client, kind) for kind in ("node", "deployment", "scheduler")}
     nodes, deployments = found["node"], found["deployment"]
     shares = placed({f"{kind}s": {row["name"]: row for row in found[kind]} for kind in found})
@@ -47,6 +49,7 @@ def scheduler_start(name: str | None, style: Style) -> None:
         rows.append({
             "name": node["name"], "scheduler": node["scheduler"], "cpus": node["cpus"],
             "asked": sum(mine.values()), "deployments": list(mine),
+            "note": "" if known is None or is_known(node, known) else "no such node in the mesh",
         })  # fmt: skip
     for one in deployments:
         given = sum(shares.get(one["name"], {}).values())
@@ -62,4 +65,5 @@ def scheduler_start(name: str | None, style: Style) -> None:
     )
     columns = [column("name"), column("scheduler"), column("cpus", "CPUs"),
                column("asked", "Asked for"), column("deployments")]  # fmt: skip
+    columns += [column("note")] if any(row["note"] for row in rows) else []
     output.show("node", rows, columns, style, empty="no node is declared for it")

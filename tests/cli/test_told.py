@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from meshcode.cli import names
@@ -73,3 +75,34 @@ def test_a_change_of_the_environment_is_all_of_it_and_says_what_it_took_away(she
     assert shell.json("get", "processor", "idle")[0]["env"] == {}
     told = " ".join(shell("update", "processor", "--help")[0].split())
     assert "Environment variable of its workers; all it is to have, or `none`." in told
+
+
+@pytest.fixture
+def even(shell):
+    """A scheduler; what tests declare of nodes is removed with it."""
+    shell("add", "scheduler", "-n", "even")
+    yield
+    for node in shell.json("ls", "nodes", "--declared"):
+        shell("delete", "node", node["name"], "-y")
+    shell("delete", "scheduler", "even", "-y")
+
+
+def test_a_node_that_is_not_in_the_mesh_is_marked_when_a_scheduler_gets_it(shell, even):
+    """A name mistyped swallowed all CPUs, and nothing was said."""
+    out, err = shell("scheduler", "add", "-n", "even", "-nd", "tpyo")
+    assert out == "node tpyo belongs to scheduler even\n"
+    assert "no node of the name 'tpyo' is in the mesh" in err
+    assert "`mesh delete node tpyo`" in err
+
+    _, err = shell("scheduler", "add", "-n", "even", "-nd", socket.gethostname())
+    assert err == ""
+
+    notes = {row["name"]: row["note"] for row in shell.json("scheduler", "start", "-n", "even")}
+    assert notes == {"tpyo": "no such node in the mesh", socket.gethostname(): ""}
+    assert "no such node in the mesh" in shell("scheduler", "start")[0]
+
+
+def test_a_node_with_a_host_may_be_one_that_comes(shell, even):
+    shell("add", "node", "-n", "later", "-h", "host-x")
+
+    assert shell("scheduler", "add", "-n", "even", "-nd", "later")[1] == ""
