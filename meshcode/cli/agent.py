@@ -83,48 +83,85 @@ def _complete_worker(_ctx: click.Context, _param: click.Parameter, typed: str) -
 
     try:
         with session(timeout=COMPLETE_S) as client:
-            found = [str(row["id"]) for row in client.ask("status").get("workers") or ()]
+            rows = client.ask("status").get("workers") or ()
+        by_number = typed == "" or typed.isdigit()
+        found = [str(row["id"]) if by_number else f"{row['processor']}/{row['id']}" for row in rows]
     except Exception:  # A Tab must never print a traceback into the line being typed.
         return []
     return [name for name in found if name.startswith(typed)]
 
 
+class _Worker(click.ParamType[Any]):
+    """A worker of this node by its number, or as a call names it: PROCESSOR/N."""
+
+    name = "worker"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        """The processor, empty when it is not said, and the number."""
+        processor, slash, number = str(value).rpartition("/")
+        if not (number.isascii() and number.isdigit()) or (slash and not processor):
+            self.fail(f"{value!r} is no worker; write its number, or PROCESSOR/N as a call has it",
+                      param, ctx)  # fmt: skip
+        return processor, int(number)
+
+
+def _workers(client: Any, wanted: tuple[str, int]) -> dict[int, dict[str, Any]]:
+    """The workers of this node by number.
+
+    Raises:
+        UnknownObject: the wanted one is not among them, or is of another processor.
+    """
+    rows = {row["id"]: row for row in client.ask("status").get("workers") or ()}
+    processor, id = wanted
+    shown = f"{processor}/{id}" if processor else str(id)
+    if id not in rows or processor not in ("", rows[id]["processor"]):
+        have = ", ".join(f"{rows[one]['processor']}/{one}" for one in sorted(rows)) or "none"
+        raise UnknownObject(f"this node has no worker {shown}; it has: {have}", kind="worker")
+    return rows
+
+
 @command()
 @click.argument(
-    "id_word", metavar="[ID]", type=int, required=False, shell_complete=_complete_worker
+    "id_word", metavar="[WORKER]", type=_Worker(), required=False, shell_complete=_complete_worker
 )
-@click.option("-n", "--name", type=int, metavar="ID", help="Id of the worker.")
+@click.option("-n", "--name", type=_Worker(), metavar="WORKER", help="Number, or PROCESSOR/N.")
 @click.option("--now", is_flag=True, help="Do not wait for the call it runs.")
-def worker_kill(id_word: int | None, name: int | None, now: bool) -> None:
+def worker_kill(
+    id_word: tuple[str, int] | None, name: tuple[str, int] | None, now: bool
+) -> None:  # fmt: skip
     """Let a worker of this node finish its call and end; a fresh one takes its place.
 
     With --now it is killed: its call goes back to its line, with an attempt counted.
 
     Examples:
       mesh worker kill 3
-      mesh worker kill -n 3 --now
+      mesh worker kill -n proc1/3 --now
     """
     if (id_word is None) == (name is None):
-        raise click.UsageError("name one worker, as ID or with -n ID; `mesh ls workers` has them")
-    wanted = id_word if id_word is not None else name
+        text = "name one worker, as WORKER or with -n WORKER; `mesh ls workers` has them"
+        raise click.UsageError(text)
+    wanted = id_word or name
+    assert wanted is not None
     with session() as client:
-        found = client.ask("worker.stop", id=wanted, now=now)
-    output.write(f"worker {wanted} of {found['processor']} {'is killed' if now else 'leaves'}")
+        if wanted[0]:
+            _workers(client, wanted)  # Of that processor it is; the node knows numbers only.
+        found = client.ask("worker.stop", id=wanted[1], now=now)
+    output.write(f"worker {wanted[1]} of {found['processor']} {'is killed' if now else 'leaves'}")
 
 
 @command()
-@click.argument("worker", type=int, shell_complete=_complete_worker)
+@click.argument("worker", type=_Worker(), shell_complete=_complete_worker)
 @styled
-def ls_worker(worker: int, style: Style) -> None:
+def ls_worker(worker: tuple[str, int], style: Style) -> None:
     """Show a worker of this node.
 
     Examples:
       mesh ls worker 3
+      mesh ls worker proc1/3                 as `mesh ls call` names it
     """
     with session() as client:
-        rows = {row["id"]: row for row in client.ask("status").get("workers") or ()}
-    if worker not in rows:
-        have = ", ".join(map(str, sorted(rows))) or "none"
-        raise UnknownObject(f"this node has no worker {worker}; it has: {have}", kind="worker")
-    item = {**rows[worker], "name": str(worker)}
+        row = _workers(client, worker)[worker[1]]
+    item = {**row, "name": str(row["id"])}
     output.show_facts("worker", item, objects.pairs_of(item), style)

@@ -106,3 +106,21 @@ def test_a_node_with_a_host_may_be_one_that_comes(shell, even):
     shell("add", "node", "-n", "later", "-h", "host-x")
 
     assert shell("scheduler", "add", "-n", "even", "-nd", "later")[1] == ""
+
+
+def test_a_worker_is_named_as_its_call_names_it(shell):
+    id = shell("run", "shop.add", "1", "2", "--no-wait")[0].strip()
+    shell("call", "get", id)
+    named = shell.json("ls", "call", id)[0]["worker"]
+    processor, _, number = named.partition("/")
+    assert processor == "proc1"
+
+    assert [row["id"] for row in shell.json("ls", "worker", named)] == [int(number)]
+    assert [row["id"] for row in shell.json("ls", "worker", number)] == [int(number)]
+    assert f"this node has no worker other/{number}; it has: proc1/" in (
+        shell("worker", "kill", "-n", f"other/{number}", status=3)[1]
+    )
+    assert "write its number, or PROCESSOR/N" in shell("ls", "worker", "proc1/x", status=2)[1]
+    out, _ = shell("worker", "kill", "-n", named)
+    assert out == f"worker {number} of proc1 leaves\n"
+    shell("worker", "start", "-n", "proc1", "--wait")
