@@ -131,8 +131,12 @@ def test_a_wrong_report_is_found(tampered):
     assert mismatches(tampered) == [f"the pipeline counted {words} words, here are {words - 1}"]
 
 
-def test_the_command_says_so_and_leaves_nothing(short_path):
-    environment = {**node_environment(str(short_path / "unused")), "TMPDIR": str(short_path)}
+def test_the_command_says_so_and_leaves_nothing(short_path, tmp_path):
+    login = tmp_path / "login"  # At another mesh; no node of the demo is to be shown it.
+    login.write_text("joe.of-elsewhere\n")
+    login.chmod(0o600)
+    environment = {**node_environment(str(short_path / "unused")), "TMPDIR": str(short_path),
+                   "MESH_LOGIN_FILE": str(login)}  # fmt: skip
     found = subprocess.run(
         [sys.executable, "-m", "meshcode.cli", "demo", "--offline", "--files", "100", "-o", "json"],
         check=False, capture_output=True, text=True, env=environment, cwd="/", timeout=120,

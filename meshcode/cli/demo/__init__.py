@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import tempfile
@@ -58,6 +59,8 @@ def demo(files: int, nodes: int | None, offline: bool, keep: bool, form: str) ->
 
     # Ended from outside, it still stops what it started and removes what it made.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A login at another node, of $MESH_LOGIN_FILE or of this shell's home, is none at the demo's.
+    os.environ["MESH_LOGIN_FILE"] = os.devnull
     if nodes is not None:
         from meshcode.cli.demo.many.show import show
 
