@@ -266,20 +266,38 @@ def judge_space(total: int, free: int) -> Check:
 
 
 def check_files() -> Check:
-    """How many files one process may have open."""
+    """How many files the node has open, and may have; without one, how many it could have."""
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return judge_files(soft, hard)
+    import psutil
+
+    from meshcode.cli import process
+    from meshcode.node.descriptors import WANTED
+
+    try:
+        node = process.find_process(paths.home())
+        if node is not None:
+            return judge_files(node.rlimit(psutil.RLIMIT_NOFILE)[0], node.num_fds(), node.pid)
+    except (AttributeError, psutil.Error):  # Another system, another user's, or it has ended.
+        pass
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return judge_files(min(hard, WANTED) if hard >= 0 else hard)  # A node takes all it may have.
 
 
-def judge_files(soft: int, hard: int) -> Check:
-    """What the two limits on open files say; -1 is no limit."""
-    shown = "unlimited" if soft < 0 else str(soft)
-    if soft < 0 or soft >= FILES_WARN:
+def judge_files(most: int, used: int = 0, pid: int = 0) -> Check:
+    """What a limit on open files says, and how many are; -1 is no limit, pid 0 no node."""
+    from meshcode.node.descriptors import reserve
+
+    shown = "unlimited" if most < 0 else f"{most:,}"
+    if pid:
+        shown = f"{used:,} of {shown} in use by the node, process {pid}"
+    if pid and most >= 0 and most - used < reserve(most):
+        fix = "end programs that keep clients open (`mesh status` counts them), or start it with"
+        return Check("open files", FAIL, f"{shown}: it lets no new clients in", f"{fix} more")
+    if most < 0 or most >= FILES_WARN:
         return Check("open files", OK, shown)
-    fix = f"ulimit -n {4096 if hard < 0 else min(hard, 4096)}"
-    return Check("open files", WARN if soft >= FILES_FAIL else FAIL, shown, fix)
+    fix = "raise the hard limit of who starts the node: `ulimit -n 4096`, or LimitNOFILE=4096"
+    return Check("open files", WARN if most >= FILES_FAIL else FAIL, shown, fix)
 
 
 def _command(*words: str) -> str | None:

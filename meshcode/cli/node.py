@@ -236,6 +236,7 @@ def status_pairs(found: dict[str, Any]) -> list[tuple[str, str]]:
             f"{opened} open" + (f": {detail}" if detail else "") + f"; {found.get('done', 0)} kept",
         ),
         ("memory", memory_text(found.get("memory") or {})),
+        ("open files", _files_text(found.get("descriptors") or {})),
         ("log", _log_text(log)),
         ("history", history_text(found.get("history") or {})),
         ("model", model_text(found.get("model_problem"))),
@@ -307,6 +308,14 @@ def memory_text(memory: dict[str, Any]) -> str:
         f"{size_text(memory['used'])} used of at most {size_text(memory['limit'])}; enough for "
         f"{memory['calls_max']:,} open calls"
     )
+
+
+def _files_text(found: dict[str, Any]) -> str:
+    """Of the node's open files; only when they have become too many."""
+    if not found.get("shut_ms"):
+        return ""
+    since = plain.local_time(found["shut_ms"])
+    return f"{found['used']:,} of {found['limit']:,}: NO NEW CLIENTS since {since}"
 
 
 def _log_text(log: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ import zmq
 from meshcode import limits
 from meshcode.digest import compare_digest
 from meshcode.errors import MeshError
+from meshcode.node import descriptors
 from meshcode.node.interrupts import Interrupts
 from meshcode.peers.ready import next_message
 from meshcode.router.effects import Assignment
@@ -203,6 +204,7 @@ class Crew:
             )
         try:
             worker.pidfd = os.pidfd_open(worker.process.pid)
+            descriptors.give_back(worker.process.pid)
         except OSError:  # No descriptor is left to watch it by.
             worker.process.kill()
             worker.process.wait()

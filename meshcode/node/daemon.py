@@ -15,6 +15,7 @@ from pathlib import Path
 
 from meshcode import config, paths
 from meshcode.errors import LogSuspect, MeshError, NodeError
+from meshcode.node import descriptors
 from meshcode.node.affinity import Affinity, Neighbours
 from meshcode.node.loop import Loop
 
@@ -63,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a node in the foreground until it is told to stop."""
     home = _home_in(sys.argv[1:] if arguments is None else arguments)
     os.umask(0o077)
+    descriptors.raise_limit()
     try:
         os.environ.update(config.exports(config.settings({"home": home})))
         loop = open_loop(home)

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket as hostnames
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -33,6 +34,7 @@ from meshcode.node.clock import Clock
 from meshcode.node.commits import Commits
 from meshcode.node.committer import Committer
 from meshcode.node.crew import Crew
+from meshcode.node.descriptors import Descriptors
 from meshcode.node.feed import Feed
 from meshcode.node.flowbook import FlowBook
 from meshcode.node.guard import Guard
@@ -122,7 +124,7 @@ class Loop:
         self.processors.peer_states = lambda: waits.peer_states(self)
         self.history = History(self.router, self.turns, log, self.processors.commits)
         self.keeping, self.readers = Keeping(self), Readers(self)
-        self.later, self.asks = Later(), Asks()
+        self.later, self.asks, self.descriptors = Later(), Asks(), Descriptors(self)
         self.flows = FlowBook(self)
         self.snapshot, self.kept_model = EMPTY_SNAPSHOT, KeptModel()
         self.mesh = self._join_mesh()
@@ -222,6 +224,13 @@ class Loop:
             return {}
         kept = dict(zip(ids, self.log.get_many(DONE, ids), strict=True))
         return self.turns.ended(ids, kept.get)
+
+    def say(self, text: str) -> None:
+        """A sentence for people, in the node's log file."""
+        if self.mesh is not None:
+            self.mesh.say(text)
+        else:
+            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
 
     def hear_calls(self) -> None:
         """Let the core make events of calls while somebody listens to them, and only then."""
@@ -330,6 +339,7 @@ class Loop:
         for watched in (committed, modelled):
             self._poller.register(watched, select.POLLIN)
         self._poller.register(self.crew.link, zmq.POLLIN)
+        self._poller.register(self.descriptors.monitor, zmq.POLLIN)
         if self._model_uri_given or self.model.number or os.path.exists(self.model_file()):
             self.model.start()
         self.watch()
@@ -368,6 +378,8 @@ class Loop:
                 self.step(event)
         for fd in ready & self._watched:
             self._descriptor(fd, now_ms)
+        if self.descriptors.monitor in ready:
+            self.descriptors.look(now_ms)
         if modelled in ready:
             self._hear_model()
         self._on_time(now_ms, due_ms)
@@ -512,6 +524,7 @@ class Loop:
             self._next_tick_ms = now_ms + TICK_MS
             self.step(Ticked())
             self._hear_model()
+            self.descriptors.look(now_ms)
             self.keeping.tick(now_ms)
             self.feed.tick()
             if self.router.listening:  # Somebody may have gone without a word.
@@ -555,6 +568,7 @@ class Loop:
         self.hosted.close()
         self.committer.close()
         self.audit.close()
+        self.descriptors.close()
         self.sessions.link.close(200)
         self.context.term()
         self.log.close()

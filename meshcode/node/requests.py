@@ -138,6 +138,7 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
             "damaged": [f"{table} {key.hex()}" for table, key in loop.log.damaged()],
         },
         "memory": loop.keeping.memory.facts(router.calls_max),
+        "descriptors": loop.descriptors.facts(),
         "workers": workers, "processors": processors, **more,
     }  # fmt: skip
 

@@ -17,6 +17,7 @@ import zmq
 from meshcode import limits
 from meshcode.errors import BadFrame, MeshError
 from meshcode.ids import NO_ID
+from meshcode.node import descriptors
 from meshcode.peers.ready import next_message
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import Column, FrameHead, Row, cuts, envelope, frame, index, pick
@@ -119,6 +120,8 @@ class Sessions:
         self.link.setsockopt(zmq.SNDHWM, 256)
         self.link.setsockopt(zmq.RCVHWM, 256)
         self.link.setsockopt(zmq.MAXMSGSIZE, limits.FRAME_BYTES_MAX)
+        self.link.setsockopt(zmq.BACKLOG, descriptors.backlog())
+        self.address = address
         self.link.bind(address)
         self._welcome = pack(welcome)
         self._local = LocalPort(self.link)

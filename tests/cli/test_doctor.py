@@ -55,18 +55,23 @@ def test_a_node_over_its_memory_is_told_with_both_numbers(used: int, state: str)
 
 
 @pytest.mark.parametrize(
-    ("soft", "hard", "state", "fix"),
+    ("most", "used", "pid", "state", "shown"),
     [
-        (-1, -1, "OK", ""),
-        (65_536, 65_536, "OK", ""),
-        (512, 524_288, "WARN", "ulimit -n 4096"),
-        (128, 1_024, "FAIL", "ulimit -n 1024"),
+        (-1, 0, 0, "OK", "unlimited"),
+        (65_536, 0, 0, "OK", "65,536"),
+        (512, 0, 0, "WARN", "512"),
+        (128, 0, 0, "FAIL", "128"),
+        (4_096, 60, 7, "OK", "60 of 4,096 in use by the node, process 7"),
+        (4_096, 3_000, 7, "FAIL", "3,000 of 4,096 in use by the node, process 7: it lets no new"),
+        (-1, 3_000, 7, "OK", "3,000 of unlimited in use by the node, process 7"),
     ],
 )
-def test_open_files_are_judged(soft, hard, state, fix):
-    found = doctor.judge_files(soft, hard)
+def test_open_files_are_judged(most, used, pid, state, shown):
+    found = doctor.judge_files(most, used, pid)
 
-    assert (found.state, found.fix) == (state, fix)
+    assert found.state == state
+    assert found.detail.startswith(shown)
+    assert bool(found.fix) == (state != "OK")
 
 
 def test_a_version_is_found_in_what_programs_say():
