@@ -323,6 +323,11 @@ def _log_text(log: dict[str, Any]) -> str:
         return ""
     text = f"{size_text(log.get('used'))} used, {size_text(log.get('disk_free'))} free on disk"
     damaged = log.get("damaged") or []
+    if log.get("full_ms"):
+        since = plain.local_time(log["full_ms"])
+        text += f"; FULL since {since}: no calls are taken, outcomes wait for room"
+    elif log.get("level"):
+        text += "; nearly full: no calls are taken"
     return text + (f"; {len(damaged)} DAMAGED records" if damaged else "")
 
 

@@ -269,8 +269,7 @@ class Clients:
         loop = self._mesh.loop
         if not loop.reading_clients:
             return
-        for arrived in self._sessions.receive(limits.TURN_EVENTS_MAX, now_ms, port):
-            intake.take(loop, arrived)
+        intake.receive(loop, now_ms, port)
 
     def _look(self, port: ClientPort, now_ms: int) -> None:
         self._look_ms = now_ms + limits.CLIENT_LOOK_MS

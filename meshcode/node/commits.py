@@ -32,6 +32,7 @@ class Commits:
         self._begun_ms = 0  # When the batch under way was handed over.
         self._held: list[Op] | None = None  # The batch under way, or one that found the disk full.
         self._again_ms = 0  # When that is tried again.
+        self.full_ms = 0  # Since when what is held waits for room; 0: it does not.
         self._awaits = False  # What to write waits a moment for outcomes to go with it.
         self._rest_until_ms = 0  # The open turn may stay open until then; 0 = it does not.
 
@@ -47,13 +48,13 @@ class Commits:
     def commit(self, now_ms: int) -> None:
         """Close the open turn, if it does not rest, and write what is to be written now."""
         loop = self._loop
+        if self.full_ms and now_ms < self._again_ms:
+            return  # Turns would only become many.
         self._close(now_ms)
         if loop.committer.busy:
             return
         ops = self._held
         if ops is not None:
-            if now_ms < self._again_ms:
-                return
             ops.extend(loop.turns.more_sync())
         elif self._awaits_outcomes():
             return
@@ -64,6 +65,7 @@ class Commits:
                     return
             loop.history.flows.noted(ops, always=loop.mesh is not None)
             ops.append((META, b"now", now_ms.to_bytes(8, "big")))
+            loop.keeping.handed_over()
         self._held = ops
         self._begun_ms = now_ms
         if loop.committer.start(ops):
@@ -109,15 +111,30 @@ class Commits:
             return
         if is_full(error):  # Nothing of it was kept or said; it is tried again until there is room.
             self._again_ms = now_ms + FULL_RETRY_MS
-            self._loop.keeping.disk_full()
+            self._wait_for_room(error, now_ms)
             return
         if isinstance(error, MeshError):
             raise error
         raise LogSuspect(f"the log could not be written: {error}; this node stops") from error
 
+    def _wait_for_room(self, error: BaseException, now_ms: int) -> None:
+        if not self.full_ms:
+            self.full_ms = now_ms
+            self._loop.turns.wait_for_room()
+            self._loop.say(
+                f"disk full: {error}; until then it takes no calls and tells no outcomes, and tries"
+                f" again every {FULL_RETRY_MS} ms"
+            )
+        self._loop.keeping.disk_full()
+
     def _on_disk(self, now_ms: int) -> None:
         mesh, took_ms = self._loop.mesh, now_ms - self._begun_ms
         self._held = None
+        self._loop.keeping.written()
+        if self.full_ms:
+            waited_s, self.full_ms = (now_ms - self.full_ms) / 1000, 0
+            self._loop.turns.waits_for_room = False
+            self._loop.say(f"disk full no more: all that waited {waited_s:,.0f} s is written")
         if mesh is not None and took_ms > limits.SWIM_COMMIT_MS:
             mesh.slow_disk(took_ms, now_ms)
         self._loop.turns.synced()

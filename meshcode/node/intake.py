@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from meshcode import limits
 from meshcode.errors import MeshError, Refused
 from meshcode.node import requests
-from meshcode.node.sessions import Arrived
+from meshcode.node.sessions import Arrived, Port
 from meshcode.router import flows, streams
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 
 # Plain numbers: arithmetic on enum members costs a microsecond.
 _SUBMIT, _FRESH = int(Kind.SUBMIT), int(Flag.FRESH)
+
+
+def receive(loop: Loop, now_ms: int, port: Port | None = None) -> None:
+    """Take what clients have sent, as much as a turn may have; `port` as for `Sessions.receive`."""
+    sessions = loop.sessions
+    before = sessions.came
+    arrived = sessions.receive(limits.TURN_EVENTS_MAX, now_ms, port)
+    loop.keeping.came(sessions.came - before)
+    for frame in arrived:
+        take(loop, frame)
 
 
 def take(loop: Loop, arrived: Arrived) -> None:

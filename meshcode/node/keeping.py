@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
 _DONE = int(Outcome.DONE)
+LOOK_BYTES = 1 << 20  # From clients, between two looks at the disk; a look takes 50 us.
+UNWRITTEN_MIN = 2 << 20  # Of clients, however little room there is: the ballast is larger.
+UNWRITTEN_RATIO = 16  # Of the room there is, one in so many may be taken and not yet written.
 
 
 def _marked(data: bytes, printed: int) -> bytes:
@@ -41,6 +44,9 @@ class Keeping:
         router = loop.router
         router.bodies_bytes_max = min(router.bodies_bytes_max, self.memory.most // 4)
         self._said: dict[tuple[int, bytes, int, str], int] = {}  # Bytes already published.
+        self._came = 0  # Bytes of clients since the last look at the disk.
+        self._unwritten = [0, 0]  # The same: of turns, and of the batch under way.
+        self._room = 1 << 62  # Of the disk, when it was last looked at.
         self.ran = [0, 0]  # Attempts that ended here, well and not, since the node was started.
 
     def before(self, event: Event) -> None:
@@ -134,13 +140,45 @@ class Keeping:
     def tick(self, now_ms: int) -> None:
         """Once a second."""
         loop = self._loop
-        level = loop.log.usage().level
-        if level != loop.router.disk_level:
-            loop.step(DiskChanged(level))
+        self._look_at_disk()
         calls_max = self.memory.calls_max(kept(loop.router), own_bytes())
         if calls_max != loop.router.calls_max:
             loop.step(RoomChanged(calls_max))
         self.retention.tick(now_ms)
+
+    def _look_at_disk(self) -> None:
+        """Let the core know when the disk is nearly full; what waits for room is that it is."""
+        loop = self._loop
+        usage = loop.log.usage()
+        self._came, self._room = 0, usage.disk_free + usage.reusable
+        level = 2 if loop.commits.full_ms else usage.level
+        if level != loop.router.disk_level:
+            loop.step(DiskChanged(level))
+
+    def came(self, size: int) -> None:
+        """So many bytes of clients are about to be taken; a second is long for a small disk."""
+        self._came += size
+        self._unwritten[0] += size
+        if self._came >= LOOK_BYTES:
+            self._look_at_disk()
+
+    def handed_over(self) -> None:
+        """What was taken is a batch."""
+        self._unwritten = [0, sum(self._unwritten)]
+
+    def written(self) -> None:
+        """The batch is on disk."""
+        self._unwritten[1] = 0
+
+    @property
+    def may_take_more(self) -> bool:
+        """Whether what others write meanwhile can be no reason that a batch waits for long.
+
+        A batch that is small beside the room there is finds it, or what the ballast gives.
+        """
+        if not (self._loop.turns.is_open or self._loop.turns.unsynced):
+            self._unwritten = [0, 0]  # What was refused is no batch.
+        return sum(self._unwritten) <= max(UNWRITTEN_MIN, self._room // UNWRITTEN_RATIO)
 
     def disk_full(self) -> None:
         """A commit found no room: no new calls until there is some."""

@@ -366,8 +366,7 @@ class Loop:
         if self._wake_read in ready:
             self._woken()
         if self.reading_clients and self.sessions.link in ready:
-            for arrived in self.sessions.receive(limits.TURN_EVENTS_MAX, now_ms):
-                intake.take(self, arrived)
+            intake.receive(self, now_ms)
         if self.mesh is not None and self.turns.unsynced < limits.TURNS_UNSYNCED_MAX:
             self.mesh.turn(now_ms)
         if self.crew.link in ready:
@@ -392,7 +391,9 @@ class Loop:
             self.sessions.flush()
 
     def _is_open_to_clients(self, now_ms: int) -> bool:
-        if self.turns.unsynced >= limits.TURNS_UNSYNCED_MAX:
+        if self.commits.full_ms:
+            return True  # For what is answered and refused at once.
+        if self.turns.unsynced >= limits.TURNS_UNSYNCED_MAX or not self.keeping.may_take_more:
             return False  # The disk is behind: clients feel it, as their frames wait in the link.
         return self.mesh is None or not self.mesh.is_gathering(now_ms)
 
@@ -550,6 +551,8 @@ class Loop:
         busy = busy or any(is_here(owner) for owner, _ in self.router.reports.values())
         if busy and self.clock.now_ms() < self._drain_until_ms:
             return False
+        if self.commits.full_ms:
+            return True  # Nobody was told of what waits for room.
         return not (self.turns.is_open or self.turns.unsynced or self.committer.busy)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import meshcode
-from meshcode.errors import BadRequest, MeshError, UnknownCall, UnknownObject, WrongState
+from meshcode.errors import BadRequest, Busy, MeshError, UnknownCall, UnknownObject, WrongState
 from meshcode.ids import parse_id, text_of
 from meshcode.nearest import nearest
 from meshcode.node import (
@@ -60,6 +60,8 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
             if loop.guard.fresh(session.who).user is not None:
                 fields["by"] = session.who.user  # Whatever it says of itself.
             loop.guard.check(session.who, name, request, fields)
+        if loop.commits.full_ms:
+            _refuse_what_waits(loop, name, fields)
         loop.audit.done(session, name, request, fields)
         answer = operation(loop, session, request, fields)
         good = True
@@ -77,7 +79,34 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
         loop.audit.failed(session, name, request, fields, error)
         answer, good = error.to_data(), False
     if answer is not None:
-        loop.turns.add(Effects(answers=[(session.id, request, good, answer)]))
+        waits = not loop.commits.full_ms or name in PATIENT
+        loose = name in WITHOUT_LOG or not waits  # What is not was refused.
+        loop.turns.add(Effects(answers=[(session.id, request, good, answer)]), loose=loose)
+
+
+def _refuse_what_waits(loop: Loop, name: str, fields: dict[str, Any]) -> None:
+    """While the log waits for room, let by only what tells nothing that may not be on disk.
+
+    Raises:
+        Busy: its answer would have to wait for that.
+    """
+    if name in WITHOUT_LOG or name in PATIENT:
+        return
+    if name == "call.get" and _are_on_disk(loop, [loop.history.find(fields.get("id"))]):
+        return
+    raise Busy(
+        f"the disk of this node is full, and {name!r} cannot be answered before there is room;"
+        " nothing was done; `mesh status` is answered, and so are calls whose outcomes are on disk;"
+        f" make room on the disk under {loop.home}, the node goes on by itself"
+    )
+
+
+def _are_on_disk(loop: Loop, ids: list[bytes]) -> bool:
+    """Whether the outcomes of all these calls were synced."""
+    fresh = loop.turns.fresh_done()
+    if any(id in loop.router.calls or id in fresh for id in ids):
+        return False
+    return None not in loop.log.get_many(DONE, ids)
 
 
 def _needed(fields: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
@@ -135,6 +164,7 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
         "log": {
             "used": usage.map_used, "size": usage.map_size, "limit": usage.map_limit,
             "disk_free": usage.disk_free, "level": usage.level,
+            "full_ms": loop.commits.full_ms,
             "damaged": [f"{table} {key.hex()}" for table, key in loop.log.damaged()],
         },
         "memory": loop.keeping.memory.facts(router.calls_max),
@@ -270,12 +300,13 @@ def _call_watch(loop: Loop, session: Session, request: bytes, fields: dict[str, 
     outcomes = [(session.id, envelope) for envelope in ended.values()]
     kept = loop.router.replica.by_id
     unknown = [id for id in missing if id not in ended and id not in kept]
+    loose = bool(loop.commits.full_ms) and _are_on_disk(loop, ids)
 
     def answer(unknown: list[bytes]) -> None:
         told = (session.id, request, True, {"unknown": unknown})
-        loop.turns.add(Effects(answers=[told]))
+        loop.turns.add(Effects(answers=[told]), loose=loose)
 
-    loop.turns.add(Effects(outcomes=outcomes))
+    loop.turns.add(Effects(outcomes=outcomes), loose=loose)
     if unknown and loop.mesh is not None:
         loop.mesh.relay.watch(session.id, unknown, answer)
     else:
@@ -382,6 +413,12 @@ def _drain(loop: Loop, session: Session, request: bytes, fields: dict[str, Any])
     return {"pid": os.getpid(), "running": sum(len(w.held) for w in loop.router.workers.values())}
 
 
+# Answered while the log waits for room: they tell what this process and its disk are like.
+WITHOUT_LOG = frozenset({
+    "status", "mesh.status", "nodes", "node.facts", "socket.describe", "task.show", "task.code",
+    "unsubscribe", "drain", "node.down",
+})  # fmt: skip
+PATIENT = frozenset({"call.watch", "stream.read"})  # Asked by clients that wait for calls anyway.
 # When the call is not known here.
 RELAYED = (
     "call.get", "call.cancel", "call.retry", "stream.read", *meshcalls.RELAYED, *flowops.RELAYED,

@@ -128,6 +128,7 @@ class Sessions:
         self.by_id: dict[int, Session] = {}
         self._last_id = 0
         self.identify: Callable[[bytes | None, object], Who | None] = lambda _key, _login: None
+        self.came = 0  # Bytes of all frames so far.
         self.backlog: set[int] = set()  # Sessions with frames in their outbox.
 
     def receive(
@@ -155,6 +156,7 @@ class Sessions:
                 continue
             name, data = parts
             size += len(data)
+            self.came += len(data)
             try:
                 head, rows, kinds, flags = pick(data, NEW_CALL)
             except MeshError as problem:

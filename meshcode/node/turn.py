@@ -12,6 +12,10 @@ it again has it run again (docs/decisions/0023).  A proposal, and an outcome tha
 disk, need all batches before: they leave when the batch of their turn is handed to the log, never
 sooner, so that no answer to a proposal comes before that.
 
+While the log waits for room (`waits_for_room`) refusals leave at once: a call that was not taken is
+in no turn.  So do answers that tell of nothing which may not be on disk; who knows which these are
+(`node/requests.py`) adds them as `loose`.
+
 Nobody waits for some steps: those of what nodes say to each other when a call is over, so that they
 may forget it.  `pressing` tells; a turn of nothing else may stay open for others to join it.
 """
@@ -56,12 +60,14 @@ class Turns:
         self._release = release
         self._begin = begin
         self.pressing = False  # Somebody waits for the open turn.
+        self.waits_for_room = False  # What was handed to the log found the disk full.
         self.has_begun = False  # Calls of turns not yet handed to the log were let begin.
         self._count = 0  # Turns opened so far; the number of the newest.
         self._safe = 0  # The newest that is on disk, and all before it.
         self._open: Effects | None = None  # The turn being thought.
         self._thought: list[Effects] = []  # Closed, not yet handed to the log.
         self._flying: list[Effects] = []  # Handed to the log, not yet synced.
+        self._loose: set[tuple[int, bytes]] = set()  # Client and request of such answers in turns.
         self._done: dict[int, dict[bytes, bytes]] = {}  # Of some of both, by id(): `fresh_done`.
         router.turn = self._number()
 
@@ -73,12 +79,24 @@ class Turns:
             self.pressing = not (_is_afterwards(event) and _is_of_what_is_over(effects))
         self._join(effects)
 
-    def add(self, effects: Effects) -> None:
-        """Join effects from elsewhere (recovery, housekeeping) to the open turn."""
+    def add(self, effects: Effects, *, loose: bool = False) -> None:
+        """Join effects from elsewhere (recovery, housekeeping) to the open turn.
+
+        Args:
+            loose: they are answers, which leave at once while the log waits for room.
+        """
+        if loose:
+            if self.waits_for_room:
+                self._release(effects)
+                return
+            self._loose.update([answer[:2] for answer in effects.answers])
         self.pressing = True
         self._join(effects)
 
     def _join(self, effects: Effects) -> None:
+        if self.waits_for_room and effects.refused:
+            refused, effects.refused = effects.refused, []
+            self._release(Effects(refused=refused))
         if self._open is None:
             self._count = self._number()
             self._open = effects
@@ -162,6 +180,17 @@ class Turns:
         self.has_begun = False
         return ops
 
+    def wait_for_room(self) -> None:
+        """The log has no room for what it was handed: let out what need not wait for that."""
+        self.waits_for_room = True
+        for effects in [*self._unsynced(), *filter(None, [self._open])]:
+            told = Effects(answers=[one for one in effects.answers if one[:2] in self._loose])
+            effects.answers = [one for one in effects.answers if one[:2] not in self._loose]
+            told.refused, effects.refused = effects.refused, []
+            if told.answers or told.refused:
+                self._release(told)
+        self._loose.clear()
+
     def more_sync(self) -> list[Op]:
         """Join the turns closed meanwhile to those that the log had no room for; their ops.
 
@@ -179,6 +208,8 @@ class Turns:
         for effects in flying:
             effects.peer[:0], effects.early = effects.early, []
             effects.outcomes[:0], effects.chosen = effects.chosen, []
+            if self._loose:
+                self._loose.difference_update([answer[:2] for answer in effects.answers])
             self._release(effects)
 
     def fresh_done(self) -> dict[bytes, bytes]:

@@ -1,8 +1,10 @@
 """Ballast: a file that takes room while there is some, so that it can be given back when not.
 
 When the disk is full, the log deletes its ballast for the first batch that deletes something: the
-outcomes of calls that are already running still find room.  Batches that only add may not have it.
-It is made again when the disk has plenty.
+outcomes of calls that are already running still find room.  A batch that only adds gets what is
+above three quarters of the least that it may be, once: it was thought before anybody knew that the
+disk is full, and all that comes later would wait behind it.  It is made again when the disk has
+plenty.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ class Ballast:
         self.path = path
         self.bytes_max = bytes_max
         self.bytes_min = bytes_min
+        self.bytes_for_ends = 3 * bytes_min // 4  # Never given to what only adds.
 
     @property
     def size(self) -> int:
@@ -51,11 +54,14 @@ class Ballast:
         except (OSError, AttributeError):  # Not every system can reserve room.
             self.free()
 
-    def free(self) -> bool:
-        """Give the room back; False when there was none to give."""
-        if not self.size:
+    def free(self, left: int = 0) -> bool:
+        """Give the room back, all but `left` bytes; False when there was none to give."""
+        if self.size <= left:
             return False
         with contextlib.suppress(OSError):
-            self.path.unlink()
+            if left:
+                os.truncate(self.path, left)
+            else:
+                self.path.unlink()
             return True
         return False

@@ -31,7 +31,8 @@ from meshcode.store.lmdb_log import LmdbLog
 from meshcode.store.overlay import Base, Growth, Layer, Over
 
 _ROOM_FILES = 16  # No journal is made where there is less room than so many files of it take.
-_BALLAST_FILES = 3  # What waits for the tree goes in with what makes room when the disk is full.
+# What waits for the tree goes in with what makes room when the disk is full; and one for what adds.
+_BALLAST_FILES = 4
 
 
 def open_log(

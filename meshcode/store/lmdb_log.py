@@ -354,7 +354,8 @@ class LmdbLog:
             return lent and self._resize(self._map_limit)
         # The ballast is for what ends calls; a batch that only adds may not use it up.
         deletes = any(None in values.values() for values in staged)
-        return self._is_full(error) and deletes and self._ballast.free()
+        left = 0 if deletes else self._ballast.bytes_for_ends
+        return self._is_full(error) and self._ballast.free(left)
 
     def _is_full(self, error: Exception) -> bool:
         return opening.says_full(error, self.folder, self._turn.bytes)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from meshcode import paths
-from meshcode.client import Call, Socket, connect
-from meshcode.errors import Busy, CallerError, FolderInUse, LogDamaged
+from meshcode.client import Call, Client, Socket, connect
+from meshcode.errors import Busy, CallerError, FolderInUse, LogDamaged, WaitTimeout
 from meshcode.ids import parse_id
 from meshcode.store.contract import DONE
 from tests.live.harness import Mesh, refusal, until
@@ -133,6 +133,59 @@ def test_a_full_disk_refuses_new_calls_keeps_the_old_and_recovers(
         mesh.stop()
         mesh.start()
         assert mesh.ask("status")["calls"] == {"open": 0}
+
+
+def waiting_for_room(mesh: Mesh, client: Client, rest: Path) -> list[Call]:
+    """Calls whose outcomes find no room on the disk, not even that of the ballast."""
+    client.socket("live.tasks.nap").submit(1.0).wait_accepted(20)
+    large = [client.socket("live.tasks.large").submit(15 * MIB) for _ in range(3)]
+    for call in large:
+        call.wait_accepted(20)
+    fill(rest, share=1.0)
+    until(lambda: mesh.ask("status")["log"]["full_ms"], 20, "outcomes wait for room")
+    return large
+
+
+def test_a_node_whose_log_waits_for_room_says_so_and_is_not_mute(
+    small_disk: Path, repository: Path
+):
+    with Mesh(small_disk / "home") as mesh:
+        mesh.offer("live", repository, "live.tasks", ["echo", "large", "nap"])
+        mesh.wait_ready("live")
+        rest = small_disk / "rest"
+        with connect(mesh.address) as client:
+            echo = client.socket("live.tasks.echo")
+            before = echo.submit(VALUE)
+            assert before.result(30) == VALUE
+
+            large = waiting_for_room(mesh, client, rest)
+
+            assert mesh.ask("call.get", id=before.id, result=True)["result"] == VALUE
+            assert isinstance(refused(echo, []), Busy)
+            unsure = refusal(lambda: mesh.ask("call.get", id=large[-1].id))
+            assert isinstance(unsure, Busy), unsure  # It may have ended, or not: nobody is told.
+            assert "the disk of this node is full, and 'call.get' cannot" in str(unsure)
+            with connect(mesh.address) as other, pytest.raises(WaitTimeout):
+                other.call(large[-1].id).result(1)  # Nor is it told that it failed.
+            rest.unlink()
+            assert [call.result(30) for call in large] == [bytes(15 * MIB)] * 3
+            until(lambda: accepted(echo), 10, "it takes calls again")
+        words = mesh.words()
+    assert words.count("disk full: the disk under") == words.count("disk full no more: ") == 1
+
+
+def test_a_node_whose_log_waits_for_room_can_be_stopped(small_disk: Path, repository: Path):
+    """What waits was told to nobody: it is done again."""
+    with Mesh(small_disk / "home") as mesh:
+        mesh.offer("live", repository, "live.tasks", ["large", "nap"])
+        mesh.wait_ready("live")
+        rest = small_disk / "rest"
+        with connect(mesh.address) as client:
+            large = waiting_for_room(mesh, client, rest)
+            mesh.stop()
+            rest.unlink()
+            mesh.start()
+            assert [call.result(60) for call in large] == [bytes(15 * MIB)] * 3
 
 
 def refused(socket: Socket, accepted_too: list[Call]) -> Exception | None:

@@ -51,13 +51,17 @@ class Node:
         self.log = Failing()
         self.released: list[Effects] = []
         self.full = 0
+        self.said: list[str] = []
         turns = Turns(self.driver.router, self.released.append)
         self.loop: Any = SimpleNamespace(
             turns=turns, committer=Committer(self.log), router=self.driver.router,
             mesh=SimpleNamespace(slow_disk=lambda *_: None),
             clock=SimpleNamespace(now_ms=lambda: NOW),
             history=SimpleNamespace(flows=SimpleNamespace(noted=lambda *_, **__: None)),
-            keeping=SimpleNamespace(disk_full=self._note_full),
+            keeping=SimpleNamespace(
+                disk_full=self._note_full, handed_over=lambda: None, written=lambda: None
+            ),
+            say=self.said.append,
         )  # fmt: skip
         self.turns, self.commits = turns, Commits(self.loop)
 
@@ -208,6 +212,7 @@ def test_what_found_the_disk_full_is_tried_again_with_what_came(node):
     node.wait(NOW)
     assert node.full == 1
     assert node.released == []
+    assert [line.split(":")[0] for line in node.said] == ["disk full"]
     assert node.commits.next_due_ms(NOW) == NOW + FULL_RETRY_MS
 
     node.turns.add(Effects(records=[(DONE, b"j" * 16, b"record")]))
@@ -218,6 +223,28 @@ def test_what_found_the_disk_full_is_tried_again_with_what_came(node):
 
     assert len(node.released) == 2
     assert node.log.count(DONE) == 2
+    assert [line.split(":")[0] for line in node.said] == ["disk full", "disk full no more"]
+    assert not (node.commits.full_ms or node.turns.waits_for_room)
+
+
+def test_what_waits_for_room_holds_up_no_refusal(node):
+    """A call that is not taken is in no turn; what the turn has besides is told with it."""
+    node.log.fails = [DiskFull("no room")] * 3
+    node.turns.add(Effects(records=[(DONE, b"i" * 16, b"record")], accepted=[(1, 1, 0, 1, 1)]))
+    node.commits.commit(NOW)
+    node.wait(NOW)
+
+    node.turns.add(Effects(refused=[(1, b"r" * 16, {})], accepted=[(1, 2, 0, 1, 1)]))
+
+    assert [(out.refused, out.accepted) for out in node.released] == [([(1, b"r" * 16, {})], [])]
+    for again in range(1, 3):
+        node.commits.commit(NOW + again * FULL_RETRY_MS)
+        node.wait(NOW + again * FULL_RETRY_MS)
+    assert len(node.released) == 1
+    assert len(node.said) == 1, "it is said once"
+    node.commits.commit(NOW + 3 * FULL_RETRY_MS)
+    node.wait(NOW + 3 * FULL_RETRY_MS)
+    assert [out.accepted for out in node.released[1:]] == [[(1, 1, 0, 1, 1)], [(1, 2, 0, 1, 1)]]
 
 
 def test_a_disk_that_fails_ends_the_node(node):
