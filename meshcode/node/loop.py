@@ -133,7 +133,7 @@ class Loop:
         self.sessions.identify = self.guard.identify
         self.listeners.may_hear = self.guard.may_hear
         self._recover()
-        self.model, self.model_problem = self._model_process(), ModelProblem()
+        self.model, self.model_problem = self._model_process(), ModelProblem(self.say)
         self._model_uri_given = "MESH_MODEL" in os.environ
         self._model_requests: dict[bytes, int] = {}
         self._signals = self._drain_until_ms = 0

@@ -6,15 +6,16 @@ something: it is in the node's log, in its status and in `mesh doctor`.
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Any
 
 
 class ModelProblem:
     """What is wrong with the database of one node."""
 
-    def __init__(self) -> None:
-        """Nothing that is known of."""
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """Nothing that is known of; `say` puts a sentence into the node's log."""
+        self._say = say
         self.text = ""  # As its process said it; "" while all is well.
         self.since_ms = 0
 
@@ -24,15 +25,11 @@ class ModelProblem:
         if "id" not in message and error is not None:
             if error["text"] != self.text:
                 self.text, self.since_ms = str(error["text"]), now_ms
-                _say(f"the model's database: {self.text}")
+                self._say(f"the model's database: {self.text}")
         elif self.text and (message.get("back") or message.get("ok") or message.get("snapshot")):
             self.text, self.since_ms = "", 0
-            _say("the model's database can be used again")
+            self._say("the model's database can be used again")
 
     def facts(self) -> dict[str, Any] | None:
         """Of a status: why the database cannot be used and since when; None while it can."""
         return {"text": self.text, "since_ms": self.since_ms} if self.text else None
-
-
-def _say(text: str) -> None:
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
