@@ -50,7 +50,8 @@ def login(
 def logout(everywhere: bool) -> None:
     """End the login of this home; it holds no more, wherever a copy of it is.
 
-    Other nodes hear of it as of any change of the model.
+    Other nodes hear of it as of any change of the model. Of one user 64 ended logins that are not
+    over yet are remembered: the next logout ends every login of that user, and says so.
 
     Examples:
       mesh logout
@@ -62,10 +63,11 @@ def logout(everywhere: bool) -> None:
     try:
         with session() as client:  # It shows the login that is to end.
             user = client.ask("whoami")["user"]
+            everyone = everywhere
             try:
-                client.ask("logout", all=everywhere)
+                everyone = bool(client.ask("logout", all=everywhere).get("all", everywhere))
             except ModelUnavailable as error:
-                if everywhere:
+                if everywhere or client.ask("whoami")["user"] is not None:
                     raise
                 output.say(f"mesh: ended on this node; others could not be told: {error.text}")
     except NoNode:
@@ -78,7 +80,9 @@ def logout(everywhere: bool) -> None:
     if not had and user is None:
         output.write("nobody was logged in")
         return
-    output.write(f"{user or 'nobody'} is logged out" + (" everywhere" if everywhere else ""))
+    output.write(f"{user or 'nobody'} is logged out" + (" everywhere" if everyone else ""))
+    if everyone and not everywhere:
+        output.say(f"mesh: no more ended logins can be remembered, so all of {user} were ended")
 
 
 @command()

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshcode.errors import BadRequest, NotAllowed
+from meshcode.errors import BadRequest, Busy, NotAllowed
 from meshcode.model.rightnames import CONTAINED_IN
-from meshcode.node.logins import unix_ms
+from meshcode.node.logins import ENDED_MAX, unix_ms
 from meshcode.node.sessions import Session
+from meshcode.trust.tokens import Token
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
@@ -25,28 +26,53 @@ def login(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
 def logout(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
     """End the login of this session; with `all`, every login of its user.
 
-    It holds no more on this node at once, and on the others as they hear of it by the model.
+    It holds no more on this node at once, and on the others as they hear of it by the model.  Where
+    no further ended login can be remembered all of its user's are ended: that takes no room.
 
     Raises:
         NotAllowed: `all` without a user.
+        Busy: no further one can be remembered, and its user is not here; it is as it was.
     """
     who = session.who
     user = None if who is None else loop.guard.fresh(who).user
+    token = None if who is None else who.token
     if fields.get("all"):
         if user is None:
             raise NotAllowed("no user is logged in here, so there is nothing to end everywhere")
-        change = {"do": "update", "kind": "user", "name": user, "by": user, "own": True}
-        loop.ask_model(session.id, request, {**change, "fields": {"signed_out_ms": unix_ms()}})
-        return None
-    if who is not None and who.token is not None:
-        loop.guard.logins.end(who.token)
-        who.rights = None  # It is worked out anew.
-        if user is not None and loop.mesh is not None:
-            change = {"do": "update", "kind": "user", "name": user, "by": user, "own": True}
-            ended = loop.guard.logins.ended_of(who.token)
-            loop.ask_model(session.id, request, {**change, "fields": {"ended": ended}})
-            return None
-    return {"user": user}
+        return _end_all(loop, session, request, user, token)
+    if who is None or token is None:
+        return {"user": user, "all": False}
+    kept = loop.guard.logins.end(token)
+    who.rights = None  # It is worked out anew.
+    if user is None and not kept:
+        raise Busy(
+            f"{ENDED_MAX} ended logins are remembered here, which is the most; this login of"
+            f" {token.user} does not hold now, and was not ended for good; try again when some"
+            " of the others are over"
+        )
+    told = loop.guard.logins.ended_of(token) if kept else None
+    if user is None or (kept and loop.mesh is None):
+        return {"user": user, "all": False}
+    if told is None:
+        return _end_all(loop, session, request, user, token)
+    return _change(loop, session, request, user, {"ended": told}, everywhere=False)
+
+
+def _end_all(
+    loop: Loop, session: Session, request: bytes, user: str, token: Token | None
+) -> None:
+    """End all logins of a user, this one too when the clock of its node is ahead."""
+    at_ms = max(unix_ms(), token.at_ms if token is not None else 0)
+    _change(loop, session, request, user, {"signed_out_ms": at_ms}, everywhere=True)
+
+
+def _change(
+    loop: Loop, session: Session, request: bytes, user: str, given: dict[str, Any], *,
+    everywhere: bool,
+) -> None:  # fmt: skip
+    change = {"do": "update", "kind": "user", "name": user, "by": user, "own": True}
+    answer = {"user": user, "all": everywhere}
+    loop.ask_model(session.id, request, {**change, "fields": given}, answer)
 
 
 def whoami(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:

@@ -138,17 +138,23 @@ class Logins:
         )  # fmt: skip
         return True, {"user": user, "login": text, "until_unix_ms": now + for_ms}
 
-    def ended_of(self, token: tokens.Token) -> dict[str, int]:
-        """The logins of its user that were ended one by one, with this one; over ones left out."""
+    def ended_of(self, token: tokens.Token) -> dict[str, int] | None:
+        """The logins of its user that were ended one by one, with this one; over ones left out.
+
+        None: they are more than the model keeps, and none of them may be left out.
+        """
         fields = self._loop.guard.rights.users.get(token.user) or {}
         known = {**(fields.get("ended") or {}), token.digest().hex(): token.until_ms}
-        live = [(until, name) for name, until in known.items() if until > unix_ms()]
-        return {name: until for until, name in sorted(live)[-ENDED_MAX_TOLD:]}
-
-    def end(self, token: tokens.Token) -> None:
-        """This login holds no more on this node."""
         now = unix_ms()
-        self._ended = {digest: until for digest, until in self._ended.items() if until > now}
-        if len(self._ended) < ENDED_MAX:
-            self._ended[token.digest()] = token.until_ms
+        live = {name: until for name, until in known.items() if until > now}
+        return live if len(live) <= ENDED_MAX_TOLD else None
+
+    def end(self, token: tokens.Token) -> bool:
+        """This login holds no more on this node; False: too many are kept, and it still holds."""
+        now, digest = unix_ms(), token.digest()
+        ended = {one: until for one, until in self._ended.items() if until > now}
+        if digest not in ended and len(ended) >= ENDED_MAX:
+            return False
+        self._ended = {**ended, digest: token.until_ms}
         self._loop.turns.add(Effects(records=[(META, ENDED_KEY, pack(self._ended))]))
+        return True

@@ -135,7 +135,7 @@ class Loop:
         self._recover()
         self.model, self.model_problem = self._model_process(), ModelProblem(self.say)
         self._model_uri_given = "MESH_MODEL" in os.environ
-        self._model_requests: dict[bytes, int] = {}
+        self._model_requests: dict[bytes, tuple[int, Any]] = {}
         self._signals = self._drain_until_ms = 0
         self._next_tick_ms = 0
         self._poller, self._watched = zmq.Poller(), set[int]()
@@ -244,13 +244,16 @@ class Loop:
         except (BlockingIOError, OSError):
             return  # It is awake, or gone.
 
-    def ask_model(self, client: int, request: bytes, fields: dict[str, Any]) -> None:
+    def ask_model(
+        self, client: int, request: bytes, fields: dict[str, Any], answer: Any = None
+    ) -> None:
         """Pass a request to the model process; the client is answered when it is in force.
 
         Args:
             client: who asks.
             request: this node's number of what it asks (`asks.py`).
             fields: of the request.
+            answer: what the client is told when it was done, instead of what the process says.
         """
         fields["id"] = request
         if self.mesh is not None and self.mesh.adopter is not None:
@@ -258,7 +261,7 @@ class Loop:
             meshmodel.save(self.mesh)
         else:
             self.model.request(fields)
-        self._model_requests[request] = client
+        self._model_requests[request] = (client, answer)
         self.watch()
 
     def apply_snapshot(
@@ -491,11 +494,12 @@ class Loop:
         self.watch()
 
     def _model_answer(self, message: dict[str, Any]) -> list[tuple[int, bytes, bool, Any]]:
-        client = self._model_requests.pop(message.get("id") or b"", None)
-        if client is None:
+        found = self._model_requests.pop(message.get("id") or b"", None)
+        if found is None:
             return []
+        client, answer = found
         good = bool(message.get("ok"))
-        data = message.get("data") if good else message.get("error")
+        data = (answer or message.get("data")) if good else message.get("error")
         if self.guard.logins.is_login(message["id"]):
             return [self.guard.logins.answered(client, message["id"], good, data)]
         data = self.guard.seen(message["id"], good, data)

@@ -296,6 +296,24 @@ def test_a_user_who_may_not_is_refused_before_anybody_is_evicted(trio: Cluster):
     assert states(home)["n3"] == "alive"
 
 
+def test_a_logout_that_nobody_could_remember_ends_every_login_and_says_so(trio: Cluster):
+    home = trio["n1"]
+    (home.home / "secret").write_text("correct horse battery\n")
+    secret = ("--password-file", str(home.home / "secret"))
+    home.command("add", "user", "-n", "eve", "-e", "eve@example.org", *secret)
+    ended = {f"{number:032x}": 1 << 52 for number in range(64)}
+    change = {"do": "update", "kind": "user", "name": "eve", "fields": {"ended": ended}}
+    home.ask("model", **change)
+    home.command("login", "-n", "eve", *secret)
+
+    run = home.mesh("logout")
+
+    assert (run.returncode, run.stdout) == (0, "eve is logged out everywhere\n")
+    assert "no more ended logins can be remembered, so all of eve were ended" in run.stderr
+    found = home.ask("model", do="get", kind="user", name="eve")
+    assert found["signed_out_ms"] is not None and found["ended"] == ended
+
+
 # Keys.
 
 
