@@ -35,8 +35,7 @@ def test_what_was_right_or_not_looked_at_is_taken_back():
     for _ in range(FAILURES_MAX - 1):
         found.end(found.begin("ann", "local"), wrong=True)
     found.forgive(found.begin("ann", "local"))
-    for _ in range(FAILURES_MAX):
-        found.begin("ann", "local")
+    assert all(found.begin("ann", "local").open for _ in range(FAILURES_MAX))
 
 
 def test_a_right_password_takes_back_nothing_that_is_looked_at():
