@@ -40,7 +40,7 @@ class Neighbours:
             self._come()
         if self._first is None:
             return False
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # Nobody is there, or no descriptor is left for one.
             while True:
                 self._others.append(self._first.accept()[0])
         for other in [one for one in self._others if _has_gone(one)]:
@@ -50,7 +50,10 @@ class Neighbours:
 
     def _come(self) -> None:
         """Be the first, or tell the first."""
-        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError:  # No descriptor is left: the next time.
+            return
         try:
             link.bind(self._place)
             link.listen(128)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from meshcode.node.affinity import Affinity, Neighbours
+from tests.node.scarcity import no_descriptors
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
@@ -103,3 +104,19 @@ def test_a_node_whose_workers_have_all_cpus_is_known_to_the_others(place: str):
     finally:
         other.close()
         affinity.close()
+
+
+def test_without_a_descriptor_left_it_is_asked_again(place: str):
+    """For the meeting place, and for whoever comes there."""
+    first, second = Neighbours(place), Neighbours(place)
+    try:
+        with no_descriptors():
+            assert not first.is_alone()
+        assert first.is_alone()
+        assert not second.is_alone()
+        with no_descriptors():
+            assert first.is_alone(), "it does not know better"
+        assert not first.is_alone()
+    finally:
+        first.close()
+        second.close()

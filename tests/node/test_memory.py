@@ -10,6 +10,7 @@ import pytest
 from meshcode.errors import CallerError
 from meshcode.limits import CALL_BYTES, OPEN_CALLS_MAX, OPEN_CALLS_MIN
 from meshcode.node.memory import Memory, bytes_of_machine, most_bytes, own_bytes
+from tests.node.scarcity import no_descriptors
 
 MIB = 1024 * 1024
 
@@ -103,3 +104,10 @@ def test_the_setting_is_bytes_half_of_the_machine_or_refused():
     assert most_bytes("0") == max(bytes_of_machine() // 2, 64 * MIB)
     with pytest.raises(CallerError, match="1048576 bytes; a node needs 67108864 at least"):
         most_bytes("1MiB")
+
+
+def test_own_bytes_are_known_when_nothing_can_be_opened_any_more():
+    """The node asks every second."""
+    own_bytes()
+    with no_descriptors():
+        assert own_bytes() > 0
