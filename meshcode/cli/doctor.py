@@ -415,6 +415,18 @@ def check_kept() -> Iterable[Check]:
         yield judge_memory(memory)
     if history := found.get("history"):
         yield Check("history", OK, history_text(history))
+    yield from judge_code(found.get("processors") or ())
+
+
+def judge_code(processors: Iterable[dict[str, Any]]) -> Iterable[Check]:
+    """What is not as it should be with the code of the node's processors, by its status."""
+    for row in processors:
+        if row.get("problem"):
+            fix = f"mesh update processor -n {row['name']}; the node tries again by itself"
+            yield Check("code", WARN, f"processor {row['name']}: {row['problem']}", fix)
+        for text in row.get("warnings", ()):
+            fix = f"mesh proc restart -n {row['name']} --wait"
+            yield Check("code", WARN, f"processor {row['name']}: {text}", fix)
 
 
 def judge_memory(memory: dict[str, Any]) -> Check:

@@ -65,6 +65,7 @@ def until_level(client: Any, name: str, seconds: float, mend: str = "") -> None:
             row = _row(client, name, deadline, seconds)
             if _is_level(row):
                 _tell_elsewhere(row)
+                tell_warnings(row)
                 break
             if row["problem"] and not row["building"]:
                 mend = mend or f"mend it with `mesh update processor -n {name}`"
@@ -149,6 +150,12 @@ def _is_level(row: dict[str, Any]) -> bool:
     if not row["workers"]:  # It is stopped, or runs on other nodes.
         return not row["ready"] and not row["old"]
     return bool(row["current"] and row["ready"] >= row["workers"] and not row["old"])
+
+
+def tell_warnings(row: dict[str, Any]) -> None:
+    """Say what is not as it should be with the code that runs."""
+    for text in row.get("warnings", ()):
+        output.say(f"mesh: processor {row['name']}: {text}")
 
 
 def _tell_elsewhere(row: dict[str, Any]) -> None:

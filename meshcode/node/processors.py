@@ -17,6 +17,7 @@ from meshcode.model import placing
 from meshcode.model.delta import Key
 from meshcode.model.settingnames import values
 from meshcode.node import waits
+from meshcode.node.codewarnings import warnings_of
 from meshcode.node.crew import Crew, WorkerProcess
 from meshcode.node.declared import Declared
 from meshcode.node.mounting import TRIED_AGAIN, Mounting, is_scarce, why_not_begun
@@ -201,6 +202,7 @@ class Processors:
         return {
             "status": self.status_of(name),
             "reason": (one.problem or doing or reason) if one is not None else "",
+            "warning": "; ".join(warnings_of(one)) if one is not None else "",
             "running_commit": self.commits.get(name) or "",
         }
 
@@ -328,6 +330,7 @@ class Processors:
         request |= {
             "name": processor.name, "cache": str(self.code_dir), "tasks": [], "allow_file": True,
             "in_use": self._in_use(), "held": held, "rules": self.rules,
+            "named": sorted(set(processor.sockets.values())),
             "overrides": processor.overrides, "import_ms": self.settings["import_ms"],
         }  # fmt: skip
         try:

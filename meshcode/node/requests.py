@@ -22,6 +22,7 @@ from meshcode.node import (
     streamops,
     waits,
 )
+from meshcode.node.codewarnings import warnings_of
 from meshcode.node.paging import whole
 from meshcode.node.partly import Partly
 from meshcode.node.sessions import Session
@@ -147,7 +148,8 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
             "parked": (pool.parked_reason() or waits.silent(router, pool)) if pool else "",
             "building": processor.mounting is not None,
             "doing": processor.mounting.doing if processor.mounting else "",
-            "problem": processor.problem, **loop.processors.progress(processor.name),
+            "problem": processor.problem, "warnings": warnings_of(processor),
+            **loop.processors.progress(processor.name),
         })  # fmt: skip
     more = _lines(loop) if fields.get("lines") else {}
     return {

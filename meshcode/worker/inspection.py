@@ -115,7 +115,10 @@ def look(config: dict[str, Any]) -> dict[str, Any]:
             f" its functions are: {listed}",
             step="task",
         )
-    return {"ok": True, "tasks": found, "file": getattr(module, "__file__", "") or ""}
+    named = config.get("named") or ()
+    absent = [name for name in named if name not in found and find_function(module, name) is None]
+    file = getattr(module, "__file__", "") or ""
+    return {"ok": True, "tasks": found, "absent": absent, "file": file}
 
 
 def main(config: dict[str, Any]) -> int:

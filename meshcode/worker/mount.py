@@ -1,8 +1,9 @@
 """Mounting code: `python -m meshcode.worker.mount`, one JSON object in, JSON lines out.
 
 In:  {"name", "git", "branch", "commit", "tag", "module", "module_path", "requirements",
-      "cache": folder, "tasks": [names], "allow_file": true, "offline": false,
-      "builder": "auto" | "uv" | "venv", "held": a commit that a peer gave for what is wanted,
+      "cache": folder, "tasks": [names], "named": [names that sockets call], "allow_file": true,
+      "offline": false, "builder": "auto" | "uv" | "venv",
+      "held": a commit that a peer gave for what is wanted,
       "import_ms": how long importing the module may take,
       "rules": objects of kind `repo`, each with its name (`policy.py`),
       "in_use": {"keys": [...], "worktrees": [...]}}; all but
@@ -11,7 +12,8 @@ In:  {"name", "git", "branch", "commit", "tag", "module", "module_path", "requir
 Out: {"step", "text"} lines, for people; then one last line:
      {"ok": true, "url", "commit", "python", "worktree", "import_path", "module", "lend", "key",
       "environment", "builder", "built", "tasks": {task: {"signature", "source", "doc", "kind",
-      "file", "line"}}}
+      "file", "line"}}, "warning": why the commit may be an old one, "absent": which of `named`
+      the module does not have}
   or {"ok": false, "code": "mount_failed", "step": "fetch" | "environment" | "import" | "task",
       "reason", "text"}
 
@@ -142,6 +144,7 @@ def _mount(
         "import_path": environment.import_path(checkout.folder, module_path),
         "worktree": os.path.realpath(checkout.folder),
         "tasks": _field(request, "tasks", list, []),
+        "named": _field(request, "named", list, []),
         "overrides": _field(request, "overrides", dict, {}),
     }
     import_ms = _field(request, "import_ms", int, limits.IMPORT_MS_MAX)
@@ -151,6 +154,7 @@ def _mount(
         "ok": True,
         "url": checkout.url,
         "commit": checkout.commit,
+        "warning": checkout.warning,
         "python": ready.python,
         "worktree": config["worktree"],
         "import_path": config["import_path"],
@@ -161,6 +165,7 @@ def _mount(
         "builder": ready.builder,
         "built": ready.built,
         "tasks": found["tasks"],
+        "absent": found["absent"],
     }
 
 

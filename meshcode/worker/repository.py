@@ -37,6 +37,7 @@ class Checkout(NamedTuple):
     commit: str  # The full id.
     folder: str  # Its worktree.
     name: str  # Of the repository within the cache; also in the key of its environments.
+    warning: str = ""  # Why it may be older than what is wanted.
 
 
 def _silent(_step: str, _text: str) -> None:
@@ -128,16 +129,18 @@ class Repository:
             git.check_ref(branch, "branch")
         if not held and not offline:
             self.remote = policy.with_credential(self.remote, self.rules)
+        warning = ""
         with locked(self.lock):
             if held:
                 full, source = self._held(git.check_commit(held), "" if tag else commit)
             else:
-                full, source = self._find(branch, commit, tag, offline), self.mirror
+                (full, warning), source = self._find(branch, commit, tag, offline), self.mirror
             policy.check_commit(self.remote.url, source, full, self.rules)
             folder = self._worktree(full, source)
-        return Checkout(self.remote.url, full, folder, self.name)
+        return Checkout(self.remote.url, full, folder, self.name, warning)
 
-    def _find(self, branch: str, commit: str, tag: str, offline: bool) -> str:
+    def _find(self, branch: str, commit: str, tag: str, offline: bool) -> tuple[str, str]:
+        """The full id of the commit, and why it may be an old one, or ""."""
         trouble = self._refresh(commit if not tag else "", offline)
         try:
             full = self._resolve(branch=branch, commit=commit, tag=tag, trouble=trouble)
@@ -145,9 +148,11 @@ class Repository:
             if trouble and error.fields.get("reason") in ("no_branch", "no_tag", "no_commit"):
                 raise self._unreachable(trouble) from error
             raise
-        if trouble:
-            self.tell("fetch", f"{trouble}; using {full[:12]} from the mirror on this host")
-        return full
+        if not trouble:
+            return full, ""
+        warning = f"{trouble}; using {full[:12]} from the mirror on this host"
+        self.tell("fetch", warning)
+        return full, warning
 
     def _held(self, held: str, pinned: str) -> tuple[str, str]:
         """The commit that a peer gave, and the repository it is in."""

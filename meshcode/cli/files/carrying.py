@@ -14,6 +14,7 @@ from meshcode.cli.files.document import plan_problems
 from meshcode.cli.objects import confirm
 from meshcode.cli.output import Style
 from meshcode.cli.plain import length_of_time
+from meshcode.cli.waiting import tell_warnings
 from meshcode.errors import BadData, MountFailed, TooLarge, WaitTimeout, WrongState
 from meshcode.limits import BODY_BYTES_MAX
 from meshcode.model.plan import Plan
@@ -150,8 +151,12 @@ def wait_ready(client: Client, names: Collection[str], timeout_ms: int) -> None:
     end_s = time.monotonic() + timeout_ms / 1_000
     pause = threading.Event()
     while True:
-        waiting = _not_ready(client.ask("status"), names)
+        status = client.ask("status")
+        waiting = _not_ready(status, names)
         if not waiting:
+            for row in status["processors"]:
+                if row["name"] in names:
+                    tell_warnings(row)
             return
         if time.monotonic() >= end_s:
             raise WaitTimeout(

@@ -1,0 +1,84 @@
+"""What a deployment says that did not bring what was wanted, with a real node."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.conftest import git
+
+
+@pytest.fixture
+def remote(tmp_path):
+    """A repository that a processor has its code from."""
+    folder = tmp_path / "remote"
+    folder.mkdir()
+    commit(folder, "def which():\n    return 1\n\n\ndef late(day, *, room):\n    return day\n")
+    return folder
+
+
+def commit(folder, text):
+    """Make `text` its module `dep`."""
+    (folder / "dep.py").write_text(text)
+    if not (folder / ".git").exists():
+        git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "tasks")
+
+
+def deploy(shell, remote):
+    """A node that runs it."""
+    shell("up")
+    shell("add", "queue", "-n", "q")
+    shell("add", "processor", "-n", "p", "-g", remote.as_uri(), "-m", "dep")
+    for task in ("which", "late"):
+        shell("add", "socket", "-n", f"dep.{task}", "-q", "q", "-pn", "p", "-t", task)
+    assert shell("proc", "restart", "p", "--wait") == ("processor p restarts\n", "")
+
+
+def warning(shell):
+    """What the node shows of it."""
+    (row,) = shell.json("get", "processor", "p")
+    return row["warning"]
+
+
+def code_checks(shell):
+    """What the doctor says of code."""
+    _, out, _ = shell.run(("doctor", "-o", "json"))
+    return [row for row in json.loads(out)["items"] if row["name"] == "code"]
+
+
+def test_a_restart_while_the_remote_is_away_says_that_the_old_code_runs(fresh, remote):
+    deploy(fresh, remote)
+    remote.rename(remote.with_name("away"))
+
+    out, err = fresh("proc", "restart", "p", "--wait")
+
+    assert out == "processor p restarts\n"
+    assert err.startswith("mesh: processor p: its code may be an old one: the remote could not be")
+    assert "from the mirror on this host; `mesh proc restart -n p` fetches it when" in err
+    assert "may be an old one" in warning(fresh)
+    assert [row["state"] for row in code_checks(fresh)] == ["WARN"]
+    fresh("down")
+    fresh("up")
+    assert "may be an old one" in warning(fresh)
+
+    remote.with_name("away").rename(remote)
+    assert fresh("proc", "restart", "p", "--wait")[1] == ""
+    assert warning(fresh) == ""
+
+
+def test_a_commit_without_a_function_that_a_socket_calls_is_told(fresh, remote):
+    deploy(fresh, remote)
+    commit(remote, "from os.path import join as late\n")
+
+    err = fresh("proc", "restart", "p", "--wait")[1]
+
+    assert "has no function 'which', which dep.which calls: such calls fail" in err
+    assert "late" not in err, "it is there, though the module did not define it"
+    assert "has no function 'which'" in warning(fresh)
+    (row,) = code_checks(fresh)
+    assert row["state"] == "WARN" and "has no function 'which'" in row["detail"]
+    fresh("update", "socket", "dep.which", "-t", "late")
+    assert warning(fresh) == ""
