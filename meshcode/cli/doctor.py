@@ -418,6 +418,21 @@ def check_kept() -> Iterable[Check]:
     yield from judge_code(found.get("processors") or ())
 
 
+def check_schedules() -> Iterable[Check]:
+    """Schedules whose arguments do not fit what they call; nothing without a node."""
+    from meshcode.cli.scheduled import unfit
+    from meshcode.cli.session import model, session
+    from meshcode.errors import MeshError
+
+    try:
+        with session(timeout=2.0) as client:
+            found = list(unfit(client, model(client, "list", "schedule")))
+    except MeshError:  # The node's own check has said why; or they may not be seen.
+        return
+    for name, text in found:
+        yield Check("schedule", WARN, text, f"mesh update schedule -n {name} --help")
+
+
 def judge_code(processors: Iterable[dict[str, Any]]) -> Iterable[Check]:
     """What is not as it should be with the code of the node's processors, by its status."""
     for row in processors:
@@ -468,6 +483,7 @@ def examine() -> Iterable[Check]:
     for check in checks:
         yield check()
     yield from check_kept()
+    yield from check_schedules()
     yield from doctor_mesh.checks()
 
 

@@ -13,6 +13,7 @@ from meshcode.cli.noun import Noun, entries
 from meshcode.cli.objects import Field, column
 from meshcode.cli.options import DURATION, command, styled
 from meshcode.cli.output import Style
+from meshcode.cli.scheduled import tell
 from meshcode.cli.session import model, session
 from meshcode.cli.waiting import dry_option
 from meshcode.errors import BadData
@@ -129,6 +130,7 @@ SCHEDULE = _Schedules(
     ],
     what="a socket is called by itself: by cron, at an interval, or once.",
     example="nightly -s shop.report -c '0 3 * * *' -tz Europe/Berlin",
+    then=tell,
 )  # fmt: skip
 
 

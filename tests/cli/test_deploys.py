@@ -69,6 +69,27 @@ def test_a_restart_while_the_remote_is_away_says_that_the_old_code_runs(fresh, r
     assert warning(fresh) == ""
 
 
+def test_a_schedule_whose_arguments_do_not_fit_is_told(fresh, remote, tmp_path):
+    deploy(fresh, remote)
+    timing = ("-s", "dep.late", "-i", "1h")
+
+    err = fresh("add", "schedule", "-n", "wrong", *timing, "--args", "[1, 2]")[1]
+    assert "schedule 'wrong' calls dep.late(day, *, room), which takes 1 positional" in err
+    assert "`mesh update schedule` with --args and --kwargs gives others" in err
+    err = fresh("update", "schedule", "wrong", "--args", "[1]")[1]
+    assert "which misses 'room' as its code is now: its calls fail" in err
+    _, out, _ = fresh.run(("doctor", "-o", "json"))
+    (row,) = (row for row in json.loads(out)["items"] if row["name"] == "schedule")
+    assert row["state"] == "WARN" and "which misses 'room'" in row["detail"]
+    assert fresh("update", "schedule", "wrong", "--kwargs", '{"room": 1}')[1] == ""
+
+    file = tmp_path / "net.json"
+    schedule = {"socket": "dep.late", "interval": "2h", "kwargs": {"rum": 1}}
+    file.write_text(json.dumps({"schedules": {"file": schedule}}))
+    assert "schedule 'file' calls dep.late" not in fresh("apply", "-f", str(file), "--dry-run")[1]
+    assert "schedule 'file' calls dep.late" in fresh("apply", "-f", str(file), "-y")[1]
+
+
 def test_a_commit_without_a_function_that_a_socket_calls_is_told(fresh, remote):
     deploy(fresh, remote)
     commit(remote, "from os.path import join as late\n")

@@ -20,6 +20,7 @@ from meshcode.cli.files.showing import counts_of, lines_of
 from meshcode.cli.objects import yes_option
 from meshcode.cli.options import DURATION, command, styled
 from meshcode.cli.output import Style
+from meshcode.cli.scheduled import tell
 from meshcode.cli.session import session
 from meshcode.errors import BadData, MeshError
 from meshcode.model.checks import near
@@ -101,6 +102,14 @@ def apply(
         )  # fmt: skip
         if wait and not dry_run:
             wait_ready(client, document.wanted.get("processor", {}), timeout)
+        if not dry_run:
+            _tell_unfit(client, document.wanted)
+
+
+def _tell_unfit(client: Client, wanted: Mapping[str, Mapping[str, Any]]) -> None:
+    """Say which schedules call what is mounted already with arguments that do not fit."""
+    for name, options in wanted.get("schedule", {}).items():
+        tell(client, {"name": name, **options})
 
 
 @command()
@@ -189,6 +198,8 @@ def build(
         carry_out(client, planner, compose.document.places, Wish(style, dry_run=dry_run))
         if wait and not dry_run:
             wait_ready(client, _chosen(wanted, nodes, compose).get("processor", {}), timeout)
+        if not dry_run:
+            _tell_unfit(client, wanted)
 
 
 @command()
