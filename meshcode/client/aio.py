@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     _Nothing = asyncio.Future[None]
 
+LOOKS_MAX = 64  # Thousands of waits may end at once; the node is not asked about all of them.
+
 
 async def connect_async(
     address: str | Sequence[str] | None = None,
@@ -457,13 +459,14 @@ class Bridge:
     However many futures are done in one frame, the loop is woken once.
     """
 
-    __slots__ = ("__weakref__", "_done", "_loop", "_woken")
+    __slots__ = ("__weakref__", "_done", "_loop", "_woken", "looks")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """For `loop`, in whose thread this is made."""
         self._loop = weakref.ref(loop)
         self._done: deque[_Nothing] = deque()
         self._woken = False
+        self.looks = 0  # Questions that are out about calls whose waits ended.
 
     def push(self, future: _Nothing) -> None:
         """Have `future` done in its loop; from any thread."""
@@ -520,10 +523,11 @@ async def _ended(call: Call, timeout: Seconds | None = None) -> None:
 
 async def _too_late(call: Call, seconds: float | None) -> WaitTimeout:
     """As `lateness.look` and `too_late`."""
-    found = known_here(call)
-    if found.state or seconds is None:
+    found, bridge = known_here(call), _bridge()
+    if found.state or seconds is None or bridge.looks >= LOOKS_MAX:
         return too_late(call, seconds, found)
     asked, client = questions(call), AsyncClient(call._client)
+    bridge.looks += 1
     try:
         answer = None
         while seconds > 0:
@@ -533,6 +537,8 @@ async def _too_late(call: Call, seconds: float | None) -> WaitTimeout:
         found = end.value
     except MeshError:  # Not told, whatever it is: it is the wait that has ended.
         found = known_here(call)
+    finally:
+        bridge.looks -= 1
     return too_late(call, seconds, found)
 
 
