@@ -1,20 +1,26 @@
 """What is done for every call, in two twins: C where it was compiled, Python everywhere.
 
-Both have the same functions, and give the same rows, faults, drafts and values for the same bytes:
+Both have the same functions.  Most give the same rows, faults, drafts and records for the same
+bytes, whichever twin is in use:
 
     index, pick, check    a frame or an envelope is checked, and its rows told
     seal                  the checksums of a frame
     mold                  drafts of calls that are alike
     scan                  the shape of packed data
-    pack_simple, pack_items, unpack_simple, unpack_items
-                          values of simple kinds; the pure twin leaves them to msgpack
-    pack_words            the same for all that is said to other nodes
     Slots                 which calls a worker is in
     pack_done, pack_vote, group, flatten, append, open_rows
                           records and batches of the log
-    numbered_ids, seal_rows, feed_first
-                          steps of flows
-    prctl, dealer         what a worker ties itself to, and its link
+    numbered_ids          ids of the steps of a flow
+    prctl                 what ties a worker to its node
+
+The others may say that they do not do it, by None or NotImplemented, and the caller does it the
+longer way, to the same end.  C says so of what is not simple, the pure twin of everything:
+
+    pack_simple, pack_items, unpack_simple, unpack_items
+                          values of simple kinds; the longer way is msgpack
+    pack_words            the same for all that is said to other nodes
+    seal_rows, feed_first envelopes of the steps of a flow; else `meshcode.wire.frame`
+    dealer                a worker's link; else pyzmq
 
 `TWIN` says which one is in use: `"c"` or `"pure"`; the environment variable MESHCODE_PURE=1 chooses
 pure at run time, and skips the C build at install time.
@@ -58,7 +64,7 @@ try:
     )
 
     TWIN = "c"
-except ImportError:  # Not wanted or not compiled here: the pure twin does the same, slower.
+except ImportError:  # Not wanted or not compiled here: what the pure twin does is slower.
     from meshcode.native.pure import (
         Slots,
         append,

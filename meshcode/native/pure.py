@@ -1,8 +1,9 @@
 """The twin without C: the same rows, faults and drafts, with `zlib.crc32` for speed.
 
-Used where there is no compiler, or when MESHCODE_PURE is 1.  Every function here has a sister in C
-with the same checks in the same order; `tests/wire/test_twins.py` and `tests/wire/test_objects.py`
-hold them together.
+Used where there is no compiler, or when MESHCODE_PURE is 1.  Every function here has a sister in C;
+those that do their work have the same checks in the same order, and `tests/wire/test_twins.py` and
+`tests/wire/test_objects.py` hold them together.  Those at the end, from `dealer` on, do none: they
+say so, and the caller takes the longer way, which is in Python already.
 """
 
 from __future__ import annotations
@@ -500,8 +501,8 @@ def dealer(
     return None
 
 
-# Steps of flows: without C their ids are made in `meshcode/ids.py`, and their envelopes in
-# `meshcode/wire/frame.py`.
+# Steps of flows: without C their ids are made in `meshcode/ids.py`; their envelopes are not made
+# here but in `meshcode/wire/frame.py`.
 
 
 def seal_rows(
