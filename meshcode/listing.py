@@ -1,4 +1,4 @@
-"""Whole pages of calls, for whoever asks a node for listings.
+"""Whole pages of calls, for whoever asks a node for listings; words that stand in some of them.
 
 A node looks at a bounded number of records for one request, so that no call waits long for it.  A
 page that is not full by then is asked for again, from where the node has stopped.
@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+
+ORPHAN, COPY = LOST = ("ORPHAN", "COPY")  # States of a call that waits for `mesh recover`.
+# Kind -> what lists all objects of it, behind `mesh ls`, where that is not its plural.
+LISTED = {"override": "tasks", "node": "nodes --declared"}  # `ls nodes` has those that run.
 
 
 def whole_page(
@@ -42,5 +46,3 @@ def whole_page(
     whole = {**found, "calls": calls}
     return whole | {"silent": list(silent.values())} if "silent" in found else whole
 
-
-__all__ = ["whole_page"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.cli import output, plain
 from meshcode.errors import MeshError, WaitTimeout
+from meshcode.listing import LOST
 
 if TYPE_CHECKING:
     from meshcode.client import Call, Client
@@ -26,7 +27,6 @@ STEPS_LOOKED = 200  # Open steps of a flow that are looked at for one that holds
 
 FLOW_SOCKET = "@flow"  # What the call is to that a flow descends from.
 AWAY = "AWAY"  # Beside the states of a call: there is no node to ask.
-LOST = ("ORPHAN", "COPY")  # States of calls that wait for a person.
 _NUMBER = re.compile(r"\d+")
 _STAYS = "Ctrl-C stops this waiting only"
 

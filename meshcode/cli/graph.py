@@ -8,12 +8,12 @@ from typing import Any
 from meshcode.cli.session import objects
 from meshcode.cli.tree import Branch
 from meshcode.errors import UnknownObject
+from meshcode.listing import LISTED
 from meshcode.nearest import nearest
 
 KINDS = (
     "network", "scheduler", "node", "queue", "processor", "socket", "deployment", "plug", "gate",
 )  # fmt: skip
-_LISTED = {"node": "nodes --declared"}  # `ls nodes` has those that run.
 _DEEP = 32  # Plugs in a row that a tree follows.
 Row = dict[str, Any]
 
@@ -47,7 +47,7 @@ class Graph:
         if name in names:
             return names[name]
         near = nearest(name, names)
-        listing = _LISTED.get(kind, f"{kind}s")
+        listing = LISTED.get(kind, f"{kind}s")
         hint = f"; did you mean {near!r}?" if near else f"; `mesh ls {listing}` has all"
         raise UnknownObject(f"no {kind} is named {name!r}{hint}", kind=kind, name=name)
 

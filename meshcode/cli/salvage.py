@@ -30,6 +30,7 @@ from meshcode.cli.options import DURATION, command, listing
 from meshcode.cli.output import Column, Style
 from meshcode.cli.session import session, who
 from meshcode.errors import BadValue, CallerError, MeshError, UnknownCall
+from meshcode.listing import LOST
 
 if TYPE_CHECKING:
     from meshcode.client import Client
@@ -72,7 +73,7 @@ def recover(forced: tuple[str, ...], every: bool, yes: bool, style: Style) -> No
         raise click.UsageError("give ids or --all, not both", click.get_current_context())
     with session() as client:
         found = client.ask("mesh.recover")
-        lost = [row["id"] for row in found["calls"] if row.get("kind") in ("ORPHAN", "COPY")]
+        lost = [row["id"] for row in found["calls"] if row.get("kind") in LOST]
         if not forced and not every:
             output.show(
                 "call", found["calls"], _STUCK_COLUMNS, style, name="id",

@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from meshcode.errors import NotAllowed, ObjectExists, UnknownObject, WrongState
+from meshcode.listing import LISTED
 from meshcode.model import applying, declaring, facts, passwords, snapshot, versions
 from meshcode.model.acting import as_owner
 from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX, near, shown
@@ -165,8 +166,7 @@ def find(session: Session, kind: str, name: str) -> Object:
         row = session.execute(select(TABLES[kind]).filter_by(id=name)).scalar_one_or_none()
     if row is None:
         known = session.execute(select(TABLES[kind].name)).scalars().all()
-        # `ls nodes` has those that run, which need not be declared.
-        listing = {"override": "tasks", "node": "nodes --declared"}.get(kind, PLURALS[kind])
+        listing = LISTED.get(kind, PLURALS[kind])
         text = (
             f"no {kind} is named {name!r}{near(name, known)};"
             f" `mesh ls {listing}` shows all {len(known)}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import BadRequest, LogDamaged, MeshError, UnknownCall, WrongState
 from meshcode.ids import NO_ID, parse_id, text_of
+from meshcode.listing import COPY, LOST, ORPHAN
 from meshcode.node.history import asked_of, unknown_call
 from meshcode.node.meshops import (
     Answers,
@@ -61,7 +62,6 @@ if TYPE_CHECKING:
     from meshcode.router.call import Call
     from meshcode.router.copies import Copy
 
-ORPHAN, COPY = LOST = ("ORPHAN", "COPY")  # States of a call that waits for `mesh recover`.
 _PARENT_AT, _FLOW_AT = 48, 32  # In a SUBMIT envelope: docs/wire.md.
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import BadRequest, UnknownObject
 from meshcode.ids import ID_BYTES
+from meshcode.listing import LOST
 from meshcode.nearest import nearest
 from meshcode.node.choosing import FIELDS, Choice
 from meshcode.node.history import Chosen, ran_on
 from meshcode.node.meshcalls import (
-    LOST,
     annotated,
     kept_row,
     mine,

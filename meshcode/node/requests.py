@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import meshcode
 from meshcode.errors import BadRequest, Busy, MeshError, UnknownCall, UnknownObject, WrongState
 from meshcode.ids import parse_id, text_of
+from meshcode.listing import LOST
 from meshcode.nearest import nearest
 from meshcode.node import (
     accounts,
@@ -237,7 +238,7 @@ def _find(loop: Loop, fields: dict[str, Any], what: str) -> bytes:
             raise
         error = meshcalls.why_not_now(loop, id, what)
         raise Partly(error.text, False, error.to_data()) from None
-    if id in loop.router.calls and meshcalls.stuck_of(loop, id).get("state") in meshcalls.LOST:
+    if id in loop.router.calls and meshcalls.stuck_of(loop, id).get("state") in LOST:
         raise meshcalls.why_not_now(loop, id, what)
     return id
 
