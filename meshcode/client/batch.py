@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from meshcode.errors import MeshError
 from meshcode.limits import FRAME_BYTES_GOAL
-from meshcode.wire.frame import cuts
+from meshcode.wire.frame import AT_FLAGS, cuts
 from meshcode.wire.kinds import Flag, Level
 
 if TYPE_CHECKING:
     from meshcode.client.call import Call
 
 BATCH_CALLS_MAX = 512  # More in one frame gains nothing and delays the first.
-_FLAGS_AT = 12  # Offset of the flags byte in an envelope: docs/wire.md.
 _NOT_FRESH = 0xFF & ~int(Flag.FRESH)
 # Flag AGAIN of docs/wire.md: another node may have the call, so this one asks its peers first.
 AGAIN = 16
@@ -112,5 +111,5 @@ def level_text(code: int, copies: int) -> str:
 
 def _marked(draft: bytes, mark: int) -> bytes:
     changed = bytearray(draft)
-    changed[_FLAGS_AT] = changed[_FLAGS_AT] & _NOT_FRESH | mark
+    changed[AT_FLAGS] = changed[AT_FLAGS] & _NOT_FRESH | mark
     return bytes(changed)

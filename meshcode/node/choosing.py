@@ -15,6 +15,7 @@ from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.records import DONE_HEAD
 from meshcode.router.states import PARKED, State
+from meshcode.wire.frame import name_bytes
 
 FIELDS = ("socket", "processor", "state", "flow", "since_ms", "until_ms")
 _FIRST_OUTCOME = 10  # State of an outcome = this + its code.
@@ -80,9 +81,7 @@ class Choice:
             self._until_ms is not None and accepted_ms > self._until_ms
         ):
             return False
-        if self.sockets is not None and (
-            not submit or submit[80 : 80 + submit[15]] not in self.sockets
-        ):
+        if self.sockets is not None and (not submit or name_bytes(submit) not in self.sockets):
             return False
         return self._flow is None or is_of_flow(id, submit, self._flow)
 

@@ -19,7 +19,7 @@ from meshcode.router.records import outcome_of
 from meshcode.router.seats import figures, own_lines
 from meshcode.store.contract import DONE
 from meshcode.wire.codec import unpack
-from meshcode.wire.frame import check_envelope
+from meshcode.wire.frame import AT_ATTEMPT, AT_FLOW, check_envelope
 from meshcode.wire.kinds import Outcome
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ def of_call(
     if known is not None:
         event["attempt"] = known.attempt
         if known.envelope is not None:
-            event["flow"] = text_of(known.envelope[32:48])
+            event["flow"] = text_of(known.envelope[AT_FLOW])
     elif ended := loop.ended([call]).get(call):  # Before this was on disk.
-        event["attempt"] = int.from_bytes(ended[64:68], "little")
-        event["flow"] = text_of(ended[32:48])
+        event["attempt"] = int.from_bytes(ended[AT_ATTEMPT], "little")
+        event["flow"] = text_of(ended[AT_FLOW])
     if name == "prerun":
         number = note.removeprefix("worker ")
         event["worker"] = int(number) if number.isdigit() else None
@@ -114,7 +114,7 @@ def outcome(loop: Loop, call: bytes, record: bytes | None) -> dict[str, Any]:
             "outcome": Outcome(row.code).name, "error": row.code != Outcome.DONE,
             "duration": row.number / 1e6, "worker": meta.get("worker"),
             "commit": meta.get("commit"), "attempt": row.attempt, "resultkey": text_of(call),
-            "flow": text_of(data[32:48]),
+            "flow": text_of(data[AT_FLOW]),
         }  # fmt: skip
         return found | _shown(data[row.body_at : row.end], is_good=row.code == Outcome.DONE)
     except (LogDamaged, MeshError, ValueError) as error:

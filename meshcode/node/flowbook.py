@@ -33,7 +33,7 @@ from meshcode.router.records import (
 from meshcode.router.states import State
 from meshcode.store.contract import OPEN
 from meshcode.wire.codec import unpack
-from meshcode.wire.frame import check_envelope
+from meshcode.wire.frame import AT_CODE, AT_FLOW, AT_PARENT, check_envelope, name_bytes
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
@@ -315,14 +315,14 @@ def flow_of(id: bytes, submit: bytes, accepted_ms: int, code: int, error: str) -
     """
     if not submit:
         raise UnknownCall(f"of call {text_of(id)} this node keeps only the outcome, not its steps")
-    if submit[80 : 80 + submit[15]] != plan.FLOW.encode():
+    if name_bytes(submit) != plan.FLOW.encode():
         return Flow(id, plan.Plan.of([plan.Step("", 0, id, plan.DONE_STEP, None)], 0), submit,
                     accepted_ms, 1, "")  # fmt: skip
     return Flow(id, plan.read(submit), submit, accepted_ms, code, error)
 
 
 def _error_text(outcome: bytes) -> str:
-    if outcome[13] == int(State.DONE) - 10:
+    if outcome[AT_CODE] == int(State.DONE) - 10:
         return ""
     error = unpack(body_of(outcome))
     return str(error.get("text", "")) if isinstance(error, dict) else ""
@@ -379,4 +379,4 @@ def _is_member(loop: Loop, id: bytes, flow: bytes | None, within: set[bytes]) ->
         submit = loop.history.envelope_of(loop.router.calls[id])
     except MeshError:
         return False
-    return submit[32:48] == flow or submit[48:64] in within
+    return submit[AT_FLOW] == flow or submit[AT_PARENT] in within

@@ -19,6 +19,7 @@ from meshcode.router.core import Router
 from meshcode.router.effects import Op
 from meshcode.router.records import accepted_call, submit_of_done
 from meshcode.store.contract import DONE, FLOW, OPEN, Log
+from meshcode.wire.frame import AT_FLOW, AT_ID
 
 TIME_BYTES = 6  # Of an id: when it was made.
 OPEN_LOOKED_MAX = 1_000_000  # 0.1 s; of more, those accepted first, where old flows begin.
@@ -31,7 +32,7 @@ def entries(ops: Iterable[Op]) -> list[Op]:
     for table, _key, value in ops:
         if table == OPEN and value is not None:
             submit = accepted_call(value)[1]
-            id, flow = submit[16:32], submit[32:48]
+            id, flow = submit[AT_ID], submit[AT_FLOW]
             if flow[:TIME_BYTES] != id[:TIME_BYTES] and any(flow):
                 found.append((FLOW, flow + id, b""))
     return found

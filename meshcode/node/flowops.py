@@ -41,6 +41,7 @@ from meshcode.node.sessions import Session
 from meshcode.node.subjects import call_of
 from meshcode.router import feeding, plan
 from meshcode.router.states import State
+from meshcode.wire.frame import AT_FLOW
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
@@ -119,7 +120,7 @@ def _get(loop: Loop, fields: dict[str, Any]) -> Job:
         found["plan"] = {"steps": [list(step) for step in flow.plan.steps],
                          "result": flow.plan.result}  # fmt: skip
     if fields.get("rows"):
-        more = {"root": flow.submit[32:48]} if fields.get("beside") else {}
+        more = {"root": flow.submit[AT_FLOW]} if fields.get("beside") else {}
         shares = yield from _shares(loop, flow, {"numbers": numbers[:ROWS_MAX], **more})
         found["rows"] = _rows(flow, view, numbers[:ROWS_MAX], shares)
         found["beside"] = [row for share_ in shares for row in _beside(share_.get("beside"))]
@@ -234,7 +235,7 @@ def _cancel(loop: Loop, fields: dict[str, Any]) -> Job:
     by = str(fields.get("by") or "its submitter")[:200]
     view = yield from look(loop, flow)
     before = sum(code in ENDED for code in view.codes)
-    asked = share_fields(flow) | {"root": flow.submit[32:48], "by": by}
+    asked = share_fields(flow) | {"root": flow.submit[AT_FLOW], "by": by}
     done = yield from _stop_all(loop, asked)
     cancelled, interrupted = done.cancelled, done.interrupted
     end_ms = loop.clock.now_ms() + CANCEL_MS

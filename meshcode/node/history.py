@@ -30,7 +30,7 @@ from meshcode.router.records import (
 from meshcode.router.states import PARKED, State
 from meshcode.store.contract import DONE, OPEN, OUTPUT, Log
 from meshcode.wire.codec import unpack
-from meshcode.wire.frame import check_envelope
+from meshcode.wire.frame import AT_PARENT, check_envelope
 
 OPEN_SORTED_MAX = 10_000  # Open calls sorted for a listing.
 ROWS_READ = 1_024  # Records read at once where only their ids are wanted.
@@ -127,7 +127,7 @@ class History:
         return {
             "id": text_of(call.id),
             "flow": text_of(flow_of(call.id, envelope)),
-            "parent": _text(envelope[48:64]),
+            "parent": _text(envelope[AT_PARENT]),
             **asked_of(envelope),
             "socket": line.name,
             "task": line.config.task,
@@ -172,7 +172,7 @@ class History:
         found: dict[str, Any] = {
             "id": text_of(id),
             "flow": text_of(flow_of(id, submit) if submit or row.flow == NO_ID else row.flow),
-            "parent": _text(submit[48:64]) if submit else None,
+            "parent": _text(submit[AT_PARENT]) if submit else None,
             **asked_of(submit),
             "socket": name,
             "task": line.config.task if line else None,

@@ -14,7 +14,7 @@ from meshcode.router.effects import Effects
 from meshcode.router.events import ClientLeft, NewCall, Submitted, Yielded
 from meshcode.router.plan import FLOW
 from meshcode.wire.codec import unpack_map
-from meshcode.wire.frame import check_envelope
+from meshcode.wire.frame import AT_ID, check_envelope
 from meshcode.wire.kinds import Flag, Kind
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def items_for_clients(router: Router, items: list[bytes]) -> list[tuple[int, byt
     """Who is to get each ITEM envelope of a running generator: the clients that want its call."""
     found: list[tuple[int, bytes]] = []
     for item in items:
-        id = item[16:32]
+        id = item[AT_ID]
         call = router.calls.get(id)
         if call is None:
             continue

@@ -54,6 +54,7 @@ from meshcode.router.events import RecoverAsked
 from meshcode.router.records import accepted_call, read_envelope, sequence_key
 from meshcode.router.states import State
 from meshcode.store.contract import OPEN
+from meshcode.wire.frame import AT_FLOW, AT_PARENT
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
     from meshcode.router.call import Call
     from meshcode.router.copies import Copy
 
-_PARENT_AT, _FLOW_AT = 48, 32  # In a SUBMIT envelope: docs/wire.md.
 
 
 # This node's knowledge.
@@ -81,8 +81,8 @@ def kept_row(loop: Loop, id: bytes) -> Row:
     events = [{"name": "received", "ms": accepted_ms, "note": f"socket {name}"}]
     events += [{"name": name, "ms": ms, "note": text} for ms, name, text in note.get("story") or ()]
     row = {
-        "id": text_of(id), "flow": _id_at(submit, _FLOW_AT) or text_of(id),
-        "parent": _id_at(submit, _PARENT_AT), **asked_of(submit), "socket": name,
+        "id": text_of(id), "flow": _id_at(submit, AT_FLOW) or text_of(id),
+        "parent": _id_at(submit, AT_PARENT), **asked_of(submit), "socket": name,
         "task": line.config.task if line else None,
         "processor": line.config.processor if line else None, "state": "KEPT",
         "reason": f"kept here for {_owner_name(loop, owner)}", "attempts": note.get("attempt", 0),
@@ -160,8 +160,8 @@ def why_not_now(loop: Loop, id: bytes, what: str) -> WrongState:
     )
 
 
-def _id_at(submit: bytes, at: int) -> str | None:
-    id = submit[at : at + 16]
+def _id_at(submit: bytes, at: slice) -> str | None:
+    id = submit[at]
     return text_of(id) if len(id) == 16 and id != NO_ID else None
 
 

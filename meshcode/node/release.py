@@ -14,7 +14,7 @@ from meshcode.router.events import Fetched, Read
 from meshcode.router.records import accepted_call, sequence_key
 from meshcode.store.contract import OPEN
 from meshcode.wire.codec import pack
-from meshcode.wire.frame import envelope
+from meshcode.wire.frame import AT_ID, envelope
 from meshcode.wire.kinds import Kind
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Release:
             if client == last and append is not None:
                 append(data)
             elif client == READER:
-                self._loop.readers.ended(data[16:32])
+                self._loop.readers.ended(data[AT_ID])
             else:  # Below zero: a peer, for a client of its own.
                 found = (by_client if client >= 0 else relayed).setdefault(client, [])
                 found.append(data)

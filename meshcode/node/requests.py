@@ -36,7 +36,7 @@ from meshcode.router.records import split_done
 from meshcode.router.seats import figures, own_lines
 from meshcode.store.contract import DONE
 from meshcode.wire.codec import unpack_map
-from meshcode.wire.frame import Row
+from meshcode.wire.frame import Row, name_bytes
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
@@ -278,7 +278,7 @@ def _no_arguments(id: bytes) -> Partly:
 
 
 def _name_of(submit: bytes) -> str:
-    return submit[80 : 80 + submit[15]].decode(errors="replace") if submit else ""
+    return name_bytes(submit).decode(errors="replace") if submit else ""
 
 
 def _is_flow(loop: Loop, id: bytes) -> bool:

@@ -28,6 +28,7 @@ from meshcode.router.events import Watched
 from meshcode.router.feeding import body_of
 from meshcode.router.records import outcome_of, read_envelope
 from meshcode.router.streams import count_of, item_id
+from meshcode.wire.frame import AT_CODE
 from meshcode.wire.kinds import Outcome
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _read(loop: Loop, id: bytes, first: int) -> dict[str, Any] | None:
         if record is None:
             break
         outcome = outcome_of(record)
-        if outcome[13] != _DONE:  # A person has cancelled it before it was on enough disks.
+        if outcome[AT_CODE] != _DONE:  # A person has cancelled it before it was on enough disks.
             break
         items.append(body_of(outcome))
         size += len(items[-1])
@@ -179,7 +180,7 @@ def _read(loop: Loop, id: bytes, first: int) -> dict[str, Any] | None:
     count = count_of(read_envelope(ended)[1])
     if count is not None and first < count:
         return _missing(loop, id, first, count)
-    streamed = count is not None or ended[13] != _DONE
+    streamed = count is not None or ended[AT_CODE] != _DONE
     return {"items": [], "end": first if count is None else count, "streamed": streamed}
 
 

@@ -59,11 +59,24 @@ __all__ = [
     "seal_frame",
     "check_envelope",
     "name_of",
+    "name_bytes",
+    "AT_FLAGS",
+    "AT_CODE",
+    "AT_ID",
+    "AT_FLOW",
+    "AT_PARENT",
+    "AT_ATTEMPT",
     "ENVELOPE_HEADER_BYTES",
     "FRAME_HEADER_BYTES",
 ]
 
 ARGC_NOT_TOLD = 255
+
+# Where these are in an envelope that was checked, for who needs no row of it: `envelope[AT_ID]`.
+AT_FLAGS, AT_CODE, _AT_NAME_SIZE = 12, 13, 15
+AT_ID, AT_FLOW, AT_PARENT = slice(16, 32), slice(32, 48), slice(48, 64)
+AT_ATTEMPT = slice(64, 68)  # Little endian.
+
 _ENVELOPE_REST = struct.Struct("<IBBBB16s16s16sIIQ")  # The envelope header from its size on.
 _U32 = struct.Struct("<I")
 _STARTS = [ENVELOPE_MAGIC + bytes([ENVELOPE_VERSION, kind]) for kind in range(256)]
@@ -170,6 +183,11 @@ def name_of(frame: bytes, row: Row) -> str:
             fault="name",
             offset=row.name_at + error.start,
         ) from None
+
+
+def name_bytes(envelope: bytes) -> bytes:
+    """The name in an envelope that stands alone and was checked."""
+    return envelope[ENVELOPE_HEADER_BYTES : ENVELOPE_HEADER_BYTES + envelope[_AT_NAME_SIZE]]
 
 
 def envelope(

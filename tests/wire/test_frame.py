@@ -32,6 +32,18 @@ def resealed(data, at, value):
     return bytes(changed)
 
 
+def test_what_is_read_of_an_envelope_by_its_place_is_what_its_row_has():
+    data = full_envelope()
+    row = wire.check_envelope(data)
+
+    assert (data[wire.AT_ID], data[wire.AT_FLOW], data[wire.AT_PARENT]) == (ID, FLOW, PARENT)
+    assert (data[wire.AT_FLAGS], data[wire.AT_CODE]) == (row.flags, row.code) == (5, 3)
+    assert int.from_bytes(data[wire.AT_ATTEMPT], "little") == row.attempt
+    assert wire.name_bytes(data) == data[row.name_at : row.meta_at] == "läden.clean".encode()
+    other = full_envelope(attempt=7)
+    assert int.from_bytes(other[wire.AT_ATTEMPT], "little") == 7
+
+
 def test_every_field_of_an_envelope_comes_back(twin):
     data = wire.frame([full_envelope()], sequence=2**64 - 1, sender_boot=7, receiver_boot=2**32 - 1)
 
