@@ -101,7 +101,7 @@ def _step_of(client: Client, call: Call) -> str:
 def _tell(call: Call, found: dict[str, Any], told: set[Any]) -> None:
     """Tell what was not told yet: a state, or another reason; a number in it makes none."""
     state = found.get("state")
-    why = found.get("reason") if state == "PARKED" else found.get("step")
+    why = found.get("reason") if state in ("PARKED", "RUNNING") else found.get("step")
     key = (state, _NUMBER.sub("", why or ""))
     text = _news(call, found)
     if text and key not in told:
@@ -128,6 +128,8 @@ def _news(call: Call, found: dict[str, Any]) -> str:
         return f"call {call.id} begins{again} at {begins}; it is safe; {_STAYS}"
     if state == "PARKED":
         return f"call {call.id} waits: {reason}; it is safe and begins when it can; {_STAYS}"
+    if state == "RUNNING" and reason:
+        return f"call {call.id} runs and may never end: {reason}; {_STAYS}"
     if state == "COPYING" and reason:
         return f"call {call.id} is not acknowledged: {reason}; {_STAYS}"
     if state == "HELD":
@@ -162,6 +164,8 @@ def too_late(call: Call, found: dict[str, Any], length: str) -> str:
         return f"{late}: it is held: {_held(call, found)}"
     if state in LOST:
         return f"{late} and does not go on: it is {_lost(call, found)}"
+    if state == "RUNNING" and found.get("reason"):
+        return f"{late} and may never: {found['reason']}; {goes_on}"
     if state == "PARKED":
         return f"{late}; it waits: {found.get('reason')}; {goes_on}"
     if state == "DELAYED" and found.get("due_ms"):

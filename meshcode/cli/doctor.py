@@ -399,7 +399,9 @@ def check_node() -> Check:
 
 
 def check_kept() -> Iterable[Check]:
-    """What the node has room for, and what it keeps of ended calls; nothing without a node."""
+    """What the node has room for, what it keeps of ended calls, and which processors are stuck;
+    nothing without a node.
+    """
     from meshcode.cli.node import history_text, model_text
     from meshcode.cli.session import session
     from meshcode.errors import MeshError
@@ -434,11 +436,14 @@ def check_schedules() -> Iterable[Check]:
 
 
 def judge_code(processors: Iterable[dict[str, Any]]) -> Iterable[Check]:
-    """What is not as it should be with the code of the node's processors, by its status."""
+    """What is not as it should be with the node's processors and their code, by its status."""
     for row in processors:
         if row.get("problem"):
             fix = f"mesh update processor -n {row['name']}; the node tries again by itself"
             yield Check("code", WARN, f"processor {row['name']}: {row['problem']}", fix)
+        if knot := row.get("knot"):
+            fix = "cancel one of the calls that run: mesh ls calls --state RUNNING"
+            yield Check("processor", WARN, knot, fix)
         for text in row.get("warnings", ()):
             fix = f"mesh proc restart -n {row['name']} --wait"
             yield Check("code", WARN, f"processor {row['name']}: {text}", fix)

@@ -251,8 +251,9 @@ def status_pairs(found: dict[str, Any]) -> list[tuple[str, str]]:
             )
         )
     for processor in found.get("processors") or ():
-        if processor.get("parked") or processor.get("building"):
-            why = processor.get("parked") or processor.get("doing")
+        why = processor.get("parked") or processor.get("knot")
+        if why or processor.get("building"):
+            why = why or processor.get("doing")
             pairs.append((f"processor {processor.get('name')}", str(why)))
     return pairs
 

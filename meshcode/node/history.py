@@ -13,6 +13,7 @@ from meshcode.ids import ID_BYTES, NO_ID, text_of
 from meshcode.node.choosing import Choice, flow_of
 from meshcode.node.failedindex import FailedIndex
 from meshcode.node.flowindex import Flows
+from meshcode.node.knots import knot_of_call
 from meshcode.node.paging import LOOKED_MAX, Part, cursor_of
 from meshcode.node.socketindex import SOCKETS_MAX, SocketIndex
 from meshcode.node.turn import Turns
@@ -119,6 +120,8 @@ class History:
                 state = PARKED
         envelope = self.envelope_of(call)
         running = call.state is State.RUNNING
+        if running:
+            reason = reason or knot_of_call(self._router, call)
         events = [{"name": "received", "ms": call.accepted_ms, "note": f"socket {line.name}"}]
         events += [{"name": name, "ms": ms, "note": note} for ms, name, note in call.story or ()]
         if running:

@@ -24,6 +24,7 @@ from meshcode.node import (
     waits,
 )
 from meshcode.node.codewarnings import warnings_of
+from meshcode.node.knots import knot_of_pool
 from meshcode.node.paging import whole
 from meshcode.node.partly import Partly
 from meshcode.node.sessions import Session
@@ -149,6 +150,7 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
             "parked": (pool.parked_reason() or waits.silent(router, pool)) if pool else "",
             "building": processor.mounting is not None,
             "doing": processor.mounting.doing if processor.mounting else "",
+            "knot": knot_of_pool(router, pool) if pool else "",
             "problem": processor.problem, "warnings": warnings_of(processor),
             **loop.processors.progress(processor.name),
         })  # fmt: skip

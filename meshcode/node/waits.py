@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from meshcode.node.knots import knot
 from meshcode.replica.peers import ALIVE, EVICTED, KNOWN, LEAVING, SUSPECT
 from meshcode.router.core import Router
 from meshcode.router.line import Line
@@ -39,7 +40,7 @@ def parked_reason(router: Router, line: Line) -> str:
     found = router.parked_reason(line)
     if found or line.builtin or line.addressed:
         return found
-    return silent(router, router.pools[line.config.processor])
+    return silent(router, router.pools[line.config.processor]) or knot(router, line)
 
 
 _SAID = {
