@@ -20,6 +20,7 @@ from meshcode.cli.watch import watch as follow
 from meshcode.cli.watch import watch_option
 from meshcode.errors import MeshError, WrongState
 from meshcode.listing import whole_page
+from meshcode.nearest import nearest
 
 if TYPE_CHECKING:
     from meshcode.client import Client
@@ -44,6 +45,8 @@ COLUMNS = [
 ]  # fmt: skip
 # Further ones where there is more than one node.
 MESH_COLUMNS = [column("node"), column("kept", "Copies")]
+# What a narrow terminal goes without, first to last: the name is the socket.
+_SPARE = [COLUMNS[0], COLUMNS[5], COLUMNS[4], COLUMNS[1]]
 OUTCOME_ONLY = "(outcome only)"  # In the place of the socket.
 
 
@@ -139,15 +142,30 @@ def ls_calls(
             return
         found = whole_page(client.ask, "mesh.calls", fields)
         tasks = _tasks(client) if task else {}
+        _tell_undeclared(client, "" if found["calls"] else socket)
     calls = rows_of_page(found, page, rows)
     calls = [{**call, "task": tasks.get(call["name"])} for call in calls] if task else calls
     footer = _footer(page, rows, len(calls), found)
     columns = [*COLUMNS, *more, *(MESH_COLUMNS if found["asked"] else [])]
     if style.is_text:
         calls = [{**call, "socket": call["socket"] or OUTCOME_ONLY} for call in calls]
-    output.show("call", calls, columns, style, name="id", footer=footer)
+    output.show("call", calls, columns, style, name="id", footer=footer, spare=_SPARE)
     _tell_bare(calls)
     end_partial(found["silent"])
+
+
+def _tell_undeclared(client: Any, socket: str | None) -> None:
+    """No call was found: say so when there is no such socket, which may be why."""
+    if not socket:
+        return
+    try:
+        known = [row["name"] for row in all_objects(client, "socket")]
+    except MeshError:  # Who may see calls need not see sockets.
+        return
+    if socket not in known:
+        near = nearest(socket, known)
+        hint = f"did you mean {near!r}?" if near else "`mesh ls sockets` shows all"
+        output.say(f"mesh: no socket is named {socket!r}; {hint}")
 
 
 def _tell_bare(calls: list[dict[str, Any]]) -> None:

@@ -77,10 +77,10 @@ def logout(everywhere: bool) -> None:
             return
         raise
     had = forget_login()
-    if not had and user is None:
-        output.write("nobody was logged in")
+    if user is None:  # The node knows nobody by the login that was kept, if there was one.
+        output.write("a login that held no more is removed" if had else "nobody was logged in")
         return
-    output.write(f"{user or 'nobody'} is logged out" + (" everywhere" if everyone else ""))
+    output.write(f"{user} is logged out" + (" everywhere" if everyone else ""))
     if everyone and not everywhere:
         output.say(f"mesh: no more ended logins can be remembered, so all of {user} were ended")
 

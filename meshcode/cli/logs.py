@@ -73,8 +73,8 @@ def _tell_others(client: Any) -> None:
     others = sum(not row["this"] and row["state"] != "evicted" for row in rows)
     if others:
         output.say(
-            f"mesh: of what ran on this node; the mesh has {others} other nodes: `mesh listen"
-            " --channel log` hears all of them"
+            f"mesh: of what ran on this node; the mesh has {others} other"
+            f" node{'' if others == 1 else 's'}: `mesh listen --channel log` hears all of them"
         )
 
 

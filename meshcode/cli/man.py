@@ -145,6 +145,8 @@ def man(words: tuple[str, ...], into: str | None) -> None:
     if into is not None:
         if words:
             raise click.UsageError("--into writes all pages; leave the command out")
+        if not into:
+            raise click.UsageError("--into is empty; name a folder, like ~/.local/share/man/man1")
         _write_all(into)
         return
     wanted = "-".join(("mesh", *words))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from meshcode import config
 from meshcode.cli.output import FORMATS, Style
 from meshcode.units import parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class Duration(click.ParamType[Any]):
@@ -78,6 +81,35 @@ class OrNone(click.ParamType[Any]):
         if value == "none":
             return NONE
         return self.inner.convert(value, param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """What the inner type offers."""
+        return self.inner.shell_complete(ctx, param, incomplete)
+
+
+class Words(click.ParamType[Any]):
+    """Text; a Tab offers the words there are, and who refuses another one says what is near."""
+
+    name = "text"
+
+    def __init__(self, words: Callable[[], Iterable[str]]) -> None:
+        self._words = words
+
+    def convert(
+        self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None
+    ) -> str:
+        """The text as it is."""
+        return str(value)
+
+    def shell_complete(
+        self, _ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Those that begin so."""
+        from click.shell_completion import CompletionItem  # 14 ms that only a Tab is worth.
+
+        return [CompletionItem(word) for word in self._words() if word.startswith(incomplete)]
 
 
 class _None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TextIO
 
 from meshcode.cli import plain, standard
-from meshcode.cli.table import draw, facts
+from meshcode.cli.table import draw, facts, least_width
 from meshcode.errors import CallerError
 
 SCHEMA = 1  # Of the JSON documents; raised when a field is renamed or removed.
@@ -119,6 +119,7 @@ def show(
     name: str = "name",
     footer: str = "",
     empty: str = "",
+    spare: Sequence[Column] = (),
 ) -> None:
     """Print a listing.
 
@@ -129,6 +130,7 @@ def show(
         name: the key that identifies an item.
         footer: said under the table only.
         empty: said on stderr when there is no item and a person looks.
+        spare: columns that a terminal too narrow for all goes without, first to last.
     """
     rows = list(items)
     if style.quiet:
@@ -141,7 +143,8 @@ def show(
     if style.is_text:
         if not rows and empty:
             say(empty)
-        _show_table(rows, chosen, terminal_columns() if style.format == "table" else None)
+        room = terminal_columns() if style.format == "table" else None
+        _show_table(rows, chosen, room, spare if style.columns is None else ())
         if footer:
             write(footer)
         return
@@ -228,9 +231,16 @@ def _all(columns: Sequence[Column], rows: list[dict[str, Any]]) -> list[Column]:
 
 
 def _show_table(
-    rows: list[dict[str, Any]], columns: Sequence[Column], room: int | None = None
-) -> None:
+    rows: list[dict[str, Any]], columns: Sequence[Column], room: int | None = None,
+    spare: Sequence[Column] = (),
+) -> None:  # fmt: skip
     cells = [[c.text(row.get(c.key)) for c in columns] for row in rows]
+    for column in spare:
+        if room is None or least_width([c.title for c in columns], cells) <= room:
+            break
+        at = columns.index(column)
+        columns = [*columns[:at], *columns[at + 1 :]]
+        cells = [[*row[:at], *row[at + 1 :]] for row in cells]
     lines = draw([c.title for c in columns], cells, room=room)
     if has_colour(sys.stdout):
         lines = [_paint_states(line) for line in lines]

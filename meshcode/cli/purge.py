@@ -14,7 +14,7 @@ from meshcode.cli.output import Style
 from meshcode.cli.waiting import dry_option
 from meshcode.client.asking import AHEAD, ask_each
 from meshcode.client.client import ASK_S
-from meshcode.errors import MeshError, UnknownObject
+from meshcode.errors import MeshError
 from meshcode.listing import whole_page
 
 if TYPE_CHECKING:
@@ -42,10 +42,9 @@ def purge(name: str, yes: bool, dry: bool, style: Style) -> None:
       mesh queue purge q1 --dry-run
     """
     with session.session() as client:
+        objects.one(client, "queue", name)  # Says what is near when there is none.
         rows = session.objects(client, "socket")
         sockets = [row["name"] for row in rows if row.get("queue") == name]
-        if name not in {row["name"] for row in session.objects(client, "queue")}:
-            raise UnknownObject(f"there is no queue {name!r}; nothing was cancelled", name=name)
         objects.confirm(f"cancel all calls that wait in queue {name}", yes=yes or dry)
         silent: dict[str, dict[str, Any]] = {}
         waiting = (id for socket in sockets for id in _waiting(client, socket, silent))

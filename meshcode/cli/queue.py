@@ -10,7 +10,7 @@ from meshcode.cli import objects, output
 from meshcode.cli.labels import having, selectors_option
 from meshcode.cli.node import say_of_here, size_text
 from meshcode.cli.objects import LABELS, Field, column
-from meshcode.cli.options import DURATION, SIZE, command, listing, styled
+from meshcode.cli.options import DURATION, SIZE, Words, command, listing, styled
 from meshcode.cli.output import Column, Style
 from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session
@@ -28,7 +28,7 @@ FIELDS = [
     Field(
         ("-t", "--type"),
         "type",
-        click.STRING,
+        Words(lambda: ("direct", "topic", "fanout", "broadcast")),
         "direct, topic, fanout or broadcast.  [default: direct]",
         metavar="TYPE",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +18,7 @@ from meshcode.cli.tree import Lines
 from meshcode.cli.trees import graph_option, show_graph
 from meshcode.cli.waiting import dry_option, wait_options
 from meshcode.cli.watch import watch_option
+from meshcode.errors import MeshError
 
 if TYPE_CHECKING:
     from meshcode.client import Client
@@ -92,6 +94,26 @@ def _set_interval(name: str, interval: Any, style: Style, *, dry: bool) -> None:
         output.write(f"schedule {name}{every}" if every else f"schedule {name} deleted")
 
 
+def _fitting(client: Any, socket: Mapping[str, Any]) -> None:
+    """Say when the code, as this node knows it, defines no such function.
+
+    The model has names only, and the code may get the function later: so it is no error.
+    """
+    task = str(socket["task"])
+    try:
+        found = client.ask("task.show", name=socket["name"])
+    except MeshError:  # A dry run has no such socket yet, or it may not be seen.
+        return
+    # Only the public functions of the module itself were looked at.
+    known = bool(found.get("module")) and found["task"] == task
+    if known and "." not in task and not task.startswith("_") and not found["signature"]:
+        output.say(
+            f"mesh: the module {found['module']} defines no function {task!r} as its code is now:"
+            f" calls of {socket['name']} fail unless it imports one; `mesh update socket -t` gives"
+            " another"
+        )
+
+
 @command()
 @objects.name_option(KIND)
 @objects.fields(FIELDS)
@@ -111,7 +133,9 @@ def add(
       mesh add socket -n shop.charge -q q1 -pn shop -t charge --key-concurrency 1 --retries 3
       mesh add socket -n shop.poll -q q1 -pn shop -t poll -i 30s
     """
-    objects.add(KIND, name, given, style, exists_ok=exists_ok, dry=dry, wait=wait)
+    objects.add(
+        KIND, name, given, style, exists_ok=exists_ok, dry=dry, wait=wait, then=_fitting
+    )  # fmt: skip
     _set_interval(name, interval, style, dry=dry)
 
 
@@ -133,7 +157,9 @@ def update(
       mesh update socket shop.poll --interval none
     """
     if interval is None or objects.given_fields(given):
-        objects.update(KIND, name, given, style, dry=dry, wait=wait)
+        code = given["task"] is not None or given["processor"] is not None
+        then = _fitting if code else None
+        objects.update(KIND, name, given, style, dry=dry, wait=wait, then=then)
     _set_interval(name, interval, style, dry=dry)
 
 

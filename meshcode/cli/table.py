@@ -41,11 +41,29 @@ def cut(text: str, width: int) -> str:
     return "".join(kept) + "…"
 
 
-def _fit(widths: list[int], titles: Sequence[str], room: int) -> list[int]:
-    """Narrow the widest columns until the table fits `room`, or nothing can be narrowed."""
-    floors = [
+def _floors(widths: Sequence[int], titles: Sequence[str]) -> list[int]:
+    """How narrow each column may become."""
+    return [
         min(w, max(len(t), COLUMN_CHARACTERS_MIN)) for w, t in zip(widths, titles, strict=True)
     ]
+
+
+def _widths(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    return [
+        max([width_of(title), *(width_of(row[i]) for row in cells)])
+        for i, title in enumerate(titles)
+    ]
+
+
+def least_width(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """The columns of a terminal that a table takes when all that can be narrowed is."""
+    cells = [[clean(cell) for cell in row] for row in rows]
+    return sum(_floors(_widths(titles, cells), titles)) + 3 * len(titles) + 1
+
+
+def _fit(widths: list[int], titles: Sequence[str], room: int) -> list[int]:
+    """Narrow the widest columns until the table fits `room`, or nothing can be narrowed."""
+    floors = _floors(widths, titles)
     widths = list(widths)
     excess = sum(widths) + 3 * len(widths) + 1 - room
     while excess > 0:
@@ -69,10 +87,7 @@ def draw(
         room: columns of the terminal; None means nothing is cut.
     """
     cells = [[clean(cell) for cell in row] for row in rows]
-    widths = [
-        max([width_of(title), *(width_of(row[i]) for row in cells)])
-        for i, title in enumerate(titles)
-    ]
+    widths = _widths(titles, cells)
     if room is not None:
         widths = _fit(widths, titles, room)
     right = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(titles))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ import click
 from meshcode.cli import objects, output
 from meshcode.cli.noun import Noun, entries
 from meshcode.cli.objects import Field, column
-from meshcode.cli.options import command, listing, styled
+from meshcode.cli.options import Words, command, listing, styled
 from meshcode.cli.output import Style
 from meshcode.cli.secret import password_options, take_password
 from meshcode.cli.session import model, session
@@ -132,6 +133,15 @@ def _check_right(right: str) -> None:
         raise click.UsageError(text, click.get_current_context())
 
 
+def _rights() -> Iterable[str]:
+    from meshcode.model.rightnames import RIGHTS
+
+    return RIGHTS
+
+
+_RIGHT = Words(_rights)
+
+
 def privilege_name(right: str, user: str | None, role: str | None, on: str | None) -> str:
     """The name of a privilege that was given none: the same for the same."""
     name = f"{user}/{right}" if user else f"{role}:{right}"
@@ -147,7 +157,9 @@ def privilege_name(right: str, user: str | None, role: str | None, on: str | Non
 
 
 @command()
-@click.option("-n", "--name", "right", required=True, metavar="RIGHT", help="The right.")
+@click.option(
+    "-n", "--name", "right", required=True, type=_RIGHT, metavar="RIGHT", help="The right."
+)
 @click.option("-u", "--user", help="Who gets it.")
 @click.option("-ro", "-r", "--role", help="Whose members get it.")
 @click.option("--on", metavar="KIND:PATTERN", help="On these only: processor:p*, label:env=prod.")
@@ -224,7 +236,9 @@ def _which(role: str | None, privilege: str | None) -> None:
 
 
 _role_option = click.option("-r", "--role", help="A role.")
-_privilege_option = click.option("-p", "--privilege", metavar="RIGHT", help="A right.")
+_privilege_option = click.option(
+    "-p", "--privilege", type=_RIGHT, metavar="RIGHT", help="A right."
+)
 
 
 @command(name="add")

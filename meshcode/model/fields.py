@@ -38,7 +38,7 @@ def check_object_name(kind: str, name: Any) -> str:
     try:
         return check_name(name)
     except ValueError as exc:
-        article = "an" if kind[0] in "aeiou" else "a"
+        article = "an" if kind[0] in "aeio" else "a"  # A user.
         text = f"the name of {article} {kind} is {shown(name)}; it must be {exc}"
         raise bad(text, kind=kind, field="name") from None
 
@@ -54,7 +54,7 @@ def check_value(kind: str, name: str, field: str, value: Any) -> Any:
         known = [option for option in FIELDS[kind] if option not in HIDDEN[kind]]
         known += ["password"] if HIDDEN[kind] else []
         hint = near(field, known)
-        article = "an" if kind[0] in "aeiou" else "a"
+        article = "an" if kind[0] in "aeio" else "a"  # A user.
         text = f"{article} {kind} has no option {shown(field)}{hint}; it has: {', '.join(known)}"
         raise bad(text, kind=kind, name=name, field=str(field))
     if value is None:

@@ -114,9 +114,10 @@ def check_scope(value: Any) -> str:
     if colon and kind == LABEL:
         return f"{LABEL}:{check_selector(pattern)}"
     if not colon or kind not in KINDS or not _PATTERN.fullmatch(pattern):
+        meant = "" if kind in KINDS else near(kind, KINDS)
         raise ValueError(
             "KIND:PATTERN, like processor:shop or socket:shop.*, with a kind of the model, or"
-            f" label:KEY=PATTERN{near(kind, KINDS)}"
+            f" label:KEY=PATTERN{meant}"
         )
     return f"{kind}:{pattern}"
 

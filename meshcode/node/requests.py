@@ -379,7 +379,10 @@ def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
     if name not in loop.processors.by_name and action != "remove":
         near = nearest(name, loop.processors.by_name)
         hint = f"; did you mean {near!r}?" if near else ""
-        raise UnknownObject(f"there is no processor {name!r}{hint}")
+        count = len(loop.processors.by_name)
+        raise UnknownObject(
+            f"no processor is named {name!r}{hint}; `mesh ls processors` shows all {count}"
+        )
     model = loop.guard.model_request(session.who, request, as_model("proc", fields))
     loop.ask_model(session.id, request, model)
 

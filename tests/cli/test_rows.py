@@ -141,7 +141,7 @@ def test_a_deleted_processor_is_forgotten_by_its_node(shell, other):
     shell("delete", "processor", other, "-y")
 
     shell.wait_until(lambda: other not in known())
-    assert "there is no processor 'other'" in shell("proc", "start", other, status=3)[1]
+    assert "no processor is named 'other'" in shell("proc", "start", other, status=3)[1]
 
 
 def test_the_password_of_a_processor_is_typed_in_a_file_or_in_the_environment(shell, repository):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import socket
 
 import pytest
 
-from meshcode.cli import names
+from meshcode.cli import names, output
+from meshcode.cli.call import _SPARE as call_spare
+from meshcode.cli.call import COLUMNS, MESH_COLUMNS
 
 NO_TEXT = "sh\udcffop"  # What the shell gives as `$'sh\xffop'`.
 
@@ -124,3 +129,99 @@ def test_a_worker_is_named_as_its_call_names_it(shell):
     out, _ = shell("worker", "kill", "-n", named)
     assert out == f"worker {number} of proc1 leaves\n"
     shell("worker", "start", "-n", "proc1", "--wait")
+
+
+def test_a_task_that_the_code_has_not_is_said_when_a_socket_gets_it(shell):
+    shell("run", "shop.add", "1", "2")  # The code is mounted.
+    try:
+        _, err = shell("update", "socket", "shop.add", "-t", "nope")
+        assert "the module shop.tasks defines no function 'nope' as its code is now" in err
+    finally:
+        _, err = shell("update", "socket", "shop.add", "-t", "add")
+    assert err == ""
+
+
+def test_calls_of_a_socket_that_is_not_there_say_which_was_meant(shell):
+    _, err = shell("ls", "calls", "--socket", "shop.ad")
+    assert err == "mesh: no socket is named 'shop.ad'; did you mean 'shop.add'?\n"
+    assert shell("ls", "calls", "--socket", "shop.rest")[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "proc start prok1",
+            "no processor is named 'prok1'; did you mean 'proc1'?; `mesh ls processors` shows all",
+        ),
+        (
+            "queue purge shop.queue -y",
+            "no queue is named 'shop.queue'; did you mean 'shop.queue1'?; `mesh ls queues` shows",
+        ),
+        (f"add user -n {'x' * 300}", "the name of a user is 'xxx"),
+    ],
+)
+def test_a_mistyped_name_says_which_was_meant(shell, line, said):
+    words = line.split()
+    status = 2 if words[0] == "add" else 3
+    shell.environment["MESH_PASSWORD"] = "correct horse battery"
+    try:
+        assert said in shell(*words, status=status)[1]
+    finally:
+        del shell.environment["MESH_PASSWORD"]
+
+
+def test_a_privilege_on_a_kind_alone_is_not_answered_with_that_kind(shell):
+    words = ("add", "privilege", "-n", "RUN_TASK", "-u", "joe", "--on")
+    said = shell(*words, "processor", status=2)[1]
+    assert "it must be KIND:PATTERN" in said and "did you mean" not in said
+    assert "did you mean 'processor'" in shell(*words, "procesor:x", status=2)[1]
+
+
+def test_a_login_that_holds_no_more_is_not_a_user_called_nobody(shell):
+    shell.environment["MESH_LOGIN_FILE"] = os.path.join(shell.home, "old-login")
+    with open(shell.environment["MESH_LOGIN_FILE"], "w", encoding="utf-8") as file:
+        file.write("no.login\n")
+    os.chmod(shell.environment["MESH_LOGIN_FILE"], 0o600)
+    try:
+        assert shell("logout")[0] == "a login that held no more is removed\n"
+        assert shell("logout")[0] == "nobody was logged in\n"
+    finally:
+        del shell.environment["MESH_LOGIN_FILE"]
+
+
+def test_manual_pages_want_a_folder(shell):
+    assert "--into is empty; name a folder" in shell("man", "--into", "", status=2)[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        (("add", "queue", "-t", "t"), "topic"),
+        (("update", "queue", "q", "-t", "fan"), "fanout"),
+        (("add", "privilege", "-n", "RUN_T"), "RUN_TASK"),
+        (("user", "add", "joe", "-p", "RUN_T"), "RUN_TASK"),
+    ],
+)
+def test_words_there_are_can_be_completed(shell, line, offered):
+    words = " ".join(("mesh", *line))
+    tab = f"_MESH_COMPLETE=bash_complete COMP_WORDS='{words}' COMP_CWORD={len(line)}"
+    out = shell.bash(f"{tab} mesh")
+    assert f"plain,{offered}" in out.splitlines()
+
+
+def test_the_listing_of_calls_fits_a_narrow_terminal():
+    """It was 94 columns wide at least, and broke each line of a terminal of 80."""
+    call = {
+        "page": 1, "row": 10, "socket": "shop.tasks.charge", "id": "0192f3c1" * 4, "name": "x",
+        "updated_ms": 1_764_000_000_000, "started_ms": 1_764_000_000_000,
+        "finished_ms": 1_764_000_000_000, "state": "CANCELLED", "node": "node-1", "kept": "3/3",
+    }  # fmt: skip
+    for columns in (COLUMNS, [*COLUMNS, *MESH_COLUMNS]):
+        for room in (80, 90, 100, 200):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                output._show_table([call], columns, room, call_spare)
+            assert max(map(len, out.getvalue().splitlines())) <= room
+            assert "State" in out.getvalue() and "Name" in out.getvalue()
+        assert out.getvalue().count("shop.tasks.charge") == 2  # With room for all, all are there.
