@@ -14,7 +14,7 @@ from typing import Any
 
 from meshcode import paths
 from meshcode.cli import output
-from meshcode.cli.session import listens, who
+from meshcode.cli.session import listens, refuse_home_of_others, who
 from meshcode.errors import BadRequest, NoNode, NotAllowed, WaitTimeout
 
 ANSWER_S = 5.0  # A node that does not answer for so long cannot say what a user may.
@@ -35,6 +35,7 @@ def ask(home: str, operation: str, *, audited: bool, **fields: Any) -> bool:
     from meshcode.client import connect
     from meshcode.client.login import login_file, read_login
 
+    refuse_home_of_others(home)
     address = paths.clients_address(home)
     logged_in = read_login() is not None
     if not logged_in and not audited:

@@ -14,7 +14,7 @@ from meshcode import paths
 from meshcode.cli import output, plain
 from meshcode.cli.options import DURATION, command, styled
 from meshcode.cli.output import Style
-from meshcode.cli.session import session
+from meshcode.cli.session import refuse_home_of_others, session
 from meshcode.errors import WaitTimeout, WrongState
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def up(
         for name, value in given.items() if value is not None
     }  # fmt: skip
     home = paths.home()
+    refuse_home_of_others(home)
     found = process.ask_status(home, timeout=2.0)
     if found is not None and found.get("ending"):
         begun = time.monotonic()
@@ -84,6 +85,9 @@ def up(
         output.say(f"the node is up already: pid {found.get('pid')}{kept}{drains}")
         _show_up(found, home, style)
         return
+    silent = process.find_process(home)
+    if silent is not None:
+        raise WrongState(f"{process.silence(home, silent.pid)}; nothing was started")
     nodes.refuse_evicted()
     if bind or advertise:
         mesh.move(bind, advertise)
@@ -151,6 +155,7 @@ def down(timeout: int, now: bool) -> None:
     from meshcode.cli import leave, process
 
     home = paths.home()
+    refuse_home_of_others(home)
     found = process.ask_status(home, timeout=2.0)
     if found is not None or process.find_process(home) is not None:
         leave.ask(home, "node.down", audited=True, name="--now" if now else "")

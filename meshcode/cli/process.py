@@ -163,19 +163,38 @@ def find_process(home: str) -> psutil.Process | None:
     The file was written by that process after its start, so a process that started later than the
     file was written is another one that got the same number.
     """
-    import psutil
-
     file = Path(paths.pid_file(home))
     try:
-        words = file.read_text().split()
+        number = int(file.read_text().split()[0])
         written = file.stat().st_mtime
-        process = psutil.Process(int(words[0]))
+    except (OSError, ValueError, IndexError):
+        return None
+    import psutil  # Only where it is wanted: it takes a while.
+
+    try:
+        process = psutil.Process(number)
         if process.create_time() > written + PID_SLACK_S or process.status() == "zombie":
             return None
         command = process.cmdline()
-    except (OSError, ValueError, IndexError, psutil.Error):
+    except (OSError, psutil.Error):
         return None
     return process if any("meshcode" in word for word in command) else None
+
+
+def silence(home: str, pid: int) -> str:
+    """What is said of a process that is a home's node and does not answer."""
+    from meshcode.node.descriptors import aside
+
+    link = paths.clients_address(home).removeprefix("ipc://")
+    if os.path.exists(aside(link)):
+        return (
+            f"process {pid} of {home} is up and lets no new clients in: it has too many open files;"
+            f" end programs that keep clients open; see {paths.log_file(home)} and `mesh doctor`"
+        )
+    return (
+        f"process {pid} of {home} is up and does not answer; it hangs, is stopped, or has much to"
+        f" do; see {paths.log_file(home)}; `mesh down` tells it to stop, `mesh down --now` at once"
+    )
 
 
 def prove(home: str, pid: int, boot: Any) -> psutil.Process | None:

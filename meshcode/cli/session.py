@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from meshcode.errors import NoNode, WaitTimeout
+from meshcode.errors import MeshError, NoNode, NotAllowed, WaitTimeout
 
 if TYPE_CHECKING:
     from meshcode.client import Client
@@ -23,11 +23,45 @@ def address() -> str:
     return paths.clients_address()
 
 
-def no_node(where: str) -> NoNode:
-    """The error of exit status 7."""
+def no_node(where: str) -> MeshError:
+    """Why nothing answers at an address, as far as this machine knows: to be raised."""
+    from meshcode import paths
+    from meshcode.cli import process
+
+    home = paths.home()
+    if where == paths.clients_address(home):
+        refuse_home_of_others(home)
+        silent = process.find_process(home)
+        if silent is not None:
+            return NoNode(process.silence(home, silent.pid), address=where, pid=silent.pid)
     return NoNode(
         f"no node answers at {where}; start one with `mesh up` or `mesh dev`", address=where
     )
+
+
+def refuse_home_of_others(home: str) -> None:
+    """Say so where nothing can be known of a node: its home is another user's.
+
+    Raises:
+        NotAllowed: this user may not look into the home.
+    """
+    from meshcode import paths
+
+    try:
+        os.stat(paths.pid_file(home))
+    except PermissionError:
+        try:
+            owner = f"uid {os.stat(home).st_uid}"
+        except OSError:
+            owner = "another user"
+        raise NotAllowed(
+            f"{home} belongs to {owner}, and you are uid {os.geteuid()}, who may not look into it:"
+            " nothing can be said of its node, and nothing was done; become that user, or name a"
+            " home of yours with --home or MESH_HOME",
+            home=home,
+        ) from None
+    except OSError:
+        return  # There is none yet, or the node says what is wrong with it.
 
 
 def listens(where: str) -> bool:
@@ -44,8 +78,13 @@ def session(*, timeout: float = CONNECT_S) -> Iterator[Client]:
     Raises:
         NoNode: nothing listens at the address, which is known at once, or nothing greets within
             `timeout` seconds.
+        NotAllowed: the home is another user's.
     """
-    where = address()
+    from meshcode import paths
+
+    where, home = address(), paths.home()
+    if where == paths.clients_address(home):
+        refuse_home_of_others(home)
     if not listens(where):
         raise no_node(where)
     from meshcode.client import connect

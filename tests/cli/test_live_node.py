@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from pathlib import Path
 
 import psutil
+import pytest
 
 from meshcode import paths
+from meshcode.errors import NotAllowed
 from tests.cli.conftest import Shell
 
 
@@ -220,3 +223,36 @@ def test_dev_killed_outright_takes_its_node_along(fresh):
     fresh("up")  # The name it left behind in the run folder does not matter.
     (status,) = fresh.json("status")
     assert status["home"] == fresh.home
+
+
+def test_a_node_that_hangs_is_not_called_absent(fresh):
+    """Who starts another one is told of it at once, and not by the end of its log."""
+    fresh("up")
+    node = psutil.Process(int(Path(paths.pid_file(fresh.home)).read_text()))
+    node.suspend()
+    try:
+        for words, status in ((("status",), 7), (("run", "no.such"), 7), (("up",), 6)):
+            _, err = fresh(*words, status=status)
+            assert f"process {node.pid} of {fresh.home} is up and does not answer" in err
+    finally:
+        node.resume()
+    fresh("status")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may be another user")
+def test_of_the_home_of_another_user_nothing_is_said(fresh):
+    fresh.environment |= {"HOME": "/nowhere", "XDG_CONFIG_HOME": "/nowhere"}
+    fresh("up")
+    words = (("status",), ("down",), ("up",), ("db", "json"), ("run", "no.such"))
+    for each in words[:1] + words[3:]:  # What is imported late must be there before.
+        fresh.run(each)
+    os.seteuid(65_534)
+    try:
+        said = [fresh.run(each) for each in words]
+    finally:
+        os.seteuid(0)
+    for each, (status, _, err) in zip(words, said, strict=True):
+        assert status == NotAllowed.exit_status, (each, err)
+        assert f"{fresh.home} belongs to ".encode() in err, each
+        assert b"you are uid 65534" in err
+    assert fresh.json("status")[0]["pid"]
