@@ -15,7 +15,7 @@ import contextlib
 import json
 import sys
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from meshcode.cli.objects import column, confirm, yes_option
 from meshcode.cli.options import DURATION, command, listing
 from meshcode.cli.output import Column, Style
 from meshcode.cli.session import session, who
-from meshcode.errors import BadValue, CallerError, MeshError, UnknownCall
+from meshcode.errors import BadValue, CallerError, LogDamaged, MeshError, UnknownCall
 from meshcode.listing import LOST
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 LINE_BYTES_MAX = 64 * 1024 * 1024  # A call has at most half of it, and base64 makes it larger.
 _PAGE = 1_000
+_STEP = 2  # The one that was read last, and the next, where a page of them cannot be read.
 _SEVERAL = 500  # Calls sent before their acknowledgements are waited for.
 
 _STUCK_COLUMNS = [
@@ -198,12 +199,13 @@ def _export(home: Path, folder: Path, out: IO[str], *, every: bool, results: boo
             "boot": log.boot, "taken_ms": now_unix_ms(), "folder": str(folder),
         }  # fmt: skip
         out.write(plain.to_json(head) + "\n")
+        lost: list[str] = []
         counts = {"alone": 0, "shared": 0, "copy": 0, "result": 0}
-        for item in open_calls(log, me):
+        for item in open_calls(log, me, lost):
             counts[item["kept"]] += 1
             if every or item["kept"] == "alone":
                 out.write(plain.to_json(item) + "\n")
-        for item in ended_calls(log) if results else ():
+        for item in ended_calls(log, lost) if results else ():
             counts["result"] += 1
             out.write(plain.to_json(item) + "\n")
         damaged = log.damaged()
@@ -214,6 +216,13 @@ def _export(home: Path, folder: Path, out: IO[str], *, every: bool, results: boo
         f" {counts['shared']} open calls are on other nodes too, {counts['copy']} are copies"
         + ("" if every else " (not written; --all writes them)")
     )
+    return _tell_damage(lacking, damaged, lost)
+
+
+def _tell_damage(
+    lacking: Sequence[int], damaged: list[tuple[str, bytes]], lost: list[str]
+) -> int:
+    """Say what was left out; the exit status."""
     if lacking:
         output.say(
             f"damaged and left out: batches {lacking[0]} to {lacking[-1]} of the journal,"
@@ -221,7 +230,9 @@ def _export(home: Path, folder: Path, out: IO[str], *, every: bool, results: boo
         )
     for table, key in damaged:
         output.say(f"damaged and left out: {table} {key.hex()}")
-    return EXIT_PARTIAL if damaged or lacking else 0
+    for text in lost:
+        output.say(f"damaged: {text}")
+    return EXIT_PARTIAL if damaged or lacking or lost else 0
 
 
 def own_id(home: Path, log: Log) -> bytes:
@@ -235,11 +246,53 @@ def own_id(home: Path, log: Log) -> bytes:
         return log.get(META, b"node") or b""
 
 
-def records(log: Log, table: str) -> Iterator[tuple[bytes, bytes]]:
-    """All good records of a table, in the order of their keys."""
-    start: bytes | None = None
+def records(log: Log, table: str, lost: list[str] | None = None) -> Iterator[tuple[bytes, bytes]]:
+    """All good records of a table; in the order of their keys, where nothing is broken.
+
+    Args:
+        log: with `get`, `scan` and `count` of all tables.
+        lost: takes a sentence about what lies behind broken pages; None: that is an error.
+
+    Raises:
+        LogDamaged: a page is broken, and nobody takes the sentence.
+    """
+    seen = 0
+    last = None
+    try:
+        for key, value in _from(log, table, None, reverse=False):
+            last, seen = key, seen + 1
+            yield key, value
+        return
+    except LogDamaged as error:
+        if lost is None:
+            raise
+        why = str(error).partition(": ")[2].partition(";")[0]
+    with contextlib.suppress(LogDamaged):  # From the other end, up to the damage.
+        for key, value in _from(log, table, None, reverse=True):
+            if last is not None and key <= last:
+                break
+            seen += 1
+            yield key, value
+    try:
+        told = f"{max(0, log.count(table) - seen)} of {log.count(table)} records"
+    except LogDamaged:
+        told = "nobody knows how many records"
+    lost.append(f"table {table}: {told} lie behind broken pages and are left out ({why})")
+
+
+def _from(
+    log: Log, table: str, start: bytes | None, *, reverse: bool
+) -> Iterator[tuple[bytes, bytes]]:
+    """The records up to the end, or to a broken page; the last before it one by one."""
+    limit = _PAGE
     while True:
-        page = log.scan(table, start, limit=_PAGE)
+        try:
+            page = log.scan(table, start, reverse=reverse, limit=limit)
+        except LogDamaged:
+            if limit == _STEP:
+                raise
+            limit = _STEP
+            continue
         if start is not None and page and page[0][0] == start:
             page = page[1:]
         if not page:
@@ -248,16 +301,28 @@ def records(log: Log, table: str) -> Iterator[tuple[bytes, bytes]]:
         start = page[-1][0]
 
 
-def open_calls(log: Log, me: bytes) -> Iterator[dict[str, Any]]:
-    """The open calls of a log: their SUBMIT envelopes, and what people want to see of them."""
+def open_calls(
+    log: Log, me: bytes, lost: list[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The open calls of a log: their SUBMIT envelopes, and what people want to see of them.
+
+    `lost` as for `records`; where the state of a call cannot be read, it is shown as it was made.
+    """
     from meshcode.replica.instance import read_record
     from meshcode.router.records import split_open, split_state
     from meshcode.router.states import State
     from meshcode.store.contract import OPEN, STATE, VOTE
 
-    for key, value in records(log, OPEN):
+    unread = 0
+    for key, value in records(log, OPEN, lost):
         custody, submit = split_open(value)
-        vote, state = log.get(VOTE, key), log.get(STATE, key)
+        try:
+            vote, state = log.get(VOTE, key), log.get(STATE, key)
+        except LogDamaged:
+            if lost is None:
+                raise
+            unread += 1
+            vote = state = None
         if vote is not None and read_record(0, vote).ended:
             continue  # Its outcome is chosen; the record was about to go.
         voters = custody["voters"]
@@ -272,6 +337,8 @@ def open_calls(log: Log, me: bytes) -> Iterator[dict[str, Any]]:
             "attempts": changed.get("attempt", 0), "reason": changed.get("reason", ""),
             "submit": b64encode(submit).decode(),
         }  # fmt: skip
+    if unread and lost is not None:
+        lost.append(f"of {unread} open calls the state cannot be read: some of them may have ended")
 
 
 def told_of(submit: bytes) -> dict[str, Any]:
@@ -294,8 +361,8 @@ def told_of(submit: bytes) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def ended_calls(log: Log) -> Iterator[dict[str, Any]]:
-    """The history of a log, with the values and errors."""
+def ended_calls(log: Log, lost: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The history of a log, with the values and errors; `lost` as for `records`."""
     from meshcode.ids import text_of
     from meshcode.router.records import read_envelope, split_done
     from meshcode.router.states import State
@@ -303,7 +370,7 @@ def ended_calls(log: Log) -> Iterator[dict[str, Any]]:
     from meshcode.wire.codec import unpack
     from meshcode.wire.frame import check_envelope
 
-    for id, value in records(log, DONE):
+    for id, value in records(log, DONE, lost):
         done = split_done(value)
         row = check_envelope(done["outcome"])
         state = State(10 + done["code"]).name

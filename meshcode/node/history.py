@@ -55,12 +55,12 @@ def _between(which: Any) -> tuple[bytes, bytes]:
     return bytes.fromhex(digits.ljust(32, "0")), bytes.fromhex(digits.ljust(32, "f"))
 
 
-def unknown_call(which: bytes | str) -> UnknownCall:
-    """The error of an id, or the beginning of one, that no call has."""
+def unknown_call(which: bytes | str, unless: str = "") -> UnknownCall:
+    """The error of an id, or the beginning of one, that no call has; `unless` ends its text."""
     if isinstance(which, bytes) and len(which) == ID_BYTES:
-        return UnknownCall(f"no call {text_of(which)} is open or kept in the history")
+        return UnknownCall(f"no call {text_of(which)} is open or kept in the history{unless}")
     begins = which.hex() if isinstance(which, bytes) else which
-    return UnknownCall(f"no call whose id begins with {begins!r} is open or kept")
+    return UnknownCall(f"no call whose id begins with {begins!r} is open or kept{unless}")
 
 
 class Chosen(NamedTuple):
@@ -217,15 +217,22 @@ class History:
         if low == high:  # A whole id is looked up, so that a damaged record is told.
             if low in self._router.calls or self.done_record(low) is not None:
                 return low
-            raise unknown_call(low)
+            raise unknown_call(low, self._unless_damaged())
         near = (*self._router.calls, *self._turns.fresh_done())
         found = [id for id in near if low <= id <= high]
         found += [id for id, _ in self._log.scan(DONE, low, limit=3) if id <= high]
         if not found:
-            raise unknown_call(which)
+            raise unknown_call(which, self._unless_damaged())
         if len(set(found)) > 1:
             raise BadRequest(f"{which!r} begins the ids of several calls; give more of it")
         return found[0]
+
+    def _unless_damaged(self) -> str:
+        count = len(self._log.damaged())
+        if not count:
+            return ""
+        records = "a damaged record" if count == 1 else f"{count} damaged records"
+        return f"; this node's log has {records}: `mesh status` counts them"
 
     def done_record(self, id: bytes) -> bytes | None:
         """The record of an ended call; also when it ended in a turn that is not yet synced."""

@@ -382,7 +382,7 @@ class LmdbLog:
 
     def _keep_ballast(self) -> None:
         if self._ballast.bytes_max:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, LogDamaged):  # Who reads hears of that.
                 self._ballast.keep(self._map_used(), disk_room(self.folder)[0])
 
     def check_open(self) -> None:
@@ -531,7 +531,7 @@ class LmdbLog:
         except lmdb.PanicError as error:
             raise self._suspect_error() from error
         except opening.BROKEN as error:
-            raise trouble.broken_tree(self.folder, error) from error
+            raise self._door.broken(error) from error
 
     def count(self, table: str) -> int:
         """How many synced records the table has."""

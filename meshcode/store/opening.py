@@ -27,7 +27,7 @@ from zlib import crc32
 import lmdb
 
 from meshcode.errors import DiskFull, FolderInUse, LogDamaged, NodeError
-from meshcode.store import binding, filesystem, record, verify
+from meshcode.store import binding, filesystem, record, trouble, verify
 from meshcode.store.blobs import BlobFolder, blob_bytes
 from meshcode.store.contract import TABLES
 from meshcode.store.engine import Engine, Section, every_row, write
@@ -38,6 +38,11 @@ BROKEN = (
     lmdb.CorruptedError,
     lmdb.PageNotFoundError,
     lmdb.VersionMismatchError,
+    # What a read says behind one that has met a broken page, or where the root of a table is one.
+    lmdb.BadTxnError,
+    lmdb.BadDbiError,
+    lmdb.BadValsizeError,
+    lmdb.IncompatibleError,
 )
 ROOM_SLACK_BYTES = 1 << 20  # A failed write with less room than it wanted plus this: disk full.
 
@@ -98,6 +103,7 @@ class Door:
         self.folder = folder
         self.writable = writable
         self._engine: Engine | None = None
+        self._is_broken = False  # A read has met a broken page.
         if not writable and not (folder / DATA_FILE).exists():
             raise NodeError(f"there is no log in {folder} to read", folder=str(folder))
         there = folder
@@ -249,13 +255,13 @@ class Door:
         return stored[: -record.CHECK_BYTES]
 
     def _sweep(self, engine: Engine, blobs: BlobFolder, opened: Opened) -> None:
+        if not self.writable:
+            return  # What is only read has the references in its records; this table may be broken.
         places: dict[bytes, bytes] = {}
         for place, reference in every_row(engine, BLOB_TABLE):
             places[reference] = place
             opened.blob_bytes[TABLES[place[0]]] += blob_bytes(reference)
         opened.blobs = len(places)
-        if not self.writable:
-            return
         opened.swept, missing = blobs.sweep(set(places))
         for reference in missing:
             place = places[reference]
@@ -308,6 +314,13 @@ class Door:
         """Leave a mark that makes the next open verify; best effort, the disk may be gone."""
         with contextlib.suppress(OSError):
             filesystem.write_durably(self.folder / "suspect", why.encode())
+
+    def broken(self, error: Exception) -> NodeError:
+        """The error of a read that met a page which cannot be; the next open verifies."""
+        if self.writable and not self._is_broken:
+            self._is_broken = True
+            self.mark_suspect(f"a read met a broken page: {error}")
+        return trouble.broken_tree(self.folder, error, writable=self.writable)
 
     def end(self, *, clean: bool) -> None:
         """Close the environment and let go of the folder."""

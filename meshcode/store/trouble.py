@@ -56,11 +56,15 @@ def damaged(folder: Path, table: str, key: bytes, why: str) -> LogDamaged:
     )
 
 
-def broken_tree(folder: Path, error: Exception) -> LogDamaged:
+def broken_tree(folder: Path, error: Exception, *, writable: bool) -> LogDamaged:
     """A read met a page that cannot be."""
+    advice = (
+        "its file is unchanged; the next start of its node verifies it and says where; read what is"
+        " sound with `mesh salvage`, then restore it from a sound copy"
+    )
     return LogDamaged(
-        f"the tree of the log in {folder} is damaged: {error}; stop the node; at its next start the"
-        " log is verified",
+        f"the tree of the log in {folder} is damaged: {error};"
+        f" {advice if writable else 'what lies behind that is not read, nothing was changed'}",
         folder=str(folder),
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from meshcode.cli import salvage
 from meshcode.errors import DiskFull, FolderInUse, LogDamaged, NodeError
 from meshcode.store import opening
 from meshcode.store.blobs import BlobFolder, refer
@@ -416,3 +417,52 @@ def test_the_ballast_is_a_quarter_of_the_log_within_its_bounds(quick_folder: Pat
 def test_no_ballast_when_none_is_asked_for(quick_folder: Path):
     with LmdbLog(quick_folder, ballast_bytes=0):
         assert not (quick_folder / "ballast").exists()
+
+
+def break_page(folder: Path, at: bytes) -> None:
+    """Let the record of a key be one with pages of its own, with a number that none has."""
+    file = folder / "data.mdb"
+    data = bytearray(file.read_bytes())
+    found = data.find(at)
+    assert found > 0
+    while found > 0:
+        data[found - 4] |= 1  # F_BIGDATA, in the flags of its node.
+        found = data.find(at, found + 1)
+    file.write_bytes(data)
+
+
+def test_a_broken_page_is_told_and_the_next_start_verifies(tmp_path: Path):
+    """It says what is broken, and no error of the engine gets out."""
+    folder = tmp_path / "data"
+    with LmdbLog(folder) as log:
+        log.stage([(DONE, b"%016d" % n, b"\xff" * 300) for n in range(2_000)])
+        log.sync()
+    break_page(folder, b"%016d" % 1_000)
+
+    with LmdbLog(folder) as log:
+        with pytest.raises(LogDamaged, match="its file is unchanged; the next start of its node"):
+            log.scan(DONE, limit=5_000)
+        assert log.get(DONE, b"%016d" % 7) == b"\xff" * 300
+
+    with pytest.raises(LogDamaged, match="breaks in its structure, first: main/done DB"):
+        LmdbLog(folder)
+
+
+def test_salvage_reads_what_lies_on_both_sides_of_a_broken_page(tmp_path: Path):
+    folder = tmp_path / "data"
+    with LmdbLog(folder) as log:
+        log.stage([(DONE, b"%016d" % n, b"\xff" * 300) for n in range(2_000)])
+        log.sync()
+    break_page(folder, b"%016d" % 1_000)
+
+    lost: list[str] = []
+    with LmdbLog(folder, boot=False) as log:
+        found = {int(key) for key, _ in salvage.records(log, DONE, lost)}
+        with pytest.raises(LogDamaged, match="nothing was changed"):
+            list(salvage.records(log, DONE))
+
+    missing = set(range(2_000)) - found
+    assert 1_000 in missing
+    assert len(missing) < 40, "a page or two"
+    assert len(lost) == 1
+    assert lost[0].startswith(f"table done: {len(missing)} of 2000 records lie behind broken pages")
