@@ -36,6 +36,8 @@ REJECT: Final = "reject"
 
 _DONE: Final = int(Outcome.DONE)
 _FAILED: Final = int(Outcome.FAILED)
+# Kinds of which each value is either true or false.
+_SIMPLE: Final = frozenset({bool, int, float, str, bytes, list, tuple, dict})
 _ROOM: Final = 1_024  # Of an envelope around a value.
 
 
@@ -221,13 +223,9 @@ def _passed(
 ) -> list[tuple[bytes, bytes]]:
     """A gate's task has answered: the value goes on, or ends here."""
     name, gate = passing["plug"], passing["gate"]
-    try:
-        answer = bool(unpack(feeding.body_of(outcome))) if code == _DONE else False
-    except errors.BadValue:
-        answer = False
-    if not answer:
-        said = "failed" if code == _FAILED else "said no"
-        call.note(now_ms, "rejected", f"plug {name}: gate {gate} {said}")
+    why = "failed" if code == _FAILED else _why_not(feeding.body_of(outcome))
+    if why:
+        call.note(now_ms, "rejected", f"plug {name}: gate {gate} {why}")
         return []
     edge = Edge(
         name, b"", passing["target"], False, passing["argument"], passing["place"],
@@ -238,6 +236,22 @@ def _passed(
     value = feeding.argument_of(call.envelope)
     id = _id(call, b"passed", edge)
     return [(id, _target_call(r, call, id, edge, value, {}))]
+
+
+def _why_not(answer: bytes) -> str:
+    """Why a packed answer of a gate's task lets nothing pass; "" when it does.
+
+    Values of simple kinds are true or false as in Python.  Of an array, or a Decimal that is no
+    number, nobody can say.
+    """
+    try:
+        value = unpack(answer)
+    except errors.BadValue:
+        return "answered what cannot be read, which counts as no"
+    if value is None or type(value) in _SIMPLE:
+        return "" if value else "said no"
+    what = type(value).__name__
+    return f"answered {what}, which is neither plainly true nor plainly false and counts as no"
 
 
 def _target_call(

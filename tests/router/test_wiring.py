@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
 from meshcode import limits
 from meshcode.ids import NO_ID, child_id, make_ids
 from meshcode.router import events, plan
@@ -204,6 +209,23 @@ def test_a_gates_task_is_asked_with_the_value_and_lets_it_pass_or_not():
     assert made.ran[3:] == [("a", [2], {}), ("d", ["a(2)"], {})]
     asked = split_done(made.log["done"][child_id(id, b"plug:p:gate")])
     assert asked["story"][-1][1:] == ["rejected", "plug p: gate g said no"]
+
+
+@pytest.mark.parametrize("answer", [Decimal("sNaN"), Decimal(1), date(2026, 1, 1)])
+def test_a_gates_task_that_answers_neither_true_nor_false_lets_nothing_pass(answer):
+    """Whether it is true, some values do not say: asked for it, they raise."""
+    made = gated(mode="task", socket="d")
+    made.values["d"] = answer
+    id, effects = made.call("a", 1)
+    made.settle(effects)
+
+    assert names(made) == ["a", "d"]
+    asked = split_done(made.log["done"][child_id(id, b"plug:p:gate")])
+    assert asked["story"][-1][1:] == [
+        "rejected",
+        f"plug p: gate g answered {type(answer).__name__}, which is neither plainly true nor"
+        " plainly false and counts as no",
+    ]
 
 
 def test_a_gates_task_that_raises_lets_nothing_pass_and_its_call_can_be_tried_again():
