@@ -325,6 +325,12 @@ class DiskFull(NodeError):
     exit_status = 9
 
 
+class InternalError(NodeError):
+    """The node failed at a request or frame that it should have refused.  It goes on."""
+
+    code = "internal"
+
+
 class FolderInUse(NodeError):
     """Another node has this data folder open."""
 

@@ -231,9 +231,10 @@ class Rights:
             if before.get("revoked"):  # To take a denial away is to give.
                 yield Grant(before["right"], before["on"])
             after = {**before, **fields}
-            if do != "delete" and not after.get("revoked") and after.get("right") in CONTAINED_IN:
-                on = after.get("on")
-                yield Grant(after["right"], on if isinstance(on, str) else None)
+            right, on = after.get("right"), after.get("on")
+            given = isinstance(right, str) and right in CONTAINED_IN  # The model refuses others.
+            if given and do != "delete" and not after.get("revoked"):
+                yield Grant(right, on if isinstance(on, str) else None)
         elif kind == "user":
             # Who sets a password or a key of somebody can be that one.
             roles = [*before.get("roles", ()), *_texts(fields.get("roles"))]

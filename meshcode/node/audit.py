@@ -69,7 +69,7 @@ class Audit:
             if str(fields.get("do")) not in ("list", "get", "report", "snapshot"):
                 (who, via), on = _who(session.who, fields), _object(what, fields)
                 self._asked[request] = (who, via, _named(what, fields), on)
-        elif what in CHANGES or (what == "db" and fields.get("do") in WHOLE):
+        elif what in CHANGES or (what == "db" and str(fields.get("do")) in WHOLE):
             if fields.get("dry"):
                 return
             (who, via), on = _who(session.who, fields), _object(what, fields)

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from meshcode.errors import BadRequest, MeshError, WrongState
+from meshcode.errors import BadRequest, WrongState
 from meshcode.ids import ID_BYTES, text_of
 from meshcode.limits import FLOW_STEPS_MAX
 from meshcode.node import meshops
@@ -60,8 +60,8 @@ def _later(make: Callable[[Loop, dict[str, Any]], Job]) -> Callable[..., Any]:
         def job() -> Job:
             try:
                 data = yield from make(loop, fields)
-            except MeshError as error:
-                meshops.refuse(loop, session, request, error)
+            except Exception as error:
+                meshops.refuse(loop, session, request, loop.faults.of_request("a flow", error))
             else:
                 meshops.answer(loop, session, request, data)
 

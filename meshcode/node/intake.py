@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
-from meshcode.errors import MeshError, Refused
+from meshcode.errors import InternalError, MeshError, Refused
 from meshcode.node import requests
 from meshcode.node.sessions import Arrived, Port
 from meshcode.router import flows, streams
@@ -39,10 +39,29 @@ def take(loop: Loop, arrived: Arrived) -> None:
     """Take one frame: its calls as one event, its requests one by one."""
     session = arrived.session
     plain = session.who is None and not loop.keeps_no_calls
-    if plain and _are_simple(loop, arrived):
-        loop.step(Submitted(session.id, arrived.head.sequence, arrived.calls, {}))
-    else:
-        _take_any(loop, arrived)
+    try:
+        if plain and _are_simple(loop, arrived):
+            loop.step(Submitted(session.id, arrived.head.sequence, arrived.calls, {}))
+        else:
+            _take_any(loop, arrived)
+    except Exception as error:
+        loop.faults.note("frame", "a client", error)
+        _refuse_all(loop, arrived, error)
+
+
+def _refuse_all(loop: Loop, arrived: Arrived, error: Exception) -> None:
+    """No call of a frame was taken: its client is told so of each."""
+    problem = InternalError(
+        f"internal error: the frame of this call failed at {type(error).__name__}; the call was not"
+        " accepted, and the node goes on; try again, each call by itself; the node's log has the"
+        " traceback"
+    ).to_data()
+    refused = [
+        (arrived.session.id, call[0], problem)
+        for kind, call in zip(arrived.kinds, arrived.calls, strict=True)
+        if kind == _SUBMIT
+    ]
+    loop.turns.add(Effects(refused=refused))
 
 
 def _are_simple(loop: Loop, arrived: Arrived) -> bool:

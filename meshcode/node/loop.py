@@ -35,6 +35,7 @@ from meshcode.node.commits import Commits
 from meshcode.node.committer import Committer
 from meshcode.node.crew import Crew
 from meshcode.node.descriptors import Descriptors
+from meshcode.node.faults import Faults
 from meshcode.node.feed import Feed
 from meshcode.node.flowbook import FlowBook
 from meshcode.node.guard import Guard
@@ -118,7 +119,7 @@ class Loop:
         self.news, self.feed = News(self), Feed(self)
         self.release = Release(self)
         self.turns = Turns(self.router, self.release, self.release.begin)
-        self.commits = Commits(self)
+        self.faults, self.commits = Faults(self.turns), Commits(self)
         here = (Path(paths.code_dir(home)), hostnames.gethostname())
         self.processors = Processors(self.crew, *here, self.step, self._save_mount)
         self.processors.peer_states = lambda: waits.peer_states(self)
@@ -130,7 +131,7 @@ class Loop:
         self.mesh = self._join_mesh()
         self.audit = Audit(self.home)
         self.guard = Guard(self)
-        self.sessions.identify = self.guard.identify
+        self.sessions.identify, self.sessions.failed = self.guard.identify, self.faults.note
         self.listeners.may_hear = self.guard.may_hear
         self._recover()
         self.model, self.model_problem = self._model_process(), ModelProblem(self.say)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import meshcode
-from meshcode.errors import BadRequest, Busy, MeshError, UnknownCall, UnknownObject, WrongState
+from meshcode.errors import BadRequest, Busy, UnknownCall, UnknownObject, WrongState
 from meshcode.ids import parse_id, text_of
 from meshcode.listing import LOST
 from meshcode.nearest import nearest
@@ -24,6 +24,7 @@ from meshcode.node import (
     waits,
 )
 from meshcode.node.codewarnings import warnings_of
+from meshcode.node.fields import check, needed
 from meshcode.node.knots import knot_of_pool
 from meshcode.node.paging import whole
 from meshcode.node.partly import Partly
@@ -51,14 +52,39 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
     tell of is on disk.
     """
     name = data[row.name_at : row.meta_at].decode(errors="replace")
-    operation, request = OPERATIONS.get(name), loop.asks.open(row.id)
+    request = loop.asks.open(row.id)
     fields: dict[str, Any] = {}
+    loop.faults.asking = (session.id, request)
     try:
-        if operation is None:
-            near = nearest(name, OPERATIONS)
-            hint = f"; did you mean {near!r}?" if near else ""
-            raise BadRequest(f"this node knows no operation {name!r}{hint}")
-        fields = unpack_map(data[row.body_at : row.end])
+        fields.update(unpack_map(data[row.body_at : row.end]))
+        told = _answer(loop, session, request, name, fields)
+    except Exception as error:
+        problem = loop.faults.of_request(name, error)
+        loop.guard.forget(request)
+        loop.audit.failed(session, name, request, fields, problem)
+        told = (False, problem.to_data())
+    loop.faults.asking = None
+    if told is not None:
+        waits = not loop.commits.full_ms or name in PATIENT
+        loose = name in WITHOUT_LOG or not waits  # What is not was refused.
+        loop.turns.add(Effects(answers=[(session.id, request, *told)]), loose=loose)
+
+
+def _answer(
+    loop: Loop, session: Session, request: bytes, name: str, fields: dict[str, Any]
+) -> tuple[bool, Any] | None:
+    """Do what is asked for; None where it is answered later.
+
+    Raises:
+        MeshError: it was refused.
+    """
+    operation = OPERATIONS.get(name)
+    if operation is None:
+        near = nearest(name, OPERATIONS)
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise BadRequest(f"this node knows no operation {name!r}{hint}")
+    check(name, fields)
+    try:
         if session.who is not None:
             if loop.guard.fresh(session.who).user is not None:
                 fields["by"] = session.who.user  # Whatever it says of itself.
@@ -67,24 +93,17 @@ def handle(loop: Loop, session: Session, row: Row, data: bytes) -> None:
             _refuse_what_waits(loop, name, fields)
         loop.audit.done(session, name, request, fields)
         answer = operation(loop, session, request, fields)
-        good = True
     except UnknownCall as error:
-        if loop.mesh is not None and loop.mesh.up and name in RELAYED:
-            user = None if session.who is None else session.who.user
-            if user is not None:  # It was refused here before it was written down.
-                loop.audit.done(session, name, request, fields)
-            own = error.answer if isinstance(error, Partly) else None
-            loop.mesh.relay.ask(session.id, request, name, fields, user, own)  # A peer may know it.
-            return
-        good, answer = error.answer if isinstance(error, Partly) else (False, error.to_data())
-    except MeshError as error:
-        loop.guard.forget(request)
-        loop.audit.failed(session, name, request, fields, error)
-        answer, good = error.to_data(), False
-    if answer is not None:
-        waits = not loop.commits.full_ms or name in PATIENT
-        loose = name in WITHOUT_LOG or not waits  # What is not was refused.
-        loop.turns.add(Effects(answers=[(session.id, request, good, answer)]), loose=loose)
+        loop.faults.pass_on(error)
+        own = error.answer if isinstance(error, Partly) else None
+        if loop.mesh is None or not loop.mesh.up or name not in RELAYED:
+            return own or (False, error.to_data())
+        user = None if session.who is None else session.who.user
+        if user is not None:  # It was refused here before it was written down.
+            loop.audit.done(session, name, request, fields)
+        loop.mesh.relay.ask(session.id, request, name, fields, user, own)  # A peer may know it.
+        return None
+    return None if answer is None else (True, answer)
 
 
 def _refuse_what_waits(loop: Loop, name: str, fields: dict[str, Any]) -> None:
@@ -110,13 +129,6 @@ def _are_on_disk(loop: Loop, ids: list[bytes]) -> bool:
     if any(id in loop.router.calls or id in fresh for id in ids):
         return False
     return None not in loop.log.get_many(DONE, ids)
-
-
-def _needed(fields: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
-    value = fields.get(name)
-    if not isinstance(value, kind):
-        raise BadRequest(f"field {name!r} is missing or of the wrong kind: {value!r}")
-    return value
 
 
 def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
@@ -191,7 +203,7 @@ def _lines(loop: Loop) -> dict[str, Any]:
 
 
 def _worker_stop(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    id = _needed(fields, "id", int)
+    id = needed(fields, "id", int)
     worker = loop.crew.by_id.get(id)
     if worker is None:
         known = ", ".join(map(str, sorted(loop.crew.by_id))) or "none"
@@ -298,7 +310,7 @@ def _has_copies(loop: Loop, id: bytes) -> bool:
 
 
 def _call_watch(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    ids = [id for id in _needed(fields, "ids", list) if isinstance(id, bytes)]
+    ids = [id for id in needed(fields, "ids", list) if isinstance(id, bytes)]
     missing = [id for id in ids if id not in loop.router.calls]
     ended = loop.ended(missing)
     loop.step(Watched(session.id, ids))
@@ -346,8 +358,8 @@ def _socket_describe(loop: Loop, session: Session, request: bytes, fields: dict[
 
 
 def _model(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    if _needed(fields, "do", str) not in WHOLE_MODEL:
-        _needed(fields, "kind", str)
+    if needed(fields, "do", str) not in WHOLE_MODEL:
+        needed(fields, "kind", str)
     if fields["do"] == "verify":
         raise BadRequest("passwords are looked at by `login` only")
     if loop.mesh is not None and loop.mesh.share.host:
@@ -372,8 +384,8 @@ def name_localhost(fields: dict[str, Any], name: str) -> None:
 
 
 def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    action = _needed(fields, "do", str)
-    name = _needed(fields, "name", str)
+    action = needed(fields, "do", str)
+    name = needed(fields, "name", str)
     if action not in PROC_ACTIONS:
         raise BadRequest(f"a processor can be told {', '.join(PROC_ACTIONS)}, not {action!r}")
     if name not in loop.processors.by_name and action != "remove":
@@ -398,7 +410,7 @@ def _subscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, A
 
 
 def _unsubscribe(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    id = _needed(fields, "id", bytes)
+    id = needed(fields, "id", bytes)
     loop.listeners.remove(session.id, id)
     loop.feed.remove(session.id, id)
     loop.hear_calls()

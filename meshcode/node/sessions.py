@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import zmq
 
 from meshcode import limits
-from meshcode.errors import BadFrame, MeshError
+from meshcode.errors import BadFrame, InternalError, MeshError
 from meshcode.ids import NO_ID
 from meshcode.node import descriptors
 from meshcode.peers.ready import next_message
-from meshcode.wire.codec import pack, unpack
-from meshcode.wire.frame import Column, FrameHead, Row, cuts, envelope, frame, index, pick
+from meshcode.wire.codec import pack
+from meshcode.wire.frame import Column, FrameHead, cuts, envelope, frame, index, pick
 from meshcode.wire.kinds import Flag, Kind
+from meshcode.wire.plainly import unpack_plain_map
 
 if TYPE_CHECKING:
     from meshcode.node.who import Who
@@ -129,6 +130,7 @@ class Sessions:
         self._last_id = 0
         self.identify: Callable[[bytes | None, object], Who | None] = lambda _key, _login: None
         self.came = 0  # Bytes of all frames so far.
+        self.failed: Callable[[str, str, Exception], None] = _raise  # `Faults.note`
         self.backlog: set[int] = set()  # Sessions with frames in their outbox.
 
     def receive(
@@ -159,27 +161,37 @@ class Sessions:
             self.came += len(data)
             try:
                 head, rows, kinds, flags = pick(data, NEW_CALL)
+                session = port.sessions.get(name)
+                if session is None or kinds[:1] == _HELLO:
+                    self._greet(port, name, data, kinds[:1] == _HELLO, now_ms)
+                    continue
             except MeshError as problem:
                 self._reply_raw(port, name, _error(problem))
                 continue
-            session = port.sessions.get(name)
-            hello = index(data)[1][0] if kinds[:1] == _HELLO else None
-            if session is None or hello is not None:
-                refused = hello_problem(hello, data) if hello is not None else None
-                if refused is not None:
-                    self._reply_raw(port, name, _error(refused))
-                    continue
-                session = self._open(port, name, now_ms)
-                login = login_of(hello, data) if hello is not None else None
-                session.who = self.identify(port.key_of(name), login)
-                greeting = hello.id if hello is not None else NO_ID
-                self.send(session, [envelope(Kind.WELCOME, id=greeting, body=self._welcome)])
-                if hello is None:
-                    self.close(session)  # It knows another boot of this node: it must begin again.
+            except Exception as error:  # Whoever greets so must not end the node.
+                self.failed("greeting", "a client", error)
+                text = f"internal error: the greeting failed at {type(error).__name__}; no session"
+                self._reply_raw(port, name, _error(InternalError(f"{text} was opened")))
                 continue
             session.heard_ms = now_ms
             received.append(Arrived(session, head, rows, kinds, flags))
         return received
+
+    def _greet(self, port: Port, name: bytes, data: bytes, greets: bool, now_ms: int) -> None:
+        """Open a session for a HELLO; who has none and says something else is told to begin so.
+
+        Raises:
+            MeshError: it cannot be welcomed.
+        """
+        hello = index(data)[1][0] if greets else None
+        login = None if hello is None else read_hello(data[hello.body_at : hello.end])
+        who = self.identify(port.key_of(name), login)
+        session = self._open(port, name, now_ms)
+        session.who = who
+        greeting = hello.id if hello is not None else NO_ID
+        self.send(session, [envelope(Kind.WELCOME, id=greeting, body=self._welcome)])
+        if hello is None:
+            self.close(session)  # It knows another boot of this node: it must begin again.
 
     def _open(self, port: Port, name: bytes, now_ms: int) -> Session:
         old = port.sessions.get(name)
@@ -255,25 +267,20 @@ class Sessions:
             action(session)
 
 
-def hello_problem(row: Row, data: bytes) -> MeshError | None:
-    """Why a HELLO cannot be welcomed, or None."""
-    try:
-        body = unpack(data[row.body_at : row.end])
-    except MeshError as error:
-        return error
-    version = body.get("version") if isinstance(body, dict) else None
-    if version == SESSION_VERSION:
-        return None
-    return BadFrame(
-        f"HELLO asks for session version {version!r}, this node speaks {SESSION_VERSION}; "
+def read_hello(body: bytes) -> object:
+    """The login in a HELLO; None when there is none.
+
+    Raises:
+        MeshError: it cannot be welcomed.
+    """
+    fields = unpack_plain_map(body)
+    version = fields.get("version")
+    if type(version) is int and version == SESSION_VERSION:
+        return fields.get("login")
+    raise BadFrame(
+        f"HELLO asks for session version {version!r:.40}, this node speaks {SESSION_VERSION}; "
         "use a client of the same release"
     )
-
-
-def login_of(row: Row, data: bytes) -> object:
-    """The login in a HELLO that can be welcomed; None when there is none."""
-    body = unpack(data[row.body_at : row.end])
-    return body.get("login") if isinstance(body, dict) else None
 
 
 def answer_envelope(request: bytes, good: bool, data: Any) -> bytes:
@@ -284,6 +291,10 @@ def answer_envelope(request: bytes, good: bool, data: Any) -> bytes:
         good, body = False, pack(error.to_data())
     code = 0 if good else 1
     return envelope(Kind.ANSWER, id=request, code=code, flags=Flag.LAST, body=body)
+
+
+def _raise(_what: str, _whose: str, error: Exception) -> None:
+    raise error
 
 
 def refusal(error: MeshError) -> bytes:

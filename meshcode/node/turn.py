@@ -61,6 +61,7 @@ class Turns:
         self._begin = begin
         self.pressing = False  # Somebody waits for the open turn.
         self.waits_for_room = False  # What was handed to the log found the disk full.
+        self.stepping = False  # The core is at it; after an exception: it was left half done.
         self.has_begun = False  # Calls of turns not yet handed to the log were let begin.
         self._count = 0  # Turns opened so far; the number of the newest.
         self._safe = 0  # The newest that is on disk, and all before it.
@@ -74,7 +75,9 @@ class Turns:
     def step(self, event: Event, now_ms: int) -> None:
         """Let the core take one event; its effects join the open turn."""
         self.router.turn = self._number()
+        self.stepping = True
         effects = self.router.step(event, now_ms)
+        self.stepping = False
         if not self.pressing:
             self.pressing = not (_is_afterwards(event) and _is_of_what_is_over(effects))
         self._join(effects)
