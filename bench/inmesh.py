@@ -24,7 +24,7 @@ from meshcode.node import peerwords
 from meshcode.node.daemon import GC_OBJECTS
 from meshcode.node.turn import Turns
 from meshcode.replica.peers import ALIVE
-from meshcode.router import events
+from meshcode.router import events, heard
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.router.records import accepted_call, sequence_key
@@ -95,8 +95,9 @@ class Node:
     def hear(self, node: bytes, data: bytes) -> None:
         """A frame of a peer."""
         for row in index(data)[1]:
-            entries = peerwords.entries_of(data[row.body_at : row.end])
-            assert entries is not None
+            found = peerwords.entries_of(data[row.body_at : row.end])
+            entries = heard.good_of(row.kind, found)
+            assert entries is found, row.kind
             self.step(events.PeerSaid(node, row.kind, entries))
 
 

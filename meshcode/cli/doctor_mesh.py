@@ -61,9 +61,20 @@ def judge(found: dict[str, Any]) -> Iterator[Check]:
         yield Check("refused", WARN, text, "see docs/operations.md, \"What the news say\"")
     else:
         yield Check("refused", OK, "nobody lately")
+    if not_taken := _not_taken(found.get("not_used") or {}):
+        fix = "see docs/operations.md, \"What the news say\", and the node's log"
+        yield Check("not taken", WARN, not_taken, fix)
     if found["orphans"]:
         text = f"{found['orphans']} calls lost the majority of their voters to evictions"
         yield Check("orphans", WARN, text, "mesh recover")
+
+
+def _not_taken(counts: dict[str, int]) -> str:
+    """What peers said that this node could not take; "" when nothing is odd about it."""
+    odd = {what: count for what, count in counts.items()
+           if what.startswith("kind ") or what.endswith("internal error")}  # fmt: skip
+    most = sorted(odd, key=lambda what: -odd[what])[:SHOWN_MAX]
+    return "of peers since the start: " * bool(odd) + "; ".join(f"{odd[w]} {w}" for w in most)
 
 
 def _peers(found: dict[str, Any]) -> Check:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from meshcode.node.feed import Feed
     from meshcode.node.loop import Loop
 
+_LOST_MAX = 1 << 31  # More at once no node loses.
+
 Wanted = dict[str, list[str] | None]  # Channel -> names; None = all.
 
 
@@ -100,7 +102,8 @@ class FeedPeers:
         """A peer says what its clients listen to.  What is no such thing counts as nothing."""
         found: Wanted = {}
         for channel, names in want.items() if isinstance(want, dict) else ():
-            if channel in CHANNELS and (names is None or isinstance(names, list)):
+            known = isinstance(channel, str) and channel in CHANNELS
+            if known and (names is None or isinstance(names, list)):
                 kept = names if names is None else [n for n in names if isinstance(n, str)]
                 found[channel] = None if kept is None else kept[: limits.LISTEN_PEER_NAMES]
         taker = self.wanting.get(node)
@@ -195,11 +198,11 @@ class FeedPeers:
         for body in events if isinstance(events, list) else ():
             try:
                 self._hear_event(name, body)
-            except (MeshError, ValueError, TypeError, KeyError, AttributeError):
+            except (MeshError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
                 continue
         lost = message.get("lost")
         if isinstance(lost, dict):
-            counts = {k: n for k, n in lost.items() if isinstance(n, int) and n > 0}
+            counts = {k: n for k, n in lost.items() if type(n) is int and 0 < n < _LOST_MAX}
             self._feed.lost_elsewhere(name, counts)
 
     def _hear_event(self, name: str, body: Any) -> None:

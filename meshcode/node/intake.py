@@ -8,7 +8,7 @@ from meshcode import limits
 from meshcode.errors import InternalError, MeshError, Refused
 from meshcode.node import requests
 from meshcode.node.sessions import Arrived, Port
-from meshcode.router import flows, streams
+from meshcode.router import flows, heard, streams
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.router.events import ClientLeft, NewCall, Submitted, Yielded
@@ -162,7 +162,7 @@ def look_up_items(loop: Loop, event: Yielded) -> None:
 
 def take_items(loop: Loop, node: bytes, entries: list[Any]) -> None:
     """Items of streams that a peer runs for this node; what is none is dropped."""
-    items = [tuple(entry) for entry in entries if streams.is_item(entry)]
+    items = [tuple(entry) for entry in entries if heard.is_item(entry)]
     if items:
         event = Yielded(None, items, node=node)
         look_up_items(loop, event)

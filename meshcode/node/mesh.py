@@ -22,13 +22,16 @@ from meshcode.node.adopter import Adopter
 from meshcode.node.clientport import Clients, ports_of
 from meshcode.node.discovery import Discovery
 from meshcode.node.modelshare import ModelShare
+from meshcode.node.nottaken import NotTaken
 from meshcode.node.relay import Relay
 from meshcode.node.series import Series
 from meshcode.node.whereabouts import Whereabouts
+from meshcode.peers.greeting import addresses_in
 from meshcode.peers.links import PeerLinks
 from meshcode.peers.memory import PeerMemory
 from meshcode.peers.notice import Notice
 from meshcode.replica.peers import EVICTED, KNOWN
+from meshcode.router import heard
 from meshcode.router.copies import keeper_of
 from meshcode.router.effects import Effects
 from meshcode.router.events import PeerChanged, PeerReturned, PeerSaid
@@ -39,6 +42,7 @@ from meshcode.trust.rosterfile import RosterFile
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
+from meshcode.wire.plainly import unpack_plain
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
@@ -87,7 +91,7 @@ class Mesh:
         self.discovery: Discovery | None = None
         self.up: dict[bytes, dict[str, Any]] = {}  # Peers with an open session: their hello.
         self.news: deque[str] = deque(maxlen=200)  # Sentences for people, newest last.
-        self.bad: dict[str, int] = {}
+        self.not_taken = NotTaken(self)
         self.said_goodbye = False
         self._digest = self.roster.digest
         self._backlog: dict[bytes, deque[bytes]] = {}
@@ -318,10 +322,18 @@ class Mesh:
         assert links is not None and clients is not None
         received = links.receive(now_ms)
         for item in links.news(now_ms):
-            self._hear_news(item, now_ms)
+            try:
+                self._hear_news(item, now_ms)
+            except MeshError:
+                raise  # It cannot be a node of its mesh any more.
+            except Exception as error:
+                self.not_taken.failed(item[1], f"what is new of a link ({item[0]})", error)
         for node, rows, data in received:
             for row in rows:
-                self._hear(node, row.kind, data[row.body_at : row.end], now_ms)
+                try:
+                    self._hear(node, row.kind, data[row.body_at : row.end], now_ms)
+                except Exception as error:
+                    self.not_taken.message(node, row.kind, error)
         clients.turn(now_ms)
         due_ms = self.swim.next_due_ms()
         if due_ms is not None and due_ms <= now_ms:
@@ -411,7 +423,7 @@ class Mesh:
         what, node = item[0], item[1]
         if what == "up":
             self.up[node] = item[2]
-            self.where.learn(node, item[2].get("addresses") or [], certain=True)
+            self.where.learn(node, addresses_in(item[2]), certain=True)
             self.say(f"link to {self.name_of(node)} is up (boot {item[2]['boot']})")
             self._keep_memory()
             self.relay.came(node)
@@ -437,30 +449,28 @@ class Mesh:
         self.relay.lost(node)
 
     def _hear(self, node: bytes, kind: int, body: bytes, now_ms: int) -> None:
-        try:
-            if peerwords.FIRST_KIND <= kind <= peerwords.LAST_KIND:
-                entries = peerwords.entries_of(body)
-                if entries is None:
-                    self._count("entries that are none")
-                elif kind == _ITEMS:
-                    intake.take_items(self.loop, node, entries)
-                else:
-                    self.loop.step(PeerSaid(node, kind, entries))
-            elif kind == _SWIM:
-                self._run_swim(swim_events.Received(node, unpack(body)), now_ms)
-            elif kind == _ROSTER:
-                self._hear_roster(node, body, now_ms)
-            elif kind == _MODEL:
-                meshmodel.hear(self, node, unpack(body))
-            elif kind == _CODE:
-                share = self.loop.processors.share
-                if share is not None and (wrong := share.received(node, unpack(body), now_ms)):
-                    self._count(f"code: {wrong}"[:80])
-                self.loop.watch()
-            elif kind == _RELAY:
-                self.relay.heard(node, unpack(body))
-        except MeshError as error:
-            self._count(f"kind {kind}: {error.code}")
+        if peerwords.FIRST_KIND <= kind <= peerwords.LAST_KIND:
+            found = peerwords.entries_of(body)
+            entries = heard.good_of(kind, found)
+            if left_out := len(found) - len(entries):
+                self.not_taken.entries(node, kind, left_out)
+            if kind == _ITEMS:
+                intake.take_items(self.loop, node, entries)
+            elif entries:
+                self.loop.step(PeerSaid(node, kind, entries))
+        elif kind == _SWIM:
+            self._run_swim(swim_events.Received(node, unpack_plain(body)), now_ms)
+        elif kind == _ROSTER:
+            self._hear_roster(node, body, now_ms)
+        elif kind == _MODEL:
+            meshmodel.hear(self, node, unpack_plain(body))
+        elif kind == _CODE:
+            share = self.loop.processors.share
+            if share is not None and (wrong := share.received(node, unpack_plain(body), now_ms)):
+                self.not_taken.count(f"code: {wrong}"[:80])
+            self.loop.watch()
+        elif kind == _RELAY:
+            self.relay.heard(node, unpack(body))  # Answers have values of users in them.
 
     def _hear_roster(self, node: bytes, body: bytes, now_ms: int) -> None:
         if body:
@@ -474,9 +484,6 @@ class Mesh:
             self.say(f"the roster of {self.name_of(node)} was refused: {error}")
             return
         self.roster_changed(changes, now_ms)
-
-    def _count(self, what: str) -> None:
-        self.bad[what] = self.bad.get(what, 0) + 1
 
     def say(self, text: str) -> None:
         """A sentence for people: in the node's log file, and for `mesh doctor`."""
@@ -535,7 +542,7 @@ class Mesh:
             return
         size = sum(map(len, envelopes))
         if self._backlog_bytes[node] + size > limits.PEER_BACKLOG_BYTES_MAX:
-            self._count("backlog full")
+            self.not_taken.count("backlog full")
             return
         waiting.extend(envelopes)
         self._backlog_bytes[node] += size
@@ -559,7 +566,7 @@ class Mesh:
             data = envelope(_RELAY, body=pack(message))
         except MeshError as error:
             if "a" not in message:
-                self._count(f"relay: {error.code}")
+                self.not_taken.count(f"relay: {error.code}")
                 return
             told = {"a": message["a"], "good": False, "data": error.to_data()}
             data = envelope(_RELAY, body=pack(told))

@@ -293,7 +293,7 @@ def _status_of(mesh: Mesh, asked: set[bytes], answers: Answers, begun: int) -> d
         "refused": [text for text in mesh.news if _is_refusal(text)][-NEWS_SHOWN:],
         "news": list(mesh.news)[-NEWS_SHOWN:],
         "discovery": mesh.discovery.status() if mesh.discovery else "off: MESH_MDNS is 0",
-        "problems": mesh.share.problems(), "not_used": dict(mesh.bad),
+        "problems": mesh.share.problems(), "not_used": dict(mesh.not_taken.counts),
         "keeper_alive": mesh.links is not None and not _zap_is_dead(mesh),
         "orphans": len(mesh.loop.router.replica.orphans()),
         "asked": sorted(map(mesh.name_of, asked)),

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from meshcode import native
-from meshcode.errors import MeshError
+from meshcode.errors import BadValue
 from meshcode.limits import PEER_WORDS_BYTES_GOAL, PEER_WORDS_MAX
 from meshcode.replica.naming import singly
 from meshcode.router.effects import Word
-from meshcode.wire.codec import join_list, pack_each, unpack
+from meshcode.wire.codec import join_list, pack_each
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
+from meshcode.wire.plainly import unpack_plain
 
 _NAMES = "names_many"
 ABOUT = {_NAMES: True}  # In the greeting of who takes an entry that names many instances.
@@ -82,12 +83,13 @@ def _grouped(
     return groups
 
 
-def entries_of(body: bytes) -> list[Any] | None:
-    """The entries of one envelope; None when it holds no list of lists."""
-    try:
-        found = unpack(body)
-    except MeshError:
-        return None
+def entries_of(body: bytes) -> list[Any]:
+    """The entries of one envelope; which of them the core can take, `router.heard` says.
+
+    Raises:
+        BadValue: it holds no list of lists of plain data.
+    """
+    found = unpack_plain(body)
     if not isinstance(found, list) or not {list}.issuperset(map(type, found)):
-        return None
+        raise BadValue("it holds no list of entries")
     return found

@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshcode import limits, paths
-from meshcode.errors import MeshError, UnknownCall
+from meshcode.errors import BadValue, UnknownCall
 from meshcode.ids import ID_BYTES, text_of
 from meshcode.node import requests
+from meshcode.node.fields import check
 from meshcode.node.guard import check_for_peer
 from meshcode.node.meshrows import KEPT
 from meshcode.node.partly import Partly
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 Done = Callable[[list[tuple[bytes, dict[str, Any]]]], None]
 _IDS_MAX = 10_000
+_CLIENTS_MAX = 64  # Addresses for clients that are taken of one peer.
+_NUMBER_MAX = 1 << 63  # Of a question; it is the id of a request here.
 
 
 @dataclass(slots=True)
@@ -54,6 +57,7 @@ class _Question:
     done: Done
     enough: Callable[[dict[str, Any]], bool] | None  # No more answers are needed after this one.
     deadline_ms: int
+    asker: tuple[int, bytes] | None  # The client and its request that it is asked for.
     answers: list[tuple[bytes, dict[str, Any]]] = field(default_factory=list)
 
 
@@ -83,7 +87,7 @@ class Relay:
         def answered(answers: list[tuple[bytes, dict[str, Any]]]) -> None:
             known: set[bytes] = set()
             for node, data in answers:
-                found = {id for id in data.get("known") or [] if isinstance(id, bytes)}
+                found = _known(data)
                 self._watched_at.setdefault(node, set()).update(found)
                 known |= found
             unknown = [id for id in ids if id not in known]
@@ -197,14 +201,25 @@ class Relay:
             return
         self._number += 1
         deadline_ms = self.mesh.loop.clock.now_ms() + limits.RELAY_PATIENCE_MS
-        self._questions[self._number] = _Question(set(here), done, enough, deadline_ms)
+        asker = self.mesh.loop.faults.asking
+        self._questions[self._number] = _Question(set(here), done, enough, deadline_ms, asker)
         for node in here:
             self.mesh.say_relay(node, {"q": self._number, **message})
 
     def _end(self, number: int) -> None:
         question = self._questions.pop(number, None)
-        if question is not None:
+        if question is None:
+            return
+        faults = self.mesh.loop.faults
+        faults.asking = question.asker
+        try:
             question.done(question.answers)
+        except Exception as error:  # Of what peers answered; whoever asked must not wait for ever.
+            problem = faults.of_request("what peers answered", error)
+            if question.asker is not None:
+                told = (*question.asker, False, problem.to_data())
+                self.mesh.loop.turns.add(Effects(answers=[told]))
+        faults.asking = None
 
     def tick(self, now_ms: int) -> None:
         """Give up on peers that did not answer in time; ask again what was not settled."""
@@ -237,8 +252,7 @@ class Relay:
     def _watch_elsewhere(self, ids: list[bytes]) -> None:
         def answered(answers: list[tuple[bytes, dict[str, Any]]]) -> None:
             for node, data in answers:
-                found = {id for id in data.get("known") or [] if isinstance(id, bytes)}
-                self._watched_at.setdefault(node, set()).update(found)
+                self._watched_at.setdefault(node, set()).update(_known(data))
 
         loop = self.mesh.loop
         ended = loop.ended(ids)
@@ -261,22 +275,29 @@ class Relay:
     # What a peer says.
 
     def heard(self, node: bytes, message: Any) -> None:
-        """Take one message of a peer; what is wrong with it is dropped."""
+        """Take one message of a peer.
+
+        Raises:
+            BadValue: it is none.
+        """
         if not isinstance(message, dict):
-            return
+            raise BadValue(f"a message between nodes is a {type(message).__name__}, not a map")
+        number = message.get("a", message.get("q", 0))
+        if type(number) is not int or not 0 <= number < _NUMBER_MAX:
+            raise BadValue(f"a question between nodes has the number {number!r:.40}")
         if "a" in message:
-            question = self._questions.get(message["a"])
+            question = self._questions.get(number)
             if question is not None and node in question.waiting:
                 question.waiting.discard(node)
                 question.answers.append((node, message))
                 enough = question.enough is not None and question.enough(message)
                 if enough or not question.waiting:
-                    self._end(message["a"])
+                    self._end(number)
         elif "outcomes" in message:
             self._hear_outcomes(node, message["outcomes"])
         elif "feed" in message:
             self.mesh.loop.feed.peers.heard(node, message["feed"])
-        elif isinstance(message.get("q"), int):
+        elif "q" in message:
             self._answer(node, message)
 
     def _hear_outcomes(self, node: bytes, outcomes: Any) -> None:
@@ -329,20 +350,22 @@ class Relay:
 
     def _answer_ask(self, node: bytes, number: int, message: dict[str, Any]) -> None:
         name, fields = message.get("name"), message.get("fields")
-        operation = requests.OPERATIONS.get(name) if name in requests.FOR_PEERS else None
+        known = isinstance(name, str) and name in requests.FOR_PEERS
+        operation = requests.OPERATIONS.get(name) if known else None
         client = self._client(node)
         request = self.mesh.loop.asks.draw()
         self._asked[request] = number
         try:
             if operation is None or not isinstance(fields, dict):
-                raise UnknownCall(f"peers are not answered {name!r}")
+                raise UnknownCall(f"peers are not answered {name!r:.40}")
+            check(name, fields)
             check_for_peer(self.mesh.loop, message.get("as"), name, fields)
             answer = operation(self.mesh.loop, Session(client, b""), request, fields)
             good = True
         except Partly as partly:
             good, answer = partly.answer
-        except MeshError as error:
-            answer, good = error.to_data(), False
+        except Exception as error:
+            answer, good = self.mesh.loop.faults.of_request(str(name), error).to_data(), False
         if answer is not None:
             self.mesh.loop.turns.add(Effects(answers=[(client, request, good, answer)]))
 
@@ -378,7 +401,8 @@ class Relay:
         """Keep `mesh/clients.json`: the client addresses that the peers told of themselves."""
         found = []
         for node, hello in sorted(self.mesh.up.items()):
-            for address in hello.get("clients") or []:
+            told = hello.get("clients")
+            for address in told[:_CLIENTS_MAX] if isinstance(told, list) else []:
                 if isinstance(address, str) and _is_usable(address):
                     found.append(_client_row(self.mesh, node, address))
         text = json.dumps(found, indent=1)
@@ -402,6 +426,12 @@ def _client_row(mesh: Mesh, node: bytes, address: str) -> dict[str, str]:
     if address.startswith("tcp://"):
         row["key"] = z85(mesh.roster.members[node].key).decode()
     return row
+
+
+def _known(data: dict[str, Any]) -> set[bytes]:
+    """Ids in an answer; anything odd is left out."""
+    known = data.get("known")
+    return {id for id in known if isinstance(id, bytes)} if isinstance(known, list) else set()
 
 
 def _pairs(data: dict[str, Any]) -> list[tuple[bytes, tuple[int, int]]]:

@@ -22,8 +22,9 @@ from meshcode.errors import BadData, BadValue
 from meshcode.ids import ID_BYTES
 from meshcode.peers import kinds
 from meshcode.peers.lives import Life, unpack_lives
-from meshcode.wire.codec import pack, unpack, unpack_map
+from meshcode.wire.codec import pack, unpack_map
 from meshcode.wire.frame import envelope
+from meshcode.wire.plainly import unpack_plain_map
 
 PROTOCOL = 1
 _IDS = ("node", "to", "store", "life")
@@ -131,9 +132,7 @@ def read(body: bytes) -> Hello:
         raise BadValue(
             f"HELLO has no good 'about': at most {limits.PEER_ABOUT_BYTES_MAX} packed bytes wanted"
         )
-    said = unpack(about)
-    if type(said) is not dict or not all(type(key) is str for key in said):
-        raise BadValue("HELLO has no good 'about': a map with text keys wanted; it was dropped")
+    said = unpack_plain_map(about)
     plain = {name: fields[name] for name in (*_IDS, *_NUMBERS)}
     return Hello(**plain, past=unpack_lives(past), about=said)
 

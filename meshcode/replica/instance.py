@@ -19,6 +19,7 @@ from meshcode.wire.codec import join_list, pack, unpack
 KEY_BYTES: Final = 2 * ID_BYTES + 2
 _GROUPS_KEPT: Final = 1_024
 GENERATION_MAX: Final = 0xFFFF
+MOVED_GENERATION_MAX: Final = (GENERATION_MAX - 1) // 2  # The last that can move (`moved_key`).
 _FIRST: Final = bytes(2)  # Nearly all are of this one.
 NOBODY: Final = NO_ID
 
@@ -314,17 +315,8 @@ def split_voters(data: bytes) -> tuple[bytes, ...]:
 
 
 def epoch_of(data: Any) -> Epoch:
-    """An epoch as it was packed.
-
-    Raises:
-        ValueError, TypeError: it is none.
-    """
+    """An epoch as it was packed; what peers say was looked at before (`router.heard`)."""
     counter, node, boot = data
-    if not (
-        type(counter) is type(boot) is int and type(node) is bytes
-        and 0 <= counter < 1 << 32 and 0 <= boot < 1 << 32 and len(node) == ID_BYTES
-    ):  # fmt: skip
-        raise ValueError(f"not an epoch: {data!r}")
     return counter, node, boot
 
 
@@ -338,22 +330,12 @@ def value_data(value: Value) -> list[Any]:
 
 
 def value_of(data: Any) -> Value:
-    """A value as it was packed.
-
-    Raises:
-        ValueError, TypeError: it is none.
-    """
+    """A value as it was packed; what peers say was looked at before (`router.heard`)."""
     code, outcome, children, note = data
-    if not (note is None or isinstance(note, dict)):
-        raise ValueError(f"not a note: {note!r:.80}")
-    if not (isinstance(code, int) and 1 <= code <= 4 and isinstance(outcome, bytes)):
-        raise ValueError(f"not an outcome: {code!r}")
     if not children:  # As Value(...) does, in a fifth of the time.
         plain: Value = tuple.__new__(Value, (code, outcome, (), note))
         return plain
     found = []
     for id, voters, submit in children:
-        if len(id) != ID_BYTES or not (submit is None or isinstance(submit, bytes)):
-            raise ValueError(f"not a child: {id!r}")
         found.append(Child(bytes(id), split_voters(bytes(voters)), submit))
     return Value(code, outcome, tuple(found), note)

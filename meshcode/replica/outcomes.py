@@ -77,7 +77,7 @@ def on_propose(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effe
     """An outcome under an epoch: accepted, unless a higher one was promised (P7)."""
     key, voters, boot, parent, under, data = entry
     epoch, value = epoch_of(under), value_of(data)
-    inst = r.find(key, split_voters(voters), boot, storing.parent_of(parent))
+    inst = r.by_key.get(key) or r.find(key, split_voters(voters), boot, storing.parent_of(parent))
     if inst is None or epoch[1] != node or node not in inst.voters:
         return
     if inst.role == ENDED:

@@ -114,8 +114,6 @@ def ended(r: Router, call: Call, code: int, outcome: bytes, out: Effects) -> Non
 def on_keep(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
     """Keep a copy for another node: written, then confirmed."""
     id, accepted_ms, submit = entry
-    if not (isinstance(submit, bytes) and submit[16:32] == id and isinstance(accepted_ms, int)):
-        raise ValueError(id)
     if id not in r.copies and id not in r.calls:
         number = r.next_sequence
         r.next_sequence += 1
@@ -131,7 +129,7 @@ def on_drop(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
     copy = r.copies.get(id)
     if copy is None or copy.home != node:
         return
-    if outcome and outcome[16:32] == id and 1 <= code <= 3:
+    if outcome:
         copy.outcome = (code, outcome)
         out.reads.append((copy.sequence, copy.id))
         for client in r.watchers.pop(id, ()):

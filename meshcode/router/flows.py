@@ -143,7 +143,7 @@ def expand(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     call.line.count_out(call)
     call.gather_for("")
     try:
-        found = found or plan.read(call.envelope)
+        found = found or _read_again(call.envelope)
         ids = feeding.step_ids(call.id, len(found.steps))
         made = plan.submits(call.id, ids, call.envelope, found, _kept_with(r, call, found))
     except errors.CallerError as error:  # It was accepted by a node with other limits.
@@ -156,6 +156,20 @@ def expand(r: Router, call: Call, now_ms: int, out: Effects) -> None:
         children = ending.children_of(r, call, [one[:2] for one in made])
     told = plan.outcome(call.id, ids, found)
     ending.end(r, call, Outcome.DONE, told, now_ms, out, children, early=True)
+
+
+def _read_again(envelope: bytes) -> plan.Plan:
+    """The plan of a flow that this node did not accept itself, or before its last start.
+
+    Raises:
+        CallerError: it is none, or a step has options that no node lets through.
+    """
+    found = plan.read(envelope)
+    for number, step in enumerate(found.steps):
+        wrong = None if step.options is None else accept.option_problem(step.options)
+        if wrong is not None:
+            raise errors.BadRequest(f"step {number} of the flow: {wrong}; none was made")
+    return found
 
 
 def _kept_with(r: Router, call: Call, found: plan.Plan) -> dict[str, bytes]:

@@ -382,8 +382,6 @@ def on_ask(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) 
     Of a call that its keepers make by themselves it hears also that it is open here.
     """
     (id,) = entry
-    if len(id) != len(NO_ID):
-        return
     if not _is_open(r, id):
         out.lookups.append((node, id))
     elif (inst := r.replica.by_id.get(id)) is not None and inst.is_birth:
@@ -393,12 +391,10 @@ def on_ask(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) 
 def on_tell(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
     """A peer had an outcome that is needed here."""
     id, envelope = entry
-    has_ended = bool(envelope) and envelope[16:32] == id and 1 <= envelope[13] <= 3
-    if has_ended or envelope == b"":  # Else it is open there: either way it is not made here.
-        births.looked_up(r, id, True, now_ms, out)
-        ticking.looked_up(r, id, out)
-        streams.is_known(r, id)
-    if has_ended:
+    births.looked_up(r, id, True, now_ms, out)  # If it is open there, it is not made here either.
+    ticking.looked_up(r, id, out)
+    streams.is_known(r, id)
+    if envelope:
         streams.looked_up(r, id, True, out)
         remembering.told(r.replica, id, envelope, out)
         ended(r, id, envelope)

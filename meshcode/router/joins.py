@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from meshcode import limits
+from meshcode import errors, limits
 from meshcode.ids import ID_BYTES, child_id
 from meshcode.replica.instance import (
     ENDED,
@@ -32,7 +32,7 @@ from meshcode.router.call import Call
 from meshcode.router.effects import Effects
 from meshcode.router.records import flow_of
 from meshcode.router.states import State
-from meshcode.wire.codec import pack, unpack
+from meshcode.wire.codec import pack, unpack_map
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Kind, Outcome
 
@@ -204,8 +204,9 @@ def on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effec
     voters = split_voters(data)
     id = key[:ID_BYTES]
     first = generation_of(key) == 0  # Later ones come from those before: they are never made here.
-    if (first and r.node not in voters) or submit[16:32] != id or len(arrival) != ID_BYTES:
-        raise ValueError(key)
+    if first and r.node not in voters:
+        r.replica.count("not a voter")
+        return
     collector = r.joins.collectors.get(id)
     inst = r.replica.by_id.get(id)
     if collector is not None and collector.call.inst is inst:
@@ -256,7 +257,7 @@ def collected(r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, ou
     if found is None or _id(call, found[1]) != id:
         return
     number = found[1]
-    used = unpack(feeding.body_of(envelope))["with"] if envelope[13] == _DONE else []
+    used = _used_by(envelope) if envelope[13] == _DONE else []
     _seen(r, call, number, used)
     if call.id not in used:
         _seek(r, call, number + 1, now_ms, out)
@@ -264,6 +265,15 @@ def collected(r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, ou
     del r.joins.seeking[call.id]
     assert call.envelope is not None
     ending.end_with_value(r, call, feeding.argument_of(call.envelope), now_ms, out)
+
+
+def _used_by(envelope: bytes) -> list[bytes]:
+    """The arrivals that a collector names; none where a node with the id of one says anything."""
+    try:
+        used = unpack_map(feeding.body_of(envelope)).get("with")
+    except errors.BadValue:
+        return []
+    return used if isinstance(used, list) and all(type(id) is bytes for id in used) else []
 
 
 def _seen(r: Router, call: Call, number: int, used: list[bytes]) -> None:

@@ -161,15 +161,8 @@ def tell(r: Router, out: Effects) -> None:
 
 
 def told(r: Router, node: bytes, entry: list[Any]) -> None:
-    """A peer has told the same.
-
-    Raises:
-        ValueError: it is no map of processors to numbers.
-    """
-    (places,) = entry
-    counts = places.items() if isinstance(places, dict) else [(None, 0)]
-    if not all(isinstance(name, str) and type(count) is int for name, count in counts):
-        raise ValueError(places)
+    """A peer has told the same."""
+    places: dict[str, int] = entry[0]
     most = limits.PEER_SLOTS_MAX
     found = {name: min(count, most) for name, count in places.items() if count > 0}
     if r.seats.at.get(node) != found:

@@ -83,8 +83,6 @@ def on_credit(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effect
     if told == streams.NOT_MINE:
         drop(r, id, now_ms)
         return
-    if not (isinstance(told, int) and isinstance(taken, int)):
-        raise ValueError(entry)
     found.said_ms = now_ms
     while found.kept and found.kept[0][0] < taken:
         found.kept.popleft()

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import limits
-from meshcode.ids import ID_BYTES, child_id
+from meshcode.ids import child_id
 from meshcode.replica import claims, custody
 from meshcode.replica.instance import ENDED, IDLE, Child, Instance, make_key
 from meshcode.router import ending, events, feeding, holding, joins, sending
@@ -117,16 +117,6 @@ def count_of(meta: dict[str, Any] | None) -> int | None:
     """How many items a call has streamed, from the meta of its outcome; None = it has not."""
     count = None if meta is None else meta.get("items")
     return count if isinstance(count, int) and not isinstance(count, bool) else None
-
-
-def is_item(entry: list[Any]) -> bool:
-    """Whether what a peer sent is an `events.NewItem`."""
-    return (
-        [type(part) for part in entry] == [bytes, int, int, bytes, bytes, int]
-        and len(entry[0]) == ID_BYTES
-        and entry[1] >= 0
-        and entry[2] >= 0
-    )
 
 
 # Items come in.
@@ -538,7 +528,7 @@ def looked_up(r: Router, id: bytes, found: bool, out: Effects) -> None:
 
 __all__ = [
     "ITEM", "Item", "Stream", "Streams", "begin", "caused", "count_of", "ended", "go_on_here",
-    "is_item", "is_known", "item_id", "lacks_items", "leave", "looked_up", "may_have_run",
+    "is_known", "item_id", "lacks_items", "leave", "looked_up", "may_have_run",
     "may_move", "on_yielded", "run_for_nobody", "settle", "source_of", "stopped", "tick",
     "units_of", "unsure",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 from meshcode.ids import NO_ID, make_ids
 from meshcode.replica.instance import ENDED
-from meshcode.router import events, feeding, streams
+from meshcode.router import events, feeding, heard, streams
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.router.records import outcome_of, split_done, split_open
@@ -235,8 +235,8 @@ class Several:
         for _ in range(1 + (self.rng.random() < self.lost)):
             if not target.up or self.rng.random() < self.lost:
                 continue
+            assert heard.good_of(kind, [entry]), (kind, entry)
             if kind == _ITEMS:
-                assert streams.is_item(entry)
                 target.post(events.Yielded(None, [tuple(entry)], node=sender.id))
             else:
                 target.post(events.PeerSaid(sender.id, kind, [entry]))
