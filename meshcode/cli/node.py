@@ -74,15 +74,7 @@ def up(
         timeout = max(1000, timeout - int((time.monotonic() - begun) * 1000))
         found = None
     if found is not None:
-        if bind or advertise:
-            raise WrongState(
-                f"the node is up, pid {found.get('pid')}; its addresses were not changed; run `mesh"
-                " down` first"
-            )
-        kept = "; it keeps the settings it was started with" if more else ""
-        drains = "; it drains: `mesh down` and `mesh up` let it take calls again"
-        drains = drains if found.get("state") == "draining" else ""
-        output.say(f"the node is up already: pid {found.get('pid')}{kept}{drains}")
+        _tell_up(found, placed=bool(bind or advertise), set_=bool(more))
         _show_up(found, home, style)
         return
     silent = process.find_process(home)
@@ -99,6 +91,27 @@ def up(
         child = process.spawn_node(home, log, more=more)
     found = process.wait_until_answers(home, child, timeout=timeout / 1000)
     _show_up(found, home, style)
+
+
+def _tell_up(found: dict[str, Any], *, placed: bool, set_: bool) -> None:
+    """The node is up already: what it was to be started with now has no effect.
+
+    Args:
+        placed: it was given addresses.
+        set_: it was given settings.
+
+    Raises:
+        WrongState: it was given addresses.
+    """
+    if placed:
+        raise WrongState(
+            f"the node is up, pid {found.get('pid')}; its addresses were not changed; run `mesh"
+            " down` first"
+        )
+    kept = "; it keeps the settings it was started with" if set_ else ""
+    drains = "; it drains: `mesh down` and `mesh up` let it take calls again"
+    drains = drains if found.get("state") == "draining" else ""
+    output.say(f"the node is up already: pid {found.get('pid')}{kept}{drains}")
 
 
 def _wait_for_end(found: dict[str, Any], timeout: int, home: str) -> None:

@@ -26,14 +26,16 @@ def address() -> str:
 def no_node(where: str) -> MeshError:
     """Why nothing answers at an address, as far as this machine knows: to be raised."""
     from meshcode import paths
-    from meshcode.cli import process
 
     home = paths.home()
     if where == paths.clients_address(home):
         refuse_home_of_others(home)
-        silent = process.find_process(home)
-        if silent is not None:
-            return NoNode(process.silence(home, silent.pid), address=where, pid=silent.pid)
+        if os.path.exists(paths.pid_file(home)):
+            from meshcode.cli import process  # Mostly there is none to look for.
+
+            silent = process.find_process(home)
+            if silent is not None:
+                return NoNode(process.silence(home, silent.pid), address=where, pid=silent.pid)
     return NoNode(
         f"no node answers at {where}; start one with `mesh up` or `mesh dev`", address=where
     )

@@ -308,7 +308,8 @@ class Replicated:
         if call.inst is inst and call.id in r.calls:
             told = f"epoch {call.epoch}"
             call.note(now_ms, "taken over", f"{told}, accepted by {whose}")
-            is_first = not inst.boot and call.epoch == 1  # A step or a tick: nobody had it before.
+            # A step or a tick that nobody had before; a generation is of a call that moved.
+            is_first = not inst.boot and call.epoch == 1 and not generation_of(inst.key)
             r.tell(out, call, "received" if is_first else "taken over", told, now_ms)
 
     def _give_way(

@@ -9,11 +9,6 @@ deliver quietly
 ----
 ann <- ACCEPTED c1 quorum 2/3
 ann <- DONE c1 a flow of 5 steps
-n0: c1/n1-0 taken over, epoch 1
-n0: c1/n1-1 taken over, epoch 1
-n0: c1/n2-0 taken over, epoch 1
-n0: c1/n2-1 taken over, epoch 1
-n0: c1/gather taken over, epoch 1
 n1: START c1/n1-0 attempt 1
 n1: START c1/n1-1 attempt 1
 n2: START c1/n2-0 attempt 1

@@ -48,7 +48,6 @@ lost: n2 -> n5 PREPARE c1/child epoch 1 of n2
 n5 -> n0 PREPARE c1/child epoch 1 of n5
 n5 -> n2 PREPARE c1/child epoch 1 of n5
 n0 -> n5 PROMISE c1/child epoch 1 of n5
-n5: c1/child taken over, epoch 1
 n5: START c1/child attempt 1
 n2 -> n5 PROMISE c1/child epoch 1 of n5
 n5 -> n0 PROPOSE c1/child epoch 1 of n5: DONE by n5

@@ -57,7 +57,6 @@ n1 -> n2 STORE c1/child
 n1 -> n2 PREPARE c1/child epoch 1 of n1
 n2 -> n1 STORED c1/child
 n2 -> n1 PROMISE c1/child epoch 1 of n1
-n1: c1/child taken over, epoch 1
 n1 -> n2 TOLD c1 ended, seen
 n2 -> n1 TOLD c1 ended, seen
 

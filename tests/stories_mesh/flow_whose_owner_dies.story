@@ -7,9 +7,7 @@ show
 ----
 ann <- ACCEPTED f quorum 2/3
 ann <- DONE f a flow of 2 steps
-n0: f/0 taken over, epoch 1
 n0: START f/0 attempt 1 with (1)
-n0: f/1 taken over, epoch 1
 n0: f/0 RUNNING, attempt 1
 n0: f/1 GATHERING, attempt 0: waits for call 0174876e-8000-7e3f-bb92-f9e6cbe8d169
 n0: f/0 voters n0 n1 n2: owns it, promised epoch 1 of n0

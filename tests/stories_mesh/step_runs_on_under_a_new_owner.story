@@ -9,8 +9,6 @@ show
 ----
 ann <- ACCEPTED f quorum 2/3
 ann <- DONE f a flow of 2 steps
-n0: f/0 taken over, epoch 1
-n0: f/1 taken over, epoch 1
 n1: START f/0 attempt 1 with (1)
 n0: f/0 superseded, attempt 1
 n1: START f/1 attempt 1 with (['s0', 1585748274], 2)
