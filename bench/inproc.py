@@ -150,7 +150,7 @@ class Line:
         assert got == many, (got, many)
 
     def _submit(self, socket: Socket, argument: Any, many: int) -> tuple[list[Call], bytes]:
-        calls, drafts, _, error = socket._prepare_many(self.owner, repeat((argument,)), many)
+        calls, drafts, *_, error = socket._prepare_many(self.owner, repeat((argument,)), many)
         assert error is None, error
         self.client.pending.follow(calls)
         return calls, seal_frame(drafts, sequence=1)

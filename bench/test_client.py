@@ -57,14 +57,14 @@ def test_prepare_512_calls(benchmark, client):
     """Arguments to drafts and handles, as `map` does it."""
     noop = client.socket("noop")
     arguments = itertools.repeat((1,))
-    calls, _, _, _ = benchmark(lambda: noop._prepare_many(client, arguments, BATCH))
+    calls, *_ = benchmark(lambda: noop._prepare_many(client, arguments, BATCH))
     assert len(calls) == BATCH
 
 
 def test_take_512_outcomes(benchmark, client):
     """One frame of outcomes from bytes to handles."""
     noop = client.socket("noop")
-    calls, _, _, _ = noop._prepare_many(client, itertools.repeat((1,)), BATCH)
+    calls, *_ = noop._prepare_many(client, itertools.repeat((1,)), BATCH)
     frame = seal_frame(
         [draft(Kind.OUTCOME, id=call._id, code=Outcome.DONE, body=b"\xc0") for call in calls]
     )

@@ -38,7 +38,8 @@ def test_a_call_that_fails_loses_nothing_acknowledged(
     assert told["points"] > 60
     if fault in ("enospc", "tight", "full"):  # Full is not failing: the log goes on.
         assert told["acknowledged all"] > 40
-        assert told["DiskFull"] > 10
+        if fault == "full":  # One that ends soon is over when room was made of the ballast.
+            assert told["DiskFull"] > 10
     else:
         assert told["LogSuspect"] > {"tree": 10, "journaled": 5}[kind]
         assert "DiskFull" not in told

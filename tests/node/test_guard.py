@@ -16,6 +16,7 @@ from meshcode.model.rights import Rights
 from meshcode.node import audit
 from meshcode.node import guard as guards
 from meshcode.node.attempts import FAILURES_MAX
+from meshcode.node.faults import Faults
 from meshcode.node.guard import ACTION_RIGHTS, NEEDS, Guard, model_right
 from meshcode.node.requests import OPERATIONS, PROC_ACTIONS
 from meshcode.node.sessions import Session
@@ -357,10 +358,10 @@ def test_what_is_looked_at_is_what_is_done(on):
     del others[field]
     guard, who = joe_with((ALL,))
     told = []
+    turns = SimpleNamespace(stepping=False, add=lambda effects: told.extend(effects.answers))
     loop = SimpleNamespace(
-        mesh=None, later=SimpleNamespace(begin=list),
-        turns=SimpleNamespace(add=lambda effects: told.extend(effects.answers)),
-    )  # fmt: skip
+        mesh=None, later=SimpleNamespace(begin=list), turns=turns, faults=Faults(turns)
+    )
     for name in [name for name, need in NEEDS.items() if need.on == on]:
         with pytest.raises(BadRequest, match=f"field '{field}' is missing"):
             guard.check(who, name, b"", others)
