@@ -38,6 +38,7 @@ feed_first: Callable[[bytes, bytes], bytes | None] = _objects.feed_first
 pack_done: Callable[[int, int, int, int, int, int, bytes, bytes], bytes] = _objects.pack_done
 pack_vote: Callable[..., bytes] = _objects.pack_vote
 pack_words: Callable[[Any, int, int], list[tuple[bytes, int, bytes]] | None] = _objects.pack_words
+plain_words: Callable[[int, list[Any]], bool | None] = _objects.plain_words
 _objects.begin(FRAME_BYTES_MAX, BODY_BYTES_MAX, META_BYTES_MAX, FRAME_ENVELOPES_MAX)
 
 

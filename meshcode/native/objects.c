@@ -19,6 +19,7 @@ enum { ID_BYTES = 16 };
 #include "slots.c"
 #include "simple.c"
 #include "words.c"
+#include "heard.c"
 #include "batch.c"
 #include "rows.c"
 #include "steps.c"
@@ -51,6 +52,8 @@ static PyMethodDef methods[] = {
      "pack_vote(flags, seen, full, boot, key, promise, accepted, voters, tail)"},
     {"pack_words", (PyCFunction)(void (*)(void))pack_words, METH_FASTCALL,
      "pack_words(said, count_max, bytes_goal): (node, kind, body)s, or None: do it otherwise."},
+    {"plain_words", (PyCFunction)(void (*)(void))plain_words, METH_FASTCALL,
+     "plain_words(kind, entries): whether all are plain, or None: look otherwise."},
     {"group", (PyCFunction)(void (*)(void))group, METH_FASTCALL,
      "group(ops, tables, key_max): the last change of each key, or None: one is wrong."},
     {"numbered_ids", (PyCFunction)(void (*)(void))numbered_ids, METH_FASTCALL,

@@ -549,3 +549,8 @@ def pack_words(
     it otherwise.
     """
     return None
+
+
+def plain_words(kind: int, entries: list[Any]) -> bool | None:  # noqa: ARG001
+    """Whether all that a peer says with them is plain; None: look otherwise."""
+    return None

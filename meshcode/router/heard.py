@@ -448,12 +448,9 @@ def good_of(kind: int, entries: list[list[Any]]) -> list[list[Any]]:
     shape = SHAPES.get(kind)
     if shape is None:
         return []
-    many = heardmany.ALL_PLAIN.get(kind)
-    if (many is not None and len(entries) >= _MANY and many(entries)) or all(map(shape, entries)):
+    if heardmany.are_plain(kind, entries) or all(map(shape, entries)):
         return entries
     return [entry for entry in entries if shape(entry)]
 
-
-_MANY: Final = 4  # Below, they are looked at faster one by one.
 
 __all__ = ["good_of", "is_call", "is_item", "is_outcome"]

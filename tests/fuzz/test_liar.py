@@ -7,13 +7,17 @@ from collections import Counter
 from random import Random
 from typing import Any
 
-from meshcode.router import events, heard
+import pytest
+
+from meshcode import native
+from meshcode.router import events, heard, heardmany
 from meshcode.sim.mesh.world import MeshWorld
 from meshcode.wire.kinds import Kind
 from tests.fuzz.liar import Liar, copy_of, lies, listened, plain, tell
 
 SEEDS = range(60, 84)
 LIES = 60  # To each core that was copied.
+COMPARED = 20_000
 EVERY = 400  # Entries until the next is.
 
 
@@ -72,3 +76,29 @@ def test_no_lie_ends_a_core_that_is_at_work(monkeypatch):
 
     assert not failed, "\n\n".join(failed.values())
     assert told[True] > 300 and told[False] > 300, told
+
+
+@pytest.mark.skipif(native.TWIN == "pure", reason="there is only one way without C")
+def test_the_way_in_c_says_of_truth_and_lies_what_the_columns_say(monkeypatch):
+    told: Counter[tuple[int, bool]] = Counter()
+    liar, heardmany_ = Liar(2), heardmany.ALL_PLAIN
+
+    def each(world: MeshWorld, sender: int, kind: int, entry: list[Any]) -> None:
+        liar.said.append((world.nodes[sender].id, kind, entry))
+        if kind not in heardmany_ or sum(told.values()) > COMPARED:
+            return
+        true = plain(entry)
+        for _, other, lie in [(b"", kind, true), *lies(liar, 3)]:
+            batch = [true, true, lie if other == kind else true, true]
+            found = native.plain_words(kind, batch)
+            assert found is heardmany_[kind](batch), (world.seed, Kind(kind).name, lie)
+            told[kind, found] += 1
+
+    listened(monkeypatch, each)
+    for seed in SEEDS:
+        MeshWorld(seed).run()
+
+    for kind in (Kind.STORE, Kind.PROPOSE):
+        assert min(told[int(kind), True], told[int(kind), False]) > 50
+    assert native.plain_words(int(Kind.TOLD), []) is None
+    assert native.plain_words(int(Kind.STORE), []) is True
