@@ -298,7 +298,7 @@ def _child_without_custody(_real: Any) -> Any:
     def check(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
         custody.done(r, inst, out)
         r.save(inst, out)
-        forgetting.passed(r, inst, now_ms, out)
+        forgetting.passed(r, inst, 0, now_ms, out)
 
     return check
 

@@ -31,14 +31,15 @@ def _step_begins_before_what_it_is_fed_is_on_disk(_real: Any) -> Any:
 @BROKEN.rule(replicated, "propose")
 def _outcome_of_a_flow_is_agreed_to_without_its_steps(real: Any) -> Any:
     def propose(
-        r: Router, call: Call, code: int, envelope: bytes, children: Any, now_ms: int, out: Effects
-    ) -> None:
+        r: Router, call: Call, code: int, envelope: bytes, children: Any, now_ms: int, out: Effects,
+        **more: Any,
+    ) -> None:  # fmt: skip
         if call.line.name == FLOW:
-            real(r, call, code, envelope, (), now_ms, out)
+            real(r, call, code, envelope, (), now_ms, out, **more)
             for child in children:  # As a careless owner would: when it has the time.
                 replicated.ending.issue(r, child.id, child.submit, now_ms, out)
         else:
-            real(r, call, code, envelope, children, now_ms, out)
+            real(r, call, code, envelope, children, now_ms, out, **more)
 
     return propose
 

@@ -23,10 +23,11 @@ BROKEN = Broken()
 @BROKEN.rule(replicated, "propose")
 def _outcome_is_agreed_to_without_what_it_causes(real: Any) -> Any:
     def propose(
-        r: Router, call: Call, code: int, envelope: bytes, children: Any, now_ms: int, out: Effects
-    ) -> None:
+        r: Router, call: Call, code: int, envelope: bytes, children: Any, now_ms: int, out: Effects,
+        **more: Any,
+    ) -> None:  # fmt: skip
         along = call.line.edges
-        real(r, call, code, envelope, () if along else children, now_ms, out)
+        real(r, call, code, envelope, () if along else children, now_ms, out, **more)
         for child in children if along else ():  # As a careless owner would: when it has the time.
             replicated.ending.issue(r, child.id, child.submit, now_ms, out)
 
