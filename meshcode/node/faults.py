@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 import time
-import traceback
 
 from meshcode.errors import InternalError, LogSuspect, MeshError
 from meshcode.node.turn import Turns
@@ -52,6 +51,8 @@ class Faults:
         """
         self.pass_on(error)
         self.counts[what] = self.counts.get(what, 0) + 1
+        import traceback  # Late: it brings more, and most nodes never need it.
+
         place = traceback.extract_tb(error.__traceback__)[-1]
         key = (what, whose, place.filename, place.lineno or 0)
         if key in self._told or len(self._told) >= _TOLD_MAX:

@@ -16,7 +16,6 @@ import pwd
 import re
 import shlex
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
@@ -260,6 +259,8 @@ def run(
     except GitFailed as error:
         if remote is None or _OWNED_BY_OTHERS not in error.text:
             raise
+    import tempfile  # Late: it brings bz2 and lzma, and a node never needs it.
+
     with tempfile.NamedTemporaryFile("w", prefix="mesh-git-", encoding="utf-8") as config:
         env["GIT_CONFIG_GLOBAL"] = config.name
         # No option: what git starts to read the repository is not told of options.
