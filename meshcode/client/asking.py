@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from meshcode.client.requests import Ask
-from meshcode.client.wake import Waiter
 from meshcode.errors import MeshError
 
 if TYPE_CHECKING:
     from meshcode.client.client import Client
+    from meshcode.client.requests import Ask
+    from meshcode.client.wake import Waiter
 
 AHEAD: Final = 512  # Asked and not yet answered; what the node does for them shares its syncs.
 
@@ -42,10 +42,7 @@ def ask_each(
     """
     asked: deque[tuple[Ask, Waiter]] = deque()
     for fields in each:
-        waiter = Waiter()
-        request = Ask(operation, fields, waiter.set)
-        client.session.begin(request)
-        asked.append((request, waiter))
+        asked.append(client._begin(operation, fields))
         if len(asked) >= ahead:
             yield _answer(client, *asked.popleft(), timeout)
     while asked:
@@ -53,9 +50,7 @@ def ask_each(
 
 
 def _answer(client: Client, request: Ask, waiter: Waiter, timeout: float | None) -> Any:
-    if not waiter.wait(timeout):
-        client.session.forget(request)
-        raise client.too_late(request.operation, timeout)
+    client._wait_for(request, waiter, timeout)
     try:
         return request.value()
     except MeshError as error:

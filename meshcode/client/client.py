@@ -194,13 +194,27 @@ class Client:
                 for twice.
             WaitTimeout: the node is there and did not answer in time.
         """
-        waiter, seconds = Waiter(), seconds_of(timeout)
+        seconds = seconds_of(timeout)
+        request, waiter = self._begin(operation, fields)
+        self._wait_for(request, waiter, seconds)
+        return request.value()
+
+    def _begin(self, operation: str, fields: dict[str, Any]) -> tuple[Ask, Waiter]:
+        """Send a request without waiting for its answer."""
+        waiter = Waiter()
         request = Ask(operation, fields, waiter.set)
         self.session.begin(request)
+        return request, waiter
+
+    def _wait_for(self, request: Ask, waiter: Waiter, seconds: float | None) -> None:
+        """Wait for the answer of what was begun.
+
+        Raises:
+            WaitTimeout: the node is there and did not answer in time.
+        """
         if not waiter.wait(seconds):
             self.session.forget(request)
-            raise self.too_late(operation, seconds)
-        return request.value()
+            raise self.too_late(request.operation, seconds)
 
     def ask_stream(self, operation: str, /, **fields: Any) -> Stream:
         """Ask for something that goes on, for instance "subscribe"; an iterator of its events.

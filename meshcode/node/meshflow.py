@@ -62,9 +62,7 @@ def flow_rows(loop: Loop, flow: bytes) -> dict[str, Any]:
 
 
 def _flow_id(fields: dict[str, Any]) -> bytes:
-    flow = fields.get("flow")
-    if not isinstance(flow, str):
-        raise BadRequest(f"field 'flow' is missing or of the wrong kind: {flow!r}")
+    flow = needed(fields, "flow", str)
     try:
         return parse_id(flow)
     except ValueError as error:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from meshcode.errors import BadRequest
 from meshcode.ids import ID_BYTES, text_of
+from meshcode.node.fields import needed
 
 _PROC_FIELDS = ("do", "name", "by", "dry", "fields")
 
@@ -21,9 +22,7 @@ def call_of(fields: dict[str, Any]) -> bytes | str:
     Raises:
         BadRequest: it names none.
     """
-    which = fields.get("id")
-    if not isinstance(which, bytes | str):
-        raise BadRequest(f"field 'id' is missing or of the wrong kind: {which!r}")
+    which: bytes | str = needed(fields, "id", (bytes, str))
     return which
 
 
@@ -33,10 +32,7 @@ def socket_of(fields: dict[str, Any]) -> str:
     Raises:
         BadRequest: it names none.
     """
-    name = fields.get("name")
-    if not isinstance(name, str):
-        raise BadRequest(f"field 'name' is missing or of the wrong kind: {name!r}")
-    return name
+    return str(needed(fields, "name", str))
 
 
 class Wanted(NamedTuple):

@@ -71,6 +71,13 @@ def _is_parent(value: Any) -> bool:
     return type(value) is list and len(value) == 2 and _is_key(value[0]) and _is_group(value[1])
 
 
+def _is_instance(key: Any, voters: Any, boot: Any, parent: Any) -> bool:
+    """What words that may come before the call itself tell of its instance."""
+    return (
+        _is_key(key) and _is_group(voters) and _is_whole(boot, _NUMBER_MAX) and _is_parent(parent)
+    )
+
+
 def is_call(data: Any, id: bytes) -> bool:
     """Whether this is the SUBMIT envelope of a call, whole, with options that can be some."""
     if type(data) is not bytes:
@@ -192,9 +199,8 @@ def _store(entry: list[Any]) -> bool:
         return False
     key, voters, boot, accepted_ms, parent, submit, note = entry
     return (
-        _is_key(key) and _is_group(voters) and _is_whole(boot, _NUMBER_MAX)
-        and _is_whole(accepted_ms) and _is_parent(parent) and is_call(submit, key[:ID_BYTES])
-        and (note is None or _is_note(note))
+        _is_instance(key, voters, boot, parent) and _is_whole(accepted_ms)
+        and is_call(submit, key[:ID_BYTES]) and (note is None or _is_note(note))
     )  # fmt: skip
 
 
@@ -220,10 +226,7 @@ def _prepare(entry: list[Any]) -> bool:
     if len(entry) != 5:
         return False
     key, voters, boot, parent, epoch = entry
-    return (
-        _is_key(key) and _is_group(voters) and _is_whole(boot, _NUMBER_MAX)
-        and _is_parent(parent) and _is_epoch(epoch)
-    )  # fmt: skip
+    return _is_instance(key, voters, boot, parent) and _is_epoch(epoch)
 
 
 def _promise(entry: list[Any]) -> bool:
@@ -250,9 +253,8 @@ def _propose(entry: list[Any]) -> bool:
         return False
     key, voters, boot, parent, epoch, value = entry
     return (
-        _is_key(key) and _is_group(voters) and _is_whole(boot, _NUMBER_MAX)
-        and _is_parent(parent) and _is_epoch(epoch) and _is_value(key, value)
-    )  # fmt: skip
+        _is_instance(key, voters, boot, parent) and _is_epoch(epoch) and _is_value(key, value)
+    )
 
 
 def _agreed(entry: list[Any]) -> bool:
@@ -271,10 +273,7 @@ def _told(entry: list[Any]) -> bool:
     if count == 4:
         return True
     key, voters, boot, parent, value = entry[0], entry[4], entry[5], entry[6], entry[7]
-    return (
-        len(key) == KEY_BYTES and _is_group(voters) and _is_whole(boot, _NUMBER_MAX)
-        and _is_parent(parent) and _is_value(key, value)
-    )  # fmt: skip
+    return _is_instance(key, voters, boot, parent) and _is_value(key, value)
 
 
 def _gone(entry: list[Any]) -> bool:
