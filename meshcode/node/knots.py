@@ -16,6 +16,7 @@ from meshcode.router.core import Router
 from meshcode.router.line import Line
 from meshcode.router.pool import Pool, Worker
 from meshcode.router.states import State
+from meshcode.wire.frame import AT_FLOW, AT_PARENT
 
 LOOKED_MAX = 10_000  # Waiting calls of a processor; a knot behind so many is not seen.
 DEPTH_MAX = 64  # Calls that called one another.
@@ -97,7 +98,7 @@ def _ancestors(router: Router, call: Call) -> list[bytes]:
     found: list[bytes] = []
     above: Call | None = call
     while above is not None and above.envelope is not None and len(found) < DEPTH_MAX:
-        flow, parent = above.envelope[32:48], above.envelope[48:64]
+        flow, parent = above.envelope[AT_FLOW], above.envelope[AT_PARENT]
         found += [id for id in (flow, parent) if id not in (NO_ID, call.id)]
         above = router.calls.get(parent)
     return found

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode.errors import BadRequest
 from meshcode.ids import parse_id, text_of
 from meshcode.node.choosing import is_of_flow
+from meshcode.node.fields import needed
 from meshcode.node.meshcalls import annotated, kept_row, mine, together
 from meshcode.node.meshops import Answers, answer, ask_peers, good_data, silent_peers
 from meshcode.node.meshrows import in_order, merged, slim
