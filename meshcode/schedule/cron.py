@@ -15,7 +15,8 @@ from datetime import date
 from functools import lru_cache
 from typing import Any
 
-DAY_S = 86_400
+from meshcode.schedule.schedule import DAY_S
+
 CRON_CHARS_MAX = 200
 YEARS_MAX = 48  # Between two firings at the most: 29 February on a Friday, over 2100, takes 40.
 YEAR_MAX = 9_000  # Where the search ends, with room below the last year that Python knows.

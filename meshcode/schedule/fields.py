@@ -1,15 +1,15 @@
 """From the options of a schedule, as the model has them, to a `Schedule`.
 
 The checks are those of the model, too: each gives the value to keep, or raises ValueError with
-what it must be.
+what it must be.  A node knows them from its start; calendars, zones and `datetime`, half a MiB, are
+loaded with the first schedule.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshcode.digest import blake2b
 from meshcode.errors import BadRequest
@@ -19,9 +19,10 @@ from meshcode.limits import (
     SCHEDULE_TIME_MS_MAX,
     SCHEDULE_UNIX_MS_MAX,
 )
-from meshcode.schedule.cron import read_cron
 from meshcode.schedule.schedule import Schedule
-from meshcode.schedule.zone import Zone, read_zone
+
+if TYPE_CHECKING:
+    from meshcode.schedule.zone import Zone
 
 CATCH_UPS = ("none", "last", "all")
 # Options of the model that say nothing about when.
@@ -30,17 +31,20 @@ OTHERS = ("name", "socket", "args", "kwargs")
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?))?(Z|[+-]\d\d:?\d\d)?"
 )
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a wall has no zone.
 
 
 def check_cron(value: Any) -> str:
     """A cron expression that fires, as it was written."""
+    from meshcode.schedule.cron import read_cron
+
     read_cron(value)
     return str(value)
 
 
 def check_timezone(value: Any) -> str:
     """The name of a time zone that this machine knows."""
+    from meshcode.schedule.zone import read_zone
+
     return read_zone(value).name
 
 
@@ -73,6 +77,8 @@ def time_ms(value: Any, zone: Zone | None) -> int:
     Raises:
         ValueError: it is none; the text is what it must be.
     """
+    from datetime import datetime, timedelta
+
     wanted = "a time like 2026-12-24T18:00, 2026-12-24T18:00:30Z or 2026-12-24T18:00+02:00"
     found = _TIME.fullmatch(value) if isinstance(value, str) and value.isascii() else None
     if found is None:
@@ -82,7 +88,8 @@ def time_ms(value: Any, zone: Zone | None) -> int:
         offset = datetime.fromisoformat(f"2000-01-01T00:00{found[3] or 'Z'}").utcoffset()
     except ValueError:
         raise ValueError(f"{wanted}; there is no such day, hour or offset") from None
-    wall_ms = (wall - _EPOCH) // timedelta(milliseconds=1)
+    epoch = datetime(1970, 1, 1)  # noqa: DTZ001 - a wall has no zone.
+    wall_ms = (wall - epoch) // timedelta(milliseconds=1)
     if found[3] or zone is None:
         assert offset is not None
         unix_ms = wall_ms - offset // timedelta(milliseconds=1)
@@ -104,6 +111,9 @@ def parse(fields: Mapping[str, Any]) -> Schedule:
     Raises:
         BadRequest: there is no such schedule; `field` has which option is wrong.
     """
+    from meshcode.schedule.cron import read_cron
+    from meshcode.schedule.zone import read_zone
+
     given = {key: value for key, value in fields.items() if value is not None}
     for key in given:
         if key not in _KNOWN and key not in OTHERS:

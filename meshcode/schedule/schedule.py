@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from meshcode.digest import blake2b
 from meshcode.limits import CATCH_UP_MAX, SCHEDULE_LATE_MS, SCHEDULE_UNIX_MS_MAX
-from meshcode.schedule.cron import DAY_S, Cron
-from meshcode.schedule.zone import Zone
+
+if TYPE_CHECKING:
+    from meshcode.schedule.cron import Cron
+    from meshcode.schedule.zone import Zone
+
+DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from meshcode.nearest import nearest
+from meshcode.schedule.schedule import DAY_S
 
-DAY_S = 86_400
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a wall has no zone.
 # Not the same on every node, or with leap seconds in them.
 _NOT_ZONES = ("localtime", "posixrules", "Factory", "leapseconds", "tzdata.zi")
