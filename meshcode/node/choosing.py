@@ -10,7 +10,7 @@ from typing import Any
 from meshcode.errors import BadRequest
 from meshcode.ids import parse_id, unix_ms_of
 from meshcode.node.waits import parked_reason
-from meshcode.router import records
+from meshcode.router import envelopes
 from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.records import DONE_HEAD
@@ -88,7 +88,7 @@ class Choice:
 
 def flow_of(id: bytes, submit: bytes) -> bytes:
     """The flow of a call: that of its SUBMIT envelope, else itself."""
-    return records.flow_of(submit) if submit else id
+    return envelopes.flow_of(submit) if submit else id
 
 
 def is_of_flow(id: bytes, submit: bytes, flow: bytes) -> bool:

@@ -21,7 +21,8 @@ from meshcode.node.later import Job
 from meshcode.node.waits import parked_reason
 from meshcode.replica.instance import ENDED
 from meshcode.router import plan
-from meshcode.router.feeding import body_of, step_id
+from meshcode.router.envelopes import body_of
+from meshcode.router.feeding import step_id
 from meshcode.router.records import (
     DONE_HEAD,
     accepted_call,

@@ -24,8 +24,8 @@ from meshcode.node.sessions import Session
 from meshcode.node.subjects import call_of
 from meshcode.replica.instance import ENDED
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import body_of
 from meshcode.router.events import Watched
-from meshcode.router.feeding import body_of
 from meshcode.router.records import outcome_of, read_envelope
 from meshcode.router.streams import count_of, item_id
 from meshcode.wire.frame import AT_CODE

@@ -32,6 +32,7 @@ from meshcode.replica.instance import (
 from meshcode.replica.naming import Naming
 from meshcode.replica.peers import EVICTED, Peers
 from meshcode.router.effects import Effects
+from meshcode.wire.frame import AT_CODE
 from meshcode.wire.kinds import Kind, Outcome
 
 _TOLD: Final = int(Kind.TOLD)
@@ -240,7 +241,7 @@ class Replica:
             storing.send_payload(self, inst, sorted(inst.asked), accepted_ms, submit, out)
             inst.asked = None
         if inst.role == READING and ended:  # It ran as another instance of its id (P14).
-            outcomes.propose(self, inst, Value(ended[13], ended), now_ms, out)
+            outcomes.propose(self, inst, Value(ended[AT_CODE], ended), now_ms, out)
         elif inst.role == READING:
             storing.take_over(self, inst, accepted_ms, submit, now_ms, out)
         elif inst.role == ENDED and not (inst.filed and inst.handed):

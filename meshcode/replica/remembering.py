@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from meshcode.replica import forgetting
 from meshcode.replica.instance import ENDED, Instance, Value
 from meshcode.router.effects import Effects
+from meshcode.wire.frame import AT_CODE
 from meshcode.wire.kinds import Kind, Outcome
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def looked_up(r: Replica, id: bytes, outcome: bytes, now_ms: int, out: Effects) 
                 out.peer.append((node, _ASK, [id]))
             return b""
         accepted_ms, submit = _call_of(inst)
-        r.host.file(inst, Value(outcome[13], outcome), accepted_ms, submit, now_ms, out)
+        r.host.file(inst, Value(outcome[AT_CODE], outcome), accepted_ms, submit, now_ms, out)
     r.told.pop(id, None)
     del r.moved[id]
     forgetting.try_forget(r, inst, now_ms, out)

@@ -14,8 +14,10 @@ from meshcode.ids import child_id
 from meshcode.router import ending, feeding, flows, plan, seats
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import body_of
 from meshcode.router.line import Line
 from meshcode.wire.codec import pack, unpack_call
+from meshcode.wire.frame import AT_CODE
 from meshcode.wire.kinds import Outcome
 
 if TYPE_CHECKING:
@@ -37,14 +39,14 @@ class Reply(NamedTuple):
 
     def packed(self, outcome: bytes) -> bytes:
         """An outcome as it stands in the value of a broadcast."""
-        what = "value" if outcome[13] == _DONE else "error"
+        what = "value" if outcome[AT_CODE] == _DONE else "error"
         fields = {name: pack(value) for name, value in self._asdict().items()}
-        return feeding.map_of({**fields, what: feeding.body_of(outcome)})
+        return feeding.map_of({**fields, what: body_of(outcome)})
 
 
 def replies_of(envelope: bytes) -> list[Reply]:
     """The seats whose answers a call gathers, in order: what is in its SUBMIT envelope."""
-    (rows,), _ = unpack_call(feeding.body_of(envelope), False)
+    (rows,), _ = unpack_call(body_of(envelope), False)
     return [Reply(*row) for row in rows]
 
 

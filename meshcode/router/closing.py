@@ -15,6 +15,7 @@ from meshcode.replica.instance import Child
 from meshcode.router import ending, holding
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.wire.frame import AT_CODE, AT_PARENT
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
@@ -31,7 +32,7 @@ def may_be_known(r: Router, call: Call) -> bool:
     if call.filed:
         return False
     submit = call.envelope
-    return call.sequence < r.fresh_from or submit is None or submit[48:64] != NO_ID
+    return call.sequence < r.fresh_from or submit is None or submit[AT_PARENT] != NO_ID
 
 
 def begin(r: Router, call: Call, close: Close, out: Effects) -> None:
@@ -50,7 +51,7 @@ def looked_up(r: Router, id: bytes, known: bytes, now_ms: int, out: Effects) -> 
     children = ending.with_targets(r, call, code, envelope, children, now_ms)
     if known:
         call.filed = True
-        code, envelope = known[13], known
+        code, envelope = known[AT_CODE], known
     ending.record(r, call, code, envelope, children, now_ms, out)
 
 

@@ -28,17 +28,13 @@ from meshcode.router import (
 )
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import body_of, flow_of, meta_bytes
 from meshcode.router.pool import Worker
-from meshcode.router.records import (
-    custody_header,
-    flow_of,
-    pack_done,
-    read_envelope,
-    sequence_key,
-)
+from meshcode.router.records import custody_header, pack_done, read_envelope, sequence_key
 from meshcode.router.states import State
 from meshcode.router.timers import T_DUE, T_EXPIRE
 from meshcode.wire.codec import pack
+from meshcode.wire.frame import AT_ARGC, AT_FLAGS
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Kind, Outcome
 
@@ -428,7 +424,7 @@ def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
     children: tuple[Child, ...] = ()
     if target is None or target.removed or submit is None:
         pass
-    elif int.from_bytes(submit[68:72], "little") + _DIED_ENTRY_BYTES > limits.META_BYTES_MAX:
+    elif meta_bytes(submit) + _DIED_ENTRY_BYTES > limits.META_BYTES_MAX:
         where = "; its options leave no room to say where it was, so it ends here"
     elif target.name in died or len(died) >= _DIED_MAX:  # It must not go round for ever.
         where = f"; it was dead-lettered at {', '.join(died)} already, so it ends here"
@@ -454,8 +450,6 @@ def copy_of(
 
     It belongs to the same flow.
     """
-    head = 80 + submit[15]
-    meta_size = int.from_bytes(submit[68:72], "little")
     return seal(
         Kind.SUBMIT,
         id=id,
@@ -463,9 +457,9 @@ def copy_of(
         parent=parent,
         name=name.encode(),
         meta=pack(options) if options else b"",
-        body=submit[head + meta_size :],
-        flags=submit[12],
-        argc=submit[14],
+        body=body_of(submit),
+        flags=submit[AT_FLAGS],
+        argc=submit[AT_ARGC],
     )
 
 

@@ -20,7 +20,8 @@ from typing import Any, Final
 from meshcode import native
 from meshcode.ids import ID_BYTES, child_id
 from meshcode.limits import BODY_BYTES_MAX, DATA_DEPTH_MAX, FLOW_STEPS_MAX
-from meshcode.wire.frame import with_body, with_first
+from meshcode.router.envelopes import body_at, body_of
+from meshcode.wire.frame import AT_ARGC, with_body, with_first
 from meshcode.wire.kinds import Flag
 
 ARGC_MAX: Final = 254
@@ -193,17 +194,17 @@ def fed(submit: bytes, value: bytes) -> bytes:
     made = native.feed_first(submit, value)
     if made is not None:
         return made
-    body_at = 80 + submit[15] + int.from_bytes(submit[68:72], "little")
-    first = submit[body_at]
+    at = body_at(submit)
+    first = submit[at]
     if 0x90 <= first < 0x9F and len(submit) + len(value) <= BODY_BYTES_MAX:
-        return with_first(submit, body_at, value)
+        return with_first(submit, at, value)
     if first == 0xDC:
-        count, rest = int.from_bytes(submit[body_at + 1 : body_at + 3], "big"), body_at + 3
+        count, rest = int.from_bytes(submit[at + 1 : at + 3], "big"), at + 3
     elif first == 0xDD:
-        count, rest = int.from_bytes(submit[body_at + 1 : body_at + 5], "big"), body_at + 5
+        count, rest = int.from_bytes(submit[at + 1 : at + 5], "big"), at + 5
     else:
-        count, rest = first & 0x0F, body_at + 1
-    argc = submit[14]
+        count, rest = first & 0x0F, at + 1
+    argc = submit[AT_ARGC]
     body = b"".join((list_head(count + 1), value, submit[rest:]))
     return with_body(submit, body, argc + 1 if argc < ARGC_MAX else argc)
 
@@ -233,8 +234,3 @@ def fed_named(submit: bytes, args: list[bytes], kwargs: Mapping[str, bytes]) -> 
 def argument_of(submit: bytes) -> bytes:
     """The one argument of a SUBMIT envelope that has one, packed."""
     return body_of(submit)[1:]
-
-
-def body_of(envelope: bytes) -> bytes:
-    """The body of an envelope: of an outcome, its packed value or error data."""
-    return envelope[80 + envelope[15] + int.from_bytes(envelope[68:72], "little") :]

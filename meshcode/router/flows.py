@@ -14,7 +14,7 @@ from meshcode.router import accept, ending, feeding, joins, plan, steps
 from meshcode.router.bindings import matches
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
-from meshcode.router.records import flow_of
+from meshcode.router.envelopes import flow_of
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Kind, Outcome

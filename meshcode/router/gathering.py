@@ -37,11 +37,12 @@ from meshcode.router import (
 )
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import body_of, flow_of, has_name
 from meshcode.router.line import Line
-from meshcode.router.records import flow_of
 from meshcode.router.states import State
 from meshcode.router.timers import T_DUE
 from meshcode.wire.codec import pack, unpack
+from meshcode.wire.frame import AT_CODE
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Kind, Outcome
 
@@ -178,7 +179,7 @@ def settle(r: Router, now_ms: int, out: Effects) -> None:
         waiting = needed.pop(id, ())
         if envelope and type(waiting) is list and steps.feed(r, waiting, envelope, now_ms, offered):
             continue
-        body = feeding.body_of(envelope) if envelope else b""  # One for all that are fed it.
+        body = body_of(envelope) if envelope else b""  # One for all that are fed it.
         for call in waiting:
             gather = call.gather
             if call.state is not State.GATHERING:
@@ -204,7 +205,7 @@ def _take(
 ) -> None:
     found = gather.found
     gather.agreed = gather.agreed and _is_agreed(r, id, envelope)
-    is_value = envelope[13] == _DONE and not envelope[15]
+    is_value = envelope[AT_CODE] == _DONE and not has_name(envelope)
     if is_value and not gather.via and gather.seats is None and id in found:
         if found[id] is None:  # Most are nothing but this.
             found[id] = body
@@ -225,7 +226,7 @@ def _take(
         return
     if gather.seats is not None:
         body = gather.seats[named[0]].packed(envelope)
-    elif envelope[13] != _DONE:
+    elif envelope[AT_CODE] != _DONE:
         _fail(r, call, named[0], envelope, now_ms, out)
         return
     for one in named:
@@ -255,7 +256,7 @@ def _fail(
     r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, out: Effects
 ) -> None:
     """What was needed failed or was cancelled: the call ends with the same error, without a run."""
-    code = envelope[13]
+    code = envelope[AT_CODE]
     body = pack(_error_of(envelope, id))
     again = seal(Kind.OUTCOME, id=call.id, code=code, attempt=0, body=body)
     call.note(now_ms, "not run", f"call {text_of(id)} ended {Outcome(code).name}")
@@ -267,7 +268,7 @@ def _error_of(envelope: bytes, id: bytes) -> dict[str, Any]:
     """The error data of an outcome, with the call that it comes from in its fields."""
     step = text_of(id)
     try:
-        data = unpack(feeding.body_of(envelope))
+        data = unpack(body_of(envelope))
         fields = {"step": step} | data["fields"]
     except (errors.BadValue, TypeError, KeyError):  # A worker may send anything.
         text = f"call {step}, whose result is needed, ended without one; its error cannot be read"

@@ -14,6 +14,7 @@ from meshcode.errors import BadValue
 from meshcode.ids import ID_BYTES
 from meshcode.limits import FLOW_STEPS_MAX
 from meshcode.router import feeding
+from meshcode.router.envelopes import body_of
 from meshcode.wire.codec import unpack_call, unpack_map
 
 _METAS_KEPT: Final = 1_024
@@ -61,7 +62,7 @@ _short_problem = lru_cache(_METAS_KEPT)(_problem)
 def _seats_problem(options: dict[str, Any], envelope: bytes) -> str | None:
     """Whose answers a call gathers is in its arguments, one of each."""
     try:
-        (rows,), _ = unpack_call(feeding.body_of(envelope), False)
+        (rows,), _ = unpack_call(body_of(envelope), False)
         good = all([type(part) for part in row] == [str, str, int] for row in rows)
     except (BadValue, ValueError, TypeError):
         return "it does not say whose answers it gathers"

@@ -30,9 +30,10 @@ from meshcode.replica.instance import (
 from meshcode.router import births, ending, feeding
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
-from meshcode.router.records import flow_of
+from meshcode.router.envelopes import body_of, flow_of
 from meshcode.router.states import State
 from meshcode.wire.codec import pack, unpack_map
+from meshcode.wire.frame import AT_CODE, AT_ID
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Kind, Outcome
 
@@ -257,7 +258,7 @@ def collected(r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, ou
     if found is None or _id(call, found[1]) != id:
         return
     number = found[1]
-    used = _used_by(envelope) if envelope[13] == _DONE else []
+    used = _used_by(envelope) if envelope[AT_CODE] == _DONE else []
     _seen(r, call, number, used)
     if call.id not in used:
         _seek(r, call, number + 1, now_ms, out)
@@ -270,7 +271,7 @@ def collected(r: Router, call: Call, id: bytes, envelope: bytes, now_ms: int, ou
 def _used_by(envelope: bytes) -> list[bytes]:
     """The arrivals that a collector names; none where a node with the id of one says anything."""
     try:
-        used = unpack_map(feeding.body_of(envelope)).get("with")
+        used = unpack_map(body_of(envelope)).get("with")
     except errors.BadValue:
         return []
     return used if isinstance(used, list) and all(type(id) is bytes for id in used) else []
@@ -322,8 +323,8 @@ def _collect(
     del r.joins.collectors[call.id]
     used = [next(iter(waiting)) for waiting in collector.waiting.values()]
     submit = _joined_call(call, collector.join, used)
-    children = ending.children_of(r, call, [(submit[16:32], submit)])
-    body = pack({"with": used, "call": submit[16:32]})
+    children = ending.children_of(r, call, [(submit[AT_ID], submit)])
+    body = pack({"with": used, "call": submit[AT_ID]})
     ending.end_with_value(r, call, body, now_ms, out, children)
 
 

@@ -9,6 +9,7 @@ from meshcode.replica.peers import ALIVE, DEAD, EVICTED, LEFT
 from meshcode.router import births, copies, events, replicated, seats, work
 from meshcode.router.effects import Effects
 from meshcode.router.records import outcome_of
+from meshcode.wire.frame import AT_ID
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
@@ -53,12 +54,12 @@ def on_peer_returned(r: Router, event: events.PeerReturned, now_ms: int, out: Ef
 
 def on_read(r: Router, event: events.Read, now_ms: int, out: Effects) -> None:
     """Calls that replication asked for."""
-    several = len({one[2][16:32] for one in event.calls}) < len(event.calls)  # Of one id.
+    several = len({one[2][AT_ID] for one in event.calls}) < len(event.calls)  # Of one id.
     filed: dict[bytes, bytes] = {}  # Outcomes that this very event puts into the history.
     for sequence, accepted_ms, submit, ended in event.calls:
         before = len(out.records)
-        known = ended or (filed.get(submit[16:32], b"") if several else b"")
-        copy = r.copies.get(submit[16:32]) if r.copies else None
+        known = ended or (filed.get(submit[AT_ID], b"") if several else b"")
+        copy = r.copies.get(submit[AT_ID]) if r.copies else None
         if copy is not None and copy.sequence == sequence:
             copies.read(r, copy, accepted_ms, submit, known, now_ms, out)
         else:

@@ -13,10 +13,11 @@ from typing import Any, Final, NamedTuple
 from meshcode import errors, limits
 from meshcode.ids import ID_BYTES
 from meshcode.router import feeding
-from meshcode.router.records import flow_of, read_envelope
+from meshcode.router.envelopes import HEADER, body_of, flow_of, meta_at
+from meshcode.router.records import read_envelope
 from meshcode.wire.codec import pack, unpack, unpack_call
+from meshcode.wire.frame import AT_FLAGS, envelopes_of
 from meshcode.wire.frame import envelope as seal
-from meshcode.wire.frame import envelopes_of
 from meshcode.wire.kinds import Flag, Kind, Outcome
 
 FLOW: Final = "@flow"  # Sockets that the router itself serves.
@@ -66,7 +67,7 @@ def read(envelope: bytes) -> Plan:
         BadRequest, TooLarge: it is none; the text says which step is wrong and how.
     """
     try:
-        args, _ = unpack_call(feeding.body_of(envelope), envelope[12] & _KWARGS != 0)
+        args, _ = unpack_call(body_of(envelope), envelope[AT_FLAGS] & _KWARGS != 0)
     except errors.BadValue as error:
         raise errors.BadRequest(f"the plan of a flow cannot be read: {error}") from None
     data = args[0] if len(args) == 1 else None
@@ -264,7 +265,7 @@ def pointer(root: bytes, result: bytes, steps: int) -> bytes:
 
 def result_of(envelope: bytes) -> bytes | None:
     """The id of the call whose outcome is the flow's, if this is the outcome of a flow's call."""
-    if not envelope[15] or envelope[80 : 80 + envelope[15]] != FLOW.encode():
+    if envelope[HEADER : meta_at(envelope)] != FLOW.encode():
         return None
-    data = unpack(feeding.body_of(envelope))
+    data = unpack(body_of(envelope))
     return bytes(data["result"])

@@ -19,8 +19,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from meshcode import native
-from meshcode.ids import NO_ID
 from meshcode.native.layout import DONE_HEAD, RECORD_VERSION
+from meshcode.router.envelopes import HEADER, body_at, flow_of, meta_at
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.kinds import Outcome
 
@@ -140,7 +140,7 @@ def stretch_at(unix_ms: int) -> bytes:
 
 def socket_of(submit: bytes) -> str:
     """The socket of a SUBMIT envelope; "" when there is none."""
-    return submit[80 : 80 + submit[15]].decode() if submit else ""
+    return submit[HEADER : meta_at(submit)].decode() if submit else ""
 
 
 def submit_of_done(record: bytes) -> bytes:
@@ -200,32 +200,19 @@ def outcome_of(value: bytes) -> bytes:
     return value[at : at + DONE_HEAD.unpack_from(value)[8]]
 
 
-def flow_of(submit: bytes) -> bytes:
-    """The flow that the call of a SUBMIT envelope belongs to: that which it names, else itself."""
-    flow = submit[32:48]
-    return submit[16:32] if flow == NO_ID else flow
-
-
-def meta_of(envelope: bytes) -> bytes:
-    """The meta of an envelope, still packed."""
-    at = 80 + envelope[15]
-    return envelope[at : at + int.from_bytes(envelope[68:72], "little")]
-
-
 def read_envelope(envelope: bytes) -> tuple[str, dict[str, Any] | None]:
     """The socket name and the options of a SUBMIT envelope that was checked when it came.
 
     The options may be those of other calls, too: make another map in order to change them.
     """
-    name_end = 80 + envelope[15]
-    meta_size = int.from_bytes(envelope[68:72], "little")
-    if not meta_size:
+    meta, body = meta_at(envelope), body_at(envelope)
+    if meta == body:
         options = None
-    elif meta_size <= _SHORT_META:
-        options = _short_options(envelope[name_end : name_end + meta_size])
+    elif body - meta <= _SHORT_META:
+        options = _short_options(envelope[meta:body])
     else:
-        options = unpack(envelope[name_end : name_end + meta_size])
-    return envelope[80:name_end].decode(), options
+        options = unpack(envelope[meta:body])
+    return envelope[HEADER:meta].decode(), options
 
 
 @lru_cache(_METAS_KEPT)

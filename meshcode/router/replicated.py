@@ -33,6 +33,7 @@ from meshcode.router.records import (
 )
 from meshcode.router.states import State
 from meshcode.wire.codec import pack
+from meshcode.wire.frame import AT_ATTEMPT, AT_ID
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Kind, Outcome
 
@@ -153,9 +154,9 @@ def fit(code: int, envelope: bytes) -> tuple[int, bytes]:
         found=len(envelope),
         limit=limits.SHARED_BYTES_MAX,
     )
-    attempt = int.from_bytes(envelope[64:68], "little")
+    attempt = int.from_bytes(envelope[AT_ATTEMPT], "little")
     data = seal(
-        Kind.OUTCOME, id=envelope[16:32], code=Outcome.FAILED, attempt=attempt,
+        Kind.OUTCOME, id=envelope[AT_ID], code=Outcome.FAILED, attempt=attempt,
         body=pack(error.to_data()),
     )  # fmt: skip
     return int(Outcome.FAILED), data

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Final
 from meshcode.router import ending, feeding, gathering, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import body_of, has_name
 from meshcode.router.line import Line
 from meshcode.router.plan import NOTHING, Made
 from meshcode.router.states import State
+from meshcode.wire.frame import AT_CODE
 from meshcode.wire.kinds import Outcome
 
 if TYPE_CHECKING:
@@ -102,9 +104,9 @@ def feed(
     False, and nothing was done, if that is not so of one of them.  `offered`: lines that this was
     done for since anything was handed over.
     """
-    if envelope[13] != _DONE or envelope[15]:
+    if envelope[AT_CODE] != _DONE or has_name(envelope):
         return False
-    fed = feeding.One(feeding.body_of(envelope))
+    fed = feeding.One(body_of(envelope))
     most = gathering.most(r)
     for call in waiting:
         if (

@@ -21,8 +21,8 @@ from meshcode.replica.instance import ENDED, IDLE, Child, Instance, make_key
 from meshcode.router import ending, events, feeding, holding, joins, sending
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import flow_of, meta_of
 from meshcode.router.pool import Worker
-from meshcode.router.records import flow_of, meta_of
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Kind

@@ -18,7 +18,8 @@ from meshcode.router import feeding, joins, streams
 from meshcode.router.bindings import Bound, matches
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
-from meshcode.router.records import flow_of, read_envelope
+from meshcode.router.envelopes import body_of, flow_of, has_name
+from meshcode.router.records import read_envelope
 from meshcode.router.states import State
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope as seal
@@ -152,7 +153,7 @@ def submits(
     r: Router, call: Call, code: int, outcome: bytes, now_ms: int
 ) -> list[tuple[bytes, bytes]]:
     """The ids and SUBMIT envelopes of the calls that the outcome of a call causes."""
-    if code not in (_DONE, _FAILED) or call.envelope is None or outcome[15]:
+    if code not in (_DONE, _FAILED) or call.envelope is None or has_name(outcome):
         return []  # An outcome with a name says where the value is: that goes on from there.
     passing = call.option("edge")
     if passing is not None:  # It was asked whether a value may pass a gate.
@@ -161,7 +162,7 @@ def submits(
     edges = () if source is None else source.edges
     if not edges:
         return []
-    value = feeding.body_of(outcome)
+    value = body_of(outcome)
     _, meta = read_envelope(outcome) if code == _DONE else ("", None)
     if streams.count_of(meta) is not None:
         return []  # Its items went along the plugs.
@@ -223,7 +224,7 @@ def _passed(
 ) -> list[tuple[bytes, bytes]]:
     """A gate's task has answered: the value goes on, or ends here."""
     name, gate = passing["plug"], passing["gate"]
-    why = "failed" if code == _FAILED else _why_not(feeding.body_of(outcome))
+    why = "failed" if code == _FAILED else _why_not(body_of(outcome))
     if why:
         call.note(now_ms, "rejected", f"plug {name}: gate {gate} {why}")
         return []

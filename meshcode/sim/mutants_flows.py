@@ -12,6 +12,7 @@ from meshcode.router import ending, events, feeding, flows, gathering, plan, ste
 from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import body_of
 from meshcode.sim.planting import Broken
 from meshcode.wire.codec import pack_call, unpack_call
 from meshcode.wire.frame import envelope as seal
@@ -101,11 +102,11 @@ def _range_begins_one_too_late(real: Any) -> Any:
 def _what_is_fed_comes_last(real: Any) -> Any:
     def fed(submit: bytes, value: bytes) -> bytes:
         whole: bytes = real(submit, value)
-        args, kwargs = unpack_call(feeding.body_of(whole), bool(whole[12] & Flag.KWARGS))
+        args, kwargs = unpack_call(body_of(whole), bool(whole[12] & Flag.KWARGS))
         return seal(
             Kind.SUBMIT, id=whole[16:32], flow=whole[32:48], parent=whole[48:64],
             name=whole[80 : 80 + whole[15]], flags=whole[12], argc=whole[14],
-            meta=whole[80 + whole[15] : len(whole) - len(feeding.body_of(whole))],
+            meta=whole[80 + whole[15] : len(whole) - len(body_of(whole))],
             body=pack_call(args[1:] + args[:1], kwargs or None),
         )  # fmt: skip
 
@@ -218,7 +219,7 @@ def _error_is_fed_as_a_value(_real: Any) -> Any:
         r: Router, call: Call, one: bytes, envelope: bytes, now_ms: int, out: Effects
     ) -> None:
         assert call.gather is not None
-        call.gather.found[one] = feeding.body_of(envelope)
+        call.gather.found[one] = body_of(envelope)
         call.gather.left -= 1
 
     return fail

@@ -22,9 +22,9 @@ from meshcode.errors import (
     TooLarge,
 )
 from meshcode.ids import ID_BYTES, NO_ID
-from meshcode.router import events, feeding, plan
+from meshcode.router import events, plan
 from meshcode.router.effects import Effects
-from meshcode.router.records import flow_of
+from meshcode.router.envelopes import body_of, flow_of
 from meshcode.sim.mesh import options as drawn
 from meshcode.sim.mesh.client import MeshClient
 from meshcode.sim.mesh.network import Network
@@ -315,7 +315,7 @@ class FunctionWorld(MeshWorld):
 
 def execution(node: FunctionNode, attempt: int, data: bytes) -> Callable[[], Any]:
     """What runs the function of a SUBMIT envelope."""
-    args, kwargs = unpack_call(feeding.body_of(data), bool(data[12] & Flag.KWARGS))
+    args, kwargs = unpack_call(body_of(data), bool(data[12] & Flag.KWARGS))
     name = data[80 : 80 + data[15]].decode()
     return lambda: node.world.execute(node, name, attempt, args, kwargs)
 

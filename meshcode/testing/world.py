@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from meshcode.errors import BadRequest, MeshError, WaitTimeout, WrongState, from_data
 from meshcode.ids import NO_ID, text_of
 from meshcode.model.fields import check_served, check_value
-from meshcode.router import events, feeding, plan
+from meshcode.router import events, plan
+from meshcode.router.envelopes import body_of
 from meshcode.schedule import parse
 from meshcode.sim.mesh.node import WALL_MS
 from meshcode.testing.simulated import (
@@ -292,7 +293,7 @@ class World:
         if call._client.refusal is not None:
             raise from_data(call._client.refusal)
         assert call._client.outcome is not None
-        value = unpack(feeding.body_of(call._client.outcome))
+        value = unpack(body_of(call._client.outcome))
         if call.state == "DONE":
             return value
         error: MeshError = from_data(value)

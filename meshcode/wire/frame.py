@@ -62,6 +62,7 @@ __all__ = [
     "name_bytes",
     "AT_FLAGS",
     "AT_CODE",
+    "AT_ARGC",
     "AT_ID",
     "AT_FLOW",
     "AT_PARENT",
@@ -73,7 +74,7 @@ __all__ = [
 ARGC_NOT_TOLD = 255
 
 # Where these are in an envelope that was checked, for who needs no row of it: `envelope[AT_ID]`.
-AT_FLAGS, AT_CODE, _AT_NAME_SIZE = 12, 13, 15
+AT_FLAGS, AT_CODE, AT_ARGC, _AT_NAME_SIZE = 12, 13, 14, 15
 AT_ID, AT_FLOW, AT_PARENT = slice(16, 32), slice(32, 48), slice(48, 64)
 AT_ATTEMPT = slice(64, 68)  # Little endian.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from meshcode.ids import NO_ID, make_ids
-from meshcode.router import events, feeding, ticking
+from meshcode.router import events, ticking
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import body_of
 from meshcode.router.records import split_done
 from meshcode.wire.codec import pack, pack_call, unpack, unpack_call
 from meshcode.wire.frame import envelope
@@ -77,7 +78,7 @@ class Flows(Driver):
     def answer(self, id: bytes, attempt: int, submit: bytes) -> Effects:
         """One call runs."""
         name = submit[80 : 80 + submit[15]].decode()
-        args, kwargs = unpack_call(feeding.body_of(submit), bool(submit[12] & Flag.KWARGS))
+        args, kwargs = unpack_call(body_of(submit), bool(submit[12] & Flag.KWARGS))
         assert submit[14] == len(args)
         self.ran.append((name, args, kwargs))
         meta = b""
@@ -139,7 +140,7 @@ class Flows(Driver):
     def outcome(self, id: bytes) -> tuple[int, Any]:
         """How a call ended, from the log."""
         done = split_done(self.log["done"][id])
-        return done["code"], unpack(feeding.body_of(done["outcome"]))
+        return done["code"], unpack(body_of(done["outcome"]))
 
 
 def said(name: str, *args: Any, **kwargs: Any) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 
 from meshcode.ids import NO_ID, make_ids
 from meshcode.replica.instance import ENDED
-from meshcode.router import events, feeding, heard, streams
+from meshcode.router import events, heard, streams
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import body_of
 from meshcode.router.records import outcome_of, split_done, split_open
 from meshcode.wire.codec import pack, pack_call, unpack, unpack_call
 from meshcode.wire.frame import envelope
@@ -145,7 +146,7 @@ class Member:
     def begin(self, id: bytes, attempt: int, submit: bytes) -> None:
         """A worker begins a call."""
         name = submit[80 : 80 + submit[15]].decode()
-        args, _ = unpack_call(feeding.body_of(submit), False)
+        args, _ = unpack_call(body_of(submit), False)
         if name == SOURCE:
             self.running[id] = Generator(id, attempt, args[0])
         else:
@@ -290,7 +291,7 @@ class Several:
             item = streams.item_id(id, number)
             values = {node.outcome(item) for node in self.nodes} - {b""}
             assert values, f"item {number} is nowhere"
-            found.append(unpack(feeding.body_of(values.pop())))
+            found.append(unpack(body_of(values.pop())))
         return found
 
     def submits(self) -> Counter[bytes]:

@@ -11,7 +11,7 @@ from meshcode.ids import NO_ID, child_id, make_ids
 from meshcode.router import accept, events, plan, seats
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
-from meshcode.router.feeding import body_of
+from meshcode.router.envelopes import body_of
 from meshcode.router.records import split_done
 from meshcode.router.states import State
 from meshcode.wire.codec import pack, unpack

@@ -10,6 +10,7 @@ import pytest
 from meshcode import limits
 from meshcode.ids import NO_ID, child_id, make_ids, text_of
 from meshcode.router import events, feeding, plan
+from meshcode.router.envelopes import body_of
 from meshcode.router.records import split_done, split_open
 from meshcode.router.states import State
 from meshcode.wire.codec import pack, pack_call, unpack_call
@@ -541,7 +542,7 @@ def test_steps_that_are_fed_the_same_value_share_its_bytes():
     assert made.router.bodies_bytes - before < 20 * 1_000
     assert made.router.calls[feeding.step_id(id, 1)].weight > 100_000
     [(_, batch)] = made.join(2, "other").starts
-    args, _ = unpack_call(feeding.body_of(batch[0][3]), False)
+    args, _ = unpack_call(body_of(batch[0][3]), False)
     assert args == ["x" * 100_000, 0]
 
 

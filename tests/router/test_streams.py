@@ -8,8 +8,9 @@ import pytest
 
 from meshcode import limits
 from meshcode.ids import child_id
-from meshcode.router import events, feeding, streams
+from meshcode.router import events, streams
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import body_of
 from meshcode.router.records import split_done
 from meshcode.router.states import State
 from meshcode.wire.codec import pack, unpack_call
@@ -74,7 +75,7 @@ class Streamed(Flows):
             id, attempt, submit = self.at_two.pop(0)
             name = submit[80 : 80 + submit[15]].decode()
             data = envelope(Kind.OUTCOME, id=id, code=1, attempt=attempt, body=pack(name))
-            self.ran.append((name, unpack_call(feeding.body_of(submit), False)[0], {}))
+            self.ran.append((name, unpack_call(body_of(submit), False)[0], {}))
             self.step(events.Finished(2, [(id, attempt, 1, False, 200, 0, data)]))
         return [args[0] for _, args, _ in self.ran[before:]]
 

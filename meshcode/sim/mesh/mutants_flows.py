@@ -7,10 +7,11 @@ from __future__ import annotations
 from typing import Any
 
 from meshcode.replica.instance import Instance, Value
-from meshcode.router import feeding, gathering, replicated, words, work
+from meshcode.router import gathering, replicated, words, work
 from meshcode.router.call import Call
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import body_of
 from meshcode.router.plan import FLOW
 from meshcode.router.states import State
 from meshcode.sim.planting import Broken
@@ -142,4 +143,4 @@ def _step_that_was_taken_over_is_fed_nothing(real: Any) -> Any:
 
 @BROKEN.rule(gathering, "_error_of")
 def _error_does_not_say_where_it_comes_from(_real: Any) -> Any:
-    return lambda envelope, one: dict(gathering.unpack(feeding.body_of(envelope)))
+    return lambda envelope, one: dict(gathering.unpack(body_of(envelope)))
