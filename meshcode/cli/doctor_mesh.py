@@ -45,6 +45,8 @@ def judge(found: dict[str, Any]) -> Iterator[Check]:
         text = "this node is evicted: it is no member any more"
         yield Check("membership", FAIL, text, "export what only it keeps: mesh down, mesh salvage")
     yield _peers(found)
+    if found.get("worked_out"):
+        yield from _reached(found["advertise"])
     yield _roster(found)
     yield _clocks(found)
     yield _models(found)
@@ -92,8 +94,22 @@ def _peers(found: dict[str, Any]) -> Check:
         state = WARN if found["class"] == "edge" else FAIL  # Off-line is normal at the edge.
         return Check("peers", state, f"{text}: this node is alone", fix)
     text += f"; no link to {', '.join(found['unlinked'][:SHOWN_MAX])}"
+    if found.get("cut_off"):  # Others reach it: to evict it would be wrong.
+        text += f"; others reach {', '.join(found['cut_off'][:SHOWN_MAX])}, which is alive"
+        fix = "see that this host reaches the address of it that `mesh nodes` shows; where a node"
+        return Check("peers", WARN, text, f"{fix} was moved to another, mesh down, mesh up there")
     fix = "start it; or, when it will never come back, mesh node evict"
     return Check("peers", WARN, text, fix)
+
+
+def _reached(told: list[str]) -> Iterator[Check]:
+    """Whether this host still has the addresses that were worked out for it."""
+    from meshcode.cli.mesh import own_addresses
+
+    own = own_addresses()
+    if not any(address.rpartition(":")[0].removeprefix("tcp://") in own for address in told):
+        text = f"peers are told {', '.join(told)}; this host has {', '.join(own)} now"
+        yield Check("address", WARN, text, "mesh down, mesh up: it is worked out anew")
 
 
 def _names(rows: list[dict[str, Any]]) -> str:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 CLASSES = ("core", "edge", "witness")
 PEER_PORT = 7420  # The join link has the next one.
 _LOOK_S = 0.3  # How often an approver looks for who wants to join.
+_ALL = ("tcp://0.0.0.0", "tcp://[::]")  # Hosts of a bind on all interfaces.
 _NOT_OURS = re.compile(r"(docker|br-|veth|virbr|cni|flannel|cali)")  # Networks of this host alone.
 
 
@@ -119,13 +120,14 @@ def place_of(bind: tuple[str, ...], advertise: tuple[str, ...]) -> Place:
 
     bind = bind or (f"tcp://0.0.0.0:{PEER_PORT}",)
     join, reached = [], list(advertise)
+    worked_out = not advertise and any(one.rpartition(":")[0] in _ALL for one in bind)
     for address in bind:
         host, _, port = address.rpartition(":")
         join.append(f"{host}:{int(port) + 1}")
         if not advertise:
-            hosts = own_addresses() if host in ("tcp://0.0.0.0", "tcp://[::]") else [host[6:]]
+            hosts = own_addresses() if host in _ALL else [host[6:]]
             reached += [f"tcp://{found}:{port}" for found in hosts]
-    return Place(bind, tuple(dict.fromkeys(reached)), tuple(join))
+    return Place(bind, tuple(dict.fromkeys(reached)), tuple(join), worked_out)
 
 
 def own_addresses() -> list[str]:
@@ -167,6 +169,31 @@ def move(bind: tuple[str, ...], advertise: tuple[str, ...]) -> None:
     moved = replace(mine, bind=place.bind, advertise=place.advertise, join=place.join)
     with _disk():
         identity.write_self(folder.folder_of(), moved)
+
+
+def renew() -> None:
+    """Let the node of this home, which is down, be reached where its host is now.
+
+    Only where nobody said how it is reached: then `init`, `join` or `up` worked it out from the
+    addresses that the host had, and a host may get others.  Without a network nothing changes.
+    """
+    from dataclasses import replace
+
+    from meshcode.trust import folder, identity
+
+    mine = identity.load()
+    if mine is None or not mine.worked_out:
+        return
+    now = place_of(mine.bind, ()).advertise
+    if set(now) == set(mine.advertise) or all("//127.0.0.1:" in address for address in now):
+        return
+    with _disk():
+        identity.write_self(folder.folder_of(), replace(mine, advertise=now))
+    output.say(f"this node is reached at {_shown(now)} now; before: {_shown(mine.advertise)}")
+
+
+def _shown(addresses: tuple[str, ...]) -> str:
+    return ", ".join(address.removeprefix("tcp://") for address in addresses)
 
 
 def _tell_taken(mine: Identity) -> None:

@@ -83,6 +83,8 @@ def up(
     nodes.refuse_evicted()
     if bind or advertise:
         mesh.move(bind, advertise)
+    else:
+        mesh.renew()
     if foreground:
         os.chdir("/")
         command = process.node_command(home)

@@ -192,7 +192,7 @@ def _row(mesh: Mesh, node: bytes, seen: Row | None, now_ms: int) -> dict[str, An
     """One member: what the roster says of it, and membership (`seen`)."""
     member, gone = mesh.roster.members.get(node), mesh.roster.evicted.get(node)
     meta = {} if seen is None else seen.meta
-    addresses = mesh.where.addresses.get(node) or meta.get("addresses") or []
+    addresses = mesh.where.known(node) or meta.get("addresses") or []
     state = state_of(mesh, node)
     heard = node == mesh.node or (seen is not None and seen.boot > 0)
     if state == "alive" and meta.get("draining"):
@@ -289,6 +289,11 @@ def _status_of(mesh: Mesh, asked: set[bytes], answers: Answers, begun: int) -> d
         "known": len(mesh.roster.members) - 1, "up": len(mesh.up), "states": states,
         "evicted": len(mesh.roster.evicted),
         "unlinked": _unlinked(mesh, left=False), "left": _unlinked(mesh, left=True),
+        "cut_off": sorted(
+            mesh.name_of(node) for node in mesh.roster.members.keys() - mesh.up.keys() - {mesh.node}
+            if state_of(mesh, node) == "alive"
+        ),
+        "worked_out": mesh.identity.worked_out,
         "this_evicted": mesh.node in mesh.roster.evicted,
         "refused": [text for text in mesh.news if _is_refusal(text)][-NEWS_SHOWN:],
         "news": list(mesh.news)[-NEWS_SHOWN:],

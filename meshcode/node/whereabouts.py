@@ -25,19 +25,26 @@ class Whereabouts:
         self._mesh = mesh
         kept = mesh.loop.log.get(META, _KEY)
         self.addresses: dict[bytes, list[str]] = {} if kept is None else unpack(kept)
+        self._announced: dict[bytes, list[str]] = {}  # By mDNS, which says a thing once.
         self._via: dict[str, str] = json.loads(os.environ.get("MESH_PEER_VIA") or "{}")
 
     def seeds(self) -> list[str]:
         """Addresses for a node that joins: this node's own, then those of the other members."""
         found = list(self._mesh.identity.advertise)
-        for node, addresses in self.addresses.items():
-            found += addresses if node in self._mesh.roster.members else []
+        for node in self.addresses:
+            found += self.known(node) if node in self._mesh.roster.members else []
         return list(dict.fromkeys(found))[: limits.INVITE_HOSTS_MAX]
 
+    def known(self, node: bytes) -> list[str]:
+        """Where a node is or was: as it said, then as was announced."""
+        said, announced = self.addresses.get(node, []), self._announced.get(node, [])
+        both = [*said, *(one for one in announced if one not in said)]
+        return both[: limits.PEER_ADDRESSES_MAX]
+
     def of(self, node: bytes) -> list[str]:
-        """Where a node is or was, as far as it said."""
+        """Where to reach a node, as far as is known; one address, where that was set for it."""
         via = self._via.get(self._mesh.name_of(node))
-        return [via] if via else self.addresses.get(node, [])
+        return [via] if via else self.known(node)
 
     def dial(self, node: bytes) -> None:
         """Let a peer be sought: where it is known to be, then at the seeds.
@@ -54,18 +61,18 @@ class Whereabouts:
     def learn(self, node: bytes, addresses: list[str], *, certain: bool) -> None:
         """A member may be reached at these.
 
-        What it says itself (`certain`) takes the place of what was known; what anybody on the
-        network may have announced comes behind it, so that it can keep nobody away.
+        What it says itself (`certain`) takes the place of what it said before; what anybody on
+        the network may have announced comes behind it, so that it can keep nobody away.  It stays
+        there: a node that was moved may say its old address for long, by who heard it then.
         """
         mesh = self._mesh
         if node == mesh.node or node not in mesh.roster.members:
             return
         good = [one for one in addresses if isinstance(one, str) and one.startswith("tcp://")]
-        known = self.addresses.get(node, [])
-        wanted = good if certain else [*known, *(one for one in good if one not in known)]
-        wanted = wanted[: limits.PEER_ADDRESSES_MAX]
-        if wanted and wanted != known:
-            self.addresses[node] = wanted
+        wanted = good[: limits.PEER_ADDRESSES_MAX]
+        by_whom = self.addresses if certain else self._announced
+        if wanted and wanted != by_whom.get(node):
+            by_whom[node] = wanted
             if certain:
                 record = (META, _KEY, pack(self.addresses))
                 mesh.loop.turns.add(Effects(records=[record]))

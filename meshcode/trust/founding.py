@@ -24,6 +24,7 @@ class Place:
     bind: tuple[str, ...]
     advertise: tuple[str, ...]
     join: tuple[str, ...]
+    worked_out: bool = False  # `advertise` is what the interfaces had, and nobody's word.
 
 
 def found_mesh(
@@ -68,5 +69,5 @@ def new_identity(name: str, kind: str, domain: str, root_key: bytes, place: Plac
         node=signing.node_id(public), name=name, kind=kind, domain=domain,
         mesh=signing.mesh_id(root_key), root_key=root_key, public=public, secret=secret,
         sign=signing.make_key(), bind=place.bind, advertise=place.advertise, join=place.join,
-        seeds=(),
+        seeds=(), worked_out=place.worked_out,
     )  # fmt: skip

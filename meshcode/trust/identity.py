@@ -41,6 +41,7 @@ class Identity:
     advertise: tuple[str, ...]  # Where peers reach it: tcp://HOST:PORT.
     join: tuple[str, ...]  # ZeroMQ addresses of the join link.
     seeds: tuple[str, ...]  # Peers to try first: tcp://HOST:PORT.
+    worked_out: bool = False  # `advertise` is what the interfaces had: `mesh up` looks again.
 
     @property
     def public_z85(self) -> bytes:
@@ -121,6 +122,7 @@ def _read_self(path: Path, secret: bytes, seed: bytes) -> Identity:
         public=curve_public(secret), secret=secret, sign=signing.from_seed(seed),
         bind=_addresses(path, found, "bind"), advertise=_addresses(path, found, "advertise"),
         join=_addresses(path, found, "join"), seeds=_addresses(path, found, "seeds"),
+        worked_out=found.get("worked_out") is True,
     )  # fmt: skip
 
 
@@ -146,7 +148,7 @@ def write_self(where: Path, identity: Identity) -> None:
         "domain": identity.domain, "mesh": identity.mesh.hex(),
         "root_key": identity.root_key.hex(), "bind": list(identity.bind),
         "advertise": list(identity.advertise), "join": list(identity.join),
-        "seeds": list(identity.seeds),
+        "seeds": list(identity.seeds), "worked_out": identity.worked_out,
     })  # fmt: skip
 
 

@@ -237,6 +237,7 @@ class _Attempt:
             self.mine, name=transcript.name, kind=transcript.kind, domain=transcript.domain,
             mesh=transcript.mesh, root_key=answer["root"], bind=place.bind,
             advertise=place.advertise, join=place.join, seeds=tuple(answer["seeds"]),
+            worked_out=place.worked_out,
         )  # fmt: skip
         return _Answer(mine, answer["roster"])
 

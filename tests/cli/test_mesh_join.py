@@ -6,13 +6,17 @@ import json
 import socket
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from meshcode.cli import mesh
 from meshcode.cli.demo.many.stage import free_port
 from meshcode.errors import NotApproved
 from meshcode.trust import identity, line
+from meshcode.trust.founding import found_mesh
 from meshcode.trust.invites import Invites
 from meshcode.trust.joining import join_mesh
 from tests.cli.conftest import Shell
@@ -104,6 +108,25 @@ def test_a_node_that_has_moved_is_found_by_those_who_knew_where_it_was(fresh, sh
         fresh.wait_until(lambda: linked(fresh) == ("alive", then.removeprefix("tcp://"), True))
     finally:
         other.end()
+
+
+@pytest.mark.parametrize("said", [(), ("tcp://203.0.113.9:7",)])
+def test_a_host_that_got_other_addresses_is_told_where_it_is_unless_somebody_said_it(
+    said, monkeypatch, short_path
+):
+    place = mesh.place_of(("tcp://0.0.0.0:7",), said)
+    monkeypatch.setenv("MESH_HOME", str(short_path))
+    now_unix_ms = int(time.time() * 1000)
+    mine = found_mesh(None, name="n1", kind="core", domain="", place=place, now_unix_ms=now_unix_ms)
+    old = replace(mine, advertise=("tcp://203.0.113.9:7",))
+    identity.write_self(short_path / "mesh", old)
+
+    mesh.renew()
+
+    own = [f"tcp://{address}:7" for address in mesh.own_addresses() if address != "127.0.0.1"]
+    wanted = old.advertise if said or not own else tuple(own)
+    assert identity.load(str(short_path)).advertise == wanted
+    assert identity.load(str(short_path)).worked_out is not bool(said)
 
 
 def linked(shell):
