@@ -142,7 +142,7 @@ def ls_calls(
             return
         found = whole_page(client.ask, "mesh.calls", fields)
         tasks = _tasks(client) if task else {}
-        _tell_undeclared(client, "" if found["calls"] else socket)
+        _tell_undeclared(client, {} if found["calls"] else fields)
     calls = rows_of_page(found, page, rows)
     calls = [{**call, "task": tasks.get(call["name"])} for call in calls] if task else calls
     footer = _footer(page, rows, len(calls), found)
@@ -154,18 +154,20 @@ def ls_calls(
     end_partial(found["silent"])
 
 
-def _tell_undeclared(client: Any, socket: str | None) -> None:
-    """No call was found: say so when there is no such socket, which may be why."""
-    if not socket:
-        return
-    try:
-        known = [row["name"] for row in all_objects(client, "socket")]
-    except MeshError:  # Who may see calls need not see sockets.
-        return
-    if socket not in known:
-        near = nearest(socket, known)
-        hint = f"did you mean {near!r}?" if near else "`mesh ls sockets` shows all"
-        output.say(f"mesh: no socket is named {socket!r}; {hint}")
+def _tell_undeclared(client: Any, asked: dict[str, Any]) -> None:
+    """No call was found: say so when there is no such socket or processor, which may be why."""
+    for kind in ("socket", "processor"):
+        name = asked.get(kind)
+        if not name:
+            continue
+        try:
+            known = [row["name"] for row in all_objects(client, kind)]
+        except MeshError:  # Who may see calls need not see sockets.
+            continue
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}?" if near else f"`mesh ls {kind}s` shows all"
+            output.say(f"mesh: no {kind} is named {name!r}; {hint}")
 
 
 def _tell_bare(calls: list[dict[str, Any]]) -> None:

@@ -62,7 +62,8 @@ def ls(page: int, rows: int, style: Style) -> None:
             silent = flow["silent"] or silent
     output.show(
         "flow", items, LS_COLUMNS, style, name="id",
-        empty="no flows; see docs/flows.md for how to make one",
+        empty=f"there is no page {page} of flows" if page > 1
+        else "no flows; see docs/flows.md for how to make one",
     )  # fmt: skip
     end_partial(silent)
 

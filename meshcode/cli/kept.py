@@ -196,7 +196,8 @@ def ls_versions(name: str | None, style: Style) -> None:
         row["slot"], row["name"] = row["name"], f"{row['of']}@{row['number']}"
     columns = [column("name"), column("bytes"), column("digest"), column("by"),
                column("made_ms", "Made")]  # fmt: skip
-    output.show("version", rows, columns, style, empty="no version is kept")
+    none = f"no version of {name!r} is kept" if name else "no version is kept"
+    output.show("version", rows, columns, style, empty=none)
 
 
 def _show(kind: str, name: str, content: bool, style: Style) -> None:

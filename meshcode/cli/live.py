@@ -65,7 +65,8 @@ def ls_workers(name: str | None, watch: bool, style: Style) -> None:
     rows = [{**row, "node": one["name"]} for one in nodes for row in of_name(one["workers"])]
     output.show(
         "worker", rows, [*([_NODE] if found["this"] else []), *_WORKER_COLUMNS], style, name="id",
-        empty="no worker; a processor with sockets gets them: see `mesh status`",
+        empty=f"no worker of {name!r}; `mesh ls processors` shows what there is" if name
+        else "no worker; a processor with sockets gets them: see `mesh status`",
     )  # fmt: skip
     end_partial(found["silent"])
 

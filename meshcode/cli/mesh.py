@@ -444,7 +444,10 @@ def join(
     if line == "-" and not text.strip():
         raise CallerError("there is no invitation on stdin; nothing was written")
     invitation = parse(text)
-    wish = Wish(name or host_name(), domain, place_of(bind, advertise), wait_ms=max(wait, 1))
+    wish = Wish(
+        name or host_name(), domain, place_of(bind, advertise), is_named=bool(name),
+        wait_ms=max(wait, 1),
+    )  # fmt: skip
     with _disk():
         mine = join_mesh(None, invitation, wish, output.say)
         members = sorted(

@@ -133,7 +133,8 @@ def now_unix_ms() -> int:
 def tell_silent(silent: list[dict[str, Any]]) -> bool:
     """Say who did not answer; whether one of them should have, for it has a link."""
     for row in silent:
-        output.say(f"node {row['name']} is not in this: {row['why']} (it is {row['state']})")
+        state = "it has left" if row["state"] == "left" else f"it is {row['state']}"
+        output.say(f"node {row['name']} is not in this: {row['why']} ({state})")
     return any(row["asked"] for row in silent)
 
 
@@ -287,11 +288,14 @@ def drain(style: Style) -> None:
       mesh node drain
       mesh node drain && mesh nodes -w        until it has no open calls
     """
+    from meshcode.trust import folder
+
     with session() as client:
         found = dict(client.ask("node.drain"))
+    leave = "mesh node leave, or " if folder.has_mesh() else ""
     pairs = [("state", found["state"]), ("running", str(found["running"])),
              ("open calls", str(found["open"])), ("kept here alone", str(found["alone"])),
-             ("next", "mesh node leave, or mesh down and mesh up to take calls again")]  # fmt: skip
+             ("next", f"{leave}mesh down and mesh up to take calls again")]  # fmt: skip
     output.show_facts("node", {"name": found["node"], **found}, pairs, style)
 
 

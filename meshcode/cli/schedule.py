@@ -71,7 +71,7 @@ class _Schedules(Noun):
             timing = {field.field: given[field.field] for field in self._fields}
             schedule = parse(timing)
             if not schedule.paused and schedule.next_after(time.time_ns() // 1_000_000) is None:
-                output.say(f"mesh: all its times are past, so schedule {given['name']} never fires")
+                output.say(f"mesh: it has no time to come: schedule {given['name']} never fires")
 
         made.callback = add_and_tell
         return made

@@ -89,7 +89,8 @@ class Logins:
             raise BadRequest("a login needs a user and a password, both text")
         if not isinstance(for_ms, int) or not 1_000 <= for_ms <= tokens.FOR_MS_MAX:
             raise BadRequest(
-                f"a login is for 1000 to {tokens.FOR_MS_MAX} ms, this asks for {for_ms!r:.20}"
+                f"a login is for 1 s to {tokens.FOR_MS_MAX // 86_400_000} days, this asks for"
+                f" {for_ms!r:.20} ms"
             )
         attempt = self.attempts.begin(user, from_)
         self._asked[request] = (for_ms, attempt)

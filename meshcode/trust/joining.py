@@ -19,6 +19,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from meshcode.errors import (
     BadJoin,
+    BadRequest,
     BadRoster,
     CannotReach,
     MeshError,
@@ -63,6 +64,7 @@ class Wish:
     name: str
     domain: str
     place: Place
+    is_named: bool = False  # Somebody said so; else an invitation for another name gives it.
     wait_ms: int = JOIN_WAIT_MS  # For each step at each address.
     approve_wait_ms: int = 15 * 60_000  # For a person.
 
@@ -244,6 +246,12 @@ class _Attempt:
     def _name(self, challenge: dict[str, Any]) -> str:
         """The name the invitation demands, else the one that was wished for."""
         demanded = str(challenge["name"])
+        if demanded and self.wish.is_named and demanded != self.wish.name:
+            raise BadRequest(
+                f"the invitation is for the name {demanded} and this host is to be"
+                f" {self.wish.name}; nothing was written, and the invitation holds; join without"
+                " --name, or let an invitation for that name be made"
+            )
         if demanded and demanded != self.wish.name:
             self.tell(f"the invitation is for the name {demanded}; joining as that")
         return demanded or self.wish.name

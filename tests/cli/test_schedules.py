@@ -88,7 +88,7 @@ def test_jobs_are_calls_that_wait_and_runs_by_their_time(flow):
     flow("add", "schedule", "-n", "late", "-s", "shop.add", "--at", "2099-01-01T00:00:00Z")
     err = flow("add", "schedule", "-n", "past", "-s", "shop.add", "--at", "2001-01-01",
                "--args", "[1]")[1]  # fmt: skip
-    assert err == "mesh: all its times are past, so schedule past never fires\n"
+    assert err == "mesh: it has no time to come: schedule past never fires\n"
     flow("delete", "schedule", "past", "-y")
     flow("add", "schedule", "-n", "even later", "-s", "shop.add", "--at", "2099-01-02", status=2)
     flow("add", "schedule", "-n", "later", "-s", "shop.add", "--at", "2099-01-02")

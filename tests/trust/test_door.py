@@ -14,6 +14,7 @@ from zmq.utils import z85 as coding
 from meshcode import limits
 from meshcode.cli.demo.many.stage import free_port
 from meshcode.errors import (
+    BadRequest,
     CannotReach,
     InvitationUsed,
     MeshExists,
@@ -168,6 +169,18 @@ def test_two_at_once_with_one_invitation_and_one_gets_in(seed: Seed, tmp_path: P
 
     assert sum(isinstance(outcome, InvitationUsed) for outcome in outcomes) == 2
     assert len(seed.roster.members) == 2
+
+
+def test_another_name_than_the_invitation_is_for_leaves_it_good(seed: Seed, tmp_path: Path):
+    invitation = seed.invite(name="sensor7", now_unix_ms=unix_ms())
+    with seed.serving():
+        with pytest.raises(BadRequest, match="for the name sensor7 and this host is to be beta"):
+            join_mesh(str(tmp_path / "h1"), invitation, wish("beta", is_named=True))
+        assert not (tmp_path / "h1" / "mesh").exists()
+
+        joined = join_mesh(str(tmp_path / "h1"), invitation, wish("beta"))
+
+    assert joined.name == "sensor7"
 
 
 def test_a_taken_name_leaves_the_invitation_good(seed: Seed, tmp_path: Path):
