@@ -266,14 +266,18 @@ def _fail(
 
 def _error_of(envelope: bytes, id: bytes) -> dict[str, Any]:
     """The error data of an outcome, with the call that it comes from in its fields."""
-    step = text_of(id)
+    step, body = text_of(id), body_of(envelope)
     try:
-        data = unpack(body_of(envelope))
-        fields = {"step": step} | data["fields"]
-    except (errors.BadValue, TypeError, KeyError):  # A worker may send anything.
-        text = f"call {step}, whose result is needed, ended without one; its error cannot be read"
-        return errors.RemoteError(text, step=step).to_data()
-    return {**data, "fields": fields}
+        data = unpack(body)
+    except errors.BadValue:  # A worker may send anything.
+        data = None
+    fields = data.get("fields") if type(data) is dict else None
+    if type(fields) is dict and len(body) <= limits.SHARED_BYTES_MAX:
+        return {**data, "fields": {"step": step} | fields}
+    limit = limits.SHARED_BYTES_MAX
+    what = "cannot be read" if len(body) <= limit else f"has {len(body)} bytes, over {limit}"
+    text = f"call {step}, whose result is needed, ended without one; its error {what}"
+    return errors.RemoteError(text, step=step).to_data()
 
 
 def _too_large(r: Router, call: Call, size: int, limit: int, now_ms: int, out: Effects) -> None:
