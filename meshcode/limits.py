@@ -5,6 +5,7 @@ from __future__ import annotations
 # Sizes of one envelope and one frame.
 NAME_BYTES_MAX = 255  # One length byte in the header; the seed's names are dotted module paths.
 META_BYTES_MAX = 16 * 1024  # Options of one call; anything larger belongs in the arguments.
+ROUTE_BYTES_MAX = META_BYTES_MAX // 2  # Names of plugs that a result chooses, within such a meta.
 BODY_BYTES_MAX = 16 * 1024 * 1024  # Arguments or result of one call.
 ENVELOPE_BYTES_MAX = 80 + NAME_BYTES_MAX + META_BYTES_MAX + BODY_BYTES_MAX  # All at their limit.
 FRAME_BYTES_MAX = 20 * 1024 * 1024  # One link message; one full envelope fits with room to spare.

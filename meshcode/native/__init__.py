@@ -20,6 +20,7 @@ longer way, to the same end.  C says so of what is not simple, the pure twin of 
                           values of simple kinds; the longer way is msgpack
     pack_words            the same for all that is said to other nodes
     plain_words           whether what a peer says is plain; else `meshcode.router.heardmany`
+    plain_reports         the same of a worker's outcomes; else `meshcode.node.workerwords`
     seal_rows, feed_first envelopes of the steps of a flow; else `meshcode.wire.frame`
     dealer                a worker's link; else pyzmq
 
@@ -56,6 +57,7 @@ try:
         pack_vote,
         pack_words,
         pick,
+        plain_reports,
         plain_words,
         prctl,
         scan,
@@ -85,6 +87,7 @@ except ImportError:  # Not wanted or not compiled here: what the pure twin does 
         pack_vote,
         pack_words,
         pick,
+        plain_reports,
         plain_words,
         prctl,
         scan,
@@ -99,6 +102,6 @@ except ImportError:  # Not wanted or not compiled here: what the pure twin does 
 __all__ = [
     "TWIN", "Slots", "append", "check", "dealer", "feed_first", "flatten", "group", "index",
     "mold", "numbered_ids", "open_rows", "pack_done", "pack_items", "pack_simple", "pack_vote",
-    "pack_words", "pick", "plain_words", "prctl", "scan", "seal", "seal_rows", "unpack_items",
-    "unpack_simple",
+    "pack_words", "pick", "plain_reports", "plain_words", "prctl", "scan", "seal", "seal_rows",
+    "unpack_items", "unpack_simple",
 ]  # fmt: skip

@@ -39,6 +39,7 @@ pack_done: Callable[[int, int, int, int, int, int, bytes, bytes], bytes] = _obje
 pack_vote: Callable[..., bytes] = _objects.pack_vote
 pack_words: Callable[[Any, int, int], list[tuple[bytes, int, bytes]] | None] = _objects.pack_words
 plain_words: Callable[[int, list[Any]], bool | None] = _objects.plain_words
+plain_reports: Callable[[bytes, bytes, int], bool | None] = _objects.plain_reports
 _objects.begin(FRAME_BYTES_MAX, BODY_BYTES_MAX, META_BYTES_MAX, FRAME_ENVELOPES_MAX)
 
 

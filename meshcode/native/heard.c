@@ -10,6 +10,7 @@ enum {
     ENVELOPE_OUTCOME = 13,
     OUTCOME_FIRST = 1, /* Outcome in kinds.py: those that end a call. */
     OUTCOME_LAST = 3,
+    FLAG_RETRY = 8, /* Flag in kinds.py. */
     KEY_SIZE = 2 * ID_BYTES + 2,
 };
 
@@ -156,4 +157,47 @@ static PyObject *plain_words(PyObject *self, PyObject *const *given, Py_ssize_t 
             Py_RETURN_FALSE;
     }
     Py_RETURN_TRUE;
+}
+
+/* The outcomes in a frame that was checked: whether each is as nearly all of a worker are. */
+static int are_reports(const uint8_t *buf, size_t size, const uint8_t *meta, size_t meta_size,
+                       uint64_t us_most)
+{
+    size_t at = FRAME_HEADER_BYTES;
+    while (at < size) {
+        const uint8_t *envelope = buf + at;
+        size_t left = size - at, least = ENVELOPE_HEADER_BYTES + meta_size;
+        if (left < least)
+            return 0;
+        size_t envelope_size = read_u32(envelope + 8);
+        if (envelope_size < least || envelope_size > left)
+            return 0;
+        if (envelope[3] != ENVELOPE_OUTCOME || (envelope[12] & ~FLAG_RETRY) ||
+            envelope[13] < OUTCOME_FIRST || envelope[13] > OUTCOME_LAST || envelope[15])
+            return 0;
+        if (read_u32(envelope + 68) != meta_size || read_u64(envelope + 72) > us_most ||
+            memcmp(envelope + ENVELOPE_HEADER_BYTES, meta, meta_size))
+            return 0;
+        at += envelope_size;
+    }
+    return 1;
+}
+
+/* plain_reports(frame, meta, us_most): whether all envelopes of a checked frame are outcomes that a
+ * worker may report, with this meta, none after more microseconds. */
+static PyObject *plain_reports(PyObject *self, PyObject *const *given, Py_ssize_t count)
+{
+    char *buf, *meta;
+    Py_ssize_t size, meta_size;
+    (void)self;
+    if (count != 3)
+        return PyErr_Format(PyExc_TypeError, "plain_reports takes 3 arguments, not %zd", count);
+    if (PyBytes_AsStringAndSize(given[0], &buf, &size) < 0 ||
+        PyBytes_AsStringAndSize(given[1], &meta, &meta_size) < 0)
+        return NULL;
+    unsigned long long us_most = PyLong_AsUnsignedLongLong(given[2]);
+    if (PyErr_Occurred())
+        return NULL;
+    return PyBool_FromLong(are_reports((const uint8_t *)buf, (size_t)size, (const uint8_t *)meta,
+                                       (size_t)meta_size, us_most));
 }

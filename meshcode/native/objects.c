@@ -54,6 +54,8 @@ static PyMethodDef methods[] = {
      "pack_words(said, count_max, bytes_goal): (node, kind, body)s, or None: do it otherwise."},
     {"plain_words", (PyCFunction)(void (*)(void))plain_words, METH_FASTCALL,
      "plain_words(kind, entries): whether all are plain, or None: look otherwise."},
+    {"plain_reports", (PyCFunction)(void (*)(void))plain_reports, METH_FASTCALL,
+     "plain_reports(frame, meta, us_most): whether all in a checked frame are plain outcomes."},
     {"group", (PyCFunction)(void (*)(void))group, METH_FASTCALL,
      "group(ops, tables, key_max): the last change of each key, or None: one is wrong."},
     {"numbered_ids", (PyCFunction)(void (*)(void))numbered_ids, METH_FASTCALL,

@@ -551,6 +551,11 @@ def pack_words(
     return None
 
 
+def plain_reports(frame: bytes, meta: bytes, us_most: int) -> bool | None:  # noqa: ARG001
+    """Whether all in a frame of a worker are plain outcomes; None: look otherwise."""
+    return None
+
+
 def plain_words(kind: int, entries: list[Any]) -> bool | None:  # noqa: ARG001
     """Whether all that a peer says with them is plain; None: look otherwise."""
     return None

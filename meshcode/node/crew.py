@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ import zmq
 
 from meshcode import limits
 from meshcode.digest import compare_digest
-from meshcode.errors import MeshError
-from meshcode.node import descriptors
+from meshcode.errors import BadFrame, MeshError
+from meshcode.node import descriptors, workerwords
 from meshcode.node.interrupts import Interrupts
 from meshcode.peers.ready import next_message
 from meshcode.router.effects import Assignment
@@ -34,7 +35,7 @@ from meshcode.router.events import (
     WorkerLost,
     Yielded,
 )
-from meshcode.wire.codec import pack, unpack_map
+from meshcode.wire.codec import pack
 from meshcode.wire.frame import Column, Row, cuts, envelope, frame, index, pick
 from meshcode.wire.kinds import Flag, Kind
 from meshcode.worker import configuration, launch
@@ -50,6 +51,8 @@ START_CALLS_MAX = limits.FRAME_ENVELOPES_MAX - 1  # One envelope is START itself
 # Frames that wait for one worker: more than credit lets the node have under way, so one that reads
 # at all never has so many.
 SENT_MAX = 4 * limits.CREDIT_CALLS_MAX
+ARRIVED_MAX = 64  # Frames of one worker that wait for the node, each perhaps a large one.
+ROUND_BYTES_MAX = 2 * limits.FRAME_BYTES_MAX  # Taken in one round, and a frame more.
 NAMES_OF_STREAMS = {1: "stdout", 2: "stderr"}
 
 
@@ -72,9 +75,13 @@ class WorkerProcess:
         self.ready_ms = 0
         self.kill_at_ms = 0  # It is stopping and killed then; 0 = not.
         self.interrupts = Interrupts()  # Calls told to end, or to be told.
+        self.handed = 0  # Calls that it was told to begin.
         self.calls = 0  # Outcomes reported.
+        self.returns = 0  # How often it gave back calls.
+        self.who = b""  # The meta of its outcomes, as it was last: who ran the call.
         self.error = ""  # Why it could not load its code.
         self.broken = ""  # Why the node killed it, when it did.
+        self.lied = ""  # The same, when it said what no worker says.
         self.output: dict[tuple[bytes, int], dict[str, bytes]] = {}
         self.printed: dict[tuple[bytes, int, str], int] = {}  # Bytes of it, those cut off too.
         self.process: subprocess.Popen[bytes] | None = None
@@ -125,7 +132,7 @@ class Crew:
         self.link.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.link.setsockopt(zmq.LINGER, 0)
         self.link.setsockopt(zmq.SNDHWM, SENT_MAX)
-        self.link.setsockopt(zmq.RCVHWM, 1_024)
+        self.link.setsockopt(zmq.RCVHWM, ARRIVED_MAX)
         self.link.setsockopt(zmq.MAXMSGSIZE, limits.FRAME_BYTES_MAX)
         self.link.bind(address)
         self.by_id: dict[int, WorkerProcess] = {}
@@ -134,6 +141,11 @@ class Crew:
         self._last_id = 0
         self.node = ""  # The name that outcomes give as who ran the call; "" in no mesh.
         self.log_file = run_dir.parent / "log" / "workers.log"
+        # Set by whoever has them: sentences for people, exceptions that nobody foresaw, and the
+        # calls that the core has at a worker.
+        self.say: Callable[[str], None] = lambda _text: None
+        self.failed: Callable[[str, str, Exception], None] | None = None
+        self.held_by: Callable[[int], Container[bytes]] = lambda _worker: ()
 
     # Starting and stopping.
 
@@ -263,15 +275,15 @@ class Crew:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(worker.pid, signal.SIGKILL)  # What it started dies with it.
         os.close(pidfd)
-        begun = [running.id for running in worker.page.running()]
+        begun = list(dict.fromkeys(running.id for running in worker.page.running()))
         _clear_away(worker.page)
         del self.by_id[worker.id]
         self._by_routing.pop(worker.routing_id, None)
         was_ready = worker.state != "starting"
         worker.state = "gone"
         ended = f"signal {-code}" if code < 0 else f"exit {code}"
-        reason = worker.stopping or worker.broken or ended
-        blame = not worker.stopping and was_ready
+        reason = worker.lied or worker.stopping or worker.broken or ended
+        blame = was_ready and (bool(worker.lied) or not worker.stopping)
         return worker, WorkerLost(worker.id, begun, reason, blame)
 
     # Speaking.
@@ -296,6 +308,7 @@ class Crew:
         worker = self.by_id.get(worker_id)
         if worker is None:
             return
+        worker.handed += len(assignments)
         calls = [assignment[3] or b"" for assignment in assignments]
         assert all(calls), "every envelope is in memory by now"
         for begin, end in cuts(calls, START_CALLS_MAX, START_BYTES_MAX):
@@ -348,55 +361,99 @@ class Crew:
         """Up to `frames_max` frames: events for the core, and ITEM envelopes to pass on."""
         found: list[Event] = []
         items: list[bytes] = []
-        for _ in range(frames_max):
+        size = 0
+        while frames_max and size <= ROUND_BYTES_MAX:
             parts = next_message(self.link)
             if parts is None:
                 break
-            if len(parts) != 2:
-                continue
-            routing_id, data = parts
+            frames_max -= 1
+            size += len(parts[-1])
+            worker = self._by_routing.get(parts[0])
             try:
-                worker = self._by_routing.get(routing_id)
-                if worker is not None:
-                    self._take(worker, data, now_ms, found, items)
-                    continue
-                joined = self._join(routing_id, index(data)[1], data, now_ms)
-            except MeshError:
-                self._distrust(routing_id)
-                continue
-            if joined is not None:
-                found.append(joined)
+                self._hear(worker, parts, now_ms, found, items)
+            except MeshError as error:
+                self.distrust(worker, error.text)
+            except Exception as error:
+                self.fault(worker, error)
         return found, items
 
-    def _distrust(self, routing_id: bytes) -> None:
-        """A worker that sends bytes that are no frame is broken beyond repair."""
-        worker = self._by_routing.get(routing_id)
-        if worker is not None:
-            self.kill(worker)
+    def _hear(
+        self,
+        worker: WorkerProcess | None,
+        parts: list[bytes],
+        now_ms: int,
+        found: list[Event],
+        items: list[bytes],
+    ) -> None:
+        """Take a message of a worker, or of one that says who it is, or of nobody.
 
-    def _join(
-        self, routing_id: bytes, rows: list[Row], data: bytes, now_ms: int
-    ) -> WorkerJoined | None:
+        Raises:
+            MeshError: it is none.
+        """
+        if len(parts) != 2:
+            raise BadFrame(f"a message of {len(parts) - 1} parts, expected 1", fault="parts")
+        routing_id, data = parts
+        if worker is not None:
+            self._take(worker, data, now_ms, found, items)
+            return
+        joined = self._join(routing_id, data, now_ms)
+        if joined is not None:
+            found.append(joined)
+
+    def distrust(self, worker: WorkerProcess | None, why: str) -> None:
+        """End a worker that says what no worker says; of strangers nothing is taken anyway.
+
+        Its calls come back as those of one that died: what had begun counts an attempt.
+        """
+        if worker is None or worker.lied:
+            return
+        worker.lied = f"it said what no worker says: {why:.400}"
+        self._by_routing.pop(worker.routing_id, None)  # What more it has sent is not looked at.
+        self.say(
+            f"worker {worker.id} of processor {worker.processor} (pid {worker.pid}) is ended:"
+            f" {worker.lied}; nothing of that was taken, and its calls are tried again"
+        )
+        self.kill(worker)
+
+    def fault(self, worker: WorkerProcess | None, error: Exception) -> None:
+        """Nobody foresaw what comes of what a worker said: it is ended, too.
+
+        Raises:
+            Exception: `error` itself, where it ends the node (`Faults.note`).
+        """
+        if self.failed is None:
+            raise error
+        whose = "a stranger" if worker is None else f"a worker of {worker.processor}"
+        self.failed("words", whose, error)
+        self.distrust(worker, f"the node failed at it ({type(error).__name__})")
+
+    def _join(self, routing_id: bytes, data: bytes, now_ms: int) -> WorkerJoined | None:
+        rows = index(data)[1]
         if not rows or rows[0].kind != Kind.READY:
             return None
         row = rows[0]
-        try:
-            body = unpack_map(data[row.body_at : row.end])
-        except MeshError:
+        body = workerwords.ready(data[row.body_at : row.end])
+        worker = self.by_id.get(body["worker"])
+        if worker is None or not compare_digest(body["token"].encode(), worker.token.encode()):
             return None
-        worker = self.by_id.get(body.get("worker", -1))
-        if worker is None or not compare_digest(str(body.get("token")), worker.token):
+        if worker.routing_id or worker.lied:
+            self.distrust(worker, "READY came twice")
             return None
         worker.routing_id = routing_id
         self._by_routing[routing_id] = worker
         if row.code:
-            worker.error = str(body.get("error", {}).get("text", "its code could not be loaded"))
+            worker.error = workerwords.error_of(body)
+            return None
+        try:
+            slots = workerwords.slots_of(body)
+        except BadFrame as error:
+            self.distrust(worker, error.text)
             return None
         if worker.state != "starting":
             return None
         worker.state = "ready"
         worker.ready_ms = now_ms
-        return WorkerJoined(worker.id, worker.processor, int(body.get("slots", 1)))
+        return WorkerJoined(worker.id, worker.processor, slots)
 
     def _take(
         self,
@@ -409,13 +466,14 @@ class Crew:
         """Take one frame of a worker.
 
         Raises:
-            BadFrame: it is none.
+            BadFrame: it is none, or says what no worker says.
         """
         _, rows, kinds, _ = pick(data, _REPORT)
+        others = workerwords.check(data, worker, kinds, now_ms)
         yielded: list[NewItem] = []
-        if kinds.count(_OUTCOME) != len(kinds):
+        if others is not None:
             rows = [row for row, kind in zip(rows, kinds, strict=True) if kind == _OUTCOME]
-            self._take_others(worker, index(data)[1], data, found, yielded, items)
+            self._take_others(worker, others, data, found, yielded, items)
         reports: list[Report] = [
             # It tells how long it ran, in us: so it began that long before now.
             (id, attempt, code, flags & _RETRY != 0, us, now_ms - us // 1_000, outcome)
@@ -425,6 +483,7 @@ class Crew:
             found.append(Yielded(worker.id, yielded))
         if reports:
             worker.calls += len(reports)
+            workerwords.check_count(worker)
             if worker.interrupts.asked or worker.interrupts.waiting:
                 for report in reports:
                     worker.interrupts.ended(report[0])
@@ -442,20 +501,23 @@ class Crew:
         items: list[bytes],
     ) -> None:
         """Take of a frame what are no outcomes: output, items, calls given back."""
+        held = self.held_by(worker.id)  # Of others it may say what is late; nobody waits for that.
         for row in rows:
             kind, body = row.kind, data[row.body_at : row.end]
-            if kind == Kind.OUTPUT:
+            if kind == Kind.RETURNED:
+                ids = [body[at : at + 16] for at in range(0, len(body), 16)]
+                for returned in ids:
+                    worker.interrupts.ended(returned)
+                found.append(Returned(worker.id, ids))
+            elif row.id not in held:
+                continue
+            elif kind == Kind.OUTPUT:
                 self._keep_output(worker, (row.id, row.attempt), row.code, body)
             elif kind == Kind.ITEM and row.code:
                 meta = data[row.meta_at : row.body_at]
                 yielded.append((row.id, row.attempt, row.number, body, meta, 0))
             elif kind == Kind.ITEM:
                 items.append(data[row.start : row.end])
-            elif kind == Kind.RETURNED:
-                ids = [body[at : at + 16] for at in range(0, len(body), 16)]
-                for returned in ids:
-                    worker.interrupts.ended(returned)
-                found.append(Returned(worker.id, ids))
 
     @staticmethod
     def _keep_output(

@@ -1,17 +1,18 @@
-"""From frames of clients to events of the core."""
+"""From frames of clients, and events of workers, to events of the core."""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
 from meshcode.errors import InternalError, MeshError, Refused
-from meshcode.node import requests
+from meshcode.node import requests, workerwords
 from meshcode.node.sessions import Arrived, Port
 from meshcode.router import flows, heard, streams
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
-from meshcode.router.events import ClientLeft, NewCall, Submitted, Yielded
+from meshcode.router.events import ClientLeft, Event, NewCall, Submitted, WorkerJoined, Yielded
 from meshcode.router.plan import FLOW
 from meshcode.wire.codec import unpack_map
 from meshcode.wire.frame import AT_ID, check_envelope
@@ -151,6 +152,31 @@ def _check_rights(loop: Loop, who: Who, call: NewCall) -> None:
         if problem is not None:
             loop.audit.denied(who, "run", f"socket {socket}", "RUN_TASK")
             raise problem
+
+
+def attend(loop: Loop) -> None:
+    """Let the crew of workers know what it has of the node."""
+    workers = loop.router.workers
+
+    def held_by(worker: int) -> Container[bytes]:
+        return workers[worker].held if worker in workers else ()
+
+    crew = loop.crew
+    crew.say, crew.failed, crew.held_by = loop.say, loop.faults.note, held_by
+
+
+def take_of_worker(loop: Loop, event: Event) -> None:
+    """Take what a worker said, as an event."""
+    if isinstance(event, WorkerJoined):
+        loop.processors.joined(event.worker)
+    elif isinstance(event, Yielded):
+        why = workerwords.overdrawn(loop.router, event)
+        if why:
+            loop.crew.distrust(loop.crew.by_id.get(event.worker or 0), why)
+            return
+        look_up_items(loop, event)
+    loop.keeping.before(event)
+    loop.step(event)
 
 
 def look_up_items(loop: Loop, event: Yielded) -> None:

@@ -24,6 +24,7 @@ class Interrupts:
         self.waiting: dict[bytes, str] = {}  # Calls not asked yet: why they shall end.
         self._room_by_ms = 0  # When a worker that made no room for those is taken for broken.
         self._look_ms = 0  # When there may be room for them.
+        self.recalls = 0  # How often it was asked to give back what it has not begun.
         self._recall = False  # It shall give back what it has not begun, and was not asked yet.
         self._recall_number = -1  # Of the one that was asked, in the page.
 
@@ -70,6 +71,7 @@ class Interrupts:
         if not page.ask_cancel(_ALL, "recall"):
             return False
         self._recall, self._recall_number = False, number
+        self.recalls += 1
         return True
 
     def look_due_ms(self) -> int | None:

@@ -62,8 +62,6 @@ from meshcode.router.events import (
     Forgotten,
     ModelChanged,
     Ticked,
-    WorkerJoined,
-    Yielded,
 )
 from meshcode.store.contract import DONE, META, MODEL, OPEN, STATE, VOTE, Log
 from meshcode.trust.identity import load as load_identity
@@ -132,6 +130,7 @@ class Loop:
         self.audit = Audit(self.home)
         self.guard = Guard(self)
         self.sessions.identify, self.sessions.failed = self.guard.identify, self.faults.note
+        intake.attend(self)
         self.listeners.may_hear = self.guard.may_hear
         self._recover()
         self.model, self.model_problem = self._model_process(), ModelProblem(self.say)
@@ -445,12 +444,10 @@ class Loop:
         """Take what workers sent: outcomes, items, output."""
         found, items = self.crew.receive(4 * limits.TURN_EVENTS_MAX, now_ms)
         for event in found:
-            self.keeping.before(event)
-            if isinstance(event, WorkerJoined):
-                self.processors.joined(event.worker)
-            elif isinstance(event, Yielded):
-                intake.look_up_items(self, event)
-            self.step(event)
+            try:
+                intake.take_of_worker(self, event)
+            except Exception as error:
+                self.crew.fault(self.crew.by_id.get(getattr(event, "worker", 0)), error)
         if items:
             self.turns.add(Effects(outcomes=intake.items_for_clients(self.router, items)))
         self.keeping.publish_output()

@@ -21,7 +21,7 @@ from meshcode.errors import (
     TooLarge,
     WrongArguments,
 )
-from meshcode.limits import TRACEBACK_BYTES_MAX
+from meshcode.limits import ROUTE_BYTES_MAX, TRACEBACK_BYTES_MAX
 from meshcode.wire.codec import pack, unpack_map
 from meshcode.wire.frame import Row, draft
 from meshcode.wire.kinds import Flag, Kind, Outcome
@@ -200,7 +200,13 @@ def routed(value: Any) -> tuple[Any, bytes]:
         return value, b""
     if isinstance(plugs, str) or not all(isinstance(name, str) for name in plugs):
         raise BadData(f"the plugs that a result chooses are a list of names, they are {plugs!r}")
-    return value.result, pack({"plugs": list(plugs)})
+    meta = pack({"plugs": list(plugs)})
+    if len(meta) > ROUTE_BYTES_MAX:
+        raise BadData(
+            f"the names of the plugs that a result chooses have {len(meta)} bytes together, the"
+            f" limit is {ROUTE_BYTES_MAX}; choose fewer"
+        )
+    return value.result, meta
 
 
 # Types of results that are packed as they are, without a further look.

@@ -64,7 +64,7 @@ def test_every_kind_and_flag_is_on_the_page():
 def test_every_limit_on_the_page_is_the_one_in_force():
     rows = table("Limits")
 
-    assert len(rows) == 9
+    assert len(rows) == 10
     for name, value, _ in rows:
         assert getattr(limits, name) == int(value), name
 
