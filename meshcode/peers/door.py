@@ -24,6 +24,11 @@ class Arrived(NamedTuple):
     route: bytes  # libzmq's own name of the connection; good for an answer, never for identity.
     user: str  # The user id the ZAP handler gave at the handshake: the sender's key in hex.
     parts: list[bytes]  # Of the sender; ours have one.
+    last: zmq.Frame  # Of these, as libzmq has it.
+
+    def address(self) -> str:
+        """Where the other side of the connection is: an IP address, for people."""
+        return _property(self.last, "Peer-Address")
 
 
 class Door:
@@ -72,8 +77,8 @@ class Door:
         frames = next_message(self.link, frames=True)
         if frames is None:
             return None
-        user = _user_of(frames[-1])
-        return Arrived(frames[0].bytes, user, [frame.bytes for frame in frames[1:]])
+        user = _property(frames[-1], "User-Id")
+        return Arrived(frames[0].bytes, user, [frame.bytes for frame in frames[1:]], frames[-1])
 
     def answer(self, route: bytes, frame: bytes) -> bool:
         """Answer on the connection a message came by; false = it is gone or does not read."""
@@ -117,8 +122,8 @@ class Door:
         self.link.close(0)
 
 
-def _user_of(frame: zmq.Frame) -> str:
+def _property(frame: zmq.Frame, name: str) -> str:
     try:
-        return str(frame.get("User-Id"))
+        return str(frame.get(name))
     except zmq.ZMQError:  # Never on a CURVE link with an enforced domain; then nobody it is.
         return ""

@@ -384,12 +384,11 @@ class PeerLinks:
             if len(arrived.parts) != 1:
                 text = f"a message of {len(arrived.parts)} parts, expected 1"
                 raise BadFrame(text, fault="parts")
-            data = arrived.parts[0]
-            head, rows = index(data)
+            head, rows = index(arrived.parts[0])
         except BadFrame as error:
             session.bad(error.text, self._now_ms)
         else:
-            found = self._take(session, head, rows, data)
+            found = self._take(session, head, rows, arrived)
         hello, session.knocked = session.knocked, None
         if session.counts["hellos_in"] != hellos:
             hello = session.hello
@@ -408,13 +407,15 @@ class PeerLinks:
             self._hurry(peer)
 
     def _take(
-        self, session: Session, head: FrameHead, rows: list[Row], data: bytes
+        self, session: Session, head: FrameHead, rows: list[Row], arrived: Arrived
     ) -> list[Delivery]:
+        data = arrived.parts[0]
         if rows and rows[0].kind == kinds.BYE:
             statement = notice.statement_in(data[rows[0].body_at : rows[0].end])
             if statement:  # It needs no session: whoever was evicted can have none.
                 self._tell(("statement", session.node, statement))
         greets = bool(rows) and rows[0].kind == kinds.HELLO
+        session.came_from = arrived.address() if greets else session.came_from
         return session.hear(head, rows, data, self._now_ms, self._unix_ms() if greets else 0)
 
     # Who is kept out.

@@ -60,6 +60,8 @@ class Session:
         self.is_up = False
         self.connected = False  # Our link to the peer stands.
         self.hello: greeting.Hello | None = None  # The newest of the peer.
+        self.came_from = ""  # The IP address that the newest greeting came from, if it is known.
+        self.place = ""  # Where the peer was that is greeted here, for people.
         self.knocked: greeting.Hello | None = None  # A greeting meant for an older boot of ours.
         self.news: list[News] = []  # The caller takes them.
         self.bye = b""  # An answer to the peer's newest frame, if any; the caller takes it.
@@ -228,7 +230,7 @@ class Session:
             self.down("the peer has forgotten the session", now_ms)
         if self.hello is None or self.hello.boot != hello.boot:
             self._look_at_clock(hello.unix_ms - unix_ms)
-        self.hello = hello
+        self.hello, self.place = hello, self._place_of(hello)
         self.window.grant(hello.frames, hello.bytes)
         self._owed.tell_now(now_ms)
         if head.receiver_boot:
@@ -260,7 +262,26 @@ class Session:
                 "nothing was changed"
             )
         text = self._memory.judge(self.node, _known_by(hello), hello.past)
-        return ("amnesia", text) if text else ("", "")
+        return ("amnesia", f"{text}{self._elsewhere(hello)}") if text else ("", "")
+
+    def _elsewhere(self, refused: greeting.Hello) -> str:
+        """Where another life of the peer was heard that is not where the refused one is, if any.
+
+        That is a home that was copied and started in two places, and not a disk that came back.
+        """
+        other, place = self.hello, self._place_of(refused)
+        if other is None or other.life == refused.life or self.place == place:
+            return ""
+        return (
+            f"; boot {other.boot} of this node was heard from {self.place}, boot {refused.boot}, "
+            f"which is refused, is at {place}: if its home was copied, that one goes on as this "
+            "node, and evicting the node ends that one too; to keep that one, never start the "
+            "refused home again; else stop that one first (`mesh down` there)"
+        )
+
+    def _place_of(self, hello: greeting.Hello) -> str:
+        said = ", ".join(greeting.addresses_in(hello.about)[:2]) or "no address that it told"
+        return f"{said} (connected from {self.came_from})" if self.came_from else said
 
     def _look_at_clock(self, skew_ms: int) -> None:
         if abs(skew_ms) > limits.PEER_SKEW_MS:

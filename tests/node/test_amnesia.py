@@ -16,8 +16,9 @@ from meshcode.errors import MeshError
 from meshcode.peers.memory import Known, PeerMemory
 from meshcode.store.contract import META
 from meshcode.store.journaled import open_log
+from meshcode.trust.folder import SELF
 from tests.live.harness import make_repository, until
-from tests.mesh.cluster import Cluster
+from tests.mesh.cluster import Cluster, Home
 from tests.mesh.network import LoopbackNetwork
 
 NAMES = ["n1", "n2"]
@@ -127,3 +128,35 @@ def test_a_log_from_a_copy_is_refused_by_the_peers_and_the_node_ends(cluster, co
     again = n1.spawn()
     assert again.wait(30) != 0
     assert "this node does not start: n2 refused this node" in words(cluster, "n1")
+
+
+def test_a_home_that_was_copied_and_started_elsewhere_is_told_where_the_other_one_is(cluster):
+    """Both would be one node: the second that comes ends, and people are told where both are."""
+    n1, n2 = cluster["n1"], cluster["n2"]
+    assert n1.stop() == 0
+    moved = Home(cluster.folder / "elsewhere", "n1", cluster.network)
+    shutil.copytree(n1.home, moved.home, ignore=shutil.ignore_patterns("run", "said.txt"))
+    file = moved.home / "mesh" / SELF
+    here = cluster.network.bind("n1")
+    there = here.rpartition(":")[0] + ":4999"
+    file.write_text(file.read_text().replace(here, there))
+    n1.start()
+    until(lambda: n1.ask("mesh.status")["up"], 20, "n1 is up again")
+    boot = n1.ask("status")["boot"]
+
+    moved.process = moved.spawn()
+    try:
+        assert moved.process.wait(30) == 0, moved.words()
+    finally:
+        moved.close()
+
+    why = until(lambda: refusal(cluster), 10, lambda: f"n2 says it: {words(cluster, 'n2')}")
+    place = r"boot %d of this node was heard from %s .*, boot %d, which is refused, is at %s "
+    assert re.search(place % (boot, re.escape(here), boot, re.escape(there)), why), why
+    assert "evicting the node ends that one too" in why
+    assert f"n2 refused this node, for its log has forgotten what it told its peers: {why}" in (
+        moved.said.read_text(errors="replace")
+    )
+    assert any(why in text for text in n2.ask("mesh.status")["refused"])
+    assert why in n2.mesh("status").stdout
+    until(lambda: n1.ask("mesh.status")["up"], 20, "the other one goes on")

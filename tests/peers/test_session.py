@@ -461,3 +461,34 @@ def test_in_random_worlds_nothing_is_doubled_or_comes_from_an_older_boot(base: i
         assert [side.got[-1] for side in wire.sides] == [b"1:9:last", b"0:9:last"], seed
         assert a.counts["over_credit"] == b.counts["over_credit"] == 0, seed
         assert a.counts["bad_frames"] == b.counts["bad_frames"] == 0, seed
+
+
+def test_a_refusal_says_where_another_life_of_the_peer_was_heard():
+    wire = pair()
+    a, b = wire.sides
+    there, here = (
+        greeting.pack_about({"addresses": [f"tcp://10.0.0.{n}:4000"]}) for n in (2, 1)
+    )
+    b.session.came_from = "10.0.0.2"
+    b.hear(hello_of(a, 2, boot=2, life=b"2" * 16, commit=9, sequence=100, about=there), 0)
+    b.session.came_from = "10.0.0.1"
+
+    b.hear(hello_of(a, 1, about=here, sequence=101), 0)
+
+    assert "returned in boot 1, it was known in boot 2" in b.session.refused
+    assert (
+        "boot 2 of this node was heard from tcp://10.0.0.2:4000 (connected from 10.0.0.2), boot 1, "
+        "which is refused, is at tcp://10.0.0.1:4000 (connected from 10.0.0.1)"
+    ) in b.session.refused
+    assert "never start the refused home again" in b.news[-1][2]
+
+
+def test_a_disk_that_came_back_on_its_machine_is_nowhere_else():
+    wire = pair()
+    a, b = wire.sides
+    b.hear(hello_of(a, 2, boot=2, life=b"2" * 16, commit=9, sequence=100), 0)
+
+    b.hear(hello_of(a, 1, sequence=101), 0)
+
+    assert "returned in boot 1, it was known in boot 2" in b.session.refused
+    assert "was heard from" not in b.session.refused
