@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from meshcode.errors import from_data
+from meshcode.errors import BadData, from_data
 from meshcode.wire.kinds import Flag
+from meshcode.worker import report
+from meshcode.worker.context import Route
 from tests.worker.harness import MiniNode, Process
 
 CODE = '''
@@ -130,3 +132,12 @@ def test_without_frames_left_to_look_at_it_the_call_fails_plainly(node: MiniNode
     assert error["fields"]["type"] == "RecursionError"
     assert told.flags & Flag.RETRY
     assert worker.result("ok") == 1
+
+
+def test_the_names_of_plugs_that_a_result_chooses_have_a_limit():
+    """Beside an item they have to find room in the options of its call, which the node makes."""
+    chosen = Route(1, plugs=["x" * 200] * 50)
+
+    with pytest.raises(BadData, match="have 10110 bytes together, the limit is 8192"):
+        report.routed(chosen)
+    assert report.routed(Route(1, plugs=["b"]))[0] == 1
