@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, update
 from sqlalchemy.orm import Session
 
 from meshcode.errors import WrongState
-from meshcode.model import snapshot, versions
+from meshcode.model import ended, snapshot, versions
 from meshcode.model.checks import shown
 from meshcode.model.fields import bad
 from meshcode.model.keptcheck import VERSIONED
@@ -53,6 +53,10 @@ def apply_steps(
         )  # fmt: skip
     before = model_of(snapshot.read(session))
     after = follow(before, steps)
+    users = after[ended.KIND]
+    for name, options in before[ended.KIND].items():
+        if name in users and users[name] is not options:
+            users[name] = users[name] | ended.kept(options, users[name], now_ms)
     done = _write(session.connection(), before, after, owner, now_ms)
     for kind in VERSIONED:
         for name in sorted(before[kind].keys() - after[kind].keys()):

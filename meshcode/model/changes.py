@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from meshcode.errors import NotAllowed, ObjectExists, UnknownObject, WrongState
 from meshcode.listing import LISTED
-from meshcode.model import applying, declaring, facts, passwords, snapshot, versions
+from meshcode.model import applying, declaring, ended, facts, passwords, snapshot, versions
 from meshcode.model.acting import as_owner
 from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX, near, shown
 from meshcode.model.declare import differs, taken
@@ -288,8 +288,10 @@ def _update(request: _Request) -> Change:
     _check_lock(request, row, unlock)
     _check_own(request, row, old)
     _check_revision(row, revision)
-    options = {field: getattr(row, field) for field in FIELDS[kind]} | given
-    check_together(kind, row.name, options)
+    before = {field: getattr(row, field) for field in FIELDS[kind]}
+    if kind == ended.KIND and not given.keys().isdisjoint(ended.OPTIONS):
+        given |= ended.kept(before, before | given, request.now_ms)
+    check_together(kind, row.name, before | given)
     _check_references(request, given)
     scaled = False
     if isinstance(row, Processor) and "workers" in given and not request.planned:

@@ -80,12 +80,14 @@ def make_entry(
     return Entry(kind, name, number, node, fields, seen, len(packed), mark)
 
 
-def after(entry: Entry | None, node: bytes) -> Seen:
-    """What an edit by `node` has seen when it is made on top of `entry`."""
+def after(entry: Entry | None, node: bytes, *others: Entry) -> Seen:
+    """What an edit by `node` has seen when it is made on top of `entry`, and in sight of others."""
     if entry is None:
         return ()
-    known = dict(entry.seen)
-    known[entry.node] = entry.number
+    known: dict[bytes, int] = {}
+    for one in (entry, *others):
+        for maker, number in (*one.seen, (one.node, one.number)):
+            known[maker] = max(number, known.get(maker, 0))
     known.pop(node, None)  # Its own edits it knows anyway.
     latest = sorted(known.items(), key=lambda item: item[1])[-MODEL_EDITORS_MAX:]
     return tuple(sorted(latest))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meshcode.errors import BadRequest
+from meshcode.model import ended
 from meshcode.model.checks import near
 from meshcode.model.fields import check_new, check_value, fill
 from meshcode.model.kinds import FIELDS, KINDS
@@ -28,6 +29,8 @@ LEFT_ALONE: Collection[tuple[str, str]] = {
     ("processor", "requested_status"), ("schedule", "requested_status"), ("override", "by"),
     ("override", "made_ms"),
 }  # fmt: skip
+# Logins that were ended: no file brings them back, and none says it.
+NEVER_FILED: Collection[tuple[str, str]] = {(ended.KIND, option) for option in ended.OPTIONS}
 PROBLEMS_MAX = 20  # That are told; the rest is counted.
 # Options that mean nothing without the one that names another object, so they come with it.
 _WITH: dict[tuple[str, str], tuple[str, ...]] = {("queue", "dead_letter"): ("overflow",)}
@@ -95,7 +98,8 @@ def plan_file(
                     problems.append(Problem(kind, name, text))
                 options = _as_far_as_good(kind, name, given)
             for option in FIELDS[kind]:
-                if (kind, option) in LEFT_ALONE and option not in given:
+                left = (kind, option) in LEFT_ALONE and option not in given
+                if left or (kind, option) in NEVER_FILED:
                     options[option] = current[kind].get(name, options)[option]
             after[kind][name] = options
     return _plan(current, after, problems)

@@ -75,7 +75,8 @@ class Mesh:
         self.roster = self.file.load()
         amnesia.check(loop.log, self.roster.members)
         self.kept_share = Series(meshmodel.SHARE_KEY)
-        self.share = ModelShare(self.node, *self.kept_share.read(loop.log), host=identity.name)
+        kept = self.kept_share.read(loop.log)
+        self.share = ModelShare(self.node, *kept, host=identity.name, unix_ms=unix_ms)
         self.adopter: Adopter | None = None
         self.links: PeerLinks | None = None
         self.clients: Clients | None = None  # Those that come over TCP.

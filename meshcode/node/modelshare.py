@@ -21,6 +21,7 @@ from typing import Any
 
 from meshcode.errors import BadRequest, BadValue
 from meshcode.limits import MODEL_BYTES_MAX, MODEL_OBJECTS_MAX, MODEL_STAMP_JUMP_MAX
+from meshcode.model import ended
 from meshcode.model.checks import shown
 from meshcode.model.delta import with_changes
 from meshcode.model.entries import (
@@ -99,6 +100,7 @@ class ModelShare:
         kept_changes: Iterable[bytes] = (),
         *,
         host: str | None = None,
+        unix_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         """Go on from what `pack` gave, or with nothing.
 
@@ -107,12 +109,14 @@ class ModelShare:
             kept: from this node's log.
             kept_changes: what `pack_change` gave since.
             host: this node's name, which replaces `localhost` in deployments declared here.
+            unix_ms: the wall clock, by which ended logins are over and need no more telling.
 
         Raises:
             BadValue: `kept` cannot be read.
         """
         self.node_id = node_id
         self.host = host
+        self._unix_ms = unix_ms
         found = unpack_kept(kept) if kept is not None else Kept()
         for change in kept_changes:
             follow(found, change)
@@ -412,6 +416,8 @@ class ModelShare:
         for entry in entries:
             mine = self._state.get(entry.key)
             if mine is not None and mine.order >= entry.order:
+                both = self._both(mine, entry)
+                news += [] if both is None else [self._hold(both, change)]
                 continue
             if mine is None and entry.node != self.node_id and self._is_full(entry):
                 why = (
@@ -420,20 +426,45 @@ class ModelShare:
                 )
                 self._refuse(entry.kind, entry.name, why, change)
                 continue
-            held, lost = _fields_of(entry), _fields_of(mine)
+            both = None if mine is None else self._both(entry, mine)
+            held, lost = _fields_of(both or entry), _fields_of(mine)
+            if both is not None and held is not None and lost is not None:
+                lost = {**lost, **{option: held[option] for option in ended.OPTIONS}}
             if mine is not None and held != lost and not entry.knew(mine):
                 where = (entry.kind, entry.name, entry.node, mine.node)
                 change.overruled.append(Overruled(*where, held, lost))
-            if held != lost:
-                change.changed = True
-                change.changes.append([*entry.key, held])
-            self._refused.pop(entry.key, None)
-            self._put(entry)
-            if self._uneven is not None:
-                self._uneven.add(entry.key)
-            news.append(entry)
+            news += [self._hold(one, change) for one in (entry, both) if one is not None]
         change.save |= bool(news)
         change.news += messages_of(news)
+
+    def _hold(self, entry: Entry, change: Change) -> Entry:
+        """It is the edit that holds from now on."""
+        held = _fields_of(entry)
+        if held != _fields_of(self._state.get(entry.key)):
+            change.changed = True
+            change.changes.append([*entry.key, held])
+        self._refused.pop(entry.key, None)
+        self._put(entry)
+        if self._uneven is not None:
+            self._uneven.add(entry.key)
+        return entry
+
+    def _both(self, later: Entry, earlier: Entry) -> Entry | None:
+        """An edit of this node, with the ended logins that only an edit has which is overruled.
+
+        None where it has none, or was seen by the one that holds, which went on from it.
+        """
+        if later.kind != ended.KIND or later.knew(earlier):
+            return None
+        held, lost = _fields_of(later), _fields_of(earlier)
+        if held is None or lost is None:
+            return None
+        fields = held | ended.kept(lost, held, self._unix_ms())
+        if fields == held:
+            return None
+        number = max(self._highest, later.number) + 1
+        seen = after(later, self.node_id, earlier)
+        return make_entry(later.key, number, self.node_id, fields, seen)
 
     def _put(self, entry: Entry) -> None:
         key = entry.key

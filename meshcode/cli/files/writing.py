@@ -10,6 +10,7 @@ from typing import Any
 from meshcode.cli import plain
 from meshcode.errors import BadData
 from meshcode.model.kinds import FIELDS, PLURALS
+from meshcode.model.plan import NEVER_FILED
 from meshcode.model.steps import Model
 
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms"))
@@ -23,7 +24,7 @@ def to_document(model: Model, kinds: Collection[str]) -> dict[str, dict[str, dic
             name: dict(
                 _written(option, value)
                 for option, value in options.items()
-                if value != FIELDS[kind][option].default
+                if value != FIELDS[kind][option].default and (kind, option) not in NEVER_FILED
             )
             for name, options in sorted(model[kind].items())
         }
