@@ -51,13 +51,13 @@ def apply_once(client: Client, path: Path) -> None:
     begin = time.perf_counter()
     wanted = read_document(read_files([str(path)])).wanted
     read = time.perf_counter()
-    current, base = read_model(client)
+    current = read_model(client)
     known = time.perf_counter()
-    plan = plan_file(current, wanted)
+    plan = plan_file(current.model, wanted)
     assert not plan.problems
     steps = [step.row() for step in plan.steps]
     planned = time.perf_counter()
-    client.ask("model", do="apply", fields={"base": base, "steps": steps}, timeout=120.0)
+    client.ask("model", do="apply", fields={"base": current.number, "steps": steps}, timeout=120.0)
     done = time.perf_counter()
     print(
         f"{len(steps):>6} steps: {read - begin:5.2f} s to read the file, {known - read:5.2f} s the"

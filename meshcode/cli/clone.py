@@ -7,15 +7,16 @@ from typing import Any
 import click
 
 from meshcode.cli.files import reading, writing
-from meshcode.cli.files.carrying import Wish, carry_out, read_model
+from meshcode.cli.files.carrying import Known, Wish, carry_out, read_model
 from meshcode.cli.files.selecting import select_nodes
 from meshcode.cli.options import command, complete, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import session
-from meshcode.errors import ObjectExists, UnknownObject
+from meshcode.errors import NotAllowed, ObjectExists, UnknownObject
 from meshcode.model.checks import near
-from meshcode.model.kinds import FIELDS
+from meshcode.model.kinds import FIELDS, PLURALS
 from meshcode.model.plan import plan_file
+from meshcode.model.rightnames import READING
 from meshcode.model.steps import Model
 
 Wanted = dict[str, dict[str, dict[str, Any]]]
@@ -36,6 +37,7 @@ def clone(
 ) -> None:
     """Declare for TARGET what is declared for SOURCE: its network, scheduler and CPUs, and every
     deployment on it. The new node runs the same code with the same environment once it is there.
+    A user needs READ_NODE and READ_DEPLOYMENT on all, and ADD_NODE and ADD_DEPLOYMENT.
 
     Examples:
       mesh node clone alpha beta -h beta.example.org
@@ -43,18 +45,42 @@ def clone(
       mesh node clone alpha beta --export yaml > beta.yaml
     """
     with session() as client:
-        model, _number = read_model(client)
+        found = read_model(client)
+        model = found.model
+        _whole(found, ("node", "deployment"))
         wanted = cloned(model, source, target, hostname)
         if form is not None:
+            found.tell(list(FIELDS))
             whole = with_needs(model, wanted)
             filled = {kind: whole.get(kind, {}) for kind in FIELDS}
             text = writing.to_text(writing.to_document(filled, list(FIELDS)), form)
             click.echo(text, nl=False)
             return
         carry_out(
-            client, lambda current: plan_file(current, wanted), {},
-            Wish(style, dry_run=dry_run, equal=f"nothing to do: {target} is as {source} already"),
+            client,
+            lambda current: plan_file(current.model, wanted, hidden=current.left_out), {},
+            Wish(
+                style, dry_run=dry_run, equal=f"nothing to do: {target} is as {source} already",
+                kinds=(),
+            ),
         )  # fmt: skip
+
+
+def _whole(found: Known, kinds: tuple[str, ...]) -> None:
+    """Refuse to copy a part of what a node has for all of it.
+
+    Raises:
+        NotAllowed: objects of one of these kinds are left out.
+    """
+    for kind in kinds:
+        if kind in found.left_out:
+            right, count = READING[kind][0], found.left_out[kind]
+            raise NotAllowed(
+                f"{count} {PLURALS[kind] if count > 1 else kind} may not be read by you, so what is"
+                f" declared for a node cannot be known whole; nothing was changed; this needs"
+                f" {right} on every {kind}: `mesh whoami` shows what you may do",
+                right=right,
+            )  # fmt: skip
 
 
 def cloned(model: Model, source: str, target: str, host: str | None) -> Wanted:

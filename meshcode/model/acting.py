@@ -40,6 +40,12 @@ def begin(session: Session, principal: str) -> None:
             session.info[_RIGHTS] = Rights(snapshot.read(session))
 
 
+def judge(session: Session) -> tuple[Rights, str] | None:
+    """By whose rights the session works, and who that is; None: for the owner."""
+    principal = session.info.get(_PRINCIPAL, OWNER)
+    return None if principal == OWNER else (session.info[_RIGHTS], principal)
+
+
 @contextmanager
 def as_owner(session: Session) -> Iterator[None]:
     """See and write all of the model, for what concerns more than the rows that are asked for.
@@ -129,12 +135,17 @@ def _check(session: Session, doing: str, row: object) -> None:
     was = {"name": row.name, "owner": _owner_before(row)}
     rows = {"INSERT": [now], "UPDATE": [was, now], "DELETE": [was]}[doing]
     if not all(policy.may(rights, principal, doing, kind, one) for one in rows):
-        wanted = policy.RIGHTS_FOR[kind, doing][0]
-        raise NotAllowed(
-            f"user {principal} may not {wanted} on {kind} {row.name!r}, which is {row.owner}'s;"
-            " nothing was changed; ask for the right, or the owner of the object",
-            right=wanted, user=principal,
-        )  # fmt: skip
+        raise refused(principal, doing, kind, row.name, row.owner)
+
+
+def refused(principal: str, doing: str, kind: str, name: str, owner: str) -> NotAllowed:
+    """The error of a row that may not be written so."""
+    wanted = policy.RIGHTS_FOR[kind, doing][0]
+    return NotAllowed(
+        f"user {principal} may not {wanted} on {kind} {name!r}, which is {owner}'s;"
+        " nothing was changed; ask for the right, or the owner of the object",
+        right=wanted, user=principal,
+    )  # fmt: skip
 
 
 def _owner_before(row: Object) -> str:

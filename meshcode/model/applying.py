@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, update
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from meshcode.errors import WrongState
-from meshcode.model import ended, snapshot, versions
+from meshcode.model import acting, ended, policy, snapshot, versions
 from meshcode.model.checks import shown
 from meshcode.model.fields import bad
 from meshcode.model.keptcheck import VERSIONED
-from meshcode.model.kinds import KINDS
+from meshcode.model.kinds import KINDS, PLURALS
+from meshcode.model.rights import Rights
 from meshcode.model.steps import Model, follow, model_of, read_steps
 from meshcode.model.tables import TABLES
 
@@ -21,8 +22,9 @@ _Rows = dict[str, dict[str, Any]]  # Name, option.
 
 
 def apply_steps(
-    session: Session, fields: Mapping[str, Any], *, owner: str, now_ms: int
-) -> dict[str, int]:
+    session: Session, fields: Mapping[str, Any], *, owner: str, now_ms: int,
+    judge: tuple[Rights, str] | None = None,
+) -> dict[str, int]:  # fmt: skip
     """Make all steps, or none; how many objects were added, changed and deleted by them.
 
     Args:
@@ -31,11 +33,13 @@ def apply_steps(
             `Step.row` gives them}.
         owner: of what is added.
         now_ms: Unix milliseconds; when rows that are added or changed were.
+        judge: by whose rights each row is looked at, and who that is; None: it is the owner.
 
     Raises:
         WrongState: the model is not at `base` any more; the fields have both numbers.
         BadRequest, UnknownObject, ObjectExists, WrongState: as `follow`; nothing was changed.
         TooLarge: files and versions have too many bytes; nothing was changed.
+        NotAllowed: the user may not write one of the rows; nothing was changed.
     """
     unknown = [name for name in fields if name not in ("base", "steps")]
     if unknown:
@@ -57,6 +61,9 @@ def apply_steps(
     for name, options in before[ended.KIND].items():
         if name in users and users[name] is not options:
             users[name] = users[name] | ended.kept(options, users[name], now_ms)
+    if judge is not None:
+        _sign(before, after, owner, now_ms)
+        _look(session, before, after, judge)
     done = _write(session.connection(), before, after, owner, now_ms)
     for kind in VERSIONED:
         for name in sorted(before[kind].keys() - after[kind].keys()):
@@ -65,6 +72,42 @@ def apply_steps(
             if options != before[kind].get(name):
                 versions.record(session, kind, name, options, by=owner, now_ms=now_ms)
     return done
+
+
+def _sign(before: Model, after: Model, owner: str, now_ms: int) -> None:
+    """An override that a user makes is in no other's name."""
+    overrides = after["override"]
+    for name, options in overrides.items():
+        if options != before["override"].get(name):
+            overrides[name] = options | {"by": owner, "made_ms": now_ms}
+
+
+def _look(
+    session: Session, before: Model, after: Model, judge: tuple[Rights, str]
+) -> None:
+    """Look at each row that changes, where it is now and where it is to be, as the node has.
+
+    Raises:
+        NotAllowed: one of them may not be written so.
+    """
+    rights, user = judge
+    then = rights.of({PLURALS[kind]: rows for kind, rows in after.items()})
+    for kind in KINDS:
+        had, has = before[kind], after[kind]
+        changed = [n for n in had.keys() | has.keys() if had.get(n) != has.get(n)]
+        if not changed:
+            continue
+        table = TABLES[kind]
+        found = session.execute(select(table.name, table.owner))
+        owners = {row.name: row.owner for row in found}
+        for name in sorted(changed):
+            was = {**had.get(name, {}), "name": name, "owner": owners.get(name, user)}
+            now = {**has.get(name, {}), "name": name, "owner": owners.get(name, user)}
+            doing = "INSERT" if name not in had else "UPDATE" if name in has else "DELETE"
+            rows = {"INSERT": ((then, now),), "UPDATE": ((rights, was), (then, now)),
+                    "DELETE": ((rights, was),)}[doing]  # fmt: skip
+            if not all(policy.may(by, user, doing, kind, row) for by, row in rows):
+                raise acting.refused(user, doing, kind, name, was["owner"])
 
 
 def _write(

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from meshcode.errors import NotAllowed, ObjectExists, UnknownObject, WrongState
 from meshcode.listing import LISTED
-from meshcode.model import applying, declaring, ended, facts, passwords, snapshot, versions
+from meshcode.model import acting, applying, declaring, ended, facts, passwords, snapshot, versions
 from meshcode.model.acting import as_owner
 from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX, near, shown
 from meshcode.model.declare import differs, taken
@@ -104,11 +104,11 @@ def apply(session: Session, request: Mapping[str, Any], *, owner: str, now_ms: i
     if not isinstance(by, str) or not 1 <= len(by) <= NAME_CHARS_MAX:
         raise bad(f"the owner is {shown(by)}; it must be text of 1 to {NAME_CHARS_MAX} characters")
     if do == "snapshot":
-        with as_owner(session):  # Who may ask for the whole model has ALL; the node sees to it.
-            return Change(snapshot.shown(snapshot.read(session)), declared=False)
+        return Change(_snapshot(session), declared=False)
     if do == "apply":
+        judge = acting.judge(session)
         with as_owner(session):
-            done = applying.apply_steps(session, fields, owner=by, now_ms=now_ms)
+            done = applying.apply_steps(session, fields, owner=by, now_ms=now_ms, judge=judge)
         return Change(done, declared=any(done.values()))
     admin, own = request.get("admin") is True, request.get("own") is True
     if do == "declare":
@@ -213,6 +213,19 @@ def _list(session: Session, kind: str) -> list[dict[str, Any]]:
         for field in facts.LARGE:
             row.pop(field, None)
     return found
+
+
+def _snapshot(session: Session) -> dict[str, Any]:
+    """The whole model for its owner; for a user what it may read of it."""
+    judge = acting.judge(session)
+    with as_owner(session):
+        if judge is None:
+            return snapshot.shown(snapshot.read(session))
+        counts = {
+            kind: session.scalars(select(func.count()).select_from(TABLES[kind])).one()
+            for kind in KINDS
+        }
+    return snapshot.readable(session, judge, counts)
 
 
 def _look(request: _Request) -> Change:

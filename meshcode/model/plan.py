@@ -68,8 +68,9 @@ class Plan:
 
 
 def plan_file(
-    current: Model, wanted: Wanted, *, prune: Collection[str] = (), broken: Collection[Key] = ()
-) -> Plan:
+    current: Model, wanted: Wanted, *, prune: Collection[str] = (), broken: Collection[Key] = (),
+    hidden: Collection[str] = (),
+) -> Plan:  # fmt: skip
     """How `current` becomes what a file wants.
 
     Args:
@@ -102,7 +103,7 @@ def plan_file(
                 if left or (kind, option) in NEVER_FILED:
                     options[option] = current[kind].get(name, options)[option]
             after[kind][name] = options
-    return _plan(current, after, problems)
+    return _plan(current, after, problems, hidden)
 
 
 def _as_far_as_good(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,11 +126,13 @@ def plan_removal(current: Model, names: Iterable[Key]) -> Plan:
     return _plan(current, after, [])
 
 
-def _plan(current: Model, after: Model, problems: list[Problem]) -> Plan:
+def _plan(
+    current: Model, after: Model, problems: list[Problem], hidden: Collection[str] = ()
+) -> Plan:
     differences = _differences(current, after)
     changed = {(d.kind, d.name): d for d in differences}
     count = len(problems)
-    for found in (*_nowhere(after, changed), *_needed(after, changed)):
+    for found in (*_nowhere(after, changed, hidden), *_needed(after, changed)):
         count += 1
         if count <= PROBLEMS_MAX:
             problems.append(_with_hint(found, after))
@@ -190,14 +193,17 @@ class _Nowhere:
     target: str
 
 
-def _nowhere(after: Model, changed: Mapping[Key, Difference]) -> Iterator[_Nowhere]:
+def _nowhere(
+    after: Model, changed: Mapping[Key, Difference], hidden: Collection[str]
+) -> Iterator[_Nowhere]:
     """Objects of the plan that name what is not there."""
     for (kind, name), difference in changed.items():
         if difference.do == "delete":
             continue
         options = {option: pair[1] for option, pair in difference.options.items()}
         for option, (refers, target) in targets(kind, options):
-            if target not in after[refers] and changed.get((refers, target)) is None:
+            there = target in after[refers] or changed.get((refers, target)) is not None
+            if not there and refers not in hidden:
                 yield _Nowhere(kind, name, option, refers, target)
 
 
@@ -238,7 +244,7 @@ def _adds(current: Model, after: Model) -> Iterator[Step]:
             given = _given(kind, after[kind][name])
             later: dict[str, Any] = {}
             for option, (refers, target) in targets(kind, given):
-                if target not in there[refers]:
+                if target not in there[refers] and target in after[refers]:
                     for o in (option, *_WITH.get((kind, option), ())):
                         if o in given:
                             later[o] = given[o]

@@ -6,7 +6,8 @@ there are five (ADD, UPDATE, DELETE, READ, LS); the others are written out here.
 
 from __future__ import annotations
 
-from meshcode.model.kinds import KINDS, PLURALS
+from meshcode.model.facts import LARGE
+from meshcode.model.kinds import FIELDS, KINDS, PLURALS
 
 ALL = "ALL"
 # What is done to the node itself and to the mesh; only who has ALL has it, or who was given it.
@@ -70,3 +71,14 @@ CONTAINED_IN: dict[str, frozenset[str]] = {right: _containing(right) for right i
 def contained(right: str) -> frozenset[str]:
     """A right and all that it contains."""
     return frozenset(name for name, above in CONTAINED_IN.items() if right in above)
+
+
+def _reading(kind: str) -> tuple[str, ...]:
+    if kind == "override":
+        return ("VIEW_PROCESSOR_CODE",)
+    listed = () if FIELDS[kind].keys() & set(LARGE) else (f"LS_{PLURALS[kind].upper()}",)
+    return (f"READ_{kind.upper()}", *listed)
+
+
+# One of these is needed to read an object: to list it is enough where a listing has all of it.
+READING = {kind: _reading(kind) for kind in KINDS}

@@ -12,12 +12,15 @@ its sockets and its deployments; one on `label:env=prod` for what has the label 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
-from meshcode.model.kinds import FIELDS, LABELLED
-from meshcode.model.rightnames import ALL, CONTAINED_IN, contained
+from meshcode.errors import BadRequest
+from meshcode.model.fields import check_value, fill
+from meshcode.model.kinds import FIELDS, KINDS, LABELLED
+from meshcode.model.rightnames import ALL, CONTAINED_IN, READING, contained
 from meshcode.model.usercheck import LABEL, has_label, is_in
 
 ADMIN_ROLE = "admin"
@@ -87,6 +90,26 @@ class Rights:
         found._snapshot = snapshot
         return found
 
+    def apart(self) -> Rights:
+        """The same rights in a model of its own, which `follow` changes."""
+        found = copy(self)
+        found._snapshot = {kind + "s": dict(self._snapshot.get(kind + "s") or {}) for kind in KINDS}
+        return found
+
+    def follow(self, do: str, kind: str, name: str, fields: Mapping[str, Any]) -> None:
+        """Take over one change, see `apart`; options that cannot be are left out."""
+        rows = self._snapshot[kind + "s"]
+        if do == "delete":
+            rows.pop(name, None)
+        else:
+            good = {}
+            for option, value in fields.items():
+                with suppress(BadRequest):
+                    good[option] = check_value(kind, name, option, value)
+            rows[name] = {**(rows.get(name) or fill(kind, {})), **good}
+        if kind in ("user", "role", "privilege"):
+            self.__dict__.update(Rights(self._snapshot).__dict__)
+
     @property
     def enforced(self) -> bool:
         """Somebody is declared.  Before that a mesh needs no ceremony."""
@@ -133,6 +156,27 @@ class Rights:
         grants = [g for g in self.grants_of(user) if g.right in CONTAINED_IN[right]]
         closed = any(g.on is None and g.revoked for g in grants)
         return not closed and any(not g.revoked for g in grants)
+
+    def may_read(self, user: str, kind: str, name: str | None) -> bool:
+        """Whether `user` may see one object of a kind; None: every one there may be."""
+        if kind == "user" and name == user and self.is_here(user):
+            return True
+        first, *others = READING[kind]
+        if name is None:
+            if self.allowed_everywhere(user, first):
+                return True
+            denied = any(g.revoked and g.right in CONTAINED_IN[first] for g in self.grants_of(user))
+            return not denied and any(self.allowed_everywhere(user, right) for right in others)
+        places = self.places(kind, name)
+        if self.allowed(user, first, places):
+            return True
+        denied = any(g.revoked and g.covers(first, places) for g in self.grants_of(user))
+        return not denied and any(self.allowed(user, right, places) for right in others)
+
+    def naming(self, kind: str, option: str, name: str) -> list[str]:
+        """The objects of a kind that name this one in an option."""
+        rows = self._snapshot.get(kind + "s") or {}
+        return [one for one, fields in rows.items() if fields.get(option) == name]
 
     def may_give(self, user: str, grant: Grant) -> bool:
         """Nobody gives more than it has: all that the grant contains, there, and none revoked."""

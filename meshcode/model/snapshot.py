@@ -8,7 +8,7 @@ The number only goes up.  Two snapshots of one number are equal.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -21,6 +21,7 @@ from meshcode.model.tables import TABLES, State
 
 if TYPE_CHECKING:
     from meshcode.model.reader import Reader
+    from meshcode.model.rights import Rights
 
 READER = "mesh_reader"  # What reads only what was changed; of a session, in its `info`.
 Key = tuple[str, str]  # Kind, name.
@@ -68,6 +69,29 @@ def shown(snapshot: dict[str, Any]) -> dict[str, Any]:
             for kind, hidden in HIDDEN.items()
         },
     }
+
+
+def readable(
+    session: Session, judge: tuple[Rights, str], counts: Mapping[str, int]
+) -> dict[str, Any]:
+    """What a user may read of the model, with `left_out`: how many objects it may not, by plural.
+
+    Args:
+        session: that works for the user, so that the database hides rows as well.
+        judge: the rights of the model, and the user.
+        counts: how many objects of each kind there are.
+    """
+    rights, user = judge
+    found = shown(read_whole(session))
+    left_out = {}
+    for kind in KINDS:
+        plural = PLURALS[kind]
+        if not rights.may_read(user, kind, None):
+            rows = found[plural]
+            found[plural] = {n: rows[n] for n in rows if rights.may_read(user, kind, n)}
+        if len(found[plural]) < counts[kind]:
+            left_out[plural] = counts[kind] - len(found[plural])
+    return {**found, "left_out": left_out}
 
 
 def read_number(session: Session) -> int:

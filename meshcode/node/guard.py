@@ -6,20 +6,20 @@ The owner's sessions have no `Who` and are asked nothing.  docs/decisions/0018 s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zmq.utils import z85
 
-from meshcode.errors import NotAllowed, UnknownCall, UnknownObject
+from meshcode.errors import NotAllowed, UnknownCall
 from meshcode.model.declare import read_objects
 from meshcode.model.delta import Key
-from meshcode.model.kinds import KINDS, PLURALS
-from meshcode.model.rightnames import ADMIN, ALL, CONTAINED_IN, RIGHTS, contained
+from meshcode.model.rightnames import ADMIN
 from meshcode.model.rights import NOWHERE, Places, Rights
+from meshcode.node import refusals
 from meshcode.node.attempts import Attempt
 from meshcode.node.logins import Logins, unix_ms
+from meshcode.node.modelguard import Listing, ModelGuard, processor_of
 from meshcode.node.sessions import Session
 from meshcode.node.subjects import Edit, Wanted, as_model, call_of, edit_of, socket_of, wanted_of
 from meshcode.node.who import Who
@@ -99,29 +99,6 @@ NEEDS: dict[str, Need] = {
     "audit.tip": Need(("READ_AUDIT",)),
     "worker.stop": _ADMIN,
 }
-ACTION_RIGHTS = {
-    "start": "START_PROCESSOR", "restart": "START_PROCESSOR", "stop": "STOP_PROCESSOR",
-    "pause": "PAUSE_PROCESSOR", "resume": "RESUME_PROCESSOR", "remove": "DELETE_PROCESSOR",
-}  # fmt: skip
-_MODEL_RIGHTS = {"add": "ADD", "update": "UPDATE", "report": "UPDATE", "delete": "DELETE",
-                 "get": "READ"}  # fmt: skip
-# What of `mesh db` does not need ALL.
-_DB_RIGHTS = {"init": ADMIN, "migrate": ADMIN, "json": "READ"}
-_OWN = {"password", "old_password", "signed_out_ms"}  # What users change of themselves.
-
-
-def model_right(do: str, kind: str) -> str:
-    """The right that a request to the model needs; ALL for what there is not."""
-    if do in ACTION_RIGHTS:
-        return ACTION_RIGHTS[do]
-    if kind not in KINDS:
-        return ALL
-    if kind == "override" and (do == "list" or do in _MODEL_RIGHTS):
-        return "VIEW_PROCESSOR_CODE" if do in ("list", "get") else "UPDATE_TASK"
-    if do == "list":
-        return f"LS_{PLURALS[kind].upper()}"
-    beginning = _MODEL_RIGHTS.get(do)
-    return f"{beginning}_{kind.upper()}" if beginning else ALL
 
 
 class Guard:
@@ -132,7 +109,7 @@ class Guard:
         self._loop = loop
         self.rights = Rights({})
         self.logins = Logins(loop)
-        self._filters: dict[bytes, tuple[str, str, str]] = {}  # Number: user, right, kind.
+        self._filters: dict[bytes, Listing] = {}  # By number.
         self._guesses: dict[bytes, Attempt] = {}  # By number.
 
     def changed(self, snapshot: Mapping[str, Any], keys: Iterable[Key] | None = None) -> None:
@@ -189,7 +166,9 @@ class Guard:
             )
             if len(who.may) < MAY_MAX:
                 who.may[socket] = may
-        return None if may else self.refusal(who, ("RUN_TASK",), ("socket", socket))
+        if may:
+            return None
+        return refusals.refusal(self.rights, who, ("RUN_TASK",), ("socket", socket))
 
     def may(self, who: Who | None, right: str, kind: str, name: str) -> bool:
         """Whether a principal has a right on one object."""
@@ -218,16 +197,18 @@ class Guard:
         elif need.on == "listen":
             self._check_listen(who, fields)
         elif need.on in ("model", "proc"):
-            self._check_model(who, request, edit_of(as_model(name, fields)))
+            wanted = ModelGuard(self.rights, who).check(edit_of(as_model(name, fields)))
+            if wanted is not None:
+                self._filters[request] = wanted
         elif need.on == "db":
-            self._check_database(who, str(fields.get("do")))
+            ModelGuard(self.rights, who).check_database(str(fields.get("do")))
         elif need.rights:
             self._check(who, need, fields)
 
     def _check(self, who: Who, need: Need, fields: dict[str, Any]) -> None:
         rights, user, on = self.rights, who.user, need.on
         if user is None:
-            raise self.refusal(who, need.rights, None)
+            raise refusals.refusal(self.rights, who, need.rights, None)
         if on in ("call", "flow"):
             self._check_call(who, need, call_of(fields))
             return
@@ -240,7 +221,7 @@ class Guard:
             places: Places = NOWHERE if object_ is None else rights.places(*object_)
             good = any(rights.allowed(user, right, places) for right in need.rights)
         if not good:
-            raise self.refusal(who, need.rights, object_)
+            raise refusals.refusal(rights, who, need.rights, object_)
 
     def _check_log(self, who: Who, rights: tuple[str, ...], wanted: Wanted) -> None:
         """Only what fits both is told, so of a socket and a call the socket decides."""
@@ -264,13 +245,13 @@ class Guard:
             return
         if sockets or user is None or not rights.allowed_somewhere(user, "READ_LOG"):
             object_ = ("socket", sockets[0]) if sockets else None
-            raise self.refusal(who, ("READ_LOG",), object_)
+            raise refusals.refusal(self.rights, who, ("READ_LOG",), object_)
 
     def _check_call(self, who: Who, need: Need, call: Any) -> None:
         """Of a flow, the right to all that it calls is needed."""
         rights, user = self.rights, who.user
         if not any(rights.allowed_somewhere(user, right) for right in need.rights):
-            raise self.refusal(who, need.rights, None)
+            raise refusals.refusal(self.rights, who, need.rights, None)
         try:
             sockets = self._sockets_of(call, is_flow=need.on == "flow")
         except UnknownCall:
@@ -280,7 +261,7 @@ class Guard:
         for socket in sockets:
             places = rights.places("socket", socket)
             if not any(rights.allowed(user, right, places) for right in need.rights):
-                raise self.refusal(who, need.rights, ("socket", socket))
+                raise refusals.refusal(self.rights, who, need.rights, ("socket", socket))
 
     def _sockets_of(self, call: Any, *, is_flow: bool) -> list[str]:
         """The sockets of a call, or flow, that this node knows; raises `UnknownCall`."""
@@ -296,151 +277,6 @@ class Guard:
         if not row["socket"]:
             raise UnknownCall("the socket of this call is not known any more")
         return [str(row["socket"])]
-
-    # The model.
-
-    def _check_model(self, who: Who, request: bytes, edit: Edit) -> None:
-        do, kind, name, given = edit
-        right, user, rights = model_right(do, kind), who.user, self.rights
-        if user is None:
-            raise self.refusal(who, (right,), None)
-        if do == "declare":
-            self._check_objects(who, given.get("objects"))
-            return
-        if do == "list" and right in CONTAINED_IN:
-            if not rights.allowed_somewhere(user, right):
-                raise self.refusal(who, (right,), None)
-            if not rights.allowed_everywhere(user, right):
-                self._filters[request] = (user, right, kind)
-            return
-        if kind == "user" and name == user and self._is_own(do, given):
-            return
-        if not isinstance(name, str) or right == ALL:
-            if not rights.allowed(user, ALL):
-                raise self.refusal(who, (ALL,), None)
-            if do == "apply":
-                self._check_steps(who, given.get("steps"))
-            return
-        self._check_change(who, do, kind, name, given)
-        if do not in ("add", "get") and not rights.is_declared(kind, name):
-            # An id would do for the model process, and nothing of what is meant was looked at.
-            raise UnknownObject(
-                f"no {kind} is named {name!r}, as far as this node knows; nothing was changed;"
-                f" users change objects by name, not by id: `mesh ls {PLURALS[kind]}`",
-                kind=kind, name=name,
-            )  # fmt: skip
-
-    def _check_database(self, who: Who, do: str) -> None:
-        """The model as a whole: all that a right contains is needed, on everything."""
-        right = _DB_RIGHTS.get(do, ALL)
-        if who.user is None:
-            raise self.refusal(who, (right,), None)
-        inside = contained(right)
-        for one in RIGHTS:
-            if one not in inside or self.rights.allowed_everywhere(who.user, one):
-                continue
-            for grant in self.rights.grants_of(who.user):
-                if grant.revoked and grant.on and grant.right in CONTAINED_IN[one]:
-                    raise NotAllowed(
-                        f"user {who.user} may not {one} on everything, which this needs: it is"
-                        f" revoked on {grant.on}; nothing was done; who has DELETE_PRIVILEGE can"
-                        " end that: `mesh ls privileges` names it",
-                        right=one, user=who.user,
-                    )  # fmt: skip
-            raise self.refusal(who, (one,), None)
-
-    def _check_steps(self, who: Who, steps: object) -> None:
-        """Each step as if it came alone: what is revoked stays so.  The model refuses bad ones."""
-        for step in steps if isinstance(steps, list) else []:
-            match step:
-                case [str(do), str(kind), str(name), dict(given)] if kind in KINDS:
-                    self._check_change(who, do, kind, name, given)
-                    locked = kind == "processor" and do != "add"  # It may have a password.
-                    if locked or kind == "override":
-                        self._check_object(who, do, "UNLOCK_PROCESSOR", kind, name, given)
-
-    def _check_objects(self, who: Who, rows: object) -> None:
-        """Each object as if it came after the others: added, or changed when it is there."""
-        objects = read_objects(rows)
-        after = copy(self)  # What is in a processor that gets a label is under the label.
-        after.rights = self.rights.with_objects((o.kind, o.name, o.options) for o in objects)
-        for one in objects:
-            given = {**one.new, **one.options}
-            try:
-                after._check_change(who, "add", one.kind, one.name, given)
-                if one.changes and self.rights.is_declared(one.kind, one.name):
-                    self._check_change(who, "update", one.kind, one.name, one.options)
-            except NotAllowed as error:
-                error.fields["at"] = one.at
-                raise
-
-    def _check_change(
-        self, who: Who, do: str, kind: str, name: str, given: dict[str, Any]
-    ) -> None:
-        right, rights, user = model_right(do, kind), self.rights, who.user
-        assert user is not None
-        self._check_object(who, do, right, kind, name, given)
-        if do in ("add", "update"):
-            self._check_secrets(who, kind, name, given)
-        if kind == "schedule" and given != {"requested_status": "pause"}:
-            self._check_schedule(who, do, name, given)
-        missing = rights.missing_to_change(user, do, kind, name, given)
-        if missing is not None:
-            raise NotAllowed(
-                f"user {user} would hand out {missing.right}"
-                f"{f' on {missing.on}' if missing.on else ''} by this and does not have it whole;"
-                " nothing was changed; ask somebody who has it",
-                right=missing.right,
-            )
-
-    def _check_secrets(self, who: Who, kind: str, name: str, given: dict[str, Any]) -> None:
-        """Who can change code may name no secret to it that it has no right to, new or kept."""
-        if who.user is None:
-            return
-        if kind == "override":  # Its code runs with what the processor has.
-            kind, name, given = "processor", _processor_of(name, given), {}
-        if kind not in ("processor", "repo"):
-            return
-        for secret in self.rights.secrets_named(kind, name, given):
-            if not self.rights.allowed(who.user, "USE_SECRET", frozenset({("secret", secret)})):
-                raise self.refusal(who, ("USE_SECRET",), ("secret", secret))
-
-    def _check_schedule(self, who: Who, do: str, name: str, given: dict[str, Any]) -> None:
-        """Who schedules a call makes it, so the right to make it is needed, too."""
-        rights, user = self.rights, who.user
-        assert user is not None
-        if do not in ("add", "update"):
-            return
-        socket = given.get("socket") or rights.option("schedule", name, "socket")
-        if isinstance(socket, str):
-            good = rights.allowed(user, "RUN_TASK", rights.places("socket", socket))
-        else:  # It is called by its id, or not known here yet.
-            good = rights.allowed_everywhere(user, "RUN_TASK")
-        if not good:
-            raise self.refusal(who, ("RUN_TASK",), ("socket", str(socket)))
-
-    def _is_own(self, do: str, given: dict[str, Any]) -> bool:
-        return do == "get" or (do == "update" and bool(given) and given.keys() <= _OWN)
-
-    def _check_object(
-        self, who: Who, do: str, right: str, kind: str, name: str, given: dict[str, Any]
-    ) -> None:
-        rights, user = self.rights, who.user
-        assert user is not None
-        needed = [right]
-        if kind == "processor" and "password" in given:
-            needed.append("LOCK_PROCESSOR")
-        for one in needed:
-            if do != "add" and not rights.is_declared(kind, name):
-                # It may be the id of something, or not known here yet: no scope can be looked at.
-                good = rights.allowed_everywhere(user, one)
-            else:
-                # Where it is to be, and where it is now.
-                both = {rights.places(kind, name, given)}
-                both |= {rights.places(kind, name)} if do != "add" else set()
-                good = all(rights.allowed(user, one, places) for places in both)
-            if not good:
-                raise self.refusal(who, (one,), (kind, name))
 
     def model_request(
         self, who: Who | None, request: bytes, fields: dict[str, Any]
@@ -490,46 +326,6 @@ class Guard:
             if self.rights.allowed(user, right, self.rights.places(kind, str(row["name"])))
         ]  # fmt: skip
 
-    # Words.
-
-    def refusal(
-        self, who: Who, rights: tuple[str, ...], object_: tuple[str, str] | None
-    ) -> NotAllowed:
-        """The error of what may not be done: which right, on what, and who can give it."""
-        on = "" if object_ is None else f" on {object_[0]} {object_[1]!r}"
-        wanted = " or ".join(rights)
-        fields = {"right": rights[0], "user": who.user}
-        if who.user is not None:
-            scope = "" if object_ is None else f" --on {object_[0]}:{object_[1]}"
-            if self._is_revoked(who.user, rights, object_):
-                return NotAllowed(
-                    f"user {who.user} may not {wanted}{on}: it is revoked, and that goes before"
-                    " whatever gives it; nothing was done; who has DELETE_PRIVILEGE can end that:"
-                    " `mesh ls privileges` names it",
-                    **fields,
-                )
-            return NotAllowed(
-                f"user {who.user} may not {wanted}{on}: nobody gave it; nothing was done; who has"
-                f" ADD_PRIVILEGE can give it: `mesh add privilege -u {who.user} -n"
-                f" {rights[0]}{scope}`",
-                **fields,
-            )
-        why = who.reason or "this client's key belongs to no user, and it is not logged in"
-        return NotAllowed(
-            f"{why}, so {wanted}{on} is not allowed; nothing was done; log in with `mesh login`"
-            + (", or forget the login with `mesh logout`" if who.reason else ""),
-            **fields,
-        )
-
-    def _is_revoked(
-        self, user: str, rights: tuple[str, ...], object_: tuple[str, str] | None
-    ) -> bool:
-        places = NOWHERE if object_ is None else self.rights.places(*object_)
-        return any(
-            grant.revoked and grant.covers(rights[0], places)
-            for grant in self.rights.grants_of(user)
-        )
-
 
 def _locked(edit: Edit) -> list[str]:
     """The processors that a request of the model may change."""
@@ -537,13 +333,8 @@ def _locked(edit: Edit) -> list[str]:
         objects = read_objects(edit.given["objects"])
         return [one.name for one in objects if one.kind == "processor"]
     if edit.kind == "override":
-        return [_processor_of(edit.name, edit.given)]
+        return [processor_of(edit.name, edit.given)]
     return [str(edit.name)]
-
-
-def _processor_of(override: Any, given: Mapping[str, Any]) -> str:
-    """Whose code an override is: its name is PROCESSOR.TASK, which the model sees to."""
-    return str(given.get("processor", str(override).rpartition(".")[0]))
 
 
 def check_for_peer(loop: Loop, user: object, name: str, fields: dict[str, Any]) -> None:

@@ -187,7 +187,7 @@ def test_a_change_between_plan_and_apply_is_planned_again(node, client, capsys):
     plans = []
 
     def planner(current):
-        plan = plan_file(current, wanted)
+        plan = plan_file(current.model, wanted)
         plans.append([(step.do, step.name) for step in plan.steps])
         if len(plans) == 1:
             node.shell("add", "queue", "-n", "raced")
@@ -214,7 +214,7 @@ def test_somebody_who_is_always_quicker_wins(node, client):
     def planner(current):
         taken.append(next(names))
         node.shell("add", "queue", "-n", taken[-1])
-        return plan_file(current, {"queue": {"late": {}}})
+        return plan_file(current.model, {"queue": {"late": {}}})
 
     try:
         with pytest.raises(WrongState) as caught:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from zmq.utils import z85
 
-from meshcode.errors import BadRequest, BadValue, Busy, NotAllowed, UnknownCall, UnknownObject
+from meshcode.errors import BadRequest, BadValue, Busy, NotAllowed, UnknownCall
 from meshcode.model.changes import ACTIONS, CHANGES, QUESTIONS
 from meshcode.model.kinds import KINDS
 from meshcode.model.rightnames import ALL, RIGHTS
@@ -17,7 +17,8 @@ from meshcode.node import audit
 from meshcode.node import guard as guards
 from meshcode.node.attempts import FAILURES_MAX
 from meshcode.node.faults import Faults
-from meshcode.node.guard import ACTION_RIGHTS, NEEDS, Guard, model_right
+from meshcode.node.guard import NEEDS, Guard
+from meshcode.node.modelguard import ACTION_RIGHTS, model_right
 from meshcode.node.requests import OPERATIONS, PROC_ACTIONS
 from meshcode.node.sessions import Session
 from meshcode.node.who import token_problem
@@ -99,14 +100,6 @@ def test_every_right_that_is_needed_exists():
     assert set(ACTION_RIGHTS) == set(ACTIONS) == set(PROC_ACTIONS)
 
 
-def test_every_way_to_change_the_model_needs_a_right_of_its_own():
-    whole = {"verify", "snapshot", "apply", "declare"}
-    for do in (*QUESTIONS, *CHANGES):
-        for kind in KINDS:
-            assert (model_right(do, kind) == ALL) == (do in whole), (do, kind)
-    assert model_right("drop", "queue") == model_right("add", "nothing") == ALL
-
-
 @pytest.mark.parametrize("name", sorted(set(NEEDS) - {"login", "logout", "whoami", "unsubscribe"}))
 def test_who_has_nothing_may_ask_nothing(name):
     guard, who = joe_with()
@@ -167,122 +160,13 @@ def test_a_scope_is_looked_at(privilege, name, fields, may):
             guard.check(who, name, b"", fields)
 
 
-@pytest.mark.parametrize(
-    ("privileges", "request_", "may"),
-    [
-        ([("ADD_SOCKET", "processor:p")], ("add", "socket", "n", {"processor": "p"}), True),
-        ([("ADD_SOCKET", "processor:p")], ("add", "socket", "n", {"processor": "other"}), False),
-        ([("UPDATE_SOCKET", "processor:p")], ("update", "socket", "s", {"priority": 1}), True),
-        ([("UPDATE_SOCKET", "processor:p")], ("update", "socket", "s", {"processor": "other"}),
-         False),
-        ([("UPDATE_SOCKET", "processor:p")], ("update", "socket", "t", {"processor": "p"}), False),
-        ([("UPDATE_SOCKET", "label:env=prod")], ("update", "socket", "s", {"priority": 1}), True),
-        ([("UPDATE_SOCKET", "label:env=prod")], ("update", "socket", "t", {"priority": 1}), False),
-        ([("UPDATE_SOCKET", "label:env=prod")],
-         ("update", "socket", "t", {"labels": {"env": "prod"}}), False),
-        ([("UPDATE_SOCKET",), ("RUN_TASK", "label:env=test")],
-         ("update", "socket", "t", {"labels": {"env": "test"}}), False),
-        ([("UPDATE_SOCKET",), ("RUN_TASK",)],
-         ("update", "socket", "t", {"labels": {"env": "test"}}), True),
-        ([("UPDATE_PROCESSOR",)], ("update", "processor", "p", {"password": "x"}), False),
-        ([("UPDATE_PROCESSOR",), ("LOCK_PROCESSOR",)],
-         ("update", "processor", "p", {"password": "x"}), True),
-        ([], ("update", "user", "joe", {"password": "x"}), True),
-        ([], ("update", "user", "joe", {"password": "x", "roles": []}), False),
-        ([], ("update", "user", "joe", {"enabled": True}), False),
-        ([], ("update", "user", "joe", {"keys": []}), False),
-        ([], ("get", "user", "joe", {}), True),
-        ([], ("get", "user", "ann", {}), False),
-        ([("ADD_PRIVILEGE",)], ("add", "privilege", "x", {"right": "ALL", "user": "joe"}), False),
-        ([("ADD_PRIVILEGE",)], ("add", "privilege", "x", {"right": "ADD_PRIVILEGE", "user": "ann"}),
-         True),
-        ([("ADD_SCHEDULE",)], ("add", "schedule", "n", {"socket": "s"}), False),
-        ([("ADD_SCHEDULE",), ("RUN_TASK", "schedule:n")], ("add", "schedule", "n", {"socket": "s"}),
-         False),
-        ([("ADD_SCHEDULE",), ("RUN_TASK", "processor:p")],
-         ("add", "schedule", "n", {"socket": "s"}), True),
-        ([("ADD_SCHEDULE", "processor:p"), ("RUN_TASK",)],
-         ("add", "schedule", "n", {"socket": "t"}), False),
-        ([("UPDATE_SCHEDULE",), ("RUN_TASK", "socket:s")],
-         ("update", "schedule", "of-s", {"args": [1]}), True),
-        ([("UPDATE_SCHEDULE",), ("RUN_TASK", "socket:s")],
-         ("update", "schedule", "of-s", {"socket": "t"}), False),
-        ([("UPDATE_SCHEDULE",), ("RUN_TASK", "socket:s")],
-         ("update", "schedule", "some-id", {"args": [1]}), False),
-        ([("UPDATE_SCHEDULE",)], ("update", "schedule", "of-s", {"requested_status": "start"}),
-         False),
-        ([("UPDATE_SCHEDULE",)], ("update", "schedule", "of-s", {"requested_status": "pause"}),
-         True),
-        ([("DELETE_SCHEDULE",)], ("delete", "schedule", "of-s", {}), True),
-        ([("READ",)], ("get", "queue", "some-id", {}), True),
-        ([("READ",), ("READ", "queue:q", True)], ("get", "queue", "some-id", {}), False),
-    ],
-)  # fmt: skip
-def test_changes_of_the_model(privileges, request_, may):
-    guard, who = joe_with(*privileges)
-    do, kind, name, fields = request_
-    request = {"do": do, "kind": kind, "name": name, "fields": fields}
-    if may:
-        assert guard.check(who, "model", b"1", request) is None
-    else:
-        with pytest.raises(NotAllowed):
-            guard.check(who, "model", b"1", request)
-
-
-def _of(kind, name, there="refuse", **options):
-    return {"kind": kind, "name": name, "options": options, "there": there}
-
-
-@pytest.mark.parametrize(
-    ("privileges", "objects", "at"),
-    [
-        ([("ADD_SOCKET", "processor:p")], [_of("socket", "n", processor="p")], None),
-        ([("ADD_SOCKET", "processor:p")],
-         [_of("socket", "n", processor="p"), _of("socket", "m", processor="other")], 1),
-        ([("ADD_SOCKET",)], [_of("socket", "n", processor="p"), _of("queue", "new")], 1),
-        ([("ADD_SOCKET",)], [_of("socket", "s", "change", priority=1)], 0),
-        ([("ADD_SOCKET",)], [_of("socket", "s", priority=1)], None),  # It would be refused.
-        ([("ADD_SOCKET",), ("UPDATE_SOCKET",)], [_of("socket", "s", "change", priority=1)], None),
-        ([("ADD_SOCKET",), ("UPDATE_SOCKET",), ("UPDATE_SOCKET", "processor:p", True)],
-         [_of("socket", "s", "change", processor="other")], 0),
-        ([("ADD_SOCKET",), ("ADD_PROCESSOR",), ("ADD_SOCKET", "label:env=prod", True)],
-         [_of("socket", "n", processor="mine"), _of("processor", "mine", labels={"env": "prod"})],
-         0),
-        ([("ADD_PROCESSOR",), ("ADD_SOCKET", "label:env=prod")],
-         [_of("processor", "mine", labels={"env": "prod"}), _of("socket", "n", processor="mine")],
-         0),  # By the label it would give ADD_SOCKET to itself.
-        ([("ADD_SCHEDULE",)], [_of("schedule", "n", socket="s")], 0),
-        ([("ADD_PROCESSOR",)], [_of("processor", "n", password="long enough")], 0),
-        ([("ADD_PROCESSOR",)], [_of("processor", "n", env={"A": "secret:token"})], 0),
-    ],
-)  # fmt: skip
-def test_of_many_objects_each_is_looked_at(privileges, objects, at):
-    guard, who = joe_with(*privileges)
-    request = {"do": "declare", "fields": {"objects": objects}}
-    if at is None:
-        guard.check(who, "model", b"1", request)
-        assert guard.model_request(guard.fresh(who), b"1", request)["by"] == "joe"
-    else:
-        with pytest.raises(NotAllowed) as caught:
-            guard.check(who, "model", b"1", request)
-        assert caught.value.fields["at"] == at
-
-
 def test_who_declares_opens_a_processor_only_with_the_right_to_each():
-    asked = {"do": "declare", "fields": {"objects": [
-        _of("processor", "p", "change"), _of("processor", "other", "change"),
-    ]}}  # fmt: skip
+    objects = [{"kind": "processor", "name": name, "there": "change"} for name in ("p", "other")]
+    asked = {"do": "declare", "fields": {"objects": objects}}
     for scopes, admin in ((("processor:p",), False), (("processor:p", "processor:other"), True)):
         guard, who = joe_with(*(("UNLOCK_PROCESSOR", scope) for scope in scopes))
 
         assert guard.model_request(guard.fresh(who), b"1", asked)["admin"] is admin
-
-
-def test_what_is_no_list_of_objects_is_refused_whoever_asks():
-    guard, who = joe_with(("ALL",))
-    for objects in (None, [], [5], [_of("user", "root")], [{**_of("queue", "q"), "extra": 1}]):
-        with pytest.raises(BadRequest, match="nothing was changed"):
-            guard.check(who, "model", b"1", {"do": "declare", "fields": {"objects": objects}})
 
 
 def test_a_listing_has_what_its_asker_may_see():
@@ -371,22 +255,6 @@ def test_what_is_looked_at_is_what_is_done(on):
         except BadRequest as refused:
             error = refused.text
         assert f"field '{field}' is missing" in error, name
-
-
-def test_a_user_changes_objects_by_name_since_nothing_of_an_id_was_looked_at():
-    """The model process takes an id for a name, and the snapshot has none."""
-    rights = [(do, None) for do in ("UPDATE", "DELETE", "STOP_PROCESSOR")]
-    guard, who = joe_with(*rights)
-    for do, kind, given in (
-        ("update", "user", {"password": "of somebody who may do more"}),
-        ("update", "privilege", {"user": "joe"}),
-        ("update", "processor", {"git": "/mine"}),  # It may have secrets.
-        ("delete", "privilege", {}),
-        ("stop", "processor", {}),
-    ):
-        asked = {"do": do, "kind": kind, "name": "a-uuid", "fields": given}
-        with pytest.raises(UnknownObject, match="by name, not by id"):
-            guard.check(who, "model", b"", asked)
 
 
 def test_an_override_is_opened_by_the_right_to_its_processor():
@@ -508,54 +376,6 @@ def test_a_login_that_is_none_makes_a_session_nobody(login):
         who = guard.fresh(guard.identify(key, login))
         assert (who.user, who.free) == (None, False)
         assert "the login that was sent is" in who.reason
-
-
-def test_what_is_revoked_cannot_be_done_by_a_step_among_many():
-    guard, who = joe_with((ALL,), ("DELETE_QUEUE", None, True), ("UNLOCK_PROCESSOR", None, True))
-
-    def apply(*steps):
-        fields = {"do": "apply", "fields": {"base": 1, "steps": [list(step) for step in steps]}}
-        guard.check(who, "model", b"", fields)
-
-    apply(("add", "queue", "new", {}), ("update", "socket", "s", {"priority": 1}))
-    with pytest.raises(NotAllowed, match="DELETE_QUEUE on queue 'q'"):
-        apply(("add", "queue", "new", {}), ("delete", "queue", "q", {}))
-    with pytest.raises(NotAllowed, match="UNLOCK_PROCESSOR on processor 'p'"):
-        apply(("update", "processor", "p", {"workers": 2}))
-    with pytest.raises(NotAllowed, match="would hand out DELETE_QUEUE"):
-        apply(("add", "privilege", "more", {"right": "DELETE_QUEUE", "user": "joe"}))
-
-
-TOKEN = {"env": {"T": "secret:token"}}
-
-
-def change(guard, who, do, fields, name="p"):
-    guard.check(who, "model", b"r", {"do": do, "kind": "processor", "name": name, "fields": fields})
-
-
-def test_who_may_change_code_needs_a_right_to_the_secrets_it_gets():
-    guard, who = joe_with(("UPDATE_PROCESSOR",), ("ADD_PROCESSOR",))
-
-    for do, name in (("update", "p"), ("add", "new")):
-        with pytest.raises(NotAllowed, match="USE_SECRET on secret 'token'"):
-            change(guard, who, do, TOKEN, name)
-    change(guard, who, "update", {"workers": 2})
-
-    guard, who = joe_with(("UPDATE_PROCESSOR",), ("USE_SECRET", "secret:tok*"))
-    change(guard, who, "update", TOKEN)
-    with pytest.raises(NotAllowed, match="USE_SECRET"):
-        change(guard, who, "update", {"env": {"T": "secret:other"}})
-
-
-def test_a_processor_that_has_a_secret_is_not_given_other_code_without_the_right():
-    """Else whoever changes code would only have to wait for the secret."""
-    guard, who = joe_with(("UPDATE_PROCESSOR",))
-    snapshot = model([("UPDATE_PROCESSOR", "joe")], joe=JOE)
-    snapshot["processors"]["p"] = TOKEN
-    guard.changed(snapshot)
-
-    with pytest.raises(NotAllowed, match="USE_SECRET"):
-        change(guard, who, "update", {"commit": "abcdef0"})
 
 
 def test_a_right_on_a_flow_holds_for_its_versions():

@@ -17,7 +17,9 @@ from meshcode.cli.plain import length_of_time
 from meshcode.cli.waiting import tell_warnings
 from meshcode.errors import BadData, MountFailed, TooLarge, WaitTimeout, WrongState
 from meshcode.limits import BODY_BYTES_MAX
+from meshcode.model.kinds import KINDS, PLURALS
 from meshcode.model.plan import Plan
+from meshcode.model.rightnames import READING
 from meshcode.model.steps import Model, model_of
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ TRIES_MAX = 4  # Of planning, when others change the model meanwhile.
 _LOOK_S = 0.1  # Between two looks at what the node is doing.
 _ASK_S = 60.0  # A plan of 10,000 objects takes seconds.
 
-Planner = Callable[[Model], Plan]
+Planner = Callable[["Known"], Plan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,40 @@ class Wish:
     dry_run: bool = False
     yes: bool = False
     equal: str = "nothing to do: the model is as the files say"
+    kinds: Collection[str] = KINDS  # Of which it is said what is left out.
 
 
-def read_model(client: Client) -> tuple[Model, int]:
-    """Every object of the model, and the number of that state of it."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The model as far as whoever asks may read it."""
+
+    model: Model
+    number: int  # Of that state of it.
+    left_out: dict[str, int]  # By kind: how many objects are not in it.
+
+    def tell(self, kinds: Collection[str]) -> None:
+        """Say on stderr what of these kinds is left out."""
+        found = {kind: count for kind, count in self.left_out.items() if kind in kinds}
+        if found:
+            what = ", ".join(
+                f"{count} {PLURALS[kind] if count > 1 else kind}" for kind, count in found.items()
+            )
+            needed = ", ".join(READING[kind][0] for kind in found)
+            output.say(
+                f"note: left out, since you may not read them: {what}; that needs {needed}, and a"
+                " file may name them all the same"
+            )
+
+
+def read_model(client: Client) -> Known:
+    """Every object of the model that this client may read."""
     snapshot = client.ask("model", do="snapshot", timeout=_ASK_S)
-    return model_of(snapshot), int(snapshot["number"])
+    left_out = snapshot.get("left_out") or {}
+    by_kind = {kind: int(left_out[PLURALS[kind]]) for kind in KINDS if PLURALS[kind] in left_out}
+    return Known(model_of(snapshot), int(snapshot["number"]), by_kind)
 
 
-def make_plan(planner: Planner, current: Model, places: Mapping[tuple[str, str], str]) -> Plan:
+def make_plan(planner: Planner, current: Known, places: Mapping[tuple[str, str], str]) -> Plan:
     """The plan from `current`.
 
     Raises:
@@ -69,7 +96,9 @@ def carry_out(
     """
     confirmed: set[tuple[str, str]] = set()
     for attempt in range(1, TRIES_MAX + 1):
-        current, base = read_model(client)
+        current = read_model(client)
+        if attempt == 1:
+            current.tell(wish.kinds)
         plan = make_plan(planner, current, places)
         if not plan.steps:
             _say_equal(wish)
@@ -84,7 +113,7 @@ def carry_out(
             confirm(f"delete {len(deletes)} objects", yes=wish.yes)
             confirmed = deletes
         try:
-            done = _apply(client, plan, base)
+            done = _apply(client, plan, current.number)
         except WrongState as error:
             if "base" not in error.fields or attempt == TRIES_MAX:
                 raise

@@ -11,7 +11,14 @@ import click
 from meshcode.cli import output
 from meshcode.cli.app import text_of
 from meshcode.cli.files import carrying, writing
-from meshcode.cli.files.carrying import Wish, carry_out, make_plan, read_model, wait_ready
+from meshcode.cli.files.carrying import (
+    Known,
+    Wish,
+    carry_out,
+    make_plan,
+    read_model,
+    wait_ready,
+)
 from meshcode.cli.files.compose import Compose, read_compose
 from meshcode.cli.files.document import Document, read_all
 from meshcode.cli.files.reading import FORMATS, read_files
@@ -30,7 +37,7 @@ from meshcode.model.plan import Wanted, plan_file, plan_removal
 if TYPE_CHECKING:
     from meshcode.client import Client
     from meshcode.model.plan import Plan
-    from meshcode.model.steps import Key, Model
+    from meshcode.model.steps import Key
 
 DIFFERENT, TROUBLE = 1, 2  # Exit statuses of `mesh diff`.
 
@@ -83,7 +90,8 @@ def apply(
     """Make the model what files say, in one change: all of it or nothing.
 
     An object in a file is whole: an option taken out of the file goes back to its default.
-    Applied again it does nothing.
+    Applied again it does nothing. A user needs the right to each change, as for the change by
+    itself (ADD_QUEUE, UPDATE_SOCKET...), and READ_ or LS_ of what is there.
 
     Examples:
       mesh apply -f net.yaml --dry-run
@@ -98,7 +106,7 @@ def apply(
             document.wanted = select_nodes(document.wanted, nodes)
         carry_out(
             client, _planner(document.wanted, prune), document.places,
-            Wish(style, dry_run=dry_run, yes=yes),
+            Wish(style, dry_run=dry_run, yes=yes, kinds=list(document.wanted)),
         )  # fmt: skip
         if wait and not dry_run:
             wait_ready(client, document.wanted.get("processor", {}), timeout)
@@ -120,6 +128,8 @@ def diff(
 ) -> int:
     """Show what `mesh apply` would do; status 0: nothing, 1: something, 2: it cannot be known.
 
+    A user compares with what it may read (READ_QUEUE or LS_QUEUES...); what is left out is said.
+
     Examples:
       mesh diff -f net.yaml
       mesh diff -f net.yaml --prune -o json
@@ -130,7 +140,8 @@ def diff(
             _localhost(client, document.wanted)
             if nodes:
                 document.wanted = select_nodes(document.wanted, nodes)
-            current, _number = read_model(client)
+            current = read_model(client)
+        current.tell(list(document.wanted))
         plan = make_plan(_planner(document.wanted, prune), current, document.places)
     except MeshError as error:
         output.say(text_of(error))
@@ -152,16 +163,19 @@ def diff(
 def export(kinds: tuple[str, ...], form: str) -> None:
     """Print the model, or some kinds of it, as a file for `mesh apply`.
 
+    A user gets what it may read (READ_QUEUE or LS_QUEUES...); stderr says what is left out.
+
     Examples:
       mesh export > net.yaml
       mesh export queues sockets -o toml
     """
     chosen = [_kind(word) for word in kinds] or [kind for kind in KINDS if kind not in MADE]
     with session() as client:
-        model, _number = read_model(client)
-    for what in writing.secrets_in(model, chosen):
+        found = read_model(client)
+    found.tell(chosen)
+    for what in writing.secrets_in(found.model, chosen):
         output.say(f"note: the environment of {what} is written in clear")
-    sys.stdout.write(writing.to_text(writing.to_document(model, chosen), form))
+    sys.stdout.write(writing.to_text(writing.to_document(found.model, chosen), form))
 
 
 @command()
@@ -185,12 +199,13 @@ def build(
     compose = _read_compose(name, deploy=deploy, nodes=nodes)
     wanted = compose.document.wanted
 
-    def planner(current: Model) -> Plan:
+    def planner(current: Known) -> Plan:
         new: dict[str, dict[str, Any]] = {
-            queue: {} for queue in compose.implied if queue not in current["queue"]
+            queue: {} for queue in compose.implied if queue not in current.model["queue"]
         }
         whole = {**wanted, "queue": {**wanted.get("queue", {}), **new}}
-        return plan_file(current, _chosen(whole, nodes, compose))
+        hidden = current.left_out
+        return plan_file(current.model, _chosen(whole, nodes, compose), hidden=hidden)
 
     _chosen(wanted, nodes, compose)  # Which refuses a node that is not there, before any asking.
     with session() as client:
@@ -225,7 +240,7 @@ def kill(
         style, dry_run=dry_run, yes=yes, equal="nothing to do: nothing of it is in the model"
     )
     with session() as client:
-        carry_out(client, lambda current: plan_removal(current, names), document.places, wish)
+        carry_out(client, lambda current: plan_removal(current.model, names), document.places, wish)
 
 
 def _read(
@@ -251,12 +266,15 @@ def _tell_all(document: Document, prune: bool) -> None:
     """
     try:
         with session() as client:
-            current, _number = read_model(client)
+            current = read_model(client)
     except MeshError:
         document.problems.check()  # What the files alone tell: nobody has the model.
         return
     kinds = list(document.wanted) if prune else ()
-    plan = plan_file(current, document.wanted, prune=kinds, broken=document.broken)
+    plan = plan_file(
+        current.model, document.wanted, prune=kinds, broken=document.broken,
+        hidden=current.left_out,
+    )  # fmt: skip
     for problem in plan.problems:
         where = document.places.get((problem.kind, problem.name), "the model")
         document.problems.add(where, problem.text)
@@ -265,7 +283,10 @@ def _tell_all(document: Document, prune: bool) -> None:
 
 
 def _planner(wanted: Wanted, prune: bool) -> carrying.Planner:
-    return lambda current: plan_file(current, wanted, prune=list(wanted) if prune else ())
+    kinds = list(wanted) if prune else ()
+    return lambda current: plan_file(
+        current.model, wanted, prune=kinds, hidden=current.left_out
+    )
 
 
 def _localhost(client: Client, wanted: Mapping[str, Mapping[str, dict[str, Any]]]) -> None:
