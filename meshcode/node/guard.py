@@ -16,7 +16,7 @@ from meshcode.model.declare import read_objects
 from meshcode.model.delta import Key
 from meshcode.model.rightnames import ADMIN
 from meshcode.model.rights import NOWHERE, Places, Rights
-from meshcode.node import refusals
+from meshcode.node import meshcalls, refusals
 from meshcode.node.attempts import Attempt
 from meshcode.node.logins import Logins, unix_ms
 from meshcode.node.modelguard import Listing, ModelGuard, processor_of
@@ -55,7 +55,7 @@ NEEDS: dict[str, Need] = {
     "call.cancel": Need(("CANCEL_TASK",), "call"),
     "call.retry": Need(("RUN_TASK",), "call"),
     "stream.read": Need(_SEE_CALL, "call"),
-    "call.watch": Need(_SEE_CALL, "somewhere"),  # By whole ids, which nobody can guess.
+    "call.watch": Need(_SEE_CALL, "somewhere"),  # And of each call, see `closed`.
     "socket.describe": Need(_SEE_SOCKET, "socket"),
     "task.show": Need(_SEE_SOCKET, "socket"),
     "task.code": Need(("VIEW_PROCESSOR_CODE",), "socket"),
@@ -267,16 +267,37 @@ class Guard:
         """The sockets of a call, or flow, that this node knows; raises `UnknownCall`."""
         if is_flow:
             return self._loop.flows.sockets_of(call)
-        row = self._loop.history.get(call)
+        row = self._row_of(call)
         for _ in range(BUILTIN_DEPTH_MAX):
             if not row["socket"].startswith("@") or row["socket"] == FLOW:
                 break
-            row = self._loop.history.get(row["parent"])  # It shows what that has caused.
+            row = self._row_of(row["parent"])  # It shows what that has caused.
         if row["socket"] == FLOW:
             return self._loop.flows.sockets_of(row["id"])
         if not row["socket"]:
             raise UnknownCall("the socket of this call is not known any more")
         return [str(row["socket"])]
+
+    def _row_of(self, call: Any) -> dict[str, Any]:
+        """A call as the history has it, or as it is kept here for another owner."""
+        try:
+            return self._loop.history.get(call)
+        except UnknownCall:
+            return meshcalls.kept_row(self._loop, meshcalls.kept_id(self._loop, call))
+
+    def closed(self, who: Who | None, ids: Iterable[bytes]) -> set[bytes]:
+        """Those of these calls that are known here and that a principal may not see."""
+        if who is None or self.fresh(who).free:
+            return set()
+        found, unknown = set(), []
+        for id in ids:
+            try:
+                self._check_call(who, NEEDS["call.get"], id)
+            except NotAllowed:
+                found.add(id)
+            except UnknownCall:
+                unknown.append(id)
+        return found | self._loop.ended(unknown).keys()  # Of what, nobody can tell any more.
 
     def model_request(
         self, who: Who | None, request: bytes, fields: dict[str, Any]
@@ -345,10 +366,20 @@ def check_for_peer(loop: Loop, user: object, name: str, fields: dict[str, Any]) 
     """
     if user is None:
         return
+    who = _for_peer(loop, user)
+    if not loop.guard.rights.is_here(str(user)):
+        raise NotAllowed(f"user {user} is not declared and enabled here; nothing was done")
+    loop.guard.check(who, name, b"", fields)
+
+
+def closed_for_peer(loop: Loop, user: object, ids: list[bytes]) -> set[bytes]:
+    """Those of these calls that the user of a peer's client may not see; None: no user asks."""
+    return set() if user is None else loop.guard.closed(_for_peer(loop, user), ids)
+
+
+def _for_peer(loop: Loop, user: object) -> Who:
     who = Who(None)
     who.become(loop.guard.rights)
     who.user = str(user)
-    if not loop.guard.rights.is_here(who.user):
-        raise NotAllowed(f"user {who.user} is not declared and enabled here; nothing was done")
-    loop.guard.check(who, name, b"", fields)
+    return who
 

@@ -6,7 +6,8 @@ from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
-from meshcode.errors import InternalError, MeshError, Refused
+from meshcode.errors import InternalError, MeshError, NotAllowed, Refused
+from meshcode.ids import text_of
 from meshcode.node import requests, workerwords
 from meshcode.node.sessions import Arrived, Port
 from meshcode.router import flows, heard, streams
@@ -117,6 +118,9 @@ def _take_any(loop: Loop, arrived: Arrived) -> None:
         elif kind == Kind.BYE:
             loop.sessions.close(session)
             loop.step(ClientLeft(session.id))
+    if who is not None:
+        calls, not_theirs = _without_others(loop, who, calls, {*again, *made})
+        refused += [(session.id, id, error) for id, error in not_theirs]
     if refused:
         loop.turns.add(Effects(refused=refused))
     if calls or refused:
@@ -126,6 +130,35 @@ def _take_any(loop: Loop, arrived: Arrived) -> None:
             loop.mesh.relay.submit_again(session, event, set(again))
         else:
             loop.step(event)
+
+
+def _without_others(
+    loop: Loop, who: Who, calls: list[NewCall], sent: set[bytes]
+) -> tuple[list[NewCall], list[tuple[bytes, dict[str, Any]]]]:
+    """The calls without those whose id is that of a call which their principal may not see.
+
+    One that is there already is not made anew: its outcome is told to whoever sent it again.
+
+    Args:
+        loop: of this node.
+        who: the principal.
+        calls: of a frame.
+        sent: ids of those that may have been sent before.
+    """
+    router = loop.router
+    known = [
+        call[0] for call in calls
+        if call[0] in sent or call[0] in router.calls or call[0] in router.replica.by_id
+    ]  # fmt: skip
+    closed = loop.guard.closed(who, known) if known else set()
+    refused = []
+    for id in closed:
+        error = NotAllowed(
+            f"there is a call {text_of(id)} already, and {who.name} may not see it; nothing was"
+            " done; a new call needs an id of its own"
+        )
+        refused.append((id, error.to_data()))
+    return [call for call in calls if call[0] not in closed], refused
 
 
 def _witness(loop: Loop) -> Refused:

@@ -8,6 +8,7 @@ Messages (kind RELAY), plain maps:
 
     {"q": n, "op": "find", "ids": [id]}                 -> {"a": n, "known": [id]}
     {"q": n, "op": "watch", "ids": [id]}                -> the same, and outcomes as they come
+        with "as": text when a user asks: without what it may not see
     {"q": n, "op": "ask", "name": text, "fields": map}  -> {"a": n, "good": bool, "data": any}
         with "as": text when a user asks, whose right to it the peer checks
     {"outcomes": [OUTCOME envelope]}
@@ -29,7 +30,7 @@ from meshcode.errors import BadValue, UnknownCall
 from meshcode.ids import ID_BYTES, text_of
 from meshcode.node import requests
 from meshcode.node.fields import check
-from meshcode.node.guard import check_for_peer
+from meshcode.node.guard import check_for_peer, closed_for_peer
 from meshcode.node.meshrows import KEPT
 from meshcode.node.partly import Partly
 from meshcode.node.sessions import Session
@@ -79,8 +80,13 @@ class Relay:
 
     # What a client of this node wants.
 
-    def watch(self, client: int, ids: list[bytes], done: Callable[[list[bytes]], None]) -> None:
-        """Let the peers tell how these calls end; `done` gets those that nobody knows."""
+    def watch(
+        self, client: int, ids: list[bytes], done: Callable[[list[bytes]], None],
+        user: str | None = None,
+    ) -> None:  # fmt: skip
+        """Let the peers tell how these calls end, to `user` if one asks; `done` gets those that
+        nobody knows, or that it may not see.
+        """
         for id in ids:
             self._watching.setdefault(id, set()).add(client)
 
@@ -92,10 +98,15 @@ class Relay:
                 known |= found
             unknown = [id for id in ids if id not in known]
             for id in unknown:
-                self._watching.pop(id, None)
+                others = self._watching.get(id, set()) - {client}
+                if others:
+                    self._watching[id] = others
+                else:
+                    self._watching.pop(id, None)
             done(unknown)
 
-        self.gather({"op": "watch", "ids": ids}, answered)
+        message: dict[str, Any] = {"op": "watch", "ids": ids}
+        self.gather(message if user is None else {**message, "as": user}, answered)
 
     def find(
         self, ids: list[bytes], done: Callable[[dict[bytes, tuple[int, int]]], None]
@@ -140,7 +151,8 @@ class Relay:
             event.ended |= loop.ended(unsure)
             loop.step(event)
             if known:
-                self.watch(session.id, sorted(known), list.clear)
+                user = None if session.who is None else session.who.user
+                self.watch(session.id, sorted(known), list.clear, user)
 
         self.find(unsure, found)
 
@@ -333,6 +345,9 @@ class Relay:
         ended = loop.ended(missing)
         known = [id for id in good if id in ended or self._is_known(id)]
         if op == "watch":
+            closed = closed_for_peer(loop, message.get("as"), known)
+            known = [id for id in known if id not in closed]
+            ended = {id: data for id, data in ended.items() if id not in closed}
             client = self._client(node)
             loop.step(Watched(client, [id for id in known if id not in ended]))
             loop.turns.add(Effects(outcomes=[(client, data) for data in ended.values()]))

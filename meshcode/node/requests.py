@@ -310,7 +310,9 @@ def _has_copies(loop: Loop, id: bytes) -> bool:
 
 
 def _call_watch(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    ids = [id for id in needed(fields, "ids", list) if isinstance(id, bytes)]
+    asked = [id for id in needed(fields, "ids", list) if isinstance(id, bytes)]
+    closed = loop.guard.closed(session.who, asked)
+    ids = [id for id in asked if id not in closed]
     missing = [id for id in ids if id not in loop.router.calls]
     ended = loop.ended(missing)
     loop.step(Watched(session.id, ids))
@@ -320,12 +322,13 @@ def _call_watch(loop: Loop, session: Session, request: bytes, fields: dict[str, 
     loose = bool(loop.commits.full_ms) and _are_on_disk(loop, ids)
 
     def answer(unknown: list[bytes]) -> None:
-        told = (session.id, request, True, {"unknown": unknown})
+        told = (session.id, request, True, {"unknown": [*unknown, *closed]})
         loop.turns.add(Effects(answers=[told]), loose=loose)
 
     loop.turns.add(Effects(outcomes=outcomes), loose=loose)
     if unknown and loop.mesh is not None:
-        loop.mesh.relay.watch(session.id, unknown, answer)
+        user = None if session.who is None else session.who.user
+        loop.mesh.relay.watch(session.id, unknown, answer, user)
     else:
         answer(unknown)
 

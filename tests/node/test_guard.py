@@ -55,6 +55,7 @@ class Loop:
         self.node_id = NODE
         self.log = self
         self.history = History()
+        self.router = SimpleNamespace(replica=SimpleNamespace(by_id={}), copies={})
         self.flows = Flows()
 
     def get(self, table, key):
