@@ -1,6 +1,8 @@
 """`python -m bench [NAME..]`: the named measurements, by default all that a person waits for.
 
-They run one after another.  `growth` takes what follows it: `python -m bench growth [CURVE..] [OPTION..]`.
+They run one after another.  `growth` takes what follows it:
+
+    python -m bench growth [CURVE..] [OPTION..]
 """
 
 from __future__ import annotations
