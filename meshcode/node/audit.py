@@ -1,14 +1,18 @@
 """What a node writes into its audit log: every change, every refusal, every login.
 
-Questions that are answered are not in it, nor are calls: the history has those.  Refusals of one
-kind are written once a minute, with how many there were, so that nobody fills the disk with them.
+Questions that are answered are not in it, nor are calls: the history has those.  What came to
+nothing is written once a minute, with how often it was asked, and of one principal only so many
+kinds of it: what is asked for is the asker's own text, and who may do nothing could push the lines
+of changes out of the log with names that do not exist.
 """
 
 # ruff: noqa: ARG001  Operations share one shape.
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +42,20 @@ _ABOUT_ON = {
 _ABOUT = {"call.recover": ("id",), "worker.stop": ("id",)}
 _MORE_CHARS = 20  # Kept free for how many objects of what was refused are not named.
 REPEATED_MS = 60_000
-REPEATED_MAX = 1_024  # Kinds of refusals counted at once.
+KINDS_MAX = 20  # Of what came to nothing, by one principal in a minute; the others are counted.
+ASKERS_MAX = 1_024  # Principals whose requests are counted at once.
+_OF_NO_NAMES = ("login", "logout")  # So there are few kinds of them, and each has its line.
+_NOTHING_BYTES_MAX = 300  # Of one text in a line of what came to nothing, as the log writes it.
+
+
+@dataclass(slots=True)
+class _Nothing:
+    """What one principal asked for in vain since the first of it, for a minute."""
+
+    until_ms: int
+    # After the first of it, by operation, object, outcome and way.
+    more: dict[tuple[str, str | None, str, str], int] = field(default_factory=dict)
+    others: int = 0  # Of kinds that got no line.
 
 
 class Audit:
@@ -49,7 +66,7 @@ class Audit:
         self.log = AuditLog(home)
         # Asked of the model, by the node's number of the request: who, via, what, on what.
         self._asked: dict[bytes, tuple[str, str, str, str]] = {}
-        self._refused: dict[tuple[str, str, str], list[int]] = {}  # Until, and how many more.
+        self._nothing: dict[str, _Nothing] = {}  # By principal.
         self._trouble = ""
 
     def _add(self, who: str, what: str, **more: Any) -> None:
@@ -73,7 +90,9 @@ class Audit:
             if fields.get("dry"):
                 return
             (who, via), on = _who(session.who, fields), _object(what, fields)
-            self._add(who, _named(what, fields), via=via, object=on, outcome="allowed")
+            # Anybody may log out, and again.
+            add = self._add_once if what == "logout" else self._add
+            add(who, _named(what, fields), via=via, object=on, outcome="allowed")
 
     def answered(self, request: bytes, good: bool, data: Any) -> None:
         """The model answered a change."""
@@ -81,13 +100,19 @@ class Audit:
         if found is not None:
             who, via, what, on = found
             code = "" if good or not isinstance(data, dict) else str(data.get("code"))
-            outcome = "changed" if good else "denied" if code == NotAllowed.code else "refused"
-            self._add(who, what, via=via, object=on, outcome=outcome, why=code or None)
+            if good:
+                self._add(who, what, via=via, object=on, outcome="changed")
+                return
+            outcome = "denied" if code == NotAllowed.code else "refused"
+            self._add_once(who, what, via=via, object=on, outcome=outcome, why=code or None)
 
     def login(self, user: str, from_: str, good: bool) -> None:
         """Somebody gave a password."""
         via = from_ if from_ == "local" else f"key {from_[:8]}"
-        self._add(user, "login", via=via, outcome="allowed" if good else "denied")
+        if good:
+            self._add_once(user, "login", via=via, outcome="allowed")
+        else:  # The name is anybody's text; attempts.py lets by so many of these in a minute.
+            self._add(user, "login", via=via, outcome="denied")
 
     def failed(
         self, session: Session, what: str, request: bytes, fields: dict[str, Any], error: MeshError
@@ -102,30 +127,44 @@ class Audit:
         self.denied(session.who, _named(what, fields), _object(what, fields), right)
 
     def denied(self, who: Who | None, what: str, object_: str, right: str) -> None:
-        """Somebody may not do something; the same again is counted for a minute."""
+        """Somebody may not do something."""
         name, via = _who(who, {})
-        object_ = _brief(object_)
-        key, now = (name, what, object_), unix_ms()
-        known = self._refused.get(key)
-        if known is not None and now < known[0]:
-            known[1] += 1
-            return
-        if len(self._refused) >= REPEATED_MAX:
-            self._tell_repeated(now, everything=True)
-        self._refused[key] = [now + REPEATED_MS, 0]
-        self._add(name, what, via=via, object=object_, outcome="denied", right=right or None)
+        self._add_once(name, what, via=via, object=object_, outcome="denied", right=right or None)
+
+    def _add_once(self, who: str, what: str, **more: Any) -> None:
+        """What changes nothing: the same again, and what is too much, is counted for a minute."""
+        now, what = unix_ms(), _cut(what)
+        if "object" in more:
+            more["object"] = _cut(_brief(more["object"]))
+        known = self._nothing.get(who)
+        if known is None or now >= known.until_ms:
+            if len(self._nothing) >= ASKERS_MAX or known is not None:
+                self._tell_repeated(now, everything=known is None)
+            known = self._nothing[who] = _Nothing(now + REPEATED_MS)
+        kind = (what, more.get("object"), more["outcome"], more["via"])
+        if kind in known.more:
+            known.more[kind] += 1
+        elif len(known.more) >= KINDS_MAX and what not in _OF_NO_NAMES:
+            known.others += 1
+        else:
+            known.more[kind] = 0
+            self._add(who, what, **more)
 
     def _tell_repeated(self, now_ms: int, *, everything: bool = False) -> None:
-        for key, (until, more) in list(self._refused.items()):
-            if everything or now_ms >= until:
-                del self._refused[key]
+        for who, known in list(self._nothing.items()):
+            if not everything and now_ms < known.until_ms:
+                continue
+            del self._nothing[who]
+            for (what, object_, outcome, via), more in known.more.items():
                 if more:
-                    name, what, object_ = key
-                    self._add(name, what, object=object_, outcome="denied", times=more)
+                    self._add(who, what, via=via, object=object_, outcome=outcome, times=more)
+            if known.others:
+                told = f"and {known.others} others of {who} in this minute came to nothing"
+                self._add(who, "audit.others", object=told, outcome="denied", times=known.others)
 
     def tick(self) -> None:
         """Once a second: what was written goes to the disk."""
-        if self._refused:
+        if self._nothing:
             self._tell_repeated(unix_ms())
         try:
             self.log.sync()
@@ -186,6 +225,19 @@ def _brief(text: str) -> str:
     line = _filled(names, TEXT_MAX - _MORE_CHARS)[0]
     rest = len(names) - len(line.split(", "))
     return line + (f" and {rest} more" if rest else "")
+
+
+def _cut(text: str) -> str:
+    """As much of it as takes no more room in the log than a plain text of the longest."""
+    room = _NOTHING_BYTES_MAX
+    if len(json.dumps(text)) - 2 <= room:
+        return text
+    room -= 3
+    for at, char in enumerate(text):
+        room -= len(json.dumps(char)) - 2
+        if room < 0:
+            return text[:at] + "..."
+    return text
 
 
 def _filled(names: list[str], chars_max: int) -> list[str]:

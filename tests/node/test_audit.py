@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from meshcode.errors import NotAllowed
 from meshcode.node import auditlog
-from meshcode.node.audit import Audit
+from meshcode.node.audit import KINDS_MAX, REPEATED_MS, Audit
 from meshcode.node.auditlog import FOLDER, NEWEST, AuditBroken, AuditLog, files_of, verify
 from meshcode.node.sessions import Session
 from meshcode.node.who import Who
@@ -246,6 +246,69 @@ def test_many_refusals_of_one_kind_are_two_lines(tmp_path):
 
     found = [(row["what"], row.get("times"), row.get("right")) for row in lines_of(tmp_path)]
     assert found == [("run", None, "RUN_TASK"), ("status", None, "LS_WORKERS"), ("run", 999, None)]
+
+
+def test_refusals_of_ever_other_names_are_few_lines(tmp_path):
+    """Each name was a line, so calls of sockets that do not exist pushed all others out."""
+    audit, who, other = Audit(tmp_path), Session(1, b""), Session(2, b"")
+    who.who, other.who = Who("k" * 40), Who("o" * 40)
+    for number in range(5_000):
+        audit.denied(who.who, "run", f"socket {number}", "RUN_TASK")
+    audit.denied(who.who, "run", "socket 0", "RUN_TASK")
+    audit.denied(other.who, "run", "socket s", "RUN_TASK")
+    audit.close()
+
+    rows = lines_of(tmp_path)
+    assert [row["object"] for row in rows[:KINDS_MAX]] == [f"socket {n}" for n in range(KINDS_MAX)]
+    assert [(row["who"], row["object"], row.get("times")) for row in rows[KINDS_MAX:]] == [
+        ("key oooooooo...", "socket s", None),
+        ("key kkkkkkkk...", "socket 0", 1),
+        (
+            "key kkkkkkkk...",
+            f"and {5_000 - KINDS_MAX} others of key kkkkkkkk... in this minute came to nothing",
+            5_000 - KINDS_MAX,
+        ),
+    ]
+
+
+def test_the_next_minute_has_its_own_refusals(tmp_path, monkeypatch):
+    now = [1_000_000]
+    monkeypatch.setattr("meshcode.node.audit.unix_ms", lambda: now[0])
+    audit, joe = Audit(tmp_path), Session(1, b"")
+    for _ in range(2):
+        for number in range(KINDS_MAX + 3):
+            audit.denied(joe.who, "run", f"socket {number}", "RUN_TASK")
+        now[0] += REPEATED_MS
+    audit.tick()
+    audit.close()
+
+    told = [row.get("times") for row in lines_of(tmp_path)]
+    assert told == 2 * [*KINDS_MAX * [None], 3]
+
+
+def test_changes_that_the_model_refuses_and_logouts_are_counted_too(tmp_path):
+    audit, joe = Audit(tmp_path), Session(1, b"")
+    joe.who = Who("k" * 40)
+    for number in range(500):
+        request = {"do": "update", "kind": "user", "name": "joe", "fields": {"a": number}}
+        audit.done(joe, "model", b"1", request)
+        audit.answered(b"1", False, {"code": "bad_value", "text": "no"})
+        audit.done(joe, "logout", b"2", {})
+    audit.close()
+
+    rows = [(row["what"], row["outcome"], row.get("times")) for row in lines_of(tmp_path)]
+    assert rows == [
+        ("model.update", "refused", None), ("logout", "allowed", None),
+        ("model.update", "refused", 499), ("logout", "allowed", 499),
+    ]  # fmt: skip
+
+
+def test_what_came_to_nothing_takes_no_more_room_in_other_letters(tmp_path):
+    audit, who = Audit(tmp_path), Session(1, b"")
+    audit.denied(who.who, "run\U0001f600" * 300, "\U0001f600" * 300, "RUN_TASK")
+    audit.close()
+
+    assert len((tmp_path / FOLDER / NEWEST).read_bytes()) < 1_000
 
 
 def test_hostile_names_do_no_harm(tmp_path):
