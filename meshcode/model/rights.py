@@ -21,7 +21,7 @@ from meshcode.errors import BadRequest
 from meshcode.model.fields import check_value, fill
 from meshcode.model.kinds import FIELDS, KINDS, LABELLED
 from meshcode.model.rightnames import ALL, CONTAINED_IN, READING, contained
-from meshcode.model.usercheck import LABEL, has_label, is_in
+from meshcode.model.usercheck import LABEL, is_in
 
 ADMIN_ROLE = "admin"
 Places = frozenset[tuple[str, str]]
@@ -36,6 +36,11 @@ WITHIN = {
     "queue": (("network", "network"),),
     "node": (("network", "network"),),
     "scheduler": (("network", "network"),),
+}
+# The options by which an object comes under other privileges.
+_MOVED_BY = {
+    kind: {"labels", *(option for option, _target in WITHIN.get(kind, ()))} & FIELDS[kind].keys()
+    for kind in FIELDS
 }
 # What an object belongs to that says of which kind that is, as `flow:night`.
 _OF = {"version": "of"}
@@ -242,28 +247,28 @@ class Rights:
     ) -> Grant | None:
         """What `user` would hand out by a change, and has not itself.
 
-        A change of a user or privilege hands out rights, and so does one of labels: by a new one an
-        object comes under the privileges on it, without an old one it leaves the denials on that.
+        A change of a user, role or privilege hands out rights, and so does one that moves an
+        object: where it comes to, by a new label, queue, processor or network, it is under the
+        privileges on that, and what it leaves it takes away from under the denials there.
         """
         for grant in self._handed_out(do, kind, name, fields):
             if not self.may_give(user, grant):
                 return grant
-        if kind in LABELLED and "labels" in fields and do != "delete":
+        if do != "delete" and not _MOVED_BY[kind].isdisjoint(fields):
+            # Who makes an object says where it is; only a label brings it elsewhere besides.
             before = self.places(kind, name, None if do != "add" else {**fields, "labels": {}})
-            for grant in self._moved_under(do, kind, name, fields):
+            for grant in self._moved_under(before, self.places(kind, name, fields)):
                 if not self.allowed(user, grant.right, before):
                     return grant
         return None
 
-    def _moved_under(
-        self, do: str, kind: str, name: str, fields: Mapping[str, Any]
-    ) -> Iterable[Grant]:
-        old = {} if do == "add" else _labels(self._declared(kind, name).get("labels"))
-        new = _labels(fields["labels"])
+    def _moved_under(self, before: Places, after: Places) -> Iterable[Grant]:
+        """The grants that begin to hold there, and the denials that end."""
+        if before == after:
+            return
         for grant in sorted({g for found in self._grants.values() for g in found}, key=repr):
-            scope, _, selector = (grant.on or "").partition(":")
-            if scope == LABEL:
-                was, becomes = has_label(old, selector), has_label(new, selector)
+            if grant.on is not None:
+                was, becomes = is_in(grant.on, before), is_in(grant.on, after)
                 if was != becomes and was == grant.revoked:
                     yield grant
 
@@ -286,6 +291,18 @@ class Rights:
             for grant in [*own, *(g for role in roles for g in self.grants_of_role(role))]:
                 if not grant.revoked:
                     yield grant
+            if do == "update" and "roles" in fields:
+                kept = _texts(fields["roles"])
+                yield from self._ended_denials(r for r in before.get("roles", ()) if r not in kept)
+        elif kind == "role" and do == "delete":
+            yield from self._ended_denials([name])
+
+    def _ended_denials(self, roles: Iterable[str]) -> Iterable[Grant]:
+        """What members of these roles were denied, and are not without them."""
+        for role in roles:
+            for grant in self.grants_of_role(role):
+                if grant.revoked:
+                    yield Grant(grant.right, grant.on)
 
 
 def _labels(value: Any) -> dict[str, str]:

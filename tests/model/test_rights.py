@@ -222,6 +222,72 @@ def test_a_label_hands_out_no_right_that_its_giver_has_not(mine, others, do, nam
     assert (found and found.right) == missing
 
 
+ON_Q = P("RUN_TASK", "ann", on="queue:q")
+NOT_ON_FREE = P("RUN_TASK", role="dev", on="queue:fre*", revoked=True)
+
+
+@pytest.mark.parametrize(
+    ("mine", "others", "kind", "name", "fields", "missing"),
+    [
+        # What comes to a place comes under what others, or oneself, were given there.
+        ([], [ON_Q], "socket", "bank.pay", {"queue": "q"}, "RUN_TASK"),
+        ([P("RUN_TASK", "joe", on="queue:q")], [], "socket", "bank.pay", {"queue": "q"},
+         "RUN_TASK"),
+        ([P("RUN_TASK", "joe", on="network:n1")], [], "queue", "free", {"network": "n1"},
+         "RUN_TASK"),
+        ([P("RUN_TASK", "joe", on="label:zone=eu")], [], "socket", "bank.pay", {"queue": "q"},
+         "RUN_TASK"),
+        ([], [P("READ_LOG", "ann", on="processor:shop")], "socket", "bank.pay",
+         {"processor": "shop"}, "READ_LOG"),
+        ([P("RUN_TASK", "joe")], [ON_Q], "socket", "bank.pay", {"queue": "q"}, None),
+        ([P("RUN_TASK", "joe", on="processor:bank")], [ON_Q], "socket", "bank.pay",
+         {"queue": "q"}, None),
+        ([], [ON_Q], "socket", "bank.pay", {"queue": "elsewhere"}, None),
+        ([], [ON_Q], "socket", "bank.pay", {"priority": 1}, None),
+        ([], [ON_Q], "socket", "shop.sell", {"queue": "q"}, None),
+        # What leaves a place leaves what is denied there.
+        ([P("RUN_TASK", "joe")], [NOT_ON_FREE], "socket", "bank.pay", {"queue": "q"}, "RUN_TASK"),
+        ([], [P("RUN_TASK", "ann", on="network:*", revoked=True)], "queue", "q",
+         {"network": None}, "RUN_TASK"),
+        ([P("RUN_TASK", "joe")], [P("RUN_TASK", "ann", on="queue:free", revoked=True)], "socket",
+         "bank.pay", {"queue": "q"}, None),
+        # Nothing that the model would refuse anyway is taken for a place.
+        ([], [ON_Q], "socket", "bank.pay", {"queue": ["q"]}, None),
+    ],
+)  # fmt: skip
+def test_moving_an_object_hands_out_no_right_that_its_mover_has_not(
+    mine, others, kind, name, fields, missing
+):
+    """Joe is in role dev."""
+    rights = Rights(model({"joe": user("dev"), "ann": user()}, [*mine, *others]))
+
+    found = rights.missing_to_change("joe", "update", kind, name, fields)
+
+    assert (found and found.right) == missing
+
+
+@pytest.mark.parametrize(
+    ("do", "kind", "name", "fields", "missing"),
+    [
+        ("update", "user", "ann", {"roles": []}, "RUN_TASK"),
+        ("update", "user", "ann", {"roles": ["other"]}, "RUN_TASK"),
+        ("update", "user", "ann", {"roles": ["dev", "other"]}, None),
+        ("update", "user", "ann", {"email": "x@example.org"}, None),
+        ("update", "role", "dev", {"description": "x"}, None),
+        ("delete", "role", "dev", {}, "RUN_TASK"),
+        ("delete", "role", "other", {}, None),
+    ],
+)
+def test_who_takes_a_role_away_gives_what_the_role_denies(do, kind, name, fields, missing):
+    users = {"joe": user(), "ann": user("dev")}
+    privileges = [P("RUN_TASK", role="dev", on="queue:q", revoked=True)]
+    rights = Rights(model(users, privileges, roles=("dev", "other")))
+
+    found = rights.missing_to_change("joe", do, kind, name, fields)
+
+    assert (found and found.right) == missing
+
+
 @settings(max_examples=300, deadline=None)
 @given(_USERS, st.lists(_PRIVILEGES, max_size=6), _PRIVILEGES)
 def test_one_privilege_more_takes_rights_away_only_when_it_revokes(roles, privileges, more):
