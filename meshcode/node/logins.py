@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meshcode.errors import BadRequest, NotAllowed
+from meshcode.errors import BadRequest, NotAllowed, WrongState
 from meshcode.model import usercheck
 from meshcode.node.attempts import Attempt, Attempts
 from meshcode.node.who import Who, token_problem
@@ -131,11 +131,20 @@ class Logins:
             )
             return False, NotAllowed(text).to_data()
         self.attempts.forgive(attempt)
-        now = unix_ms()
+        now, signed_out = unix_ms(), fields.get("signed_out_ms") or 0
+        # A node whose clock is ahead may have ended all of them; a login is made after that.
+        at = max(now, signed_out + 1)
+        if at > now + tokens.SKEW_MS:
+            return False, WrongState(
+                f"no login: the password is right, but all logins of {user} from before"
+                f" {signed_out} are void (signed_out_ms, Unix milliseconds), and here it is {now};"
+                " nothing was made that would not hold; compare the clocks: `mesh doctor`; who has"
+                " UPDATE_USER can give the user an earlier signed_out_ms"
+            ).to_data()
         text = tokens.make(
             self._signing_key(), id=os.urandom(tokens.ID_BYTES), mesh=self._mesh_id(),
             node=self._loop.node_id, user=user, stamp=tokens.stamp_of(fields["password_hash"]),
-            at_ms=now, until_ms=now + for_ms,
+            at_ms=at, until_ms=now + for_ms,
         )  # fmt: skip
         return True, {"user": user, "login": text, "until_unix_ms": now + for_ms}
 

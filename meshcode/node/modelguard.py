@@ -26,7 +26,9 @@ _MODEL_RIGHTS = {"add": "ADD", "update": "UPDATE", "report": "UPDATE", "delete":
                  "get": "READ"}  # fmt: skip
 # What of `mesh db` does not need ALL.
 _DB_RIGHTS = {"init": ADMIN, "migrate": ADMIN, "json": "READ"}
-_OWN = {"password", "old_password", "signed_out_ms"}  # What users change of themselves.
+# What users change of themselves.  When they logged out is stamped by the node: whoever has a
+# login could end all that its user will ever make, and needs no password to do so.
+_OWN = {"password", "old_password"}
 # What goes with an object that is deleted so: kind, and the option that names the object.
 _GOES_ALONG = {
     ("delete", "network"): (("queue", "network"), ("node", "network"), ("scheduler", "network")),

@@ -108,3 +108,27 @@ def test_a_login_of_nobody_that_cannot_be_remembered_is_refused_aloud(monkeypatc
     with pytest.raises(Busy, match="does not hold now, and was not ended for good"):
         logout(loop, token(), user=None)
     assert loop.asked == []
+
+
+def login(loop, signed_out_ms):
+    """What the client gets that gave the right password."""
+    loop.node_id, loop.identity = bytes(16), SimpleNamespace(sign=KEY)
+    loop.audit = SimpleNamespace(login=lambda *_: None)
+    loop.guard.rights.users["joe"]["signed_out_ms"] = signed_out_ms
+    fields = {"user": "joe", "password": "the right one"}
+    loop.guard.logins.ask(1, b"r", fields, "local")
+    return loop.guard.logins.answered(1, b"r", True, True)[2:]
+
+
+def test_a_login_that_would_be_void_is_refused_and_says_until_when():
+    good, data = login(Loop(mesh=False), 1 << 53)
+
+    assert (good, data["code"]) == (False, "wrong_state")
+    assert f"all logins of joe from before {1 << 53} are void" in data["text"]
+
+
+def test_a_login_made_just_after_all_were_ended_by_a_clock_that_is_ahead_holds():
+    loop, ended = Loop(mesh=False), unix_ms() + tokens.SKEW_MS // 2
+    good, data = login(loop, ended)
+
+    assert good and holds(loop, tokens.read(data["login"]), {"signed_out_ms": ended})
