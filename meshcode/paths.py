@@ -11,7 +11,9 @@
       mesh/                 0700: keys, roster and invitations; only when the node is in a mesh
 
 Every function takes `base`, the home folder; without it the configuration decides, at each call.
-Only `make_folders` and `make_ipc_dir` write anything, and only `listens` knocks at a link.
+Only `make_folders`, `make_ipc_dir` and `drop_ipc_dir` write anything, and only `listens` knocks at
+a link.  Whoever can put another folder in the place of one of these is told what clients say,
+passwords too: so nodes and clients take none that is not their user's own.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 import os
 
 from meshcode import config
+from meshcode.errors import NodeError, NotAllowed
 
 # A Unix socket's path has 107 bytes on Linux, 103 elsewhere; libzmq cuts longer ones in silence.
 IPC_PATH_BYTES_MAX = 99
@@ -87,9 +90,23 @@ def ipc_dir(base: str | None = None) -> str:
 
 
 def clients_address(base: str | None = None) -> str:
-    """Where clients connect: the setting `node` when no `base` is given, else an ipc link."""
+    """Where clients connect: the setting `node` when no `base` is given, else an ipc link.
+
+    Raises:
+        NotAllowed: somebody else could answer at that link.
+    """
     told = str(config.value("node")) if base is None else ""
-    return told or f"ipc://{ipc_dir(base)}/clients.ipc"
+    if told:
+        return told
+    run, links = run_dir(base), ipc_dir(base)
+    owners = _owners(home(base))
+    why = _distrust(run, owners) or ("" if links == run else _distrust(links, owners))
+    if why:
+        raise NotAllowed(
+            f"{why}: somebody else could answer there in the place of your node; nothing was sent;"
+            " look who made it, put that right, and start the node again: `mesh up`"
+        )
+    return f"ipc://{links}/clients.ipc"
 
 
 def clients_addresses(base: str | None = None) -> list[str]:
@@ -152,9 +169,16 @@ def make_folders(base: str | None = None) -> str:
 
     Raises:
         OSError: a folder cannot be made; its `filename` says which.
+        NodeError: one that is there is another user's, or open to others.
     """
     root = home(base)
     os.makedirs(root, mode=0o700, exist_ok=True)
+    why = folders_problem(base)
+    if why:
+        raise NodeError(
+            f"{why}: others could take the place of what is in it; nothing was changed; put that"
+            " right, or give the node another folder with --home or MESH_HOME"
+        )
     for name in _FOLDERS:
         os.makedirs(os.path.join(root, name), mode=0o700, exist_ok=True)
     os.chmod(run_dir(base), 0o700)  # Also when it was there before, with a wider mode.
@@ -175,14 +199,81 @@ def make_ipc_dir(base: str | None = None) -> str:
             os.unlink(file)
         return run
     named = ipc_dir(base)
-    if named != run and _is_private(named):
+    if named != run and (_is_private(named) or _is_made_again(named)):
         return named
     from meshcode import aside  # Late: this is for nodes, and all others load this module, too.
 
-    named = f"/tmp/meshcode-{os.getuid()}-{os.urandom(6).hex()}"
+    named = f"{_ipc_prefix()}{os.urandom(6).hex()}"
     os.mkdir(named, 0o700)
     aside.write(file, f"{named}\n".encode())
     return named
+
+
+def drop_ipc_dir(base: str | None = None) -> None:
+    """Remove the folder that `make_ipc_dir` made under /tmp; the next start makes it again."""
+    named = ipc_dir(base)
+    if not named.startswith(_ipc_prefix()) or not _is_private(named):
+        return
+    try:
+        for name in os.listdir(named):
+            os.unlink(os.path.join(named, name))
+        os.rmdir(named)
+    except OSError:  # It is empty and private, or what is in it was somebody's hand.
+        return
+
+
+def _ipc_prefix() -> str:
+    return f"/tmp/meshcode-{os.getuid()}-"
+
+
+def _is_made_again(named: str) -> bool:
+    """Whether the folder of an earlier start is there again: its clients know no other."""
+    if not named.startswith(_ipc_prefix()):
+        return False
+    try:
+        os.mkdir(named, 0o700)
+    except OSError:
+        return False
+    return True
+
+
+def folders_problem(base: str | None = None) -> str:
+    """Why the home or a folder in it cannot be used; empty when all that are there can."""
+    root = home(base)
+    owners = _owners(root)
+    for name in ("", *_FOLDERS):
+        why = _distrust(os.path.join(root, name) if name else root, owners)
+        if why:
+            return why
+    return ""
+
+
+def _owners(root: str) -> set[int]:
+    """Whose folders are as good as our own: root can do anything, and may use anybody's home."""
+    me = os.geteuid()
+    if me:
+        return {me, 0}
+    try:
+        return {0, os.stat(root).st_uid}
+    except OSError:
+        return {0}
+
+
+def _distrust(folder: str, owners: set[int]) -> str:
+    """Why others could put something else in the place of what is in a folder, or of itself."""
+    try:
+        found = os.stat(folder)
+        who = {os.lstat(folder).st_uid, found.st_uid} - owners
+    except OSError:  # There is none, or whoever uses it is told why it cannot.
+        return ""
+    mode = found.st_mode & 0o7777
+    if who:
+        return f"{folder} belongs to user {who.pop()}, and you are user {os.geteuid()}"
+    # Where every user has a group of its own, folders are open to that.
+    group = mode & 0o020 and found.st_gid not in (os.getegid(), found.st_uid)
+    if (mode & 0o002 and not mode & 0o1000) or group:
+        return f"{folder} can be written to by others (its mode is {mode:o}; `chmod go-w {folder}`)"
+    return ""
 
 
 def _is_private(folder: str) -> bool:

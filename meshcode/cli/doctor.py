@@ -23,6 +23,7 @@ from meshcode.cli.doctor_check import FAIL, OK, WARN, Check
 from meshcode.cli.node import size_text
 from meshcode.cli.options import command, styled
 from meshcode.cli.output import Style
+from meshcode.cli.table import clean
 
 EXIT = {OK: 0, WARN: 1, FAIL: 2}
 
@@ -189,6 +190,15 @@ def existing(folder: str) -> Path:
     while not path.exists() and path != path.parent:
         path = path.parent
     return path
+
+
+def check_home() -> Check:
+    """Whether somebody else could take the place of what is in the home."""
+    why = paths.folders_problem()
+    if why:
+        fix = "look who made it and put that right, or set MESH_HOME to a folder of yours"
+        return Check("home", FAIL, f"{why}: no node starts there", fix)
+    return Check("home", OK, f"{paths.home()}, which nobody else can write to")
 
 
 def check_folder(folder: str) -> Check:
@@ -382,7 +392,9 @@ def check_node() -> Check:
         with session(timeout=2.0) as client:
             found = dict(client.ask("status"))
     except NotAllowed as error:
-        why, _, advice = error.text.partition("; nothing was done; ")
+        why, found_advice, advice = error.text.partition("; nothing was done; ")
+        if not found_advice:  # What could answer is not asked.
+            return Check("node", FAIL, why.partition("; ")[0], "see what is said of the home")
         text = f"it is up and tells nothing, so the checks that ask it are left out: {why}"
         return Check("node", WARN, text, advice or "log in with `mesh login`")
     except MeshError as error:
@@ -472,6 +484,7 @@ def examine() -> Iterable[Check]:
         check_lmdb,
         check_framing,
         check_core,
+        check_home,
         lambda: check_folder(data),
         lambda: check_sync(data),
         lambda: check_space(data),
@@ -526,7 +539,7 @@ def _examine_flow(id_text: str) -> Iterable[Check]:
 
 def _print(check: Check) -> None:
     word = output.paint(f"{check.state:<4}", sys.stdout)
-    output.write(f"{word}  {check.name:<12}  {check.detail}")
+    output.write(f"{word}  {check.name:<12}  {clean(check.detail)}")
     if check.fix and check.state != OK:
-        output.write(f"{'':4}  {'':12}  fix: {check.fix}")
+        output.write(f"{'':4}  {'':12}  fix: {clean(check.fix)}")
     sys.stdout.flush()

@@ -576,6 +576,7 @@ class Loop:
         self.descriptors.close()
         self.sessions.link.close(200)
         self.context.term()
+        paths.drop_ipc_dir(str(self.home))
         self.log.close()
         os.close(self._wake_read)
         os.close(self._wake_write)

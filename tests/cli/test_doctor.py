@@ -80,6 +80,15 @@ def test_a_version_is_found_in_what_programs_say():
     assert doctor.version_in("no number") == ()
 
 
+def test_a_home_that_others_may_write_to_fails(tmp_path, monkeypatch):
+    monkeypatch.setenv("MESH_HOME", str(tmp_path))
+    assert doctor.check_home().state == "OK"
+    tmp_path.chmod(0o777)
+    found = doctor.check_home()
+    assert found.state == "FAIL"
+    assert f"{tmp_path} can be written to by others (its mode is 777; `chmod go-w" in found.detail
+
+
 def test_a_folder_that_is_not_there_yet_is_judged_by_its_parent(tmp_path):
     assert doctor.existing(str(tmp_path / "a" / "b")) == tmp_path
     assert doctor.check_folder(str(tmp_path / "a" / "b")).state in ("OK", "WARN")
@@ -122,9 +131,9 @@ def test_the_report_ends_with_the_worst_state(tmp_path, monkeypatch, capsys):
     assert (report["kind"], report["schema"]) == ("check", 1)
     assert states["node"] == "WARN"
     assert list(states) == [
-        "python", "libzmq", "curve", "lmdb", "framing", "core", "data folder", "disk sync",
-        "disk space", "open files", "git", "uv", "landlock", "cpus", "mesh files", "mdns",
-        "multicast", "node",
+        "python", "libzmq", "curve", "lmdb", "framing", "core", "home", "data folder",
+        "disk sync", "disk space", "open files", "git", "uv", "landlock", "cpus", "mesh files",
+        "mdns", "multicast", "node",
     ]  # fmt: skip
     assert status == max({"OK": 0, "WARN": 1, "FAIL": 2}[state] for state in states.values())
     assert all(item["fix"] for item in report["items"] if item["state"] != "OK")

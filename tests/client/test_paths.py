@@ -8,6 +8,7 @@ import stat
 import pytest
 
 from meshcode import paths
+from meshcode.errors import NodeError, NotAllowed
 
 
 @pytest.fixture(autouse=True)
@@ -105,3 +106,81 @@ def test_a_folder_others_can_enter_is_not_taken_again(tmp_path):
     finally:
         os.rmdir(first)
         os.rmdir(second)
+
+
+def test_a_folder_that_was_dropped_is_made_again_under_its_name(tmp_path):
+    base = str(tmp_path / ("long-" * 20))
+    paths.make_folders(base)
+    first = paths.make_ipc_dir(base)
+    open(f"{first}/clients.ipc", "w").close()
+
+    paths.drop_ipc_dir(base)
+    assert not os.path.exists(first)
+    assert paths.clients_address(base) == f"ipc://{first}/clients.ipc"
+    try:
+        assert paths.make_ipc_dir(base) == first
+        assert stat.S_IMODE(os.stat(first).st_mode) == 0o700
+    finally:
+        paths.drop_ipc_dir(base)
+
+
+@pytest.fixture
+def another_user():
+    """The number of one; only root can give folders away."""
+    if os.geteuid():
+        pytest.skip("only root gives folders to others")
+    return 1001
+
+
+def test_the_links_of_a_long_home_that_another_user_made_are_not_used(tmp_path, another_user):
+    """After a reboot its name under /tmp is anybody's, and a client would send its password."""
+    base = str(tmp_path / ("long-" * 20))
+    paths.make_folders(base)
+    first = paths.make_ipc_dir(base)
+    os.chown(first, another_user, another_user)
+    try:
+        with pytest.raises(NotAllowed, match=f"{first} belongs to user {another_user}, and you"):
+            paths.clients_address(base)
+        os.chown(first, os.geteuid(), os.getegid())
+        os.chmod(first, 0o777)
+        with pytest.raises(NotAllowed, match=r"can be written to by others .*nothing was sent"):
+            paths.clients_addresses(base)
+    finally:
+        os.rmdir(first)
+
+
+@pytest.mark.parametrize("name", ["", "run", "data"])
+def test_a_home_that_others_may_write_to_is_refused(tmp_path, name):
+    base = str(tmp_path / "home")
+    paths.make_folders(base)
+    folder = os.path.join(base, name).rstrip("/")
+    os.chmod(folder, 0o777)
+
+    with pytest.raises(NodeError, match=rf"{folder} can be written to by others .*go-w {folder}"):
+        paths.make_folders(base)
+    os.chmod(folder, 0o770)  # Of the group of its user.
+    paths.make_folders(base)
+    if not os.geteuid():
+        os.chown(folder, -1, os.getegid() + 4_000)
+        assert paths.folders_problem(base) or name == "run"
+
+
+def test_a_run_folder_that_another_user_put_there_is_not_used(tmp_path, another_user):
+    base = str(tmp_path / "home")
+    paths.make_folders(base)
+    os.chown(paths.run_dir(base), another_user, another_user)
+
+    with pytest.raises(NotAllowed, match=f"/run belongs to user {another_user}, and you are user"):
+        paths.clients_address(base)
+    with pytest.raises(NodeError, match="others could take the place of what is in it"):
+        paths.make_folders(base)
+
+
+def test_root_may_use_the_home_of_another_user(tmp_path, another_user):
+    base = str(tmp_path / "home")
+    paths.make_folders(base)
+    for folder in (base, *(os.path.join(base, name) for name in os.listdir(base))):
+        os.chown(folder, another_user, another_user)
+
+    paths.make_folders(base)
+    assert paths.clients_address(base) == f"ipc://{base}/run/clients.ipc"
