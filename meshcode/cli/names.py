@@ -105,7 +105,8 @@ def _refresh_behind(kind: str) -> None:
     import subprocess  # Only far nodes need it.
 
     subprocess.Popen(
-        [sys.executable, "-m", "meshcode.cli.names", kind],
+        # -P: a file of the folder that Tab is pressed in must not pass for a module.
+        [sys.executable, "-P", "-m", "meshcode.cli.names", kind],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import time
 from types import SimpleNamespace
 
@@ -102,3 +103,17 @@ def test_names_of_a_real_node_are_completed_and_remembered(shell, tmp_path, monk
     finally:
         shell("delete", "queue", "late", "-y")
     assert "late" not in shell.wait_until(lambda: session.names_of("queue"))
+
+
+def test_asking_behind_the_shell_runs_no_file_of_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "json.py").write_text("open('ran', 'w').close()\n")
+    children = []
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *words, **how: children.append(start(*words, **how))
+    )
+    names._refresh_behind("queue")
+
+    children[0].wait(20)
+    assert not (tmp_path / "ran").exists()
