@@ -157,7 +157,7 @@ def _run(arguments: list[str]) -> int:
     except MeshError as error:
         with suppress(standard.StdoutFailed):  # If it cannot be written, that is told after this.
             sys.stdout.flush()
-        output.say(text_of(error))
+        say_error(error)
         return error.exit_status
     return status if isinstance(status, int) else 0
 
@@ -178,9 +178,13 @@ def _usage(error: click.ClickException) -> None:
         output.say(f"See `{error.ctx.command_path} --help`.")
 
 
-def text_of(error: MeshError) -> str:
-    """What the person reads: for a task that raised its traceback in the worker, then the text."""
-    lines = [f"mesh: {error.text or error.code}"]
-    if isinstance(error, RemoteError) and error.traceback_text:
-        lines.insert(0, error.traceback_text.rstrip("\n"))
-    return "\n".join(lines)
+def say_error(error: MeshError) -> None:
+    """Tell the person: of a task that raised, its traceback in the worker, then one line."""
+    said = error.text or error.code
+    if isinstance(error, RemoteError):
+        from meshcode.cli.table import clean
+
+        said = clean(said)
+        if error.traceback_text:  # Its first line is the worker's own word.
+            output.say(error.traceback_text.rstrip("\n"))
+    output.say(f"mesh: {said}")

@@ -13,6 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from meshcode.cli import output, plain
+from meshcode.cli.table import clean
 from meshcode.errors import MeshError, WaitTimeout
 from meshcode.listing import LOST
 
@@ -105,7 +106,7 @@ def _tell(call: Call, found: dict[str, Any], told: set[Any]) -> None:
     key = (state, _NUMBER.sub("", why or ""))
     text = _news(call, found)
     if text and key not in told:
-        output.say(f"mesh: {text}")
+        output.say(f"mesh: {clean(text)}")
         told.add(key)
 
 

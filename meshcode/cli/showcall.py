@@ -14,7 +14,7 @@ from meshcode.cli.objects import column
 from meshcode.cli.options import command, complete
 from meshcode.cli.output import Column, Style
 from meshcode.cli.session import session
-from meshcode.cli.table import clean, draw
+from meshcode.cli.table import clean, clean_lines, draw
 from meshcode.cli.tree import ASCII, Lines, ascii_option
 from meshcode.errors import CallerError, UnknownCall
 from meshcode.listing import whole_page
@@ -241,7 +241,7 @@ def _show_call(call: dict[str, Any]) -> None:
         error = call["error"]
         output.write("Error")
         trace = (error.get("fields") or {}).get("traceback")
-        output.write((trace or error.get("text") or str(error)).rstrip("\n"))
+        output.write(clean_lines((trace or error.get("text") or str(error)).rstrip("\n")))
     for stream, text in (call.get("output") or {}).items():
         if text:
             output.write(f"Output ({stream})")

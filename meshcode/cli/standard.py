@@ -115,7 +115,14 @@ def _raw() -> _Stdout | None:
 
 
 def say(text: str) -> None:
-    """One line to stderr, if somebody reads that; nothing fails when nobody does."""
+    """One line to stderr, if somebody reads that; nothing fails when nobody does.
+
+    What tasks and other hosts say may be in it: nothing reaches the terminal as a command.
+    """
+    if not text.isprintable():
+        from meshcode.cli.table import told
+
+        text = told(text)
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:

@@ -18,6 +18,24 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def clean_lines(text: str) -> str:
+    """The text with its lines and tabs, with all other control characters shown as escapes."""
+    return "\n".join(
+        "\t".join(clean(part) for part in line.split("\t")) for line in text.split("\n")
+    )
+
+
+def told(text: str) -> str:
+    """What is said to a person, which may be somebody else's words: as `clean_lines`, and no line
+    after the first passes for another of ours."""
+    first, *others = clean_lines(text).split("\n")
+    return "\n".join([first, *(_set_in(line) for line in others)])
+
+
+def _set_in(line: str) -> str:
+    return f"  {line}" if line.lstrip("\t ").startswith("mesh:") else line
+
+
 def width_of(text: str) -> int:
     """How many terminal columns the text takes."""
     if text.isascii():

@@ -11,6 +11,7 @@ import click
 from meshcode import config
 from meshcode.cli import output, plain
 from meshcode.cli.options import DURATION
+from meshcode.cli.table import clean
 from meshcode.errors import MeshError, NoNode, NotAllowed, WaitTimeout
 from meshcode.units import parse_duration
 
@@ -155,7 +156,7 @@ def _is_level(row: dict[str, Any]) -> bool:
 def tell_warnings(row: dict[str, Any]) -> None:
     """Say what is not as it should be with the code that runs."""
     for text in row.get("warnings", ()):
-        output.say(f"mesh: processor {row['name']}: {text}")
+        output.say(f"mesh: processor {row['name']}: {clean(text)}")
 
 
 def _tell_elsewhere(row: dict[str, Any]) -> None:

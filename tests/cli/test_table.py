@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from meshcode.cli import doctor
+from meshcode.cli.app import say_error
+from meshcode.cli.doctor_check import Check
 from meshcode.cli.table import cut, draw, facts, width_of
+from meshcode.errors import NodeError, RemoteError
 
 
 def test_a_table_has_borders_and_numbers_to_the_right():
@@ -67,3 +71,25 @@ def test_facts_have_their_values_in_one_column():
         "pid      12",
         "address  ipc://x\\n",
     ]
+
+
+EVIL = "evil\x1b[2J\x1b]0;pwn\x07\r\nmesh: fake line \x9b31m"
+
+
+def test_what_a_task_raises_is_no_command_of_the_terminal_and_no_line_of_ours(capsys):
+    """Its text and its traceback are somebody else's."""
+    error = RemoteError(f"ValueError: {EVIL}", traceback=f"Traceback:\n  at x\nValueError: {EVIL}")
+    say_error(error)
+    say_error(NodeError(f"the node ended: {EVIL}"))
+    doctor._print(Check("node", "FAIL", EVIL, EVIL))
+
+    said = capsys.readouterr()
+    for text in (said.out, said.err):
+        assert all(char.isprintable() or char == "\n" for char in text)
+    shown = r"evil\x1b[2J\x1b]0;pwn\x07\r"
+    assert said.err.splitlines() == [
+        "Traceback:", "  at x", f"ValueError: {shown}", r"  mesh: fake line \x9b31m",
+        rf"mesh: ValueError: {shown}\nmesh: fake line \x9b31m",
+        f"mesh: the node ended: {shown}", r"  mesh: fake line \x9b31m",
+    ]  # fmt: skip
+    assert len(said.out.splitlines()) == 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meshcode.cli import output
-from meshcode.cli.app import text_of
+from meshcode.cli.app import say_error
 from meshcode.cli.files import carrying, writing
 from meshcode.cli.files.carrying import (
     Known,
@@ -144,7 +144,7 @@ def diff(
         current.tell(list(document.wanted))
         plan = make_plan(_planner(document.wanted, prune), current, document.places)
     except MeshError as error:
-        output.say(text_of(error))
+        say_error(error)
         return TROUBLE
     if style.format != "table":
         carrying.show_items(plan, style)
