@@ -239,10 +239,12 @@ def settings(
     ]
     left_out: list[str] = []
     system = SYSTEM_FILE if _may_read_system() else ""
-    project = _project_file(folder, left_out)
+    project = _project_file(folder)
     files = [("project", project), ("user", user_file(env)), ("system", system)]
     for level, path in files:
-        values = read(path) if path else None
+        values = None
+        if path:
+            values = _read_project(path, left_out) if level == "project" else read(path)
         if values is not None:
             chosen.append((values.pop(CONTEXT, None), path))
             layers.append(Layer(level, path, values))
@@ -277,26 +279,29 @@ def _of_environment(env: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def _project_file(folder: str | None, left_out: list[str]) -> str:
+def _project_file(folder: str | None) -> str:
     try:
         at = os.path.abspath(folder) if folder is not None else os.getcwd()
     except OSError:  # The working folder was deleted.
         return ""
     while True:
         path = os.path.join(at, PROJECT_FILE)
-        try:
-            owner = os.stat(path).st_uid
-        except OSError:
-            above = os.path.dirname(at)
-            if above == at:
-                return ""
-            at = above
-            continue
-        if owner in (os.getuid(), 0):
+        if os.path.exists(path):
             return path
-        # Whoever can write into a folder above must not choose where calls go.
-        left_out.append(f"{path} belongs to user {owner} and not to you or root; it is not used")
-        return ""
+        above = os.path.dirname(at)
+        if above == at:
+            return ""
+        at = above
+
+
+def _read_project(path: str, left_out: list[str]) -> dict[str, Any] | None:
+    """The values of the project's file, unless it is somebody else's: whoever can write into a
+    folder above must not choose where calls go."""
+    try:
+        return read(path, owners=(os.getuid(), 0))
+    except _OfAnother as error:
+        left_out.append(f"{path} belongs to user {error} and not to you or root; it is not used")
+        return None
 
 
 def _may_read_system() -> bool:
@@ -315,32 +320,48 @@ def _may_read_system() -> bool:
 _read: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}  # By path: mtime and size, values.
 
 
-def read(path: str) -> dict[str, Any] | None:
+class _OfAnother(Exception):
+    """The owner of a file, who is none of those that it may be of."""
+
+
+def read(path: str, owners: tuple[int, ...] | None = None) -> dict[str, Any] | None:
     """The checked values of one file, `context` among them; None when there is no file.
+
+    Args:
+        path: it is opened once, so that what is read is what was looked at, whoever renames it.
+        owners: those that it may be of; None is anybody.
 
     Raises:
         CallerError: it cannot be read, is no TOML, or holds what is no setting.
+        _OfAnother: it is of somebody else, and nothing of it was read.
     """
     try:
-        found = os.stat(path)
+        # Not waiting: a fifo in its place must not hold up everything.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise CallerError(f"{path} cannot be read: {error.strerror}") from None
-    stamp = (found.st_mtime_ns, found.st_size)
-    known = _read.get(path)
-    if known is None or known[0] != stamp:
-        known = _read[path] = (stamp, _parse(path, found.st_size))
+    try:
+        found = os.fstat(descriptor)
+        if owners is not None and found.st_uid not in owners:
+            raise _OfAnother(found.st_uid)
+        stamp = (found.st_mtime_ns, found.st_size)
+        known = _read.get(path)
+        if known is None or known[0] != stamp:
+            known = _read[path] = (stamp, _parse(path, descriptor, found.st_size))
+    finally:
+        os.close(descriptor)
     return dict(known[1])
 
 
-def _parse(path: str, size: int) -> dict[str, Any]:
+def _parse(path: str, descriptor: int, size: int) -> dict[str, Any]:
     import tomllib
 
     if size > _FILE_BYTES_MAX:
         raise CallerError(f"{path} has {size} bytes, the most is {_FILE_BYTES_MAX}")
     try:
-        with open(path, "rb") as file:
+        with open(descriptor, "rb", closefd=False) as file:
             values = tomllib.load(file)
     except OSError as error:
         raise CallerError(f"{path} cannot be read: {error.strerror}") from None

@@ -171,19 +171,36 @@ def test_validate_reads_contexts_and_the_environment(place, monkeypatch, capsys)
 def test_a_project_of_somebody_else_is_not_used(place, monkeypatch, capsys):
     file = place / "project" / "mesh.toml"
     file.write_text('node = "ipc:///theirs"\n')
+    owner = os.getuid() or 1234
+    if not os.getuid():
+        os.chown(file, owner, -1)
     monkeypatch.setattr(os, "getuid", lambda: 4711)
-    real = os.stat
-
-    def stat(path, *args, **kwargs):
-        found = real(path, *args, **kwargs)
-        if str(path) != str(file):
-            return found
-        return os.stat_result((*found[:4], 1234, *found[5:10]))
-
-    monkeypatch.setattr(os, "stat", stat)
 
     assert paths.clients_address() != "ipc:///theirs"
-    assert "belongs to user 1234" in run("config", "explain", "node", capsys=capsys)[1]
+    assert f"belongs to user {owner}" in run("config", "explain", "node", capsys=capsys)[1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+@pytest.mark.parametrize("look", ["stat", "fstat"])
+def test_the_project_that_was_looked_at_is_the_one_that_is_read(place, monkeypatch, look):
+    """Its owner was looked at by name, and another file had the name when it was opened."""
+    file, theirs = place / "project" / "mesh.toml", place / "theirs.toml"
+    file.write_text('node = "ipc:///mine"\n')
+    theirs.write_text('node = "ipc:///theirs"\n')
+    os.chown(theirs, 1234, -1)
+    real, size = getattr(os, look), file.stat().st_size
+
+    def then_it_is_another(at, *args, **kwargs):
+        found = real(at, *args, **kwargs)
+        if found.st_size == size and os.path.lexists(theirs):
+            os.replace(theirs, file)
+        return found
+
+    config._read.clear()
+    monkeypatch.setattr(os, look, then_it_is_another)
+
+    assert config.settings(folder=str(file.parent)).get("node").value != "ipc:///theirs"
+    assert not os.path.lexists(theirs)
 
 
 def test_setting_keeps_comments_and_order(place, capsys):
