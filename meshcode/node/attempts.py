@@ -1,7 +1,8 @@
 """How often a password may be tried: so many a minute, of which those count that are looked at.
 
 An attempt counts from its asking on, so many sent at once are no way round.  One that was right is
-taken back.
+taken back.  One client has a share of what everybody has together, and who has given none in the
+last minute may always give one: else a single client keeps all others from logging in.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
+from typing import TypeVar
 
 from meshcode.errors import Busy
 
 FAILURES_MAX = 5  # Of one user from one client in a minute.
+FAILURES_BY_MAX = 30  # From one client, of whomever.
 FAILURES_ALL_MAX = 60  # Of everybody: each costs 25 ms of the model process.
 FAILURES_KEPT_MAX = 4_096
 MINUTE_S = 60.0
+_Of = TypeVar("_Of")
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +37,7 @@ class Attempts:
     def __init__(self) -> None:
         """None."""
         self._of: dict[tuple[str, str], deque[Attempt]] = {}
+        self._by: dict[str, deque[Attempt]] = {}  # By who gave them.
         self._all: deque[Attempt] = deque()
 
     def begin(self, of: str, by: str) -> Attempt:
@@ -43,11 +48,13 @@ class Attempts:
         """
         now_s, whose = time.monotonic(), (of, by)
         self._check(self._of.get(whose, deque()), FAILURES_MAX, now_s)
-        self._check(self._all, FAILURES_ALL_MAX, now_s)
-        if whose not in self._of and len(self._of) >= FAILURES_KEPT_MAX:
-            del self._of[next(iter(self._of))]
+        mine = self._by.get(by, deque())
+        self._check(mine, FAILURES_BY_MAX, now_s)
+        if mine:
+            self._check(self._all, FAILURES_ALL_MAX, now_s)
         attempt = Attempt(whose, now_s)
-        self._of.setdefault(whose, deque()).append(attempt)
+        _last(self._of, whose).append(attempt)
+        _last(self._by, by).append(attempt)
         self._all.append(attempt)
         return attempt
 
@@ -74,7 +81,8 @@ class Attempts:
         """It was looked at, or never will be: only a wrong one counts on."""
         attempt.open = False
         if not wrong:
-            for attempts in (self._of.get(attempt.whose), self._all):
+            of, by = self._of.get(attempt.whose), self._by.get(attempt.whose[1])
+            for attempts in (of, by, self._all):
                 if attempts is not None and attempt in attempts:
                     attempts.remove(attempt)
 
@@ -84,3 +92,10 @@ class Attempts:
         left = deque(one for one in self._of.pop(attempt.whose, ()) if one.open)
         if left:
             self._of[attempt.whose] = left
+
+
+def _last(kept: dict[_Of, deque[Attempt]], of: _Of) -> deque[Attempt]:
+    """Those of one, kept; the oldest of too many are forgotten."""
+    if of not in kept and len(kept) >= FAILURES_KEPT_MAX:
+        del kept[next(iter(kept))]
+    return kept.setdefault(of, deque())

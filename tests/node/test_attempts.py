@@ -6,7 +6,7 @@ import pytest
 
 from meshcode.errors import Busy
 from meshcode.node import attempts
-from meshcode.node.attempts import FAILURES_ALL_MAX, FAILURES_MAX, Attempts
+from meshcode.node.attempts import FAILURES_ALL_MAX, FAILURES_BY_MAX, FAILURES_MAX, Attempts
 
 
 def test_attempts_count_from_their_asking_so_many_at_once_are_no_way_round():
@@ -51,10 +51,26 @@ def test_a_right_password_takes_back_nothing_that_is_looked_at():
 def test_of_all_together_there_are_so_many():
     found = Attempts()
     for number in range(FAILURES_ALL_MAX):
-        found.begin(f"user {number}", "local")
+        found.begin(f"user {number}", f"key {number % 3}")
 
     with pytest.raises(Busy, match=f"{FAILURES_ALL_MAX} are being looked at"):
-        found.begin("another", "local")
+        found.begin("another", "key 1")
+
+
+def test_no_client_keeps_the_others_from_logging_in():
+    """One listed key of nobody took all that a node looks at in a minute."""
+    found = Attempts()
+    for number in range(FAILURES_BY_MAX):
+        found.end(found.begin(f"user {number}", "nobody"), wrong=True)
+    with pytest.raises(Busy, match=f"{FAILURES_BY_MAX} passwords were wrong .* the most is"):
+        found.begin("another", "nobody")
+
+    for number in range(FAILURES_ALL_MAX - FAILURES_BY_MAX):
+        found.end(found.begin(f"user {number}", f"key {number % 2}"), wrong=True)
+    found.forgive(found.begin("joe", "joe's own key"))
+    found.end(found.begin("joe", "joe's own key"), wrong=True)
+    with pytest.raises(Busy, match=f"{FAILURES_ALL_MAX + 1} passwords were wrong"):
+        found.begin("joe", "joe's own key")
 
 
 def test_a_minute_later_there_may_be_more(monkeypatch):
