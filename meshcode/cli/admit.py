@@ -52,6 +52,7 @@ def admit(key: str | None, style: Style) -> None:
             f"that is the key {root.public.hex()[:8]}, the root key of this mesh is"
             f" {mine.root_key.hex()[:8]}; nothing was changed"
         )
+    leave.tell("admit", f"node {mine.name}")
     if held is None:  # One that is there was written by an attempt that was cut short.
         held = signing.make_key()
         identity.write_signing_key(folder.folder_of() / folder.ADMIT_KEY, held, _ADVICE)

@@ -59,6 +59,21 @@ def ask(home: str, operation: str, *, audited: bool, **fields: Any) -> bool:
     return False
 
 
+def tell(do: str, on: str) -> None:
+    """Have what this command does to the mesh in the audit log of the node of this home.
+
+    Args:
+        do: one of `auditlog.BESIDE`.
+        on: whom or what it is done to.
+
+    Raises:
+        NotAllowed: the user who is logged in may not.
+    """
+    home = paths.home()
+    if not ask(home, "node.may", audited=True, do=do, name=on):
+        write_down(home, f"node.{do}", on)
+
+
 def write_down(home: str, what: str, object_: str) -> None:
     """Write the line of the audit log that the node would have written; none is up."""
     from meshcode.node.auditlog import AuditLog

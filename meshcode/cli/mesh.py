@@ -285,6 +285,7 @@ def init(
             None, name=name or host_name(), kind=kind, domain=domain, place=place,
             now_unix_ms=_now_unix_ms(),
         )  # fmt: skip
+    leave.tell("init", f"node {mine.name}")
     root_key = os.path.join(paths.mesh_dir(), folder.ROOT_KEY)
     _show(mine, [("root key", root_key), ("next", _next_step("mesh invite"))], style,
           root_key=root_key)  # fmt: skip
@@ -351,6 +352,8 @@ def invite(kind: str, name: str | None, ttl: int, approve: bool, style: Style) -
         found, secret = invites.make(
             kind=kind, name=name or "", ttl_ms=ttl, approve=approve, now_unix_ms=_now_unix_ms()
         )
+    good_for = f" for {name}" if name else ""
+    leave.tell("invite", f"invitation {found.id.hex()[:12]}{good_for}, class {kind}")
     line = text_of(Line(found.id, secret, join_hosts(mine)[:8], mine.public))
     _show_invitation(found, line, style)
     if not _is_up(paths.home()):
@@ -453,6 +456,7 @@ def join(
         members = sorted(
             member.name for member in RosterFile(None, mine.root_key).load().members.values()
         )
+    leave.tell("join", f"node {mine.name}, by invitation {invitation.id.hex()[:12]}")
     more = [("members", ", ".join(members)), ("next", _next_step("mesh ls nodes"))]
     _show(mine, more, style, members=members)
     _tell_taken(mine)

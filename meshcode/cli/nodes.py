@@ -320,6 +320,7 @@ def evict(target: str, reason: str, key: str | None, yes: bool, style: Style) ->
       mesh node evict 5f21c8aa --yes
       mesh node evict alpha --key /media/stick/root.key
     """
+    from meshcode.cli.leave import tell
     from meshcode.trust import admitting
     from meshcode.trust.rosterfile import RosterFile
 
@@ -335,6 +336,7 @@ def evict(target: str, reason: str, key: str | None, yes: bool, style: Style) ->
     for line in [*consequences(name, weight, is_me=node == mine.node, why=why), *_pointing(name)]:
         output.say(line)
     confirm(f"evict {name} ({node.hex()[:8]}) for ever", yes=yes)
+    tell("evict", f"node {name} ({node.hex()[:8]}){f': {reason}' if reason else ''}")
     file.add(packed)
     is_up = why != NOT_UP
     is_known = is_up and _wait_until_known(node, is_me=node == mine.node)

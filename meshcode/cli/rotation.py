@@ -67,11 +67,14 @@ def rotate_key(
     leave.ask(paths.home(), "node.may", audited=False)
     mine = my_identity()
     if sign is not None:
+        leave.tell("rotate-key", f"the draft {sign} is signed")
         _sign_draft(mine, Path(sign), style)
     elif finish is not None:
+        leave.tell("rotate-key", f"node {mine.name}, by {finish}")
         _take_statement(mine, _read(Path(finish)))
         _show_rotated(mine, "", style)
     else:
+        leave.tell("rotate-key", f"node {mine.name}{', a draft' if draft else ''}")
         packed = _begin_rotation(mine, again=again)
         if draft is not None:
             _write(Path(draft), packed)

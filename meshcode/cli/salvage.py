@@ -157,6 +157,7 @@ def salvage(
 
     leave.ask(paths.home(), "node.may", audited=False)
     home, folder = places(data)
+    leave.tell("salvage", f"the log of {home}")
     if target is None:
         status = _export(home, folder, sys.stdout, every=every, results=results)
     else:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import MeshError, NotAllowed
 from meshcode.ids import text_of
-from meshcode.node.auditlog import TEXT_MAX, WHOLE, AuditLog
+from meshcode.node.auditlog import BESIDE, TEXT_MAX, WHOLE, AuditLog
 from meshcode.node.guard import NEEDS
 from meshcode.node.logins import unix_ms
 from meshcode.node.sessions import Session
@@ -39,7 +39,7 @@ _ABOUT_ON = {
     "call": ("id",), "flow": ("id",), "socket": ("name",), "log": ("socket", "call"),
     "listen": ("name",), "db": ("name",),
 }  # fmt: skip
-_ABOUT = {"call.recover": ("id",), "worker.stop": ("id",)}
+_ABOUT = {"call.recover": ("id",), "worker.stop": ("id",), "node.may": ("name",)}
 _MORE_CHARS = 20  # Kept free for how many objects of what was refused are not named.
 REPEATED_MS = 60_000
 KINDS_MAX = 20  # Of what came to nothing, by one principal in a minute; the others are counted.
@@ -67,6 +67,7 @@ class Audit:
         # Asked of the model, by the node's number of the request: who, via, what, on what.
         self._asked: dict[bytes, tuple[str, str, str, str]] = {}
         self._nothing: dict[str, _Nothing] = {}  # By principal.
+        self._leaving: set[str] = set()  # Who has told this node to leave.
         self._trouble = ""
 
     def _add(self, who: str, what: str, **more: Any) -> None:
@@ -86,10 +87,14 @@ class Audit:
             if str(fields.get("do")) not in ("list", "get", "report", "snapshot"):
                 (who, via), on = _who(session.who, fields), _object(what, fields)
                 self._asked[request] = (who, via, _named(what, fields), on)
-        elif what in CHANGES or (what == "db" and str(fields.get("do")) in WHOLE):
+        elif _is_change(what, str(fields.get("do"))):
             if fields.get("dry"):
                 return
             (who, via), on = _who(session.who, fields), _object(what, fields)
+            if what == "node.leave":  # Until its calls have ended its command asks again and again.
+                if who in self._leaving:
+                    return
+                self._leaving.add(who)
             # Anybody may log out, and again.
             add = self._add_once if what == "logout" else self._add
             add(who, _named(what, fields), via=via, object=on, outcome="allowed")
@@ -251,8 +256,15 @@ def _filled(names: list[str], chars_max: int) -> list[str]:
     return lines
 
 
+def _is_change(what: str, do: str) -> bool:
+    """Whether an operation that was let through changes something at once."""
+    return what in CHANGES or do in {"db": WHOLE, "node.may": BESIDE}.get(what, ())
+
+
 def _named(what: str, fields: dict[str, Any]) -> str:
     """What the log calls an operation."""
+    if what == "node.may" and fields.get("do"):
+        return f"node.{fields['do']}"
     if what not in ("model", "proc", "db"):
         return what
     return f"{'model' if what == 'db' else what}.{fields.get('do')}"

@@ -28,6 +28,8 @@ FILE_BYTES_MAX = 4 * 1024 * 1024  # Then a new file begins; some 15,000 lines.
 FILES_MAX = 64  # Older ones are removed, oldest first.
 # What `mesh db` does to all that is declared: it asks the node before, which writes it down.
 WHOLE = frozenset({"drop", "rebuild", "restore"})
+# What a command does to the mesh beside the node, which is told of it by `node.may`.
+BESIDE = frozenset({"init", "join", "invite", "admit", "evict", "rotate-key", "salvage"})
 SHORTENED = "audit.shortened"  # The line that says where the chain begins from then on.
 TEXT_MAX = 300  # Characters of one value.
 

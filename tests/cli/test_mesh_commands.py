@@ -388,9 +388,12 @@ def test_leaving_waits_for_what_runs_and_the_others_know(trio: Cluster):
     id = home.command("run", "t.rest", "3", "--no-wait").strip()
     until(lambda: items(home, "ls", "call", id)[0]["state"] == "RUNNING", 10, "it runs")
 
+    before = [row["what"] for row in items(home, "audit", "show", "-n", "1000")].count("node.leave")
     text = home.command("node", "leave", "--timeout", "60s")
 
     assert "`mesh up` brings it back" in text
+    told = [row["what"] for row in items(home, "audit", "show", "-n", "1000")]
+    assert told[-1] == "node.leave" and told.count("node.leave") == 1 + before
     assert states(trio["n1"])["n3"] == "left"
     assert trio["n1"].command("call", "get", id, "--timeout", "30s").strip() == "3"
     home.process = None

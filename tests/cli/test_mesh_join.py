@@ -160,6 +160,27 @@ def test_invite_prints_one_line_that_holds_everything(fresh):
     )
 
 
+def test_who_is_in_the_mesh_and_why_is_in_the_audit_log_with_and_without_a_node(fresh):
+    """No line of any node said who had invited or evicted somebody."""
+    fresh("init", "--name", "alpha", "--bind", f"tcp://127.0.0.1:{free_port()}")
+    first, second = fresh.json("invite", "--name", "beta")[0], None
+    fresh("up")
+    second = fresh.json("invite")[0]
+    fresh("down", "--now")
+    fresh("node", "evict", "alpha", "--yes", "--reason", "stolen")
+
+    node = identity.load(fresh.home).node.hex()[:8]
+    rows = fresh.json("audit", "show")
+    assert all(row["who"].startswith("owner (") for row in rows)
+    assert [(row["what"], row["object"]) for row in rows if row["what"] != "node.down"] == [
+        ("node.init", "node alpha"),
+        ("node.invite", f"invitation {first['name'][:12]} for beta, class core"),
+        ("node.invite", f"invitation {second['name'][:12]}, class core"),
+        ("node.evict", f"node alpha ({node}): stolen"),
+    ]
+    assert "lines are whole" in fresh("audit", "verify")[0]
+
+
 def test_invite_needs_a_mesh_an_admitting_key_and_a_short_time(fresh):
     assert "belongs to no mesh" in fresh("invite", status=3)[1]
     fresh("init", "--name", "alpha")

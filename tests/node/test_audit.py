@@ -198,6 +198,23 @@ def test_a_line_names_what_the_operation_reads_and_nothing_else_that_was_sent(tm
     ]  # fmt: skip
 
 
+def test_a_command_that_asks_again_while_a_node_leaves_is_one_line(tmp_path):
+    audit, owner = Audit(tmp_path), Session(1, b"")
+    for fields in ({"for_ms": 0}, {"for_ms": 0}, {"for_ms": 0, "finish": True}):
+        audit.done(owner, "node.leave", b"1", {**fields, "by": "ann"})
+    for do in ("evict", "", "drop", ["evict"], None):
+        audit.done(owner, "node.may", b"2", {"do": do, "name": "node n3: stolen", "by": "ann"})
+    audit.failed(owner, "node.may", b"3", {"do": "invite"}, NotAllowed("no"))
+    audit.close()
+
+    rows = [(row["who"], row["what"], row["object"], row["outcome"]) for row in lines_of(tmp_path)]
+    assert rows == [
+        ("owner (ann)", "node.leave", "", "allowed"),
+        ("owner (ann)", "node.evict", "node n3: stolen", "allowed"),
+        ("owner", "node.invite", "", "denied"),
+    ]
+
+
 def test_a_change_of_many_objects_names_them_all(tmp_path):
     """Three were named, so a user with all rights hid behind three queues."""
     audit, owner = Audit(tmp_path), Session(1, b"")
