@@ -72,6 +72,7 @@ DISK_NEVER_RATIO = 0.98  # Never given away: what is above is kept for deletes.
 DISK_TIGHT_FREE_BYTES = 4 * 1024**3  # A disk with more than this left is never tight, at any ratio.
 DISK_FULL_FREE_BYTES = 1024**3  # The same for full.
 BALLAST_BYTES = 32 * 1024 * 1024  # Freed first when the disk is full.
+BALLAST_FREE_BYTES = 128 * 1024 * 1024  # A disk with less free gets none (`store/ballast.py`).
 
 # Workers.
 CANCEL_GRACE_MS = 2_000  # From interrupt to kill.

@@ -37,6 +37,7 @@ FILES_WARN = 1024  # Each worker takes a few, each client one.
 FILES_FAIL = 256
 COMMAND_S = 10.0
 HANDSHAKE_S = 2.0  # On 127.0.0.1 it takes 2 ms.
+_KEEP_LESS = "mesh add setting -n retention_bytes -v SIZE"
 
 
 def versions() -> dict[str, Any]:
@@ -261,17 +262,22 @@ def judge_sync(took: float) -> Check:
 def check_space(folder: str) -> Check:
     """Free space against the levels at which a node refuses calls."""
     usage = shutil.disk_usage(existing(folder))
-    return judge_space(usage.total, usage.free)
+    return judge_space(usage.total, usage.free, os.path.exists(os.path.join(folder, "ballast")))
 
 
-def judge_space(total: int, free: int) -> Check:
-    """What total and free bytes of the disk say."""
+def judge_space(total: int, free: int, has_ballast: bool = True) -> Check:
+    """What total and free bytes of the disk say, and whether room is put by for when it is full."""
     used = 1 - free / total if total else 1.0
     text = f"{size_text(free)} free of {size_text(total)}"
+    needed = min(round((1 - limits.DISK_TIGHT_RATIO) * total), limits.DISK_TIGHT_FREE_BYTES)
+    fix = f"free {size_text(max(0, needed - free))} of it, or keep less: {_KEEP_LESS}"
     if used > limits.DISK_FULL_RATIO and free < limits.DISK_FULL_FREE_BYTES:
-        return Check("disk space", FAIL, f"{text}: a node takes outcomes only", "free some")
+        return Check("disk space", FAIL, f"{text}: a node takes outcomes only", fix)
     if used > limits.DISK_TIGHT_RATIO and free < limits.DISK_TIGHT_FREE_BYTES:
-        return Check("disk space", WARN, f"{text}: a node takes no new calls", "free some")
+        return Check("disk space", WARN, f"{text}: a node takes no new calls", fix)
+    if not has_ballast and free < limits.BALLAST_FREE_BYTES:
+        least = size_text(limits.BALLAST_FREE_BYTES)
+        text += f"; no ballast for when it is full: that takes {least} free"
     return Check("disk space", OK, text)
 
 

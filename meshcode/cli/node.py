@@ -349,6 +349,8 @@ def _log_text(log: dict[str, Any]) -> str:
         text += f"; FULL since {since}: no calls are taken, outcomes wait for room"
     elif log.get("level"):
         text += "; nearly full: no calls are taken"
+        if log.get("left", 0) < log.get("needed", 0):
+            text += f" until {size_text(log['needed'])} are free, {size_text(log['left'])} are"
     return text + (f"; {len(damaged)} DAMAGED records" if damaged else "")
 
 

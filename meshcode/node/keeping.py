@@ -12,7 +12,7 @@ from meshcode.node.subjects import Wanted
 from meshcode.router.effects import Effects, Op
 from meshcode.router.events import DiskChanged, Event, Finished, RoomChanged
 from meshcode.router.room import kept
-from meshcode.store.contract import DONE, OUTPUT
+from meshcode.store.contract import DONE, META, OUTPUT
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind, Outcome
@@ -141,6 +141,7 @@ class Keeping:
         """Once a second."""
         loop = self._loop
         self._look_at_disk()
+        self._give_back(now_ms)
         calls_max = self.memory.calls_max(kept(loop.router), own_bytes())
         if calls_max != loop.router.calls_max:
             loop.step(RoomChanged(calls_max))
@@ -152,8 +153,19 @@ class Keeping:
         usage = loop.log.usage()
         self._came, self._room = 0, usage.disk_free + usage.reusable
         level = 2 if loop.commits.full_ms else usage.level
-        if level != loop.router.disk_level:
-            loop.step(DiskChanged(level))
+        if level or loop.router.disk_level:  # Who is refused is told how much there is now.
+            loop.step(DiskChanged(level, *usage.for_calls))
+
+    def _give_back(self, now_ms: int) -> None:
+        """On a disk that is nearly full, give back what ended calls have let go of.
+
+        No call comes that would make the log do it by itself.  What waits for room is tried again
+        anyway, and takes all with it.
+        """
+        loop = self._loop
+        if loop.router.disk_level and not loop.commits.full_ms and loop.log.holds_back:
+            loop.log.give_back()
+            loop.turns.add(Effects(records=[(META, b"now", now_ms.to_bytes(8, "big"))]))
 
     def came(self, size: int) -> None:
         """So many bytes of clients are about to be taken; a second is long for a small disk."""
@@ -183,4 +195,4 @@ class Keeping:
     def disk_full(self) -> None:
         """A commit found no room: no new calls until there is some."""
         if self._loop.router.disk_level < 2:
-            self._loop.step(DiskChanged(2))
+            self._loop.step(DiskChanged(2, *self._loop.log.usage().for_calls))

@@ -20,6 +20,7 @@ from meshcode.node.outputs import Outputs
 from meshcode.router.effects import Effects, Op
 from meshcode.router.events import Forgotten
 from meshcode.router.records import ended_well, finished_of
+from meshcode.store.blobs import has_large
 from meshcode.store.contract import DONE, FAILED, META, OUTPUT
 from meshcode.units import parse_count, parse_duration, parse_size
 
@@ -117,6 +118,8 @@ class Retention:
             records += self._deletions_of_output(wanted)
             records += [(FAILED, id, None) for id, value in gone if not ended_well(value)]
             self._excess.reduce([value for _, value in gone])
+            if has_large([value for _, value in gone]):
+                log.give_back()  # Else their files stay until the journal is full.
             self._last = newest
             before_ms = unix_ms_of(newest) + 1
             if before_ms > self._loop.router.horizon_ms:

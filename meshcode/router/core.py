@@ -94,13 +94,13 @@ class Router:
         self.timers: list[tuple[int, int, int, Any]] = []
         self.timer_count = 0
         self.next_sequence = self.fresh_from = 1  # Of the calls of this boot.
-        self.model_number = 0
+        self.model_number = self.bodies_bytes = 0  # The second: of envelopes in memory.
         self.horizon_ms = 0  # Ids made before this may have been forgotten.
         self.forgotten = b""  # The same as a stretch of time of the index of sockets.
-        self.bodies_bytes = 0  # Of envelopes in memory.
         self.bodies_bytes_max = limits.BODIES_IN_MEMORY_BYTES_MAX
         self.fetch_bytes_min = limits.FETCH_BYTES_MIN
         self.disk_level, self.draining = 0, False
+        self.disk_room = 0, 0  # Bytes: what there is, and must be for new calls.
         self.calls_max = limits.OPEN_CALLS_MAX  # With copies of those of others.
         self.turn = 0  # The number of the turn under way, as the shell counts them; it only rises.
         self.listening = False  # Someone wants Effects.events; off, none are made.

@@ -196,6 +196,8 @@ class DiskChanged:
     """How full the disk or map is now: 0 good, 1 tight (no new calls), 2 full (outcomes only)."""
 
     level: int
+    left: int = 0  # Bytes, for who is refused; and how many there must be for new calls.
+    needed: int = 0  # 0: nobody knows.
 
 
 @dataclass(slots=True)

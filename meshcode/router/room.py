@@ -23,6 +23,7 @@ def on_drained(r: Router, event: events.Drained, now_ms: int, out: Effects) -> N
 def on_disk_changed(r: Router, event: events.DiskChanged, now_ms: int, out: Effects) -> None:
     """The disk is fuller, or less full."""
     r.disk_level = event.level
+    r.disk_room = event.left, event.needed
 
 
 def on_room_changed(r: Router, event: events.RoomChanged, now_ms: int, out: Effects) -> None:
@@ -40,11 +41,7 @@ def busy(r: Router) -> errors.Busy | None:
     if r.draining:
         return errors.Busy("this node is draining and takes no new calls; try again or elsewhere")
     if r.disk_level:
-        return errors.Busy(
-            "this node takes no new calls because its disk or log is nearly full; what it accepted "
-            "is safe; free some space or prune the history, then try again",
-            level=r.disk_level,
-        )
+        return _disk_full(r)
     if (count := kept(r)) >= r.calls_max:
         return errors.Busy(
             f"this node keeps {count} open calls and copies of calls, it has room for "
@@ -53,6 +50,19 @@ def busy(r: Router) -> errors.Busy | None:
             kept=count,
         )
     return None
+
+
+def _disk_full(r: Router) -> errors.Busy:
+    free, needed = r.disk_room
+    amounts = f": {free:,} bytes are free, new calls need {needed:,}" if free < needed else ""
+    return errors.Busy(
+        f"this node takes no new calls because its disk or log is nearly full{amounts}; what it "
+        "accepted is safe; make room on the disk of its home, or let it keep fewer ended calls "
+        "(`mesh add setting -n retention_bytes -v SIZE`), then try again",
+        level=r.disk_level,
+        free=free,
+        needed=needed,
+    )
 
 
 __all__ = ["busy", "kept", "on_disk_changed", "on_drained", "on_room_changed"]

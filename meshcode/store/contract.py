@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 from meshcode import native
 from meshcode.limits import (
@@ -44,6 +44,13 @@ TIGHT = 1  # No new calls.
 FULL = 2  # Outcomes only.
 
 
+class Room(NamedTuple):
+    """How many bytes are left, and how many there must be for new calls to be taken."""
+
+    left: int
+    needed: int
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """How full the log is, in bytes."""
@@ -56,6 +63,25 @@ class Usage:
     reusable: int = 0  # Free pages inside the log's file: room even when the disk has none.
 
     @property
+    def left(self) -> int:
+        """What may be written yet: on the disk and inside the log's file."""
+        return self.disk_free + self.reusable
+
+    @property
+    def for_calls(self) -> Room:
+        """What is left, and from what on it is TIGHT: of the disk, or of the map if that is less.
+
+        Nobody runs out of both at once, so it is told of the one that is nearer to its end.
+        """
+        disk = Room(
+            self.left, min(int((1 - DISK_TIGHT_RATIO) * self.disk_total), DISK_TIGHT_FREE_BYTES)
+        )
+        map_ = Room(
+            self.map_limit - self.map_used, int((1 - DISK_TIGHT_RATIO) * self.map_limit)
+        )
+        return min(disk, map_, key=lambda room: room.left - room.needed)
+
+    @property
     def level(self) -> int:
         """GOOD, TIGHT (no new calls) or FULL (outcomes only).
 
@@ -63,7 +89,7 @@ class Usage:
         is over the same bound *and* the bytes left are few (limits.DISK_*_FREE_BYTES): 5 % of a
         large disk is plenty of room.
         """
-        left = self.disk_free + self.reusable
+        left = self.left
         taken = self.disk_total - left
         for level, ratio, left_min in (
             (FULL, DISK_FULL_RATIO, DISK_FULL_FREE_BYTES),
@@ -137,6 +163,19 @@ class Log(Protocol):
 
         Else it may take many times as long as another of that size: a tree is written, or waited
         for.
+        """
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether room of the disk is kept by large values that are changed or deleted already.
+
+        It takes a look at each change that waits: some milliseconds at most.
+        """
+
+    def give_back(self) -> None:
+        """Have the next sync that has something to write give that room back, its own included.
+
+        It then takes longer.  Where there is no room for that, the sync does what it would have.
         """
 
     @property

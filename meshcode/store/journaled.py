@@ -118,6 +118,7 @@ class JournaledLog:
         self._staged: list[Changes] = []
         self._bodies: list[tuple[bytes, bytes, bytes]] = []
         self._large = False  # A record that is staged goes into a file of its own.
+        self._gives_back = False  # The next sync puts all into the tree, if that has room.
         self._mover: threading.Thread | None = None  # Puts what one file has into the tree.
         self._broken = False  # An entry may be there that was not acknowledged.
 
@@ -130,9 +131,22 @@ class JournaledLog:
     def syncs_briefly(self) -> bool:
         """See `Log.syncs_briefly`."""
         size = journal.size_of(self._bodies)
-        if self._is_for_tree(size):
+        if self._gives_back or self._is_for_tree(size):
             return False
         return self._files[0].has_room(size) or not (self._mover and self._mover.is_alive())
+
+    @property
+    def holds_back(self) -> bool:
+        """See `Log.holds_back`: what the tree has not heard of keeps its files."""
+        return any(
+            self.tree.has_blobs(table, list(values))
+            for layer in self._layers
+            for table, values in list(layer.changes.items())
+        )
+
+    def give_back(self) -> None:
+        """See `Log.give_back`."""
+        self._gives_back = True
 
     @property
     def store_id(self) -> bytes:
@@ -181,12 +195,24 @@ class JournaledLog:
             return
         number = self._number + 1
         for_tree, self._large = self._is_for_tree(journal.size_of(bodies)), False
+        gives_back, self._gives_back = self._gives_back and not for_tree, False
+        if gives_back and self._has_written_through(staged, number):
+            self._number = number
+            return
         entry = None if for_tree else journal.entry_of(number, bodies)
         if entry is not None and self._append(entry):
             self._layers[0].add(number, staged)
         else:
             self._pass_by(staged, number, entry)
         self._number = number
+
+    def _has_written_through(self, staged: Sequence[Changes], number: int) -> bool:
+        """Whether the tree took all; where it has no room the journal may have some."""
+        try:
+            self._write_through(staged, number)
+        except DiskFull:
+            return False
+        return True
 
     def _pass_by(self, staged: Sequence[Changes], number: int, entry: bytearray | None) -> None:
         """Have the tree take a batch; `entry` is what the journal did not take of it.

@@ -14,9 +14,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar, cast
@@ -27,11 +25,12 @@ from meshcode.errors import LogDamaged, LogSuspect, NodeError
 from meshcode.limits import BALLAST_BYTES, BLOB_BYTES_MIN, DISK_NEVER_RATIO
 from meshcode.store import opening, record, trouble
 from meshcode.store.ballast import BALLAST_BYTES_MIN, Ballast
-from meshcode.store.blobs import REFERENCE_BYTES, BlobFolder, blob_bytes, has_large, refer
+from meshcode.store.blobs import REFERENCE_BYTES, BlobFolder, has_large, refer
 from meshcode.store.contract import KEY_BYTES_MAX, Changes, Op, Usage, key_before, plan
 from meshcode.store.engine import MAIN, Section
 from meshcode.store.filesystem import disk_room, has_address_space
 from meshcode.store.opening import BLOB_TABLE, Opened
+from meshcode.store.turn import Turn
 
 _WIDE = sys.maxsize > 2**32
 MAP_SIZE = (1 << 30) if _WIDE else (256 << 20)  # At first; it doubles when nearly used up.
@@ -40,22 +39,6 @@ GROW_RATIO = 0.75
 FREE_ENTRY_BYTES = 16  # A free page costs 8 bytes in the free list, which is half full at worst.
 BALLAST_COMMITS = 256  # Commits between two looks at the ballast.
 _Row = TypeVar("_Row")
-
-
-@dataclass(slots=True)
-class _Turn:
-    """What was staged since the last sync; kept until it is safe, so that it can be put again."""
-
-    changes: list[Changes]
-    number: int = 0  # Of the newest batch of the journal that is in here; 0: none.
-    new: dict[bytes, bytes] = field(default_factory=dict)  # Blob references put, with values.
-    gone: set[bytes] = field(default_factory=set)  # Blob references overwritten or deleted.
-    # Those of `gone` or `new` that an earlier sync made durable.
-    standing: set[bytes] = field(default_factory=set)
-    places: dict[bytes, bytes | None] = field(default_factory=dict)  # What BLOB_TABLE will have.
-    blobs: int = 0  # References put, less those removed.
-    bytes: int = 0  # Rows and blobs put.
-    growth: Counter[str] = field(default_factory=Counter)  # Of blobs, in bytes, by table.
 
 
 class LmdbLog:
@@ -110,7 +93,7 @@ class LmdbLog:
         self._trouble: Exception | None = None
         self._commits = 0
         self._removals = 0  # Syncs that removed blob files.
-        self._turn = _Turn([])
+        self._turn = Turn([])
 
         try:
             self._open(check_file_system, engine_options)
@@ -148,6 +131,10 @@ class LmdbLog:
         return self._engine.stages_apart
 
     syncs_briefly = False  # See `Log.syncs_briefly`.
+    holds_back = False  # See `Log.holds_back`.
+
+    def give_back(self) -> None:
+        """Nothing is held back.  See `Log.give_back`."""
 
     @property
     def store_id(self) -> bytes:
@@ -215,7 +202,7 @@ class LmdbLog:
                     last, self._trouble = self._trouble, None
                     raise last
                 if not self._begun:
-                    self._turn.bytes = 0
+                    self._turn.size = 0
                     for changes in self._turn.changes:
                         self._put(changes)
                 self._commit()
@@ -227,7 +214,7 @@ class LmdbLog:
         if self._turn.gone:
             self._blobs.remove(self._turn.gone)
             self._removals += 1  # After it: see `get`.
-        self._turn = _Turn([])
+        self._turn = Turn([])
         self._commits += 1
         if self._map_size > self._map_soft:
             self._resize(self._map_soft)  # The reserve was lent to one transaction of deletes.
@@ -247,7 +234,7 @@ class LmdbLog:
                 sections += self._with_blobs(table, values)
             else:
                 sections.append(Section(table, True, values))
-        self._turn.bytes += self._engine.stage(sections)
+        self._turn.size += self._engine.stage(sections)
 
     def _with_blobs(self, table: str, values: dict[bytes, bytes | None]) -> list[Section]:
         """The changes of a table that has large values, or may have had some under these keys.
@@ -264,13 +251,13 @@ class LmdbLog:
         for place, synced, (key, value) in zip(places, stored, values.items(), strict=True):
             old = turn.places.get(place, synced)
             if old is not None:
-                self._let_go(table, old)
+                turn.let_go(table, old)
                 blobs[place] = None
             if value is None or len(value) <= BLOB_BYTES_MIN:
                 small[key] = value
                 continue
             reference = refer(table, key, value)
-            self._take_on(table, reference, value)
+            turn.take_on(table, reference, value)
             large[key] = record.seal_blob(seed, key, reference)
             blobs[place] = reference
         turn.places.update(blobs)
@@ -280,24 +267,6 @@ class LmdbLog:
             Section(BLOB_TABLE, False, blobs),
         ]
         return [section for section in sections if section.changes]
-
-    def _let_go(self, table: str, reference: bytes) -> None:
-        turn = self._turn
-        if reference not in turn.new:
-            turn.standing.add(reference)
-        turn.gone.add(reference)
-        turn.new.pop(reference, None)
-        turn.growth[table] -= blob_bytes(reference)
-        turn.blobs -= 1
-
-    def _take_on(self, table: str, reference: bytes, value: bytes) -> None:
-        turn = self._turn
-        turn.gone.discard(reference)  # If the same value is there: its file stays.
-        if reference not in turn.standing:
-            turn.new[reference] = value
-            turn.bytes += len(value)
-        turn.growth[table] += len(value)
-        turn.blobs += 1
 
     def _commit(self) -> None:
         turn = self._turn
@@ -324,7 +293,7 @@ class LmdbLog:
             self._engine.abort()
         turn = self._turn
         self._blobs.remove(reference for reference in turn.new if reference not in turn.standing)
-        self._turn = _Turn(turn.changes, turn.number, bytes=turn.bytes)
+        self._turn = Turn(turn.changes, turn.number, size=turn.size)
 
     # Room and failure.
 
@@ -358,17 +327,17 @@ class LmdbLog:
         return self._is_full(error) and self._ballast.free(left)
 
     def _is_full(self, error: Exception) -> bool:
-        return opening.says_full(error, self.folder, self._turn.bytes)
+        return opening.says_full(error, self.folder, self._turn.size)
 
     def _refuse(self, error: Exception) -> NoReturn:
         """Drop what was staged and say why."""
-        turn, self._turn = self._turn, _Turn([])
+        turn, self._turn = self._turn, Turn([])
         if isinstance(error, lmdb.MapFullError):
             if self._map_size > self._map_soft:
                 self._resize(self._map_soft)
-            raise trouble.map_full(self.folder, self._map_limit, turn.bytes) from error
+            raise trouble.map_full(self.folder, self._map_limit, turn.size) from error
         if self._is_full(error):
-            raise trouble.disk_full(self.folder, turn.bytes, error) from error
+            raise trouble.disk_full(self.folder, turn.size, error) from error
         raise self.doubt(error) from error
 
     def doubt(self, error: Exception) -> LogSuspect:
@@ -539,6 +508,16 @@ class LmdbLog:
             self.check_open()
             with self._reading():
                 return self._engine.stats([table])[0].entries
+
+    def has_blobs(self, table: str, keys: Sequence[bytes]) -> bool:
+        """Whether the value of one of the keys lies in a file of its own."""
+        if not self._blob_bytes[table]:
+            return False
+        places = [opening.blob_key(table, key) for key in keys]
+        with self._gate:
+            self.check_open()
+            with self._reading():
+                return any(self._engine.get_many(BLOB_TABLE, places))
 
     def size(self, table: str) -> int:
         """How many bytes the records of the table take.  See `Log.size`."""

@@ -138,6 +138,10 @@ class MemoryLog:
         return True
 
     syncs_briefly = True  # See `Log.syncs_briefly`.
+    holds_back = False  # See `Log.holds_back`.
+
+    def give_back(self) -> None:
+        """Nothing is held back.  See `Log.give_back`."""
 
     @property
     def store_id(self) -> bytes:

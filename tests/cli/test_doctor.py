@@ -45,6 +45,25 @@ def test_free_space_is_judged_as_a_node_would(total, free, state):
     assert doctor.judge_space(total, free).state == state
 
 
+def test_a_disk_without_room_is_told_with_what_to_do():
+    found = doctor.judge_space(1000 << 20, 100 << 20)
+
+    assert found.detail == "100.0 MiB free of 1000.0 MiB: a node takes no new calls"
+    assert found.fix == (
+        "free 50.0 MiB of it, or keep less: mesh add setting -n retention_bytes -v SIZE"
+    )
+
+
+@pytest.mark.parametrize(
+    ("free", "has_ballast", "said"), [(127, False, True), (127, True, False), (128, False, False)]
+)
+def test_a_disk_too_small_for_a_ballast_is_told(free: int, has_ballast: bool, said: bool):
+    found = doctor.judge_space(200 << 20, free << 20, has_ballast)
+
+    assert found.state == doctor.OK
+    assert ("; no ballast for when it is full: that takes 128.0 MiB free" in found.detail) == said
+
+
 @pytest.mark.parametrize(("used", "state"), [(64 << 20, doctor.OK), (65 << 20, doctor.WARN)])
 def test_a_node_over_its_memory_is_told_with_both_numbers(used: int, state: str):
     found = doctor.judge_memory({"used": used, "limit": 64 << 20, "calls_max": 1_000})

@@ -93,12 +93,15 @@ def workload(folder: str, record: str, seed: int, count: int, control: str, kind
     disk.disk_watch(os.fsencode(folder))
     disk.disk_record(os.fsencode(record))
     options = CONTROLS[control][1] if control else {}
+    rng = random.Random(seed)
     log = None
     for number, ops in enumerate(turns(seed, count), 1):
         if log is None:
             log = open_log(kind, folder, **options)
             disk.disk_mark(OPENED + log.boot)
         log.stage(ops)
+        if rng.random() < 0.1:  # As a node does whose disk is nearly full.
+            log.give_back()
         if control.endswith("ack-before-sync"):
             disk.disk_mark(number)
             log.sync()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -15,10 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meshcode import limits
 from meshcode.errors import DiskFull, LogDamaged
 from meshcode.limits import BLOB_BYTES_MIN
 from meshcode.native import pure
 from meshcode.store import binding, journal, journaled
+from meshcode.store.ballast import ROOM_FACTOR
 from meshcode.store.contract import DONE, META, OPEN, STATE, TABLES, Op
 from meshcode.store.engine_py import PyEngine
 from meshcode.store.journal import JournalFile
@@ -302,6 +305,53 @@ def test_a_large_batch_goes_to_the_tree_with_all_before_it(
     ]  # fmt: skip
 
 
+def blob_files(log: JournaledLog) -> int:
+    return sum(path.is_file() for path in (log.folder / "blobs").glob("*/*"))
+
+
+def test_what_deletes_have_let_go_of_is_given_back_when_asked_for(
+    opened: Callable[..., JournaledLog], tmp_path: Path
+):
+    log = opened()
+    write(log, *[(DONE, number(n), bytes(BLOB_BYTES_MIN + 1)) for n in range(4)])
+    assert not log.holds_back
+    write(log, (DONE, number(0), None), (DONE, number(1), b"small now"))
+    assert (blob_files(log), log.holds_back) == (4, True)
+
+    log.give_back()
+    assert not log.syncs_briefly, "the tree is written"
+    write(log, (DONE, number(2), None), (META, b"k", b"v"))
+
+    assert (blob_files(log), log.holds_back) == (1, False)
+    write(log, (META, b"k", b"w"))
+    assert log.tree.get(META, b"k") == b"v", "once"
+    again = opened(killed(log, tmp_path / "copy"))
+    assert [key for key, _ in again.scan(DONE)] == [number(1), number(3)]
+    assert again.get(META, b"k") == b"w"
+
+
+def test_a_tree_without_room_gives_nothing_back_and_the_journal_goes_on(
+    opened: Callable[..., JournaledLog], monkeypatch: pytest.MonkeyPatch
+):
+    log = opened()
+    write(log, (DONE, number(0), bytes(BLOB_BYTES_MIN + 1)))
+    write(log, (DONE, number(0), None))
+
+    def no_room() -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(log.tree, "_commit", no_room)
+        log.give_back()
+        write(log, (META, b"k", b"v"))
+    assert (log.get(META, b"k"), log.get(DONE, number(0))) == (b"v", None)
+    assert (blob_files(log), log.holds_back) == (1, True)
+
+    log.give_back()
+    write(log, (META, b"k", b"w"))
+    assert (blob_files(log), log.get(META, b"k")) == (0, b"w")
+
+
 def test_a_sync_is_brief_when_it_needs_no_more_than_the_journal(
     opened: Callable[..., JournaledLog], small: int
 ):
@@ -393,6 +443,11 @@ def test_a_disk_with_little_room_is_left_without_a_journal(
 
     assert isinstance(log, LmdbLog)
     assert log.get(META, b"k") == b"v"
+
+
+def test_from_what_free_room_on_there_is_a_ballast_is_told_as_it_is():
+    ballast = journaled._BALLAST_FILES * journal.FILE_BYTES
+    assert ROOM_FACTOR * ballast == limits.BALLAST_FREE_BYTES
 
 
 def test_a_tree_without_room_refuses_the_batch_and_keeps_all_before(

@@ -15,7 +15,7 @@ submit a c2 from=ann
 worker w1
 done c1
 ----
-ann <- REFUSED c2 busy: this node takes no new calls because its disk or log is nearly full; what it accepted is safe; free some space or prune the history, then try again
+ann <- REFUSED c2 busy: this node takes no new calls because its disk or log is nearly full; what it accepted is safe; make room on the disk of its home, or let it keep fewer ended calls (`mesh add setting -n retention_bytes -v SIZE`), then try again
 ann <- ACCEPTED
 w1 <- START c1 attempt 1
 ann <- DONE c1
