@@ -77,6 +77,8 @@ BALLAST_FREE_BYTES = 128 * 1024 * 1024  # A disk with less free gets none (`stor
 # Workers.
 CANCEL_GRACE_MS = 2_000  # From interrupt to kill.
 OUTPUT_BYTES_MAX = 256 * 1024  # Captured stdout and stderr kept per call; the tail is kept.
+WORKERS_LOG_BYTES_MAX = 8 * 1024 * 1024  # Looked at once a second; when it has more,
+WORKERS_LOG_BYTES_KEPT = 4 * 1024 * 1024  # its newest are kept.
 TRACEBACK_BYTES_MAX = 32 * 1024  # Of a failed call's traceback and text; the tail is kept.
 FLUSH_MS = 2  # A worker reports finished calls at least this often.
 ASYNC_CALLS_MAX = 64  # `async def` calls running at once in one worker.

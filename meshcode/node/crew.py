@@ -21,7 +21,7 @@ import zmq
 from meshcode import limits
 from meshcode.digest import compare_digest
 from meshcode.errors import BadFrame, MeshError
-from meshcode.node import descriptors, workerwords
+from meshcode.node import descriptors, tails, workerwords
 from meshcode.node.interrupts import Interrupts
 from meshcode.peers.ready import next_message
 from meshcode.router.effects import Assignment
@@ -84,6 +84,7 @@ class WorkerProcess:
         self.lied = ""  # The same, when it said what no worker says.
         self.output: dict[tuple[bytes, int], dict[str, bytes]] = {}
         self.printed: dict[tuple[bytes, int, str], int] = {}  # Bytes of it, those cut off too.
+        self.left_out: dict[tuple[bytes, int, str], int] = {}  # Before what is kept of it.
         self.process: subprocess.Popen[bytes] | None = None
         self.pidfd = -1
         self.page: ControlPage | None = None
@@ -221,6 +222,10 @@ class Crew:
             worker.process.kill()
             worker.process.wait()
             raise
+
+    def cut_log(self) -> None:
+        """Keep of what workers write to their own descriptors only the newest."""
+        tails.cut_file(self.log_file, limits.WORKERS_LOG_BYTES_MAX, limits.WORKERS_LOG_BYTES_KEPT)
 
     def stop(self, worker: WorkerProcess, why: str, now_ms: int, grace_ms: int) -> None:
         """Ask a worker to finish what runs and leave; it is killed after `grace_ms`."""
@@ -525,9 +530,12 @@ class Crew:
     ) -> None:
         streams = worker.output.setdefault(attempt, {})
         name = NAMES_OF_STREAMS.get(stream, "stdout")
-        streams[name] = (streams.get(name, b"") + data)[-limits.OUTPUT_BYTES_MAX :]
+        whole = streams.get(name, b"") + data
+        streams[name], cut = tails.newest(whole, limits.OUTPUT_BYTES_MAX)
         key = (*attempt, name)
         worker.printed[key] = worker.printed.get(key, 0) + len(data)
+        if cut:
+            worker.left_out[key] = worker.left_out.get(key, 0) + cut
 
     def close(self) -> None:
         """Kill what is left and unbind."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshcode.ids import text_of
+from meshcode.node import tails
 from meshcode.node.memory import Memory, own_bytes
 from meshcode.node.retention import Retention
 from meshcode.node.sessions import Session
@@ -25,12 +26,6 @@ _DONE = int(Outcome.DONE)
 LOOK_BYTES = 1 << 20  # From clients, between two looks at the disk; a look takes 50 us.
 UNWRITTEN_MIN = 2 << 20  # Of clients, however little room there is: the ballast is larger.
 UNWRITTEN_RATIO = 16  # Of the room there is, one in so many may be taken and not yet written.
-
-
-def _marked(data: bytes, printed: int) -> bytes:
-    """What is kept of an output, with a line that tells what went before it, if anything did."""
-    gap = printed - len(data)
-    return b"[%d bytes of output left out here]\n" % gap + data if gap > 0 else data
 
 
 class Keeping:
@@ -65,7 +60,7 @@ class Keeping:
         for (id, attempt), streams in list(worker.output.items()):
             if ids is None or id in ids:
                 told = {
-                    name: _marked(data, worker.printed.get((id, attempt, name), 0))
+                    name: tails.mark(worker.left_out.pop((id, attempt, name), 0)) + data
                     for name, data in streams.items()
                 }
                 records.append((OUTPUT, id + attempt.to_bytes(4, "big"), pack(told)))

@@ -529,6 +529,7 @@ class Loop:
             self._hear_model()
             self.descriptors.look(now_ms)
             self.keeping.tick(now_ms)
+            self.crew.cut_log()
             self.feed.tick()
             if self.router.listening:  # Somebody may have gone without a word.
                 self.hear_calls()

@@ -26,6 +26,7 @@ from meshcode.worker.context import Staged, running_call
 STDOUT, STDERR = 1, 2  # The codes of OUTPUT envelopes, and the descriptors.
 TAIL_EVERY_NS = 1_000_000_000
 CHUNK_BYTES_MAX = 128 * 1024  # Body of one OUTPUT envelope.
+LINE_BYTES_MAX = 4096  # The tail begins with a whole line, if one begins within so many bytes.
 MARK_BYTES_MAX = 64  # Of the line that tells what was left out.
 IDLE_MAX = 1024  # Streams remembered although nothing of them waits.
 _KIND_OUTPUT = int(Kind.OUTPUT)
@@ -54,9 +55,11 @@ class _Printed:
 
     def _cut(self, tail_max: int) -> None:
         whole = b"".join(self.parts)
-        self.dropped += len(whole) - tail_max
-        self.parts = [whole[-tail_max:]]
-        self.size = tail_max
+        at = len(whole) - tail_max
+        at = max(at, whole.find(b"\n", at, at + LINE_BYTES_MAX) + 1)
+        self.dropped += at
+        self.parts = [whole[at:]]
+        self.size = len(whole) - at
 
     def take(self, tail_max: int) -> bytes:
         data = b"".join(self.parts)

@@ -306,6 +306,7 @@ def test_head_mark_and_tail_of_a_flood_are_no_more_than_a_node_keeps(write_at_on
     assert text.startswith(lines[0]) and text.endswith(lines[-1])
     head, mark, tail = re.split(rb"\n\[(\d+) bytes of output left out here\]\n", text)
     assert len(head) + int(mark) + len(tail) == sum(map(len, lines))
+    assert write_at_once or tail.startswith(b"line ")
 
 
 def test_a_finished_call_is_reported_while_the_next_one_runs(worker):
