@@ -153,12 +153,15 @@ def check_credential(value: Any) -> str:
     """Where a credential is on the host that needs it; never the credential itself."""
     kind, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
     good = isinstance(value, str) and len(value) <= TEXT_CHARS_MAX and value.isprintable()
-    if good and kind == "env" and _ENV_NAME.fullmatch(name):
+    if good and kind == "env" and _ENV_NAME.fullmatch(name) and not name.startswith("MESH_"):
         return str(value)
     if good and kind == "secret" and _NAME.fullmatch(name):
         return str(value)
     if not good or kind not in ("file", "key") or not name.startswith("/"):
-        raise ValueError("secret:NAME, env:NAME, file:/PATH or key:/PATH, which name it")
+        raise ValueError(
+            "secret:NAME, env:NAME, not beginning with MESH_, file:/PATH or key:/PATH, which name"
+            " it"
+        )
     return str(value)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from meshcode.errors import MountFailed
 from meshcode.model.keptcheck import SECRET, secrets_of_credential, secrets_of_env
+from meshcode.worker import policy
 from meshcode.worker.private import read_source
 
 
@@ -36,6 +37,9 @@ class Secrets:
     def rule(self, rule: Mapping[str, Any]) -> dict[str, Any]:
         """A rule about a repository, whose credential names a place and no secret."""
         found = dict(rule)
+        credential = str(rule.get("credential") or "")
+        if self._is_at_home(credential):
+            found["credential"] = f"{policy.AT_HOME}:{credential.partition(':')[2]}"
         for name in secrets_of_credential(rule.get("credential")):
             source = self._sources.get(name)
             try:
@@ -61,11 +65,13 @@ class Secrets:
         source = self._sources.get(name)
         if source is None:
             raise _missing(name, "no secret of that name is declared")
-        how, _, path = source.partition(":")
-        inside = how == "file" and Path(os.path.realpath(path)).is_relative_to(self._home)
-        if inside:
+        if self._is_at_home(source):
             raise _missing(name, f"{source} is in the node's own home, which it never gives away")
         return source
+
+    def _is_at_home(self, source: str) -> bool:
+        how, _, path = source.partition(":")
+        return how == "file" and Path(os.path.realpath(path)).is_relative_to(self._home)
 
     def _read(self, name: str, variable: str) -> str:
         source = self._check(name)

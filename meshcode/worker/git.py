@@ -47,7 +47,11 @@ FSCK_OPTIONS = (
     *("-c", "fsck.missingSpaceBeforeDate=ignore"),
     *("-c", "fsck.zeroPaddedFilemode=ignore"),
 )
-_KEPT = ("PATH", "HOME", "SSH_AUTH_SOCK", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_KEPT = (
+    *("PATH", "HOME", "SSH_AUTH_SOCK", "TMPDIR"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR"),  # Read by OpenSSL, and by no git with GnuTLS.
+    *("GIT_SSL_CAINFO", "GIT_SSL_CAPATH"),
+)
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)")
 _HEX = re.compile(r"[0-9a-fA-F]{7,64}\Z")
@@ -63,6 +67,12 @@ class Remote(NamedTuple):
     password: str
     allow_file: bool
     key: str = ""  # File of the private key for ssh.
+    relative: str = ""  # `host:path` of ssh, whose path is below the login's home there.
+
+    @property
+    def address(self) -> str:
+        """What git is told: another path than the URL's where that was `host:path`."""
+        return self.relative or self.url
 
 
 def hide_secrets(text: str) -> str:
@@ -92,8 +102,9 @@ def parse_remote(url: str, *, allow_file: bool = True) -> Remote:
         raise _refuse(url, "it is empty, begins with a dash, or holds spaces or control characters")
     if text.startswith(("/", "~")):
         text = "file://" + quote(os.path.expanduser(text))
-    scp = re.fullmatch(r"([A-Za-z0-9._-]+@)?([A-Za-z0-9.-]+):(?!/)([^:]+)", text)
-    if scp and "://" not in text:
+    scp = re.fullmatch(r"([A-Za-z0-9._-]+@)?([A-Za-z0-9.-]+):(?![/-])([^:]+)", text)
+    scp = None if "://" in text else scp
+    if scp:
         text = f"ssh://{scp[1] or ''}{scp[2]}/{scp[3]}"
     text = text.removeprefix("git+")
     try:
@@ -103,7 +114,7 @@ def parse_remote(url: str, *, allow_file: bool = True) -> Remote:
         raise _refuse(url, f"it is not a URL ({error})") from error
     if parts.scheme not in ("https", "ssh", "file"):
         raise _refuse(url, "use https://, ssh://, file:// or an absolute path")
-    host = (parts.hostname or "").lower()
+    host = (parts.hostname or "").lower().rstrip(".")  # A dot at its end changes nothing.
     if parts.scheme == "file":
         if not allow_file:
             raise _refuse(url, "repositories on this host are not allowed here")
@@ -120,7 +131,8 @@ def parse_remote(url: str, *, allow_file: bool = True) -> Remote:
     login = f"{quote(user)}@" if user and parts.scheme == "ssh" else ""
     path = parts.path.rstrip("/")
     url = f"{parts.scheme}://{login}{host}{port}{path}"
-    return Remote(url, user, unquote(parts.password or ""), allow_file)
+    relative = f"{scp[1] or ''}{host}:{scp[3].rstrip('/')}" if scp else ""
+    return Remote(url, user, unquote(parts.password or ""), allow_file, relative=relative)
 
 
 def check_ref(name: str, what: str) -> str:
@@ -288,7 +300,9 @@ def _run(
     for option in _OPTIONS:
         command += ["-c", option]
     if remote is not None and remote.password:
-        command += ["-c", f"credential.helper={_HELPER}"]
+        # For the one server only: it may lead git to another, which asks, too.
+        server = urlsplit(remote.url)
+        command += ["-c", f"credential.{server.scheme}://{server.netloc}.helper={_HELPER}"]
     try:
         # git starts helpers (ssh, remote-https); they are in its group and go with it.
         with child.group(

@@ -2,7 +2,8 @@
 
 The rules are objects of the model (kind `repo`), so they hold on every node of a mesh.  A rule is
 about one repository or a folder of them, named by host and path: over whichever protocol, port or
-user somebody tries to reach it, it is the same place.
+user somebody tries to reach it, it is the same place.  Many servers do not tell capitals from small
+letters: what forbids or asks for signers is said of all spellings, what allows of its own only.
 
 - One `deny` that covers a repository refuses it, whatever else is said.
 - As soon as there is one `allow`, what none of them covers is refused.
@@ -25,6 +26,7 @@ from meshcode.errors import MountFailed
 from meshcode.worker import git
 from meshcode.worker.private import read_source
 
+AT_HOME = "home"  # Kind of a credential that names a file which the node never gives away.
 REFUSED = ("not_allowed", "not_signed")  # Reasons for which code that runs already must stop.
 
 
@@ -78,13 +80,27 @@ def read(rows: Iterable[Mapping[str, Any]]) -> Policy:
     return Policy(tuple(rules))
 
 
-def covering(url: str, policy: Policy) -> list[Rule]:
-    """The rules about a repository, the one that names it most closely first."""
-    place = place_of(url)
+def _folded(place: str) -> str:
+    return place.casefold().removesuffix(".git")
+
+
+def _as_it_is(place: str) -> str:
+    return place
+
+
+def covering(
+    url: str, policy: Policy, spelled: Callable[[str], str] = _as_it_is
+) -> list[Rule]:
+    """The rules about a repository, the one that names it most closely first.
+
+    `spelled`: what of a place is compared.
+    """
+    place = spelled(place_of(url))
     found = [
         rule
         for rule in policy.rules
-        if place == rule.place or place.startswith(rule.place.rstrip("/") + "/")
+        if place == spelled(rule.place)
+        or place.startswith(spelled(rule.place).rstrip("/") + "/")
     ]
     return sorted(found, key=lambda rule: (-len(rule.place), rule.name))
 
@@ -92,7 +108,7 @@ def covering(url: str, policy: Policy) -> list[Rule]:
 def refusal(url: str, policy: Policy) -> str:
     """Why a repository may not be mounted; empty when it may."""
     found = covering(url, policy)
-    denied = [rule.name for rule in found if rule.access == "deny"]
+    denied = [rule.name for rule in covering(url, policy, _folded) if rule.access == "deny"]
     if denied:
         return f"the repository {url} is denied by the rule {denied[0]!r}"
     lists = [rule for rule in policy.rules if rule.access == "allow"]
@@ -103,7 +119,7 @@ def refusal(url: str, policy: Policy) -> str:
 
 def signers_of(url: str, policy: Policy) -> Rule | None:
     """The rule that says who must have signed the commits of a repository."""
-    return next((rule for rule in covering(url, policy) if rule.signers), None)
+    return next((rule for rule in covering(url, policy, _folded) if rule.signers), None)
 
 
 def check_url(url: str, policy: Policy) -> None:
@@ -162,8 +178,8 @@ def _is_signed(git_dir: str, commit: str, signers: str) -> bool:
 def with_credential(remote: git.Remote, policy: Policy) -> git.Remote:
     """The remote with what the closest rule's credential names on this host.
 
-    `env:NAME` and `file:PATH` hold `user:password`, or a token alone; `key:PATH` is the private key
-    for ssh.
+    `env:NAME` and `file:PATH` hold `user:password`, or a token alone, and must be what a secret
+    must be; `key:PATH` is the private key for ssh.
 
     Raises:
         MountFailed: step "fetch", reason "no_credential": it names nothing here.
@@ -178,22 +194,16 @@ def with_credential(remote: git.Remote, policy: Policy) -> git.Remote:
         return remote._replace(key=name)
     if kind == "secret":
         raise _no_credential(remote, rule, "this node may not read a secret of that name")
-    if kind == "private":  # Where a secret is: the node has put it in the place of its name.
-        try:
-            text = read_source(name)
-        except ValueError as error:
-            raise _no_credential(remote, rule, str(error)) from None
-    elif kind == "env":
-        text = os.environ.get(name, "")
-    else:
-        try:
-            with open(name, encoding="utf-8") as file:
-                text = file.read(64 * 1024).strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise _no_credential(remote, rule, f"{name} cannot be read: {error}") from None
-    if not text:
-        where = f"${name} of the node's environment" if kind == "env" else name
-        raise _no_credential(remote, rule, f"{where} is empty or not set")
+    if kind == AT_HOME:
+        raise _no_credential(remote, rule, f"{name} is in the node's own home")
+    if kind == "env" and name.startswith("MESH_"):
+        raise _no_credential(remote, rule, f"${name} is one of the node's own variables")
+    # A secret's place: the node has put it where its name was.
+    source = name if kind == "private" else rule.credential
+    try:
+        text = read_source(source).strip()
+    except ValueError as error:
+        raise _no_credential(remote, rule, str(error)) from None
     user, colon, password = text.partition(":")
     if not colon:
         user, password = remote.user or "git", text

@@ -91,7 +91,8 @@ class Repository:
         self.rules = rules or Policy()
         self.cache = cache
         self.name = name_of(self.remote.url)
-        self.mirror = os.path.join(cache, "mirrors", self.name + ".git")
+        # What `host:path` names need not be what ssh://host/path does.
+        self.mirror = os.path.join(cache, "mirrors", name_of(self.remote.address) + ".git")
         self.trees = os.path.join(cache, "trees", self.name)
         self.lock = os.path.join(cache, "locks", self.name + ".git.lock")
         self.tell = tell
@@ -189,7 +190,7 @@ class Repository:
         for key, value in (
             ("core.repositoryFormatVersion", "1"),
             ("extensions.partialClone", "origin"),
-            ("remote.origin.url", self.remote.url),
+            ("remote.origin.url", self.remote.address),
             ("remote.origin.promisor", "true"),
             ("remote.origin.partialCloneFilter", "blob:none"),
         ):

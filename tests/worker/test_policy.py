@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcode.errors import MountFailed
+from meshcode.node.secrets import Secrets
 from meshcode.worker import git, policy
 from meshcode.worker.policy import Policy, place_of, read
 
@@ -100,6 +101,29 @@ def test_a_rule_that_cannot_be_read_refuses_everything():
         read([{"name": "odd", "url": "ext::sh", "access": "deny"}])
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://github.com/Evil/Repo", "https://github.com./evil/repo", "https://GitHub.com/EVIL/repo.GIT",
+        "git@github.com.:Evil/repo", "ssh://git@github.com.:22/evil/repo",
+    ],
+)  # fmt: skip
+def test_no_spelling_evades_what_forbids_or_asks_for_signers(url: str):
+    """A server may take them for the same; one that does not is asked for too much, no less."""
+    denied = rules("deny https://github.com/evil/repo")
+    signed = read([{"name": "s", "url": "https://github.com/evil", "signers": "a@b ssh-ed25519 A"}])
+
+    assert "is denied by the rule 'r0'" in policy.refusal(url, denied)
+    assert policy.signers_of(url, signed) is not None
+
+
+def test_an_allow_is_of_its_own_spelling_only():
+    """Where capitals tell, the other repository is somebody else's."""
+    allowed = rules("allow https://github.com/acme")
+    assert policy.refusal("https://github.com/acme/shop", allowed) == ""
+    assert policy.refusal("https://github.com/Acme/shop", allowed) != ""
+
+
 @given(st.lists(st.sampled_from(["allow", "deny"]), max_size=4), st.integers(0, 3))
 def test_a_deny_is_never_outdone(access: list[str], at: int):
     places = [ORG, f"{ORG}/cart", "https://git.example.org/x", f"{ORG}/cart/deep"]
@@ -131,6 +155,7 @@ def test_a_credential_is_read_where_it_is_needed(
 ):
     file = tmp_path / "token"
     file.write_text(text)
+    file.chmod(0o600)
     monkeypatch.setenv("SHOP_TOKEN", text.strip())
     remote = git.parse_remote(f"{ORG}/cart")
 
@@ -141,6 +166,34 @@ def test_a_credential_is_read_where_it_is_needed(
         environment = git.environment(opened, network=True)
         assert environment["MESH_GIT_PASSWORD"] == password
         assert password not in opened.url
+
+
+@pytest.mark.parametrize(
+    ("reference", "why"),
+    [
+        ("env:MESH_PASSWORD", "$MESH_PASSWORD is one of the node's own variables"),
+        ("file:{home}/mesh/node.key", "{home}/mesh/node.key is in the node's own home"),
+        ("file:{outside}", "has mode 0644, so others can use it, and it must be 0600"),
+    ],
+)
+def test_a_rule_names_no_credential_that_a_secret_may_not_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str, why: str
+):
+    """Else whoever may declare a rule has the node's own keys sent to a server of theirs."""
+    home, outside = tmp_path / "home", tmp_path / "token"
+    (home / "mesh").mkdir(parents=True)
+    for file, mode in ((home / "mesh" / "node.key", 0o600), (outside, 0o644)):
+        file.write_text("sesame")
+        file.chmod(mode)
+    monkeypatch.setenv("MESH_PASSWORD", "sesame")
+    places = {"home": home, "outside": outside}
+    rule = {"name": "r", "url": ORG, "credential": reference.format(**places)}
+    found = read([Secrets(home).rule(rule)])
+
+    with pytest.raises(MountFailed) as caught:
+        policy.with_credential(git.parse_remote(f"{ORG}/cart"), found)
+
+    assert why.format(**places) in caught.value.text and "sesame" not in caught.value.text
 
 
 def test_a_key_for_ssh_is_handed_to_ssh_alone(tmp_path: Path):

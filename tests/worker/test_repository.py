@@ -211,6 +211,55 @@ def test_hooks_and_configuration_of_others_are_not_run(repo: Repo, cache: str, t
     assert not evil.exists()
 
 
+def test_a_password_is_given_to_its_own_server_and_to_no_other():
+    """A server may lead git to another one, which asks for a password, too."""
+    remote = git.parse_remote("https://ann:sesame@git.example.org:8443/shop/cart")
+
+    def ask(host: str, protocol: str = "https") -> str:
+        wanted = f"protocol={protocol}\nhost={host}\n\n"
+        return git.run("credential", "fill", remote=remote, stdin=wanted)
+
+    assert "username=ann\npassword=sesame" in ask("git.example.org:8443")
+    for other in ("evil.example", "git.example.org", "git.example.org:8444", "x.git.example.org"):
+        with pytest.raises(git.GitFailed):
+            ask(other)
+    with pytest.raises(git.GitFailed):
+        ask("git.example.org:8443", "http")
+
+
+def test_a_ca_of_ones_own_reaches_git(monkeypatch: pytest.MonkeyPatch):
+    """Git with GnuTLS reads no SSL_CERT_FILE."""
+    monkeypatch.setenv("GIT_SSL_CAINFO", "/etc/ssl/ours.pem")
+    monkeypatch.setenv("GIT_SSL_CAPATH", "/etc/ssl/ours")
+    found = git.environment(git.parse_remote("https://h/p"), network=True)
+    assert (found["GIT_SSL_CAINFO"], found["GIT_SSL_CAPATH"]) == (
+        "/etc/ssl/ours.pem", "/etc/ssl/ours",
+    )  # fmt: skip
+
+
+def test_host_and_path_of_ssh_is_a_path_below_the_login_as_for_git(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str, repo: Repo
+):
+    """A server whose repositories lie in the home of its login, with an ssh that runs git there."""
+    home, programs = tmp_path / "login", tmp_path / "bin"
+    home.mkdir()
+    programs.mkdir()
+    repo.commit({"m.py": "1"})
+    repo.folder.rename(home / "app.git")
+    stub = programs / "ssh"
+    stub.write_text(
+        f'#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done\ncd {home} && exec sh -c "$1"\n'
+    )
+    stub.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+
+    assert content(Repository("git@server:app.git", cache).checkout()) == "1"
+    with pytest.raises(MountFailed):
+        Repository("ssh://git@server/app.git", cache).checkout()
+    absolute = f"ssh://git@server{home}/app.git"
+    assert content(Repository(absolute, cache).checkout()) == "1"
+
+
 @pytest.mark.parametrize(
     ("url", "normal"),
     [
@@ -221,6 +270,7 @@ def test_hooks_and_configuration_of_others_are_not_run(repo: Repo, cache: str, t
         ("https://example.com:8443/a", "https://example.com:8443/a"),
         ("git@example.com:a/b.git", "ssh://git@example.com/a/b.git"),
         ("ssh://git@example.com/a", "ssh://git@example.com/a"),
+        ("ssh://git@example.com./a", "ssh://git@example.com/a"),
         ("file:///nowhere/a", "file:///nowhere/a"),
         ("/nowhere/with space".replace(" ", "%20"), "file:///nowhere/with%2520space"),
         ("file://localhost/nowhere/a", "file:///nowhere/a"),
@@ -235,6 +285,7 @@ def test_addresses_are_normalised(url: str, normal: str):
     [
         "",
         "-u/tmp/x",
+        "git@host:-x",
         "--upload-pack=touch /tmp/x",
         "ext::sh -c touch% /tmp/x",
         "ext::sh",
