@@ -192,8 +192,6 @@ def ls_versions(name: str | None, style: Style) -> None:
     wanted = {name, f"flow:{name}", f"file:{name}"}
     rows = [row for row in rows if name is None or row["of"] in wanted]
     rows.sort(key=lambda row: (row["of"], row["number"]))
-    for row in rows:
-        row["slot"], row["name"] = row["name"], f"{row['of']}@{row['number']}"
     columns = [column("name"), column("bytes"), column("digest"), column("by"),
                column("made_ms", "Made")]  # fmt: skip
     none = f"no version of {name!r} is kept" if name else "no version is kept"

@@ -46,6 +46,7 @@ from meshcode.model.tables import (
     Role,
     Socket,
     User,
+    Version,
 )
 
 Locked = (Processor, User)  # What may have a password.
@@ -159,13 +160,12 @@ def find(session: Session, kind: str, name: str) -> Object:
     Raises:
         UnknownObject: there is none; the text has a name that is close.
     """
-    row = _get(session, kind, name)
-    if row is None and kind == "version":
-        row = versions.find(session, name)
+    # A version is not found by the name of its row: a later one may lie in that slot.
+    row = _get(session, kind, name) if kind != "version" else versions.find(session, name)
     if row is None:
         row = session.execute(select(TABLES[kind]).filter_by(id=name)).scalar_one_or_none()
     if row is None:
-        known = session.execute(select(TABLES[kind].name)).scalars().all()
+        known = _names(session, kind)
         listing = LISTED.get(kind, PLURALS[kind])
         text = (
             f"no {kind} is named {name!r}{near(name, known)};"
@@ -173,6 +173,12 @@ def find(session: Session, kind: str, name: str) -> Object:
         )
         raise UnknownObject(text, kind=kind, name=name)
     return row
+
+
+def _names(session: Session, kind: str) -> list[str]:
+    if kind == "version":
+        return [versions.title(row) for row in session.execute(select(Version.of, Version.number))]
+    return list(session.execute(select(TABLES[kind].name)).scalars())
 
 
 def users(session: Session, kind: str, name: str) -> dict[str, list[str]]:

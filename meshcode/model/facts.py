@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from meshcode import flowdoc
+from meshcode.model import versions
 from meshcode.model.keptcheck import bytes_of, digest_of
 from meshcode.model.settingnames import SETTINGS
 
@@ -15,7 +16,10 @@ def of(kind: str, row: Any) -> dict[str, Any]:
     """Facts about a row of the kind; most kinds have none."""
     if kind in ("file", "version"):
         data = bytes_of({"content": row.content, "encoding": row.encoding})
-        return {"bytes": len(data), "digest": digest_of(data)}
+        facts: dict[str, Any] = {"bytes": len(data), "digest": digest_of(data)}
+        if kind == "version":  # The name of its row is that of a slot, which others have later.
+            facts |= {"name": versions.title(row), "slot": row.name}
+        return facts
     if kind == "flow":
         steps = list(flowdoc.steps(row.document))
         return {

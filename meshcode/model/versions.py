@@ -86,13 +86,20 @@ def restored(session: Session, kind: str, name: str, number: Any) -> dict[str, A
     known = all_of(session, kind, name)
     found = next((row for row in known if row.number == number), None)
     if found is None or isinstance(number, bool):
-        numbers = f"{known[0].number} to {known[-1].number}" if known else "none"
-        raise UnknownObject(
-            f"{kind} {name!r} has no version {shown(number)}; kept are {numbers}; it is unchanged;"
-            f" `mesh ls versions {name}` shows them",
-            kind="version", name=f"{name}@{number}",
-        )  # fmt: skip
+        raise _not_kept(kind, name, number, known, "it is unchanged; ")
     return options_of(found)
+
+
+def _not_kept(
+    kind: str, name: str, number: Any, known: list[Version], state: str = ""
+) -> UnknownObject:
+    """The error for a version that is not there, with those that are."""
+    numbers = f"{known[0].number} to {known[-1].number}" if known else "none"
+    text = (
+        f"{kind} {name!r} has no version {shown(number)}; kept are {numbers};"
+        f" {state}`mesh ls versions {name}` shows them"
+    )
+    return UnknownObject(text, kind="version", name=f"{name}@{number}")
 
 
 def options_of(row: Version) -> dict[str, Any]:
@@ -102,16 +109,30 @@ def options_of(row: Version) -> dict[str, Any]:
     return {"content": row.content, "encoding": row.encoding}
 
 
+def title(row: Any) -> str:
+    """What a person calls a version; its own name is that of a slot, which others have later."""
+    return f"{row.of}@{row.number}"
+
+
 def find(session: Session, name: str) -> Version | None:
-    """The version that a person means by `night@3` or `flow:night@3`."""
+    """The version that a person means by `night@3` or `flow:night@3`; None for what has none.
+
+    Raises:
+        UnknownObject: there are versions of it, but not this one; the text has those that are kept.
+    """
     of, at, number = name.rpartition("@")
     if not at or not number.isascii() or not number.isdigit() or len(number) > 15:
         return None
-    for wanted in (of, *(f"{kind}:{of}" for kind in reversed(VERSIONED))):
-        query = select(Version).filter_by(of=wanted, number=int(number))
-        row = session.execute(query).scalar_one_or_none()
-        if row is not None:
-            return row
+    missing = None
+    for kind in reversed(VERSIONED):
+        known = all_of(session, kind, of.removeprefix(f"{kind}:"))
+        found = next((row for row in known if row.number == int(number)), None)
+        if found is not None:
+            return found
+        if known:
+            missing = missing or _not_kept(kind, of.removeprefix(f"{kind}:"), int(number), known)
+    if missing is not None:
+        raise missing
     return None
 
 

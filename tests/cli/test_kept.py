@@ -123,7 +123,12 @@ def test_a_file_goes_in_and_comes_out_byte_for_byte(shell, tmp_path):
         ]  # fmt: skip
         shell("update", "file", "raw", "--restore", "1")
         assert shell.run(["get", "file", "raw", "--content"])[1] == bytes(range(256))
-        shell("get", "version", "raw@9", status=3)
+        said = shell("get", "version", "raw@9", status=3)[1]
+        assert "file 'raw' has no version 9; kept are 1 to 3" in said
+        for count in range(4, 19):
+            shell("update", "file", "raw", "--from", "-", stdin=b"%d" % count)
+        said = shell("get", "version", "file:raw@2", "--content", status=3)[1]
+        assert "file 'raw' has no version 2; kept are 3 to 18" in said
     finally:
         shell("delete", "file", "raw", "-y")
     assert shell.json("ls", "versions", "raw") == []

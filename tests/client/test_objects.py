@@ -430,6 +430,12 @@ def test_a_file_and_a_flow_go_back_to_what_they_were():
         assert flow.restore(1).sockets == ["east.who", "west.who"]
         with pytest.raises(errors.UnknownObject, match="kept are 1 to 3"):
             flow.restore(9)
+        for count in range(4, 20):
+            file.update(content=str(count))
+        with pytest.raises(errors.UnknownObject, match="has no version 3; kept are 4 to 19"):
+            file.version(3)
+        oldest = file.versions()[0]
+        assert (oldest.name, oldest.read()) == ("file:rates@4", b"4")
     finally:
         file.delete()
         flow.delete()

@@ -76,6 +76,22 @@ def test_versions_take_slots_so_that_names_are_not_used_up(model):
         model.ask("update", "file", "note", restore=4)
 
 
+def test_a_version_that_is_forgotten_is_not_answered_with_one_that_took_its_slot(model):
+    model.ask("add", "file", "note", content="0")
+    for count in range(2, versions.KEPT + 5):
+        model.ask("update", "file", "note", content=str(count))
+
+    for name in ("note@1", "file:note@1", "file:note@21"):
+        with pytest.raises(UnknownObject, match=r"'note' has no version \d+; kept are 5 to 20; `"):
+            model.ask("get", "version", name)
+    row = model.ask("get", "version", "file:note@17")
+    assert (row["content"], row["name"], row["slot"]) == ("17", "file:note@17", "file:note@1")
+    listed = [row["name"] for row in model.ask("list", "version")]
+    assert set(listed) == {f"file:note@{number}" for number in range(5, 21)}
+    with pytest.raises(UnknownObject, match="did you mean 'file:note@"):
+        model.ask("get", "version", "file:nite@7")
+
+
 def test_versions_of_a_large_file_are_fewer(model):
     for count in range(8):
         content = str(count) * 60_000
