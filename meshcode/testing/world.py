@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from meshcode.errors import BadRequest, MeshError, WaitTimeout, WrongState, from_data
 from meshcode.ids import NO_ID, text_of
@@ -32,6 +32,7 @@ from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Flag, Kind, Outcome
 
 if TYPE_CHECKING:
+    from meshcode.client.client import Client
     from meshcode.client.flows.composition import Composition
     from meshcode.client.socket import Socket
 
@@ -106,6 +107,19 @@ class WorldCall:
 
     def __repr__(self) -> str:
         return f"<WorldCall {self.id} {self.socket} {self.state}>"
+
+
+class _NoClient:
+    """In the place of the client of a world's sockets, so that none of them reaches a real node."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise BadRequest(
+            "a socket of a simulated mesh calls nothing itself, and no real node was asked; submit"
+            " it, or what is composed of it, with mesh_world.submit(...)"
+        )
+
+
+_NO_CLIENT = _NoClient()  # One, so that the sockets of a composition have the same.
 
 
 class World:
@@ -222,7 +236,7 @@ class World:
         self.sim.publish()
 
     def socket(self, name: str) -> Socket:
-        """A socket for compositions and options; calling it needs a node, `submit` it here.
+        """A socket for compositions and options, which `submit` takes; it calls nothing itself.
 
         Raises:
             BadRequest: nothing is served by that name.
@@ -230,7 +244,7 @@ class World:
         from meshcode.client.socket import Socket
 
         self._served(name)
-        return Socket(name)
+        return Socket(name, cast("Client", _NO_CLIENT))
 
     # Calls.
 

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from meshcode import errors
-from meshcode.client import funnel, parallel, pipeline, segment
+from meshcode.client import Socket, funnel, parallel, pipeline, segment
 from meshcode.client.flows.evaluating import evaluate
 from meshcode.testing.world import World
 from tests.live.harness import ROOT
@@ -43,6 +43,31 @@ def test_a_call_runs_and_time_passes_only_in_the_world(world):
     [ran] = world.ran
     assert (ran.socket, ran.args, ran.kwargs, ran.attempt) == ("double", [4], {"plus": 1}, 1)
     assert 0 < ran.at < world.now < 1
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda s: s(1),
+        lambda s: s.submit(1),
+        lambda s: s.options(priority=1)(1),
+        lambda s: s.broadcast(1),
+        lambda s: list(s.map([1, 2])),
+        lambda s: list(s.map(iter([1, object()]), propagate=False)),
+        lambda s: s.describe(),
+        lambda s: s.p(1)(),
+        lambda s: parallel(s.p(1), pipeline(s, Socket("double"))).submit(),
+        lambda s: segment(s, [1, 2], 1)(),
+        lambda s: s.chunks([1, 2], 1)(),
+    ],
+)
+def test_a_socket_of_a_world_never_asks_a_real_node(world, use, monkeypatch):
+    monkeypatch.setattr("meshcode.client.default.default_client", pytest.fail)
+
+    with pytest.raises(errors.BadRequest, match=r"no real node was asked; .* mesh_world\.submit"):
+        use(world.socket("add"))
+
+    assert world.calls == world.ran == []
 
 
 def test_the_real_clock_and_chance_are_never_asked(monkeypatch):
