@@ -5,7 +5,21 @@ The public names are loaded when they are first used, so that `import meshcode` 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from meshcode.client import (
+        Call,
+        Socket,
+        connect,
+        connect_async,
+        funnel,
+        parallel,
+        pipeline,
+        segment,
+    )
+    from meshcode.node import Node
+    from meshcode.worker.context import current_call
 
 __version__ = "0.1.0"
 
@@ -28,12 +42,18 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    module = _PUBLIC.get(name)
-    if module is None:
-        raise AttributeError(f"module 'meshcode' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # A module with it has every name, for a type checker.
 
-    value = getattr(import_module(module), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        module = _PUBLIC.get(name)
+        if module is None:
+            raise AttributeError(f"module 'meshcode' has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(module), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

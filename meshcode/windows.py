@@ -19,9 +19,9 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, Final, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
-T: Final = TypeVar("T")
+T = TypeVar("T")
 
 
 class _Windows(Protocol[T]):

@@ -57,17 +57,23 @@ def flow(flow_id: str | bytes) -> Flow:
     return default_client().flow(flow_id)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _ASYNC:
-        from meshcode.client import aio
+if not TYPE_CHECKING:  # A module with it has every name, for a type checker.
 
-        return getattr(aio, name)
-    if name == "Executor":
-        from meshcode.client.executor import Executor
+    def __getattr__(name: str) -> Any:
+        if name in _ASYNC:
+            from meshcode.client import aio
 
-        return Executor
-    if name in _FLOWS:
-        from meshcode.client import flows
+            return getattr(aio, name)
+        if name == "Executor":
+            from meshcode.client.executor import Executor
 
-        return getattr(flows, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return Executor
+        if name in _FLOWS:
+            from meshcode.client import flows
+
+            return getattr(flows, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,7 +6,12 @@ written, and `committer.py` has it done.  `Node` embeds a node in another progra
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from meshcode.node.embedded import Node
+
+__all__ = ["Node"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,3 +20,7 @@ def __getattr__(name: str) -> Any:
 
         return Node
     raise AttributeError(f"module 'meshcode.node' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
