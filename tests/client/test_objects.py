@@ -142,6 +142,13 @@ def test_update_changes_and_takes_away():
         queue.update(revision=1, max_length=4)
     with pytest.raises(errors.BadRequest, match=r"has no option 'max_lenght'.*did you mean"):
         queue.update(max_lenght=4)
+    for option in ("name", "kind", "by"):  # What a request has beside its fields.
+        with pytest.raises(errors.BadRequest, match=f"a queue has no option '{option}'"):
+            queue.update(**{option: "x"})
+    with pytest.raises(errors.BadRequest, match="a queue has no option 'kind'"):
+        Queue("changing", kind="x")
+    with pytest.raises(errors.BadData, match=r'\["client"\] is a .*Client, which is not plain'):
+        queue.update(client=default_client())
     with pytest.raises(AttributeError, match=r"use update\(max_length=\.\.\.\)"):
         queue.max_length = 4
     with pytest.raises(AttributeError, match=r"a queue has no 'colour'; it has: .*max_length"):
@@ -158,6 +165,7 @@ def test_repr_is_json_on_one_line_with_sorted_keys():
     assert list(found) == sorted(found)
     assert "\n" not in repr(queue)
     assert found == queue.to_dict()
+    assert {"max_length", "message_ttl_ms", "update", "name"} <= set(dir(queue))
     assert json.loads(json.dumps({"q": queue}, cls=AlchemyEncoder))["q"] == found
     secret = json.loads(repr(Processor("east")))
     assert secret["env"] == {"WHO": "***"}

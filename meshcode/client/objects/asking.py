@@ -23,11 +23,14 @@ def client_of(client: Client | None) -> Client:
 
 
 def model(
-    client: Client, do: str, kind: str, name: str | None = None, *, by: str | None = None,
-    **fields: Any,
+    client: Client, do: str, kind: str, name: str | None = None,
+    fields: Mapping[str, Any] | None = None, *, by: str | None = None,
 ) -> Any:  # fmt: skip
-    """One request to the model behind the node (docs/model.md, "Requests")."""
-    request: Data = {"do": do, "kind": kind, "fields": fields}
+    """One request to the model behind the node (docs/model.md, "Requests").
+
+    `fields` may have any names: which of them are options, the node says.
+    """
+    request: Data = {"do": do, "kind": kind, "fields": dict(fields or {})}
     if name is not None:
         request["name"] = name
     if by is not None:
@@ -94,10 +97,10 @@ def found_or_added(client: Client, wanted: Wanted) -> Data:
         # The model compares what is given in the form in which it keeps it; so it must have all.
         whole.update({option: there[option] for option in missing})
     try:
-        found: Data = model(client, "add", kind, name, by=by, exists_ok=True, **whole)
+        found: Data = model(client, "add", kind, name, {**whole, "exists_ok": True}, by=by)
     except ObjectExists as error:
         if wanted.there == "change":
-            found = model(client, "update", kind, name, by=by, **given)
+            found = model(client, "update", kind, name, given, by=by)
         elif wanted.there == "keep":
             warn_kept(error.text)
             found = got(client, kind, name)

@@ -69,6 +69,9 @@ class Named:
             text = f"a {self.kind} has no {name!r}; it has: {known}"
             raise AttributeError(text, name=name, obj=self) from None
 
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._data, *self._renamed, self.kind} - {""})
+
     def __setattr__(self, name: str, value: Any) -> None:
         if hasattr(self, "update"):
             text = f"a {self.kind} is not changed by `.{name} =`; use update({name}=...)"
@@ -178,7 +181,7 @@ class Declared(Named):
             declare(link, before)
         if revision is not None:
             fields["revision"] = revision
-        self._take(model(link, "update", self.kind, self.name, **fields))
+        self._take(model(link, "update", self.kind, self.name, fields))
         return self
 
     def delete(self) -> None:

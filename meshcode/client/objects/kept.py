@@ -62,7 +62,8 @@ class _Versioned(Declared):
         Raises:
             UnknownObject: it is not kept; the object is unchanged.
         """
-        self._take(model(client_of(self._client), "update", self.kind, self.name, restore=number))
+        link, fields = client_of(self._client), {"restore": number}
+        self._take(model(link, "update", self.kind, self.name, fields))
         return self
 
 

@@ -110,10 +110,8 @@ def set_interval(
     except UnknownObject:
         if interval_ms is None:
             return None
-        made: Data = model(
-            client, "add", "schedule", socket, socket=socket, interval_ms=interval_ms,
-            args=INTERVAL_ARGUMENTS,
-        )  # fmt: skip
+        fields = {"socket": socket, "interval_ms": interval_ms, "args": INTERVAL_ARGUMENTS}
+        made: Data = model(client, "add", "schedule", socket, fields)
         return made
     if found["socket"] != socket:
         raise WrongState(
@@ -124,7 +122,6 @@ def set_interval(
     if interval_ms is None:
         model(client, "delete", "schedule", socket)
         return None
-    changed: Data = model(
-        client, "update", "schedule", socket, interval_ms=interval_ms, cron=None, at=None
-    )
+    fields = {"interval_ms": interval_ms, "cron": None, "at": None}
+    changed: Data = model(client, "update", "schedule", socket, fields)
     return changed

@@ -31,7 +31,7 @@ class Scheduler(Declared):
         """
         link = client_of(self._client)
         name = node.name if isinstance(node, Node) else node
-        data = model(link, "update", "node", name, scheduler=self.name)
+        data = model(link, "update", "node", name, {"scheduler": self.name})
         if isinstance(node, Node):
             node._take(data)
         return self
