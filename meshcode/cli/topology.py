@@ -10,29 +10,16 @@ import click
 from meshcode.cli import output
 from meshcode.cli.noun import Noun, entries
 from meshcode.cli.objects import LABELS, Field, column
-from meshcode.errors import MeshError
 
 _TEXT = click.STRING
 
 
 def _fitting(client: Any, plug: Mapping[str, Any]) -> None:
-    """Say when the target of a plug, as this node knows its code, has not the argument it fills.
+    """Say when the target of a plug, as this node knows its code, has not the argument it fills."""
+    from meshcode.client.fitting import plug_problem
 
-    The model has names only, and the code may get the argument later: so it is no error.
-    """
-    argument = plug.get("argument")
-    try:
-        found = client.ask("task.show", name=plug["target"]) if argument else {}
-    except MeshError:  # A dry run has no such socket yet, or it may not be seen.
-        return
-    signature = found.get("signature") or {}
-    parameters = signature.get("args") or ()
-    by_name = [name for name, kind, _required in parameters if kind in ("pos", "kwonly")]
-    if signature and argument not in by_name and "varkw" not in [row[1] for row in parameters]:
-        output.say(
-            f"mesh: {plug['target']}{signature['text']} has no argument {argument!r} as its code"
-            " is now: what comes along this plug fails; `mesh update plug -a` gives another"
-        )
+    if problem := plug_problem(client, plug):
+        output.say(f"mesh: {problem}; `mesh update plug -a` gives another")
 
 
 _NETWORK = Field(("--network",), "network", _TEXT, "Network it belongs to.", metavar="NETWORK")

@@ -7,6 +7,8 @@ from typing import Any
 from meshcode.errors import BadRequest
 
 _TEXT = (str, "text")
+_COUNT = (int, "a whole number")
+_LIST = (list, "a list")
 _ID = ((str, bytes), "the id of a call, as text or bytes")
 
 _OF_CALLS = (
@@ -20,10 +22,10 @@ _KINDS: dict[str, dict[str, tuple[Any, str]]] = {
     "listen": {"channel": _TEXT},
     "model": {"do": _TEXT, "kind": _TEXT},
     "proc": {"do": _TEXT, "name": _TEXT},
-    "socket.describe": {"name": _TEXT},
+    "socket.describe": {"name": _TEXT, "argc": _COUNT, "keywords": _LIST},
     "subscribe": {"channel": _TEXT, "socket": _TEXT, "call": _ID},
-    "task.code": {"name": _TEXT},
-    "task.show": {"name": _TEXT},
+    "task.code": {"name": _TEXT, "argc": _COUNT, "keywords": _LIST},
+    "task.show": {"name": _TEXT, "argc": _COUNT, "keywords": _LIST},
     "whoami": {"right": _TEXT, "on": _TEXT},
 }  # fmt: skip
 

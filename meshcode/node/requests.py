@@ -36,6 +36,7 @@ from meshcode.router.events import CancelAsked, RetryAsked, Watched
 from meshcode.router.plan import FLOW, result_of
 from meshcode.router.records import split_done
 from meshcode.router.seats import figures, own_lines
+from meshcode.router.signature import Signature
 from meshcode.store.contract import DONE
 from meshcode.wire.codec import unpack_map
 from meshcode.wire.frame import Row, name_bytes
@@ -345,11 +346,13 @@ def _socket_describe(loop: Loop, session: Session, request: bytes, fields: dict[
     task = (mount or {}).get("tasks", {}).get(config.task, {})
     if not loop.guard.may(session.who, "VIEW_PROCESSOR_CODE", "socket", name):
         task = {**task, "source": None}
+    signature = task.get("signature")
     return {
         "name": name, "task": config.task, "processor": config.processor, "queue": config.queue,
         "module": (mount or {}).get("module"),
         "commit": loop.processors.commits.get(config.processor),
-        "signature": task.get("signature"), "source": task.get("source"), "doc": task.get("doc"),
+        "signature": signature, "problem": _problem(signature, fields),
+        "source": task.get("source"), "doc": task.get("doc"),
         "kind": task.get("kind"), "parked": waits.parked_reason(loop.router, line),
         "waiting": line.depth, "running": line.running,
         "limits": {
@@ -359,6 +362,15 @@ def _socket_describe(loop: Loop, session: Session, request: bytes, fields: dict[
             "time_limit_ms": config.time_limit_ms,
         },
     }  # fmt: skip
+
+
+def _problem(signature: dict[str, Any] | None, fields: dict[str, Any]) -> str | None:
+    """Why a call with `argc` arguments and these `keywords` would be refused, when one is told."""
+    argc = fields.get("argc")
+    if argc is None or not signature:
+        return None
+    keywords = [str(name) for name in fields.get("keywords") or ()]
+    return Signature(signature).problem(argc, keywords)
 
 
 def _model(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:

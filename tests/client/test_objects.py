@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,6 +180,27 @@ def test_objects_are_equal_by_kind_and_name():
     assert len({Processor("east"), Processor("east"), Processor("west")}) == 2
     assert Socket("east.who") == Socket.find("east.who")
     assert Processor("east") != "east"
+
+
+def test_what_the_code_does_not_take_is_warned_of_at_the_line_that_said_it():
+    edge = {"source": "east.who", "target": "lib.double"}
+    with pytest.warns(RuntimeWarning, match=r"lib\.double\(.*\) has no argument 'zz'") as said:
+        plug = Plug("unfit", argument="zz", **edge)
+        plug.update(argument="zzz")
+    assert [one.filename for one in said] == [__file__] * 2
+    with pytest.warns(RuntimeWarning, match=r"'unfit' calls lib\.double.* takes 1 positional arg"):
+        timed = Schedule("unfit", socket="lib.double", interval=3600, args=[1, 2, 3, 4])
+    with pytest.warns(RuntimeWarning, match="which misses 'n' as its code is now"):
+        timed.update(args=[])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plug.update(argument="plus")
+        timed.update(args=[1], kwargs={"plus": 2})
+        Plug("unfit")
+        Schedule("unfit", socket="lib.double", interval=3600)
+    plug.delete()
+    timed.delete()
 
 
 def test_what_cannot_be_made_says_what_is_missing():

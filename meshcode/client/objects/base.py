@@ -130,6 +130,11 @@ class Declared(Named):
             declare(link, wanted)
             data = got(link, self.kind, name)
         super().__init__(data, client)
+        if wanted[-1].options:
+            self._look()
+
+    def _look(self) -> None:
+        """Warn of what the model took, and what fails nevertheless; most kinds have none."""
 
     @classmethod
     def _wanted(
@@ -182,6 +187,7 @@ class Declared(Named):
         if revision is not None:
             fields["revision"] = revision
         self._take(model(link, "update", self.kind, self.name, fields))
+        self._look()
         return self
 
     def delete(self) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from meshcode.client.objects.asking import Data, Wanted, model
+from meshcode.client.fitting import schedule_problem
+from meshcode.client.objects.asking import Data, Wanted, client_of, model, warn
 from meshcode.client.objects.base import Declared
 from meshcode.errors import BadRequest, UnknownObject, WrongState
 
@@ -24,6 +25,7 @@ class Schedule(Declared):
     Options are those of docs/schedules.md; `interval` and `jitter` are seconds, or a timedelta,
     and kept in milliseconds.  `at`, `start` and `end` may be a datetime with a time zone, which is
     that moment; without one it is what clocks show in the `timezone` that is given beside it.
+    A RuntimeWarning says when the function of the socket does not take the arguments.
     """
 
     kind: ClassVar[str] = "schedule"
@@ -48,6 +50,10 @@ class Schedule(Declared):
         if option == "args" and isinstance(value, tuple):
             return list(value)
         return super()._plain(found, option, value)
+
+    def _look(self) -> None:
+        if problem := schedule_problem(client_of(self._client), self._data):
+            warn(f"{problem}; update(args=..., kwargs=...) gives others", RuntimeWarning)
 
     def pause(self) -> Self:
         """Let it fire no more until it is resumed; what it would have fired is skipped."""

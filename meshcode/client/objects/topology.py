@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from meshcode.client.objects.asking import client_of, listed, model
+from meshcode.client.fitting import plug_problem
+from meshcode.client.objects.asking import client_of, listed, model, warn
 from meshcode.client.objects.base import Declared
 
 
@@ -67,12 +68,16 @@ class Plug(Declared):
     """An edge: the outcome of `source` becomes an argument of `target`; see `Declared`.
 
     Source and target are sockets or their names, and must be there; a plug that would close a way
-    round is refused with the way.
+    round is refused with the way.  A RuntimeWarning says when the target has no such argument.
     """
 
     kind: ClassVar[str] = "plug"
     _required = ("source", "target")
     _unused = {"processor": "a plug belongs to the processor of its source"}
+
+    def _look(self) -> None:
+        if problem := plug_problem(client_of(self._client), self._data):
+            warn(f"{problem}; update(argument=...) gives another", RuntimeWarning)
 
     def gates(self) -> list[Gate]:
         """The gates on it."""
