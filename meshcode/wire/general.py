@@ -285,7 +285,8 @@ def _unpack(data: Data, objects: int, depth_max: int, read: Callable[[Data], Any
             _raise_bad_value(data, fault)
         raise BadValue(
             f"data of {len(data)} bytes has the right shape but a wrong value in it: "
-            f"{error or type(error).__name__}; it was dropped"
+            f"{error or type(error).__name__}; it was dropped",
+            **({"missing": error.package} if isinstance(error, plain.Missing) else {}),
         ) from None
 
 

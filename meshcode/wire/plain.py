@@ -46,6 +46,14 @@ class BadExtension(ValueError):
     """The payload of an extension is not what its code says."""
 
 
+class Missing(BadExtension):
+    """A value that only a package can hold which is not installed here."""
+
+    def __init__(self, package: str, text: str) -> None:
+        super().__init__(text)
+        self.package = package
+
+
 _BY_NAME = "pass its name"
 _ADVICE: list[tuple[Callable[[Any], bool], str]] = [
     (lambda v: isinstance(v, set | frozenset), "use a list"),
@@ -231,7 +239,8 @@ def _decode_array(payload: bytes) -> Any:
     try:
         import numpy
     except ImportError:
-        raise BadExtension("a numpy array, and numpy is not installed here: install it") from None
+        text = "a numpy array, and numpy is not installed here: install it"
+        raise Missing("numpy", text) from None
     try:
         dtype = numpy.dtype(dtype_text)
     except Exception as error:  # numpy's parser has many ways to say no.

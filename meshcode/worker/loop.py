@@ -357,7 +357,7 @@ class Worker:
         if is_of(error, BadData | TooLarge | BadValue):
             # Raised by our own codec, not by a client the task uses.
             if place is not None and place.tb_frame.f_code in _CODEC:
-                return report.refused(row, attempt, error, run_us)
+                return report.refused(row, attempt, report.unreadable(error), run_us)
         elif is_of(error, TypeError) and place is None and self._does_not_fit(call):
             return report.refused(row, attempt, report.wrong_arguments(error), run_us)
         return report.failed(row, attempt, error, run_us)

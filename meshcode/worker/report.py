@@ -299,6 +299,20 @@ def no_function(name: bytes, why: str = "") -> MountFailed:
     )
 
 
+def unreadable(error: MeshError) -> MeshError:
+    """The error of a call whose arguments cannot be read here, for want of a package perhaps."""
+    package = error.fields.get("missing")
+    if package is None:
+        return error
+    processor = str(unpack_map(who[0]).get("worker", "")).rpartition("/")[0]
+    return WrongArguments(
+        f"an argument is of {package}, which the environment of processor {processor!r} does not"
+        f" have; the function was not entered; add {package} to its requirements (`mesh update"
+        f" processor -n {processor} --requirements ...`, or in its repository), or send plain data",
+        missing=package,
+    )
+
+
 def wrong_arguments(error: TypeError) -> WrongArguments:
     """The error of a call whose arguments the function does not take."""
     return WrongArguments(f"{error}; the function was not entered")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 
+import numpy
 import pytest
 
 from meshcode.errors import from_data
@@ -243,6 +244,18 @@ def test_arguments_that_are_no_plain_data_do_not_break_the_worker(worker):
     worker.send(frame([envelope(Kind.START, body=b"\1\0\0\0"), bad]))
     assert worker.outcome(call_id).value["code"] == "bad_value"
     assert worker.result("s.add", 1) == 2
+
+
+def test_an_array_for_code_without_numpy_is_the_callers_error(shared_node):
+    code = "import sys\nsys.modules['numpy'] = None  # Not installed.\ndef add(n): return n\n"
+    process = shared_node.fresh(code)
+    told, error = process.error("s.add", numpy.arange(3))
+
+    assert error["code"] == "wrong_arguments"
+    assert "numpy, which the environment of processor 'proc' does not have" in error["text"]
+    assert "add numpy to its requirements (`mesh update processor -n proc --req" in error["text"]
+    assert not told.flags & Flag.RETRY
+    assert process.result("s.add", 1) == 1
 
 
 @pytest.mark.parametrize("name", ["who", "who_in_thread"])
