@@ -60,7 +60,11 @@ def call_options(command: Any) -> Any:
             ),
             (("--delay",), DURATION, "Begin no earlier than this from now."),
             (("--at",), MOMENT, "Begin no earlier: 18:00, 2026-12-24T18:00, or with Z or +02:00."),
-            (("--expires",), DURATION, "Cancel it when it has not ended within this."),
+            (
+                ("--expires",),
+                DURATION,
+                "Cancel it when it has not begun within this; one that runs goes on.",
+            ),
             (("--retries",), click.IntRange(0), "Further attempts when it fails."),
             (("--retry-delay",), DURATION, "First delay before a retry; it doubles."),
             (("--time-limit",), DURATION, "Longest run time of one attempt."),
@@ -99,7 +103,8 @@ class RunCommand(click.Command):
 @click.argument("words", nargs=-1, metavar="[ARG]...", type=click.UNPROCESSED)
 @click.option(
     "--flow", metavar="NAME|FILE", shell_complete=complete("flow"),
-    help="Run a flow: a file with its document, or one that the model has.",
+    help="Run a flow: a file with its document, or one that the model has; with --stream its"
+    " branches are printed in order, each as soon as it is there.",
 )
 @click.option(
     "-k", "--keyword", "keywords", multiple=True, metavar="NAME=VALUE", help="Keyword argument."

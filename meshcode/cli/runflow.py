@@ -37,7 +37,7 @@ def run_flow(
         no_wait: print the id and do not wait.
         form: of the result, one of RESULT_FORMATS.
         timeout: milliseconds to wait.
-        stream: print the values of its branches, each as soon as it is there.
+        stream: print the values of its branches in order, each as soon as it is there.
     """
     document = _of_file(given) if _is_file(given) else None
     with session() as client:

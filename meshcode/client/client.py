@@ -87,9 +87,10 @@ def no_node(session: Session, timeout: float) -> NoNode:
         what = "nothing listens there" if session.phase is AWAY else "it does not greet"
         where = f"at {session.address} within {timeout:g} s: "
         where += session.problem or route.reason(otherwise=what)
+    there = any(seed.address.startswith("tcp:") for seed in route.seeds)
+    start = "see to it there" if there else "start one with `mesh up` or `mesh dev`"
     return NoNode(
-        f"no node answers {where}; "
-        "start one with `mesh up` or `mesh dev`, or name another with MESH_NODE",
+        f"no node answers {where}; {start}, or name another with MESH_NODE",
         address=session.address,
         addresses=[seed.address for seed in route.seeds],
     )

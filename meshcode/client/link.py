@@ -45,7 +45,8 @@ _REASONS = {
         "no node"
     ),
     int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): (
-        "the node refuses the key of this client: it is not listed there, or no more"
+        "the node refuses the key of this client: it is not listed there, or no more (in "
+        "mesh/clients.keys of the node's home)"
     ),
 }
 _EVENTS = _SUCCEEDED | _DISCONNECTED | _CLOSED | _RETRIED | sum(_REASONS)

@@ -249,6 +249,23 @@ def test_a_flow_may_be_the_name_of_a_socket_alone(shell, tmp_path):
     assert "stdin is a str; it must be a map of kinds" in model
 
 
+def test_branches_are_streamed_in_their_order(shell):
+    document = b"parallel: [{call: shop.rest, args: [0.3]}, {call: shop.add, args: [1]}]"
+    assert shell("run", "--flow", "-", "--stream", stdin=document)[0].splitlines()[1:] == ["1"]
+
+
+def test_what_runs_does_not_expire(shell):
+    shell("run", "shop.rest", "0.5", "--expires", "100ms")
+    shell("proc", "pause", "proc1")
+    try:
+        assert "expire" in shell("run", "shop.rest", "0", "--expires", "100ms", status=5)[1]
+    finally:
+        shell("proc", "resume", "proc1")
+    assert "has not begun within this; one that runs goes on" in " ".join(
+        shell("run", "--help")[0].split()
+    )
+
+
 def test_a_timeout_is_124_and_the_call_goes_on(shell):
     _, err = shell("run", "shop.rest", "30", "--timeout", "300ms", status=124)
     id = err.split()[2]

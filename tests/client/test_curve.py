@@ -13,7 +13,7 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from meshcode import connect_async, errors
+from meshcode import cli, connect_async, errors
 from meshcode.cli.demo.many.stage import free_port
 from meshcode.client import Client, connect
 from meshcode.client.keys import KeyPair, key_pair
@@ -122,6 +122,22 @@ def test_a_client_whose_key_is_not_listed_is_told_so(make):
         assert client.socket("echo")(1) == 1
     with pytest.raises(errors.NoNode, match="refuses the key of this client"):
         connect(at(peer), timeout=1, curve=stranger)
+
+
+def test_the_command_says_too_why_a_node_elsewhere_does_not_answer(make, capsys, monkeypatch):
+    monkeypatch.setattr("meshcode.cli.session.CONNECT_S", 1.0)
+    peer = make(allow=[zmq.curve_keypair()[0].decode()])
+
+    for address, why in (
+        (at(peer), "it is not listed there, or no more (in mesh/clients.keys of the"),
+        (at(peer, zmq.curve_keypair()[0].decode()), "the key in the address is not that of"),
+        (f"tcp://127.0.0.1:{free_port()}?key={PUBLIC}", "nothing listens there, or it cannot be"),
+    ):
+        status = cli.main(["--node", address, "status"])
+        said = capsys.readouterr().err
+        assert status == 7
+        assert why in said
+        assert "mesh up" not in said
 
 
 def test_a_node_that_does_not_encrypt_gets_nothing(make_peer):
