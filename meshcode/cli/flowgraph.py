@@ -60,10 +60,25 @@ def leaves_of(feed: Any) -> Iterator[int | bytes]:
             yield one
         elif isinstance(one, list | tuple):
             stack.extend(reversed(one))
+        elif isinstance(one, dict) and "done" in one:
+            yield from _mixed_leaves(one)
         elif isinstance(one, dict):
             first, count, by = one.get("from"), one.get("count"), one.get("by", 1)
             if all(isinstance(n, int) for n in (first, count, by)):
                 yield from range(first, first + count * by, by) if by else ()
+
+
+def _mixed_leaves(feed: dict[str, Any]) -> Iterator[int | bytes]:
+    """Of a range of steps of which some are those of earlier flows (`router.feeding`)."""
+    match feed:
+        case {"first": int(first), "count": int(count), "by": int(by), "done": list(done)}:
+            pass
+        case _:
+            return
+    for place in range(count):
+        number, at, bit = first + place * by, place >> 3, 1 << (place & 7)
+        flow = next((one for one, bits in done if at < len(bits) and bits[at] & bit), None)
+        yield number if flow is None else child_id(flow, b"%d" % number)
 
 
 def needs_of(call: dict[str, Any]) -> list[str]:

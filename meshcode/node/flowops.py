@@ -118,7 +118,7 @@ def _get(loop: Loop, fields: dict[str, Any]) -> Job:
     }
     if fields.get("plan"):
         found["plan"] = {"steps": [list(step) for step in flow.plan.steps],
-                         "result": flow.plan.result}  # fmt: skip
+                         "result": flow.plan.result, "earlier": flow.plan.earlier}  # fmt: skip
     if fields.get("rows"):
         more = {"root": flow.submit[AT_FLOW]} if fields.get("beside") else {}
         shares = yield from _shares(loop, flow, {"numbers": numbers[:ROWS_MAX], **more})

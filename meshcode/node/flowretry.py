@@ -61,7 +61,9 @@ def retry(loop: Loop, fields: dict[str, Any]) -> Job:
         list(step) if n in again else [None, 0, flow.step_id(n), plan.DONE_STEP, None]
         for n, step in enumerate(flow.plan.steps)
     ]
-    id = _submit(loop, flow, {"steps": steps, "result": flow.plan.result}, fields)
+    earlier = [*flow.plan.earlier, flow.id]
+    data = {"steps": steps, "result": flow.plan.result, "earlier": earlier}
+    id = _submit(loop, flow, data, fields)
     return {
         "id": text_of(id), "was": text_of(flow.id), "done": "submitted again",
         "again": len(again), "kept": len(steps) - len(again), "silent": view.silent,

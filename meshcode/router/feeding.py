@@ -6,14 +6,19 @@ A *feed* says which, and how they are put together:
     16 bytes                                the value of the call with that id
     [feed, ...]                             a list of them
     {"from": n, "count": k, "by": d}        in a list: n, n + d, n + 2d ..., k of them
+    {"first": n, ..., "done": [[flow, bits], ...]}
+                                            the same, but for each bit that is set the step of the
+                                            same number of that flow
 
+The last is what nodes write where a wide flow is made again: ids would be 18 bytes for each branch.
+It has no "from", so a node that does not know it refuses it.
 Values are never decoded here: a list is its header and its members' bytes.  The plan is
 docs/flows.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -58,10 +63,26 @@ def leaves(feed: Any) -> Iterator[int | bytes]:
         for one in feed:
             yield from leaves(one)
     elif isinstance(feed, dict):
+        if "done" in feed:
+            yield from _mixed_leaves(feed)
+            return
         first, by = feed["from"], feed.get("by", 1)
         yield from range(first, first + by * feed["count"], by)
     else:
         yield feed
+
+
+def _mixed_leaves(feed: dict[str, Any]) -> Iterator[int | bytes]:
+    first, by, done = feed["first"], feed.get("by", 1), feed["done"]
+    for place in range(feed["count"]):
+        number = first + by * place
+        at, bit = place >> 3, 1 << (place & 7)
+        for flow, bits in done:
+            if at < len(bits) and bits[at] & bit:
+                yield child_id(flow, b"%d" % number)
+                break
+        else:
+            yield number
 
 
 def problem(feed: Any, before: int, level: int = 0) -> str | None:
@@ -89,6 +110,10 @@ def problem(feed: Any, before: int, level: int = 0) -> str | None:
 
 def _range_problem(feed: dict[str, Any], before: int) -> str | None:
     first, count, by = feed.get("from"), feed.get("count"), feed.get("by", 1)
+    if "done" in feed and "from" not in feed:
+        first = feed.get("first")
+        if not _are_flows(feed["done"]):
+            return f"a range of steps names flows and bits as done, it is {feed!r:.60}"
     numbers = (first, count, by)
     if not all(isinstance(one, int) and not isinstance(one, bool) for one in numbers):
         return f"a range of steps has whole numbers as from, count and by, it is {feed!r:.60}"
@@ -99,6 +124,15 @@ def _range_problem(feed: dict[str, Any], before: int) -> str | None:
     if count and last >= before:
         return f"it needs step {last}; a step may need those before it, 0 to {before - 1}"
     return None
+
+
+def _are_flows(done: Any) -> bool:
+    return isinstance(done, list) and all(
+        isinstance(one, list)
+        and [type(part) for part in one] == [bytes, bytes]
+        and len(one[0]) == ID_BYTES
+        for one in done
+    )
 
 
 def replaced(feed: Any, done: Mapping[int, bytes]) -> Any:
@@ -114,6 +148,49 @@ def replaced(feed: Any, done: Mapping[int, bytes]) -> Any:
     if isinstance(feed, int):
         return done.get(feed, feed)
     return feed
+
+
+def flows_of(done: Mapping[int, bytes], earlier: Sequence[bytes]) -> dict[int, bytes]:
+    """The flow of which a call that stands for a step is the step of the same number, by number."""
+    found: dict[int, bytes] = {}
+    for flow in earlier:
+        ids = native.numbered_ids(flow, max(done, default=-1) + 1)
+        found.update((number, flow) for number, id in done.items() if ids[number] == id)
+    return found
+
+
+def shortened(feed: Any, done: Mapping[int, bytes], flows: Mapping[int, bytes]) -> Any:
+    """As `replaced`, but ranges stay ranges where it is known whose steps the calls are."""
+    if not isinstance(feed, list):
+        return replaced(feed, done)
+    found: list[Any] = []
+    for one in feed:
+        if isinstance(one, dict) and not done.keys().isdisjoint(leaves(one)):
+            mixed = None if "done" in one else _mixed(one, done, flows)
+            found.extend([mixed] if mixed else replaced([one], done))
+        else:
+            found.append(shortened(one, done, flows))
+    return found
+
+
+def _mixed(
+    feed: dict[str, Any], done: Mapping[int, bytes], flows: Mapping[int, bytes]
+) -> dict[str, Any] | None:
+    """A range some of whose steps are those of other flows; None where one's flow is not known."""
+    bits: dict[bytes, bytearray] = {}
+    first, by = feed["from"], feed.get("by", 1)
+    for place in range(feed["count"]):
+        number = first + by * place
+        if number not in done:
+            continue
+        flow = flows.get(number)
+        if flow is None:
+            return None
+        of_flow = bits.setdefault(flow, bytearray())
+        of_flow.extend(bytes((place >> 3) + 1 - len(of_flow)))
+        of_flow[place >> 3] |= 1 << (place & 7)
+    told = [[flow, bytes(one)] for flow, one in bits.items()]
+    return {"first": first, "count": feed["count"], "by": by, "done": told}
 
 
 def value_of(feed: Any, find: Callable[[int | bytes], bytes]) -> bytes:

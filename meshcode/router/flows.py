@@ -59,6 +59,7 @@ def _steps_problem(r: Router, found: plan.Plan) -> errors.CallerError | None:
     counts: dict[str, int] = {}
     sizes: dict[str, int] = {}
     good: set[tuple[str, int, bool]] = set()  # Steps without options differ in no more than that.
+    standing = plan.Standing(found)
     for number, step in enumerate(found.steps):
         if number in found.done:
             continue
@@ -66,7 +67,7 @@ def _steps_problem(r: Router, found: plan.Plan) -> errors.CallerError | None:
         kind = (socket, argc, feed is None)
         is_short = options is None and not isinstance(feed, list)
         if not (is_short and kind in good):
-            wrong = _step_problem(r, number, step)
+            wrong = _step_problem(r, number, step, standing)
             if wrong is not None:
                 return wrong
             if is_short:
@@ -86,20 +87,43 @@ def _steps_problem(r: Router, found: plan.Plan) -> errors.CallerError | None:
     return None
 
 
-def _step_problem(r: Router, number: int, step: plan.Step) -> errors.CallerError | None:
+def _needs_problem(
+    number: int, step: plan.Step, standing: plan.Standing
+) -> errors.CallerError | None:
+    """Whether what a step needs fits the options of a call."""
+    feed = step.feed
+    if not step.options and not (isinstance(feed, list) and _may_be_long(feed, standing)):
+        return None
+    try:
+        size = len(pack([step.options, standing.feed(feed)])) + _STEP_BYTES
+    except errors.TooLarge as error:
+        size = error.fields["found"]
+    if size <= limits.META_BYTES_MAX:
+        return None
+    return errors.TooLarge(
+        f"what step {number} of the flow needs has {size} bytes, the limit is "
+        f"{limits.META_BYTES_MAX}; nothing was accepted; gather in two stages",
+        found=size,
+        limit=limits.META_BYTES_MAX,
+    )
+
+
+def _may_be_long(feed: list[Any], standing: plan.Standing) -> bool:
+    if len(feed) > _SHORT_FEED or any(isinstance(one, list) for one in feed):
+        return True
+    return standing.is_needed and any(isinstance(one, dict) for one in feed)
+
+
+def _step_problem(
+    r: Router, number: int, step: plan.Step, standing: plan.Standing
+) -> errors.CallerError | None:
     if step.options is not None:
         wrong = accept.option_problem(step.options)
         if wrong is not None:
             return errors.BadRequest(f"step {number} of the flow: {wrong}; nothing was accepted")
-    if step.options or (isinstance(step.feed, list) and len(step.feed) > _SHORT_FEED):
-        size = len(pack([step.options, step.feed])) + _STEP_BYTES
-        if size > limits.META_BYTES_MAX:
-            return errors.TooLarge(
-                f"what step {number} of the flow needs has {size} bytes, the limit is "
-                f"{limits.META_BYTES_MAX}; nothing was accepted; gather in two stages",
-                found=size,
-                limit=limits.META_BYTES_MAX,
-            )
+    wrong_needs = _needs_problem(number, step, standing)
+    if wrong_needs is not None:
+        return wrong_needs
     if not step.socket:
         return None
     line = r.lines.get(step.socket)

@@ -1,7 +1,8 @@
 """A flow as it is submitted: one call to `@flow` whose only argument is a plan (docs/flows.md).
 
-A plan is plain data: `{"steps": [[socket, argc, args, feed, options], ...], "result": n}`.  It is
-checked as a whole before it is accepted, so a flow that was acknowledged can be carried out.
+A plan is plain data: `{"steps": [[socket, argc, args, feed, options], ...], "result": n}`, and
+`"earlier"` where a flow is made again.  It is checked as a whole before it is accepted, so a flow
+that was acknowledged can be carried out.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ COPY_REASON: Final = "waits until the other node has a copy"  # A flow at one of
 _SUBMIT: Final = int(Kind.SUBMIT)
 _KWARGS: Final = int(Flag.KWARGS)
 _META_MAX: Final = limits.META_BYTES_MAX
+_FEED_BYTES_WIDE: Final = _META_MAX // 4  # Of ids in the place of steps, in the options of a step.
+_EARLIER_MAX: Final = 8  # Flows that a plan names; the ids of all their steps are worked out.
 _FEEDS_KEPT: Final = 512  # Options of steps worked out of late: they come in every flow.
 # Options that a copy does not take over: they are done with.
 AT_ROOT: Final = ("topic", "feed", "plan", "named", "gate", "delay_ms", "eta_ms", "broadcast")
@@ -53,11 +56,34 @@ class Plan(NamedTuple):
     steps: list[Step]
     result: int  # The step whose outcome is that of the flow.
     done: dict[int, bytes]  # Calls that stand for steps, by the number of the step.
+    earlier: list[bytes]  # Flows of which these may be the steps of the same numbers.
 
     @classmethod
     def of(cls, steps: list[Step], result: int) -> Plan:
         """A plan of these steps."""
-        return cls(steps, result, {n: one.args for n, one in enumerate(steps) if one.is_done})
+        return cls(steps, result, {n: one.args for n, one in enumerate(steps) if one.is_done}, [])
+
+
+class Standing:
+    """What steps of a flow are fed, with calls in the place of those that are not made again."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Of any plan; most have no such calls."""
+        self.is_needed = bool(plan.done)
+        self._plan = plan
+        self._flows: dict[int, bytes] | None = None  # Worked out for the first wide feed.
+
+    def feed(self, feed: Any) -> Any:
+        """A feed of the plan as the options of the step have it: short, if it were wide."""
+        done = self._plan.done
+        if not done or feed is None:
+            return feed
+        made = feeding.replaced(feed, done)
+        if not isinstance(feed, list) or len(pack(made)) <= _FEED_BYTES_WIDE:
+            return made
+        if self._flows is None:
+            self._flows = feeding.flows_of(done, self._plan.earlier)
+        return feeding.shortened(feed, done, self._flows)
 
 
 def read(envelope: bytes) -> Plan:
@@ -98,7 +124,20 @@ def read(envelope: bytes) -> Plan:
             f"the result of a flow is the number of one of its {len(found)} steps, it is "
             f"{result!r:.60}; nothing was accepted"
         )
-    return Plan(found, result, done)
+    return Plan(found, result, done, _earlier(data) if "earlier" in data else [])
+
+
+def _earlier(data: dict[Any, Any]) -> list[bytes]:
+    """The flows that a plan names; more than a node looks at are left out: their ids are listed."""
+    found = data["earlier"]
+    if not isinstance(found, list) or not all(
+        isinstance(one, bytes) and len(one) == ID_BYTES for one in found
+    ):
+        raise errors.BadRequest(
+            f"the earlier flows of a plan are a list of ids of {ID_BYTES} bytes, it is "
+            f"{found!r:.60}; nothing was accepted"
+        )
+    return found[:_EARLIER_MAX]
 
 
 def _short_step(data: Any, number: int) -> Step | None:
@@ -193,6 +232,7 @@ def submits(
     heads: list[_Options] = []
     sockets: list[str] = []
     rows = []
+    standing = Standing(plan)
     for number, (socket, argc, args, feed, given) in enumerate(plan.steps):
         if number in done:
             continue
@@ -203,7 +243,7 @@ def submits(
         if given or socket in at or not (feed is None or type(feed) is int) or feed in done:
             options = {**common, **(given or {})}
             if feed is not None:
-                options["feed"] = feeding.replaced(feed, done) if done else feed
+                options["feed"] = standing.feed(feed)
                 options.update(outer)
             head = _packed(options, None)
             if socket in at:

@@ -57,6 +57,17 @@ def test_a_join_is_drawn_once_with_lines_from_all_it_needs():
     ]
 
 
+def test_steps_of_an_earlier_flow_that_a_range_names_are_needed():
+    earlier = make_id()
+    feed = [{"first": 0, "count": 3, "by": 1, "done": [[earlier, b"\x02"]]}]
+
+    needs = flowgraph.needs_of(call(3, "@gather", feed))
+
+    plans = ((ROOT, 0), (earlier, 1), (ROOT, 2))
+    assert needs == [text_of(child_id(plan, b"%d" % n)) for plan, n in plans]
+    assert flowgraph.needs_of(call(3, "@gather", [{**feed[0], "by": None}])) == []
+
+
 def test_the_same_in_ascii():
     assert shown(DIAMOND, flowgraph.ASCII) == [
         "* @flow",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from meshcode.client import connect
 from meshcode.errors import BadRequest, MeshError, UnknownCall, WrongState
 from meshcode.ids import make_id, parse_id, text_of
 from meshcode.wire.codec import pack_call
@@ -141,6 +142,30 @@ def test_a_flow_is_made_again_from_what_failed(node: Mesh, tmp_path: Path):
     assert (third["again"], third["kept"]) == (3, 1)
     assert result_of(node, third["id"]) == 3
     assert isinstance(refusal(lambda: node.ask("flow.retry", **{"id": id, "from": 4})), BadRequest)
+
+
+def test_a_wide_flow_is_made_again_by_command_and_by_library(node: Mesh, tmp_path: Path):
+    """With the ids of all that is done in its options, what gathers them could not be made."""
+    count, file = 1_500, tmp_path / "file"
+    branches = [step("t.add", n) for n in range(count)]
+    fragile = step("t.fragile", 0, str(file))
+    total = step("t.add", feed=[{"from": 0, "count": count + 1}])
+    id = submit(node.address, plan_of(*branches, fragile, total))
+    with pytest.raises(ValueError, match="no file yet"):
+        result_of(node, id)
+    with connect(node.address) as client:
+        still = client.flow(id).retry()
+        with pytest.raises(ValueError, match="no file yet"):
+            still.get(timeout=30)
+        file.touch()
+
+        run = node.mesh("flow", "retry", id)
+        third = client.flow(still.id).retry()
+
+        assert f"2 steps again, {count} kept" in run.stdout, run.stderr
+        assert result_of(node, run.stdout.split()[1]) == sum(range(count))
+        assert third.get(timeout=30) == sum(range(count))
+    assert node.mesh("flow", "show", third.id).returncode == 0
 
 
 def test_a_flow_that_runs_is_not_made_again(node: Mesh, tmp_path: Path):

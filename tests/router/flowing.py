@@ -55,11 +55,11 @@ class Flows(Driver):
         return effects
 
     def flow(
-        self, steps: list[Step], result: int | None = None, id: bytes = b""
+        self, steps: list[Step], result: int | None = None, id: bytes = b"", **more: Any
     ) -> tuple[bytes, Effects]:
-        """Submit a plan, under an id if one is given; its id."""
+        """Submit a plan, under an id if one is given, with `more` in it; its id."""
         id = id or make_ids(1, NOW)[0]
-        data = {"steps": steps, "result": len(steps) - 1 if result is None else result}
+        data = {"steps": steps, "result": len(steps) - 1 if result is None else result, **more}
         body = pack_call([data])
         envelope_ = envelope(Kind.SUBMIT, id=id, name=b"@flow", body=body, argc=1)
         self.frames += 1

@@ -219,27 +219,6 @@ def test_the_plan_of_a_flow_that_is_refused_is_not_kept():
     assert made.router.plans == {}
 
 
-def test_steps_that_are_done_stand_for_themselves_in_a_retried_flow():
-    made = Flows()
-    made.socket("bad")
-    made.failing = {"bad"}
-    id, effects = made.flow([step("a", 1), step("bad", feed=0)])
-    made.run(effects)
-    made.failing = set()
-    done = [None, 0, feeding.step_id(id, 0), "done", None]
-    again, effects = made.flow(
-        [done, step("bad", feed=0), step(None, feed=[0, {"from": 0, "count": 2}])]
-    )
-
-    effects = looked_up(made, effects)
-    made.run(effects)
-
-    assert made.outcome(feeding.step_id(again, 2)) == (
-        Outcome.DONE, ["a(1)", "a(1)", "bad(a(1))"],
-    )  # fmt: skip
-    assert [name for name, _, _ in made.ran] == ["a", "bad", "bad"]
-
-
 def test_a_flow_inside_a_flow_counts_its_own_steps():
     """Its calls belong to the outer flow."""
     made = Flows()
@@ -407,6 +386,8 @@ WRONG: list[tuple[Any, str, str]] = [
         "BadRequest", "option priority must be 0 to 9, it is 11",
     ),
     ({"steps": [[None, 0, b"x", "done", None]], "result": 0}, "BadRequest", "names no call"),
+    ({"steps": [step("a")], "result": 0, "earlier": [b"x"]}, "BadRequest", "ids of 16 bytes"),
+    ({"steps": [step("a")], "result": 0, "earlier": 1}, "BadRequest", "are a list of ids"),
 ]  # fmt: skip
 
 

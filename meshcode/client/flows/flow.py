@@ -166,7 +166,7 @@ class Flow(FoundCall):
             found = self._ask(plan=True, limit=0).get("plan")
             if not isinstance(found, dict):
                 raise BadFrame(f"the node told no plan of flow {self.id}, but {found!r:.60}")
-            self._plan = Plan(found["steps"], found["result"])
+            self._plan = Plan(found["steps"], found["result"], found.get("earlier", []))
         return self._plan
 
     @property
@@ -352,7 +352,7 @@ class Flow(FoundCall):
                 f"all {len(states)} steps of flow {self.id} are done; nothing was sent; give"
                 " from_step to make some of them again"
             )
-        return Plan(steps, plan.result)
+        return Plan(steps, plan.result, [*plan.earlier, self._id])
 
 
 def _id_of(given: Any) -> bytes:

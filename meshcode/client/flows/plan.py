@@ -30,10 +30,12 @@ class Plan(NamedTuple):
 
     steps: list[Step]
     result: int
+    earlier: list[bytes] = []  # Flows that it is made again from, the first of them first.
 
     def to_data(self) -> dict[str, Any]:
         """The plan as plain data."""
-        return {"steps": self.steps, "result": self.result}
+        data = {"steps": self.steps, "result": self.result}
+        return {**data, "earlier": self.earlier} if self.earlier else data
 
     def body(self) -> bytes:
         """The packed arguments of the call that submits it.
