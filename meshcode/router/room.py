@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshcode import errors
-from meshcode.router import events
+from meshcode.router import events, seats
 from meshcode.router.effects import Effects
 
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def on_drained(r: Router, event: events.Drained, now_ms: int, out: Effects) -> None:
-    """No new calls from here on."""
+    """No new calls from here on, and no copies of broadcasts."""
     r.draining = True
+    seats.on_drained(r, out)
 
 
 def on_disk_changed(r: Router, event: events.DiskChanged, now_ms: int, out: Effects) -> None:

@@ -33,6 +33,7 @@ _WHERE: Final = {
     DEAD: "is away", LEFT: "was stopped", LEAVING: "is being started again", KNOWN: "never came",
     EVICTED: "was evicted",
 }  # fmt: skip
+_GOES_ON: Final = "it begins when that was started again, and ends when it is evicted"
 _ALL: Final = 1 << 30  # More calls than a line can have.
 _ADDRESS: Final = frozenset({"seat", "broadcast"})
 _SEATS: Final = int(Kind.SEATS)
@@ -155,9 +156,16 @@ def reseat(r: Router, pool: Pool) -> None:
 
 
 def tell(r: Router, out: Effects) -> None:
-    """Tell the peers all places of workers that this node has."""
+    """Tell the peers all places of workers that this node has; while it drains it has none."""
     if r.seats.own is not None:
-        out.peer.extend((node, _SEATS, [r.seats.own]) for node in r.replica.peers.here())
+        own = {} if r.draining else r.seats.own
+        out.peer.extend((node, _SEATS, [own]) for node in r.replica.peers.here())
+
+
+def on_drained(r: Router, out: Effects) -> None:
+    """The workers here take nothing more: no broadcast that begins from now on reaches them."""
+    tell(r, out)
+    work.drained(r, out)
 
 
 def told(r: Router, node: bytes, entry: list[Any]) -> None:
@@ -197,9 +205,10 @@ def untold(r: Router) -> str:
 def known(r: Router, processor: str) -> list[tuple[str, Seat]]:
     """All seats of a processor, with the names of their nodes, in the order of these.
 
-    Those of nodes that are away, too, unless they went in good order.
+    Those of nodes that are away, too, unless they went in good order, or drain.
     """
-    places = {r.node: (_name_of(r, r.node), (r.seats.own or {}).get(processor, 0))}
+    own = 0 if r.draining else (r.seats.own or {}).get(processor, 0)
+    places = {r.node: (_name_of(r, r.node), own)}
     for node, told_of in r.seats.at.items():
         places[node] = (_name_of(r, node), told_of.get(processor, 0))
     found = [
@@ -326,7 +335,7 @@ def parked_reason(r: Router, line: Line) -> str:
         return _broadcast_waits(r, line)
     if line.seat.node == r.node:
         if r.draining:
-            return "this node is draining"
+            return f"this node drains; {_GOES_ON}"
         if line.seat.place in pool.seated:
             return ""
         why = pool.reason or "starting"
@@ -338,6 +347,10 @@ def parked_reason(r: Router, line: Line) -> str:
     if not peer.here:
         where = f"worker {line.seat.place} of node {peer.name}, which {_WHERE[peer.state]}"
         return f"it is for {where}; it begins when that is back, and ends when it is evicted"
+    told_of = r.seats.at.get(line.seat.node)
+    if told_of is not None and line.seat.place >= told_of.get(pool.name, 0):
+        # It drains: had it fewer workers now, it would have ended the call.
+        return f"node {_name_of(r, peer.node)} drains; {_GOES_ON}"
     at = r.peer_workers.get(work.seat_key(line.seat.node, pool.name))
     return "" if at is None or at.slots else f"node {peer.name} cannot take it yet"
 
@@ -350,7 +363,8 @@ def _broadcast_waits(r: Router, line: Line) -> str:
     names = [name for name, _ in bound]
     if any(known(r, r.lines[name].config.processor) for name in names):
         return ""
-    return f"no node has a worker for processor {line.config.processor}"
+    others = "this node drains, and no other" if r.draining else "no node"
+    return f"{others} has a worker for processor {line.config.processor}"
 
 
 class Figures(NamedTuple):

@@ -363,10 +363,20 @@ def generator_waits(r: Router, worker: Worker, call: Call, out: Effects) -> None
     line = call.line
     if not (line.guest and _is_behind(worker.pool, line)):
         return
-    for guest in [one for one in r.guests.values() if one.line is line and one.worker is None]:
-        if guest.state is State.WAITING and guest.owner is not None:
+    _give_back(r, [one for one in r.guests.values() if one.line is line], [True], out)
+
+
+def drained(r: Router, out: Effects) -> None:
+    """No worker here takes copies of broadcasts any more: their owners tell what they wait for."""
+    _give_back(r, [one for one in r.guests.values() if one.line.seat is not None], [], out)
+
+
+def _give_back(r: Router, guests: list[Call], more: list[Any], out: Effects) -> None:
+    """Those of these guests that wait go back to their owners."""
+    for guest in guests:
+        if guest.worker is None and guest.state is State.WAITING and guest.owner is not None:
             _leave(r, guest)
-            out.peer.append((guest.owner, _GAVE_BACK, [guest.id, guest.attempt + 1, True]))
+            out.peer.append((guest.owner, _GAVE_BACK, [guest.id, guest.attempt + 1, *more]))
 
 
 def _leave(r: Router, call: Call) -> None:

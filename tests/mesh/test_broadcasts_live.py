@@ -94,6 +94,19 @@ def test_every_worker_of_every_node_runs_it_and_one_that_is_away_is_waited_for(c
         assert [one["value"] for one in got] == [[one["value"], 2] for one in again]
 
 
+def test_a_node_that_drains_is_not_reached(cluster: Cluster):
+    with connect(cluster["n1"].address) as client:
+        put = client.socket("b.tasks.put").options(broadcast=True)
+        assert len(put.submit("model", 1).result(SOON_S)) == len(NAMES) * WORKERS
+
+        assert cluster["n2"].mesh("node", "drain").returncode == 0
+        until(lambda: cluster.view("n1").get("n2") == "draining", SOON_S, "n1 hears of it")
+
+        replies = put.submit("model", 2).result(SOON_S)
+        reached = [(name, place) for name in ("n1", "n3") for place in range(WORKERS)]
+        assert where(replies) == reached
+
+
 def test_a_node_that_is_evicted_ends_its_copies_and_the_others_are_kept(cluster: Cluster):
     with connect(cluster["n1"].address) as client:
         put = client.socket("b.tasks.put").options(broadcast=True)

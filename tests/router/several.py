@@ -6,6 +6,7 @@ Nothing takes time but what a test lets pass; everything random comes from one s
 from __future__ import annotations
 
 from collections import Counter, deque
+from enum import IntEnum
 from random import Random
 from typing import Any
 
@@ -24,6 +25,14 @@ from .driver import NOW
 
 _ITEMS = int(Kind.ITEMS)
 SOURCE, SINK = "source", "sink"
+
+
+def as_sent(entry: list[Any]) -> list[Any]:
+    """Something for a peer as it reads it: the numbers of kinds are plain ones."""
+    return [
+        as_sent(one) if type(one) is list else int(one) if isinstance(one, IntEnum) else one
+        for one in entry
+    ]
 
 
 class Generator:
@@ -233,6 +242,7 @@ class Several:
     def say(self, sender: Member, to: bytes, kind: int, entry: list[Any]) -> None:
         """Something for a peer; it may be lost or come twice."""
         target = next(node for node in self.nodes if node.id == to)
+        entry = as_sent(entry)
         for _ in range(1 + (self.rng.random() < self.lost)):
             if not target.up or self.rng.random() < self.lost:
                 continue
