@@ -25,6 +25,7 @@ from typing import Any, Final
 from meshcode import native
 from meshcode.ids import ID_BYTES, child_id
 from meshcode.limits import BODY_BYTES_MAX, DATA_DEPTH_MAX, FLOW_STEPS_MAX
+from meshcode.native.layout import Fault, FaultCode
 from meshcode.router.envelopes import body_at, body_of
 from meshcode.wire.frame import AT_ARGC, with_body, with_first
 from meshcode.wire.kinds import Flag
@@ -32,6 +33,11 @@ from meshcode.wire.kinds import Flag
 ARGC_MAX: Final = 254
 _KWARGS: Final = int(Flag.KWARGS)
 _SHORT_HEADS: Final = [bytes((0x90 | count,)) for count in range(16)]
+_IS_SCANNED_QUICKLY: Final = native.TWIN == "c"
+_NOT_NESTING: Final = bytes(  # What may begin no list or map.
+    byte for byte in range(256) if not (0x80 <= byte < 0xA0 or 0xDC <= byte < 0xE0)
+)
+_DEPTH_TOLD_MAX: Final = 255
 _IDS_KEPT: Final = 2_048  # Ids of steps worked out of late: each is wanted again where it is fed.
 
 
@@ -204,6 +210,22 @@ def value_of(feed: Any, find: Callable[[int | bytes], bytes]) -> bytes:
         else:
             parts.append(value_of(one, find))
     return list_head(len(parts)) + b"".join(parts)
+
+
+def depth_over(value: bytes) -> int:
+    """How many levels deep a packed value is nested, if more than a value may be; else 0."""
+    if len(value) <= DATA_DEPTH_MAX:  # Each level has a byte of its own.
+        return 0
+    if not _IS_SCANNED_QUICKLY and len(value.translate(None, _NOT_NESTING)) <= DATA_DEPTH_MAX:
+        return 0
+    for limit in range(DATA_DEPTH_MAX, _DEPTH_TOLD_MAX + 1):
+        try:
+            native.scan(value, 1, limit)
+        except Fault as fault:
+            if fault.code == FaultCode.DATA_DEPTH:
+                continue
+        return 0 if limit == DATA_DEPTH_MAX else limit
+    return _DEPTH_TOLD_MAX
 
 
 def list_head(count: int) -> bytes:

@@ -13,6 +13,7 @@ from meshcode.replica.instance import Child
 from meshcode.router import accept, ending, feeding, joins, plan, steps
 from meshcode.router.bindings import matches
 from meshcode.router.call import Call
+from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
 from meshcode.router.envelopes import flow_of
 from meshcode.wire.codec import pack
@@ -79,12 +80,26 @@ def _steps_problem(r: Router, found: plan.Plan) -> errors.CallerError | None:
         line = r.lines[name]
         over = accept.is_over(line, sizes[name], count)
         if over is not None and not line.config.dead_letter_overflow:
+            advice = _advice(line.config, sizes[name], count)
             return errors.QueueFull(
-                f"{over}, and the flow has {count} steps there; nothing was accepted; try again "
-                "later",
+                f"{over}, and the flow has {count} steps there; nothing was accepted; {advice}",
                 queue=line.config.queue,
             )
     return None
+
+
+def _advice(config: SocketConfig, size: int, count: int) -> str:
+    """What helps where steps have no room: not waiting, when they would fill more than all."""
+    if config.max_length is not None and count > config.max_length:
+        option, least = "--max-length", count
+    elif config.max_length_bytes is not None and size > config.max_length_bytes:
+        option, least = "--max-length-bytes", size
+    else:
+        return "try again later"
+    return (
+        "they do not fit into an empty line either: make it of several flows, or "
+        f"`mesh update queue -n {config.queue} {option} {least}`"
+    )
 
 
 def _needs_problem(

@@ -291,6 +291,19 @@ def _too_large(r: Router, call: Call, size: int, limit: int, now_ms: int, out: E
     ending.end_with_error(r, call, Outcome.FAILED, error, now_ms, out)
 
 
+def _too_deep(r: Router, call: Call, depth: int, now_ms: int, out: Effects) -> None:
+    """Nobody could read it: neither a worker nor who asks for it."""
+    _leave(call)
+    limit = limits.DATA_DEPTH_MAX
+    error = errors.TooLarge(
+        f"the results that the call needs are nested {depth} levels deep together, the limit is "
+        f"{limit}; they are kept, each under its own id; return flatter data, or gather less often",
+        found=depth,
+        limit=limit,
+    )
+    ending.end_with_error(r, call, Outcome.FAILED, error, now_ms, out)
+
+
 def _leave(call: Call) -> None:
     call.line.count_out(call)
     call.gather = None
@@ -299,12 +312,16 @@ def _leave(call: Call) -> None:
 
 def _complete(r: Router, call: Call, gather: Gather, now_ms: int, out: Effects) -> None:
     """All is there: the call gets its arguments and its turn, or is what was gathered."""
+    named = call.option("named")
+    value = b"" if named is not None else gather.value()
+    if isinstance(gather.feed, list) and (depth := feeding.depth_over(value)):
+        _too_deep(r, call, depth, now_ms, out)
+        return
     if call.line.builtin:
         call.gather = None
-        ending.end_with_value(r, call, gather.value(), now_ms, out)
+        ending.end_with_value(r, call, value, now_ms, out)
         return
-    named = call.option("named")
-    fed = feeding.One(gather.value()) if named is None else _by_name(gather, named)
+    fed = feeding.One(value) if named is None else _by_name(gather, named)
     limit = most(r)
     if call.size + fed.size > limit:
         _too_large(r, call, call.size + fed.size, limit, now_ms, out)

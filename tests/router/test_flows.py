@@ -333,6 +333,36 @@ def test_results_that_are_too_large_together_fail_the_step_with_both_numbers(mon
     assert "25 bytes together, the limit is 20" in error["text"]
 
 
+@pytest.mark.parametrize("fed", [False, True])
+def test_results_that_are_nested_too_deep_together_fail_the_step_with_both_numbers(fed):
+    """Nobody could read them."""
+    deep: Any = 1
+    for _ in range(limits.DATA_DEPTH_MAX - 1):
+        deep = [deep]
+    made = Flows()
+    made.values = {"a": deep}
+    made.socket("b")
+    good = step("b", feed=[0]) if fed else step(None, feed=[0])
+    bad = step("b", feed=[[0], 0]) if fed else step(None, feed=[[0], 0])
+    id, effects = made.flow([step("a"), good, bad])
+
+    made.run(effects)
+
+    assert made.outcome(feeding.step_id(id, 1))[0] == Outcome.DONE, "one more is as deep as may be"
+    code, error = made.outcome(feeding.step_id(id, 2))
+    assert (code, error["code"]) == (Outcome.FAILED, "too_large")
+    assert "nested 65 levels deep together, the limit is 64" in error["text"]
+    assert not made.router.calls
+
+
+def test_depth_is_told_only_where_it_is_too_great():
+    assert feeding.depth_over(b"\x91" * 64 + b"\x01") == 0
+    assert feeding.depth_over(b"\x91" * 90 + b"\x01") == 90
+    assert feeding.depth_over(b"\x91" * 400 + b"\x01") == 255, "or more"
+    assert feeding.depth_over(b"\xc4\x46" + b"\x91" * 70) == 0, "bytes are no lists"
+    assert feeding.depth_over(b"\x91" * 60) == 0, "what cannot be read is not judged here"
+
+
 def test_a_dead_lettered_step_is_fed_at_its_new_socket():
     made = Flows()
     made.socket("late", {"message_ttl_ms": 100, "dead_letter": "a"}, processor="other")
@@ -416,7 +446,21 @@ def test_a_flow_that_does_not_fit_a_queue_is_refused_with_both_numbers():
     [(_, _, error)] = effects.refused
     assert "small allows 3" in error["text"]
     assert "the flow has 4 steps there" in error["text"]
+    assert error["text"].endswith(
+        "they do not fit into an empty line either: make it of several flows, or "
+        "`mesh update queue -n small --max-length 4`"
+    )
     assert made.router.calls == {}
+
+
+def test_a_flow_that_fits_when_others_have_ended_is_told_to_come_again():
+    made = Flows()
+    made.socket("small", {"max_length": 3}, processor="other")
+    made.flow([step("small", n) for n in range(2)])
+
+    _, effects = made.flow([step("small", n) for n in range(2)])
+
+    assert effects.refused[0][2]["text"].endswith("nothing was accepted; try again later")
 
 
 def test_a_flow_with_too_many_steps_is_refused_with_both_numbers(monkeypatch):
