@@ -496,6 +496,8 @@ def issue(
         out.records.append(("open", sequence_key(sequence), head + submit))
     r.keep(call, whole=shared)
     line.count_in(call)
+    if r.listening:
+        r.tell(out, call, "received", "", now_ms)
     if shared:
         replicated.begin(r, call, voters, now_ms, out)
         return

@@ -226,6 +226,13 @@ def leave(r: Router, call: Call, now_ms: int) -> None:
         r.watchers.setdefault(call.id, []).append(call.client)
 
 
+def _accepted_by(r: Router, home: bytes) -> str:
+    """Who accepted a call, for people; the home of what several nodes make alike is no node."""
+    peers = r.replica.peers
+    is_node = home == r.node or home in peers.by_node or home in peers.evicted
+    return f", accepted by {peers.name_of(home)}" if is_node else ""
+
+
 class Replicated:
     """The router as `replica.core.Host` sees it."""
 
@@ -300,7 +307,6 @@ class Replicated:
         for client in r.watchers.pop(inst.id, ()):
             r.watch(call, client)
         r.keep(call)
-        whose = r.replica.peers.name_of(inst.home)
         note = inst.note
         if note is not None and not (options and options.get("eta_ms")):
             longest = max(limits.RETRY_DELAY_MS_MAX, call.setting("retry_delay_ms") or 0)
@@ -308,9 +314,10 @@ class Replicated:
         r.restore(call, note, now_ms, out, why="the node that ran it is gone")
         if call.inst is inst and call.id in r.calls:
             told = f"epoch {call.epoch}"
-            call.note(now_ms, "taken over", f"{told}, accepted by {whose}")
             # A step or a tick that nobody had before; a generation is of a call that moved.
             is_first = not inst.boot and call.epoch == 1 and not generation_of(inst.key)
+            if not is_first:
+                call.note(now_ms, "taken over", told + _accepted_by(r, inst.home))
             r.tell(out, call, "received" if is_first else "taken over", told, now_ms)
 
     def _give_way(

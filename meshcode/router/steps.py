@@ -58,7 +58,7 @@ def begin(
         out: gets their records.
     """
     custody, known, needed, append = r.custody_at(now_ms), r.calls, r.needed, out.records.append
-    lines, offered = r.lines, set[Line]()
+    lines, offered, listening = r.lines, set[Line](), r.listening
     for id, submit, name, options, need in made:
         line = lines.get(name)
         size = len(submit)
@@ -80,6 +80,8 @@ def begin(
         r.bodies_bytes += size
         line.depth += 1
         line.bytes += size
+        if listening:
+            r.tell(out, call, "received", "", now_ms)
         if need == NOTHING:
             line.push(call)
             if line not in offered:

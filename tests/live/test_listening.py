@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from meshcode import Node, errors
+from meshcode import Node, errors, pipeline
 from meshcode.client import connect, connect_async
 from meshcode.ids import parse_id
 from meshcode.wire.kinds import Kind
@@ -54,6 +54,20 @@ def test_a_call_is_heard_from_its_coming_to_its_result(client):
     assert 0 <= last["duration"] < SOON_S
     assert last["worker"].startswith("live/")
     assert len(last["commit"]) == 40
+
+
+def test_a_step_is_heard_received_once_like_a_call(client):
+    """The twin, on one node, of the test of that name in a mesh."""
+    echo = client.socket("live.tasks.echo")
+    with client.listen("live.tasks.echo") as events:
+        flow = pipeline(echo.p(1), echo.p())()
+        assert flow.get(SOON_S) == 1
+        last = flow.steps[-1].id
+        heard = heard_until(events, ended(last), "the last result is heard")
+    told = [(event["call"], event["state"]) for event in heard]
+    assert sorted(told) == sorted(
+        (step.id, state) for step in flow.steps for state in ("received", "running", "postrun")
+    )
 
 
 def test_an_error_is_heard_with_its_traceback(client):
