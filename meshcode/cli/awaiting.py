@@ -66,7 +66,8 @@ def look(client: Client, call: Call) -> dict[str, Any]:
     """What is known of a call now: its record at the node, or AWAY; nothing when it ends just now,
     may not be seen, or its node takes too long to answer.
 
-    Of a flow: `step` says what the first of its steps that cannot go on waits for.
+    Of a flow: `step` says what the first of its steps that cannot go on waits for; likewise of the
+    copies that a broadcast, or a call of a fanout queue, has made.
     """
     found = _of_link(client)
     try:
@@ -74,6 +75,8 @@ def look(client: Client, call: Call) -> dict[str, Any]:
             found = client.ask("call.get", timeout=ASK_S, id=call.id)
             if found.get("socket") == FLOW_SOCKET:
                 found = {"state": "FLOW", "step": _step_of(client, call)}
+            elif found.get("state") == "DONE":
+                found = {"state": "COPIES", "step": _copy_of(client, call)}
     except MeshError:  # Whatever it is, the call is waited for, and how it ends is told.
         return _of_link(client)
     return found
@@ -94,6 +97,26 @@ def _step_of(client: Client, call: Call) -> str:
     )
     for row in flow["rows"]:
         check = judge_call(row, f"step {row['step']}")
+        if check is not None and check.state != OK:
+            return f"{check.name}: {check.detail}; see `mesh doctor flow {call.id}`"
+    return ""
+
+
+def _copy_of(client: Client, call: Call) -> str:
+    """The same of the copies of a call: it has ended, and what gathers their values has not."""
+    from meshcode.cli.doctor_check import OK
+    from meshcode.cli.doctor_flow import judge_call
+    from meshcode.client.lateness import copies_of
+
+    asked, answer = copies_of(call.id), None
+    try:
+        while True:
+            operation, fields = asked.send(answer)
+            answer = client.ask(operation, timeout=ASK_S, **fields)
+    except StopIteration as end:
+        gathered = end.value
+    for row in () if gathered is None else gathered[1]:
+        check = judge_call(row, "its copy")
         if check is not None and check.state != OK:
             return f"{check.name}: {check.detail}; see `mesh doctor flow {call.id}`"
     return ""
@@ -138,7 +161,8 @@ def _news(call: Call, found: dict[str, Any]) -> str:
     if state in LOST:
         return f"call {call.id} does not go on: it is {_lost(call, found)}"
     if found.get("step"):
-        return f"flow {call.id} waits for {found['step']}; {_STAYS}"
+        what = "call" if state == "COPIES" else "flow"
+        return f"{what} {call.id} waits for {found['step']}; {_STAYS}"
     return ""
 
 

@@ -7,23 +7,25 @@ which stays so until a person acts, it tells the logger `meshcode` once.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from meshcode.client.flows.plan import FLOW_SOCKET
+from meshcode.client.flows.plan import FLOW_SOCKET, GATHER_SOCKET
 from meshcode.errors import MeshError, WaitTimeout
+from meshcode.ids import child_id, parse_id, text_of
 
 if TYPE_CHECKING:
     from meshcode.client.call import Call
     from meshcode.client.wake import Waiter
 
-ASK_S = 1.0  # For each of two questions at most; the wait that is over was shorter, mostly.
+ASK_S = 1.0  # For each of three questions at most; the wait that is over was shorter, mostly.
 LOOK_S = 5.0  # A call that is waited for without an end is looked at after so long, then rarely.
 LOOK_S_MAX = 60.0
 STEPS_LOOKED = 200  # Open steps of a flow that are looked at for one that is held.
 
 _LOST = ("ORPHAN", "COPY")  # It waits for `mesh recover`.
-_ENDED = ("DONE", "FAILED", "CANCELLED")
+_DONE = "DONE"
+_ENDED = (_DONE, "FAILED", "CANCELLED")
 
 
 class Found(NamedTuple):
@@ -48,6 +50,8 @@ def questions(call: Call) -> Questions:
     """The requests to the node, one after the other; each is sent its answer."""
     found = yield "call.get", {"id": call._id}
     if found.get("socket") != FLOW_SOCKET:
+        if found.get("state") == _DONE:
+            return (yield from _of_copies(call))
         return Found(str(found.get("state") or ""), str(found.get("reason") or ""))
     fields = {"id": call._id, "open": True, "rows": True, "limit": STEPS_LOOKED}
     flow = yield "flow.get", fields
@@ -56,6 +60,49 @@ def questions(call: Call) -> Questions:
             step = f"step {row['step']} ({row['socket'] or 'gather'}, call {row['id']})"
             return Found(str(row["state"]), str(row.get("reason") or ""), step)
     return Found()
+
+
+def _of_copies(call: Call) -> Questions:
+    """The same of a call that has ended, but not with a value: its copies run, and are gathered."""
+    gathered = yield from copies_of(call._id)
+    if gathered is None:
+        return Found(_DONE)
+    gather, rows = gathered
+    for row in rows:
+        if row["state"] in ("HELD", "PARKED", *_LOST):
+            copy = f"its copy at socket {row['socket']} (call {row['id']})"
+            return Found(str(row["state"]), str(row.get("reason") or ""), copy)
+    return Found(str(gather["state"]), str(gather.get("reason") or ""))
+
+
+Rows = list[dict[str, Any]]
+
+
+def copies_of(id: bytes | str) -> Generator[tuple[str, dict[str, Any]], Any, Any]:
+    """The requests for what a broadcast, or a call of a fanout or topic queue, waits for.
+
+    Returns:
+        The row of the open call that gathers, and the rows of the open ones among those that it
+        needs (not of what they cause); None when nothing is gathered.
+    """
+    flow = yield "flow.get", {"id": id, "limit": 0, "rows": True, "beside": True}
+    rows: Rows = flow.get("beside") or []
+    for row in rows:
+        if row["socket"] != GATHER_SOCKET:
+            continue
+        gather = yield "call.get", {"id": row["id"]}
+        if gather.get("parent") == flow["id"]:
+            needs = set(_needs(gather))
+            return gather, [one for one in rows if one["id"] in needs]
+    return None
+
+
+def _needs(gather: dict[str, Any]) -> Iterator[str]:
+    plan = parse_id(str(gather.get("plan") or gather["flow"]))
+    for part in gather.get("feed") or ():
+        if isinstance(part, dict) and "from" in part:
+            for number in range(part["from"], part["from"] + part["count"]):
+                yield text_of(child_id(plan, b"%d" % number))
 
 
 def look(call: Call, seconds: float | None) -> Found:
@@ -108,7 +155,7 @@ def _what_now(call: Call, found: Found) -> str:
     if found.state in _ENDED:
         return "it ended just now: ask again with result()"
     if found.state:
-        it = f"it is {found.state}{_told(found)}; it goes on"
+        it = f"{it} is {found.state}{_told(found)}; it goes on"
     else:
         it = "it goes on"
     return f"{it}: ask again with result(), from anywhere by its id, or end it with cancel()"

@@ -7,6 +7,10 @@ import time
 import psutil
 import pytest
 
+from meshcode.client import connect
+from meshcode.errors import WaitTimeout
+from meshcode.paths import clients_address
+
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory, repository):
@@ -138,3 +142,53 @@ def test_a_step_that_holds_up_its_flow_is_named(node, tmp_path):
     assert "is held: its worker died in 1 of 1 attempts" in err
     assert told.startswith(f"mesh: flow {id} waits for step 1: shop.die ")
     assert f"`mesh doctor flow {id}`" in told
+
+
+@pytest.fixture(scope="module")
+def spread(node):
+    """A fanout queue of two sockets, one of which has a plug to a socket without workers."""
+    node("add", "queue", "-n", "all", "-t", "fanout")
+    node("add", "queue", "-n", "after")
+    for name in ("all.one", "all.two"):
+        node("add", "socket", "-n", name, "-q", "all", "-pn", "proc1", "-t", "rest")
+    node("add", "processor", "-n", "proc2", "-g", "/nowhere", "-m", "shop.tasks", "-br", "main")
+    node("add", "socket", "-n", "late", "-q", "after", "-pn", "proc2", "-t", "add")
+    node("proc", "stop", "-n", "proc2")
+    for name in ("all.one", "all.two"):
+        node("add", "plug", "-n", f"plug.{name}", "-s", name, "-t", "late")
+    return node
+
+
+def test_a_copy_that_holds_up_its_call_is_named(spread):
+    spread("proc", "pause", "-n", "proc1")
+    id = spread("run", "all.one", "0", "--no-wait")[0].strip()
+
+    _, err = spread("call", "get", id, "--timeout", "500ms", status=124)
+    process = spread.start("call", "get", id)
+    told = process.stderr.readline()
+    with connect(clients_address(spread.home)) as client, pytest.raises(WaitTimeout) as late:
+        client.call(id).result(0.3)
+    spread("proc", "resume", "-n", "proc1")
+    out, _ = process.communicate(timeout=20)
+
+    assert "; it waits for its copy: all." in err
+    assert "cannot begin: processor proc1 is paused" in err
+    assert told.startswith(f"mesh: call {id} waits for its copy: all.")
+    assert "its copy at socket all." in str(late.value)
+    assert "is PARKED: processor proc1 is paused" in str(late.value)
+    assert (process.returncode, out) == (0, "[0, 0]\n")
+
+
+def test_what_a_copy_has_caused_does_not_hold_up_its_call(spread):
+    """One copy has ended, and what it calls cannot begin; the other runs."""
+    with connect(clients_address(spread.home)) as client:
+        call = client.socket("all.one").submit(3)
+        flow = {"id": call.id, "limit": 0, "rows": True, "beside": True}
+        spread.wait_until(
+            lambda: "late" in [row["socket"] for row in client.ask("flow.get", **flow)["beside"]]
+        )
+        with pytest.raises(WaitTimeout) as late:
+            call.result(0.3)
+        assert call.result(30) == [3, 3]
+
+    assert "; it is GATHERING: waits for 1 of 2 calls; it goes on" in str(late.value)
