@@ -355,7 +355,7 @@ class ModelUnavailable(NodeError):
     """The model process does not answer.  The node goes on with its last snapshot."""
 
     code = "model_unavailable"
-    exit_status = 7
+    exit_status = 9  # Not 7: the node answers, and calls go on.
 
 
 # The task raised.

@@ -20,7 +20,8 @@ _EXIT = (
     ("0", "done"), ("1", "the task raised, or a check failed"), ("2", "wrong use or wrong data"),
     ("3", "not found"), ("4", "not allowed"), ("5", "cancelled, or the result expired"),
     ("6", "exists already, in use, or in another state"), ("7", "no node answers"),
-    ("8", "an answer without some that should be in it"), ("9", "refused by a limit"),
+    ("8", "an answer without some that should be in it"),
+    ("9", "refused by a limit, or the database is away"),
     ("74", "stdout could not be written"), ("124", "--timeout passed"),
     ("130, 143", "SIGINT, SIGTERM"), ("141", "the reader of stdout went away"),
 )  # fmt: skip

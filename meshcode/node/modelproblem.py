@@ -17,14 +17,16 @@ class ModelProblem:
         """Nothing that is known of; `say` puts a sentence into the node's log."""
         self._say = say
         self.text = ""  # As its process said it; "" while all is well.
-        self.since_ms = 0
+        self.since_ms = 0  # When it was first not all well; kept while the words for it change.
 
     def hear(self, message: dict[str, Any], now_ms: int) -> None:
         """Look at a message of the model process."""
         error = message.get("error")
         if "id" not in message and error is not None:
             if error["text"] != self.text:
-                self.text, self.since_ms = str(error["text"]), now_ms
+                if not self.text:  # Other words for it (a look fails elsewhere) are no new outage.
+                    self.since_ms = now_ms
+                self.text = str(error["text"])
                 self._say(f"the model's database: {self.text}")
         elif self.text and (message.get("back") or message.get("ok") or message.get("snapshot")):
             self.text, self.since_ms = "", 0

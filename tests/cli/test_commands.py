@@ -246,7 +246,7 @@ STATUS_OF = {
     errors.WorkerDied: 1,
     errors.TimeLimit: 1,
     errors.BadResult: 1,
-    errors.ModelUnavailable: 7,
+    errors.ModelUnavailable: 9,
 }
 
 
