@@ -80,9 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
     gc.freeze()  # What start-up made lives as long as the node.
     gc.set_threshold(GC_OBJECTS)  # Calls make no cycles, so looking for garbage finds none of them.
     node = loop.node_id.hex()[:12]
-    print(f"node {node} boot {loop.log.boot} pid {os.getpid()} is ready", flush=True)
+    ready = f"node {node} boot {loop.log.boot} pid {os.getpid()} is ready"
     try:
-        loop.run()
+        loop.run(opened=lambda: print(ready, flush=True))
     except LogSuspect as error:
         print(f"mesh node: {error}", file=sys.stderr, flush=True)
         os._exit(SUSPECT_STATUS)  # Nothing more may be written, not even by a clean-up.

@@ -12,7 +12,7 @@ import select
 import signal
 import socket as hostnames
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -331,8 +331,8 @@ class Loop:
 
     # The rounds.
 
-    def run(self) -> None:
-        """Run until drained or stopped.
+    def run(self, opened: Callable[[], None] | None = None) -> None:
+        """Run until drained or stopped; `opened` is called when every address is bound.
 
         Raises:
             LogSuspect: the log could not be written; nothing unsynced was said to anyone.
@@ -348,6 +348,8 @@ class Loop:
         self.watch()
         if self.mesh is not None:
             self.mesh.open(self.clock.now_ms())
+        if opened is not None:
+            opened()
         while not self._is_over():
             self._round(committed, modelled)
 

@@ -77,6 +77,7 @@ def test_a_node_whose_address_is_taken_says_so_and_is_given_another(fresh):
         assert "mesh up --bind tcp://IP:PORT" in err
         _, err = fresh("up", status=1)
         assert f"the address {address} for peers cannot be bound" in err
+        assert "is ready" not in (Path(fresh.home) / "log" / "node.log").read_text()
         assert "which it keeps: mesh up --bind tcp://IP:PORT" in err
         assert "mesh up --bind" in fresh("init", status=6)[1]
         fresh("up", "--bind", "tcp://example.org:1", status=2)
