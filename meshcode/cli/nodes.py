@@ -469,7 +469,13 @@ def consequences(
             f"{weight['copies']} calls of {name} are kept here as copies; `mesh recover --force`"
             " lets them run here"
         )
-    if weight["alone"] is None:
+    if weight["alone"] is None and weight.get("said_goodbye"):
+        lines.append(
+            f"{name} said good-bye and was stopped in good order: it runs nothing, and whatever"
+            " calls only it has lie whole in its log; `mesh salvage --data DIR` exports them from"
+            " its disk"
+        )
+    elif weight["alone"] is None:
         lines.append(
             f"{name} does not answer: whether it keeps calls that nobody else has cannot be known;"
             " if its disk can be read, `mesh salvage --data DIR` exports them"

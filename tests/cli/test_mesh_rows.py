@@ -198,6 +198,12 @@ def test_an_eviction_says_what_becomes_of_calls():
     assert "is not up" in consequences("n3", None, is_me=False)[0]
     assert "is late, so" in consequences("n3", None, is_me=False, why="it is late")[0]
     assert "no member any more" in consequences("n3", weight, is_me=True)[0]
+    mute = weight | {"alone": None, "open": None}
+    assert "n3 does not answer" in consequences("n3", mute, is_me=False)[-1]
+    (left,) = consequences("n3", mute | {"shared": 0, "orphaned": 0, "copies": 0,
+                                         "said_goodbye": True}, is_me=False)  # fmt: skip
+    assert "n3 said good-bye" in left and "mesh salvage --data DIR" in left
+    assert "cannot be known" not in left
 
 
 # The doctor.
