@@ -9,6 +9,7 @@ docs/embedding.md is the guide.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
@@ -36,6 +37,8 @@ class Node:
         self._thread: threading.Thread | None = None
         self._loop: Any = None
         self._error: BaseException | None = None
+        self._pid = 0  # Of the process in which it was started; 0: it was not.
+        self._serves = threading.Lock()
         self._served: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
 
     @property
@@ -48,19 +51,41 @@ class Node:
 
         Raises:
             FolderInUse: another node has the folder.
-            NodeError: the log cannot be used; the text says why.
+            NodeError: the folder or its log cannot be used, or this node runs already; the text
+                says why.
         """
+        self._check_process()
         ahead.use()  # Before anything imports the core.
         from meshcode.node.daemon import open_loop
 
         if self._thread is not None:
             raise NodeError("this node is already running")
-        self._loop = open_loop(self.home)
-        for name, (function, options) in self._served.items():
-            self._loop.hosted.serve(name, function, options)
-        self._thread = threading.Thread(target=self._run, name="mesh-node", daemon=True)
-        self._thread.start()
+        loop = open_loop(self.home)
+        try:
+            thread = threading.Thread(target=self._run, name="mesh-node", daemon=True)
+            with self._serves:
+                for name, (function, options) in self._served.items():
+                    loop.hosted.serve(name, function, options)
+                self._loop = loop
+            thread.start()
+        except BaseException:  # No thread can be had.
+            self._loop = None
+            loop.close()
+            raise
+        self._thread, self._pid = thread, os.getpid()
         return self
+
+    def _is_elsewhere(self) -> bool:
+        """Whether this is a child that was forked while the node ran."""
+        return self._pid not in (0, os.getpid())
+
+    def _check_process(self) -> None:
+        if self._is_elsewhere():
+            raise NodeError(
+                f"this node runs in process {self._pid}, from which this one, {os.getpid()}, was "
+                f"forked without its thread and its log; nothing was changed: call it through "
+                f"connect({self.address!r}), or make a Node with a folder of its own here"
+            )
 
     def _run(self) -> None:
         try:
@@ -82,31 +107,48 @@ class Node:
         Raises:
             BadRequest: a name, an option or a value that sockets cannot have, or no function;
                 nothing was changed.
+            NodeError: this is a child that was forked while the node ran.
         """
+        self._check_process()
         from meshcode.model.fields import check_served
 
         kept = check_served(name, function, options)
-        self._served[name] = (function, kept)
-        if self._loop is not None:
-            self._loop.hosted.serve(name, function, kept)
+        with self._serves:
+            self._served[name] = (function, kept)
+            if self._loop is not None:
+                self._loop.hosted.serve(name, function, kept)
 
     def stop(self) -> None:
         """Drain and end.  What was acknowledged is kept for the next start.
 
+        In a child that was forked while the node ran this does nothing: the node is the parent's.
+
         Raises:
-            NodeError: the node had ended by itself; the cause says why.
+            NodeError: the node had ended by itself; the cause says why.  Or a function that it
+                serves asks for this: the node waits for its end, so it would wait for the node.
         """
+        if self._is_elsewhere():
+            return
         if self._thread is not None:
-            if self._thread.is_alive():
-                self._loop.stop()
-            self._thread.join()
-            self._thread = None
-            self._loop = None
+            self._end_thread(self._thread)
         if self._temporary:
             shutil.rmtree(self.home, ignore_errors=True)
         if self._error is not None:
             error, self._error = self._error, None
             raise NodeError(f"the node ended by itself: {error}") from error
+
+    def _end_thread(self, thread: threading.Thread) -> None:
+        if thread.is_alive():
+            if self._loop.hosted.is_caller():
+                raise NodeError(
+                    "a function that this node serves cannot stop it: the node waits for what runs,"
+                    " and that would wait for the node; it goes on: let the function tell the main"
+                    " thread, by a threading.Event for instance, and stop it there"
+                )
+            self._loop.stop()
+        thread.join()
+        with self._serves:
+            self._thread, self._loop, self._pid = None, None, 0
 
     def __enter__(self) -> Self:
         return self.start()

@@ -59,8 +59,9 @@ class Hosted:
     def serve(self, name: str, function: Callable[..., Any], options: dict[str, Any]) -> None:
         """Offer `function` as socket `name`; options as for a socket in the model."""
         with self._lock:
-            self._functions[name] = function
-            self._options[name] = options
+            # Made anew, as the node's thread goes over them meanwhile.
+            self._functions = {**self._functions, name: function}
+            self._options = {**self._options, name: options}
             self._changed = True
             if not self._threads:
                 for number in range(THREADS):
@@ -71,6 +72,10 @@ class Hosted:
                     self._live += 1
                     thread.start()
         self._wake()
+
+    def is_caller(self) -> bool:
+        """Whether the thread that asks runs these functions."""
+        return threading.current_thread() in self._threads or self._coroutines.is_caller()
 
     # Called by the node's thread.
 

@@ -34,6 +34,7 @@ class HostLoop:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[bytes, asyncio.Task[Any]] = {}  # By call.
+        self._thread: threading.Thread | None = None
         self._begins = threading.Lock()
         self._ready = threading.Event()
         self._stop: Callable[[], None] = lambda: None
@@ -45,7 +46,10 @@ class HostLoop:
         """
         with self._begins:
             if self._loop is None:
-                threading.Thread(target=self._serve, name="mesh-host-async", daemon=True).start()
+                self._thread = threading.Thread(
+                    target=self._serve, name="mesh-host-async", daemon=True
+                )
+                self._thread.start()
                 self._ready.wait()
         loop, ends = self._loop, queue.SimpleQueue[Any]()
         assert loop is not None
@@ -76,6 +80,10 @@ class HostLoop:
             return False
         self._loop.call_soon_threadsafe(self._cancel, call)
         return True
+
+    def is_caller(self) -> bool:
+        """Whether the thread that asks is the one of the loop."""
+        return threading.current_thread() is self._thread
 
     def close(self) -> None:
         """End the loop, and whatever the functions have left running in it."""

@@ -1,0 +1,85 @@
+"""A node inside another program, and what that does meanwhile: forks, threads, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from meshcode import Node, connect
+from meshcode.errors import NodeError
+from tests.live.harness import ROOT
+
+CHILD_LEAVES = """
+import os, sys
+from meshcode import Node, connect
+from meshcode.errors import NodeError
+
+with Node() as node:
+    node.serve("one", lambda: 1)
+    child = os.fork()
+    if not child:
+        for ask in (node.start, lambda: node.serve("two", lambda: 2)):
+            try:
+                ask()
+            except NodeError as error:
+                print(error, flush=True)
+        sys.exit(0)
+    os.waitpid(child, 0)
+    print(os.path.isdir(node.home))
+    with connect(node.address) as client:
+        print(client.socket("one").submit().result(timeout=20), flush=True)
+print(os.path.isdir(node.home))
+"""
+
+
+def test_a_child_that_was_forked_leaves_the_parents_node_alone():
+    run = subprocess.run(
+        [sys.executable, "-c", CHILD_LEAVES],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    lines = run.stdout.splitlines()
+    assert lines[2:] == ["True", "1", "False"], run.stdout + run.stderr
+    for line in lines[:2]:
+        assert "this node runs in process" in line
+        assert "forked" in line
+
+
+def test_functions_are_served_from_many_threads_while_the_node_runs():
+    """The node's thread goes over the functions while others are added."""
+    with Node() as node, connect(node.address) as client:
+
+        def serve(thread: int) -> None:
+            for number in range(200):
+                node.serve(f"t{thread}.f{number}", lambda value, number=number: value + number)
+
+        threads = [threading.Thread(target=serve, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        names = [f"t{thread}.f199" for thread in range(6)]
+        assert [client.socket(name).submit(1).result(30) for name in names] == [200] * 6
+
+
+def test_a_function_that_stops_its_own_node_is_told_that_it_cannot():
+    """It waited for itself until the grace of 60 s was over."""
+    node = Node()
+
+    async def later() -> None:
+        await asyncio.sleep(0)
+        node.stop()
+
+    node.serve("quit", node.stop)
+    node.serve("later", later)
+    node.serve("one", lambda: 1)
+    with node, connect(node.address) as client:
+        for name in ("quit", "later"):
+            with pytest.raises(NodeError, match=r"cannot stop it.*main thread"):
+                client.socket(name).submit().result(20)
+        assert client.socket("one").submit().result(20) == 1
