@@ -8,10 +8,13 @@ otherwise that of the error it prints.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
 from pathlib import Path
+
+import zmq
 
 from meshcode import config, paths
 from meshcode.errors import LogSuspect, MeshError, NodeError
@@ -31,19 +34,88 @@ def open_loop(home: str | None = None) -> Loop:
     """
     if not __debug__:
         raise NodeError("a node needs its asserts: start Python without -O")
+    try:
+        _check_descriptors(home)
+        return _open_loop(home)
+    except (OSError, zmq.ZMQError, UnicodeError) as error:
+        raise _unusable(_shown(home), error) from error
+
+
+def _open_loop(home: str | None) -> Loop:
     from meshcode.store.journaled import open_log
 
     base = paths.make_folders(home)
     log = open_log(paths.data_dir(base))
     gc.disable()  # Recovery makes millions of objects and no garbage.
+    loop = Loop.__new__(Loop)  # Before it is made, so that what it has begun can be ended.
     try:
         paths.make_ipc_dir(base)
-        return Loop(base, log)
+        loop.__init__(base, log)  # type: ignore[misc]
     except BaseException:
+        _let_go(loop)
         log.close()
         raise
     finally:
         gc.enable()
+    return loop
+
+
+def _check_descriptors(home: str | None) -> None:
+    """libzmq ends the whole process where it finds none for a thread of its own."""
+    most, used = descriptors.limit(), descriptors.used()
+    if most - used < descriptors.START:
+        raise NodeError(
+            f"no node can be started on {_shown(home)}: {used:,} of the {most:,} files that this"
+            f" process may have open are in use, and a start takes {descriptors.START}; nothing was"
+            " changed; close some, or raise `ulimit -n`",
+            used=used, limit=most,
+        )  # fmt: skip
+
+
+def _let_go(loop: Loop) -> None:
+    """End what a loop had begun that could not be made: nothing else would."""
+    made = vars(loop)
+    if (mesh := made.get("mesh")) is not None:
+        mesh.close()
+    if (model := made.get("model")) is not None:
+        model.stop()
+    for name in ("committer", "audit"):
+        if name in made:
+            made[name].close()
+    if "context" in made:
+        made["context"].destroy(linger=0)
+    for name in ("_wake_read", "_wake_write"):
+        if name in made:
+            os.close(made[name])
+
+
+# What to do about an error of the operating system; of others: check the folder.
+_REMEDIES = {
+    errno.EMFILE: "this process has too many files open: close some, or raise `ulimit -n`",
+    errno.ENFILE: "this machine has too many files open: close some",
+    errno.EROFS: "it is on a disk that cannot be written: name a folder on another",
+    errno.ENOSPC: "its disk is full: make room, or name a folder on another",
+    errno.EACCES: "this user may not write there: name a folder of your own",
+    errno.EPERM: "this user may not write there: name a folder of your own",
+    errno.EEXIST: "a file has its name: name a folder",
+    errno.ENOTDIR: "a file has its name, or that of a folder above it: name a folder",
+    errno.EADDRINUSE: "something else has the name of its link: remove that, or move the home",
+}
+
+
+def _shown(home: str | None) -> str:
+    """The folder as it can be printed."""
+    return paths.home(home).encode(errors="backslashreplace").decode()
+
+
+def _unusable(home: str, error: OSError | zmq.ZMQError | UnicodeError) -> NodeError:
+    """The error of a start that the operating system refused."""
+    if isinstance(error, UnicodeError):
+        what, do = "its name is no text in UTF-8", "name it otherwise"
+    else:
+        what = str(error)
+        do = _REMEDIES.get(error.errno or 0, "check it, its owner and its disk, and start again")
+    return NodeError(f"no node can be started on {home}: {what}; {do}", folder=home)
 
 
 def _home_in(arguments: list[str]) -> str | None:

@@ -24,6 +24,7 @@ from meshcode.peers.ready import next_message
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
+START: Final = 40  # A node that starts takes 22, and libzmq more for whoever comes at once.
 WANTED: Final = 65_536  # Far more than clients, peers and workers at their limits take.
 RESERVE_MOST: Final = 1_280  # Kept free; more than libzmq takes between two looks.
 RESERVE_RATIO: Final = 3  # Of a low limit, one in so many is kept free.
