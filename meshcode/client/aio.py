@@ -11,20 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import weakref
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from meshcode.client import aiowaits as waits
 from meshcode.client.call import Call, deadline_of, seconds_left, seconds_of, user_name
 from meshcode.client.client import ASK_S, CLOSE_S, CONNECT_S, Client, no_node
 from meshcode.client.default import default_client
-from meshcode.client.lateness import ASK_S as LOOK_ASK_S
-from meshcode.client.lateness import known_here, questions, too_late
 from meshcode.client.listening import LISTEN_S, Listening
 from meshcode.client.mapping import CHUNK, Flight
-from meshcode.client.requests import Ask, Stream
+from meshcode.client.requests import Stream
 from meshcode.client.session import UP
 from meshcode.client.socket import Socket
 from meshcode.client.streams import is_streamed, read_async
@@ -38,10 +35,6 @@ if TYPE_CHECKING:
     from meshcode.client.flows.composition import Composition, Segment, Signature
     from meshcode.client.keys import Key
     from meshcode.client.options import Seconds
-
-    _Nothing = asyncio.Future[None]
-
-LOOKS_MAX = 64  # Thousands of waits may end at once; the node is not asked about all of them.
 
 
 async def connect_async(
@@ -59,7 +52,7 @@ async def connect_async(
     client = Client(address, curve=curve)
     session = client.session
     try:
-        await _news(client, lambda: session.phase is UP or session.outbox.gone, timeout)
+        await waits.news(client, lambda: session.phase is UP or session.outbox.gone, timeout)
     except WaitTimeout:
         error = no_node(session, timeout)
         await AsyncClient(client).close(0)
@@ -119,28 +112,18 @@ class AsyncClient:
         from meshcode.client.flows.submitting import prepare_run
 
         call, data = prepare_run(composition, args, kwargs, self.sync)
-        await _put(self.sync, [call], [data], len(data))
+        await waits.put(self.sync, [call], [data], len(data))
         return AsyncFlow(call)
 
     async def ask(self, operation: str, /, *, timeout: float | None = ASK_S, **fields: Any) -> Any:
         """As `Client.ask`."""
-        done: _Nothing = asyncio.get_running_loop().create_future()
-        request = Ask(operation, fields, partial(_bridge().push, done))
-        self.sync.session.begin(request)
-        try:
-            await asyncio.wait_for(done, timeout)
-        except TimeoutError:
-            raise self.sync.too_late(operation, timeout) from None
-        finally:
-            if not request.is_answered:
-                self.sync.session.forget(request)
-        return request.value()
+        return await waits.ask(self.sync, operation, fields, timeout)
 
     async def ask_stream(self, operation: str, /, **fields: Any) -> AsyncIterator[Any]:
         """As `Client.ask_stream`; the subscription begins with the first event awaited."""
         stream = Stream(self.sync.session, operation, fields)
         self.sync.session.begin_stream(stream)
-        async for event in events_of(stream):
+        async for event in waits.events_of(stream):
             yield event
 
     async def listen(
@@ -158,8 +141,8 @@ class AsyncClient:
         try:
             async with asyncio.timeout(timeout):
                 while not (stream.began or stream.has_next()):
-                    ready: _Nothing = asyncio.get_running_loop().create_future()
-                    stream.on_next(partial(_bridge().push, ready))
+                    ready: waits.Nothing = asyncio.get_running_loop().create_future()
+                    stream.on_next(partial(waits.bridge().push, ready))
                     if not (stream.began or stream.has_next()):
                         await ready
         except BaseException as error:
@@ -221,7 +204,7 @@ class AsyncSocket:
         """As `Socket.submit`: waits only while the window of the client is full."""
         client = await self._ready_client()
         call, data = self.sync._prepare(client, args, kwargs)
-        await _put(client, [call], [data], len(data))
+        await waits.put(client, [call], [data], len(data))
         return AsyncCall(call)
 
     def p(self, /, *args: Any, **kwargs: Any) -> Signature:
@@ -281,12 +264,12 @@ class AsyncSocket:
         await self._ready_client()
         deadline = deadline_of(timeout)
         flight = Flight(self.sync, iter(iterable), chunk)
-        await _fill(flight)
+        await waits.fill(flight)
         while (call := flight.take()) is not None:
             if not call._code:
-                await _ended(call, seconds_left(deadline))
+                await waits.ended(call, seconds_left(deadline))
             yield flight.value_of(call, propagate)
-            await _fill(flight)
+            await waits.fill(flight)
 
     def chunks(self, items: Iterable[Any], size: int) -> Segment:
         """As `Socket.chunks`."""
@@ -338,13 +321,13 @@ class AsyncCall:
         return self.sync.done()
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return wait_for_call(self.sync).__await__()
+        return waits.wait_for_call(self.sync).__await__()
 
     async def result(self, timeout: Seconds | None = None, propagate: bool = True) -> Any:
         """As `Call.result`."""
         call = self.sync
         if not call._code:
-            await _ended(call, timeout)
+            await waits.ended(call, timeout)
         return call._outcome(propagate)
 
     async def get(self, timeout: Seconds | None = None, propagate: bool = True) -> Any:
@@ -355,14 +338,14 @@ class AsyncCall:
         """As `Call.exception`."""
         call = self.sync
         if not call._code:
-            await _ended(call, timeout)
+            await waits.ended(call, timeout)
         return call.exception(0)
 
     async def wait_accepted(self, timeout: Seconds | None = None) -> str:
         """As `Call.wait_accepted`."""
         call, seconds = self.sync, seconds_of(timeout)
         with contextlib.suppress(WaitTimeout):
-            await _news(call._client, call._is_answered, seconds)
+            await waits.news(call._client, call._is_answered, seconds)
         return call.wait_accepted(0)
 
     async def items(self, timeout: Seconds | None = None) -> AsyncIterator[Any]:
@@ -379,9 +362,9 @@ class AsyncCall:
                 break
             else:
                 try:
-                    await _news(call._client, partial(call._has_item, given), seconds)
+                    await waits.news(call._client, partial(call._has_item, given), seconds)
                 except WaitTimeout:
-                    raise await _too_late(call, seconds) from None
+                    raise await waits.too_late(call, seconds) from None
         if is_streamed(call._id, call._outcome()):
             async for item in self.stream(given):
                 yield item
@@ -428,148 +411,3 @@ class AsyncCall:
 
     def __repr__(self) -> str:
         return f"<Async{repr(self.sync)[1:]}"
-
-
-async def events_of(stream: Stream) -> AsyncIterator[Any]:
-    """The events of a stream that was begun, until it ends; leaving closes it."""
-    loop, bridge = asyncio.get_running_loop(), _bridge()
-    with stream:
-        while True:
-            ready: _Nothing = loop.create_future()
-            stream.on_next(partial(bridge.push, ready))
-            if stream.has_next():
-                try:
-                    yield next(stream)
-                except StopIteration:
-                    return
-            else:
-                await ready
-
-
-async def wait_for_call(call: Call) -> Any:
-    """The value of a call, without blocking the loop; raises its error."""
-    if not call._code:
-        await _ended(call)
-    return call._outcome()
-
-
-class Bridge:
-    """Brings what the I/O thread has to say into one event loop.
-
-    However many futures are done in one frame, the loop is woken once.
-    """
-
-    __slots__ = ("__weakref__", "_done", "_loop", "_woken", "looks")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """For `loop`, in whose thread this is made."""
-        self._loop = weakref.ref(loop)
-        self._done: deque[_Nothing] = deque()
-        self._woken = False
-        self.looks = 0  # Questions that are out about calls whose waits ended.
-
-    def push(self, future: _Nothing) -> None:
-        """Have `future` done in its loop; from any thread."""
-        self._done.append(future)
-        if self._woken:
-            return
-        self._woken = True
-        loop = self._loop()
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits in it.
-                loop.call_soon_threadsafe(self._drain)
-
-    def _drain(self) -> None:
-        self._woken = False  # First: what is pushed from here on wakes the loop again.
-        done = self._done
-        while done:
-            future = done.popleft()
-            if not future.done():
-                future.set_result(None)
-
-
-_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bridge] = weakref.WeakKeyDictionary()
-
-
-def _bridge() -> Bridge:
-    loop = asyncio.get_running_loop()
-    bridge = _bridges.get(loop)
-    if bridge is None:
-        bridge = _bridges[loop] = Bridge(loop)
-    return bridge
-
-
-async def _ended(call: Call, timeout: Seconds | None = None) -> None:
-    """Wait until a call has ended.
-
-    Raises:
-        WaitTimeout: it has not ended in time; it goes on.
-    """
-    call._begin_wait()
-    future: _Nothing = asyncio.get_running_loop().create_future()
-    callback = partial(_bridge().push, future)
-    seconds = seconds_of(timeout)
-    call._add_callback(callback)
-    try:
-        if seconds is None:
-            await future
-        else:
-            await asyncio.wait_for(future, seconds)
-    except TimeoutError:
-        raise await _too_late(call, seconds) from None
-    finally:
-        call._drop_callback(callback)
-
-
-async def _too_late(call: Call, seconds: float | None) -> WaitTimeout:
-    """As `lateness.look` and `too_late`."""
-    found, bridge = known_here(call), _bridge()
-    if found.state or seconds is None or bridge.looks >= LOOKS_MAX:
-        return too_late(call, seconds, found)
-    asked, client = questions(call), AsyncClient(call._client)
-    bridge.looks += 1
-    try:
-        answer = None
-        while seconds > 0:
-            operation, fields = asked.send(answer)
-            answer = await client.ask(operation, timeout=min(seconds, LOOK_ASK_S), **fields)
-    except StopIteration as end:
-        found = end.value
-    except MeshError:  # Not told, whatever it is: it is the wait that has ended.
-        found = known_here(call)
-    finally:
-        bridge.looks -= 1
-    return too_late(call, seconds, found)
-
-
-async def _news(client: Client, condition: Callable[[], bool], timeout: float | None) -> None:
-    """Wait until `condition()`, which is looked at after each frame from the node.
-
-    Raises:
-        WaitTimeout: it was not true in time.
-    """
-    loop, bridge = asyncio.get_running_loop(), _bridge()
-    try:
-        async with asyncio.timeout(timeout):
-            while True:
-                future: _Nothing = loop.create_future()
-                client.session.on_news(partial(bridge.push, future))
-                if condition() or client.session.outbox.gone:
-                    return
-                await future
-    except TimeoutError:
-        raise WaitTimeout(f"it was not so within {timeout} s") from None
-
-
-async def _put(client: Client, calls: list[Call], drafts: Sequence[bytes], size: int) -> None:
-    """Hand calls over, waiting for room without blocking the loop."""
-    outbox = client.session.outbox
-    while not outbox.try_put(calls, list(drafts), size):
-        future: _Nothing = asyncio.get_running_loop().create_future()
-        outbox.on_room(partial(_bridge().push, future))
-        await future
-
-
-async def _fill(flight: Flight) -> None:
-    while (found := flight.next_chunk()) is not None:
-        await _put(flight.client, *found)

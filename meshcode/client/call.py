@@ -216,7 +216,7 @@ class Call:
         return read(self, first, timeout)
 
     def __await__(self) -> Generator[Any, None, Any]:
-        from meshcode.client.aio import wait_for_call
+        from meshcode.client.aiowaits import wait_for_call
 
         return wait_for_call(self).__await__()
 

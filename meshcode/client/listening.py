@@ -141,7 +141,7 @@ class Listening:
     async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
         import asyncio
 
-        from meshcode.client.aio import events_of
+        from meshcode.client.aiowaits import events_of
 
         while (old := await asyncio.to_thread(next, self._old, None)) is not None:
             yield old

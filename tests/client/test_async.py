@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from meshcode import connect_async, errors
-from meshcode.client import AsyncClient, Call, Client, Socket, aio
+from meshcode.client import AsyncClient, Call, Client, Socket, aio, aiowaits
 from meshcode.client.flows.aio import AsyncFlow
 from meshcode.client.flows.flow import Flow
 from tests.client.conftest import SOON_S
@@ -352,7 +352,7 @@ def test_the_loop_is_woken_once_for_many_results():
         woken = []
         real = loop.call_soon_threadsafe
         loop.call_soon_threadsafe = lambda *args: woken.append(real(*args))  # type: ignore
-        bridge = aio.Bridge(loop)
+        bridge = aiowaits.Bridge(loop)
         futures = [loop.create_future() for _ in range(100)]
         for future in futures:
             bridge.push(future)

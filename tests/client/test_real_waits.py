@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from meshcode import connect, connect_async, errors, pipeline
-from meshcode.client import Client, aio, lateness
+from meshcode.client import Client, aiowaits, lateness
 from tests.live.harness import Mesh, make_repository, until
 
 TASKS = '''
@@ -101,7 +101,7 @@ def test_a_call_that_runs_goes_on(client):
 
 
 def test_a_thousand_waits_that_end_at_once_do_not_all_ask(mesh, monkeypatch):
-    monkeypatch.setattr(aio, "LOOKS_MAX", 1)
+    monkeypatch.setattr(aiowaits, "LOOKS_MAX", 1)
 
     async def main():
         async with await connect_async(mesh.address) as found:
