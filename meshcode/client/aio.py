@@ -344,6 +344,9 @@ class AsyncCall:
     async def wait_accepted(self, timeout: Seconds | None = None) -> str:
         """As `Call.wait_accepted`."""
         call, seconds = self.sync, seconds_of(timeout)
+        if call._accepted is None and call._is_known():  # Found by its id.
+            await waits.ask(call._client, "call.get", {"id": call._id}, seconds)
+            return "accepted"
         with contextlib.suppress(WaitTimeout):
             await waits.news(call._client, call._is_answered, seconds)
         return call.wait_accepted(0)
@@ -366,10 +369,10 @@ class AsyncCall:
                 except WaitTimeout:
                     raise await waits.too_late(call, seconds) from None
         if is_streamed(call._id, call._outcome()):
-            async for item in self.stream(given):
+            async for item in self.stream(given, seconds):
                 yield item
             return
-        for item in call._rest(given):
+        for item in call._rest(given, seconds):
             yield item
 
     def stream(self, first: int = 0, timeout: Seconds | None = None) -> AsyncIterator[Any]:

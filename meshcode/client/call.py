@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
+from math import isnan, nan
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # How a call ended, in `_code`: 0 not yet, an `Outcome`, or one of these two.
 REFUSED = 5  # The node did not accept it.
 LOST = 6  # This client cannot learn how it ends: closed, or unknown to the node.
+
+SECONDS_MAX = 1_000_000_000  # Of a wait: thirty years.
 
 _DONE = int(Outcome.DONE)
 _STATES = {1: "DONE", 2: "FAILED", 3: "CANCELLED", 4: "MOVED", 5: "REFUSED", 6: "LOST"}
@@ -194,7 +197,7 @@ class Call:
 
                 raise too_late(self, seconds, look(self, seconds))
             given += 1
-        yield from self._rest(given)
+        yield from self._rest(given, seconds)
 
     def stream(self, first: int = 0, timeout: Seconds | None = None) -> Iterator[Any]:
         """The items of a stream from number `first` on, in order, as they come or long after.
@@ -368,7 +371,7 @@ class Call:
     def _next_item(self, n: int) -> bytes | None:
         return self._items.pop(n, None) if self._items else None
 
-    def _rest(self, given: int) -> Iterable[Any]:
+    def _rest(self, given: int, timeout: float | None) -> Iterable[Any]:
         """What is left of an ended call's items; raises its error."""
         value = self._outcome()
         if isinstance(value, list):
@@ -376,7 +379,7 @@ class Call:
         from meshcode.client.streams import is_streamed
 
         if is_streamed(self._id, value):
-            return self.stream(given)
+            return self.stream(given, timeout)
         return [] if given else [value]
 
 
@@ -423,15 +426,22 @@ def user_name() -> str:
 def seconds_of(timeout: Any) -> float | None:
     """How long a wait may be: seconds, as a number or a timedelta; None = without an end.
 
+    More than SECONDS_MAX are these: what waits for the system takes no more.
+
     Raises:
-        TypeError: it is none of these.
+        TypeError: it is none of these, or no number (nan).
     """
-    if timeout is None or isinstance(timeout, int | float):
-        return timeout
-    total = getattr(timeout, "total_seconds", None) or getattr(timeout, "__float__", None)
-    if total is None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, int | float):
+        seconds: float = timeout
+    else:
+        total = getattr(timeout, "total_seconds", None) or getattr(timeout, "__float__", None)
+        seconds = nan if total is None else float(total())
+    seconds = min(seconds, SECONDS_MAX)  # First: a whole number may be too large for isnan.
+    if isnan(seconds):
         raise TypeError(f"timeout is seconds, a timedelta or None, not {timeout!r:.80}")
-    return float(total())
+    return seconds
 
 
 def deadline_of(timeout: Seconds | None) -> float | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode.client.call import seconds_of
 from meshcode.client.doubts import PAUSE_S, PAUSE_S_MAX, UNKNOWN_PATIENCE_S
 from meshcode.client.wake import Waiter
-from meshcode.errors import UnknownCall, WaitTimeout
+from meshcode.errors import MeshError, NoNode, UnknownCall, WaitTimeout
 from meshcode.wire.codec import unpack
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from meshcode.client.options import Seconds
 
 READ = "stream.read"
+ANSWER_S = 1.0  # For the answer of a node that is there, after it has waited itself.
 
 
 class Reading:
@@ -45,10 +46,22 @@ class Reading:
     def fields(self) -> dict[str, Any]:
         """Of the next question."""
         found: dict[str, Any] = {"from": self.number}
-        if self.timeout is not None:
-            left = self.timeout - (time.monotonic() - self._since)
-            found["wait_ms"] = max(0, int(1_000 * left))
+        left = self._left()
+        if left is not None:
+            found["wait_ms"] = int(1_000 * left)
         return found
+
+    def answer_s(self) -> float | None:
+        """How long to wait for the answer: a node that is there answers in time by itself."""
+        left = self._left()
+        if left is None:
+            return None
+        return left + ANSWER_S if self.call._client.is_linked else left
+
+    def _left(self) -> float | None:
+        if self.timeout is None:
+            return None
+        return max(0.0, self.timeout - (time.monotonic() - self._since))
 
     def take(self, answer: dict[str, Any]) -> Iterator[Any]:
         """The values of an answer, in order.
@@ -85,13 +98,24 @@ class Reading:
         return pause_s
 
     def _check_time(self) -> None:
-        waited = time.monotonic() - self._since
-        if self.timeout is not None and waited >= self.timeout:
-            raise WaitTimeout(
-                f"item {self.number} of call {self.call.id} has not come within {self.timeout} s; "
-                f"the call goes on: ask again with stream({self.number}), from anywhere by its id",
-                id=self.call.id,
-            )
+        if self._left() == 0:
+            raise self._too_late()
+
+    def unanswered(self, error: MeshError) -> MeshError:
+        """What to raise when no answer came in time, or none can."""
+        return error if self.timeout is None else self._too_late()
+
+    def _too_late(self) -> WaitTimeout:
+        call = self.call
+        if call._client.is_linked:
+            now = "the call goes on: ask again with"
+        else:
+            now = f"the node at {call._client.address} is away: when it is back, ask again with"
+        return WaitTimeout(
+            f"item {self.number} of call {call.id} has not come within {self.timeout} s; "
+            f"{now} stream({self.number}), from anywhere by its id",
+            id=call.id,
+        )
 
     def rest(self, value: Any) -> list[Any]:
         """What is left when the items are no calls of their own."""
@@ -103,32 +127,47 @@ class Reading:
 def read(call: Call, first: int, timeout: Seconds | None) -> Iterator[Any]:
     """See `Call.stream`."""
     reading = Reading(call, first, timeout)
-    call.wait_accepted(timeout)
+    try:
+        call.wait_accepted(timeout)
+    except NoNode as error:  # Of a call found by its id, for which the node is asked.
+        raise reading.unanswered(error) from None
     while reading.end is None:
         try:
-            answer = call._client.ask(READ, timeout=None, id=call._id, **reading.fields())
+            answer = call._client.ask(
+                READ, timeout=reading.answer_s(), id=call._id, **reading.fields()
+            )
         except UnknownCall as error:
             Waiter().wait(reading.pause_s(error))
             continue
+        except (NoNode, WaitTimeout) as error:
+            raise reading.unanswered(error) from None
         yield from reading.take(answer)
-    yield from reading.rest(call.result())
+    yield from reading.rest(call.result(timeout))
 
 
 async def read_async(call: AsyncCall, first: int, timeout: Seconds | None) -> AsyncIterator[Any]:
     """See `Call.stream`."""
     import asyncio  # Loaded by now.  A program without it may be interrupted while it loads.
 
+    from meshcode.client.aiowaits import ask
+
     reading = Reading(call.sync, first, timeout)
-    await call.wait_accepted(timeout)
+    try:
+        await call.wait_accepted(timeout)
+    except NoNode as error:
+        raise reading.unanswered(error) from None
     while reading.end is None:
+        fields = {"id": call.sync._id, **reading.fields()}
         try:
-            answer = await call._ask(READ, **reading.fields())
+            answer = await ask(call.sync._client, READ, fields, reading.answer_s())
         except UnknownCall as error:
             await asyncio.sleep(reading.pause_s(error))
             continue
+        except (NoNode, WaitTimeout) as error:
+            raise reading.unanswered(error) from None
         for value in reading.take(answer):
             yield value
-    for value in reading.rest(await call.result()):
+    for value in reading.rest(await call.result(timeout)):
         yield value
 
 
