@@ -121,7 +121,7 @@ class AsyncClient:
 
     async def ask_stream(self, operation: str, /, **fields: Any) -> AsyncIterator[Any]:
         """As `Client.ask_stream`; the subscription begins with the first event awaited."""
-        stream = Stream(self.sync.session, operation, fields)
+        stream = Stream(self.sync, operation, fields)
         self.sync.session.begin_stream(stream)
         async for event in waits.events_of(stream):
             yield event
@@ -141,10 +141,7 @@ class AsyncClient:
         try:
             async with asyncio.timeout(timeout):
                 while not (stream.began or stream.has_next()):
-                    ready: waits.Nothing = asyncio.get_running_loop().create_future()
-                    stream.on_next(partial(waits.bridge().push, ready))
-                    if not (stream.began or stream.has_next()):
-                        await ready
+                    await waits.stream_news(stream, lambda: stream.began or stream.has_next())
         except BaseException as error:
             listening.close()
             if isinstance(error, TimeoutError):
@@ -158,6 +155,9 @@ class AsyncClient:
     async def close(self, timeout: float = CLOSE_S) -> None:
         """As `Client.close`, without blocking the loop."""
         await asyncio.get_running_loop().run_in_executor(None, self.sync.close, timeout)
+
+    def __repr__(self) -> str:
+        return f"<Async{repr(self.sync)[1:]}"
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -280,6 +280,9 @@ class AsyncSocket:
         client = AsyncClient(await self._ready_client())
         answer: dict[str, Any] = await client.ask("socket.describe", name=self.name)
         return answer
+
+    def __repr__(self) -> str:
+        return f"Async{self.sync!r}"
 
     async def _ready_client(self) -> Client:
         if self.sync._client is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode.client import lateness
 from meshcode.client.call import Call, seconds_of
 from meshcode.client.mapping import Flight
-from meshcode.client.requests import Ask, Stream
+from meshcode.client.requests import NOTHING, Ask, Stream
 from meshcode.errors import MeshError, WaitTimeout
 
 if TYPE_CHECKING:
@@ -44,18 +44,28 @@ async def ask(
 
 async def events_of(stream: Stream) -> AsyncIterator[Any]:
     """The events of a stream that was begun, until it ends; leaving closes it."""
-    loop, to_loop = asyncio.get_running_loop(), bridge()
     with stream:
         while True:
-            ready: Nothing = loop.create_future()
-            stream.on_next(partial(to_loop.push, ready))
-            if stream.has_next():
-                try:
-                    yield next(stream)
-                except StopIteration:
-                    return
+            try:
+                found = stream.take()
+            except StopIteration:
+                return
+            if found is NOTHING:
+                await stream_news(stream, stream.has_next)
             else:
-                await ready
+                yield found
+
+
+async def stream_news(stream: Stream, condition: Callable[[], bool]) -> None:
+    """Wait for something new of a stream, unless `condition()`."""
+    ready: Nothing = asyncio.get_running_loop().create_future()
+    callback = partial(bridge().push, ready)
+    stream.on_next(callback)
+    try:
+        if not condition():  # Looked at after saying who waits, so that nothing is missed.
+            await ready
+    finally:
+        stream.drop_next(callback)
 
 
 async def wait_for_call(call: Call) -> Any:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from meshcode.client.call import Call, FoundCall, renew_lock, seconds_of
+from meshcode.client.ends import not_to_be_sent
 from meshcode.client.freshids import FreshIds
 from meshcode.client.listening import LISTEN_S, Listening
 from meshcode.client.requests import Ask, Stream
@@ -226,7 +227,7 @@ class Client:
         Raises:
             MeshError: what the node answered instead; from the iterator.
         """
-        stream = Stream(self.session, operation, fields)
+        stream = Stream(self, operation, fields)
         self.session.begin_stream(stream)
         return stream
 
@@ -317,6 +318,9 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client {self.address} {self.session.phase}>"
+
+    def __getstate__(self) -> None:
+        raise not_to_be_sent(f"the client of {self.address}", f"connect({self.address!r}) there")
 
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # Of this process.

@@ -45,6 +45,13 @@ def unknown_call(call_id: bytes, patience_s: float) -> UnknownCall:
     )
 
 
+def not_to_be_sent(what: str, instead: str) -> TypeError:
+    """The error of pickling what belongs to a link of this process."""
+    return TypeError(
+        f"{what} belongs to a link of this process, and that cannot go to another one; {instead}"
+    )
+
+
 def went_away(operation: str) -> NoNode:
     """The error of a request that cannot be repeated safely."""
     return NoNode(

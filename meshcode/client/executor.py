@@ -152,6 +152,11 @@ class Executor(concurrent.futures.Executor):
         if wait:
             self._ends.wait()
 
+    def __repr__(self) -> str:
+        where = "" if self._client is None else f" {self._client.address}"
+        stands = "shut" if self._is_shut else "open"
+        return f"<Executor{where} {stands}, {len(self._ends.expected())} not done>"
+
 
 class Ends:
     """The futures that are not done, and a thread that tells each the end of its call.

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from meshcode.client.ends import not_to_be_sent
 from meshcode.client.requests import Stream
 from meshcode.errors import MeshError
 from meshcode.wire.codec import unpack
@@ -45,7 +46,7 @@ class Listening:
         self._old: Iterator[dict[str, Any]] = iter(())
         # The next event, or how it ends: taken from the stream to see whether it was told already.
         self._ahead: dict[str, Any] | Exception | None = None
-        self._stream = Stream(client.session, "listen", fields)
+        self._stream = Stream(client, "listen", fields)
         client.session.begin_stream(self._stream)
 
     @property
@@ -151,8 +152,15 @@ class Listening:
                 yield found
 
     def close(self) -> None:
-        """Listen no more."""
+        """Listen no more; whoever reads, in another thread or task, comes to the end."""
         self._stream.close()
+
+    def __repr__(self) -> str:
+        name = "" if self._name is None else f" {self._name}"
+        return f"<Listening {self._channel}{name} {self._stream.standing}>"
+
+    def __getstate__(self) -> None:
+        raise not_to_be_sent("what listens", "call listen() there")
 
     def __enter__(self) -> Listening:
         return self

@@ -5,11 +5,13 @@ The I/O thread calls `answered`, `event` and `failed`; everything else belongs t
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from meshcode.client.ends import not_to_be_sent
 from meshcode.client.wake import Waiter
 from meshcode.errors import MeshError, from_data
 from meshcode.ids import make_id
@@ -18,8 +20,8 @@ from meshcode.wire.frame import draft
 from meshcode.wire.kinds import Kind
 
 if TYPE_CHECKING:
+    from meshcode.client.client import Client
     from meshcode.client.doubts import Doubts
-    from meshcode.client.session import Session
 
 # Operations that may be asked twice without harm.  The others are not asked again when the node
 # went away with one open: whether it was done must then be looked up.
@@ -33,6 +35,7 @@ _SAFE_MODEL = {"list", "get", "snapshot"}
 STREAM_EVENTS_MAX = 10_000  # Events kept for a slow reader of a stream; then the oldest go.
 STREAM_BYTES_MAX = 64 * 1024 * 1024  # The same in bytes.
 _LOST_HEAD = b"\x83" + pack("channel") + pack("lost")  # A node's {"channel": "lost", ...}.
+NOTHING: Any = object()  # There is no event yet.
 _GOING_ON = ("subscribe", "listen")  # A good answer only says that they began.
 
 
@@ -138,18 +141,20 @@ class Watch(Request):
 class Stream(Request):
     """A request answered by many events: an iterator of their data.
 
-    Closing it, also by leaving a `with`, ends the subscription; so does dropping it.  A reader that
-    is too slow misses the oldest events and finds `{"dropped": how many}` in their place.
+    Closing it, from any thread and also by leaving a `with`, ends the subscription and whoever
+    reads; so does dropping it.  Of several threads that read one stream each event goes to one.  A
+    reader that is too slow misses the oldest events and finds `{"dropped": how many}` in their
+    place.
     """
 
     __slots__ = (
-        "__weakref__", "_bytes", "_dropped", "_ended", "_events", "_fields", "_notify", "_session",
+        "__weakref__", "_bytes", "_client", "_dropped", "_ended", "_events", "_fields", "_notify",
         "away", "began", "error",
     )  # fmt: skip
 
-    def __init__(self, session: Session, operation: str, fields: dict[str, Any]) -> None:
+    def __init__(self, client: Client, operation: str, fields: dict[str, Any]) -> None:
         super().__init__(operation, fields)
-        self._session = session
+        self._client = client  # It stays open while somebody reads.
         self._events: deque[bytes] = deque()
         self._dropped = 0
         self._ended = False
@@ -157,7 +162,7 @@ class Stream(Request):
         self.began = False  # The node has said that events will come.
         self.away = False  # The link went since then, and no node has said it again.
         self.error: MeshError | None = None  # With which it ended.
-        self._notify: Callable[[], object] | None = None
+        self._notify: deque[Callable[[], object]] = deque()
         self._fields = fields
 
     def answered(self, good: bool, body: bytes) -> bool:
@@ -211,8 +216,16 @@ class Stream(Request):
             self._pack({**self._fields, "tail": 0})
 
     def on_next(self, callback: Callable[[], object]) -> None:
-        """Run `callback` in the I/O thread, once, when there is something new for the reader."""
-        self._notify = callback
+        """Run `callback` once when there is something new for the reader, or an end.
+
+        It is run in the I/O thread, or in the one that closes the stream.
+        """
+        self._notify.append(callback)
+
+    def drop_next(self, callback: Callable[[], object]) -> None:
+        """Who waited goes: `callback` is not run any more, if it was not yet."""
+        with contextlib.suppress(ValueError):
+            self._notify.remove(callback)
 
     def has_next(self) -> bool:
         """Whether `next` would not wait."""
@@ -226,26 +239,37 @@ class Stream(Request):
             away: wait no longer, too, when the link is not as this says.
         """
         end = None if seconds is None else time.monotonic() + seconds
-        while not self.has_next() and away in (None, self.away):
-            waiter = Waiter()
-            self.on_next(waiter.set)
+
+        def is_over() -> bool:
+            return self.has_next() or away not in (None, self.away)
+
+        while not is_over():
             left = None if end is None else end - time.monotonic()
-            if self.has_next() or away not in (None, self.away):
-                break
-            if not waiter.wait(left):
+            if not self._wait_for(is_over, left):
                 break
         return self.has_next()
 
     def wait_news(self, seconds: float | None) -> bool:
         """Wait until it begins, ends or has an event, at most so many seconds; whether it did."""
+        return self._wait_for(lambda: self.began or self.has_next(), seconds)
+
+    def _wait_for(self, condition: Callable[[], bool], seconds: float | None) -> bool:
+        """Wait for something new, unless `condition()`; whether it is so, or there was."""
         waiter = Waiter()
         self.on_next(waiter.set)
-        return self.began or self.has_next() or waiter.wait(seconds)
+        try:
+            # Looked at after saying who waits, so that nothing is missed.
+            return condition() or waiter.wait(seconds)
+        finally:
+            self.drop_next(waiter.set)
 
     def _tell(self) -> None:
-        notify, self._notify = self._notify, None
-        if notify is not None:
-            notify()
+        for _ in range(len(self._notify)):
+            try:
+                callback = self._notify.popleft()
+            except IndexError:  # Another thread told it, or who waited is gone.
+                return
+            callback()
 
     def _end(self) -> None:
         self._ended = True
@@ -255,27 +279,45 @@ class Stream(Request):
         return self
 
     def __next__(self) -> Any:
-        while not self.has_next():
-            waiter = Waiter()
-            self.on_next(waiter.set)
-            if not self.has_next():  # Looked at again, so that no event is missed.
-                waiter.wait(None)
+        while (found := self.take()) is NOTHING:
+            self._wait_for(self.has_next, None)
+        return found
+
+    def take(self) -> Any:
+        """As `next`, and NOTHING instead of waiting."""
         dropped, self._dropped = self._dropped, 0
         if dropped:
             return {"dropped": dropped}
-        if self._events:
+        ended = self._ended  # Before looking: what came before the end is read.
+        try:
             body = self._events.popleft()
-            self._bytes -= len(body)
-            return unpack(body)
-        if self.error is not None:
-            raise self.error
-        raise StopIteration
+        except IndexError:
+            if not ended:
+                return NOTHING
+            if self.error is not None:
+                raise self.error from None
+            raise StopIteration from None
+        self._bytes -= len(body)
+        return unpack(body)
 
     def close(self) -> None:
-        """End the subscription."""
+        """End the subscription, and whoever reads it, once he has what came before."""
         if not self._ended:
-            self._ended = True
-            self._session.end_stream(self)
+            self._end()
+            self._client.session.end_stream(self)
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.operation} {self.standing}>"
+
+    @property
+    def standing(self) -> str:
+        """Whether it goes on, in a word for `repr`."""
+        if self._ended:
+            return "ended" if self.error is None else f"ended: {self.error.code}"
+        return "away" if self.away else "open"
+
+    def __getstate__(self) -> None:
+        raise not_to_be_sent("a stream of events", "subscribe there with ask_stream()")
 
     def __enter__(self) -> Stream:
         return self

@@ -50,7 +50,7 @@ class Waiter:
         self._lock.acquire()
 
     def set(self) -> None:
-        """Let the waiting thread go on; only the I/O thread calls this."""
+        """Let the waiting thread go on; called by one thread, mostly the I/O thread."""
         if self._lock.locked():
             self._lock.release()
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -234,6 +236,32 @@ def test_the_same_is_heard_in_asyncio_and_a_listening_is_an_async_iterator(mesh)
         (call, "received"), (call, "running"), (call, "postrun"),
     ]  # fmt: skip
     assert heard[-1]["result"] == 5
+
+
+def test_closing_a_listening_ends_whoever_reads_it(client, mesh):
+    events = client.listen("live.tasks.echo")
+    assert repr(events) == "<Listening task live.tasks.echo open>"
+    reader = threading.Thread(target=lambda: list(events))
+    reader.start()
+    events.close()
+    reader.join(SOON_S)
+    assert not reader.is_alive()
+    assert repr(events) == "<Listening task live.tasks.echo ended>"
+    with pytest.raises(TypeError, match=r"what listens belongs to .* call listen\(\) there"):
+        copy.deepcopy(events)  # As pickle does.
+
+    async def hear() -> list[object]:
+        async with await connect_async(mesh.address) as found:
+            heard = await found.listen("live.tasks.echo")
+            task = asyncio.create_task(read(heard))
+            await asyncio.sleep(0)
+            heard.close()
+            return await task
+
+    async def read(heard) -> list[object]:
+        return [event async for event in heard]
+
+    assert asyncio.run(asyncio.wait_for(hear(), SOON_S)) == []
 
 
 # Slow readers.
