@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.client import aiowaits as waits
 from meshcode.client.call import Call, deadline_of, seconds_left, seconds_of, user_name
-from meshcode.client.client import ASK_S, CLOSE_S, CONNECT_S, Client, no_node
+from meshcode.client.client import ASK_S, CLOSE_S, CONNECT_S, Client, no_node, tell_aside
 from meshcode.client.default import default_client
+from meshcode.client.lateness import late_item
 from meshcode.client.listening import LISTEN_S, Listening
 from meshcode.client.mapping import CHUNK, Flight
 from meshcode.client.requests import Stream
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 async def connect_async(
     address: str | Sequence[str] | None = None,
     *,
-    timeout: float = CONNECT_S,
+    timeout: Seconds | None = CONNECT_S,
     curve: Sequence[Key] | None = None,
 ) -> AsyncClient:
     """As `connect`, for asyncio.
@@ -49,12 +50,13 @@ async def connect_async(
         NoNode: nothing answered in time; the text names every address and what was wrong there.
         BadRequest: an address or a key is not one.
     """
+    seconds = seconds_of(timeout)
     client = Client(address, curve=curve)
     session = client.session
     try:
-        await waits.news(client, lambda: session.phase is UP or session.outbox.gone, timeout)
+        await waits.news(client, lambda: session.phase is UP or session.outbox.gone, seconds)
     except WaitTimeout:
-        error = no_node(session, timeout)
+        error = no_node(session, seconds)
         await AsyncClient(client).close(0)
         raise error from None
     except BaseException:
@@ -115,9 +117,11 @@ class AsyncClient:
         await waits.put(self.sync, [call], [data], len(data))
         return AsyncFlow(call)
 
-    async def ask(self, operation: str, /, *, timeout: float | None = ASK_S, **fields: Any) -> Any:
+    async def ask(
+        self, operation: str, /, *, timeout: Seconds | None = ASK_S, **fields: Any
+    ) -> Any:
         """As `Client.ask`."""
-        return await waits.ask(self.sync, operation, fields, timeout)
+        return await waits.ask(self.sync, operation, fields, seconds_of(timeout))
 
     async def ask_stream(self, operation: str, /, **fields: Any) -> AsyncIterator[Any]:
         """As `Client.ask_stream`; the subscription begins with the first event awaited."""
@@ -128,31 +132,32 @@ class AsyncClient:
 
     async def listen(
         self, name: str | None = None, channel: str = "task", *,
-        since: datetime | Seconds | None = None, timeout: float | None = LISTEN_S,
+        since: datetime | Seconds | None = None, timeout: Seconds | None = LISTEN_S,
     ) -> Listening:  # fmt: skip
         """As `Client.listen`, without blocking the loop: `async for event in await ...`."""
         from meshcode.client.past import check_kept, since_ms
 
+        seconds = seconds_of(timeout)
         begin_ms = None if since is None else since_ms(since)
         if since is not None:
             check_kept(channel)
         listening = Listening(self.sync, name, channel)
         stream = listening.stream
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 while not (stream.began or stream.has_next()):
                     await waits.stream_news(stream, lambda: stream.began or stream.has_next())
         except BaseException as error:
             listening.close()
             if isinstance(error, TimeoutError):
-                raise self.sync.too_late("listen", timeout) from None
+                raise self.sync.too_late("listen", seconds) from None
             raise
         listening.check()
         if begin_ms is not None:
             await asyncio.to_thread(listening.look_back, begin_ms)
         return listening
 
-    async def close(self, timeout: float = CLOSE_S) -> None:
+    async def close(self, timeout: Seconds | None = CLOSE_S) -> None:
         """As `Client.close`, without blocking the loop."""
         await asyncio.get_running_loop().run_in_executor(None, self.sync.close, timeout)
 
@@ -166,8 +171,10 @@ class AsyncClient:
         if kind is None:
             await self.close()
             return
-        with contextlib.suppress(WaitTimeout):  # What ends the `with` matters more.
+        try:
             await self.close()
+        except WaitTimeout as error:
+            tell_aside(error)
 
 
 class AsyncSocket:
@@ -262,12 +269,16 @@ class AsyncSocket:
         if chunk < 1:
             raise BadRequest(f"a chunk has at least 1 item, not {chunk}")
         await self._ready_client()
-        deadline = deadline_of(timeout)
+        seconds = seconds_of(timeout)
+        deadline = deadline_of(seconds)
         flight = Flight(self.sync, iter(iterable), chunk)
         await waits.fill(flight)
         while (call := flight.take()) is not None:
             if not call._code:
-                await waits.ended(call, seconds_left(deadline))
+                try:
+                    await waits.ended(call, seconds_left(deadline), seconds)
+                except WaitTimeout as late:
+                    raise late_item(flight.taken - 1, late) from None
             yield flight.value_of(call, propagate)
             await waits.fill(flight)
 

@@ -122,8 +122,10 @@ def bridge() -> Bridge:
     return found
 
 
-async def ended(call: Call, timeout: Seconds | None = None) -> None:
-    """Wait until a call has ended.
+async def ended(
+    call: Call, timeout: Seconds | None = None, of: float | None = None
+) -> None:
+    """Wait until a call has ended; `of` as in `Call._wait`.
 
     Raises:
         WaitTimeout: it has not ended in time; it goes on.
@@ -139,16 +141,17 @@ async def ended(call: Call, timeout: Seconds | None = None) -> None:
         else:
             await asyncio.wait_for(future, seconds)
     except TimeoutError:
-        raise await too_late(call, seconds) from None
+        raise await too_late(call, seconds, of) from None
     finally:
         call._drop_callback(callback)
 
 
-async def too_late(call: Call, seconds: float | None) -> WaitTimeout:
+async def too_late(call: Call, seconds: float | None, of: float | None = None) -> WaitTimeout:
     """As `lateness.look` and `too_late`."""
+    of = seconds if of is None else of
     found, to_loop = lateness.known_here(call), bridge()
     if found.state or seconds is None or to_loop.looks >= LOOKS_MAX:
-        return lateness.too_late(call, seconds, found)
+        return lateness.too_late(call, of, found)
     asked = lateness.questions(call)
     to_loop.looks += 1
     try:
@@ -162,7 +165,7 @@ async def too_late(call: Call, seconds: float | None) -> WaitTimeout:
         found = lateness.known_here(call)
     finally:
         to_loop.looks -= 1
-    return lateness.too_late(call, seconds, found)
+    return lateness.too_late(call, of, found)
 
 
 async def news(client: Client, condition: Callable[[], bool], timeout: float | None) -> None:

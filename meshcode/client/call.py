@@ -273,12 +273,13 @@ class Call:
     def _begin_wait(self) -> None:
         """A submitted call is told of its end anyway."""
 
-    def _wait(self, timeout: Seconds | None) -> None:
+    def _wait(self, timeout: Seconds | None, of: float | None = None) -> None:
+        """Wait for the end; `of`: how long the caller waits, when `timeout` is what is left."""
         seconds = seconds_of(timeout)
         if not self._ends_within(seconds):
             from meshcode.client.lateness import look, too_late
 
-            raise too_late(self, seconds, look(self, seconds))
+            raise too_late(self, seconds if of is None else of, look(self, seconds))
 
     def _ends_within(self, seconds: float | None) -> bool:
         """Wait for the end; whether it came.  Nobody is asked why it did not."""

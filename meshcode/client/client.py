@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from meshcode.client.call import Call, FoundCall, renew_lock, seconds_of
+from meshcode.client.call import SECONDS_MAX, Call, FoundCall, renew_lock, seconds_of
 from meshcode.client.ends import not_to_be_sent
 from meshcode.client.freshids import FreshIds
 from meshcode.client.listening import LISTEN_S, Listening
@@ -44,7 +44,7 @@ CLOSE_S = 5.0  # For what was submitted to be acknowledged before a client is cl
 def connect(
     address: str | Sequence[str] | None = None,
     *,
-    timeout: float = CONNECT_S,
+    timeout: Seconds | None = CONNECT_S,
     curve: Sequence[Key] | None = None,
 ) -> Client:
     """Connect to a node.
@@ -54,7 +54,7 @@ def connect(
             Several, in a list or with commas between them, are tried in their order, and when one
             is gone the client goes on at another.  Without it $MESH_NODE, else the node of
             $MESH_HOME or of the default home, then the peers of that node.
-        timeout: seconds to wait for a node's greeting.
+        timeout: seconds or a timedelta to wait for a node's greeting; None as long as it takes.
         curve: the key pair for links over TCP, public and secret; without it the one in the file
             $MESH_CLIENT_KEY, else that of this home's node, else a fresh one.
 
@@ -65,28 +65,30 @@ def connect(
         NoNode: nothing answered in time; the text names every address and what was wrong there.
         BadRequest: an address or a key is not one.
     """
+    seconds = seconds_of(timeout)
     client = Client(address, curve=curve)
     session = client.session
     try:
-        welcomed = session.wait_news(lambda: session.phase is UP or session.outbox.gone, timeout)
+        welcomed = session.wait_news(lambda: session.phase is UP or session.outbox.gone, seconds)
     except BaseException:
         client.close(0)
         raise
     if welcomed and session.phase is UP:
         return client
     client.close(0)
-    raise no_node(session, timeout)
+    raise no_node(session, seconds)
 
 
-def no_node(session: Session, timeout: float) -> NoNode:
+def no_node(session: Session, seconds: float | None) -> NoNode:
     """The error of a connection that did not come up, with what is known of the reason."""
     route = session.route
+    within = "" if seconds is None else f" within {seconds:g} s"
     if route.several:
-        where = f"at any of {len(route.seeds)} addresses within {timeout:g} s: "
+        where = f"at any of {len(route.seeds)} addresses{within}: "
         where += route.reasons(otherwise="no answer yet")
     else:
         what = "nothing listens there" if session.phase is AWAY else "it does not greet"
-        where = f"at {session.address} within {timeout:g} s: "
+        where = f"at {session.address}{within}: "
         where += session.problem or route.reason(otherwise=what)
     there = any(seed.address.startswith("tcp:") for seed in route.seeds)
     start = "see to it there" if there else "start one with `mesh up` or `mesh dev`"
@@ -182,12 +184,12 @@ class Client:
             found = self.ask("call.get", id=call_id)
             return parse_id(str(found["id"]))
 
-    def ask(self, operation: str, /, *, timeout: float | None = ASK_S, **fields: Any) -> Any:
+    def ask(self, operation: str, /, *, timeout: Seconds | None = ASK_S, **fields: Any) -> Any:
         """Ask the node for something: one request, one answer (docs/wire.md, "Operations").
 
         Args:
             operation: for instance "status" or "call.list".
-            timeout: seconds to wait for the answer; None waits as long as it takes.
+            timeout: seconds or a timedelta to wait for the answer; None waits as long as it takes.
             fields: of the request, plain data.
 
         Raises:
@@ -233,7 +235,7 @@ class Client:
 
     def listen(
         self, name: str | None = None, channel: str = "task", *,
-        since: datetime | Seconds | None = None, timeout: float | None = LISTEN_S,
+        since: datetime | Seconds | None = None, timeout: Seconds | None = LISTEN_S,
     ) -> Listening:  # fmt: skip
         """Hear what happens on all nodes of the mesh, as it happens; an iterator of its events.
 
@@ -256,50 +258,54 @@ class Client:
             NotAllowed: this client may not READ_LOG there (for stats: LS_WORKERS).
             NoNode, WaitTimeout: the node did not answer in time.
         """
+        seconds = seconds_of(timeout)
         if since is None:
-            return Listening(self, name, channel).begin(timeout)
+            return Listening(self, name, channel).begin(seconds)
         from meshcode.client.past import check_kept, since_ms
 
         begin_ms = since_ms(since)
         check_kept(channel)
-        listening = Listening(self, name, channel).begin(timeout)
+        listening = Listening(self, name, channel).begin(seconds)
         listening.look_back(begin_ms)
         return listening
 
     def too_late(self, operation: str, timeout: float | None) -> NoNode | WaitTimeout:
         """The error of a request without an answer."""
         if self.session.phase is not UP:
-            return no_node(self.session, timeout or 0.0)
+            return no_node(self.session, timeout)
         return WaitTimeout(
             f"the node at {self.address} did not answer {operation!r} within {timeout} s; "
             "it may still do it; look before asking again",
             operation=operation,
         )
 
-    def close(self, timeout: float = CLOSE_S) -> None:
+    def close(self, timeout: Seconds | None = CLOSE_S) -> None:
         """Close the link, once everything submitted is acknowledged.
 
         Calls that were refused, and whose handles nobody has asked, are told as a RuntimeWarning.
 
         Args:
-            timeout: seconds to wait for the acknowledgements.
+            timeout: seconds or a timedelta to wait for the acknowledgements; None as long as it
+                takes.
 
         Raises:
             WaitTimeout: some calls were not acknowledged; they may or may not have been accepted.
 
         In a forked child this does nothing: the link, and what was submitted, are the parent's.
         """
+        given = seconds_of(timeout)  # First: a client that refuses it goes on.
+        seconds = SECONDS_MAX if given is None else given
         if os.getpid() != self.pid:
             return
         self._finalizer.detach()
-        unacknowledged = _close(self.session, timeout)
+        unacknowledged = _close(self.session, seconds)
         unheard = _unheard(self.session)
         if unheard:
             warnings.warn(unheard, RuntimeWarning, stacklevel=2)
-        if unacknowledged and timeout > 0:
+        if unacknowledged and seconds > 0:
             raise WaitTimeout(
                 f"{_count(unacknowledged)} not acknowledged by the node at {self.address} within "
-                f"{timeout:g} s; the client is closed, {_they(unacknowledged)} may or may not be "
+                f"{seconds:g} s; the client is closed, {_they(unacknowledged)} may or may not be "
                 "accepted",
                 calls=unacknowledged,
             )
@@ -313,14 +319,19 @@ class Client:
             return
         try:
             self.close()
-        except WaitTimeout as error:  # What ends the `with` matters more.
-            print(f"meshcode: {error}", file=sys.stderr)
+        except WaitTimeout as error:
+            tell_aside(error)
 
     def __repr__(self) -> str:
         return f"<Client {self.address} {self.session.phase}>"
 
     def __getstate__(self) -> None:
         raise not_to_be_sent(f"the client of {self.address}", f"connect({self.address!r}) there")
+
+
+def tell_aside(error: WaitTimeout) -> None:
+    """What is not acknowledged when an error ends a `with`: that error matters more."""
+    print(f"meshcode: {error}", file=sys.stderr)
 
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # Of this process.

@@ -131,6 +131,11 @@ def too_late(call: Call, seconds: float | None, found: Found) -> WaitTimeout:
     return WaitTimeout(f"{late}; {_what_now(call, found)}", **fields)
 
 
+def late_item(number: int, late: WaitTimeout) -> WaitTimeout:
+    """The error of a map whose time was over before the call of an item had ended."""
+    return WaitTimeout(f"item {number} (from 0): {late.text}", **late.fields, item=number)
+
+
 def _what_now(call: Call, found: Found) -> str:
     node = f"the node at {call._client.address}"
     it = found.of or "it"

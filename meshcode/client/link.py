@@ -27,6 +27,8 @@ HANDSHAKE_MS = 5_000  # libzmq waits 30 s for a handshake that does not come.
 RECONNECT_TCP_MS = 200  # Many clients of one node must not storm it when it comes back.
 RECONNECT_TCP_MS_MAX = 2_000
 
+POLL_MS_MAX = 1_000_000_000  # libzmq counts in 31 bits.
+
 # News of a connection.
 UP, DOWN, FAILED = "up", "down", "failed"
 
@@ -119,6 +121,8 @@ class Link:
         if wanted != self._flags and self.dealer is not None:
             self._poller.register(self.dealer, wanted)
             self._flags = wanted
+        if timeout_ms is not None:
+            timeout_ms = min(timeout_ms, POLL_MS_MAX)
         return dict(self._poller.poll(timeout_ms))
 
     def news(self) -> Iterator[tuple[str, str]]:

@@ -171,7 +171,7 @@ class Listening:
 
 def listen(
     name: str | None = None, channel: str = "task", *, since: datetime | Seconds | None = None,
-    timeout: float | None = LISTEN_S,
+    timeout: Seconds | None = LISTEN_S,
 ) -> Listening:  # fmt: skip
     """`Client.listen` of the process-wide client."""
     from meshcode.client.default import default_client

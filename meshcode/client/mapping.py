@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from meshcode.client.call import LOST, Call, deadline_of, seconds_left
-from meshcode.errors import NOTHING_SENT, CallerError
+from meshcode.client.call import LOST, Call, deadline_of, seconds_left, seconds_of
+from meshcode.errors import NOTHING_SENT, CallerError, WaitTimeout
 from meshcode.ids import NO_ID
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Flight:
         "_read",
         "_socket",
         "error",
+        "taken",
     )
 
     def __init__(self, socket: Socket, arguments: Iterator[Sequence[Any]], chunk: int) -> None:
@@ -77,6 +78,7 @@ class Flight:
         self._largest = 1
         self._calls: deque[Call] = deque()
         self._read = 0  # Items.
+        self.taken = 0  # Of these.
         self._more = True
         self.error: Exception | None = None  # What ended the items: raised after the results.
 
@@ -124,6 +126,7 @@ class Flight:
             Exception: what ended the items.
         """
         if self._calls:
+            self.taken += 1
             return self._calls.popleft()
         if self.error is not None:
             raise self.error
@@ -147,17 +150,25 @@ def map_calls(
     propagate: bool,
 ) -> Iterator[Any]:
     """Submit the first calls now; the rest as results are taken.  See `Socket.map`."""
-    deadline = deadline_of(timeout)
+    seconds = seconds_of(timeout)
+    deadline = deadline_of(seconds)
     flight = Flight(socket, arguments, chunk)
     flight.fill()
-    return _results(flight, deadline, propagate)
+    return _results(flight, seconds, deadline, propagate)
 
 
-def _results(flight: Flight, deadline: float | None, propagate: bool) -> Iterator[Any]:
+def _results(
+    flight: Flight, seconds: float | None, deadline: float | None, propagate: bool
+) -> Iterator[Any]:
     left = 0  # Results until there may be room for more calls.
     while (call := flight.take()) is not None:
         if not call._code:
-            call._wait(seconds_left(deadline))
+            try:
+                call._wait(seconds_left(deadline), seconds)
+            except WaitTimeout as late:
+                from meshcode.client.lateness import late_item
+
+                raise late_item(flight.taken - 1, late) from None
         yield flight.value_of(call, propagate)
         left -= 1
         if left <= 0:

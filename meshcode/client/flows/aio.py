@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from meshcode.client.aio import AsyncCall
-from meshcode.client.call import deadline_of, seconds_left
+from meshcode.client.call import deadline_of, seconds_of
 from meshcode.client.flows.flow import Flow, Progress, Step
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ class AsyncFlow(AsyncCall):
         """As `Flow.result`."""
         if propagate:
             return await super().result(timeout)
-        deadline = deadline_of(timeout)
-        await super().result(timeout, propagate=False)
-        return await asyncio.to_thread(self.sync.result, seconds_left(deadline), False)
+        seconds = seconds_of(timeout)
+        deadline = deadline_of(seconds)
+        await super().result(seconds, propagate=False)
+        return await asyncio.to_thread(self.sync._told, deadline, seconds)
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """The values of its branches, in order, each as soon as it is there."""

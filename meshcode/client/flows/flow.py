@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from meshcode.client.call import REFUSED, Call, FoundCall, deadline_of, seconds_left
+from meshcode.client.call import REFUSED, Call, FoundCall, deadline_of, seconds_left, seconds_of
 from meshcode.client.flows.plan import DONE_ALREADY, GATHER_SOCKET, Plan, filled
 from meshcode.errors import BadFrame, BadRequest, MeshError, WrongState
 from meshcode.ids import parse_id, text_of
@@ -98,12 +98,11 @@ class Flow(FoundCall):
         Raises:
             as `Call.result`; the error is that of the step that failed first.
         """
-        deadline = deadline_of(timeout)
+        seconds = seconds_of(timeout)
+        deadline = deadline_of(seconds)
         if not self._code:
-            self._wait(timeout)
-        if propagate or self._code not in (Outcome.FAILED, Outcome.CANCELLED):
-            return self._outcome(propagate)
-        return self._in_place(deadline)
+            self._wait(seconds)
+        return self._outcome(True) if propagate else self._told(deadline, seconds)
 
     def wait_accepted(self, timeout: Seconds | None = None) -> str:
         """As `Call.wait_accepted`: from then on the whole flow is safe."""
@@ -205,11 +204,12 @@ class Flow(FoundCall):
         Raises:
             WaitTimeout: it has not ended in time; it goes on.
         """
-        deadline = deadline_of(timeout)
+        seconds = seconds_of(timeout)
+        deadline = deadline_of(seconds)
         if not self._code:
-            self._wait(timeout)
+            self._wait(seconds)
         steps = [step for step in self.steps if step.socket != GATHER_SOCKET]
-        self._wait_for(steps, deadline)
+        self._wait_for(steps, deadline, seconds)
         return [(step, step._outcome(propagate=False)) for step in steps]
 
     def graph(self, states: bool = False) -> Graph:
@@ -286,17 +286,27 @@ class Flow(FoundCall):
             return self._step(number)
         return filled(self.plan.steps[number][3], self._branch)
 
-    def _wait_for(self, steps: list[Step], deadline: float | None) -> None:
-        """Wait until steps have ended; the node is asked for all of them at once."""
+    def _watch(self, steps: Iterable[Step]) -> None:
+        """Ask the node to be told how steps end, all at once."""
         fresh = [step for step in steps if not step._watched]
         for step in fresh:
             step._watched = True
         self._client.session.watch_all(list(fresh))
+
+    def _wait_for(self, steps: list[Step], deadline: float | None, of: float | None) -> None:
+        """Wait until steps have ended; `of` as in `Call._wait`."""
+        self._watch(steps)
         for step in steps:
             if not step._code:
-                step._wait(seconds_left(deadline))
+                step._wait(seconds_left(deadline), of)
 
-    def _in_place(self, deadline: float | None) -> Any:
+    def _told(self, deadline: float | None, of: float | None) -> Any:
+        """What a flow that has ended gives without raising; `of` as in `Call._wait`."""
+        if self._code in (Outcome.FAILED, Outcome.CANCELLED):
+            return self._in_place(deadline, of)
+        return self._outcome(propagate=False)
+
+    def _in_place(self, deadline: float | None, of: float | None) -> Any:
         """The value of a flow that failed, with errors in the places of what failed."""
         plan = self.plan
         reached: dict[int, Step] = {}
@@ -307,7 +317,7 @@ class Flow(FoundCall):
                 reached[number] = self._step(number)
                 if plan.name(number) == GATHER_SOCKET:
                     todo += plan.needs(number)
-        self._wait_for(list(reached.values()), deadline)
+        self._wait_for(list(reached.values()), deadline, of)
 
         def value(number: int) -> Any:
             step = reached[number]
