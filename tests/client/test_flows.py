@@ -15,6 +15,8 @@ import meshcode
 from meshcode import connect, connect_async
 from meshcode.client import Client, Flow, Socket, funnel, parallel, pipeline
 from meshcode.client.flows import composition
+from meshcode.client.flows.aio import AsyncFlow
+from meshcode.client.flows.graph import Graph, GraphNode
 from meshcode.errors import (
     BadRequest,
     CallCancelled,
@@ -289,6 +291,60 @@ def test_a_dropped_handle_leaves_nothing_behind(client: Client, sign: Signatures
     assert not client.session.pending.calls
 
 
+async def steps_do_not_block(flow: AsyncFlow, wide: AsyncFlow) -> None:
+    """What hands out steps hands out asynchronous ones, with all that a step has."""
+    first, second = await flow.steps()
+    assert repr(second).startswith(f"<AsyncStep 1 {second.id} b ")
+    assert await second.get(SOON_S) == await second.result() == "S(S(1))"
+    assert await second.exception() is None and await second.status() == "DONE"
+    assert (second.number, second.socket, second.flow.id) == (1, "b", flow.id)
+    assert [step.id for step in second.parents] == [first.id]
+    assert [step.id for step in first.children] == [second.id]
+    assert [await step.get() for step, _ in await flow.results()] == ["S(1)", "S(S(1))"]
+    _, (inner, _), last = await wide.branches()
+    assert [await inner.get(SOON_S), await last.get(SOON_S)] == ["S(2)", "S(4)"]
+
+
+def test_the_branches_of_a_wide_flow_are_asked_for_together(client: Client, monkeypatch):
+    """One question for each made 20,000 branches slow, also of a flow that has ended."""
+    asked: list[int] = []
+    real = client.session.watch_all
+    monkeypatch.setattr(
+        client.session, "watch_all", lambda calls: (asked.append(len(calls)), real(calls))
+    )
+    a = client.socket("a").p
+    wide = parallel([a(n) for n in range(700)] + [parallel(a(n) for n in range(700, 1_300))])
+    values = [f"S({n})" for n in range(1_300)]
+
+    flow = wide()
+    assert list(flow) == list(flow) == [*values[:700], values[700:]]
+
+    async def main() -> list[Any]:
+        return [value async for value in AsyncFlow(flow)]
+
+    assert asyncio.run(main()) == [*values[:700], values[700:]]
+    assert asked == [1_300] * 3
+
+
+def test_a_graph_is_written_in_one_look_at_its_edges():
+    class Edges(list):
+        looks = 0
+
+        def __iter__(self):
+            self.looks += 1
+            return super().__iter__()
+
+    count = 1_000
+    nodes = [GraphNode(number, "a", str(number), "") for number in range(count)]
+    edges = Edges((number, count - 1) for number in range(count - 1))
+
+    lines = str(Graph(nodes, edges, count - 1)).splitlines()
+
+    assert lines[0] == "   0  a"
+    assert lines[-1] == f" 999  a  after {', '.join(map(str, range(count - 1)))}"
+    assert edges.looks == 1
+
+
 def test_asyncio_has_the_same(peer: Peer):
     async def main() -> None:
         async with await connect_async(peer.address, timeout=SOON_S) as client:
@@ -307,6 +363,7 @@ def test_asyncio_has_the_same(peer: Peer):
             found = [value async for value in wide]
             assert found == await wide == ["S(1)", ["S(2)", "S(3)"], "S(4)"]
             assert len(await wide.branches()) == 3 and await wide.exception() is None
+            await steps_do_not_block(flow, wide)
 
             bad = await client.submit(funnel([client.socket("a").p(1)]), client.socket("boom"))
             assert isinstance(await bad.get(SOON_S, propagate=False), ValueError)

@@ -33,16 +33,17 @@ class AsyncFlow(AsyncCall):
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """The values of its branches, in order, each as soon as it is there."""
-        for branch in await self.branches():
-            yield await _value_of(branch)
+        branches = await asyncio.to_thread(self.sync._watched_branches)
+        for branch in branches:
+            yield await _value_of(_wrapped(branch))
 
-    async def steps(self) -> list[Step]:
-        """As `Flow.steps`; a step can be awaited."""
-        return await asyncio.to_thread(lambda: self.sync.steps)
+    async def steps(self) -> list[AsyncStep]:
+        """As `Flow.steps`."""
+        return [AsyncStep(step) for step in await asyncio.to_thread(lambda: self.sync.steps)]
 
     async def branches(self) -> list[Any]:
-        """As `Flow.branches`; a step can be awaited."""
-        return await asyncio.to_thread(self.sync.branches)
+        """As `Flow.branches`."""
+        return [_wrapped(branch) for branch in await asyncio.to_thread(self.sync.branches)]
 
     async def status(self) -> str:
         """As `Flow.status`, which is a property: here it is `await flow.status()`."""
@@ -52,19 +53,54 @@ class AsyncFlow(AsyncCall):
         """As `Flow.progress`."""
         return await asyncio.to_thread(self.sync.progress)
 
-    async def results(self, timeout: Seconds | None = None) -> list[tuple[Step, Any]]:
+    async def results(self, timeout: Seconds | None = None) -> list[tuple[AsyncStep, Any]]:
         """As `Flow.results`."""
-        return await asyncio.to_thread(self.sync.results, timeout)
+        found = await asyncio.to_thread(self.sync.results, timeout)
+        return [(AsyncStep(step), value) for step, value in found]
 
     async def graph(self, states: bool = False) -> Graph:
         """As `Flow.graph`."""
         return await asyncio.to_thread(self.sync.graph, states)
 
     async def retry(
-        self, by: str | None = None, *, from_step: int | Step | None = None
+        self, by: str | None = None, *, from_step: int | Step | AsyncStep | None = None
     ) -> AsyncFlow:
         """As `Flow.retry`."""
-        return AsyncFlow(await asyncio.to_thread(self.sync.retry, by, from_step=from_step))
+        given = from_step.sync if isinstance(from_step, AsyncStep) else from_step
+        return AsyncFlow(await asyncio.to_thread(self.sync.retry, by, from_step=given))
+
+
+class AsyncStep(AsyncCall):
+    """One step of a flow for asyncio: `await step` gives its value or raises its error."""
+
+    __slots__ = ()
+
+    sync: Step
+
+    @property
+    def number(self) -> int:
+        """In the plan, from 0."""
+        return self.sync.number
+
+    @property
+    def flow(self) -> AsyncFlow:
+        """The run that it is a step of."""
+        return AsyncFlow(self.sync.flow)
+
+    @property
+    def parents(self) -> list[AsyncStep]:
+        """The steps whose values it takes, in their order."""
+        return [AsyncStep(step) for step in self.sync.parents]
+
+    @property
+    def children(self) -> list[AsyncStep]:
+        """The steps that take its value."""
+        return [AsyncStep(step) for step in self.sync.children]
+
+
+def _wrapped(branch: Any) -> Any:
+    """A branch, or those within it, for asyncio."""
+    return [_wrapped(inner) for inner in branch] if isinstance(branch, list) else AsyncStep(branch)
 
 
 async def _value_of(branch: Any) -> Any:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from meshcode.client.flows.graph import Graph
     from meshcode.client.options import Seconds
 
+AHEAD = 1_000  # Branches whose ends are asked for together: what the node tells in one request.
+
 _DONE = int(Outcome.DONE)
 
 
@@ -110,7 +112,7 @@ class Flow(FoundCall):
         return wait(self, timeout)
 
     def __iter__(self) -> Iterator[Any]:
-        for branch in self.branches():
+        for branch in self._watched_branches():
             yield _value_of(branch)
 
     # What is known here.
@@ -286,6 +288,18 @@ class Flow(FoundCall):
             return self._step(number)
         return filled(self.plan.steps[number][3], self._branch)
 
+    def _watched_branches(self) -> Iterator[Any]:
+        """As `branches`; the node is asked for the ends of many at once, ahead of the reader."""
+        branches = self.branches()
+
+        def watched() -> Iterator[Any]:
+            for start in range(0, len(branches), AHEAD):
+                chunk = branches[start : start + AHEAD]
+                self._watch(_steps_of(chunk))
+                yield from chunk
+
+        return watched()
+
     def _watch(self, steps: Iterable[Step]) -> None:
         """Ask the node to be told how steps end, all at once."""
         fresh = [step for step in steps if not step._watched]
@@ -367,6 +381,14 @@ class Flow(FoundCall):
 
 def _id_of(given: Any) -> bytes:
     return given if isinstance(given, bytes) else parse_id(str(given))
+
+
+def _steps_of(branches: list[Any]) -> Iterator[Step]:
+    for branch in branches:
+        if isinstance(branch, list):
+            yield from _steps_of(branch)
+        else:
+            yield branch
 
 
 def _value_of(branch: Any) -> Any:

@@ -40,8 +40,11 @@ class Graph(NamedTuple):
 
     def __str__(self) -> str:
         """One step a line, with the numbers of the steps that it needs."""
+        needed: dict[int, list[int]] = {}
+        for start, end in self.edges:
+            needed.setdefault(end, []).append(start)
         return "\n".join(
-            f"{n.number:>4}  {_label(n)}{_after(self.edges, n.number)}" for n in self.nodes
+            f"{n.number:>4}  {_label(n)}{_after(needed.get(n.number, ()))}" for n in self.nodes
         )
 
 
@@ -50,9 +53,8 @@ def _label(node: GraphNode) -> str:
     return f"{name} {node.state}" if node.state else name
 
 
-def _after(edges: Sequence[tuple[int, int]], number: int) -> str:
-    needed = [str(start) for start, end in edges if end == number]
-    return f"  after {', '.join(needed)}" if needed else ""
+def _after(needed: Sequence[int]) -> str:
+    return f"  after {', '.join(map(str, needed))}" if needed else ""
 
 
 def _quoted(text: str) -> str:
