@@ -21,12 +21,12 @@ from meshcode.client.client import ASK_S, CLOSE_S, CONNECT_S, Client, no_node, t
 from meshcode.client.default import default_client
 from meshcode.client.lateness import late_item
 from meshcode.client.listening import LISTEN_S, Listening
-from meshcode.client.mapping import CHUNK, Flight
+from meshcode.client.mapping import CHUNK, Flight, check_chunk
 from meshcode.client.requests import Stream
 from meshcode.client.session import UP
 from meshcode.client.socket import Socket
 from meshcode.client.streams import is_streamed, read_async
-from meshcode.errors import BadRequest, MeshError, WaitTimeout
+from meshcode.errors import MeshError, UnknownCall, WaitTimeout
 from meshcode.wire.codec import unpack
 
 if TYPE_CHECKING:
@@ -266,8 +266,7 @@ class AsyncSocket:
         propagate: bool = True,
     ) -> AsyncIterator[Any]:
         """As `map`, with each item a sequence of arguments."""
-        if chunk < 1:
-            raise BadRequest(f"a chunk has at least 1 item, not {chunk}")
+        check_chunk(chunk)
         await self._ready_client()
         seconds = seconds_of(timeout)
         deadline = deadline_of(seconds)
@@ -424,7 +423,13 @@ class AsyncCall:
         return await self._ask("call.retry", by=by or user_name())
 
     async def _ask(self, operation: str, **fields: Any) -> Any:
-        return await AsyncClient(self.sync._client).ask(operation, id=self.sync._id, **fields)
+        call = self.sync
+        call._check_refused()
+        try:
+            return await AsyncClient(call._client).ask(operation, id=call._id, **fields)
+        except UnknownCall:
+            call._check_refused()  # That was on its way.
+            raise
 
     def __repr__(self) -> str:
         return f"<Async{repr(self.sync)[1:]}"

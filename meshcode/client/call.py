@@ -15,7 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from meshcode.client.wake import Waiter
-from meshcode.errors import MeshError, WaitTimeout, from_data
+from meshcode.errors import MeshError, UnknownCall, WaitTimeout, from_data
 from meshcode.ids import text_of
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.kinds import Outcome
@@ -235,20 +235,24 @@ class Call:
         return str(self.info()["state"]) if self._is_known() else "SENT"
 
     def info(self) -> dict[str, Any]:
-        """The node's record of the call: state, reason, attempts, times, worker, commit, ..."""
-        record: dict[str, Any] = self._client.ask("call.get", id=self._id)
+        """The node's record of the call: state, reason, attempts, times, worker, commit, ...
+
+        Raises:
+            CallerError: it was refused, so there is none; the text says why.
+        """
+        record: dict[str, Any] = self._ask_node("call.get")
         return record
 
     def events(self) -> list[dict[str, Any]]:
         """What happened to it, oldest first: `{"name", "ms", "note"}`, ms in Unix milliseconds."""
-        record = self._client.ask("mesh.call", id=self._id)
+        record = self._ask_node("mesh.call")
         events: list[dict[str, Any]] = record.get("events", [])
         return events
 
     def output(self) -> dict[str, Any]:
         """What the task printed: `{"stdout": text, "stderr": text}`."""
         # What it printed is kept where it ran.
-        record = self._client.ask("mesh.call", id=self._id, output=True)
+        record = self._ask_node("mesh.call", output=True)
         output: dict[str, Any] = record.get("output") or {"stdout": "", "stderr": ""}
         return output
 
@@ -258,7 +262,7 @@ class Call:
         Raises:
             WrongState: it has ended already.
         """
-        return self._client.ask("call.cancel", id=self._id, by=by or user_name())
+        return self._ask_node("call.cancel", by=by or user_name())
 
     def retry(self, by: str | None = None) -> Any:
         """Ask the node to try a HELD or failed call again now, with fresh attempts.
@@ -266,9 +270,23 @@ class Call:
         Raises:
             WrongState: there is nothing to retry.
         """
-        return self._client.ask("call.retry", id=self._id, by=by or user_name())
+        return self._ask_node("call.retry", by=by or user_name())
 
     # For the package.
+
+    def _ask_node(self, operation: str, **fields: Any) -> Any:
+        """Ask the node about the call; its refusal when it never got as far as being one."""
+        self._check_refused()
+        try:
+            return self._client.ask(operation, id=self._id, **fields)
+        except UnknownCall:
+            self._check_refused()  # That was on its way.
+            raise
+
+    def _check_refused(self) -> None:
+        """Raise the error with which the node refused the call, if it did."""
+        if self._code == REFUSED:
+            raise self._error()
 
     def _begin_wait(self) -> None:
         """A submitted call is told of its end anyway."""

@@ -41,7 +41,7 @@ def key_pair(given: Sequence[Key] | None) -> KeyPair:
         BadRequest: the pair that was given, or in a file that is there, is none.
     """
     if given is not None:
-        if isinstance(given, str | bytes) or len(given) != 2:
+        if isinstance(given, str | bytes) or not isinstance(given, Sequence) or len(given) != 2:
             raise BadRequest("curve is a pair of keys: (public, secret)")
         return _checked(given[0], given[1], "curve")
     named = str(config.value("client_key"))

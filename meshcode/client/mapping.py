@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode.client.call import LOST, Call, deadline_of, seconds_left, seconds_of
-from meshcode.errors import NOTHING_SENT, CallerError, WaitTimeout
+from meshcode.errors import NOTHING_SENT, BadRequest, CallerError, WaitTimeout
 from meshcode.ids import NO_ID
 
 if TYPE_CHECKING:
@@ -19,6 +19,14 @@ CHUNK = 256  # Items sent together.
 FLIGHT_CALLS_MAX = 4096  # Calls in flight: half a window, so that others may submit beside a map.
 FLIGHT_BEGINS = 64
 FLIGHT_BYTES_MAX = 64 * 1024 * 1024  # Of results in flight, judged by the largest one seen.
+
+
+def check_chunk(chunk: int) -> None:
+    """Raise BadRequest when no map can send so many items together."""
+    if type(chunk) is not int or chunk < 1:
+        raise BadRequest(
+            f"a chunk has at least 1 item, not {chunk!r:.80}: a whole number; {NOTHING_SENT}"
+        )
 
 
 class Chunk(NamedTuple):

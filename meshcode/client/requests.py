@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.client.ends import not_to_be_sent
 from meshcode.client.wake import Waiter
-from meshcode.errors import MeshError, from_data
+from meshcode.errors import BadRequest, MeshError, from_data
 from meshcode.ids import make_id
 from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import draft
@@ -49,7 +49,12 @@ class Request:
 
         Raises:
             BadData, TooLarge: a field is not plain data.
+            BadRequest: the operation is no text.
         """
+        if not isinstance(operation, str):
+            raise BadRequest(
+                f"an operation is a text like 'status', not {operation!r:.80}; nothing was sent"
+            )
         self.id = make_id()
         self.operation = operation
         self.safe = operation in _SAFE or (operation == "model" and fields.get("do") in _SAFE_MODEL)

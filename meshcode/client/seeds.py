@@ -10,7 +10,7 @@ commas between them; a comma that no address follows belongs to the one before i
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from struct import error as StructError
 from typing import NamedTuple, NoReturn
@@ -43,7 +43,11 @@ def seeds_of(addresses: str | Sequence[str] | None) -> list[Seed]:
     """
     if addresses is None:
         return _default_seeds()
-    texts = [addresses] if isinstance(addresses, str) else addresses
+    texts = [addresses] if isinstance(addresses, str | bytes) else addresses
+    texts = list(texts) if isinstance(texts, Iterable) else [texts]
+    for text in texts:
+        if not isinstance(text, str):
+            _refuse(text, "an address is a text, several are a list of them")
     seeds = [seed_of(one) for text in texts for one in _BETWEEN.split(text.strip())]
     if not seeds:
         raise BadRequest("the list of addresses is empty; leave it out for the node of this home")
@@ -95,9 +99,9 @@ def _tcp_seed(text: str, rest: str) -> Seed:
     return Seed(f"tcp://{where}", key.encode())
 
 
-def _refuse(text: str, why: str) -> NoReturn:
+def _refuse(text: object, why: str) -> NoReturn:
     raise BadRequest(
-        f"{text!r} cannot be connected to: {why}; an address is for instance "
+        f"{text!r:.200} cannot be connected to: {why}; an address is for instance "
         "ipc:///run/mesh/clients.ipc or tcp://HOST:PORT?key=KEY",
-        address=text,
+        address=text if isinstance(text, str) else repr(text),
     )

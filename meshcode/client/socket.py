@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from meshcode.client.call import Call
-from meshcode.client.mapping import CHUNK, Chunk, map_calls
+from meshcode.client.mapping import CHUNK, Chunk, check_chunk, map_calls
 from meshcode.client.options import to_wire
 from meshcode.client.tracing import NOWHERE, Origin, origin
-from meshcode.errors import BadData, BadRequest, CallerError, TooLarge
+from meshcode.errors import NOTHING_SENT, BadData, BadRequest, CallerError, TooLarge
 from meshcode.limits import FRAME_BYTES_GOAL, NAME_BYTES_MAX
 from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.kinds import Flag, Kind
@@ -140,8 +140,7 @@ class Socket:
         propagate: bool = True,
     ) -> Iterator[Any]:
         """As `map`, with each item a sequence of arguments."""
-        if chunk < 1:
-            raise BadRequest(f"a chunk has at least 1 item, not {chunk}")
+        check_chunk(chunk)
         return map_calls(self, iter(iterable), chunk=chunk, timeout=timeout, propagate=propagate)
 
     def p(self, /, *args: Any, **kwargs: Any) -> Signature:
@@ -292,11 +291,13 @@ class Socket:
             # `_prepare`, unrolled: this is the hot path.  No item is taken that has no id.
             for call_id, args in zip(ids, arguments, strict=False):
                 try:
-                    body = pack_call(args)
+                    argc, body = len(args), pack_call(args)
+                except TypeError:
+                    unfit.append((len(calls) + len(unfit), _no_arguments(args)))
+                    continue
                 except (BadData, TooLarge) as found:  # Of this item: the others are calls.
                     unfit.append((len(calls) + len(unfit), found))
                     continue
-                argc = len(args)
                 mold = molds.get(argc) or self._make_mold(argc, (), whence, molds)
                 data = mold(call_id, flow or call_id, body, 0, 0)
                 calls.append(Call(client, call_id, name))
@@ -325,3 +326,10 @@ class Socket:
         if keep is not None and len(keep) < _MOLDS_MAX:
             keep[(argc, *names) if names else argc] = mold
         return mold
+
+
+def _no_arguments(item: object) -> BadData:
+    """The error of an item of `starmap` that has no arguments to call with."""
+    return BadData(
+        f"an item of starmap is a list or tuple of arguments, not {item!r:.80}; {NOTHING_SENT}"
+    )

@@ -82,7 +82,7 @@ class LocalMesh:
             BadRequest: there is no such module, or it has no such function.
             MountFailed: the module cannot be imported; the text has the traceback.
         """
-        module, _, task = name.rpartition(".")
+        module, _, task = name.rpartition(".") if isinstance(name, str) else ("", "", "")
         if not module:
             raise BadRequest(f"a socket is named module.function, not {name!r}")
         if name not in self._declared:

@@ -19,6 +19,14 @@ def test_calling_a_socket_waits_and_gives_the_value(client):
     assert client.socket("noop")() is None
 
 
+@pytest.mark.parametrize("operation", [None, 5, b"status"])
+def test_an_operation_that_is_no_text_is_refused(client, operation):
+    for ask in (client.ask, client.ask_stream):
+        with pytest.raises(errors.BadRequest, match="an operation is a text like 'status', not "):
+            ask(operation)
+    assert client.ask("status")
+
+
 @pytest.mark.parametrize(
     "value", [0, -1, 2**80, 1.5, "", "ü", b"\x00\xff", [], [1, [2]], {"a": {1: None}}, (1, "b")]
 )

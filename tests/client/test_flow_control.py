@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import threading
@@ -9,7 +10,7 @@ import threading
 import pytest
 
 from meshcode import errors
-from meshcode.client import connect, mapping
+from meshcode.client import AsyncClient, connect, mapping
 from meshcode.client.batch import BATCH_CALLS_MAX, split
 from meshcode.limits import FRAME_BYTES_GOAL
 from tests.client.conftest import SOON_S, until
@@ -164,9 +165,29 @@ def test_map_may_be_waited_for_only_so_long(client):
         list(client.socket("never").map(range(3), timeout=0.05))
 
 
-def test_a_chunk_has_at_least_one_item(client):
-    with pytest.raises(errors.BadRequest, match="at least 1 item, not 0"):
-        client.socket("echo").map([1], chunk=0)
+@pytest.mark.parametrize("chunk", [0, 1.5, "x", None, True])
+def test_a_chunk_has_at_least_one_item(client, chunk):
+    async def main() -> None:
+        async for _ in AsyncClient(client).socket("echo").map([1], chunk=chunk):
+            pass
+
+    wrong = pytest.raises(errors.BadRequest, match=f"at least 1 item, not {chunk!r}")
+    with wrong:
+        client.socket("echo").map([1], chunk=chunk)
+    with wrong:
+        asyncio.run(main())
+
+
+def test_an_item_without_arguments_is_told_with_its_number(client):
+    """As one that is no plain data: the others are called."""
+    items = [[1], 2, [3]]
+    wrong = r"item 1 \(from 0\): an item of starmap is a list or tuple of arguments, not 2; this"
+    with pytest.raises(errors.BadData, match=wrong):
+        list(client.socket("echo").starmap(items))
+    first, second, third = client.socket("echo").starmap(items, propagate=False)
+
+    assert (first, third) == (1, 3)
+    assert second.fields["item"] == 1
 
 
 def test_batches_are_cut_by_calls_and_by_bytes():

@@ -189,6 +189,9 @@ def test_retry_from_a_step_makes_what_comes_after_it_too(sign: Signatures):
     assert again.get(SOON_S) == value
     same = [old.id == new.id for old, new in zip(flow.steps, again.steps, strict=True)]
     assert same == [True, False, True, False]
+    for wrong in ("x", 1.5, True):
+        text = refused(BadRequest, lambda wrong=wrong: flow.retry(from_step=wrong))
+        assert f"or its number, not {wrong!r}" in text
     assert "has steps 0 to 3, not 9" in refused(BadRequest, lambda: flow.retry(from_step=9))
     text = refused(WrongState, lambda: again.retry(from_step=0))
     assert "a call of an earlier run" in text

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from meshcode import connect, connect_async, errors
+from meshcode import connect, connect_async, errors, pipeline
 from meshcode.client import Client, api
 from meshcode.client.asking import ask_each
 from meshcode.client.default import default_client
@@ -96,6 +96,28 @@ def test_a_call_has_the_handle_that_programs_of_the_original_expect(client, mesh
     assert waits.get(WAIT_S, propagate=False).code == "cancelled"
     assert waits.status == "CANCELLED"
     default_client().close()
+
+
+def test_what_was_refused_is_told_whoever_asks_what_became_of_it(client, mesh):
+    """The node never had it: to say that it knows no such call was no help."""
+    call = client.socket("lib.no").submit()
+    flow = client.submit(pipeline(client.socket("lib.no").p(), client.socket("lib.echo").p()))
+    step = flow.steps[1]
+    for handle in (call, flow, step):  # The refusals are on their way.
+        for ask in (handle.info, handle.events, handle.output, handle.cancel):
+            with pytest.raises(errors.UnknownSocket, match=r"there is no socket 'lib\.no'"):
+                ask()
+    with pytest.raises(errors.UnknownSocket):
+        flow.progress()
+    with pytest.raises(errors.UnknownSocket):
+        call.retry()
+
+    async def main() -> None:
+        async with await connect_async(mesh.address) as found:
+            await (await found.socket("lib.no").submit()).info()
+
+    with pytest.raises(errors.UnknownSocket):
+        asyncio.run(main())
 
 
 def test_a_call_can_be_followed(client):

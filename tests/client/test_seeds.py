@@ -295,6 +295,21 @@ def test_levels_are_told_as_they_are():
     assert level_text(9, 0x0102) == "level 9 1/2"
 
 
+@pytest.mark.parametrize("address", [5, [5], [None], b"ipc:///run/x", object()])
+def test_an_address_that_is_no_text_is_refused(address):
+    with pytest.raises(errors.BadRequest, match="an address is a text, several are a list of them"):
+        connect(address)
+
+
+def test_addresses_may_come_one_by_one():
+    assert seeds_of(iter(["ipc:///a", "ipc:///b"])) == [Seed("ipc:///a"), Seed("ipc:///b")]
+
+
+def test_a_pair_of_keys_that_is_none_is_refused():
+    with pytest.raises(errors.BadRequest, match="curve is a pair of keys"):
+        connect("ipc:///nowhere", curve=5)
+
+
 @pytest.mark.parametrize("level", ["local", "quorum", "all", "strict"])
 def test_the_wanted_level_is_an_option(client, level):
     asked = client.socket("report").options(ack=level, priority=7)

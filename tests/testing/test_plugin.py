@@ -139,6 +139,8 @@ MISTAKES = """
             mesh.socket("shp.price")
         with pytest.raises(BadRequest, match="module 'shop' has no function 'prize'"):
             mesh.socket("shop.prize")
+        with pytest.raises(BadRequest, match="is named module.function, not 5"):
+            mesh.socket(5)
         with pytest.raises(BadRequest, match="is named module.function, not 'price'"):
             mesh.socket("price")
         with pytest.raises(MountFailed, match="No module named 'a_package_nobody_has'"):

@@ -49,6 +49,10 @@ class Step(FoundCall):
     def _flow_to_come(self) -> Call | None:
         return None if self.flow._is_begun else self.flow
 
+    def _check_refused(self) -> None:
+        super()._check_refused()
+        self.flow._check_refused()
+
     def _error(self) -> MeshError:
         if self._code == REFUSED:  # It is the flow that was refused, and now somebody knows.
             self._client.session.pending.unheard.pop(self.flow._id, None)
@@ -267,7 +271,7 @@ class Flow(FoundCall):
         return not self._submitted or self._accepted is not None
 
     def _ask(self, **fields: Any) -> dict[str, Any]:
-        found: dict[str, Any] = self._client.ask("flow.get", id=self._id, **fields)
+        found: dict[str, Any] = self._ask_node("flow.get", **fields)
         return found
 
     def _states(self) -> list[tuple[bytes, str]]:
@@ -346,6 +350,11 @@ class Flow(FoundCall):
     def _plan_again(self, number: int | None) -> Plan:
         """The plan that makes what is not done, and, if one is given, a step and what follows."""
         plan = self.plan
+        if number is not None and type(number) is not int:
+            raise BadRequest(
+                f"from_step is a step of flow {self.id} or its number, not {number!r:.80}; nothing"
+                " was sent"
+            )
         if number is not None and not 0 <= number < len(plan.steps):
             raise BadRequest(
                 f"flow {self.id} has steps 0 to {len(plan.steps) - 1}, not {number}; nothing was"
