@@ -27,7 +27,7 @@ from meshcode.model.fields import (
     check_object_name,
     check_together,
     check_value,
-)
+)  # fmt: skip
 from meshcode.model.keptcheck import VERSIONED
 from meshcode.model.kinds import FIELDS, HIDDEN, KINDS, MADE, PLURALS, PUBLISHED
 from meshcode.model.rounds import round_of

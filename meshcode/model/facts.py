@@ -6,10 +6,10 @@ from typing import Any
 
 from meshcode import flowdoc
 from meshcode.model import versions
-from meshcode.model.keptcheck import bytes_of, digest_of
+from meshcode.model.keptcheck import LARGE, bytes_of, digest_of
 from meshcode.model.settingnames import SETTINGS
 
-LARGE = ("content", "document")  # Options that listings leave out.
+__all__ = ["LARGE", "of"]
 
 
 def of(kind: str, row: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from meshcode import flowdoc
 from meshcode.digest import sha256
 from meshcode.model.checks import TEXT_CHARS_MAX
 
+LARGE = ("content", "document")  # Options that listings leave out.
 FILE_BYTES_MAX = 64 * 1024  # Of one file: nodes tell each other of it in one message.
 KEPT_BYTES_MAX = 4 * 1024 * 1024  # Of all files, flows and versions: a model has 10 MiB.
 VERSIONED = ("file", "flow")  # Kinds of which each change makes a version.

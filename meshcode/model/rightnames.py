@@ -6,7 +6,7 @@ there are five (ADD, UPDATE, DELETE, READ, LS); the others are written out here.
 
 from __future__ import annotations
 
-from meshcode.model.facts import LARGE
+from meshcode.model.keptcheck import LARGE
 from meshcode.model.kinds import FIELDS, KINDS, PLURALS
 
 ALL = "ALL"

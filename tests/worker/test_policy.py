@@ -104,7 +104,8 @@ def test_a_rule_that_cannot_be_read_refuses_everything():
 @pytest.mark.parametrize(
     "url",
     [
-        "https://github.com/Evil/Repo", "https://github.com./evil/repo", "https://GitHub.com/EVIL/repo.GIT",
+        "https://github.com/Evil/Repo", "https://github.com./evil/repo",
+        "https://GitHub.com/EVIL/repo.GIT",
         "git@github.com.:Evil/repo", "ssh://git@github.com.:22/evil/repo",
     ],
 )  # fmt: skip
