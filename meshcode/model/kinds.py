@@ -46,6 +46,7 @@ from meshcode.model.keptcheck import (
     check_content,
     check_document,
     check_folder,
+    check_former,
     check_of,
     check_source,
     secrets_of_credential,
@@ -245,7 +246,8 @@ FIELDS: dict[str, dict[str, Field]] = {
     "version": {
         "of": Field(check_of, required=True),
         "number": Field(integer(1, SETTING_MAX), required=True),
-        "content": Field(check_content, ""),  # Of a flow: its document as JSON.
+        # Of a flow: its document as JSON.
+        "content": Field(check_former, ""),
         "encoding": Field(choice("text", "base64"), "text"),
         "by": Field(check_name, required=True),
         "made_ms": Field(integer(0, SETTING_MAX, "Unix milliseconds"), required=True),

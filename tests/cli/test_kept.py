@@ -109,6 +109,16 @@ def test_a_setting_has_the_unit_of_its_name(shell):
             shell("delete", "setting", name, "-y")
 
 
+def test_a_file_that_is_too_large_is_refused_by_its_own_size(shell, tmp_path):
+    path = tmp_path / "big"
+    path.write_bytes(bytes(70_000))  # Goes as base64, which is longer and not what anybody sees.
+
+    err = shell("add", "file", "-n", "big", "--from", str(path), status=2)[1]
+
+    said = "file 'big': the content has 70000 bytes, the most is 65536; nothing was changed"
+    assert said in err and "AAAA" not in err
+
+
 def test_a_file_goes_in_and_comes_out_byte_for_byte(shell, tmp_path):
     path = tmp_path / "raw"
     path.write_bytes(bytes(range(256)))
