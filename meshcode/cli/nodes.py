@@ -59,7 +59,8 @@ NODE_COLUMNS = [
     column("name"), Column("node", "ID", lambda v: str(v or "")[:8]), column("class"),
     column("state"), Column("for_ms", "For", _duration),
     Column("rtt_ms", "Round Trip", _milliseconds), column("boot"), column("version"),
-    column("open", "Open Calls"), column("workers"), column("address"), column("reason", "Note"),
+    column("open", "Open Calls"), column("workers", "Workers"),
+    column("address"), column("reason", "Note"),
 ]  # fmt: skip
 _WATCHED = ("state", "boot", "version", "link", "class", "reason")
 
@@ -104,7 +105,8 @@ def ls_nodes(wanted: bool, watch: bool, style: Style, labels: tuple[str, ...]) -
         rows = _labelled(client, found["nodes"], labels)
     noted = any(row["reason"] for row in rows)
     columns = [c for c in NODE_COLUMNS if c.key != "reason" or noted]
-    output.show("node", rows, columns, style)
+    without = f"no node is declared with the label {' and '.join(labels)}: mesh ls nodes --declared"
+    output.show("node", rows, columns, style, empty=without if labels else "")
     end_partial(found["silent"])
 
 

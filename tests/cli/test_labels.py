@@ -45,6 +45,7 @@ def test_labels_are_given_found_changed_and_taken_away(fresh):
     fresh("add", "node", "-n", here, "--label", "zone=eu")
     assert [row["name"] for row in fresh.json("ls", "nodes", "-l", "zone=eu")] == [here]
     assert names(fresh, "nodes", "-l", "zone=us") == []
+    assert "declared with the label zone=us" in "".join(fresh("ls", "nodes", "-l", "zone=us"))
 
 
 def test_files_and_python_have_labels_too(fresh, tmp_path):
