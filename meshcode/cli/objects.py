@@ -273,8 +273,12 @@ def pairs_of(item: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(_title(key), value_text(key, item[key])) for key in keys]
 
 
+# With a deployment its CPUs count: the number of the processor is no number of what runs.
+_TITLES = {"workers": "workers (undeployed)"}
+
+
 def _title(key: str) -> str:
-    return key.removesuffix("_ms").replace("_", " ")
+    return _TITLES.get(key) or key.removesuffix("_ms").replace("_", " ")
 
 
 _ACRONYMS = {"cpus": "CPUs", "id": "ID", "ttl": "TTL", "url": "URL"}

@@ -142,11 +142,13 @@ def test_a_processor_can_bring_its_deployment(shell, repository):
     )  # fmt: skip
     (deployment,) = shell.json("get", "deployment", "placed")
     (processor,) = shell.json("get", "processor", "placed")
+    shown = shell("get", "processor", "placed")[0] + shell("ls", "processors")[0].casefold()
     shell("proc", "remove", "placed", "-y")
 
     assert out == "deployment placed added\nprocessor placed added\n"
     assert (deployment["host"], deployment["cpus"]) == ("elsewhere", 3)
     assert processor["env"] == {"A": "1", "B": "x=y"}
+    assert shown.count("workers (undeployed)") == 2  # Its own number; the deployment's counts.
     assert shell("ls", "deployments", "-q") == ("", "")
 
 
