@@ -79,7 +79,7 @@ def _user_options(decorated: Any) -> Any:
 def add_user(
     name: str, ask_password: bool, password_file: Any, exists_ok: bool, style: Style, **given: Any
 ) -> None:
-    """Add a user.  The password is asked for, or read; it is never an argument.
+    """Add a user.  The password, 8 to 1024 characters, is asked for, or read; it is no argument.
 
     Examples:
       mesh add user -n joe -e joe@example.org

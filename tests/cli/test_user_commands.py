@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from meshcode.cli.user import privilege_name
+from meshcode.cli.user import add_user, privilege_name
 from meshcode.model.checks import check_name
+from meshcode.model.passwords import LENGTH_MAX, LENGTH_MIN
 from meshcode.model.rightnames import RIGHTS
 
 SECRET = "correct horse battery"
@@ -238,3 +239,11 @@ def test_privileges_that_differ_have_names_that_differ():
     ]
     assert len(set(names)) == len(names)
     assert [check_name(name) for name in names] == names
+
+
+def test_the_help_and_the_docs_say_how_long_a_password_is():
+    length = f"{LENGTH_MIN} to {LENGTH_MAX} characters"
+    page = Path(__file__).resolve().parents[2] / "docs" / "security.md"
+
+    assert length in (add_user.help or "")
+    assert f"**Passwords** have {length}" in page.read_text()
