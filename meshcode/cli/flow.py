@@ -24,7 +24,7 @@ def _time(key: str, title: str) -> Column:
 
 
 LS_COLUMNS = [
-    column("id", "ID"), column("state"), column("steps"), column("done"), column("failed"),
+    column("id", "ID"), column("state"), column("steps", "Steps"), column("done"), column("failed"),
     column("open"), _time("accepted_ms", "Accepted"), _time("finished_ms", "Finished"),
 ]  # fmt: skip
 STEP_COLUMNS = [

@@ -273,8 +273,9 @@ def pairs_of(item: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(_title(key), value_text(key, item[key])) for key in keys]
 
 
-# With a deployment its CPUs count: the number of the processor is no number of what runs.
-_TITLES = {"workers": "workers (undeployed)"}
+# With a deployment its CPUs count: the number of the processor is no number of what runs.  A saved
+# flow is counted with its pipelines and such, one that runs by its calls.
+_TITLES = {"workers": "workers (undeployed)", "steps": "steps as written"}
 
 
 def _title(key: str) -> str:

@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from meshcode.cli.flow import LS_COLUMNS
+from meshcode.cli.kept import FLOW
 from tests.cli.conftest import git
 
 TOKEN = "tok-5e6f7a8b-never-shown"
@@ -107,6 +109,16 @@ def test_a_setting_has_the_unit_of_its_name(shell):
     finally:
         for name in ("retention_age_ms", "worker_bytes"):
             shell("delete", "setting", name, "-y")
+
+
+def test_steps_as_written_and_steps_that_run_have_two_names():
+    """A pipeline of two calls is three as written, and two that run."""
+    titles = [
+        next(column.title for column in columns if column.key == "steps")
+        for columns in (FLOW.columns, LS_COLUMNS)
+    ]
+
+    assert titles == ["Steps As Written", "Steps"]
 
 
 def test_a_file_that_is_too_large_is_refused_by_its_own_size(shell, tmp_path):
