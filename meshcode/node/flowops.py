@@ -251,15 +251,14 @@ def _cancel(loop: Loop, fields: dict[str, Any]) -> Job:
         )
     after = yield from look(loop, flow)
     # A step may end because another was cancelled, before it is told itself.
-    swept = sum(
-        new == int(State.CANCELLED) and old not in ENDED
-        for old, new in zip(view.codes, after.codes, strict=True)
-    )
+    fresh = [new for old, new in zip(view.codes, after.codes, strict=True) if old not in ENDED]
+    swept = fresh.count(int(State.CANCELLED))
+    meanwhile = sum(code in ENDED for code in fresh) - swept  # By themselves.
     cancelled = max(cancelled, swept - interrupted)
     return {
         "id": text_of(flow.id), "done": "cancelled", "cancelled": cancelled,
-        "interrupted": interrupted, "ended": before, "open": done.open, "kept": done.kept,
-        "silent": after.silent,
+        "interrupted": interrupted, "ended": before + meanwhile, "open": done.open,
+        "kept": done.kept, "silent": after.silent,
     }  # fmt: skip
 
 

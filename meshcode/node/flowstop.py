@@ -9,11 +9,14 @@ from meshcode.node.flowbook import beside, is_kept
 from meshcode.node.later import Job
 from meshcode.router.events import CancelAsked
 from meshcode.router.plan import GATHER
+from meshcode.router.records import split_done
 from meshcode.router.states import State
+from meshcode.wire.kinds import Outcome
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
 
+CANCELLED = int(Outcome.CANCELLED)
 SLICE_CANCELS = 32  # Ended in one go: each is a step of the core.
 
 
@@ -53,7 +56,7 @@ def stop(
     for at, id in enumerate(found):
         call = calls.get(id)
         if call is None:
-            cancelled += 1  # With the one before.
+            cancelled += _was_cancelled(loop, id)  # With one before it; or it ended by itself.
             continue
         known = call.state is State.ENDING or call.interrupted == "cancel"
         if call.state is not State.ENDING:
@@ -67,3 +70,9 @@ def stop(
     left = sum(id in calls for id in found)
     kept = sum(id not in calls and is_kept(loop, id) for id in (flow, *steps))
     return Stopped(cancelled, interrupted, left, kept)
+
+
+def _was_cancelled(loop: Loop, id: bytes) -> bool:
+    """Whether a call that is not open any more ended so; one that was moved away did not."""
+    value = loop.history.done_record(id)
+    return value is not None and split_done(value)["code"] == CANCELLED

@@ -99,6 +99,20 @@ def test_a_flow_is_cancelled_with_what_tasks_made_of_it(node: Mesh, tmp_path: Pa
     assert node.mesh("flow", "wait", id).returncode != 0
 
 
+def test_steps_that_end_while_a_flow_is_cancelled_do_not_count_as_cancelled(
+    node: Mesh, tmp_path: Path
+):
+    count = 20_000
+    held = step("t.ready", 1, str(tmp_path / "never"))  # So it has not ended before.
+    id = submit(node.address, plan_of(held, *(step("t.add", n) for n in range(1, count))))
+
+    told = node.ask("flow.cancel", id=id)
+
+    found = node.ask("flow.get", id=id)["counts"]
+    assert told["cancelled"] <= found["CANCELLED"] + 1, (told, found)  # And the flow's own call.
+    assert told["cancelled"] + told["interrupted"] + told["ended"] >= count
+
+
 def test_a_flow_within_a_flow_is_cancelled_alone(node: Mesh, tmp_path: Path):
     outer = waiting(node, tmp_path / "never")
     plan = plan_of(step("t.nowhere", 1), step("t.add", 2, feed=0))
