@@ -453,6 +453,40 @@ def check_schedules() -> Iterable[Check]:
         yield Check("schedule", WARN, text, f"mesh update schedule -n {name} --help")
 
 
+def check_waiting() -> Iterable[Check]:
+    """Calls that wait for a person, or for what may never be there again; nothing without a node.
+    """
+    from meshcode.cli.session import session
+    from meshcode.errors import MeshError
+
+    counts = {}
+    try:
+        with session(timeout=2.0) as client:
+            for state in _WAITING:
+                page = client.ask("call.list", state=state, rows=1)
+                counts[state] = page.get("total") or len(page["calls"])
+    except MeshError:  # The node's own check has said why; or they may not be seen.
+        return
+    for state, (what, fix) in _WAITING.items():
+        if counts[state]:
+            calls = "1 call is" if counts[state] == 1 else f"{counts[state]} calls are"
+            text = f"{calls} {state}: {what}"
+            yield Check("calls", WARN, text, f"`mesh ls calls --state {state}` has them; {fix}")
+
+
+# States that do not end by themselves: why, and what a person does about it.
+_WAITING = {
+    "HELD": (
+        "workers died under it too often, or it cannot be read; it waits for a person",
+        "`mesh call retry ID` or `mesh call cancel ID`",
+    ),
+    "PARKED": (
+        "what runs it is stopped, paused or without workers, or its socket is no longer there",
+        "`mesh ls call ID` says what it needs: start or declare that again, or `mesh call cancel`",
+    ),
+}
+
+
 def judge_code(processors: Iterable[dict[str, Any]]) -> Iterable[Check]:
     """What is not as it should be with the node's processors and their code, by its status."""
     for row in processors:
@@ -507,6 +541,7 @@ def examine() -> Iterable[Check]:
     for check in checks:
         yield check()
     yield from check_kept()
+    yield from check_waiting()
     yield from check_schedules()
     yield from doctor_mesh.checks()
 

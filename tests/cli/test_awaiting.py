@@ -49,6 +49,28 @@ def held(shell, *words):
     return id
 
 
+def test_the_doctor_counts_what_waits_for_a_person(node):
+    id = held(node)
+    node("add", "socket", "-n", "shop.gone", "-pn", "proc1", "-t", "add", "-q", "shop.queue1")
+    node("proc", "pause", "proc1")
+    parked = node("run", "shop.gone", "1", "--no-wait")[0].strip()
+    try:
+        node("delete", "socket", "shop.gone", "-y")
+        _, out, _ = node.run(["doctor"])
+        lines = out.decode().splitlines()
+    finally:
+        node("proc", "resume", "proc1")
+        for one in (id, parked):
+            node("call", "cancel", one)
+
+    found = [line.split(None, 2)[2] for line in lines if line.startswith("WARN  calls ")]
+    assert [text.partition(":")[0] for text in found] == ["1 call is HELD", "1 call is PARKED"]
+    assert any("`mesh ls calls --state HELD` has them; `mesh call retry ID`" in x for x in lines)
+    assert any("or its socket is no longer there" in line for line in lines)
+    _, out, _ = node.run(["doctor"])
+    assert b"WARN  calls " not in out
+
+
 def test_a_timeout_is_kept_while_the_node_is_away(node):
     begun = time.monotonic()
     process = node.start("run", "shop.rest", "30", "--timeout", "5s")
