@@ -10,6 +10,7 @@ from meshcode.cli.doctor_check import FAIL, OK, WARN, Check
 from meshcode.cli.session import session
 
 SHOWN_MAX = 20
+BESIDE = "call"  # What a call of a flow is that is no step; there the values at a join have a say.
 
 
 def checks(id_text: str) -> Iterator[Check]:
@@ -35,7 +36,7 @@ def judge(flow: dict[str, Any]) -> Iterator[Check]:
         text = f"node {row['name']} did not answer: {row['why']}"
         yield Check("node", WARN, text, "steps that only it knows are shown as UNKNOWN or KEPT")
     found = [check for row in flow["rows"] if (check := judge_call(row, f"step {row['step']}"))]
-    found += [check for row in flow["beside"] if (check := judge_call(row, "call"))]
+    found += [check for row in flow["beside"] if (check := judge_call(row, BESIDE))]
     found.sort(key=lambda check: (OK, WARN, FAIL).index(check.state), reverse=True)
     yield from found[:SHOWN_MAX]
     if len(found) > SHOWN_MAX:
@@ -67,7 +68,7 @@ def judge_call(row: dict[str, Any], what: str) -> Check | None:
     if state == "GATHERING" and lost:
         needs = ", ".join(f"step {need}" if isinstance(need, int) else need for need in lost)
         return Check(what, FAIL, f"{name} waits for {needs}, which nobody knows", "see above")
-    if row["socket"] == "@join":
+    if row["socket"] == "@join" or (row["socket"] == "@collect" and what != BESIDE):
         fix = "look at its other plugs, `mesh ls plugs`, and at the calls that they begin with"
         return Check(what, WARN, f"{name}: {reason}", fix)
     if state == "DELAYED":

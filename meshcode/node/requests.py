@@ -40,6 +40,7 @@ from meshcode.router.signature import Signature
 from meshcode.store.contract import DONE
 from meshcode.wire.codec import unpack_map
 from meshcode.wire.frame import Row, name_bytes
+from meshcode.wire.kinds import Outcome
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
@@ -263,6 +264,12 @@ def _call_cancel(loop: Loop, session: Session, request: bytes, fields: dict[str,
     id = _find(loop, fields, "cancelled")
     if _is_flow(loop, id) or _has_copies(loop, id):
         return flowops.OPERATIONS["flow.cancel"](loop, session, request, {**fields, "id": id})
+    value = None if id in loop.router.calls else loop.history.done_record(id)
+    if value is not None:
+        raise WrongState(
+            f"call {text_of(id)} ended {Outcome(split_done(value)['code']).name} and keeps its"
+            " outcome; nothing was changed"
+        )
     by = str(fields.get("by") or "its submitter")[:200]
     loop.step(CancelAsked(session.id, request, id, by))
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import errors, limits
-from meshcode.ids import child_id
+from meshcode.ids import child_id, text_of
 from meshcode.replica.instance import Child, Instance
 from meshcode.router import (
     closing,
@@ -437,7 +437,7 @@ def dead_letter(r: Router, call: Call, why: str, now_ms: int, out: Effects) -> N
         parents = () if call.inst is None else call.inst.voters
         voters = parents and r.replica.peers.choose_for_child(child, parents)
         children = (Child(child, voters, envelope),)
-        where = f"; it goes on as {child.hex()} at socket {target.name}"
+        where = f"; it goes on as {text_of(child)} at socket {target.name}"
     call.note(now_ms, "dead-lettered", why + where)
     error = errors.CallCancelled(f"not run: {why}{where}", expired=True)
     end_with_error(r, call, Outcome.CANCELLED, error, now_ms, out, children)

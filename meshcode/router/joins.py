@@ -296,7 +296,7 @@ def _seen(r: Router, call: Call, number: int, used: list[bytes]) -> None:
 def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     """This node owns a collector: what it owns of arrivals, and is told of, is put together."""
     join = call.option("join")
-    call.gather_for(f"puts together the arguments of socket {join['target']}")
+    call.gather_for(_collects(join))
     collector = r.joins.collectors[call.id] = Collector(call, join)
     if call.inst is None:
         first = _id(call, 0)
@@ -305,6 +305,10 @@ def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
         if call.id not in r.joins.collectors:
             return
         _collect(r, collector, arrival.option("join")["place"], arrival.id, now_ms, out)
+
+
+def _collects(join: dict[str, Any]) -> str:
+    return f"puts together the arguments of socket {join['target']}"
 
 
 def _collect(
@@ -318,7 +322,9 @@ def _collect(
         for id in [id for id in waiting if _has_left(r, id)]:
             del waiting[id]
     collector.waiting[place][arrival] = None
-    if not all(collector.waiting.values()):
+    missing = [place for place, waiting in collector.waiting.items() if not waiting]
+    if missing:
+        call.reason = f"{_collects(collector.join)}; no value yet for {', '.join(missing)}"
         return
     del r.joins.collectors[call.id]
     used = [next(iter(waiting)) for waiting in collector.waiting.values()]

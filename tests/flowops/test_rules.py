@@ -155,6 +155,7 @@ def row(state: str, reason: str = "", **more: Any) -> dict[str, Any]:
         (row("UNKNOWN"), "FAIL", "no node that answered knows s i"),
         (row("GATHERING", waits=[[1, "UNKNOWN"], [2, "RUNNING"]]), "FAIL", "waits for step 1, "),
         (row("GATHERING", "waits with 'left' for all", socket="@join"), "WARN", "with 'left'"),
+        (row("GATHERING", "no value yet for right", socket="@collect"), "WARN", "yet for right"),
         (row("GATHERING", "gate g is closed"), "WARN", "gate g is closed"),
         (row("DELAYED", "until noon"), "OK", "waits for its time"),
         (row("RUNNING", node="n2"), "OK", "runs at n2"),

@@ -10,7 +10,7 @@ import pytest
 
 from meshcode.client import Client, connect
 from meshcode.client.requests import Request
-from meshcode.errors import CallCancelled, TimeLimit
+from meshcode.errors import CallCancelled, TimeLimit, WrongState
 from meshcode.limits import ASYNC_CALLS_MAX
 from tests.live.harness import Mesh, make_repository, until
 
@@ -108,6 +108,14 @@ def test_a_running_call_is_cancelled(client: Client):
     names = [event["name"] for event in call.info()["events"]]
     assert (names[0], names[-1]) == ("received", "postrun")
     assert "cancel asked" in names
+
+
+def test_a_cancel_of_a_call_that_has_ended_says_how_it_did(client: Client):
+    call = client.socket("run.tasks.affinity").submit()
+    assert call.result(20)
+
+    with pytest.raises(WrongState, match=f"call {call.id} ended DONE and keeps its outcome"):
+        call.cancel()
 
 
 def test_as_many_as_a_worker_runs_are_cancelled_at_once_and_it_goes_on(client: Client):

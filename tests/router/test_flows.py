@@ -374,7 +374,9 @@ def test_a_dead_lettered_step_is_fed_at_its_new_socket():
 
     moved = child_id(feeding.step_id(id, 1), b"dead-letter")
     assert made.outcome(moved) == (Outcome.DONE, "a(a(1),2)")
-    assert made.outcome(feeding.step_id(id, 1))[0] == Outcome.CANCELLED
+    code, error = made.outcome(feeding.step_id(id, 1))
+    assert code == Outcome.CANCELLED
+    assert f"it goes on as {text_of(moved)} at socket a" in error["text"]
 
 
 WRONG: list[tuple[Any, str, str]] = [

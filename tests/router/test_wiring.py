@@ -315,6 +315,8 @@ def test_a_value_that_waits_says_what_for_and_survives_a_crash():
     after.settle(effects)
     [arrival] = [call for call in after.router.calls.values() if call.line.name == "@join"]
     assert arrival.reason == "waits with 'left' for all of left, right of socket e"
+    [collector] = [call for call in after.router.calls.values() if call.line.name == "@collect"]
+    assert collector.reason == "puts together the arguments of socket e; no value yet for right"
 
     after.settle(after.join())
     _, effects = after.call("c", 2, flow=flow)
