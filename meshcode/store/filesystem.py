@@ -170,6 +170,14 @@ def write_all(handle: int, data: bytes) -> None:
         view = view[os.write(handle, view) :]
 
 
+def address_space_limit() -> int:
+    """How many bytes of address space this process may have (`ulimit -v`); 0: no limit."""
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return 0 if limit == resource.RLIM_INFINITY else limit
+
+
 def has_address_space(size: int) -> bool:
     """Whether a map of `size` bytes would be given now.
 

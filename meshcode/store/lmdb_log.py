@@ -28,7 +28,7 @@ from meshcode.store.ballast import BALLAST_BYTES_MIN, Ballast
 from meshcode.store.blobs import REFERENCE_BYTES, BlobFolder, has_large, refer
 from meshcode.store.contract import KEY_BYTES_MAX, Changes, Op, Usage, key_before, plan
 from meshcode.store.engine import MAIN, Section
-from meshcode.store.filesystem import disk_room, has_address_space
+from meshcode.store.filesystem import address_space_limit, disk_room, has_address_space
 from meshcode.store.opening import BLOB_TABLE, Opened
 from meshcode.store.turn import Turn
 
@@ -47,7 +47,8 @@ class LmdbLog:
     Args:
         folder: made (0700) when it is not there.  One process may have it open.
         boot: False opens an existing log for reading only, without counting a boot.
-        map_size, map_limit: bytes of the map at first and at most.
+        map_size, map_limit: bytes of the map at first and at most; half of what `ulimit -v` gives
+            is the most, too.
         ballast_bytes, ballast_min: bytes of the ballast file at most, 0 for none, and at least.
         check_file_system: False lets the log live on file systems known to break it.
 
@@ -82,6 +83,8 @@ class LmdbLog:
         self._closed = False
         self._suspect: str = ""
         self._damaged: dict[tuple[str, bytes], None] = {}
+        # Half of a limited address space is for all else that the process has.
+        map_limit = min(map_limit, address_space_limit() // 2 or map_limit)
         self._map_limit = map_limit
         # The last pages are for deletes only: a map filled to the end cannot be drained.
         self._map_soft = int(map_limit * DISK_NEVER_RATIO) & ~0xFFFF

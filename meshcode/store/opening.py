@@ -103,6 +103,7 @@ class Door:
         self.folder = folder
         self.writable = writable
         self._engine: Engine | None = None
+        self._map_bytes = 0  # What the map was to have.
         self._is_broken = False  # A read has met a broken page.
         if not writable and not (folder / DATA_FILE).exists():
             raise NodeError(f"there is no log in {folder} to read", folder=str(folder))
@@ -153,10 +154,10 @@ class Door:
             raise _broken(self.folder, problems)
         if self.before == FRESH:
             self._start_afresh()
-        size = map_size
+        size = self._map_bytes = map_size
         if data.exists():
             while size < data.stat().st_size and size < map_soft:
-                size = min(2 * size, map_soft)
+                size = self._map_bytes = min(2 * size, map_soft)
         try:
             engine = self._engine = binding.open_engine(
                 self.folder,
@@ -301,6 +302,8 @@ class Door:
         """The error of an open that LMDB or the operating system refused."""
         if isinstance(error, BROKEN):
             return _broken(self.folder, [str(error)])
+        if errno.ENOMEM in (getattr(error, "errno", 0), getattr(error, "code", 0)):
+            return trouble.no_address_space(self.folder, self._map_bytes, error)
         free, total = filesystem.disk_room(self.folder)
         return (DiskFull if says_full(error, self.folder) else NodeError)(
             f"the log in {self.folder} cannot be opened ({error}), {free:,} of {total:,} bytes of"

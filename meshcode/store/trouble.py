@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from meshcode.errors import DiskFull, LogDamaged, LogSuspect, NodeError
-from meshcode.store.filesystem import disk_room
+from meshcode.store.filesystem import address_space_limit, disk_room
 
 
 def map_full(folder: Path, limit: int, wanted: int) -> DiskFull:
@@ -31,6 +31,20 @@ def disk_full(folder: Path, wanted: int, error: Exception) -> DiskFull:
         folder=str(folder),
         free=free,
         wanted=wanted,
+    )
+
+
+def no_address_space(folder: Path, wanted: int, error: Exception) -> NodeError:
+    """The map of the log's file is refused by the system."""
+    limit = address_space_limit()
+    gives = f"`ulimit -v` gives this process {limit:,}" if limit else "`ulimit -v` sets no limit"
+    return NodeError(
+        f"the log in {folder} cannot be opened ({error}): its map wants {wanted:,} bytes of address"
+        f" space, and {gives}; nothing in it was changed; raise that limit, a GiB is enough for a"
+        " small node, or take it away, and start again",
+        folder=str(folder),
+        wanted=wanted,
+        limit=limit,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -466,3 +468,44 @@ def test_salvage_reads_what_lies_on_both_sides_of_a_broken_page(tmp_path: Path):
     assert len(missing) < 40, "a page or two"
     assert len(lost) == 1
     assert lost[0].startswith(f"table done: {len(missing)} of 2000 records lie behind broken pages")
+
+
+UNDER_LIMIT = """
+import resource, sys
+from meshcode.errors import NodeError
+from meshcode.store.contract import META
+from meshcode.store.lmdb_log import LmdbLog
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = int(sys.argv[2]) or pages * resource.getpagesize() + 8_000_000
+resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+try:
+    with LmdbLog(sys.argv[1], ballast_bytes=0) as log:
+        log.stage([(META, b"k", b"v")])
+        log.sync()
+        print(limit, log.usage().map_limit)
+except NodeError as error:
+    print(limit, error)
+"""
+
+
+def under_limit(folder: Path, limit: int) -> tuple[int, str]:
+    """The limit of its address space, and what a process says that opens a log under it."""
+    words = [sys.executable, "-c", UNDER_LIMIT, str(folder), str(limit)]
+    found = subprocess.run(words, capture_output=True, text=True, check=True)
+    limit_, _, said = found.stdout.strip().partition(" ")
+    return int(limit_), said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is not kept elsewhere")
+def test_a_limited_address_space_gets_a_smaller_map(tmp_path: Path):
+    """Half of it is left for all else; how full the log is counts against what there is."""
+    assert under_limit(tmp_path / "log", 800 * MIB)[1] == str(400 * MIB)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is not kept elsewhere")
+def test_a_log_without_address_space_says_so_and_nothing_of_the_disk(tmp_path: Path):
+    """What the process has left is less than half of what it may have."""
+    limit, said = under_limit(tmp_path / "log", 0)
+
+    assert f"bytes of address space, and `ulimit -v` gives this process {limit:,}; not" in said
+    assert "disk" not in said
