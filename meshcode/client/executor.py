@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from threading import Condition, Thread, current_thread
 from typing import TYPE_CHECKING, Any
 
-from meshcode.client.call import Call, user_name
+from meshcode.client.call import Call, seconds_of, user_name
 from meshcode.client.default import default_client
 from meshcode.client.naming import Names
 from meshcode.client.objects.base import name_of
@@ -29,6 +29,7 @@ from meshcode.errors import MeshError
 if TYPE_CHECKING:
     from meshcode.client.client import Client
     from meshcode.client.objects.processor import Processor
+    from meshcode.client.options import Seconds
 
 
 class Future(concurrent.futures.Future[Any]):
@@ -114,7 +115,7 @@ class Executor(concurrent.futures.Executor):
         self,
         fn: Callable[..., Any],
         *iterables: Iterable[Any],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         chunksize: int = 1,
     ) -> Iterator[Any]:
         """As `map(fn, *iterables)`: all is submitted now, the values come in order.
@@ -125,7 +126,7 @@ class Executor(concurrent.futures.Executor):
         Args:
             fn: as for `submit`.
             iterables: read to the end of the shortest.
-            timeout: seconds from now until the last value.
+            timeout: seconds or a timedelta from now until the last value.
             chunksize: not used: calls are sent together anyway.
 
         Raises:
@@ -135,7 +136,7 @@ class Executor(concurrent.futures.Executor):
         """
         if chunksize < 1:
             raise ValueError(f"chunksize is 1 at least, not {chunksize}; nothing was sent")
-        return super().map(fn, *iterables, timeout=timeout)
+        return super().map(fn, *iterables, timeout=seconds_of(timeout))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take nothing more.  The client stays open, and calls go on if nobody waits.

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
@@ -157,6 +158,11 @@ def test_map_is_that_of_the_library(executor, tasks):
 
 
 def test_map_has_a_timeout(executor, tasks, gate):
+    order = {"n": 1}
+    for timeout in (timedelta(seconds=WAIT_S), math.inf, None):
+        assert list(executor.map(tasks.price, [order], timeout=timeout)) == [{"n": 1, "sum": 2}]
+    with pytest.raises(TypeError, match="timeout is seconds, a timedelta or None, not '5s'"):
+        executor.map(tasks.price, [order], timeout="5s")
     values = executor.map(tasks.wait_for, [str(gate)], timeout=0.1)
 
     with pytest.raises(TimeoutError):
