@@ -17,6 +17,8 @@ DATA_DEPTH_MAX = 64  # Nesting of one value; deeper is refused, never recursed i
 WINDOW_CALLS = 8192  # Submitted and not yet acknowledged, per client.
 WINDOW_BYTES = 16 * 1024 * 1024  # The same in bytes; one larger call may always pass alone.
 CLIENT_OUTBOX_BYTES_MAX = 64 * 1024 * 1024  # Waiting for a slow client; then it lags.
+CLIENTS_OUTBOX_BYTES_MAX = 256 * 1024 * 1024  # For all of them; with little memory less:
+CLIENTS_OUTBOX_SHARE = 4  # This part of what a node may take, at most.
 TURN_EVENTS_MAX = 64  # Link messages drained in one turn, so that timers never starve.
 TURN_BYTES_MAX = 8 * 1024 * 1024  # The same in bytes of clients; one frame may pass it.
 TURNS_UNSYNCED_MAX = 8  # Turns thought but not yet synced; above, links are left unread.
@@ -269,7 +271,8 @@ LISTEN_MESSAGES = 4  # Sent to a peer and not yet taken: 256 KiB of a link that 
 LISTEN_AGAIN_TICKS = 5  # Seconds after which peers are told again what is wanted.
 
 # Clients over TCP.
-CLIENT_HWM_FRAMES = 16  # libzmq's queue of one client, each way; a frame may have 20 MiB.
+CLIENT_HWM_FRAMES = 16  # libzmq's queue of what one client says; a frame may have 20 MiB.
+CLIENT_SEND_HWM_FRAMES = 2  # Of what it is told: what libzmq holds is in no outbox.
 CLIENT_KEYS_MAX = 4_096  # Keys in mesh/clients.keys.
 CLIENT_KEYS_BYTES_MAX = 1024 * 1024  # The same file, comments included; it is read each second.
 CLIENT_LOOK_MS = 1_000  # How soon a change of mesh/clients.keys is noticed.

@@ -38,7 +38,7 @@ SERVER: dict[int, Any] = {
     zmq.ZAP_DOMAIN: DOMAIN,
     zmq.MAXMSGSIZE: limits.FRAME_BYTES_MAX,
     zmq.RCVHWM: limits.CLIENT_HWM_FRAMES,
-    zmq.SNDHWM: limits.CLIENT_HWM_FRAMES,
+    zmq.SNDHWM: limits.CLIENT_SEND_HWM_FRAMES,
 }
 
 

@@ -123,6 +123,7 @@ class Loop:
         self.processors.peer_states = lambda: waits.peer_states(self)
         self.history = History(self.router, self.turns, log, self.processors.commits)
         self.keeping, self.readers = Keeping(self), Readers(self)
+        self.sessions.outboxes.fit(self.keeping.memory.most)
         self.later, self.asks, self.descriptors = Later(), Asks(), Descriptors(self)
         self.flows = FlowBook(self)
         self.snapshot, self.kept_model = EMPTY_SNAPSHOT, KeptModel()

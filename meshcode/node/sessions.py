@@ -18,6 +18,7 @@ from meshcode import limits
 from meshcode.errors import BadFrame, InternalError, MeshError
 from meshcode.ids import NO_ID
 from meshcode.node import descriptors
+from meshcode.node.outboxes import Outboxes
 from meshcode.peers.ready import next_message
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import Column, FrameHead, cuts, envelope, frame, index, pick
@@ -42,6 +43,7 @@ class Session:
 
     __slots__ = (
         "heard_ms", "id", "lagged", "name", "outbox", "outbox_bytes", "port", "sequence", "who",
+        "whose",
     )  # fmt: skip
 
     def __init__(self, id: int, name: bytes, port: Port | None = None) -> None:
@@ -55,6 +57,7 @@ class Session:
         self.lagged = False  # Frames were dropped: it will be told to ask again.
         self.heard_ms = 0
         self.who: Who | None = None  # None: the owner.
+        self.whose = ""  # Whom its outbox counts for; kept by `Outboxes`.
 
 
 class Arrived(NamedTuple):
@@ -131,7 +134,8 @@ class Sessions:
         self.identify: Callable[[bytes | None, object], Who | None] = lambda _key, _login: None
         self.came = 0  # Bytes of all frames so far.
         self.failed: Callable[[str, str, Exception], None] = _raise  # `Faults.note`
-        self.backlog: set[int] = set()  # Sessions with frames in their outbox.
+        self.backlog: set[int] = set()  # Sessions with frames in their outbox, or that lag.
+        self.outboxes = Outboxes()
 
     def receive(
         self, frames_max: int, now_ms: int, port: Port | None = None
@@ -213,6 +217,7 @@ class Sessions:
             session.port.sessions.pop(session.name, None)
         self.by_id.pop(session.id, None)
         self.backlog.discard(session.id)
+        self.outboxes.drop(session)
 
     def send(self, session: Session, envelopes: list[bytes]) -> None:
         """Send sealed envelopes in as few frames as the limits allow; never blocks."""
@@ -225,11 +230,7 @@ class Sessions:
         if session.outbox or not self._try_send(session, data):
             if session.id not in self.by_id:
                 return
-            if session.outbox_bytes + len(data) > limits.CLIENT_OUTBOX_BYTES_MAX:
-                session.lagged = True
-                return
-            session.outbox.append(data)
-            session.outbox_bytes += len(data)
+            self.outboxes.add(session, data, lambda: map(self.by_id.__getitem__, self.backlog))
             self.backlog.add(session.id)
 
     def _try_send(self, session: Session, data: bytes) -> bool:
@@ -248,12 +249,19 @@ class Sessions:
         for id in list(self.backlog):
             session = self.by_id[id]
             while session.outbox and self._try_send(session, session.outbox[0]):
-                session.outbox_bytes -= len(session.outbox.popleft())
-            if id in self.by_id and not session.outbox:
+                self.outboxes.sent(session)
+            if id in self.by_id and not session.outbox and self._is_level(session):
                 self.backlog.discard(id)
-                if session.lagged:
-                    session.lagged = False
-                    self._send_frame(session, [envelope(Kind.LAGGED)])
+
+    def _is_level(self, session: Session) -> bool:
+        """Nothing waits for a session: it was told, if need be, that it has missed something."""
+        if session.lagged:
+            said = {"sequence": session.sequence + 1, "sender_boot": self.boot}
+            if not self._try_send(session, frame([envelope(Kind.LAGGED)], **said)):
+                return False
+            session.sequence += 1
+            session.lagged = False
+        return True
 
     def _reply_raw(self, port: Port, name: bytes, data: bytes) -> None:
         try:

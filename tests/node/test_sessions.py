@@ -10,7 +10,8 @@ import zmq
 
 from meshcode import limits
 from meshcode.node.sessions import Sessions
-from meshcode.wire.frame import check_envelope, envelope
+from meshcode.node.who import Who
+from meshcode.wire.frame import check_envelope, envelope, index
 from meshcode.wire.kinds import Kind
 from tests.live.harness import until
 from tests.live.rawlink import RawLink
@@ -70,3 +71,85 @@ def test_a_large_frame_alone_passes(sessions: Sessions, client: RawLink):
     [(*_, data)] = arrived.calls
     row = check_envelope(data)
     assert row.end - row.body_at == limits.BODY_BYTES_MAX
+
+
+class Slow:
+    """A port whose clients read nothing until they are told to."""
+
+    def __init__(self):
+        self.sessions = {}
+        self.sent = []
+        self.full = True
+
+    def send(self, name, data):
+        if self.full:
+            raise zmq.Again
+        self.sent.append((name, data))
+
+
+def opened(sessions, port, name, user=None):
+    session = sessions._open(port, name, 0)
+    if user is not None:
+        session.who = Who("k" * 40)
+        session.who.user = user
+    return session
+
+
+def fill(sessions, session, frames, size=MIB):
+    for _ in range(frames):
+        sessions.send(session, [envelope(Kind.ANSWER, body=bytes(size))])
+
+
+def test_the_sessions_of_one_user_take_half_of_what_waits_for_all(sessions: Sessions):
+    """18 of them that read nothing took more than the memory of the node."""
+    port = Slow()
+    sessions.outboxes.fit(160 * MIB)
+    eves = [opened(sessions, port, b"eve%d" % n, "eve") for n in range(4)]
+    for eve in eves:
+        fill(sessions, eve, 30)
+    assert 18 * MIB < sessions.outboxes.bytes < 20 * MIB
+    assert all(eve.lagged for eve in eves)
+
+    joe, owner = opened(sessions, port, b"joe", "joe"), opened(sessions, port, b"owner")
+    fill(sessions, joe, 10)
+    assert not joe.lagged and joe.outbox_bytes > 10 * MIB
+    # The owner has no share, and who has most gives way.
+    fill(sessions, owner, 15)
+    assert not owner.lagged and sessions.outboxes.bytes <= 40 * MIB
+    assert eves[0].outbox_bytes == 0
+
+    port.full = False
+    sessions.flush()
+    assert sessions.outboxes.bytes == 0 and not sessions.backlog
+    told = {name for name, data in port.sent if index(data)[1][0].kind == Kind.LAGGED}
+    assert told == {eve.name for eve in eves}
+    assert sessions.outboxes._of == {}
+
+
+def test_who_lags_is_told_when_the_link_takes_something_again(sessions: Sessions):
+    port = Slow()
+    sessions.outboxes.fit(4 * MIB)
+    joe = opened(sessions, port, b"joe", "joe")
+    fill(sessions, joe, 1, size=2 * MIB)  # Larger than all may be, and nothing else waits.
+    assert not joe.lagged
+    fill(sessions, joe, 1)
+    assert joe.lagged
+    sessions.flush()
+    assert joe.lagged and sessions.backlog == {joe.id}
+
+    port.full = False
+    sessions.flush()
+    kinds = [index(data)[1][0].kind for _, data in port.sent]
+    assert kinds == [Kind.ANSWER, Kind.LAGGED] and not joe.lagged
+    sessions.close(joe)
+
+
+def test_what_waits_for_a_session_that_goes_is_forgotten(sessions: Sessions):
+    port = Slow()
+    joe = opened(sessions, port, b"joe", "joe")
+    fill(sessions, joe, 5)
+    joe.who.user = "ann"  # It logged in as another meanwhile.
+    fill(sessions, joe, 1)
+    sessions.close(joe)
+
+    assert (sessions.outboxes.bytes, sessions.outboxes._of) == (0, {})
