@@ -34,12 +34,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
 
 
-def _scope(fixture_name: str, config: pytest.Config) -> Any:
-    del fixture_name
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse options that are none before anything is collected.
+
+    Raises:
+        pytest.UsageError: the text has those that there are.
+    """
     scope = config.getini("mesh_scope")
     if scope not in _SCOPES:
         raise pytest.UsageError(f"mesh_scope is one of {', '.join(_SCOPES)}, not {scope!r}")
-    return scope
+
+
+def _scope(fixture_name: str, config: pytest.Config) -> Any:
+    del fixture_name
+    return config.getini("mesh_scope")
 
 
 @pytest.fixture(scope=_scope)

@@ -186,6 +186,10 @@ class World:
             if value is not None
         }
         low, high = takes if isinstance(takes, tuple) else (takes, takes)
+        if not 0 <= low <= high:
+            raise BadRequest(
+                f"takes is {takes}: seconds from 0, or the least and the most; nothing was changed"
+            )
         self._functions[name] = function
         self.sim.takes_ms[name] = (round(low * 1000), round(high * 1000))
         self.sim.worker_of[name] = _worker_of(function)
@@ -334,7 +338,13 @@ class World:
         return datetime.fromtimestamp((WALL_MS + self.sim.now) / 1000, UTC)
 
     def advance(self, seconds: float) -> None:
-        """Let so much simulated time pass, with all that happens in it."""
+        """Let so much simulated time pass, with all that happens in it.
+
+        Raises:
+            BadRequest: it would go back.
+        """
+        if not seconds >= 0:
+            raise BadRequest(f"time goes on by 0 seconds at least, not by {seconds}")
         self.sim.run_until(lambda: False, self.sim.now + round(seconds * 1000))
 
     def run(self, timeout: float = RESULT_S) -> None:

@@ -72,6 +72,16 @@ def test_the_plugin_costs_nothing_before_it_is_used(user):
     run(user).assert_outcomes(passed=1)
 
 
+def test_a_scope_that_is_none_is_said(user):
+    user.makepyfile("def test_it(): pass")
+
+    found = run(user, "-o", "mesh_scope=bogus")
+
+    assert found.ret == pytest.ExitCode.USAGE_ERROR
+    found.stderr.fnmatch_lines(["*mesh_scope is one of function, *session, not 'bogus'*"])
+    assert "INTERNALERROR" not in found.stdout.str() + found.stderr.str()
+
+
 FIRST = """
     import concurrent.futures
     import os
