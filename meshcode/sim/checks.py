@@ -11,7 +11,7 @@ from typing import Any
 from zlib import crc32
 
 from meshcode import limits
-from meshcode.ids import child_id
+from meshcode.ids import child_id, text_of
 from meshcode.router import events
 from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
@@ -541,7 +541,7 @@ class Checker:
         for id, fact in self.facts.items():
             if fact.edge == b"dead-letter" and fact.parent is not None:
                 known = id in self.durable.done or id in self.durable.open_ids
-                named = id.hex().encode() in self.durable.done.get(fact.parent, b"")
+                named = text_of(id).encode() in self.durable.done.get(fact.parent, b"")
                 require(known == named, "I5 child", "parent and child disagree", id.hex())
         require(len(router.calls) <= limits.OPEN_CALLS_MAX, "bound")
 
