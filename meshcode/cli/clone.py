@@ -49,7 +49,9 @@ def clone(
         model = found.model
         _whole(found, ("node", "deployment"))
         wanted = cloned(model, source, target, hostname)
-        if form is not None:
+        if form is None:
+            refuse_others(model, wanted, target)
+        else:  # For another mesh: what is here of that name is not there.
             found.tell(list(FIELDS))
             whole = with_needs(model, wanted)
             filled = {kind: whole.get(kind, {}) for kind in FIELDS}
@@ -88,7 +90,6 @@ def cloned(model: Model, source: str, target: str, host: str | None) -> Wanted:
 
     Raises:
         UnknownObject: nothing is declared of a node of the name `source`.
-        ObjectExists: another node or deployment of a new name is there, and differs.
     """
     hosts = {deployment["host"] for deployment in model["deployment"].values()} - {"*"}
     known = sorted(model["node"].keys() | hosts)
@@ -108,6 +109,15 @@ def cloned(model: Model, source: str, target: str, host: str | None) -> Wanted:
         if deployment["host"] in places:
             new = name.replace(source, target) if source in name else f"{name}@{target}"
             wanted["deployment"][new] = {**deployment, "host": target}
+    return wanted
+
+
+def refuse_others(model: Model, wanted: Wanted, target: str) -> None:
+    """Refuse to change what is there.
+
+    Raises:
+        ObjectExists: another node or deployment of a new name is there, and differs.
+    """
     for kind, objects in wanted.items():
         for name, fields in objects.items():
             there = model[kind].get(name)
@@ -117,10 +127,14 @@ def cloned(model: Model, source: str, target: str, host: str | None) -> Wanted:
                     f" choose another name than {target!r}, or delete it first",
                     kind=kind, name=name,
                 )  # fmt: skip
-    return wanted
 
 
 def with_needs(model: Model, wanted: Wanted) -> Wanted:
     """The new node with the processors, sockets and all else that what runs on it needs."""
     whole = {kind: {**model[kind], **wanted.get(kind, {})} for kind in model}
+    places = {*wanted["node"], *(entry.get("host") for entry in wanted["node"].values())}
+    whole["deployment"] = wanted["deployment"] | {
+        name: deployment for name, deployment in model["deployment"].items()
+        if deployment["host"] not in places and name not in wanted["deployment"]
+    }  # fmt: skip
     return select_nodes(whole, list(wanted["node"]))

@@ -63,6 +63,11 @@ def test_a_clone_for_another_mesh_has_all_that_it_needs(placed, fresh):
     assert set(found) == {"networks", "schedulers", "nodes", "processors", "deployments"}
     assert list(found["nodes"]) == ["beta"]
     assert found["deployments"]["beta.one"]["host"] == "beta"
+    placed("add", "node", "-n", "beta", "-h", "host-c")  # Of another beta the file has nothing.
+    placed("add", "deployment", "-n", "idle", "-d", "beta.other", "-h", "beta")
+    assert placed("node", "clone", "alpha", "beta", "--export", "json")[0] == text
+    placed("node", "clone", "alpha", "beta", status=6)
+    placed("delete", "deployment", "beta.other", "-y")
 
     fresh("up")
     fresh("apply", "-f", "-", stdin=text.encode())
