@@ -50,12 +50,12 @@ def check_timezone(value: Any) -> str:
 
 def check_interval(value: Any) -> int:
     """Whole milliseconds between two ticks."""
-    return _whole(value, SCHEDULE_INTERVAL_MS_MIN, SCHEDULE_TIME_MS_MAX, "milliseconds")
+    return _whole(value, SCHEDULE_INTERVAL_MS_MIN, SCHEDULE_TIME_MS_MAX, "milliseconds (ten years)")
 
 
 def check_jitter(value: Any) -> int:
     """Whole milliseconds by which a call may be late."""
-    return _whole(value, 0, SCHEDULE_JITTER_MS_MAX, "milliseconds")
+    return _whole(value, 0, SCHEDULE_JITTER_MS_MAX, "milliseconds (a day)")
 
 
 def check_catch_up(value: Any) -> str:
@@ -168,7 +168,7 @@ def _check_together(schedule: Schedule) -> None:
         field = "start" if start is not None else "end"
         raise _bad(field, f"it fires once, at a time, and has {field} too; give one")
     if start is not None and end is not None and end < start:
-        raise _bad("end", f"the end is {(start - end) / 1000:g} s before the start;"
+        raise _bad("end", f"the end is {_length(start - end)} before the start;"
                           " give a later one")  # fmt: skip
     if interval is not None and schedule.jitter_ms >= interval:
         raise _bad("jitter_ms", f"the jitter is {schedule.jitter_ms} ms and the interval is"
@@ -176,6 +176,14 @@ def _check_together(schedule: Schedule) -> None:
     if end is not None and not schedule.paused and schedule.next_after(-1) is None:
         raise _bad("end", "it never fires: its first time is after its end;"
                           " give a later end")  # fmt: skip
+
+
+def _length(ms: int) -> str:
+    """A length of time in the unit that people would take."""
+    for unit, name in ((86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes")):
+        if ms >= 2 * unit:
+            return f"{round(ms / unit, 1):.12g} {name}"
+    return f"{ms / 1000:g} s"
 
 
 def _time(given: Mapping[str, Any], key: str, zone: Zone) -> int | None:
