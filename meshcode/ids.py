@@ -70,6 +70,14 @@ def unix_ms_of(call_id: bytes) -> int:
     return int.from_bytes(call_id[:6], "big")
 
 
+def utc_of(unix_ms: int) -> str:
+    """A time of an id, or of a clock it is held against, for people."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_ms // 1000))
+    except (OverflowError, ValueError, OSError):  # No clock of a machine reaches that far.
+        return f"{unix_ms} ms after 1970"
+
+
 def text_of(call_id: bytes) -> str:
     """The id as people see it: `0192f3c1-....`, 36 characters."""
     h = call_id.hex()

@@ -128,7 +128,8 @@ def _submit(loop: Loop, old: Flow, data: dict[str, Any], fields: dict[str, Any])
     )  # fmt: skip
     alone = not router.replica.peers.by_node
     line, voters = router.lines[plan.FLOW], router.replica.peers.choose_voters(id)
-    problem = accept.check(router, line, plan.FLOW, id, 1, options, submit)
+    now_ms = loop.clock.now_ms()
+    problem = accept.check(router, line, plan.FLOW, id, 1, options, submit, now_ms)
     problem = problem or replicated.refuse(options, voters, 0 if alone else len(submit))
     if problem is not None:
         raise problem

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import errors, limits
+from meshcode.ids import unix_ms_of, utc_of
 from meshcode.nearest import nearest
 from meshcode.replica.instance import ENDED
 from meshcode.router import acks, ending, flows, plain, replicated, room, seats, timers
@@ -35,7 +36,9 @@ NODES_OPTIONS: Final = (
 )  # fmt: skip
 _FLAGS: Final = ("stream", "broadcast")
 _LEVELS: Final = ("local", "quorum", "all", "strict")
+_WORDS: Final = ("kw", "died")  # Lists of names.
 _TEXTS: Final = {"key": 200, "by": 200, "trace": 200, "topic": 255}
+_CLIENTS_OPTIONS: Final = (*_NUMBERS, *_FLAGS, *_TEXTS, *_WORDS, "ack")
 
 
 def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None:
@@ -59,7 +62,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
             safe = safe if known is None else min(safe, known)
             continue
         line = r.lines.get(name)
-        refusal = check(r, line, name, id, argc, options, envelope)
+        refusal = check(r, line, name, id, argc, options, envelope, now_ms)
         voters = r.alone if alone else r.replica.peers.choose_voters(id)
         if refusal is None and (options is not None or not alone):
             refusal = replicated.refuse(options, voters, 0 if alone else len(envelope))
@@ -162,14 +165,15 @@ def check(
     argc: int,
     options: dict[str, Any] | None,
     envelope: bytes,
+    now_ms: int,
 ) -> errors.CallerError | None:
     """Why a call cannot be accepted, or None."""
     if line is None or line.removed:
         return unknown_socket(r, name)
     if line.builtin:
-        wrong: errors.CallerError | None = room.busy(r) or _too_old(r, id)
+        wrong: errors.CallerError | None = room.busy(r) or _too_old(r, id, now_ms)
         if wrong is None and options is not None:
-            why = option_problem(options)
+            why = option_problem(options) or unknown_option(options)
             if why is None and options.get("broadcast"):
                 why = "option broadcast is for a call of a task, or for a step of a flow"
             if why is not None:
@@ -177,10 +181,10 @@ def check(
         return wrong or flows.problem(r, id, name, envelope)
     if (busy := room.busy(r)) is not None:
         return busy
-    if r.horizon_ms and (old := _too_old(r, id)) is not None:
+    if r.horizon_ms and (old := _too_old(r, id, now_ms)) is not None:
         return old
     if options is not None:
-        problem = option_problem(options)
+        problem = option_problem(options) or unknown_option(options)
         if problem is None and line.casts and options.get("stream"):
             problem = (
                 f"option stream does not go with its queue {line.config.queue}, which is a"
@@ -204,13 +208,16 @@ def check(
     return None
 
 
-def _too_old(r: Router, id: bytes) -> errors.ResultExpired | None:
-    made_ms = int.from_bytes(id[:6], "big")
+def _too_old(r: Router, id: bytes, now_ms: int) -> errors.ResultExpired | None:
+    made_ms = unix_ms_of(id)
     if made_ms >= r.horizon_ms:
         return None
     return errors.ResultExpired(
-        f"the id was made at {made_ms} ms, outcomes made before {r.horizon_ms} ms are forgotten, "
-        "so it cannot be told from a call that ran; submit it with a new id",
+        f"the id of this call was made at {utc_of(made_ms)} by the clock of its client, and the"
+        f" clock of this node says {utc_of(now_ms)}: outcomes of calls made before"
+        f" {utc_of(r.horizon_ms)} are forgotten, so it cannot be told from a call that ran; the"
+        " call was not accepted; set the clock of the client if it is behind, and submit the call"
+        " with a new id",
     )
 
 
@@ -237,8 +244,21 @@ def is_over(line: Line, size: int, count: int = 1) -> str | None:
     return None
 
 
+def unknown_option(options: dict[str, Any]) -> str | None:
+    """What a client wants that this version cannot do, or None: it would not be done, unnoticed.
+
+    What another node has accepted is asked no more: it may be of a newer version.
+    """
+    for name in options:
+        if name not in _CLIENTS_OPTIONS:
+            near = nearest(name, _CLIENTS_OPTIONS)
+            hint = f"; did you mean {near!r}?" if near else "; a newer one may, see docs/wire.md"
+            return f"this version of meshcode knows no option {name!r:.60}{hint}"
+    return None
+
+
 def option_problem(options: dict[str, Any]) -> str | None:
-    """What is wrong with the options of a call, or None; unknown options are let through."""
+    """What is wrong with the options of a call, or None; unknown ones are `unknown_option`'s."""
     for name, value in options.items():
         bounds = _NUMBERS.get(name)
         if bounds is not None:
@@ -255,7 +275,7 @@ def option_problem(options: dict[str, Any]) -> str | None:
             return f"option {name} must be true or false, it is {value!r}"
         elif name == "ack" and value not in _LEVELS:
             return f"option ack must be {', '.join(_LEVELS)}, it is {value!r}"
-        elif name in ("kw", "died") and not (
+        elif name in _WORDS and not (
             isinstance(value, list) and all(isinstance(word, str) for word in value)
         ):
             return f"option {name} must be a list of names"

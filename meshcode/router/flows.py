@@ -133,7 +133,7 @@ def _step_problem(
     r: Router, number: int, step: plan.Step, standing: plan.Standing
 ) -> errors.CallerError | None:
     if step.options is not None:
-        wrong = accept.option_problem(step.options)
+        wrong = accept.option_problem(step.options) or accept.unknown_option(step.options)
         if wrong is not None:
             return errors.BadRequest(f"step {number} of the flow: {wrong}; nothing was accepted")
     wrong_needs = _needs_problem(number, step, standing)

@@ -8,6 +8,7 @@ import pytest
 
 from meshcode import limits
 from meshcode.ids import NO_ID, make_ids
+from meshcode.router import heard
 from meshcode.router.accept import option_problem
 from meshcode.router.core import Router
 from meshcode.router.events import DiskChanged, Forgotten, ModelChanged, RoomChanged, Submitted
@@ -81,8 +82,21 @@ def call(id: bytes, options=None, name: str = "a", argc: int = 1):
 
 @pytest.mark.parametrize("options", GOOD_OPTIONS, ids=str)
 def test_good_options_pass(options):
-    """At their bounds; what is unknown belongs to someone else."""
+    """At their bounds; what is unknown is asked for by itself."""
     assert option_problem(options) is None
+
+
+def test_an_unknown_option_is_refused_of_a_client_and_taken_of_a_newer_node():
+    """What was asked for would not be done; an accepted call goes on as far as it can."""
+    made = router()
+    id = make_ids(1, NOW)[0]
+
+    effects = made.step(Submitted(3, 1, [call(id, {"retires": 1})]), NOW)
+
+    [(_, _, error)] = effects.refused
+    assert "no option 'retires'; did you mean 'retries'?" in error["text"]
+    assert not effects.records
+    assert heard.is_call(call(id, {"retires": 1})[-1], id)
 
 
 @pytest.mark.parametrize(("options", "problem"), BAD_OPTIONS, ids=str)
@@ -173,7 +187,7 @@ def test_an_id_from_before_the_horizon_cannot_be_told_from_one_that_ran():
 
     [(_, refused, error)] = effects.refused
     assert (refused, error["code"]) == (old, "result_expired")
-    assert str(NOW) in error["text"]
+    assert error["text"].count("2023-11-14 22:13:") == 3, "of the id, the node and the horizon"
     assert list(made.calls) == [new]
 
 
