@@ -22,6 +22,8 @@ CLIENTS_OUTBOX_SHARE = 4  # This part of what a node may take, at most.
 TURN_EVENTS_MAX = 64  # Link messages drained in one turn, so that timers never starve.
 TURN_BYTES_MAX = 8 * 1024 * 1024  # The same in bytes of clients; one frame may pass it.
 TURNS_UNSYNCED_MAX = 8  # Turns thought but not yet synced; above, links are left unread.
+FRESH_TRUSTED_MS = 10_000  # Of an id made longer ago the node looks up whether it ended already.
+ID_AHEAD_MS = 3_600_000  # Clocks of clients are wrong by minutes, or by a zone that was not set.
 CLIENTS_MAX = 1024  # Live client sessions of one node.
 
 # The core.

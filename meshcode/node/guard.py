@@ -170,6 +170,20 @@ class Guard:
             return None
         return refusals.refusal(self.rights, who, ("RUN_TASK",), ("socket", socket))
 
+    def sees_problem(self, who: Who, sockets: Iterable[str]) -> NotAllowed | None:
+        """Why a `fresh` principal may not see how calls of these sockets end, or None.
+
+        Of a call whose socket is not known, "", the right is needed everywhere.
+        """
+        for socket in sockets:
+            if self.run_problem(who, socket) is None:
+                continue
+            places = self.rights.places("socket", socket) if socket else NOWHERE
+            if who.user is None or not self.rights.allowed(who.user, "READ_TASK", places):
+                on = ("socket", socket) if socket else None
+                return refusals.refusal(self.rights, who, _SEE_CALL, on)
+        return None
+
     def may(self, who: Who | None, right: str, kind: str, name: str) -> bool:
         """Whether a principal has a right on one object."""
         if who is None or self.fresh(who).free:

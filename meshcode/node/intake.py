@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
-from meshcode.errors import InternalError, MeshError, NotAllowed, Refused
-from meshcode.ids import text_of
-from meshcode.node import requests, workerwords
-from meshcode.node.sessions import Arrived, Port
+from meshcode.errors import InternalError, MeshError, Refused
+from meshcode.node import behind, requests, workerwords
+from meshcode.node.logins import unix_ms
+from meshcode.node.sessions import Arrived, Port, Session
 from meshcode.router import flows, heard, streams
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # Plain numbers: arithmetic on enum members costs a microsecond.
 _SUBMIT, _FRESH = int(Kind.SUBMIT), int(Flag.FRESH)
+_ID = itemgetter(0)  # Of a call.
 
 
 def receive(loop: Loop, now_ms: int, port: Port | None = None) -> None:
@@ -67,13 +69,17 @@ def _refuse_all(loop: Loop, arrived: Arrived, error: Exception) -> None:
 
 
 def _are_simple(loop: Loop, arrived: Arrived) -> bool:
-    """Whether a frame has calls only, none sent before, none with options and none a flow."""
+    """Whether a frame has calls only, all made just now, none with options and none a flow."""
     kinds, flags = arrived.kinds, arrived.flags
     if kinds.count(_SUBMIT) != len(kinds) or flags.count(_FRESH) != len(flags):
         return False
     if not kinds:
         return False
     caused = False
+    first, last = _trusted()
+    ids = list(map(_ID, arrived.calls))
+    if not (first <= min(ids) and max(ids) < last):
+        return False
     for id, flow, _, name, _, options, _ in arrived.calls:
         if options is not None or name == FLOW:
             return False
@@ -84,81 +90,80 @@ def _are_simple(loop: Loop, arrived: Arrived) -> bool:
     return True
 
 
+def _trusted() -> tuple[bytes, bytes]:
+    """Between which ids FRESH is believed: those made about now.  An older one may have ended."""
+    now_ms, far_ms = unix_ms(), limits.FRESH_TRUSTED_MS
+    return (now_ms - far_ms).to_bytes(6, "big"), (now_ms + far_ms).to_bytes(6, "big")
+
+
+class _Calls:
+    """The calls of one frame."""
+
+    __slots__ = ("again", "first", "last", "looked", "refused", "taken", "who")
+
+    def __init__(self, who: Who | None) -> None:
+        """None yet; `who`: whose promises are not believed, None: they are."""
+        self.who = who
+        self.first, self.last = _trusted()
+        self.taken: list[NewCall] = []
+        self.again: list[bytes] = []  # They may have been sent before, here or to another node.
+        self.looked: list[bytes] = []  # Looked up here only.
+        self.refused: behind.Refused = []
+
+    def take(self, call: NewCall, *, fresh: bool) -> None:
+        """One more: what is to be looked up of it."""
+        id = call[0]
+        recent = self.first <= id < self.last
+        if not fresh or (self.who is not None and not recent):
+            self.again.append(id)
+        elif self.who is not None or not recent or call[3] == FLOW:
+            self.looked.append(id)  # A flow ends at once, so one sent twice is not open by then.
+        self.taken.append(call)
+
+
 def _take_any(loop: Loop, arrived: Arrived) -> None:
     session, head = arrived.session, arrived.head
-    calls: list[NewCall] = []
-    again: list[bytes] = []  # Ids that may have been sent before, here or to another node.
-    made: list[bytes] = []  # Of flows: they end at once, so one sent twice is not open by then.
-    refused: list[tuple[int, bytes, dict[str, Any]]] = []
-    who = session.who
-    if who is not None:
-        loop.guard.fresh(who)
+    calls = _Calls(behind.guarded(loop, session))
     for kind, flags, found in zip(arrived.kinds, arrived.flags, arrived.calls, strict=True):
         if kind == _SUBMIT:
             id, flow, parent, name, argc, meta, envelope = found
+            fresh = bool(flags & _FRESH)
             try:
                 options = None if meta is None else unpack_map(meta)
                 call = (id, flow, parent, name, argc, options, envelope)
-                if loop.keeps_no_calls and flags & _FRESH:
+                if loop.keeps_no_calls and fresh:
                     raise _witness(loop)
-                if who is not None:
-                    _check_rights(loop, who, call)
+                if calls.who is not None:
+                    _check_rights(loop, calls.who, call)
             except MeshError as error:
-                refused.append((session.id, id, error.to_data()))
+                calls.refused.append((session.id, id, error.to_data()))
                 continue
-            calls.append(call)
+            calls.take(call, fresh=fresh)
             if flow != id:
                 loop.history.flows.wanted = True
-            if not flags & _FRESH:
-                again.append(id)
-            elif name == FLOW:
-                made.append(id)
         elif kind == Kind.ASK:
             requests.handle(loop, session, check_envelope(found[-1]), found[-1])
         elif kind == Kind.BYE:
             loop.sessions.close(session)
             loop.step(ClientLeft(session.id))
-    if who is not None:
-        calls, not_theirs = _without_others(loop, who, calls, {*again, *made})
-        refused += [(session.id, id, error) for id, error in not_theirs]
-    if refused:
-        loop.turns.add(Effects(refused=refused))
-    if calls or refused:
-        ended = loop.ended([*again, *made])
-        event = Submitted(session.id, head.sequence, calls, ended)
-        if again and loop.mesh is not None:  # A call of this node may have moved to others, too.
-            loop.mesh.relay.submit_again(session, event, set(again))
-        else:
-            loop.step(event)
+    if calls.taken or calls.refused:
+        _submit(loop, session, head.sequence, calls)
 
 
-def _without_others(
-    loop: Loop, who: Who, calls: list[NewCall], sent: set[bytes]
-) -> tuple[list[NewCall], list[tuple[bytes, dict[str, Any]]]]:
-    """The calls without those whose id is that of a call which their principal may not see.
-
-    One that is there already is not made anew: its outcome is told to whoever sent it again.
-
-    Args:
-        loop: of this node.
-        who: the principal.
-        calls: of a frame.
-        sent: ids of those that may have been sent before.
-    """
-    router = loop.router
-    known = [
-        call[0] for call in calls
-        if call[0] in sent or call[0] in router.calls or call[0] in router.replica.by_id
-    ]  # fmt: skip
-    closed = loop.guard.closed(who, known) if known else set()
-    refused = []
-    for id in closed:
-        error = NotAllowed(
-            f"there is a call {text_of(id)} already, and {who.name} may not see it; nothing was"
-            " done; a new call needs an id of its own"
-        )
-        refused.append((id, error.to_data()))
-    return [call for call in calls if call[0] not in closed], refused
+def _submit(loop: Loop, session: Session, sequence: int, calls: _Calls) -> None:
+    fed: list[bytes] = []
+    if calls.who is not None:
+        refused, fed = behind.sift(loop, session, calls.taken)
+        calls.refused += refused
+    if calls.refused:
+        loop.turns.add(Effects(refused=calls.refused))
+    event = Submitted(session.id, sequence, calls.taken, loop.ended([*calls.again, *calls.looked]))
+    if (calls.again or fed) and loop.mesh is not None:
+        # A call of this node may have moved to others, too.
+        loop.mesh.relay.submit_again(session, event, set(calls.again), set(fed))
+    else:
+        behind.settle(loop, session, event, fed, {})
+        behind.submit(loop, session, event)
 
 
 def _witness(loop: Loop) -> Refused:

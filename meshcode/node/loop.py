@@ -223,8 +223,14 @@ class Loop:
         """OUTCOME envelopes of those of `ids` that have ended, be it on disk yet or not."""
         if not ids:
             return {}
-        kept = dict(zip(ids, self.log.get_many(DONE, ids), strict=True))
-        return self.turns.ended(ids, kept.get)
+        return self.turns.ended(ids, self._kept(ids).get)
+
+    def done_records(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Their whole records."""
+        return self.turns.done_records(ids, self._kept(ids).get) if ids else {}
+
+    def _kept(self, ids: Sequence[bytes]) -> dict[bytes, bytes | None]:
+        return dict(zip(ids, self.log.get_many(DONE, ids), strict=True))
 
     def say(self, text: str) -> None:
         """A sentence for people, in the node's log file."""

@@ -6,7 +6,8 @@ client with a number below zero.
 
 Messages (kind RELAY), plain maps:
 
-    {"q": n, "op": "find", "ids": [id]}                 -> {"a": n, "known": [id]}
+    {"q": n, "op": "find", "ids": [id]}                 -> {"a": n, "known": [id], "copies": [...]}
+        with "sockets": true it tells, too, whose results each of them shows: [[text]]
     {"q": n, "op": "watch", "ids": [id]}                -> the same, and outcomes as they come
         with "as": text when a user asks: without what it may not see
     {"q": n, "op": "ask", "name": text, "fields": map}  -> {"a": n, "good": bool, "data": any}
@@ -23,12 +24,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode import limits, paths
 from meshcode.errors import BadValue, UnknownCall
 from meshcode.ids import ID_BYTES, text_of
-from meshcode.node import requests
+from meshcode.node import behind, requests
 from meshcode.node.fields import check
 from meshcode.node.guard import check_for_peer, closed_for_peer
 from meshcode.node.meshrows import KEPT
@@ -60,6 +61,19 @@ class _Question:
     deadline_ms: int
     asker: tuple[int, bytes] | None  # The client and its request that it is asked for.
     answers: list[tuple[bytes, dict[str, Any]]] = field(default_factory=list)
+
+
+class Known(NamedTuple):
+    """A call that peers know."""
+
+    copies: tuple[int, int]  # On how many disks it is, and how many voters it has.
+    sockets: frozenset[str]  # Whose results it shows, see `behind.py`.
+
+    def joined(self, other: Known) -> Known:
+        """What two peers say: one may know its socket, and the other one not."""
+        both = self.sockets | other.sockets
+        names = both - {behind.UNTOLD} if self.sockets != other.sockets else both
+        return Known(max(self.copies, other.copies), names)
 
 
 class Relay:
@@ -109,52 +123,71 @@ class Relay:
         self.gather(message if user is None else {**message, "as": user}, answered)
 
     def find(
-        self, ids: list[bytes], done: Callable[[dict[bytes, tuple[int, int]]], None]
+        self, ids: list[bytes], done: Callable[[dict[bytes, Known]], None], *, sockets: bool
     ) -> None:
-        """Ask all peers which of these calls they know, and with how many copies of how many."""
+        """Ask all peers which of these calls they know; with `sockets`, whose results they show."""
 
         def answered(answers: list[tuple[bytes, dict[str, Any]]]) -> None:
-            known: dict[bytes, tuple[int, int]] = {}
+            known: dict[bytes, Known] = {}
             for _, data in answers:
-                for id, told in _pairs(data):
-                    known[id] = max(told, known.get(id, told))
+                for id, one in _found(data):
+                    known[id] = one.joined(known.get(id, one))
             done(known)
 
-        self.gather({"op": "find", "ids": ids}, answered)
+        message: dict[str, Any] = {"op": "find", "ids": ids}
+        self.gather({**message, "sockets": True} if sockets else message, answered)
 
-    def submit_again(self, session: Session, event: Submitted, again: set[bytes]) -> None:
+    def submit_again(
+        self, session: Session, event: Submitted, again: set[bytes], fed: set[bytes]
+    ) -> None:
         """A frame with calls that another node may have: those that one has are not made anew.
 
         They are acknowledged with the copies that were told of, and watched.
+
+        Args:
+            session: whose it is.
+            event: the calls.
+            again: those of them that may have been sent before.
+            fed: what feeds flows among them, and is not known here (`behind.sift`).
         """
         loop = self.mesh.loop
-        unsure = [
+        own = [
             call[0]
             for call in event.calls
             if call[0] in again and call[0] not in event.ended and not self._is_known(call[0])
         ]
+        unsure = list(dict.fromkeys([*own, *sorted(fed)]))
         if not unsure or not self.mesh.up:
-            loop.step(event)
+            behind.settle(loop, session, event, fed, {})
+            behind.submit(loop, session, event)
             return
 
         strict = {c[0] for c in event.calls if (c[5] or {}).get("ack") == "strict"}
+        guarded = behind.guarded(loop, session) is not None
 
-        def found(known: dict[bytes, tuple[int, int]]) -> None:
+        def ask() -> None:
+            self.find(unsure, found, sockets=guarded)
+
+        def found(known: dict[bytes, Known]) -> None:
             if session.id not in loop.sessions.by_id:
                 return
-            weak = [id for id in strict & known.keys() if known[id][0] <= known[id][1] // 2]
+            told = {id: one.sockets for id, one in known.items()}
+            behind.settle(loop, session, event, fed, told)
+            here = {call[0] for call in event.calls}
+            copies = {id: known[id].copies for id in own if id in known and id in here}
+            weak = [id for id in strict & copies.keys() if copies[id][0] <= copies[id][1] // 2]
             if weak:  # It wants a majority or nothing; whoever has it is still at it.
-                self._later.append(lambda: self.find(unsure, found))
+                self._later.append(ask)
                 return
-            event.calls = [call for call in event.calls if call[0] not in known]
-            event.elsewhere = min(known.values(), default=None)
+            event.calls = [call for call in event.calls if call[0] not in copies]
+            event.elsewhere = min(copies.values(), default=None)
             event.ended |= loop.ended(unsure)
-            loop.step(event)
-            if known:
+            behind.submit(loop, session, event)
+            if copies:
                 user = None if session.who is None else session.who.user
-                self.watch(session.id, sorted(known), list.clear, user)
+                self.watch(session.id, sorted(copies), list.clear, user)
 
-        self.find(unsure, found)
+        ask()
 
     def ask(
         self, client: int, request: bytes, name: str, fields: dict[str, Any],
@@ -352,7 +385,11 @@ class Relay:
             loop.step(Watched(client, [id for id in known if id not in ended]))
             loop.turns.add(Effects(outcomes=[(client, data) for data in ended.values()]))
         copies = [list((2, 3) if id in ended else self._copies_of(id)) for id in known]
-        self.mesh.say_relay(node, {"a": number, "known": known, "copies": copies})
+        found = {"a": number, "known": known, "copies": copies}
+        if message.get("sockets") is True:
+            told = behind.sockets_of(loop, known)
+            found["sockets"] = [told.get(id, [behind.UNTOLD]) for id in known]
+        self.mesh.say_relay(node, found)
 
     def _copies_of(self, id: bytes) -> tuple[int, int]:
         """On how many disks a call is for certain, and how many voters it has."""
@@ -449,17 +486,24 @@ def _known(data: dict[str, Any]) -> set[bytes]:
     return {id for id in known if isinstance(id, bytes)} if isinstance(known, list) else set()
 
 
-def _pairs(data: dict[str, Any]) -> list[tuple[bytes, tuple[int, int]]]:
-    """Ids and copies in an answer; anything odd is left out."""
-    known, copies = data.get("known"), data.get("copies")
+def _found(data: dict[str, Any]) -> list[tuple[bytes, Known]]:
+    """What an answer says of calls; anything odd is left out."""
+    known, copies, sockets = data.get("known"), data.get("copies"), data.get("sockets")
     if not isinstance(known, list) or not isinstance(copies, list):
         return []
+    if not isinstance(sockets, list) or len(sockets) != len(known):
+        sockets = [None] * len(known)  # It was not asked, or is of an older version.
     return [
-        (id, (told[0], told[1]))
-        for id, told in zip(known, copies, strict=False)
+        (id, Known((told[0], told[1]), _names(names)))
+        for id, told, names in zip(known, copies, sockets, strict=False)
         if isinstance(id, bytes) and isinstance(told, list) and len(told) == 2
         and all(type(number) is int and 0 <= number <= limits.VOTERS for number in told)
     ]  # fmt: skip
+
+
+def _names(names: Any) -> frozenset[str]:
+    good = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return frozenset(names if good else [behind.UNTOLD])
 
 
 def _is_enough(data: dict[str, Any]) -> bool:

@@ -234,7 +234,13 @@ class Turns:
     def ended(
         self, ids: Iterable[bytes], get: Callable[[bytes], bytes | None]
     ) -> dict[bytes, bytes]:
-        """OUTCOME envelopes of those of `ids` that have ended, also in turns not yet synced.
+        """OUTCOME envelopes of those of `ids` that have ended; arguments as for `done_records`."""
+        return {id: outcome_of(value) for id, value in self.done_records(ids, get).items()}
+
+    def done_records(
+        self, ids: Iterable[bytes], get: Callable[[bytes], bytes | None]
+    ) -> dict[bytes, bytes]:
+        """The `done` records of those of `ids` that have ended, also in turns not yet synced.
 
         Args:
             ids: call ids.
@@ -245,7 +251,7 @@ class Turns:
         for id in ids:
             value = next((known[id] for known in fresh if id in known), None) or get(id)
             if value is not None:
-                found[id] = outcome_of(value)
+                found[id] = value
         return found
 
     def looked_up(

@@ -167,6 +167,18 @@ def sockets_of(envelope: bytes) -> list[str]:
     return list(dict.fromkeys(step.socket for step in plan.read(envelope).steps if step.socket))
 
 
+def ids_of(envelope: bytes) -> list[bytes]:
+    """The calls that a flow names by their ids: their results come into it.
+
+    Raises:
+        BadRequest, TooLarge: it is no flow.
+    """
+    found = plan.read(envelope)
+    feeds = [step.feed for step in found.steps if isinstance(step.feed, (bytes, list))]
+    named = [leaf for feed in feeds for leaf in feeding.leaves(feed) if isinstance(leaf, bytes)]
+    return list(dict.fromkeys([*found.done.values(), *named]))
+
+
 def await_copy(call: Call) -> None:
     """One of two nodes accepted a flow: its steps are made when the other has a copy of it.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from meshcode import limits
 from meshcode.digest import blake2b
 from meshcode.errors import BadData, BadRequest, TooLarge
-from meshcode.ids import child_id
+from meshcode.ids import child_id, unix_ms_of
 from meshcode.replica.peers import CORE, WITNESS
 from meshcode.router import births
 from meshcode.router.effects import Effects
@@ -137,6 +137,15 @@ def tick_id(name: str, tick_ms: int) -> bytes:
     return child_id(root, b"tick/%d" % tick_ms)
 
 
+def whose_tick(r: Router, id: bytes) -> str | None:
+    """The schedule that calls under this id, by its own time; None: no one does."""
+    made_ms = unix_ms_of(id)
+    for name, one in r.ticks.by_name.items():
+        if one.schedule.may_fire_at(made_ms) and tick_id(name, made_ms) == id:
+            return name
+    return None
+
+
 def _make(r: Router, one: Ticking, tick_ms: int, now_ms: int, out: Effects) -> None:
     id = tick_id(one.name, tick_ms)
     fields = one.fields
@@ -216,4 +225,7 @@ def keepers(r: Router, id: bytes, now_ms: int) -> tuple[bytes, ...]:
     return _first(id, able)
 
 
-__all__ = ["Ticking", "Ticks", "changed", "fire", "keepers", "looked_up", "restore", "tick_id"]
+__all__ = [
+    "Ticking", "Ticks", "changed", "fire", "keepers", "looked_up", "restore", "tick_id",
+    "whose_tick",
+]  # fmt: skip

@@ -44,6 +44,14 @@ class Schedule:
             return None
         return found
 
+    def may_fire_at(self, unix_ms: int) -> bool:
+        """Whether that may be one of its ticks: quick, and false for nearly all that are none."""
+        if self.at_ms is not None:
+            return unix_ms == self.at_ms
+        if self.interval_ms is not None:
+            return (unix_ms - (self.start_ms or 0)) % self.interval_ms == 0
+        return unix_ms % 1000 == 0
+
     def due(self, last_ms: int, now_ms: int) -> list[int]:
         """The ticks to be fired now, oldest first.
 

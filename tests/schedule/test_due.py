@@ -31,6 +31,23 @@ def test_a_tick_is_due_at_its_time_and_not_before():
     assert schedule.due(NOON, NOON + HOUR - 1) == []
 
 
+@pytest.mark.parametrize("fields", [
+    {"cron": "*/7 * * * * *"}, {"interval_ms": 1_700}, {"at_ms": NOON + 3},
+    {"interval_ms": 1_700, "start_ms": NOON - 55}, {"cron": "@hourly", "jitter_ms": 5_000},
+    {"cron": "30 2 * * *", "timezone": "Europe/Berlin"},
+], ids=str)  # fmt: skip
+def test_every_tick_is_at_a_time_that_may_be_one(fields):
+    schedule = parse(fields)
+    at_ms, found = NOON - 1, []
+    while at_ms is not None and len(found) < 20:
+        at_ms = schedule.next_after(at_ms)
+        found += [] if at_ms is None else [at_ms]
+
+    assert found
+    assert all(map(schedule.may_fire_at, found))
+    assert sum(map(schedule.may_fire_at, range(NOON, NOON + 1_700))) <= 2
+
+
 def test_a_little_late_is_not_missed():
     assert hourly().due(NOON - 1, NOON + SCHEDULE_LATE_MS) == [NOON]
     assert hourly().due(NOON - 1, NOON + SCHEDULE_LATE_MS + 1) == []
