@@ -110,7 +110,23 @@ class Remote:
 
 
 def _remote(function: Callable[..., Any] | Remote) -> Remote:
-    return function if isinstance(function, Remote) else Remote(function)
+    if isinstance(function, Remote):
+        return function
+    if isinstance(function, property) or not hasattr(function, "__name__"):
+        raise BadRequest(
+            f"a method is decorated, a function that is called, not a {type(function).__name__}:"
+            f" {function!r:.80}; nothing was declared"
+        )
+    return Remote(function)
+
+
+def _named(decorator: str, name: Any) -> None:
+    """Refuse a decorator that was written without its parentheses: it got what it decorates."""
+    if not isinstance(name, str):
+        raise BadRequest(
+            f"@{decorator} stands without its name: write @{decorator}(name=...), not"
+            f" @{decorator} alone; it was given {name!r:.80}; nothing was declared"
+        )
 
 
 # Methods.
@@ -130,6 +146,7 @@ def socket(
         loadbalanced: calls are spread over all sockets with the task and module; see `Socket`.
         options: as `Socket` takes them.
     """
+    _named("socket", name)
 
     def decorate(function: Any) -> Remote:
         method = _remote(function)
@@ -159,6 +176,7 @@ def plug(
         argument: the parameter of the target that it fills.
         options: as `Plug` takes them.
     """
+    _named("plug", name)
     return partial(_add, "plugs", {
         "name": name, "target": target, "queue": queue, "argument": argument, **options,
     })  # fmt: skip
@@ -176,6 +194,7 @@ def gate(
         plug: which plug, when the method has several, or none.
         options: as `Gate` takes them.
     """
+    _named("gate", name)
     return partial(_add, "gates", {
         "name": name, "mode": mode, "socket": socket, "plug": plug, **options,
     })  # fmt: skip
@@ -250,6 +269,7 @@ def processor(
     Raises:
         MeshError: the model refused something; the text names class and method.
     """
+    _named("processor", name)
 
     def decorate(cls: type, plan: Plan) -> None:
         given = {"module": module, "gitrepo": gitrepo, **options}
@@ -344,6 +364,7 @@ def node(name: str, hostname: str | None = None, **options: Any) -> Callable[[C]
         hostname: where it is to run.
         options: as `Node` takes them.
     """
+    _named("node", name)
 
     def decorate(_cls: type, plan: Plan) -> None:
         plan.nodes.append(name)
@@ -363,6 +384,7 @@ def network(name: str, **options: Any) -> Callable[[C], C]:
         name: of the network.
         options: as `Network` takes them.
     """
+    _named("network", name)
 
     def decorate(_cls: type, plan: Plan) -> None:
         plan.network = name
