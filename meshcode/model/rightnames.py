@@ -7,7 +7,7 @@ there are five (ADD, UPDATE, DELETE, READ, LS); the others are written out here.
 from __future__ import annotations
 
 from meshcode.model.keptcheck import LARGE
-from meshcode.model.kinds import FIELDS, KINDS, PLURALS
+from meshcode.model.kinds import FIELDS, KINDS, MADE, PLURALS
 
 ALL = "ALL"
 # What is done to the node itself and to the mesh; only who has ALL has it, or who was given it.
@@ -50,9 +50,10 @@ RIGHTS: dict[str, str] = {  # In the order of the listing: the name, and what it
 for _kind in KINDS:
     if _kind == "override":  # It is a change of a task.
         continue
-    RIGHTS[f"ADD_{_kind.upper()}"] = f"add a {_kind}"
-    RIGHTS[f"UPDATE_{_kind.upper()}"] = f"change a {_kind}"
-    RIGHTS[f"DELETE_{_kind.upper()}"] = f"remove a {_kind}"
+    for _do, _does in (("ADD", "add"), ("UPDATE", "change"), ("DELETE", "remove")):
+        # Of what is only made by other changes they are names that a kept grant may have.
+        _nothing = f"nothing: nobody may {_does} a {_kind}"
+        RIGHTS[f"{_do}_{_kind.upper()}"] = _nothing if _kind in MADE else f"{_does} a {_kind}"
     RIGHTS[f"READ_{_kind.upper()}"] = f"see one {_kind}"
     RIGHTS[f"LS_{PLURALS[_kind].upper()}"] = f"list {PLURALS[_kind]}"
 

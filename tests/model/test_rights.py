@@ -328,3 +328,10 @@ def test_everywhere_is_stronger_than_any_place_and_somewhere_is_weaker(roles, pr
         here = rights.allowed("joe", right, rights.places("socket", socket))
         assert rights.allowed_everywhere("joe", right) <= here
         assert here <= rights.allowed_somewhere("joe", right)
+
+
+def test_a_right_that_allows_nothing_says_so_and_its_name_stays():
+    """A grant that names it is kept; nobody is to believe that it lets one change versions."""
+    assert RIGHTS["DELETE_VERSION"] == "nothing: nobody may remove a version"
+    assert RIGHTS["READ_VERSION"] == "see one version"
+    assert not [right for right in RIGHTS if "nothing" in RIGHTS[right] and "VERSION" not in right]
