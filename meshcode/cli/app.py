@@ -141,6 +141,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     group = root()
+    if arguments[0] == "help":  # As people type it elsewhere; it is no command, which has options.
+        arguments = [*arguments[1:], "--help"]
     if "_MESH_COMPLETE" in os.environ:  # A Tab that `tab.py` has no answer to.
         group.main(arguments, prog_name="mesh")
     try:

@@ -260,6 +260,12 @@ def test_each_error_has_its_exit_status(kind, monkeypatch, capsys):
     assert run("status", capsys=capsys) == (STATUS_OF[kind], "", "mesh: this and that; do so\n")
 
 
+@pytest.mark.parametrize("words", [[], ["add"], ["add", "queue"]], ids=" ".join)
+def test_help_before_the_words_is_help_after_them(words: list[str], capsys):
+    assert run("help", *words, capsys=capsys) == run(*words, "--help", capsys=capsys)
+    assert run("help", *words, capsys=capsys)[0] == 0
+
+
 def test_ctrl_c_is_130(monkeypatch, capsys):
     def interrupt(self, *_args, **_kwargs):
         raise KeyboardInterrupt
