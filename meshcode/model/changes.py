@@ -214,11 +214,9 @@ def _list(session: Session, kind: str) -> list[dict[str, Any]]:
     # Columns and no objects: thousands of rows are read in half the time.
     columns = [getattr(table, field) for field in _COLUMNS[kind]]
     rows = session.execute(select(*columns).order_by(table.name))
-    found = [_described(kind, row) for row in rows]
-    for row in found:  # What may be large is in the answer for one object only.
-        for field in facts.LARGE:
-            row.pop(field, None)
-    return found
+    described = (_described(kind, row) for row in rows)
+    # What may be large is in the answer for one object only.
+    return [{key: one[key] for key in one if key not in facts.LARGE} for one in described]
 
 
 def _snapshot(session: Session) -> dict[str, Any]:

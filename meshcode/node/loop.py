@@ -128,8 +128,7 @@ class Loop:
         self.flows = FlowBook(self)
         self.snapshot, self.kept_model = EMPTY_SNAPSHOT, KeptModel()
         self.mesh = self._join_mesh()
-        self.audit = Audit(self.home)
-        self.guard = Guard(self)
+        self.audit, self.guard = Audit(self.home), Guard(self)
         self.sessions.identify, self.sessions.failed = self.guard.identify, self.faults.note
         intake.attend(self)
         self.listeners.may_hear = self.guard.may_hear
