@@ -111,6 +111,7 @@ class Line:
         sessions.by_id = {1: self.session}
         self.loop = cast("Any", SimpleNamespace(
             crew=crew, sessions=sessions, mesh=None, listeners=None, ended=self._ended,
+            router=self.router,
             hosted=SimpleNamespace(is_mine=lambda _: False),
             clock=SimpleNamespace(now_ms=lambda: NOW_MS),
             feed=SimpleNamespace(wants=lambda _: False),

@@ -76,7 +76,8 @@ def test_an_id_gives_no_result_that_its_reader_may_not_see(repository):
                 )
                 link.send([sent])
         told = come(link, Kind.REFUSED, theirs)
-        assert "there is a call" in told["text"] and "joe may not see it" in told["text"]
+        assert "this is the id of an earlier call" in told["text"]
+        assert "user joe may not READ_TASK or RUN_TASK" in told["text"]
 
         # And while it is open.
         model(owner, "update", "processor", "live", requested_status="pause")
