@@ -15,7 +15,8 @@ from meshcode.replica.instance import Child
 from meshcode.router import ending, holding
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
-from meshcode.wire.frame import AT_CODE, AT_PARENT
+from meshcode.router.envelopes import parent_of
+from meshcode.wire.frame import AT_CODE
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
@@ -32,7 +33,7 @@ def may_be_known(r: Router, call: Call) -> bool:
     if call.filed:
         return False
     submit = call.envelope
-    return call.sequence < r.fresh_from or submit is None or submit[AT_PARENT] != NO_ID
+    return call.sequence < r.fresh_from or submit is None or parent_of(submit) != NO_ID
 
 
 def begin(r: Router, call: Call, close: Close, out: Effects) -> None:

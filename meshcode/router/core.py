@@ -51,6 +51,7 @@ from meshcode.router.accept import on_submitted
 from meshcode.router.call import Call
 from meshcode.router.config import SocketConfig
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import id_of
 from meshcode.router.line import Line
 from meshcode.router.pool import Pool, Worker
 from meshcode.router.records import (
@@ -64,7 +65,6 @@ from meshcode.router.records import (
 )
 from meshcode.router.states import OPEN_STATES, State
 from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE, T_TICK, TIMERS_DEAD_MIN
-from meshcode.wire.frame import AT_ID
 
 
 class Router:
@@ -199,7 +199,7 @@ class Router:
             if vote is None and value[1] == 1 and home != self.node and self._is_copy(value):
                 number = int.from_bytes(key, "big")
                 self.next_sequence = max(self.next_sequence, number + 1)
-                copies.recover(self, accepted_call(value)[1][AT_ID], home, number, now_ms)
+                copies.recover(self, id_of(accepted_call(value)[1]), home, number, now_ms)
             elif vote is not None or value[1] != 1:
                 self._recover_shared(key, value, vote, changed.pop(key, None), now_ms, out)
             else:
@@ -249,7 +249,7 @@ class Router:
         if vote is not None:
             inst = recovered(number, vote)
         else:
-            name = make_key(envelope[AT_ID], custody["home"], custody["generation"])
+            name = make_key(id_of(envelope), custody["home"], custody["generation"])
             inst = Instance(name, tuple(custody["voters"]), custody["boot"], number)
         # The `state` record is of when this node owned it, a note perhaps of an owner since.
         known = inst.note
@@ -268,7 +268,7 @@ class Router:
         name, options = read_envelope(envelope)
         line = seats.line_of(self, name, options)
         size = len(envelope)
-        call = Call(envelope[AT_ID], sequence, line, envelope, size, options, 0, accepted_ms)
+        call = Call(id_of(envelope), sequence, line, envelope, size, options, 0, accepted_ms)
         call.epoch = self.boot
         self.keep(call)
         self.restore(call, state, now_ms, out, why="the node stopped while it ran")

@@ -1,6 +1,7 @@
-"""Where things stand in an envelope that was checked, for the core, which needs no row of it.
+"""What stands in an envelope that was checked, for the core, which needs no row of it.
 
-Single places have names in `wire/frame.py`: `envelope[AT_ID]`; docs/wire.md has the table.
+docs/wire.md has the table.  Bounds are written out: mypyc takes the index of bytes for a number,
+so the slices of `wire/frame.py` (`envelope[AT_ID]`) are for the shell, which is not compiled.
 """
 
 from __future__ import annotations
@@ -8,9 +9,23 @@ from __future__ import annotations
 from typing import Final
 
 from meshcode.ids import NO_ID
-from meshcode.wire.frame import AT_FLOW, AT_ID
 
 HEADER: Final = 80  # Bytes before the name.
+
+
+def id_of(envelope: bytes) -> bytes:
+    """The id of its call."""
+    return envelope[16:32]
+
+
+def parent_of(submit: bytes) -> bytes:
+    """The id of the call that made this one; NO_ID: none did."""
+    return submit[48:64]
+
+
+def attempt_of(envelope: bytes) -> int:
+    """Of which attempt it is."""
+    return int.from_bytes(envelope[64:68], "little")
 
 
 def meta_at(envelope: bytes) -> int:
@@ -45,5 +60,5 @@ def body_of(envelope: bytes) -> bytes:
 
 def flow_of(submit: bytes) -> bytes:
     """The flow that the call of a SUBMIT envelope belongs to: that which it names, else itself."""
-    flow = submit[AT_FLOW]
-    return submit[AT_ID] if flow == NO_ID else flow
+    flow = submit[32:48]
+    return submit[16:32] if flow == NO_ID else flow

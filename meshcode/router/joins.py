@@ -30,10 +30,10 @@ from meshcode.replica.instance import (
 from meshcode.router import births, ending, feeding
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
-from meshcode.router.envelopes import body_of, flow_of
+from meshcode.router.envelopes import body_of, flow_of, id_of
 from meshcode.router.states import State
 from meshcode.wire.codec import pack, unpack_map
-from meshcode.wire.frame import AT_CODE, AT_ID
+from meshcode.wire.frame import AT_CODE
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Kind, Outcome
 
@@ -329,8 +329,8 @@ def _collect(
     del r.joins.collectors[call.id]
     used = [next(iter(waiting)) for waiting in collector.waiting.values()]
     submit = _joined_call(call, collector.join, used)
-    children = ending.children_of(r, call, [(submit[AT_ID], submit)])
-    body = pack({"with": used, "call": submit[AT_ID]})
+    children = ending.children_of(r, call, [(id_of(submit), submit)])
+    body = pack({"with": used, "call": id_of(submit)})
     ending.end_with_value(r, call, body, now_ms, out, children)
 
 

@@ -8,8 +8,8 @@ from meshcode import limits
 from meshcode.replica.peers import ALIVE, DEAD, EVICTED, LEFT
 from meshcode.router import births, copies, events, replicated, seats, work
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import id_of
 from meshcode.router.records import outcome_of
-from meshcode.wire.frame import AT_ID
 
 if TYPE_CHECKING:
     from meshcode.router.core import Router
@@ -54,12 +54,12 @@ def on_peer_returned(r: Router, event: events.PeerReturned, now_ms: int, out: Ef
 
 def on_read(r: Router, event: events.Read, now_ms: int, out: Effects) -> None:
     """Calls that replication asked for."""
-    several = len({one[2][AT_ID] for one in event.calls}) < len(event.calls)  # Of one id.
+    several = len({id_of(one[2]) for one in event.calls}) < len(event.calls)  # Of one id.
     filed: dict[bytes, bytes] = {}  # Outcomes that this very event puts into the history.
     for sequence, accepted_ms, submit, ended in event.calls:
         before = len(out.records)
-        known = ended or (filed.get(submit[AT_ID], b"") if several else b"")
-        copy = r.copies.get(submit[AT_ID]) if r.copies else None
+        known = ended or (filed.get(id_of(submit), b"") if several else b"")
+        copy = r.copies.get(id_of(submit)) if r.copies else None
         if copy is not None and copy.sequence == sequence:
             copies.read(r, copy, accepted_ms, submit, known, now_ms, out)
         else:

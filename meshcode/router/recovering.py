@@ -14,9 +14,9 @@ from meshcode.replica.instance import ENDED, Instance, Value, make_key
 from meshcode.router import copies, ending, events, replicated, seats, streams, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import id_of
 from meshcode.router.records import custody_header, read_envelope, sequence_key
 from meshcode.router.states import State
-from meshcode.wire.frame import AT_ID
 from meshcode.wire.kinds import Outcome
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def sequences(r: Router) -> dict[bytes, int]:
 
 def on_recover(r: Router, event: events.RecoverAsked, now_ms: int, out: Effects) -> None:
     """Issue one such call again, here; an outcome that was accepted for it is proposed again."""
-    id = event.submit[AT_ID]
+    id = id_of(event.submit)
     inst = r.replica.by_sequence.get(event.sequence)
     owned = r.calls.get(id)
     if sequences(r).get(id) != event.sequence or (owned is not None and owned.inst is not inst):
@@ -72,7 +72,7 @@ def _give_up(r: Router, inst: Instance, owned: Call | None, now_ms: int, out: Ef
 
 
 def _issue(r: Router, event: events.RecoverAsked, now_ms: int, out: Effects) -> Call:
-    id, submit = event.submit[AT_ID], event.submit
+    id, submit = id_of(event.submit), event.submit
     name, options = read_envelope(submit)
     line = seats.line_of(r, name, options)
     number = r.next_sequence

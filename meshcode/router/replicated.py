@@ -25,6 +25,7 @@ from meshcode.replica.peers import WITNESS
 from meshcode.router import acks, copies, ending, filing, holding, seats, streams, work
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import attempt_of, id_of
 from meshcode.router.records import (
     custody_header,
     pack_done,
@@ -33,7 +34,6 @@ from meshcode.router.records import (
 )
 from meshcode.router.states import State
 from meshcode.wire.codec import pack
-from meshcode.wire.frame import AT_ATTEMPT, AT_ID
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Kind, Outcome
 
@@ -154,9 +154,9 @@ def fit(code: int, envelope: bytes) -> tuple[int, bytes]:
         found=len(envelope),
         limit=limits.SHARED_BYTES_MAX,
     )
-    attempt = int.from_bytes(envelope[AT_ATTEMPT], "little")
+    attempt = attempt_of(envelope)
     data = seal(
-        Kind.OUTCOME, id=envelope[AT_ID], code=Outcome.FAILED, attempt=attempt,
+        Kind.OUTCOME, id=id_of(envelope), code=Outcome.FAILED, attempt=attempt,
         body=pack(error.to_data()),
     )  # fmt: skip
     return int(Outcome.FAILED), data

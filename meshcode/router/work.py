@@ -24,13 +24,13 @@ from meshcode.router import (
 )
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.router.envelopes import id_of
 from meshcode.router.feeding import Whole
 from meshcode.router.line import Line
 from meshcode.router.pool import Pool, Worker
 from meshcode.router.records import read_envelope
 from meshcode.router.states import State
 from meshcode.wire.codec import pack
-from meshcode.wire.frame import AT_ID
 from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Kind, Outcome
 
@@ -303,7 +303,7 @@ def refresh_lines(r: Router, names: Iterable[str] | None = None) -> None:
 def on_run(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
     """A peer hands over a call of its own: it is a guest here."""
     attempt, submit = entry
-    id = submit[AT_ID]
+    id = id_of(submit)
     done = r.reports.get(id)
     if done is not None:  # It ran already, for an owner that has lost it since.
         del r.reports[id]
