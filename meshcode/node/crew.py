@@ -334,7 +334,7 @@ class Crew:
         """Ask a worker for the calls that it has not begun."""
         worker = self.by_id.get(worker_id)
         if worker is not None:
-            worker.interrupts.want_recall()
+            worker.interrupts.want_recall(worker.handed)
             self._ask(worker, now_ms)
 
     def _ask(self, worker: WorkerProcess, now_ms: int) -> None:

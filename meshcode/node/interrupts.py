@@ -12,7 +12,6 @@ from meshcode.limits import CANCEL_GRACE_MS
 from meshcode.worker.control import ControlPage
 
 AGAIN_MS = 20  # Between two looks for room: ten of them in the time that people see as at once.
-_ALL = bytes(16)  # In the place of a call's id.
 
 
 class Interrupts:
@@ -25,16 +24,21 @@ class Interrupts:
         self._room_by_ms = 0  # When a worker that made no room for those is taken for broken.
         self._look_ms = 0  # When there may be room for them.
         self.recalls = 0  # How often it was asked to give back what it has not begun.
-        self._recall = False  # It shall give back what it has not begun, and was not asked yet.
+        # It shall give back what it has not begun of so many calls, and was not asked yet.
+        self._recall: int | None = None
         self._recall_number = -1  # Of the one that was asked, in the page.
 
     def want(self, call: bytes, reason: str) -> None:
         """A call shall end."""
         self.waiting[call] = reason
 
-    def want_recall(self) -> None:
-        """What has not begun shall come back."""
-        self._recall = True
+    def want_recall(self, handed: int) -> None:
+        """What has not begun shall come back, of all `handed` calls that were sent to it so far.
+
+        The question is faster than these, which go another way: the worker waits for them with its
+        answer, so that none stays there which is behind one that comes back.
+        """
+        self._recall = handed
 
     def ended(self, call: bytes) -> None:
         """A call is over, or back."""
@@ -44,11 +48,11 @@ class Interrupts:
     @property
     def waits(self) -> bool:
         """Whether something is not asked yet."""
-        return bool(self.waiting) or self._recall
+        return bool(self.waiting) or self._recall is not None
 
     def ask(self, page: ControlPage, now_ms: int) -> bool:
         """Ask what there is room for; whether anything was, and the worker needs its signal."""
-        news = self._ask_recall(page) if self._recall else False
+        news = False if self._recall is None else self._ask_recall(page, self._recall)
         while self.waiting:
             call = next(iter(self.waiting))
             if not page.ask_cancel(call, self.waiting[call]):
@@ -62,15 +66,15 @@ class Interrupts:
             self._look_ms = now_ms + AGAIN_MS
         return news
 
-    def _ask_recall(self, page: ControlPage) -> bool:
+    def _ask_recall(self, page: ControlPage, handed: int) -> bool:
         """Once is enough until it is taken: that a worker is deaf for long fills no page."""
         if page.cancels_taken <= self._recall_number:
-            self._recall = False
+            self._recall = None
             return False
         number = page.cancels_asked
-        if not page.ask_cancel(_ALL, "recall"):
+        if not page.ask_cancel(handed.to_bytes(16, "little"), "recall"):
             return False
-        self._recall, self._recall_number = False, number
+        self._recall, self._recall_number = None, number
         self.recalls += 1
         return True
 
@@ -89,4 +93,4 @@ class Interrupts:
         """The worker is killed."""
         self.asked.clear()
         self.waiting.clear()
-        self._recall = False
+        self._recall = None

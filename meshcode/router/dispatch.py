@@ -161,10 +161,16 @@ def on_worker_leaving(r: Router, event: events.WorkerLeaving, now_ms: int, out: 
 
 
 def on_returned(r: Router, event: events.Returned, now_ms: int, out: Effects) -> None:
-    """Staged calls came back from behind a long one."""
+    """A worker answers a recall: staged calls come back from behind a long one, or none.
+
+    Between the two it was handed nothing, so what goes back to the front of its line has been
+    passed by no call that came after it.
+    """
     worker = r.workers.get(event.worker)
     if worker is None:
         return
+    worker.recalling = False
+    r.touch(worker.pool)
     for id in reversed(event.ids):
         call = worker.held.get(id)
         if call is not None:

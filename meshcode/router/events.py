@@ -120,7 +120,10 @@ class WorkerLost:
 
 @dataclass(slots=True)
 class Returned:
-    """A worker gave back calls that it had not begun (it was asked to, see Effects.recalls)."""
+    """A worker gave back calls that it had not begun: all of them, in order, perhaps none.
+
+    It was asked to (see Effects.recalls), and answers each time.
+    """
 
     worker: int
     ids: list[bytes]

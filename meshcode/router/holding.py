@@ -95,7 +95,8 @@ def _watch_due(worker: Worker) -> int | None:
             times.append(call.started_ms + limit_ms)
         if not call.marked:
             times.append(call.started_ms + limits.RUNNING_MARK_MS)
-        if call.id in worker.queued and len(worker.queued) > 1 and worker.recalled is not call:
+        behind = call.id in worker.queued and len(worker.queued) > 1
+        if behind and worker.recalled is not call and not worker.recalling:
             times.append(call.started_ms + limits.STUCK_MS)
     return min(times) if times else None
 
@@ -118,8 +119,8 @@ def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
             call.marked = True
             save(r, call, out)
         stuck = call.id in worker.queued and len(worker.queued) > 1 and ran_ms >= limits.STUCK_MS
-        if stuck and worker.recalled is not call:
-            worker.recalled = call
+        if stuck and worker.recalled is not call and not worker.recalling:
+            worker.recalled, worker.recalling = call, True
             call.line.learn(ran_ms * 1_000)
             out.recalls.append(worker.id)
     arm_watch(r, worker, now_ms)

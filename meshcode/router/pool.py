@@ -31,6 +31,7 @@ class Worker:
         "pool",
         "queued",
         "recalled",
+        "recalling",
         "slots",
         "streams",
         "watch_ms",
@@ -51,6 +52,7 @@ class Worker:
         self.bytes = 0
         self.leaving = False
         self.recalled: Call | None = None  # The call it was stuck at when calls were asked back.
+        self.recalling = False  # They were asked back, and it has not answered.
         self.watch_ms = 0  # A timer is set for then, to look at what it runs; 0 = none.
 
     def room(self, line: Line, now_ms: int) -> int:
@@ -62,6 +64,8 @@ class Worker:
         count = len(self.queued)
         if self._at_once(line):
             return self.slots - (len(self.held) - count - len(self.blocked))
+        if self.recalling:
+            return 0  # What it gets now would pass what comes back.
         if self.streams and not all(self.streams.values()):
             return 0  # One that waited goes on.
         if count and now_ms - next(iter(self.queued.values())).started_ms >= STUCK_MS:
@@ -85,7 +89,7 @@ class Worker:
         it busy for ever.  When it is stuck at a long call, nothing is: its turn comes after that.
         """
         room = self.room(line, now_ms)
-        if room > 0 or self.streams or not self.queued or self._at_once(line):
+        if room > 0 or self.streams or not self.queued or self._at_once(line) or self.recalling:
             return room
         head = next(iter(self.queued.values()))
         stuck = now_ms - head.started_ms >= STUCK_MS

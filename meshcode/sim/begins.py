@@ -43,6 +43,7 @@ class Begins:
         self.fetching: set[int] = set()  # Sequences that were asked for and not yet answered.
         self.processors: dict[int, str] = {}  # Worker -> processor, while the core knows it.
         self.leaving: set[int] = set()
+        self.recalled: set[int] = set()  # Workers asked for calls that have not answered.
         self.snapshot: dict[str, Any] = {}  # Told last.
         self.closed: set[str] = set()  # Gates.
         self.interrupted: set[bytes] = set()  # Calls that were told to stop since they began.
@@ -58,6 +59,7 @@ class Begins:
         self.fetching.clear()
         self.processors.clear()
         self.leaving.clear()
+        self.recalled.clear()
         self._configs = {}
         self._last_configs = {}
         self._statuses = {}
@@ -95,10 +97,13 @@ class Begins:
             self.leaving.add(event.worker)
         elif kind is events.WorkerLost:
             self.processors.pop(event.worker, None)
+            self.recalled.discard(event.worker)
             for id in event.begun if event.blame else ():
                 self.checker.facts[id].deaths += self.at_worker.get(id) == event.worker
             for id in [id for id, worker in self.at_worker.items() if worker == event.worker]:
                 del self.at_worker[id]
+        elif kind is events.Returned:
+            self.recalled.discard(event.worker)
         elif kind is events.Fetched:
             self.fetching.difference_update(sequence for sequence, _ in event.envelopes)
 
@@ -182,6 +187,9 @@ class Begins:
         aside = [*call.worker.streams, *call.worker.blocked]
         alike = any(router.calls[one].line is call.line for one in aside)
         require(not alike, "stream", "another of its socket was put aside there", text)
+        beside = call.worker.slots > 1 and call.line.at_once
+        asked = worker in self.recalled and not beside
+        require(not asked, "order", "begins before what its worker is to give back", text)
         require(not self.draining, "begin", "while draining", text)
         status = self._statuses.get(config.processor, "start")
         require(status == "start", "begin", "processor is", status, text)
@@ -280,7 +288,7 @@ class Begins:
         }
         free: dict[str, list[Worker]] = {}
         for worker, processor in self.processors.items():
-            if worker not in busy and worker not in self.leaving:
+            if worker not in busy | self.leaving | self.recalled:
                 free.setdefault(processor, []).append(router.workers[worker])
         for processor, workers in free.items():
             self._hoarded(router, processor, now_ms)

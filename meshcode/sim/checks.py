@@ -111,6 +111,7 @@ class Checker:
         self.ended_now.clear()
         begins.fetching.update(effects.fetches)
         begins.interrupted.update(id for _, id, _ in effects.interrupts)
+        begins.recalled.update(effects.recalls)
         self._records(effects.records, event, now_ms)
         if effects.starts:
             begins.started(router, effects.starts, now_ms)

@@ -339,6 +339,15 @@ def _stuck_calls_are_not_asked_back(real: Any) -> Any:
 
 
 @BROKEN.rule(holding, "watch_worker")
+def _calls_pass_those_that_are_asked_back(real: Any) -> Any:
+    def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
+        real(r, worker, now_ms, out)
+        worker.recalling = False
+
+    return watch_worker
+
+
+@BROKEN.rule(holding, "watch_worker")
 def _time_limit_is_not_enforced(real: Any) -> Any:
     def watch_worker(r: Router, worker: Worker, now_ms: int, out: Effects) -> None:
         real(r, worker, now_ms, out)

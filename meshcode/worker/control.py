@@ -43,7 +43,9 @@ PAGE_BYTES = 4096
 MAGIC = b"MESHCTL1"
 REASON_CANCEL = 1  # The outcome becomes CANCELLED.
 REASON_TIME_LIMIT = 2  # The outcome becomes FAILED with code time_limit.
-REASON_RECALL = 3  # No call ends: the worker gives back those it has not begun (id is zeros).
+# No call ends: the worker gives back those it has not begun.  In place of an id is how many calls
+# the node has sent it so far, little endian.
+REASON_RECALL = 3
 REASONS = {"cancel": REASON_CANCEL, "time limit": REASON_TIME_LIMIT, "recall": REASON_RECALL}
 
 CANCEL_ROWS = 32  # Cancels asked and not yet taken; the worker's handler takes all at once.

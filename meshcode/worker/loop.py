@@ -107,7 +107,9 @@ class Worker:
         self.staged: deque[Staged] = deque()  # Only the main thread takes from it.
         self.cancels: dict[bytes, tuple[int, int]] = {}  # Id -> reason, when; not begun yet.
         self.skip: set[tuple[bytes, int]] = set()  # Id, attempt: reported as cancelled.
-        self.recalled = False  # The node wants the calls back that have not begun.
+        self.arrived = 0  # Calls that were ever staged.
+        # The node wants the calls back that have not begun, once so many have arrived.
+        self.recalled: int | None = None
         self.stopping = False
         self.interrupted: tuple[bytes, int] | None = None  # Id, attempt: once for each.
         self.forked: list[int] = []  # Not empty in a process that task code forked off.
@@ -116,7 +118,7 @@ class Worker:
         self.streaming: frozenset[bytes] = frozenset()  # Sockets whose generators stream.
         self.wake_main: Callable[[], None] = lambda: None  # Set by the runner.
         self.resident_at_ns = 0
-        outbox.cancels_waiting = lambda: bool(self.cancels) or self.recalled
+        outbox.cancels_waiting = lambda: bool(self.cancels) or self.recalled is not None
         outbox.serve_cancels = self.serve_cancels
         os.register_at_fork(after_in_child=lambda: self.forked.append(os.getpid()))
 
@@ -158,6 +160,7 @@ class Worker:
                         raise BadFrame(f"START tells {count} calls, {len(calls)} follow")
                     attempts = struct.unpack_from(f"<{count}I", frame, body_at)
                     self.staged.extend(zip(calls, repeat(frame), attempts, strict=False))
+                    self.arrived += count
                     at += count
                 elif kind == _STREAM:
                     self.take_credit(check_envelope(frame[start:end]))
@@ -386,14 +389,14 @@ class Worker:
         call = main_call[0]
         for call_id, reason in self.page.take_cancels():
             if reason == REASON_RECALL:
-                self.recalled = True
+                self.recalled = int.from_bytes(call_id, "little")
             elif call is not None and call[0][ID] == call_id:
                 hit = reason
             elif not self.streams.cancel(call_id, reason) and (
                 self.asynchronous is None or not self.asynchronous.cancel(call_id, reason)
             ):
                 self.cancels[call_id] = (reason, monotonic_ns())
-        if self.cancels or self.recalled:
+        if self.cancels or self.recalled is not None:
             self.outbox.wake()
         if call is not None and hit and self.interrupted != (call[0][ID], call[2]):
             self.interrupted = call[0][ID], call[2]
@@ -419,12 +422,16 @@ class Worker:
             for call_id, (_reason, when) in list(self.cancels.items()):
                 if when < horizon:
                     self.cancels.pop(call_id, None)
-            if self.recalled:
-                self.recalled = False
+            if self.recalled is not None and self.arrived >= self.recalled:
+                self.recalled = None
                 self.give_back()
 
     def give_back(self) -> None:
-        """By the flusher: calls staged behind one that runs long go back, for other workers."""
+        """By the flusher: calls staged behind one that runs long go back, for other workers.
+
+        Also where there are none any more: until this answer the node hands it nothing, so that
+        calls do not pass each other on the way.
+        """
         returned: list[bytes] = []
         while True:
             try:
@@ -435,9 +442,8 @@ class Worker:
                 self.skip.discard((row[ID], attempt))  # Reported as cancelled already.
             else:
                 returned.append(row[ID])
-        if returned:
-            returned.reverse()
-            self.outbox.drafts.append(draft(KIND_RETURNED, body=b"".join(returned)))
+        returned.reverse()
+        self.outbox.drafts.append(draft(KIND_RETURNED, body=b"".join(returned)))
 
     def stop(self) -> None:
         """After STOP: let the async calls that run end, and report everything."""

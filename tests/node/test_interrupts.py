@@ -87,19 +87,19 @@ def test_calls_are_asked_back_once_until_that_is_taken(sides, interrupts):
     """So a worker deaf for an hour, in native code, has room for the cancel of its call."""
     page, worker = sides
     for now_ms in range(3 * CANCEL_ROWS):
-        interrupts.want_recall()
+        interrupts.want_recall(5)
         interrupts.ask(page, now_ms)
-    assert worker.take_cancels() == [(bytes(16), REASON_RECALL)]
-    interrupts.want_recall()
+    assert worker.take_cancels() == [((5).to_bytes(16, "little"), REASON_RECALL)]
+    interrupts.want_recall(7)
     assert interrupts.ask(page, 1_000)
-    assert worker.take_cancels() == [(bytes(16), REASON_RECALL)]
+    assert worker.take_cancels() == [((7).to_bytes(16, "little"), REASON_RECALL)]
 
 
 def test_a_recall_that_has_no_room_is_kept_and_kills_nobody(sides, interrupts):
     page, worker = sides
     ids = make_ids(CANCEL_ROWS)
     want(interrupts, page, ids, 0)
-    interrupts.want_recall()
+    interrupts.want_recall(300)
     assert not interrupts.ask(page, 1)
     for call in ids:
         interrupts.ended(call)
@@ -109,4 +109,4 @@ def test_a_recall_that_has_no_room_is_kept_and_kills_nobody(sides, interrupts):
     worker.take_cancels()
     assert interrupts.ask(page, 2)
 
-    assert worker.take_cancels() == [(bytes(16), REASON_RECALL)]
+    assert worker.take_cancels() == [((300).to_bytes(16, "little"), REASON_RECALL)]

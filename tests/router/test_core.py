@@ -306,6 +306,41 @@ def test_staged_calls_are_asked_back_once():
     assert recalls == [[1], [], [], [], []]
 
 
+def test_no_call_passes_those_that_a_worker_gives_back():
+    """The long call has ended, and some behind it, before the worker answers the recall."""
+    made = Driver()
+    made.run_us = 20
+    made.join(1)
+    for id in made.submit(20):
+        made.finish(id)
+    ids = made.submit(400)
+    staged = list(made.router.workers[1].held)
+    assert made.wait(limits.STUCK_MS).recalls == [1]
+
+    handed = [begun(made.finish(id)) for id in ids[:50]]
+    effects = made.step(events.Returned(1, staged[51:]))
+
+    assert handed == [[]] * 50, "what it got then would run before what comes back"
+    assert [*made.router.workers[1].held][:2] == ids[50:52]
+    assert begun(effects) == ids[51 : 51 + len(begun(effects))]
+
+
+def test_a_worker_that_had_nothing_to_give_back_is_handed_more():
+    """All that was staged ran before it heard the question; it answers all the same."""
+    made = Driver()
+    made.join(1)
+    [warm] = made.submit()
+    made.finish(warm)
+    ids = made.submit(2)
+    assert made.wait(limits.STUCK_MS).recalls == [1]
+    for id in ids:
+        made.finish(id)
+    [next_one] = made.submit()
+    assert made.router.workers[1].held == {}
+
+    assert begun(made.step(events.Returned(1, []))) == [next_one]
+
+
 def test_retrying_an_ended_call_twice_makes_two_calls_with_ids_of_their_own():
     """One id for both could run, end, and be accepted again."""
     made = Driver()

@@ -47,6 +47,9 @@ class Streamed(Flows):
         for worker, batch in effects.starts:
             if worker == 2:
                 self.at_two += [(id, attempt, submit) for id, attempt, _, submit in batch]
+        if 2 in effects.recalls:
+            back, self.at_two = [id for id, _, _ in self.at_two[1:]], self.at_two[:1]
+            self.step(events.Returned(2, back))
         self.credits += [units for _, _, _, units in effects.credits]
         return effects
 

@@ -52,6 +52,7 @@ class Process:
         self.route = b""
         self.told: list[Told] = []
         self.frames = 0
+        self.handed = 0  # Calls that were sent to it.
         self.log: Path
         self.ready: Told
         self.code = ""
@@ -82,6 +83,7 @@ class Process:
             for call_id, (socket, args, kwargs) in zip(ids, calls, strict=True)
         ]
         self.send(frame([head, *rows]))
+        self.handed += len(rows)
         return list(ids)
 
     def call(self, socket: str, *args: Any, **kwargs: Any) -> bytes:
@@ -123,6 +125,14 @@ class Process:
     def cancel(self, call_id: bytes, reason: str = "cancel") -> None:
         assert self.page.ask_cancel(call_id, reason)
         os.kill(self.popen.pid, signal.SIGUSR1)
+
+    def recall(self, handed: int) -> list[bytes]:
+        """Ask for what has not begun of so many calls that were sent; what comes back."""
+        before = len(self.kinds(Kind.RETURNED))
+        self.cancel(handed.to_bytes(16, "little"), "recall")
+        self.node.until(lambda: len(self.kinds(Kind.RETURNED)) > before, "RETURNED")
+        body = self.kinds(Kind.RETURNED)[before].body
+        return [body[at : at + 16] for at in range(0, len(body), 16)]
 
     def until_running(self, call_id: bytes) -> None:
         self.node.until(lambda: any(r.id == call_id for r in self.page.running()), "running")

@@ -192,14 +192,34 @@ def test_calls_not_begun_are_given_back_when_recalled(worker: Process):
     worker.until_running(running)
     unread = worker.call("s.add", 9)
 
-    worker.cancel(bytes(16), "recall")
+    assert worker.recall(worker.handed) == [*staged, unread], "also what it had not read"
 
-    worker.node.until(lambda: worker.kinds(Kind.RETURNED), "RETURNED")
-    body = worker.kinds(Kind.RETURNED)[0].body
-    returned = [body[at : at + 16] for at in range(0, len(body), 16)]
-    assert returned in ([*staged, unread], staged)
-    if unread not in returned:  # The signal was faster than the frame: then it is run.
-        assert worker.outcome(unread).value == 10
     assert worker.outcome(running).code == Outcome.DONE
     assert worker.result("s.add", 1) == 2
     assert [t.id for t in worker.kinds(Kind.OUTCOME) if t.id in staged] == []
+
+
+def test_a_recall_waits_for_calls_that_are_still_on_their_way(worker: Process):
+    """The signal is faster than the link; what came after it would run before what came back."""
+    running, staged = worker.start(("s.nap", (1.0,), {}), ("s.add", (1,), {}))
+    worker.until_running(running)
+
+    worker.cancel((worker.handed + 1).to_bytes(16, "little"), "recall")
+    worker.node.poll(100)
+    assert worker.kinds(Kind.RETURNED) == []
+    late = worker.call("s.add", 2)
+
+    worker.node.until(lambda: worker.kinds(Kind.RETURNED), "RETURNED")
+    assert worker.kinds(Kind.RETURNED)[0].body == staged + late
+    assert worker.outcome(running).code == Outcome.DONE
+    assert [t.id for t in worker.kinds(Kind.OUTCOME)] == [running]
+
+
+def test_a_recall_is_answered_although_all_calls_have_begun(worker: Process):
+    """The node hands it nothing until then."""
+    running = worker.call("s.nap", 0.3)
+    worker.until_running(running)
+
+    assert worker.recall(worker.handed) == []
+    assert worker.outcome(running).code == Outcome.DONE
+    assert worker.recall(worker.handed) == [], "and when it has nothing to do"
