@@ -27,13 +27,13 @@ def test_a_start_that_fails_late_leaves_nothing_behind(tmp_path: Path):
     link = home / "run" / "workers.ipc"
     link.unlink(missing_ok=True)
     link.mkdir()
-    before = descriptors(), threading.active_count()
+    files, threads = descriptors(), threading.active_count()  # One of before may still be ending.
 
     for _ in range(3):
         with pytest.raises(NodeError, match=rf"no node can be started on {home}: .*remove that"):
             node.start()
 
-    assert (descriptors(), threading.active_count()) == before
+    assert descriptors() == files and threading.active_count() <= threads
     link.rmdir()
     with node, connect(node.address) as client:
         assert client.socket("one").submit().result(20) == 1
