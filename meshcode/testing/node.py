@@ -126,20 +126,25 @@ class LocalMesh:
             NodeError: there is none.
         """
         module = self._declared.get(name or "", name)
-        rows = [
-            row for row in self.client.ask("status")["workers"]
-            if module in (None, row["processor"]) and row["pid"]
-        ]  # fmt: skip
-        if not rows:
-            raise NodeError(f"there is no worker of {name or 'anything'} to kill; nothing was done")
-        row = max(rows, key=lambda row: bool(row["holds"]))
-        own = {child.pid: child for child in self._children()}
-        if row["pid"] not in own:
-            raise NodeError(f"worker {row['pid']} has ended by itself; nothing was done")
-        worker = own[row["pid"]]
+        living: list[tuple[bool, psutil.Process]] = []  # Whether it holds calls.
+
+        def found() -> bool:
+            rows = [
+                row for row in self.client.ask("status")["workers"]
+                if module in (None, row["processor"]) and row["pid"]
+            ]  # fmt: skip
+            if not rows:
+                whose = name or "anything"
+                raise NodeError(f"there is no worker of {whose} to kill; nothing was done")
+            own = {child.pid: child for child in self._children()}
+            living[:] = [(bool(row["holds"]), own[row["pid"]]) for row in rows if row["pid"] in own]
+            return bool(living)  # Else it has just ended by itself, and another one comes.
+
+        _until(found, READY_S, lambda: f"no worker of {name or 'anything'} stays; nothing was done")
+        _, worker = max(living, key=lambda one: one[0])
         worker.kill()
         psutil.wait_procs([worker], STOP_S)
-        return int(row["pid"])
+        return int(worker.pid)
 
     def restart(self, *, kill: bool = True) -> None:
         """End the node and start it again on the same disk.
