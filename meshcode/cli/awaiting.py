@@ -89,34 +89,28 @@ def _of_link(client: Client) -> dict[str, Any]:
 
 def _step_of(client: Client, call: Call) -> str:
     """Of the steps that have not ended, the first that a person can do something for."""
-    from meshcode.cli.doctor_check import OK
-    from meshcode.cli.doctor_flow import judge_call
-
     flow = client.ask(
         "flow.get", timeout=ASK_S, id=call.id, open=True, rows=True, limit=STEPS_LOOKED
     )
-    for row in flow["rows"]:
-        check = judge_call(row, f"step {row['step']}")
-        if check is not None and check.state != OK:
-            return f"{check.name}: {check.detail}; see `mesh doctor flow {call.id}`"
-    return ""
+    return _first_of(call, [(row, f"step {row['step']}") for row in flow["rows"]])
 
 
 def _copy_of(client: Client, call: Call) -> str:
     """The same of the copies of a call: it has ended, and what gathers their values has not."""
+    from meshcode.client.lateness import copies_of, put
+
+    gathered = put(client, copies_of(call.id), ASK_S)
+    rows = [] if gathered is None else gathered[1]
+    return _first_of(call, [(row, "its copy") for row in rows])
+
+
+def _first_of(call: Call, rows: list[tuple[dict[str, Any], str]]) -> str:
+    """What the first of these calls waits for that does not go on by itself; their names beside."""
     from meshcode.cli.doctor_check import OK
     from meshcode.cli.doctor_flow import judge_call
-    from meshcode.client.lateness import copies_of
 
-    asked, answer = copies_of(call.id), None
-    try:
-        while True:
-            operation, fields = asked.send(answer)
-            answer = client.ask(operation, timeout=ASK_S, **fields)
-    except StopIteration as end:
-        gathered = end.value
-    for row in () if gathered is None else gathered[1]:
-        check = judge_call(row, "its copy")
+    for row, name in rows:
+        check = judge_call(row, name)
         if check is not None and check.state != OK:
             return f"{check.name}: {check.detail}; see `mesh doctor flow {call.id}`"
     return ""

@@ -16,6 +16,7 @@ from meshcode.ids import child_id, parse_id, text_of
 
 if TYPE_CHECKING:
     from meshcode.client.call import Call
+    from meshcode.client.client import Client
     from meshcode.client.wake import Waiter
 
 ASK_S = 1.0  # For each of three questions at most; the wait that is over was shorter, mostly.
@@ -110,18 +111,29 @@ def look(call: Call, seconds: float | None) -> Found:
     found = known_here(call)
     if found.state or (seconds is not None and seconds <= 0):
         return found
-    asked = questions(call)
+    timeout = ASK_S if seconds is None else min(seconds, ASK_S)
     try:
-        answer = None
-        while True:
-            operation, fields = asked.send(answer)
-            timeout = ASK_S if seconds is None else min(seconds, ASK_S)
-            answer = call._client.ask(operation, timeout=timeout, **fields)
-    except StopIteration as end:
-        told: Found = end.value
-        return told
+        told: Found = put(call._client, questions(call), timeout)
     except MeshError:  # Not told, whatever it is: it is the wait that has ended.
         return known_here(call)
+    return told
+
+
+def put(
+    client: Client, asked: Generator[tuple[str, dict[str, Any]], Any, Any], each_s: float
+) -> Any:
+    """Put questions to the node, one after another, and give what they come to.
+
+    Raises:
+        MeshError: the node refused one, or did not answer it within `each_s` seconds.
+    """
+    answer = None
+    while True:
+        try:
+            operation, fields = asked.send(answer)
+        except StopIteration as end:
+            return end.value
+        answer = client.ask(operation, timeout=each_s, **fields)
 
 
 def too_late(call: Call, seconds: float | None, found: Found) -> WaitTimeout:
