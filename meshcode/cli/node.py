@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshcode import paths
+from meshcode import limits, paths
 from meshcode.cli import output, plain
 from meshcode.cli.options import DURATION, command, styled
 from meshcode.cli.output import Style
@@ -347,6 +347,8 @@ def _log_text(log: dict[str, Any]) -> str:
     if log.get("full_ms"):
         since = plain.local_time(log["full_ms"])
         text += f"; FULL since {since}: no calls are taken, outcomes wait for room"
+        if log.get("level", 0) >= limits.DISK_STUCK:
+            text += ", and are so many that nothing begins"
     elif log.get("level"):
         text += "; nearly full: no calls are taken"
         if log.get("left", 0) < log.get("needed", 0):

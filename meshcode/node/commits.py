@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 QUICK_US: Final = 300  # What is at a worker ends so soon that the log waits for its outcomes.
 FULL_RETRY_MS: Final = 500
+_OP_BYTES: Final = 256  # Of an op beside its key and value, with what is told once it is on disk.
 REST_MS: Final = 20  # A turn that nobody waits for is closed after this, if nothing else joins it.
 
 
@@ -33,8 +34,23 @@ class Commits:
         self._held: list[Op] | None = None  # The batch under way, or one that found the disk full.
         self._again_ms = 0  # When that is tried again.
         self.full_ms = 0  # Since when what is held waits for room; 0: it does not.
+        self._held_bytes = 0  # Of what waits for room.
+        self._came_bytes = 0  # Of outcomes that came since then, or since it was tried again.
         self._awaits = False  # What to write waits a moment for outcomes to go with it.
         self._rest_until_ms = 0  # The open turn may stay open until then; 0 = it does not.
+
+    @property
+    def full_level(self) -> int:
+        """0: nothing waits for room; else the level of the disk (`events.DiskChanged`)."""
+        if not self.full_ms:
+            return 0
+        waits = self._held_bytes + self._came_bytes
+        return limits.DISK_STUCK if waits > limits.DISK_WAITS_BYTES_MAX else 2
+
+    def came(self, outcomes: int, size: int) -> None:
+        """So many outcomes, of so many bytes, are about to wait for room, too."""
+        self._came_bytes += outcomes * _OP_BYTES + size
+        self._loop.keeping.disk_full()
 
     def next_due_ms(self, now_ms: int) -> int | None:
         """When `commit` has something to do by time."""
@@ -55,7 +71,10 @@ class Commits:
             return
         ops = self._held
         if ops is not None:
-            ops.extend(loop.turns.more_sync())
+            more = loop.turns.more_sync()
+            ops.extend(more)
+            self._held_bytes += _bytes_of(more)
+            self._came_bytes = 0
         elif self._awaits_outcomes():
             return
         else:
@@ -120,6 +139,7 @@ class Commits:
     def _wait_for_room(self, error: BaseException, now_ms: int) -> None:
         if not self.full_ms:
             self.full_ms = now_ms
+            self._held_bytes, self._came_bytes = _bytes_of(self._held or []), 0
             self._loop.turns.wait_for_room()
             self._loop.say(
                 f"disk full: {error}; until then it takes no calls and tells no outcomes, and tries"
@@ -131,13 +151,16 @@ class Commits:
         mesh, took_ms = self._loop.mesh, now_ms - self._begun_ms
         self._held = None
         self._loop.keeping.written()
-        if self.full_ms:
-            waited_s, self.full_ms = (now_ms - self.full_ms) / 1000, 0
+        full_ms, self.full_ms = self.full_ms, 0
+        if full_ms:
             self._loop.turns.waits_for_room = False
+            waited_s = (now_ms - full_ms) / 1000
             self._loop.say(f"disk full no more: all that waited {waited_s:,.0f} s is written")
         if mesh is not None and took_ms > limits.SWIM_COMMIT_MS:
             mesh.slow_disk(took_ms, now_ms)
         self._loop.turns.synced()
+        if full_ms:
+            self._loop.keeping.disk_full_no_more()
 
     def finish(self) -> None:
         """Wait for the batch under way; the node stops."""
@@ -145,3 +168,8 @@ class Commits:
         if committer.busy and committer.wait() is None:
             self._held = None
             self._loop.turns.synced()
+
+
+def _bytes_of(ops: list[Op]) -> int:
+    """What ops take in memory, about."""
+    return sum(_OP_BYTES + len(key) + len(value or b"") for _, key, value in ops)

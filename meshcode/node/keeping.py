@@ -49,6 +49,9 @@ class Keeping:
         if isinstance(event, Finished):
             good = [report[2] for report in event.reports].count(_DONE)
             self.ran = [self.ran[0] + good, self.ran[1] + len(event.reports) - good]
+            if self._loop.commits.full_ms:
+                sizes = [len(report[6]) for report in event.reports]
+                self._loop.commits.came(len(sizes), sum(sizes))
             worker = self._loop.crew.by_id.get(event.worker)
             if worker is not None and worker.output:
                 self.publish_output()
@@ -147,7 +150,7 @@ class Keeping:
         loop = self._loop
         usage = loop.log.usage()
         self._came, self._room = 0, usage.disk_free + usage.reusable
-        level = 2 if loop.commits.full_ms else usage.level
+        level = loop.commits.full_level or usage.level
         if level or loop.router.disk_level:  # Who is refused is told how much there is now.
             loop.step(DiskChanged(level, *usage.for_calls))
 
@@ -188,6 +191,11 @@ class Keeping:
         return sum(self._unwritten) <= max(UNWRITTEN_MIN, self._room // UNWRITTEN_RATIO)
 
     def disk_full(self) -> None:
-        """A commit found no room: no new calls until there is some."""
-        if self._loop.router.disk_level < 2:
-            self._loop.step(DiskChanged(2, *self._loop.log.usage().for_calls))
+        """A commit found no room: no new calls until there is some, and with much to write no old."""
+        level = self._loop.commits.full_level
+        if self._loop.router.disk_level < level:
+            self._loop.step(DiskChanged(level, *self._loop.log.usage().for_calls))
+
+    def disk_full_no_more(self) -> None:
+        """All that waited for room is written: what waited for that goes on."""
+        self._look_at_disk()

@@ -182,7 +182,8 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
         "peers": len(loop.mesh.roster.members) - 1 if loop.mesh else 0,
         "log": {
             "used": usage.map_used, "size": usage.map_size, "limit": usage.map_limit,
-            "disk_free": usage.disk_free, "level": usage.level,
+            "disk_free": usage.disk_free,
+            "level": loop.commits.full_level or usage.level,
             "left": usage.for_calls.left, "needed": usage.for_calls.needed,
             "full_ms": loop.commits.full_ms,
             "damaged": [f"{table} {key.hex()}" for table, key in loop.log.damaged()],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from meshcode import limits
 from meshcode.router import ending, events, holding, seats, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Assignment, Effects
@@ -23,6 +24,8 @@ _RUNNING: Final = State.RUNNING
 
 def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
     """Give every worker of the pool as many calls as it has credit for."""
+    if r.disk_level >= limits.DISK_STUCK:
+        return
     if pool.addressed:  # First: those can go nowhere else.
         seats.hand_over(r, pool, now_ms, out)
     if pool.paused or pool.stopped:

@@ -196,7 +196,11 @@ class Drained:
 
 @dataclass(slots=True)
 class DiskChanged:
-    """How full the disk or map is now: 0 good, 1 tight (no new calls), 2 full (outcomes only)."""
+    """How full the disk or map is now.
+
+    0 good; 1 tight: no new calls; 2 full: outcomes only; 3 stuck: what is to be written waits for
+    room and is as much as may wait, so nothing begins, for its outcome would wait in memory, too.
+    """
 
     level: int
     left: int = 0  # Bytes, for who is refused; and how many there must be for new calls.

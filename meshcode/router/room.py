@@ -1,13 +1,14 @@
 """Whether a node takes new calls at all: not while it drains, or its disk or memory is full.
 
-What it has accepted is not touched by any of these, and what that causes is never refused.
+What it has accepted is not touched by any of these, and what that causes is never refused.  It waits
+while the disk is stuck: outcomes that find no room are kept in memory, and must not become many.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshcode import errors
+from meshcode import errors, limits
 from meshcode.router import events, seats
 from meshcode.router.effects import Effects
 
@@ -22,9 +23,12 @@ def on_drained(r: Router, event: events.Drained, now_ms: int, out: Effects) -> N
 
 
 def on_disk_changed(r: Router, event: events.DiskChanged, now_ms: int, out: Effects) -> None:
-    """The disk is fuller, or less full."""
-    r.disk_level = event.level
+    """The disk is fuller, or less full; when it is no more stuck, what waits may begin."""
+    was, r.disk_level = r.disk_level, event.level
     r.disk_room = event.left, event.needed
+    if was >= limits.DISK_STUCK > event.level:
+        for pool in r.pools.values():
+            r.touch(pool)
 
 
 def on_room_changed(r: Router, event: events.RoomChanged, now_ms: int, out: Effects) -> None:

@@ -179,7 +179,7 @@ def disk_suspect(world: World) -> None:
 
 def disk_level(world: World) -> None:
     """The disk fills, or is cleared; in every other world it may be the memory that fills."""
-    level = world.rng.choice((0, 1, 2))
+    level = world.rng.choice((0, 1, 2, 3))
     if level == 1 and world.seed % 2 and world.node is not None:
         world.post(events.RoomChanged(kept(world.node.router) + world.now % 4))
     else:

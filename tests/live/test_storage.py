@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from meshcode import paths
 from meshcode.client import Call, Client, Socket, connect
 from meshcode.errors import Busy, CallerError, FolderInUse, LogDamaged, WaitTimeout
 from meshcode.ids import parse_id
+from meshcode.limits import DISK_STUCK
 from meshcode.store.contract import DONE
 from tests.live.harness import Mesh, refusal, until
 
@@ -175,6 +177,39 @@ def test_a_node_whose_log_waits_for_room_says_so_and_is_not_mute(
             until(lambda: accepted(echo), 10, "it takes calls again")
         words = mesh.words()
     assert words.count("disk full: the disk under") == words.count("disk full no more: ") == 1
+
+
+def test_outcomes_that_wait_for_room_are_bounded_though_many_calls_wait(
+    small_disk: Path, repository: Path
+):
+    """Each is kept in memory until it is recorded, so no call begins once they are many."""
+    size, count = 4 * MIB, 25
+    with Mesh(small_disk / "home") as mesh:
+        mesh.offer("live", repository, "live.tasks", ["large"])
+        mesh.ask("model", do="update", kind="socket", name="live.tasks.large",
+                 fields={"concurrency": 1})  # None is staged behind another.
+        mesh.wait_ready("live")
+        with connect(mesh.address) as client:
+            mesh.ask("proc", do="pause", name="live")
+            calls = [client.socket("live.tasks.large").submit(size) for _ in range(count)]
+            for call in calls:
+                call.wait_accepted(20)
+            fill(small_disk / "rest", share=0.97)
+            mesh.ask("proc", do="resume", name="live")
+
+            status = until(lambda: stuck(mesh), 30, "no more outcomes may wait")
+            assert status["calls"]["waiting"] > 0
+            assert status["log"]["full_ms"] > 0
+
+            (small_disk / "rest").unlink()
+            assert all(call.result(30) == bytes(size) for call in calls)
+            until(lambda: not mesh.ask("status")["log"]["full_ms"], 10, "all is written")
+
+
+def stuck(mesh: Mesh) -> dict[str, Any] | None:
+    """What the node says of itself when nothing begins there any more, or None."""
+    status = mesh.ask("status")
+    return status if status["log"]["level"] == DISK_STUCK else None
 
 
 def test_a_node_whose_log_waits_for_room_can_be_stopped(small_disk: Path, repository: Path):

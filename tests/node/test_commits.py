@@ -51,6 +51,7 @@ class Node:
         self.log = Failing()
         self.released: list[Effects] = []
         self.full = 0
+        self.levels: list[int] = []  # Of the disk, as the core would be told.
         self.said: list[str] = []
         turns = Turns(self.driver.router, self.released.append)
         self.loop: Any = SimpleNamespace(
@@ -59,7 +60,8 @@ class Node:
             clock=SimpleNamespace(now_ms=lambda: NOW),
             history=SimpleNamespace(flows=SimpleNamespace(noted=lambda *_, **__: None)),
             keeping=SimpleNamespace(
-                disk_full=self._note_full, handed_over=lambda: None, written=lambda: None
+                disk_full=self._note_full, handed_over=lambda: None, written=lambda: None,
+                disk_full_no_more=self._note_room,
             ),
             say=self.said.append,
         )  # fmt: skip
@@ -67,6 +69,10 @@ class Node:
 
     def _note_full(self) -> None:
         self.full += 1
+        self.levels.append(self.commits.full_level)
+
+    def _note_room(self) -> None:
+        self.levels.append(self.commits.full_level)
 
     def proposed(self) -> list[Any]:
         """A call whose outcome is proposed; how a peer agrees to it: its key and the epoch."""
@@ -225,6 +231,21 @@ def test_what_found_the_disk_full_is_tried_again_with_what_came(node):
     assert node.log.count(DONE) == 2
     assert [line.split(":")[0] for line in node.said] == ["disk full", "disk full no more"]
     assert not (node.commits.full_ms or node.turns.waits_for_room)
+
+
+def test_much_that_waits_for_room_lets_nothing_begin_until_it_is_written(node):
+    large = bytes(limits.DISK_WAITS_BYTES_MAX)
+    node.log.fails = [DiskFull("no room")] * 2
+    node.turns.add(Effects(records=[(DONE, b"i" * 16, b"record")]))
+    node.commits.commit(NOW)
+    node.wait(NOW)
+    node.turns.add(Effects(records=[(DONE, b"j" * 16, large)]))
+    for again in (1, 2):
+        node.commits.commit(NOW + again * FULL_RETRY_MS)
+        node.wait(NOW + again * FULL_RETRY_MS)
+
+    assert node.levels == [2, limits.DISK_STUCK, 0]
+    assert node.log.count(DONE) == 2
 
 
 def test_what_waits_for_room_holds_up_no_refusal(node):

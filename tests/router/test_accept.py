@@ -16,6 +16,7 @@ from meshcode.router.timers import due_of
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
+from tests.router.driver import Driver, begun
 
 NOW = 1_700_000_000_000
 GOOD_OPTIONS = [
@@ -175,6 +176,25 @@ def test_a_tight_disk_takes_no_new_calls_and_says_so():
 
     assert [(id, error["code"]) for _, id, error in effects.refused] == [(new, "busy")]
     assert effects.accepted == [(1, 2, 1, 1, 1)]
+
+
+def test_a_stuck_disk_lets_nothing_begin_until_it_is_not():
+    """A full disk does: an outcome makes room.  One that is stuck has as many as may wait."""
+    driver = Driver()
+    driver.join()
+    driver.step(DiskChanged(limits.DISK_STUCK))
+    driver.step(DiskChanged(0))
+    (first,) = driver.submit()
+    driver.run_us = 10_000_000  # Long: nothing is staged behind it.
+    second, third = driver.submit(2)
+    driver.step(DiskChanged(2))
+    assert begun(driver.finish(first)) == [second]
+
+    driver.step(DiskChanged(limits.DISK_STUCK))
+    assert begun(driver.finish(second)) == []
+    assert begun(driver.join(2)) == []
+
+    assert begun(driver.step(DiskChanged(2))) == [third]
 
 
 def test_an_id_from_before_the_horizon_cannot_be_told_from_one_that_ran():
