@@ -129,6 +129,22 @@ def _closed(
 # Submitting.
 
 
+def are_new(loop: Loop, who: Who, calls: list[NewCall]) -> bool:
+    """Whether a user may make all of some calls that are no flows, for nobody knows their ids.
+
+    It is the quick answer for most frames; no says nothing, see `sift`.
+    """
+    if any(loop.guard.run_problem(who, name) is not None for name in {call[3] for call in calls}):
+        return False
+    ids, router = [call[0] for call in calls], loop.router
+    known = (router.calls, router.guests, router.replica.by_id, router.copies)
+    return (
+        all(some.keys().isdisjoint(ids) for some in known)
+        and _ticks_of(loop, ids).keys().isdisjoint(ids)
+        and not loop.has_ended(ids)
+    )
+
+
 def sift(loop: Loop, session: Session, calls: list[NewCall]) -> tuple[Refused, list[bytes]]:
     """Take out of a user's calls those whose ids stand for what it may not see, or for ticks.
 
@@ -139,10 +155,11 @@ def sift(loop: Loop, session: Session, calls: list[NewCall]) -> tuple[Refused, l
     assert who is not None
     named = [(call, _named(call)) for call in calls]
     known = sockets_of(loop, chain.from_iterable(ids for _, ids in named))
+    ticks = _ticks_of(loop, [call[0] for call in calls])
     calls.clear()
     unknown: list[bytes] = []
     for call, ids in named:
-        problem = _tick_problem(loop, call[0]) or _problem(loop, who, ids, known)
+        problem = _tick_problem(ticks, call[0]) or _problem(loop, who, ids, known)
         if problem is not None:
             refused.append((session.id, call[0], problem.to_data()))
             continue
@@ -238,9 +255,17 @@ def _missing(loop: Loop, who: Who, ids: list[bytes]) -> MeshError | None:
     )
 
 
-def _tick_problem(loop: Loop, id: bytes) -> MeshError | None:
+def _ticks_of(loop: Loop, ids: Iterable[bytes]) -> dict[bytes, str]:
+    """The ids of ticks of the times at which these ids were made, and their schedules."""
+    found: dict[bytes, str] = {}
+    for made_ms in {unix_ms_of(id) for id in ids}:
+        found |= ticking.ticks_at(loop.router, made_ms)
+    return found
+
+
+def _tick_problem(ticks: Mapping[bytes, str], id: bytes) -> MeshError | None:
     """Why nobody but the nodes makes a call with this id; None: it is not that of a tick."""
-    name = ticking.whose_tick(loop.router, id)
+    name = ticks.get(id)
     if name is None:
         return None
     return BadRequest(

@@ -42,9 +42,8 @@ def receive(loop: Loop, now_ms: int, port: Port | None = None) -> None:
 def take(loop: Loop, arrived: Arrived) -> None:
     """Take one frame: its calls as one event, its requests one by one."""
     session = arrived.session
-    plain = session.who is None and not loop.keeps_no_calls
     try:
-        if plain and _are_simple(loop, arrived):
+        if not loop.keeps_no_calls and _are_simple(loop, arrived):
             loop.step(Submitted(session.id, arrived.head.sequence, arrived.calls, {}))
         else:
             _take_any(loop, arrived)
@@ -69,7 +68,10 @@ def _refuse_all(loop: Loop, arrived: Arrived, error: Exception) -> None:
 
 
 def _are_simple(loop: Loop, arrived: Arrived) -> bool:
-    """Whether a frame has calls only, all made just now, none with options and none a flow."""
+    """Whether a frame has calls only, all made just now, none with options and none a flow.
+
+    Who may not do everything may make them, too.
+    """
     kinds, flags = arrived.kinds, arrived.flags
     if kinds.count(_SUBMIT) != len(kinds) or flags.count(_FRESH) != len(flags):
         return False
@@ -85,6 +87,9 @@ def _are_simple(loop: Loop, arrived: Arrived) -> bool:
             return False
         if flow != id:
             caused = True
+    who = behind.guarded(loop, arrived.session)
+    if who is not None and not behind.are_new(loop, who, arrived.calls):
+        return False
     if caused:
         loop.history.flows.wanted = True
     return True

@@ -191,7 +191,7 @@ class Keeping:
         return sum(self._unwritten) <= max(UNWRITTEN_MIN, self._room // UNWRITTEN_RATIO)
 
     def disk_full(self) -> None:
-        """A commit found no room: no new calls until there is some, and with much to write no old."""
+        """A commit found no room: the core is told how full the disk is."""
         level = self._loop.commits.full_level
         if self._loop.router.disk_level < level:
             self._loop.step(DiskChanged(level, *self._loop.log.usage().for_calls))

@@ -224,6 +224,10 @@ class Loop:
             return {}
         return self.turns.ended(ids, self._kept(ids).get)
 
+    def has_ended(self, ids: Sequence[bytes]) -> bool:
+        """Whether one of these calls has ended, be it on disk yet or not."""
+        return self.turns.has_fresh(ids) or any(self.log.get_many(DONE, ids))
+
     def done_records(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
         """Their whole records."""
         return self.turns.done_records(ids, self._kept(ids).get) if ids else {}

@@ -219,6 +219,10 @@ class Turns:
         """The `done` records of turns not yet synced, by call id."""
         return {id: value for known in self._fresh() for id, value in known.items()}
 
+    def has_fresh(self, ids: Iterable[bytes]) -> bool:
+        """Whether one of these calls has ended in a turn that is not yet synced."""
+        return any(not known.keys().isdisjoint(ids) for known in self._fresh())
+
     def _fresh(self) -> list[dict[bytes, bytes]]:
         """The same by turn, from the oldest."""
         found = []

@@ -1,7 +1,7 @@
 """Whether a node takes new calls at all: not while it drains, or its disk or memory is full.
 
-What it has accepted is not touched by any of these, and what that causes is never refused.  It waits
-while the disk is stuck: outcomes that find no room are kept in memory, and must not become many.
+What it has accepted is not touched by any of these, and what that causes is never refused.  It
+waits while the disk is stuck: outcomes that find no room are in memory, and must not become many.
 """
 
 from __future__ import annotations

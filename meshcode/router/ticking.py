@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from meshcode import limits
 from meshcode.digest import blake2b
 from meshcode.errors import BadData, BadRequest, TooLarge
-from meshcode.ids import child_id, unix_ms_of
+from meshcode.ids import child_id
 from meshcode.replica.peers import CORE, WITNESS
 from meshcode.router import births
 from meshcode.router.effects import Effects
@@ -137,13 +137,13 @@ def tick_id(name: str, tick_ms: int) -> bytes:
     return child_id(root, b"tick/%d" % tick_ms)
 
 
-def whose_tick(r: Router, id: bytes) -> str | None:
-    """The schedule that calls under this id, by its own time; None: no one does."""
-    made_ms = unix_ms_of(id)
-    for name, one in r.ticks.by_name.items():
-        if one.schedule.may_fire_at(made_ms) and tick_id(name, made_ms) == id:
-            return name
-    return None
+def ticks_at(r: Router, tick_ms: int) -> dict[bytes, str]:
+    """The ids under which schedules would call at this time, with the names of the schedules."""
+    return {
+        tick_id(name, tick_ms): name
+        for name, one in r.ticks.by_name.items()
+        if one.schedule.may_fire_at(tick_ms)
+    }
 
 
 def _make(r: Router, one: Ticking, tick_ms: int, now_ms: int, out: Effects) -> None:
@@ -227,5 +227,5 @@ def keepers(r: Router, id: bytes, now_ms: int) -> tuple[bytes, ...]:
 
 __all__ = [
     "Ticking", "Ticks", "changed", "fire", "keepers", "looked_up", "restore", "tick_id",
-    "whose_tick",
+    "ticks_at",
 ]  # fmt: skip

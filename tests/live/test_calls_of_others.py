@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from meshcode.client import connect
-from meshcode.ids import parse_id
+from meshcode.ids import make_ids, parse_id
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Flag, Kind
@@ -40,6 +41,29 @@ def come(link: RawLink, kind: Kind, id: bytes) -> object:
 
     until(look, SOON_S, f"{kind!r} of {id.hex()} comes")
     return found[0]
+
+
+def ends(link: RawLink, ids: list[bytes]) -> dict[bytes, tuple[Kind, Any]]:
+    """What became of each of these calls: how it ended, or why it was refused."""
+    found: dict[bytes, tuple[Kind, Any]] = {}
+
+    def look() -> bool:
+        for row, data in link.receive(0.1):
+            assert HIDDEN.encode() not in data
+            if row.kind in (Kind.OUTCOME, Kind.REFUSED):
+                found[row.id] = Kind(row.kind), body_of(row, data)
+        return found.keys() >= set(ids)
+
+    until(look, SOON_S, lambda: f"only {len(found)} of {len(ids)} have ended")
+    return {id: found[id] for id in ids}
+
+
+def fresh_call(id: bytes, value: str) -> bytes:
+    """A call that is said to be new."""
+    name, body = b"live.tasks.echo", pack([value])
+    return envelope(
+        Kind.SUBMIT, id=id, flow=id, name=name, body=body, argc=1, flags=int(Flag.FRESH)
+    )
 
 
 def people(owner, node: Mesh, repository) -> str:
@@ -85,6 +109,17 @@ def test_an_id_gives_no_result_that_its_reader_may_not_see(repository):
         call.wait_accepted(SOON_S)
         waiting = parse_id(call.id)
         assert link.ask("call.watch", ids=[waiting]) == {"unknown": [waiting]}
+
+        # Nor does a frame of new calls hide it.
+        new = make_ids(3)
+        model(owner, "update", "processor", "live", requested_status="start")
+        link.send([fresh_call(id, "joe's") for id in [*new[:2], theirs, waiting, new[2]]])
+        assert call.result(SOON_S) == HIDDEN
+        told = ends(link, [*new, theirs, waiting])
+        assert [told.pop(id) for id in new] == [(Kind.OUTCOME, "joe's")] * 3
+        for kind, problem in told.values():
+            assert kind == Kind.REFUSED
+            assert "this is the id of an earlier call" in problem["text"]
         link.close()
         keep(login)
         with connect(node.address) as joe:
