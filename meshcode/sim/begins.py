@@ -67,6 +67,11 @@ class Begins:
         self.disk_level = 0
         self.calls_max = limits.OPEN_CALLS_MAX
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the disk is so full that nothing may begin."""
+        return self.disk_level >= limits.DISK_STUCK
+
     def allow_retries(self, name: str, retries: int) -> None:
         """Calls of the socket may have been tried so often."""
         self.retries_max[name] = max(self.retries_max.get(name, 0), retries)
@@ -191,8 +196,7 @@ class Begins:
         asked = worker in self.recalled and not beside
         require(not asked, "order", "begins before what its worker is to give back", text)
         require(not self.draining, "begin", "while draining", text)
-        stuck = self.disk_level >= limits.DISK_STUCK
-        require(not stuck, "begin", "while what is to be written is as much as may wait", text)
+        require(not self.is_stuck, "begin", "while what is to be written is as much as may wait", text)
         status = self._statuses.get(config.processor, "start")
         require(status == "start", "begin", "processor is", status, text)
         require(not fact.cancelled_told, "cancel", "begins after it was told as cancelled", text)
@@ -281,7 +285,7 @@ class Begins:
 
     def idle(self, router: Router, now_ms: int) -> None:
         """No worker is left with nothing while a call could begin there."""
-        if self.draining or not self.processors:
+        if self.draining or self.is_stuck or not self.processors:
             return
         busy = {
             call.worker.id

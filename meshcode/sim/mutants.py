@@ -274,6 +274,26 @@ def _full_memory_takes_calls(_real: Any) -> Any:
     return lambda r: 0
 
 
+@BROKEN.rule(dispatch, "dispatch")
+def _stuck_disk_lets_calls_begin(real: Any) -> Any:
+    def begin(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
+        level, r.disk_level = r.disk_level, 0
+        real(r, pool, now_ms, out)
+        r.disk_level = level
+
+    return begin
+
+
+@BROKEN.rule(HANDLERS, events.DiskChanged)
+def _what_a_stuck_disk_held_up_waits_on(_real: Any) -> Any:
+    def on_disk_changed(
+        r: Router, event: events.DiskChanged, now_ms: int, out: Effects
+    ) -> None:
+        r.disk_level = event.level
+
+    return on_disk_changed
+
+
 # Attempts, retries, deaths.
 
 
