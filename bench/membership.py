@@ -1,6 +1,6 @@
 """What membership costs and how fast it sees a death, in simulated meshes of the real core.
 
-    python -m bench.membership [--sizes 5,50,500] [--kills 60] [--days 2]
+    python -m bench.membership [--sizes 5,50,500] [--kills 30] [--days 1]
 
 The network is simulated; the CPU time of `step` (with packing and unpacking by the real codec) is
 measured.  Every node is started by all others' rosters, as core nodes of one LAN.
@@ -141,8 +141,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", default="5,50,500")
-    parser.add_argument("--kills", type=int, default=60)
-    parser.add_argument("--days", type=float, default=2.0, help="node-days at 5 %% loss")
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--days", type=float, default=1.0, help="node-days at 5 %% loss")
     chosen = parser.parse_args(arguments)
     print(machine.describe())
     for nodes in map(int, chosen.sizes.split(",")):

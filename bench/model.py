@@ -1,6 +1,6 @@
 """How soon a change of the model is known to another model process, on SQLite and on Postgres.
 
-    python -m bench.model [--changes 200]
+    python -m bench.model [--changes 120]
 
 Two real model processes have one database open, as the nodes of two homes would.  One is asked for
 a change; the time is from its answer, when the change is committed, to the snapshot of the other
@@ -106,7 +106,7 @@ def databases() -> Iterator[list[tuple[str, str, float]]]:
 def main() -> None:
     """Print one line for each database."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--changes", type=int, default=200)
+    parser.add_argument("--changes", type=int, default=120)
     changes = parser.parse_args().changes
     print(machine.describe(), flush=True)
     with databases() as found:
