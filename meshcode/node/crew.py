@@ -75,6 +75,8 @@ class WorkerProcess:
         self.ready_ms = 0
         self.kill_at_ms = 0  # It is stopping and killed then; 0 = not.
         self.interrupts = Interrupts()  # Calls told to end, or to be told.
+        self.slots = self.slots_now = 1  # Calls at once, when it came; with the sockets it has now.
+        self.setups = 0  # How often it was told of sockets and has not yet said that it has them.
         self.handed = 0  # Calls that it was told to begin.
         self.calls = 0  # Outcomes reported.
         self.returns = 0  # How often it gave back calls.
@@ -347,6 +349,7 @@ class Crew:
         """Change which socket runs which function, and which stream, while it runs."""
         worker.sockets, worker.streams = dict(sockets), list(streams)
         body = pack({"sockets": sockets, "streams": streams})
+        worker.setups += 1
         self._send(worker, [envelope(Kind.SETUP, body=body)])
 
     def credit(self, credits: list[tuple[int, bytes, int, int]]) -> None:
@@ -458,6 +461,7 @@ class Crew:
             return None
         worker.state = "ready"
         worker.ready_ms = now_ms
+        worker.slots = worker.slots_now = slots
         return WorkerJoined(worker.id, worker.processor, slots)
 
     def _take(
@@ -505,7 +509,7 @@ class Crew:
         yielded: list[NewItem],
         items: list[bytes],
     ) -> None:
-        """Take of a frame what are no outcomes: output, items, calls given back."""
+        """Take of a frame what are no outcomes: output, items, calls given back, other sockets."""
         held = self.held_by(worker.id)  # Of others it may say what is late; nobody waits for that.
         for row in rows:
             kind, body = row.kind, data[row.body_at : row.end]
@@ -514,6 +518,8 @@ class Crew:
                 for returned in ids:
                     worker.interrupts.ended(returned)
                 found.append(Returned(worker.id, ids))
+            elif kind == Kind.READY:
+                worker.slots_now = workerwords.slots_of(workerwords.ready(body))
             elif row.id not in held:
                 continue
             elif kind == Kind.OUTPUT:

@@ -519,6 +519,8 @@ class Processors:
             return f"recycled after {now_ms - worker.ready_ms} ms, the limit is {age_ms} ms"
         if worker.page.resident > resident:
             return f"recycled at {worker.page.resident} bytes of memory, the limit is {resident}"
+        if worker.slots_now != worker.slots:  # Its first `async def` came, or the last went.
+            return f"it runs {worker.slots} calls at once, its sockets allow {worker.slots_now}"
         return ""
 
     def _spawn(self, processor: Processor, now_ms: int) -> None:

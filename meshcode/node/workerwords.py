@@ -112,11 +112,22 @@ def _check_returned(row: Row, _data: bytes, worker: WorkerProcess) -> None:
         _refuse(row, f"came {worker.returns} times, it was asked {worker.interrupts.recalls} times")
 
 
+def _check_ready(row: Row, data: bytes, worker: WorkerProcess) -> None:
+    if not worker.setups:
+        _refuse(row, "came again, and it was told of no other sockets")
+    worker.setups -= 1
+    try:
+        slots_of(ready(data[row.body_at : row.end]))
+    except BadValue as error:
+        _refuse(row, f"cannot be read: {error.text}")
+
+
 _CHECKS: Final[dict[int, Any]] = {
     _OUTCOME: _check_outcome,
     int(Kind.ITEM): _check_item,
     int(Kind.OUTPUT): _check_output,
     int(Kind.RETURNED): _check_returned,
+    int(Kind.READY): _check_ready,
 }
 
 
@@ -135,6 +146,8 @@ def check_count(worker: WorkerProcess) -> None:
 
 def ready(body: bytes) -> dict[str, Any]:
     """What READY says: who it is.
+
+    It comes first of all, and again when the worker serves other sockets, as it was told to.
 
     Raises:
         BadValue: it cannot be read, or does not say it.

@@ -196,7 +196,7 @@ class Begins:
         asked = worker in self.recalled and not beside
         require(not asked, "order", "begins before what its worker is to give back", text)
         require(not self.draining, "begin", "while draining", text)
-        require(not self.is_stuck, "begin", "while what is to be written is as much as may wait", text)
+        require(not self.is_stuck, "begin", "while the disk is stuck", text)
         status = self._statuses.get(config.processor, "start")
         require(status == "start", "begin", "processor is", status, text)
         require(not fact.cancelled_told, "cancel", "begins after it was told as cancelled", text)

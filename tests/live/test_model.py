@@ -8,10 +8,28 @@ from pathlib import Path
 from meshcode.client import connect
 from tests.live.harness import Mesh, make_repository, refusal, until
 
+ASYNC = """
+import asyncio, time
+
+HERE = []
+
+
+def nap(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+async def meet(count):
+    HERE.append(count)
+    while len(HERE) < count:
+        await asyncio.sleep(0.01)
+    return "met"
+"""
+
 
 def test_a_new_socket_can_be_called_within_a_second_without_a_restart(mesh: Mesh):
-    """The best of three, so that a busy machine does not matter."""
-    took = []
+    """The best of three, so that a busy machine does not matter; its workers go on."""
+    took, before = [], mesh.worker_pids()
     with connect(mesh.address) as client:
         for name in ("quick.one", "quick.two", "quick.three"):
             begin = time.monotonic()
@@ -20,6 +38,30 @@ def test_a_new_socket_can_be_called_within_a_second_without_a_restart(mesh: Mesh
             took.append(time.monotonic() - begin)
 
     assert min(took) < 1.0
+    assert mesh.worker_pids() == before
+    assert "no worker" not in mesh.words()
+
+
+def test_workers_are_replaced_in_peace_when_their_first_async_task_comes(
+    fresh: Mesh, tmp_path: Path
+):
+    """How many calls a worker runs at once is settled when it comes."""
+    make_repository(tmp_path / "code", {"tasks.py": ASYNC})
+    fresh.offer("work", tmp_path / "code", "tasks", ["nap"])
+    fresh.wait_ready("work")
+    with connect(fresh.address) as client:
+        [first] = fresh.ready_workers()
+        running = client.socket("tasks.nap").submit(1.0)
+        fresh.add("socket", "tasks.meet", processor="work", task="meet", queue="q")
+        until(
+            lambda: [one["id"] for one in fresh.ready_workers()] not in ([], [first["id"]]),
+            30, "another worker is ready",
+        )  # fmt: skip
+        both = [client.socket("tasks.meet").submit(2) for _ in range(2)]
+
+        assert [call.result(30) for call in both] == ["met", "met"]
+        assert running.result(30) == 1.0
+        assert running.info()["attempts"] == 1
 
 
 def test_each_socket_of_a_processor_runs_its_own_function(mesh: Mesh):

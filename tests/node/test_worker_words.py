@@ -123,9 +123,23 @@ WRONG = {
     "has 17 bytes, which are no ids": envelope(Kind.RETURNED, body=bytes(17)),
     "came 1 times, it was asked 0 times": envelope(Kind.RETURNED, body=CALL),
     "SUBMIT (kind 2)": envelope(Kind.SUBMIT, id=CALL, name=b"a"),
-    "READY (kind 30)": envelope(Kind.READY, body=pack({})),
+    "READY (kind 30) came again": envelope(Kind.READY, body=pack({})),
     "envelope (kind 200)": envelope(200),
 }
+
+
+def test_a_worker_says_again_that_it_is_ready_for_other_sockets(rogue: Rogue):
+    """Once for each time that it was told of some."""
+    rogue.join()
+    rogue.crew.tell_sockets(rogue.worker, {"s": "f"}, [])
+    body = {"worker": rogue.worker.id, "token": rogue.worker.token, "slots": 7}
+    again = envelope(Kind.READY, body=pack(body))
+
+    rogue.say(again)
+
+    assert (rogue.worker.slots, rogue.worker.slots_now, rogue.worker.lied) == (1, 7, "")
+    rogue.say(again)
+    assert "READY (kind 30) came again" in rogue.said[0]
 
 
 @pytest.mark.parametrize("why", WRONG)
