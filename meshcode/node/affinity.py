@@ -16,7 +16,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from meshcode.node.crew import WorkerProcess
 
 PLACE = "\0meshcode/node"
 
@@ -85,6 +90,20 @@ def _has_gone(link: socket.socket) -> bool:
         return True
 
 
+def cpu_for(processor: str, cpus: Sequence[int], workers: Iterable[WorkerProcess]) -> int:
+    """The CPU for one more worker: it has the fewest of its processor, and then the fewest of all.
+
+    Args:
+        processor: whose worker is to come.
+        cpus: those to choose from, the first of equal ones is taken.
+        workers: all that are there; those that are leaving do not count.
+    """
+    staying = [worker for worker in workers if not worker.stopping]
+    beside = Counter(worker.cpu for worker in staying)
+    alike = Counter(worker.cpu for worker in staying if worker.processor == processor)
+    return min(cpus, key=lambda cpu: (alike[cpu], beside[cpu]))
+
+
 class Affinity:
     """The CPUs of the thread that calls: the node's own."""
 
@@ -114,4 +133,4 @@ class Affinity:
             self._move(self._all)
 
 
-__all__ = ["PLACE", "Affinity", "Neighbours"]
+__all__ = ["PLACE", "Affinity", "Neighbours", "cpu_for"]

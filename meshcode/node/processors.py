@@ -17,6 +17,7 @@ from meshcode.model import placing
 from meshcode.model.delta import Key
 from meshcode.model.settingnames import values
 from meshcode.node import waits
+from meshcode.node.affinity import cpu_for
 from meshcode.node.codewarnings import warnings_of
 from meshcode.node.crew import Crew, WorkerProcess
 from meshcode.node.declared import Declared
@@ -88,7 +89,6 @@ class Processors:
         self.commits: dict[str, str] = {}
         self._all_cpus = sorted(os.sched_getaffinity(0))
         self.cpus = self._all_cpus  # Those that its workers are pinned to.
-        self._next_cpu = 0
         self.stopping = False
         self.settings = values({})  # Of the mesh.
         self.secrets = Secrets(code_dir.parent)
@@ -525,8 +525,7 @@ class Processors:
 
     def _spawn(self, processor: Processor, now_ms: int) -> None:
         assert processor.mount is not None
-        cpu = self.cpus[self._next_cpu % len(self.cpus)]
-        self._next_cpu += 1
+        cpu = cpu_for(processor.name, self.cpus, self.crew.by_id.values())
         config: dict[str, Any] = {"sockets": processor.sockets, "streams": processor.streams}
         config["commit"] = processor.mount.get("label") or processor.mount["commit"]
         config["overrides"] = processor.mount.get("overrides")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from meshcode.node.affinity import Affinity, Neighbours
+from meshcode.node.affinity import Affinity, Neighbours, cpu_for
+from meshcode.node.crew import WorkerProcess
 from tests.node.scarcity import no_descriptors
 
 pytestmark = pytest.mark.skipif(
@@ -120,3 +121,20 @@ def test_without_a_descriptor_left_it_is_asked_again(place: str):
     finally:
         first.close()
         second.close()
+
+
+def test_a_worker_gets_the_cpu_that_has_the_fewest_of_its_kind():
+    workers: list[WorkerProcess] = []
+
+    def start(processor: str) -> int:
+        cpu = cpu_for(processor, [4, 5, 6], workers)
+        workers.append(WorkerProcess(len(workers), processor, "key", cpu))
+        return cpu
+
+    assert [start("a") for _ in range(3)] == [4, 5, 6]
+    assert [start("b") for _ in range(2)] == [4, 5]
+    assert start("c") == 6
+    workers.pop(1)  # It died.
+    assert start("a") == 5
+    workers[0].stopping = "newer code took over"
+    assert start("a") == 4
