@@ -37,6 +37,12 @@ def dispatch(r: Router, pool: Pool, now_ms: int, out: Effects) -> None:
         while (found := _next_for(r, pool, worker, now_ms)) is not None:
             priority, line = found
             room = worker.room(line, now_ms)
+            if room <= 0 and pool.mixed and worker.slots > 1:
+                found = _of_other_kind(r, pool, worker, line, now_ms)
+                if found is None:
+                    break
+                priority, line = found
+                room = worker.room(line, now_ms)
             if room <= 0:
                 break
             calls = line.take(priority, room, now_ms)
@@ -109,6 +115,24 @@ def _next_for(r: Router, pool: Pool, worker: Worker, now_ms: int) -> tuple[int, 
             if not (worker.skips(line) or (here and pool.is_quick(line, now_ms))):
                 lines.rotate(-at)
                 return priority, line
+    return None
+
+
+def _of_other_kind(
+    r: Router, pool: Pool, worker: Worker, line: Line, now_ms: int
+) -> tuple[int, Line] | None:
+    """The next line of those whose calls go another way through the worker than those of `line`:
+    beside each other, or one by one.  The two do not wait for each other.
+    """
+    here = worker.node and not r.draining
+    for priority in sorted(pool.rotation, reverse=True):
+        lines = pool.rotation[priority]
+        for at, other in enumerate(lines):
+            if other.at_once == line.at_once or worker.skips(other):
+                continue
+            if not (here and pool.is_quick(other, now_ms)):
+                lines.rotate(-at)
+                return priority, other
     return None
 
 

@@ -167,6 +167,8 @@ def _learn_signature(pool: Pool, line: Line) -> None:
     data = pool.signatures.get(line.config.task)
     line.signature = None if data is None else Signature(data)
     line.at_once = data is None or bool(data.get("at_once", True))
+    first = next(iter(pool.lines.values()), line)
+    pool.mixed = pool.mixed or first.at_once != line.at_once
 
 
 def on_processor_changed(
@@ -176,7 +178,7 @@ def on_processor_changed(
     pool = r.pool(event.processor)
     pool.reason = event.reason
     if event.signatures:
-        pool.signatures = event.signatures
+        pool.signatures, pool.mixed = event.signatures, False
         for line in pool.lines.values():
             _learn_signature(pool, line)
     r.touch(pool)

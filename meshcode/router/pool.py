@@ -191,6 +191,7 @@ class Pool:
         "granted",
         "granted_ms",
         "lines",
+        "mixed",
         "name",
         "paused",
         "reason",
@@ -206,6 +207,7 @@ class Pool:
         self.name = name
         self.workers: dict[int, Worker] = {}
         self.lines: dict[str, Line] = {}
+        self.mixed = False  # Calls of some lines run beside each other, of others one by one.
         self.rotation: dict[int, deque[Line]] = {}  # By priority: lines that may have a next call.
         self.addressed: dict[Line, None] = {}  # Lines of broadcasts and copies that may have one.
         self.seated: dict[int, Worker] = {}  # Who sits at each place of its own workers.

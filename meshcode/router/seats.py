@@ -178,6 +178,11 @@ def told(r: Router, node: bytes, entry: list[Any]) -> None:
         offer_again(r)
 
 
+def places_at(r: Router, node: bytes, processor: str) -> int:
+    """How many workers a peer has for a processor, as it told; 0: it has none, or has not told."""
+    return r.seats.at.get(node, {}).get(processor, 0)
+
+
 def peer_changed(r: Router, peer: Peer, boot_before: int) -> None:
     """A peer came, went, or began a new life: then what it told before does not count."""
     again = bool(boot_before) and peer.boot > boot_before

@@ -53,13 +53,14 @@ _SEAT_MARK: Final = "@seat "  # In front of the name of a processor in `Router.p
 class PeerWorker(Worker):
     """A peer that runs calls of one processor, as one worker with the slots that it grants."""
 
-    __slots__ = ("asked_ms", "avoid", "node", "peer", "returned")
+    __slots__ = ("asked_ms", "avoid", "node", "peer", "places", "returned")
 
     def __init__(self, id: int, pool: Pool, peer: Peer) -> None:
         """A peer that has granted nothing yet."""
         super().__init__(id, pool, 0)
         self.peer = peer
         self.node = peer.node
+        self.places = 0  # Its workers, each of which runs one plain call; 0: it has not told.
         self.asked_ms = 0  # When it was last asked what it holds.
         self.returned = b""  # The call that it gave back last.
         self.avoid: dict[Line, None] = {}  # What it cannot begin now, though others; until a grant.
@@ -72,13 +73,22 @@ class PeerWorker(Worker):
         """
         if not self.peer.here:  # A grant may come late, from a peer that is dead by now.
             return 0
-        count = len(self.held) - sum(self.streams.values())
-        least = self.slots - count
+        slots, count = self.slots, len(self.held) - sum(self.streams.values())
+        if 0 < self.places < slots and not line.at_once:  # Most slots are for those at once.
+            slots, count = self.places, self._plain()
+        least = slots - count
         usual = line.run_us
-        if not self.slots or usual is None or self.bytes >= limits.CREDIT_BYTES_MAX:
+        if not slots or usual is None or self.bytes >= limits.CREDIT_BYTES_MAX:
             return max(least, 0)
-        room = (self.slots * limits.PEER_CREDIT_WORK_US - self.work_us) // (usual or 1)
-        return max(min(room, self.slots * limits.CREDIT_CALLS_MAX - count), least, 0)
+        room = (slots * limits.PEER_CREDIT_WORK_US - self.work_us) // (usual or 1)
+        return max(min(room, slots * limits.CREDIT_CALLS_MAX - count), least, 0)
+
+    def _plain(self) -> int:
+        """Calls it has that run one at a time in a worker."""
+        return sum(
+            1 for id, call in self.held.items()
+            if not (call.line.at_once or self.streams.get(id))
+        )  # fmt: skip
 
     def take(self, line: Line, calls: list[Call], now_ms: int) -> None:
         """Hold these calls of one line, too."""
@@ -133,6 +143,7 @@ def peer_worker(r: Router, node: bytes, processor: str) -> PeerWorker:
         r.last_peer_worker -= 1
         worker = PeerWorker(r.last_peer_worker, pool, r.replica.peers.by_node[node])
         r.peer_workers[(node, processor)] = worker
+        worker.places = seats.places_at(r, node, processor)
         pool.workers[worker.id] = r.workers[worker.id] = worker
     return worker
 
@@ -166,9 +177,14 @@ def _reopen(r: Router, node: bytes, processor: str) -> None:
 def on_seats(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
     """A peer says which workers it has, each for itself."""
     seats.told(r, node, entry)
-    for whose, processor in list(r.peer_workers):
-        if whose == node and processor.startswith(_SEAT_MARK):
+    for (whose, processor), worker in list(r.peer_workers.items()):
+        if whose != node:
+            continue
+        if processor.startswith(_SEAT_MARK):
             _reopen(r, node, processor.removeprefix(_SEAT_MARK))
+        else:
+            worker.places = seats.places_at(r, node, processor)
+            r.touch(worker.pool)
 
 
 def on_grant(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
