@@ -270,7 +270,10 @@ def check_git(value: Any) -> str:
     except ValueError as exc:
         raise ValueError("a git URL with a host, a port from 1 to 65535 and a path") from exc
     if parts.password is not None or (scheme == "https" and parts.username is not None):
-        raise ValueError("without a name or password; let a git credential helper give them")
+        raise ValueError(
+            "without a name or password; name where they are by `mesh add repo -u URL --credential"
+            " env:NAME`"
+        )
     if parts.username is not None and not _LOGIN.fullmatch(parts.username):
         raise ValueError("a git URL with a plain user name")
     if not _HOST.fullmatch(host) or len(parts.path) < 2:

@@ -127,7 +127,7 @@ def parse_remote(url: str, *, allow_file: bool = True) -> Remote:
     user = unquote(parts.username or "")
     if user.startswith("-") or parts.query:
         raise _refuse(url, "the user name begins with a dash, or there is a query")
-    # ssh needs its user in the URL; https gets it from the credential helper.
+    # ssh needs its user in the URL; https gets it from the environment.
     login = f"{quote(user)}@" if user and parts.scheme == "ssh" else ""
     path = parts.path.rstrip("/")
     url = f"{parts.scheme}://{login}{host}{port}{path}"

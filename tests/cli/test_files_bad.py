@@ -76,7 +76,7 @@ BAD = [
      f" digits; write it in quotes{SAME}"),
     ("a.yaml", "processors:\n  p: {git: 'https://me:secret@host/x'}",
      "a.yaml:2: processor 'p': git is 'https://***@host/x'; it must be without a name or password;"
-     f" let a git credential helper give them{SAME}"),
+     " name where they are by `mesh add repo -u URL --credential env:NAME`" + SAME),
     ("a.yaml", "processors:\n  p:\n    env:\n      PORT: 80",
      f"a.yaml:3: processor 'p': env: PORT is 80; write it in quotes{SAME}"),
     ("a.yaml", "processors:\n  p:\n    env: {T: {from_env: NO_SUCH_NAME}}",

@@ -93,6 +93,13 @@ def test_an_outcome_alone_is_more_than_an_open_call_and_takes_from_it_what_was_c
     assert merged([("n3", [bare])])[0]["bare"] is True
 
 
+def test_when_an_ended_call_began_is_told_by_whoever_knows():
+    """A voter that took the outcome from the owner has not seen it begin."""
+    ranked = [("n1", [row(ENDED_HERE, started_ms=None)]), ("n2", [row(TOLD, started_ms=7)])]
+
+    assert [one["started_ms"] for one in merged(ranked)] == [7]
+
+
 def test_of_two_owners_the_later_one_is_believed():
     (one,) = merged([("n1", [row(OWNED, epoch=0)]), ("n2", [row(OWNED, "n2", epoch=3)])])
 

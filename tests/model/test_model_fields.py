@@ -21,7 +21,10 @@ BASE = {"queue": QUEUE, "processor": PROCESSOR, "socket": SOCKET, "deployment": 
 INT_Q = "a whole number from 1 to 20000000 calls"
 TIME = "a whole number from 1 to 315360000000 milliseconds"
 URL = "a git URL like https://host/path, ssh://git@host/path or file:///path"
-NO_PASSWORD = "without a name or password; let a git credential helper give them"
+NO_PASSWORD = (
+    "without a name or password; name where they are by `mesh add repo -u URL --credential"
+    " env:NAME`"
+)
 REF = "a branch or tag name that git allows, without a leading -"
 COMMIT = "a commit id of 7 to 64 hexadecimal digits"
 PATH = "a path inside the repository, without a leading / or - and without .."

@@ -101,8 +101,8 @@ def _repository(url: str) -> str:
     """A URL of the original without what must not be in one here, with a word about it."""
     kept = _LOGIN.sub("", url)
     if kept != url:
-        warn("the login in the URL of a repository is not kept: URLs are shown and published; let"
-             " a git credential helper give it")  # fmt: skip
+        warn("the login in the URL of a repository is not kept: URLs are shown and published; name"
+             " where it is by `mesh add repo -u URL --credential env:NAME`")  # fmt: skip
     return _EGG.sub("", kept)
 
 
