@@ -142,7 +142,8 @@ REPO = Noun(
         ),
         Field(
             ("--credential",), "credential", _TEXT,
-            "Where it is on each host: secret:NAME, env:NAME, file:/PATH or key:/PATH.", metavar="REFERENCE",
+            "Where it is on each host: secret:NAME, env:NAME, file:/PATH or key:/PATH.",
+            metavar="REFERENCE",
         ),
     ],
     [column("name"), column("url"), column("access"), column("credential")],
