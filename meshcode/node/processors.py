@@ -558,8 +558,8 @@ class Processors:
             return
         young = not worker.ready_ms or (not worker.calls and now_ms - worker.ready_ms < 5_000)
         processor.crashes = processor.crashes + 1 if young else 0
-        delay_ms = BACKOFF_MS[min(processor.crashes, len(BACKOFF_MS) - 1)]
-        processor.next_start_ms = now_ms + delay_ms
+        most = 2 if worker.handed else len(BACKOFF_MS) - 1  # A call's own attempts are counted, and
+        processor.next_start_ms = now_ms + BACKOFF_MS[min(processor.crashes, most)]  # others wait.
         if worker.error:
             self._explain(processor, f"its code does not load: {worker.error}")
         elif processor.crashes > 1:

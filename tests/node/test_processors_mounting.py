@@ -239,3 +239,18 @@ def test_a_worker_that_cannot_be_started_is_told_and_tried_again(processors, han
 
     processors.reconcile(now_ms() + BACKOFF_MS[-1])
     assert len(crew.by_id) == 1
+
+
+@pytest.mark.parametrize(("handed", "most_ms"), [(0, BACKOFF_MS[-1]), (1, 1_000)])
+def test_who_dies_under_a_call_is_followed_soon(processors, hanging, handed, most_ms):
+    """Code that dies by itself could do so for ever; a call's attempts end, and others wait."""
+    _, fine = hanging
+    processors.apply({"processors": {"p": fine}})
+    mounted(processors, "p")
+    (worker,) = processors.crew.by_id.values()
+    worker.handed = handed
+    for _ in range(9):
+        processors.lost(worker, "signal 9", 5_000)
+
+    assert processors.by_name["p"].crashes == 9
+    assert processors.by_name["p"].next_start_ms == 5_000 + most_ms
