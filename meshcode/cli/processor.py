@@ -380,7 +380,9 @@ def stop(name: str, wait: float | None, dry: bool, style: Style, **opening: Any)
 @unlock_options
 @styled
 def restart(name: str, wait: float | None, dry: bool, style: Style, **opening: Any) -> None:
-    """Replace the workers of a processor by fresh ones.
+    """Replace the workers of a processor by fresh ones, of the newest commit of its branch.
+
+    That is fetched and loaded first; where it cannot be, the old workers go on.
 
     Examples:
       mesh proc restart -n proc1
