@@ -110,8 +110,9 @@ def _name_of(kind: str, id: str) -> str:
 def exists_ok_option(command: Any) -> Any:
     """Add --exists-ok."""
     return click.option(
-        "--exists-ok", is_flag=True, help="Succeed when it exists already and is equal."
-    )(command)
+        "--exists-ok", is_flag=True,
+        help="Succeed when it is there already and has all that is given here.",
+    )(command)  # fmt: skip
 
 
 def yes_option(command: Any) -> Any:
@@ -138,10 +139,15 @@ def add(
         given["exists_ok"] = True
     with session() as client:
         added = model(client, "add", kind, name, dry=dry, **given)
-        done(kind, name, "added", added, style, dry=dry)
+        done(kind, name, verb_of(added), added, style, dry=dry)
         if then is not None:
             then(client, added)
         wait_for(client, kind, added, None if dry else wait)
+
+
+def verb_of(added: Mapping[str, Any]) -> str:
+    """What became of an object that was to be there, by the answer of the model."""
+    return "is there already and is unchanged" if added.get("existed") else "added"
 
 
 def wait_for(

@@ -168,7 +168,7 @@ def add(
         else:
             again = {"exists_ok": True} if exists_ok else {}
             added = model(client, "add", KIND, name, dry=dry, **fields, **again)
-        objects.done(KIND, name, "added", added, style, dry=dry)
+        objects.done(KIND, name, objects.verb_of(added), added, style, dry=dry)
         objects.wait_for(client, KIND, added, None if dry else wait)
 
 
@@ -181,15 +181,17 @@ def _add_placed(
     if "workers" in fields:  # Only the deployment says how many there are.
         placed = {"cpus": fields["workers"], **placed}
     wanted = {KIND: fields, "deployment": {"processor": name, **placed}}
-    declare(client, [
+    answer = declare(client, [
         {"kind": kind, "name": name, "options": options, "there": there}
         for kind, options in wanted.items()
     ], dry=dry)  # fmt: skip
+    existed = answer.get("existed", ())  # Places in the request.
+    told: list[dict[str, Any]] = [{"existed": True} if at in existed else {} for at in (0, 1)]
     if style.is_text:
-        objects.done("deployment", name, "added", None, style, dry=dry)
+        objects.done("deployment", name, objects.verb_of(told[1]), None, style, dry=dry)
     if style.is_text or dry:
-        return {"name": name, **fields}
-    found = model(client, "get", KIND, name)
+        return {"name": name, **fields, **told[0]}
+    found = {**model(client, "get", KIND, name), **told[0]}
     return {key: value for key, value in found.items() if key != "used_by"}
 
 

@@ -126,16 +126,17 @@ def model(
     return found
 
 
-def declare(client: Client, rows: list[dict[str, Any]], *, dry: bool = False) -> None:
+def declare(client: Client, rows: list[dict[str, Any]], *, dry: bool = False) -> dict[str, Any]:
     """Let the model find or add all of these objects, or none (docs/model.md, `declare`)."""
     request: dict[str, Any] = {"do": "declare", "fields": {"objects": rows}}
     if dry:
         request["dry"] = True
-    client.ask("model", **request)
+    answer: dict[str, Any] = client.ask("model", **request)
     if not dry:
         from meshcode.cli import names
 
         names.forget(address())
+    return answer
 
 
 def objects(client: Client, kind: str) -> list[dict[str, Any]]:

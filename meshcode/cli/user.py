@@ -266,9 +266,9 @@ def user_add(name: str, role: str | None, privilege: str | None, style: Style) -
             objects.add("privilege", named, given, style, exists_ok=True)
             return
         with session() as client:  # One document is printed: the user, at the end.
-            model(client, "add", "privilege", named, **given, exists_ok=True)
+            added = model(client, "add", "privilege", named, **given, exists_ok=True)
         if style.is_text:
-            output.write(f"privilege {named} added")
+            objects.done("privilege", named, objects.verb_of(added), added, style)
     with session() as client:
         item = objects.one(client, "user", name)
         roles = [*(r for r in item["roles"] if r != role), role]

@@ -277,7 +277,7 @@ def _add_again(
     asked = [field for field in request.fields if (kind, field) not in SIGNED]
     others = [field for field in asked if getattr(found, field) != options[field]]
     if exists_ok and not others:
-        return Change(describe(found), declared=False)
+        return Change({**describe(found), "existed": True}, declared=False)
     if exists_ok:
         raise differs(kind, name, others, getattr(found, others[0]), options[others[0]])
     error = taken(kind, name, found.owner)

@@ -68,6 +68,7 @@ class Found:
     wanted: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # For the planner.
     first: dict[Key, Asked] = field(default_factory=dict)  # Who asked for a wanted object first.
     kept: list[ObjectExists] = field(default_factory=list)  # What differs and stays.
+    existed: list[int] = field(default_factory=list)  # Places of those there as asked.
 
 
 def read_objects(rows: Any) -> list[Asked]:
@@ -181,7 +182,11 @@ def _one(
         given = {option: value for option, value in given.items() if option not in unlike}
     after = {**before, **given}
     check_together(kind, name, after)
-    return after if after != before else None
+    if after != before:
+        return after
+    if (kind, name) not in found.first:
+        found.existed.append(one.at)
+    return None
 
 
 def differs(

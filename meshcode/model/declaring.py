@@ -38,7 +38,8 @@ def declare(
         do_step: makes one step for an owner, None for that of the request.
 
     Returns:
-        {"added": count, "changed": count, "kept": [{"at", "text"}]} and whether the model changed.
+        {"added": count, "changed": count, "kept": [{"at", "text"}], "existed": [at]} and whether
+        the model changed.
 
     Raises:
         BadRequest, UnknownObject, ObjectExists, WrongState, NotAllowed: of the object at the place
@@ -70,7 +71,7 @@ def declare(
     for difference in plan.differences:
         counts["added" if difference.do == "add" else "changed"] += 1
     kept = [{"at": error.fields["at"], "text": error.text} for error in found.kept]
-    return {**counts, "kept": kept}, bool(plan.steps)
+    return {**counts, "kept": kept, "existed": found.existed}, bool(plan.steps)
 
 
 def _take_passwords(model: Model, asked: list[Asked]) -> dict[Key, Any]:

@@ -110,7 +110,12 @@ def test_what_exists_is_6_unless_it_may(shell):
     assert "shop.queue1" in err
 
     out, _ = shell("add", "queue", "-n", "shop.queue1", "-t", "direct", "--exists-ok")
-    assert out == "queue shop.queue1 added\n"
+    assert out == "queue shop.queue1 is there already and is unchanged\n"
+    (item,) = shell.json("add", "queue", "-n", "shop.queue1", "--exists-ok")
+    assert item["existed"] is True
+    _, err = shell("add", "queue", "-n", "shop.queue1", "-t", "fanout", "--exists-ok", status=6)
+    assert "has type 'direct', not 'fanout'; it is unchanged" in err
+    assert "existed" not in shell.json("get", "queue", "shop.queue1")[0]
 
 
 def test_an_object_is_added_changed_shown_and_deleted(shell):
@@ -168,7 +173,9 @@ def test_a_processor_and_its_deployment_come_together_or_not_at_all(shell, repos
     assert dry.count("(dry run: nothing was changed)") == 2 and "both" not in nothing
     assert (made["name"], made["labels"], made["revision"]) == ("both", {"env": "test"}, 1)
     assert "processor 'both' exists already; it is unchanged" in again
-    assert same == "deployment both added\nprocessor both added\n"
+    assert same == "".join(
+        f"{kind} both is there already and is unchanged\n" for kind in ("deployment", "processor")
+    )
     assert "deployment 'both' exists and has cpus 2, not 3; it is unchanged" in differs
     assert deployment["cpus"] == 2
 

@@ -181,7 +181,7 @@ def test_exists_ok_is_for_an_equal_object(model):
     with pytest.raises(ObjectExists) as caught:
         model.ask("add", "socket", "shop.clean", **wanted, priority=4)
 
-    assert (same["priority"], same["revision"], model.number) == (3, 2, 5)
+    assert (same["priority"], same["revision"], same["existed"], model.number) == (3, 2, True, 5)
     assert caught.value.text == (
         "socket 'shop.clean' exists and has priority 3, not 4; it is unchanged; change it with"
         " `mesh update socket -n shop.clean`"
@@ -190,7 +190,9 @@ def test_exists_ok_is_for_an_equal_object(model):
 
 
 def test_exists_ok_adds_what_is_not_there(model):
-    assert model.ask("add", "queue", "q", exists_ok=True)["name"] == "q"
+    added = model.ask("add", "queue", "q", exists_ok=True)
+
+    assert added["name"] == "q" and "existed" not in added
 
 
 def test_delete_takes_the_object_out_of_the_snapshot(model):

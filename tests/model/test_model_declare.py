@@ -42,7 +42,7 @@ def declare(model, *objects, **request):
 
 
 def test_objects_in_any_order_are_one_change(model):
-    assert declare(model, *SHOP) == {"added": 12, "changed": 0, "kept": []}
+    assert declare(model, *SHOP) == {"added": 12, "changed": 0, "kept": [], "existed": []}
 
     assert (model.number, model.ask("get", "queue", "orders")["dead_letter"]) == (1, "keep")
     assert model.ask("get", "schedule", "clean")["args"] == [1]
@@ -55,7 +55,9 @@ def test_again_it_changes_nothing(model):
     declare(model, *SHOP)
     model.ask("update", "schedule", "clean", args=[2])
 
-    assert declare(model, *SHOP) == {"added": 0, "changed": 0, "kept": []}
+    assert declare(model, *SHOP) == {
+        "added": 0, "changed": 0, "kept": [], "existed": list(range(len(SHOP))),
+    }  # fmt: skip
     assert model.ask("get", "schedule", "clean")["args"] == [2]  # `new` is of what is added.
 
 
@@ -136,7 +138,8 @@ def test_what_becomes_of_an_object_that_is_there(model, there, host, after):
             "at": 0, "text": "deployment 'd' exists and has host 'a', not 'b'; it is unchanged;"
             " change it with `mesh update deployment -n d`",
         }]}.get(there, [])  # fmt: skip
-        assert done == {"added": 0, "changed": int(after != ("a", 1)), "kept": kept}
+        changed = int(after != ("a", 1))
+        assert done == {"added": 0, "changed": changed, "kept": kept, "existed": []}
     found = model.ask("get", "deployment", "d")
     assert (found["host"], found["cpus"]) == after
     assert set(THERE) == {"refuse", "new", "change", "keep", "fill", "leave"}
@@ -188,7 +191,7 @@ def test_what_must_be_new_is_refused_also_when_it_is_equal(model, options):
     with pytest.raises(ObjectExists) as caught:
         model.ask("declare", objects=[of("queue", "more"), *rows])
 
-    assert done == {"added": 2, "changed": 0, "kept": []}
+    assert done == {"added": 2, "changed": 0, "kept": [], "existed": []}
     assert caught.value.text == (
         "deployment 'mine' exists already; it is unchanged; choose another name, or change it with"
         " `mesh update deployment -n mine`"

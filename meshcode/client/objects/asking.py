@@ -98,6 +98,7 @@ def found_or_added(client: Client, wanted: Wanted) -> Data:
         whole.update({option: there[option] for option in missing})
     try:
         found: Data = model(client, "add", kind, name, {**whole, "exists_ok": True}, by=by)
+        found.pop("existed", None)  # It is no fact of the object.
     except ObjectExists as error:
         if wanted.there == "change":
             found = model(client, "update", kind, name, given, by=by)
