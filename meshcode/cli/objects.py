@@ -186,9 +186,19 @@ def update(
 
 
 def delete(
-    kind: str, name: str, *, yes: bool, style: Style, dry: bool = False, **fields: Any
-) -> None:
-    """Remove an object, after asking when a person is there; `fields` go with the request."""
+    kind: str, name: str, *, yes: bool, style: Style, dry: bool = False,
+    left: Callable[[Any], str] | None = None, **fields: Any,
+) -> None:  # fmt: skip
+    """Remove an object, after asking when a person is there; `fields` go with the request.
+
+    Args:
+        left: what becomes of what is left behind, said before the question; "" for nothing.
+    """
+    if left is not None:
+        with session() as client:
+            told = left(client)
+        if told:
+            output.say(f"mesh: {told}")
     confirm(f"delete {kind} {name}", yes=yes or dry)
     with session() as client:
         deleted = model(client, "delete", kind, name, dry=dry, **fields)

@@ -18,7 +18,7 @@ from meshcode.cli.tree import Lines
 from meshcode.cli.trees import graph_option, show_graph
 from meshcode.cli.waiting import dry_option, wait_options
 from meshcode.cli.watch import watch_option
-from meshcode.errors import MeshError
+from meshcode.errors import MeshError, NotAllowed
 
 if TYPE_CHECKING:
     from meshcode.client import Client
@@ -169,12 +169,33 @@ def update(
 @dry_option
 @styled
 def delete(name: str, yes: bool, dry: bool, style: Style) -> None:
-    """Remove a socket; its waiting calls stay parked until it is back or they are cancelled.
+    """Remove a socket; its waiting calls stay parked until it is back or they are cancelled. How
+    many have not ended is said before.
 
     Examples:
       mesh delete socket shop.charge -y
     """
-    objects.delete(KIND, name, yes=yes, style=style, dry=dry)
+    objects.delete(
+        KIND, name, yes=yes, style=style, dry=dry, left=lambda client: _open_calls(client, name)
+    )
+
+
+def _open_calls(client: Client, name: str) -> str:
+    """How many calls of a socket have not ended, and what becomes of them without it."""
+    try:
+        found = client.ask("mesh.calls", socket=name, unfinished=True, rows=1)
+    except NotAllowed:  # Who may change the model need not see calls.
+        return ""
+    total = found["total"]  # None: too many to count.
+    count = total if total is not None else found.get("at_least") or len(found["calls"])
+    if not count:
+        return ""
+    calls, have = ("call", "has") if count == 1 else ("calls", "have")
+    return (
+        f"{'' if total is not None else 'at least '}{count:,} {calls} of socket {name} {have} not"
+        " ended: without it what waits stays parked until it is added again or is cancelled, what"
+        f" runs goes on; look with `mesh ls calls -u -s {name}`"
+    )
 
 
 @command()

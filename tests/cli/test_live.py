@@ -338,6 +338,33 @@ def test_a_paused_processor_parks_its_calls(shell):
     shell("proc", "pause", "-n", "proc2", status=3)
 
 
+def test_deleting_a_socket_tells_what_becomes_of_its_calls(shell):
+    """Its queue and its processor have no such calls: they are not deleted while it uses them."""
+    queue = shell.json("ls", "socket", "shop.add")[0]["queue"]
+    words = ("add", "socket", "-n", "shop.late", "-q", queue, "-pn", "proc1", "-t", "add")
+    shell(*words)
+    id = shell("run", "shop.late", "1", "--delay", "1h", "--no-wait")[0].strip()
+
+    dry = shell("delete", "socket", "shop.late", "--dry-run")
+    _, asked = shell("delete", "socket", "shop.late", status=2)  # Nobody is here to be asked.
+    deleted, told = shell("delete", "socket", "shop.late", "-y")
+    kept = shell.json("ls", "call", id)[0]["state"]
+    shell("call", "cancel", id)
+    shell(*words)
+    nothing = shell("delete", "socket", "shop.late", "-y")
+
+    note = (
+        "mesh: 1 call of socket shop.late has not ended: without it what waits stays parked until"
+        " it is added again or is cancelled, what runs goes on; look with"
+        " `mesh ls calls -u -s shop.late`\n"
+    )
+    assert dry == ("socket shop.late deleted (dry run: nothing was changed)\n", note)
+    assert asked.startswith(note)
+    assert (deleted, told) == ("socket shop.late deleted\n", note)
+    assert kept in ("DELAYED", "PARKED")
+    assert nothing == ("socket shop.late deleted\n", "")
+
+
 def test_a_queue_is_purged_of_what_waits_in_it(shell):
     queue = shell.json("ls", "socket", "shop.add")[0]["queue"]
     shell("proc", "pause", "-n", "proc1")
