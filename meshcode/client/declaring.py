@@ -46,6 +46,7 @@ class Plan:
         self.nodes: list[str] = []
         self.deployments: list[str] = []  # Those without a host of their own.
         self.is_warned = False  # That nothing of it is declared yet.
+        self._wanted: list[tuple[str, Sequence[Wanted]]] = []  # Of the first steps: where, what.
         self._done = 0
 
     def add(self, wanted: Callable[[], Sequence[Wanted]], method: str = "") -> None:
@@ -61,6 +62,18 @@ class Plan:
         """Whether everything is declared."""
         return self._done == len(self.steps)
 
+    def prepare(self) -> None:
+        """See what the steps want; nobody is asked.
+
+        Raises:
+            MeshError: one wants what there is not; the text names class and method.
+        """
+        for step in self.steps[len(self._wanted) :]:
+            try:
+                self._wanted.append((step.where, step.wanted()))
+            except MeshError as error:
+                raise _placed(error, step.where) from error
+
     def run(self, client: Client) -> None:
         """Do the steps that were not done, in one request.
 
@@ -68,23 +81,19 @@ class Plan:
             MeshError: one was refused; the text names class and method.  None of them is done, and
                 the plan begins with them when it is run again.
         """
-        steps = self.steps[self._done :]
+        self.prepare()
         wanted: list[Wanted] = []
         places: list[str] = []
-        for step in steps:
-            try:
-                objects = step.wanted()
-            except MeshError as error:
-                raise _placed(error, step.where) from error
+        for where, objects in self._wanted[self._done :]:
             wanted += objects
-            places += [step.where] * len(objects)
+            places += [where] * len(objects)
         if wanted:
             try:
                 ask_for(client, wanted)
             except MeshError as error:
                 at = error.fields.pop("at", None)
                 raise _placed(error, self.owner if at is None else places[at]) from error
-        self._done += len(steps)
+        self._done = len(self._wanted)
 
 
 def _placed(error: MeshError, where: str) -> MeshError:
@@ -100,6 +109,11 @@ def offer(plan: Plan) -> None:
     global _missed
     if in_worker() or plan.is_done:
         return
+    try:
+        plan.prepare()
+    except MeshError:
+        _give_up(plan)
+        raise
     if not _missed and _listens():
         try:
             declare(plan)
@@ -107,8 +121,7 @@ def offer(plan: Plan) -> None:
         except NoNode:
             pass
         except MeshError:
-            with _lock:
-                _waiting.remove(plan)
+            _give_up(plan)
             raise
     _missed = True
     if plan.is_warned:
@@ -119,6 +132,11 @@ def offer(plan: Plan) -> None:
         " class is first used, or by declare(); start a node with `mesh up` or `mesh dev`",
         RuntimeWarning,
     )
+
+
+def _give_up(plan: Plan) -> None:
+    with _lock:
+        _waiting.remove(plan)
 
 
 def declare(plan: Plan | None = None, client: Client | None = None) -> None:

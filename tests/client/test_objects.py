@@ -148,8 +148,10 @@ def test_update_changes_and_takes_away():
             queue.update(**{option: "x"})
     with pytest.raises(errors.BadRequest, match="a queue has no option 'kind'"):
         Queue("changing", kind="x")
-    with pytest.raises(errors.BadData, match=r'\["client"\] is a .*Client, which is not plain'):
+    with pytest.raises(errors.BadRequest, match="a queue has no option 'client'"):
         queue.update(client=default_client())
+    with pytest.raises(errors.BadData, match=r'\["labels"\] is a .*Client, which is not plain'):
+        queue.update(labels=default_client())
     with pytest.raises(AttributeError, match=r"use update\(max_length=\.\.\.\)"):
         queue.max_length = 4
     with pytest.raises(AttributeError, match=r"a queue has no 'colour'; it has: .*max_length"):

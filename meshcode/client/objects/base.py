@@ -17,6 +17,7 @@ from meshcode.client.objects.asking import (
     model,
     warn_unused,
 )
+from meshcode.client.objects.optionnames import check_option
 from meshcode.client.socket import Socket as CallableSocket
 from meshcode.client.user import User
 from meshcode.errors import BadRequest, UnknownObject
@@ -112,6 +113,7 @@ class Declared(Named):
 
     _required: ClassVar[tuple[str, ...]] = ()
     _unused: ClassVar[Mapping[str, str]] = {}  # The original's option -> why it means nothing.
+    _more: ClassVar[tuple[str, ...]] = ()  # Taken too; the kind makes options of them itself.
 
     def __init__(
         self,
@@ -122,8 +124,8 @@ class Declared(Named):
         user: User | str | None = None,
         **options: Any,
     ) -> None:
-        link = client_of(client)
         wanted = self._wanted(name, update=update, user=user, **options)
+        link = client_of(client)
         if len(wanted) == 1:
             data = found_or_added(link, wanted[0])
         else:
@@ -179,9 +181,9 @@ class Declared(Named):
             WrongState: another revision; the object is unchanged.
             UnknownObject, BadRequest: as the constructor.
         """
-        link = client_of(self._client)
         before: list[Wanted] = []
         fields = self._given(before, options)
+        link = client_of(self._client)
         if before:
             declare(link, before)
         if revision is not None:
@@ -224,6 +226,7 @@ class Declared(Named):
                     warn_unused(cls.kind, option, cls._unused[option])
                 continue
             ours = cls._renamed.get(option, option)
+            check_option(cls.kind, ours, (*cls._renamed, *cls._more))
             if ours in given:
                 raise BadRequest(
                     f"a {cls.kind} has {ours} twice, also as {option}; nothing was changed",

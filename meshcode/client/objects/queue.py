@@ -22,6 +22,7 @@ class Queue(Declared):
 
     kind: ClassVar[str] = "queue"
     _renamed = {"qtype": "type"}
+    _more = ("durable", "message_ttl")
     _unused = {
         "reliable": "every call is on disk before it is acknowledged",
         "auto_delete": "a queue is never deleted by itself",

@@ -42,6 +42,7 @@ class SocketRecord(Declared):
     kind: ClassVar[str] = "socket"
     _required = ("processor", "task", "queue")
     _unused = _UNUSED
+    _more = ("interval",)
 
     @classmethod
     def _wanted(
