@@ -95,9 +95,12 @@ class Remote:
         """The socket of it; declared first if it was not yet.
 
         Raises:
+            BadRequest: it is of no class with `@processor`, so nothing of it is ever declared.
             NoNode: no node answers.
             MeshError: the declaration was refused, or no socket has the task.
         """
+        if self.plan is None and (self.socket or self.plugs or self.gates):
+            raise _alone(self)
         if self.plan is not None and not self.plan.is_done:
             declare(self.plan)
         if self._callable is None:
@@ -118,6 +121,21 @@ def _remote(function: Callable[..., Any] | Remote) -> Remote:
             f" {function!r:.80}; nothing was declared"
         )
     return Remote(function)
+
+
+def _alone(method: Remote) -> BadRequest:
+    """The error of a method that no class declares."""
+    if method.socket is not None:
+        what, name = "socket", method.socket["name"]
+        other = f", or call the socket as it is declared elsewhere: Socket({name!r})"
+    else:
+        kind, rows = ("plug", method.plugs) if method.plugs else ("gate", method.gates)
+        what, name, other = kind, rows[0]["name"], ""
+    return BadRequest(
+        f"{method.method!r} is @{what}({name!r}), and of no class with @processor, which would"
+        f" declare it; nothing was declared or called; write it into such a class{other}",
+        kind=what, name=name,
+    )  # fmt: skip
 
 
 def _named(decorator: str, name: Any) -> None:

@@ -13,9 +13,17 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from meshcode.errors import BadRequest, MeshError, WaitTimeout, WrongState, from_data
+from meshcode.errors import (
+    BadRequest,
+    MeshError,
+    UnknownSocket,
+    WaitTimeout,
+    WrongState,
+    from_data,
+)
 from meshcode.ids import NO_ID, text_of
 from meshcode.model.fields import check_served, check_value
+from meshcode.nearest import nearest
 from meshcode.router import events, plan
 from meshcode.router.envelopes import body_of
 from meshcode.schedule import parse
@@ -229,7 +237,8 @@ class World:
             fields: as of a schedule in the model.
 
         Raises:
-            BadRequest: nothing serves the socket, or a field is wrong.
+            UnknownSocket: nothing serves the socket.
+            BadRequest: a field is wrong.
         """
         self._served(socket)
         when = fields if interval is None else {"interval_ms": round(interval * 1000), **fields}
@@ -243,7 +252,7 @@ class World:
         """A socket for compositions and options, which `submit` takes; it calls nothing itself.
 
         Raises:
-            BadRequest: nothing is served by that name.
+            UnknownSocket: nothing is served by that name.
         """
         from meshcode.client.socket import Socket
 
@@ -261,6 +270,7 @@ class World:
             kwargs: plain data.
 
         Raises:
+            UnknownSocket: nothing is served by that name.
             BadData, TooLarge: as `Socket.submit`.
         """
         return self._submit(None, target, args, kwargs)
@@ -275,6 +285,8 @@ class World:
         self, via: FunctionNode | None, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> WorldCall:
         name, options, args, kwargs = _request(target, args, kwargs)
+        if name != plan.FLOW:
+            self._served(name)
         number = len(self.calls) + 1
         id = (WALL_MS + self.sim.now).to_bytes(6, "big") + b"\x70" + number.to_bytes(9, "big")
         if kwargs:
@@ -470,7 +482,11 @@ class World:
     def _served(self, name: str) -> None:
         if name not in self._functions:
             served = ", ".join(sorted(self._functions)) or "nothing"
-            raise BadRequest(f"nothing serves {name!r} in this world; served is {served}")
+            near = nearest(name, self._functions)
+            hint = f"did you mean {near!r}? " if near else ""
+            raise UnknownSocket(
+                f"nothing serves {name!r} in this world; {hint}served is {served}", name=name
+            )
 
     def _execute(
         self, node: FunctionNode, name: str, attempt: int, args: list[Any], kwargs: dict[str, Any]

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from meshcode.client.api import Processor, Queue, Socket
+from meshcode.client.api import Processor, ProcessorBase, Queue, Socket
+from meshcode.client.decorators import gate, plug, socket
 from meshcode.client.objects.optionnames import OPTIONS
 from meshcode.errors import BadRequest
 from meshcode.model.kinds import FIELDS, HIDDEN
@@ -61,3 +62,32 @@ def test_a_misspelt_option_of_a_class_is_refused_with_its_method_when_no_node_is
         done.stderr
     )
     assert "no node answers" not in done.stderr
+
+
+def test_a_decorated_function_of_no_class_says_so_when_it_is_called():
+    """Nothing declares it, so a call would find no socket, or that of somebody else."""
+
+    @socket("shop.price", queue="orders")
+    def price(order): ...
+
+    @plug("priced", target="bill.write")
+    def bill(order): ...
+
+    @gate("held", mode="closed")
+    def hold(order): ...
+
+    class NoProcessor(ProcessorBase):
+        @socket("shop.tax", queue="orders")
+        def tax(order): ...
+
+    said = r"'price' is @socket\('shop.price'\), and of no class with @processor, .*: Socket\('shop"
+    with pytest.raises(BadRequest, match=said):
+        price({"id": 1})
+    with pytest.raises(BadRequest, match=said):
+        price.p({"id": 1})
+    with pytest.raises(BadRequest, match=r"'bill' is @plug\('priced'\), .*into such a class$"):
+        bill({"id": 1})
+    with pytest.raises(BadRequest, match=r"'hold' is @gate\('held'\)"):
+        hold({"id": 1})
+    with pytest.raises(BadRequest, match=r"'tax' is @socket\('shop.tax'\)"):
+        NoProcessor().tax

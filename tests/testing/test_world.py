@@ -385,8 +385,6 @@ def test_what_has_not_ended_says_so_with_its_seed(world):
         (lambda w: w.serve("x", add, takes=(9, 3)), r"takes is \(9, 3\): seconds from 0, or"),
         (lambda w: w.serve("x", add, takes=-1), "takes is -1: seconds from 0"),
         (lambda w: w.advance(-1), "time goes on by 0 seconds at least, not by -1"),
-        (lambda w: w.socket("none"), "nothing serves 'none' in this world; served is add, double"),
-        (lambda w: w.plug("p", "add", "none"), "nothing serves 'none'"),
         (lambda w: w.schedule("s", "add", cron="nonsense"), "cron"),
         (lambda w: w.kill("n9"), "there is no node 'n9'; there are n1, n2, n3"),
         (lambda w: w.submit(7), "a socket or a composition is submitted, not 7"),
@@ -397,6 +395,22 @@ def test_what_has_not_ended_says_so_with_its_seed(world):
 def test_mistakes_are_refused(world, act, said):
     with pytest.raises(errors.BadRequest, match=said):
         act(world)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda w: w.submit("none"), lambda w: w.submit_to("n1", "none", 1),
+        lambda w: w.socket("none"), lambda w: w.plug("p", "add", "none"),
+        lambda w: w.schedule("s", "none", interval=1),
+    ],
+)  # fmt: skip
+def test_what_nothing_serves_is_refused_with_what_is_served(world, act):
+    """A command that lists sockets, as a node names it, would find none of them."""
+    said = "^nothing serves 'none' in this world; served is add, double"
+    with pytest.raises(errors.UnknownSocket, match=said):
+        act(world)
+    assert world.calls == []
 
 
 STORY = """
