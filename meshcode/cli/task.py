@@ -208,11 +208,13 @@ def code(name: str) -> None:
     name = _socket_of(name)
     with session() as client:
         found = client.ask("task.code", name=name)
-    source = found.get("source", "") if isinstance(found, dict) else found
-    if not source:
-        output.say(f"mesh: the source of {name} is not known yet; its processor is not mounted")
+    if not found["source"]:
+        why = "not known yet; its processor is not mounted"
+        if found["signature"]:  # It was looked at.
+            why = "not to be had: it is in no file of Python"
+        output.say(f"mesh: the source of {name} is {why}")
         click.get_current_context().exit(3)
-    output.write(str(source).rstrip("\n"))
+    output.write(str(found["source"]).rstrip("\n"))
 
 
 @command()

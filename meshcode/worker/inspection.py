@@ -7,6 +7,7 @@ the module prints cannot get into it.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import os
@@ -42,9 +43,21 @@ def public_functions(module: Any) -> list[str]:
     ]
 
 
+def written(function: Callable[..., Any]) -> Any:
+    """The function as somebody wrote it, below decorators, `functools.partial`, and an object that
+    can be called.
+    """
+    found: Any = inspect.unwrap(function)
+    while isinstance(found, functools.partial):
+        found = inspect.unwrap(found.func)
+    if inspect.isroutine(found) or inspect.isclass(found):
+        return found
+    return inspect.unwrap(type(found).__call__)
+
+
 def kind_of(function: Callable[..., Any]) -> str:
     """How it is run: plain, async, generator or async_generator."""
-    inner = inspect.unwrap(function)
+    inner = written(function)
     if inspect.isasyncgenfunction(inner):
         return "async_generator"
     if inspect.iscoroutinefunction(inner):
@@ -73,11 +86,11 @@ def signature_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 def describe(function: Callable[..., Any], worktree: str) -> dict[str, Any]:
     """What people want to know of a function, as plain data."""
-    inner = inspect.unwrap(function)
+    inner = written(function)
     try:
-        source, line = inspect.getsource(inner), inner.__code__.co_firstlineno
-        file = inspect.getsourcefile(inner) or ""
-    except (OSError, TypeError, AttributeError):
+        lines, line = inspect.getsourcelines(inner)
+        source, file = "".join(lines), inspect.getsourcefile(inner) or ""
+    except (OSError, TypeError):
         source, line, file = "", 0, ""
     if file:
         file = os.path.relpath(os.path.realpath(file), worktree)
