@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Child:
-    """A running `python -m MODULE` with a session of its own."""
+    """A running `python -P -m MODULE` with a session of its own."""
 
     def __init__(self, module: str, request: dict[str, Any]) -> None:
         """Start it and give it its request.
@@ -24,7 +24,8 @@ class Child:
             given.write(json.dumps(request).encode())
             given.seek(0)
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module],
+                # -P: the folder in which a program embeds the node is no place for its modules.
+                [sys.executable, "-P", "-m", module],
                 stdin=given,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
