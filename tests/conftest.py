@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import shutil
 import signal
@@ -9,8 +10,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import zmq
 
 import meshcode.router.core  # noqa: F401  # First: tests plant rules into its source.
 
@@ -20,6 +23,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 PHASE = "PYTEST_CURRENT_TEST"  # Pytest's own, which changes during a test.
 ROOM_BYTES = 6 << 30  # Above all limits of Usage.level, so that only a log's own map counts.
+
+
+def _end_beside(context: zmq.Context[Any]) -> None:
+    """Let a context that was left open end on a thread of its own, which nothing waits for.
+
+    A failing test leaves its links open, and its traceback holds them.  The collector that takes
+    them all at once has cleared the context's weak set of its sockets before it calls the context's
+    __del__: pyzmq's own closes none of them there, and waits for ever in the main thread.  Theirs
+    are called next.
+    """
+    if not context.closed:
+        _thread.start_new_thread(context.term, ())  # Takes no lock: a collector may be anywhere.
+
+
+zmq.Context.__del__ = _end_beside  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)
