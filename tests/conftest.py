@@ -14,12 +14,17 @@ from typing import Any
 
 import pytest
 import zmq
+from hypothesis import HealthCheck, settings
 
 import meshcode.router.core  # noqa: F401  # First: tests plant rules into its source.
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started with `&` by a script: what the tests start would be deaf to Ctrl-C as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says what else the machine does: pytest's own time-out is enough.
+settings.register_profile("meshcode", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("meshcode")
 
 PHASE = "PYTEST_CURRENT_TEST"  # Pytest's own, which changes during a test.
 ROOM_BYTES = 6 << 30  # Above all limits of Usage.level, so that only a log's own map counts.

@@ -273,7 +273,7 @@ def models(draw):
 
 
 @given(models(), st.sampled_from(FORMATS))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_what_is_exported_makes_the_same_model(wanted, form):
     plan = plan_file(EMPTY, wanted)
     assert plan.problems == []

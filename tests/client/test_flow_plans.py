@@ -262,7 +262,7 @@ def outcome(work: Any) -> Any:
         return "error", str(error)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(COMPOSITIONS, st.lists(_VALUES, max_size=2), st.booleans())
 def test_a_plan_means_what_its_composition_means(composition: Any, args: list[Any], many: bool):
     given_args = tuple(args) if many else ()
@@ -273,7 +273,7 @@ def test_a_plan_means_what_its_composition_means(composition: Any, args: list[An
     assert outcome(lambda: run(plan.to_data(), call)) == want
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(0, 12), max_size=30))
 def test_a_feed_that_is_shortened_means_the_same(items: list[int]):
     short = shortened(list(items))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from meshcode import connect
 from meshcode.client import Client, funnel, parallel, pipeline
@@ -127,10 +127,7 @@ def test_the_mesh_gives_what_plain_python_gives(client: Client):
     """All at once, so that their steps are mixed in the workers."""
     drawn: list[Composition] = []
 
-    @settings(
-        max_examples=300, deadline=None, database=None, derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    @settings(max_examples=300, database=None, derandomize=True)
     @given(compositions(["do_something", "do_this", "record", "record", "boom"], f"{MODULE}."))
     def draw(composition: Composition) -> None:
         if not waits_without_value(composition):

@@ -460,9 +460,7 @@ _STEPS = st.lists(
 )  # fmt: skip
 
 
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_STEPS)
 def test_numbers_go_up_by_one_with_each_change_and_only_then(model, model_path, steps):
     """And what was published is what is in the database, checked, after every step."""

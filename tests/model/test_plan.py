@@ -309,7 +309,7 @@ def test_the_strategy_knows_every_kind():
 
 
 @given(st.lists(st.tuples(WANTED, st.booleans()), min_size=1, max_size=3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_plan_leads_where_it_says_or_has_a_problem(files):
     """From whatever is there: the steps are allowed, what is wanted is so, and again is nothing."""
     model = EMPTY

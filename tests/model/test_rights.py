@@ -288,7 +288,7 @@ def test_who_takes_a_role_away_gives_what_the_role_denies(do, kind, name, fields
     assert (found and found.right) == missing
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_USERS, st.lists(_PRIVILEGES, max_size=6), _PRIVILEGES)
 def test_one_privilege_more_takes_rights_away_only_when_it_revokes(roles, privileges, more):
     before, after = answers(roles, privileges), answers(roles, [*privileges, more])
@@ -300,7 +300,7 @@ def test_one_privilege_more_takes_rights_away_only_when_it_revokes(roles, privil
             assert after[question] >= before[question]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_USERS, st.lists(_PRIVILEGES, max_size=6), _RIGHTS)
 def test_a_revoked_right_is_gone_whatever_else_is_given(roles, privileges, right):
     found = answers(roles, [*privileges, privilege(right, "joe", revoked=True)])
@@ -308,7 +308,7 @@ def test_a_revoked_right_is_gone_whatever_else_is_given(roles, privileges, right
     assert not [q for q in QUESTIONS if right in CONTAINED_IN[q[0]] and found[q]]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_USERS, st.lists(_PRIVILEGES, max_size=6))
 def test_nothing_is_allowed_that_nobody_gave(roles, privileges):
     mine = [
@@ -320,7 +320,7 @@ def test_nothing_is_allowed_that_nobody_gave(roles, privileges):
             assert "admin" in roles or any(p["right"] in CONTAINED_IN[right] for p in mine)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_USERS, st.lists(_PRIVILEGES, max_size=6), _RIGHTS)
 def test_everywhere_is_stronger_than_any_place_and_somewhere_is_weaker(roles, privileges, right):
     rights = Rights(model({"joe": user(*roles), "ann": user()}, privileges))

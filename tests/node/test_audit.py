@@ -50,7 +50,7 @@ def written(tmp_path_factory):
     return path, path.read_bytes()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(where=st.floats(0, 1, exclude_max=True), more=st.integers(1, 255))
 def test_every_changed_byte_is_found(written, where, more):
     path, whole = written

@@ -481,7 +481,7 @@ class World:
             self.numbers[other] = now
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 1 << 32))
 def test_three_nodes_in_a_lossy_world_have_one_model_after_it_heals(seed):
     """And nothing is ever stamped that no person did: an echo would win over what is newer."""

@@ -91,7 +91,7 @@ def test_a_copy_that_went_its_own_way_is_known_by_its_past(past: list[Life], wha
     assert (what in why and "restored from a copy" in why) if what else why == ""
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_the_original_is_always_welcome_and_a_copy_never_once_both_were_heard(data):
     """A store with any boots and transactions, its peer hearing any of them; copied at any time."""

@@ -64,7 +64,7 @@ def found_by_search(text: str, zone: str, start: datetime, end: datetime) -> lis
 
 
 @given(EXPRESSIONS, st.sampled_from(ZONES), STARTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_three_days_of_any_expression(text: str, zone: str, start: datetime):
     end = start + timedelta(days=3)
 
@@ -82,7 +82,7 @@ def test_a_year_of_a_few(text: str, zone: str):
 
 
 @given(EXPRESSIONS, st.sampled_from(ZONES), STARTS, st.integers(0, 2 * 86_400_000))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_ticks_rise_and_are_the_same_wherever_one_begins(
     text: str, zone: str, start: datetime, later: int
 ):

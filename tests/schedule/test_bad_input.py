@@ -108,7 +108,7 @@ OPTION = st.sampled_from(
 
 
 @given(st.dictionaries(OPTION, ANYTHING, max_size=4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_anything_is_a_schedule_or_refused(fields: dict[str, Any]):
     try:
         schedule = parse(fields)
@@ -122,7 +122,7 @@ def test_anything_is_a_schedule_or_refused(fields: dict[str, Any]):
 
 
 @given(st.lists(WORDS, min_size=5, max_size=6).map(" ".join))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_cron_expression_fires_or_is_refused(text: str):
     try:
         schedule = parse({"cron": text})

@@ -105,7 +105,7 @@ def test_years_of_seconds_are_skipped_in_an_instant():
     st.integers(0, 40 * 24 * HOUR),
     st.sampled_from(["none", "last", "all"]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_due_is_what_a_list_of_all_ticks_says(cron: str, last: int, length: int, catch_up: str):
     schedule = parse({"cron": cron, "timezone": "Europe/Berlin", "catch_up": catch_up})
     now = last + length
@@ -123,7 +123,7 @@ def test_due_is_what_a_list_of_all_ticks_says(cron: str, last: int, length: int,
 
 
 @given(st.lists(st.integers(0, 100 * HOUR), min_size=2, max_size=20), st.integers(1, 50))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_tick_is_fired_twice_however_often_one_looks(looks: list[int], minutes: int):
     schedule = parse({"interval_ms": minutes * MINUTE, "catch_up": "all"})
     times = [NOON + look for look in sorted(looks)]

@@ -83,7 +83,7 @@ def killed(log: JournaledLog, target: Path) -> Path:
 
 
 @given(st.lists(tables, min_size=1, max_size=3), st.integers(1, 2**60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_entry_is_read_as_it_was_written_by_either_twin(batches: list[Any], number: int):
     bodies = [journal.body_of(changes) for changes in batches]
     entry = journal.entry_of(number, bodies)
@@ -117,7 +117,7 @@ def test_an_entry_is_read_as_it_was_written_by_either_twin(batches: list[Any], n
 
 
 @given(tables, st.integers(0, 2**32 - 1), st.integers(0, 255))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_entry_with_another_byte_in_it_is_none(changes: Any, place: int, byte: int):
     entry = journal.entry_of(7, [journal.body_of(changes)])
     end = journal.HEAD.size + journal.HEAD.unpack_from(entry)[3]
@@ -134,7 +134,7 @@ def test_an_entry_with_another_byte_in_it_is_none(changes: Any, place: int, byte
 
 
 @given(st.lists(tables, max_size=4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_both_twins_flatten_alike(batches: list[Any]):
     sections = [
         (n, 1, 7 * n, values)

@@ -491,7 +491,7 @@ data = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data)
 def test_random_plain_data_comes_out_as_it_went_in(value):
     assert typed(unpack(pack(value))) == typed(value)

@@ -14,7 +14,7 @@ from unittest import mock
 from zlib import crc32
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcode.limits import BODY_BYTES_MAX, FRAME_BYTES_MAX, META_BYTES_MAX
@@ -31,7 +31,7 @@ try:
 except ImportError:
     pytest.skip("the C twin was not compiled here", allow_module_level=True)
 
-quick = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=200)
 ID, FLOW, OTHER = bytes(range(16)), bytes(range(16, 32)), bytes(range(32, 48))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgpack
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcode.wire import codec, general
@@ -14,7 +14,7 @@ try:
 except ImportError:
     pytest.skip("the C twin was not compiled here", allow_module_level=True)
 
-quick = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=200)
 
 numbers = st.integers(-(2**63), 2**64 - 1)
 edges = st.sampled_from([

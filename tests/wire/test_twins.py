@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcode.native import layout, pure
@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "tests" / "fuzz"))
 import fuzz_wire  # noqa: E402 - found by the line above
 
 NATIVE = ROOT / "meshcode" / "native"
-quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=150)
 
 try:
     from meshcode.native import compiled
