@@ -324,12 +324,21 @@ def listener(mesh, *words):
         process.communicate()
 
 
+def end_of(process):
+    """Its status, what it printed, and what it said after the line that it listens.
+
+    `communicate` does not see what was read ahead together with that line, and would lose it.
+    """
+    status = process.wait(SOON_S)
+    return status, process.stdout.read(), process.stderr.read()
+
+
 def test_the_command_prints_a_line_an_event_and_ends_after_so_many(client, mesh):
     with listener(mesh, "-n", "q.live", "--count", "3") as process:
         client.socket("live.tasks.join")("a", "b")
-        out, err = process.communicate(timeout=SOON_S)
+        status, out, err = end_of(process)
 
-    assert (process.returncode, err) == (0, "")
+    assert (status, err) == (0, "")
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line["state"] for line in lines] == ["received", "running", "postrun"]
     assert lines[-1]["result"] == "ab"
@@ -344,9 +353,7 @@ def test_the_command_prints_a_line_an_event_and_ends_after_so_many(client, mesh)
 )
 def test_the_command_ends_in_time(mesh, words, status, said):
     with listener(mesh, "-n", "live.tasks.join", *words) as process:
-        out, err = process.communicate(timeout=SOON_S)
-
-    assert (process.returncode, out, err) == (status, "", said)
+        assert end_of(process) == (status, "", said)
 
 
 def test_the_command_says_when_it_hears_nothing_and_when_it_hears_again():
@@ -356,18 +363,16 @@ def test_the_command_says_when_it_hears_nothing_and_when_it_hears_again():
         node.start()
         assert "a node answers again" in process.stderr.readline()
         node.add("queue", "heard")
-        out, err = process.communicate(timeout=SOON_S)
+        status, out, err = end_of(process)
 
-    assert (process.returncode, err) == (0, "")
+    assert (status, err) == (0, "")
     assert json.loads(out)["name"] == "heard"
 
 
 def test_the_command_ends_quietly_with_ctrl_c(mesh):
     with listener(mesh) as process:
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=SOON_S)
-
-    assert (process.returncode, out, err) == (130, "", "")
+        assert end_of(process) == (130, "", "")
 
 
 def test_the_command_ends_quietly_when_its_reader_is_gone(client, mesh):
@@ -403,9 +408,9 @@ def test_an_adaptor_gets_each_event_and_what_it_raises_is_told_at_the_end(client
     words = ["-n", "live.tasks.join", "--count", "3", "--adaptor", "keepers.Keeper.put"]
     with listener(mesh, *words) as process:
         client.socket("live.tasks.join")("a", "b")
-        out, err = process.communicate(timeout=SOON_S)
+        status, out, err = end_of(process)
 
-    assert (process.returncode, out) == (1, "")
+    assert (status, out) == (1, "")
     assert (mesh.home / "kept.txt").read_text() == "received\npostrun\n"
     assert "the adaptor raised for call " in err
     assert "ValueError: not this one" in err

@@ -117,7 +117,7 @@ def test_the_next_address_is_tried_when_one_does_not_answer():
         settle([a, b])
         assert not a.is_up(b)
 
-        a.skipped_ms += limits.PEER_DIAL_MS
+        a.skip(limits.PEER_DIAL_MS)
 
         run([a, b], lambda: a.is_up(b) and b.is_up(a))
         assert a.stats_of(b)["address"] == b.address
@@ -131,9 +131,9 @@ def test_a_peer_that_returns_is_tried_where_it_says_it_is():
         run([a, b], lambda: a.is_up(b) and b.is_up(a))
         b.kill()
         run([a], lambda: not a.is_up(b))
-        a.skipped_ms += limits.PEER_DIAL_MS
+        a.skip(limits.PEER_DIAL_MS)
         run([a], lambda: a.stats_of(b)["address"] == bad)
-        a.skipped_ms += limits.PEER_TICK_MS
+        a.skip(limits.PEER_TICK_MS)
         before_ms = a.now_ms()
 
         b.boot += 1
@@ -158,9 +158,9 @@ def test_where_a_peer_says_it_is_may_lead_nowhere_and_the_others_get_their_turn(
         assert not a.is_up(b)
 
         for _ in range(2):
-            a.skipped_ms += limits.PEER_DIAL_MS
+            a.skip(limits.PEER_DIAL_MS)
             settle([a])
-            b.skipped_ms += limits.PEER_HELLO_MS_MAX  # It greets again, and is not heeded twice.
+            b.skip(limits.PEER_HELLO_MS_MAX)  # It greets again, and is not heeded twice.
             settle([a, b])
 
         run([a, b], lambda: a.is_up(b) and b.is_up(a))
@@ -205,7 +205,7 @@ def test_a_node_dials_the_new_key_of_a_peer_that_rotated_it():
         b.boot += 1
         b.start()
         b.knows(a)
-        a.skipped_ms += limits.PEER_TICK_MS
+        a.skip(limits.PEER_TICK_MS)
 
         run([a, b], lambda: a.is_up(b) and b.is_up(a))
 
@@ -216,14 +216,14 @@ def test_a_peer_that_rotated_its_key_is_reached_by_the_old_one_until_it_is_start
     with mesh() as (a, b):
         new = raw_keys()
         b.roster.add(b.node, new[0])  # Signed and told; b itself goes on with its old key.
-        a.skipped_ms += limits.PEER_TICK_MS
+        a.skip(limits.PEER_TICK_MS)
         settle([a, b], 2)
         assert a.is_up(b) and not a.told("down", b.node)
 
         a.links.forget(b.node)  # It has to dial anew: the newest key first, then the old one.
         a.knows(b)
         settle([a, b], 2)
-        a.skipped_ms += limits.PEER_DIAL_MS
+        a.skip(limits.PEER_DIAL_MS)
         run([a, b], lambda: a.is_up(b) and b.is_up(a))
 
         b.kill()

@@ -27,10 +27,10 @@ def hello_frame(node: bytes, to: bytes, store: bytes, boot: int = 1, sequence: i
 def test_an_unlisted_key_gets_in_nowhere_and_people_are_told_once():
     with mesh() as (a, b), raw_dealer(*raw_keys(), b) as stranger:
         stranger.send(hello_frame(b"x" * 16, b.node, os.urandom(16)))
-        b.skipped_ms += limits.PEER_TICK_MS
+        b.skip(limits.PEER_TICK_MS)
         run([a, b], lambda: b.links.counts["denied"])
         settle([a, b], 40)
-        b.skipped_ms += limits.PEER_TICK_MS
+        b.skip(limits.PEER_TICK_MS)
         settle([a, b], 2)
 
         told = b.told("refused")
@@ -42,7 +42,7 @@ def test_when_the_zap_handler_stops_the_node_serves_nobody_and_says_so():
     with mesh() as (a, b), raw_dealer(*raw_keys(), b) as stranger:
         b.links._zap.stop()
         stranger.send(message())
-        b.skipped_ms += limits.PEER_TICK_MS
+        b.skip(limits.PEER_TICK_MS)
         run([a, b], lambda: b.links.stopped)
 
         assert "the handler that decides who gets in does not answer" in b.told("zap dead")[0]
@@ -84,7 +84,7 @@ def test_an_evicted_live_session_is_refused_at_once_told_why_and_cut():
         assert a.told("statement", b.node) == [b"signed by the root"]
         assert not a.is_up(b)
 
-        b.skipped_ms += limits.PEER_TICK_MS
+        b.skip(limits.PEER_TICK_MS)
         run([a, b, c], lambda: b.links._door.restarts == 1 and not a.stats_of(b)["connected"])
         run([a, b, c], lambda: c.told("down", b.node) and c.is_up(b))
         assert c.links.send(b.node, [message(b"goes on")])
@@ -96,7 +96,7 @@ def test_an_evicted_live_session_is_refused_at_once_told_why_and_cut():
 def test_a_silent_evicted_peer_is_dropped_by_our_side():
     with mesh() as (a, b):
         b.roster.evict(a.public, b"")
-        b.skipped_ms += limits.PEER_TICK_MS
+        b.skip(limits.PEER_TICK_MS)
         run([b], lambda: b.told("down", a.node))
 
         assert b.told("down", a.node) == ["it is no member any more"]
@@ -144,8 +144,8 @@ def test_three_bad_frames_in_a_row_close_the_session_with_news_and_it_heals():
             assert link.poll(5_000), "the sender is told why"
             _, rows = index(link.recv())
             assert [row.kind for row in rows] == [kinds.BYE]
-        a.skipped_ms += 60_000
-        b.skipped_ms += 60_000
+        a.skip(60_000)
+        b.skip(60_000)
         run([a, b], lambda: b.is_up(a) and a.is_up(b), 20)
 
 
@@ -164,13 +164,13 @@ def test_a_message_of_many_parts_costs_the_session_and_keeps_the_key_out():
             link.send_multipart([bytes(1000)] * (limits.PEER_PARTS_MAX + 1))
             run([a, b, c], lambda: b.told("refused", a.node))
             assert "a message of 7 parts, the limit is 6" in b.told("refused", a.node)[0]
-            b.skipped_ms += limits.PEER_TICK_MS
+            b.skip(limits.PEER_TICK_MS)
             run([a, b, c], lambda: b.links._door.restarts == 1)
         run([a, b, c], lambda: not a.is_up(b) and not a.stats_of(b)["connected"])
         run([a, b, c], lambda: b.is_up(c) and c.is_up(b))
 
-        b.skipped_ms += limits.PEER_BLOCK_MS
-        a.skipped_ms += limits.PEER_TICK_MS
+        b.skip(limits.PEER_BLOCK_MS)
+        a.skip(limits.PEER_TICK_MS)
         settle([b], 3)
         a.knows(b)
         run([a, b, c], lambda: a.stats_of(b)["connected"])
@@ -237,7 +237,7 @@ def test_a_node_that_lost_its_disk_is_refused_and_told(what: str):
     """The last two as a copy does it: taken before what the other heard, and started again."""
     with mesh() as (a, b):
         a.commit = 500
-        a.skipped_ms += limits.PEER_TICK_MS
+        a.skip(limits.PEER_TICK_MS)
         run([a, b], lambda: b.memory.by_node[a.node].commit == 500)
         a.kill()
         if what == "other store":
@@ -270,7 +270,7 @@ def test_a_node_that_is_killed_and_comes_back_with_its_own_disk_is_welcome():
     with mesh() as (a, b):
         for more in (0, 1, 1000):
             a.commit += 100
-            a.skipped_ms += limits.PEER_TICK_MS
+            a.skip(limits.PEER_TICK_MS)
             run([a, b], lambda: b.memory.by_node[a.node].commit == a.commit)
             a.commit += more
             a.restart()

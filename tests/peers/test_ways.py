@@ -35,7 +35,7 @@ def test_a_peer_is_found_where_it_says_although_only_seeds_of_others_were_given(
         a.links.set_addresses(b.node, [NOWHERE])  # The seed, of a node that is away.
         b.links.set_addresses(a.node, [NOWHERE, a.address])
         settle([a, b], 2)
-        b.skipped_ms += limits.PEER_DIAL_MS
+        b.skip(limits.PEER_DIAL_MS)
 
         run([a, b], lambda: a.is_up(b) and b.is_up(a))
 
@@ -50,7 +50,7 @@ def test_a_peer_that_came_to_another_address_is_found_there():
         old = b.address
         b.kill()
         run([a], lambda: not a.is_up(b))
-        a.skipped_ms += limits.PEER_TICK_MS
+        a.skip(limits.PEER_TICK_MS)
         before_ms = a.now_ms()
 
         start_telling(b)
@@ -67,7 +67,7 @@ def test_a_peer_that_is_to_be_reached_one_way_only_is_sought_nowhere_else():
         b.knows(a)
         run([a, b], lambda: b.stats_of(a)["connected"] and a.stats_of(b).get("hellos_in"))
         for _ in range(3):
-            a.skipped_ms += limits.PEER_DIAL_MS
+            a.skip(limits.PEER_DIAL_MS)
             settle([a, b], 3)
 
         assert a.stats_of(b)["address"] == NOWHERE and not a.is_up(b)
@@ -96,7 +96,7 @@ def test_where_somebody_else_answers_gives_way_at_the_next_look():
         before_ms = a.now_ms()
 
         def reached() -> bool:
-            a.skipped_ms += 100
+            a.skip(100)
             return a.is_up(b) and b.is_up(a)
 
         run([a, b, other], reached)
@@ -140,7 +140,7 @@ def test_the_old_key_is_tried_at_the_next_look_when_the_new_one_is_not_served_ye
         before_ms = a.now_ms()
         a.links.set_addresses(b.node, [b.address])
         run([a, b], lambda: a.stats_of(b).get("link_astray"))
-        a.skipped_ms += limits.PEER_TICK_MS
+        a.skip(limits.PEER_TICK_MS)
 
         run([a, b], lambda: a.stats_of(b)["connected"])
         assert a.now_ms() - before_ms < limits.PEER_DIAL_MS

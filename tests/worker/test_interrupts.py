@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +14,12 @@ from meshcode.wire.kinds import Flag, Kind, Outcome
 from tests.worker.harness import MiniNode, Process
 
 CODE = """
-import time
+import os, time
 caught = []
 def nap(s): time.sleep(s); return s
+def hold(gate):
+    while not os.path.exists(gate): time.sleep(0.005)
+    return "let go"
 def spin():
     while True: pass
 def careful():
@@ -46,6 +51,14 @@ def count():
 @pytest.fixture
 def worker(shared_node: MiniNode) -> Process:
     return shared_node.fresh(CODE)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """A file that calls of `hold` wait for; made at the end, so that no worker stays busy."""
+    path = tmp_path / "gate"
+    yield path
+    path.touch()
 
 
 @pytest.mark.parametrize("name", ["nap", "spin", "polite"])
@@ -97,10 +110,10 @@ def test_a_generator_is_cancelled_between_its_items(worker: Process):
     assert worker.result("s.add", 1) == 2
 
 
-def test_a_staged_call_is_cancelled_while_another_runs(worker: Process):
+def test_a_staged_call_is_cancelled_while_another_runs(worker: Process, gate: Path):
     """The running one is not disturbed, and the answer does not wait for it."""
     running, staged, other = worker.start(
-        ("s.nap", (1.0,), {}), ("s.add", (1,), {}), ("s.add", (2,), {})
+        ("s.hold", (str(gate),), {}), ("s.add", (1,), {}), ("s.add", (2,), {})
     )
     worker.until_running(running)
     worker.cancel(staged)
@@ -108,19 +121,21 @@ def test_a_staged_call_is_cancelled_while_another_runs(worker: Process):
     assert told.code == Outcome.CANCELLED
     assert told.value["text"] == "the call was cancelled before it began"
     assert worker.kinds(Kind.OUTCOME, running) == []
+    gate.touch()
     assert worker.outcome(other).value == 3
-    assert worker.outcome(running).value == 1.0
+    assert worker.outcome(running).value == "let go"
     assert len(worker.kinds(Kind.OUTCOME, staged)) == 1
 
 
-def test_a_call_that_is_not_yet_read_is_cancelled(worker: Process):
+def test_a_call_that_is_not_yet_read_is_cancelled(worker: Process, gate: Path):
     """It came in a frame of its own while the main thread was busy."""
-    running = worker.call("s.nap", 1.0)
+    running = worker.call("s.hold", str(gate))
     worker.until_running(running)
     unread = worker.call("s.add", 1)
     worker.cancel(unread)
     assert worker.outcome(unread).code == Outcome.CANCELLED
     assert worker.kinds(Kind.OUTCOME, running) == []
+    gate.touch()
     assert worker.outcome(running).code == Outcome.DONE
 
 
@@ -144,12 +159,16 @@ def test_many_cancels_at_once(worker: Process):
     assert len(worker.kinds(Kind.OUTCOME)) == 21, "every call has exactly one outcome"
 
 
-def test_a_cancel_of_a_call_that_has_ended_hits_no_other(worker: Process):
+def test_a_cancel_of_a_call_that_has_ended_hits_no_other(worker: Process, gate: Path):
     done = worker.call("s.add", 1)
     worker.outcome(done)
-    running = worker.call("s.nap", 0.3)
+    running = worker.call("s.hold", str(gate))
     worker.until_running(running)
+    staged = worker.call("s.add", 2)
     worker.cancel(done)
+    worker.cancel(staged)
+    assert worker.outcome(staged).code == Outcome.CANCELLED
+    gate.touch()
     assert worker.outcome(running).code == Outcome.DONE
     assert len(worker.kinds(Kind.OUTCOME, done)) == 1
 
@@ -187,21 +206,23 @@ def test_a_storm_of_cancels_never_breaks_the_loop(worker: Process):
     assert worker.log.read_text() == ""
 
 
-def test_calls_not_begun_are_given_back_when_recalled(worker: Process):
-    running, *staged = worker.start(("s.nap", (0.5,), {}), *[("s.add", (n,), {}) for n in range(5)])
+def test_calls_not_begun_are_given_back_when_recalled(worker: Process, gate: Path):
+    adds = [("s.add", (n,), {}) for n in range(5)]
+    running, *staged = worker.start(("s.hold", (str(gate),), {}), *adds)
     worker.until_running(running)
     unread = worker.call("s.add", 9)
 
     assert worker.recall(worker.handed) == [*staged, unread], "also what it had not read"
 
+    gate.touch()
     assert worker.outcome(running).code == Outcome.DONE
     assert worker.result("s.add", 1) == 2
     assert [t.id for t in worker.kinds(Kind.OUTCOME) if t.id in staged] == []
 
 
-def test_a_recall_waits_for_calls_that_are_still_on_their_way(worker: Process):
+def test_a_recall_waits_for_calls_that_are_still_on_their_way(worker: Process, gate: Path):
     """The signal is faster than the link; what came after it would run before what came back."""
-    running, staged = worker.start(("s.nap", (1.0,), {}), ("s.add", (1,), {}))
+    running, staged = worker.start(("s.hold", (str(gate),), {}), ("s.add", (1,), {}))
     worker.until_running(running)
 
     worker.cancel((worker.handed + 1).to_bytes(16, "little"), "recall")
@@ -211,15 +232,17 @@ def test_a_recall_waits_for_calls_that_are_still_on_their_way(worker: Process):
 
     worker.node.until(lambda: worker.kinds(Kind.RETURNED), "RETURNED")
     assert worker.kinds(Kind.RETURNED)[0].body == staged + late
+    gate.touch()
     assert worker.outcome(running).code == Outcome.DONE
     assert [t.id for t in worker.kinds(Kind.OUTCOME)] == [running]
 
 
-def test_a_recall_is_answered_although_all_calls_have_begun(worker: Process):
+def test_a_recall_is_answered_although_all_calls_have_begun(worker: Process, gate: Path):
     """The node hands it nothing until then."""
-    running = worker.call("s.nap", 0.3)
+    running = worker.call("s.hold", str(gate))
     worker.until_running(running)
 
     assert worker.recall(worker.handed) == []
+    gate.touch()
     assert worker.outcome(running).code == Outcome.DONE
     assert worker.recall(worker.handed) == [], "and when it has nothing to do"
