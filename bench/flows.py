@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 from bench import machine
@@ -26,7 +25,7 @@ from bench.world import CALLS_MAX
 from meshcode.client import Client, Socket, connect, funnel, parallel, pipeline
 from meshcode.errors import UnknownCall
 from meshcode.router.ticking import tick_id
-from tests.live.harness import Mesh, make_repository, until
+from tests.live.harness import Mesh, until
 
 MODULE = "flow_tasks"
 TASKS = '''
@@ -67,10 +66,9 @@ class Turn(NamedTuple):
 def flow_node() -> Iterator[Mesh]:
     """A node with the tasks above, a chain of five sockets and a join."""
     with Mesh() as mesh:
-        repository = mesh.home / "repository"
-        make_repository(repository, {f"{MODULE}.py": TASKS})
+        repository = mesh.repository({f"{MODULE}.py": TASKS})
         tasks = ["nop", "count", "both"]
-        mesh.offer("bench", Path(repository), MODULE, tasks, recycle_calls=CALLS_MAX)
+        mesh.offer("bench", repository, MODULE, tasks, recycle_calls=CALLS_MAX)
         for name in [*CHAIN, f"{MODULE}.pair"]:
             mesh.add("socket", name, processor="bench", task="nop", queue="q")
         for number, (source, target) in enumerate(pairwise(CHAIN)):

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 from bench import machine
 from meshcode.client import connect
-from tests.live.harness import Mesh, make_repository, until
+from tests.live.harness import Mesh, until
 
 MODULE = "stream_tasks"
 TASKS = '''
@@ -73,8 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     print(machine.describe())
     with Mesh() as mesh:
-        repository = Path(mesh.home / "repository")
-        make_repository(repository, {f"{MODULE}.py": TASKS})
+        repository = mesh.repository({f"{MODULE}.py": TASKS})
         mesh.offer("source", repository, MODULE, ["numbers"])
         sink = "source"
         if not args.one_worker:

@@ -169,17 +169,14 @@ def one_node() -> Iterator[Scene]:
     """A node with one worker and a client."""
     from bench.world import CALLS_MAX
     from meshcode.client import connect
-    from tests.live.harness import Mesh, make_repository
+    from tests.live.harness import offering
 
-    with Mesh() as mesh:
-        repository = mesh.home / "repository"
-        make_repository(repository, {f"{MODULE}.py": TASKS})
-        mesh.offer("turns", repository, MODULE, ["nop", "count"], recycle_calls=CALLS_MAX)
-        mesh.wait_ready("turns")
-        with connect(mesh.address) as client:
-            assert mesh.process is not None
-            pids = [os.getpid(), mesh.process.pid, *mesh.worker_pids()]
-            yield _warm(Scene(client, lambda: connect(mesh.address), lambda: pids))
+    files, tasks = {f"{MODULE}.py": TASKS}, ["nop", "count"]
+    turns = offering("turns", files, MODULE, tasks, recycle_calls=CALLS_MAX)
+    with turns as mesh, connect(mesh.address) as client:
+        assert mesh.process is not None
+        pids = [os.getpid(), mesh.process.pid, *mesh.worker_pids()]
+        yield _warm(Scene(client, lambda: connect(mesh.address), lambda: pids))
 
 
 @contextlib.contextmanager

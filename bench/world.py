@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from tests.live.harness import Mesh, make_repository
+from tests.live.harness import Mesh, offering
 
 MODULE = "bench_tasks"
 CALLS_MAX = 20_000_000  # Of one worker: it is measured, not the start of its successor.
@@ -21,11 +20,6 @@ def nop(value=None):
 @contextmanager
 def nop_node(workers: int = 1) -> Iterator[Mesh]:
     """A node that offers `bench_tasks.nop` with so many workers, ready."""
-    with Mesh() as mesh:
-        repository = mesh.home / "repository"
-        make_repository(repository, {f"{MODULE}.py": TASKS})
-        mesh.offer(
-            "bench", Path(repository), MODULE, ["nop"], workers=workers, recycle_calls=CALLS_MAX
-        )
-        mesh.wait_ready("bench", workers)
+    fields = {"workers": workers, "recycle_calls": CALLS_MAX}
+    with offering("bench", {f"{MODULE}.py": TASKS}, MODULE, ["nop"], **fields) as mesh:
         yield mesh

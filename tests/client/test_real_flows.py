@@ -31,7 +31,7 @@ from meshcode.errors import (
 )
 from tests.client import flow_tasks
 from tests.client.test_flow_plans import EX5, EXAMPLES, compositions, refused, shown
-from tests.live.harness import ROOT, Mesh, make_repository, until
+from tests.live.harness import ROOT, Mesh, offering, until
 
 PROGRAMS = ROOT / "tests/client/seed_programs"
 MODULE = "pyfi.processors.sample"
@@ -43,14 +43,11 @@ FUNCTIONS = {f"{MODULE}.{name}": getattr(flow_tasks, name) for name in NAMES}
 
 
 @pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def mesh() -> Iterator[Mesh]:
     """A node that offers TASKS."""
-    folder = tmp_path_factory.mktemp("code") / "repository"
     empty = dict.fromkeys(("pyfi/__init__.py", "pyfi/processors/__init__.py"), "")
-    make_repository(folder, {**empty, "pyfi/processors/sample.py": TASKS})
-    with Mesh() as node:
-        node.offer("proc1", folder, MODULE, NAMES, workers=2)
-        node.wait_ready("proc1", workers=2)
+    files = {**empty, "pyfi/processors/sample.py": TASKS}
+    with offering("proc1", files, MODULE, NAMES, workers=2) as node:
         yield node
 
 

@@ -13,7 +13,7 @@ from meshcode import connect, connect_async, errors, pipeline
 from meshcode.client import Client, api
 from meshcode.client.asking import ask_each
 from meshcode.client.default import default_client
-from tests.live.harness import Mesh, make_repository
+from tests.live.harness import Mesh, offering
 
 TASKS = '''
 import time
@@ -45,13 +45,9 @@ WAIT_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def mesh() -> Iterator[Mesh]:
     """A node that offers TASKS."""
-    folder = tmp_path_factory.mktemp("code") / "repository"
-    make_repository(folder, {"lib.py": TASKS})
-    with Mesh() as node:
-        node.offer("p", folder, "lib", NAMES)
-        node.wait_ready("p")
+    with offering("p", {"lib.py": TASKS}, "lib", NAMES) as node:
         yield node
 
 

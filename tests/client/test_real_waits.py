@@ -12,7 +12,7 @@ import pytest
 
 from meshcode import connect, connect_async, errors, pipeline
 from meshcode.client import Client, aiowaits, lateness
-from tests.live.harness import Mesh, make_repository, until
+from tests.live.harness import Mesh, offering, until
 
 TASKS = '''
 import os
@@ -34,13 +34,9 @@ WAIT_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def mesh() -> Iterator[Mesh]:
     """A node that offers TASKS."""
-    folder = tmp_path_factory.mktemp("code") / "repository"
-    make_repository(folder, {"late.py": TASKS})
-    with Mesh() as node:
-        node.offer("p", folder, "late", ("echo", "die", "wait"))
-        node.wait_ready("p")
+    with offering("p", {"late.py": TASKS}, "late", ["echo", "die", "wait"]) as node:
         yield node
 
 

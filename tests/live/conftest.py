@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import Mesh, make_repository
+from tests.live.harness import Mesh, make_repository, offering
 
 TASKS = '''
 """Tasks of the live tests."""
@@ -94,8 +94,6 @@ def fresh() -> Iterator[Mesh]:
 @pytest.fixture(scope="module")
 def mesh(repository: Path) -> Iterator[Mesh]:
     """A node that offers live.tasks; shared, so leave it as it was."""
-    with Mesh() as node:
-        tasks = ["echo", "join", "boom", "a_set", "large", "where", "say"]
-        node.offer("live", repository, "live.tasks", tasks)
-        node.wait_ready("live")
+    tasks = ["echo", "join", "boom", "a_set", "large", "where", "say"]
+    with offering("live", repository, "live.tasks", tasks) as node:
         yield node

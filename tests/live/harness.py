@@ -13,7 +13,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,12 @@ class Mesh:
         for task in tasks:
             self.add("socket", f"{module}.{task}", processor=processor, task=task, queue="q")
 
+    def repository(self, files: dict[str, str]) -> Path:
+        """A git repository with these files, in the home of the node."""
+        folder = self.home / "repository"
+        make_repository(folder, files)
+        return folder
+
     def processor(self, name: str) -> dict[str, Any]:
         """What `status` says of one processor; {} when it says nothing."""
         rows = self.ask("status")["processors"]
@@ -290,6 +297,26 @@ class Mesh:
             capture_output=True, text=True, env=self.env, cwd=self.home, timeout=seconds,
             check=False,
         )  # fmt: skip
+
+
+@contextmanager
+def offering(
+    processor: str, code: Path | dict[str, str], module: str, tasks: Iterable[str], *,
+    home: Path | None = None, **fields: Any,
+) -> Iterator[Mesh]:  # fmt: skip
+    """A node that offers tasks as `Mesh.offer` does, with all workers of the processor ready.
+
+    Of a client as well: `with offering(...) as mesh, connect(mesh.address) as client`, which a
+    failure closes in the right order, too.
+
+    Args:
+        code: a repository, or the files of one.
+    """
+    with Mesh(home) as mesh:
+        repository = mesh.repository(code) if isinstance(code, dict) else code
+        mesh.offer(processor, repository, module, tasks, **fields)
+        mesh.wait_ready(processor, fields.get("workers", 1))
+        yield mesh
 
 
 def refusal(action: Callable[[], Any]) -> MeshError:

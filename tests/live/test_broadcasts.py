@@ -12,7 +12,7 @@ import pytest
 from meshcode.client import Client, connect
 from meshcode.client.flows import pipeline
 from meshcode.errors import BadRequest, CallCancelled, WrongState
-from tests.live.harness import ROOT, Mesh, make_repository, until
+from tests.live.harness import ROOT, Mesh, offering, until
 
 SOON_S = 30.0
 WORKERS = 3
@@ -64,13 +64,10 @@ NAMES = ["put", "get", "fail_if", "sleep", "count", "die_once"]
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def node() -> Iterator[Mesh]:
     """A node with three workers of the tasks above."""
-    repository = tmp_path_factory.mktemp("code")
-    make_repository(repository, {"work/__init__.py": "", "work/tasks.py": TASKS})
-    with Mesh() as made:
-        made.offer("work", repository, "work.tasks", NAMES, workers=WORKERS)
-        made.wait_ready("work")
+    files = {"work/__init__.py": "", "work/tasks.py": TASKS}
+    with offering("work", files, "work.tasks", NAMES, workers=WORKERS) as made:
         yield made
 
 

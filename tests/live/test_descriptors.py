@@ -13,7 +13,7 @@ import pytest
 
 from meshcode.client import connect
 from meshcode.node.descriptors import WANTED, aside, reserve
-from tests.live.harness import Mesh, until
+from tests.live.harness import Mesh, offering, until
 
 MOST = 512
 
@@ -88,10 +88,8 @@ def test_a_node_takes_as_many_descriptors_as_it_may_have(tmp_path: Path):
         assert found == (min(hard, WANTED) if hard >= 0 else WANTED, hard)
 
 
-def test_workers_have_the_limit_that_the_node_was_given(repository: Path, tmp_path: Path):
+def test_workers_have_the_limit_that_the_node_was_given(repository: Path):
     """Code that uses select(2) fails at descriptors of 1,024 and above."""
-    with limited(777), Mesh(tmp_path / "home") as mesh:
-        mesh.offer("live", repository, "live.tasks", ["echo"])
-        mesh.wait_ready("live")
+    with limited(777), offering("live", repository, "live.tasks", ["echo"]) as mesh:
         pids = [worker["pid"] for worker in mesh.ask("status")["workers"]]
         assert {psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE)[0] for pid in pids} == {777}

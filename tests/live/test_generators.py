@@ -17,7 +17,7 @@ from meshcode.client import connect, connect_async
 from meshcode.errors import CallCancelled, UnknownCall, WaitTimeout
 from meshcode.ids import parse_id
 from meshcode.router.streams import item_id
-from tests.live.harness import ROOT, Mesh, make_repository, until
+from tests.live.harness import ROOT, Mesh, until
 
 SOON_S = 30.0
 
@@ -102,8 +102,7 @@ class Flowing:
 
 def flowing(mesh: Mesh) -> Flowing:
     """Numbers go to `consume`; the generator and its consumer have a processor each."""
-    repository = mesh.home / "repository"
-    make_repository(repository, {"s.py": TASKS})
+    repository = mesh.repository({"s.py": TASKS})
     env = {"EFFECTS": str(mesh.home / "effects")}
     sources = ["numbers", "anumbers", "plain", "fails"]
     mesh.offer("sources", repository, "s", sources, env=env, workers=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshcode.client import connect
-from tests.live.harness import Mesh, make_repository
+from tests.live.harness import Mesh
 
 SOON_S = 60.0
 ROUNDS, QUICK = 4, 1_000
@@ -30,10 +30,9 @@ def slow(stalls):
 
 def test_calls_that_come_back_from_behind_a_long_one_are_passed_by_none(fresh: Mesh):
     """The worker is deaf while it is asked for them, and answers when the long call is over."""
-    repository, effects = fresh.home / "repository", fresh.home / "effects"
-    make_repository(repository, {"s.py": TASKS})
-    env = {"EFFECTS": str(effects)}
-    fresh.offer("p", repository, "s", ["quick", "slow"], env=env, workers=1)
+    effects = fresh.home / "effects"
+    code, env = fresh.repository({"s.py": TASKS}), {"EFFECTS": str(effects)}
+    fresh.offer("p", code, "s", ["quick", "slow"], env=env, workers=1)
     fresh.wait_ready("p", 1)
     with connect(fresh.address) as client:
         quick, slow = client.socket("s.quick"), client.socket("s.slow")

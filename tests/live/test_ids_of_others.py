@@ -20,7 +20,7 @@ from meshcode.router.ticking import tick_id
 from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Flag, Kind
-from tests.live.harness import Mesh, until
+from tests.live.harness import Mesh, offering, until
 from tests.live.rawlink import RawLink, body_of, error_of
 from tests.mesh.cluster import Cluster
 from tests.mesh.network import LoopbackNetwork
@@ -96,9 +96,7 @@ def session(node) -> Iterator[Callable[..., Raw]]:
 @pytest.fixture
 def node(repository, monkeypatch, tmp_path) -> Iterator[Mesh]:
     monkeypatch.setenv("MESH_LOGIN_FILE", str(tmp_path / "login"))
-    with Mesh() as made:
-        made.offer("live", repository, "live.tasks", ["say", "echo"])
-        made.wait_ready("live")
+    with offering("live", repository, "live.tasks", ["say", "echo"]) as made:
         yield made
 
 

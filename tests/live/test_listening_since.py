@@ -10,7 +10,7 @@ import pytest
 
 from meshcode import errors
 from meshcode.client import connect, connect_async, listen
-from tests.live.harness import heard_until, make_repository, until
+from tests.live.harness import heard_until, until
 
 SOON_S = 20.0
 
@@ -227,10 +227,10 @@ def echo(value):
 '''
 
 
-def test_a_task_hears_what_is_kept_as_anybody_does(fresh, tmp_path):
+def test_a_task_hears_what_is_kept_as_anybody_does(fresh):
     """It has only what its worker was lent of the client."""
-    make_repository(tmp_path, {"hearer.py": HEARER})
-    fresh.offer("hearer", tmp_path, "hearer", ["heard", "echo"])
+    code = fresh.repository({"hearer.py": HEARER})
+    fresh.offer("hearer", code, "hearer", ["heard", "echo"])
     fresh.wait_ready("hearer")
     with connect(fresh.address) as client:
         old = client.socket("hearer.echo").submit(1)

@@ -20,7 +20,7 @@ from meshcode.node import auditlog
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
-from tests.live.harness import Mesh, until
+from tests.live.harness import Mesh, offering, until
 from tests.live.rawlink import RawLink, body_of
 from tests.mesh.cluster import Cluster
 from tests.mesh.network import PORT, LoopbackNetwork
@@ -110,9 +110,8 @@ def test_a_login_on_the_local_link_takes_rights_and_gives_none():
 
 
 def test_what_tasks_print_is_told_to_who_may_hear_it_whatever_else_is_sent(repository):
-    with Mesh() as node, connect(node.address) as owner:
-        node.offer("live", repository, "live.tasks", ["say", "echo"])
-        node.wait_ready("live")
+    live = offering("live", repository, "live.tasks", ["say", "echo"])
+    with live as node, connect(node.address) as owner:
         secret, mine = owner.socket("live.tasks.say"), owner.socket("live.tasks.echo")
         printed, own = secret.submit("the code"), mine.submit(1)
         assert (printed.result(SOON_S), own.result(SOON_S)) == (8, 1)

@@ -11,7 +11,7 @@ import pytest
 
 from meshcode.client import Client, connect
 from meshcode.client.flows import parallel
-from tests.live.harness import Mesh, make_repository, until
+from tests.live.harness import Mesh, offering, until
 
 SOON_S = 30.0
 TASKS = '''
@@ -63,13 +63,10 @@ NAMES = ["emit_one", "emit_two", "add_two", "double", "sort", "is_even", "fail",
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def node() -> Iterator[Mesh]:
     """A node with the tasks above."""
-    repository = tmp_path_factory.mktemp("code")
-    make_repository(repository, {"flow/__init__.py": "", "flow/tasks.py": TASKS})
-    with Mesh() as made:
-        made.offer("flow", repository, "flow.tasks", NAMES)
-        made.wait_ready("flow")
+    files = {"flow/__init__.py": "", "flow/tasks.py": TASKS}
+    with offering("flow", files, "flow.tasks", NAMES) as made:
         yield made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ from meshcode.router.plan import FLOW
 from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.frame import envelope, frame
 from meshcode.wire.kinds import Kind
-from tests.live.harness import Mesh, make_repository, until
+from tests.live.harness import Mesh, offering, until
 from tests.live.rawlink import RawLink
 
 TASKS = '''
@@ -49,16 +48,10 @@ ODD: tuple[Any, ...] = (None, 5, [1], {"fields": 5}, {"code": 5, "text": []}, b"
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def node() -> Iterator[Mesh]:
     """A node with one worker of such tasks."""
-    folder = tmp_path_factory.mktemp("rogue")
-    make_repository(folder / "code", {"m.py": TASKS})
-    with Mesh() as made:
-        made.offer("p", folder / "code", "m", ["say", "echo"])
-        made.add("deployment", "d", processor="p", cpus=1)
-        made.wait_ready("p")
+    with offering("p", {"m.py": TASKS}, "m", ["say", "echo"]) as made:
         yield made
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def submit(link: RawLink, socket: str, id: bytes, *arguments: Any, retries: int = 0) -> None:

@@ -12,7 +12,7 @@ from meshcode.client import Client, connect
 from meshcode.client.requests import Request
 from meshcode.errors import CallCancelled, TimeLimit, WrongState
 from meshcode.limits import ASYNC_CALLS_MAX
-from tests.live.harness import Mesh, make_repository, until
+from tests.live.harness import Mesh, make_repository, offering, until
 
 TASKS = '''
 import asyncio
@@ -70,7 +70,6 @@ def client(code: Path) -> Iterator[Client]:
         mesh.wait_ready("plain", 2)
         with connect(mesh.address) as connected:
             yield connected
-        mesh.stop()
 
 
 def test_async_tasks_run_beside_each_other_in_one_worker(client: Client, tmp_path: Path):
@@ -150,14 +149,11 @@ def test_short_calls_staged_behind_a_long_one_go_to_the_other_worker(client: Cli
 
 
 def test_a_worker_is_replaced_after_its_calls_and_nothing_is_lost(code: Path):
-    with Mesh() as mesh:
-        mesh.offer("short", code, "run.tasks", ["affinity"], recycle_calls=20)
-        mesh.wait_ready("short")
-        with connect(mesh.address) as client:
-            affinity = client.socket("run.tasks.affinity")
-            first = affinity()[0]
-            calls = [affinity.submit() for _ in range(60)]
-            assert all(call.result(30) for call in calls)
-            fresh = until(lambda: affinity()[0] != first, 30, "another worker")
-            assert fresh
-        mesh.stop()
+    short = offering("short", code, "run.tasks", ["affinity"], recycle_calls=20)
+    with short as mesh, connect(mesh.address) as client:
+        affinity = client.socket("run.tasks.affinity")
+        first = affinity()[0]
+        calls = [affinity.submit() for _ in range(60)]
+        assert all(call.result(30) for call in calls)
+        fresh = until(lambda: affinity()[0] != first, 30, "another worker")
+        assert fresh

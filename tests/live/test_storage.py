@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from meshcode.errors import Busy, CallerError, FolderInUse, LogDamaged, WaitTime
 from meshcode.ids import parse_id
 from meshcode.limits import DISK_STUCK
 from meshcode.store.contract import DONE
-from tests.live.harness import Mesh, refusal, until
+from tests.live.harness import Mesh, offering, refusal, until
 
 MIB = 1024 * 1024
 
@@ -35,12 +36,15 @@ def test_a_second_node_on_the_same_folder_is_refused_and_the_first_goes_on(fresh
     assert fresh.ask("status")["pid"] == first
 
 
+def offered(disk: Path, repository: Path, *tasks: str) -> AbstractContextManager[Mesh]:
+    """A node with its home on that disk, and those live tasks."""
+    return offering("live", repository, "live.tasks", tasks, home=disk / "home")
+
+
 def test_a_damaged_record_is_told_and_all_others_are_kept(repository: Path, tmp_path: Path):
     """One bit of one outcome flips while the node is down."""
     marks = [f"mark-{n}-" + "m" * 40 for n in range(20)]
-    with Mesh(tmp_path / "home") as mesh:
-        mesh.offer("live", repository, "live.tasks", ["echo"])
-        mesh.wait_ready("live")
+    with offered(tmp_path, repository, "echo") as mesh:
         with connect(mesh.address) as client:
             calls = [client.socket("live.tasks.echo").submit(mark) for mark in marks]
             assert [call.result(30) for call in calls] == marks
@@ -105,9 +109,7 @@ def test_a_full_disk_refuses_new_calls_keeps_the_old_and_recovers(
     small_disk: Path, repository: Path
 ):
     """At 97 %: no new calls, but those there are end.  At 100 %: what runs still ends."""
-    with Mesh(small_disk / "home") as mesh:
-        mesh.offer("live", repository, "live.tasks", ["echo", "nap"])
-        mesh.wait_ready("live")
+    with offered(small_disk, repository, "echo", "nap") as mesh:
         nearly, rest = small_disk / "nearly", small_disk / "rest"
         with connect(mesh.address) as client:
             echo = client.socket("live.tasks.echo")
@@ -154,9 +156,7 @@ def waiting_for_room(mesh: Mesh, client: Client, rest: Path) -> list[Call]:
 def test_a_node_whose_log_waits_for_room_says_so_and_is_not_mute(
     small_disk: Path, repository: Path
 ):
-    with Mesh(small_disk / "home") as mesh:
-        mesh.offer("live", repository, "live.tasks", ["echo", "large", "nap"])
-        mesh.wait_ready("live")
+    with offered(small_disk, repository, "echo", "large", "nap") as mesh:
         rest = small_disk / "rest"
         with connect(mesh.address) as client:
             echo = client.socket("live.tasks.echo")
@@ -214,9 +214,7 @@ def stuck(mesh: Mesh) -> dict[str, Any] | None:
 
 def test_a_node_whose_log_waits_for_room_can_be_stopped(small_disk: Path, repository: Path):
     """What waits was told to nobody: it is done again."""
-    with Mesh(small_disk / "home") as mesh:
-        mesh.offer("live", repository, "live.tasks", ["large", "nap"])
-        mesh.wait_ready("live")
+    with offered(small_disk, repository, "large", "nap") as mesh:
         rest = small_disk / "rest"
         with connect(mesh.address) as client:
             large = waiting_for_room(mesh, client, rest)

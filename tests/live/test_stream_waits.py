@@ -12,7 +12,7 @@ import pytest
 
 from meshcode.client import AsyncCall, Call, Client, connect, connect_async
 from meshcode.errors import WaitTimeout
-from tests.live.harness import Mesh, make_repository, until
+from tests.live.harness import Mesh, offering, until
 
 SOON_S = 30.0
 SHORT_S = 0.3
@@ -29,12 +29,8 @@ def count(n, pause=0.0):
 
 
 @pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    folder = tmp_path_factory.mktemp("code") / "repository"
-    make_repository(folder, {"made.py": TASKS})
-    with Mesh() as node:
-        node.offer("p", folder, "made", ("count",))
-        node.wait_ready("p")
+def mesh() -> Iterator[Mesh]:
+    with offering("p", {"made.py": TASKS}, "made", ["count"]) as node:
         yield node
 
 

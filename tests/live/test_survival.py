@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from meshcode.client import connect
 from meshcode.errors import CallCancelled
-from tests.live.harness import ROOT, Mesh, make_repository, until
+from tests.live.harness import ROOT, Mesh, until
 
 SLOW = '''
 import os
@@ -47,10 +46,9 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def slow(fresh: Mesh, tmp_path: Path) -> Mesh:
+def slow(fresh: Mesh) -> Mesh:
     """A node whose tasks leave lines in `effects`, with two workers."""
-    repository = tmp_path / "repository"
-    make_repository(repository, {"slow.py": SLOW})
+    repository = fresh.repository({"slow.py": SLOW})
     env = {"EFFECTS": str(fresh.home / "effects")}
     fresh.offer("slow", repository, "slow", ["step", "die"], env=env, workers=2)
     fresh.wait_ready("slow", 2)
