@@ -134,7 +134,8 @@ class Commits:
             return
         if isinstance(error, MeshError):
             raise error
-        raise LogSuspect(f"the log could not be written: {error}; this node stops") from error
+        why = str(error) or type(error).__name__
+        raise LogSuspect(f"the log could not be written: {why}; this node stops") from error
 
     def _wait_for_room(self, error: BaseException, now_ms: int) -> None:
         if not self.full_ms:

@@ -20,7 +20,7 @@ from functools import partial
 from time import monotonic_ns
 from typing import Final
 
-from meshcode.errors import DiskFull, MeshError
+from meshcode.errors import DiskFull
 from meshcode.router.effects import Op
 from meshcode.store.contract import Log
 
@@ -53,6 +53,8 @@ class Committer:
     def start(self, ops: Sequence[Op]) -> bool:
         """Stage `ops` and sync them, here or beside the caller; returns when they are staged.
 
+        Whatever goes wrong, in this thread or the other one, `finish` tells.
+
         Returns:
             True: they are on disk already, and `finish` has nothing to say of them.
         """
@@ -67,7 +69,7 @@ class Committer:
             at_once = len(ops) <= SMALL_OPS and self._is_quick()
             if at_once:
                 self._sync()
-        except (MeshError, OSError) as error:
+        except BaseException as error:
             self._end(error)
             return False
         if not at_once:
@@ -115,7 +117,7 @@ class Committer:
             error = None
             try:
                 work()
-            except (MeshError, OSError) as failure:
+            except BaseException as failure:  # Nobody else would tell the node: it waits for this.
                 error = failure
             self._end(error)
 

@@ -268,11 +268,15 @@ def test_what_waits_for_room_holds_up_no_refusal(node):
     assert [out.accepted for out in node.released[1:]] == [[(1, 1, 0, 1, 1)], [(1, 2, 0, 1, 1)]]
 
 
-def test_a_disk_that_fails_ends_the_node(node):
-    node.log.fails = [OSError("gone")]
+@pytest.mark.parametrize(
+    ("error", "said"), [(OSError("gone"), "gone"), (MemoryError(), "MemoryError")]
+)
+def test_a_disk_that_fails_ends_the_node(node, error, said):
+    """As does a batch that fails otherwise: what was not written is said to nobody."""
+    node.log.fails = [error]
     node.turns.add(Effects(records=[(DONE, b"i" * 16, b"record")], accepted=[(1, 1, 0, 1, 1)]))
     node.commits.commit(NOW)
 
-    with pytest.raises(LogSuspect, match="gone"):
+    with pytest.raises(LogSuspect, match=f"could not be written: {said}; this node stops"):
         node.wait(NOW)
     assert node.released == []

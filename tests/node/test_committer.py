@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ class Watched(MemoryLog):
         self.apart = apart
         self.done: list[tuple[str, bool]] = []  # What, and whether by the test's own thread.
         self.fails: Exception | None = None
+        self.fails_late: Exception | None = None  # In the sync.
         self.syncs_briefly = True
         self.now_us = 0  # The committer's clock; only syncs take time.
         self.takes_us: list[int] = []  # The syncs to come; 0 when there is none.
@@ -48,6 +50,8 @@ class Watched(MemoryLog):
 
     def sync(self):
         self.done.append(("sync", threading.current_thread() is threading.main_thread()))
+        if self.fails_late is not None:
+            raise self.fails_late
         self.now_us += self.takes_us.pop(0) if self.takes_us else 0
         super().sync()
 
@@ -82,7 +86,11 @@ def test_an_empty_batch_ends_as_any_other(log, committer):
     assert committer.wait() is None
 
 
-@pytest.mark.parametrize("error", [LogSuspect("the disk"), DiskFull("no room"), OSError("gone")])
+ERRORS = [LogSuspect("the disk"), DiskFull("no room"), OSError("gone"), MemoryError("no room")]
+errors = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+
+
+@errors
 def test_what_goes_wrong_while_staging_is_told_at_the_end(log, committer, error):
     log.fails = error
     committer.start([(META, b"k", b"v")])
@@ -94,6 +102,20 @@ def test_what_goes_wrong_while_staging_is_told_at_the_end(log, committer, error)
     committer.start([(META, b"l", b"w")])
     assert committer.wait() is None
     assert log.scan(META) == [(b"l", b"w")]
+
+
+@errors
+def test_what_goes_wrong_in_the_sync_is_told_at_the_end(log, committer, error):
+    """Whatever it is: a node that waits for a thread that has died says nothing for ever."""
+    log.fails_late = error
+    committer.start([(META, b"k", b"v")])
+    assert select.select([committer], [], [], 10)[0], "nobody is told"
+    assert committer.wait() is error
+
+    log.fails_late = None
+    committer.start([(META, b"l", b"w")])
+    assert committer.wait() is None
+    assert log.get(META, b"l") == b"w"
 
 
 ONE = [(META, b"k", b"v")]
