@@ -2,7 +2,8 @@
 
 A call is known at its owner and its voters.  A client may ask any node: what is not known here is
 asked of all peers, and the first who knows it answers.  To the node that is asked, a peer is a
-client with a number below zero.
+client with a number below zero, and another client after each loss of its session: what it asked
+before is not answered any more, for its questions may count from one again.
 
 Messages (kind RELAY), plain maps:
 
@@ -37,7 +38,7 @@ from meshcode.node.partly import Partly
 from meshcode.node.sessions import Session
 from meshcode.router import acks
 from meshcode.router.effects import Effects
-from meshcode.router.events import Submitted, Watched
+from meshcode.router.events import ClientLeft, Submitted, Watched
 from meshcode.store.filesystem import write_durably
 from meshcode.wire.frame import check_envelope
 from meshcode.wire.kinds import Kind
@@ -63,6 +64,13 @@ class _Question:
     answers: list[tuple[bytes, dict[str, Any]]] = field(default_factory=list)
 
 
+class _Asker(NamedTuple):
+    """A peer as a client of this node."""
+
+    node: bytes
+    asked: dict[bytes, int]  # This node's number of a request -> that of the peer's question.
+
+
 class Known(NamedTuple):
     """A call that peers know."""
 
@@ -85,8 +93,8 @@ class Relay:
         self._number = 0
         self._questions: dict[int, _Question] = {}
         self._clients: dict[bytes, int] = {}  # Peer -> its number as a client of this node.
-        self._nodes: dict[int, bytes] = {}
-        self._asked: dict[bytes, int] = {}  # This node's number -> that of the peer's question.
+        self._askers: dict[int, _Asker] = {}  # By that number.
+        self._last_client = 0  # They fall: no number comes twice.
         self._watching: dict[bytes, set[int]] = {}  # Call -> sessions here that want its outcome.
         self._watched_at: dict[bytes, set[bytes]] = {}  # Peer -> calls it will tell of.
         self._written = ""
@@ -277,6 +285,7 @@ class Relay:
 
     def came(self, node: bytes) -> None:
         """A peer's session is open."""
+        self._left(node)  # What came of its last life after that was lost made it a client again.
         self.write_clients()
         self.mesh.loop.feed.peers.came(node)
 
@@ -290,9 +299,14 @@ class Relay:
         watched = [id for id in self._watched_at.pop(node, ()) if id in self._watching]
         if watched:
             self._watch_elsewhere(watched)
+        self._left(node)
+
+    def _left(self, node: bytes) -> None:
+        """Forget a peer as a client: what it waits for is answered to nobody."""
         client = self._clients.pop(node, None)
         if client is not None:
-            del self._nodes[client]
+            del self._askers[client]
+            self.mesh.loop.step(ClientLeft(client))
 
     def _watch_elsewhere(self, ids: list[bytes]) -> None:
         def answered(answers: list[tuple[bytes, dict[str, Any]]]) -> None:
@@ -406,7 +420,7 @@ class Relay:
         operation = requests.OPERATIONS.get(name) if known else None
         client = self._client(node)
         request = self.mesh.loop.asks.draw()
-        self._asked[request] = number
+        self._askers[client].asked[request] = number
         try:
             if operation is None or not isinstance(fields, dict):
                 raise UnknownCall(f"peers are not answered {name!r:.40}")
@@ -424,28 +438,26 @@ class Relay:
     def _client(self, node: bytes) -> int:
         client = self._clients.get(node)
         if client is None:
-            client = self._clients[node] = -1 - len(self._nodes) - self._number
-            while client in self._nodes:
-                client -= 1
-            self._clients[node] = client
-            self._nodes[client] = node
+            self._last_client -= 1
+            client = self._clients[node] = self._last_client
+            self._askers[client] = _Asker(node, {})
         return client
 
     # What leaves for a peer as a client of this node.
 
     def give_answer(self, client: int, request: bytes, good: bool, data: Any) -> None:
         """An operation that a peer asked for was done."""
-        number = self._asked.pop(request, None)
-        node = self._nodes.get(client)
-        if node is not None and number is not None:
-            self.mesh.say_relay(node, {"a": number, "good": good, "data": data})
+        asker = self._askers.get(client)
+        number = None if asker is None else asker.asked.pop(request, None)
+        if asker is not None and number is not None:
+            self.mesh.say_relay(asker.node, {"a": number, "good": good, "data": data})
 
     def give_outcomes(self, client: int, outcomes: list[bytes]) -> None:
         """Calls that a peer watches have ended."""
-        node = self._nodes.get(client)
-        if node is not None:
+        asker = self._askers.get(client)
+        if asker is not None:
             for data in outcomes:  # One by one: each may be large.
-                self.mesh.say_relay(node, {"outcomes": [data]})
+                self.mesh.say_relay(asker.node, {"outcomes": [data]})
 
     # Where clients go when this node is gone.
 

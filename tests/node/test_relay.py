@@ -1,0 +1,147 @@
+"""Peers as clients of a node: who is answered, and who is not, when sessions come and go."""
+
+from __future__ import annotations
+
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from meshcode.ids import NO_ID, make_id
+from meshcode.node.asks import Asks
+from meshcode.node.faults import Faults
+from meshcode.node.history import History
+from meshcode.node.relay import Relay
+from meshcode.node.streamops import READER, Readers
+from meshcode.node.turn import Turns
+from meshcode.router.core import Router
+from meshcode.router.effects import Effects
+from meshcode.router.events import CancelAsked, ModelChanged, Submitted
+from meshcode.store.contract import DONE
+from meshcode.store.memory_log import MemoryLog
+from meshcode.wire.codec import pack_call
+from meshcode.wire.frame import AT_ID, envelope
+from meshcode.wire.kinds import Flag, Kind
+from tests.records.world import write
+
+X, Y = b"x" * 16, b"y" * 16
+MODEL = {
+    "number": 1,
+    "queues": {"q": {}},
+    "processors": {"p": {}},
+    "sockets": {"s": {"processor": "p", "task": "t", "queue": "q"}},
+}
+
+
+class Node:
+    """The parts of a node that answer peers, and what it says to them instead of their links."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.router = Router(b"n" * 16, 1, Random(1))
+        self.turns = Turns(self.router, self._release)
+        self.history = History(self.router, self.turns, self.log, {})
+        self.faults, self.asks, self.readers = Faults(self.turns), Asks(), Readers(self)  # type: ignore[arg-type]
+        self.clock = SimpleNamespace(now_ms=lambda: 1_000)
+        nobody = SimpleNamespace(came=lambda _: None, lost=lambda _: None)
+        self.feed = SimpleNamespace(peers=nobody)  # Nobody listens.
+        self.said: list[tuple[bytes, dict[str, Any]]] = []
+        self.mesh = SimpleNamespace(
+            loop=self, up={}, here=list, say_relay=lambda *said: self.said.append(said)
+        )
+        self.relay = Relay(self.mesh)  # type: ignore[arg-type]
+        self.step(ModelChanged(MODEL))
+
+    def step(self, event: Any) -> None:
+        self.turns.step(event, 1_000)
+
+    def done_record(self, id: bytes) -> bytes | None:
+        return self.log.get(DONE, id)
+
+    def ended(self, ids: list[bytes]) -> dict[bytes, bytes]:
+        return self.turns.ended(ids, self.done_record)
+
+    def _release(self, effects: Effects) -> None:
+        for client, data in effects.outcomes:
+            if client == READER:
+                self.readers.ended(data[AT_ID])
+            else:
+                self.relay.give_outcomes(client, [data])
+        for answer in effects.answers:
+            self.relay.give_answer(*answer)
+
+    def sync(self) -> None:
+        """Write and let out all that was thought."""
+        while self.turns.is_open:
+            self.turns.close()
+            ops = self.turns.begin_sync()
+            if ops is not None:
+                write(self.log, *ops)
+                self.turns.synced()
+
+    def call(self) -> bytes:
+        """A call that waits."""
+        id = make_id()
+        data = envelope(Kind.SUBMIT, id=id, name=b"s", body=pack_call([], {}), flags=Flag.FRESH)
+        self.step(Submitted(7, 1, [(id, NO_ID, NO_ID, "s", 0, None, data)]))
+        return id
+
+    def read(self, peer: bytes, number: int, id: bytes, first: int) -> None:
+        """A peer asks, for a client of its own, for the items of a call from one on."""
+        fields = {"id": id, "from": first}
+        ask = {"q": number, "op": "ask", "name": "stream.read", "fields": fields}
+        self.relay.heard(peer, ask)
+
+    def end(self, id: bytes) -> None:
+        self.step(CancelAsked(7, make_id(), id, "somebody"))
+        self.sync()
+
+
+def test_a_peer_is_not_given_the_answer_of_one_that_is_gone():
+    node = Node()
+    of_x, of_y = node.call(), node.call()
+    node.read(X, 1, of_x, 7)
+    node.relay.lost(X)
+    node.read(Y, 1, of_y, 3)  # Each counts its questions from one.
+
+    node.end(of_x)
+    assert node.said == []
+    node.end(of_y)
+
+    answer = {"items": [], "end": 3, "streamed": True}
+    assert node.said == [(Y, {"a": 1, "good": True, "data": answer})]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after the loss"])
+def test_a_peer_that_was_started_again_is_not_answered_what_it_asked_in_its_last_life(late: bool):
+    node = Node()
+    old, new = node.call(), node.call()
+    if not late:
+        node.read(X, 1, old, 7)
+    node.relay.lost(X)
+    if late:  # It was taken out of the link together with the news of the loss.
+        node.read(X, 1, old, 7)
+    node.relay.came(X)
+    node.read(X, 1, new, 3)
+
+    node.end(old)
+    node.end(new)
+
+    answer = {"items": [], "end": 3, "streamed": True}
+    assert node.said == [(X, {"a": 1, "good": True, "data": answer})]
+
+
+def test_a_peer_that_is_gone_watches_nothing_any_more():
+    node = Node()
+    id = node.call()
+    for _ in range(3):
+        node.relay.heard(X, {"q": 1, "op": "watch", "ids": [id]})
+        assert len(node.router.watchers[id]) == 1
+        node.relay.lost(X)
+
+    assert id not in node.router.watchers
+    node.said.clear()
+    node.relay.heard(Y, {"q": 1, "op": "watch", "ids": [id]})
+    node.end(id)
+    assert [(peer, "outcomes" in told) for peer, told in node.said] == [(Y, False), (Y, True)]
