@@ -418,9 +418,10 @@ class AsyncCall:
         """As `Call.cancel`."""
         return await self._ask("call.cancel", by=by or user_name())
 
-    async def retry(self, by: str | None = None) -> Any:
+    async def retry(self, by: str | None = None) -> AsyncCall:
         """As `Call.retry`."""
-        return await self._ask("call.retry", by=by or user_name())
+        again = self.sync._again(await self._ask("call.retry", by=by or user_name()))
+        return self if again is self.sync else AsyncCall(again)
 
     async def _ask(self, operation: str, **fields: Any) -> Any:
         call = self.sync

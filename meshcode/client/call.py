@@ -264,13 +264,21 @@ class Call:
         """
         return self._ask_node("call.cancel", by=by or user_name())
 
-    def retry(self, by: str | None = None) -> Any:
-        """Ask the node to try a HELD or failed call again now, with fresh attempts.
+    def retry(self, by: str | None = None) -> Call:
+        """Ask the node to try a HELD, delayed or ended call again now, with fresh attempts.
+
+        Returns the call to wait for: this one, or a new one where this has ended, for how that
+        ended stays on record.
 
         Raises:
             WrongState: there is nothing to retry.
         """
-        return self._ask_node("call.retry", by=by or user_name())
+        return self._again(self._ask_node("call.retry", by=by or user_name()))
+
+    def _again(self, answer: dict[str, Any]) -> Call:
+        """The call that the node says is tried again."""
+        id = answer.get("id", self.id)
+        return self if id == self.id else self._client.call(id)
 
     # For the package.
 

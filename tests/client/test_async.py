@@ -41,7 +41,7 @@ def test_a_call_is_a_handle_that_can_be_awaited(run):
         assert await call.status() == "RUNNING"
         assert await call.events() == [{"name": "received", "ms": 1, "note": ""}]
         assert (await call.output())["stdout"] == "printed"
-        assert (await call.retry(by="ann"))["by"] == "ann"
+        assert await call.retry(by="ann") is call
         await client.ask("test.release")
         assert repr(call).startswith(f"<AsyncCall {call.id} later ")
         assert await call.get(SOON_S) == 5

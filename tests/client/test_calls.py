@@ -307,7 +307,7 @@ def test_a_node_is_asked_about_a_call(client):
     assert call.info()["state"] == "RUNNING"
     assert call.events()[0]["name"] == "received"
     assert call.output() == {"stdout": "printed", "stderr": ""}
-    assert call.retry(by="ann") == {"state": "WAITING", "by": "ann"}
+    assert call.retry(by="ann") is call
     assert call.cancel(by="ann") == {"state": "CANCELLED"}
     with pytest.raises(errors.CallCancelled, match="cancelled by ann"):
         call.result()
