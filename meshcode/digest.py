@@ -6,7 +6,7 @@ CPython has the same functions built in, under private names; where they are not
 from __future__ import annotations
 
 try:
-    from _blake2 import blake2b  # type: ignore[import-not-found]
+    from _blake2 import blake2b
 except ImportError:
     from hashlib import blake2b
 
@@ -21,6 +21,6 @@ except ImportError:
 try:  # What `hmac` and `secrets` take where there is no OpenSSL.
     from _operator import _compare_digest as compare_digest
 except ImportError:
-    from hmac import compare_digest
+    from hmac import compare_digest  # type: ignore[no-redef]
 
 __all__ = ["blake2b", "sha256", "compare_digest"]

@@ -14,7 +14,6 @@ its fields: what happened, both numbers, what is still true, what to do next.  `
 from __future__ import annotations
 
 import builtins
-from functools import cache
 from typing import Any, ClassVar
 
 NOTHING_SENT = "nothing was sent"  # What is still true, of values that could not be written.
@@ -427,9 +426,14 @@ ERRORS_BY_CODE = _tree(MeshError)
 _ENDS_GENERATORS = (StopIteration, StopAsyncIteration)
 
 
-@cache
+_remote_classes: dict[tuple[type[MeshError], type[Exception], str], type[MeshError]] = {}
+
+
 def _remote_class(kind: type[MeshError], base: type[Exception], name: str) -> type[MeshError]:
-    return type(name, (kind, base), {"__module__": __name__})
+    key = (kind, base, name)
+    if key not in _remote_classes:
+        _remote_classes[key] = type(name, (kind, base), {"__module__": __name__})
+    return _remote_classes[key]
 
 
 def _builtin_bases(type_name: str) -> list[type[Exception]]:
