@@ -79,14 +79,11 @@ def _let_go(loop: Loop) -> None:
         mesh.close()
     if (model := made.get("model")) is not None:
         model.stop()
-    for name in ("committer", "audit"):
+    for name in ("committer", "audit", "waker"):
         if name in made:
             made[name].close()
     if "context" in made:
         made["context"].destroy(linger=0)
-    for name in ("_wake_read", "_wake_write"):
-        if name in made:
-            os.close(made[name])
 
 
 # What to do about an error of the operating system; of others: check the folder.

@@ -52,6 +52,7 @@ from meshcode.node.release import Release
 from meshcode.node.sessions import Sessions
 from meshcode.node.streamops import Readers
 from meshcode.node.turn import Turns
+from meshcode.node.waker import Waker
 from meshcode.router import ticking
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
@@ -96,7 +97,7 @@ class Loop:
         self.clock = Clock(int.from_bytes(log.get(META, b"now") or b"", "big"))
         kind = self.identity.kind if self.identity else "core"
         self.router = Router(self.node_id, log.boot, Random(os.urandom(16)), kind)
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.waker = Waker()
         self.context: zmq.Context[Any] = zmq.Context()
         welcome = {
             "node": self.node_id, "boot": log.boot, "version": meshcode.__version__,
@@ -112,7 +113,7 @@ class Loop:
             boot32,
             paths.clients_address(home),
         )
-        self.hosted = Hosted(self.wake)
+        self.hosted = Hosted(self.waker.wake)
         self.listeners = Listeners(self.sessions)
         self.news, self.feed = News(self), Feed(self)
         self.release = Release(self)
@@ -247,13 +248,6 @@ class Loop:
         wants = self.listeners.wants
         self.router.listening = wants("state") or wants("task") or self.feed.wants("task")
 
-    def wake(self) -> None:
-        """Make the loop look around; the only method other threads may call."""
-        try:
-            os.write(self._wake_write, b"w")
-        except (BlockingIOError, OSError):
-            return  # It is awake, or gone.
-
     def ask_model(
         self, client: int, request: bytes, fields: dict[str, Any], answer: Any = None
     ) -> None:
@@ -337,7 +331,7 @@ class Loop:
     def stop(self) -> None:
         """From any thread or signal: the first call drains the node, the second stops it."""
         self._signals += 1
-        self.wake()
+        self.waker.wake()
 
     # The rounds.
 
@@ -347,9 +341,8 @@ class Loop:
         Raises:
             LogSuspect: the log could not be written; nothing unsynced was said to anyone.
         """
-        self._poller.register(self._wake_read, select.POLLIN)
         committed, modelled = self.committer.fileno(), self.model.fileno()
-        for watched in (committed, modelled):
+        for watched in (self.waker.fileno(), committed, modelled):
             self._poller.register(watched, select.POLLIN)
         self._poller.register(self.crew.link, zmq.POLLIN)
         self._poller.register(self.descriptors.monitor, zmq.POLLIN)
@@ -378,7 +371,7 @@ class Loop:
         now_ms = self.clock.now_ms()
         if committed in ready:
             self.commits.written(now_ms)
-        if self._wake_read in ready:
+        if self.waker.fileno() in ready:
             self._woken()
         if self.reading_clients and self.sessions.link in ready:
             intake.receive(self, now_ms)
@@ -440,11 +433,7 @@ class Loop:
         return min(times)
 
     def _woken(self) -> None:
-        try:
-            while os.read(self._wake_read, 4_096):
-                pass
-        except BlockingIOError:
-            pass
+        self.waker.clear()
         if self.hosted.take_changes():
             self.apply_snapshot(self.snapshot, save=False)
             for event in self.hosted.joins():
@@ -591,5 +580,4 @@ class Loop:
         self.context.term()
         paths.drop_ipc_dir(str(self.home))
         self.log.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        self.waker.close()

@@ -151,7 +151,7 @@ class Mesh:
         if set(self.roster.members) - {self.node}:
             self._gather_until_ms = now_ms + limits.GATHER_MS
         if config.value("mdns"):
-            self.discovery = Discovery(self.node, identity.mesh, loop.wake)
+            self.discovery = Discovery(self.node, identity.mesh, loop.waker.wake)
             self.discovery.start(ports_of(self.links.endpoints))
 
     def close(self) -> None:

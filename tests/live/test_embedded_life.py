@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +85,27 @@ def test_a_function_that_stops_its_own_node_is_told_that_it_cannot():
             with pytest.raises(NodeError, match=r"cannot stop it.*main thread"):
                 client.socket(name).submit().result(20)
         assert client.socket("one").submit().result(20) == 1
+
+
+def test_a_function_that_outlives_its_node_writes_into_no_file_of_the_program(tmp_path: Path):
+    """When it ended it woke a node that was gone: through a number that was another's by then."""
+    began, goes_on = threading.Event(), threading.Event()
+    node = Node(str(tmp_path / "node"))
+    node.serve("slow", lambda: began.set() or goes_on.wait(60))
+    with node:
+        with connect(node.address) as client:
+            client.socket("slow").submit().wait_accepted(20)
+        assert began.wait(20)
+        threads = [one for one in threading.enumerate() if one.name.startswith("mesh-host-")]
+        for _ in range(2):  # The second time is at once: what runs is not waited for.
+            node._loop.stop()
+    opened = [os.open(tmp_path / str(n), os.O_CREAT | os.O_RDWR) for n in range(64)]
+
+    goes_on.set()
+    for thread in threads:
+        thread.join(20)
+
+    assert threads and not any(thread.is_alive() for thread in threads)
+    assert [os.fstat(fd).st_size for fd in opened] == [0] * 64
+    for fd in opened:
+        os.close(fd)
