@@ -229,12 +229,11 @@ class FlowBook:
         found = bytearray(steps.codes)
         size = 0
         for at in range(0, len(found), SLICE_STEPS):
-            fresh = self._loop.turns.fresh_done()
             for n in range(at, min(at + SLICE_STEPS, len(found))):
                 if found[n]:
                     continue
                 id = steps.id(n)
-                value = fresh.get(id) or self._done(id)
+                value = self._done(id)
                 if value is None:
                     found[n] = self._open_code(id)
                     continue
@@ -260,7 +259,7 @@ class FlowBook:
             target = plan.result_of(outcome_of(value))
             if target is None:
                 break
-            ended = self._loop.turns.fresh_done().get(target) or self._done(target)
+            ended = self._done(target)
             if ended is None:
                 return Pointed(target)
             value = ended
@@ -268,7 +267,7 @@ class FlowBook:
 
     def _done(self, id: bytes) -> bytes | None:
         try:
-            return self._loop.done_record(id)
+            return self._loop.history.done_record(id)
         except LogDamaged:  # Other nodes may have it whole.
             return None
 
@@ -284,7 +283,7 @@ class FlowBook:
     def row(self, id: bytes) -> dict[str, Any] | None:
         """What people want to know of a step, if this node knows it."""
         loop = self._loop
-        value = loop.turns.fresh_done().get(id) or self._done(id)
+        value = self._done(id)
         if value is not None:
             row = loop.history.done_row(id, value)
             known = {"code": self._end_code(value), "node": row["node"]}
@@ -302,7 +301,7 @@ class FlowBook:
 
     def finished_ms(self, id: bytes) -> int | None:
         """When a call ended, and that whose value it has, if it is in the history here."""
-        value = self._loop.turns.fresh_done().get(id) or self._done(id)
+        value = self._done(id)
         last = None if value is None else self._followed(value)
         return int(DONE_HEAD.unpack_from(last)[6]) if isinstance(last, bytes) else None
 

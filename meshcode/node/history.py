@@ -236,7 +236,7 @@ class History:
 
     def done_record(self, id: bytes) -> bytes | None:
         """The record of an ended call; also when it ended in a turn that is not yet synced."""
-        return self._turns.fresh_done().get(id) or self._log.get(DONE, id)
+        return self._turns.done_record(id, partial(self._log.get, DONE))
 
     def get(self, which: Any, *, result: bool = False, output: bool = False) -> dict[str, Any]:
         """One call as a dict."""

@@ -215,10 +215,6 @@ class Loop:
         """Let the core take an event now."""
         self.turns.step(event, self.clock.now_ms())
 
-    def done_record(self, id: bytes) -> bytes | None:
-        """The synced record of an ended call."""
-        return self.log.get(DONE, id)
-
     def ended(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
         """OUTCOME envelopes of those of `ids` that have ended, be it on disk yet or not."""
         if not ids:

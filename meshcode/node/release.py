@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from meshcode import limits
@@ -12,7 +13,7 @@ from meshcode.node.streamops import READER
 from meshcode.router.effects import Assignment, Effects
 from meshcode.router.events import Fetched, Read
 from meshcode.router.records import accepted_call, sequence_key
-from meshcode.store.contract import OPEN
+from meshcode.store.contract import DONE, OPEN
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import AT_ID, envelope
 from meshcode.wire.kinds import Kind
@@ -46,7 +47,7 @@ class Release:
         for worker in effects.recalls:
             loop.crew.recall(worker, loop.clock.now_ms())
         if effects.lookups:
-            loop.step(loop.turns.looked_up(effects.lookups, loop.done_record))
+            loop.step(loop.turns.looked_up(effects.lookups, partial(loop.log.get, DONE)))
         if effects.fetches:
             self._fetch(effects.fetches)
         if loop.mesh is not None:

@@ -127,8 +127,7 @@ def _refuse_what_waits(loop: Loop, name: str, fields: dict[str, Any]) -> None:
 
 def _are_on_disk(loop: Loop, ids: list[bytes]) -> bool:
     """Whether the outcomes of all these calls were synced."""
-    fresh = loop.turns.fresh_done()
-    if any(id in loop.router.calls or id in fresh for id in ids):
+    if loop.turns.has_fresh(ids) or any(id in loop.router.calls for id in ids):
         return False
     return None not in loop.log.get_many(DONE, ids)
 

@@ -156,12 +156,11 @@ def _read(loop: Loop, id: bytes, first: int) -> dict[str, Any] | None:
     Raises:
         UnknownCall: this node knows no such call, or has not got its items.
     """
-    fresh = loop.turns.fresh_done()
     items: list[bytes] = []
     size = 0
     while len(items) < limits.STREAM_READ_ITEMS and size < limits.STREAM_READ_BYTES:
         item = item_id(id, first + len(items))
-        record = fresh.get(item) or loop.done_record(item)
+        record = loop.history.done_record(item)
         if record is None:
             break
         outcome = outcome_of(record)
@@ -173,7 +172,7 @@ def _read(loop: Loop, id: bytes, first: int) -> dict[str, Any] | None:
         return {"items": items}
     if _is_open(loop, id) or _is_open(loop, item_id(id, first)):
         return None
-    record = fresh.get(id) or loop.done_record(id)
+    record = loop.history.done_record(id)
     if record is None:
         raise UnknownCall(f"no call {text_of(id)} is open or kept in the history of this node")
     ended = outcome_of(record)

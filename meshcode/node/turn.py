@@ -69,7 +69,9 @@ class Turns:
         self._thought: list[Effects] = []  # Closed, not yet handed to the log.
         self._flying: list[Effects] = []  # Handed to the log, not yet synced.
         self._loose: set[tuple[int, bytes]] = set()  # Client and request of such answers in turns.
-        self._done: dict[int, dict[bytes, bytes]] = {}  # Of some of both, by id(): `fresh_done`.
+        self._done: dict[bytes, bytes] = {}  # Of turns not yet synced, see `_fresh`, but for
+        self._unread: list[Effects] = []  # these, from the oldest, of which it has only
+        self._records_read = 0  # so many records of the first.
         router.turn = self._number()
 
     def step(self, event: Event, now_ms: int) -> None:
@@ -103,6 +105,7 @@ class Turns:
         if self._open is None:
             self._count = self._number()
             self._open = effects
+            self._unread.append(effects)
         else:
             self._open.merge(effects)
 
@@ -206,7 +209,8 @@ class Turns:
     def synced(self) -> None:
         """What `begin_sync` gave is on disk: release those turns."""
         flying, self._flying = self._flying, []
-        self._done.clear()
+        self._done, self._records_read = {}, 0
+        self._unread = [*self._thought, *filter(None, [self._open])]
         self._safe += len(flying)
         for effects in flying:
             effects.peer[:0], effects.early = effects.early, []
@@ -217,29 +221,33 @@ class Turns:
 
     def fresh_done(self) -> dict[bytes, bytes]:
         """The `done` records of turns not yet synced, by call id."""
-        return {id: value for known in self._fresh() for id, value in known.items()}
+        return dict(self._fresh())
 
     def has_fresh(self, ids: Iterable[bytes]) -> bool:
         """Whether one of these calls has ended in a turn that is not yet synced."""
-        return any(not known.keys().isdisjoint(ids) for known in self._fresh())
+        return not self._fresh().keys().isdisjoint(ids)
 
-    def _fresh(self) -> list[dict[bytes, bytes]]:
-        """The same by turn, from the oldest."""
-        found = []
-        for effects in self._unsynced():  # Closed: no record joins them any more.
-            known = self._done.get(id(effects))
-            if known is None:
-                known = self._done[id(effects)] = _done_in(effects)
-            found.append(known)
-        if self._open is not None:
-            found.append(_done_in(self._open))
-        return found
+    def _fresh(self) -> dict[bytes, bytes]:
+        """What `fresh_done` copies: each record is read once, by the first look after it came."""
+        for effects in self._unread:
+            for table, key, value in effects.records[self._records_read :]:
+                if table == "done" and value is not None:
+                    self._done[key] = value
+            self._records_read = 0
+        self._unread = self._unread[-1:]  # Records may still join the newest.
+        if self._unread:
+            self._records_read = len(self._unread[0].records)
+        return self._done
 
     def ended(
         self, ids: Iterable[bytes], get: Callable[[bytes], bytes | None]
     ) -> dict[bytes, bytes]:
         """OUTCOME envelopes of those of `ids` that have ended; arguments as for `done_records`."""
         return {id: outcome_of(value) for id, value in self.done_records(ids, get).items()}
+
+    def done_record(self, id: bytes, get: Callable[[bytes], bytes | None]) -> bytes | None:
+        """The `done` record of a call; None: it has not ended.  See `done_records`."""
+        return self._fresh().get(id) or get(id)
 
     def done_records(
         self, ids: Iterable[bytes], get: Callable[[bytes], bytes | None]
@@ -250,13 +258,9 @@ class Turns:
             ids: call ids.
             get: reads the `done` record of an id from the log.
         """
-        fresh = self._fresh()[::-1]
-        found: dict[bytes, bytes] = {}
-        for id in ids:
-            value = next((known[id] for known in fresh if id in known), None) or get(id)
-            if value is not None:
-                found[id] = value
-        return found
+        fresh = self._fresh()
+        records = ((id, fresh.get(id) or get(id)) for id in ids)
+        return {id: value for id, value in records if value is not None}
 
     def looked_up(
         self, wanted: Iterable[tuple[bytes, bytes]], get: Callable[[bytes], bytes | None]
@@ -277,9 +281,3 @@ def _is_of_what_is_over(effects: Effects) -> bool:
     return all(kind in _AFTERWARDS for _, kind, _ in effects.peer) and not any(
         getattr(effects, name) for name in _OTHERS
     )
-
-
-def _done_in(effects: Effects) -> dict[bytes, bytes]:
-    return {
-        key: value for table, key, value in effects.records if table == "done" and value is not None
-    }

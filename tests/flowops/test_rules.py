@@ -75,11 +75,8 @@ class Node:
             name.encode().ljust(16): pack_done(data[13], 1, 0, 0, 77, 1, data, b"", None)
             for name, data in outcomes.items()
         }
-        self.turns = self
+        self.history = self
         self.router = Router(b"n" * 16, 1, Random(0))
-
-    def fresh_done(self) -> dict[bytes, bytes]:
-        return {}
 
     def done_record(self, id: bytes) -> bytes | None:
         return self.records.get(id)

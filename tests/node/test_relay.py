@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -56,11 +57,8 @@ class Node:
     def step(self, event: Any) -> None:
         self.turns.step(event, 1_000)
 
-    def done_record(self, id: bytes) -> bytes | None:
-        return self.log.get(DONE, id)
-
     def ended(self, ids: list[bytes]) -> dict[bytes, bytes]:
-        return self.turns.ended(ids, self.done_record)
+        return self.turns.ended(ids, partial(self.log.get, DONE))
 
     def _release(self, effects: Effects) -> None:
         for client, data in effects.outcomes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from random import Random
 
 from meshcode.ids import make_ids
@@ -137,6 +138,52 @@ def test_an_outcome_not_yet_synced_is_known_to_have_ended():
     assert [outcome_of(value) for _, _, value in records] == [outcome]
     assert world.turns.ended([id], lambda _: None) == {}
     assert world.turns.ended([id], lambda _: records[0][2]) == {id: outcome}
+
+
+def test_a_look_at_one_call_costs_no_copy_of_all_that_ended_and_is_not_yet_synced():
+    """There are many of them while the disk is slow, and a flow looks at each of its steps."""
+    world = World()
+    ids = make_ids(20_000)
+    for at in range(0, len(ids), 5_000):  # The last turn stays open.
+        world.turns.close()
+        records = [("done", id, b"ended") for id in ids[at : at + 5_000]]
+        world.turns.add(Effects(records=records))
+        assert world.turns.done_record(ids[at], lambda _: None) == b"ended"
+
+    tracemalloc.start()
+    found = [world.turns.done_record(id, lambda _: b"in the log") for id in (*ids[::1_000], NODE)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert found == [b"ended"] * 20 + [b"in the log"]
+    assert peak < 10_000
+
+
+def test_the_latest_record_of_a_call_counts_until_its_own_turn_is_synced():
+    world = World()
+    id, other = make_ids(2)
+
+    def look() -> bytes | None:
+        return world.turns.done_record(id, lambda _: None)
+
+    world.turns.add(Effects(records=[("done", id, b"first")]))
+    assert look() == b"first"
+    world.turns.close()
+    world.turns.begin_sync()
+    world.turns.add(Effects(records=[("done", other, b"of another")]))
+    assert look() == b"first"
+    world.turns.add(Effects(records=[("open", id, b""), ("done", id, b"second")]))
+    assert look() == b"second"
+    world.turns.close()
+    assert world.turns.has_fresh([id])
+    world.turns.synced()
+
+    assert look() == b"second"
+    assert world.turns.fresh_done() == {other: b"of another", id: b"second"}
+    world.turns.begin_sync()
+    world.turns.synced()
+    assert look() is None
+    assert not world.turns.has_fresh([id, other])
 
 
 def test_an_empty_turn_is_no_turn():
