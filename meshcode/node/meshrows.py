@@ -72,6 +72,7 @@ def merge_one(found: list[tuple[str, Row]]) -> Row:
         if not row["socket"] and whole is not None:
             row |= {name: whole.get(name) for name in OF_THE_CALL}
             row.pop("bare", None)
+        row["attempts"] = max(one.get("attempts") or 0 for _, one in ranked)  # A keeper says 1.
         if not row.get("started_ms"):  # A voter may not have heard when it began.
             row["started_ms"] = next(
                 (one["started_ms"] for _, one in ranked if one.get("started_ms")), None

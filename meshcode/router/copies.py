@@ -15,7 +15,8 @@ from meshcode.router import acks, filing
 from meshcode.router.effects import Effects
 from meshcode.router.plan import COPY_REASON
 from meshcode.router.records import custody_header, pack_done, sequence_key
-from meshcode.wire.kinds import Kind
+from meshcode.wire.frame import AT_CODE
+from meshcode.wire.kinds import Kind, Outcome
 
 if TYPE_CHECKING:
     from meshcode.router.call import Call
@@ -24,13 +25,17 @@ if TYPE_CHECKING:
 _KEEP: Final = int(Kind.KEEP)
 _KEPT: Final = int(Kind.KEPT)
 _DROP: Final = int(Kind.DROP)
+_ASK: Final = int(Kind.OUTCOME_OF)
+# Why a copy is of no use, where there is no outcome.
+_ENDED: Final = 0  # The home has no such open call.
+_WIDENED: Final = int(Outcome.MOVED)  # It has more voters now.
 VOTERS: Final = 2  # Shown with the copies: the home and its keeper.
 
 
 class Copy:
     """A call of another node that this one keeps for it."""
 
-    __slots__ = ("home", "id", "kept_ms", "outcome", "sequence")
+    __slots__ = ("asked", "home", "id", "kept_ms", "outcome", "sequence")
 
     def __init__(self, id: bytes, home: bytes, sequence: int, now_ms: int) -> None:
         """A copy in the `open` record of `sequence`."""
@@ -39,6 +44,7 @@ class Copy:
         self.sequence = sequence
         self.kept_ms = now_ms
         self.outcome: tuple[int, bytes] | None = None  # It ended; its record is being read.
+        self.asked = False  # How it ended was asked for: the word of it may have been lost.
 
 
 def keeper_of(r: Router) -> bytes | None:
@@ -78,7 +84,7 @@ def on_kept(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
     (id,) = entry
     call = r.calls.get(id)
     if call is None or call.inst is not None:
-        out.peer.append((node, _DROP, [id, 0, b""]))
+        out.peer.append((node, _DROP, [id, _ENDED if call is None else _WIDENED, b""]))
         return
     r.narrow.pop(id, None)
     acknowledge(r, id, VOTERS, out)
@@ -124,18 +130,36 @@ def on_keep(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
 
 
 def on_drop(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects) -> None:
-    """The call ended, or has more voters now: keep its outcome, if there is one, not the call."""
+    """The call ended, or has more voters now: keep its outcome, if there is one, not the call.
+
+    A short call has ended before its home hears that its copy is kept.  So word that there is no
+    such call follows its outcome, and where it does not, the outcome is asked for, once.
+    """
     id, code, outcome = entry
     copy = r.copies.get(id)
-    if copy is None or copy.home != node:
+    if copy is None or copy.home != node or copy.outcome is not None:
         return
     if outcome:
-        copy.outcome = (code, outcome)
-        out.reads.append((copy.sequence, copy.id))
-        for client in r.watchers.pop(id, ()):
-            out.outcomes.append((client, outcome))
-    else:
+        _has_ended(r, copy, code, outcome, out)
+    elif code == _WIDENED or copy.asked:
         drop(r, copy, out)
+    else:
+        copy.asked = True
+        out.peer.append((node, _ASK, [id]))
+
+
+def told(r: Router, node: bytes, id: bytes, outcome: bytes, out: Effects) -> None:
+    """A peer says how a call has ended."""
+    copy = r.copies.get(id)
+    if copy is not None and copy.home == node and copy.outcome is None:
+        _has_ended(r, copy, outcome[AT_CODE], outcome, out)
+
+
+def _has_ended(r: Router, copy: Copy, code: int, outcome: bytes, out: Effects) -> None:
+    copy.outcome = (code, outcome)
+    out.reads.append((copy.sequence, copy.id))
+    for client in r.watchers.pop(copy.id, ()):
+        out.outcomes.append((client, outcome))
 
 
 def drop(r: Router, copy: Copy, out: Effects) -> None:

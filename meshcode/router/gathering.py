@@ -23,6 +23,7 @@ from meshcode.router import (
     births,
     casting,
     closing,
+    copies,
     ending,
     events,
     feeding,
@@ -417,6 +418,7 @@ def on_tell(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effects)
     ticking.looked_up(r, id, out)
     streams.is_known(r, id)
     if envelope:
+        copies.told(r, node, id, envelope, out)
         streams.looked_up(r, id, True, out)
         remembering.told(r.replica, id, envelope, out)
         ended(r, id, envelope)
