@@ -27,6 +27,7 @@ ID_AHEAD_MS = 3_600_000  # Clocks of clients are wrong by minutes, or by a zone 
 CLIENTS_MAX = 1024  # Live client sessions of one node.
 
 # The core.
+TIMERS_AT_ONCE = 512  # Fired in one step: 200,000 calls that expire together took 10 s.
 RETRIES_DEFAULT = 5  # Further attempts after a worker died under a call (RELIABILITY rule 3).
 RETRY_DELAY_MS_MIN = 200  # Before the second attempt; doubled for each further one.
 RETRY_DELAY_MS_MAX = 60_000  # Doubling ends here: a fault is noticed gone in a minute.

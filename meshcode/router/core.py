@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from itertools import chain
 from random import Random
 from typing import Any
 
@@ -31,6 +30,7 @@ from meshcode.router import (
     flows,
     gathering,
     holding,
+    invariants,
     joins,
     modelling,
     peers,
@@ -63,7 +63,7 @@ from meshcode.router.records import (
     split_state,
     stretch_at,
 )
-from meshcode.router.states import OPEN_STATES, State
+from meshcode.router.states import State
 from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE, T_TICK, TIMERS_DEAD_MIN
 
 
@@ -92,7 +92,7 @@ class Router:
         self.workers: dict[int, Worker] = {}
         self.watchers: dict[bytes, list[int]] = {}  # Clients besides the one that submitted.
         self.timers: list[tuple[int, int, int, Any]] = []
-        self.timer_count = 0
+        self.timer_count, self.timers_at_once = 0, limits.TIMERS_AT_ONCE
         self.next_sequence = self.fresh_from = 1  # Of the calls of this boot.
         self.model_number = self.bodies_bytes = 0  # The second: of envelopes in memory.
         self.horizon_ms = 0  # Ids made before this may have been forgotten.
@@ -139,7 +139,8 @@ class Router:
 
         `now_ms` never goes back.  Timers that are due by then fire after the event and before
         anything begins: what the shell looked up for the event (`Submitted.ended`) still holds when
-        it is read, and nothing that is over its expiry is handed over.
+        it is read, and nothing that is over its expiry is handed over.  Of very many some are left
+        to the next step (`next_due_ms` has come then), so that others have their turn.
         """
         out = Effects()
         self.replica.now_ms = now_ms
@@ -154,13 +155,17 @@ class Router:
                 self._fire_timers(now_ms, out)
         if self.streams.dirty or self.streams.left or self.streams.born:
             streams.settle(self, now_ms, out)
-        while self._touched:
+        while self._touched and not self.is_late(now_ms):
             _, pool = self._touched.popitem()
             dispatch.dispatch(self, pool, now_ms, out)
             if self.replica.peers.by_node:
                 work.grant(self, pool, now_ms, out)
         self.replica.naming.flush(out)
         return out
+
+    def is_late(self, now_ms: int) -> bool:
+        """Whether timers are due that were left to the next step; until then nothing begins."""
+        return bool(self.timers) and self.timers[0][0] <= now_ms
 
     def next_due_ms(self) -> int | None:
         """When the shell must send `Ticked` at the latest; None when nothing waits for time."""
@@ -488,7 +493,9 @@ class Router:
         return self.pools[line.config.processor].parked_reason()
 
     def _fire_timers(self, now_ms: int, out: Effects) -> None:
-        while self.timers and self.timers[0][0] <= now_ms:
+        for _ in range(self.timers_at_once):
+            if not self.timers or self.timers[0][0] > now_ms:
+                break
             due_ms, _, kind, what = heapq.heappop(self.timers)
             if kind in (T_DUE, T_EXPIRE):
                 what.timers -= 1
@@ -510,34 +517,7 @@ class Router:
 
     def check(self) -> None:
         """Assert what must always hold; slow, for tests and the simulator."""
-        waiting: dict[Line, int] = {}
-        running: dict[Line, int] = {}
-        for call in self.calls.values():
-            assert call.state in OPEN_STATES, call.state
-            assert (call.state is State.RUNNING) == (call.worker is not None), call.story
-            if call.worker is not None:
-                assert call.worker.held[call.id] is call, call.story
-                running[call.line] = running.get(call.line, 0) + 1
-            elif call.state not in (State.HELD, State.ENDING):
-                waiting[call.line] = waiting.get(call.line, 0) + 1
-        for call in self.guests.values():
-            counts = running if call.worker is not None else waiting
-            counts[call.line] = counts.get(call.line, 0) + 1
-            assert call.worker is None or call.worker.held[call.id] is call, call.id.hex()
-        lines = (self.lines, self.guest_lines, self.seats.lines)
-        for line in chain.from_iterable(some.values() for some in lines):
-            assert line.depth == waiting.get(line, 0), (line.name, line.seat, line.depth)
-            assert line.running == running.get(line, 0), (line.name, line.seat, line.running)
-        seats.check(self)
-        for worker in self.workers.values():
-            assert sum(call.weight for call in worker.held.values()) == worker.bytes
-            assert all(worker.held.get(id) is call for id, call in worker.queued.items())
-            if worker.node is None:
-                beside = len(worker.held) - len(worker.queued)
-                beside -= len(worker.streams) + len(worker.blocked)
-                assert beside <= max(worker.slots, 1)
-        in_memory = sum(call.size for call in self.calls.values() if call.envelope is not None)
-        assert in_memory == self.bodies_bytes, (in_memory, self.bodies_bytes)
+        invariants.check(self)
 
 
 def _on_forgotten(r: Router, event: events.Forgotten, now_ms: int, out: Effects) -> None:

@@ -128,8 +128,11 @@ class Checker:
             require(split_done(done)["outcome"] == envelope, "I2 one outcome", "another", id.hex())
         require(not router.ripe and not router.plans, "flow", "left over after a step")
         self.streams.stepped(router, effects)
-        begins.idle(router, now_ms)
-        begins.over_time(router, now_ms)
+        if router.is_late(now_ms):  # The next step goes on.
+            require(not effects.starts, "begin", "before all timers that are due have fired")
+        else:
+            begins.idle(router, now_ms)
+            begins.over_time(router, now_ms)
         self._tables(router, now_ms)
         if len(router.calls) <= _DEEP_CALLS or self.steps % 16 == 0:
             router.check()
@@ -196,7 +199,7 @@ class Checker:
         for call in router.calls.values():
             key = sequence_key(call.sequence)
             require(books.open.get(key) == call.id, "tables", "open record of", call.id.hex())
-            if call.state in (State.WAITING, State.DELAYED):
+            if call.state in (State.WAITING, State.DELAYED) and not router.is_late(now_ms):
                 self._not_expired(call, now_ms)
             state = books.state.get(key)
             require((state is not None) == call.recorded, "tables", "recorded?", call.id.hex())

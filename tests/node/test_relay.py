@@ -43,7 +43,8 @@ class Node:
         self.router = Router(b"n" * 16, 1, Random(1))
         self.turns = Turns(self.router, self._release)
         self.history = History(self.router, self.turns, self.log, {})
-        self.faults, self.asks, self.readers = Faults(self.turns), Asks(), Readers(self)  # type: ignore[arg-type]
+        self.faults, self.asks = Faults(self.turns), Asks()
+        self.readers = Readers(self)  # type: ignore[arg-type]
         self.clock = SimpleNamespace(now_ms=lambda: 1_000)
         nobody = SimpleNamespace(came=lambda _: None, lost=lambda _: None)
         self.feed = SimpleNamespace(peers=nobody)  # Nobody listens.

@@ -445,3 +445,21 @@ def test_the_story_of_a_call_is_bounded():
     assert len(story) == limits.STORY_EVENTS_MAX
     assert story[0][2].startswith("attempt 1 failed")
     assert story[-1][2].startswith("attempt 200 failed")
+
+
+def test_very_many_that_expire_at_once_do_not_hold_up_all_others():
+    """Some are left to the next step, and until then nothing begins, for it may be over."""
+    made = Driver()
+    count = 3 * limits.TIMERS_AT_ONCE
+    made.submit(count, expires_ms=10)
+    made.submit(1)
+
+    first = made.wait(10)
+
+    assert len(first.outcomes) == limits.TIMERS_AT_ONCE
+    assert made.router.next_due_ms() <= made.now
+    assert begun(made.join()) == []
+    rest = [made.wait(0), made.wait(0)]
+    assert sum(len(effects.outcomes) for effects in rest) == count - 2 * limits.TIMERS_AT_ONCE
+    assert len(made.router.calls) == 1
+    assert [len(begun(effects)) for effects in rest] == [1, 0]
