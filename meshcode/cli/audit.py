@@ -10,9 +10,8 @@ from typing import Any
 import click
 
 from meshcode.cli import output
-from meshcode.cli.objects import column
 from meshcode.cli.options import command, listing
-from meshcode.cli.output import Column, Style
+from meshcode.cli.output import Column, Style, column
 from meshcode.cli.plain import local_time
 from meshcode.cli.session import session
 from meshcode.errors import MeshError, NoNode

@@ -10,9 +10,8 @@ from meshcode.cli import output, plain
 from meshcode.cli.awaiting import FLOW_SOCKET
 from meshcode.cli.flow import show_cancelled, show_retried
 from meshcode.cli.nodes import complete_node, end_partial
-from meshcode.cli.objects import column
 from meshcode.cli.options import MOMENT, command, complete, listing, styled
-from meshcode.cli.output import Column, Style
+from meshcode.cli.output import Column, Style, column
 from meshcode.cli.result import result_options, wait_and_print
 from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session, who

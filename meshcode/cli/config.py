@@ -10,9 +10,8 @@ import click
 
 from meshcode import config
 from meshcode.cli import output
-from meshcode.cli.objects import column
 from meshcode.cli.options import command, listing
-from meshcode.cli.output import Style
+from meshcode.cli.output import Style, column
 from meshcode.cli.settings import set_values
 from meshcode.errors import CallerError, MeshError
 

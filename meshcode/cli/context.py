@@ -10,9 +10,9 @@ import click
 from meshcode import config
 from meshcode.cli import output
 from meshcode.cli.config import current
-from meshcode.cli.objects import column, confirm, yes_option
+from meshcode.cli.objects import confirm, yes_option
 from meshcode.cli.options import command, listing, styled
-from meshcode.cli.output import Column, Style
+from meshcode.cli.output import Column, Style, column
 from meshcode.cli.settings import set_values, write
 from meshcode.errors import ObjectExists, UnknownObject
 from meshcode.nearest import nearest

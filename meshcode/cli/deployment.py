@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from meshcode.cli import objects
-from meshcode.cli.objects import Field, column
+from meshcode.cli.objects import Field
 from meshcode.cli.options import command, complete, listing, styled
-from meshcode.cli.output import Style
+from meshcode.cli.output import Style, column
 from meshcode.cli.waiting import dry_option, wait_options
 from meshcode.cli.watch import watch_option
 

@@ -9,9 +9,8 @@ import click
 
 from meshcode.cli import awaiting, output, plain
 from meshcode.cli.nodes import end_partial, tell_silent
-from meshcode.cli.objects import column
 from meshcode.cli.options import DURATION, command, listing, styled
-from meshcode.cli.output import Column, Style
+from meshcode.cli.output import Column, Style, column
 from meshcode.cli.session import session, who
 from meshcode.errors import MeshError, WaitTimeout
 from meshcode.listing import whole_page

@@ -11,9 +11,8 @@ import click
 from meshcode.cli import output, plain
 from meshcode.cli.call import rows_of_page
 from meshcode.cli.nodes import end_partial
-from meshcode.cli.objects import column
 from meshcode.cli.options import command, listing
-from meshcode.cli.output import Column, Style
+from meshcode.cli.output import Column, Style, column
 from meshcode.cli.session import objects, session
 from meshcode.errors import BadRequest, NotAllowed
 from meshcode.listing import whole_page

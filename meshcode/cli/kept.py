@@ -9,9 +9,9 @@ import click
 
 from meshcode.cli import objects, output, standard
 from meshcode.cli.noun import Noun, entries
-from meshcode.cli.objects import Field, column
+from meshcode.cli.objects import Field
 from meshcode.cli.options import command, complete, listing, styled
-from meshcode.cli.output import Style
+from meshcode.cli.output import Style, column
 from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session
 from meshcode.errors import BadData

@@ -11,9 +11,8 @@ from meshcode.cli.call import COLUMNS as CALL_COLUMNS
 from meshcode.cli.call import rows_of_page
 from meshcode.cli.node import say_of_here, size_text
 from meshcode.cli.nodes import end_partial
-from meshcode.cli.objects import column
 from meshcode.cli.options import command, complete, listing
-from meshcode.cli.output import Column, Style
+from meshcode.cli.output import Column, Style, column
 from meshcode.cli.session import session
 from meshcode.cli.watch import watch as follow
 from meshcode.cli.watch import watch_option

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,9 +12,9 @@ import click
 from meshcode import paths
 from meshcode.cli import output, plain
 from meshcode.cli.labels import Rows, having, selectors_option
-from meshcode.cli.objects import column, confirm, yes_option
+from meshcode.cli.objects import confirm, yes_option
 from meshcode.cli.options import DURATION, command, listing, styled
-from meshcode.cli.output import Column, Style
+from meshcode.cli.output import Column, Style, column
 from meshcode.cli.session import COMPLETE_S, session
 from meshcode.cli.session import objects as declared
 from meshcode.cli.watch import watch as follow
@@ -411,6 +410,8 @@ def _evicting_key(roster: Roster, node: bytes, path: str | None, mine: Identity)
     from meshcode.trust import identity
 
     if path is not None:
+        from pathlib import Path  # No listing needs it.
+
         return identity.read_signing_key(Path(path))
     root, admit = identity.load_root_key(), identity.load_admit_key()
     needs_root = roster.admitting_key_of(node) is not None

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import click
 
-from meshcode.cli import output, plain
+from meshcode.cli import output
 from meshcode.cli.labels import having, label_option
 from meshcode.cli.options import NONE, OrNone, complete
-from meshcode.cli.output import Column, Style
+from meshcode.cli.output import Column, Style, column, title_of, value_text
 from meshcode.cli.session import model, objects, session
 from meshcode.errors import UnknownObject
 
@@ -286,41 +286,4 @@ def show_one(kind: str, name: str, style: Style, *, watch: bool = False) -> None
 def pairs_of(item: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The facts of an object for people: times as times, name first, housekeeping last."""
     keys = sorted(item, key=lambda key: (key != "name", key in _HOUSEKEEPING))
-    return [(_title(key), value_text(key, item[key])) for key in keys]
-
-
-# With a deployment its CPUs count: the number of the processor is no number of what runs.  A saved
-# flow is counted with its pipelines and such, one that runs by its calls.
-_TITLES = {"workers": "workers (undeployed)", "steps": "steps as written"}
-
-
-def _title(key: str) -> str:
-    return _TITLES.get(key) or key.removesuffix("_ms").replace("_", " ")
-
-
-_ACRONYMS = {"cpus": "CPUs", "id": "ID", "ttl": "TTL", "url": "URL"}
-
-
-def value_text(key: str, value: Any) -> str:
-    """One value for people; empty when there is none."""
-    if isinstance(value, str):
-        return value
-    if value is None or value in ({}, []):
-        return ""
-    if key in ("created_ms", "updated_ms", "signed_out_ms", "made_ms"):
-        return plain.local_time(value)
-    if key.endswith("_ms") and isinstance(value, int):
-        return plain.length_of_time(value)
-    if isinstance(value, list):
-        return ", ".join(str(v) for v in value)
-    if isinstance(value, dict):
-        return " ".join(
-            f"{k.removesuffix('_ms')}={value_text(k, v)}" for k, v in value.items() if v is not None
-        )
-    return str(value)
-
-
-def column(key: str, title: str | None = None) -> Column:
-    """A column that shows `key` as `value_text` does."""
-    words = [_ACRONYMS.get(word, word.capitalize()) for word in _title(key).split()]
-    return Column(key, title or " ".join(words), lambda value: value_text(key, value))
+    return [(title_of(key), value_text(key, item[key])) for key in keys]

@@ -43,6 +43,51 @@ class Column(NamedTuple):
     text: Callable[[Any], str] = lambda value: "" if value is None else str(value)
 
 
+# With a deployment its CPUs count: the number of the processor is no number of what runs.  A saved
+# flow is counted with its pipelines and such, one that runs by its calls.
+_TITLES = {"workers": "workers (undeployed)", "steps": "steps as written"}
+_ACRONYMS = {"cpus": "CPUs", "id": "ID", "ttl": "TTL", "url": "URL"}
+# Of what ends with `_ms` these are no lengths of time: Unix milliseconds.
+_MOMENTS = frozenset({
+    "accepted_ms", "at_ms", "created_ms", "due_ms", "finished_ms", "made_ms", "ms", "signed_out_ms",
+    "since_ms", "started_ms", "taken_ms", "unix_ms", "until_ms", "updated_ms",
+})  # fmt: skip
+
+
+def title_of(key: str) -> str:
+    """What a field is called for people."""
+    return _TITLES.get(key) or _short(key).replace("_", " ")
+
+
+def _short(key: str) -> str:
+    return key.removesuffix("_ms").removesuffix("_us")
+
+
+def value_text(key: str, value: Any) -> str:
+    """One value for people; empty when there is none."""
+    if isinstance(value, str):
+        return value
+    if value is None or value in ({}, []):
+        return ""
+    if key in _MOMENTS:
+        return plain.local_time(value)
+    if isinstance(value, int) and key.endswith(("_ms", "_us")):
+        return plain.length_of_time(value if key.endswith("_ms") else value / 1000)
+    if isinstance(value, list):
+        return ", ".join(value_text(key, v) if isinstance(v, dict) else str(v) for v in value)
+    if isinstance(value, dict):
+        return " ".join(
+            f"{_short(k)}={value_text(k, v)}" for k, v in value.items() if v is not None
+        )
+    return str(value)
+
+
+def column(key: str, title: str | None = None) -> Column:
+    """A column that shows `key` as `value_text` does."""
+    words = [_ACRONYMS.get(word, word.capitalize()) for word in title_of(key).split()]
+    return Column(key, title or " ".join(words), lambda value: value_text(key, value))
+
+
 class Style(NamedTuple):
     """What -o, -q and --columns asked for."""
 
@@ -213,13 +258,13 @@ def _choose(columns: Sequence[Column], rows: list[dict[str, Any]], style: Style)
     extra = {key for row in rows for key in row}
     chosen = []
     for wanted in style.columns:
-        column = known.get(wanted) or by_title.get(wanted.lower().replace(" ", "_"))
-        if column is None and wanted in extra:
-            column = Column(wanted, wanted.replace("_", " ").title())
-        if column is None:
+        found = known.get(wanted) or by_title.get(wanted.lower().replace(" ", "_"))
+        if found is None and wanted in extra:
+            found = column(wanted)
+        if found is None:
             names = ", ".join(sorted(extra.union(known)))
             raise CallerError(f"there is no column {wanted!r} here; the columns are {names}")
-        chosen.append(column)
+        chosen.append(found)
     return chosen
 
 
@@ -227,7 +272,7 @@ def _all(columns: Sequence[Column], rows: list[dict[str, Any]]) -> list[Column]:
     """The columns of the table, then whatever else the rows have."""
     known = {c.key for c in columns}
     more = dict.fromkeys(key for row in rows for key in row if key not in known)
-    return [*columns, *(Column(key, key.replace("_", " ").title()) for key in more)]
+    return [*columns, *map(column, more)]
 
 
 def _show_table(
@@ -235,10 +280,10 @@ def _show_table(
     spare: Sequence[Column] = (),
 ) -> None:  # fmt: skip
     cells = [[c.text(row.get(c.key)) for c in columns] for row in rows]
-    for column in spare:
+    for one in spare:
         if room is None or least_width([c.title for c in columns], cells) <= room:
             break
-        at = columns.index(column)
+        at = columns.index(one)
         columns = [*columns[:at], *columns[at + 1 :]]
         cells = [[*row[:at], *row[at + 1 :]] for row in cells]
     lines = draw([c.title for c in columns], cells, room=room)

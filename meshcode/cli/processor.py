@@ -9,9 +9,9 @@ import click
 
 from meshcode.cli import objects, output, prompting
 from meshcode.cli.labels import map_option, selectors_option
-from meshcode.cli.objects import LABELS, Field, column
+from meshcode.cli.objects import LABELS, Field
 from meshcode.cli.options import DURATION, SIZE, command, listing, styled
-from meshcode.cli.output import Style
+from meshcode.cli.output import Style, column
 from meshcode.cli.secret import password_options, take_password, unlock_options, unlocking
 from meshcode.cli.session import declare, model, session
 from meshcode.cli.tree import Lines

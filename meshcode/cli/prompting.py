@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from meshcode.cli import output
-from meshcode.cli.objects import LABELS, Field, value_text
+from meshcode.cli.objects import LABELS, Field
 from meshcode.cli.options import OrNone
+from meshcode.cli.output import value_text
 
 
 def wanted(prompt: bool, given: Mapping[str, Any]) -> bool:

@@ -9,9 +9,9 @@ import click
 from meshcode.cli import objects, output
 from meshcode.cli.labels import having, selectors_option
 from meshcode.cli.node import say_of_here, size_text
-from meshcode.cli.objects import LABELS, Field, column
+from meshcode.cli.objects import LABELS, Field
 from meshcode.cli.options import DURATION, SIZE, Words, command, listing, styled
-from meshcode.cli.output import Column, Style
+from meshcode.cli.output import Column, Style, column
 from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session
 from meshcode.cli.tree import Lines

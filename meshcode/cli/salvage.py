@@ -25,9 +25,9 @@ from meshcode import paths
 from meshcode.aside import Replacing
 from meshcode.cli import output, plain
 from meshcode.cli.nodes import EXIT_PARTIAL, end_partial, now_unix_ms
-from meshcode.cli.objects import column, confirm, yes_option
+from meshcode.cli.objects import confirm, yes_option
 from meshcode.cli.options import DURATION, command, listing
-from meshcode.cli.output import Column, Style
+from meshcode.cli.output import Column, Style, column
 from meshcode.cli.session import session, who
 from meshcode.errors import BadValue, CallerError, LogDamaged, MeshError, UnknownCall
 from meshcode.listing import LOST

@@ -10,9 +10,9 @@ import click
 from meshcode.cli import objects, output
 from meshcode.cli.data import parse_json
 from meshcode.cli.noun import Noun, entries
-from meshcode.cli.objects import Field, column
+from meshcode.cli.objects import Field
 from meshcode.cli.options import DURATION, command, styled
-from meshcode.cli.output import Style
+from meshcode.cli.output import Style, column
 from meshcode.cli.scheduled import tell
 from meshcode.cli.session import model, session
 from meshcode.cli.waiting import dry_option

@@ -6,9 +6,8 @@ import click
 
 from meshcode.cli import objects, output
 from meshcode.cli.belonging import is_known, nodes_known
-from meshcode.cli.objects import column
 from meshcode.cli.options import command, complete, listing
-from meshcode.cli.output import Style
+from meshcode.cli.output import Style, column
 from meshcode.cli.session import objects as all_objects
 from meshcode.cli.session import session
 from meshcode.model.placing import placed

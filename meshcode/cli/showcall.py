@@ -7,12 +7,11 @@ from typing import Any
 import click
 
 from meshcode import config
-from meshcode.cli import flowgraph, objects, output, plain
+from meshcode.cli import flowgraph, output, plain
 from meshcode.cli.call import COLUMNS, OUTCOME_ONLY, time_column, updated
 from meshcode.cli.nodes import end_partial, tell_silent
-from meshcode.cli.objects import column
 from meshcode.cli.options import command, complete
-from meshcode.cli.output import Column, Style
+from meshcode.cli.output import Column, Style, column
 from meshcode.cli.session import session
 from meshcode.cli.table import clean, clean_lines, draw
 from meshcode.cli.tree import ASCII, Lines, ascii_option
@@ -216,7 +215,7 @@ def _show_call(call: dict[str, Any]) -> None:
     if call.get("bare"):
         output.say(f"{OUTCOME_ONLY}: no node that answered keeps the call itself")
     facts = ("processor", "worker", "commit", "attempts", "priority", "trace", "reason")
-    pairs = [(key, objects.value_text(key, call.get(key))) for key in facts]
+    pairs = [(key, output.value_text(key, call.get(key))) for key in facts]
     if call["copies_of"] > 1:
         names = ", ".join(call["voters"])
         pairs.append(("kept", f"{call['copies']} of {call['copies_of']} copies: {names}"))

@@ -9,9 +9,9 @@ import click
 
 from meshcode.cli import objects, output
 from meshcode.cli.labels import selectors_option
-from meshcode.cli.objects import LABELS, Field, column, value_text
+from meshcode.cli.objects import LABELS, Field
 from meshcode.cli.options import DURATION, NONE, OrNone, command, listing, styled
-from meshcode.cli.output import Style
+from meshcode.cli.output import Style, column, value_text
 from meshcode.cli.schedule import INTERVAL
 from meshcode.cli.session import session
 from meshcode.cli.tree import Lines

@@ -9,9 +9,8 @@ import click
 
 from meshcode.cli import objects, output
 from meshcode.cli.data import arguments_of, parse_data, parse_json
-from meshcode.cli.objects import column
 from meshcode.cli.options import command, complete, listing, styled
-from meshcode.cli.output import Style
+from meshcode.cli.output import Style, column
 from meshcode.cli.result import result_options
 from meshcode.cli.run import call_options, has_stdin, keyword_arguments, read_stdin, submit
 from meshcode.cli.session import objects as all_objects
@@ -303,5 +302,5 @@ def _made_by(found: dict[str, Any] | None) -> str | None:
     if found is None:
         return None
     made_ms = found.get("made_ms")
-    when = f" at {objects.value_text('made_ms', made_ms)}" if made_ms else ""
+    when = f" at {output.value_text('made_ms', made_ms)}" if made_ms else ""
     return f"by {found.get('by') or found['owner']}{when}"

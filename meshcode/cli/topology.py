@@ -9,7 +9,8 @@ import click
 
 from meshcode.cli import output
 from meshcode.cli.noun import Noun, entries
-from meshcode.cli.objects import LABELS, Field, column
+from meshcode.cli.objects import LABELS, Field
+from meshcode.cli.output import column
 
 _TEXT = click.STRING
 

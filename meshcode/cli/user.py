@@ -10,9 +10,9 @@ import click
 
 from meshcode.cli import objects, output
 from meshcode.cli.noun import Noun, entries
-from meshcode.cli.objects import Field, column
+from meshcode.cli.objects import Field
 from meshcode.cli.options import Words, command, listing, styled
-from meshcode.cli.output import Style
+from meshcode.cli.output import Style, column
 from meshcode.cli.secret import password_options, take_password
 from meshcode.cli.session import model, session
 from meshcode.cli.session import objects as all_objects

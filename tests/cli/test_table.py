@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
-from meshcode.cli import doctor
+import json
+import time
+
+import pytest
+
+from meshcode.cli import doctor, output
 from meshcode.cli.app import say_error
 from meshcode.cli.doctor_check import Check
 from meshcode.cli.table import cut, draw, facts, width_of
 from meshcode.errors import NodeError, RemoteError
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "title", "text"),
+    [
+        ("message_ttl_ms", 90_000, "Message TTL", "1m30s"),
+        ("usual_us", 1_500, "Usual", "1.5ms"),
+        ("accepted_ms", 1_700_000_000_000, "Accepted", None),
+        ("unix_ms", 1_700_000_000_000, "Unix", None),
+        ("uptime_ms", 33_323, "Uptime", "33.3s"),
+        ("env", {}, "Env", ""),
+        ("limits", {"time_limit_ms": 90_000, "rate": None}, "Limits", "time_limit=1m30s"),
+        ("events", [{"name": "received", "run_us": 11}], "Events", "name=received run=11us"),
+        ("keys", ["a", "b"], "Keys", "a, b"),
+    ],
+)
+def test_a_field_that_no_listing_has_by_itself_is_shown_for_people(key, value, title, text, capsys):
+    """With -o wide and --columns; as JSON and CSV numbers stay numbers."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S.000", time.localtime(1_700_000_000))
+    rows = [{"name": "x", key: value}]
+
+    output.show("thing", rows, [output.column("name")], output.Style("wide"))
+    wide = capsys.readouterr().out.splitlines()
+    output.show("thing", rows, [], output.Style(columns=(key,)))
+    chosen = capsys.readouterr().out.splitlines()
+    output.show("thing", rows, [], output.Style("jsonl"))
+
+    shown = at if text is None else text
+    assert [cell.strip() for cell in wide[3].split("|")[1:-1]] == ["x", shown]
+    assert [lines[1].split("|")[-2].strip() for lines in (wide, chosen)] == [title, title]
+    assert chosen[3].strip("| ") == shown
+    assert json.loads(capsys.readouterr().out)[key] == value
 
 
 def test_a_table_has_borders_and_numbers_to_the_right():
