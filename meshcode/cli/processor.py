@@ -8,17 +8,20 @@ from typing import Any
 import click
 
 from meshcode.cli import objects, output, prompting
-from meshcode.cli.labels import map_option, selectors_option
+from meshcode.cli.labels import having, map_option, selectors_option
+from meshcode.cli.node import say_of_here
 from meshcode.cli.objects import LABELS, Field
 from meshcode.cli.options import DURATION, SIZE, command, listing, styled
 from meshcode.cli.output import Style, column
 from meshcode.cli.secret import password_options, take_password, unlock_options, unlocking
 from meshcode.cli.session import declare, model, session
+from meshcode.cli.session import objects as all_objects
 from meshcode.cli.tree import Lines
 from meshcode.cli.trees import graph_option, names_below, show_graph
 from meshcode.cli.waiting import dry_option, wait_options
+from meshcode.cli.watch import watch as follow
 from meshcode.cli.watch import watch_option
-from meshcode.errors import MeshError
+from meshcode.errors import MeshError, NotAllowed
 
 KIND = "processor"
 _TEXT, _INT = click.STRING, click.INT
@@ -115,8 +118,8 @@ FIELDS = [
 ]
 COLUMNS = [
     column("name"), column("module"), column("git", "Repository"), column("branch"),
-    column("commit"),
-    column("workers"), column("requested_status", "Requested"), column("status"),
+    column("commit"), column("ready"), column("wanted"),
+    column("requested_status", "Requested"), column("status"),
 ]  # fmt: skip
 
 
@@ -289,7 +292,8 @@ def ls_processors(
     gitrepo: bool, module: bool, commit: bool, owner: bool, labels: tuple[str, ...], watch: bool,
     style: Style,
 ) -> None:  # fmt: skip
-    """List processors.
+    """List processors, with their workers on this node: those that are ready, and how many are
+    wanted.
 
     Examples:
       mesh ls processors
@@ -299,10 +303,35 @@ def ls_processors(
     asked = {"git": gitrepo, "module": module, "commit": commit, "owner": owner}
     if any(asked.values()) and style.columns is None:
         style = style._replace(columns=("name", *(key for key, wanted in asked.items() if wanted)))
-    objects.listed(
-        KIND, COLUMNS, style, watch=watch, labels=labels,
-        empty="no processor yet; add one: mesh add processor -n NAME -g URL -m MODULE",
-    )  # fmt: skip
+    with session() as client:
+        if watch:
+            follow(client, KIND, lambda: having(_rows(client)[0], labels), KIND, COLUMNS, style)
+            return
+        rows, status = _rows(client)
+    empty = "no processor yet; add one: mesh add processor -n NAME -g URL -m MODULE"
+    if labels:
+        empty = "no processor has these labels"
+    output.show(KIND, having(rows, labels), COLUMNS, style, empty=empty)
+    if status is not None and style.columns is None:
+        say_of_here(status, "Ready and Wanted are")
+
+
+def _rows(client: Any) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """All processors, with what runs of them on this node; its status, unless it may not be seen.
+
+    The `workers` of a processor are no number of what runs: with a deployment its CPUs count, and
+    elsewhere.
+    """
+    rows = all_objects(client, KIND)
+    try:
+        status = dict(client.ask("status"))
+    except NotAllowed:  # Who may see the model need not see workers.
+        return rows, None
+    here = {row["name"]: row for row in status["processors"]}
+    for row in rows:
+        mine = here.get(row["name"], {"ready": 0, "workers": 0})
+        row |= {"ready": mine["ready"], "wanted": mine["workers"]}
+    return rows, status
 
 
 @command()
@@ -316,7 +345,12 @@ def ls_processor(name: str, graph: bool, strokes: Lines, style: Style) -> None:
       mesh ls processor proc1
       mesh ls processor proc1 -g
     """
-    more = names_below({"socket": "processor", "deployment": "processor"})
+    below = names_below({"socket": "processor", "deployment": "processor"})
+
+    def more(client: Any, item: dict[str, Any]) -> None:
+        item.update(next((row for row in _rows(client)[0] if row["name"] == item["name"]), {}))
+        below(client, item)
+
     show_graph(KIND, name, style, strokes, graph=graph, more=more)
 
 

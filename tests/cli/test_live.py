@@ -147,14 +147,36 @@ def test_a_processor_can_bring_its_deployment(shell, repository):
     )  # fmt: skip
     (deployment,) = shell.json("get", "deployment", "placed")
     (processor,) = shell.json("get", "processor", "placed")
-    shown = shell("get", "processor", "placed")[0] + shell("ls", "processors")[0].casefold()
+    shown = shell("get", "processor", "placed")[0]
+    (row,) = [row for row in shell.json("ls", "processors") if row["name"] == "placed"]
     shell("proc", "remove", "placed", "-y")
 
     assert out == "deployment placed added\nprocessor placed added\n"
     assert (deployment["host"], deployment["cpus"]) == ("elsewhere", 3)
     assert processor["env"] == {"A": "1", "B": "x=y"}
-    assert shown.count("workers (undeployed)") == 2  # Its own number; the deployment's counts.
+    assert "workers (undeployed)" in shown  # Its own number; the deployment's counts.
+    assert (row["workers"], row["ready"], row["wanted"], row["status"]) == (1, 0, 0, "stopped")
     assert shell("ls", "deployments", "-q") == ("", "")
+
+
+def test_a_listing_of_processors_says_what_runs_and_what_is_wanted(shell, repository):
+    """Their own number of workers is neither, where a deployment says how many."""
+    where = ("-g", repository.as_uri(), "-m", "shop.tasks")
+    shell("add", "processor", "-n", "counted", *where, "-d", "-cs", "3", "-rs", "stop")
+    shell("run", "shop.add", "1")
+    table, _ = shell("ls", "processors", "--columns", "name,ready,wanted")
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("|")]
+    head, *cells = [[cell.strip() for cell in row] for row in rows]
+    stopped = shell.json("ls", "processor", "counted")[0]
+    shell("proc", "start", "counted", "--wait")
+    started = shell.json("ls", "processor", "counted")[0]
+    shell("proc", "remove", "counted", "-y")
+
+    assert head == ["Name", "Ready", "Wanted"]
+    assert ["proc1", "2", "2"] in cells
+    assert (stopped["workers"], stopped["ready"], stopped["wanted"]) == (1, 0, 0)
+    assert (started["workers"], started["ready"], started["wanted"]) == (1, 3, 3)
+    assert "| Ready | Wanted |" in shell("ls", "processors")[0].splitlines()[1]
 
 
 def test_a_processor_and_its_deployment_come_together_or_not_at_all(shell, repository):

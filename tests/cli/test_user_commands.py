@@ -67,7 +67,14 @@ def test_a_user_from_the_first_command_to_the_audit(people):
     row = node_check(people)
     assert "user joe may not LS_WORKERS: nobody gave it" in row["detail"]
     assert "mesh add privilege -u joe -n LS_WORKERS" in row["fix"]
+    assert "may not LS_PROCESSORS" in people("ls", "processors", status=4)[1]
     people("logout")
+    people("add", "privilege", "-u", "joe", "-n", "LS_PROCESSORS")
+    people("login", "-n", "joe", "--password-file", str(files / "joe"))
+    (processor,) = people.json("ls", "processors")  # What runs needs LS_WORKERS.
+    assert processor["name"] == "p" and not {"ready", "wanted"} & processor.keys()
+    people("logout")
+    people("user", "remove", "joe", "-p", "LS_PROCESSORS")
     assert not login.exists()
     assert people.json("whoami")[0]["who"] == "owner"
 
