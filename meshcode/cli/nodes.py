@@ -474,9 +474,9 @@ def consequences(
         )
     if weight["alone"] is None and weight.get("said_goodbye"):
         lines.append(
-            f"{name} said good-bye and was stopped in good order: it runs nothing, and whatever"
-            " calls only it has lie whole in its log; `mesh salvage --data DIR` exports them from"
-            " its disk"
+            f"{name} said good-bye before it went: it runs nothing, and whatever calls only it has"
+            " lie whole in its log; `mesh salvage --data DIR` exports them from its disk; if it is"
+            " only stopped, it comes back by `mesh up`, and needs no eviction"
         )
     elif weight["alone"] is None:
         lines.append(

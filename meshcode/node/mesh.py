@@ -21,6 +21,7 @@ from meshcode.node import amnesia, intake, meshmodel, peerwords
 from meshcode.node.adopter import Adopter
 from meshcode.node.clientport import Clients, ports_of
 from meshcode.node.discovery import Discovery
+from meshcode.node.goodbyes import Goodbyes
 from meshcode.node.modelshare import ModelShare
 from meshcode.node.nottaken import NotTaken
 from meshcode.node.relay import Relay
@@ -94,6 +95,7 @@ class Mesh:
         self.news: deque[str] = deque(maxlen=200)  # Sentences for people, newest last.
         self.not_taken = NotTaken(self)
         self.said_goodbye = False
+        self.goodbyes = Goodbyes()  # Of the others.
         self._digest = self.roster.digest
         self._backlog: dict[bytes, deque[bytes]] = {}
         self._backlog_bytes: dict[bytes, int] = {}
@@ -501,6 +503,7 @@ class Mesh:
         for node, state, boot, meta in out.changes:
             if state == "evicted" or node == self.node or node not in self.roster.members:
                 continue
+            self.goodbyes.heard(node, state, boot)
             addresses = meta.get("addresses")
             if isinstance(addresses, list):
                 self.where.learn(node, addresses, certain=True)

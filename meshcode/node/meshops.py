@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import meshcode
 from meshcode.errors import BadRequest, MeshError, NotAllowed, UnknownCall, WrongState
 from meshcode.limits import PEER_SKEW_MS, SWIM_LEAVING_MS_MAX
+from meshcode.node.goodbyes import SAID
 from meshcode.node.sessions import Session
 from meshcode.router.effects import Effects
 from meshcode.router.events import Drained
@@ -39,7 +40,6 @@ FACTS = frozenset({
     "state", "unix_ms", "open", "running", "guests", "workers", "cpus", "pid", "version",
     "uptime_ms", "disk_level", "roster", "model", "up", "alone",
 })  # fmt: skip
-_GONE = ("left", "leaving")  # States of those that said good-bye.
 _REFUSALS = ("refused:", "skew:", "zap dead:", "join link: refused", "the roster of")
 
 Answers = list[tuple[bytes, dict[str, Any]]]
@@ -320,7 +320,7 @@ def _unlinked(mesh: Mesh, *, left: bool) -> list[str]:
         for node in mesh.roster.members
         if node != mesh.node
         and node not in mesh.up
-        and (state_of(mesh, node) in _GONE) is left
+        and (state_of(mesh, node) in SAID) is left
     )
 
 
@@ -428,7 +428,7 @@ def weigh(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
         "orphaned": sum(lost(inst, out) for inst in shared),
         "waiting": sum(lost(inst, out | away) and not lost(inst, out) for inst in shared),
         "copies": sum(1 for copy in loop.router.copies.values() if copy.home == target),
-        "alone": None, "open": None, "said_goodbye": state_of(mesh, target) in _GONE,
+        "alone": None, "open": None, "said_goodbye": mesh.goodbyes.said(mesh.swim, target),
     }  # fmt: skip
     if target == mesh.node:
         return found | alone(loop, session, request, fields)

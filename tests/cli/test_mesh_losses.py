@@ -68,6 +68,17 @@ def test_a_call_of_a_killed_node_is_shown_by_those_who_keep_it(lost):
     assert "evicted already" in refused(mesh["n1"], "node", "evict", "n3", "--yes", status=6)
 
 
+def test_who_evicts_a_node_that_was_stopped_is_told_that_it_said_good_bye(lost):
+    mesh = lost("n1", "n2")
+    mesh["n2"].command("down")
+
+    said = mesh["n1"].mesh("node", "evict", "n2", "--yes").stderr
+
+    assert "n2 said good-bye before it went: it runs nothing" in said
+    assert "it comes back by `mesh up`, and needs no eviction" in said
+    assert "cannot be known" not in said
+
+
 def test_an_evicted_node_ends_and_says_so_when_it_is_started_again(lost):
     mesh = lost("n1", "n2")
     root = mesh["n1"].home / "mesh" / "root.key"
