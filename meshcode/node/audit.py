@@ -64,8 +64,9 @@ class Audit:
     def __init__(self, home: Path) -> None:
         """Go on where the log ends."""
         self.log = AuditLog(home)
-        # Asked of the model, by the node's number of the request: who, via, what, on what.
-        self._asked: dict[bytes, tuple[str, str, str, str]] = {}
+        # Asked of the model, by the node's number of the request: who, via, what, on what, and
+        # whether it is a dry run.
+        self._asked: dict[bytes, tuple[str, str, str, str, bool]] = {}
         self._nothing: dict[str, _Nothing] = {}  # By principal.
         self._leaving: set[str] = set()  # Who has told this node to leave.
         self._trouble = ""
@@ -86,7 +87,8 @@ class Audit:
         if what in ("model", "proc"):
             if str(fields.get("do")) not in ("list", "get", "report", "snapshot"):
                 (who, via), on = _who(session.who, fields), _object(what, fields)
-                self._asked[request] = (who, via, _named(what, fields), on)
+                dry = fields.get("dry") is True
+                self._asked[request] = (who, via, _named(what, fields), on, dry)
         elif _is_change(what, str(fields.get("do"))):
             if fields.get("dry"):
                 return
@@ -103,10 +105,11 @@ class Audit:
         """The model answered a change."""
         found = self._asked.pop(request, None)
         if found is not None:
-            who, via, what, on = found
+            who, via, what, on, dry = found
             code = "" if good or not isinstance(data, dict) else str(data.get("code"))
             if good:
-                self._add(who, what, via=via, object=on, outcome="changed")
+                if not dry:  # Which is no more than a question.
+                    self._add(who, what, via=via, object=on, outcome="changed")
                 return
             outcome = "denied" if code == NotAllowed.code else "refused"
             self._add_once(who, what, via=via, object=on, outcome=outcome, why=code or None)

@@ -80,6 +80,8 @@ def test_a_user_applies_what_it_may_change_and_is_told_all_that_it_may_not(shop,
     give(shop, "LS_QUEUES", "ADD_QUEUE", "UPDATE_QUEUE@queue:q*")
 
     _, err = shop("apply", "-f", str(file), status=4)
+    _, dry = shop("apply", "-f", str(file), "--dry-run", status=4)
+    assert dry == err  # It is checked as if it were done.
     for said in (
         "user joe may not make 3 of these 5 changes, and needs for them:",
         "ADD_PROCESSOR on processor 'p2'", "ADD_SOCKET on socket 's'",
@@ -90,6 +92,9 @@ def test_a_user_applies_what_it_may_change_and_is_told_all_that_it_may_not(shop,
     assert "new" not in [row["name"] for row in shop.json("ls", "queues")]
 
     give(shop, "ADD_PROCESSOR", "ADD_SOCKET", "UPDATE_QUEUE@queue:bank")
+    dry, _ = shop("apply", "-f", str(file), "--dry-run")
+    assert "dry run: 3 to add, 2 to change, 0 to delete; nothing was changed" in dry
+    shop("get", "queue", "new", status=3)
     said, err = shop("apply", "-f", str(file))
     assert "applied: 3 added, 2 changed, 0 deleted" in said
     assert "1 processor" in err  # p is there, and joe may not read it.
@@ -102,6 +107,8 @@ def test_a_user_applies_what_it_may_change_and_is_told_all_that_it_may_not(shop,
     assert "no processor is named 'none'" in err
     shop("logout")
     assert shop.json("ls", "socket", "s2")[0]["owner"] == "joe"
+    lines = [row for row in shop.json("audit", "show") if row["what"] == "model.apply"]
+    assert [row["outcome"] for row in lines].count("changed") == 2  # No dry run is one.
 
 
 def test_a_node_is_cloned_by_who_may_read_and_add_what_is_declared_for_it(shop):

@@ -92,6 +92,7 @@ def carry_out(
 
     Raises:
         BadData: as `make_plan`; nothing was changed.
+        NotAllowed: whoever asks has no right to some of it; nothing was changed.
         WrongState: the model was changed by others each time; it is as they left it.
     """
     confirmed: set[tuple[str, str]] = set()
@@ -105,30 +106,32 @@ def carry_out(
             return
         if wish.style.format == "table":
             _show(plan)
-        if wish.dry_run:
-            _end(plan, wish, f"dry run: {showing.counts_of(plan.differences)}; nothing was changed")
-            return
         deletes = {(d.kind, d.name) for d in plan.differences if d.do == "delete"}
-        if not deletes <= confirmed:
+        if not deletes <= confirmed and not wish.dry_run:
             confirm(f"delete {len(deletes)} objects", yes=wish.yes)
             confirmed = deletes
         try:
-            done = _apply(client, plan, current.number)
+            done = _apply(client, plan, current.number, dry=wish.dry_run)
         except WrongState as error:
             if "base" not in error.fields or attempt == TRIES_MAX:
                 raise
             output.say(f"{error.text.partition(';')[0]}; planning again")
             continue
         text = ", ".join(f"{count} {word}" for word, count in done.items())
-        _end(plan, wish, f"applied: {text}")
+        text = f"applied: {text}"
+        if wish.dry_run:
+            text = f"dry run: {showing.counts_of(plan.differences)}; nothing was changed"
+        _end(plan, wish, text)
         return
 
 
-def _apply(client: Client, plan: Plan, base: int) -> dict[str, int]:
+def _apply(client: Client, plan: Plan, base: int, *, dry: bool) -> dict[str, int]:
+    """Have the node make all steps, or none; `dry`: check them as if it made them."""
     steps = [step.row() for step in plan.steps]
+    more = {"dry": True} if dry else {}
     try:
         done: dict[str, int] = client.ask(
-            "model", do="apply", fields={"base": base, "steps": steps}, timeout=_ASK_S
+            "model", do="apply", fields={"base": base, "steps": steps}, timeout=_ASK_S, **more
         )
     except TooLarge:
         raise TooLarge(

@@ -74,7 +74,9 @@ def _wait_options(function: Any) -> Any:
     )(decorated)
 
 
-_dry_run_option = click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
+_dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Show the plan, have the node check it, and change nothing."
+)
 
 
 @command()
