@@ -22,7 +22,7 @@ from meshcode.client.default import default_client
 from meshcode.client.lateness import late_item
 from meshcode.client.listening import LISTEN_S, Listening
 from meshcode.client.mapping import CHUNK, Flight, check_chunk
-from meshcode.client.requests import Stream
+from meshcode.client.requests import Subscription
 from meshcode.client.session import UP
 from meshcode.client.socket import Socket
 from meshcode.client.streams import is_streamed, read_async
@@ -125,9 +125,9 @@ class AsyncClient:
 
     async def ask_stream(self, operation: str, /, **fields: Any) -> AsyncIterator[Any]:
         """As `Client.ask_stream`; the subscription begins with the first event awaited."""
-        stream = Stream(self.sync, operation, fields)
-        self.sync.session.begin_stream(stream)
-        async for event in waits.events_of(stream):
+        subscription = Subscription(self.sync, operation, fields)
+        self.sync.session.begin_subscription(subscription)
+        async for event in waits.events_of(subscription):
             yield event
 
     async def listen(
@@ -142,11 +142,11 @@ class AsyncClient:
         if since is not None:
             check_kept(channel)
         listening = Listening(self.sync, name, channel)
-        stream = listening.stream
+        heard = listening.subscription
         try:
             async with asyncio.timeout(seconds):
-                while not (stream.began or stream.has_next()):
-                    await waits.stream_news(stream, lambda: stream.began or stream.has_next())
+                while not (heard.began or heard.has_next()):
+                    await waits.subscription_news(heard, lambda: heard.began or heard.has_next())
         except BaseException as error:
             listening.close()
             if isinstance(error, TimeoutError):

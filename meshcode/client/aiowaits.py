@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode.client import lateness
 from meshcode.client.call import Call, seconds_of
 from meshcode.client.mapping import Flight
-from meshcode.client.requests import NOTHING, Ask, Stream
+from meshcode.client.requests import NOTHING, Ask, Subscription
 from meshcode.errors import MeshError, WaitTimeout
 
 if TYPE_CHECKING:
@@ -42,30 +42,30 @@ async def ask(
     return request.value()
 
 
-async def events_of(stream: Stream) -> AsyncIterator[Any]:
-    """The events of a stream that was begun, until it ends; leaving closes it."""
-    with stream:
+async def events_of(subscription: Subscription) -> AsyncIterator[Any]:
+    """The events of a subscription that was begun, until it ends; leaving closes it."""
+    with subscription:
         while True:
             try:
-                found = stream.take()
+                found = subscription.take()
             except StopIteration:
                 return
             if found is NOTHING:
-                await stream_news(stream, stream.has_next)
+                await subscription_news(subscription, subscription.has_next)
             else:
                 yield found
 
 
-async def stream_news(stream: Stream, condition: Callable[[], bool]) -> None:
-    """Wait for something new of a stream, unless `condition()`."""
+async def subscription_news(subscription: Subscription, condition: Callable[[], bool]) -> None:
+    """Wait for something new of a subscription, unless `condition()`."""
     ready: Nothing = asyncio.get_running_loop().create_future()
     callback = partial(bridge().push, ready)
-    stream.on_next(callback)
+    subscription.on_next(callback)
     try:
         if not condition():  # Looked at after saying who waits, so that nothing is missed.
             await ready
     finally:
-        stream.drop_next(callback)
+        subscription.drop_next(callback)
 
 
 async def wait_for_call(call: Call) -> Any:

@@ -18,7 +18,7 @@ from meshcode.client.call import SECONDS_MAX, Call, FoundCall, renew_lock, secon
 from meshcode.client.ends import not_to_be_sent
 from meshcode.client.freshids import FreshIds
 from meshcode.client.listening import LISTEN_S, Listening
-from meshcode.client.requests import Ask, Stream
+from meshcode.client.requests import Ask, Subscription
 from meshcode.client.route import Route
 from meshcode.client.seeds import Seed, seeds_of
 from meshcode.client.session import AWAY, UP, Session
@@ -220,7 +220,7 @@ class Client:
             self.session.forget(request)
             raise self.too_late(request.operation, seconds)
 
-    def ask_stream(self, operation: str, /, **fields: Any) -> Stream:
+    def ask_stream(self, operation: str, /, **fields: Any) -> Subscription:
         """Ask for something that goes on, for instance "subscribe"; an iterator of its events.
 
         It ends when the node says so or when it is closed, and begins again by itself after a
@@ -229,9 +229,9 @@ class Client:
         Raises:
             MeshError: what the node answered instead; from the iterator.
         """
-        stream = Stream(self, operation, fields)
-        self.session.begin_stream(stream)
-        return stream
+        subscription = Subscription(self, operation, fields)
+        self.session.begin_subscription(subscription)
+        return subscription
 
     def listen(
         self, name: str | None = None, channel: str = "task", *,

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from meshcode.client.ends import not_to_be_sent
-from meshcode.client.requests import Stream
+from meshcode.client.requests import Subscription
 from meshcode.errors import MeshError
 from meshcode.wire.codec import unpack
 
@@ -44,15 +44,15 @@ class Listening:
         self._channel = channel
         self._past: Past | None = None
         self._old: Iterator[dict[str, Any]] = iter(())
-        # The next event, or how it ends: taken from the stream to see whether it was told already.
+        # The next event, or how it ends: taken from there to see whether it was told already.
         self._ahead: dict[str, Any] | Exception | None = None
-        self._stream = Stream(client, "listen", fields)
-        client.session.begin_stream(self._stream)
+        self._subscription = Subscription(client, "listen", fields)
+        client.session.begin_subscription(self._subscription)
 
     @property
-    def stream(self) -> Stream:
+    def subscription(self) -> Subscription:
         """The events as they come."""
-        return self._stream
+        return self._subscription
 
     def begin(self, timeout: float | None = LISTEN_S) -> Listening:
         """Wait until the nodes tell: what happens after this is heard.
@@ -62,10 +62,10 @@ class Listening:
             NoNode, WaitTimeout: it did not answer within `timeout` seconds.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        stream = self._stream
-        while not (stream.began or stream.has_next()):
+        subscription = self._subscription
+        while not (subscription.began or subscription.has_next()):
             left = None if end is None else end - time.monotonic()
-            if (left is not None and left <= 0) or not stream.wait_news(left):
+            if (left is not None and left <= 0) or not subscription.wait_news(left):
                 self.close()
                 raise self._client.too_late("listen", timeout)
         self.check()
@@ -88,14 +88,14 @@ class Listening:
 
     def check(self) -> None:
         """Raise the error with which the node refused, if it did."""
-        error = self._stream.error
-        if error is not None and not self._stream.began:
+        error = self._subscription.error
+        if error is not None and not self._subscription.began:
             raise error
 
     @property
     def is_away(self) -> bool:
         """Whether the link to the node is lost: nothing is heard until it is back."""
-        return self._stream.away
+        return self._subscription.away
 
     def wait(self, seconds: float | None, away: bool | None = None) -> bool:
         """Wait until there is an event, at most so many seconds; whether there is one, or an end.
@@ -107,19 +107,19 @@ class Listening:
         end = None if seconds is None else time.monotonic() + seconds
         while not self.has_next() and away in (None, self.is_away):
             left = None if end is None else end - time.monotonic()
-            if not self._stream.wait(left, away):
+            if not self._subscription.wait(left, away):
                 break
         return self.has_next()
 
     def has_next(self) -> bool:
         """Whether `next` would not wait."""
         if self._past is None:
-            return self._stream.has_next()
+            return self._subscription.has_next()
         if self._ahead is None:
             self._ahead = next(self._old, None)
-        while self._ahead is None and self._stream.has_next():
+        while self._ahead is None and self._subscription.has_next():
             try:
-                event = readable(next(self._stream))
+                event = readable(next(self._subscription))
             except (StopIteration, MeshError) as error:
                 self._ahead = error
             else:
@@ -131,7 +131,7 @@ class Listening:
 
     def __next__(self) -> dict[str, Any]:
         if self._past is None:
-            return readable(next(self._stream))
+            return readable(next(self._subscription))
         self.wait(None)
         event, self._ahead = self._ahead, None
         if isinstance(event, Exception):
@@ -146,18 +146,18 @@ class Listening:
 
         while (old := await asyncio.to_thread(next, self._old, None)) is not None:
             yield old
-        async for event in events_of(self._stream):
+        async for event in events_of(self._subscription):
             found = readable(event)
             if self._past is None or not self._past.has_told(found):
                 yield found
 
     def close(self) -> None:
         """Listen no more; whoever reads, in another thread or task, comes to the end."""
-        self._stream.close()
+        self._subscription.close()
 
     def __repr__(self) -> str:
         name = "" if self._name is None else f" {self._name}"
-        return f"<Listening {self._channel}{name} {self._stream.standing}>"
+        return f"<Listening {self._channel}{name} {self._subscription.standing}>"
 
     def __getstate__(self) -> None:
         raise not_to_be_sent("what listens", "call listen() there")

@@ -32,8 +32,8 @@ _SAFE = {
 }  # fmt: skip
 _SAFE_MODEL = {"list", "get", "snapshot"}
 
-STREAM_EVENTS_MAX = 10_000  # Events kept for a slow reader of a stream; then the oldest go.
-STREAM_BYTES_MAX = 64 * 1024 * 1024  # The same in bytes.
+SUBSCRIPTION_EVENTS_MAX = 10_000  # Events kept for a slow reader; then the oldest go.
+SUBSCRIPTION_BYTES_MAX = 64 * 1024 * 1024  # The same in bytes.
 _LOST_HEAD = b"\x83" + pack("channel") + pack("lost")  # A node's {"channel": "lost", ...}.
 NOTHING: Any = object()  # There is no event yet.
 _GOING_ON = ("subscribe", "listen")  # A good answer only says that they began.
@@ -143,13 +143,12 @@ class Watch(Request):
         return True
 
 
-class Stream(Request):
+class Subscription(Request):
     """A request answered by many events: an iterator of their data.
 
-    Closing it, from any thread and also by leaving a `with`, ends the subscription and whoever
-    reads; so does dropping it.  Of several threads that read one stream each event goes to one.  A
-    reader that is too slow misses the oldest events and finds `{"dropped": how many}` in their
-    place.
+    Closing it, from any thread and also by leaving a `with`, ends it and whoever reads; so does
+    dropping it.  Of several threads that read one each event goes to one.  A reader that is too
+    slow misses the oldest events and finds `{"dropped": how many}` in their place.
     """
 
     __slots__ = (
@@ -171,7 +170,7 @@ class Stream(Request):
         self._fields = fields
 
     def answered(self, good: bool, body: bytes) -> bool:
-        """An error ends the stream; a good answer may only say that it began."""
+        """An error ends it; a good answer may only say that it began."""
         if not good:
             self.error = from_data(unpack(body))
         elif self.operation in _GOING_ON:
@@ -185,8 +184,8 @@ class Stream(Request):
 
     def event(self, body: bytes, last: bool) -> bool:
         """Keep one event for the reader; whether it was the last."""
-        too_many = len(self._events) >= STREAM_EVENTS_MAX
-        if too_many or (self._events and self._bytes + len(body) > STREAM_BYTES_MAX):
+        too_many = len(self._events) >= SUBSCRIPTION_EVENTS_MAX
+        if too_many or (self._events and self._bytes + len(body) > SUBSCRIPTION_BYTES_MAX):
             self._drop()
         self._keep(body)
         if last:
@@ -223,7 +222,7 @@ class Stream(Request):
     def on_next(self, callback: Callable[[], object]) -> None:
         """Run `callback` once when there is something new for the reader, or an end.
 
-        It is run in the I/O thread, or in the one that closes the stream.
+        It is run in the I/O thread, or in the one that closes this.
         """
         self._notify.append(callback)
 
@@ -309,10 +308,10 @@ class Stream(Request):
         """End the subscription, and whoever reads it, once he has what came before."""
         if not self._ended:
             self._end()
-            self._client.session.end_stream(self)
+            self._client.session.end_subscription(self)
 
     def __repr__(self) -> str:
-        return f"<Stream {self.operation} {self.standing}>"
+        return f"<Subscription {self.operation} {self.standing}>"
 
     @property
     def standing(self) -> str:
@@ -324,7 +323,7 @@ class Stream(Request):
     def __getstate__(self) -> None:
         raise not_to_be_sent("a stream of events", "subscribe there with ask_stream()")
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Subscription:
         return self
 
     def __exit__(self, *_: object) -> None:

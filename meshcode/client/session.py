@@ -41,7 +41,7 @@ from meshcode.client.news import News
 from meshcode.client.outbox import Outbox
 from meshcode.client.pending import Pending
 from meshcode.client.quiet import Quiet
-from meshcode.client.requests import Request, Stream, Watch
+from meshcode.client.requests import Request, Subscription, Watch
 from meshcode.client.route import Route
 from meshcode.client.sender import Sender
 from meshcode.errors import BadFrame, MeshError, from_data
@@ -103,7 +103,7 @@ class Session:
         self._doubts = Doubts(self.pending)
         self._begun = Begun(self.pending)
         self._requests: dict[bytes, Request] = {}
-        self._streams: dict[bytes, weakref.ref[Stream]] = {}
+        self._subscriptions: dict[bytes, weakref.ref[Subscription]] = {}
         self._open_at = inf  # When to try the next address, in a pause between two rounds.
         self._unwelcome = ""  # Why the node does not greet, if it said so.
         self._resync_due = False  # Something was lost: tell and ask everything again.
@@ -149,20 +149,20 @@ class Session:
         if self.outbox.closed is None:
             self.outbox.command(lambda: self._requests.pop(request.id, None))
 
-    def begin_stream(self, stream: Stream) -> None:
-        """Send the request of a stream; it lasts while the caller keeps it.
+    def begin_subscription(self, subscription: Subscription) -> None:
+        """Send the request of a subscription; it lasts while the caller keeps it.
 
         Raises:
             MeshError: the client is closed.
         """
-        reference = weakref.ref(stream)
-        self.outbox.command(lambda: self._begin_stream(reference))
+        reference = weakref.ref(subscription)
+        self.outbox.command(lambda: self._begin_subscription(reference))
 
-    def end_stream(self, stream: Stream) -> None:
+    def end_subscription(self, subscription: Subscription) -> None:
         """Unsubscribe."""
-        stream_id = stream.id
+        subscription_id = subscription.id
         if self.outbox.closed is None:
-            self.outbox.command(lambda: self._end_stream(stream_id))
+            self.outbox.command(lambda: self._end_subscription(subscription_id))
 
     def watch(self, call: Call) -> None:
         """Ask to be told how a call found by its id ends.
@@ -261,7 +261,7 @@ class Session:
         return max(0, int((min(moments) - time.monotonic()) * 1000) + 1)
 
     def _is_waiting(self) -> bool:
-        return bool(self.pending or self._requests or self._streams or self._sent) or (
+        return bool(self.pending or self._requests or self._subscriptions or self._sent) or (
             self.phase is GREETING
         )
 
@@ -319,7 +319,7 @@ class Session:
         for action in self.outbox.take_commands():
             action()  # Requests that came last are noted, to be failed below.
         self.pending.lose_all(why)
-        for request in [*self._requests.values(), *self._live_streams()]:
+        for request in [*self._requests.values(), *self._live_subscriptions()]:
             request.failed(why)
         self._news.tell()
 
@@ -342,18 +342,18 @@ class Session:
             request.sent = True
             self._sender.send([request.draft])
 
-    def _begin_stream(self, reference: weakref.ref[Stream]) -> None:
-        stream = reference()
-        if stream is not None:
-            self._streams[stream.id] = reference
-            self._send_request(stream)
+    def _begin_subscription(self, reference: weakref.ref[Subscription]) -> None:
+        subscription = reference()
+        if subscription is not None:
+            self._subscriptions[subscription.id] = reference
+            self._send_request(subscription)
 
-    def _end_stream(self, stream_id: bytes) -> None:
-        if self._streams.pop(stream_id, None) is not None:
-            self._begin(Request("unsubscribe", {"id": stream_id}))
+    def _end_subscription(self, subscription_id: bytes) -> None:
+        if self._subscriptions.pop(subscription_id, None) is not None:
+            self._begin(Request("unsubscribe", {"id": subscription_id}))
 
-    def _live_streams(self) -> list[Stream]:
-        return [found for stream in self._streams.values() if (found := stream()) is not None]
+    def _live_subscriptions(self) -> list[Subscription]:
+        return [one for found in self._subscriptions.values() if (one := found()) is not None]
 
     def _watch_calls(self, calls: list[Call]) -> None:
         self._watch(self._begun.follow(calls))
@@ -395,8 +395,8 @@ class Session:
             self._open_at = now + self.route.failed(str(error.strerror or error))
 
     def _leave_connection(self) -> None:
-        for stream in self._live_streams():
-            stream.link_lost()
+        for subscription in self._live_subscriptions():
+            subscription.link_lost()
         self.phase = AWAY
         self._quiet.heard(time.monotonic())
         self._unwelcome = ""
@@ -462,9 +462,9 @@ class Session:
             elif new_session:
                 del self._requests[request.id]
                 request.failed(went_away(request.operation))
-        for stream in self._live_streams():
-            stream.before_again()
-            self._send_request(stream)
+        for subscription in self._live_subscriptions():
+            subscription.before_again()
+            self._send_request(subscription)
         self.pending.sweep()
         self._watch([call_id for call_id in self.pending.calls if call_id not in unacknowledged])
 
@@ -584,17 +584,17 @@ class Session:
         if request is not None:
             request.answered(good, body)
             return
-        reference = self._streams.get(row.id)
-        stream = None if reference is None else reference()
-        if stream is not None and stream.answered(good, body):
-            self._streams.pop(row.id, None)
+        reference = self._subscriptions.get(row.id)
+        subscription = None if reference is None else reference()
+        if subscription is not None and subscription.answered(good, body):
+            self._subscriptions.pop(row.id, None)
 
     def _take_event(self, row: Row, body: bytes) -> None:
-        reference = self._streams.get(row.id)
+        reference = self._subscriptions.get(row.id)
         if reference is None:
             return
-        stream = reference()
-        if stream is None:
-            self._end_stream(row.id)
-        elif stream.event(body, bool(row.flags & Flag.LAST)):
-            self._streams.pop(row.id, None)
+        subscription = reference()
+        if subscription is None:
+            self._end_subscription(row.id)
+        elif subscription.event(body, bool(row.flags & Flag.LAST)):
+            self._subscriptions.pop(row.id, None)

@@ -43,11 +43,11 @@ def test_dropping_a_stream_ends_the_subscription(client):
     del stream
 
     until(lambda: client.ask("test.publish", events=[2])["streams"] == 0, "it is unsubscribed")
-    assert client.session._streams == {}
+    assert client.session._subscriptions == {}
 
 
 def test_a_reader_that_is_too_slow_is_told_what_it_missed(client, monkeypatch):
-    monkeypatch.setattr(requests, "STREAM_EVENTS_MAX", 10)
+    monkeypatch.setattr(requests, "SUBSCRIPTION_EVENTS_MAX", 10)
     stream = client.ask_stream("subscribe")
     publish(client, *range(24))
     publish(client, 24, last=True)
@@ -56,7 +56,7 @@ def test_a_reader_that_is_too_slow_is_told_what_it_missed(client, monkeypatch):
 
 
 def test_a_word_of_losses_that_is_itself_missed_stands_for_all_of_them(client, monkeypatch):
-    monkeypatch.setattr(requests, "STREAM_EVENTS_MAX", 10)
+    monkeypatch.setattr(requests, "SUBSCRIPTION_EVENTS_MAX", 10)
     stream = client.ask_stream("subscribe")
     publish(client, {"channel": "lost", "count": 500, "node": "n1"}, *range(14))
     publish(client, 14, last=True)
@@ -65,7 +65,7 @@ def test_a_word_of_losses_that_is_itself_missed_stands_for_all_of_them(client, m
 
 
 def test_what_waits_for_a_reader_is_bounded_in_bytes(client, monkeypatch):
-    monkeypatch.setattr(requests, "STREAM_BYTES_MAX", 5_000)
+    monkeypatch.setattr(requests, "SUBSCRIPTION_BYTES_MAX", 5_000)
     stream = client.ask_stream("subscribe")
     texts = [str(n) * 1_000 for n in range(9)]
     publish(client, *texts)
@@ -168,8 +168,8 @@ def test_a_stream_keeps_its_client(peer):
 def test_what_there_is_has_a_name_and_stays_in_its_process(client):
     with client.ask_stream("subscribe") as stream:
         publish(client, 1)
-        assert repr(stream) == "<Stream subscribe open>"
-    assert repr(stream) == "<Stream subscribe ended>"
+        assert repr(stream) == "<Subscription subscribe open>"
+    assert repr(stream) == "<Subscription subscribe ended>"
     wrapped = AsyncClient(client)
     assert repr(wrapped) == f"<AsyncClient {client.address} up>"
     assert repr(wrapped.socket("shop.clean")) == "AsyncSocket('shop.clean')"
