@@ -1,11 +1,10 @@
 """What decorated classes declare: each class in one request, and not before a node can be asked.
 
-A decorated class has a plan: the objects it wants, each with the method that said so.  The plan is
-carried out when the class is made, if a node listens: all of it or nothing.  If none does, a
-warning says so and the plan waits for the first use of the class, or for `declare`; plans wait in
-the order in which their classes were made, so that what one names is declared before it.  In a
-worker nothing is declared: there the module is code to run, and it was declared by whoever deployed
-it.
+A decorated class has a declaration: the objects it wants, each with the method that said so.  It is
+made when the class is, if a node listens: all of it or nothing.  If none does, a warning says so
+and it waits for the first use of the class, or for `declare`; declarations wait in the order in
+which their classes were made, so that what one names is declared before it.  In a worker nothing is
+declared: there the module is code to run, and it was declared by whoever deployed it.
 """
 
 from __future__ import annotations
@@ -25,34 +24,34 @@ from meshcode.client.seeds import seeds_of
 from meshcode.errors import MeshError, NoNode
 
 _lock = RLock()
-_waiting: list[Plan] = []  # Plans with steps that were not done, in the order of their classes.
+_waiting: list[Declaration] = []  # Not done, in the order of their classes.
 _missed = False  # A node was tried in vain: the next class does not wait for another refusal.
 
 
-class Step(NamedTuple):
+class Part(NamedTuple):
     """What one decorator wants."""
 
     where: str  # The class, or Class.method, for the text of an error.
     wanted: Callable[[], Sequence[Wanted]]
 
 
-class Plan:
+class Declaration:
     """What one class declares."""
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
-        self.steps: list[Step] = []
+        self.parts: list[Part] = []
         self.network: str | None = None
         self.nodes: list[str] = []
         self.deployments: list[str] = []  # Those without a host of their own.
         self.is_warned = False  # That nothing of it is declared yet.
-        self._wanted: list[tuple[str, Sequence[Wanted]]] = []  # Of the first steps: where, what.
+        self._wanted: list[tuple[str, Sequence[Wanted]]] = []  # Of the first parts: where, what.
         self._done = 0
 
     def add(self, wanted: Callable[[], Sequence[Wanted]], method: str = "") -> None:
-        """Add a step, to be done after those that are there."""
+        """Add a part, to be done after those that are there."""
         where = f"{self.owner}.{method}" if method else self.owner
-        self.steps.append(Step(where, wanted))
+        self.parts.append(Part(where, wanted))
         with _lock:
             if self not in _waiting:
                 _waiting.append(self)
@@ -60,26 +59,26 @@ class Plan:
     @property
     def is_done(self) -> bool:
         """Whether everything is declared."""
-        return self._done == len(self.steps)
+        return self._done == len(self.parts)
 
     def prepare(self) -> None:
-        """See what the steps want; nobody is asked.
+        """See what the parts want; nobody is asked.
 
         Raises:
             MeshError: one wants what there is not; the text names class and method.
         """
-        for step in self.steps[len(self._wanted) :]:
+        for part in self.parts[len(self._wanted) :]:
             try:
-                self._wanted.append((step.where, step.wanted()))
+                self._wanted.append((part.where, part.wanted()))
             except MeshError as error:
-                raise _placed(error, step.where) from error
+                raise _placed(error, part.where) from error
 
     def run(self, client: Client) -> None:
-        """Do the steps that were not done, in one request.
+        """Do the parts that were not done, in one request.
 
         Raises:
             MeshError: one was refused; the text names class and method.  None of them is done, and
-                the plan begins with them when it is run again.
+                they come first when it is run again.
         """
         self.prepare()
         wanted: list[Wanted] = []
@@ -100,47 +99,47 @@ def _placed(error: MeshError, where: str) -> MeshError:
     return type(error)(f"{where}: {error.text}", **error.fields)
 
 
-def offer(plan: Plan) -> None:
-    """Run a plan of a class that was made, and those before it, if a node listens.
+def offer(declaration: Declaration) -> None:
+    """Declare what a class that was made wants, and those before it, if a node listens.
 
     Raises:
-        MeshError: something was refused; the plan is given up with its class.
+        MeshError: something was refused; its declaration is given up with the class.
     """
     global _missed
-    if in_worker() or plan.is_done:
+    if in_worker() or declaration.is_done:
         return
     try:
-        plan.prepare()
+        declaration.prepare()
     except MeshError:
-        _give_up(plan)
+        _give_up(declaration)
         raise
     if not _missed and _listens():
         try:
-            declare(plan)
+            declare(declaration)
             return
         except NoNode:
             pass
         except MeshError:
-            _give_up(plan)
+            _give_up(declaration)
             raise
     _missed = True
-    if plan.is_warned:
+    if declaration.is_warned:
         return
-    plan.is_warned = True
+    declaration.is_warned = True
     warn(
-        f"no node answers, so nothing of class {plan.owner} is declared yet; it will be when the"
-        " class is first used, or by declare(); start a node with `mesh up` or `mesh dev`",
+        f"no node answers, so nothing of class {declaration.owner} is declared yet; it will be when"
+        " the class is first used, or by declare(); start a node with `mesh up` or `mesh dev`",
         RuntimeWarning,
     )
 
 
-def _give_up(plan: Plan) -> None:
+def _give_up(declaration: Declaration) -> None:
     with _lock:
-        _waiting.remove(plan)
+        _waiting.remove(declaration)
 
 
-def declare(plan: Plan | None = None, client: Client | None = None) -> None:
-    """Declare what waits: all of it, or a plan and what was there before it.
+def declare(declaration: Declaration | None = None, client: Client | None = None) -> None:
+    """Declare what waits: all of it, or a declaration and what was there before it.
 
     Raises:
         NoNode: no node answers; nothing more was declared.
@@ -151,10 +150,10 @@ def declare(plan: Plan | None = None, client: Client | None = None) -> None:
     if in_worker():
         return
     with _lock:
-        if plan is None:
+        if declaration is None:
             last = len(_waiting)
         else:
-            last = _waiting.index(plan) + 1 if plan in _waiting else 0
+            last = _waiting.index(declaration) + 1 if declaration in _waiting else 0
         if not last:
             return
         if client is None and not _listens():
@@ -170,7 +169,7 @@ def declare(plan: Plan | None = None, client: Client | None = None) -> None:
             except NoNode:
                 raise
             except MeshError:
-                if plan in (None, one):
+                if declaration in (None, one):
                     raise
                 continue  # Its own use says what is wrong with it.
             _waiting.remove(one)

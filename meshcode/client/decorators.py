@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from meshcode.client.client import Client
-from meshcode.client.declaring import Plan, declare, offer
+from meshcode.client.declaring import Declaration, declare, offer
 from meshcode.client.objects.asking import Wanted, warn_unused
 from meshcode.client.objects.base import name_of
 from meshcode.client.objects.processor import Processor
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=type)
 _Options = dict[str, Any]
-_Step = Callable[[], Sequence[Wanted]]
+_Wants = Callable[[], Sequence[Wanted]]
 
 
 class ProcessorBase:
@@ -58,9 +58,9 @@ class ProcessorBase:
             NoNode: no node answers.
             MeshError: something was refused; the text names class and method.
         """
-        plan = cls.__dict__.get(_PLAN)
-        if isinstance(plan, Plan):
-            declare(plan, client)
+        declaration = cls.__dict__.get(_DECLARATION)
+        if isinstance(declaration, Declaration):
+            declare(declaration, client)
 
 
 class Remote:
@@ -77,7 +77,7 @@ class Remote:
         self.gates: list[_Options] = []
         self.task = function.__name__
         self.module: str | None = None
-        self.plan: Plan | None = None
+        self.declaration: Declaration | None = None
         self._callable: Socket | None = None
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
@@ -99,10 +99,10 @@ class Remote:
             NoNode: no node answers.
             MeshError: the declaration was refused, or no socket has the task.
         """
-        if self.plan is None and (self.socket or self.plugs or self.gates):
+        if self.declaration is None and (self.socket or self.plugs or self.gates):
             raise _alone(self)
-        if self.plan is not None and not self.plan.is_done:
-            declare(self.plan)
+        if self.declaration is not None and not self.declaration.is_done:
+            declare(self.declaration)
         if self._callable is None:
             if self.socket is None:
                 self._callable = Socket(task=self.task, module=self.module)
@@ -245,7 +245,7 @@ def task(name: str | None = None, module: str | None = None) -> Callable[[Any], 
 
 # Classes.
 
-_PLAN = "__mesh_plan__"
+_DECLARATION = "__mesh_declaration__"
 # Decorators that were written and are not applied yet, each with the frame it stands in: those of
 # one class are all written before the first is applied.  One that is never applied goes by itself.
 _written: WeakKeyDictionary[_OfClass, int] = WeakKeyDictionary()
@@ -254,19 +254,19 @@ _written: WeakKeyDictionary[_OfClass, int] = WeakKeyDictionary()
 class _OfClass:
     """A decorator of a class.  When the last one of a class was applied, the class is declared."""
 
-    def __init__(self, apply: Callable[[type, Plan], None]) -> None:
+    def __init__(self, apply: Callable[[type, Declaration], None]) -> None:
         self._apply = apply
         _written[self] = id(sys._getframe(2))
 
     def __call__(self, cls: C) -> C:
         frame = _written.pop(self, None)
-        plan = cls.__dict__.get(_PLAN)
-        if not isinstance(plan, Plan):
-            plan = Plan(cls.__qualname__)
-            setattr(cls, _PLAN, plan)
-        self._apply(cls, plan)
+        declaration = cls.__dict__.get(_DECLARATION)
+        if not isinstance(declaration, Declaration):
+            declaration = Declaration(cls.__qualname__)
+            setattr(cls, _DECLARATION, declaration)
+        self._apply(cls, declaration)
         if all(other != frame for other in _written.values()):
-            offer(plan)
+            offer(declaration)
         return cls
 
 
@@ -289,52 +289,52 @@ def processor(
     """
     _named("processor", name)
 
-    def decorate(cls: type, plan: Plan) -> None:
+    def decorate(cls: type, declaration: Declaration) -> None:
         given = {"module": module, "gitrepo": gitrepo, **options}
-        plan.add(lambda: Processor._wanted(name, **given))
+        declaration.add(lambda: Processor._wanted(name, **given))
         if deployment:
-            _add_deployment(plan, name, deployment, options)
-        methods = _methods(cls, plan)
+            _add_deployment(declaration, name, deployment, options)
+        methods = _methods(cls, declaration)
         # Sockets first, so that a plug may lead to a method that is written below it.
         for method in methods:
             if method.socket is None:
                 method.module = method.module or module
             else:
-                plan.add(_socket_step(method, method.socket, name), method.method)
+                declaration.add(_socket_part(method, method.socket, name), method.method)
         for method in methods:
             for edge in method.plugs:
-                plan.add(_plug_step(method, edge), method.method)
+                declaration.add(_plug_part(method, edge), method.method)
             for condition in method.gates:
-                plan.add(_gate_step(method, condition), method.method)
+                declaration.add(_gate_part(method, condition), method.method)
 
     return _OfClass(decorate)
 
 
-def _methods(cls: type, plan: Plan) -> list[Remote]:
+def _methods(cls: type, declaration: Declaration) -> list[Remote]:
     """The methods of a class that are its own to declare, in the order in which they stand."""
     found = {}
     for base in reversed(cls.__mro__):
         for attribute, value in vars(base).items():
-            if isinstance(value, Remote) and value.plan in (None, plan):
+            if isinstance(value, Remote) and value.declaration in (None, declaration):
                 found[attribute] = value
     for method in found.values():
-        method.plan = plan
+        method.declaration = declaration
     return list(found.values())
 
 
-def _socket_step(method: Remote, given: _Options, owner: str) -> _Step:
+def _socket_part(method: Remote, given: _Options, owner: str) -> _Wants:
     options = {k: v for k, v in given.items() if k not in ("name", "loadbalanced")}
     options["processor"] = options["processor"] or owner
     options["task"] = options["task"] or method.task
     return lambda: SocketRecord._wanted(given["name"], **options)
 
 
-def _plug_step(method: Remote, given: _Options) -> _Step:
+def _plug_part(method: Remote, given: _Options) -> _Wants:
     options = {k: v for k, v in given.items() if k != "name"}
     if options.get("source") is None:
         options["source"] = method.socket["name"] if method.socket else None
 
-    def step() -> Sequence[Wanted]:
+    def wants() -> Sequence[Wanted]:
         if options["source"] is None:
             raise BadRequest(
                 f"plug {given['name']!r} is on a method that is no socket; add @socket to it, or"
@@ -342,13 +342,13 @@ def _plug_step(method: Remote, given: _Options) -> _Step:
             )
         return Plug._wanted(given["name"], **options)
 
-    return step
+    return wants
 
 
-def _gate_step(method: Remote, given: _Options) -> _Step:
+def _gate_part(method: Remote, given: _Options) -> _Wants:
     options = {k: v for k, v in given.items() if k != "name"}
 
-    def step() -> Sequence[Wanted]:
+    def wants() -> Sequence[Wanted]:
         if options["plug"] is None:
             if len(method.plugs) != 1:
                 raise BadRequest(
@@ -358,10 +358,12 @@ def _gate_step(method: Remote, given: _Options) -> _Step:
             options["plug"] = method.plugs[0]["name"]
         return Gate._wanted(given["name"], **options)
 
-    return step
+    return wants
 
 
-def _add_deployment(plan: Plan, owner: str, given: Any, options: Mapping[str, Any]) -> None:
+def _add_deployment(
+    declaration: Declaration, owner: str, given: Any, options: Mapping[str, Any]
+) -> None:
     if isinstance(given, Mapping):
         wanted = dict(given)
     else:
@@ -370,8 +372,8 @@ def _add_deployment(plan: Plan, owner: str, given: Any, options: Mapping[str, An
     cpus = options.get("concurrency") or options.get("workers")
     wanted = {"processor": owner, "cpus": cpus, **wanted}
     if wanted.get("host") is None and wanted.get("hostname") is None:
-        plan.deployments.append(name)
-    plan.add(lambda: Deployment._wanted(name, **wanted))
+        declaration.deployments.append(name)
+    declaration.add(lambda: Deployment._wanted(name, **wanted))
 
 
 def node(name: str, hostname: str | None = None, **options: Any) -> Callable[[C], C]:
@@ -384,13 +386,13 @@ def node(name: str, hostname: str | None = None, **options: Any) -> Callable[[C]
     """
     _named("node", name)
 
-    def decorate(_cls: type, plan: Plan) -> None:
-        plan.nodes.append(name)
-        plan.add(lambda: Node._wanted(name, hostname=hostname, **options))
-        if plan.network is not None:
-            plan.add(_put_in_network(name, plan.network))
-        for deployment in plan.deployments:
-            plan.add(_put_on_node(deployment, hostname or name))
+    def decorate(_cls: type, declaration: Declaration) -> None:
+        declaration.nodes.append(name)
+        declaration.add(lambda: Node._wanted(name, hostname=hostname, **options))
+        if declaration.network is not None:
+            declaration.add(_put_in_network(name, declaration.network))
+        for deployment in declaration.deployments:
+            declaration.add(_put_on_node(deployment, hostname or name))
 
     return _OfClass(decorate)
 
@@ -404,11 +406,11 @@ def network(name: str, **options: Any) -> Callable[[C], C]:
     """
     _named("network", name)
 
-    def decorate(_cls: type, plan: Plan) -> None:
-        plan.network = name
-        plan.add(lambda: Network._wanted(name, **options))
-        for there in plan.nodes:
-            plan.add(_put_in_network(there, name))
+    def decorate(_cls: type, declaration: Declaration) -> None:
+        declaration.network = name
+        declaration.add(lambda: Network._wanted(name, **options))
+        for there in declaration.nodes:
+            declaration.add(_put_in_network(there, name))
 
     return _OfClass(decorate)
 
@@ -423,7 +425,7 @@ def agent(name: str, hostname: str | None = None, **options: Any) -> Callable[[C
     """
     del hostname, options
 
-    def decorate(_cls: type, _plan: Plan) -> None:
+    def decorate(_cls: type, _declaration: Declaration) -> None:
         warn_unused("class", f"@agent({name!r})", "a node that runs is its own agent")
 
     return _OfClass(decorate)
@@ -438,18 +440,18 @@ def worker(name: str, **options: Any) -> Callable[[C], C]:
     """
     del options
 
-    def decorate(_cls: type, _plan: Plan) -> None:
+    def decorate(_cls: type, _declaration: Declaration) -> None:
         why = "@processor(concurrency=N), or its deployments, say how many there are"
         warn_unused("class", f"@worker({name!r})", why)
 
     return _OfClass(decorate)
 
 
-def _put_in_network(node_name: str, name: str) -> _Step:
+def _put_in_network(node_name: str, name: str) -> _Wants:
     """Only a node without a network: another one is refused, with both."""
     return lambda: [Wanted(Node.kind, node_name, {"network": name}, there="fill")]
 
 
-def _put_on_node(deployment: str, host: str) -> _Step:
+def _put_on_node(deployment: str, host: str) -> _Wants:
     """Only a deployment that may be anywhere; a host that was said since stays."""
     return lambda: [Wanted(Deployment.kind, deployment, {"host": host}, there="leave")]

@@ -392,8 +392,8 @@ def test_a_gate_without_a_plug_says_so(mesh, base):
             def f(message): ...
 
 
-def test_a_plan_that_was_refused_is_done_whole_later_and_holds_up_no_other(mesh):
-    bad, good = declaring.Plan("Bad"), declaring.Plan("Good")
+def test_a_declaration_that_was_refused_is_done_whole_later_and_holds_up_no_other(mesh):
+    bad, good = declaring.Declaration("Bad"), declaring.Declaration("Good")
     bad.add(lambda: [Wanted("queue", "bad.first", {})])
     bad.add(lambda: [Wanted("queue", "bad.second", {"dead_letter": "later"})], "f")
     good.add(lambda: [Wanted("queue", "good", {})])
