@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from meshcode.client.decorators import ProcessorBase
 from meshcode.client.flows import funnel, parallel, pipeline, segment
-from meshcode.client.objects.kept import File, Flow, Secret, Setting, Version
+from meshcode.client.objects.kept import File, SavedFlow, Secret, Setting, Version
 from meshcode.client.objects.live import Agent, Worker
 from meshcode.client.objects.processor import Processor
 from meshcode.client.objects.queue import Queue
@@ -35,7 +35,7 @@ from meshcode.client.user import USER
 __all__ = [
     "Network", "Scheduler", "Node", "Deployment", "Processor", "Queue", "Socket", "Plug", "Gate",
     "Schedule", "Task", "Argument", "Agent", "Worker", "ProcessorBase", "USER", "Setting",
-    "Secret", "File", "Flow", "Version",
+    "Secret", "File", "SavedFlow", "Version",
     "pipeline", "parallel", "funnel", "segment",
     "select", "where", "flatten", "chunk", "omit", "get", "filter",
 ]  # fmt: skip

@@ -21,13 +21,13 @@ from meshcode.client.api import (
     Argument,
     Deployment,
     File,
-    Flow,
     Gate,
     Network,
     Node,
     Plug,
     Processor,
     Queue,
+    SavedFlow,
     Schedule,
     Scheduler,
     Secret,
@@ -450,7 +450,7 @@ def test_the_objects_program_of_the_original_runs_as_printed(mesh, repository):
 
 def test_a_file_and_a_flow_go_back_to_what_they_were():
     file = File("rates", content=b"\x00one")
-    flow = Flow("night", document={"pipeline": ["east.who", "west.who"]})
+    flow = SavedFlow("night", document={"pipeline": ["east.who", "west.who"]})
     try:
         file.update(content="two")
         flow.update(document={"call": "west.who"})

@@ -91,8 +91,8 @@ class File(_Versioned):
         return _bytes_of(self)
 
 
-class Flow(_Versioned):
-    """A saved composition of calls: `Flow("night", document={"pipeline": ["a", "b"]})`.
+class SavedFlow(_Versioned):
+    """A saved composition of calls: `SavedFlow("night", document={"pipeline": ["a", "b"]})`.
 
     docs/model.md, "Flows", has the form of a document.
     """
