@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from meshcode.client import Call, Client, connect
-from tests.live.harness import Mesh, make_repository, until
+from tests.live.harness import Mesh, until
 
 TASKS = '''
 import os
@@ -49,11 +49,10 @@ NAMES = ["echo", "nap", "again", "twice", "fan"]
 
 
 @pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def mesh() -> Iterator[Mesh]:
     """A node with two processors on the same code, with one worker each."""
-    folder = tmp_path_factory.mktemp("knots")
-    make_repository(folder, {"knots.py": TASKS})
     with Mesh() as mesh:
+        folder = mesh.repository({"knots.py": TASKS})
         mesh.offer("mine", folder, "knots", NAMES)
         mesh.add("processor", "other", git=folder.as_uri(), module="knots", workers=1)
         mesh.add("socket", "other.again", processor="other", task="again", queue="q")
