@@ -102,7 +102,7 @@ class LmdbLog:
             self._open(check_file_system, engine_options)
         except OSError as error:
             raise opening.failed(self.folder, error) from error
-        self.volatile = self._door.volatile
+        self.volatile = self._log_folder.volatile
         self._blob_count, self._blob_bytes = self.opened.blobs, self.opened.blob_bytes.copy()
         for place in self.opened.damaged:
             self._damaged[place] = None
@@ -110,21 +110,21 @@ class LmdbLog:
             self._keep_ballast()
 
     def _open(self, check_file_system: bool, options: dict[str, Any]) -> None:
-        door = opening.Door(
+        folder = opening.LogFolder(
             self.folder, writable=self._writable, check_file_system=check_file_system
         )
         try:
-            self._engine = door.open_engine(self._map_size, self._map_soft, options)
+            self._engine = folder.open_engine(self._map_size, self._map_soft, options)
             self._map_size = self._engine.info().map_bytes
-            door.open_tables(self._engine)
-            self.opened: Opened = door.begin(self._engine, self._blobs)
+            folder.open_tables(self._engine)
+            self.opened: Opened = folder.begin(self._engine, self._blobs)
         except lmdb.Error as error:
-            door.end(clean=False)
-            raise door.failed(error) from error
+            folder.end(clean=False)
+            raise folder.failed(error) from error
         except BaseException:
-            door.end(clean=False)
+            folder.end(clean=False)
             raise
-        self._door = door
+        self._log_folder = folder
         self._applied = self.opened.applied
         self._note_commit()
 
@@ -346,7 +346,7 @@ class LmdbLog:
     def doubt(self, error: Exception) -> LogSuspect:
         """Take no more writes, for this one failed and nobody knows what of it is on disk."""
         self._suspect = str(error) or type(error).__name__
-        self._door.mark_suspect(self._suspect)
+        self._log_folder.mark_suspect(self._suspect)
         return self._suspect_error()
 
     def _suspect_error(self) -> LogSuspect:
@@ -503,7 +503,7 @@ class LmdbLog:
         except lmdb.PanicError as error:
             raise self._suspect_error() from error
         except opening.BROKEN as error:
-            raise self._door.broken(error) from error
+            raise self._log_folder.broken(error) from error
 
     def count(self, table: str) -> int:
         """How many synced records the table has."""
@@ -573,7 +573,7 @@ class LmdbLog:
         with self._gate:
             self._closed = True
             clean = self._writable and not self._suspect and mine
-            self._door.end(clean=clean)
+            self._log_folder.end(clean=clean)
 
     def __enter__(self) -> Self:
         return self

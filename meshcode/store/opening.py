@@ -96,7 +96,7 @@ def os_boot_id() -> str:
         return "-"
 
 
-class Door:
+class LogFolder:
     """The folder of a log while it is open: its lock, its marks, and the way in and out."""
 
     def __init__(self, folder: Path, *, writable: bool, check_file_system: bool) -> None:
