@@ -6,7 +6,7 @@ listener may hear is asked for each event, so a right that is taken away is gone
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode import limits
@@ -138,6 +138,13 @@ class Feed:
     def remove(self, client: int, request: bytes) -> None:
         """End a subscription of a client; unknown ones are ignored."""
         if self._all.pop((client, request), None) is not None:
+            self._changed()
+
+    def leave(self, clients: Container[int]) -> None:
+        """End all subscriptions of clients that are gone."""
+        left = {key: one for key, one in self._all.items() if key[0] not in clients}
+        if len(left) < len(self._all):
+            self._all = left
             self._changed()
 
     def wanted(self) -> dict[str, set[str] | None]:
@@ -321,7 +328,7 @@ class Feed:
                 continue
             session = self._loop.sessions.by_id.get(listener.client)
             if session is None:
-                continue  # The next tick removes it.
+                continue  # It is removed in this round.
             if channel == "queue":
                 self._give_figures(listener, session, event)
             elif is_named(listener.name, names):
@@ -418,16 +425,11 @@ class Feed:
             self.peers.flush()
 
     def tick(self) -> None:
-        """Once a second: figures, losses that were not told yet, listeners that went away."""
+        """Once a second: figures, and losses that were not told yet."""
         self._left = limits.LISTEN_EVENTS_PER_SECOND
         if not self._all and not self.peers.wanting:
             return
         sessions = self._loop.sessions
-        gone = [key for key in self._all if key[0] not in sessions.by_id]
-        for key in gone:
-            del self._all[key]
-        if gone:
-            self._changed()
         self.figures()
         for listener in self._all.values():
             session = sessions.by_id.get(listener.client)

@@ -39,6 +39,24 @@ def receive(loop: Loop, now_ms: int, port: Port | None = None) -> None:
         take(loop, frame)
 
 
+def forget_gone(loop: Loop) -> None:
+    """Let all parts of the node forget the sessions that have ended since this was called last.
+
+    Once a round: a session may end in the midst of what is said to it, and frames of it that were
+    read before may be taken after.
+    """
+    gone = loop.sessions.take_gone()
+    if not gone:
+        return
+    for client in gone:
+        loop.step(ClientLeft(client))
+        if loop.mesh is not None:
+            loop.mesh.relay.client_left(client)
+    loop.listeners.leave(gone)
+    loop.feed.leave(gone)
+    loop.hear_calls()
+
+
 def take(loop: Loop, arrived: Arrived) -> None:
     """Take one frame: its calls as one event, its requests one by one."""
     session = arrived.session
@@ -150,7 +168,6 @@ def _take_any(loop: Loop, arrived: Arrived) -> None:
             requests.handle(loop, session, check_envelope(found[-1]), found[-1])
         elif kind == Kind.BYE:
             loop.sessions.close(session)
-            loop.step(ClientLeft(session.id))
     if calls.taken or calls.refused:
         _submit(loop, session, head.sequence, calls)
 
@@ -248,5 +265,5 @@ def items_for_clients(router: Router, items: list[bytes]) -> list[tuple[int, byt
             continue
         if call.client:
             found.append((call.client, item))
-        found.extend((client, item) for client in router.watchers.get(id, ()))
+        found.extend((client, item) for client in router.watchers.by_call.get(id, ()))
     return found

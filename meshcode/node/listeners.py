@@ -5,7 +5,7 @@ Telemetry only: a slow listener loses some, never work.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from meshcode.ids import text_of
@@ -36,13 +36,14 @@ class Listeners:
         """End a subscription of a client; unknown ones are ignored."""
         self._all.pop((client, request), None)
 
+    def leave(self, clients: Container[int]) -> None:
+        """End all subscriptions of clients that are gone."""
+        self._all = {key: wanted for key, wanted in self._all.items() if key[0] not in clients}
+
     def wants(self, channel: str) -> bool:
-        """Whether anyone listens to a channel; subscriptions of closed sessions end here."""
+        """Whether anyone listens to a channel."""
         if not self._all:  # Asked several times in each round.
             return False
-        for key in list(self._all):
-            if key[0] not in self._sessions.by_id:
-                del self._all[key]
         return any(wanted.channel in (channel, "all") for wanted in self._all.values())
 
     def publish(self, channel: str, call: bytes, socket: str, data: dict[str, Any]) -> None:

@@ -386,6 +386,7 @@ class Loop:
         if modelled in ready:
             self._hear_model()
         self._on_time(now_ms, due_ms)
+        intake.forget_gone(self)
         self.news.look(now_ms)
         self.feed.look(now_ms)
         self.later.run(now_ms)
@@ -528,8 +529,6 @@ class Loop:
             self.keeping.tick(now_ms)
             self.crew.cut_log()
             self.feed.tick()
-            if self.router.listening:  # Somebody may have gone without a word.
-                self.hear_calls()
             self.audit.tick()
             if self.affinity is not None:
                 self.affinity.keep_off(worker.cpu for worker in self.crew.by_id.values())

@@ -39,6 +39,7 @@ from meshcode.node.sessions import Session
 from meshcode.router import acks
 from meshcode.router.effects import Effects
 from meshcode.router.events import ClientLeft, Submitted, Watched
+from meshcode.router.watching import Watchers
 from meshcode.store.filesystem import write_durably
 from meshcode.wire.frame import check_envelope
 from meshcode.wire.kinds import Kind
@@ -95,7 +96,7 @@ class Relay:
         self._clients: dict[bytes, int] = {}  # Peer -> its number as a client of this node.
         self._askers: dict[int, _Asker] = {}  # By that number.
         self._last_client = 0  # They fall: no number comes twice.
-        self._watching: dict[bytes, set[int]] = {}  # Call -> sessions here that want its outcome.
+        self._watching = Watchers()  # Sessions here that want the outcomes of calls elsewhere.
         self._watched_at: dict[bytes, set[bytes]] = {}  # Peer -> calls it will tell of.
         self._written = ""
         self._later: list[Callable[[], None]] = []  # To be asked again with the next tick.
@@ -110,7 +111,7 @@ class Relay:
         nobody knows, or that it may not see.
         """
         for id in ids:
-            self._watching.setdefault(id, set()).add(client)
+            self._watching.add(id, client)
 
         def answered(answers: list[tuple[bytes, dict[str, Any]]]) -> None:
             known: set[bytes] = set()
@@ -120,15 +121,15 @@ class Relay:
                 known |= found
             unknown = [id for id in ids if id not in known]
             for id in unknown:
-                others = self._watching.get(id, set()) - {client}
-                if others:
-                    self._watching[id] = others
-                else:
-                    self._watching.pop(id, None)
+                self._watching.drop(id, client)
             done(unknown)
 
         message: dict[str, Any] = {"op": "watch", "ids": ids}
         self.gather(message if user is None else {**message, "as": user}, answered)
+
+    def client_left(self, client: int) -> None:
+        """A session here has ended: it wants no outcomes."""
+        self._watching.leave(client)
 
     def find(
         self, ids: list[bytes], done: Callable[[dict[bytes, Known]], None], *, sockets: bool
@@ -296,7 +297,7 @@ class Relay:
             question.waiting.discard(node)
             if not question.waiting:
                 self._end(number)
-        watched = [id for id in self._watched_at.pop(node, ()) if id in self._watching]
+        watched = [id for id in self._watched_at.pop(node, ()) if id in self._watching.by_call]
         if watched:
             self._watch_elsewhere(watched)
         self._left(node)
@@ -318,7 +319,7 @@ class Relay:
         here = [id for id in ids if id in ended or self._is_known(id)]
         told: list[tuple[int, bytes]] = []
         for id in here:  # This node is a voter: it has the outcome, or learns of it by itself.
-            for client in self._watching.pop(id, ()):
+            for client in self._watching.take(id):
                 if id in ended:
                     told.append((client, ended[id]))
                 else:
@@ -367,7 +368,7 @@ class Relay:
             row = check_envelope(data)
             if row.kind != Kind.OUTCOME:
                 continue
-            for client in self._watching.pop(row.id, ()):
+            for client in self._watching.take(row.id):
                 told.append((client, data))
             self._watched_at.get(node, set()).discard(row.id)
         if told:

@@ -130,6 +130,7 @@ class Sessions:
         self._welcome = pack(welcome)
         self._local = LocalPort(self.link)
         self.by_id: dict[int, Session] = {}
+        self._gone: set[int] = set()  # Ended, and not yet taken by `take_gone`.
         self._last_id = 0
         self.identify: Callable[[bytes | None, object], Who | None] = lambda _key, _login: None
         self.came = 0  # Bytes of all frames so far.
@@ -212,12 +213,18 @@ class Sessions:
         return session
 
     def close(self, session: Session) -> None:
-        """Forget a session; its outbox is dropped."""
+        """Forget a session; its outbox is dropped, and `take_gone` tells of it."""
         if session.port is not None:
             session.port.sessions.pop(session.name, None)
-        self.by_id.pop(session.id, None)
+        if self.by_id.pop(session.id, None) is not None:
+            self._gone.add(session.id)
         self.backlog.discard(session.id)
         self.outboxes.drop(session)
+
+    def take_gone(self) -> set[int]:
+        """The ids of the sessions that ended since the last call, each once."""
+        gone, self._gone = self._gone, set()
+        return gone
 
     def send(self, session: Session, envelopes: list[bytes]) -> None:
         """Send sealed envelopes in as few frames as the limits allow; never blocks."""

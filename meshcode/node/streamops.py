@@ -114,11 +114,7 @@ class Readers:
         call = router.calls.get(id)
         if call is not None and call.client == READER:
             call.client = 0
-        clients = router.watchers.get(id)
-        if clients and READER in clients:
-            clients.remove(READER)
-            if not clients:
-                del router.watchers[id]
+        router.watchers.drop(id, READER)
 
     def next_due_ms(self) -> int | None:
         """When `tick` has something to do."""

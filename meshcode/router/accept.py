@@ -136,9 +136,7 @@ def _known(
         return acks.copies_of(call)
     ended = event.ended.get(id)
     if ended is None and id in r.copies:  # The other of two nodes owns it.
-        clients = r.watchers.setdefault(id, [])
-        if client not in clients:
-            clients.append(client)
+        r.watchers.add(id, client)
         return (2, 2)
     inst = r.replica.by_id.get(id)
     if ended is None and inst is not None and inst.role == ENDED and inst.value is not None:
@@ -150,9 +148,7 @@ def _known(
     elif inst is not None and inst.role != ENDED:
         # Another node owns it and this one keeps it too.  A majority has it, for all this node can
         # learn, when it is taken over here, or ends.
-        clients = r.watchers.setdefault(id, [])
-        if client not in clients:
-            clients.append(client)
+        r.watchers.add(id, client)
         acks.await_copies(r, inst, client, frame, None)
     return None
 

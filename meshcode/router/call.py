@@ -74,7 +74,7 @@ class Call:
         self.envelope = envelope
         self.size = size  # Of the envelope, in bytes.
         self.options = options
-        self.client = client  # Who is told the outcome; 0 = nobody.  More are in Router.watchers.
+        self.client = client  # Who is told the outcome; 0 = nobody.  More: Router.watchers.
         self.accepted_ms = accepted_ms
         self.state = State.WAITING
         self.priority = line.priority

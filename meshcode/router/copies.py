@@ -158,7 +158,7 @@ def told(r: Router, node: bytes, id: bytes, outcome: bytes, out: Effects) -> Non
 def _has_ended(r: Router, copy: Copy, code: int, outcome: bytes, out: Effects) -> None:
     copy.outcome = (code, outcome)
     out.reads.append((copy.sequence, copy.id))
-    for client in r.watchers.pop(copy.id, ()):
+    for client in r.watchers.take(copy.id):
         out.outcomes.append((client, outcome))
 
 

@@ -43,6 +43,7 @@ from meshcode.router import (
     streams,
     ticking,
     timers,
+    watching,
     wiring,
     words,
     work,
@@ -90,7 +91,7 @@ class Router:
         self.lines: dict[str, Line] = {}
         self.pools: dict[str, Pool] = {}
         self.workers: dict[int, Worker] = {}
-        self.watchers: dict[bytes, list[int]] = {}  # Clients besides the one that submitted.
+        self.watchers = watching.Watchers()
         self.timers: list[tuple[int, int, int, Any]] = []
         self.timer_count, self.timers_at_once = 0, limits.TIMERS_AT_ONCE
         self.next_sequence = self.fresh_from = 1  # Of the calls of this boot.
@@ -376,9 +377,7 @@ class Router:
         if not call.client:
             call.client = client
             return
-        others = self.watchers.setdefault(call.id, [])
-        if client not in others:
-            others.append(client)
+        self.watchers.add(call.id, client)
 
     def keep(self, call: Call, *, whole: bool = False) -> None:
         """Remember an open call; its envelope, unless `whole`, only while memory has room."""

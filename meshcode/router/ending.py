@@ -203,8 +203,8 @@ def tell(r: Router, call: Call, envelope: bytes, out: Effects) -> None:
     told = to_tell(call.inst, out)
     if call.client:
         told.append((call.client, envelope))
-    if r.watchers:
-        for client in r.watchers.pop(call.id, ()):
+    if r.watchers.by_call:
+        for client in r.watchers.take(call.id):
             told.append((client, envelope))
 
 

@@ -155,7 +155,7 @@ def finish(
     keep the call; the reports of others are given back.
     """
     streams = r.streams
-    if r.twins or r.watchers or streams.by_call or streams.tracked or worker.streams:
+    if r.twins or r.watchers.by_call or streams.by_call or streams.tracked or worker.streams:
         return reports
     shared = bool(r.replica.peers.by_node)  # Then a call that has no voters may have a copy.
     held, queued, known, needed = worker.held, worker.queued, r.calls, r.needed

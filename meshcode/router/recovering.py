@@ -88,7 +88,7 @@ def _issue(r: Router, event: events.RecoverAsked, now_ms: int, out: Effects) -> 
     streams.may_have_run(r, id)
     r.keep(call, whole=True)
     call.note(now_ms, "recovered", f"by {event.by}: its voters were lost; it may have run before")
-    for client in r.watchers.pop(id, ()):
+    for client in r.watchers.take(id):
         r.watch(call, client)
     if len(voters) > 1:
         line.count_in(call)

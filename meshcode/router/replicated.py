@@ -223,7 +223,7 @@ def leave(r: Router, call: Call, now_ms: int) -> None:
     call.move(State.MOVED)
     r.forget(call)
     if call.client:
-        r.watchers.setdefault(call.id, []).append(call.client)
+        r.watchers.add(call.id, call.client)
 
 
 def _accepted_by(r: Router, home: bytes) -> str:
@@ -304,7 +304,7 @@ class Replicated:
         call = Call(inst.id, inst.sequence, line, submit, len(submit), options, 0, accepted_ms)
         call.inst = inst
         call.epoch = 0 if inst.epoch is None else inst.epoch[0]
-        for client in r.watchers.pop(inst.id, ()):
+        for client in r.watchers.take(inst.id):
             r.watch(call, client)
         r.keep(call)
         note = inst.note
@@ -371,7 +371,7 @@ class Replicated:
         streams.ended(r, inst.id)
         if call is None:
             told = ending.to_tell(inst, out)
-            for client in r.watchers.pop(inst.id, ()):
+            for client in r.watchers.take(inst.id):
                 told.append((client, value.outcome))
             other = r.calls.get(inst.id)
             if other is not None:

@@ -26,27 +26,18 @@ def on_watched(r: Router, event: events.Watched, now_ms: int, out: Effects) -> N
             r.watch(call, event.client)
         elif (inst := r.replica.by_id.get(id)) is not None:
             if inst.role != ENDED:
-                _expect(r, id, event.client)
+                r.watchers.add(id, event.client)
             elif inst.value is not None and inst.value.outcome:
                 out.outcomes.append((event.client, inst.value.outcome))
         elif event.ahead:
-            _expect(r, id, event.client)
-
-
-def _expect(r: Router, id: bytes, client: int) -> None:
-    clients = r.watchers.setdefault(id, [])
-    if client not in clients:
-        clients.append(client)
+            r.watchers.add(id, event.client)
 
 
 def on_client_left(r: Router, event: events.ClientLeft, now_ms: int, out: Effects) -> None:
     """Forget a session; its calls go on."""
     for key in [key for key in r.acks if key[0] == event.client]:
         del r.acks[key]
-    for id in [id for id, clients in r.watchers.items() if event.client in clients]:
-        r.watchers[id].remove(event.client)
-        if not r.watchers[id]:
-            del r.watchers[id]
+    r.watchers.leave(event.client)
 
 
 def _refuse(out: Effects, client: int, request: bytes, error: errors.MeshError) -> None:

@@ -161,13 +161,13 @@ def test_the_core_makes_events_while_somebody_listens_and_only_then():
     assert node.sessions.got == []
 
 
-def test_a_listener_whose_session_has_ended_is_forgotten_with_the_next_second():
+def test_a_listener_whose_session_has_ended_hears_nothing_and_is_forgotten():
     node = Node("n1")
     node.listen(channel="task")
     node.sessions.by_id.clear()
 
     node.call()
-    node.feed.tick()
+    node.feed.leave({1})
 
     assert (node.sessions.got, node.router.listening) == ([], False)
 

@@ -136,11 +136,26 @@ def test_a_peer_that_is_gone_watches_nothing_any_more():
     id = node.call()
     for _ in range(3):
         node.relay.heard(X, {"q": 1, "op": "watch", "ids": [id]})
-        assert len(node.router.watchers[id]) == 1
+        assert len(node.router.watchers.by_call[id]) == 1
         node.relay.lost(X)
 
-    assert id not in node.router.watchers
+    assert id not in node.router.watchers.by_call
     node.said.clear()
     node.relay.heard(Y, {"q": 1, "op": "watch", "ids": [id]})
     node.end(id)
     assert [(peer, "outcomes" in told) for peer, told in node.said] == [(Y, False), (Y, True)]
+
+
+def test_a_client_here_that_is_gone_waits_for_no_call_of_another_node():
+    node, id = Node(), make_id()
+    node.mesh.here = lambda: [X]
+    for client in (5, 6):
+        node.relay.watch(client, [id], lambda _unknown: None)
+        (_, asked) = node.said[-1]
+        node.relay.heard(X, {"a": asked["q"], "known": [id], "copies": [[2, 3]]})
+
+    node.relay.client_left(5)
+
+    assert node.relay._watching.by_call == {id: [6]}
+    node.relay.client_left(6)
+    assert node.relay._watching.by_call == {}

@@ -153,3 +153,30 @@ def test_what_waits_for_a_session_that_goes_is_forgotten(sessions: Sessions):
     sessions.close(joe)
 
     assert (sessions.outboxes.bytes, sessions.outboxes._of) == (0, {})
+
+
+def test_each_session_that_has_ended_is_told_of_once(sessions: Sessions, monkeypatch):
+    """By its client, because others came, or because nobody is there any more."""
+    port = Slow()
+    port.full = False
+    monkeypatch.setattr(limits, "CLIENTS_MAX", 3)
+    first, second, third = (opened(sessions, port, b"%d" % n) for n in range(3))
+    assert sessions.take_gone() == set()
+
+    sessions.close(second)
+    sessions.close(second)
+    assert sessions.take_gone() == {second.id}
+
+    again = opened(sessions, port, first.name)
+    opened(sessions, port, b"3")
+    first.heard_ms = third.heard_ms = -1
+    opened(sessions, port, b"4")  # The longest silent one gives way.
+    assert sessions.take_gone() == {first.id, third.id}
+
+    def gone(_name, _data):
+        raise zmq.ZMQError(zmq.EHOSTUNREACH)
+
+    port.send = gone
+    sessions.send(again, [envelope(Kind.LAGGED)])
+    assert sessions.take_gone() == {again.id}
+    assert sessions.take_gone() == set()
