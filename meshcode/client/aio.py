@@ -146,7 +146,7 @@ class AsyncClient:
         try:
             async with asyncio.timeout(seconds):
                 while not (heard.began or heard.has_next()):
-                    await waits.subscription_news(heard, lambda: heard.began or heard.has_next())
+                    await waits.told(heard.news, lambda: heard.began or heard.has_next())
         except BaseException as error:
             listening.close()
             if isinstance(error, TimeoutError):

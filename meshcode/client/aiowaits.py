@@ -19,6 +19,7 @@ from meshcode.errors import MeshError, WaitTimeout
 if TYPE_CHECKING:
     from meshcode.client.client import Client
     from meshcode.client.options import Seconds
+    from meshcode.client.wake import Notice
 
     Nothing = asyncio.Future[None]
 
@@ -51,21 +52,21 @@ async def events_of(subscription: Subscription) -> AsyncIterator[Any]:
             except StopIteration:
                 return
             if found is NOTHING:
-                await subscription_news(subscription, subscription.has_next)
+                await told(subscription.news, subscription.has_next)
             else:
                 yield found
 
 
-async def subscription_news(subscription: Subscription, condition: Callable[[], bool]) -> None:
-    """Wait for something new of a subscription, unless `condition()`."""
+async def told(notice: Notice, condition: Callable[[], bool]) -> None:
+    """As `Notice.wait`, without blocking the loop."""
     ready: Nothing = asyncio.get_running_loop().create_future()
     callback = partial(bridge().push, ready)
-    subscription.on_next(callback)
+    notice.add(callback)
     try:
-        if not condition():  # Looked at after saying who waits, so that nothing is missed.
+        if not condition():
             await ready
     finally:
-        subscription.drop_next(callback)
+        notice.drop(callback)
 
 
 async def wait_for_call(call: Call) -> Any:
@@ -174,15 +175,11 @@ async def news(client: Client, condition: Callable[[], bool], timeout: float | N
     Raises:
         WaitTimeout: it was not true in time.
     """
-    loop, to_loop = asyncio.get_running_loop(), bridge()
+    session = client.session
     try:
         async with asyncio.timeout(timeout):
-            while True:
-                future: Nothing = loop.create_future()
-                client.session.on_news(partial(to_loop.push, future))
-                if condition() or client.session.outbox.gone:
-                    return
-                await future
+            while not (condition() or session.outbox.gone):
+                await told(session.news, lambda: condition() or session.outbox.gone)
     except TimeoutError:
         raise WaitTimeout(f"it was not so within {timeout} s") from None
 
@@ -191,9 +188,7 @@ async def put(client: Client, calls: list[Call], drafts: Sequence[bytes], size: 
     """Hand calls over, waiting for room without blocking the loop."""
     outbox = client.session.outbox
     while not outbox.try_put(calls, list(drafts), size):
-        future: Nothing = asyncio.get_running_loop().create_future()
-        outbox.on_room(partial(bridge().push, future))
-        await future
+        await told(outbox.room, outbox.is_empty)
 
 
 async def fill(flight: Flight) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from threading import Condition, RLock
 from typing import TYPE_CHECKING, Any
 
-from meshcode.client.wake import Wakeup
+from meshcode.client.wake import Notice, Wakeup
 from meshcode.errors import MeshError
 from meshcode.limits import WINDOW_BYTES, WINDOW_CALLS
 
@@ -26,7 +26,7 @@ class Outbox:
         # Reentrant, because the garbage collector may close a dropped client at any allocation.
         self.lock = RLock()
         self._room = Condition(self.lock)
-        self._room_callbacks: list[Callable[[], object]] = []
+        self.room = Notice()  # The same for who must not block.
         self.wakeup = Wakeup()
         self.calls: list[Call] = []
         self.drafts: list[bytes] = []
@@ -91,13 +91,9 @@ class Outbox:
             self._add(calls, drafts, size)
             return True
 
-    def on_room(self, callback: Callable[[], object]) -> None:
-        """Run `callback` once, when calls were acknowledged; at once when all were already."""
-        with self.lock:
-            if self.unacked_calls and self.closed is None:
-                self._room_callbacks.append(callback)
-                return
-        callback()
+    def is_empty(self) -> bool:
+        """Whether all calls were acknowledged, or nothing is taken any more."""
+        return not self.unacked_calls or self.closed is not None
 
     def command(self, action: Callable[[], object]) -> None:
         """Have the I/O thread do something, after what was submitted before it was sent.
@@ -146,9 +142,7 @@ class Outbox:
             self.unacked_calls -= calls
             self.unacked_bytes -= size
             self._room.notify_all()
-            callbacks, self._room_callbacks = self._room_callbacks, []
-        for callback in callbacks:
-            callback()
+        self.room.tell()
 
     def end(self, why: MeshError) -> None:
         """The I/O thread ends: everyone who waits here is let go."""
@@ -158,15 +152,13 @@ class Outbox:
             self.gone = True
             self.wakeup.close()
             self._room.notify_all()
-            callbacks, self._room_callbacks = self._room_callbacks, []
-        for callback in callbacks:
-            callback()
+        self.room.tell()
 
     def abandon(self, why: MeshError) -> None:
         """In a forked child: the lock may be held by a thread that is not here."""
         self.lock = RLock()
         self._room = Condition(self.lock)
-        self._room_callbacks = []  # They belong to event loops of the parent.
+        self.room = Notice()  # Who waits belongs to event loops of the parent.
         if not self.gone:
             self.end(why)
 

@@ -5,14 +5,12 @@ The I/O thread calls `answered`, `event` and `failed`; everything else belongs t
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from meshcode.client.ends import not_to_be_sent
-from meshcode.client.wake import Waiter
+from meshcode.client.wake import Notice
 from meshcode.errors import BadRequest, MeshError, from_data
 from meshcode.ids import make_id
 from meshcode.wire.codec import pack, unpack
@@ -152,8 +150,8 @@ class Subscription(Request):
     """
 
     __slots__ = (
-        "__weakref__", "_bytes", "_client", "_dropped", "_ended", "_events", "_fields", "_notify",
-        "away", "began", "error",
+        "__weakref__", "_bytes", "_client", "_dropped", "_ended", "_events", "_fields", "away",
+        "began", "error", "news",
     )  # fmt: skip
 
     def __init__(self, client: Client, operation: str, fields: dict[str, Any]) -> None:
@@ -166,7 +164,7 @@ class Subscription(Request):
         self.began = False  # The node has said that events will come.
         self.away = False  # The link went since then, and no node has said it again.
         self.error: MeshError | None = None  # With which it ended.
-        self._notify: deque[Callable[[], object]] = deque()
+        self.news = Notice()  # For the reader; told by the I/O thread, or by the one that closes.
         self._fields = fields
 
     def answered(self, good: bool, body: bytes) -> bool:
@@ -175,7 +173,7 @@ class Subscription(Request):
             self.error = from_data(unpack(body))
         elif self.operation in _GOING_ON:
             self.began, self.away = True, False
-            self._tell()
+            self.news.tell()
             return False
         else:
             self._keep(body)
@@ -191,7 +189,7 @@ class Subscription(Request):
         if last:
             self._end()
         else:
-            self._tell()
+            self.news.tell()
         return last
 
     def _keep(self, body: bytes) -> None:
@@ -212,24 +210,12 @@ class Subscription(Request):
     def link_lost(self) -> None:
         """The node is gone: nothing is heard before another greeting."""
         self.away = self.began
-        self._tell()
+        self.news.tell()
 
     def before_again(self) -> None:
         """A node that is asked again must not send the tail that was read already."""
         if self._fields.get("tail"):
             self._pack({**self._fields, "tail": 0})
-
-    def on_next(self, callback: Callable[[], object]) -> None:
-        """Run `callback` once when there is something new for the reader, or an end.
-
-        It is run in the I/O thread, or in the one that closes this.
-        """
-        self._notify.append(callback)
-
-    def drop_next(self, callback: Callable[[], object]) -> None:
-        """Who waited goes: `callback` is not run any more, if it was not yet."""
-        with contextlib.suppress(ValueError):
-            self._notify.remove(callback)
 
     def has_next(self) -> bool:
         """Whether `next` would not wait."""
@@ -242,49 +228,27 @@ class Subscription(Request):
             seconds: None waits as long as it takes.
             away: wait no longer, too, when the link is not as this says.
         """
-        end = None if seconds is None else time.monotonic() + seconds
 
         def is_over() -> bool:
             return self.has_next() or away not in (None, self.away)
 
-        while not is_over():
-            left = None if end is None else end - time.monotonic()
-            if not self._wait_for(is_over, left):
-                break
+        self.news.wait_until(is_over, seconds)
         return self.has_next()
 
     def wait_news(self, seconds: float | None) -> bool:
         """Wait until it begins, ends or has an event, at most so many seconds; whether it did."""
-        return self._wait_for(lambda: self.began or self.has_next(), seconds)
-
-    def _wait_for(self, condition: Callable[[], bool], seconds: float | None) -> bool:
-        """Wait for something new, unless `condition()`; whether it is so, or there was."""
-        waiter = Waiter()
-        self.on_next(waiter.set)
-        try:
-            # Looked at after saying who waits, so that nothing is missed.
-            return condition() or waiter.wait(seconds)
-        finally:
-            self.drop_next(waiter.set)
-
-    def _tell(self) -> None:
-        for _ in range(len(self._notify)):
-            try:
-                callback = self._notify.popleft()
-            except IndexError:  # Another thread told it, or who waited is gone.
-                return
-            callback()
+        return self.news.wait(lambda: self.began or self.has_next(), seconds)
 
     def _end(self) -> None:
         self._ended = True
-        self._tell()
+        self.news.tell()
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
         while (found := self.take()) is NOTHING:
-            self._wait_for(self.has_next, None)
+            self.news.wait(self.has_next, None)
         return found
 
     def take(self) -> Any:

@@ -37,13 +37,13 @@ from meshcode.client.ends import closed, forked, thread_ended, went_away
 from meshcode.client.link import DOWN, Link
 from meshcode.client.link import UP as CONNECTED
 from meshcode.client.login import hello_body
-from meshcode.client.news import News
 from meshcode.client.outbox import Outbox
 from meshcode.client.pending import Pending
 from meshcode.client.quiet import Quiet
 from meshcode.client.requests import Request, Subscription, Watch
 from meshcode.client.route import Route
 from meshcode.client.sender import Sender
+from meshcode.client.wake import Notice
 from meshcode.errors import BadFrame, MeshError, from_data
 from meshcode.ids import NO_ID
 from meshcode.wire.codec import unpack
@@ -92,7 +92,7 @@ class Session:
         self._quiet = Quiet()
         self._sender = Sender(self._link, self._quiet)
         self._thread = Thread(target=self._run, name="meshcode-client", daemon=True)
-        self._news = News(self.outbox)
+        self.news = Notice()  # A frame came from the node, or none will come any more.
         self._stop_at: float | None = None  # Monotonic; end then, or when all is acknowledged.
         # All below belongs to the I/O thread.
         self._hello = b""
@@ -130,11 +130,8 @@ class Session:
 
     def wait_news(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until `condition()`, which is looked at after each frame from the node."""
-        return self._news.wait(condition, timeout)
-
-    def on_news(self, callback: Callable[[], object]) -> None:
-        """Run `callback` once, in the I/O thread, after the next frame from the node."""
-        self._news.on_next(callback)
+        self.news.wait_until(lambda: condition() or self.outbox.gone, timeout)
+        return condition()
 
     def begin(self, request: Request) -> None:
         """Send a request; its `answered` or `failed` is called in the I/O thread.
@@ -321,7 +318,7 @@ class Session:
         self.pending.lose_all(why)
         for request in [*self._requests.values(), *self._live_subscriptions()]:
             request.failed(why)
-        self._news.tell()
+        self.news.tell()
 
     # Sending.
 
@@ -487,8 +484,8 @@ class Session:
                 self._is_bad(error)
                 continue
             self._take(frame, rows)
-            if self._news:
-                self._news.tell()
+            if self.news:
+                self.news.tell()
 
     def _take(self, frame: bytes, rows: list[Any]) -> None:
         ended: list[Call] = []  # With someone waiting: woken when the whole frame is taken.

@@ -1,9 +1,11 @@
-"""Waking the I/O thread out of its poll, and a caller out of its wait."""
+"""Waking the I/O thread out of its poll, and callers out of their waits."""
 
 from __future__ import annotations
 
 import os
+import time
 from _thread import allocate_lock
+from collections.abc import Callable
 
 
 class Wakeup:
@@ -59,3 +61,51 @@ class Waiter:
         if seconds is None:
             return self._lock.acquire()
         return self._lock.acquire(timeout=min(max(seconds, 0.0), 1e6))
+
+
+class Notice:
+    """Who is to be told, once, when something has happened.  For any thread.
+
+    Whoever waits says so first and looks then, so that nothing is missed; and when the wait is over
+    before something happened, takes it back.
+    """
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        """Nobody waits."""
+        self._waiting: dict[Callable[[], object], bool] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, callback: Callable[[], object]) -> None:
+        """Have `callback` run once, by the next `tell`, in the thread that tells."""
+        self._waiting[callback] = True
+
+    def drop(self, callback: Callable[[], object]) -> None:
+        """Who waited goes: `callback` is not run any more, if it was not yet."""
+        self._waiting.pop(callback, None)
+
+    def tell(self) -> None:
+        """Something has happened; who is added meanwhile waits for the next."""
+        for callback in list(self._waiting):
+            if self._waiting.pop(callback, False):  # Else another thread told it, or it is gone.
+                callback()
+
+    def wait(self, condition: Callable[[], bool], seconds: float | None) -> bool:
+        """Wait to be told once, unless `condition()`; whether it was so, or something happened."""
+        waiter = Waiter()
+        self.add(waiter.set)
+        try:
+            return condition() or waiter.wait(seconds)
+        finally:
+            self.drop(waiter.set)
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float | None) -> bool:
+        """Wait until `condition()`, which is looked at whenever it is told; whether it is so."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while not condition():
+            if not self.wait(condition, None if end is None else end - time.monotonic()):
+                return condition()
+        return True

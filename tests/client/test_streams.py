@@ -101,7 +101,7 @@ def test_closing_a_stream_ends_whoever_reads_it(client):
     threads = [threading.Thread(target=lambda: read.extend(stream)) for _ in range(3)]
     for thread in threads:
         thread.start()
-    until(lambda: len(stream._notify) == 3, "all three wait")
+    until(lambda: len(stream.news) == 3, "all three wait")
 
     stream.close()
 
@@ -122,7 +122,7 @@ def test_each_event_goes_to_one_of_the_threads_that_read(client):
     threads = [threading.Thread(target=read, args=(mine,)) for mine in got]
     for thread in threads:
         thread.start()
-    until(lambda: len(stream._notify) == 2, "both wait")
+    until(lambda: len(stream.news) == 2, "both wait")
     for start in range(0, 500, 10):
         publish(client, *range(start, start + 10))
     publish(client, 500, last=True)
@@ -138,7 +138,7 @@ def test_who_waits_in_vain_is_not_remembered(client):
     for _ in range(10):
         assert not stream.wait(0.001)
 
-    assert not stream._notify
+    assert not stream.news
 
 
 def test_closing_ends_a_task_that_reads(client):
@@ -150,7 +150,7 @@ def test_closing_ends_a_task_that_reads(client):
             return [event async for event in events_of(stream)]
 
         task = asyncio.create_task(read())
-        while not stream._notify:
+        while not stream.news:
             await asyncio.sleep(0)
         stream.close()
         return await asyncio.wait_for(task, SOON_S)

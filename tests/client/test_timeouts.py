@@ -111,3 +111,37 @@ def test_a_map_that_is_late_names_the_item_and_the_time_it_had(client):
         asyncio.run(main())
     assert told.value.fields["item"] == 1
     client.ask("test.release")
+
+
+def test_a_wait_that_is_over_leaves_nothing_behind(client):
+    """Whoever polls would pay with memory for each look."""
+    done = client.socket("echo").submit(1)
+    done.result(SOON_S)
+    mute = client.socket("mute").submit(1)
+    for _ in range(10):
+        assert done.wait_accepted(0)
+        with pytest.raises(errors.WaitTimeout):
+            mute.wait_accepted(0.001)
+        with pytest.raises(errors.WaitTimeout):
+            next(mute.items(0.001))
+
+    assert len(client.session.news) == 0
+    client.session.stop(0)
+
+
+def test_a_wait_that_is_over_leaves_nothing_behind_in_asyncio(make_peer):
+    peer = make_peer(window=1).start()
+
+    async def main() -> tuple[int, int]:
+        client = await connect_async(peer.address, timeout=SOON_S)
+        mute = client.socket("mute")
+        call = await mute.submit(1)
+        for _ in range(10):
+            with pytest.raises(errors.WaitTimeout):
+                await call.wait_accepted(0.001)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(mute.submit(2), 0.001)  # There is no room.
+        client.sync.session.stop(0)
+        return len(client.sync.session.news), len(client.sync.session.outbox.room)
+
+    assert asyncio.run(asyncio.wait_for(main(), SOON_S)) == (0, 0)
