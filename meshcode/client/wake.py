@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from _thread import allocate_lock
+from _thread import TIMEOUT_MAX, allocate_lock
 from collections.abc import Callable
 
 
@@ -60,7 +60,7 @@ class Waiter:
         """Wait until `set`, at most `seconds`; whether it was set.  Ctrl-C interrupts it."""
         if seconds is None:
             return self._lock.acquire()
-        return self._lock.acquire(timeout=min(max(seconds, 0.0), 1e6))
+        return self._lock.acquire(timeout=min(max(seconds, 0.0), TIMEOUT_MAX))
 
 
 class Notice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 
 from meshcode import connect_async, errors
 from meshcode.client import AsyncClient, Client, connect
+from meshcode.client.call import SECONDS_MAX
+from meshcode.client.wake import Waiter
 from tests.client.conftest import SOON_S
 
 NOWHERE = "ipc:///nowhere/clients.ipc"
@@ -41,6 +44,26 @@ def test_seconds_and_timedeltas_are_taken_everywhere(peer):
         assert client.session.outbox.gone
         assert in_asyncio(peer, lambda c, timeout=timeout: c.ask("status", timeout=timeout))
         asyncio.run(asyncio.wait_for(connect_and_close(peer.address, timeout), SOON_S))
+
+
+class Lock:
+    """Waits for nothing, and remembers how long it should have."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+
+    def acquire(self, timeout: float) -> bool:
+        self.asked.append(timeout)
+        return False
+
+
+def test_no_wait_is_over_before_its_time_however_long_it_is():
+    waiter = Waiter()
+    waiter._lock = lock = Lock()  # type: ignore[assignment]
+    for seconds in (2_000_000.0, SECONDS_MAX, 1e300, -1.0):
+        assert not waiter.wait(seconds)
+
+    assert lock.asked == [2_000_000.0, SECONDS_MAX, threading.TIMEOUT_MAX, 0.0]
 
 
 def test_no_node_in_time_is_told_in_seconds():
