@@ -9,6 +9,7 @@ from pathlib import Path
 
 LINE_BYTES_MAX = 4096  # What is cut is cut behind a line, if one ends within so many bytes.
 _MARK = re.compile(rb"\n\[(\d+) bytes of output left out here\]\n")  # `worker/output.py` writes it.
+_CUT = re.compile(rb"\[(\d+) bytes left out here\]\n")  # In front of a file that was cut.
 
 
 def mark(count: int) -> bytes:
@@ -36,18 +37,23 @@ def cut_file(path: Path, most: int, kept: int) -> None:
     """Leave of a file that others append to its newest `kept` bytes, once it has over `most`.
 
     They go on in the same file.  What they write in the moment between reading and cutting is lost.
+    Its first line tells how much is left out, by all cuts together.
     """
     with contextlib.suppress(OSError):  # It is not there; or the disk fails, and others say so.
         if os.stat(path).st_size <= most:
             return
         with path.open("r+b", buffering=0) as file:
+            before = _CUT.match(file.read(LINE_BYTES_MAX))
             size = file.seek(0, os.SEEK_END)
             file.seek(size - kept)
             data = file.read(kept)
             tail, cut = newest(data, kept - LINE_BYTES_MAX)
+            cut += size - len(data)
+            if before:  # Its line is not theirs.
+                cut += int(before[1]) - len(before[0])
             file.truncate(0)
         with path.open("ab", buffering=0) as file:
-            file.write(b"[%d bytes left out here]\n" % (size - len(data) + cut) + tail)
+            file.write(b"[%d bytes left out here]\n" % cut + tail)
 
 
 __all__ = ["cut_file", "mark", "newest"]

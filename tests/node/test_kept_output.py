@@ -53,16 +53,20 @@ def test_what_is_kept_and_what_is_told_as_left_out_is_all_that_was_printed(shift
     assert len(parts) == 3 or parts[0] == b"", "a line before it was cut behind its end"
 
 
-def test_the_log_of_the_workers_keeps_its_newest_lines_and_they_go_on_in_it(tmp_path: Path):
+@pytest.mark.parametrize("cuts", [1, 3])
+def test_the_log_of_the_workers_keeps_its_newest_lines_and_they_go_on_in_it(
+    tmp_path: Path, cuts: int
+):
     path = tmp_path / "workers.log"
+    written = 0
     with path.open("ab", buffering=0) as worker:
-        written = 0
-        while written <= limits.WORKERS_LOG_BYTES_MAX:
-            tails.cut_file(path, limits.WORKERS_LOG_BYTES_MAX, limits.WORKERS_LOG_BYTES_KEPT)
-            assert path.stat().st_size == written, "it is let alone"
-            written += worker.write(b"%08d\n" % written * 50_000)
+        for _ in range(cuts):
+            while (size := path.stat().st_size) <= limits.WORKERS_LOG_BYTES_MAX:
+                tails.cut_file(path, limits.WORKERS_LOG_BYTES_MAX, limits.WORKERS_LOG_BYTES_KEPT)
+                assert path.stat().st_size == size, "it is let alone"
+                written += worker.write(b"%08d\n" % written * 50_000)
 
-        tails.cut_file(path, limits.WORKERS_LOG_BYTES_MAX, limits.WORKERS_LOG_BYTES_KEPT)
+            tails.cut_file(path, limits.WORKERS_LOG_BYTES_MAX, limits.WORKERS_LOG_BYTES_KEPT)
         worker.write(b"the end\n")
 
     first, *lines = path.read_bytes().splitlines(keepends=True)
