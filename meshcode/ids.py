@@ -18,14 +18,18 @@ NO_ID = bytes(ID_BYTES)
 _RANDOM, _FORM = 0x0FFF_3FFF_FFFF_FFFF_FFFF, 0x7000_8000_0000_0000_0000
 
 
-def make_ids(count: int, unix_ms: int | None = None) -> list[bytes]:
+def unix_ms() -> int:
+    """The wall clock, in Unix milliseconds: to compare with other machines, and for people."""
+    return time.time_ns() // 1_000_000
+
+
+def make_ids(count: int, made_ms: int | None = None) -> list[bytes]:
     """Make `count` fresh call ids in one go; reads the clock and the system's random source.
 
-    Ids of one call are in ascending order, so a batch keeps its order in listings.
+    Ids of one call are in ascending order, so a batch keeps its order in listings.  `made_ms`: when
+    they are made, in Unix milliseconds; None: now.
     """
-    if unix_ms is None:
-        unix_ms = time.time_ns() // 1_000_000
-    head = unix_ms.to_bytes(6, "big")
+    head = (unix_ms() if made_ms is None else made_ms).to_bytes(6, "big")
     # rand_a (12 bits) and rand_b (62 bits) become one counter with a random start: ordered, unique.
     start = int.from_bytes(os.urandom(9), "big") >> 1
     ids = []

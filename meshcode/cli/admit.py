@@ -8,7 +8,7 @@ import click
 
 from meshcode import paths
 from meshcode.cli import leave, output
-from meshcode.cli.nodes import my_identity, now_unix_ms, refuse_evicted
+from meshcode.cli.nodes import my_identity, refuse_evicted
 from meshcode.cli.options import command, styled
 from meshcode.cli.output import Style
 from meshcode.errors import NotAllowed, WrongState
@@ -31,6 +31,7 @@ def admit(key: str | None, style: Style) -> None:
     Examples:
       mesh node admit --key /media/stick/root.key
     """
+    from meshcode.ids import unix_ms
     from meshcode.trust import admitting, folder, identity, signing
     from meshcode.trust.rosterfile import RosterFile
 
@@ -56,7 +57,7 @@ def admit(key: str | None, style: Style) -> None:
     if held is None:  # One that is there was written by an attempt that was cut short.
         held = signing.make_key()
         identity.write_signing_key(folder.folder_of() / folder.ADMIT_KEY, held, _ADVICE)
-    roster.merge(admitting.delegate(root, held.public, mine.node, now_unix_ms=now_unix_ms()))
+    roster.merge(admitting.delegate(root, held.public, mine.node, now_unix_ms=unix_ms()))
     file.save(roster)
     item = {"name": mine.name, "node": mine.node.hex(), "admits": True, "key": held.public.hex()}
     pairs = [

@@ -10,7 +10,6 @@ import re
 import socket as hostnames
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -274,6 +273,7 @@ def init(
       mesh init --advertise mesh.example.org:7420     behind NAT
     """
     from meshcode.cli import leave
+    from meshcode.ids import unix_ms
     from meshcode.trust import folder
     from meshcode.trust.founding import found_mesh
 
@@ -283,7 +283,7 @@ def init(
     with _disk():
         mine = found_mesh(
             None, name=name or host_name(), kind=kind, domain=domain, place=place,
-            now_unix_ms=_now_unix_ms(),
+            now_unix_ms=unix_ms(),
         )  # fmt: skip
     leave.tell("init", f"node {mine.name}")
     root_key = os.path.join(paths.mesh_dir(), folder.ROOT_KEY)
@@ -298,10 +298,6 @@ def init(
 
 def _next_step(then: str) -> str:
     return f"mesh down, mesh up, then {then}" if _is_up(paths.home()) else f"mesh up, then {then}"
-
-
-def _now_unix_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _ttl(_ctx: click.Context, _param: click.Parameter, value: int) -> int:
@@ -333,6 +329,7 @@ def invite(kind: str, name: str | None, ttl: int, approve: bool, style: Style) -
     """
     from meshcode.cli import leave
     from meshcode.cli.nodes import my_identity, refuse_evicted
+    from meshcode.ids import unix_ms
     from meshcode.trust import identity as identities
     from meshcode.trust.door import join_hosts
     from meshcode.trust.invites import Invites
@@ -350,7 +347,7 @@ def invite(kind: str, name: str | None, ttl: int, approve: bool, style: Style) -
     invites = Invites()
     with _disk():
         found, secret = invites.make(
-            kind=kind, name=name or "", ttl_ms=ttl, approve=approve, now_unix_ms=_now_unix_ms()
+            kind=kind, name=name or "", ttl_ms=ttl, approve=approve, now_unix_ms=unix_ms()
         )
     good_for = f" for {name}" if name else ""
     leave.tell("invite", f"invitation {found.id.hex()[:12]}{good_for}, class {kind}")
@@ -397,9 +394,11 @@ def _show_invitation(found: Invitation, line: str, style: Style) -> None:
 
 def _approve(invites: Invites, found: Invitation) -> None:
     """Wait for somebody who shows the secret, and ask the person here."""
+    from meshcode.ids import unix_ms
+
     output.say("waiting for the other host; Ctrl-C takes nothing back, but nobody is let in then")
     pause = threading.Event()
-    while not found.is_over(_now_unix_ms()):
+    while not found.is_over(unix_ms()):
         asks = invites.pending(found.id)
         if asks is None or invites.decision(found.id, asks.key) is not None:
             pause.wait(_LOOK_S)

@@ -126,11 +126,6 @@ def _watch(client: Any, style: Style, labels: tuple[str, ...]) -> None:
     follow(client, "nodes", rows_of, "node", NODE_COLUMNS, style, key="node", watched=_WATCHED)
 
 
-def now_unix_ms() -> int:
-    """The wall clock, in milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
 def tell_silent(silent: list[dict[str, Any]]) -> bool:
     """Say who did not answer; whether one of them should have, for it has a link."""
     for row in silent:
@@ -322,6 +317,7 @@ def evict(target: str, reason: str, key: str | None, yes: bool, style: Style) ->
       mesh node evict alpha --key /media/stick/root.key
     """
     from meshcode.cli.leave import tell
+    from meshcode.ids import unix_ms
     from meshcode.trust import admitting
     from meshcode.trust.rosterfile import RosterFile
 
@@ -332,7 +328,7 @@ def evict(target: str, reason: str, key: str | None, yes: bool, style: Style) ->
     found = roster.entry_of(node)
     name = found.member.name if found else node.hex()[:8]
     sign = _evicting_key(roster, node, key, mine)
-    packed = admitting.evict(roster, node, sign, now_unix_ms=now_unix_ms(), reason=reason)
+    packed = admitting.evict(roster, node, sign, now_unix_ms=unix_ms(), reason=reason)
     weight, why = _weigh(node)
     for line in [*consequences(name, weight, is_me=node == mine.node, why=why), *_pointing(name)]:
         output.say(line)

@@ -15,7 +15,7 @@ import click
 from meshcode import paths
 from meshcode.cli import leave, output, plain
 from meshcode.cli.node import size_text
-from meshcode.cli.nodes import my_identity, newest_roster, now_unix_ms
+from meshcode.cli.nodes import my_identity, newest_roster
 from meshcode.cli.options import command, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import session
@@ -93,6 +93,7 @@ def _begin_rotation(mine: Identity, *, again: bool) -> bytes:
     The keys of a first draft would be lost if a second one took their place and the first were
     signed after all: then the old key ends in its time, and the node is locked out.
     """
+    from meshcode.ids import unix_ms
     from meshcode.store.filesystem import write_durably
     from meshcode.trust import admitting, folder, identity
     from meshcode.trust.rosterfile import RosterFile
@@ -108,7 +109,7 @@ def _begin_rotation(mine: Identity, *, again: bool) -> bytes:
             " draft of it can be signed any more: mesh node rotate-key --again"
         )
     roster = newest_roster(RosterFile(None, mine.root_key))
-    changed, packed = admitting.rotate(mine, roster, now_unix_ms=now_unix_ms())
+    changed, packed = admitting.rotate(mine, roster, now_unix_ms=unix_ms())
     write_durably(path, packed)
     identity.save_next(None, changed)
     return packed
@@ -116,13 +117,14 @@ def _begin_rotation(mine: Identity, *, again: bool) -> bytes:
 
 def _have_signed(mine: Identity, packed: bytes) -> str:
     """Let this node, or through the running one a peer, sign the draft; who did."""
+    from meshcode.ids import unix_ms
     from meshcode.trust import admitting, identity
     from meshcode.trust.rosterfile import RosterFile
 
     file = RosterFile(None, mine.root_key)
     roster, key = file.load(), identity.load_admit_key()
     if key is not None and roster.may_admit(key.public):
-        _take_statement(mine, admitting.countersign(roster, packed, key, now_unix_ms=now_unix_ms()))
+        _take_statement(mine, admitting.countersign(roster, packed, key, now_unix_ms=unix_ms()))
         return mine.name
     try:
         with session() as client:
@@ -155,6 +157,7 @@ def _take_statement(mine: Identity, statement: bytes) -> None:
 
 
 def _sign_draft(mine: Identity, path: Path, style: Style) -> None:
+    from meshcode.ids import unix_ms
     from meshcode.trust import admitting, identity
     from meshcode.trust.rosterfile import RosterFile
 
@@ -164,7 +167,7 @@ def _sign_draft(mine: Identity, path: Path, style: Style) -> None:
             f"node {mine.name} has no mesh/admit.key, so it cannot sign; nothing was changed"
         )
     file = RosterFile(None, mine.root_key)
-    statement = admitting.countersign(file.load(), _read(path), key, now_unix_ms=now_unix_ms())
+    statement = admitting.countersign(file.load(), _read(path), key, now_unix_ms=unix_ms())
     file.add(statement)
     signed = path.with_name(path.name + ".signed")
     _write(signed, statement)

@@ -24,7 +24,7 @@ import click
 from meshcode import paths
 from meshcode.aside import Replacing
 from meshcode.cli import output, plain
-from meshcode.cli.nodes import EXIT_PARTIAL, end_partial, now_unix_ms
+from meshcode.cli.nodes import EXIT_PARTIAL, end_partial
 from meshcode.cli.objects import confirm, yes_option
 from meshcode.cli.options import DURATION, command, listing
 from meshcode.cli.output import Column, Style, column
@@ -189,6 +189,7 @@ def _export_to(target: Path, home: Path, folder: Path, *, every: bool, results: 
 
 def _export(home: Path, folder: Path, out: IO[str], *, every: bool, results: bool) -> int:
     """Write the lines, tell what they are; the exit status."""
+    from meshcode.ids import unix_ms
     from meshcode.store.journaled import JournaledLog, open_log
 
     log = open_log(folder, boot=False)
@@ -197,7 +198,7 @@ def _export(home: Path, folder: Path, out: IO[str], *, every: bool, results: boo
         me = own_id(home, log)
         head = {
             "type": "salvage", "schema": SCHEMA, "node": me.hex(), "store": log.store_id.hex(),
-            "boot": log.boot, "taken_ms": now_unix_ms(), "folder": str(folder),
+            "boot": log.boot, "taken_ms": unix_ms(), "folder": str(folder),
         }  # fmt: skip
         out.write(plain.to_json(head) + "\n")
         lost: list[str] = []

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import count
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from meshcode.client.listening import problem_of, with_date
 from meshcode.errors import BadRequest, MeshError, NotAllowed, UnknownCall
 from meshcode.hearing import PATTERN, heard_names, is_named
-from meshcode.ids import parse_id
+from meshcode.ids import parse_id, unix_ms
 from meshcode.limits import LISTEN_RESULT_BYTES_MAX
 from meshcode.wire.codec import pack
 
@@ -38,7 +37,7 @@ def since_ms(since: datetime | Seconds) -> int:
     Raises:
         BadRequest: it is neither, or a time without a zone.
     """
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = unix_ms()
     if isinstance(since, datetime):
         if since.tzinfo is None:
             raise BadRequest(f"since: {since} has no time zone; nothing is listened to")
@@ -79,7 +78,7 @@ class Past:
         self._name = name
         self._channel = channel
         self._begin_ms = begin_ms
-        self._recent_ms = time.time_ns() // 1_000_000 - SKEW_MS
+        self._recent_ms = unix_ms() - SKEW_MS
         self._told: set[tuple[Any, ...]] = set()  # Of what may come live as well.
         self._sockets = {row["name"]: row for row in self._rows("socket")}
         self._modules = {row["name"]: row.get("module") for row in self._rows("processor")}

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from meshcode.errors import BadFrame, BadValue, MeshError, ModelUnavailable, TooLarge
+from meshcode.ids import unix_ms
 from meshcode.model.database import DB_VARIABLE, Database
 from meshcode.model.pipe import ADOPT_ID, NODE_ID, READ_BYTES, MessageReader, pack_message
 from meshcode.model.publish import Publisher
@@ -80,13 +81,13 @@ class Server:
             return None, None
         self._refresh()
         if message.get("do") == "adopt" and message.get("id") == ADOPT_ID:
-            self.publisher.adopt(message, _now_ms())
+            self.publisher.adopt(message, unix_ms())
             self._sent = self.publisher.number
             return None, None
-        return self.publisher.request(message, _now_ms())
+        return self.publisher.request(message, unix_ms())
 
     def _refresh(self) -> None:
-        snapshot = self.publisher.refresh(_now_ms())
+        snapshot = self.publisher.refresh(unix_ms())
         if self.publisher.problem is not None:
             self._tell(self.publisher.problem)
             return
@@ -206,10 +207,6 @@ def _owner() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # A container without a user database.
         return f"uid-{os.getuid()}"
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 if __name__ == "__main__":

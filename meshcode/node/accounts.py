@@ -7,8 +7,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import BadRequest, Busy, NotAllowed
+from meshcode.ids import unix_ms
 from meshcode.model.rightnames import CONTAINED_IN
-from meshcode.node.logins import ENDED_MAX, unix_ms
+from meshcode.node.logins import ENDED_MAX
 from meshcode.node.sessions import Session
 from meshcode.trust.tokens import Token
 

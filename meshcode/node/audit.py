@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import MeshError, NotAllowed
-from meshcode.ids import text_of
+from meshcode.ids import text_of, unix_ms
 from meshcode.node.auditlog import BESIDE, TEXT_MAX, WHOLE, AuditLog
 from meshcode.node.guard import NEEDS
-from meshcode.node.logins import unix_ms
 from meshcode.node.sessions import Session
 from meshcode.node.subjects import Edit, as_model, edit_of
 from meshcode.node.who import Who

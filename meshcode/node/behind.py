@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
 from meshcode.errors import BadRequest, MeshError, NotAllowed, TooLarge, UnknownCall
-from meshcode.ids import text_of, unix_ms_of, utc_of
-from meshcode.node.logins import unix_ms
+from meshcode.ids import text_of, unix_ms, unix_ms_of, utc_of
 from meshcode.node.meshcalls import stored_call
 from meshcode.node.sessions import Session
 from meshcode.node.who import Who

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 DOMAIN = b"clients"  # The ZAP domain.
 PORT_STEP = 2  # From the port for peers; the join link has the one between.
-KEY_BYTES = 32
 LINGER_MS = 200  # For the last answers, when the node ends.
 SERVER: dict[int, Any] = {
     **options.SERVER,
@@ -119,7 +118,7 @@ class ClientPort:
 
     def key_of(self, name: bytes) -> bytes | None:
         """The key that a session's connection proved."""
-        return name[-KEY_BYTES:]
+        return name[-options.KEY_BYTES:]
 
     def receive(self) -> list[bytes] | None:
         """A message as its session's name and its one part; empty when it was refused, None when
@@ -149,7 +148,7 @@ class ClientPort:
         Raises:
             zmq.Again: its queue is full; zmq.ZMQError otherwise: it is gone.
         """
-        self._door.link.send_multipart([name[:-KEY_BYTES], data], zmq.NOBLOCK)
+        self._door.link.send_multipart([name[:-options.KEY_BYTES], data], zmq.NOBLOCK)
 
     def _turn_away(self, key: bytes, arrived: Arrived) -> None:
         if self.refusals.may_answer(key, self.now_ms):
@@ -290,7 +289,7 @@ class Clients:
 
     def _close_sessions(self, port: ClientPort, allowed: frozenset[bytes]) -> int:
         """Forget the sessions of all other keys; how many there were."""
-        found = [s for name, s in port.sessions.items() if name[-KEY_BYTES:] not in allowed]
+        found = [s for name, s in port.sessions.items() if name[-options.KEY_BYTES:] not in allowed]
         for session in found:
             self._sessions.close(session)
         return len(found)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 
+from meshcode.ids import unix_ms
+
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -22,7 +24,7 @@ class Clock:
 
     def __init__(self, floor_ms: int = 0) -> None:
         """Begin at the wall clock, but not before `floor_ms`, the last time on record."""
-        wall_ms = time.time_ns() // 1_000_000
+        wall_ms = unix_ms()
         self.stepped_ms = floor_ms - wall_ms if floor_ms > wall_ms else 0  # For the audit: how far.
         self.boot_ms = max(wall_ms, floor_ms)
         self._base = self.boot_ms - boottime_ms()

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from zmq.utils import z85
 
 from meshcode.errors import NotAllowed, UnknownCall
+from meshcode.ids import unix_ms
 from meshcode.model.declare import read_objects
 from meshcode.model.delta import Key
 from meshcode.model.rightnames import ADMIN
 from meshcode.model.rights import NOWHERE, Places, Rights
 from meshcode.node import meshcalls, refusals
 from meshcode.node.attempts import Attempt
-from meshcode.node.logins import Logins, unix_ms
+from meshcode.node.logins import Logins
 from meshcode.node.modelguard import Listing, ModelGuard, processor_of
 from meshcode.node.sessions import Session
 from meshcode.node.subjects import Edit, Wanted, as_model, call_of, edit_of, socket_of, wanted_of

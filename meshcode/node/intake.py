@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode import limits
 from meshcode.errors import InternalError, MeshError, Refused
+from meshcode.ids import unix_ms
 from meshcode.node import behind, requests, workerwords
-from meshcode.node.logins import unix_ms
 from meshcode.node.sessions import Arrived, Port, Session
 from meshcode.router import flows, heard, streams
 from meshcode.router.core import Router

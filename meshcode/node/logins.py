@@ -7,11 +7,11 @@ this node signs a token.  Of a token that was ended by itself only a hash is kep
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshcode.errors import BadRequest, NotAllowed, WrongState
+from meshcode.ids import unix_ms
 from meshcode.model import usercheck
 from meshcode.node.attempts import Attempt, Attempts
 from meshcode.node.who import Who, token_problem
@@ -29,11 +29,6 @@ KEY_FILE = "login.key"  # Of a node without a mesh, in its home.
 ENDED_KEY = b"logins ended"  # Of table META.
 ENDED_MAX = 10_000
 ENDED_MAX_TOLD = usercheck.ENDED_MAX  # To all nodes, by the model.
-
-
-def unix_ms() -> int:
-    """The wall clock: logins are compared between nodes."""
-    return time.time_ns() // 1_000_000
 
 
 class Logins:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import meshcode
 from meshcode import config, limits
 from meshcode.errors import MeshError
+from meshcode.ids import unix_ms
 from meshcode.membership import events as swim_events
 from meshcode.membership.swim import Swim
 from meshcode.node import amnesia, intake, meshmodel, peerwords
@@ -52,11 +53,6 @@ _SWIM, _ROSTER, _MODEL = int(Kind.SWIM), int(Kind.ROSTER), int(Kind.MODEL)
 _CODE, _RELAY, _ITEMS = int(Kind.CODE), int(Kind.RELAY), int(Kind.ITEMS)
 ROSTER_LOOK_MS = 1_000
 MEMORY_KEY = b"peers"
-
-
-def unix_ms() -> int:
-    """The wall clock, for signatures' validity and invitations only."""
-    return time.time_ns() // 1_000_000
 
 
 class Mesh:

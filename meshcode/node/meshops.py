@@ -15,12 +15,12 @@ None and answer later through the turn.  The calls of a mesh are in `meshcalls.p
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import meshcode
 from meshcode.errors import BadRequest, MeshError, NotAllowed, UnknownCall, WrongState
+from meshcode.ids import unix_ms
 from meshcode.limits import PEER_SKEW_MS, SWIM_LEAVING_MS_MAX
 from meshcode.node.goodbyes import SAID
 from meshcode.node.sessions import Session
@@ -43,11 +43,6 @@ FACTS = frozenset({
 _REFUSALS = ("refused:", "skew:", "zap dead:", "join link: refused", "the roster of")
 
 Answers = list[tuple[bytes, dict[str, Any]]]
-
-
-def unix_ms() -> int:
-    """The wall clock: for people, and to compare the clocks of nodes."""
-    return time.time_ns() // 1_000_000
 
 
 # What the operations share.

@@ -9,7 +9,6 @@ knows what an envelope means.
 from __future__ import annotations
 
 import select
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +17,7 @@ import zmq
 
 from meshcode import limits
 from meshcode.errors import BadFrame, BadValue, NodeError, TooLarge
+from meshcode.ids import unix_ms
 from meshcode.peers import greeting, kinds, monitor, notice
 from meshcode.peers.channel import Channel
 from meshcode.peers.dialer import Dialer
@@ -25,20 +25,13 @@ from meshcode.peers.door import Arrived, Door
 from meshcode.peers.greeting import Me
 from meshcode.peers.memory import PeerMemory
 from meshcode.peers.notice import Notice
-from meshcode.peers.options import DOMAIN
+from meshcode.peers.options import DOMAIN, KEY_BYTES
 from meshcode.peers.peer import Peer
 from meshcode.peers.refusals import Refusals
 from meshcode.peers.selftest import check_door
 from meshcode.peers.session import Delivery, News, Session
 from meshcode.peers.zap import ZapHandler
 from meshcode.wire.frame import FrameHead, Row, frame, index
-
-KEY_BYTES = 32
-
-
-def wall_ms() -> int:
-    """The wall clock, for telling clock skew only."""
-    return time.time_ns() // 1_000_000
 
 
 class PeerLinks:
@@ -78,7 +71,7 @@ class PeerLinks:
         keys_of: Callable[[bytes], tuple[bytes, ...]],
         now_ms: int, memory: PeerMemory | None = None,
         notice_of: Callable[[bytes], Notice | None] = notice.of_nobody,
-        zap: ZapHandler | None = None, unix_ms: Callable[[], int] = wall_ms,
+        zap: ZapHandler | None = None, unix_ms: Callable[[], int] = unix_ms,
     ) -> None:  # fmt: skip
         """Bind, prove that strangers are kept out, and serve."""
         assert len(public) == len(secret) == KEY_BYTES, (len(public), len(secret))

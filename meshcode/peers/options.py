@@ -17,6 +17,7 @@ DOMAIN = b"peers"  # The ZAP domain of links between nodes.
 LIBZMQ_LEAST = (4, 3, 5)  # Older ones can be crashed before anyone is authenticated (CVEs).
 ZAP_ENFORCE_DOMAIN = 93  # Without it a CURVE link lets everyone in when no ZAP handler runs.
 
+KEY_BYTES = 32  # Of a CURVE key, raw.
 CURVE_BYTES = 33  # What encryption adds to a message; libzmq counts it, too.
 
 BOTH: dict[int, Any] = {

@@ -16,6 +16,7 @@ from typing import Any
 import zmq
 
 from meshcode import limits
+from meshcode.peers.options import KEY_BYTES
 
 ADDRESS = "inproc://zeromq.zap.01"
 Policy = Callable[[bytes], "str | None"]
@@ -91,7 +92,7 @@ class ZapHandler:
             return
         if self._asked_ms is None or now_ms - self._asked_ms >= limits.ZAP_BEAT_MS:
             try:
-                request = [b"", b"1.0", b"beat", _BEAT_DOMAIN, b"", b"", b"CURVE", bytes(32)]
+                request = [b"", b"1.0", b"beat", _BEAT_DOMAIN, b"", b"", b"CURVE", bytes(KEY_BYTES)]
                 self._beat.send_multipart(request, zmq.NOBLOCK)
             except zmq.Again:
                 pass  # Eight questions wait already: it is deaf, and `alive` will say so.
@@ -144,7 +145,7 @@ class ZapHandler:
         key = credentials[0] if mechanism == b"CURVE" and len(credentials) == 1 else b""
         user: str | None = None
         status, why = b"400", b"not a member"
-        if policy is not None and len(key) == 32:
+        if policy is not None and len(key) == KEY_BYTES:
             try:
                 user = policy(key)
             except Exception:  # Whatever the policy stumbled over, nobody got in by it.

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from meshcode.errors import BadInvitation
 from meshcode.limits import INVITE_HOSTS_MAX, INVITE_LINE_BYTES_MAX
 from meshcode.trust import signing
+from meshcode.trust.signing import KEY_BYTES
 
 SCHEME = "mesh1"
 ID_BYTES = 6
 SECRET_BYTES = 21
-KEY_BYTES = 32
 _CHECK_BYTES = 3
 _LINE_CHECK_BYTES = 4
 

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 from meshcode.errors import BadRoster, BadValue
 from meshcode.limits import KEEPS_MAX, NODE_NAME_BYTES_MAX, ROTATIONS_MAX
 from meshcode.trust import signing
+from meshcode.trust.signing import KEY_BYTES
 from meshcode.wire.codec import pack, unpack_map
 
 FORMAT = 1
 KINDS = ("core", "edge", "witness")
 ID_BYTES = 16
-KEY_BYTES = 32
 REASON_CHARACTERS_MAX = 200
 TIME_MS_MAX = 1 << 48  # The year 10889; larger is no time.
 SMALL_BODY_BYTES_MAX = 1_024  # Of a member or delegation; the longest has some 450.

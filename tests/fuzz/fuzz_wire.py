@@ -175,7 +175,7 @@ def seeds() -> list[bytes]:
         values.append(numpy.array(["2026-11-23"], dtype="M8[D]"))
     packed = [codec.pack(value) for value in values]
     call = codec.pack_call([1, "two"], {"three": 3})
-    ids = make_ids(3, unix_ms=1)
+    ids = make_ids(3, made_ms=1)
     drafts = [frame.draft(2, id=i, name=b"a.b", meta=b"\x80", body=call, argc=2) for i in ids]
     frames = [
         frame.seal_frame(drafts, sequence=1),

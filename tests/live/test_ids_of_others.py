@@ -13,9 +13,8 @@ import pytest
 
 from meshcode import errors
 from meshcode.client import Client, connect
-from meshcode.ids import make_id, make_ids, text_of
+from meshcode.ids import make_id, make_ids, text_of, unix_ms
 from meshcode.limits import FRESH_TRUSTED_MS, ID_AHEAD_MS
-from meshcode.node.logins import unix_ms
 from meshcode.router.ticking import tick_id
 from meshcode.wire.codec import pack, pack_call
 from meshcode.wire.frame import envelope

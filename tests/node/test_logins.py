@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from meshcode.errors import Busy
+from meshcode.ids import unix_ms
 from meshcode.model.rights import Rights
 from meshcode.node import accounts, logins
-from meshcode.node.logins import ENDED_MAX_TOLD, Logins, unix_ms
+from meshcode.node.logins import ENDED_MAX_TOLD, Logins
 from meshcode.node.sessions import Session
 from meshcode.node.who import Who, token_problem
 from meshcode.trust import tokens
