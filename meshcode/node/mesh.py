@@ -385,7 +385,7 @@ class Mesh:
         if now_ms >= self._next_meta_ms:
             self._next_meta_ms = now_ms + limits.MESH_META_MS
             self.swim.set_meta(self._meta(len(self.loop.router.calls)), now_ms)
-            self.relay.write_clients()
+            self.where.write_clients()
         if now_ms >= self._next_hello_ms and self.up:
             self._next_hello_ms = now_ms + limits.MODEL_HELLO_MS
             self._compare(self.rng.choice(self.here()))
@@ -425,6 +425,7 @@ class Mesh:
             self.where.learn(node, addresses_in(item[2]), certain=True)
             self.say(f"link to {self.name_of(node)} is up (boot {item[2]['boot']})")
             self._keep_memory()
+            self.where.write_clients()
             self.relay.came(node)
             self._run_swim(swim_events.Contact(node), now_ms)
             self.loop.step(PeerReturned(node))

@@ -66,8 +66,8 @@ def together(user: str, found: list[NotAllowed], steps: int, bad: int) -> NotAll
     for error in found:
         kind, _, name = str(error.fields.get("on") or "").partition(":")
         why = "revoked" if error.fields.get("revoked") else str(error.fields.get("why", ""))
-        groups.setdefault((f"{error.fields['right']}{f' on {kind}' if kind else ''}", why), [])
-        groups[f"{error.fields['right']}{f' on {kind}' if kind else ''}", why].append(name)
+        what = f"{error.fields['right']}{f' on {kind}' if kind else ''}"
+        groups.setdefault((what, why), []).append(name)
     told = [_said(what, why, names) for (what, why), names in groups.items()]
     rest = f", and {len(told) - GROUPS_MAX} more" if len(told) > GROUPS_MAX else ""
     first = found[0].fields

@@ -20,14 +20,11 @@ and those of `feedpeers.py`, for clients that listen.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from meshcode import limits, paths
+from meshcode import limits
 from meshcode.errors import BadValue, UnknownCall
 from meshcode.ids import ID_BYTES, text_of
 from meshcode.node import behind, requests
@@ -40,7 +37,6 @@ from meshcode.router import acks
 from meshcode.router.effects import Effects
 from meshcode.router.events import ClientLeft, Submitted, Watched
 from meshcode.router.watching import Watchers
-from meshcode.store.filesystem import write_durably
 from meshcode.wire.frame import check_envelope
 from meshcode.wire.kinds import Kind
 
@@ -49,7 +45,6 @@ if TYPE_CHECKING:
 
 Done = Callable[[list[tuple[bytes, dict[str, Any]]]], None]
 _IDS_MAX = 10_000
-_CLIENTS_MAX = 64  # Addresses for clients that are taken of one peer.
 _NUMBER_MAX = 1 << 63  # Of a question; it is the id of a request here.
 
 
@@ -98,7 +93,6 @@ class Relay:
         self._last_client = 0  # They fall: no number comes twice.
         self._watching = Watchers()  # Sessions here that want the outcomes of calls elsewhere.
         self._watched_at: dict[bytes, set[bytes]] = {}  # Peer -> calls it will tell of.
-        self._written = ""
         self._later: list[Callable[[], None]] = []  # To be asked again with the next tick.
 
     # What a client of this node wants.
@@ -287,7 +281,6 @@ class Relay:
     def came(self, node: bytes) -> None:
         """A peer's session is open."""
         self._left(node)  # What came of its last life after that was lost made it a client again.
-        self.write_clients()
         self.mesh.loop.feed.peers.came(node)
 
     def lost(self, node: bytes) -> None:
@@ -459,38 +452,6 @@ class Relay:
         if asker is not None:
             for data in outcomes:  # One by one: each may be large.
                 self.mesh.say_relay(asker.node, {"outcomes": [data]})
-
-    # Where clients go when this node is gone.
-
-    def write_clients(self) -> None:
-        """Keep `mesh/clients.json`: the client addresses that the peers told of themselves."""
-        found = []
-        for node, hello in sorted(self.mesh.up.items()):
-            told = hello.get("clients")
-            for address in told[:_CLIENTS_MAX] if isinstance(told, list) else []:
-                if isinstance(address, str) and _is_usable(address):
-                    found.append(_client_row(self.mesh, node, address))
-        text = json.dumps(found, indent=1)
-        if found and text != self._written:
-            path = Path(paths.mesh_dir(str(self.mesh.loop.home))) / "clients.json"
-            write_durably(path, text.encode())
-            self._written = text
-
-
-def _is_usable(address: str) -> bool:
-    """An ipc address is of use only on the machine where its file is."""
-    if address.startswith("ipc://"):
-        return os.path.exists(address.removeprefix("ipc://"))
-    return address.startswith("tcp://")
-
-
-def _client_row(mesh: Mesh, node: bytes, address: str) -> dict[str, str]:
-    from meshcode.trust.identity import z85
-
-    row = {"node": node.hex(), "address": address}
-    if address.startswith("tcp://"):
-        row["key"] = z85(mesh.roster.members[node].key).decode()
-    return row
 
 
 def _known(data: dict[str, Any]) -> set[bytes]:

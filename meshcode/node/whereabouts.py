@@ -1,20 +1,26 @@
-"""Where the other nodes are: what they say, what was announced, and the seeds."""
+"""Where the other nodes are: what they say, what was announced, and the seeds.
+
+And where clients of this node find them when it is gone.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meshcode import limits
+from meshcode import limits, paths
 from meshcode.router.effects import Effects
 from meshcode.store.contract import META
+from meshcode.store.filesystem import write_durably
 from meshcode.wire.codec import pack, unpack
 
 if TYPE_CHECKING:
     from meshcode.node.mesh import Mesh
 
 _KEY = b"addresses"
+_CLIENTS_MAX = 64  # Addresses for clients that are taken of one peer.
 
 
 class Whereabouts:
@@ -27,6 +33,7 @@ class Whereabouts:
         self.addresses: dict[bytes, list[str]] = {} if kept is None else unpack(kept)
         self._announced: dict[bytes, list[str]] = {}  # By mDNS, which says a thing once.
         self._via: dict[str, str] = json.loads(os.environ.get("MESH_PEER_VIA") or "{}")
+        self._written = ""  # In `mesh/clients.json`.
 
     def seeds(self) -> list[str]:
         """Addresses for a node that joins: this node's own, then those of the other members."""
@@ -54,7 +61,7 @@ class Whereabouts:
         links = self._mesh.links
         assert links is not None
         via = self._via.get(self._mesh.name_of(node))
-        known = self.of(node) if via else [*self.of(node), *self._mesh.identity.seeds]
+        known = [via] if via else [*self.known(node), *self._mesh.identity.seeds]
         if known:
             links.set_addresses(node, list(dict.fromkeys(known)), only=via is not None)
 
@@ -78,3 +85,35 @@ class Whereabouts:
                 mesh.loop.turns.add(Effects(records=[record]))
             if node not in mesh.up:
                 self.dial(node)
+
+    # Where clients go when this node is gone.
+
+    def write_clients(self) -> None:
+        """Keep `mesh/clients.json`: the client addresses that the peers told of themselves."""
+        found = []
+        for node, hello in sorted(self._mesh.up.items()):
+            told = hello.get("clients")
+            for address in told[:_CLIENTS_MAX] if isinstance(told, list) else []:
+                if isinstance(address, str) and _is_usable(address):
+                    found.append(_client_row(self._mesh, node, address))
+        text = json.dumps(found, indent=1)
+        if found and text != self._written:
+            path = Path(paths.mesh_dir(str(self._mesh.loop.home))) / "clients.json"
+            write_durably(path, text.encode())
+            self._written = text
+
+
+def _is_usable(address: str) -> bool:
+    """An ipc address is of use only on the machine where its file is."""
+    if address.startswith("ipc://"):
+        return os.path.exists(address.removeprefix("ipc://"))
+    return address.startswith("tcp://")
+
+
+def _client_row(mesh: Mesh, node: bytes, address: str) -> dict[str, str]:
+    from meshcode.trust.identity import z85
+
+    row = {"node": node.hex(), "address": address}
+    if address.startswith("tcp://"):
+        row["key"] = z85(mesh.roster.members[node].key).decode()
+    return row
