@@ -34,6 +34,7 @@ class Whereabouts:
         self._announced: dict[bytes, list[str]] = {}  # By mDNS, which says a thing once.
         self._via: dict[str, str] = json.loads(os.environ.get("MESH_PEER_VIA") or "{}")
         self._written = ""  # In `mesh/clients.json`.
+        self._said = ""  # Why it could not be written.
 
     def seeds(self) -> list[str]:
         """Addresses for a node that joins: this node's own, then those of the other members."""
@@ -89,7 +90,10 @@ class Whereabouts:
     # Where clients go when this node is gone.
 
     def write_clients(self) -> None:
-        """Keep `mesh/clients.json`: the client addresses that the peers told of themselves."""
+        """Keep `mesh/clients.json`: the client addresses that the peers told of themselves.
+
+        Where it cannot be written, the old one stays, and it is tried again with the next.
+        """
         found = []
         for node, hello in sorted(self._mesh.up.items()):
             told = hello.get("clients")
@@ -99,8 +103,20 @@ class Whereabouts:
         text = json.dumps(found, indent=1)
         if found and text != self._written:
             path = Path(paths.mesh_dir(str(self._mesh.loop.home))) / "clients.json"
-            write_durably(path, text.encode())
-            self._written = text
+            try:
+                write_durably(path, text.encode())
+            except OSError as error:  # The disk may be full, and the node goes on then.
+                self._say(f"{path} cannot be written: {error.strerror}")
+            else:
+                self._written, self._said = text, ""
+
+    def _say(self, why: str) -> None:
+        if why != self._said:
+            self._said = why
+            self._mesh.say(
+                f"{why}; the old one stays: clients of this node may not find the other nodes when"
+                " it is gone; make room, it is tried again by itself"
+            )
 
 
 def _is_usable(address: str) -> bool:

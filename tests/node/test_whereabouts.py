@@ -88,3 +88,24 @@ def test_nobody_seeks_a_stranger_or_itself(where, sought):
         where.learn(node, [NEW], certain=True)
 
     assert sought.addresses == [] and where.of(STRANGER) == []
+
+
+def test_a_disk_that_takes_no_file_ends_no_node_and_is_told_once(where, tmp_path):
+    """On a full disk the node goes on; a peer that came or went was enough to end it."""
+    said: list[str] = []
+    mesh = where._mesh
+    mesh.loop.home, mesh.say = tmp_path, said.append
+    folder = tmp_path / "mesh"
+    folder.write_text("in the way")
+    mesh.up = {OTHER: {"clients": ["tcp://10.43.0.2:7422"]}}
+    mesh.roster.members = {OTHER: SimpleNamespace(key=bytes(32))}
+    for _ in range(3):
+        where.write_clients()
+
+    assert len(said) == 1 and "clients.json cannot be written: Not a directory" in said[0]
+
+    folder.unlink()
+    folder.mkdir()
+    where.write_clients()
+    assert '"address": "tcp://10.43.0.2:7422"' in (folder / "clients.json").read_text()
+    assert len(said) == 1
