@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -218,7 +218,7 @@ class History:
             if low in self._router.calls or self.done_record(low) is not None:
                 return low
             raise unknown_call(low, self._unless_damaged())
-        near = (*self._router.calls, *self._turns.fresh_done())
+        near = chain(self._router.calls, self._turns.fresh_done())
         found = [id for id in near if low <= id <= high]
         found += [id for id, _ in self._log.scan(DONE, low, limit=3) if id <= high]
         if not found:
