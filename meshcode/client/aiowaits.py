@@ -18,6 +18,7 @@ from meshcode.errors import MeshError, WaitTimeout
 
 if TYPE_CHECKING:
     from meshcode.client.client import Client
+    from meshcode.client.lateness import Found
     from meshcode.client.options import Seconds
     from meshcode.client.wake import Notice
 
@@ -151,22 +152,29 @@ async def too_late(call: Call, seconds: float | None, of: float | None = None) -
     """As `lateness.look` and `too_late`."""
     of = seconds if of is None else of
     found, to_loop = lateness.known_here(call), bridge()
-    if found.state or seconds is None or to_loop.looks >= LOOKS_MAX:
+    if found.state or seconds is None or seconds <= 0 or to_loop.looks >= LOOKS_MAX:
         return lateness.too_late(call, of, found)
-    asked = lateness.questions(call)
     to_loop.looks += 1
     try:
-        answer = None
-        while seconds > 0:
-            operation, fields = asked.send(answer)
-            answer = await ask(call._client, operation, fields, min(seconds, lateness.ASK_S))
-    except StopIteration as end:
-        found = end.value
+        asked = lateness.questions(call)
+        found = await _put_questions(call._client, asked, min(seconds, lateness.ASK_S))
     except MeshError:  # Not told, whatever it is: it is the wait that has ended.
         found = lateness.known_here(call)
     finally:
         to_loop.looks -= 1
     return lateness.too_late(call, of, found)
+
+
+async def _put_questions(client: Client, asked: lateness.Questions, each_s: float) -> Found:
+    """As `lateness.put`."""
+    answer = None
+    while True:
+        try:
+            operation, fields = asked.send(answer)
+        except StopIteration as end:
+            found: Found = end.value
+            return found
+        answer = await ask(client, operation, fields, each_s)
 
 
 async def news(client: Client, condition: Callable[[], bool], timeout: float | None) -> None:
