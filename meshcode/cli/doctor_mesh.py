@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from meshcode.cli import plain
 from meshcode.cli.doctor_check import FAIL, OK, WARN, Check
 from meshcode.cli.session import session
-from meshcode.errors import MeshError, WrongState
+from meshcode.errors import MeshError, NotAllowed, WrongState
 from meshcode.limits import PEER_SKEW_MS
+
+if TYPE_CHECKING:
+    from meshcode.client import Client
 
 SHOWN_MAX = 5
 
@@ -19,11 +22,44 @@ def checks() -> Iterator[Check]:
     try:
         with session(timeout=2.0) as client:
             found = dict(client.ask("mesh.status", ask=True))
+            told = _code_of_all(client) if found["mesh"] else {}
     except MeshError:  # The check of the node itself has said why it does not answer.
         yield from _of_files()
         return
     if found["mesh"]:
         yield from judge(found)
+        yield from judge_code(told)
+
+
+def _code_of_all(client: Client) -> dict[str, dict[str, str]]:
+    """The commit of each processor that each node runs: {node: {processor: commit}}."""
+    try:
+        found = client.ask("mesh.workers")
+        here = client.ask("status").get("processors") or []
+    except NotAllowed:  # Who may see the mesh need not see workers.
+        return {}
+    told = {str(one["name"]): dict(one.get("commits") or {}) for one in found["nodes"]}
+    told[str(found["this"])] = {
+        str(row["name"]): str(row["commit"]) for row in here if row["workers"] and row["commit"]
+    }
+    return told
+
+
+def judge_code(told: Mapping[str, Mapping[str, str]]) -> Iterator[Check]:
+    """Processors that nodes run different code of; `told`: by node, the commit of each."""
+    for name in sorted({name for commits in told.values() for name in commits}):
+        nodes: dict[str, list[str]] = {}
+        for node in sorted(told):
+            if commit := told[node].get(name):
+                nodes.setdefault(commit, []).append(node)
+        if len(nodes) > 1:
+            runs = "; ".join(
+                f"{_some(names)} {'run' if len(names) > 1 else 'runs'} {plain.short_commit(commit)}"
+                for commit, names in nodes.items()
+            )
+            text = f"processor {name} is not the same code everywhere: {runs}"
+            fix = f"`mesh proc restart -n {name} --wait`: all nodes fetch its newest commit"
+            yield Check("code", WARN, text, fix)
 
 
 def _of_files() -> Iterator[Check]:
@@ -113,8 +149,12 @@ def _reached(told: list[str]) -> Iterator[Check]:
 
 
 def _names(rows: list[dict[str, Any]]) -> str:
-    more = f" and {len(rows) - SHOWN_MAX} more" if len(rows) > SHOWN_MAX else ""
-    return ", ".join(str(row["name"]) for row in rows[:SHOWN_MAX]) + more
+    return _some([str(row["name"]) for row in rows])
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN_MAX} more" if len(names) > SHOWN_MAX else ""
+    return ", ".join(names[:SHOWN_MAX]) + more
 
 
 def _roster(found: dict[str, Any]) -> Check:

@@ -22,6 +22,7 @@ _WORKER_COLUMNS = [
     column("id", "Worker"), column("processor"), column("state"), column("pid"),
     Column("cpu", "CPU", lambda v: "" if v is None else str(v)),
     column("calls"), column("holds"), Column("resident", "Memory", size_text),
+    Column("commit", "Runs", plain.short_commit),
 ]  # fmt: skip
 _NODE = column("node")
 _LIVELY = ("calls", "holds", "resident")  # They change with every call; -w does not follow them.
@@ -37,7 +38,8 @@ def ls_workers(name: str | None, watch: bool, style: Style) -> None:
     """List worker processes, of all nodes of the mesh.
 
     Numbers are those of their node, so `mesh worker kill` is for those of this one. -w follows
-    those of this node. Exit status 8: a node with a link did not tell its workers in time.
+    those of this node. Runs is the commit of its code. Exit status 8: a node with a link did not
+    tell its workers in time.
 
     Examples:
       mesh ls workers

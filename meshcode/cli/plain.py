@@ -106,6 +106,12 @@ def to_raw(value: Any) -> bytes:
     return text.encode("utf-8", "surrogatepass") + b"\n"
 
 
+def short_commit(commit: str | None) -> str:
+    """A commit as people tell it, 12 digits; what is said behind it stays."""
+    digits, plus, more = (commit or "").partition("+")
+    return digits[:12] + plus + more
+
+
 def local_time(unix_ms: int | None) -> str:
     """`2026-11-23 12:00:00.123` in the zone of this shell; empty for None or 0."""
     if not unix_ms:

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from meshcode.cli import objects, output, prompting
+from meshcode.cli import objects, output, plain, prompting
 from meshcode.cli.labels import having, map_option, selectors_option
 from meshcode.cli.node import say_of_here
 from meshcode.cli.objects import LABELS, Field
 from meshcode.cli.options import DURATION, SIZE, command, listing, styled
-from meshcode.cli.output import Style, column
+from meshcode.cli.output import Column, Style, column
 from meshcode.cli.secret import password_options, take_password, unlock_options, unlocking
 from meshcode.cli.session import declare, model, session
 from meshcode.cli.session import objects as all_objects
@@ -120,6 +120,7 @@ COLUMNS = [
     column("name"), column("module"), column("git", "Repository"), column("branch"),
     column("commit"), column("ready"), column("wanted"),
     column("requested_status", "Requested"), column("status"),
+    Column("running_commit", "Runs", plain.short_commit),
 ]  # fmt: skip
 
 
@@ -293,7 +294,7 @@ def ls_processors(
     style: Style,
 ) -> None:  # fmt: skip
     """List processors, with their workers on this node: those that are ready, and how many are
-    wanted.
+    wanted. Status and Runs, the commit that runs, are those of this node, too.
 
     Examples:
       mesh ls processors

@@ -64,6 +64,7 @@ class WorkerProcess:
         self.id = id
         self.processor = processor
         self.key = key
+        self.commit = ""  # The code it runs, as it is told.
         self.cpu = cpu
         self.token = os.urandom(16).hex()
         self.routing_id = b""
@@ -171,6 +172,7 @@ class Crew:
         """
         self._last_id += 1
         worker = WorkerProcess(self._last_id, processor, mount["key"], cpu)
+        worker.commit = str(config.get("commit", mount["commit"]))
         stem = self.folder / f"{self.boot}-{worker.id}"
         page = worker.page = ControlPage.create(f"{stem}.page")
         body = {
@@ -183,7 +185,7 @@ class Crew:
             "control": page.path,
             "lend": config["lend"],
             "cpu": cpu,
-            "commit": config.get("commit", mount["commit"]),
+            "commit": worker.commit,
             "node": self.node,
             "overrides": config.get("overrides") or {},
             "sockets": config["sockets"],

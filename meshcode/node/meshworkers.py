@@ -1,6 +1,7 @@
 """The workers of all nodes: what a client is told of those that it has not asked.
 
-    mesh.workers   the workers of each peer, and who did not say; without a mesh of nobody
+    mesh.workers   the workers of each peer, which commit it runs of each processor, and who did
+                   not say; without a mesh of nobody
 
 Peers are asked for their `status`, which all versions know.  What they answer is looked at: known
 names with plain values only.
@@ -32,10 +33,13 @@ def workers(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
 
     def answered(answers: Answers) -> None:
         told = {
-            node: {"workers": rows, "declared": _names(data.get("declared"))}
+            node: {
+                "workers": rows, "declared": _names(data.get("declared")),
+                "commits": commits_of(data.get("processors")),
+            }
             for node, data in good_data(answers).items()
             if (rows := _rows(data.get("workers"))) is not None
-        }
+        }  # fmt: skip
         nodes = [{"name": mesh.name_of(node), **data} for node, data in told.items()]
         answer(loop, session, request, {
             "this": mesh.identity.name, "nodes": sorted(nodes, key=lambda row: row["name"]),
@@ -56,13 +60,27 @@ def _rows(told: object) -> list[dict[str, Any]] | None:
             return None
         numbers = {name: row.get(name) for name in _NUMBERS}
         texts = {name: row.get(name) for name in _TEXTS}
-        cpu = row.get("cpu")
+        cpu, commit = row.get("cpu"), row.get("commit")
         if not all(type(value) is int for value in numbers.values()):
             return None
         if not all(isinstance(value, str) for value in texts.values()):
             return None
-        rows.append({**numbers, **texts, "cpu": cpu if type(cpu) is int else None})
+        rows.append({
+            **numbers, **texts, "cpu": cpu if type(cpu) is int else None,
+            "commit": commit if isinstance(commit, str) else "",  # Older nodes do not say.
+        })  # fmt: skip
     return rows
+
+
+def commits_of(told: object) -> dict[str, str]:
+    """The commit that a node runs of each processor that it has workers of, by its status."""
+    found = {}
+    for row in told if isinstance(told, list) else []:
+        if isinstance(row, dict) and row.get("workers"):
+            name, commit = row.get("name"), row.get("commit")
+            if isinstance(name, str) and isinstance(commit, str):
+                found[name] = commit
+    return found
 
 
 def _names(told: object) -> list[str]:

@@ -151,7 +151,7 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
         workers.append({
             "id": worker.id, "processor": worker.processor, "pid": worker.pid,
             "state": worker.state, "cpu": worker.cpu, "calls": worker.calls,
-            "holds": len(known.held) if known else 0,
+            "holds": len(known.held) if known else 0, "commit": worker.commit,
             "resident": worker.page.resident if worker.page else 0,
         })  # fmt: skip
     processors = []

@@ -1,4 +1,4 @@
-"""What a deployment says that did not bring what was wanted, with a real node."""
+"""What a deployment says that did not bring what was wanted, with real nodes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import json
 
 import pytest
 
+from meshcode.cli.doctor_mesh import judge_code
 from tests.cli.conftest import git
+from tests.cli.meshes import items
+from tests.live.harness import make_repository, until
+from tests.mesh.cluster import Cluster
+from tests.mesh.network import LoopbackNetwork
 
 
 @pytest.fixture
@@ -103,3 +108,54 @@ def test_a_commit_without_a_function_that_a_socket_calls_is_told(fresh, remote):
     assert row["state"] == "WARN" and "has no function 'which'" in row["detail"]
     fresh("update", "socket", "dep.which", "-t", "late")
     assert warning(fresh) == ""
+
+
+# Of a mesh.
+
+
+def test_nodes_that_run_different_commits_are_named(tmp_path):
+    """Each node looks where the branch is when it mounts: one that joins later finds it ahead."""
+    with Cluster(tmp_path / "mesh", LoopbackNetwork(["n1", "n2"]), ["n1", "n2"]) as cluster:
+        cluster.assemble(["n1"])
+        repository = tmp_path / "repository"
+        old = make_repository(repository, {"dep.py": "def which():\n    return 1\n"})
+        cluster["n1"].offer("p", repository, "dep", ["which"])
+        cluster.wait_until_ready(processor="p")
+        new = make_repository(repository, {"dep.py": "def which():\n    return 2\n"})
+        cluster.join("n2", by="n1")
+        cluster.wait_until_ready(processor="p")
+
+        for home in (cluster["n1"], cluster["n2"]):
+            (check,) = json.loads(home.mesh("doctor", "-o", "json").stdout)["items"][-1:]
+            assert check == {
+                "name": "code", "state": "WARN",
+                "detail": "processor p is not the same code everywhere:"
+                f" n1 runs {old[:12]}; n2 runs {new[:12]}",
+                "fix": "`mesh proc restart -n p --wait`: all nodes fetch its newest commit",
+            }  # fmt: skip
+            rows = items(home, "ls", "workers")
+            assert {row["node"]: row["commit"] for row in rows} == {"n1": old, "n2": new}
+            assert f"| {old[:12]} " in home.command("ls", "workers")
+        assert f"| {old[:12]} " in cluster["n1"].command("ls", "processors")
+        assert f"| {new[:12]} " in cluster["n2"].command("ls", "processors")
+
+        cluster["n1"].command("proc", "restart", "-n", "p", "--wait")
+        until(
+            lambda: {row["commit"] for row in items(cluster["n1"], "ls", "workers")} == {new},
+            60, "both run the new commit",
+        )  # fmt: skip
+        last = json.loads(cluster["n2"].mesh("doctor", "-o", "json").stdout)["items"][-1]
+        assert last["name"] != "code", last
+
+
+def test_the_doctor_compares_what_nodes_run():
+    same = {"p": "a" * 40, "q": "b" * 40}
+    assert list(judge_code({"n1": same, "n2": same, "n3": {}})) == []
+
+    told = {f"n{at}": {"p": "a" * 40} for at in range(1, 9)} | {"n9": {"p": f"{'c' * 12}+override"}}
+    (check,) = judge_code(told)
+
+    assert check.detail == (
+        "processor p is not the same code everywhere: n1, n2, n3, n4, n5 and 3 more run"
+        " aaaaaaaaaaaa; n9 runs cccccccccccc+override"
+    )
