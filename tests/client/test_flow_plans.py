@@ -14,6 +14,7 @@ from meshcode.client.flows.composition import Composition
 from meshcode.client.flows.document import compose
 from meshcode.client.flows.evaluating import evaluate
 from meshcode.client.flows.plan import filled, numbers, shortened
+from meshcode.client.objects.socket import Socket as SocketObject
 from meshcode.client.results import select, where
 from meshcode.errors import BadData, BadRequest, TooLarge, UnknownSocket
 from meshcode.limits import BODY_BYTES_MAX
@@ -50,6 +51,27 @@ FUNCTIONS = {
 
 def call(socket: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
     return FUNCTIONS[socket](*args, **kwargs)
+
+
+def test_an_object_that_is_a_socket_stands_bare_in_a_composition_and_no_node_is_asked(monkeypatch):
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a composition is made without a node")
+
+    monkeypatch.setattr("meshcode.client.objects.socket.client_of", refuse)
+    bare = [SocketObject(name, client=None) for name in ("something", "this")]
+    for made, want in (
+        (parallel(bare), parallel([S(), T()])),
+        (pipeline(bare), pipeline([S(), T()])),
+        (segment(bare[0], [1, 2, 3], 2), segment(S(), [1, 2, 3], 2)),
+        (bare[0].chunks([1, 2, 3], 2), Socket("something").chunks([1, 2, 3], 2)),
+    ):
+        assert repr(made) == repr(want)
+    with pytest.raises(BadRequest, match="not a Record"):
+        parallel([Record()])
+
+
+class Record:
+    """Something that is no socket, and has no `sync`."""
 
 
 def test_a_pipeline_that_is_run_again_makes_the_plan_of_a_new_one():

@@ -297,7 +297,8 @@ def _compositions(what: str, given: tuple[Any, ...]) -> list[Composition]:
 def _composition(part: Any, what: str, n: int = 0) -> Composition:
     if isinstance(part, Composition):
         return part
-    socket = getattr(part, "sync", part)  # An AsyncSocket has one.
+    # An AsyncSocket has a `sync`; of an object that is a socket, any such name asks the node.
+    socket = part if isinstance(part, Socket) else getattr(part, "sync", part)
     if isinstance(socket, Socket):
         return socket.p()
     raise BadRequest(
