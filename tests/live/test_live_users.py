@@ -16,6 +16,7 @@ import zmq
 
 from meshcode import errors, paths
 from meshcode.client import Client, connect
+from meshcode.client.api import Network, Node, Queue, Scheduler
 from meshcode.node import auditlog
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
@@ -107,6 +108,26 @@ def test_a_login_on_the_local_link_takes_rights_and_gives_none():
         with connect(node.address) as joe:  # Also after a restart.
             assert joe.ask("whoami")["reason"] == "the login of joe was ended: `mesh login`"
     assert node.process is None
+
+
+def test_an_object_is_found_by_who_may_read_it_and_added_by_who_may_add_it():
+    with Mesh() as node, connect(node.address) as owner:
+        for kind in (Queue, Network, Scheduler, Node):
+            kind("there", client=owner)
+        model(owner, "add", "user", "joe", password=SECRET)
+        rights = ("READ_QUEUE", "READ_NETWORK", "READ_SCHEDULER", "READ_NODE")
+        for right in rights:
+            model(owner, "add", "privilege", right, right=right, user="joe")
+        keep(owner.ask("login", user="joe", password=SECRET)["login"])
+
+        with connect(node.address) as joe:
+            for kind in (Queue, Network, Scheduler, Node):
+                assert kind("there", client=joe) == kind("there", client=owner)
+                with pytest.raises(errors.NotAllowed, match=f"ADD_{kind.kind.upper()} on"):
+                    kind("new", client=joe)
+            model(owner, "delete", "privilege", "READ_QUEUE")
+            model(owner, "add", "privilege", "add", right="ADD_QUEUE", user="joe")
+            assert Queue("new", client=joe).name == "new"
 
 
 def test_what_tasks_print_is_told_to_who_may_hear_it_whatever_else_is_sent(repository):

@@ -6,12 +6,13 @@ import json
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from meshcode.client.client import Client
 from meshcode.client.default import default_client
-from meshcode.errors import ObjectExists, UnknownObject
+from meshcode.errors import NotAllowed, ObjectExists, UnknownObject
 
 Data = dict[str, Any]
 DECLARE_S = 60.0  # For an answer: a class of thousands of objects takes seconds.
@@ -81,6 +82,8 @@ class Wanted:
 def found_or_added(client: Client, wanted: Wanted) -> Data:
     """The object of that name; added when there is none.
 
+    Whoever gives nothing but the name asks for no right to add what is there.
+
     Raises:
         ObjectExists: it is there with another value, both are in the text; it is unchanged.
         UnknownObject: it is not there, and cannot be added without what is required; or an option
@@ -96,6 +99,10 @@ def found_or_added(client: Client, wanted: Wanted) -> Data:
             return there
         # The model compares what is given in the form in which it keeps it; so it must have all.
         whole.update({option: there[option] for option in missing})
+    elif not given:
+        # Not found, or not to be seen: one who may add it may still do that.
+        with suppress(UnknownObject, NotAllowed):
+            return got(client, kind, name)
     try:
         found: Data = model(client, "add", kind, name, {**whole, "exists_ok": True}, by=by)
         found.pop("existed", None)  # It is no fact of the object.
