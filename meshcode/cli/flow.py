@@ -11,8 +11,8 @@ from meshcode.cli import awaiting, output, plain
 from meshcode.cli.nodes import end_partial, tell_silent
 from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Column, Style, column
-from meshcode.cli.session import session, who
-from meshcode.errors import MeshError, WaitTimeout
+from meshcode.cli.session import session, tell_left_out, who
+from meshcode.errors import MeshError, NotAllowed, WaitTimeout
 from meshcode.listing import whole_page
 
 STEPS_SHOWN = 1_000
@@ -54,11 +54,17 @@ def ls(page: int, rows: int, style: Style) -> None:
         found = whole_page(
             client.ask, "mesh.calls", {"socket": "@flow", "page": page, "rows": rows}
         )
-        items, silent = [], found["silent"]
+        items, silent, refused = [], found["silent"], {}
         for call in found["calls"]:
-            flow = client.ask("flow.get", id=call["id"], limit=0)
+            try:
+                flow = client.ask("flow.get", id=call["id"], limit=0)
+            except NotAllowed as error:  # It has a step that may not be seen.
+                items.append({column.key: call.get(column.key) for column in LS_COLUMNS})
+                refused[f"steps of {call['id']}"] = error
+                continue
             items.append(summary(flow))
             silent = flow["silent"] or silent
+        tell_left_out(refused)
     output.show(
         "flow", items, LS_COLUMNS, style, name="id",
         empty=f"there is no page {page} of flows" if page > 1

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
-from meshcode.cli.session import objects
+from meshcode.cli.session import objects, tell_left_out
 from meshcode.cli.tree import Branch
-from meshcode.errors import UnknownObject
+from meshcode.errors import NotAllowed, UnknownObject
 from meshcode.listing import LISTED
 from meshcode.nearest import nearest
 
 KINDS = (
     "network", "scheduler", "node", "queue", "processor", "socket", "deployment", "plug", "gate",
 )  # fmt: skip
+_NO_STATUS = {"node": ""}
+_NO_WORKERS: dict[str, Any] = {"this": "", "nodes": [], "silent": []}
 _DEEP = 32  # Plugs in a row that a tree follows.
 Row = dict[str, Any]
 
@@ -186,10 +189,29 @@ def _plug_note(plug: Row) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def graph(client: Any) -> Graph:
-    """All there is, asked now."""
-    rows = {kind: objects(client, kind) for kind in KINDS}
-    return Graph(rows, client.ask("status", lines=True), client.ask("mesh.workers"))
+def graph(client: Any, top: str, item: Row) -> Graph:
+    """All that this user may see, asked now; stderr says what is left out.
+
+    Args:
+        top: the kind of the object whose tree is wanted.
+        item: that object: who may see it need not see others of its kind.
+    """
+    from meshcode.model.kinds import PLURALS  # Not before the node was found.
+
+    refused: dict[str, NotAllowed] = {}
+    asks = {PLURALS[kind]: partial(objects, client, kind) for kind in KINDS}
+    asks["what waits and runs"] = partial(client.ask, "status", lines=True)
+    asks["workers"] = partial(client.ask, "mesh.workers")
+    found: dict[str, Any] = {}
+    for what, ask in asks.items():
+        try:
+            found[what] = ask()
+        except NotAllowed as error:
+            refused[what] = error
+    tell_left_out(refused)
+    rows = {kind: found.get(PLURALS[kind], [item] if kind == top else []) for kind in KINDS}
+    status, told = found.get("what waits and runs"), found.get("workers")
+    return Graph(rows, status or _NO_STATUS, told or _NO_WORKERS)
 
 
 def _cpus(deployment: Row) -> str:

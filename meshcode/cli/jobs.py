@@ -13,8 +13,8 @@ from meshcode.cli.call import rows_of_page
 from meshcode.cli.nodes import end_partial
 from meshcode.cli.options import command, listing
 from meshcode.cli.output import Column, Style, column
-from meshcode.cli.session import objects, session
-from meshcode.errors import BadRequest, NotAllowed
+from meshcode.cli.session import beside, objects, session
+from meshcode.errors import BadRequest
 from meshcode.listing import whole_page
 from meshcode.model.kinds import FIELDS
 from meshcode.schedule import Schedule, parse
@@ -45,11 +45,7 @@ def ls_jobs(count: int, style: Style) -> None:
     """
     with session() as client:
         found = whole_page(client.ask, "mesh.calls", {"rows": CALLS_MAX, "state": "DELAYED"})
-        try:
-            schedules = objects(client, "schedule")
-        except NotAllowed as error:
-            output.say(f"mesh: schedules are left out: {error.text}")
-            schedules = []
+        schedules = beside("schedules", lambda: objects(client, "schedule")) or []
     now_ms = time.time_ns() // 1_000_000
     calls = rows_of_page(found, 1, CALLS_MAX)
     rows = [{"schedule": None, **call, "name": call["id"]} for call in calls]

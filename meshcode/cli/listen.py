@@ -11,7 +11,7 @@ import click
 
 from meshcode.cli import output, plain
 from meshcode.cli.options import DURATION, MOMENT, command
-from meshcode.cli.session import session
+from meshcode.cli.session import session, tell_left_out
 from meshcode.errors import WaitTimeout
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def _follow(
     seen = failures = 0
     away = False
     with session() as client, client.listen(name, channel, since=since) as events:
+        tell_left_out(events.left_out)
         output.say(f"listening to {name or 'everything'}, channel {channel}")
         while count is None or seen < count:
             found = events.wait(None if end is None else end - time.monotonic(), away)

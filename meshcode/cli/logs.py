@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -48,8 +49,9 @@ def logs(
     fields: dict[str, Any] = {"channel": channel, "tail": tail}
     with session() as client:
         if socket is not None:
-            # Refuses an unknown name, and says which is near.
-            client.ask("socket.describe", name=socket)
+            with suppress(NotAllowed):  # Who may hear a socket need not see its signature.
+                # Refuses an unknown name, and says which is near.
+                client.ask("socket.describe", name=socket)
             fields["socket"] = socket
         if call_id is not None:
             fields["call"] = client.ask("call.get", id=call_id)["id"]
@@ -57,7 +59,7 @@ def logs(
         with client.ask_stream("subscribe", **fields) as stream:
             if not follow:
                 # The older lines come before the answer to any later question.
-                client.ask("status")
+                client.ask("whoami")
                 stream.close()
             for event in stream:
                 _print(event, form)

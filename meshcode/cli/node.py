@@ -14,7 +14,7 @@ from meshcode import limits, paths
 from meshcode.cli import output, plain
 from meshcode.cli.options import DURATION, command, styled
 from meshcode.cli.output import Style
-from meshcode.cli.session import refuse_home_of_others, session
+from meshcode.cli.session import beside, refuse_home_of_others, session
 from meshcode.errors import WaitTimeout, WrongState
 
 if TYPE_CHECKING:
@@ -231,9 +231,10 @@ def status(style: Style) -> None:
     """
     with session() as client:
         found = dict(client.ask("status"))
-        mesh = dict(client.ask("mesh.status"))
-    item = {"name": "node", **found, "mesh": mesh if mesh["mesh"] else None}
-    output.show_facts("node", item, [*status_pairs(found), *mesh_pairs(mesh)], style)
+        mesh = beside("the mesh", lambda: dict(client.ask("mesh.status")))
+    item = {"name": "node", **found, "mesh": mesh if mesh and mesh["mesh"] else None}
+    pairs = [] if mesh is None else mesh_pairs(mesh)
+    output.show_facts("node", item, [*status_pairs(found), *pairs], style)
 
 
 def status_pairs(found: dict[str, Any]) -> list[tuple[str, str]]:

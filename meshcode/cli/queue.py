@@ -12,8 +12,8 @@ from meshcode.cli.node import say_of_here, size_text
 from meshcode.cli.objects import LABELS, Field
 from meshcode.cli.options import DURATION, SIZE, Words, command, listing, styled
 from meshcode.cli.output import Column, Style, column
+from meshcode.cli.session import beside, session
 from meshcode.cli.session import objects as all_objects
-from meshcode.cli.session import session
 from meshcode.cli.tree import Lines
 from meshcode.cli.trees import graph_option, show_graph
 from meshcode.cli.waiting import dry_option
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from meshcode.client import Client
 
 KIND = "queue"
+_LIVE = ("sockets", "waiting", "running", "bytes")
 FIELDS = [
     Field(
         ("-t", "--type"),
@@ -63,7 +64,7 @@ FIELDS = [
 COLUMNS = [
     column("name"), column("type"), column("waiting"), column("running"),
     Column("bytes", "Waiting Bytes", size_text),
-    Column("sockets", "Sockets", lambda names: str(len(names or ()))),
+    Column("sockets", "Sockets", lambda names: "" if names is None else str(len(names))),
     column("max_length"), column("max_length_bytes"),
     column("message_ttl_ms"), column("expires_ms"), column("overflow"), column("dead_letter"),
 ]  # fmt: skip
@@ -141,23 +142,37 @@ def ls_queues(watch: bool, style: Style, labels: tuple[str, ...]) -> None:
       mesh ls queues -l env=prod
     """
     with session() as client:
+        status = _status(client)
         if watch:
-            follow(client, "all", lambda: having(_rows(client), labels), KIND, COLUMNS, style)
+
+            def rows_of() -> list[dict[str, Any]]:
+                now = status and client.ask("status", lines=True)
+                return having(live_rows(client, now), labels)
+
+            follow(client, "all", rows_of, KIND, COLUMNS, style)
             return
-        status = client.ask("status", lines=True)
         rows = having(live_rows(client, status), labels)
     empty = "no queue has these labels" if labels else "no queue yet; add one: mesh add queue -n Q"
     output.show(KIND, rows, COLUMNS, style, empty=empty)
-    say_of_here(status, "Waiting, Running and Waiting Bytes are")
+    if status is not None:
+        say_of_here(status, "Waiting, Running and Waiting Bytes are")
 
 
-def _rows(client: Client) -> list[dict[str, Any]]:
-    return live_rows(client, client.ask("status", lines=True))
+def _status(client: Client) -> dict[str, Any] | None:
+    return beside(
+        "sockets and what waits and runs there", lambda: client.ask("status", lines=True)
+    )
 
 
-def live_rows(client: Client, status: dict[str, Any]) -> list[dict[str, Any]]:
-    """All queues with the sockets behind them, and what waits and runs there on this node."""
+def live_rows(client: Client, status: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """All queues with the sockets behind them, and what waits and runs there on this node.
+
+    Args:
+        status: of the node, with its lines; None when that may not be seen.
+    """
     rows = all_objects(client, KIND)
+    if status is None:
+        return [{**row, **dict.fromkeys(_LIVE)} for row in rows]
     lines: dict[str, list[dict[str, Any]]] = {}
     for line in status["sockets"]:
         lines.setdefault(line["queue"], []).append(line)
@@ -184,4 +199,5 @@ def ls_queue(name: str, graph: bool, strokes: Lines, style: Style) -> None:
 
 
 def _live(client: Client, item: dict[str, Any]) -> None:
-    item.update(next((row for row in _rows(client) if row["name"] == item["name"]), {}))
+    rows = live_rows(client, _status(client))
+    item.update(next((row for row in rows if row["name"] == item["name"]), {}))

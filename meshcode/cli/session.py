@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from meshcode.cli import output
 from meshcode.errors import MeshError, NoNode, NotAllowed, WaitTimeout
 
 if TYPE_CHECKING:
     from meshcode.client import Client
+
+Told = TypeVar("Told")
 
 CONNECT_S = 5.0  # A node that has the link open and does not greet for so long is not well.
 COMPLETE_S = 0.15  # A Tab that takes longer feels broken.
@@ -144,6 +147,28 @@ def objects(client: Client, kind: str) -> list[dict[str, Any]]:
     found = model(client, "list", kind)
     rows = found.get("items", []) if isinstance(found, dict) else found
     return sorted(rows, key=lambda row: str(row["name"]))
+
+
+def beside(what: str, ask: Callable[[], Told]) -> Told | None:
+    """What a command only adds to that which it was asked for: what `ask` gives.
+
+    None when this user lacks the right to it; stderr says that `what` is left out.
+    """
+    try:
+        return ask()
+    except NotAllowed as error:
+        tell_left_out({what: error})
+        return None
+
+
+def tell_left_out(refused: Mapping[str, NotAllowed]) -> None:
+    """Say on stderr what of an answer is not in it, for want of which rights."""
+    if refused:
+        needed = dict.fromkeys(str(error.fields.get("right")) for error in refused.values())
+        output.say(
+            f"mesh: left out, since you may not see it: {', '.join(refused)}; that needs"
+            f" {', '.join(needed)}: `mesh whoami` shows what you may do"
+        )
 
 
 def names_of(kind: str) -> list[str]:

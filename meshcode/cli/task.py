@@ -236,7 +236,7 @@ def ls_task(name: str, with_code: bool, graph: bool, strokes: Lines, style: Styl
         from meshcode.cli.graph import graph as whole
 
         with session() as client:
-            found = whole(client)
+            found = whole(client, "socket", objects.one(client, "socket", name))
         branch = found.task(found.find("socket", name))
         if style.is_text:
             output.write_lines(vertical(branch, strokes))

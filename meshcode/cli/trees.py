@@ -64,7 +64,7 @@ def show(
             more(client, item)
         branch = None
         if draw is not None or not style.is_text:
-            found = graph(client)
+            found = graph(client, kind, item)
             top = found.find(kind, item["name"]) if declared else item  # A node that runs.
             branch = getattr(found, kind)(top)
     if not style.is_text:
@@ -156,11 +156,13 @@ def show_graph(
 
 def names_below(kinds: Mapping[str, str]) -> Facts:
     """Adds, for each kind, the names of those whose option names the item."""
+    from meshcode.cli.session import beside
     from meshcode.cli.session import objects as all_objects
 
     def add(client: Any, item: dict[str, Any]) -> None:
         for kind, field in kinds.items():
-            rows = all_objects(client, kind)
-            item[kind + "s"] = [r["name"] for r in rows if r.get(field) == item["name"]]
+            rows = beside(f"{kind}s", lambda kind=kind: all_objects(client, kind))
+            if rows is not None:
+                item[kind + "s"] = [r["name"] for r in rows if r.get(field) == item["name"]]
 
     return add

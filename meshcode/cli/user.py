@@ -14,7 +14,7 @@ from meshcode.cli.objects import Field
 from meshcode.cli.options import Words, command, listing, styled
 from meshcode.cli.output import Style, column
 from meshcode.cli.secret import password_options, take_password
-from meshcode.cli.session import model, session
+from meshcode.cli.session import model, session, tell_left_out
 from meshcode.cli.session import objects as all_objects
 from meshcode.errors import NotAllowed
 
@@ -220,7 +220,7 @@ def ls_user(name: str, style: Style) -> None:
             if me["user"] == name:
                 item["privileges"] = me["privileges"]
             else:
-                output.say(f"mesh: privileges are not shown: {error.text}")
+                tell_left_out({"privileges": error})
         else:
             item["privileges"] = [_said(r) for r in rows if r["user"] == name or r["role"] in roles]
     output.show_facts("user", item, objects.pairs_of(item), style)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.client.ends import not_to_be_sent
 from meshcode.client.requests import Subscription
-from meshcode.errors import MeshError
+from meshcode.errors import MeshError, NotAllowed
 from meshcode.wire.codec import unpack
 
 if TYPE_CHECKING:
@@ -85,6 +85,11 @@ class Listening:
             self.close()
             raise
         self._old = iter(self._past)
+
+    @property
+    def left_out(self) -> dict[str, NotAllowed]:
+        """What events of the past do not say, since this user may not see it, and why."""
+        return {} if self._past is None else self._past.left_out
 
     def check(self) -> None:
         """Raise the error with which the node refused, if it did."""

@@ -68,7 +68,7 @@ class Past:
     """The events of calls that were accepted since a time, and what of them was told already."""
 
     def __init__(self, client: Client, name: str | None, channel: str, begin_ms: int) -> None:
-        """Look up which sockets are meant.
+        """Look up which sockets are meant, and their modules as far as these may be seen.
 
         Raises:
             MeshError: the node refused.
@@ -81,7 +81,12 @@ class Past:
         self._recent_ms = unix_ms() - SKEW_MS
         self._told: set[tuple[Any, ...]] = set()  # Of what may come live as well.
         self._sockets = {row["name"]: row for row in self._rows("socket")}
-        self._modules = {row["name"]: row.get("module") for row in self._rows("processor")}
+        self.left_out: dict[str, NotAllowed] = {}  # What events do not say, and why.
+        self._modules: dict[str, Any] = {}
+        try:
+            self._modules = {row["name"]: row.get("module") for row in self._rows("processor")}
+        except NotAllowed as error:
+            self.left_out["modules"] = error
 
     def _rows(self, kind: str) -> list[dict[str, Any]]:
         found = self._client.ask("model", do="list", kind=kind, fields={})
@@ -131,7 +136,7 @@ class Past:
         if self._name is not None and not PATTERN & set(self._name):
             if self._name in self._sockets:
                 fields["socket"] = self._name
-            elif self._name in self._modules:
+            elif self._name in {row.get("processor") for row in self._sockets.values()}:
                 fields["processor"] = self._name
         while True:
             found = self._client.ask("mesh.calls", **fields)
