@@ -16,7 +16,8 @@ from meshcode.cli.output import Style, column
 from meshcode.cli.secret import password_options, take_password
 from meshcode.cli.session import model, session, tell_left_out
 from meshcode.cli.session import objects as all_objects
-from meshcode.errors import NotAllowed
+from meshcode.errors import NotAllowed, WrongState
+from meshcode.nearest import nearest
 
 _TEXT = click.STRING
 _ODD = re.compile(r"[^A-Za-z0-9._:/@-]")
@@ -284,6 +285,8 @@ def user_add(name: str, role: str | None, privilege: str | None, style: Style) -
 def user_remove(name: str, role: str | None, privilege: str | None, style: Style) -> None:
     """Take a role from a user, every privilege of it with that right, or both.
 
+    What the user does not have is refused, and nothing is taken.
+
     Examples:
       mesh user remove joe -r developer
       mesh user remove joe -p RUN_TASK
@@ -291,6 +294,12 @@ def user_remove(name: str, role: str | None, privilege: str | None, style: Style
     _which(role, privilege)
     with session() as client:
         item = objects.one(client, "user", name)
+        given = [] if privilege is None else _given_to(client, name, privilege)
+        if role is not None and role not in item["roles"]:
+            raise WrongState(
+                f"user {name!r} has no role {role!r}, it has {', '.join(item['roles']) or 'none'};"
+                " nothing was changed", kind="user", name=name,
+            )  # fmt: skip
         if role is not None:
             roles = [r for r in item["roles"] if r != role]
             item = model(client, "update", "user", name, roles=roles, revision=item["revision"])
@@ -298,7 +307,24 @@ def user_remove(name: str, role: str | None, privilege: str | None, style: Style
                 objects.done("user", name, f"has no role {role}", item, style)
         if privilege is None:
             return
-        for row in all_objects(client, "privilege"):
-            if row["user"] == name and row["right"] == privilege and not row["revoked"]:
-                model(client, "delete", "privilege", row["name"])
+        for row in given:
+            model(client, "delete", "privilege", row["name"])
     objects.done("user", name, f"has no {privilege} of its own", item, style)
+
+
+def _given_to(client: Any, user: str, right: str) -> list[dict[str, Any]]:
+    """The privileges that give a user a right by itself, at least one.
+
+    Raises:
+        WrongState: none does, or there is no such right.
+    """
+    rows = [r for r in all_objects(client, "privilege") if r["user"] == user and not r["revoked"]]
+    found = [row for row in rows if row["right"] == right]
+    if not found:
+        like = nearest(right, [str(row["right"]) for row in rows])
+        hint = f"; did you mean {like!r}?" if like else ""
+        raise WrongState(
+            f"user {user!r} has no {right} of its own{hint}; nothing was changed; `mesh ls user"
+            f" {user}` shows what it has, and by which role", kind="user", name=user,
+        )  # fmt: skip
+    return found

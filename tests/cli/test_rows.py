@@ -215,6 +215,16 @@ def test_a_role_and_a_right_are_given_and_taken_together(shell):
     (item,) = shell.json("user", "add", "joe", "-r", "dev", "-p", "RUN_TASK")
     assert (item["kind"], item["roles"]) == ("user", ["dev"])
     assert "RUN_TASK" in shell("ls", "user", "joe")[0]
+
+    for words, text in (
+        (("-p", "RUN_TSK"), "has no RUN_TSK of its own; did you mean 'RUN_TASK'?"),
+        (("-p", "ALL", "-r", "dev"), "has no ALL of its own; nothing was changed; `mesh ls user"),
+        (("-r", "dve", "-p", "RUN_TASK"), "has no role 'dve', it has dev; nothing was changed"),
+    ):
+        assert f"user 'joe' {text}" in shell("user", "remove", "joe", *words, status=6)[1]
+    said = shell("ls", "user", "joe")[0]
+    assert "RUN_TASK" in said and "dev" in said
+
     (item,) = shell.json("user", "remove", "joe", "-r", "dev", "-p", "RUN_TASK")
     assert (item["kind"], item["roles"]) == ("user", [])
 
