@@ -1,4 +1,7 @@
-"""`mesh network add|remove`, `mesh scheduler add|remove`: nodes of a network, of a scheduler."""
+"""`mesh network add|remove`, `mesh scheduler add|remove`: nodes of a network, of a scheduler.
+
+Also what is said when something is declared of a node that is not there.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +61,17 @@ def nodes_known(client: Any) -> set[str] | None:
 def is_known(node: Mapping[str, Any], known: set[str]) -> bool:
     """Whether a declared node is one of those; of a host one cannot tell whether a node runs."""
     return bool(node["name"] in known or node.get("host"))
+
+
+def tell_unplaced(client: Any, deployment: Mapping[str, Any]) -> None:
+    """Say so when there is no node where it is to be."""
+    from meshcode.client.places import place_problem
+
+    if problem := place_problem(client, deployment):
+        output.say(
+            f"mesh: {problem}; its CPUs wait for one; if it is a mistake: `mesh update deployment"
+            f" {deployment['name']} -h HOST`"
+        )
 
 
 def _remove(kind: str, name: str, node: str, style: Style, *, dry: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from meshcode.cli import objects
+from meshcode.cli.belonging import tell_unplaced
 from meshcode.cli.objects import Field
 from meshcode.cli.options import command, complete, listing, styled
 from meshcode.cli.output import Style, column
@@ -60,7 +61,10 @@ def add(
       mesh add deployment -n proc1 -d spread -sc even -c 8
     """
     given["processor"] = processor
-    objects.add(KIND, name or processor, given, style, exists_ok=exists_ok, dry=dry, wait=wait)
+    objects.add(
+        KIND, name or processor, given, style, exists_ok=exists_ok, dry=dry, wait=wait,
+        then=tell_unplaced,
+    )
 
 
 @command()
@@ -79,7 +83,7 @@ def update(name: str, wait: float | None, dry: bool, style: Style, **given: Any)
     Examples:
       mesh update deployment -n proc1-here -c 2
     """
-    objects.update(KIND, name, given, style, dry=dry, wait=wait)
+    objects.update(KIND, name, given, style, dry=dry, wait=wait, then=tell_unplaced)
 
 
 @command()

@@ -543,6 +543,7 @@ def examine() -> Iterable[Check]:
     yield from check_kept()
     yield from check_waiting()
     yield from check_schedules()
+    yield from doctor_mesh.check_deployments()
     yield from doctor_mesh.checks()
 
 

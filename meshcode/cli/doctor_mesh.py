@@ -1,4 +1,4 @@
-"""What `mesh doctor` says of the mesh that the running node of this home belongs to."""
+"""What `mesh doctor` says of the mesh of this home's running node, and of what is to run where."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcode.cli import plain
 from meshcode.cli.doctor_check import FAIL, OK, WARN, Check
-from meshcode.cli.session import session
+from meshcode.cli.session import objects, session
 from meshcode.errors import MeshError, NotAllowed, WrongState
 from meshcode.limits import PEER_SKEW_MS
 
@@ -60,6 +60,22 @@ def judge_code(told: Mapping[str, Mapping[str, str]]) -> Iterator[Check]:
             text = f"processor {name} is not the same code everywhere: {runs}"
             fix = f"`mesh proc restart -n {name} --wait`: all nodes fetch its newest commit"
             yield Check("code", WARN, text, fix)
+
+
+def check_deployments() -> Iterator[Check]:
+    """Deployments on hosts that no node has; nothing without a node."""
+    from meshcode.client.places import missing, places
+
+    try:
+        with session(timeout=2.0) as client:
+            rows, there = objects(client, "deployment"), places(client)
+    except MeshError:  # The node's own check has said why; or they may not be seen.
+        return
+    for row in rows:
+        if problem := missing(there, row):
+            name, where = row["name"], f"of processor {row['processor']}"
+            fix = f"start a node there, or mesh update deployment {name} -h HOST"
+            yield Check("deployment", WARN, f"deployment {name} {where}: {problem}", fix)
 
 
 def _of_files() -> Iterator[Check]:

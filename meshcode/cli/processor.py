@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from meshcode.cli import objects, output, plain, prompting
+from meshcode.cli.belonging import tell_unplaced
 from meshcode.cli.labels import having, map_option, selectors_option
 from meshcode.cli.node import say_of_here
 from meshcode.cli.objects import LABELS, Field
@@ -173,6 +174,8 @@ def add(
             again = {"exists_ok": True} if exists_ok else {}
             added = model(client, "add", KIND, name, dry=dry, **fields, **again)
         objects.done(KIND, name, objects.verb_of(added), added, style, dry=dry)
+        if deploy or placed:
+            tell_unplaced(client, {"name": name, **placed})
         objects.wait_for(client, KIND, added, None if dry else wait)
 
 

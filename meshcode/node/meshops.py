@@ -38,8 +38,11 @@ NEWS_SHOWN = 20
 # What a node tells of itself.
 FACTS = frozenset({
     "state", "unix_ms", "open", "running", "guests", "workers", "cpus", "pid", "version",
-    "uptime_ms", "disk_level", "roster", "model", "up", "alone",
+    "uptime_ms", "disk_level", "roster", "model", "up", "alone", "host",
 })  # fmt: skip
+_SHOWN_FACTS = (
+    "open", "running", "guests", "workers", "cpus", "pid", "uptime_ms", "version", "host",
+)
 _REFUSALS = ("refused:", "skew:", "zap dead:", "join link: refused", "the roster of")
 
 Answers = list[tuple[bytes, dict[str, Any]]]
@@ -224,7 +227,7 @@ def facts_of(loop: Loop) -> dict[str, Any]:
         "open": len(router.calls),
         "running": sum(len(worker.held) for worker in router.workers.values()),
         "guests": len(router.guests), "workers": len(loop.crew.by_id), "cpus": os.cpu_count() or 1,
-        "pid": os.getpid(), "version": meshcode.__version__,
+        "pid": os.getpid(), "version": meshcode.__version__, "host": loop.processors.host,
         "uptime_ms": loop.clock.now_ms() - loop.clock.boot_ms,
         "disk_level": router.disk_level,
         "roster": "" if mesh is None else mesh.roster.digest.hex(),
@@ -237,7 +240,7 @@ def add_facts(row: dict[str, Any], facts: dict[str, Any] | None) -> None:
     """Put what a node said of itself into its row; it knows its load, not how others see it."""
     if facts is None:
         return
-    for name in ("open", "running", "guests", "workers", "cpus", "pid", "uptime_ms", "version"):
+    for name in _SHOWN_FACTS:
         if name in facts:
             row[name] = facts[name]
     if facts.get("state") == DRAINING and row["state"] == "alive":

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import socket
 
 import pytest
 
+from meshcode import paths
 from meshcode.cli import names, output
 from meshcode.cli.call import _SPARE as call_spare
 from meshcode.cli.call import COLUMNS, MESH_COLUMNS
+from meshcode.client import connect
+from meshcode.client.api import Deployment
 
 NO_TEXT = "sh\udcffop"  # What the shell gives as `$'sh\xffop'`.
 
@@ -225,3 +229,34 @@ def test_the_listing_of_calls_fits_a_narrow_terminal():
             assert max(map(len, out.getvalue().splitlines())) <= room
             assert "State" in out.getvalue() and "Name" in out.getvalue()
         assert out.getvalue().count("shop.tasks.charge") == 2  # With room for all, all are there.
+
+
+def test_a_deployment_on_a_host_that_no_node_has_is_told_of(shell, idle):
+    """A name mistyped took the workers away from all nodes, and nothing was said."""
+    idle()
+    where = ("-g", "/nowhere", "-m", "m", "-rs", "stop", "-h", "tpyo", "--dry-run")
+    _, err = shell("add", "processor", "-n", "other", *where)
+    assert "no node has the name or the host 'tpyo'" in err
+    _, err = shell("add", "deployment", "-n", "idle", "-d", "there", "-h", "tpyo")
+    assert "mesh: no node has the name or the host 'tpyo'; its CPUs wait for one" in err
+    assert "`mesh update deployment there -h HOST`" in err
+    for host in (socket.gethostname(), "localhost", "*"):
+        assert shell("update", "deployment", "there", "-h", host)[1] == ""
+    shell("add", "node", "-n", "mine", "-h", socket.gethostname())
+    assert shell("update", "deployment", "there", "-h", "mine")[1] == ""
+
+    _, err = shell("update", "deployment", "there", "-h", "mien")
+    assert "'mien'; did you mean 'mine'?" in err
+    with (
+        connect(paths.clients_address(shell.home)) as client,
+        pytest.warns(RuntimeWarning, match="no node has the name or the host 'mien'"),
+    ):
+        Deployment("there", host="mien", client=client)
+    rows = [row for row in json.loads(shell.run(["doctor", "-o", "json"])[1])["items"]
+            if row["name"] == "deployment"]  # fmt: skip
+    assert [(row["state"], row["detail"]) for row in rows] == [(
+        "WARN", "deployment there of processor idle: no node has the name or the host 'mien'; did"
+        " you mean 'mine'?",
+    )]  # fmt: skip
+    assert rows[0]["fix"] == "start a node there, or mesh update deployment there -h HOST"
+    shell("delete", "node", "mine", "-y")

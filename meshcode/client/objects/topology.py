@@ -7,6 +7,7 @@ from typing import ClassVar
 from meshcode.client.fitting import plug_problem
 from meshcode.client.objects.asking import client_of, listed, model, warn
 from meshcode.client.objects.base import Declared
+from meshcode.client.places import place_problem
 
 
 class Network(Declared):
@@ -56,12 +57,18 @@ class Node(Declared):
 class Deployment(Declared):
     """CPUs for a processor on a host: `Deployment("d1", processor="p1", cpus=4)`; see `Declared`.
 
-    Of the original: `hostname` is `host`.
+    Of the original: `hostname` is `host`.  A RuntimeWarning says when no node has such a name or
+    host.
     """
 
     kind: ClassVar[str] = "deployment"
     _required = ("processor",)
     _renamed = {"hostname": "host"}
+
+    def _look(self) -> None:
+        if problem := place_problem(client_of(self._client), self._data):
+            mend = "its CPUs wait for one; update(host=...) gives another"
+            warn(f"{problem}; {mend}", RuntimeWarning)
 
 
 class Plug(Declared):
