@@ -5,7 +5,8 @@ Rules kept here and nowhere else:
   standard input or behind a fixed prefix (`refs/heads/NAME`, `file:///...`), after a check;
 - no system, global or included configuration (but `safe.directory`, see `run`), no hooks, no
   prompts, no helpers but our own;
-- only https, ssh and (when allowed) file; objects are checked as they arrive; every run has an end.
+- only https, ssh and (when allowed) file; objects are checked as they arrive (what comes from a
+  plain web server right after: `repository.py`); every run has an end, and none fetches unasked.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ def environment(remote: Remote | None, network: bool = False) -> dict[str, str]:
         for spelling in (name, name.upper()):
             if spelling in os.environ:
                 found[spelling] = os.environ[spelling]
-    protocols = "none"  # A partial clone would else ask its remote for any object it misses.
+    protocols = "none"
     if network:
         protocols = "https:ssh:file" if remote is None or remote.allow_file else "https:ssh"
     found.update(
@@ -193,6 +194,10 @@ def environment(remote: Remote | None, network: bool = False) -> dict[str, str]:
         GIT_ALLOW_PROTOCOL=protocols,
         GIT_SSH_COMMAND="ssh -oBatchMode=yes -oConnectTimeout=20",
         GIT_LFS_SKIP_SMUDGE="1",
+        # A mirror without file contents asks for what it lacks by a fetch of its own. git would
+        # start one for any object it misses; from a plain web server it fetches object by object,
+        # misses each, and so starts itself without end.
+        GIT_NO_LAZY_FETCH="1",
     )
     if remote is not None and remote.key:
         found["GIT_SSH_COMMAND"] += f" -oIdentitiesOnly=yes -i {shlex.quote(remote.key)}"

@@ -234,6 +234,50 @@ class Repository:
             *("--end-of-options", "origin", *refs),
             network=True,
         )
+        self._check_unchecked()
+
+    def _check_unchecked(self) -> None:
+        """Check what git took as it came: all from a plain web server (the "dumb" protocol).
+
+        What a real git server gives is checked as it arrives, and lies in packs of a promisor.
+
+        Raises:
+            MountFailed: something is wrong with it; the mirror is gone.
+        """
+        objects = os.path.join(self.mirror, "objects")
+        packs = set(os.listdir(os.path.join(objects, "pack")))
+        if all(len(name) != 2 for name in os.listdir(objects)) and all(
+            name.removesuffix(".pack") + ".promisor" in packs
+            for name in packs if name.endswith(".pack")
+        ):  # fmt: skip
+            return
+        try:
+            self._git(*git.FSCK_OPTIONS, "fsck", "--strict", "--no-dangling", "--no-progress")
+        except git.GitFailed as error:
+            _remove(self.mirror)  # Nothing of it is mounted, now or when the remote is away.
+            raise MountFailed(
+                f"what {self.remote.url} gave is no sound repository: {error.text}; all of it was"
+                " removed again and nothing was mounted. Mend it, or serve it by a git server",
+                step="fetch",
+                reason="no_files",
+            ) from error
+
+    def _fetch_contents(self, commit: str) -> None:
+        """Fetch what the files of the commit hold, as far as the mirror lacks it, all at once."""
+        listing = ("rev-list", "--objects", "--no-walk", "--no-object-names", "--missing=print")
+        rows = self._git(*listing, commit).split()
+        lacking = [row[1:] for row in rows if row.startswith("?")]
+        if lacking:
+            self._git(
+                # What is there has no part in it: nothing is said of it.
+                *("-c", "fetch.negotiationAlgorithm=noop"),
+                *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head"),
+                *("--no-recurse-submodules", "--no-auto-gc", "--filter=blob:none"),
+                *("--stdin", "origin"),
+                stdin="\n".join(lacking) + "\n",
+                network=True,
+            )
+            self._check_unchecked()
 
     def _lookup(self, name: str, source: str = "") -> str:
         """The full id of the commit a full ref name or hexadecimal id stands for, or ""."""
@@ -241,7 +285,7 @@ class Repository:
         try:
             form = "--batch-check=%(objectname) %(objecttype)"
             answer = self._git("cat-file", form, stdin=f"{name}^{{commit}}\n", source=source)
-        except git.GitFailed:  # A missing object makes a partial clone ask its remote, in vain.
+        except git.GitFailed:  # Of a store that is damaged, or not there.
             return ""
         full, _, kind = answer.strip().partition(" ")
         return full if kind == "commit" else ""
@@ -329,11 +373,11 @@ class Repository:
         _remove(folder)
         try:
             self._git("worktree", "prune", source=source)
-            # Contents are fetched here, all missing ones at once.
+            if source == self.mirror:
+                self._fetch_contents(commit)
             self._git(
                 *("worktree", "add", "--quiet", "--force", "--detach", "--end-of-options"),
                 *(folder, commit),
-                network=source == self.mirror,
                 source=source,
             )
         except git.GitFailed as error:
