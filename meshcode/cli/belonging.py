@@ -6,7 +6,7 @@ Also what is said when something is declared of a node that is not there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -38,29 +38,42 @@ def _add(kind: str, name: str, node: str, style: Style, *, dry: bool) -> None:
             item = model(client, "add", "node", node, dry=dry, **{kind: name})
         objects.done("node", node, f"belongs to {kind} {name}", item, style, dry=dry)
         known = None if dry else nodes_known(client)
-        if known is not None and not is_known(item, known):
-            near = nearest(node, known)
+        if known is not None and not known.has(item):
+            near = nearest(node, known.names)
             hint = f"; did you mean {near!r}?" if near else ""
+            host = f", or on host {item['host']!r}," if item.get("host") else ""
             output.say(
-                f"mesh: no node of the name {node!r} is in the mesh{hint}; what it is given waits"
-                f" for one; if it is a mistake: `mesh delete node {node}`"
+                f"mesh: no node of the name {node!r}{host} is in the mesh{hint}; what it is given"
+                f" waits for one; if it is a mistake: `mesh delete node {node}`"
             )
 
 
-def nodes_known(client: Any) -> set[str] | None:
-    """The names of the nodes there are, and of the declared ones that this one is; None when that
-    may not be seen.
-    """
+class Known(NamedTuple):
+    """The nodes there are."""
+
+    names: frozenset[str]  # And those of the declared nodes that the node asked is.
+    hosts: frozenset[str] | None  # Of their machines; None while some nodes do not tell.
+
+    def has(self, node: Mapping[str, Any]) -> bool:
+        """Whether a declared node is one of them, or may be."""
+        host = node.get("host")
+        if node["name"] in self.names or host in self.names:
+            return True
+        return bool(host) and (self.hosts is None or host in self.hosts)
+
+
+def nodes_known(client: Any) -> Known | None:
+    """The nodes there are; None when that may not be seen."""
     try:
-        rows, mine = client.ask("nodes")["nodes"], client.ask("status")["declared"]
+        rows, mine = client.ask("nodes", ask=True)["nodes"], client.ask("status")["declared"]
     except MeshError:
         return None
-    return {row["name"] for row in rows if row["state"] != "evicted"} | set(mine)
-
-
-def is_known(node: Mapping[str, Any], known: set[str]) -> bool:
-    """Whether a declared node is one of those; of a host one cannot tell whether a node runs."""
-    return bool(node["name"] in known or node.get("host"))
+    rows = [row for row in rows if row["state"] != "evicted"]
+    hosts = {row.get("host") for row in rows}
+    return Known(
+        frozenset({row["name"] for row in rows} | set(mine)),
+        None if None in hosts else frozenset(hosts),
+    )
 
 
 def tell_unplaced(client: Any, deployment: Mapping[str, Any]) -> None:

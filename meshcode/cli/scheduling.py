@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from meshcode.cli import objects, output
-from meshcode.cli.belonging import is_known, nodes_known
+from meshcode.cli.belonging import nodes_known
 from meshcode.cli.options import command, complete, listing
 from meshcode.cli.output import Style, column
 from meshcode.cli.session import objects as all_objects
@@ -48,7 +48,7 @@ def scheduler_start(name: str | None, style: Style) -> None:
         rows.append({
             "name": node["name"], "scheduler": node["scheduler"], "cpus": node["cpus"],
             "asked": sum(mine.values()), "deployments": list(mine),
-            "note": "" if known is None or is_known(node, known) else "no such node in the mesh",
+            "note": "" if known is None or known.has(node) else "no such node in the mesh",
         })  # fmt: skip
     for one in deployments:
         given = sum(shares.get(one["name"], {}).values())

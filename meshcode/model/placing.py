@@ -15,20 +15,34 @@ _Objects = Mapping[str, Mapping[str, Any]]  # Options of the objects of a kind, 
 ANYWHERE = "*"
 
 
+def means(where: str, name: str, host: str, others: Collection[str]) -> bool:
+    """Whether a host that is written somewhere is a running node: by its name, else its machine's.
+
+    Args:
+        where: the host; `localhost` is a node without a mesh only.
+        name: of the node in its mesh; empty without one.
+        host: of its machine.
+        others: names of the other nodes of the mesh, which mean these.
+    """
+    if where == "localhost":
+        return not name
+    return where != "" and where in (name, host) and where not in others
+
+
 def names_here(nodes: _Objects, name: str, host: str, others: Collection[str]) -> list[str]:
     """The declared nodes that a running node is: the one of its name, else those of its host.
 
     Args:
-        nodes: that are declared.
-        name: of the node in its mesh; empty without one.
-        host: of its machine.
-        others: names of the other nodes of the mesh: what is declared of them is theirs.
+        nodes: that are declared; what is declared of one of `others` is not this one.
+        name, host, others: as for `means`.
     """
     own = name or host
     if own in nodes:
         return [own]
-    mine = (host,) if name else (host, "localhost")
-    return [n for n, node in sorted(nodes.items()) if node.get("host") in mine and n not in others]
+    return [
+        declared for declared, node in sorted(nodes.items())
+        if declared not in others and means(node.get("host") or "", name, host, others)
+    ]  # fmt: skip
 
 
 def cpus_here(nodes: _Objects, here: Collection[str]) -> int | None:

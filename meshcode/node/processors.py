@@ -242,13 +242,9 @@ class Processors:
         return int(deployment["cpus"]) if self._is_here(deployment.get("host")) else 0
 
     def _is_here(self, host: str | None) -> bool:
-        if host in ("*", None, "") or (self.name and host == self.name):
+        if host in ("*", None, "") or host in self.names_here:
             return True
-        if host in self.names_here:
-            return True
-        if host == "localhost":
-            return not self.name  # In a mesh it was replaced when it was declared.
-        return host == self.host and host not in self.other_names
+        return placing.means(host, self.name, self.host, self.other_names)
 
     def _workers(self, name: str) -> list[WorkerProcess]:
         return [worker for worker in self.crew.by_id.values() if worker.processor == name]

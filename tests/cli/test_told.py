@@ -111,10 +111,16 @@ def test_a_node_that_is_not_in_the_mesh_is_marked_when_a_scheduler_gets_it(shell
     assert "no such node in the mesh" in shell("scheduler", "start")[0]
 
 
-def test_a_node_with_a_host_may_be_one_that_comes(shell, even):
+def test_a_declared_node_is_in_the_mesh_when_a_node_is_on_its_host(shell, even):
+    """CPUs that a scheduler gave to a host without a node ran nowhere, and nothing was said."""
     shell("add", "node", "-n", "later", "-h", "host-x")
+    shell("add", "node", "-n", "mine", "-h", socket.gethostname())
 
-    assert shell("scheduler", "add", "-n", "even", "-nd", "later")[1] == ""
+    err = shell("scheduler", "add", "-n", "even", "-nd", "later")[1]
+    assert "no node of the name 'later', or on host 'host-x', is in the mesh" in err
+    assert shell("scheduler", "add", "-n", "even", "-nd", "mine")[1] == ""
+    notes = {row["name"]: row["note"] for row in shell.json("scheduler", "start", "-n", "even")}
+    assert notes == {"later": "no such node in the mesh", "mine": ""}
 
 
 def test_a_worker_is_named_as_its_call_names_it(shell):

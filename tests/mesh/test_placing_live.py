@@ -86,6 +86,19 @@ def test_each_strategy_places_the_cpus_and_every_node_says_so(cluster: Cluster):
     settle(cluster, [2, 2, 2])
 
 
+def test_a_declared_node_may_say_its_node_by_its_host(cluster: Cluster):
+    """Deployments took the name of a node for its host, and schedulers gave it CPUs for nobody."""
+    cluster["n1"].command("delete", "node", "n3", "-y")
+    cluster["n1"].add("node", "gamma", host="n3", cpus=4, scheduler="even")
+    try:
+        settle(cluster, [2, 2, 2])
+        assert planned(cluster, "n2")[0] == {"n1": 2, "n2": 2, "gamma": 2}
+        assert "no such node" not in cluster["n1"].command("scheduler", "start", "-n", "even")
+    finally:
+        cluster["n1"].command("delete", "node", "gamma", "-y")
+        cluster["n1"].add("node", "n3", cpus=4, scheduler="even")
+
+
 def test_scaling_in_and_out_under_load_loses_no_call_and_no_order(cluster: Cluster):
     steps: list[tuple[tuple[str, ...], list[int]]] = [
         (("update", "deployment", "spread", "-c", "3"), [1, 1, 1]),

@@ -98,6 +98,10 @@ NODES = {
         ("", "h1", set(), ["alpha", "beta", "near"], 6),
         ("", "h2", set(), ["near"], 1),
         ("", "gamma", set(), ["gamma"], None),
+        # The host of what is declared is the name of a node, as deployments may say it.
+        ("h1", "machine", set(), ["alpha", "beta"], 5),
+        ("other", "h1", {"h1"}, [], None),
+        ("localhost", "h2", set(), [], None),
     ],
 )
 def test_which_declared_nodes_a_running_one_is(name, host, others, here, cpus):
