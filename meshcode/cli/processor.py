@@ -14,7 +14,13 @@ from meshcode.cli.node import say_of_here
 from meshcode.cli.objects import LABELS, Field
 from meshcode.cli.options import DURATION, SIZE, command, listing, styled
 from meshcode.cli.output import Column, Style, column
-from meshcode.cli.secret import password_options, take_password, unlock_options, unlocking
+from meshcode.cli.secret import (
+    new_password,
+    new_password_options,
+    password_options,
+    unlock_options,
+    unlocking,
+)
 from meshcode.cli.session import declare, model, session
 from meshcode.cli.session import objects as all_objects
 from meshcode.cli.tree import Lines
@@ -165,7 +171,8 @@ def add(
       mesh add processor -n proc1 -g file:///srv/repo -m pkg.module -h localhost -w 2
       mesh add processor -n proc1 -g file:///srv/repo -m pkg.module --password
     """
-    fields = objects.given_fields({**given, **_lock(ask_password, password_file)})
+    lock = new_password(ask=ask_password, file=password_file)
+    fields = objects.given_fields({**given, **lock})
     placed = objects.given_fields({"host": hostname, "cpus": cpus})
     with session() as client:
         if deploy or placed:
@@ -206,15 +213,16 @@ def _add_placed(
 @objects.one_name(KIND)
 @objects.fields(FIELDS, update=True)
 @_env_option(update=True)
-@password_options
+@new_password_options
 @unlock_options
 @click.option("-p", "--prompt", is_flag=True, help="Ask for each option that is not given.")
 @wait_options
 @dry_option
 @styled
 def update(
-    name: str, ask_password: bool, password_file: str | None, unlock: bool, prompt: bool,
-    unlock_file: str | None, wait: float | None, dry: bool, style: Style, **given: Any,
+    name: str, ask_password: bool, password_file: str | None, no_password: bool, unlock: bool,
+    prompt: bool, unlock_file: str | None, wait: float | None, dry: bool, style: Style,
+    **given: Any,
 ) -> None:  # fmt: skip
     """Change a processor; workers with the new code replace the old ones. Without any option, and
     with -p, each is asked for.
@@ -224,14 +232,17 @@ def update(
       mesh update processor -n proc1 -w 8 --time-limit 30s
       mesh update processor -n proc1 -c none -br main
       mesh update processor -n proc1 --env STAGE=prod --env LEVEL=3
+      mesh update processor -n proc1 --unlock --no-password
       mesh update processor proc1 -p
     """
-    if prompting.wanted(prompt, {**given, "password": ask_password or password_file or None}):
+    about_password = ask_password or password_file or no_password or None
+    if prompting.wanted(prompt, {**given, "password": about_password}):
         with session() as client:
             now = objects.one(client, KIND, name)
         given = prompting.ask(FIELDS, now, given)
     opening = unlocking(unlock=unlock, unlock_file=unlock_file, kept=not ask_password)
-    changes = {**given, **_lock(ask_password, password_file)}
+    lock = new_password(ask=ask_password, file=password_file, gone=no_password)
+    changes = {**given, **lock}
     then = None if given["env"] is None else _tell_dropped(name)
     objects.update(KIND, name, changes, style, dry=dry, wait=wait, then=then, **opening)
 
@@ -356,13 +367,6 @@ def ls_processor(name: str, graph: bool, strokes: Lines, style: Style) -> None:
         below(client, item)
 
     show_graph(KIND, name, style, strokes, graph=graph, more=more)
-
-
-def _lock(ask: bool, file: str | None) -> dict[str, str | None]:
-    """The field that puts a password on a processor, when one was asked for."""
-    if not ask and file is None:
-        return {}
-    return {"password": take_password(ask=ask, file=file, twice=True)}
 
 
 def act(

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from meshcode.cli.options import NONE
+
 VARIABLE = "MESH_PASSWORD"
 _OPTION = "--password"
 _FILE_BYTES_MAX = 4_096
@@ -23,6 +25,29 @@ def password_options(decorated: Any) -> Any:
     ):  # fmt: skip
         decorated = option(decorated)
     return decorated
+
+
+def new_password_options(decorated: Any) -> Any:
+    """Add the same, and --no-password, to change what may have a password."""
+    gone = click.option("--no-password", is_flag=True, help="Take the password away.")
+    return password_options(gone(decorated))
+
+
+def new_password(*, ask: bool, file: str | None, gone: bool = False) -> dict[str, Any]:
+    """The field that sets a password, or takes it away; none when neither was asked for.
+
+    Raises:
+        click.UsageError: both were, or the password cannot be had.
+    """
+    if gone and (ask or file is not None):
+        raise click.UsageError(
+            f"give {_OPTION}, {_OPTION}-file or --no-password, not both", _context()
+        )
+    if gone:
+        return {"password": NONE}
+    if not ask and file is None:
+        return {}
+    return {"password": take_password(ask=ask, file=file, twice=True)}
 
 
 def take_password(

@@ -13,7 +13,7 @@ from meshcode.cli.noun import Noun, entries
 from meshcode.cli.objects import Field
 from meshcode.cli.options import Words, command, listing, styled
 from meshcode.cli.output import Style, column
-from meshcode.cli.secret import password_options, take_password
+from meshcode.cli.secret import new_password, new_password_options, password_options, take_password
 from meshcode.cli.session import model, session, tell_left_out
 from meshcode.cli.session import objects as all_objects
 from meshcode.errors import NotAllowed, WrongState
@@ -69,11 +69,12 @@ def _user_options(decorated: Any) -> Any:
         click.option("--enabled/--disabled", default=None, help="Whether it may do anything."),
     ):  # fmt: skip
         decorated = option(decorated)
-    return password_options(decorated)
+    return decorated
 
 
 @command()
 @objects.name_option("user")
+@password_options
 @_user_options
 @objects.exists_ok_option
 @styled
@@ -93,31 +94,31 @@ def add_user(
 
 @command()
 @objects.one_name("user")
+@new_password_options
 @_user_options
 @click.option("--old", is_flag=True, help="Ask for the password it has: to change one's own.")
 @click.option("--old-file", type=click.Path(exists=True, dir_okay=False),
               help="File whose first line is that.")
 @styled
 def update_user(
-    name: str, ask_password: bool, password_file: Any, old: bool, old_file: str | None,
-    style: Style, **given: Any,
+    name: str, ask_password: bool, password_file: Any, no_password: bool, old: bool,
+    old_file: str | None, style: Style, **given: Any,
 ) -> None:  # fmt: skip
-    """Change a user; --password asks for a new one, which ends all logins.
+    """Change a user; --password asks for a new one, which ends all logins. Without a password
+    nobody can log in as the user; its keys hold.
 
     Examples:
       mesh update user joe --old --password
       mesh update user joe --disabled
       mesh update user joe --keys "$(cut -d' ' -f1 joe.pub)"
     """
-    password = None
-    if ask_password or password_file:
-        password = take_password(ask=ask_password, file=password_file, twice=True)
+    password = new_password(ask=ask_password, file=password_file, gone=no_password)
     before = {}
     if old or old_file:
         before["old_password"] = take_password(
             ask=old, file=old_file, option="--old", prompt="Old password", kept=False
         )
-    objects.update("user", name, {**given, "password": password}, style, **before)
+    objects.update("user", name, {**given, **password}, style, **before)
 
 
 def _check_right(right: str) -> None:

@@ -166,6 +166,29 @@ def test_the_password_of_a_processor_is_typed_in_a_file_or_in_the_environment(sh
         shell("delete", "processor", name, "-y")
 
 
+def test_a_password_is_taken_away(shell, repository):
+    """A processor that had one was deleted and added again to be rid of it."""
+    shell.environment["MESH_PASSWORD"] = SECRET
+    try:
+        shell("add", "processor", "-n", "lock", "-g", repository.as_uri(), "-m", "shop.tasks",
+              "-rs", "stop", "--password")  # fmt: skip
+        shell("add", "user", "-n", "lea", "--password")
+        both = shell("update", "processor", "lock", "--password", "--no-password", status=2)[1]
+        assert "give --password, --password-file or --no-password, not both" in both
+        shell("update", "processor", "lock", "--unlock", "--no-password")
+        shell("update", "user", "lea", "--no-password")
+        refused = shell("login", "-n", "lea", "--password", status=4)[1]
+    finally:
+        del shell.environment["MESH_PASSWORD"]
+    assert "no enabled user lea with this password" in refused
+    for kind in ("processor", "user"):
+        names = {row["name"]: row["password"] for row in shell.json("ls", f"{kind}s")}
+        assert names["lock" if kind == "processor" else "lea"] is False
+    shell("update", "processor", "lock", "-w", "2")
+    shell("delete", "processor", "lock", "-y")
+    shell("delete", "user", "lea", "-y")
+
+
 def test_a_backup_is_restored_by_its_name_alone(fresh, tmp_path):
     path = str(tmp_path / "model-1.db")
     fresh("db", "init")
