@@ -46,13 +46,14 @@ class Ticking(NamedTuple):
 class Ticks:
     """The schedules of one node."""
 
-    __slots__ = ("ask_ms", "began_ms", "by_name", "kept", "pending", "wrong")
+    __slots__ = ("ask_ms", "began_ms", "by_name", "kept", "left", "pending", "wrong")
 
     def __init__(self) -> None:
         """None yet."""
         self.by_name: dict[str, Ticking] = {}
         self.kept: dict[str, tuple[bytes, int]] = {}  # By an earlier boot: digest, last tick.
         self.pending: dict[bytes, tuple[str, int]] = {}  # Calls of ticks that are looked up first.
+        self.left: dict[str, set[int]] = {}  # The same by schedule: those ticks.
         self.began_ms: int | None = None  # When this boot was told of a model.
         self.ask_ms = 0  # Not before are peers asked again for late ones.
         self.wrong: dict[str, str] = {}  # Those that cannot be used here, and why.
@@ -95,8 +96,9 @@ def changed(r: Router, snapshot: dict[str, Any], now_ms: int, out: Effects) -> N
 
 def _save(r: Router, name: str, out: Effects) -> None:
     one = r.ticks.by_name[name]
-    left = [tick_ms - 1 for whose, tick_ms in r.ticks.pending.values() if whose == name]
-    last_ms = min([one.last_ms, *left])  # After a crash those are looked up again.
+    last_ms = one.last_ms
+    if left := r.ticks.left.get(name):
+        last_ms = min(last_ms, min(left) - 1)  # After a crash those are looked up again.
     out.records.append(("meta", KEPT + name.encode(), pack([one.digest, last_ms])))
 
 
@@ -105,8 +107,15 @@ def looked_up(r: Router, id: bytes, out: Effects) -> None:
     if id in r.births:
         return  # Peers are asked first.
     found = r.ticks.pending.pop(id, None)
-    if found is not None and found[0] in r.ticks.by_name:
-        _save(r, found[0], out)
+    if found is None:
+        return
+    name, tick_ms = found
+    left = r.ticks.left[name]
+    left.discard(tick_ms)
+    if not left:
+        del r.ticks.left[name]
+    if name in r.ticks.by_name:
+        _save(r, name, out)
 
 
 def _arm(r: Router, name: str) -> None:
@@ -177,6 +186,7 @@ def _make(r: Router, one: Ticking, tick_ms: int, now_ms: int, out: Effects) -> N
         births.wish(r, key, voters, submit, out, ask_until_ms=ask_until_ms)
         if id in r.births:
             r.ticks.pending[id] = (one.name, tick_ms)
+            r.ticks.left.setdefault(one.name, set()).add(tick_ms)
 
 
 def _may_be_kept_by_others(r: Router, id: bytes, voters: tuple[bytes, ...]) -> bool:

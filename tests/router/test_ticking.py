@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
 from typing import Any
 
 from meshcode import limits
@@ -349,3 +351,39 @@ def test_a_tick_that_was_not_made_before_a_crash_is_made_after_it():
 
     assert missed > 0
     assert [name for name, _, _ in after.ran] == ["a"] * missed
+
+
+def _work_of_firing(count: int) -> int:
+    """Lines of the core that run when so many schedules fire at one time."""
+    made = Flows()
+    for n in range(count):
+        made.schedules[f"s{n}"] = {"socket": "a", "interval_ms": 60 * SECOND}
+    made.publish()
+    made.now = START
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _arg: Any) -> Any:
+        nonlocal lines
+        lines += event == "line" and "ticking" in frame.f_code.co_filename
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        fired = made.router.step(events.Ticked(), made.now)
+        while made.router.timers[0][0] <= made.now:
+            fired.merge(made.router.step(events.Ticked(), made.now))
+        answer = events.LookedUp([(node, id, b"") for node, id in fired.lookups])
+        made.router.step(answer, made.now)
+    finally:
+        sys.settrace(before)
+    made.router.check()
+    assert len(fired.lookups) == count == len(made.router.calls)
+    assert made.router.ticks.pending == {} == made.router.ticks.left
+    return lines
+
+
+def test_schedules_that_fire_at_one_time_cost_each_the_same_however_many_they_are():
+    few, many = _work_of_firing(50), _work_of_firing(400)
+
+    assert many <= 8.5 * few
