@@ -125,7 +125,7 @@ def on_model_changed(r: Router, event: events.ModelChanged, now_ms: int, out: Ef
             if call.line.name in expiring:
                 timers.arm_expiry(r, call)
     if "schedule" in scope.kinds or r.ticks.began_ms is None:
-        ticking.changed(r, snapshot, now_ms, out)
+        ticking.changed(r, snapshot, event.keys, now_ms, out)
     wiring.let_go(r, now_ms, out)
     if scope.all:
         touched = r.pools

@@ -27,6 +27,8 @@ from meshcode.wire.frame import envelope as seal
 from meshcode.wire.kinds import Flag, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from meshcode.router.core import Router
 
 KEPT: Final = b"schedule/"  # Keys of the records, before the name.
@@ -67,31 +69,57 @@ def restore(r: Router, records: list[tuple[bytes, bytes]]) -> None:
             r.ticks.kept[key.removeprefix(KEPT).decode()] = (mark, last_ms)
 
 
-def changed(r: Router, snapshot: dict[str, Any], now_ms: int, out: Effects) -> None:
-    """The model changed: take over its schedules; a new or changed one counts from now."""
-    if r.ticks.began_ms is None:
-        r.ticks.began_ms = now_ms
-    schedules = snapshot.get("schedules") or {}
-    before, r.ticks.by_name = r.ticks.by_name, {}
-    for name, fields in schedules.items():
-        try:
-            schedule, mark = parse(fields), digest(fields)
-        except BadRequest as error:  # For instance a zone that this machine does not know.
-            r.ticks.wrong[name] = error.text
-            continue
-        r.ticks.wrong.pop(name, None)
-        known = before.get(name)
-        kept = r.ticks.kept.pop(name, None) if known is None else (known.digest, known.last_ms)
-        last_ms = now_ms if kept is None or kept[0] != mark else kept[1]
-        same = known is not None and known.digest == mark
-        due_ms = known.due_ms if known is not None and same else None
-        r.ticks.by_name[name] = Ticking(name, schedule, mark, fields, last_ms, due_ms)
-        if kept is None or kept[0] != mark:
-            _save(r, name, out)
-        if not same:
-            _arm(r, name)
-    for name in before.keys() - schedules.keys():
-        out.records.append(("meta", KEPT + name.encode(), None))
+def changed(
+    r: Router,
+    snapshot: dict[str, Any],
+    keys: Collection[tuple[str, str]] | None,
+    now_ms: int,
+    out: Effects,
+) -> None:
+    """The model changed: take over its schedules; a new or changed one counts from now.
+
+    Args:
+        r: the core.
+        snapshot: of the model.
+        keys: kind and name of all objects that differ from the last one; None: anything may.
+        now_ms: node time.
+        out: takes records.
+    """
+    schedules, ticks = snapshot.get("schedules") or {}, r.ticks
+    if ticks.began_ms is None:
+        ticks.began_ms, keys = now_ms, None
+    if keys is None:
+        known = ticks.by_name.keys() | ticks.wrong.keys()
+        names = [*schedules, *sorted(known - schedules.keys())]
+    else:
+        names = sorted(name for kind, name in keys if kind == "schedule")
+    for name in names:
+        if name in schedules:
+            _take_over(r, name, schedules[name], now_ms, out)
+        else:
+            ticks.wrong.pop(name, None)
+            if ticks.by_name.pop(name, None) is not None:
+                out.records.append(("meta", KEPT + name.encode(), None))
+
+
+def _take_over(r: Router, name: str, fields: dict[str, Any], now_ms: int, out: Effects) -> None:
+    known = r.ticks.by_name.pop(name, None)
+    try:
+        schedule = parse(fields)
+    except BadRequest as error:  # For instance a zone that this machine does not know.
+        r.ticks.wrong[name] = error.text
+        return
+    r.ticks.wrong.pop(name, None)
+    mark = digest(schedule)
+    kept = r.ticks.kept.pop(name, None) if known is None else (known.digest, known.last_ms)
+    last_ms = now_ms if kept is None or kept[0] != mark else kept[1]
+    same = known is not None and known.digest == mark
+    due_ms = known.due_ms if known is not None and same else None
+    r.ticks.by_name[name] = Ticking(name, schedule, mark, fields, last_ms, due_ms)
+    if kept is None or kept[0] != mark:
+        _save(r, name, out)
+    if not same:
+        _arm(r, name)
 
 
 def _save(r: Router, name: str, out: Effects) -> None:

@@ -63,8 +63,8 @@ class Edits:
             "scheduler": dict,
             "node": lambda: {"host": pick(["here", "there"]), "scheduler": name(), "cpus": 3},
             "schedule": lambda: {
-                "socket": name(), "interval_ms": 60_000, "args": [], "kwargs": {},
-                "timezone": "UTC",
+                "socket": name(), "interval_ms": 60_000 + self.snapshot["number"] % 3, "args": [],
+                "kwargs": {}, "timezone": "UTC",
             },
             "setting": lambda: {"value": 9},
             "secret": lambda: {"source": "env:X"},
@@ -107,7 +107,8 @@ def state_of(router: Router) -> dict[str, Any]:
             for name, pool in router.pools.items()
         },
         "bound": router.wiring.bound, "gates": router.gates, "number": router.model_number,
-        "ticks": sorted(router.ticks.by_name),
+        "ticks": {name: (one.digest, one.fields, one.last_ms, one.due_ms)
+                  for name, one in router.ticks.by_name.items()},
     }  # fmt: skip
 
 

@@ -41,15 +41,15 @@ class Driver:
         self.queues[name] = queue or {}
         return self.publish()
 
-    def publish(self) -> Effects:
-        """Tell the router the model."""
+    def publish(self, *keys: tuple[str, str]) -> Effects:
+        """Tell the router the model; `keys`: kind and name of all that was changed, if given."""
         self.number += 1
         return self.step(
             events.ModelChanged({
                 "number": self.number, "sockets": self.sockets, "queues": self.queues,
                 "processors": self.processors, "plugs": self.plugs, "gates": self.gates,
                 "schedules": self.schedules,
-            })
+            }, keys or None)
         )  # fmt: skip
 
     def step(self, event: Any) -> Effects:

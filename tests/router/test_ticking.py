@@ -143,6 +143,26 @@ def test_a_schedule_that_cannot_be_used_here_says_why_and_others_go_on():
     assert len(at(made, START)) == 1
 
 
+def test_a_change_looks_only_at_the_schedules_that_it_names():
+    made = scheduled(interval_ms=10 * SECOND)
+    for n in range(20):
+        made.schedules[f"other{n}"] = {"socket": "a", "interval_ms": 10 * SECOND}
+    made.schedules["wrong"] = {"socket": "a", "cron": "* * * * *", "timezone": "Nowhere/Town"}
+    made.publish()
+    before = dict(made.router.ticks.by_name)
+
+    made.schedules["s"] = {"socket": "a", "interval_ms": 20 * SECOND}
+    del made.schedules["other0"], made.schedules["wrong"]
+    keys = [("schedule", name) for name in ("s", "other0", "wrong", "never")]
+    effects = made.publish(*keys, ("socket", "a"))
+
+    after = made.router.ticks.by_name
+    assert after.keys() == before.keys() - {"other0"}
+    assert [name for name in after if after[name] is not before[name]] == ["s"]
+    assert [key for _, key, _ in effects.records] == [b"schedule/other0", b"schedule/s"]
+    assert made.router.ticks.wrong == {}
+
+
 def test_a_call_of_a_socket_that_is_gone_waits_parked():
     made = scheduled(interval_ms=10 * SECOND)
     del made.sockets["a"]
