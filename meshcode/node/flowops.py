@@ -24,7 +24,7 @@ from meshcode.limits import FLOW_STEPS_MAX
 from meshcode.node import meshops
 from meshcode.node.flowbook import NAMES, SLICE_STEPS, Flow
 from meshcode.node.flowretry import retry
-from meshcode.node.flowstop import Stopped, stop
+from meshcode.node.flowstop import Stopped, Tally, stop
 from meshcode.node.flowview import (
     ENDED,
     View,
@@ -236,29 +236,28 @@ def _cancel(loop: Loop, fields: dict[str, Any]) -> Job:
     view = yield from look(loop, flow)
     before = sum(code in ENDED for code in view.codes)
     asked = share_fields(flow) | {"root": flow.submit[AT_FLOW], "by": by}
-    done = yield from _stop_all(loop, asked)
-    cancelled, interrupted = done.cancelled, done.interrupted
+    tally = Tally()
+    tally.add((yield from _stop_all(loop, asked)))
     end_ms = loop.clock.now_ms() + CANCEL_MS
-    while (done.open or done.kept) and loop.clock.now_ms() < end_ms:
+    while (tally.last.open or tally.last.kept) and loop.clock.now_ms() < end_ms:
         yield CANCEL_AGAIN_MS
-        done = yield from _stop_all(loop, asked | {"again": True})
-        cancelled += done.cancelled
-        interrupted += done.interrupted
-    if not (cancelled or interrupted or done.open or done.kept):
+        tally.add((yield from _stop_all(loop, asked | {"again": True})))
+    if tally.is_nothing:
         raise WrongState(
             f"all {len(view.codes)} steps of flow {text_of(flow.id)} have ended, and no call of it"
             " is open; nothing was changed"
         )
     after = yield from look(loop, flow)
     # A step may end because another was cancelled, before it is told itself.
-    fresh = [new for old, new in zip(view.codes, after.codes, strict=True) if old not in ENDED]
-    swept = fresh.count(int(State.CANCELLED))
-    meanwhile = sum(code in ENDED for code in fresh) - swept  # By themselves.
-    cancelled = max(cancelled, swept - interrupted)
+    fresh = [n for n, code in enumerate(view.codes) if code not in ENDED]
+    swept = sum(after.codes[n] == State.CANCELLED for n in fresh)
+    alone = [n for n in fresh if after.codes[n] in ENDED and after.codes[n] != State.CANCELLED]
+    interrupted = tally.interrupted([flow.step_id(n) for n in alone])
     return {
-        "id": text_of(flow.id), "done": "cancelled", "cancelled": cancelled,
-        "interrupted": interrupted, "ended": before + meanwhile, "open": done.open,
-        "kept": done.kept, "silent": after.silent,
+        "id": text_of(flow.id), "done": "cancelled",
+        "cancelled": max(tally.cancelled(), swept - interrupted), "interrupted": interrupted,
+        "ended": before + len(alone), "open": tally.last.open, "kept": tally.last.kept,
+        "silent": after.silent,
     }  # fmt: skip
 
 
@@ -269,9 +268,11 @@ def _stop_all(loop: Loop, fields: dict[str, Any]) -> Job:
     total = Stopped(**found)
     _, told = yield from answers()
     for data in told.values():
-        numbers = [data.get(name) for name in Stopped._fields]
-        if all(type(number) is int for number in numbers):
-            total = total.plus(Stopped(*numbers))
+        numbers = [data.get(name) for name in Stopped._fields[:-1]]
+        running = data.get("running", b"")  # Those of older versions do not say.
+        is_ids = isinstance(running, bytes) and len(running) % ID_BYTES == 0
+        if is_ids and all(type(number) is int for number in numbers):
+            total = total.plus(Stopped(*numbers, running))
     return total
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
-from meshcode.ids import NO_ID
+from meshcode.ids import ID_BYTES, NO_ID
 from meshcode.node.flowbook import beside, is_kept
 from meshcode.node.later import Job
 from meshcode.router.events import CancelAsked
@@ -27,10 +28,56 @@ class Stopped(NamedTuple):
     interrupted: int = 0
     open: int = 0  # Owned here and not ended yet: being interrupted, or agreed upon.
     kept: int = 0  # Owned by a node that does not answer, as far as this one knows.
+    running: bytes = b""  # The ids of those that ran here and were told to end, now or before.
 
     def plus(self, other: Stopped) -> Stopped:
         """Both together: two nodes in one round."""
-        return Stopped(*map(sum, zip(self, other, strict=True)))
+        counts = map(sum, zip(self[:-1], other[:-1], strict=True))
+        return Stopped(*counts, self.running + other.running)
+
+
+class Tally:
+    """What became of the calls of a flow over all rounds, each of them counted once."""
+
+    def __init__(self) -> None:
+        self.last = Stopped()
+        self._cancelled = 0
+        self._untold = 0  # Interrupted at nodes of an older version, which do not say which.
+        self._ran: set[bytes] = set()
+
+    def add(self, done: Stopped) -> None:
+        """Count one round."""
+        running = split_ids(done.running)
+        fresh = len(running.difference(self._ran))
+        self.last = done
+        self._cancelled += done.cancelled
+        self._untold += max(done.interrupted - fresh, 0)
+        self._ran |= running
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing was there to end."""
+        ended = self._cancelled + self._untold + len(self._ran)
+        return not (ended or self.last.open or self.last.kept)
+
+    def interrupted(self, ended: Collection[bytes]) -> int:
+        """How many calls ended because they were interrupted.
+
+        Args:
+            ended: of the flow's calls those that ended by themselves.
+        """
+        still = split_ids(self.last.running) if self.last.open else set()
+        return self._untold + len(self._ran - still - set(ended))
+
+    def cancelled(self) -> int:
+        """How many calls that did not run have ended by it."""
+        agreeing = self.last.open - len(split_ids(self.last.running))  # Which were counted.
+        return max(self._cancelled - max(agreeing, 0), 0)
+
+
+def split_ids(ids: bytes) -> set[bytes]:
+    """The ids that stand there one after another."""
+    return {ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES)}
 
 
 def stop(
@@ -53,6 +100,7 @@ def stop(
     # What gathers copies of a call goes before them: else it ends with what became of them.
     found += sorted(others, key=lambda one: one in calls and calls[one].line.name != GATHER)
     cancelled = interrupted = 0
+    running: list[bytes] = []
     for at, id in enumerate(found):
         call = calls.get(id)
         if call is None:
@@ -62,6 +110,7 @@ def stop(
         if call.state is not State.ENDING:
             loop.step(CancelAsked(0, NO_ID, id, by))
         if id in calls and call.state is State.RUNNING:
+            running.append(id)
             interrupted += not (known and again)
         elif not known:
             cancelled += 1
@@ -69,7 +118,7 @@ def stop(
             yield 0
     left = sum(id in calls for id in found)
     kept = sum(id not in calls and is_kept(loop, id) for id in (flow, *steps))
-    return Stopped(cancelled, interrupted, left, kept)
+    return Stopped(cancelled, interrupted, left, kept, b"".join(running))
 
 
 def _was_cancelled(loop: Loop, id: bytes) -> bool:

@@ -11,6 +11,7 @@ from meshcode.cli.doctor_flow import judge, judge_call
 from meshcode.errors import WrongState
 from meshcode.node.flowbook import KEPT, PARKED, UNKNOWN, Flow, FlowBook, merge
 from meshcode.node.flowretry import made_again
+from meshcode.node.flowstop import Stopped, Tally
 from meshcode.node.later import Later
 from meshcode.router.core import Router
 from meshcode.router.plan import Plan, Step, pointer
@@ -184,3 +185,33 @@ def test_the_worst_goes_first_and_silent_nodes_are_named():
     assert [check.name for check in checks[:3]] == ["flow", "node", "step 3"]
     assert checks[2].state == "FAIL"
     assert checks[-1].detail.startswith("11 further")
+
+
+def ids(*names: str) -> bytes:
+    return b"".join(name.encode().ljust(16, b"-") for name in names)
+
+
+def test_each_call_of_a_cancelled_flow_is_counted_once():
+    """Of four that ran one ended by itself, one runs on, and two were interrupted."""
+    tally = Tally()
+    tally.add(Stopped(cancelled=3, interrupted=4, open=5, running=ids("a", "b", "c", "d")))
+    tally.add(Stopped(interrupted=0, open=2, running=ids("d")))
+
+    assert (tally.interrupted([ids("a"), ids("x")]), tally.last.open) == (2, 2)
+    assert tally.cancelled() == 2  # Others have not agreed yet to the third.
+    assert not tally.is_nothing
+
+
+def test_what_ended_within_the_last_round_was_interrupted():
+    tally = Tally()
+    tally.add(Stopped(interrupted=1, running=ids("a")))
+
+    assert (tally.interrupted([]), tally.cancelled(), tally.is_nothing) == (1, 0, False)
+
+
+def test_a_node_of_an_older_version_tells_numbers_alone():
+    both = Stopped(cancelled=1, interrupted=2).plus(Stopped(interrupted=1, running=ids("a")))
+    tally = Tally()
+    tally.add(both)
+
+    assert (tally.interrupted([ids("a")]), tally.cancelled()) == (2, 1)
