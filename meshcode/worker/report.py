@@ -278,8 +278,10 @@ def interrupted(row: Row, attempt: int, reason: int, run_us: int) -> bytes:
     """The draft of the OUTCOME of a call that was made to end."""
     ran = f"after {run_us / 1e6:.3f} s"
     if reason == REASON_TIME_LIMIT:
+        # Only its node knows the limit, and counts from before: `ran` may be below it.
         error: MeshError = TimeLimit(
-            f"the call was stopped {ran}: it is over its time limit",
+            f"the call was stopped over its time limit, {ran} in its function; its node counts from"
+            " when it gave the call away",
             type="TimeLimit",
             run_us=run_us,
         )

@@ -192,7 +192,7 @@ def test_a_coroutine_is_stopped_at_its_time_limit_and_by_a_cancel():
         node.serve("long", nap)
         node.serve("stubborn", stubborn, time_limit_ms=200)
 
-        with pytest.raises(TimeLimit, match=r"the call was stopped after 0\.\d+ s"):
+        with pytest.raises(TimeLimit, match=r"stopped over its time limit, after 0\.\d+ s in its"):
             client.socket("nap")(60)
         assert client.socket("stubborn")() == "cleaned up"
 

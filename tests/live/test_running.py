@@ -93,7 +93,8 @@ def test_a_generator_streams_and_its_result_is_the_list(client: Client):
 def test_a_call_over_its_time_limit_is_stopped_and_the_worker_goes_on(client: Client):
     before = client.socket("run.tasks.affinity")()[0]
     limited = client.socket("run.tasks.nap").options(time_limit=0.2)
-    with pytest.raises(TimeLimit):
+    said = r"after 0\.\d+ s in its function; its node counts from when"
+    with pytest.raises(TimeLimit, match=said):
         limited.submit(60).result(30)
     assert client.socket("run.tasks.affinity")()[0] == before
 
