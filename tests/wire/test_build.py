@@ -17,11 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def sources(tmp_path) -> Path:
     """What a build needs of the project, in a folder of its own."""
-    for name in ("setup.py", "MANIFEST.in", "meshcode/__init__.py", "meshcode/limits.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("setup.py", "MANIFEST.in"):
         shutil.copy(ROOT / name, tmp_path / name)
-    skip = shutil.ignore_patterns("*.so", "_staging.c", "__pycache__")
-    shutil.copytree(ROOT / "meshcode/native", tmp_path / "meshcode/native", ignore=skip)
+    skip = shutil.ignore_patterns("*.so", "_staging.c", "__pycache__", "built")
+    shutil.copytree(ROOT / "meshcode", tmp_path / "meshcode", ignore=skip)
     (tmp_path / "setup.cfg").write_text("[metadata]\nname = meshcode\n")
     return tmp_path
 
