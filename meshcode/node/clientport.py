@@ -114,6 +114,11 @@ class ClientPort:
         """What to poll; another one after each cut."""
         return self._door.link
 
+    @property
+    def trouble(self) -> str:
+        """Why nobody comes in at one of its addresses; "" = they do."""
+        return self._door.trouble
+
     # What `Sessions` asks for.
 
     def key_of(self, name: bytes) -> bytes | None:
@@ -169,11 +174,7 @@ class ClientPort:
         return min(due, default=None)
 
     def tick(self, now_ms: int) -> bool:
-        """Take the time, and do what is due; true = all connections were cut.
-
-        Raises:
-            NodeError: the addresses cannot be bound again.
-        """
+        """Take the time, and do what is due; true = all connections were cut."""
         self.now_ms = now_ms
         self._door.tick(now_ms)
         if self.cut_ms is None or now_ms < self.cut_ms:
@@ -208,6 +209,7 @@ class Clients:
         self._members: dict[bytes, bytes] | None = None  # The table that `allowed` was made of.
         self._look_ms = now_ms
         self.port: ClientPort | None = None
+        self._trouble = ""  # What was said of it last.
         self.addresses = [paths.clients_address(str(mesh.loop.home))]  # Told to peers in HELLO.
         identity = mesh.identity
         bind = beside(identity.bind)
@@ -257,12 +259,10 @@ class Clients:
             return
         if self._mesh.keys is not self._members or now_ms >= self._look_ms:
             self._look(port, now_ms)
-        try:
-            cut = port.tick(now_ms)
-        except NodeError as error:
-            self._mesh.say(f"no clients over TCP any more: {error.text}")
-            self.shut()
-            return
+        cut = port.tick(now_ms)
+        if port.trouble != self._trouble:
+            self._trouble = port.trouble
+            self._mesh.say(f"clients over TCP: {port.trouble or 'all addresses are bound again'}")
         if cut:
             self._close_sessions(port, frozenset())
         loop = self._mesh.loop

@@ -16,6 +16,7 @@ from meshcode.peers.options import server_link
 from meshcode.peers.ready import next_message
 
 _REBIND_MS = 20  # libzmq gives an address back a moment after the link was closed.
+_SEEK_MS = 1_000  # One that this machine has lost is tried again so often.
 
 
 class Arrived(NamedTuple):
@@ -56,6 +57,8 @@ class Door:
         self._options = options
         self._who = who
         self._rebind_ms: int | None = None
+        self._unbound: list[str] = []  # Of the addresses, after a restart.
+        self.trouble = ""  # Why nobody comes in at one of them; "" = libzmq takes its time at most.
         self.restarts = 0
         self.link = server_link(context, secret, options)
         self.endpoints: list[str] = []
@@ -93,25 +96,30 @@ class Door:
         self.restarts += 1
         self.link.close(0)
         self.link = server_link(self._context, self._secret, self._options)
-        self._rebind_ms = now_ms
+        self._rebind_ms, self._unbound = now_ms, list(self.endpoints)
         self.tick(now_ms)
 
     def tick(self, now_ms: int) -> None:
-        """Bind again after a restart, as soon as libzmq has given the addresses back."""
+        """Bind again after a restart, as soon as libzmq has given the addresses back.
+
+        One that this machine has no more, as when a network is gone, may come back: the others
+        are bound meanwhile, and `trouble` says so.
+        """
         if self._rebind_ms is None or now_ms < self._rebind_ms:
             return
-        try:
-            for address in self.endpoints:
+        wanted, self._unbound, self.trouble = self._unbound, [], ""
+        for address in wanted:
+            try:
                 self.link.bind(address)
-        except zmq.ZMQError as error:
-            if error.errno != errno.EADDRINUSE:
-                text = f"the addresses for {self._who} cannot be bound again: {error}"
-                raise NodeError(text) from None
-            self.link.close(0)  # Some may be bound already: all of them again.
-            self.link = server_link(self._context, self._secret, self._options)
-            self._rebind_ms = now_ms + _REBIND_MS
-            return
-        self._rebind_ms = None
+            except zmq.ZMQError as error:
+                self._unbound.append(address)
+                if error.errno != errno.EADDRINUSE:
+                    self.trouble = (
+                        f"the address {address} for {self._who} cannot be bound again: {error};"
+                        " nobody comes in there; it is tried again each second"
+                    )
+        wait_ms = _SEEK_MS if self.trouble else _REBIND_MS
+        self._rebind_ms = now_ms + wait_ms if self._unbound else None
 
     def next_due_ms(self) -> int | None:
         """When `tick` has something to do."""

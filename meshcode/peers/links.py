@@ -503,9 +503,9 @@ class PeerLinks:
             self._cut_before_ms = now_ms + limits.DOOR_RESTART_MS
             self._door.restart(now_ms)
             self.links_version += 1
-        before = self._door.link
         self._door.tick(now_ms)
-        self.links_version += self._door.link is not before
+        if self._door.trouble:
+            self._tell_once(self.me.node, self._door.trouble)
         for due_ms in (self._cut_ms, self._door.next_due_ms()):
             if due_ms is not None:
                 self._due_ms = min(self._due_ms, due_ms)
