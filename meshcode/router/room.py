@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshcode import errors, limits
+from meshcode.replica.peers import EVICTED
 from meshcode.router import events, seats
 from meshcode.router.effects import Effects
 
@@ -50,11 +51,24 @@ def busy(r: Router) -> errors.Busy | None:
     if (count := kept(r)) >= r.calls_max:
         return errors.Busy(
             f"this node keeps {count} open calls and copies of calls, it has room for "
-            f"{r.calls_max} (the setting `memory`); what it accepted is safe; try again when some "
-            "have ended",
+            f"{r.calls_max} (the setting `memory`); what it accepted is safe; "
+            + _until(r),
             kept=count,
         )
     return None
+
+
+def _until(r: Router) -> str:
+    """When there will be room.  What has ended is kept until each of its voters has heard of it."""
+    peers = r.replica.peers
+    away = [peer for peer in peers.by_node.values() if not peer.here and peer.state != EVICTED]
+    if not away or not r.replica.by_id:
+        return "try again when some have ended"
+    names = ", ".join(sorted(peers.name_of(peer.node) for peer in away))
+    return (
+        f"some have ended and are kept until {names} hears of it, which is away: start it, or evict"
+        " it if it does not come back (`mesh node evict`); then try again"
+    )
 
 
 def _disk_full(r: Router) -> errors.Busy:

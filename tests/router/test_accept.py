@@ -8,10 +8,19 @@ import pytest
 
 from meshcode import limits
 from meshcode.ids import NO_ID, make_ids
+from meshcode.replica.peers import ALIVE, DEAD
 from meshcode.router import heard
 from meshcode.router.accept import option_problem
 from meshcode.router.core import Router
-from meshcode.router.events import DiskChanged, Forgotten, ModelChanged, RoomChanged, Submitted
+from meshcode.router.events import (
+    DiskChanged,
+    Forgotten,
+    ModelChanged,
+    PeerChanged,
+    RoomChanged,
+    Submitted,
+)
+from meshcode.router.room import busy
 from meshcode.router.timers import due_of
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
@@ -227,3 +236,19 @@ def test_the_number_of_open_calls_has_a_bound(monkeypatch):
     )
     assert made.step(RoomChanged(2), NOW).refused == []
     assert not made.step(Submitted(1, 2, [call(second)]), NOW).refused
+
+
+def test_who_has_no_room_since_another_node_is_away_says_which():
+    """It must hear of each call that it votes on; what has ended is kept until it has."""
+    made = Driver()
+    here, away = bytes([201]) * 16, bytes([202]) * 16
+    made.step(PeerChanged(here, ALIVE, 1))
+    made.step(PeerChanged(away, DEAD, 1, "core", "", "n3"))
+    made.submit()
+    made.step(RoomChanged(1))
+
+    problem = busy(made.router)
+
+    assert problem is not None
+    assert "this node keeps 2 open calls and copies of calls, it has room for 1" in problem.text
+    assert "until n3 hears of it, which is away: start it, or evict it" in problem.text
