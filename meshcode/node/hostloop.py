@@ -28,12 +28,34 @@ def was_cancelled(error: BaseException) -> bool:
     return loaded is not None and isinstance(error, loaded.CancelledError)
 
 
+class _Begun:
+    """A call that the loop has, or is about to get; touched by its thread only."""
+
+    __slots__ = ("_is_cancelled", "_task")
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[Any] | None = None
+        self._is_cancelled = False
+
+    def begin(self, task: asyncio.Task[Any]) -> None:
+        """The loop has made the task of it."""
+        self._task = task
+        if self._is_cancelled:
+            task.cancel()
+
+    def cancel(self) -> None:
+        """Cancel the task, or have it cancelled before its first step."""
+        self._is_cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+
 class HostLoop:
     """Runs coroutines and async generators; its thread starts with the first."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: dict[bytes, asyncio.Task[Any]] = {}  # By call.
+        self._begun: dict[bytes, _Begun] = {}  # By call.
         self._thread: threading.Thread | None = None
         self._begins = threading.Lock()
         self._ready = threading.Event()
@@ -54,20 +76,25 @@ class HostLoop:
         loop, ends = self._loop, queue.SimpleQueue[Any]()
         assert loop is not None
 
-        def begin() -> None:
-            task = self._tasks[call] = loop.create_task(_end_of(work))
-            task.add_done_callback(ends.put)
+        begun = _Begun()
 
-        loop.call_soon_threadsafe(begin)  # In the context of this thread: `current_call` is there.
+        def begin() -> None:
+            task = loop.create_task(_end_of(work))
+            task.add_done_callback(ends.put)
+            begun.begin(task)
+
+        self._begun[call] = begun  # From here on it can be cancelled, however busy the loop is.
         try:
+            loop.call_soon_threadsafe(begin)  # In the context of this thread, for `current_call`.
             task = ends.get()
-        except BaseException:  # An interrupt that was asked for before there was a task.
-            loop.call_soon_threadsafe(self._cancel, call)
+        except BaseException:  # An interrupt that was asked for just before.
+            loop.call_soon_threadsafe(begun.cancel)
             raise
         finally:
-            self._tasks.pop(call, None)
+            del self._begun[call]
         if task.cancelled():  # Before its first step.
-            work.close()
+            if inspect.iscoroutine(work):
+                work.close()
             return task.result()
         value, error = task.result()
         if error is not None:
@@ -76,9 +103,10 @@ class HostLoop:
 
     def cancel(self, call: bytes) -> bool:
         """Cancel the coroutine of a call, from any thread; False when it has none."""
-        if call not in self._tasks or self._loop is None:
+        begun = self._begun.get(call)
+        if begun is None or self._loop is None:
             return False
-        self._loop.call_soon_threadsafe(self._cancel, call)
+        self._loop.call_soon_threadsafe(begun.cancel)
         return True
 
     def is_caller(self) -> bool:
@@ -88,11 +116,6 @@ class HostLoop:
     def close(self) -> None:
         """End the loop, and whatever the functions have left running in it."""
         self._stop()
-
-    def _cancel(self, call: bytes) -> None:
-        task = self._tasks.get(call)
-        if task is not None:
-            task.cancel()
 
     def _serve(self) -> None:
         import asyncio  # Late, as most programs serve plain functions only.

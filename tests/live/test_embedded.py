@@ -203,6 +203,46 @@ def test_a_coroutine_is_stopped_at_its_time_limit_and_by_a_cancel():
             call.result(20)
 
 
+def test_what_waits_for_a_busy_loop_is_stopped_before_its_first_step():
+    """It ran to its end before: there was no task to cancel, and its thread waits in C."""
+    goes_on, ran = threading.Event(), list[str]()
+
+    async def busy() -> None:
+        goes_on.wait(60)  # As a program must not.
+
+    async def work() -> None:
+        ran.append("work")
+
+    async def items():
+        ran.append("items")
+        yield 1
+
+    with Node() as node, connect(node.address) as client:
+        for function in (busy, work, items):
+            node.serve(function.__name__, function)
+        node.serve("late", work, time_limit_ms=50)
+        first = client.socket("busy").submit()
+        until(lambda: client.ask("call.get", id=first.id)["state"] == "RUNNING", 20, "it runs")
+        calls = [client.socket(name).submit() for name in ("work", "items", "late")]
+        for call in calls:
+            asked = {"id": call.id}
+            until(lambda a=asked: client.ask("call.get", **a)["state"] == "RUNNING", 20, "it runs")
+        for call in calls[:2]:
+            call.cancel()
+        asked_to_end = node._loop.hosted._asked
+        until(lambda: len(asked_to_end) == 3, 20, lambda: f"{len(asked_to_end)} are to end")
+
+        goes_on.set()
+
+        for call in calls[:2]:
+            with pytest.raises(CallCancelled):
+                call.result(20)
+        with pytest.raises(TimeLimit):
+            calls[2].result(20)
+        assert first.result(20) is None
+    assert ran == []
+
+
 def test_what_a_function_that_cannot_be_interrupted_has_run_is_told():
     """It waits in C, and the interrupt comes when it is back."""
     with Node() as node, connect(node.address) as client:
