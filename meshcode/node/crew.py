@@ -12,9 +12,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Container
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import zmq
 
@@ -54,6 +54,12 @@ SENT_MAX = 4 * limits.CREDIT_CALLS_MAX
 ARRIVED_MAX = 64  # Frames of one worker that wait for the node, each perhaps a large one.
 ROUND_BYTES_MAX = 2 * limits.FRAME_BYTES_MAX  # Taken in one round, and a frame more.
 NAMES_OF_STREAMS = {1: "stdout", 2: "stderr"}
+
+
+class Attempt(Protocol):
+    """What the core has at a worker, as far as it matters here."""
+
+    attempt: int  # From 1.
 
 
 class WorkerProcess:
@@ -149,7 +155,7 @@ class Crew:
         # calls that the core has at a worker.
         self.say: Callable[[str], None] = lambda _text: None
         self.failed: Callable[[str, str, Exception], None] | None = None
-        self.held_by: Callable[[int], Container[bytes]] = lambda _worker: ()
+        self.held_by: Callable[[int], Mapping[bytes, Attempt]] = lambda _worker: {}
 
     # Starting and stopping.
 
@@ -481,6 +487,8 @@ class Crew:
         """
         _, rows, kinds, _ = pick(data, _REPORT)
         others = workerwords.check(data, worker, kinds, now_ms)
+        worker.calls += kinds.count(_OUTCOME)
+        workerwords.check_count(worker)
         yielded: list[NewItem] = []
         if others is not None:
             rows = [row for row, kind in zip(rows, kinds, strict=True) if kind == _OUTCOME]
@@ -493,8 +501,6 @@ class Crew:
         if yielded:  # Before the outcome that counts them.
             found.append(Yielded(worker.id, yielded))
         if reports:
-            worker.calls += len(reports)
-            workerwords.check_count(worker)
             if worker.interrupts.asked or worker.interrupts.waiting:
                 for report in reports:
                     worker.interrupts.ended(report[0])
@@ -512,7 +518,7 @@ class Crew:
         items: list[bytes],
     ) -> None:
         """Take of a frame what are no outcomes: output, items, calls given back, other sockets."""
-        held = self.held_by(worker.id)  # Of others it may say what is late; nobody waits for that.
+        held = self.held_by(worker.id)
         for row in rows:
             kind, body = row.kind, data[row.body_at : row.end]
             if kind == Kind.RETURNED:
@@ -522,8 +528,8 @@ class Crew:
                 found.append(Returned(worker.id, ids))
             elif kind == Kind.READY:
                 worker.slots_now = workerwords.slots_of(workerwords.ready(body))
-            elif row.id not in held:
-                continue
+            elif (call := held.get(row.id)) is None or call.attempt != row.attempt:
+                continue  # Of these it may say what is late; nobody waits for that.
             elif kind == Kind.OUTPUT:
                 self._keep_output(worker, (row.id, row.attempt), row.code, body)
             elif kind == Kind.ITEM and row.code:

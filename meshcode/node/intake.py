@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from meshcode import limits
 from meshcode.errors import InternalError, MeshError, Refused
 from meshcode.ids import unix_ms
 from meshcode.node import behind, requests, workerwords
+from meshcode.node.crew import Attempt
 from meshcode.node.sessions import Arrived, Port, Session
 from meshcode.router import flows, heard, streams
 from meshcode.router.core import Router
@@ -218,22 +219,39 @@ def attend(loop: Loop) -> None:
     """Let the crew of workers know what it has of the node."""
     workers = loop.router.workers
 
-    def held_by(worker: int) -> Container[bytes]:
-        return workers[worker].held if worker in workers else ()
+    def held_by(worker: int) -> Mapping[bytes, Attempt]:
+        return workers[worker].held if worker in workers else {}
 
     crew = loop.crew
     crew.say, crew.failed, crew.held_by = loop.say, loop.faults.note, held_by
 
 
-def take_of_worker(loop: Loop, event: Event) -> None:
-    """Take what a worker said, as an event."""
+def take_of_workers(loop: Loop, found: Iterable[Event]) -> None:
+    """Take what workers said, as events; of one that is ended for one of them, none after that.
+
+    What came before that is good: a worker may be ended already for what it said later.
+    """
+    crew, ended = loop.crew, set[int]()
+    for event in found:
+        id = getattr(event, "worker", 0)
+        if id in ended:
+            continue
+        try:
+            why = workerwords.overdrawn(loop.router, event) if isinstance(event, Yielded) else ""
+            if why:
+                crew.distrust(crew.by_id.get(id), why)
+                ended.add(id)
+            else:
+                _take_of_worker(loop, event)
+        except Exception as error:
+            crew.fault(crew.by_id.get(id), error)
+            ended.add(id)
+
+
+def _take_of_worker(loop: Loop, event: Event) -> None:
     if isinstance(event, WorkerJoined):
         loop.processors.joined(event.worker)
     elif isinstance(event, Yielded):
-        why = workerwords.overdrawn(loop.router, event)
-        if why:
-            loop.crew.distrust(loop.crew.by_id.get(event.worker or 0), why)
-            return
         look_up_items(loop, event)
     loop.keeping.before(event)
     loop.step(event)

@@ -441,11 +441,7 @@ class Loop:
     def take_workers(self, now_ms: int) -> None:
         """Take what workers sent: outcomes, items, output."""
         found, items = self.crew.receive(4 * limits.TURN_EVENTS_MAX, now_ms)
-        for event in found:
-            try:
-                intake.take_of_worker(self, event)
-            except Exception as error:
-                self.crew.fault(self.crew.by_id.get(getattr(event, "worker", 0)), error)
+        intake.take_of_workers(self, found)
         if items:
             self.turns.add(Effects(outcomes=intake.items_for_clients(self.router, items)))
         self.keeping.publish_output()

@@ -7,6 +7,7 @@ import select
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import zmq
 
 from meshcode import limits, native
 from meshcode.ids import make_id
-from meshcode.node import workerwords
+from meshcode.node import intake, workerwords
 from meshcode.node.crew import ARRIVED_MAX, ROUND_BYTES_MAX, Crew, WorkerProcess
 from meshcode.router import gathering
 from meshcode.router.events import Finished, Returned, WorkerJoined, Yielded
@@ -23,6 +24,7 @@ from meshcode.wire.codec import pack, unpack
 from meshcode.wire.frame import envelope, frame
 from meshcode.wire.kinds import Flag, Kind, Outcome
 from tests.live.harness import until
+from tests.router.driver import Driver
 
 CALL = make_id()
 WHO = pack({"worker": "p/1", "commit": "c"})
@@ -46,7 +48,7 @@ class Rogue:
         self.crew = Crew(self.context, address, folder / "run", 1, "ipc:///nowhere")
         self.said: list[str] = []
         self.crew.say = self.said.append
-        self.crew.held_by = lambda _worker: {CALL}
+        self.crew.held_by = lambda _worker: {CALL: SimpleNamespace(attempt=1)}
         mount = {"python": str(python), "import_path": [], "module": "m", "key": "k"}
         config = {"lend": str(folder), "sockets": {}, "commit": "c"}
         self.worker = self.crew.spawn("p", {**mount, "commit": "c"}, config, None, now_ms())
@@ -102,6 +104,10 @@ def outcome(**fields: Any) -> bytes:
 
 def item(**fields: Any) -> bytes:
     return envelope(Kind.ITEM, **{"id": CALL, "attempt": 1, "code": 1, "body": b"\xc0", **fields})
+
+
+def output(**fields: Any) -> bytes:
+    return envelope(Kind.OUTPUT, **{"id": CALL, "attempt": 1, "code": 1, "body": b"x", **fields})
 
 
 WRONG = {
@@ -234,8 +240,7 @@ def test_what_is_late_or_odd_and_may_be_is_taken(rogue: Rogue):
 
     events, items = rogue.say(
         *mixed, item(meta=pack({"plugs": ["b"]})), item(code=0), item(id=make_id()),
-        envelope(Kind.RETURNED, body=CALL), envelope(Kind.OUTPUT, id=CALL, code=1, body=b"x"),
-        envelope(Kind.OUTPUT, id=make_id(), code=1, body=b"x"),
+        envelope(Kind.RETURNED, body=CALL), output(), output(id=make_id()),
     )  # fmt: skip
 
     by_type = {type(event): event for event in events}
@@ -247,14 +252,54 @@ def test_what_is_late_or_odd_and_may_be_is_taken(rogue: Rogue):
     assert not rogue.said
 
 
+def test_of_attempts_that_it_does_not_run_nothing_is_taken(rogue: Rogue):
+    """Each would have room of its own for what it prints, and there are four thousand million."""
+    rogue.join()
+    others = [2, 3, 7, (1 << 32) - 1]
+    said = [output(attempt=n) for n in others] + [item(attempt=n) for n in others]
+    said += [item(attempt=n, code=0) for n in others]
+
+    assert rogue.say(*said) == ([], [])
+    assert rogue.worker.output == {}
+    rogue.say(output(), output(code=2))
+    assert rogue.worker.output == {(CALL, 1): {"stdout": b"x", "stderr": b"x"}}
+    assert not rogue.said, "it is late, and no lie"
+
+
+def test_of_one_that_overdraws_a_stream_nothing_is_taken_from_there_on():
+    """Its outcome of the same frame ended the call with items that were not there."""
+    driver, lies = Driver(), list[str]()
+    driver.join(1)
+    driver.join(2)
+    calls = driver.submit(2, stream=True)
+    held = {id: worker for worker in (1, 2) for id in driver.router.workers[worker].held}
+    liar, other = sorted(calls, key=held.__getitem__)
+    crew = SimpleNamespace(by_id={}, distrust=lambda _worker, why: lies.append(why))
+    loop: Any = SimpleNamespace(
+        router=driver.router, crew=crew, step=driver.step, ended=lambda _ids: {},
+        keeping=SimpleNamespace(before=lambda _event: None),
+    )  # fmt: skip
+    items = [(liar, 1, n, b"v", b"", 0) for n in range(limits.STREAM_WINDOW + 5)]
+    ends = [Finished(held[id], [(id, 1, 1, False, 9, 0, outcome(id=id))]) for id in (liar, other)]
+
+    intake.take_of_workers(loop, [Yielded(1, items[:2]), Yielded(1, items[2:]), *ends])
+
+    assert "units were sent" in lies[0] and len(lies) == 1
+    assert driver.router.streams.by_call[liar].received == 2, "what came before is good"
+    assert liar in driver.router.calls
+    assert other not in driver.router.calls, "others are not held up by it"
+
+
 def test_more_outcomes_than_calls_are_made_up(rogue: Rogue):
     rogue.join()
     many = [outcome(id=make_id()) for _ in range(limits.CREDIT_CALLS_MAX)]
     assert rogue.say(*many)[0]
 
-    events, _ = rogue.say(*many)
+    events, items = rogue.say(
+        *many, item(), item(code=0), output()
+    )
 
-    assert not events
+    assert (events, items, rogue.worker.output) == ([], [], {}), "nothing of the frame is taken"
     assert "1024 outcomes came, it was handed 10 calls" in rogue.said[0]
 
 
