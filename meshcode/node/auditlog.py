@@ -59,11 +59,13 @@ class AuditLog:
 
     def _go_on(self) -> bool:
         """Find the end; true when a line there was cut short by a crash."""
+        mended = False
         for path in reversed(files_of(self.folder)):
             lines = path.read_bytes().splitlines(keepends=True)
             cut = bool(lines) and not lines[-1].endswith(b"\n")
             whole = lines[:-1] if cut else lines
             if cut:
+                mended = True
                 os.truncate(path, sum(map(len, whole)))
             if whole:
                 try:
@@ -72,8 +74,8 @@ class AuditLog:
                 except (ValueError, KeyError, TypeError):
                     # Somebody's hand: the chain begins anew, which `verify` tells.
                     self.number, self.hash = len(whole), "unreadable"
-                return cut
-        return False
+                break
+        return mended
 
     def add(self, at_ms: int, who: str, what: str, **more: Any) -> None:
         """Write one line.

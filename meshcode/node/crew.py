@@ -286,9 +286,8 @@ class Crew:
         worker = self._by_pidfd.pop(pidfd)
         assert worker.process is not None
         assert worker.page is not None
+        self.kill(worker)  # What it started dies with it; the number is its own until it is reaped.
         code = worker.process.wait()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(worker.pid, signal.SIGKILL)  # What it started dies with it.
         os.close(pidfd)
         begun = list(dict.fromkeys(running.id for running in worker.page.running()))
         _clear_away(worker.page)

@@ -38,7 +38,8 @@ class Need:
     """What an operation needs: one of these rights, and on what."""
 
     rights: tuple[str, ...]  # Empty: nothing, everybody may ask.
-    # "", "everywhere", "somewhere", "call", "flow", "socket", "log", "model", "proc" or "db".
+    # "", "everywhere", "somewhere", "call", "flow", "socket", "log", "listen", "model",
+    # "proc" or "db".
     on: str = ""
 
 

@@ -117,7 +117,8 @@ def _are_simple(loop: Loop, arrived: Arrived) -> bool:
 def _trusted() -> tuple[bytes, bytes]:
     """Between which ids FRESH is believed: those made about now.  An older one may have ended."""
     now_ms, far_ms = unix_ms(), limits.FRESH_TRUSTED_MS
-    return (now_ms - far_ms).to_bytes(6, "big"), (now_ms + far_ms).to_bytes(6, "big")
+    first_ms = max(0, now_ms - far_ms)  # A device without a clock begins in 1970.
+    return first_ms.to_bytes(6, "big"), (now_ms + far_ms).to_bytes(6, "big")
 
 
 class _Calls:

@@ -96,6 +96,17 @@ def test_a_line_cut_short_by_a_crash_is_removed_and_that_is_said(tmp_path):
     assert b'"what":"audit.mended"' in path.read_bytes()
 
 
+def test_a_line_cut_short_at_the_begin_of_a_file_is_removed_and_that_is_said(tmp_path):
+    """The first of a new file: the last whole line is in the one before."""
+    path = filled(tmp_path) / NEWEST
+    path.rename(path.with_name("audit-000000000001.jsonl"))
+    path.write_bytes(b'{"n":%d,"at' % (LINES + 1))
+    filled(tmp_path, 1)
+
+    assert verify(path.parent)[:2] == (1, LINES + 2)
+    assert b'"what":"audit.mended"' in path.read_bytes()
+
+
 @pytest.fixture
 def small_files(monkeypatch):
     """A few lines make a file, and few files are kept."""

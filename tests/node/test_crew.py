@@ -82,3 +82,19 @@ def test_a_worker_whose_link_is_gone_is_killed(crew, worker):
 
     until(lambda: is_gone(worker), 30, "it is killed")
     assert crew.bury(worker.pidfd)[1].reason == "signal 9"
+
+
+def test_what_a_worker_started_dies_while_its_number_is_still_its_own(crew, worker, monkeypatch):
+    """Once it is reaped, another process may have it, with a group of its own."""
+    reaped, kill = [], os.killpg
+    crew.signal(worker, signal.SIGKILL)
+    until(lambda: is_gone(worker), 10, "it dies")
+
+    def watched(pid, number):
+        reaped.append(worker.process.returncode)
+        kill(pid, number)
+
+    monkeypatch.setattr(os, "killpg", watched)
+    crew.bury(worker.pidfd)
+
+    assert reaped == [None]
