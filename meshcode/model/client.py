@@ -7,6 +7,7 @@ the same when the process is started again, and `receive()` gives what came.  Th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import site
@@ -26,7 +27,7 @@ PENDING_MAX = 1_024  # Requests of one node without an answer.
 ANSWER_S = 30.0  # A process that takes longer is hung: it is killed and started again.
 RESTART_S_MIN = 1.0
 RESTART_S_MAX = 60.0
-STOP_S = 2.0  # From the end of its input to the kill.
+STOP_S = 2.0  # From the end of its input, or its output, to the kill.
 
 Message = dict[str, Any]
 
@@ -76,6 +77,9 @@ class ModelProcess:
         self._restart_at_s: float | None = None
         self._restart_s = RESTART_S_MIN
         self._stopped = False
+        # While it has closed its output and not ended: what tells of its end, when it is killed.
+        self._pidfd: int | None = None
+        self._kill_at_s: float | None = None
 
     def fileno(self) -> int:
         """The descriptor to watch for reading; the same for the life of this object."""
@@ -195,9 +199,11 @@ class ModelProcess:
                 break
             if key.fileobj is self._process.stdin:
                 self._write(b"")
-            else:
+            elif key.fileobj is self._process.stdout:
                 self._read()
         now_s = time.monotonic()
+        if self._kill_at_s is not None:
+            self._see_end(overdue=now_s >= self._kill_at_s)
         if self._pending and min(p.deadline_s for p in self._pending.values()) <= now_s:
             self._give_up(f"did not answer within {self._answer_s:g} s and was killed", kill=True)
         if self._restart_at_s is not None and now_s >= self._restart_at_s:
@@ -252,7 +258,20 @@ class ModelProcess:
         except BadFrame as exc:
             self._give_up(f"was killed: {exc}", kill=True)
             return
-        self._give_up("", kill=False)
+        self._kill_at_s = time.monotonic() + STOP_S
+        self._see_end(overdue=False)
+
+    def _see_end(self, *, overdue: bool) -> None:
+        """Its output is closed, so it is ending; it has nothing left that could hold it up."""
+        process = self._process
+        assert process is not None and process.stdout is not None
+        if overdue or process.poll() is not None:
+            self._give_up("", kill=overdue)
+        elif process.stdout in self._selector.get_map():
+            self._selector.unregister(process.stdout)
+            with contextlib.suppress(OSError):  # No descriptor is left; the next second will do.
+                self._pidfd = os.pidfd_open(process.pid)
+                self._selector.register(self._pidfd, selectors.EVENT_READ)
 
     def _take(self, message: Message | BadValue) -> None:
         if isinstance(message, BadValue):
@@ -290,19 +309,13 @@ class ModelProcess:
         return True
 
     def _give_up(self, reason: str, *, kill: bool) -> None:
-        """The process ended, or is to: reap it, answer what it owed, plan the next."""
+        """The process has ended, or is to: reap it, answer what it owed, plan the next."""
         process, self._process = self._process, None
         if process is None:
             return
-        if not kill:
-            # Its output is closed, so it is ending; it has nothing left that could hold it up.
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                kill = True
         if kill:
             process.kill()
-            process.wait()
+        process.wait()
         self._close_pipes(process)
         status = process.returncode
         if not reason:
@@ -321,6 +334,10 @@ class ModelProcess:
             if pipe in self._selector.get_map():
                 self._selector.unregister(pipe)
             pipe.close()
+        pidfd, self._pidfd, self._kill_at_s = self._pidfd, None, None
+        if pidfd is not None:
+            self._selector.unregister(pidfd)
+            os.close(pidfd)
 
     def _plan_restart(self) -> None:
         if not self._stopped:

@@ -171,6 +171,44 @@ def test_a_process_that_hangs_is_killed_and_its_requests_are_answered(start):
     assert asker.process.pending == 0
 
 
+@pytest.fixture
+def lingering(tmp_path, monkeypatch) -> None:
+    """What is started in place of the model process closes its output and does not end."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec >&-\nexec sleep 1000\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+
+
+def test_a_process_that_closes_its_output_and_stays_holds_up_nobody(
+    start, lingering, monkeypatch
+):
+    """The node asks for what came in its own thread, and goes on meanwhile."""
+    monkeypatch.setattr(client_module, "STOP_S", 1_000.0)
+    asker = start()
+    id = asker.post("list", "queue")
+    asker.until(lambda: asker.process._kill_at_s)
+    assert asker.process.receive() == []
+    assert asker.process.pid is not None
+
+    os.kill(asker.process.pid, signal.SIGKILL)
+
+    assert "ended with signal 9 before it answered" in asker.answer(id)["error"]["text"]
+    assert asker.process.pid is None
+
+
+def test_a_process_that_closes_its_output_and_stays_is_killed_in_the_end(
+    start, lingering, monkeypatch
+):
+    monkeypatch.setattr(client_module, "STOP_S", 0.05)
+    asker = start()
+
+    answer = asker.answer(asker.post("list", "queue"))
+
+    assert answer["error"]["code"] == "model_unavailable"
+    assert "ended with signal 9 before it answered" in answer["error"]["text"]
+
+
 def test_too_many_requests_without_an_answer_are_refused(start, monkeypatch):
     monkeypatch.setattr(client_module, "PENDING_MAX", 2)
     asker = start()
