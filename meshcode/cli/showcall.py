@@ -15,7 +15,7 @@ from meshcode.cli.output import Column, Style, column
 from meshcode.cli.session import session
 from meshcode.cli.table import clean, clean_lines, draw
 from meshcode.cli.tree import ASCII, Lines, ascii_option
-from meshcode.errors import CallerError, UnknownCall
+from meshcode.errors import BadValue, CallerError, UnknownCall
 from meshcode.listing import whole_page
 
 EVENT_COLUMNS = [column("name"), time_column("ms", "Time"), column("note")]
@@ -86,9 +86,7 @@ def ls_call(
     with session() as client:
         which = id_word or id_given or _newest(client, str(name))
         if not tree + graph + whole:
-            call = client.ask("mesh.call", id=which, result=result, output=captured)
-            if result:
-                _add_result_of_flow(client, call)
+            call = _ask(client, which, result=result, captured=captured)
         else:
             call = client.ask("mesh.call", id=which)
             found = _flow_of(client, call)
@@ -105,6 +103,20 @@ def ls_call(
         _show_tree(calls, Style(form or config.value("output")), in_order=whole)
     _tell_cut(found)
     end_partial(found["silent"])
+
+
+def _ask(client: Any, which: str, *, result: bool, captured: bool) -> dict[str, Any]:
+    """One call; a result that cannot be read here, for want of a package, is left out and told."""
+    try:
+        call: dict[str, Any] = client.ask("mesh.call", id=which, result=result, output=captured)
+        if result:
+            _add_result_of_flow(client, call)
+    except BadValue as error:
+        if "missing" not in error.fields:
+            raise
+        output.say(f"mesh: its result is not shown: {error}")
+        call = client.ask("mesh.call", id=which, output=captured)
+    return call
 
 
 def _newest(client: Any, socket: str) -> str:

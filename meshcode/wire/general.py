@@ -278,6 +278,12 @@ def _unpack(data: Data, objects: int, depth_max: int, read: Callable[[Data], Any
         return read(data)
     except Fault as fault:
         _raise_bad_value(data, fault)
+    except plain.Missing as missing:  # The data is as it should be: nothing is lost.
+        raise BadValue(
+            f"data of {len(data)} bytes has {missing}, where it is read; the data is whole, and a"
+            " result is kept",
+            missing=missing.package,
+        ) from None
     except _UNPACK_ERRORS as error:
         try:
             native.scan(data, objects, depth_max)  # Only now, to say where.
@@ -285,8 +291,7 @@ def _unpack(data: Data, objects: int, depth_max: int, read: Callable[[Data], Any
             _raise_bad_value(data, fault)
         raise BadValue(
             f"data of {len(data)} bytes has the right shape but a wrong value in it: "
-            f"{error or type(error).__name__}; it was dropped",
-            **({"missing": error.package} if isinstance(error, plain.Missing) else {}),
+            f"{error or type(error).__name__}; it was dropped"
         ) from None
 
 

@@ -239,7 +239,7 @@ def _decode_array(payload: bytes) -> Any:
     try:
         import numpy
     except ImportError:
-        text = "a numpy array, and numpy is not installed here: install it"
+        text = "a numpy array in it, and numpy is not installed here (`pip install numpy`)"
         raise Missing("numpy", text) from None
     try:
         dtype = numpy.dtype(dtype_text)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
+import numpy
 import psutil
 import pytest
 
 from meshcode import paths
 from meshcode.errors import NotAllowed
-from tests.cli.conftest import Shell
+from tests.cli.conftest import Shell, git
 
 
 def test_up_is_done_when_it_is_up(fresh):
@@ -256,3 +258,33 @@ def test_of_the_home_of_another_user_nothing_is_said(fresh):
         assert f"{fresh.home} belongs to ".encode() in err, each
         assert b"you are uid 65534" in err
     assert fresh.json("status")[0]["pid"]
+
+
+def test_a_result_for_which_a_package_is_missing_here_is_kept_and_told(
+    fresh, tmp_path, monkeypatch
+):
+    """Who reads it with numpy has it; the record of the call is shown without."""
+    packages = os.path.dirname(os.path.dirname(numpy.__file__))
+    repository = tmp_path / "arrays"
+    (repository / "shop").mkdir(parents=True)
+    lines = ["import sys", "", "def f():", "    sys.path.append({!r})", "    import numpy",
+             "    return numpy.arange(3)", ""]  # fmt: skip
+    (repository / "shop" / "tasks.py").write_text("\n".join(lines).format(packages))
+    git(repository, "init", "-q", "-b", "main")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "tasks")
+    fresh("up")
+    fresh.offer(repository, ["f"])
+    id = fresh("run", "shop.f", "--no-wait")[0].strip()
+    assert fresh("call", "get", id, "--timeout", "60s")[0] == "[0, 1, 2]\n"
+
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    why = "a numpy array in it, and numpy is not installed here (`pip install numpy`)"
+    err = fresh("call", "get", id, status=1)[1]
+    assert why in err and "the data is whole, and a result is kept" in err
+    out, err = fresh("ls", "call", id, "-r")
+    assert "DONE" in out and err.startswith("mesh: its result is not shown: data of ")
+    assert why in err
+
+    monkeypatch.undo()
+    assert fresh("ls", "call", id, "-r")[0].endswith("Result\n[0, 1, 2]\n")
