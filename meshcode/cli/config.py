@@ -12,7 +12,7 @@ from meshcode import config
 from meshcode.cli import output
 from meshcode.cli.options import command, listing
 from meshcode.cli.output import Style, column
-from meshcode.cli.settings import set_values
+from meshcode.cli.settings import connection_problems, set_values
 from meshcode.errors import CallerError, MeshError
 
 _COLUMNS = [
@@ -115,7 +115,7 @@ def set_(name: str, value: str, project: bool, system: bool, in_context: str | N
     Examples:
       mesh config set output json
       mesh config set home /srv/mesh --system
-      mesh config set node tcp://10.0.0.7:7421 --in prod
+      mesh config set node "tcp://10.0.0.7:7421?key=KEY" --in prod
     """
     path = _file(project, system, in_context)
     set_values(path, {_one(name).name: value})
@@ -165,11 +165,17 @@ def validate() -> None:
     paths = [config.user_file(), config.SYSTEM_FILE, *(os.path.join(folder, n) for n in contexts)]
     for path in paths:
         try:
-            seen += config.read(path) is not None
+            values = config.read(path)
+            seen += values is not None
+            faults += connection_problems(values or {}, path)
         except CallerError as error:
             faults.append(error.text)
     try:
-        faults += current().left_out
+        found = current()
+        faults += found.left_out
+        for layer in found.layers:
+            if layer.where not in paths:
+                faults += connection_problems(layer.values, layer.where)
     except CallerError as error:
         if error.text not in faults:
             faults.append(error.text)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from meshcode import aside, config
-from meshcode.errors import CallerError, NodeError
+from meshcode.errors import BadRequest, CallerError, NodeError
 
 
 def set_values(path: str, values: dict[str, str | bool | None]) -> bool:
@@ -32,10 +33,29 @@ def set_values(path: str, values: dict[str, str | bool | None]) -> bool:
         plain = value is None or name == config.CONTEXT
         text = edited(text, name, value if plain else config.check(name, value, path))
     _check(path, text, values)
+    for problem in connection_problems(values, path):
+        raise CallerError(f"{problem}; nothing was changed")
     if text == before and all(value is None for value in values.values()):
         return False
     write(path, text)
     return True
+
+
+def connection_problems(values: Mapping[str, Any], where: str) -> Iterator[str]:
+    """What of the settings `node` and `model` of a file no connection takes; `where` is in it."""
+    node, model = (str(values.get(name) or "") for name in ("node", "model"))
+    if node:
+        from meshcode.client.seeds import seeds_of
+
+        try:
+            seeds_of(node)
+        except BadRequest as error:
+            yield f"{where}: node is {config.mask(error.text)}"
+    if "://" in model:
+        from meshcode.model.database import address_problem
+
+        if problem := address_problem(model):
+            yield f"{where}: model is {config.mask(model)!r}: {problem}"
 
 
 def edited(text: str, name: str, value: str | bool | None) -> str:

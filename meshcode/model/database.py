@@ -50,6 +50,12 @@ _MAKING_TABLES = 0x6D657368  # "mesh"; the lock of a Postgres database while tab
 _GOES_ON = "the node goes on with the snapshot it has"
 
 
+def address_problem(uri: str) -> str:
+    """Why a database can never be opened at this address; "" when it may be.  Nothing is opened."""
+    wrong = Database(uri)._wrong
+    return "" if wrong is None else wrong.text.replace(f"; {_GOES_ON}", "")
+
+
 class Database:
     """One model database.  Opens when it is first needed, and again when the file was replaced."""
 

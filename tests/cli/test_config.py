@@ -168,6 +168,35 @@ def test_validate_reads_contexts_and_the_environment(place, monkeypatch, capsys)
     assert "$MESH_HOMME of the environment is no setting" in err
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("node", "nonsense", "it begins neither with ipc:// nor with tcp://"),
+        ("node", "ipc:///a,tcp://10.0.0.7:7421", "it has no ?key= of the node"),
+        ("model", "foo://x", "sqlite or postgresql, not in 'foo'"),
+        ("model", "sqlite://", "not a database in memory"),
+    ],
+)
+def test_an_address_that_nothing_can_connect_to_is_not_written_and_found(
+    place, monkeypatch, capsys, name, value, said
+):
+    """Each command after it failed, and the configuration was called well."""
+    file = place / "xdg" / "meshcode" / "config.toml"
+    for line in (("config", "set", name, value), ("config", "init", f"{name}={value}")):
+        _, err = run(*line, capsys=capsys, status=2)
+        assert said in err and f"{file}: {name} is " in err
+        assert err.endswith("; nothing was changed\n")
+    assert not file.exists()
+    run("config", "set", name, "", capsys=capsys)
+    file.write_text(f'{name} = "{value}"\n')
+    _, err = run("config", "validate", capsys=capsys, status=2)
+    assert said in err and err.count(f"{file}: {name} is ") == 1
+    file.unlink()
+    monkeypatch.setenv(f"MESH_{name.upper()}", value)
+    _, err = run("config", "validate", capsys=capsys, status=2)
+    assert said in err and "environment: " in err
+
+
 def test_a_project_of_somebody_else_is_not_used(place, monkeypatch, capsys):
     file = place / "project" / "mesh.toml"
     file.write_text('node = "ipc:///theirs"\n')
