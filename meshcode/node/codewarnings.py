@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from meshcode.node.processors import Processor
+    from meshcode.node.processor import Processor
 
 NAMED_MAX = 5
 

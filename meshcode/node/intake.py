@@ -15,7 +15,15 @@ from meshcode.node.sessions import Arrived, Port, Session
 from meshcode.router import flows, heard, streams
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
-from meshcode.router.events import ClientLeft, Event, NewCall, Submitted, WorkerJoined, Yielded
+from meshcode.router.events import (
+    ClientLeft,
+    Event,
+    Finished,
+    NewCall,
+    Submitted,
+    WorkerJoined,
+    Yielded,
+)
 from meshcode.router.plan import FLOW
 from meshcode.wire.codec import unpack_map
 from meshcode.wire.frame import AT_ID, check_envelope
@@ -227,7 +235,7 @@ def attend(loop: Loop) -> None:
     crew.say, crew.failed, crew.held_by = loop.say, loop.faults.note, held_by
 
 
-def take_of_workers(loop: Loop, found: Iterable[Event]) -> None:
+def take_of_workers(loop: Loop, found: Iterable[Event], now_ms: int) -> None:
     """Take what workers said, as events; of one that is ended for one of them, none after that.
 
     What came before that is good: a worker may be ended already for what it said later.
@@ -243,17 +251,19 @@ def take_of_workers(loop: Loop, found: Iterable[Event]) -> None:
                 crew.distrust(crew.by_id.get(id), why)
                 ended.add(id)
             else:
-                _take_of_worker(loop, event)
+                _take_of_worker(loop, event, now_ms)
         except Exception as error:
             crew.fault(crew.by_id.get(id), error)
             ended.add(id)
 
 
-def _take_of_worker(loop: Loop, event: Event) -> None:
+def _take_of_worker(loop: Loop, event: Event, now_ms: int) -> None:
     if isinstance(event, WorkerJoined):
         loop.processors.joined(event.worker)
     elif isinstance(event, Yielded):
         look_up_items(loop, event)
+    elif isinstance(event, Finished) and loop.processors.reported(event.worker, now_ms):
+        loop.watch()
     loop.keeping.before(event)
     loop.step(event)
 

@@ -441,7 +441,7 @@ class Loop:
     def take_workers(self, now_ms: int) -> None:
         """Take what workers sent: outcomes, items, output."""
         found, items = self.crew.receive(4 * limits.TURN_EVENTS_MAX, now_ms)
-        intake.take_of_workers(self, found)
+        intake.take_of_workers(self, found, now_ms)
         if items:
             self.turns.add(Effects(outcomes=intake.items_for_clients(self.router, items)))
         self.keeping.publish_output()

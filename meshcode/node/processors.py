@@ -16,12 +16,13 @@ from meshcode.errors import MountFailed
 from meshcode.model import placing
 from meshcode.model.delta import Key
 from meshcode.model.settingnames import values
-from meshcode.node import waits
+from meshcode.node import waits, wear
 from meshcode.node.affinity import cpu_for
 from meshcode.node.codewarnings import warnings_of
 from meshcode.node.crew import Crew, WorkerProcess
 from meshcode.node.declared import Declared
 from meshcode.node.mounting import TRIED_AGAIN, Mounting, is_scarce, why_not_begun
+from meshcode.node.processor import CODE_FIELDS, NOT_MOUNTED, Processor
 from meshcode.node.secrets import Secrets
 from meshcode.router.events import Event, ProcessorChanged, WorkerLeaving
 from meshcode.worker import lend, override, policy
@@ -30,42 +31,9 @@ if TYPE_CHECKING:
     from meshcode.node.codeserve import Held, Send
     from meshcode.node.codeshare import CodeShare
 
-# The fields of a processor that decide which code runs.
-CODE_FIELDS = (
-    "git", "branch", "commit", "tag", "module", "module_path", "requirements", "env", "restarted",
-)  # fmt: skip
 STARTING = "its workers are starting"
-NOT_MOUNTED = "its code is not mounted yet"
 _NO_TURN = "its code is fetched when one of the {} mounts here has ended (the setting mounts_max)"
 BACKOFF_MS = (0, 200, 1_000, 5_000, 15_000, 30_000)  # Before the next start of a crashing worker.
-
-
-class Processor:
-    """One processor on this node: wanted and actual."""
-
-    def __init__(self, name: str) -> None:
-        """Nothing is known of it yet."""
-        self.name = name
-        self.fields: dict[str, Any] = {}
-        self.sockets: dict[str, str] = {}
-        self.overrides: dict[str, str] = {}  # Code in the place of a task's.
-        self.streams: list[str] = []  # Of these: whose generators stream, as they have plugs.
-        self.declared = True  # In the model; else it is forgotten when nothing of it runs.
-        self.elsewhere = False  # What is told of it is that it is deployed on other nodes.
-        self.places = 0  # Of workers that belong here, also while it is stopped.
-        self.count = 0  # Workers wanted here now.
-        self.wanted_code: tuple[Any, ...] = ()
-        self.mounted_code: tuple[Any, ...] = ()  # What `mount` was made from.
-        self.mount: dict[str, Any] | None = None
-        self.reason = NOT_MOUNTED
-        self.refused = ""  # Why its repository may not be mounted, by the rules for repositories.
-        self.problem = ""  # What went wrong last, also while older code keeps running.
-        self.mounting: Mounting | None = None
-        self.tried: tuple[Any, ...] = ()  # The code of the mount that runs, or ran last.
-        self.retry_ms = 0
-        self.held = ""  # The commit that a peer gave for the next mount.
-        self.crashes = 0  # Workers in a row that died young.
-        self.next_start_ms = 0
 
 
 class Processors:
@@ -496,28 +464,29 @@ class Processors:
         if ready and processor.problem and processor.wanted_code == processor.mounted_code:
             self._solved(processor)  # A secret that was missing is there again.
         for worker in current:
-            if worker.state == "ready" and (why := self._worn_out(worker, processor, now_ms)):
+            if worker.state != "ready":
+                continue
+            if why := wear.of_any_kind(worker, processor.fields, self.settings, now_ms):
                 self.leave(worker, why, now_ms)
 
     def _code_key(self, processor: Processor) -> str:
         assert processor.mount is not None
         return f"{processor.mount['key']}/{processor.mount['commit']}/{processor.mounted_code!r}"
 
-    def _worn_out(self, worker: WorkerProcess, processor: Processor, now_ms: int) -> str:
-        fields = processor.fields
-        calls = fields.get("recycle_calls") or self.settings["worker_calls"]
-        age_ms = fields.get("recycle_age_ms") or self.settings["worker_age_ms"]
-        resident = fields.get("recycle_bytes") or self.settings["worker_bytes"]
-        assert worker.page is not None
-        if worker.calls >= calls:
-            return f"recycled after {worker.calls} calls, the limit is {calls}"
-        if now_ms - worker.ready_ms >= age_ms:
-            return f"recycled after {now_ms - worker.ready_ms} ms, the limit is {age_ms} ms"
-        if worker.page.resident > resident:
-            return f"recycled at {worker.page.resident} bytes of memory, the limit is {resident}"
-        if worker.slots_now != worker.slots:  # Its first `async def` came, or the last went.
-            return f"it runs {worker.slots} calls at once, its sockets allow {worker.slots_now}"
-        return ""
+    def reported(self, worker_id: int, now_ms: int) -> bool:
+        """Outcomes of a worker came: whether they were its last, as another takes its place.
+
+        Before the core hears of them, so that it is handed nothing more.
+        """
+        worker = self.crew.by_id.get(worker_id)
+        processor = self.by_name.get(worker.processor) if worker else None
+        if worker is None or processor is None or worker.state != "ready" or self.stopping:
+            return False
+        why = wear.of_calls(worker, processor.fields, self.settings)
+        if why:
+            self.leave(worker, why, now_ms)
+            self._match_workers(processor, now_ms)
+        return bool(why)
 
     def _spawn(self, processor: Processor, now_ms: int) -> None:
         assert processor.mount is not None

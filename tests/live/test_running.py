@@ -158,3 +158,12 @@ def test_a_worker_is_replaced_after_its_calls_and_nothing_is_lost(code: Path):
         assert all(call.result(30) for call in calls)
         fresh = until(lambda: affinity()[0] != first, 30, "another worker")
         assert fresh
+
+
+def test_no_worker_is_given_a_call_that_comes_after_its_last(code: Path):
+    """They are counted as outcomes come, not now and then."""
+    fresh = offering("fresh", code, "run.tasks", ["affinity"], recycle_calls=1)
+    with fresh as mesh, connect(mesh.address) as client:
+        affinity = client.socket("run.tasks.affinity")
+        pids = [affinity()[0] for _ in range(6)]
+        assert len(set(pids)) == 6, pids

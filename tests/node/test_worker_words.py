@@ -278,11 +278,14 @@ def test_of_one_that_overdraws_a_stream_nothing_is_taken_from_there_on():
     loop: Any = SimpleNamespace(
         router=driver.router, crew=crew, step=driver.step, ended=lambda _ids: {},
         keeping=SimpleNamespace(before=lambda _event: None),
+        processors=SimpleNamespace(reported=lambda _worker, _now_ms: False),
     )  # fmt: skip
     items = [(liar, 1, n, b"v", b"", 0) for n in range(limits.STREAM_WINDOW + 5)]
     ends = [Finished(held[id], [(id, 1, 1, False, 9, 0, outcome(id=id))]) for id in (liar, other)]
 
-    intake.take_of_workers(loop, [Yielded(1, items[:2]), Yielded(1, items[2:]), *ends])
+    intake.take_of_workers(
+        loop, [Yielded(1, items[:2]), Yielded(1, items[2:]), *ends], 0
+    )
 
     assert "units were sent" in lies[0] and len(lies) == 1
     assert driver.router.streams.by_call[liar].received == 2, "what came before is good"
