@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode.errors import BadRequest, LogDamaged, MeshError, UnknownCall
 from meshcode.ids import NO_ID, text_of
+from meshcode.node.flowindex import is_kept
 from meshcode.node.later import Job
 from meshcode.node.waits import parked_reason
-from meshcode.replica.instance import ENDED
 from meshcode.router import plan
 from meshcode.router.envelopes import body_of
 from meshcode.router.feeding import step_id
@@ -275,7 +275,7 @@ class FlowBook:
         router = self._loop.router
         call = router.calls.get(id)
         if call is None:
-            return KEPT if is_kept(self._loop, id) else UNKNOWN
+            return KEPT if is_kept(router, id) else UNKNOWN
         if call.state is State.WAITING and parked_reason(router, call.line):
             return PARKED
         return int(call.state)
@@ -326,12 +326,6 @@ def _error_text(outcome: bytes) -> str:
         return ""
     error = unpack(body_of(outcome))
     return str(error.get("text", "")) if isinstance(error, dict) else ""
-
-
-def is_kept(loop: Loop, id: bytes) -> bool:
-    """Whether a call is open at another node, as far as this one, which keeps it, knows."""
-    inst = loop.router.replica.by_id.get(id)
-    return (inst is not None and inst.role != ENDED) or id in loop.router.copies
 
 
 def merge(one: bytes, other: bytes) -> bytes:

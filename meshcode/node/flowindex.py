@@ -38,6 +38,12 @@ def entries(ops: Iterable[Op]) -> list[Op]:
     return found
 
 
+def is_kept(router: Router, id: bytes) -> bool:
+    """Whether a call is open at another node, as far as this one, which keeps it, knows."""
+    inst = router.replica.by_id.get(id)
+    return (inst is not None and inst.role != ENDED) or id in router.copies
+
+
 class Flows:
     """The calls of flows that one node knows."""
 
@@ -129,11 +135,7 @@ class Flows:
                 yield flow
 
     def _is_open(self, id: bytes) -> bool:
-        router = self._router
-        inst = router.replica.by_id.get(id)
-        return id in router.calls or id in router.copies or (
-            inst is not None and inst.role != ENDED
-        )
+        return id in self._router.calls or is_kept(self._router, id)
 
     def sweep(self) -> list[Op]:
         """Deletions of entries that lead to nothing, among the next few."""

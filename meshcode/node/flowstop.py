@@ -6,7 +6,8 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from meshcode.ids import ID_BYTES, NO_ID
-from meshcode.node.flowbook import beside, is_kept
+from meshcode.node.flowbook import beside
+from meshcode.node.flowindex import is_kept
 from meshcode.node.later import Job
 from meshcode.router.events import CancelAsked
 from meshcode.router.plan import GATHER
@@ -117,7 +118,7 @@ def stop(
         if at % SLICE_CANCELS == SLICE_CANCELS - 1:
             yield 0
     left = sum(id in calls for id in found)
-    kept = sum(id not in calls and is_kept(loop, id) for id in (flow, *steps))
+    kept = sum(id not in calls and is_kept(loop.router, id) for id in (flow, *steps))
     return Stopped(cancelled, interrupted, left, kept, b"".join(running))
 
 
