@@ -13,7 +13,7 @@ from meshcode.cli.labels import having, label_option
 from meshcode.cli.options import NONE, OrNone, complete
 from meshcode.cli.output import Column, Style, column, title_of, value_text
 from meshcode.cli.session import model, objects, session
-from meshcode.errors import UnknownObject
+from meshcode.errors import MeshError, UnknownObject
 
 _HOUSEKEEPING = ("id", "owner", "revision", "created_ms", "updated_ms")  # Shown last.
 
@@ -150,11 +150,22 @@ def verb_of(added: Mapping[str, Any]) -> str:
     return "is there already and is unchanged" if added.get("existed") else "added"
 
 
+def _changed_verb(changed: Any) -> str:
+    """What became of an object that was to be changed; older nodes never say "unchanged"."""
+    same = isinstance(changed, dict) and changed.get("unchanged")
+    return "is so already and is unchanged" if same else "changed"
+
+
 def wait_for(
-    client: Any, kind: str, item: Mapping[str, Any], seconds: float | None, mend: str = ""
-) -> None:
-    """Wait for the workers that an object needs; `seconds` None does not; `mend` says what to do
-    when they cannot run.
+    client: Any, kind: str, item: Mapping[str, Any], seconds: float | None, mend: str = "",
+    before: str = "",
+) -> None:  # fmt: skip
+    """Wait for the workers that an object needs.
+
+    Args:
+        seconds: that are waited at most; None does not wait.
+        mend: what to do when they cannot run.
+        before: the commit that ran before the change; another one is told.
     """
     if seconds is None:
         return
@@ -162,7 +173,20 @@ def wait_for(
 
     sys.stdout.flush()  # What was done is said before the wait.
     name = str(item["name"] if kind == "processor" else item["processor"])
-    until_level(client, name, seconds, mend)
+    until_level(client, name, seconds, mend, before)
+
+
+def commit_before(client: Any, kind: str, name: str, seconds: float | None) -> str:
+    """The commit that a processor runs on this node before a change that is to be waited for, as
+    `wait_for` takes it; "" when none runs, or nothing is waited for.
+    """
+    if seconds is None or kind != "processor":
+        return ""
+    try:
+        rows = client.ask("status")["processors"]
+    except MeshError:  # Whether it may be changed is another question.
+        return ""
+    return next((row.get("commit") or "" for row in rows if row["name"] == name), "")
 
 
 def update(
@@ -177,12 +201,14 @@ def update(
         raise click.UsageError(
             f"nothing to change: give an option of {kind} {name!r}", click.get_current_context()
         )
+    wait = None if dry else wait
     with session() as client:
+        before = commit_before(client, kind, name, wait)
         changed = model(client, "update", kind, name, dry=dry, **given, **fields)
-        done(kind, name, "changed", changed, style, dry=dry)
+        done(kind, name, _changed_verb(changed), changed, style, dry=dry)
         if then is not None:
             then(client, changed)
-        wait_for(client, kind, changed, None if dry else wait)
+        wait_for(client, kind, changed, wait, before=before)
 
 
 def delete(

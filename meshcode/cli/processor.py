@@ -227,6 +227,9 @@ def update(
     """Change a processor; workers with the new code replace the old ones. Without any option, and
     with -p, each is asked for.
 
+    A change of where its code is from, or of --env, also fetches the newest commit of its branch.
+    What is so already changes nothing: `mesh proc restart` fetches it. --wait says which one came.
+
     Examples:
       mesh update processor -n proc1 -c 4f2a9c1
       mesh update processor -n proc1 -w 8 --time-limit 30s
@@ -243,7 +246,14 @@ def update(
     opening = unlocking(unlock=unlock, unlock_file=unlock_file, kept=not ask_password)
     lock = new_password(ask=ask_password, file=password_file, gone=no_password)
     changes = {**given, **lock}
-    then = None if given["env"] is None else _tell_dropped(name)
+    dropped = None if given["env"] is None else _tell_dropped(name)
+
+    def then(client: Any, changed: Mapping[str, Any]) -> None:
+        if dropped is not None:
+            dropped(client, changed)
+        if changed.get("unchanged") and not (changed.get("commit") or changed.get("tag")):
+            output.say(f"mesh: a newer commit of its branch comes by `mesh proc restart -n {name}`")
+
     objects.update(KIND, name, changes, style, dry=dry, wait=wait, then=then, **opening)
 
 
@@ -380,11 +390,13 @@ def act(
         opening: what `unlock_options` gave.
     """
     fields = unlocking(**opening) if opening else {}
+    wait = None if dry else wait
     with session() as client:
+        before = objects.commit_before(client, KIND, name, wait)
         told = {"fields": fields} if fields else {}
         answer = client.ask("proc", do=do, name=name, **told, **({"dry": True} if dry else {}))
         objects.done(KIND, name, said, answer, style, dry=dry)
-        objects.wait_for(client, KIND, {"name": name}, None if dry else wait)
+        objects.wait_for(client, KIND, {"name": name}, wait, before=before)
 
 
 @command()

@@ -46,7 +46,9 @@ def dry_option(command: Any) -> Any:
     )(command)
 
 
-def until_level(client: Any, name: str, seconds: float, mend: str = "") -> None:
+def until_level(
+    client: Any, name: str, seconds: float, mend: str = "", before: str = ""
+) -> None:
     """Wait until a processor's workers on this node are what the model wants, by its own events,
     and until every node that is there has heard of the change.
 
@@ -55,6 +57,7 @@ def until_level(client: Any, name: str, seconds: float, mend: str = "") -> None:
         name: of the processor.
         seconds: that are waited at most.
         mend: what to do when its code cannot be run; an update of the processor when not said.
+        before: the commit that ran before the change; that another one runs now is told.
 
     Raises:
         WaitTimeout: that is not so within `seconds`; the change holds, and the node goes on.
@@ -66,6 +69,7 @@ def until_level(client: Any, name: str, seconds: float, mend: str = "") -> None:
             row = _row(client, name, deadline, seconds)
             if _is_level(row):
                 _tell_elsewhere(row)
+                _tell_commit(row, before)
                 tell_warnings(row)
                 break
             if row["problem"] and not row["building"]:
@@ -157,6 +161,13 @@ def tell_warnings(row: dict[str, Any]) -> None:
     """Say what is not as it should be with the code that runs."""
     for text in row.get("warnings", ()):
         output.say(f"mesh: processor {row['name']}: {clean(text)}")
+
+
+def _tell_commit(row: dict[str, Any], before: str) -> None:
+    now = row.get("commit") or ""
+    if before and now and now != before:
+        output.say(f"mesh: processor {row['name']} runs commit {plain.short_commit(now)} now,"
+                   f" before {plain.short_commit(before)}")  # fmt: skip
 
 
 def _tell_elsewhere(row: dict[str, Any]) -> None:

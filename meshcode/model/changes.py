@@ -320,7 +320,8 @@ def _update(request: _Request) -> Change:
         _touch(request, row)
         _check_rounds(request, row)
         _keep_version(request, row)
-    return Change(describe(row), declared=bool(changed) or scaled)
+    same = {} if changed or scaled else {"unchanged": True}
+    return Change({**describe(row), **same}, declared=bool(changed) or scaled)
 
 
 def _delete(request: _Request) -> Change:

@@ -74,6 +74,30 @@ def test_a_restart_while_the_remote_is_away_says_that_the_old_code_runs(fresh, r
     assert warning(fresh) == ""
 
 
+def test_what_comes_with_a_change_is_told_and_what_is_so_already_brings_nothing(fresh, remote):
+    """`update -br` of the same branch is no deployment, however it is waited for."""
+    deploy(fresh, remote)
+    assert fresh("update", "processor", "p", "-br", "main", "--wait")[0] == "processor p changed\n"
+    (old,) = [row["commit"] for row in fresh.json("ls", "workers")]
+    commit(remote, "def which():\n    return 2\n\n\ndef late(day, *, room):\n    return day\n")
+
+    assert fresh("update", "processor", "p", "-br", "main", "--wait") == (
+        "processor p is so already and is unchanged\n",
+        "mesh: a newer commit of its branch comes by `mesh proc restart -n p`\n",
+    )
+    assert fresh("run", "dep.which")[0] == "1\n"
+
+    out, err = fresh("update", "processor", "p", "--env", "STAGE=prod", "--wait")
+    (new,) = [row["commit"] for row in fresh.json("ls", "workers")]
+    assert out == "processor p changed\n" and new != old
+    assert err == f"mesh: processor p runs commit {new[:12]} now, before {old[:12]}\n"
+    assert fresh("run", "dep.which")[0] == "2\n"
+
+    err = fresh("update", "processor", "p", "-c", old, "--wait")[1]
+    assert err == f"mesh: processor p runs commit {old[:12]} now, before {new[:12]}\n"
+    assert fresh("update", "processor", "p", "-c", old)[1] == "", "it is pinned: none comes"
+
+
 def test_a_schedule_whose_arguments_do_not_fit_is_told(fresh, remote, tmp_path):
     deploy(fresh, remote)
     timing = ("-s", "dep.late", "-i", "1h")

@@ -189,6 +189,17 @@ def test_exists_ok_is_for_an_equal_object(model):
     assert caught.value.fields["different"] == ["priority"]
 
 
+def test_an_update_to_what_is_so_already_says_so_and_counts_no_revision(model):
+    model.shop()
+    number = model.number
+
+    same = model.ask("update", "socket", "shop.clean", queue="orders")
+    other = model.ask("update", "socket", "shop.clean", priority=3)
+
+    assert (same["unchanged"], same["revision"], model.number) == (True, 1, number + 1)
+    assert "unchanged" not in other and other["revision"] == 2
+
+
 def test_exists_ok_adds_what_is_not_there(model):
     added = model.ask("add", "queue", "q", exists_ok=True)
 

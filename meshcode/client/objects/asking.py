@@ -105,7 +105,8 @@ def found_or_added(client: Client, wanted: Wanted) -> Data:
             return got(client, kind, name)
     try:
         found: Data = model(client, "add", kind, name, {**whole, "exists_ok": True}, by=by)
-        found.pop("existed", None)  # It is no fact of the object.
+        for name in ("existed", "unchanged"):  # They are no facts of the object.
+            found.pop(name, None)
     except ObjectExists as error:
         if wanted.there == "change":
             found = model(client, "update", kind, name, given, by=by)
