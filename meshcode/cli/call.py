@@ -24,6 +24,7 @@ from meshcode.nearest import nearest
 if TYPE_CHECKING:
     from meshcode.client import Client
 
+MADE_AGAIN = "made again"  # The event of a call that was tried again as a new one.
 LOOKS_MAX = 10  # Requests for one page that is watched.
 _STATES = (
     "WAITING", "DELAYED", "PARKED", "GATHERING", "COPYING", "RUNNING", "ENDING", "HELD", "KEPT",
@@ -111,6 +112,9 @@ def ls_calls(
     style: Style,
 ) -> None:
     """List the calls of the mesh, newest first: all nodes that are there are asked.
+
+    The order is that of their ids, which begin with a time: a call that was tried again, an item of
+    a stream and what comes along a plug have that of the call they come from, and lie beside it.
 
     KEPT: its owner did not answer; another node keeps it. ORPHAN and COPY do not go on: see `mesh
     recover`. Exit status 8: a node with a link did not answer in time.
@@ -262,6 +266,19 @@ def _how_it_ended(client: Client, id_text: str) -> WrongState | None:
     )
 
 
+def _tell_again(client: Client, answer: dict[str, Any]) -> None:
+    """Say so when a call was tried again before: what it does may now be done twice."""
+    try:
+        events = client.ask("mesh.call", id=answer["was"])["events"]
+    except MeshError:  # It is made again; that is all there is to say.
+        return
+    notes = [event["note"] for event in events if event["name"] == MADE_AGAIN]
+    before = [note.removeprefix("as ") for note in notes if not note.endswith(answer["id"])]
+    if before:
+        output.say(f"mesh: call {answer['was']} had been tried again before, as"
+                   f" {', '.join(before)}: look with `mesh ls call`")  # fmt: skip
+
+
 def _act(do: str, id_text: str, style: Style) -> None:
     with session() as client:
         try:
@@ -269,6 +286,8 @@ def _act(do: str, id_text: str, style: Style) -> None:
         except WrongState as error:
             ended = _how_it_ended(client, id_text) if do == "cancel" else None
             raise ended or error from None
+        if do == "retry" and isinstance(answer, dict) and answer.get("was"):
+            _tell_again(client, answer)
     answer = answer if isinstance(answer, dict) else {"id": id_text}
     if "cancelled" in answer or "again" in answer:
         show = show_cancelled if do == "cancel" else show_retried
@@ -294,12 +313,26 @@ def cancel(id_text: str, style: Style) -> None:
 
 
 @command()
-@click.argument("id_text", metavar="ID")
+@click.argument("id_texts", metavar="ID...", nargs=-1, required=True)
 @styled
-def retry(id_text: str, style: Style) -> None:
-    """Let a held or delayed call begin now; an ended one, or flow, begins again as a new one.
+def retry(id_texts: tuple[str, ...], style: Style) -> None:
+    """Let held or delayed calls begin now; an ended one, or flow, begins again as a new one.
+
+    Ended calls stay on record as they ended, and so in `mesh ls calls --state FAILED`; `mesh ls
+    call ID` has what one was made again as. Of several ids one that is refused stops none of the
+    others; the exit status is that of the last refusal.
 
     Examples:
       mesh call retry 0192f3c1
+      mesh ls calls --state HELD -i | xargs mesh call retry
     """
-    _act("retry", id_text, style)
+    refused: MeshError | None = None
+    for id_text in id_texts:
+        try:
+            _act("retry", id_text, style)
+        except MeshError as error:
+            if refused is not None:
+                output.say(f"mesh: {refused}")
+            refused = error
+    if refused is not None:
+        raise refused

@@ -8,7 +8,7 @@ import click
 
 from meshcode import config
 from meshcode.cli import flowgraph, output, plain
-from meshcode.cli.call import COLUMNS, OUTCOME_ONLY, time_column, updated
+from meshcode.cli.call import COLUMNS, LOOKS_MAX, OUTCOME_ONLY, time_column, updated
 from meshcode.cli.nodes import end_partial, tell_silent
 from meshcode.cli.options import command, complete
 from meshcode.cli.output import Column, Style, column
@@ -28,6 +28,7 @@ TREE_COLUMNS = [
     time_column("finished_ms", "Finished"),
 ]  # fmt: skip
 _DRAWINGS = ("dot", "mermaid")
+ROWS_MAX = 1_000  # Calls among which the one accepted last is sought.
 
 
 @command()
@@ -35,7 +36,7 @@ _DRAWINGS = ("dot", "mermaid")
 @click.option("--id", "id_given", metavar="ID", help="Id of the call, or its beginning.")
 @click.option(
     "-n", "--name", metavar="SOCKET", shell_complete=complete("socket"),
-    help="The newest call of this socket.",
+    help="The call of this socket that was accepted last.",
 )
 @click.option("-r", "--result", is_flag=True, help="Include the result or the error.")
 @click.option("--events/--no-events", default=True, help="Include the events.  [default: yes]")
@@ -120,7 +121,10 @@ def _ask(client: Any, which: str, *, result: bool, captured: bool) -> dict[str, 
 
 
 def _newest(client: Any, socket: str) -> str:
-    """The id of the newest call of a socket.
+    """The id of the call of a socket that was accepted last.
+
+    Listings are by the time in the id; a call that was made by another one, as by a retry, has that
+    of its origin.  So it is sought among all that were accepted since the first of the list was.
 
     Raises:
         UnknownCall: it has none.
@@ -130,7 +134,12 @@ def _newest(client: Any, socket: str) -> str:
         raise UnknownCall(
             f"no call of socket {socket!r} is open or kept; `mesh ls sockets` has all sockets"
         )
-    return str(calls[0]["id"])
+    (first,) = calls
+    if first.get("accepted_ms"):
+        since = {"socket": socket, "since_ms": first["accepted_ms"], "rows": ROWS_MAX}
+        later = whole_page(client.ask, "mesh.calls", since | {"total": False}, looks=LOOKS_MAX)
+        calls = [call for call in later["calls"] if call.get("accepted_ms")] or calls
+    return str(max(calls, key=lambda call: call["accepted_ms"] or 0)["id"])
 
 
 def _add_result_of_flow(client: Any, call: dict[str, Any]) -> None:

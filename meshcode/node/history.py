@@ -12,8 +12,9 @@ from meshcode.errors import BadRequest, UnknownCall
 from meshcode.ids import ID_BYTES, NO_ID, text_of
 from meshcode.node.choosing import Choice, flow_of
 from meshcode.node.failedindex import FailedIndex
-from meshcode.node.flowindex import Flows
+from meshcode.node.flowindex import TIME_BYTES, Flows
 from meshcode.node.knots import knot_of_call
+from meshcode.node.meshrows import MADE_AGAIN
 from meshcode.node.paging import LOOKED_MAX, Part, cursor_of
 from meshcode.node.socketindex import SOCKETS_MAX, SocketIndex
 from meshcode.node.turn import Turns
@@ -21,18 +22,21 @@ from meshcode.node.waits import parked_reason
 from meshcode.router import plan
 from meshcode.router.call import Call
 from meshcode.router.core import Router
+from meshcode.router.envelopes import body_of, parent_of
 from meshcode.router.records import (
     accepted_call,
     outcome_of,
     read_envelope,
     socket_of,
     split_done,
+    submit_of_done,
 )
 from meshcode.router.states import PARKED, State
 from meshcode.store.contract import DONE, OPEN, OUTPUT, Log
 from meshcode.wire.codec import unpack
 from meshcode.wire.frame import AT_PARENT, check_envelope
 
+BESIDE_MAX = 2_000  # Calls looked at for those, 5 ms.
 OPEN_SORTED_MAX = 10_000  # Open calls sorted for a listing.
 ROWS_READ = 1_024  # Records read at once where only their ids are wanted.
 _KEY = itemgetter(0)  # Of a record.
@@ -246,12 +250,40 @@ class History:
         if value is not None:  # What the history has holds, whatever else is open of it (P14).
             row = self.done_row(id, value, result=result)
             self._add_flow(row, value, result=result)
+            self._add_retries(row, id, value)
         else:
             assert call is not None, id.hex()
             row = self.open_row(call)
         if output:
             row["output"] = self.output(id)
         return row
+
+    def _add_retries(self, row: dict[str, Any], id: bytes, value: bytes) -> None:
+        """The story of an ended call goes on with the calls that it was made again as."""
+        submit = submit_of_done(value)
+        if not submit or plan.result_of(outcome_of(value)) is not None:
+            return  # What a call has copied itself to is no retry.
+        asked = (id, socket_of(submit), body_of(submit))
+        for other, accepted_ms, made in self._made_beside(id):
+            if made and (parent_of(made), socket_of(made), body_of(made)) == asked:
+                note = f"as {text_of(other)}"
+                row["events"].append({"name": MADE_AGAIN, "ms": accepted_ms, "note": note})
+        row["events"].sort(key=lambda event: event["ms"])
+
+    def _made_beside(self, id: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+        """Id, time of acceptance and SUBMIT envelope of what has the time of a call in its id, as
+        retries have: of very many, some.
+        """
+        time, calls, fresh = id[:TIME_BYTES], self._router.calls, self._turns.fresh_done()
+        for other in islice(reversed(calls), BESIDE_MAX):
+            if other[:TIME_BYTES] == time:
+                yield other, calls[other].accepted_ms, self.envelope_of(calls[other])
+        rows = self._log.scan(DONE, time.ljust(ID_BYTES, b"\0"), limit=BESIDE_MAX)
+        ended = {other: value for other, value in rows if other[:TIME_BYTES] == time} | fresh
+        for other, value in ended.items():
+            if other[:TIME_BYTES] == time and other not in calls:
+                done = split_done(value)
+                yield other, done["accepted_ms"], done["submit"]
 
     def _add_flow(self, row: dict[str, Any], value: bytes, *, result: bool) -> None:
         """The row of a flow's own call says where the flow is: its result is that of a step.

@@ -23,6 +23,7 @@ RANKS = (ENDED_HERE, TOLD, OWNED, KEPT)
 # What an outcome alone does not tell.
 OF_THE_CALL = ("socket", "task", "processor", "flow", "parent", "plan", "feed", "trace",
                "accepted_ms")  # fmt: skip
+MADE_AGAIN = "made again"  # The event of an ended call that a person let be tried again.
 EVENTS_SHARED_MAX = 8  # Of one row in a list of up to ROWS_MAX: some 4 KiB a row at most.
 TEXT_SHARED_MAX = 200  # Characters.
 
@@ -119,7 +120,9 @@ def _events(rows: list[Row]) -> list[dict[str, Any]]:
             # Begin and end are told once, by the most certain row: other clocks differ a little.
             if event["name"] in ("received", "postrun") and event["name"] in names:
                 continue
-            found.setdefault((event["name"], event["ms"], event["note"]), event)
+            # So is what only its note tells apart: which node accepted it when, differs.
+            ms = None if event["name"] == MADE_AGAIN else event["ms"]
+            found.setdefault((event["name"], ms, event["note"]), event)
         names |= {event["name"] for event in row.get("events") or ()}
     return sorted(found.values(), key=lambda event: event["ms"] or 0)
 

@@ -349,6 +349,47 @@ def test_an_ended_call_is_tried_again_as_a_new_one(shell):
     assert shell("call", "get", again) == ("5\n", "")
 
 
+def test_what_was_tried_again_says_as_what_and_the_second_time_is_told(shell):
+    id = shell("run", "shop.boom", "x", "--no-wait")[0].strip()
+    shell("call", "get", id, status=1)
+    other = shell("run", "shop.boom", "y", "--no-wait")[0].strip()
+    shell("call", "get", other, status=1)
+
+    out, err = shell("call", "retry", id, "0000000000000000", other, status=3)
+    again, further = (line.split()[1] for line in out.splitlines())
+    assert out == (
+        f"call {again} submitted again, was {id}\ncall {further} submitted again, was {other}\n"
+    )
+    assert "before" not in err and "0000000000000000" in err
+    shell("call", "get", again, status=1)
+    shell("call", "get", further, status=1)
+
+    def notes(id):
+        events = shell.json("ls", "call", id)[0]["events"]
+        return [event["note"] for event in events if event["name"] == "made again"]
+
+    assert (notes(id), notes(other), notes(again)) == ([f"as {again}"], [f"as {further}"], [])
+    out, err = shell("call", "retry", id)
+    before = f"had been tried again before, as {again}: look with `mesh ls call`"
+    assert err == f"mesh: call {id} {before}\n"
+    assert notes(id) == [f"as {again}", f"as {out.split()[1]}"]
+    assert "made again" in shell("ls", "call", id)[0]
+
+
+def test_the_newest_call_of_a_socket_is_the_one_accepted_last(shell):
+    """Also when it is an old one tried again, which lies beside that in listings."""
+    ids = [shell("run", "shop.talk", f"word{n}", "--no-wait")[0].strip() for n in range(3)]
+    for id in ids:
+        shell("call", "get", id)
+    assert shell.json("ls", "call", "-n", "shop.talk")[0]["id"] == ids[2]
+
+    again = shell("call", "retry", ids[0])[0].split()[1]
+    shell("call", "get", again)
+
+    assert shell.json("ls", "calls", "-s", "shop.talk")[0]["id"] == ids[2]
+    assert shell.json("ls", "call", "-n", "shop.talk")[0]["id"] == again
+
+
 def test_a_paused_processor_parks_its_calls(shell):
     assert shell("proc", "pause", "-n", "proc1")[0] == "processor proc1 pauses\n"
     id = shell("run", "shop.add", "1", "--no-wait")[0].strip()

@@ -100,6 +100,18 @@ def test_when_an_ended_call_began_is_told_by_whoever_knows():
     assert [one["started_ms"] for one in merged(ranked)] == [7]
 
 
+def test_what_a_call_was_made_again_as_is_told_once_however_many_nodes_know_it():
+    def events(ms: int, *notes: str) -> dict[str, Any]:
+        return {"events": [{"name": "made again", "ms": ms, "note": note} for note in notes]}
+
+    ranked = [("n1", [row(ENDED_HERE, **events(7, "as a"))]),
+              ("n2", [row(TOLD, node="", **events(8, "as a", "as b"))])]  # fmt: skip
+
+    (one,) = merged(ranked)
+
+    assert [(event["ms"], event["note"]) for event in one["events"]] == [(7, "as a"), (8, "as b")]
+
+
 def test_of_two_owners_the_later_one_is_believed():
     (one,) = merged([("n1", [row(OWNED, epoch=0)]), ("n2", [row(OWNED, "n2", epoch=3)])])
 
