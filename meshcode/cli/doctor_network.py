@@ -83,7 +83,7 @@ def check_zeroconf(folder: Path) -> Check:
     except PackageNotFoundError:
         text = "zeroconf is not installed: nodes are found by seeds alone"
         state = WARN if folder.exists() else OK  # A single node looks for nobody.
-        return Check("mdns", state, text, "pip install 'meshcode[mdns]', or use seeds")
+        return Check("mdns", state, text, "pip install zeroconf, or use seeds")
 
 
 def check_multicast(folder: Path) -> Check:

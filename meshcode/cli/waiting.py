@@ -56,7 +56,8 @@ def until_level(
         client: of the node.
         name: of the processor.
         seconds: that are waited at most.
-        mend: what to do when its code cannot be run; an update of the processor when not said.
+        mend: what to do when its code cannot be run; a restart, or an earlier commit, when not
+            said.
         before: the commit that ran before the change; that another one runs now is told.
 
     Raises:
@@ -73,7 +74,10 @@ def until_level(
                 tell_warnings(row)
                 break
             if row["problem"] and not row["building"]:
-                mend = mend or f"mend it with `mesh update processor -n {name}`"
+                mend = mend or (
+                    f"mend what it names and `mesh proc restart -n {name}`, or run an earlier"
+                    f" commit: `mesh update processor -n {name} -c COMMIT`"
+                )
                 cannot = "and cannot run"
                 if row["old"]:
                     cannot = "and its older code goes on, as what was changed cannot run"

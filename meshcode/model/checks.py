@@ -257,7 +257,10 @@ def check_git(value: Any) -> str:
     if not found:
         if "::" not in value and _is_scp(value):
             return str(value)
-        raise ValueError("a git URL like https://host/path, ssh://git@host/path or file:///path")
+        raise ValueError(
+            "a git URL like https://host/path, ssh://git@host/path or file:///path, or an absolute"
+            " path"
+        )
     if scheme not in ("https", "ssh", "file"):
         raise ValueError(f"an https, ssh or file URL, and {scheme!r} is not allowed")
     if scheme == "file":

@@ -21,7 +21,7 @@ from meshcode.wire.frame import AT_FLOW, AT_PARENT
 LOOKED_MAX = 10_000  # Waiting calls of a processor; a knot behind so many is not seen.
 DEPTH_MAX = 64  # Calls that called one another.
 _CURE = (
-    "give it more workers (`mesh update deployment -c`), call another processor, or make it a flow"
+    "give it more workers (`mesh update processor -w`), call another processor, or make it a flow"
 )
 
 

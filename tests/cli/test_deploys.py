@@ -98,6 +98,27 @@ def test_what_comes_with_a_change_is_told_and_what_is_so_already_brings_nothing(
     assert fresh("update", "processor", "p", "-c", old)[1] == "", "it is pinned: none comes"
 
 
+def test_of_a_commit_that_cannot_run_both_ways_on_are_told_and_lead_on(fresh, remote):
+    deploy(fresh, remote)
+    (old,) = [row["commit"] for row in fresh.json("ls", "workers")]
+    commit(remote, "raise RuntimeError('broken')\n")
+
+    err = fresh.run(("proc", "restart", "p", "--wait"))[2].decode()
+    ways = (
+        "mend what it names and `mesh proc restart -n p`, or run an earlier commit:"
+        " `mesh update processor -n p -c COMMIT`"
+    )
+    assert "its older code goes on" in err and ways in err
+    (check,) = code_checks(fresh)
+    assert (check["state"], check["fix"]) == ("WARN", ways)
+
+    fresh("update", "processor", "-n", "p", "-c", old, "--wait")
+    assert code_checks(fresh) == []
+    commit(remote, "def which():\n    return 3\n\n\ndef late(day, *, room):\n    return day\n")
+    fresh("update", "processor", "-n", "p", "-c", "none", "--wait")
+    assert fresh("run", "dep.which")[0] == "3\n"
+
+
 def test_a_schedule_whose_arguments_do_not_fit_is_told(fresh, remote, tmp_path):
     deploy(fresh, remote)
     timing = ("-s", "dep.late", "-i", "1h")

@@ -307,5 +307,5 @@ def test_a_mesh_without_zeroconf_is_warned(tmp_path):
 
     assert found == (
         "mdns|WARN|zeroconf is not installed: nodes are found by seeds alone"
-        "|pip install 'meshcode[mdns]', or use seeds"
+        "|pip install zeroconf, or use seeds"
     )

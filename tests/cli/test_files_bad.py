@@ -187,6 +187,6 @@ def test_without_a_reader_of_yaml_it_says_what_to_install(tmp_path, monkeypatch)
 
     assert missing.value.text == (
         f"{tmp_path}/a.yaml is YAML, and PyYAML is not installed; install it with"
-        " `pip install 'meshcode[yaml]'`, or write TOML or JSON"
+        " `pip install pyyaml`, or write TOML or JSON"
     )
     assert placeless.value.text.startswith(f"{tmp_path}/a.json: queue 'q': max_length is 0")

@@ -84,7 +84,7 @@ def child(client: Client, parent: Call) -> dict[str, Any]:
 
 SAID = (
     "processor mine: its one place runs a call that called mine again; while it waits for that, no "
-    "other call of mine can begin; give it more workers (`mesh update deployment -c`), call another"
+    "other call of mine can begin; give it more workers (`mesh update processor -w`), call another"
     " processor, or make it a flow"
 )
 

@@ -20,7 +20,9 @@ BASE = {"queue": QUEUE, "processor": PROCESSOR, "socket": SOCKET, "deployment": 
 
 INT_Q = "a whole number from 1 to 20000000 calls"
 TIME = "a whole number from 1 to 315360000000 milliseconds"
-URL = "a git URL like https://host/path, ssh://git@host/path or file:///path"
+URL = (
+    "a git URL like https://host/path, ssh://git@host/path or file:///path, or an absolute path"
+)
 NO_PASSWORD = (
     "without a name or password; name where they are by `mesh add repo -u URL --credential"
     " env:NAME`"

@@ -24,7 +24,7 @@ def read_yaml(text: str, name: str) -> tuple[Any, dict[tuple[str | int, ...], in
     except ImportError:
         raise BadData(
             f"{name} is YAML, and PyYAML is not installed; install it with"
-            " `pip install 'meshcode[yaml]'`, or write TOML or JSON"
+            " `pip install pyyaml`, or write TOML or JSON"
         ) from None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     _remember(loader)
