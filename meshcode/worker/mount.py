@@ -149,7 +149,10 @@ def _mount(
     }
     import_ms = _field(request, "import_ms", int, limits.IMPORT_MS_MAX)
     tell("import", f"importing {module}, for at most {import_ms / 1000:g} s")
-    found = inspect_module(ready.python, config, _field(request, "env", dict, {}), import_ms)
+    try:
+        found = inspect_module(ready.python, config, _field(request, "env", dict, {}), import_ms)
+    except MountFailed as error:
+        raise _with_hint(error, checkout.folder, request) from None
     return {
         "ok": True,
         "url": checkout.url,
@@ -167,6 +170,22 @@ def _mount(
         "tasks": found["tasks"],
         "absent": found["absent"],
     }
+
+
+def _with_hint(error: MountFailed, folder: str, request: dict[str, Any]) -> MountFailed:
+    """A failed import, with what the repository has for it and the processor does not name."""
+    file = "requirements.txt"
+    if (
+        "ModuleNotFoundError" not in error.text
+        or _text(request, "requirements")
+        or not os.path.isfile(os.path.join(folder, file))
+    ):
+        return error
+    hint = (
+        f"the repository has a {file}, which is not used as the processor does not name it:"
+        f" `mesh update processor -n {_text(request, 'name')} -rq {file}`"
+    )
+    return MountFailed(f"{error.text.rstrip()}; {hint}", **error.fields)
 
 
 def _repository(request: dict[str, Any], cache: str, tell: Tell) -> Repository:

@@ -234,6 +234,26 @@ def test_an_import_error_has_its_traceback_and_what_was_printed(shared: tuple[Re
     assert text.endswith("it printed:\nlast words")
 
 
+def test_of_a_package_that_is_missing_an_unnamed_requirements_file_is_told(tmp_path: Path):
+    repo = Repo(tmp_path / "repo")
+    repo.commit({"shop.py": "import no_such_package\n", "own.py": "def f(): return 1 / 0\nf()\n"})
+    request = {"git": str(repo.folder), "name": "p", "module": "shop"}
+    hint = (
+        "; the repository has a requirements.txt, which is not used as the processor does not name"
+        " it: `mesh update processor -n p -rq requirements.txt`"
+    )
+    assert "requirements.txt" not in refused(tmp_path, **request)["text"]
+
+    repo.commit({"requirements.txt": ""})
+    told = refused(tmp_path, **request)
+
+    assert told["text"].endswith(hint) and told["step"] == "import"
+    assert "No module named 'no_such_package'" in told["text"]
+    assert "requirements.txt" not in refused(tmp_path, **request | {"module": "own"})["text"]
+    named = refused(tmp_path, **request, requirements="requirements.txt")["text"]
+    assert "No module named 'no_such_package'" in named and hint not in named
+
+
 def test_what_a_module_prints_does_not_matter(shared: tuple[Repo, Path]):
     repo, folder = shared
     assert list(mounted(folder, git=str(repo.folder), module="noisy")["tasks"]) == ["f"]
