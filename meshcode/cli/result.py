@@ -62,7 +62,16 @@ def wait_and_print(
     except KeyboardInterrupt:
         output.say(f"mesh: {left_alone(call)}")
         raise
-    print_result(call.result(), form)
+    print_result(named_stream(call.result(), call.id), form)
+
+
+def named_stream(value: Any, id_text: str) -> Any:
+    """A result, where it says whose items are calls of their own with that id as commands take it.
+    """
+    from meshcode.client.streams import is_streamed
+    from meshcode.ids import parse_id
+
+    return {**value, "stream": id_text} if is_streamed(parse_id(id_text), value) else value
 
 
 def print_result(value: Any, form: str) -> None:

@@ -117,6 +117,10 @@ def _ask(client: Any, which: str, *, result: bool, captured: bool) -> dict[str, 
             raise
         output.say(f"mesh: its result is not shown: {error}")
         call = client.ask("mesh.call", id=which, output=captured)
+    if "result" in call:
+        from meshcode.cli.result import named_stream
+
+        call["result"] = named_stream(call["result"], call.get("result_step", call["id"]))
     return call
 
 

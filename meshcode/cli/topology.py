@@ -11,6 +11,7 @@ from meshcode.cli import output
 from meshcode.cli.noun import Noun, entries
 from meshcode.cli.objects import LABELS, Field
 from meshcode.cli.output import column
+from meshcode.errors import MeshError
 
 _TEXT = click.STRING
 
@@ -21,6 +22,20 @@ def _fitting(client: Any, plug: Mapping[str, Any]) -> None:
 
     if problem := plug_problem(client, plug):
         output.say(f"mesh: {problem}; `mesh update plug -a` gives another")
+    if plug.get("type") != "ERROR":
+        _tell_streaming(client, str(plug["source"]))
+
+
+def _tell_streaming(client: Any, source: str) -> None:
+    """Say what a plug of a generator changes for those who call it."""
+    try:
+        kind = client.ask("socket.describe", name=source).get("kind")
+    except MeshError:  # Not declared yet, or not to be seen.
+        return
+    if kind in ("generator", "async_generator"):
+        output.say(f"mesh: {source} is a generator, whose items are calls of their own while it has"
+                   ' a plug: who calls it gets {"items": COUNT, "stream": ID} and no list of them;'
+                   " `mesh call get ID --stream`, and `call.stream()`, give the items")  # fmt: skip
 
 
 _NETWORK = Field(("--network",), "network", _TEXT, "Network it belongs to.", metavar="NETWORK")

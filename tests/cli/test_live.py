@@ -390,6 +390,21 @@ def test_the_newest_call_of_a_socket_is_the_one_accepted_last(shell):
     assert shell.json("ls", "call", "-n", "shop.talk")[0]["id"] == again
 
 
+def test_a_plug_of_a_generator_says_what_callers_get_and_that_has_an_id_commands_take(shell):
+    err = shell("add", "plug", "-n", "items", "-s", "shop.upto", "-t", "shop.raw", "--dry-run")[1]
+    assert "shop.upto is a generator, whose items are calls of their own while it has a plug" in err
+    shell("add", "plug", "-n", "items", "-s", "shop.upto", "-t", "shop.kind")
+    try:
+        id = shell("run", "shop.upto", "2", "--no-wait")[0].strip()
+        assert json.loads(shell("call", "get", id)[0]) == {"items": 2, "stream": id}
+        assert shell("call", "get", id, "--stream")[0] == "0\n1\n"
+        assert shell.json("ls", "call", id, "-r")[0]["result"] == {"items": 2, "stream": id}
+    finally:
+        shell("delete", "plug", "-n", "items", "-y")
+    err = shell("add", "plug", "-n", "e", "-s", "shop.add", "-t", "shop.kind", "--dry-run")[1]
+    assert "generator" not in err
+
+
 def test_a_paused_processor_parks_its_calls(shell):
     assert shell("proc", "pause", "-n", "proc1")[0] == "processor proc1 pauses\n"
     id = shell("run", "shop.add", "1", "--no-wait")[0].strip()
