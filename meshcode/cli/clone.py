@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -44,6 +45,9 @@ def clone(
       mesh node clone alpha beta --dry-run
       mesh node clone alpha beta --export yaml > beta.yaml
     """
+    if source == target:
+        text = f"{target} is the node itself; give the new node another name"
+        raise click.UsageError(text, click.get_current_context())
     with session() as client:
         found = read_model(client)
         model = found.model
@@ -107,9 +111,16 @@ def cloned(model: Model, source: str, target: str, host: str | None) -> Wanted:
     wanted: Wanted = {"node": {target: entry}, "deployment": {}}
     for name, deployment in sorted(found["deployment"].items()):
         if deployment["host"] in places:
-            new = name.replace(source, target) if source in name else f"{name}@{target}"
-            wanted["deployment"][new] = {**deployment, "host": target}
+            wanted["deployment"][_named_for(name, source, target)] = {**deployment, "host": target}
     return wanted
+
+
+def _named_for(name: str, source: str, target: str) -> str:
+    """The name of a deployment's copy: `x@source` is `x@target`; parts are what lies between
+    signs, so that `data` of a node `a` stays whole.
+    """
+    renamed = re.sub(rf"(?<![A-Za-z0-9]){re.escape(source)}(?![A-Za-z0-9])", lambda _: target, name)
+    return renamed if renamed != name else f"{name}@{target}"
 
 
 def refuse_others(model: Model, wanted: Wanted, target: str) -> None:

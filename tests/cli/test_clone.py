@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from meshcode.cli.clone import cloned
 from meshcode.cli.processor import FIELDS
 
 
@@ -54,6 +55,18 @@ def test_a_node_gets_what_another_has(placed):
     rows = placed.json("ls", "nodes", "--declared")
     assert [(row["name"], row["host"], row["scheduler"]) for row in rows] == [
         ("alpha", "host-a", "even"), ("beta", "host-b", "even"),
+    ]  # fmt: skip
+
+
+def test_a_node_is_no_copy_of_itself_and_a_name_is_changed_in_whole_parts(placed):
+    """`odep@n1` came beside `odep`, twice the workers; of a node `a`, `data` became `dbtb`."""
+    for words in ((), ("--export", "json"), ("--dry-run",)):
+        said = placed("node", "clone", "alpha", "alpha", *words, status=2)[1]
+        assert "alpha is the node itself; give the new node another name" in said
+    names = ["data", "a", "a.a-x_a", "alpha@a", "da.a1", "x"]
+    model = {"node": {}, "deployment": {name: {"host": "a"} for name in names}}
+    assert list(cloned(model, "a", r"b\1", None)["deployment"]) == [
+        r"b\1", r"b\1.b\1-x_b\1", r"alpha@b\1", r"da.a1@b\1", r"data@b\1", r"x@b\1",
     ]  # fmt: skip
 
 
