@@ -147,7 +147,8 @@ class History:
             "started_ms": call.started_ms or None if running else None,
             "finished_ms": None,
             "due_ms": call.due_ms if call.state is State.DELAYED else None,
-            "worker": str(call.worker.id) if call.worker else None,
+            # Of a peer that runs it, this node does not know which of its workers does.
+            "worker": str(call.worker.id) if call.worker and not call.worker.node else None,
             "commit": self._commits.get(line.config.processor),
             "events": events,
         }

@@ -93,7 +93,7 @@ def kept_row(loop: Loop, id: bytes) -> Row:
     }  # fmt: skip
     _add_voters(loop, row, inst)
     if copy is not None:
-        row["voters"], row["copies"], row["copies_of"] = [row["node"]], 2, 2
+        row |= {"voters": [row["node"], mine(loop)], "copies": 2, "copies_of": 2}
     return row | stuck_of(loop, id)
 
 
@@ -203,8 +203,9 @@ def annotated(loop: Loop, row: Row) -> Row:
         runs_on = loop.mesh.name_of(worker.node)
     row |= {"know": OWNED, "node": name, "epoch": call.epoch, "runs_on": runs_on}
     _add_voters(loop, row, call.inst)
-    if call.inst is None and keeper_of(loop.router) and id not in loop.router.narrow:
-        row["copies"], row["copies_of"] = 2, 2
+    keeper = keeper_of(loop.router)
+    if call.inst is None and keeper and id not in loop.router.narrow:
+        row |= {"voters": [name, _owner_name(loop, keeper)], "copies": 2, "copies_of": 2}
     return row | stuck_of(loop, id)
 
 

@@ -71,3 +71,44 @@ def test_calls_say_at_once_which_node_they_wait_for(cluster: Cluster, how: str):
         return
     cluster.start("n2")
     until(lambda: row()["state"] == "DONE", 60, lambda: str(row()))
+
+
+WAITING = """
+import os
+import time
+
+
+def wait(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return path
+"""
+
+
+def test_a_call_that_runs_at_the_other_node_of_two_names_both_copies_and_no_worker(tmp_path: Path):
+    """It had worker -1, and `2 of 2 copies` had one name."""
+    make_repository(tmp_path / "code", {"e/__init__.py": "", "e/tasks.py": WAITING})
+    folder = Path(tempfile.mkdtemp(prefix="me-"))
+    with Cluster(folder, LoopbackNetwork(NAMES[:2]), NAMES[:2]) as made:
+        made.assemble(NAMES[:2])
+        n1, n2 = made["n1"], made["n2"]
+        n1.offer("e", tmp_path / "code", "e.tasks", ["wait"])
+        n1.add("deployment", "e2", processor="e", host="n2")
+        made.wait_until_ready(processor="e", workers=1, hosts=["n2"])
+        gate = tmp_path / "gate"
+        id = n1.command("run", "e.tasks.wait", str(gate), "--no-wait").split()[-1]
+
+        def row(*asked: str) -> dict[str, Any]:
+            return json.loads(n1.command("ls", "call", id, *asked, "-o", "json"))["items"][0]
+
+        until(lambda: row()["runs_on"] == "n2", 20, lambda: f"n2 runs it: {row()}")
+        for home in (n1, n2):
+            shown = home.command("ls", "call", id)
+            assert "kept: 2 of 2 copies: n1, n2" in shown
+            assert "worker" not in shown
+        found = row()
+        assert (found["voters"], found["worker"]) == (["n1", "n2"], None)
+        gate.touch()
+        until(lambda: row()["state"] == "DONE", 20, lambda: str(row()))
+        assert row()["worker"].startswith("e/")
+    shutil.rmtree(folder, ignore_errors=True)
