@@ -120,24 +120,27 @@ def clients_addresses(base: str | None = None) -> list[str]:
     first = clients_address(base)
     if base is None and config.value("node"):
         return [first]
-    return [first, *_peers_addresses(base)]
+    return [first, *(one for found in peers_addresses(base).values() for one in found)]
 
 
-def _peers_addresses(base: str | None) -> list[str]:
+def peers_addresses(base: str | None = None) -> dict[str, list[str]]:
+    """Where the peers of a home's node take clients, by their names, as that node keeps them."""
     import json
 
     try:
         with open(os.path.join(mesh_dir(base), "clients.json"), encoding="utf-8") as file:
             found = json.loads(file.read(_CLIENTS_FILE_MAX))
     except (OSError, ValueError):  # They help where they are; nothing depends on them.
-        return []
-    peers = found if isinstance(found, list) else []
-    known = [(peer.get("address"), peer.get("key")) for peer in peers if isinstance(peer, dict)]
-    return [
-        f"{address}?key={key}" if key else address
-        for address, key in known
-        if isinstance(address, str) and isinstance(key, str | None)
-    ]
+        return {}
+    by_name: dict[str, list[str]] = {}
+    for peer in found if isinstance(found, list) else []:
+        if not isinstance(peer, dict):
+            continue
+        address, key = peer.get("address"), peer.get("key")
+        if isinstance(address, str) and isinstance(key, str | None):
+            whole = f"{address}?key={key}" if key else address
+            by_name.setdefault(str(peer.get("name", "")), []).append(whole)
+    return by_name
 
 
 def workers_address(base: str | None = None) -> str:

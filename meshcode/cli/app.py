@@ -13,7 +13,7 @@ from meshcode import __version__
 from meshcode.cli import output, standard
 from meshcode.cli.lazy import LazyGroup
 from meshcode.cli.registry import COMMANDS
-from meshcode.errors import MeshError, RemoteError
+from meshcode.errors import MeshError, RemoteError, UnknownObject
 
 EXIT_OUTPUT = 74  # EX_IOERR of sysexits.h: stdout could not be written.
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count.
@@ -49,7 +49,23 @@ def _apply(
         os.environ["MESH_HOME"] = os.path.abspath(home)
         os.environ.pop("MESH_NODE", None)
     if node is not None:
-        os.environ["MESH_NODE"] = node
+        os.environ["MESH_NODE"] = node if "://" in node else _addresses_of(node)
+
+
+def _addresses_of(name: str) -> str:
+    """Where the node of that name in the mesh of this home takes clients."""
+    from meshcode import paths
+
+    found = paths.peers_addresses()
+    if name not in found:
+        known = f"it knows {', '.join(sorted(found))}" if found else "it knows none yet"
+        raise UnknownObject(
+            f"no node {name!r} has told the node of {paths.home()} where it takes clients: {known};"
+            " nothing was asked; --node takes a name of these, or an address:"
+            " tcp://HOST:PORT?key=KEY",
+            kind="node", name=name,
+        )  # fmt: skip
+    return ",".join(found[name])
 
 
 def _set(text: str) -> None:
@@ -92,8 +108,9 @@ def root() -> LazyGroup:
             help="Folder of the node.  [env: MESH_HOME; default: ~/.local/share/meshcode]",
         ),
         click.Option(
-            ["--node"], metavar="ADDRESS",
-            help="Address of the node to talk to.  [env: MESH_NODE]",
+            ["--node"], metavar="NAME",
+            help="Node to talk to: its name in the mesh of this home, or an address.  [env:"
+            " MESH_NODE, an address]",
         ),
         click.Option(
             ["--context"], metavar="NAME", shell_complete=_contexts,

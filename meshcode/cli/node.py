@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshcode import limits, paths
+from meshcode import paths
 from meshcode.cli import output, plain
 from meshcode.cli.options import DURATION, command, styled
 from meshcode.cli.output import Style
@@ -348,7 +348,7 @@ def _log_text(log: dict[str, Any]) -> str:
     if log.get("full_ms"):
         since = plain.local_time(log["full_ms"])
         text += f"; FULL since {since}: no calls are taken, outcomes wait for room"
-        if log.get("level", 0) >= limits.DISK_STUCK:
+        if log.get("level", 0) > 2:  # limits.DISK_STUCK, without all the others.
             text += ", and are so many that nothing begins"
     elif log.get("level"):
         text += "; nearly full: no calls are taken"
@@ -373,5 +373,5 @@ def say_of_here(status: dict[str, Any], what: str) -> None:
     if others:
         ones = "the other node tells its own" if others == 1 else f"the {others} others tell theirs"
         output.say(
-            f"mesh: {what} of this node, {status['name']}; {ones}: `mesh --node ADDRESS ...`"
+            f"mesh: {what} of this node, {status['name']}; {ones}: `mesh --node NAME ...`"
         )

@@ -129,7 +129,7 @@ def _is_usable(address: str) -> bool:
 def _client_row(mesh: Mesh, node: bytes, address: str) -> dict[str, str]:
     from meshcode.trust.identity import z85
 
-    row = {"node": node.hex(), "address": address}
+    row = {"node": node.hex(), "name": mesh.name_of(node), "address": address}
     if address.startswith("tcp://"):
         row["key"] = z85(mesh.roster.members[node].key).decode()
     return row

@@ -58,6 +58,22 @@ def test_logs_say_that_other_nodes_have_more(trio: Cluster):
     assert "mesh listen" in run.stderr
 
 
+def test_another_node_of_the_mesh_is_asked_by_its_name(trio: Cluster):
+    """The hint said `--node ADDRESS`, and no command tells a node's address for clients."""
+    hint = trio["n1"].mesh("ls", "queues").stderr
+    assert "of this node, n1; the 2 others tell theirs: `mesh --node NAME ...`" in hint
+
+    def asked() -> str:
+        return trio["n1"].mesh("--node", "n2", "status", "-o", "json").stdout
+
+    said = json.loads(until(asked, 20, "n1 has heard where n2 takes clients"))["items"][0]
+    assert said["name"] == "n2"
+    run = trio["n1"].mesh("--node", "n22", "ls", "queues")
+    assert run.returncode == 3
+    assert f"no node 'n22' has told the node of {trio['n1'].home} where" in run.stderr
+    assert "it knows n2, n3; nothing was asked" in run.stderr
+
+
 def test_a_call_is_listed_by_every_node_with_owner_and_copies(trio: Cluster):
     assert trio["n1"].command("run", "t.add", "20", "22").strip() == "42"
     id = park(trio["n1"])
