@@ -491,11 +491,10 @@ def judge_code(processors: Iterable[dict[str, Any]]) -> Iterable[Check]:
     """What is not as it should be with the node's processors and their code, by its status."""
     for row in processors:
         if row.get("problem"):
-            fix = (
-                f"mend what it names and `mesh proc restart -n {row['name']}`, or run an earlier"
-                f" commit: `mesh update processor -n {row['name']} -c COMMIT`"
-            )
-            yield Check("code", WARN, f"processor {row['name']}: {row['problem']}", fix)
+            # The lines of a traceback: a check has one.
+            text = " / ".join(line.strip() for line in row["problem"].splitlines())
+            fix = f"{row['cure']}; the node tries again by itself"
+            yield Check("code", WARN, f"processor {row['name']}: {text}", fix)
         if knot := row.get("knot"):
             fix = "cancel one of the calls that run: mesh ls calls --state RUNNING"
             yield Check("processor", WARN, knot, fix)

@@ -157,14 +157,12 @@ def _changed_verb(changed: Any) -> str:
 
 
 def wait_for(
-    client: Any, kind: str, item: Mapping[str, Any], seconds: float | None, mend: str = "",
-    before: str = "",
-) -> None:  # fmt: skip
+    client: Any, kind: str, item: Mapping[str, Any], seconds: float | None, before: str = ""
+) -> None:
     """Wait for the workers that an object needs.
 
     Args:
         seconds: that are waited at most; None does not wait.
-        mend: what to do when they cannot run.
         before: the commit that ran before the change; another one is told.
     """
     if seconds is None:
@@ -173,7 +171,7 @@ def wait_for(
 
     sys.stdout.flush()  # What was done is said before the wait.
     name = str(item["name"] if kind == "processor" else item["processor"])
-    until_level(client, name, seconds, mend, before)
+    until_level(client, name, seconds, before)
 
 
 def commit_before(client: Any, kind: str, name: str, seconds: float | None) -> str:

@@ -12,6 +12,7 @@ from meshcode.cli.options import command, styled
 from meshcode.cli.output import Style
 from meshcode.cli.secret import unlock_options, unlocking
 from meshcode.cli.session import model, session
+from meshcode.cli.task import socket_of
 from meshcode.cli.waiting import dry_option, wait_options
 from meshcode.errors import BadData, ObjectExists, UnknownObject
 
@@ -31,8 +32,9 @@ def update(
     wait: float | None, dry: bool, style: Style,
 ) -> None:  # fmt: skip
     """Put other code in the place of a task's, on every node, without a commit; NAME is
-    PROCESSOR.TASK, or a socket. Workers are replaced when the code was seen to load, and calls show
-    `COMMIT+override`. The repository is what lasts: take the override away when it has the fix.
+    PROCESSOR.TASK, a socket, or a task. Workers are replaced when the code was seen to load, and
+    calls show `COMMIT+override`. The repository is what lasts: take the override away when it has
+    the fix.
 
     Examples:
       mesh update task shop.clean --code fix.py --wait
@@ -53,16 +55,16 @@ def update(
         else:
             answer, verb = _put(client, processor, task, code, dry, opening), "put in place"
         objects.done(KIND, key, verb, answer, style, dry=dry)
-        mend = "" if gone else f"take it away with `mesh update task {key} --no-code`, or mend it"
         item = {"processor": processor}
-        objects.wait_for(client, "deployment", item, None if dry else wait, mend)
+        objects.wait_for(client, "deployment", item, None if dry else wait)
 
 
 def resolve(client: Any, name: str) -> tuple[str, str]:
     """The processor and the task that a person means.
 
     Raises:
-        UnknownObject: there is no such socket, and no processor that the name begins with.
+        UnknownObject: there is no such socket or task, and no processor that the name begins with.
+        UnknownSocket: several processors have a task of the name.
     """
     processor, dot, task = name.rpartition(".")
     try:
@@ -71,7 +73,7 @@ def resolve(client: Any, name: str) -> tuple[str, str]:
             return processor, task
     except UnknownObject:
         pass  # Then it is a socket with a dot in its name.
-    found = objects.one(client, "socket", name)
+    found = objects.one(client, "socket", socket_of(client, name))
     return str(found["processor"]), str(found["task"])
 
 

@@ -101,15 +101,14 @@ def _check_task(socket: str, task: str) -> None:
         )
 
 
-def _socket_of(name: str) -> str:
+def socket_of(client: Any, name: str) -> str:
     """The socket that a name means: its own, that of a task, or that of a PROCESSOR.TASK.
 
     Raises:
         UnknownSocket: several tasks have the name.
     """
     try:
-        with session() as client:
-            rows = all_objects(client, "socket")
+        rows = all_objects(client, "socket")
     except NotAllowed:  # Who may see one socket need not see all.
         return name
     if any(row["name"] == name for row in rows):
@@ -181,7 +180,9 @@ def show(name: str, gitrepo: bool, style: Style) -> None:
       mesh task show shop.clean -g
       mesh task show shop.clean -o json
     """
-    show_task(_socket_of(name), style, gitrepo=gitrepo)
+    with session() as client:
+        name = socket_of(client, name)
+    show_task(name, style, gitrepo=gitrepo)
 
 
 def show_task(name: str, style: Style, *, gitrepo: bool) -> None:
@@ -204,8 +205,8 @@ def code(name: str) -> None:
     Examples:
       mesh task code shop.clean
     """
-    name = _socket_of(name)
     with session() as client:
+        name = socket_of(client, name)
         found = client.ask("task.code", name=name)
     if not found["source"]:
         why = "not known yet; its processor is not mounted"
@@ -231,7 +232,8 @@ def ls_task(name: str, with_code: bool, graph: bool, strokes: Lines, style: Styl
       mesh ls task shop.clean -g
       mesh ls task shop.clean -c
     """
-    name = _socket_of(name)
+    with session() as client:
+        name = socket_of(client, name)
     if graph:
         from meshcode.cli.graph import graph as whole
 

@@ -46,9 +46,7 @@ def dry_option(command: Any) -> Any:
     )(command)
 
 
-def until_level(
-    client: Any, name: str, seconds: float, mend: str = "", before: str = ""
-) -> None:
+def until_level(client: Any, name: str, seconds: float, before: str = "") -> None:
     """Wait until a processor's workers on this node are what the model wants, by its own events,
     and until every node that is there has heard of the change.
 
@@ -56,8 +54,6 @@ def until_level(
         client: of the node.
         name: of the processor.
         seconds: that are waited at most.
-        mend: what to do when its code cannot be run; a restart, or an earlier commit, when not
-            said.
         before: the commit that ran before the change; that another one runs now is told.
 
     Raises:
@@ -74,16 +70,12 @@ def until_level(
                 tell_warnings(row)
                 break
             if row["problem"] and not row["building"]:
-                mend = mend or (
-                    f"mend what it names and `mesh proc restart -n {name}`, or run an earlier"
-                    f" commit: `mesh update processor -n {name} -c COMMIT`"
-                )
                 cannot = "and cannot run"
                 if row["old"]:
                     cannot = "and its older code goes on, as what was changed cannot run"
                 raise MeshError(
-                    f"processor {name} is in the model, {cannot}: {row['problem']}; {mend}; the"
-                    " node tries again by itself"
+                    f"processor {name} is in the model, {cannot}: {row['problem']};"
+                    f" {row['cure']}; the node tries again by itself"
                 )
             if not stream.wait(deadline - time.monotonic()):
                 if not client.is_linked:

@@ -34,6 +34,7 @@ class Processor:
         self.reason = NOT_MOUNTED
         self.refused = ""  # Why its repository may not be mounted, by the rules for repositories.
         self.problem = ""  # What went wrong last, also while older code keeps running.
+        self.is_refused = False  # That is: what is fetched or named may not run.
         self.mounting: Mounting | None = None
         self.tried: tuple[Any, ...] = ()  # The code of the mount that runs, or ran last.
         self.retry_ms = 0

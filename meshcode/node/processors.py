@@ -356,7 +356,7 @@ class Processors:
     def _failed(self, processor: Processor, reason: str) -> None:
         if processor.mount is not None:
             reason = f"{reason}; the code of commit {processor.mount['commit'][:12]} keeps running"
-        processor.problem = reason
+        processor.problem, processor.is_refused = reason, False
         self._explain(processor, reason)
 
     def _solved(self, processor: Processor) -> None:
@@ -374,7 +374,7 @@ class Processors:
             if not worker.stopping:
                 self.leave(worker, "its code is refused", now_ms)
         if processor.problem != why:
-            processor.problem = why
+            processor.problem, processor.is_refused = why, True
             self._explain(processor, why)
 
     def _mounted(

@@ -165,6 +165,7 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
             "doing": processor.mounting.doing if processor.mounting else "",
             "knot": knot_of_pool(router, pool) if pool else "",
             "problem": processor.problem, "warnings": warnings_of(processor),
+            "cure": waits.cure(processor),
             **loop.processors.progress(processor.name),
         })  # fmt: skip
     more = _lines(loop) if fields.get("lines") else {}

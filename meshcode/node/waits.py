@@ -5,6 +5,7 @@ The core takes a peer that was not found dead for a worker.  People want to know
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from meshcode.router.pool import Pool
 
 if TYPE_CHECKING:
     from meshcode.node.loop import Loop
+    from meshcode.node.processors import Processor
 
 ADD = "`mesh add deployment -n {name} -d {name}-here -h {here}` gives it workers here"
 
@@ -56,6 +58,19 @@ def silent(router: Router, pool: Pool) -> str:
         return ""
     names = sorted(f"{p.name}, which {_SAID.get(p.state, 'is away')}" for p in peers if p)
     return f"processor {pool.name} has workers only at {'; '.join(names)}; see `mesh nodes`"
+
+
+def cure(processor: Processor) -> str:
+    """What to do about the problem of a processor, in words; "" without one."""
+    if not processor.problem:
+        return ""
+    if processor.is_refused:
+        return "`mesh ls repos` shows the rules, and `mesh update repo` changes one"
+    for task in processor.overrides:  # A traceback names the one at fault.
+        if re.search(rf"<override of [^<>]*\.{re.escape(task)}>", processor.problem):
+            away = f"`mesh update task {processor.name}.{task} --no-code`"
+            return f"take the override away with {away}, or mend it"
+    return f"mend it with `mesh update processor -n {processor.name}`"
 
 
 def elsewhere(

@@ -61,12 +61,25 @@ def test_one_that_does_not_load_leaves_what_runs(shell):
                      stdin=b"import nowhere\ndef boom(t): return 'fixed'")[1]  # fmt: skip
         assert "No module named 'nowhere'" in said
         assert "keeps running" in said
-        assert "take it away with `mesh update task proc1.boom --no-code`, or mend it" in said
+        assert "take the override away with `mesh update task proc1.boom --no-code`" in said
         assert "and its older code goes on, as what was changed cannot run" in said
         assert "mesh update processor" not in said
+        found = json.loads(shell.run(["doctor", "-o", "json"])[1])["items"]
+        (row,) = [row for row in found if "nowhere" in row["detail"]]
+        assert "`mesh update task proc1.boom --no-code`" in row["fix"]
+        assert "\n" not in row["detail"] and " / " in row["detail"]
         assert "ValueError: x" in shell("run", "shop.boom", "x", status=1)[1]
     finally:
         shell("update", "task", "proc1.boom", "--no-code", "--wait")
+
+
+def test_a_task_is_named_as_task_show_takes_it(shell):
+    out = shell("update", "task", "do_this", "--code", "-", "--dry-run",
+                stdin=b"def do_this(text): return text")[0]  # fmt: skip
+    assert "proc1.do_this" in out
+    assert "no socket is named 'nothing'" in (
+        shell("update", "task", "nothing", "--no-code", status=3)[1]
+    )
 
 
 def test_what_cannot_stand_for_a_task_is_refused_and_nothing_is_changed(shell):

@@ -20,6 +20,7 @@ def test_code_that_is_denied_stops_and_goes_on_when_it_is_allowed(fresh: Mesh, r
         call.wait_accepted(20)
         row = fresh.processor("live")
         assert "is denied by the rule 'no-local'" in row["problem"]
+        assert "`mesh ls repos` shows the rules" in row["cure"]
         assert client.ask("call.get", id=str(call.id))["state"] in ("WAITING", "PARKED")
 
         fresh.stop()
