@@ -60,7 +60,7 @@ def test_a_nearly_full_disk_gets_back_what_is_deleted_and_only_then(
     tight = replace(usage, disk_free=10, disk_total=100, reusable=0)
     monkeypatch.setattr(log, "usage", lambda: tight if level else usage)
     part: Any = Part(log)
-    part.commits = SimpleNamespace(full_ms=0)
+    part.commits = SimpleNamespace(full_ms=0, full_level=0)
     keeping = Keeping(part)
 
     keeping.tick(NOW)
