@@ -62,8 +62,19 @@ def fields(table: Sequence[Field], *, update: bool = False) -> Callable[[Any], A
 
 
 def name_option(kind: str, *, flag: str = "-n") -> Callable[[Any], Any]:
-    """Add a required -n / --name."""
-    return click.option(flag, "--name", required=True, help=f"Name of the {kind}.")
+    """Add a required -n / --name; a person at a terminal is asked for it."""
+    return click.option(
+        flag, "--name", required=True, help=f"Name of the {kind}.", prompt="Name", cls=_AskedFor
+    )
+
+
+class _AskedFor(click.Option):
+    """A required option that is asked for where a person is there, and else is missing."""
+
+    def prompt_for_value(self, ctx: click.Context) -> Any:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise click.MissingParameter(ctx=ctx, param=self)
+        return click.prompt(str(self.prompt), err=True)
 
 
 def one_name(kind: str, *flags: str) -> Callable[[Any], Any]:

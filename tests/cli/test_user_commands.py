@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -254,3 +258,28 @@ def test_the_help_and_the_docs_say_how_long_a_password_is():
 
     assert length in (add_user.help or "")
     assert f"**Passwords** have {length}" in page.read_text()
+
+
+def test_a_name_that_is_not_given_is_asked_for_at_a_terminal_only(tmp_path):
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ["MESH_HOME"] = str(tmp_path)
+        os.execv(sys.executable, [sys.executable, "-m", "meshcode.cli", "add", "queue"])
+    said = os.read(terminal, 4096)
+    while b"Name: " not in said:
+        said += os.read(terminal, 4096)
+    os.write(terminal, b"orders\n")
+    with contextlib.suppress(OSError):  # So a terminal of Linux tells that its program has ended.
+        while part := os.read(terminal, 4096):
+            said += part
+    os.close(terminal)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    assert (status, b"no node answers" in said) == (7, True), said
+    run = subprocess.run(
+        [sys.executable, "-m", "meshcode.cli", "add", "queue"], stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (run.returncode, run.stderr.splitlines()[0]) == (
+        2, "mesh: Missing option '-n' / '--name'.",
+    )  # fmt: skip
