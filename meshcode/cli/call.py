@@ -233,7 +233,7 @@ def _footer(page: int, rows: int, shown: int, found: dict[str, Any]) -> str:
         return f"Page {page} with {shown} records{least}{hint}"
     pages = max(1, -(-total // rows))
     if page > pages:
-        return f"There is no page {page}: {pages} of {total} total records"
+        return f"There is no page {page}: {pages} page{'' if pages == 1 else 's'} of {total} total records"
     return f"Page {page} of {pages} of {total} total records"
 
 

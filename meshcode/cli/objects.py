@@ -253,7 +253,9 @@ def confirm(what: str, *, yes: bool) -> None:
         raise click.UsageError(
             f"{what}? Nobody is here to ask; say -y to go ahead", click.get_current_context()
         )
-    click.confirm(f"{what}?", abort=True, err=True)
+    if not click.confirm(f"{what}?", err=True):
+        output.say("mesh: nothing was changed")
+        raise click.Abort
 
 
 def done(

@@ -75,6 +75,8 @@ def value_text(key: str, value: Any) -> str:
         return plain.length_of_time(value if key.endswith("_ms") else value / 1000)
     if isinstance(value, list):
         return ", ".join(value_text(key, v) if isinstance(v, dict) else str(v) for v in value)
+    if key == "ended":  # Ids of logins, which only nodes know.
+        return f"{len(value)} login{'' if len(value) == 1 else 's'}"
     if isinstance(value, dict):
         return " ".join(
             f"{_short(k)}={value_text(k, v)}" for k, v in value.items() if v is not None

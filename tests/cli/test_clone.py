@@ -124,6 +124,13 @@ def type_into(shell, words, lines, seconds=20):
     return seen.decode(), process.wait(timeout=10)
 
 
+def test_who_says_no_is_told_that_nothing_was_changed(placed):
+    seen, status = type_into(placed, ("delete", "node", "alpha"), ["n"])
+    assert status == 130
+    assert "delete node alpha? [y/N]: n\r\nmesh: nothing was changed" in seen
+    assert placed.json("get", "node", "alpha")[0]["name"] == "alpha"
+
+
 def test_each_option_is_asked_for_and_return_keeps_it(placed):
     answers = [""] * len(FIELDS)
     answers[1] = "other.module"

@@ -255,6 +255,9 @@ def test_calls_are_listed_in_pages(shell):
 
     total = int(first.split(" total records")[0].split()[-1])
     assert f"Page 1 of {-(-total // 2)} of {total} total records\n" in first
+    pages = -(-total // 100)
+    said = f"There is no page 99: {pages} page{'' if pages == 1 else 's'} of {total} total records"
+    assert said in "".join(shell("ls", "calls", "-r", "100", "-p", "99"))
     for title in ("Page", "Row", "Name", "ID", "Last Updated", "Socket", "Started", "Finished"):
         assert title in first
     assert newest == ids[::-1]

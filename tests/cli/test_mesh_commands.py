@@ -320,6 +320,8 @@ def test_a_logout_that_nobody_could_remember_ends_every_login_and_says_so(trio: 
     ended = {f"{number:032x}": 1 << 52 for number in range(64)}
     change = {"do": "update", "kind": "user", "name": "eve", "fields": {"ended": ended}}
     home.ask("model", **change)
+    shown = home.command("ls", "user", "eve")
+    assert "64 logins" in shown and "00000" not in shown
     home.command("login", "-n", "eve", *secret)
 
     run = home.mesh("logout")
