@@ -87,6 +87,9 @@ def updated(row: dict[str, Any]) -> int | None:
 @click.option("-f", "--flow", metavar="ID", help="Only calls of this flow.")
 @click.option("--since", type=MOMENT, help="Only calls accepted since: 2h, 2026-11-26T14:05.")
 @click.option("--until", type=MOMENT, help="Only calls accepted then or before.")
+@click.option(
+    "--before", metavar="ID", help="Pages begin behind this call: older ones, with -a newer ones."
+)
 @click.option("--here", is_flag=True, help="Only what this node knows; others are not asked.")
 @click.option("-t", "--tracking", is_flag=True, help="Also the flow of each.")
 @click.option("-tk", "--task", is_flag=True, help="Also the task of each.")
@@ -105,6 +108,7 @@ def ls_calls(
     flow: str | None,
     since: int | None,
     until: int | None,
+    before: str | None,
     here: bool,
     tracking: bool,
     task: bool,
@@ -138,8 +142,7 @@ def ls_calls(
     if ids:
         style = style._replace(quiet=True)
     with session() as client:
-        if flow is not None:  # Any unique beginning is enough, as for a call.
-            fields["flow"] = client.call(flow).id
+        fields |= _called(client, flow=flow, cursor=before)
         if watch:
             _follow(client, fields, [*COLUMNS[2:], *more], style, task=task)
             return
@@ -148,13 +151,18 @@ def ls_calls(
         _tell_undeclared(client, {} if found["calls"] else fields)
     calls = rows_of_page(found, page, rows)
     calls = [{**call, "task": tasks.get(call["name"])} for call in calls] if task else calls
-    footer = _footer(page, rows, len(calls), found)
+    footer = _footer(fields, len(calls), found)
     columns = [*COLUMNS, *more, *(MESH_COLUMNS if found["asked"] else [])]
     if style.is_text:
         calls = [{**call, "socket": call["socket"] or OUTCOME_ONLY} for call in calls]
     output.show("call", calls, columns, style, name="id", footer=footer, spare=_SPARE)
     _tell_bare(calls)
     end_partial(found["silent"])
+
+
+def _called(client: Client, **given: str | None) -> dict[str, str]:
+    """The calls that were given, by whole ids: any unique beginning is enough."""
+    return {name: client.call(id).id for name, id in given.items() if id is not None}
 
 
 def _tell_undeclared(client: Any, asked: dict[str, Any]) -> None:
@@ -224,11 +232,13 @@ def _as_row(call: dict[str, Any], page: int, row: int) -> dict[str, Any]:
     }
 
 
-def _footer(page: int, rows: int, shown: int, found: dict[str, Any]) -> str:
+def _footer(fields: dict[str, Any], shown: int, found: dict[str, Any]) -> str:
     """The last line: of how many, when that could be counted."""
-    total = found["total"]
+    page, rows, total = fields["page"], fields["rows"], found["total"]
+    hint = f"; `-p {page + 1}` for more" if found["more"] else ""
+    if "cursor" in fields:  # What was counted is all there is, and not what is behind a call.
+        return f"Page {page} with {shown} records{hint}"
     if total is None:
-        hint = f"; `-p {page + 1}` for more" if found["more"] else ""
         least = f", of at least {found['at_least']:,}" if found.get("at_least") else ""
         return f"Page {page} with {shown} records{least}{hint}"
     pages = max(1, -(-total // rows))

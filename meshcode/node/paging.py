@@ -60,8 +60,9 @@ class Part:
         if first + self.rows > SCAN_MAX:
             raise BadRequest(
                 f"page {self.page} with {self.rows} rows ends at row {first + self.rows}, pages "
-                f"reach to row {SCAN_MAX}; go on from a call with the field `before`, name a "
-                "socket, a state or a time, or list from the other end with `ascending`"
+                f"reach to row {SCAN_MAX}; go on from a call (`mesh ls calls --before ID`, the "
+                "field `cursor`), name a socket, a state or a time, or list from the other end "
+                "with `ascending`"
             )
         gone_on = cursor_of(fields) is not None
         self.passed = max(whole(fields, "passed", 0), 0) if gone_on else 0

@@ -105,6 +105,17 @@ def test_calls_are_chosen_by_time_and_by_flow(many):
     assert "is no time" in shell("ls", "calls", "--since", "whenever", status=2)[1]
 
 
+def test_pages_begin_behind_a_call(many):
+    shell, made = many
+
+    assert listed(shell, "--before", made[12], "-r", "5") == [11, 10, 9, 8, 7]
+    assert listed(shell, "--before", made[12][:13], "-r", "5", "-p", "2") == [6, 5, 4, 3, 2]
+    assert listed(shell, "--before", made[12], "-a", "-r", "5") == [13, 14, 15, 16, 17]
+    assert listed(shell, "--before", made[12], "-s", "t.s1", "-r", "2") == [10, 7]
+    assert footer(shell, "--before", made[12], "-r", "5").startswith("Page 1 with 5 records")
+    shell("ls", "calls", "--before", "zz", status=2)
+
+
 @pytest.fixture(scope="module")
 def flows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shell, Flow, Flow]]:
     """A node that keeps a flow of six steps, and one of 10,000."""
