@@ -263,7 +263,7 @@ PEER_COMMITS_UNKEPT = 64  # Heard of a peer and not yet kept: fewer would let id
 # Listening (docs/listening.md).
 LISTEN_BYTES_MAX = 1024 * 1024  # Events that wait for one client; above, it misses some.
 LISTEN_FRAME_BYTES = 16 * 1024  # Small, so that libzmq's 256 frames hold 4 MiB of them at the most.
-LISTEN_EVENTS_PER_SECOND = 10_000  # Told by one node; each costs it some 15 us, work goes first.
+LISTEN_EVENTS_PER_SECOND = 10_000  # Of one node, for each that hears it; work goes first.
 LISTEN_RESULT_BYTES_MAX = 16 * 1024  # Of a longer result the beginning or the size is told.
 LISTEN_PROBLEM_BYTES_MAX = 96 * 1024  # Of an error: a text and a traceback at their limits.
 LISTEN_PER_CLIENT = 64  # Subscriptions of one client; each is looked at for each event.

@@ -58,6 +58,11 @@ class Takers(NamedTuple):
     listeners: list[Listener]
     peers: bool  # Some peer does.
 
+    @property
+    def deliveries(self) -> int:
+        """How often one event is told: to each client of this node; to peers, as one."""
+        return len(self.listeners) + self.peers
+
 
 class Feed:
     """All that is listened to at this node, by its clients and for those of its peers."""
@@ -70,7 +75,7 @@ class Feed:
         self.looks = feedevents.Looks(loop)
         self._lines = feedevents.Lines()
         self._named: dict[tuple[str, str], Takers | None] = {}  # By channel and socket.
-        self._left = limits.LISTEN_EVENTS_PER_SECOND
+        self._left = limits.LISTEN_EVENTS_PER_SECOND  # Deliveries until the next tick.
         self._stats: dict[str, Any] = {}
 
     @property
@@ -210,7 +215,7 @@ class Feed:
                 if records is None:
                     records = feedevents.done_records(effects)
                 event |= feedevents.outcome(loop, call, records.get(call))
-            self._left -= 1
+            self._left -= takers.deliveries
             self.tell(event)
 
     def output(
@@ -242,7 +247,7 @@ class Feed:
             "state": "output", "stream": stream, "text": text, "attempt": attempt,
             "worker": worker,
         }  # fmt: skip
-        self._left -= 1
+        self._left -= takers.deliveries
         self.tell(event)
 
     def _takers(self, channel: str, socket: str) -> Takers | None:

@@ -242,6 +242,21 @@ def test_a_node_tells_so_many_events_a_second_and_counts_the_others():
     assert node.heard() == (limits.LISTEN_EVENTS_PER_SECOND + 1, 7)
 
 
+def test_what_many_hear_counts_for_each_of_them():
+    node = Node("n1")
+    for _ in range(4):
+        node.listen(channel="task")
+    told = limits.LISTEN_EVENTS_PER_SECOND // 4
+
+    for _ in range(5):
+        node.call(told // 5)
+    node.call(7)
+    node.feed.tick()
+    node.feed.flush()
+
+    assert node.heard() == (4 * told, 4 * 7)
+
+
 class Pair:
     """Two nodes, and what is on its way between them."""
 
