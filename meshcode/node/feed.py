@@ -76,6 +76,7 @@ class Feed:
         self._lines = feedevents.Lines()
         self._named: dict[tuple[str, str], Takers | None] = {}  # By channel and socket.
         self._left = limits.LISTEN_EVENTS_PER_SECOND  # Deliveries until the next tick.
+        self._missed: dict[tuple[str, str], int] = {}  # Not told and not yet noted, as `_named`.
         self._stats: dict[str, Any] = {}
 
     @property
@@ -176,6 +177,7 @@ class Feed:
 
     def changed(self) -> None:
         """Somebody else listens now, here or at a peer: begin or end what is only done for them."""
+        self._note_missed()
         self._named.clear()
         self._stats = {}
         loop = self._loop
@@ -193,6 +195,7 @@ class Feed:
         keys: Iterable[Key] | None = None,
     ) -> None:
         """Another snapshot holds; each node tells its own listeners, since all hear of it."""
+        self._note_missed()
         self._named.clear()
         if any(listener.channel == "state" for listener in self._all.values()):
             self._tell_with_turn(feedevents.model_events(before, after, keys))
@@ -279,13 +282,22 @@ class Feed:
         return takers.peers and self.peers.has_room(takers.channel, takers.names)
 
     def _lose(self, takers: Takers) -> None:
-        """One event is not told."""
-        for listener in takers.listeners:
-            session = self._loop.sessions.by_id.get(listener.client)
-            if session and self._loop.guard.may(session.who, "READ_LOG", "socket", takers.socket):
-                listener.lost[self.node] = listener.lost.get(self.node, 0) + 1
+        """One event is not told; who misses it is worked out for many at once."""
+        if takers.listeners:
+            key = (takers.channel, takers.socket)
+            self._missed[key] = self._missed.get(key, 0) + 1
         if takers.peers:
             self.peers.lose(takers.channel, takers.names)
+
+    def _note_missed(self) -> None:
+        """Note what was not told with the listeners that would have heard it."""
+        missed, self._missed = self._missed, {}
+        for (channel, socket), count in missed.items():
+            takers = self._takers(channel, socket)
+            for listener in takers.listeners if takers is not None else ():
+                session = self._loop.sessions.by_id.get(listener.client)
+                if session and self._loop.guard.may(session.who, "READ_LOG", "socket", socket):
+                    listener.lost[self.node] = listener.lost.get(self.node, 0) + count
 
     def figures(self) -> None:
         """Tell how long the queues are, and the figures of this node when they are others."""
@@ -310,6 +322,8 @@ class Feed:
 
     def tell(self, event: dict[str, Any]) -> None:
         """Tell one event of this node to everybody who wants it."""
+        if self._missed:
+            self._note_missed()
         event["node"] = self.node
         event.setdefault("ms", self._loop.clock.now_ms())
         is_local = event.pop("local", False)  # All nodes know of it by themselves.
@@ -432,6 +446,7 @@ class Feed:
     def tick(self) -> None:
         """Once a second: figures, and losses that were not told yet."""
         self._left = limits.LISTEN_EVENTS_PER_SECOND
+        self._note_missed()
         if not self._all and not self.peers.wanting:
             return
         sessions = self._loop.sessions

@@ -257,6 +257,30 @@ def test_what_many_hear_counts_for_each_of_them():
     assert node.heard() == (4 * told, 4 * 7)
 
 
+def test_what_is_not_told_is_noted_with_its_listeners_once_a_second():
+    node = Node("n1")
+    asked = []
+    may = node.guard.may
+    node.guard.may = lambda *what: asked.append(what) or may(*what)
+    for _ in range(3):
+        node.listen(channel="task")
+    node.sessions.by_id[1].outbox_bytes = limits.LISTEN_BYTES_MAX
+    for _ in range(20):
+        node.call(100)
+    assert asked == []
+
+    late = node.listen(channel="task")  # It has missed nothing.
+    assert len(asked) == 3
+    node.feed.remove(1, late)
+    node.call()
+    node.sessions.by_id[1].outbox_bytes = 0
+    node.feed.tick()
+    node.feed.flush()
+
+    assert node.heard() == (0, 3 * 2_001)
+    assert len(asked) == 6
+
+
 class Pair:
     """Two nodes, and what is on its way between them."""
 
