@@ -243,7 +243,8 @@ def _footer(fields: dict[str, Any], shown: int, found: dict[str, Any]) -> str:
         return f"Page {page} with {shown} records{least}{hint}"
     pages = max(1, -(-total // rows))
     if page > pages:
-        return f"There is no page {page}: {pages} page{'' if pages == 1 else 's'} of {total} total records"
+        there = f"{pages} page{'' if pages == 1 else 's'}"
+        return f"There is no page {page}: {there} of {total} total records"
     return f"Page {page} of {pages} of {total} total records"
 
 
