@@ -96,25 +96,12 @@ def updated(row: dict[str, Any]) -> int | None:
 @watch_option
 @listing
 def ls_calls(
-    page: int,
-    rows: int,
-    unfinished: bool,
-    ascend: bool,
-    ids: bool,
-    socket: str | None,
-    state: str | None,
-    processor: str | None,
-    node: str | None,
-    flow: str | None,
-    since: int | None,
-    until: int | None,
-    before: str | None,
-    here: bool,
-    tracking: bool,
-    task: bool,
-    watch: bool,
+    page: int, rows: int, unfinished: bool, ascend: bool, ids: bool, socket: str | None,
+    state: str | None, processor: str | None, node: str | None, flow: str | None,
+    since: int | None, until: int | None, before: str | None, here: bool, tracking: bool,
+    task: bool, watch: bool,
     style: Style,
-) -> None:
+) -> None:  # fmt: skip
     """List the calls of the mesh, newest first: all nodes that are there are asked.
 
     The order is that of their ids, which begin with a time: a call that was tried again, an item of
