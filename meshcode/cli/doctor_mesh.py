@@ -63,15 +63,22 @@ def judge_code(told: Mapping[str, Mapping[str, str]]) -> Iterator[Check]:
 
 
 def check_deployments() -> Iterator[Check]:
-    """Deployments on hosts that no node has; nothing without a node."""
+    """Deployments on hosts that no node has, or for which their scheduler has no room; nothing
+    without a node.
+    """
+    from meshcode.cli.scheduling import lacking, shares_of
     from meshcode.client.places import missing, places
 
     try:
         with session(timeout=2.0) as client:
-            rows, there = objects(client, "deployment"), places(client)
+            found = {k: objects(client, k) for k in ("node", "deployment", "scheduler")}
+            there = places(client)
     except MeshError:  # The node's own check has said why; or they may not be seen.
         return
-    for row in rows:
+    shares = shares_of(found)
+    for row in found["deployment"]:
+        if told := lacking(row, shares):
+            yield Check("deployment", WARN, *told)
         if problem := missing(there, row):
             name, where = row["name"], f"of processor {row['processor']}"
             fix = f"start a node there, or mesh update deployment {name} -h HOST"

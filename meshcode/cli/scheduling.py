@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import click
 
 from meshcode.cli import objects, output
@@ -31,7 +34,7 @@ def scheduler_start(name: str | None, style: Style) -> None:
         known = nodes_known(client)
         found = {kind: all_objects(client, kind) for kind in ("node", "deployment", "scheduler")}
     nodes, deployments = found["node"], found["deployment"]
-    shares = placed({f"{kind}s": {row["name"]: row for row in found[kind]} for kind in found})
+    shares = shares_of(found)
     rows = []
     for node in nodes:
         if name is not None and node["scheduler"] != name:
@@ -51,13 +54,8 @@ def scheduler_start(name: str | None, style: Style) -> None:
             "note": "" if known is None or known.has(node) else "no such node in the mesh",
         })  # fmt: skip
     for one in deployments:
-        given = sum(shares.get(one["name"], {}).values())
-        if one["scheduler"] and name in (None, one["scheduler"]) and given < one["cpus"]:
-            output.say(
-                f"mesh: deployment {one['name']} has {given} of {one['cpus']} CPUs: the nodes of"
-                f" scheduler {one['scheduler']} have no more; give them --cpus, or it another node:"
-                f" `mesh scheduler add -n {one['scheduler']} -nd NODE`"
-            )
+        if name in (None, one["scheduler"]) and (told := lacking(one, shares)):
+            output.say(f"mesh: {told[0]}; {told[1]}")
     output.say(
         "mesh: nothing was started: each node acts on the model by itself, within a second of a"
         " change, and goes on when others are away"
@@ -66,3 +64,25 @@ def scheduler_start(name: str | None, style: Style) -> None:
                column("asked", "Asked for"), column("deployments")]  # fmt: skip
     columns += [column("note")] if any(row["note"] for row in rows) else []
     output.show("node", rows, columns, style, empty="no node is declared for it")
+
+
+def shares_of(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, dict[str, int]]:
+    """CPUs of each deployment of a scheduler by node; of all objects of node, deployment and
+    scheduler.
+    """
+    return placed({f"{kind}s": {row["name"]: row for row in found[kind]} for kind in found})
+
+
+def lacking(
+    deployment: Mapping[str, Any], shares: Mapping[str, Mapping[str, int]]
+) -> tuple[str, str] | None:
+    """That a scheduler has no room for all of a deployment, and what to do; None when it has."""
+    name, scheduler = deployment["name"], deployment["scheduler"]
+    given = sum(shares.get(name, {}).values())
+    if not scheduler or given >= deployment["cpus"]:
+        return None
+    return (
+        f"deployment {name} has {given} of {deployment['cpus']} CPUs: the nodes of scheduler"
+        f" {scheduler} have no more",
+        f"give them --cpus, or it another node: `mesh scheduler add -n {scheduler} -nd NODE`",
+    )

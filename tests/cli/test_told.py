@@ -123,6 +123,22 @@ def test_a_declared_node_is_in_the_mesh_when_a_node_is_on_its_host(shell, even):
     assert notes == {"later": "no such node in the mesh", "mine": ""}
 
 
+def test_cpus_for_which_a_scheduler_has_no_room_are_in_the_doctor(shell, idle, even):
+    """Only `mesh scheduler start` told it, until a call waited."""
+    shell("add", "node", "-n", "small", "-c", "1")
+    shell("scheduler", "add", "-n", "even", "-nd", "small")
+    idle()
+    shell("add", "deployment", "-n", "idle", "-d", "wide", "-sc", "even", "-c", "3")
+    try:
+        found = json.loads(shell.run(["doctor", "-o", "json"])[1])["items"]
+        (row,) = [row for row in found if "deployment wide" in row["detail"]]
+        assert "has 1 of 3 CPUs: the nodes of scheduler even have no more" in row["detail"]
+        assert "`mesh scheduler add -n even -nd NODE`" in row["fix"]
+        assert row["detail"] in shell("scheduler", "start", "-n", "even")[1]
+    finally:
+        shell("delete", "deployment", "wide", "-y")
+
+
 def test_a_worker_is_named_as_its_call_names_it(shell):
     id = shell("run", "shop.add", "1", "2", "--no-wait")[0].strip()
     shell("call", "get", id)
