@@ -50,3 +50,20 @@ def test_a_seed_that_found_a_fault_passes_and_fails_with_the_fault(seed: int, mu
     MeshWorld(seed).run()
     with planted(mutant), pytest.raises(Violation, match=r"I2|I4|I5|I9|plug"):
         MeshWorld(seed).run()
+
+
+def test_a_person_gives_an_item_one_home_more_and_nobody_another():
+    """Its generator had ended, two of three who kept the item burned before it had."""
+    world = MeshWorld(1015176)
+    world.run()
+    c = world.checker
+    again = c.streams.known.keys() & c.recovered.keys()
+
+    assert again, "of this world a person recovers items"
+    for id in again:
+        assert len(c.roots[id]) == 2
+        assert id in c.recorded
+        assert id not in c.runs, "nobody runs an item"
+    c.roots[min(again)].add(b"a third home")
+    with pytest.raises(Violation, match="is kept under several homes: 3"):
+        c.streams.finish()
