@@ -114,7 +114,7 @@ class Line:
             router=self.router,
             hosted=SimpleNamespace(is_mine=lambda _: False),
             clock=SimpleNamespace(now_ms=lambda: NOW_MS),
-            feed=SimpleNamespace(wants=lambda _: False),
+            feed=SimpleNamespace(wants=lambda _: False), commits=SimpleNamespace(full_ms=0),
             history=SimpleNamespace(flows=SimpleNamespace(wanted=False)), keeps_no_calls=False,
         ))  # fmt: skip
         release = Release(self.loop)

@@ -348,15 +348,20 @@ def _rows(client: Any) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     elsewhere.
     """
     rows = all_objects(client, KIND)
+    return rows, _add_running(client, rows)
+
+
+def _add_running(client: Any, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Add to processors what runs of them on this node; its status, as for `_rows`."""
     try:
         status = dict(client.ask("status"))
     except NotAllowed:  # Who may see the model need not see workers.
-        return rows, None
+        return None
     here = {row["name"]: row for row in status["processors"]}
     for row in rows:
         mine = here.get(row["name"], {"ready": 0, "workers": 0})
         row |= {"ready": mine["ready"], "wanted": mine["workers"]}
-    return rows, status
+    return status
 
 
 @command()
@@ -373,7 +378,7 @@ def ls_processor(name: str, graph: bool, strokes: Lines, style: Style) -> None:
     below = names_below({"socket": "processor", "deployment": "processor"})
 
     def more(client: Any, item: dict[str, Any]) -> None:
-        item.update(next((row for row in _rows(client)[0] if row["name"] == item["name"]), {}))
+        _add_running(client, [item])
         below(client, item)
 
     show_graph(KIND, name, style, strokes, graph=graph, more=more)

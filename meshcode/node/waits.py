@@ -70,7 +70,10 @@ def cure(processor: Processor) -> str:
         if re.search(rf"<override of [^<>]*\.{re.escape(task)}>", processor.problem):
             away = f"`mesh update task {processor.name}.{task} --no-code`"
             return f"take the override away with {away}, or mend it"
-    return f"mend it with `mesh update processor -n {processor.name}`"
+    return (
+        f"mend what it names and `mesh proc restart -n {processor.name}`, or run an earlier commit:"
+        f" `mesh update processor -n {processor.name} -c COMMIT`"
+    )
 
 
 def elsewhere(

@@ -110,7 +110,7 @@ def test_of_a_commit_that_cannot_run_both_ways_on_are_told_and_lead_on(fresh, re
     )
     assert "its older code goes on" in err and ways in err
     (check,) = code_checks(fresh)
-    assert (check["state"], check["fix"]) == ("WARN", ways)
+    assert (check["state"], check["fix"]) == ("WARN", f"{ways}; the node tries again by itself")
 
     fresh("update", "processor", "-n", "p", "-c", old, "--wait")
     assert code_checks(fresh) == []

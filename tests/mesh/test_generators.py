@@ -119,6 +119,7 @@ def test_a_slow_consumer_at_one_node_holds_up_a_generator_at_another(made):
         connect(made.cluster["n2"].address) as other,
     ):
         call = client.socket("far.numbers").submit(2 * COUNT)
+        call.wait_accepted(SOON_S)  # The other node asks its peers for it.
         live = other.call(call.id).stream(timeout=SOON_S)
         assert [next(live) for _ in range(limits.STREAM_WINDOW)] == list(
             range(limits.STREAM_WINDOW)

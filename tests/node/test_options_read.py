@@ -54,9 +54,9 @@ GIVEN["setting"] = {"value": 3}
 
 # What is read elsewhere: at the start of a worker, of code, and by the keeper of versions.
 ELSEWHERE = {
-    "meshcode/node/processors.py": {
-        "processor": "recycle_calls recycle_age_ms recycle_bytes branch commit tag requirements"
-        " module_path",
+    "meshcode/node/wear.py": {"processor": "recycle_calls recycle_age_ms recycle_bytes"},
+    "meshcode/node/processor.py": {
+        "processor": "branch commit tag requirements module_path",
     },
     "meshcode/worker/policy.py": {"repo": "url access signers credential"},
     "meshcode/schedule/fields.py": {

@@ -59,7 +59,7 @@ def test_pages_reach_the_last_row_and_say_how_many_there_are(many):
     assert [n for page in pages for n in page] == list(range(22, -1, -1))
     assert [len(page) for page in pages] == [10, 10, 3, 0]
     assert footer(shell, "-r", "10", "-p", "3") == "Page 3 of 3 of 23 total records"
-    assert footer(shell, "-r", "10", "-p", "4") == "There is no page 4: 3 of 23 total records"
+    assert footer(shell, "-r", "10", "-p", "4") == "There is no page 4: 3 pages of 23 total records"
     assert listed(shell, "-a", "-r", "5") == [0, 1, 2, 3, 4]
 
 
