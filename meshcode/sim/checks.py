@@ -40,6 +40,11 @@ _CALL_BYTES_MAX = 700  # Of one envelope, in any world.
 _DEEP_CALLS = 48  # Worlds with more open calls than this get the slow check at some steps only.
 
 
+def is_late(router: Router, now_ms: int) -> bool:
+    """Whether timers are due that a step has left to the next."""
+    return bool(router.timers) and router.timers[0][0] <= now_ms
+
+
 class Checker:
     """The judge of one world; it outlives the node's boots."""
 
@@ -128,7 +133,7 @@ class Checker:
             require(split_done(done)["outcome"] == envelope, "I2 one outcome", "another", id.hex())
         require(not router.ripe and not router.plans, "flow", "left over after a step")
         self.streams.stepped(router, effects)
-        if router.is_late(now_ms):  # The next step goes on.
+        if is_late(router, now_ms):  # The next step goes on.
             require(not effects.starts, "begin", "before all timers that are due have fired")
         else:
             begins.idle(router, now_ms)
@@ -199,7 +204,7 @@ class Checker:
         for call in router.calls.values():
             key = sequence_key(call.sequence)
             require(books.open.get(key) == call.id, "tables", "open record of", call.id.hex())
-            if call.state in (State.WAITING, State.DELAYED) and not router.is_late(now_ms):
+            if call.state in (State.WAITING, State.DELAYED) and not is_late(router, now_ms):
                 self._not_expired(call, now_ms)
             state = books.state.get(key)
             require((state is not None) == call.recorded, "tables", "recorded?", call.id.hex())

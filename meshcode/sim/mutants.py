@@ -294,6 +294,11 @@ def _what_a_stuck_disk_held_up_waits_on(_real: Any) -> Any:
     return on_disk_changed
 
 
+@BROKEN.rule(Router, "is_late")
+def _what_is_late_is_not_waited_for(_real: Any) -> Any:
+    return lambda self, now_ms: False
+
+
 # Attempts, retries, deaths.
 
 
