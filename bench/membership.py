@@ -148,12 +148,12 @@ def main(arguments: list[str] | None = None) -> None:
     for nodes in map(int, chosen.sizes.split(",")):
         print(f"idle       {nodes:>4} nodes  {idle(nodes)}", flush=True)
     for nodes in map(int, chosen.sizes.split(",")):
-        kills = max(3, min(chosen.kills, chosen.kills * 25 // nodes))
+        kills = max(1, min(chosen.kills, chosen.kills * 25 // nodes))
         first, every = detection(nodes, kills)
         print(
             f"detection  {nodes:>4} nodes  first p50 {at_share(first, 0.5):.1f} s, "
             f"p99 {at_share(first, 0.99):.1f} s; all p50 {at_share(every, 0.5):.1f} s, "
-            f"p99 {at_share(every, 0.99):.1f} s ({kills} kills)", flush=True,
+            f"p99 {at_share(every, 0.99):.1f} s ({kills} killed)", flush=True,
         )  # fmt: skip
     for nodes in (3, 5, 50):
         print(f"false DEAD {nodes:>4} nodes  5 % loss: {false_verdicts(nodes, chosen.days, 0.05)}",
