@@ -348,7 +348,7 @@ def _log_text(log: dict[str, Any]) -> str:
     if log.get("full_ms"):
         since = plain.local_time(log["full_ms"])
         text += f"; FULL since {since}: no calls are taken, outcomes wait for room"
-        if log.get("level", 0) > 2:  # limits.DISK_STUCK, without all the others.
+        if log.get("stuck"):
             text += ", and are so many that nothing begins"
     elif log.get("level"):
         text += "; nearly full: no calls are taken"

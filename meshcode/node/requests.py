@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import meshcode
 from meshcode.errors import BadRequest, Busy, UnknownCall, UnknownObject, WrongState
 from meshcode.ids import parse_id, text_of
+from meshcode.limits import DISK_STUCK
 from meshcode.listing import LOST
 from meshcode.nearest import nearest
 from meshcode.node import (
@@ -182,7 +183,7 @@ def _status(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]
         "peers": len(loop.mesh.roster.members) - 1 if loop.mesh else 0,
         "log": {
             "used": usage.map_used, "size": usage.map_size, "limit": usage.map_limit,
-            "disk_free": usage.disk_free,
+            "disk_free": usage.disk_free, "stuck": loop.commits.full_level == DISK_STUCK,
             "level": loop.commits.full_level or usage.level,
             "left": usage.for_calls.left, "needed": usage.for_calls.needed,
             "full_ms": loop.commits.full_ms,
