@@ -6,7 +6,7 @@ Also what is said when something is declared of a node that is not there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
@@ -15,7 +15,7 @@ from meshcode.cli.options import command, complete, styled
 from meshcode.cli.output import Style
 from meshcode.cli.session import model, session
 from meshcode.cli.waiting import dry_option
-from meshcode.errors import MeshError, UnknownObject, WrongState
+from meshcode.errors import UnknownObject, WrongState
 from meshcode.nearest import nearest
 
 
@@ -31,49 +31,23 @@ def _options(kind: str, function: Any) -> Any:
 def _add(kind: str, name: str, node: str, style: Style, *, dry: bool) -> None:
     """Declare that a node belongs there; one that is not declared yet is."""
     with session() as client:
+        from meshcode.client.places import places  # Not before the node was found.
+
         model(client, "get", kind, name)  # Of the two, this one must be there.
         try:
             item = model(client, "update", "node", node, dry=dry, **{kind: name})
         except UnknownObject:
             item = model(client, "add", "node", node, dry=dry, **{kind: name})
         objects.done("node", node, f"belongs to {kind} {name}", item, style, dry=dry)
-        known = None if dry else nodes_known(client)
-        if known is not None and not known.has(item):
-            near = nearest(node, known.names)
+        there = None if dry else places(client)
+        if there is not None and not there.has(item):
+            near = nearest(node, there.names)
             hint = f"; did you mean {near!r}?" if near else ""
             host = f", or on host {item['host']!r}," if item.get("host") else ""
             output.say(
                 f"mesh: no node of the name {node!r}{host} is in the mesh{hint}; what it is given"
                 f" waits for one; if it is a mistake: `mesh delete node {node}`"
             )
-
-
-class Known(NamedTuple):
-    """The nodes there are."""
-
-    names: frozenset[str]  # And those of the declared nodes that the node asked is.
-    hosts: frozenset[str] | None  # Of their machines; None while some nodes do not tell.
-
-    def has(self, node: Mapping[str, Any]) -> bool:
-        """Whether a declared node is one of them, or may be."""
-        host = node.get("host")
-        if node["name"] in self.names or host in self.names:
-            return True
-        return bool(host) and (self.hosts is None or host in self.hosts)
-
-
-def nodes_known(client: Any) -> Known | None:
-    """The nodes there are; None when that may not be seen."""
-    try:
-        rows, mine = client.ask("nodes", ask=True)["nodes"], client.ask("status")["declared"]
-    except MeshError:
-        return None
-    rows = [row for row in rows if row["state"] != "evicted"]
-    hosts = {row.get("host") for row in rows}
-    return Known(
-        frozenset({row["name"] for row in rows} | set(mine)),
-        None if None in hosts else frozenset(hosts),
-    )
 
 
 def tell_unplaced(client: Any, deployment: Mapping[str, Any]) -> None:

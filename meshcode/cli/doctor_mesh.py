@@ -79,7 +79,7 @@ def check_deployments() -> Iterator[Check]:
     for row in found["deployment"]:
         if told := lacking(row, shares):
             yield Check("deployment", WARN, *told)
-        if problem := missing(there, row):
+        if problem := missing(there, row, found["node"]):
             name, where = row["name"], f"of processor {row['processor']}"
             fix = f"start a node there, or mesh update deployment {name} -h HOST"
             yield Check("deployment", WARN, f"deployment {name} {where}: {problem}", fix)

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from meshcode.cli import objects, output
-from meshcode.cli.belonging import nodes_known
 from meshcode.cli.options import command, complete, listing
 from meshcode.cli.output import Style, column
 from meshcode.cli.session import objects as all_objects
@@ -29,9 +28,11 @@ def scheduler_start(name: str | None, style: Style) -> None:
       mesh scheduler start -n even -o json
     """
     with session() as client:
+        from meshcode.client.places import places  # Not before the node was found.
+
         if name is not None:
             objects.one(client, "scheduler", name)  # Says what is near when there is none.
-        known = nodes_known(client)
+        there = places(client)
         found = {kind: all_objects(client, kind) for kind in ("node", "deployment", "scheduler")}
     nodes, deployments = found["node"], found["deployment"]
     shares = shares_of(found)
@@ -51,7 +52,7 @@ def scheduler_start(name: str | None, style: Style) -> None:
         rows.append({
             "name": node["name"], "scheduler": node["scheduler"], "cpus": node["cpus"],
             "asked": sum(mine.values()), "deployments": list(mine),
-            "note": "" if known is None or known.has(node) else "no such node in the mesh",
+            "note": "" if there is None or there.has(node) else "no such node in the mesh",
         })  # fmt: skip
     for one in deployments:
         if name in (None, one["scheduler"]) and (told := lacking(one, shares)):
