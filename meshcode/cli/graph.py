@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from meshcode.cli.session import objects, tell_left_out
+from meshcode.cli.session import all_beside, objects
 from meshcode.cli.tree import Branch
-from meshcode.errors import NotAllowed, UnknownObject
+from meshcode.errors import UnknownObject
 from meshcode.listing import LISTED
 from meshcode.nearest import nearest
 
@@ -198,17 +198,12 @@ def graph(client: Any, top: str, item: Row) -> Graph:
     """
     from meshcode.model.kinds import PLURALS  # Not before the node was found.
 
-    refused: dict[str, NotAllowed] = {}
-    asks = {PLURALS[kind]: partial(objects, client, kind) for kind in KINDS}
+    asks: dict[str, Callable[[], Any]] = {
+        PLURALS[kind]: partial(objects, client, kind) for kind in KINDS
+    }
     asks["what waits and runs"] = partial(client.ask, "status", lines=True)
     asks["workers"] = partial(client.ask, "mesh.workers")
-    found: dict[str, Any] = {}
-    for what, ask in asks.items():
-        try:
-            found[what] = ask()
-        except NotAllowed as error:
-            refused[what] = error
-    tell_left_out(refused)
+    found = all_beside(asks)
     rows = {kind: found.get(PLURALS[kind], [item] if kind == top else []) for kind in KINDS}
     status, told = found.get("what waits and runs"), found.get("workers")
     return Graph(rows, status or _NO_STATUS, told or _NO_WORKERS)

@@ -154,11 +154,20 @@ def beside(what: str, ask: Callable[[], Told]) -> Told | None:
 
     None when this user lacks the right to it; stderr says that `what` is left out.
     """
-    try:
-        return ask()
-    except NotAllowed as error:
-        tell_left_out({what: error})
-        return None
+    return all_beside({what: ask}).get(what)
+
+
+def all_beside(asks: Mapping[str, Callable[[], Told]]) -> dict[str, Told]:
+    """What each of `asks` gives, by what it is called; one line says what is left out of all."""
+    found: dict[str, Told] = {}
+    refused: dict[str, NotAllowed] = {}
+    for what, ask in asks.items():
+        try:
+            found[what] = ask()
+        except NotAllowed as error:
+            refused[what] = error
+    tell_left_out(refused)
+    return found
 
 
 def tell_left_out(refused: Mapping[str, NotAllowed]) -> None:

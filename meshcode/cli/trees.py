@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import click
@@ -156,13 +157,14 @@ def show_graph(
 
 def names_below(kinds: Mapping[str, str]) -> Facts:
     """Adds, for each kind, the names of those whose option names the item."""
-    from meshcode.cli.session import beside
+    from meshcode.cli.session import all_beside
     from meshcode.cli.session import objects as all_objects
 
+    fields = {f"{kind}s": field for kind, field in kinds.items()}
+
     def add(client: Any, item: dict[str, Any]) -> None:
-        for kind, field in kinds.items():
-            rows = beside(f"{kind}s", lambda kind=kind: all_objects(client, kind))
-            if rows is not None:
-                item[kind + "s"] = [r["name"] for r in rows if r.get(field) == item["name"]]
+        found = all_beside({f"{kind}s": partial(all_objects, client, kind) for kind in kinds})
+        for plural, rows in found.items():
+            item[plural] = [r["name"] for r in rows if r.get(fields[plural]) == item["name"]]
 
     return add
