@@ -11,9 +11,10 @@ from meshcode.cli.call import COLUMNS as CALL_COLUMNS
 from meshcode.cli.call import rows_of_page
 from meshcode.cli.node import say_of_here, size_text
 from meshcode.cli.nodes import end_partial
+from meshcode.cli.objects import one
 from meshcode.cli.options import command, complete, listing
 from meshcode.cli.output import Column, Style, column
-from meshcode.cli.session import session
+from meshcode.cli.session import beside, session
 from meshcode.cli.watch import watch as follow
 from meshcode.cli.watch import watch_option
 from meshcode.listing import whole_page
@@ -56,17 +57,25 @@ def ls_workers(name: str | None, watch: bool, style: Style) -> None:
     def steady() -> list[dict[str, Any]]:
         return [{k: v for k, v in row.items() if k not in _LIVELY} for row in rows_of()]
 
+    def look_for_processor() -> None:
+        if name is not None:  # Refuses one that is not there.
+            beside(f"whether there is a processor {name!r}", lambda: one(client, "processor", name))
+
     with session() as client:
         if watch:
+            if not rows_of():
+                look_for_processor()
             columns = [c for c in _WORKER_COLUMNS if c.key not in _LIVELY]
             follow(client, "processor", steady, "worker", columns, style, name="id")
             return
         found = client.ask("mesh.workers")
         nodes = [{"name": found["this"], "workers": rows_of()}, *found["nodes"]]
-    rows = [{**row, "node": one["name"]} for one in nodes for row in of_name(one["workers"])]
+        rows = [{**row, "node": at["name"]} for at in nodes for row in of_name(at["workers"])]
+        if not rows:
+            look_for_processor()
     output.show(
         "worker", rows, [*([_NODE] if found["this"] else []), *_WORKER_COLUMNS], style, name="id",
-        empty=f"no worker of {name!r}; `mesh ls processors` shows what there is" if name
+        empty=f"no worker of {name!r}: `mesh ls processor {name}` shows it" if name
         else "no worker; a processor with sockets gets them: see `mesh status`",
     )  # fmt: skip
     end_partial(found["silent"])

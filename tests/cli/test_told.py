@@ -180,6 +180,7 @@ def test_calls_of_a_socket_that_is_not_there_say_which_was_meant(shell):
             "proc start prok1",
             "no processor is named 'prok1'; did you mean 'proc1'?; `mesh ls processors` shows all",
         ),
+        ("ls workers -n prok1", "no processor is named 'prok1'; did you mean 'proc1'?"),
         (
             "queue purge shop.queue -y",
             "no queue is named 'shop.queue'; did you mean 'shop.queue1'?; `mesh ls queues` shows",
