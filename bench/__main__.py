@@ -15,8 +15,8 @@ from bench import machine
 from bench.growth import __main__ as growth
 
 SCRIPTS = (
-    "pump", "end_to_end", "mesh", "curve", "membership", "startup", "memory", "apply", "model",
-    "recovery", "guard", "flows", "streams", "inproc", "inmesh", "micro",
+    "pump", "floor", "end_to_end", "mesh", "curve", "membership", "startup", "memory", "apply",
+    "model", "recovery", "guard", "flows", "streams", "inproc", "inmesh", "micro",
 )  # fmt: skip
 NAMED = ("gate",)  # Only by its name: it counts for minutes what `inproc` shows in seconds.
 
