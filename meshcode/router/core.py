@@ -120,7 +120,7 @@ class Router:
         self.last_peer_worker = 0  # Their ids count down.
         self.grants_ms = 0  # When grants were told last.
         self.needed: dict[bytes, list[Call]] = {}  # Calls that wait for the outcome of another.
-        self.ripe: list[tuple[bytes, bytes]] = []  # Calls that ended in this step; their outcomes.
+        self.ripe: dict[bytes, bytes] = {}  # Calls that ended in this step; their outcomes.
         self.needs_ask_ms = 0  # Not before are peers asked again for what is needed.
         self.joins, self.ticks = joins.Joins(), ticking.Ticks()
         self.closing: dict[bytes, closing.Close] = {}  # Outcomes that the history may have.

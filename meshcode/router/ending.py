@@ -173,7 +173,7 @@ def finish(r: Router, call: Call, code: int, envelope: bytes, now_ms: int, out: 
         filing.file(r, call.id, record, submit or b"", out)
     r.forget(call)
     if r.needed and call.id in r.needed:
-        r.ripe.append((call.id, envelope))
+        r.ripe[call.id] = envelope
     if r.streams.by_call:
         streams.ended(r, call.id)
     if r.twins:

@@ -142,7 +142,7 @@ def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
         _await(r, call, id, out)
     if not gather.left:  # An empty list.
         r.needed.setdefault(NO_ID, []).append(call)
-        r.ripe.append((NO_ID, b""))
+        r.ripe[NO_ID] = b""
 
 
 def _await(r: Router, call: Call, id: bytes, out: Effects) -> None:
@@ -168,7 +168,7 @@ def _is_open(r: Router, id: bytes) -> bool:
 def ended(r: Router, id: bytes, envelope: bytes) -> None:
     """A call has ended: whoever waits for it gets its outcome at the end of the step."""
     if id in r.needed:
-        r.ripe.append((id, envelope))
+        r.ripe[id] = envelope
 
 
 def settle(r: Router, now_ms: int, out: Effects) -> None:
@@ -176,7 +176,7 @@ def settle(r: Router, now_ms: int, out: Effects) -> None:
     ripe, needed = r.ripe, r.needed
     offered: set[Line] = set()
     while ripe:
-        id, envelope = ripe.pop()
+        id, envelope = ripe.popitem()
         waiting = needed.pop(id, ())
         if envelope and type(waiting) is list and steps.feed(r, waiting, envelope, now_ms, offered):
             continue
@@ -363,6 +363,7 @@ def on_looked_up(r: Router, event: events.LookedUp, now_ms: int, out: Effects) -
     Of a call that has moved this may file the outcome: then the rest of the answer is of before.
     """
     filed: dict[bytes, bytes] = {}
+    unknown: dict[bytes, None] = {}  # Each is asked for by all that need it.
     for node, id, found in event.found:
         envelope = found or filed.get(id, b"")
         if not node and id in r.replica.moved:
@@ -379,7 +380,8 @@ def on_looked_up(r: Router, event: events.LookedUp, now_ms: int, out: Effects) -
         streams.looked_up(r, id, bool(envelope), out)
         if envelope:
             ended(r, id, envelope)
-        elif id in r.needed:
+        elif id in r.needed and id not in unknown:
+            unknown[id] = None
             _is_unknown(r, id, now_ms, out)
 
 

@@ -16,6 +16,7 @@ collector puts together what it was told.
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import errors, limits
@@ -155,7 +156,7 @@ def unknown(r: Router, call: Call, id: bytes, now_ms: int, out: Effects) -> None
     join, flow = call.option("join"), _flow(call)
     if _id(call, number) != id or id in r.calls:
         return
-    if any(one == id for one, _ in r.ripe):
+    if id in r.ripe:
         return  # It was made for the arrival before, and has ended: this one hears of it next.
     at = call.option("at") or b""
     submit = _collector_submit(flow, at, join, number)
@@ -212,6 +213,9 @@ def on_arrived(r: Router, node: bytes, entry: list[Any], now_ms: int, out: Effec
     inst = r.replica.by_id.get(id)
     if collector is not None and collector.call.inst is inst:
         if place in collector.waiting:
+            if _has_left(r, arrival):  # The peer has it now: it comes after those that are there.
+                del r.joins.seeking[arrival]
+                collector.waiting[place].pop(arrival, None)
             _collect(r, collector, place, arrival, now_ms, out)
     elif inst is None or inst.role == ENDED:
         out.lookups.append((node, id))  # If it has ended, the peer hears how.
@@ -304,6 +308,8 @@ def begin(r: Router, call: Call, now_ms: int, out: Effects) -> None:
     for arrival in list(r.needed.get(call.id, ())):
         if call.id not in r.joins.collectors:
             return
+        if _has_left(r, arrival.id):
+            continue
         _collect(r, collector, arrival.option("join")["place"], arrival.id, now_ms, out)
 
 
@@ -318,10 +324,10 @@ def _collect(
     if r.calls.get(call.id) is not call or call.state is not State.GATHERING:
         r.joins.collectors.pop(call.id, None)  # It was cancelled, or is another node's by now.
         return
-    for waiting in collector.waiting.values():
-        for id in [id for id in waiting if _has_left(r, id)]:
-            del waiting[id]
     collector.waiting[place][arrival] = None
+    for waiting in collector.waiting.values():  # Who is named must be there; the others may have
+        for id in list(takewhile(lambda one: _has_left(r, one), waiting)):  # left until then.
+            del waiting[id]
     missing = [place for place, waiting in collector.waiting.items() if not waiting]
     if missing:
         call.reason = f"{_collects(collector.join)}; no value yet for {', '.join(missing)}"
@@ -366,6 +372,10 @@ def tick(r: Router, now_ms: int, out: Effects) -> None:
     if now_ms < r.joins.tell_ms:
         return
     r.joins.tell_ms = now_ms + limits.NEED_ASK_MS
+    for collector in r.joins.collectors.values():
+        for waiting in collector.waiting.values():
+            for id in [id for id in waiting if _has_left(r, id)]:
+                del waiting[id]
     wanted: dict[bytes, None] = {}
     told = 0
     for call, number in list(r.joins.seeking.values()):
@@ -373,12 +383,12 @@ def tick(r: Router, now_ms: int, out: Effects) -> None:
             del r.joins.seeking[call.id]
             continue
         id = _id(call, number)
-        collector = r.joins.collectors.get(id)
-        if collector is None and len(wanted) < limits.NEEDS_ASKED_MAX:
+        known = r.joins.collectors.get(id)
+        if known is None and len(wanted) < limits.NEEDS_ASKED_MAX:
             wanted[id] = None
-        elif collector is not None and told < limits.NEEDS_ASKED_MAX:
+        elif known is not None and told < limits.NEEDS_ASKED_MAX:
             told += 1
-            _tell_others(r, collector, call, out)
+            _tell_others(r, known, call, out)
     out.lookups += [(b"", id) for id in wanted]
 
 

@@ -198,7 +198,7 @@ def finish(
         del known[id]
         r.bodies_bytes -= call.size
         if needed and id in needed:
-            r.ripe.append((id, envelope))
+            r.ripe[id] = envelope
         if call.client:
             tell((call.client, envelope))
         if r.listening:

@@ -362,7 +362,7 @@ class Replicated:
         r = self._r
         acks.acknowledge(r, inst, inst.majority, out, ended=True)  # So many have its outcome.
         if inst.id in r.needed:
-            r.ripe.append((inst.id, value.outcome))
+            r.ripe[inst.id] = value.outcome
         call = self._call(inst)
         if value.code != _CANCELLED and inst.id in r.streams.tracked:
             streams.caused(r, inst.id, [child.id for child in value.children])

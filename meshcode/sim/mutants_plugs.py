@@ -146,9 +146,9 @@ def _values_go_to_each_others_arguments(real: Any) -> Any:
 @BROKEN.rule(joins, "unknown")
 def _collector_is_made_for_each_value(real: Any) -> Any:
     def unknown(r: Router, call: Call, id: bytes, now_ms: int, out: Effects) -> None:
-        ripe, r.ripe = r.ripe, []
+        ripe, r.ripe = r.ripe, {}
         real(r, call, id, now_ms, out)
-        r.ripe = ripe + r.ripe
+        r.ripe = ripe | r.ripe
 
     return unknown
 

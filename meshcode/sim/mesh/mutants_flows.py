@@ -83,9 +83,9 @@ def _outcome_that_a_voter_learns_wakes_nobody(real: Any) -> Any:
     def end(
         self: replicated.Replicated, inst: Instance, value: Value, now_ms: int, out: Effects
     ) -> bool:
-        ripe = list(self._r.ripe)
+        ripe = self._r.ripe.copy()
         filed: bool = real(self, inst, value, now_ms, out)
-        self._r.ripe[:] = ripe
+        self._r.ripe = ripe
         return filed
 
     return end
