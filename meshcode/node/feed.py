@@ -75,6 +75,8 @@ class Feed:
         self.looks = feedevents.Looks(loop)
         self._lines = feedevents.Lines()
         self._named: dict[tuple[str, str], Takers | None] = {}  # By channel and socket.
+        # By channel and the names that an event has.
+        self._heard: dict[tuple[str, frozenset[str]], list[Listener]] = {}
         self._left = limits.LISTEN_EVENTS_PER_SECOND  # Deliveries until the next tick.
         self._missed: dict[tuple[str, str], int] = {}  # Not told and not yet noted, as `_named`.
         self._stats: dict[str, Any] = {}
@@ -179,6 +181,7 @@ class Feed:
         """Somebody else listens now, here or at a peer: begin or end what is only done for them."""
         self._note_missed()
         self._named.clear()
+        self._heard.clear()
         self._stats = {}
         loop = self._loop
         loop.hear_calls()
@@ -260,15 +263,24 @@ class Feed:
             return self._named[key]
         line = self._loop.router.lines.get(socket)
         names = feedevents.names_of_socket(socket, line.config if line else None)
-        listeners = [
-            listener for listener in self._all.values()
-            if listener.channel == channel and is_named(listener.name, names)
-        ]  # fmt: skip
+        listeners = self._hearing(channel, names)
         peers = self.peers.is_named(channel, names)
         takers = Takers(channel, socket, names, listeners, peers) if listeners or peers else None
         if len(self._named) < limits.LISTEN_NAMES_MAX:
             self._named[key] = takers
         return takers
+
+    def _hearing(self, channel: str, names: frozenset[str]) -> list[Listener]:
+        """The subscriptions of a channel, in their order, that hear of something by its names."""
+        found = self._heard.get((channel, names))
+        if found is None:
+            found = [
+                listener for listener in self._all.values()
+                if listener.channel == channel and is_named(listener.name, names)
+            ]  # fmt: skip
+            if len(self._heard) < limits.LISTEN_NAMES_MAX:
+                self._heard[channel, names] = found
+        return found
 
     def _has_room(self, takers: Takers) -> bool:
         """Whether one more event may be told now, and anybody can take it."""
@@ -339,37 +351,38 @@ class Feed:
             event: with its channel and node.
             body: the same, packed.
         """
+        if event["channel"] == "queue":
+            self._give_figures(event)
+            return
         bare = None
-        channel = event["channel"]
-        names = names_of(event)
-        for listener in list(self._all.values()):
-            if listener.channel != channel:
-                continue
+        for listener in self._hearing(event["channel"], names_of(event)):
             session = self._loop.sessions.by_id.get(listener.client)
             if session is None:
                 continue  # It is removed in this round.
-            if channel == "queue":
-                self._give_figures(listener, session, event)
-            elif is_named(listener.name, names):
-                whole = self._sees(session, event)
-                if whole is None:
-                    continue
-                if whole:
-                    self._give(listener, session, body, event["node"])
-                else:
-                    bare = bare or pack({k: v for k, v in event.items() if k not in _PRIVATE})
-                    self._give(listener, session, bare, event["node"])
+            whole = self._sees(session, event)
+            if whole is None:
+                continue
+            if whole:
+                self._give(listener, session, body, event["node"])
+            else:
+                bare = bare or pack({k: v for k, v in event.items() if k not in _PRIVATE})
+                self._give(listener, session, bare, event["node"])
 
-    def _give_figures(self, listener: Listener, session: Session, event: dict[str, Any]) -> None:
+    def _give_figures(self, event: dict[str, Any]) -> None:
+        """Give each who listens to queues the figures of those that it may hear of."""
         guard = self._loop.guard
-        rows = [
-            row for row in event.get("sockets") or ()
-            if is_named(listener.name, names_of(row))
-            and guard.may(session.who, "READ_LOG", "socket", row["socket"])
-        ]  # fmt: skip
-        if rows or listener.name is None:
-            body = pack({**event, **feedevents.by_queue(rows)})
-            self._give(listener, session, body, event["node"])
+        for listener in self._all.values():
+            session = self._loop.sessions.by_id.get(listener.client)
+            if session is None or listener.channel != "queue":
+                continue
+            rows = [
+                row for row in event.get("sockets") or ()
+                if is_named(listener.name, names_of(row))
+                and guard.may(session.who, "READ_LOG", "socket", row["socket"])
+            ]  # fmt: skip
+            if rows or listener.name is None:
+                body = pack({**event, **feedevents.by_queue(rows)})
+                self._give(listener, session, body, event["node"])
 
     def _sees(self, session: Session, event: dict[str, Any]) -> bool | None:
         """Whether a session may hear an event, and all of it (True) or not what is private."""

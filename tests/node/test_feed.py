@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -255,6 +257,37 @@ def test_what_many_hear_counts_for_each_of_them():
     node.feed.flush()
 
     assert node.heard() == (4 * told, 4 * 7)
+
+
+def _work_of_telling(others: int) -> int:
+    """Lines that run to tell 200 events to the one who hears them, beside so many who do not."""
+    node = Node("n1")
+    for client in range(2, 2 + others):
+        node.feed.add(client, make_id(), {"channel": "task", "name": f"x{client}*"})
+    node.listen(channel="task", name="p")
+    told = {"channel": "task", "socket": "s.do", "processor": "p"}
+    node.feed.tell({**told})  # Who hears of it is found out once.
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _arg: object) -> Any:
+        nonlocal lines
+        lines += event == "line" and frame.f_code.co_filename.endswith(("feed.py", "hearing.py"))
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        for number in range(200):
+            node.feed.tell({**told, "n": number})
+    finally:
+        sys.settrace(before)
+    node.feed.flush()
+    assert node.heard() == (201, 0)
+    return lines
+
+
+def test_an_event_costs_nothing_for_those_who_do_not_hear_of_it():
+    assert _work_of_telling(400) == _work_of_telling(4)
 
 
 def test_what_is_not_told_is_noted_with_its_listeners_once_a_second():
