@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,9 +11,12 @@ from meshcode.cli import awaiting, output, plain
 from meshcode.cli.nodes import end_partial, tell_silent
 from meshcode.cli.options import DURATION, command, listing, styled
 from meshcode.cli.output import Column, Style, column
-from meshcode.cli.session import session, tell_left_out, who
-from meshcode.errors import MeshError, NotAllowed, WaitTimeout
+from meshcode.cli.session import session, tell_without, who
+from meshcode.errors import BadRequest, MeshError, NotAllowed, WaitTimeout
 from meshcode.listing import whole_page
+
+if TYPE_CHECKING:
+    from meshcode.client import Client
 
 STEPS_SHOWN = 1_000
 
@@ -51,37 +54,45 @@ def ls(page: int, rows: int, style: Style) -> None:
       mesh flow ls -o json
     """
     with session() as client:
-        found = whole_page(
-            client.ask, "mesh.calls", {"socket": "@flow", "page": page, "rows": rows}
-        )
-        items, silent, refused = [], found["silent"], {}
-        for call in found["calls"]:
-            try:
-                flow = client.ask("flow.get", id=call["id"], limit=0)
-            except NotAllowed as error:  # It has a step that may not be seen.
-                items.append({column.key: call.get(column.key) for column in LS_COLUMNS})
-                refused[f"steps of {call['id']}"] = error
-                continue
-            items.append(summary(flow))
-            silent = flow["silent"] or silent
-        tell_left_out(refused)
+        found = flow_page(client, {"page": page, "rows": rows})
+    items = [summary(flow) for flow in found["calls"]]
+    tell_without({
+        f"steps of {flow['id']}": flow["needs"] for flow in found["calls"] if flow["needs"]
+    })  # fmt: skip
     output.show(
         "flow", items, LS_COLUMNS, style, name="id",
         empty=f"there is no page {page} of flows" if page > 1
         else "no flows; see docs/flows.md for how to make one",
     )  # fmt: skip
-    end_partial(silent)
+    end_partial(found["silent"])
+
+
+def flow_page(client: Client, fields: dict[str, Any]) -> dict[str, Any]:
+    """What the node answers to `flow.list` with these fields."""
+    try:
+        return whole_page(client.ask, "flow.list", fields)
+    except BadRequest:  # A node of an older version, which is asked for flow after flow.
+        found = whole_page(client.ask, "mesh.calls", {**fields, "socket": "@flow"})
+    for row in found["calls"]:
+        try:
+            told = client.ask("flow.get", id=row["id"], limit=0) | {"needs": None}
+        except NotAllowed as error:
+            told = {"result": None, "counts": None, "total": None, "needs": error.fields["right"]}
+        row.update(told)
+    return found
 
 
 def summary(flow: dict[str, Any]) -> dict[str, Any]:
-    """One line about a flow."""
-    counts = flow["counts"]
-    ended = sum(counts.get(state, 0) for state in ("DONE", "FAILED", "CANCELLED"))
+    """One line about a flow; without figures when its steps are not told."""
+    counts, total = flow["counts"], flow["total"]
+    done = failed = left = None
+    if counts is not None:
+        done = counts.get("DONE", 0)
+        failed = counts.get("FAILED", 0) + counts.get("CANCELLED", 0)
+        left = total - done - failed
     return {
-        "id": flow["id"], "state": flow["state"], "steps": flow["total"],
-        "done": counts.get("DONE", 0),
-        "failed": counts.get("FAILED", 0) + counts.get("CANCELLED", 0),
-        "open": flow["total"] - ended, "counts": counts, "accepted_ms": flow["accepted_ms"],
+        "id": flow["id"], "state": flow["state"], "steps": total, "done": done, "failed": failed,
+        "open": left, "counts": counts, "accepted_ms": flow["accepted_ms"],
         "finished_ms": flow["finished_ms"], "result": flow["result"],
     }  # fmt: skip
 

@@ -172,11 +172,15 @@ def all_beside(asks: Mapping[str, Callable[[], Told]]) -> dict[str, Told]:
 
 def tell_left_out(refused: Mapping[str, NotAllowed]) -> None:
     """Say on stderr what of an answer is not in it, for want of which rights."""
-    if refused:
-        needed = dict.fromkeys(str(error.fields.get("right")) for error in refused.values())
+    tell_without({what: str(error.fields.get("right")) for what, error in refused.items()})
+
+
+def tell_without(needed: Mapping[str, str]) -> None:
+    """Say on stderr what of an answer is not in it: each with the right that it needs."""
+    if needed:
         output.say(
-            f"mesh: left out, since you may not see it: {', '.join(refused)}; that needs"
-            f" {', '.join(needed)}: `mesh whoami` shows what you may do"
+            f"mesh: left out, since you may not see it: {', '.join(needed)}; that needs"
+            f" {', '.join(dict.fromkeys(needed.values()))}: `mesh whoami` shows what you may do"
         )
 
 

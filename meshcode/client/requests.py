@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # went away with one open: whether it was done must then be looked up.
 _SAFE = {
     "status", "call.list", "call.get", "call.cancel", "call.watch", "socket.describe", "task.show",
-    "task.code", "subscribe", "unsubscribe", "listen", "drain", "flow.get", "flow.cancel",
-    "stream.read", "mesh.call", "mesh.calls",
+    "task.code", "subscribe", "unsubscribe", "listen", "drain", "flow.get", "flow.list",
+    "flow.cancel", "stream.read", "mesh.call", "mesh.calls",
 }  # fmt: skip
 _SAFE_MODEL = {"list", "get", "snapshot"}
 

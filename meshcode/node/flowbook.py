@@ -78,6 +78,13 @@ class Flow(NamedTuple):
         """Steps that calls of an earlier flow stand for, and these calls."""
         return [[n, step.args] for n, step in enumerate(self.plan.steps) if step.is_done]
 
+    @property
+    def sockets(self) -> list[str]:
+        """The sockets that it calls, each once."""
+        own = [] if self.socket == plan.FLOW else [self.socket]
+        called = [step.socket for step in self.plan.steps if step.socket]
+        return list(dict.fromkeys([*own, *called]))
+
     def is_earlier(self, number: int) -> bool:
         """Whether a call of an earlier flow stands for a step; that of a plain call is itself."""
         step = self.plan.steps[number]
@@ -181,10 +188,7 @@ class FlowBook:
         Raises:
             MeshError: see `find`.
         """
-        flow = self.find(which)
-        own = [] if flow.socket == plan.FLOW else [flow.socket]
-        called = [step.socket for step in flow.plan.steps if step.socket]
-        return list(dict.fromkeys([*own, *called]))
+        return self.find(which).sockets
 
     def _id_of(self, which: bytes | str) -> bytes:
         try:

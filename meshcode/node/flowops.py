@@ -1,6 +1,7 @@
 """What may be asked of whole flows; their steps may be open, or have ended, on any node.
 
     flow.get     the state of a flow and of its steps
+    flow.list    a page of them, with how many of their steps are in which state
     flow.cancel  end every open call of a flow
     flow.retry   make it again without the steps that are done, as a new flow
     flow.find    the plan of a flow, for a peer that asks
@@ -14,7 +15,6 @@ The plan is that of the SUBMIT record of the flow's own call, so nothing else is
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from meshcode.ids import ID_BYTES, text_of
 from meshcode.limits import FLOW_STEPS_MAX
 from meshcode.node import meshops
 from meshcode.node.flowbook import NAMES, SLICE_STEPS, Flow
+from meshcode.node.flowlist import flows
 from meshcode.node.flowretry import retry
 from meshcode.node.flowstop import Stopped, Tally, stop
 from meshcode.node.flowview import (
@@ -57,18 +58,22 @@ def _later(make: Callable[[Loop, dict[str, Any]], Job]) -> Callable[..., Any]:
     """An operation that a job answers with what it returns, or with the error it raises."""
 
     def operation(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> None:
-        def job() -> Job:
-            try:
-                data = yield from make(loop, fields)
-            except Exception as error:
-                meshops.refuse(loop, session, request, loop.faults.of_request("a flow", error))
-            else:
-                meshops.answer(loop, session, request, data)
-
-        loop.later.begin(job())
+        _answer_later(loop, session, request, make(loop, fields))
 
     operation.__doc__ = make.__doc__
     return operation
+
+
+def _answer_later(loop: Loop, session: Session, request: bytes, job: Job) -> None:
+    def answered() -> Job:
+        try:
+            data = yield from job
+        except Exception as error:
+            meshops.refuse(loop, session, request, loop.faults.of_request("a flow", error))
+        else:
+            meshops.answer(loop, session, request, data)
+
+    loop.later.begin(answered())
 
 
 def find(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
@@ -78,6 +83,11 @@ def find(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -
         "id": flow.id, "submit": flow.submit, "accepted_ms": flow.accepted_ms, "code": flow.code,
         "error": flow.error,
     }  # fmt: skip
+
+
+def _list(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> None:
+    """A page of flows, newest first."""
+    _answer_later(loop, session, request, flows(loop, session.who, fields))
 
 
 # flow.get
@@ -104,18 +114,7 @@ def _get(loop: Loop, fields: dict[str, Any]) -> Job:
         steps.append([id, socket, NAMES[view.codes[n]], needs.of(n)])
         if len(steps) % SLICE_STEPS == 0:
             yield 0
-    found = {
-        "id": text_of(flow.id),
-        "steps": steps,
-        "result": text_of(flow.step_id(flow.plan.result)),
-        "state": view.state_of(flow),
-        "counts": {NAMES[code]: count for code, count in sorted(Counter(view.codes).items())},
-        "total": len(view.codes),
-        "error": flow.error,
-        "accepted_ms": flow.accepted_ms,
-        "finished_ms": view.finished_ms,
-        "silent": view.silent,
-    }
+    found = view.facts_of(flow) | {"steps": steps, "silent": view.silent}
     if fields.get("plan"):
         found["plan"] = {"steps": [list(step) for step in flow.plan.steps],
                          "result": flow.plan.result, "earlier": flow.plan.earlier}  # fmt: skip
@@ -295,6 +294,7 @@ RELAYED = ("flow.get", "flow.cancel", "flow.retry")  # Where a guard can look at
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "flow.get": _later(_get),
+    "flow.list": _list,
     "flow.cancel": _later(_cancel),
     "flow.retry": _later(retry),
     "flow.find": find,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcode.errors import BadRequest, MeshError, UnknownCall
-from meshcode.ids import ID_BYTES
+from meshcode.ids import ID_BYTES, text_of
 from meshcode.limits import FLOW_STEPS_MAX
 from meshcode.node.flowbook import (
     ENDED_STATES,
@@ -109,6 +110,19 @@ class View(NamedTuple):
             return State(10 + flow.code).name
         code = self.codes[flow.plan.result]
         return NAMES[code] if code in ENDED else "RUNNING"
+
+    def facts_of(self, flow: Flow) -> dict[str, Any]:
+        """What is told of the flow as a whole."""
+        return {
+            "id": text_of(flow.id),
+            "result": text_of(flow.step_id(flow.plan.result)),
+            "state": self.state_of(flow),
+            "counts": {NAMES[code]: count for code, count in sorted(Counter(self.codes).items())},
+            "total": len(self.codes),
+            "error": flow.error,
+            "accepted_ms": flow.accepted_ms,
+            "finished_ms": self.finished_ms,
+        }
 
     def open(self) -> list[int]:
         """The steps that have not ended, as far as anybody knows."""

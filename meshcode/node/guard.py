@@ -90,6 +90,7 @@ NEEDS: dict[str, Need] = {
     "mesh.stuck": _ADMIN,
     "call.recover": _ADMIN,
     "flow.get": Need(_SEE_CALL, "flow"),
+    "flow.list": _CALLS,
     "flow.find": _ADMIN,  # These three are for peers.
     "flow.share": _ADMIN,
     "flow.stop": _ADMIN,

@@ -19,6 +19,30 @@ Job = Generator[int | None, None, Any]
 SLICE_MS = 10  # In one round; a client waits no longer for this than for a slow disk.
 
 
+def side_by_side(jobs: list[Job]) -> Job:
+    """A job that returns what all of these return, in their order.
+
+    They take turns, so that what they wait for is waited for once; none of them may pause.
+    """
+    found: list[Any] = [None] * len(jobs)
+    going = dict(enumerate(jobs))
+    while going:
+        worked = False
+        for at, job in list(going.items()):
+            try:
+                pause = next(job)
+            except StopIteration as end:
+                found[at] = end.value
+                del going[at]
+                continue
+            if pause is not None:
+                worked = True
+                yield 0
+        if going and not worked:
+            yield None
+    return found
+
+
 class Later:
     """The jobs of one node."""
 

@@ -145,10 +145,18 @@ def _check_node(loop: Loop, name: str) -> None:
 
 
 def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) -> Any:
-    """A page of the calls of the mesh; with `here`, or without a mesh, of this node alone.
+    """A page of the calls of the mesh; with `here`, or without a mesh, of this node alone."""
+    page(loop, fields, lambda data: answer(loop, session, request, data))
+
+
+def page(loop: Loop, fields: dict[str, Any], done: Callable[[dict[str, Any]], None]) -> None:
+    """Give `done` what `mesh.calls` answers.
 
     First every node tells the ids of its first calls, 16 bytes each, then what it knows of those
     that are on the page: so the last page can be reached, and is as quick as the first.
+
+    Raises:
+        BadRequest, UnknownObject: a field is wrong; `done` is not called.
     """
     mesh = loop.mesh
     if "node" in fields:
@@ -157,7 +165,8 @@ def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
         found = loop.history.page(fields)
         found["calls"] = [annotated(loop, row) | {"kept_by": [mine(loop)]}
                           for row in found["calls"]]  # fmt: skip
-        return found | {"asked": [], "silent": []}
+        done(found | {"asked": [], "silent": []})
+        return
     part = Part({**fields, "before": None})
     # More than is shown, so that most meshes can count what there is.
     wanted = part.wanted if fields.get("total") is False else max(part.wanted, IDS_TOLD_MIN)
@@ -181,7 +190,7 @@ def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
             data = good_data(answers)
             found = together(mesh, rows_by_id(loop, shown), data, ascending=ascending)
             state = fields.get("state")  # It may have gone on since.
-            answer(loop, session, request, {
+            done({
                 "calls": [row for row in found if state in (None, row["state"])],
                 "total": part.passed + len(every) if is_whole else None,
                 "at_least": max(known, part.passed + len(every)), **part.told(every, reach),
@@ -192,7 +201,6 @@ def calls(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
         ask_peers(mesh, "mesh.rows", {"ids": b"".join(shown)}, have_rows)
 
     ask_peers(mesh, "mesh.ids", {**share, "wanted": wanted}, have_ids)
-    return None
 
 
 def _chosen(data: dict[str, Any]) -> Chosen | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,8 @@ def test_flows_are_listed_and_counted_where_every_step_may_be_seen(joe):
     assert (own["steps"], own["done"], own["state"]) == (1, 1, "DONE")
     assert (mixed["steps"], mixed["done"], mixed["state"]) == (None, None, "DONE")
     assert f"it: steps of {mixed['id']}; that needs READ_TASK: {SEEN}" in err
+    audited = Path(joe.home, "audit", "audit.jsonl").read_text()
+    assert "flow.get" not in audited  # A look at a list is no attempt on what is not his.
     joe("flow", "show", mixed["id"], status=4)
 
 

@@ -88,6 +88,20 @@ def test_a_flow_that_failed_is_made_again_at_another_node(four: Cluster, tmp_pat
     assert done["counts"] == {"DONE": 4}
 
 
+def test_flows_are_listed_alike_at_every_node(four: Cluster):
+    ids = [submit(four[name].address, plan_of(step("t.add", 1), step("t.add", feed=0)))
+           for name in four.members]  # fmt: skip
+    for id in ids:
+        assert result_of(four["n1"], id) == 1
+
+    for name in four.members:
+        answer = four[name].ask("flow.list", rows=len(ids))
+        assert [row["id"] for row in answer["calls"]] == sorted(ids, reverse=True)
+        assert all(row["counts"] == {"DONE": 2} for row in answer["calls"])
+        assert answer["silent"] == []
+        assert answer["more"]
+
+
 def test_nobody_knows_it(four: Cluster):
     error = refusal(lambda: four["n1"].ask("flow.get", id="0192f3c1-0000-7000-8000-000000000000"))
 
