@@ -125,7 +125,7 @@ FIELDS = [
 ]
 COLUMNS = [
     column("name"), column("module"), column("git", "Repository"), column("branch"),
-    column("commit"), column("ready"), column("wanted"),
+    column("commit"), column("ready"), column("wanted"), column("old_ready", "Old"),
     column("requested_status", "Requested"), column("status"),
     Column("running_commit", "Runs", plain.short_commit),
 ]  # fmt: skip
@@ -361,6 +361,7 @@ def _add_running(client: Any, rows: list[dict[str, Any]]) -> dict[str, Any] | No
     for row in rows:
         mine = here.get(row["name"], {"ready": 0, "workers": 0})
         row |= {"ready": mine["ready"], "wanted": mine["workers"]}
+        row["old_ready"] = mine.get("old_ready", 0)  # A node of an older version does not say.
     return status
 
 

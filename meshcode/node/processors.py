@@ -177,7 +177,8 @@ class Processors:
     def progress(self, name: str) -> dict[str, Any]:
         """How far a processor is here: its status, workers that are ready, and those of old code.
 
-        `current`: the code that is wanted is the one that is mounted.
+        `current`: the code that is wanted is the one that is mounted; `old_ready`: of the workers
+        of old code those that still take calls.
         """
         processor = self.by_name[name]
         is_current = processor.mount is not None and (
@@ -185,10 +186,12 @@ class Processors:
         )
         key = self._code_key(processor) if is_current else ""
         workers = self._workers(name)
-        ready = [w for w in workers if w.key == key and w.state == "ready" and not w.stopping]
+        serving = [w for w in workers if w.state == "ready" and not w.stopping]
+        ready = sum(w.key == key for w in serving)
         return {
-            "status": self.status_of(name), "current": is_current, "ready": len(ready),
+            "status": self.status_of(name), "current": is_current, "ready": ready,
             "old": sum(w.key != key or bool(w.stopping) for w in workers),
+            "old_ready": len(serving) - ready,
         }  # fmt: skip
 
     def joined(self, worker_id: int) -> None:

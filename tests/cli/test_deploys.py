@@ -109,6 +109,8 @@ def test_of_a_commit_that_cannot_run_both_ways_on_are_told_and_lead_on(fresh, re
         " `mesh update processor -n p -c COMMIT`"
     )
     assert "its older code goes on" in err and ways in err
+    (row,) = fresh.json("ls", "processors")
+    assert (row["ready"], row["old_ready"], row["wanted"]) == (0, 1, 1), "the old one serves"
     (check,) = code_checks(fresh)
     assert (check["state"], check["fix"]) == ("WARN", f"{ways}; the node tries again by itself")
 
