@@ -19,6 +19,7 @@ from meshcode.ids import unix_ms
 from meshcode.membership import events as swim_events
 from meshcode.membership.swim import Swim
 from meshcode.node import amnesia, intake, meshmodel, peerwords
+from meshcode.node.absences import Absences
 from meshcode.node.adopter import Adopter
 from meshcode.node.clientport import Clients, ports_of
 from meshcode.node.discovery import Discovery
@@ -103,7 +104,7 @@ class Mesh:
         self._gather_until_ms = 0
         self._registered: list[Any] = []
         self._told: dict[bytes, tuple[str, int]] = {}
-        self._gone: set[bytes] = set()  # Said to people to be dead or gone, and not yet to be back.
+        self._absences = Absences()
         self._learn_keys()
 
     # Beginning and end.
@@ -497,6 +498,7 @@ class Mesh:
         out = self.swim.step(event, now_ms)
         for node, message in out.sends:
             self.send(node, [envelope(_SWIM, body=pack(message))], drop=True)
+        by = self.name_of(event.sender) if isinstance(event, swim_events.Received) else ""
         for node, state, boot, meta in out.changes:
             if state == "evicted" or node == self.node or node not in self.roster.members:
                 continue
@@ -507,12 +509,8 @@ class Mesh:
             if not boot and state != "dead":
                 continue  # Nothing was ever heard of it.
             if self._told.get(node, ("", 0)) != (state, boot):
-                if state in ("dead", "left", "leaving"):
-                    self._gone.add(node)
-                    self.say(f"node {self.name_of(node)} is {state}")
-                elif state == "alive" and node in self._gone:
-                    self._gone.remove(node)
-                    self.say(f"node {self.name_of(node)} is alive again")
+                if said := self._absences.sentence(node, self.name_of(node), state, by):
+                    self.say(said)
                 self._tell_core(node, state, boot)
 
     def slow_disk(self, commit_ms: int, now_ms: int) -> None:

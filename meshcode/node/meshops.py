@@ -22,6 +22,7 @@ import meshcode
 from meshcode.errors import BadRequest, MeshError, NotAllowed, UnknownCall, WrongState
 from meshcode.ids import unix_ms
 from meshcode.limits import PEER_SKEW_MS, SWIM_LEAVING_MS_MAX
+from meshcode.node.absences import AWAY
 from meshcode.node.goodbyes import SAID
 from meshcode.node.sessions import Session
 from meshcode.router.effects import Effects
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from meshcode.node.mesh import Mesh
     from meshcode.replica.instance import Instance
 
-AWAY, DRAINING, EVICTED = "away", "draining", "evicted"
+DRAINING, EVICTED = "draining", "evicted"
 NEWS_SHOWN = 20
 # What a node tells of itself.
 FACTS = frozenset({

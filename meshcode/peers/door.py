@@ -70,7 +70,9 @@ class Door:
                 raise NodeError(
                     f"the address {address} for {who} cannot be bound: {error}; this node does not"
                     " listen there; stop what does (`ss -ltnp` shows it), or start the node with"
-                    " another address, which it keeps: mesh up --bind tcp://IP:PORT",
+                    " another address, which it keeps: mesh up --bind tcp://IP:PORT; but if this"
+                    " home is a copy of one whose node listens there, delete the copy: of one"
+                    " identity one node may run",
                     address=address,
                 ) from None
             self.endpoints.append(self.link.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0"))
