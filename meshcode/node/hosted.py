@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from meshcode.errors import MeshError, TimeLimit
+from meshcode.errors import TimeLimit
 from meshcode.node.hostloop import HostLoop, is_asynchronous, was_cancelled
 from meshcode.router.effects import Assignment
 from meshcode.router.events import Event, Finished, ProcessorChanged, Report, WorkerJoined
@@ -128,7 +128,7 @@ class Hosted:
 
         with self._lock:
             thread = self._running.get(call)
-            if thread is not None:
+            if thread is not None and call not in self._asked:  # Once, as in a worker.
                 self._asked[call] = REASONS[reason], time.perf_counter_ns()
                 if self._coroutines.cancel(call):
                     return
@@ -179,10 +179,12 @@ class Hosted:
             finally:
                 with self._lock:
                     self._running.pop(row.id, None)
-        except CallInterrupted as late:  # It came when the function had just returned.
-            return self._ended_badly(row, attempt, late, begun)
+        except CallInterrupted:  # It came when the function had just returned.
+            return self._interrupted(row, attempt, begun)
         finally:
-            self._asked.pop(row.id, None)
+            with self._lock:
+                self._running.pop(row.id, None)  # Also where the interrupt came just before.
+                self._asked.pop(row.id, None)
 
     def _call(self, row: Row, envelope: bytes, attempt: int, begun: int) -> bytes:
         name = envelope[row.name_at : row.meta_at].decode(errors="replace")
@@ -202,22 +204,26 @@ class Hosted:
                 value = self._coroutines.run(row.id, value)
             if inspect.isgenerator(value):
                 value = list(value)
-            run_us = (time.perf_counter_ns() - begun) // 1_000
-            return report.outcome(row, attempt, Outcome.DONE, pack(value), run_us)
+            return report.done(row, attempt, value, (time.perf_counter_ns() - begun) // 1_000)
         except BaseException as error:
-            return self._ended_badly(row, attempt, error, begun)
+            if self._was_interrupted(row, error):
+                return self._interrupted(row, attempt, begun)
+            run_us = (time.perf_counter_ns() - begun) // 1_000
+            return report.ended_badly(row, attempt, error, run_us, function, envelope)
         finally:
             async_call.reset(token)
             held.call = None
 
-    def _ended_badly(self, row: Row, attempt: int, error: BaseException, begun: int) -> bytes:
+    def _was_interrupted(self, row: Row, error: BaseException) -> bool:
+        """Whether the call ended because it was asked to."""
+        return row.id in self._asked and (
+            report.is_of(error, CallInterrupted) or was_cancelled(error)
+        )
+
+    def _interrupted(self, row: Row, attempt: int, begun: int) -> bytes:
         ended = time.perf_counter_ns()
         run_us = (ended - begun) // 1_000
-        reason, asked = self._asked.get(row.id, (0, 0))
-        if not (reason and (isinstance(error, CallInterrupted) or was_cancelled(error))):
-            if isinstance(error, MeshError):
-                return report.refused(row, attempt, error, run_us)
-            return report.failed(row, attempt, error, run_us)
+        reason, asked = self._asked[row.id]
         if ended - asked < _LATE_NS:
             return report.interrupted(row, attempt, reason, run_us)
         said = f"it was asked to end after {(asked - begun) / 1e9:.3f} s and ended after"

@@ -25,7 +25,7 @@ def is_asynchronous(value: Any) -> bool:
 def was_cancelled(error: BaseException) -> bool:
     """Whether a coroutine ended because its task was cancelled."""
     loaded = sys.modules.get("asyncio")
-    return loaded is not None and isinstance(error, loaded.CancelledError)
+    return loaded is not None and issubclass(type(error), loaded.CancelledError)
 
 
 class _Begun:

@@ -191,15 +191,13 @@ class AsyncCalls:
                 _abandon(value)
                 raise asyncio.CancelledError
             outcome = await self._outcome(call, value, began)
-        except main_loop.OwnError as error:
-            outcome = report.refused(row, attempt, error.error, (monotonic_ns() - began) // 1000)
         except BaseException as error:
             run_us = (monotonic_ns() - began) // 1000
             reason = self.known.get(row.id, 0)
             if reason and report.is_of(error, asyncio.CancelledError | CallInterrupted):
                 outcome = report.interrupted(row, attempt, reason, run_us)
             else:
-                outcome = report.failed(row, attempt, error, run_us)
+                outcome = report.ended_badly(row, attempt, error, run_us)
         self.leave_fork()
         held.call = None  # What it has left running prints to the worker's log from now on.
         if self.tasks.get(row.id) is task:
@@ -229,10 +227,7 @@ class AsyncCalls:
                 await value.aclose()
             return items.outcome((monotonic_ns() - began) // 1000)
         result = await value
-        try:
-            return report.done(row, attempt, result, (monotonic_ns() - began) // 1000)
-        except MeshError as error:
-            raise main_loop.OwnError(error) from None
+        return report.done(row, attempt, result, (monotonic_ns() - began) // 1000)
 
     async def _stream(self, call: Staged, generator: Any, began: int) -> bytes:
         """Each item leaves at once; without credit the generator waits."""
@@ -244,7 +239,7 @@ class AsyncCalls:
                 try:
                     self.outbox.drafts.append(stream.item(value))
                 except MeshError as error:
-                    raise main_loop.OwnError(error) from None
+                    raise report.OwnError(error) from None
                 self._flush_soon()
                 await self._credit(call, stream, event)
         except asyncio.CancelledError:

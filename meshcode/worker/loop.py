@@ -25,7 +25,7 @@ from time import monotonic_ns
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
-from meshcode.errors import BadData, BadFrame, BadValue, MeshError, TooLarge
+from meshcode.errors import BadFrame, BadValue, MeshError, TooLarge
 from meshcode.limits import ASYNC_CALLS_MAX, BODY_BYTES_MAX, CANCEL_GRACE_MS
 from meshcode.wire.codec import pack, unpack_call, unpack_map
 from meshcode.wire.frame import check_envelope, draft, pick
@@ -43,7 +43,7 @@ from meshcode.worker.context import (
 )
 from meshcode.worker.control import REASON_RECALL, ControlPage
 from meshcode.worker.outbox import Outbox
-from meshcode.worker.report import DONE, KIND_OUTCOME, PLAIN, is_of
+from meshcode.worker.report import DONE, KIND_OUTCOME, PLAIN, OwnError, is_of
 
 _START, _SUBMIT, _STOP, _SETUP = map(int, (Kind.START, Kind.SUBMIT, Kind.STOP, Kind.SETUP))
 _STREAM = int(Kind.STREAM)
@@ -63,13 +63,6 @@ def unwrap(function: Any) -> Any:
     for _ in range(64):
         function = getattr(function, "__wrapped__", getattr(function, "__func__", function))
     return function
-
-
-class OwnError(Exception):
-    """An error of ours about a call: its result cannot be written, or its arguments read."""
-
-    def __init__(self, error: MeshError) -> None:
-        self.error = error
 
 
 class _Reported(BaseException):
@@ -276,10 +269,7 @@ class Worker:
         if type(value) in _LAZY:
             return self.run_lazy(call, value, began_ns)
         row, _frame, attempt = call
-        try:
-            return report.done(row, attempt, value, (monotonic_ns() - began_ns) // 1000)
-        except MeshError as error:
-            raise OwnError(error) from None
+        return report.done(row, attempt, value, (monotonic_ns() - began_ns) // 1000)
 
     def run_lazy(self, call: Staged, value: Any, began_ns: int) -> bytes | None:
         """Finish what a generator or coroutine began; None when its outcome comes later."""
@@ -338,10 +328,6 @@ class Worker:
         """Whether a generator that has begun needs to hear more of the node."""
         return bool(self.streams.by_id or (self.asynchronous and self.asynchronous.streams))
 
-    def own_error(self, error: MeshError) -> OwnError:
-        """For what ends a call although its code did nothing wrong."""
-        return OwnError(error)
-
     def leave_fork(self) -> None:
         """In a process that task code forked off: the worker's other half reports the call."""
         if self.forked:
@@ -349,37 +335,12 @@ class Worker:
 
     def ended_badly(self, call: Staged, error: Any, began_ns: int) -> bytes | None:
         """The outcome of a call that raised; None when it was reported already."""
-        row, _frame, attempt = call
-        run_us = (monotonic_ns() - began_ns) // 1000
         if is_of(error, _Reported):
             return None
-        if is_of(error, OwnError):
-            return report.refused(row, attempt, error.error, run_us)
-        place = report.traceback_of(error)
-        place = place.tb_next if place else None
-        if is_of(error, BadData | TooLarge | BadValue):
-            # Raised by our own codec, not by a client the task uses.
-            if place is not None and place.tb_frame.f_code in _CODEC:
-                return report.refused(row, attempt, report.unreadable(error), run_us)
-        elif is_of(error, TypeError) and place is None and self._does_not_fit(call):
-            return report.refused(row, attempt, report.wrong_arguments(error), run_us)
-        return report.failed(row, attempt, error, run_us)
-
-    def _does_not_fit(self, call: Staged) -> bool:
-        """The function did not take these arguments: it was not entered."""
-        import inspect
-
-        row, frame, _attempt = call
-        try:
-            args, kwargs = unpack_call(frame[row.body_at : row.end], row.flags & _KWARGS)
-            signature = inspect.signature(self.targets[frame[row.name_at : row.meta_at]])
-        except BaseException:  # Not to be had, or the function's own idea of it raises.
-            return False
-        try:
-            signature.bind(*args, **kwargs)
-        except TypeError:
-            return True
-        return False
+        row, frame, attempt = call
+        run_us = (monotonic_ns() - began_ns) // 1000
+        function = self.targets.get(frame[row.name_at : row.meta_at])
+        return report.ended_badly(row, attempt, error, run_us, function, frame)
 
     # Cancels.
 
@@ -489,9 +450,6 @@ class Items:
         except MeshError as error:
             raise OwnError(error) from None
         return report.outcome(self.row, self.attempt, DONE, body, run_us)
-
-
-_CODEC = frozenset({pack.__code__, unpack_call.__code__})
 
 
 def resident_bytes() -> int:

@@ -15,6 +15,7 @@ from meshcode.errors import (
     NOTHING_SENT,
     BadData,
     BadResult,
+    BadValue,
     MeshError,
     MountFailed,
     TimeLimit,
@@ -22,7 +23,7 @@ from meshcode.errors import (
     WrongArguments,
 )
 from meshcode.limits import ROUTE_BYTES_MAX, TRACEBACK_BYTES_MAX
-from meshcode.wire.codec import pack, unpack_map
+from meshcode.wire.codec import pack, unpack_call, unpack_map
 from meshcode.wire.frame import Row, draft
 from meshcode.wire.kinds import Flag, Kind, Outcome
 from meshcode.worker.context import CallInterrupted, DoNotRetry
@@ -47,6 +48,13 @@ _OWN_FILES = (
 
 _name_of = type.__dict__["__name__"].__get__
 _traceback_of = BaseException.__dict__["__traceback__"].__get__
+
+
+class OwnError(Exception):
+    """An error of ours about a call: its result cannot be written, or its arguments read."""
+
+    def __init__(self, error: MeshError) -> None:
+        self.error = error
 
 
 def is_of(error: BaseException, kinds: Any) -> bool:
@@ -182,11 +190,15 @@ def done(row: Row, attempt: int, value: Any, run_us: int) -> bytes:
     A value with the attributes `result` and `plugs` is a router's: it chooses the plugs.
 
     Raises:
-        BadData, TooLarge: it cannot travel.
+        OwnError: it cannot travel.
     """
-    value, chosen = routed(value)
-    meta = pack({**unpack_map(who[0]), **unpack_map(chosen)}) if chosen else None
-    return outcome(row, attempt, DONE, pack(value, "the result"), run_us, meta=meta)
+    try:
+        value, chosen = routed(value)
+        meta = pack({**unpack_map(who[0]), **unpack_map(chosen)}) if chosen else None
+        body = pack(value, "the result")
+    except MeshError as error:
+        raise OwnError(error) from None
+    return outcome(row, attempt, DONE, body, run_us, meta=meta)
 
 
 def routed(value: Any) -> tuple[Any, bytes]:
@@ -244,6 +256,55 @@ def item(
         KIND_ITEM, id=row.id, flow=row.flow, meta=meta, body=body, code=code, attempt=attempt,
         number=number,
     )  # fmt: skip
+
+
+def ended_badly(
+    row: Row, attempt: int, error: Any, run_us: int, function: Any = None, frame: bytes = b""
+) -> bytes:
+    """The draft of the OUTCOME of a call that raised.
+
+    Only an error of ours about its arguments or its result is never retried.  What the function
+    raises is its own, whoever made it: of a call that it makes, too.
+
+    Args:
+        row: of the call.
+        attempt: its number.
+        error: caught in the frame that reads the arguments, calls the function and writes the
+            result, or an OwnError.
+        run_us: how long it ran.
+        function: it was called, if anything was.
+        frame: the bytes that `row` is a row of, with the arguments.
+    """
+    if is_of(error, OwnError):
+        return refused(row, attempt, error.error, run_us)
+    place = traceback_of(error)
+    place = place.tb_next if place else None
+    if is_of(error, BadData | TooLarge | BadValue):
+        # Raised by our own codec, not by a client the task uses.
+        if place is not None and place.tb_frame.f_code in _CODEC:
+            return refused(row, attempt, unreadable(error), run_us)
+    elif is_of(error, TypeError) and place is None and _does_not_fit(row, function, frame):
+        return refused(row, attempt, wrong_arguments(error), run_us)
+    return failed(row, attempt, error, run_us)
+
+
+_CODEC = frozenset({pack.__code__, unpack_call.__code__})
+
+
+def _does_not_fit(row: Row, function: Any, frame: bytes) -> bool:
+    """The function did not take these arguments: it was not entered."""
+    import inspect
+
+    try:
+        args, kwargs = unpack_call(frame[row.body_at : row.end], bool(row.flags & Flag.KWARGS))
+        signature = inspect.signature(function)
+    except BaseException:  # Not to be had, or the function's own idea of it raises.
+        return False
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return True
+    return False
 
 
 def failed(row: Row, attempt: int, error: Any, run_us: int) -> bytes:
@@ -307,6 +368,13 @@ def unreadable(error: MeshError) -> MeshError:
     if package is None:
         return error
     processor = str(unpack_map(who[0]).get("worker", "")).rpartition("/")[0]
+    if not processor:  # A program that serves functions of its own.
+        return WrongArguments(
+            f"an argument is of {package}, which the program that serves the function does not"
+            f" have; the function was not entered; install {package} where it runs, or send plain"
+            " data",
+            missing=package,
+        )
     return WrongArguments(
         f"an argument is of {package}, which the environment of processor {processor!r} does not"
         f" have; the function was not entered; add {package} to its requirements (`mesh update"

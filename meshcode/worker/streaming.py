@@ -198,7 +198,7 @@ class Streams:
                 try:
                     drafts.append(stream.item(value))
                 except MeshError as error:
-                    raise worker.own_error(error) from None
+                    raise report.OwnError(error) from None
                 if monotonic_ns() >= deadline:
                     now = worker.turn()
                     deadline = now + patience

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from meshcode import Node, connect
-from meshcode.errors import NodeError
+from meshcode.errors import RemoteError
 from tests.live.harness import ROOT
 
 CHILD_LEAVES = """
@@ -82,7 +82,7 @@ def test_a_function_that_stops_its_own_node_is_told_that_it_cannot():
     node.serve("one", lambda: 1)
     with node, connect(node.address) as client:
         for name in ("quit", "later"):
-            with pytest.raises(NodeError, match=r"cannot stop it.*main thread"):
+            with pytest.raises(RemoteError, match=r"NodeError: .* cannot stop it.*main thread"):
                 client.socket(name).submit().result(20)
         assert client.socket("one").submit().result(20) == 1
 
