@@ -366,7 +366,8 @@ class RemoteError(MeshError):
     When the type is a built-in exception, what `from_data` makes is an instance of that type too,
     with the `args` it was raised with where they are plain data: `except FileNotFoundError` works
     across the mesh.  One that cannot be made from what came is its nearest base; StopIteration,
-    StopAsyncIteration and groups of exceptions are RemoteErrors alone.
+    StopAsyncIteration and groups of exceptions are RemoteErrors alone.  One that a task lets
+    through from a call of its own stays what it was.
     """
 
     code = "remote"
@@ -434,6 +435,13 @@ def _remote_class(kind: type[MeshError], base: type[Exception], name: str) -> ty
     if key not in _remote_classes:
         _remote_classes[key] = type(name, (kind, base), {"__module__": __name__})
     return _remote_classes[key]
+
+
+def is_passed_on(error: RemoteError) -> bool:
+    """Whether `from_data` made it of what a task raised: it is no class of whoever raises it."""
+    kind = type(error)
+    made = kind is RemoteError or any(kind is one for one in tuple(_remote_classes.values()))
+    return made and bool(error.type_name)
 
 
 def _builtin_bases(type_name: str) -> list[type[Exception]]:

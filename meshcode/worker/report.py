@@ -18,9 +18,11 @@ from meshcode.errors import (
     BadValue,
     MeshError,
     MountFailed,
+    RemoteError,
     TimeLimit,
     TooLarge,
     WrongArguments,
+    is_passed_on,
 )
 from meshcode.limits import ROUTE_BYTES_MAX, TRACEBACK_BYTES_MAX
 from meshcode.wire.codec import pack, unpack_call, unpack_map
@@ -103,6 +105,8 @@ def exception_text(error: BaseException) -> str:
     name = name_of(error)
     try:
         said = str(error)
+        if _is_passed_on(error):
+            return _sendable(said)  # It begins with the type.
         text = f"{name}: {said}" if said else name
         if is_of(error, BaseExceptionGroup):
             text += _members_text(error)
@@ -126,8 +130,15 @@ def _members_text(group: Any) -> str:
     return ": " + "; ".join(said)
 
 
-def _type_name(error: BaseException) -> str:
+def _is_passed_on(error: Any) -> bool:
+    """Whether it came of a call that the task made: it stays what it was there."""
+    return is_of(error, RemoteError) and is_passed_on(error)
+
+
+def _type_name(error: Any) -> str:
     """`ValueError`, `Dirty`; with its module where it is a namesake of a built-in exception."""
+    if _is_passed_on(error):
+        return str(error.type_name)
     name, kind = name_of(error), type(error)
     if getattr(builtins, name, kind) is kind:
         return name
@@ -137,8 +148,10 @@ def _type_name(error: BaseException) -> str:
         return name
 
 
-def _arguments(error: BaseException) -> list[Any]:
+def _arguments(error: Any) -> list[Any]:
     """What the type was called with, as far as the exception knows; a file's name included."""
+    if _is_passed_on(error):
+        return list(error.fields["args"])
     if not is_of(error, OSError):
         return list(error.args)
     args = list(OSError.__reduce__(error)[1])  # Its `args` leave out the names of files.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from meshcode.client import connect_async
-from meshcode.errors import RemoteError, WaitTimeout, from_data
+from meshcode.errors import RemoteError, TimeLimit, WaitTimeout, from_data
 from meshcode.wire.codec import pack, unpack
 from meshcode.worker.report import error_data
 
@@ -59,6 +59,33 @@ def test_each_builtin_exception_arrives_as_itself_and_can_be_pickled_and_copied(
             assert type(twin) is type(found)
             assert (str(twin), twin.args, twin.fields) == (str(found), found.args, found.fields)
             assert twin.__notes__ == found.__notes__ and len(twin.__notes__) == 1
+
+
+def test_one_that_a_task_lets_through_from_a_call_of_its_own_stays_what_it_was():
+    """It came as a class of ours of the same name, and was told as a namesake."""
+    for kind in EXCEPTIONS:
+        first = arrived(kind(*ARGUMENTS.get(kind.__name__, ("boom",))))
+        second = arrived(arrived(first))
+
+        assert type(second) is type(first)
+        assert (str(second), second.args) == (str(first), first.args), kind
+        assert second.type_name == first.type_name
+        assert second.fields.get("args") == first.fields.get("args")
+        assert first.traceback_text in second.traceback_text
+
+
+def test_what_a_task_makes_of_one_is_the_tasks_own():
+    class Late(RemoteError):
+        pass
+
+    error = RemoteError("of no call")
+    assert (arrived(error).type_name, str(arrived(error))) == (
+        "RemoteError", "RemoteError: of no call",
+    )  # fmt: skip
+    assert arrived(Late("boom", type="ValueError")).type_name == "Late"
+    assert not isinstance(arrived(Late("boom", type="ValueError")), ValueError)
+    limit = TimeLimit("over its limit", type="TimeLimit")
+    assert (type(arrived(limit)), str(arrived(limit))) == (RemoteError, "TimeLimit: over its limit")
 
 
 def test_an_error_of_a_file_knows_its_number_and_names(tmp_path):

@@ -63,6 +63,26 @@ def test_what_a_function_raises_is_tried_again_whoever_made_it():
     assert attempts == [1, 2, 3, -1]
 
 
+def test_an_exception_is_of_its_type_after_two_calls():
+    with Node() as node, connect(node.address) as client:
+
+        def read(name: str) -> str:
+            with open(name) as file:
+                return file.read()
+
+        node.serve("read", read)
+        node.serve("twice", lambda name: [client.socket("read")(name)])
+
+        with pytest.raises(FileNotFoundError) as failure:
+            client.socket("twice").submit("/no/such").result(20)
+
+    assert isinstance(failure.value, RemoteError)
+    assert failure.value.filename == "/no/such"
+    assert failure.value.type_name == "FileNotFoundError"
+    assert failure.value.text.startswith("FileNotFoundError: [Errno 2] No such file")
+    assert "in read\n" in failure.value.traceback_text
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
