@@ -112,8 +112,9 @@ class DoNotRetry(Exception):
 class CallInterrupted(BaseException):
     """Raised inside a running call that was cancelled or ran over its time limit.
 
-    It is no `Exception`, so `except Exception` lets it through.  Clean up and let it go on: a
-    worker whose call does not end is killed after CANCEL_GRACE_MS.
+    It is no `Exception`, so `except Exception` lets it through.  Clean up and let it go on: a call
+    that catches it and returns is DONE with what it returned, and a worker whose call does not end
+    is killed after CANCEL_GRACE_MS.
     """
 
     def __init__(self, reason: int) -> None:

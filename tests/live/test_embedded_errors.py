@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
@@ -9,7 +10,8 @@ import pytest
 
 from meshcode import Node, connect, current_call
 from meshcode.errors import BadResult, MeshError, RemoteError, WrongArguments
-from meshcode.worker.context import DoNotRetry, Route
+from meshcode.worker.context import CallInterrupted, DoNotRetry, Route
+from tests.live.harness import until
 
 
 def test_what_a_call_within_a_function_raises_is_the_functions_own():
@@ -123,6 +125,38 @@ def test_arguments_that_the_function_no_longer_takes_are_not_tried_again():
         assert first.result(20) is True
         with pytest.raises(WrongArguments, match=r"takes 0 .*; the function was not entered"):
             second.result(20)
+
+
+def deaf() -> str:
+    try:
+        while True:
+            current_call()
+    except CallInterrupted:
+        return "went on"
+
+
+async def deaf_coroutine() -> str:
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        return "went on"
+    return "slept"
+
+
+@pytest.mark.parametrize("function", [deaf, deaf_coroutine])
+def test_who_catches_the_interrupt_and_returns_has_returned(function):
+    """As in a worker process: what it did is done, so its value is told."""
+    with Node() as node, connect(node.address) as client:
+        node.serve("limited", function, time_limit_ms=100)
+        node.serve("free", function)
+        assert client.socket("limited").submit().result(20) == "went on"
+
+        call = client.socket("free").submit()
+        until(lambda: client.ask("call.get", id=call.id)["state"] == "RUNNING", 20, "it runs")
+        call.cancel()
+
+        assert call.result(20) == "went on"
+        assert client.ask("call.get", id=call.id)["state"] == "DONE"
 
 
 def test_an_interrupt_at_any_instant_is_answered_once_and_its_thread_goes_on():

@@ -49,6 +49,11 @@ async def forever():
             yield "tick"
     finally:
         started.append("closed")
+async def deaf():
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        return "went on"
 def add(a): return a + 1
 def wait(s): time.sleep(s); return s
 def count(): return started
@@ -165,6 +170,15 @@ def test_running_ones_are_cancelled(worker: Process):
     assert (told.code, told.value["code"]) == (Outcome.FAILED, "time_limit")
     assert worker.outcome(ticks).code == Outcome.CANCELLED
     assert worker.result("s.count")[-1] == "closed"
+
+
+@pytest.mark.parametrize("reason", ["cancel", "time limit"])
+def test_one_that_ignores_its_cancel_has_its_result_reported(worker: Process, reason: str):
+    call_id = worker.call("s.deaf")
+    worker.until_running(call_id)
+    worker.cancel(call_id, reason)
+    told = worker.outcome(call_id)
+    assert (told.code, told.value) == (Outcome.DONE, "went on")
 
 
 def test_waiting_ones_are_cancelled(node: MiniNode):

@@ -94,10 +94,11 @@ def test_an_interrupted_call_can_clean_up(worker: Process):
     assert worker.result("s.seen") == ["cleaned up"]
 
 
-def test_code_that_ignores_the_interrupt_has_its_result_reported(worker: Process):
+@pytest.mark.parametrize("reason", ["cancel", "time limit"])
+def test_code_that_ignores_the_interrupt_has_its_result_reported(worker: Process, reason: str):
     call_id = worker.call("s.deaf")
     worker.until_running(call_id)
-    worker.cancel(call_id)
+    worker.cancel(call_id, reason)
     told = worker.outcome(call_id)
     assert (told.code, told.value) == (Outcome.DONE, "went on")
 
