@@ -59,14 +59,21 @@ def is_wanted(own: Line, options: dict[str, Any] | None) -> bool:
 
 
 def begin_all(r: Router, line: Line, now_ms: int, out: Effects) -> None:
-    """Carry out the broadcasts of a line; those that reach nobody yet stay in it."""
+    """Carry out the broadcasts of a line; those that reach nobody yet stay in it.
+
+    One step makes so many copies that others have their turn; the rest begins in the next.
+    """
     if seats.untold(r):
         return  # It is offered again when they tell.
     left = []
-    for call in seats.take_all(r, line, now_ms, out):
+    while r.copies_left > 0 and (calls := seats.take(r, line, 1, now_ms, out)):
+        (call,) = calls
+        line.leave_running(call)
         if not _begin(r, call, now_ms, out):
             line.count_in(call)
             left.append(call)
+    if r.copies_left <= 0 and line.depth > len(left):
+        r.offer_at(line, now_ms + 1)
     for call in reversed(left):
         line.push(call, front=True)
 

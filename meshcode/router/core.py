@@ -65,13 +65,15 @@ from meshcode.router.records import (
     stretch_at,
 )
 from meshcode.router.states import State
-from meshcode.router.timers import T_DUE, T_EXPIRE, T_RATE, T_TICK, TIMERS_DEAD_MIN
+from meshcode.router.timers import T_DUE, T_EXPIRE, T_LINE, T_TICK, TIMERS_DEAD_MIN
 
 
 class Router:
     """All calls of one node, and who may run them."""
 
     name = ""  # Of the node, as people know it; the shell tells.
+    copies_at_once: int = limits.COPIES_AT_ONCE  # Of broadcasts, in one step,
+    copies_left: int = limits.COPIES_AT_ONCE  # and how many of them are left of this step.
     late: list[Call] | None = None  # While it recovers: calls that are the router's own to do.
 
     def __init__(self, node: bytes, boot: int, rng: Random, kind: str = "core") -> None:
@@ -145,6 +147,7 @@ class Router:
         """
         out = Effects()
         self.replica.now_ms = now_ms
+        self.copies_left = self.copies_at_once
         _HANDLERS[type(event)](self, event, now_ms, out)
         if self.timers and self.timers[0][0] <= now_ms:
             self._fire_timers(now_ms, out)
@@ -454,6 +457,12 @@ class Router:
         pool.offer(line)
         self._touched[pool.name] = pool
 
+    def offer_at(self, line: Line, due_ms: int) -> None:
+        """Calls of this line may begin then, in a step of that time."""
+        if not 0 < line.timer_ms <= due_ms:
+            line.timer_ms = due_ms
+            self.at(due_ms, T_LINE, line)
+
     def pool(self, name: str) -> Pool:
         """The pool of a processor, made when it is first named."""
         pool = self.pools.get(name)
@@ -508,8 +517,8 @@ class Router:
                 ending.expire(self, what, now_ms, out)
             elif kind == T_TICK:
                 ticking.fire(self, what, now_ms, out)
-            elif kind == T_RATE:
-                what.rate_timer_ms = 0
+            elif kind == T_LINE:
+                what.timer_ms = 0
                 self.offer(what)
             elif what.watch_ms == due_ms:  # Else an earlier look was set since.
                 holding.watch_worker(self, what, now_ms, out)

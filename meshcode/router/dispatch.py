@@ -11,7 +11,6 @@ from meshcode.router.effects import Assignment, Effects
 from meshcode.router.line import Line
 from meshcode.router.pool import Pool, Worker
 from meshcode.router.states import State
-from meshcode.router.timers import T_RATE
 from meshcode.wire.kinds import Kind
 
 if TYPE_CHECKING:
@@ -164,9 +163,8 @@ def _settle(
         fetch(r, line.to_fetch(room, r.fetch_bytes_min), out)
     if line.rate is not None:
         due_ms = line.rate.next_ms()
-        if due_ms > now_ms and not 0 < line.rate_timer_ms <= due_ms:
-            line.rate_timer_ms = due_ms
-            r.at(due_ms, T_RATE, line)
+        if due_ms > now_ms:
+            r.offer_at(line, due_ms)
 
 
 def on_worker_joined(r: Router, event: events.WorkerJoined, now_ms: int, out: Effects) -> None:

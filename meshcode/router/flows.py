@@ -281,6 +281,7 @@ def end_with_copies(
         args: its packed arguments.
     """
     assert call.envelope is not None
+    r.copies_left -= len(copies)
     gather = {"feed": [{"from": 0, "count": len(copies)}], "plan": plan_id, **options}
     id = feeding.step_id(plan_id, len(copies))
     sealed = seal(

@@ -49,7 +49,6 @@ class Line:
         "offered",
         "priority",
         "rate",
-        "rate_timer_ms",
         "ready",
         "removed",
         "run_us",
@@ -60,6 +59,7 @@ class Line:
         "spread",
         "starved",
         "stretch",
+        "timer_ms",
     )
 
     def __init__(
@@ -91,7 +91,7 @@ class Line:
         self.stretch = b""  # Of the call that ended last: it is in the index of sockets.
         self.removed = False  # The model has no such socket any more; its calls stay, PARKED.
         self.rate: Rate | None = None
-        self.rate_timer_ms = 0  # A timer is set for then; 0 = none.
+        self.timer_ms = 0  # A timer is set for then; 0 = none.
         self.signature: Signature | None = None
         self.configure(config)
 

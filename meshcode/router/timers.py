@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T_DUE: Final = 0  # A DELAYED call's time has come.
 T_EXPIRE: Final = 1  # A call waited, or lived, as long as it may.
-T_RATE: Final = 2  # A line's rate limit lets the next call begin.
+T_LINE: Final = 2  # More of a line may begin: its rate limit lets it, or others had their turn.
 T_WORKER: Final = 3  # Look at what a worker runs: time limit, mark in the log, calls behind it.
 T_TICK: Final = 4  # A schedule has a tick.
 

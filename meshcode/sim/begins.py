@@ -327,7 +327,7 @@ class Begins:
                 if running >= config.key_concurrency or self._another_was_let_in(call, key):
                     continue
             if line.rate is not None and line.rate.allowed(now_ms) < 1:
-                timed = 0 < line.rate_timer_ms <= line.rate.next_ms() or bool(line.fetching)
+                timed = 0 < line.timer_ms <= line.rate.next_ms() or bool(line.fetching)
                 require(timed, "I4 liveness", "no timer for the rate of", line.name)
                 continue
             if any(other.envelope is None for other in line.ready.get(call.priority, ())):

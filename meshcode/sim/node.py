@@ -31,7 +31,8 @@ NODE_ID = b"simulated-node-1"
 TIME_KEY = b"node_ms"
 FETCH_BYTES = 400  # The shell answers fetches in pieces of this size.
 FETCH_BYTES_MIN = 200  # Of one line at once in a world with a small memory.
-TIMERS_AT_ONCE = 1  # So that what is due waits for the next step.
+TIMERS_AT_ONCE = 1  # So that what is due waits for the next step,
+COPIES_AT_ONCE = 1  # and so do broadcasts.
 
 
 class SimNode(Between):
@@ -61,6 +62,7 @@ class SimNode(Between):
             self.router.bodies_bytes_max = bodies_bytes_max
             self.router.fetch_bytes_min = FETCH_BYTES_MIN
             self.router.timers_at_once = TIMERS_AT_ONCE
+            self.router.copies_at_once = COPIES_AT_ONCE
         self.turns = Turns(self, self._release, self._begin)  # type: ignore[arg-type]
         floor = self.log.get("meta", TIME_KEY)
         floor_ms = 0 if floor is None else int.from_bytes(floor, "big")

@@ -488,3 +488,36 @@ def test_copies_that_are_too_large_together_are_not_made(monkeypatch):
     error = unpack(body_of(made.told[id]))
     assert error["code"] == "too_large" and error["fields"]["limit"] == 1_000
     assert "reaches 3 workers" in error["text"]
+
+
+def test_one_step_makes_so_many_copies_and_the_rest_of_a_frame_begins_in_the_next_in_order():
+    made = Crew(4)
+    made.router.copies_at_once = 8
+    made.crew(p=4, other=1)
+    made.sockets["b"] = {"processor": "other", "task": "t", "queue": "b"}
+    made.queues["b"] = {}
+    made.publish()
+    made.join(5, "other")
+
+    ids = made.submit(7, broadcast=True)
+    begun = [[id for id in ids if id not in made.router.calls]]
+    _, effects = made.call("b", broadcast=True)  # Of a line that is looked at after the first.
+    assert len(effects.starts) == 1, "others have their turn"
+    while len(begun[-1]) < len(ids):
+        assert made.router.next_due_ms() == made.now + 1
+        made.wait(1)
+        begun.append([id for id in ids if id not in made.router.calls])
+
+    assert begun == [ids[:2], ids[:4], ids[:6], ids]
+    assert (made.router.next_due_ms() or 0) != made.now + 1
+    assert sum(call.line.seat is not None for call in made.router.calls.values()) == 7 * 4 + 1
+
+
+def test_a_broadcast_that_reaches_more_than_one_step_makes_is_made_whole():
+    made = Crew(4)
+    made.router.copies_at_once = 1
+
+    [id] = made.submit(1, broadcast=True)
+
+    assert id not in made.router.calls
+    assert sum(call.line.seat is not None for call in made.router.calls.values()) == 4
