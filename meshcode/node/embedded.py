@@ -93,10 +93,13 @@ class Node:
         except BaseException as error:
             self._error = error
         finally:
-            self._loop.close()
+            try:
+                self._loop.close()
+            finally:
+                self._loop.hosted.close()  # Again, if it did not come to that.
 
     def serve(self, name: str, function: Callable[..., Any], **options: Any) -> None:
-        """Offer `function` as socket `name`.
+        """Offer `function` as socket `name`; once it returns a running node takes calls of it.
 
         Args:
             name: of the socket; it hides one of the same name in the model on this node.
@@ -113,10 +116,13 @@ class Node:
         from meshcode.model.fields import check_served
 
         kept = check_served(name, function, options)
+        known = None
         with self._serves:
             self._served[name] = (function, kept)
             if self._loop is not None:
-                self._loop.hosted.serve(name, function, kept)
+                known = self._loop.hosted.serve(name, function, kept)
+        if known is not None:
+            known.wait()
 
     def stop(self) -> None:
         """Drain and end.  What was acknowledged is kept for the next start.

@@ -50,19 +50,30 @@ class Hosted:
         self._asked: dict[bytes, tuple[int, int]] = {}  # Of those: why and when they are to end.
         self._coroutines = HostLoop()
         self._live = 0  # Threads that have not ended.
+        self._closed = False
         self._lock = threading.Lock()
-        self._changed = False
+        self._untold: list[threading.Event] = []  # Who waits until the core knows a function.
         self._joined = False
 
     # Called by the host program's threads.
 
-    def serve(self, name: str, function: Callable[..., Any], options: dict[str, Any]) -> None:
-        """Offer `function` as socket `name`; options as for a socket in the model."""
+    def serve(
+        self, name: str, function: Callable[..., Any], options: dict[str, Any]
+    ) -> threading.Event:
+        """Offer `function` as socket `name`; options as for a socket in the model.
+
+        Returns:
+            Is set once calls of it are taken, or the node has ended.
+        """
+        known = threading.Event()
         with self._lock:
             # Made anew, as the node's thread goes over them meanwhile.
             self._functions = {**self._functions, name: function}
             self._options = {**self._options, name: options}
-            self._changed = True
+            if self._closed:
+                known.set()
+            else:
+                self._untold.append(known)
             if not self._threads:
                 for number in range(THREADS):
                     thread = threading.Thread(
@@ -72,6 +83,7 @@ class Hosted:
                     self._live += 1
                     thread.start()
         self._wake()
+        return known
 
     def is_caller(self) -> bool:
         """Whether the thread that asks runs these functions."""
@@ -88,11 +100,11 @@ class Hosted:
         """Whether `receive` has something."""
         return bool(self._done)
 
-    def take_changes(self) -> bool:
-        """Whether functions were added since the last look."""
+    def take_changes(self) -> list[threading.Event]:
+        """Who waits for functions that were added since the last look."""
         with self._lock:
-            changed, self._changed = self._changed, False
-            return changed
+            untold, self._untold = self._untold, []
+            return untold
 
     def joins(self) -> list[Event]:
         """The events that make the core know the threads and the signatures."""
@@ -147,7 +159,11 @@ class Hosted:
         return [Finished(HOST_WORKER, reports)] if reports else []
 
     def close(self) -> None:
-        """End the threads once each has finished what it runs."""
+        """End the threads once each has finished what it runs; nobody waits for the core."""
+        with self._lock:
+            self._closed = True
+        for known in self.take_changes():
+            known.set()
         for _ in self._threads:
             self._work.put(None)
 

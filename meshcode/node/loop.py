@@ -431,10 +431,12 @@ class Loop:
 
     def _woken(self) -> None:
         self.waker.clear()
-        if self.hosted.take_changes():
+        if untold := self.hosted.take_changes():
             self.apply_snapshot(self.snapshot, save=False)
             for event in self.hosted.joins():
                 self.step(event)
+            for known in untold:
+                known.set()
         if self._signals == 1:
             self.drain("asked to stop")
 

@@ -69,6 +69,43 @@ def test_functions_are_served_from_many_threads_while_the_node_runs():
         assert [client.socket(name).submit(1).result(30) for name in names] == [200] * 6
 
 
+def test_a_function_that_was_served_is_known():
+    """The node looked at what clients said before it looked at what was served just then."""
+    with Node() as node, connect(node.address) as client:
+        for number in range(300):
+            node.serve(f"f{number}", lambda number=number: number)
+            assert client.socket(f"f{number}").submit().result(20) == number
+
+
+def test_who_serves_while_the_node_ends_does_not_wait_for_it():
+    node = Node()
+    served = threading.Event()
+
+    def serve() -> None:
+        for number in range(10_000):
+            node.serve(f"f{number % 50}", lambda: 1)
+            if number > 100:
+                served.set()
+
+    with node:
+        threads = [threading.Thread(target=serve) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        assert served.wait(60)
+    for thread in threads:
+        thread.join(60)
+
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_function_serves_another():
+    with Node() as node, connect(node.address) as client:
+        node.serve("more", lambda name: node.serve(name, lambda: name))
+        for name in ("one", "two"):
+            client.socket("more").submit(name).result(20)
+            assert client.socket(name).submit().result(20) == name
+
+
 def test_a_function_that_stops_its_own_node_is_told_that_it_cannot():
     """It waited for itself until the grace of 60 s was over."""
     node = Node()
