@@ -21,6 +21,7 @@ from time import monotonic_ns
 from typing import Final
 
 from meshcode.errors import DiskFull
+from meshcode.node import threads
 from meshcode.router.effects import Op
 from meshcode.store.contract import Log
 
@@ -44,7 +45,11 @@ class Committer:
         self.sync_us = 100_000  # How long one takes, on the average of late; first it is to show.
         self._shy_until_us = 0  # By the monotonic clock.
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
-        self._thread.start()
+        try:
+            threads.start(self._thread)
+        except threads.NoThread:
+            self._close_pipe()
+            raise
 
     def fileno(self) -> int:
         """Readable when a batch was synced or failed: call `finish`."""
@@ -109,6 +114,9 @@ class Committer:
         """End the thread; a batch under way is finished first."""
         self._work.put(None)
         self._thread.join()
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
         os.close(self._read_fd)
         os.close(self._write_fd)
 

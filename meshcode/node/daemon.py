@@ -38,7 +38,7 @@ def open_loop(home: str | None = None) -> Loop:
         _check_descriptors(home)
         return _open_loop(home)
     except (OSError, zmq.ZMQError, UnicodeError) as error:
-        raise _unusable(_shown(home), error) from error
+        raise unusable(home, error) from error
 
 
 def _open_loop(home: str | None) -> Loop:
@@ -90,6 +90,7 @@ def _let_go(loop: Loop) -> None:
 _REMEDIES = {
     errno.EMFILE: "this process has too many files open: close some, or raise `ulimit -n`",
     errno.ENFILE: "this machine has too many files open: close some",
+    errno.EAGAIN: "end some threads, or raise `ulimit -v` (150 MB for a node) or `ulimit -u`",
     errno.EROFS: "it is on a disk that cannot be written: name a folder on another",
     errno.ENOSPC: "its disk is full: make room, or name a folder on another",
     errno.EACCES: "this user may not write there: name a folder of your own",
@@ -105,8 +106,9 @@ def _shown(home: str | None) -> str:
     return paths.home(home).encode(errors="backslashreplace").decode()
 
 
-def _unusable(home: str, error: OSError | zmq.ZMQError | UnicodeError) -> NodeError:
+def unusable(home: str | None, error: OSError | zmq.ZMQError | UnicodeError) -> NodeError:
     """The error of a start that the operating system refused."""
+    home = _shown(home)
     if isinstance(error, UnicodeError):
         what, do = "its name is no text in UTF-8", "name it otherwise"
     else:

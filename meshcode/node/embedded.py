@@ -56,7 +56,8 @@ class Node:
         """
         self._check_process()
         ahead.use()  # Before anything imports the core.
-        from meshcode.node.daemon import open_loop
+        from meshcode.node import threads
+        from meshcode.node.daemon import open_loop, unusable
 
         if self._thread is not None:
             raise NodeError("this node is already running")
@@ -67,10 +68,12 @@ class Node:
                 for name, (function, options) in self._served.items():
                     loop.hosted.serve(name, function, options)
                 self._loop = loop
-            thread.start()
-        except BaseException:  # No thread can be had.
+            threads.start(thread)
+        except BaseException as error:  # No thread can be had.
             self._loop = None
             loop.close()
+            if isinstance(error, threads.NoThread):
+                raise unusable(self.home, error) from error
             raise
         self._thread, self._pid = thread, os.getpid()
         return self
@@ -110,7 +113,8 @@ class Node:
         Raises:
             BadRequest: a name, an option or a value that sockets cannot have, or no function;
                 nothing was changed.
-            NodeError: this is a child that was forked while the node ran.
+            NodeError: no thread can be started for it, or this is a child that was forked while the
+                node ran; what was served before still is.
         """
         self._check_process()
         from meshcode.model.fields import check_served
@@ -118,9 +122,9 @@ class Node:
         kept = check_served(name, function, options)
         known = None
         with self._serves:
-            self._served[name] = (function, kept)
             if self._loop is not None:
                 known = self._loop.hosted.serve(name, function, kept)
+            self._served[name] = (function, kept)
         if known is not None:
             known.wait()
 

@@ -1,11 +1,13 @@
 """Functions of the host program itself, offered as sockets by an embedded node (`Node.serve`).
 
 No code travels: the functions run in threads of this program, `async def` ones on one event loop.
-To the core they are one processor, `@host`, with one worker of many slots.
+To the core they are one processor, `@host`, with one worker of many slots.  The threads are started
+as calls need them: where the program may have few, calls wait for those that there are.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import queue
 import threading
@@ -14,7 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from meshcode.errors import TimeLimit
+from meshcode.errors import NodeError, TimeLimit
+from meshcode.node import threads
 from meshcode.node.hostloop import HostLoop, is_asynchronous, was_cancelled
 from meshcode.router.effects import Assignment
 from meshcode.router.events import Event, Finished, ProcessorChanged, Report, WorkerJoined
@@ -27,7 +30,7 @@ from meshcode.worker.control import REASON_TIME_LIMIT, REASONS
 
 HOST_PROCESSOR = "@host"
 HOST_WORKER = 0  # Worker ids of processes begin with 1.
-THREADS = 8
+THREADS = 8  # At most; a thread that was started stays.
 _LATE_NS = 100_000_000  # From being asked to end to the end: longer is told.
 _WHEN = (
     "a function of the program is interrupted between two steps of Python, not while it waits "
@@ -46,10 +49,11 @@ class Hosted:
         self._work: queue.SimpleQueue[Assignment | None] = queue.SimpleQueue()
         self._done: deque[Report] = deque()
         self._threads: list[threading.Thread] = []
-        self._running: dict[bytes, int] = {}  # Call id -> thread id.
+        self._spare = 0  # Threads, less the calls that were handed to them and have not ended.
+        self._running: dict[bytes, int] = {}  # Call id -> thread id; 0: not begun.
         self._asked: dict[bytes, tuple[int, int]] = {}  # Of those: why and when they are to end.
         self._coroutines = HostLoop()
-        self._live = 0  # Threads that have not ended.
+        self._ended = 0  # Of the threads.
         self._closed = False
         self._lock = threading.Lock()
         self._untold: list[threading.Event] = []  # Who waits until the core knows a function.
@@ -64,24 +68,27 @@ class Hosted:
 
         Returns:
             Is set once calls of it are taken, or the node has ended.
+
+        Raises:
+            NodeError: not even one thread can be started; nothing was changed.
         """
         known = threading.Event()
         with self._lock:
+            if self._closed:
+                known.set()
+                return known
+            if not self._threads:
+                try:
+                    self._grow()
+                except threads.NoThread as error:
+                    raise NodeError(
+                        f"the function of socket {name!r} is not served: {error}; nothing was"
+                        " changed; end some threads, or raise `ulimit -v` or `ulimit -u`"
+                    ) from error
             # Made anew, as the node's thread goes over them meanwhile.
             self._functions = {**self._functions, name: function}
             self._options = {**self._options, name: options}
-            if self._closed:
-                known.set()
-            else:
-                self._untold.append(known)
-            if not self._threads:
-                for number in range(THREADS):
-                    thread = threading.Thread(
-                        target=self._run, name=f"mesh-host-{number}", daemon=True
-                    )
-                    self._threads.append(thread)
-                    self._live += 1
-                    thread.start()
+            self._untold.append(known)
         self._wake()
         return known
 
@@ -131,18 +138,24 @@ class Hosted:
 
     def start(self, assignments: list[Assignment]) -> None:
         """Hand calls to the threads."""
+        with self._lock:
+            self._running.update((call, 0) for call, *_ in assignments)
+            self._spare -= len(assignments)
+            self._staff()
         for assignment in assignments:
             self._work.put(assignment)
 
     def interrupt(self, call: bytes, reason: str) -> None:
-        """Cancel the coroutine of a call, or raise CallInterrupted in the thread that runs it."""
+        """Cancel the coroutine of a call, or raise CallInterrupted in the thread that runs it; one
+        that has not begun will not.
+        """
         import ctypes  # Late, as most nodes serve no functions of their own: 0.4 MB.
 
         with self._lock:
             thread = self._running.get(call)
             if thread is not None and call not in self._asked:  # Once, as in a worker.
                 self._asked[call] = REASONS[reason], time.perf_counter_ns()
-                if self._coroutines.cancel(call):
+                if not thread or self._coroutines.cancel(call):
                     return
                 error = type("CallInterrupted", (CallInterrupted,), {
                     "__init__": lambda self: CallInterrupted.__init__(self, REASONS[reason])
@@ -167,6 +180,22 @@ class Hosted:
         for _ in self._threads:
             self._work.put(None)
 
+    # Who calls these two has the lock.
+
+    def _grow(self) -> None:
+        thread = threading.Thread(
+            target=self._run, name=f"mesh-host-{len(self._threads)}", daemon=True
+        )
+        threads.start(thread)
+        self._threads.append(thread)
+        self._spare += 1
+
+    def _staff(self) -> None:
+        """Start the threads that are missing, as far as they can be had: what is left waits."""
+        with contextlib.suppress(threads.NoThread):
+            while self._spare < 0 and len(self._threads) < THREADS and not self._closed:
+                self._grow()
+
     # The threads.
 
     def _run(self) -> None:
@@ -181,9 +210,12 @@ class Hosted:
                 data[row.start : row.end],
             ))  # fmt: skip
             self._wake()
+            with self._lock:
+                self._spare += 1
+                self._staff()
         with self._lock:
-            self._live -= 1
-            if not self._live:
+            self._ended += 1
+            if self._ended == len(self._threads):
                 self._coroutines.close()
 
     def _outcome(self, envelope: bytes, attempt: int) -> bytes:
@@ -208,6 +240,8 @@ class Hosted:
         if function is None:
             return report.refused(row, attempt, report.no_function(name.encode()))
         with self._lock:
+            if row.id in self._asked:  # While it waited for a thread.
+                return report.interrupted(row, attempt, self._asked[row.id][0], 0)
             self._running[row.id] = threading.get_ident()
         held = Held((row, envelope, attempt))
         token = async_call.set(held)

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from meshcode.node import threads
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -57,8 +59,9 @@ class HostLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._begun: dict[bytes, _Begun] = {}  # By call.
         self._thread: threading.Thread | None = None
+        self._trouble: BaseException | None = None  # Why there is no loop.
         self._begins = threading.Lock()
-        self._ready = threading.Event()
+        self._ready = threading.Event()  # There is a loop, or it is known that there is none.
         self._stop: Callable[[], None] = lambda: None
 
     def run(self, call: bytes, work: Any) -> Any:
@@ -66,17 +69,12 @@ class HostLoop:
 
         Called by the thread that runs the call.
         """
-        with self._begins:
-            if self._loop is None:
-                self._thread = threading.Thread(
-                    target=self._serve, name="mesh-host-async", daemon=True
-                )
-                self._thread.start()
-                self._ready.wait()
-        loop, ends = self._loop, queue.SimpleQueue[Any]()
-        assert loop is not None
-
-        begun = _Begun()
+        try:
+            loop = self._running_loop()
+        except BaseException:
+            _abandon(work)
+            raise
+        ends, begun = queue.SimpleQueue[Any](), _Begun()
 
         def begin() -> None:
             task = loop.create_task(_end_of(work))
@@ -93,13 +91,26 @@ class HostLoop:
         finally:
             del self._begun[call]
         if task.cancelled():  # Before its first step.
-            if inspect.iscoroutine(work):
-                work.close()
+            _abandon(work)
             return task.result()
         value, error = task.result()
         if error is not None:
             raise error
         return value
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, once its thread has it; an interrupt may come between any two lines of this."""
+        with self._begins:
+            if self._thread is None or not self._thread.is_alive():
+                self._ready.clear()
+                self._thread = threading.Thread(
+                    target=self._serve, name="mesh-host-async", daemon=True
+                )
+                threads.start(self._thread)
+            self._ready.wait()
+            if self._loop is None:
+                raise self._trouble or RuntimeError("the event loop of async functions has ended")
+            return self._loop
 
     def cancel(self, call: bytes) -> bool:
         """Cancel the coroutine of a call, from any thread; False when it has none."""
@@ -121,11 +132,23 @@ class HostLoop:
         import asyncio  # Late, as most programs serve plain functions only.
 
         with asyncio.Runner() as runner:
+            try:
+                loop = runner.get_loop()
+            except BaseException as error:  # No descriptors.
+                self._trouble = error
+                self._ready.set()
+                return
             stopped = asyncio.Event()
-            loop = self._loop = runner.get_loop()
             self._stop = lambda: loop.call_soon_threadsafe(stopped.set) and None
+            self._loop = loop
             self._ready.set()
             runner.run(_until(stopped))
+
+
+def _abandon(work: Any) -> None:
+    """Drop a coroutine that was not begun, without the warning that it never was."""
+    if inspect.iscoroutine(work):
+        work.close()
 
 
 async def _until(stopped: asyncio.Event) -> None:

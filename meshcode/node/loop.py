@@ -25,7 +25,7 @@ from meshcode.limits import MODEL_OBJECTS_MAX
 from meshcode.model.client import ModelProcess
 from meshcode.model.delta import keys_of
 from meshcode.model.settingnames import values
-from meshcode.node import intake, meshmodel, waits
+from meshcode.node import intake, meshmodel, threads, waits
 from meshcode.node.adopter import Adopter
 from meshcode.node.affinity import Affinity
 from meshcode.node.asks import Asks
@@ -98,7 +98,7 @@ class Loop:
         kind = self.identity.kind if self.identity else "core"
         self.router = Router(self.node_id, log.boot, Random(os.urandom(16)), kind)
         self.waker = Waker()
-        self.context: zmq.Context[Any] = zmq.Context()
+        self.context = threads.zmq_context()
         welcome = {
             "node": self.node_id, "boot": log.boot, "version": meshcode.__version__,
             "pid": os.getpid(), "window_calls": limits.WINDOW_CALLS,
