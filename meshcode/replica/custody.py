@@ -247,8 +247,7 @@ def _check(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     if at < len(children):
         return
     done(r, inst, out)
-    r.save(inst, out)
-    forgetting.passed(r, inst, 0, now_ms, out)
+    forgetting.passed(r, inst, now_ms, out)
 
 
 def _is_safe(r: Replica, inst: Instance, one: Child) -> bool:

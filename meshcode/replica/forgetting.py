@@ -42,34 +42,41 @@ HANDED: Final = "handed"
 FULL: Final = "full"
 
 
-def passed(r: Replica, inst: Instance, agreed: int, now_ms: int, out: Effects) -> None:
+def passed(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     """This voter has the outcome and is past hand-off: the others may know.
 
-    Args:
-        agreed: bits of the voters that have accepted it, where that is all there is to it; then
-            the others are waited for a moment, as they are about to.
+    Where that some have accepted it is all there is to it, the others are waited for a moment, as
+    they are about to.
     """
     inst.seen |= inst.bit(r.me)
     inst.told_ms = 0
     inst.due_ms = 0
-    if agreed and not all_seen(r, inst) and _are_here(r, inst, ~agreed):
-        r.wake_at(inst, (now_ms + limits.AGREE_MS) | (r.together_ms - 1))
-        return
+    if inst.agreed:
+        lacking = r.needed_bits(inst) & ~(inst.seen | inst.agreed)
+        if not lacking:
+            inst.seen |= inst.agreed
+        elif _are_here(r, inst, lacking):
+            r.wake_at(inst, (now_ms + limits.AGREE_MS) | (r.together_ms - 1))
+            return
     tell(r, inst, now_ms, out)
     try_forget(r, inst, now_ms, out)
 
 
 def _are_here(r: Replica, inst: Instance, bits: int) -> bool:
     """Whether these voters can be expected to answer."""
-    bits &= r.needed_bits(inst)
     here = r.peers.is_here
     return all(here(node) for n, node in enumerate(inst.voters) if bits >> n & 1)
 
 
 def agreed(r: Replica, inst: Instance, node: bytes, now_ms: int, out: Effects) -> None:
-    """One more voter has accepted a plain outcome that is chosen: it has seen it."""
-    _saw(r, inst, inst.bit(node), now_ms, out)
-    try_forget(r, inst, now_ms, out)
+    """One more voter has accepted a plain outcome that is chosen: when all have, all have seen it.
+
+    Until then it counts for nothing: who has accepted it need not know that it is chosen.
+    """
+    inst.agreed |= inst.bit(node)
+    if not r.needed_bits(inst) & ~(inst.seen | inst.agreed):
+        _saw(r, inst, inst.agreed, now_ms, out)
+        try_forget(r, inst, now_ms, out)
 
 
 def _saw(r: Replica, inst: Instance, bits: int, now_ms: int, out: Effects) -> bool:
@@ -104,17 +111,17 @@ def all_seen(r: Replica, inst: Instance) -> bool:
 
 
 def tell(r: Replica, inst: Instance, now_ms: int, out: Effects, *, again: bool = False) -> None:
-    """TOLD to every other voter; `again`, to those that did not say that they know of all.
+    """TOLD to every other voter; `again`, to those that did not say as much themselves.
 
-    Who has said so is told once, too, as it waits for this voter.
+    Who has is told once, too, as it waits for this voter; if that is lost, it asks.
     """
-    phase = _phase(r, inst, out)
-    if phase == 1 and all_seen(r, inst):
+    if not inst.filed and all_seen(r, inst):
         return  # `full` will tell it.
+    phase = _phase(r, inst, out)
     more = (phase, inst.under, again)
     bits = r.needed_bits(inst) & ~inst.bit(r.me)
     if again:
-        bits &= ~(inst.seen & inst.full)
+        bits &= ~(inst.seen if phase == 1 else inst.full)
         bits &= inst.bits([node for node in inst.voters if r.peers.is_here(node)])
     if bits:
         r.naming.say(inst.voters, bits, _TOLD, inst.key, out, more)
@@ -122,13 +129,12 @@ def tell(r: Replica, inst: Instance, now_ms: int, out: Effects, *, again: bool =
 
 
 def _phase(r: Replica, inst: Instance, out: Effects) -> int:
-    """How far this voter is; that all have seen it is on its disk before anyone hears so."""
+    """How far this voter is: that it, or all, have seen it is on disk before anyone hears so."""
     needed = r.needed_bits(inst)
-    if needed & ~inst.seen or not inst.filed:
-        return 1
-    if needed & ~inst.kept_seen:
+    is_full = not needed & ~inst.seen and inst.filed
+    if (needed if is_full else inst.bit(r.me)) & ~inst.kept_seen:
         r.save(inst, out)
-    return 2
+    return 2 if is_full else 1
 
 
 def send_value(r: Replica, inst: Instance, node: bytes, out: Effects) -> None:

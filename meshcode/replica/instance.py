@@ -105,6 +105,7 @@ class Instance:
     __slots__ = (
         "_packed",
         "accepted",
+        "agreed",
         "all_bits",
         "asked",
         "boot",
@@ -166,13 +167,14 @@ class Instance:
         self.value: Value | None = None  # Chosen; None once ended when every voter has it.
         self.filed = False  # The outcome is in the history, and the `open` record is gone.
         self.handed = False  # A majority of every child's voters has the child.
-        self.seen = 0  # Voters (bit n: voters[n]) that have the outcome and are past hand-off.
+        self.seen = 0  # Voters (bit n: voters[n]) that said: on disk here, and past hand-off.
         self.full = 0  # Voters that know that all have seen it.
         self.note: dict[str, Any] | None = None  # The owner's last word on its attempts and state.
         # Below: only in memory.
         self.under: Epoch | None = None  # Chosen under it: who accepted one since accepted this.
         self._packed: tuple[Value, bytes] | None = None
         self.kept_seen = 0  # `seen` as it is in the record.
+        self.agreed = 0  # Voters that have accepted a plain outcome; not all know it is chosen.
         self.role = IDLE
         self.epoch: Epoch | None = None  # Under which this node owns or claims it.
         self.heard: dict[bytes, Any] = {}  # Answers of voters in this phase, by node.

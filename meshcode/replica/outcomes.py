@@ -151,14 +151,11 @@ def chosen(
     custody.begin(r, inst, now_ms, out)
     if r.by_key.get(inst.key) is not inst:
         return  # Its children were safe at once, and nobody else votes on it: it is forgotten.
-    if is_plain(inst):
-        inst.seen |= agreed
+    if inst.handed:
+        inst.agreed = agreed if is_plain(inst) else 0
+        forgetting.passed(r, inst, now_ms, out)
     else:
         r.save(inst, out)
-        agreed = 0
-    if inst.handed:
-        forgetting.passed(r, inst, agreed, now_ms, out)
-    else:
         r.back_off(inst, now_ms)
 
 

@@ -55,4 +55,4 @@ n2: START c1/n2-0 attempt 1
 n2: START c1/n2-1 attempt 1
 n0: c1/n2-0 superseded, attempt 1
 n0: c1/n2-1 superseded, attempt 1
-ann <- DONE c1/gather [{'socket': 's0', 'node': 'n1', 'place': 0, 'value': [1, 1248, 1]}, {'socket': 's0', 'node': 'n1', 'place': 1, 'value': [1, 1250, 1]}, {'socket': 's0', 'node': 'n2', 'place': 0, 'value': [2, 27494, 1]}, {'socket': 's0', 'node': 'n2', 'place': 1, 'value': [2, 27496, 1]}]
+ann <- DONE c1/gather [{'socket': 's0', 'node': 'n1', 'place': 0, 'value': [1, 1248, 1]}, {'socket': 's0', 'node': 'n1', 'place': 1, 'value': [1, 1250, 1]}, {'socket': 's0', 'node': 'n2', 'place': 0, 'value': [2, 27462, 1]}, {'socket': 's0', 'node': 'n2', 'place': 1, 'value': [2, 27464, 1]}]

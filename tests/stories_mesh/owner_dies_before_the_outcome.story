@@ -59,15 +59,11 @@ show
 n0 -> n1 PREPARE c1 epoch 1 of n0
 n0 -> n2 PREPARE c1 epoch 1 of n0
 n1 -> n0 TOLD c1 ended, seen
-n1 -> n2 TOLD c1 ended, seen
 n2 -> n0 TOLD c1 ended, seen
-n2 -> n1 TOLD c1 ended, seen
 n1 -> n0 TOLD c1 ended, seen, DONE by n2
 n2 -> n0 TOLD c1 ended, seen, DONE by n2
 n0 -> n1 NEED c1: the value
-n2 -> n1 TOLD c1 ended, seen
 n0 -> n2 NEED c1: the value
-n1 -> n2 TOLD c1 ended, seen
 n0 -> n1 TOLD c1 ended, seen
 n0 -> n2 TOLD c1 ended, seen
 n0 -> n1 TOLD c1 ended, seen by all

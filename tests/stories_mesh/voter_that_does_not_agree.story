@@ -17,7 +17,7 @@ n0 -> n1 PROPOSE c1 epoch 0 of n0: DONE by n0
 n1 -> n0 AGREED c1 epoch 0 of n0
 ann <- DONE c1 by n0
 lost: n0 -> n2 PROPOSE c1 epoch 0 of n0: DONE by n0
-n0: c1 ended, seen by n0 n1; that all have seen it knows nobody
+n0: c1 ended, seen by n0; that all have seen it knows nobody
 n0: c1 on record, DONE
 n1: c1 voters n0 n1 n2: votes, promised epoch 0 of n0, accepted DONE by n0
 n2: c1 voters n0 n1 n2: votes, promised epoch 0 of n0
