@@ -18,6 +18,7 @@ from meshcode.replica.instance import (
     ENDED,
     IDLE,
     NOBODY,
+    NOTHING_HEARD,
     OWNING,
     PREPARING,
     PROPOSING,
@@ -378,8 +379,7 @@ class Replica:
         """This node does nothing for the instance but watch whoever it was promised to."""
         inst.role = IDLE
         inst.epoch = None
-        if inst.heard:
-            inst.heard = {}
+        inst.heard = NOTHING_HEARD
         owner = inst.promise
         self.unowned.setdefault((owner[1], owner[2]), {})[inst.key] = inst
         claims.plan(self, inst, now_ms)

@@ -82,7 +82,7 @@ def _fate(r: Replica, inst: Instance, child: Child) -> tuple[int, bytes, Child]:
         return _OVER, key, child
     left = r.needed(child.voters)
     if len(left) < majority(child.voters):
-        fates = inst.fates.get(key, {})
+        fates = (inst.fates or {}).get(key, {})
         if any(fates.get(node) for node in left):
             return _OVER, key, child
         if any(node not in fates for node in left if node != r.me):
@@ -97,7 +97,7 @@ def _fate(r: Replica, inst: Instance, child: Child) -> tuple[int, bytes, Child]:
 def _ask(r: Replica, inst: Instance, out: Effects) -> None:
     for key, child in _sorted(r, inst)[1]:
         for node in r.needed(child.voters):
-            if node != r.me and node not in inst.fates.get(key, {}):
+            if node != r.me and node not in (inst.fates or {}).get(key, {}):
                 out.peer.append((node, _CHILD, [key, inst.key]))
 
 
@@ -113,6 +113,8 @@ def on_child_says(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: E
     inst = r.by_key.get(parent)
     if inst is None or inst.custodians is None or inst.value is None:
         return
+    if inst.fates is None:
+        inst.fates = {}
     inst.fates.setdefault(key, {})[node] = over is True
     child = next((one for one in inst.value.children if one.id == key[:ID_BYTES]), None)
     if child is None:
@@ -271,7 +273,7 @@ def done(r: Replica, inst: Instance, out: Effects) -> None:
                 del r.children[key]
     inst.handed = True
     inst.custodians = None
-    inst.fates = {}
+    inst.fates = None
     if inst.value.code == _MOVED and not inst.filed:
         inst.filed = True
         if inst.payload:

@@ -278,6 +278,8 @@ def look(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
         if not inst.handed:
             r.back_off(inst, now_ms)
         return
+    if inst.filed:
+        inst.slim()
     inst.seen |= inst.bit(r.me)
     tell(r, inst, now_ms, out, again=True)
     try_forget(r, inst, now_ms, out)

@@ -25,6 +25,7 @@ NOBODY: Final = NO_ID
 
 # Counter, node, boot of the node.  Higher ones win; the boot says which life of the node it was.
 Epoch = tuple[int, bytes, int]
+NO_EPOCH: Final[Epoch] = (0, NOBODY, 0)
 
 
 class Child(NamedTuple):
@@ -98,6 +99,9 @@ PROPOSING: Final = 5  # Owns it; waits until a majority has accepted its outcome
 ENDED: Final = 6  # The outcome is chosen.
 
 
+NOTHING_HEARD: Final[dict[bytes, Any]] = {}  # One for all, so nobody writes into it.
+
+
 @mypyc_attr(acyclic=True)
 class Instance:
     """What one voter knows of one instance."""
@@ -162,7 +166,10 @@ class Instance:
         self.sequence = sequence
         self.parent = parent
         self.payload = False  # The call itself is in the log of this node.
-        self.promise: Epoch = (0, self.home if boot else NOBODY, boot)
+        self.promise = NO_EPOCH
+        if boot:
+            self.promise = _birth(self.home, boot)
+            self.home = self.promise[1]  # The one object for all its calls.
         self.accepted: tuple[Epoch, Value] | None = None
         self.value: Value | None = None  # Chosen; None once ended when every voter has it.
         self.filed = False  # The outcome is in the history, and the `open` record is gone.
@@ -177,7 +184,7 @@ class Instance:
         self.agreed = 0  # Voters that have accepted a plain outcome; not all know it is chosen.
         self.role = IDLE
         self.epoch: Epoch | None = None  # Under which this node owns or claims it.
-        self.heard: dict[bytes, Any] = {}  # Answers of voters in this phase, by node.
+        self.heard = NOTHING_HEARD  # Answers of voters in this phase, by node.
         self.have = 0  # Voters known to have the call itself.
         self.waiting: list[tuple[int, int, int]] | None = None  # Client, frame, copies it wants.
         self.since_ms = 0  # When this node began to keep it, in this life.
@@ -185,7 +192,7 @@ class Instance:
         self.told_ms = 0  # How long until the next repeat; doubles.
         self.asked: set[bytes] | None = None  # Voters who want the call itself.
         self.custodians: dict[bytes, set[bytes]] | None = None  # By child key: who has it.
-        self.fates: dict[bytes, dict[bytes, bool]] = {}  # By child key: whether it ended, by node.
+        self.fates: dict[bytes, dict[bytes, bool]] | None = None  # By child key: ended, by node.
         self.settled = (0, 0)  # With so many nodes evicted, so many first children are safe.
         self.release: tuple[int, dict[bytes, str]] | None = None  # Of the parent: round, answers.
 
@@ -264,6 +271,20 @@ class Instance:
         return self._packed[1]
 
 
+    def slim(self) -> None:
+        """Let go of what is made anew or needed no more, once it is filed and handed over."""
+        self._packed = None
+        self.note = None
+        if self.accepted is not None and self.accepted[0] == self.promise:
+            self.accepted = (self.promise, self.accepted[1])
+
+
+@lru_cache(_GROUPS_KEPT)
+def _birth(home: bytes, boot: int) -> Epoch:
+    """What is promised to the home of a call from its birth; one object for all its calls."""
+    return (0, home, boot)
+
+
 _FILED: Final = 1
 _HANDED: Final = 2
 _ENDED: Final = 4
@@ -272,7 +293,6 @@ _OTHER: Final = 16
 _PARENT: Final = 32
 _NIL: Final = pack(None)
 _THREE: Final = join_list([_NIL] * 3)[:1]  # The head of a list of so many.
-NO_EPOCH: Epoch = (0, NOBODY, 0)
 
 
 def read_record(sequence: int, data: bytes) -> Instance:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from meshcode.replica import custody, forgetting, remembering, storing
 from meshcode.replica.instance import (
     ENDED,
+    NOTHING_HEARD,
     PROPOSING,
     Child,
     Instance,
@@ -91,7 +92,7 @@ def on_propose(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: Effe
         return
     if epoch > inst.promise:
         r.overtaken(inst, epoch, now_ms, out)
-    inst.accepted = (epoch, value)
+    inst.accepted = (inst.promise, value)  # It is the same; most calls share it.
     r.save(inst, out)
     r.naming.say((node,), 1, _AGREED, inst.key, out, (epoch,))
 
@@ -135,8 +136,7 @@ def chosen(
     inst.role = ENDED
     inst.epoch = None
     inst.value = value
-    if inst.heard:
-        inst.heard = {}
+    inst.heard = NOTHING_HEARD
     inst.due_ms = 0
     inst.told_ms = 0
     if value.code == _MOVED:
