@@ -49,7 +49,6 @@ def load_module(config: dict[str, Any]) -> Any:
     """
     sys.path[:0] = config["import_path"]
     name = config["module"]
-    importlib.invalidate_caches()
     try:
         module = importlib.import_module(name)
         override.apply(module, config.get("overrides") or {})
