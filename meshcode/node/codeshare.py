@@ -23,6 +23,7 @@ from typing import Any
 from meshcode import limits
 from meshcode.errors import MountFailed
 from meshcode.node import codewords
+from meshcode.node.codeothers import Others
 from meshcode.node.codepull import Pull
 from meshcode.node.codeserve import Held, Send, Server, ref_of
 from meshcode.worker import bundle
@@ -73,6 +74,7 @@ class CodeShare:
         held: Callable[[], list[Held]],
         ready: Callable[[str, str, int], None],
         tell: Callable[[str, str], None],
+        others: Others,
         label: Callable[[bytes], str] = lambda node: node.hex()[:8],
     ) -> None:
         """Nothing is begun.
@@ -84,8 +86,10 @@ class CodeShare:
             held: what is mounted here, and so may be given.
             ready: called with processor, commit and now_ms when a mount with `held` will do.
             tell: called with processor and a sentence for people, when it changes.
+            others: asks what they run before anything is fetched; its words come here, too.
             label: a peer as people call it.
         """
+        self.others = others
         self.send = send
         self.peers = peers
         self.code_dir = str(code_dir)
@@ -162,6 +166,10 @@ class CodeShare:
             self.server.want(node, message, now_ms)
         elif word == "read":
             self.server.read(node, message, now_ms)
+        elif word == "runs":
+            self.others.answer(node, message)
+        elif word == "running":
+            return self.others.heard(node, message, now_ms)
         else:
             search = self.searches.get(message["ask"])
             if search is None:
@@ -179,6 +187,7 @@ class CodeShare:
             return
         self._next_ms = now_ms + STEP_MS
         self.server.tick(now_ms)
+        self.others.tick(now_ms)
         for search in list(self.searches.values()):
             if search.number in self.searches:
                 self._step(search, now_ms)
@@ -187,7 +196,8 @@ class CodeShare:
         """When `tick` has something to do."""
         if self.server.owed:
             return self._flushed_ms + FLUSH_MS
-        return self._next_ms if self.searches or self.server.job is not None else None
+        is_busy = self.searches or self.server.job is not None or self.others.is_busy()
+        return self._next_ms if is_busy else None
 
     def descriptors(self) -> set[int]:
         """Descriptors to watch; `hear` when one is readable."""

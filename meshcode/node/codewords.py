@@ -9,9 +9,12 @@
       read   {ask, commit, sha256, offset}    ->
                                           <-  chunk  {ask, commit, offset, data}
                                           <-  sorry  {ask, commit, why}     to `want` or `read`
+      runs   {ask, processor, code}           ->
+                                          <-  running {ask, commit}         of just that code
 
 Each is a plain dict with the word as `op`; exactly the fields above.  `ask` is the asker's number
-of its search; `commit` in `who` may be short or empty, elsewhere it is whole.
+of its search, or of its question (`codeothers`); `commit` in `who` may be short or empty, in
+`running` empty, elsewhere it is whole; `code` is a digest.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ WHY_CHARACTERS_MAX = 500
 _INTEGER_MAX = (1 << 63) - 1
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _SHORT = re.compile(r"(?:[0-9a-f]{7,64})?\Z")
+_WHOLE_OR_NONE = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})?\Z")
+_DIGEST = re.compile(r"[0-9a-f]{32}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -66,6 +71,8 @@ FIELDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "read": {**_ASKED, "sha256": _sha256, "offset": _natural},
     "chunk": {**_ASKED, "offset": _natural, "data": _data},
     "sorry": {**_ASKED, "why": _text(WHY_CHARACTERS_MAX)},
+    "runs": {"ask": _natural, "processor": _text(limits.NAME_BYTES_MAX), "code": _match(_DIGEST)},
+    "running": {"ask": _natural, "commit": _match(_WHOLE_OR_NONE)},
 }
 
 

@@ -142,7 +142,7 @@ class Mesh:
             memory=memory, notice_of=self._notice_of, zap=self.clients.zap,
         )  # fmt: skip
         self._memory_saved = memory.changes
-        loop.processors.share_with(self._send_code, self.here, self.name_of)
+        loop.processors.share_with(self._send_code, self.here, self.may_run, self.name_of)
         for node, member in self.roster.members.items():
             if node != self.node:
                 self._run_swim(swim_events.Added(node, member.kind), now_ms)
@@ -179,6 +179,16 @@ class Mesh:
     def here(self) -> list[bytes]:
         """Peers with an open session."""
         return list(self.up)
+
+    def may_run(self, processor: str) -> list[bytes]:
+        """Peers that may tell which commit of a processor they run; first who has workers of it.
+
+        Right after a start all members are among them that are not known to be away.
+        """
+        others = self.roster.members.keys() - {self.node} - self._gone
+        told = [n for n in others if peerwords.tells_commits(self.up.get(n, peerwords.ABOUT))]
+        works = self.loop.router.peer_workers
+        return sorted(told, key=lambda n: ((n, processor) not in works, n not in self.up, n))
 
     def is_gathering(self, now_ms: int) -> bool:
         """Whether clients wait because this node was just started and is still alone.

@@ -50,6 +50,7 @@ class Mounting:
         self.code = code
         self.overrides: dict[str, str] = request["overrides"]
         self.held: str = request["held"]  # The commit that a peer gave.
+        self.is_as_others = bool(request["running"])  # They run one, which it takes if it can.
         self.ending = False  # It was told to end, as nobody wants what it makes.
         self._step = "fetch"
         self._import = f"its module {request['module']} is being imported, which may take"

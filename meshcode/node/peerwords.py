@@ -19,9 +19,15 @@ from meshcode.wire.frame import envelope
 from meshcode.wire.kinds import Kind
 from meshcode.wire.plainly import unpack_plain
 
-_NAMES = "names_many"
-ABOUT = {_NAMES: True}  # In the greeting of who takes an entry that names many instances.
+_NAMES = "names_many"  # It takes an entry that names many instances.
+_TELLS_COMMITS = "tells_commits"  # It says which commit it runs (`runs` of `codewords`).
+ABOUT = {_NAMES: True, _TELLS_COMMITS: True}  # In the greeting: what an older meshcode cannot.
 FIRST_KIND, LAST_KIND = int(Kind.NOTE), int(max(Kind))
+
+
+def tells_commits(about: Mapping[str, Any]) -> bool:
+    """Whether a node says which commit it runs, by its greeting."""
+    return bool(about.get(_TELLS_COMMITS))
 
 
 def to_envelopes(

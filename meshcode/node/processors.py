@@ -22,7 +22,7 @@ from meshcode.node.codewarnings import warnings_of
 from meshcode.node.crew import Crew, WorkerProcess
 from meshcode.node.declared import Declared
 from meshcode.node.mounting import TRIED_AGAIN, Mounting, is_scarce, why_not_begun
-from meshcode.node.processor import CODE_FIELDS, NOT_MOUNTED, Processor
+from meshcode.node.processor import CODE_FIELDS, NOT_MOUNTED, Processor, digest_of
 from meshcode.node.secrets import Secrets
 from meshcode.router.events import Event, ProcessorChanged, WorkerLeaving
 from meshcode.worker import lend, override, policy
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from meshcode.node.codeshare import CodeShare
 
 STARTING = "its workers are starting"
+_ASKING = "the other nodes are asked which commit of its code they run"
 _NO_TURN = "its code is fetched when one of the {} mounts here has ended (the setting mounts_max)"
 BACKOFF_MS = (0, 200, 1_000, 5_000, 15_000, 30_000)  # Before the next start of a crashing worker.
 
@@ -152,7 +153,7 @@ class Processors:
         requested = processor.fields.get("requested_status")
         if requested in ("stop", "pause"):
             return "stopped" if requested == "stop" else "paused"
-        if processor.mounting is not None or (self.share is not None and self.share.busy(name)):
+        if self._has_turn(processor) or (self.share is not None and self.share.busy(name)):
             return "building"
         if processor.problem:
             return "failed"
@@ -232,7 +233,7 @@ class Processors:
 
     def reconcile(self, now_ms: int) -> None:
         """Do what is needed next for every processor."""
-        mounting = sum(processor.mounting is not None for processor in self.by_name.values())
+        turns = sum(map(self._has_turn, self.by_name.values()))
         states = self.peer_states()
         is_news, self._peer_states = states != self._peer_states, states
         for processor in self.by_name.values():
@@ -247,13 +248,15 @@ class Processors:
                 self._refuse(processor, processor.refused, now_ms)
                 continue
             if processor.count and processor.wanted_code != processor.mounted_code:
-                if running is None and mounting < self.settings["mounts_max"]:
+                has_turn = self._has_turn(processor)
+                if running is None and (has_turn or turns < self.settings["mounts_max"]):
                     self._start_mount(processor, now_ms)
-                    mounting += processor.mounting is not None
+                    turns += self._has_turn(processor) - has_turn
                 elif running is None:
-                    self._waits(processor, _NO_TURN.format(mounting))
+                    self._waits(processor, _NO_TURN.format(turns))
             elif self.share is not None:
                 self.share.forget(processor.name)
+                self.share.others.forget(processor.name)
             self._match_workers(processor, now_ms)
         self._forget()
 
@@ -276,6 +279,12 @@ class Processors:
 
     # Mounting.
 
+    def _has_turn(self, processor: Processor) -> bool:
+        """Whether it is mounted, or the others are asked about it first."""
+        if processor.mounting is not None:
+            return True
+        return self.share is not None and self.share.others.asks(processor.name)
+
     def _start_mount(self, processor: Processor, now_ms: int) -> None:
         if processor.mounting is not None:
             return
@@ -286,17 +295,26 @@ class Processors:
             if failed_same and self.share.busy(processor.name):
                 return
             self.share.forget(processor.name)
-        held, processor.held = processor.held if failed_same else "", ""
+        held = processor.held if failed_same else ""
         request = {name: processor.fields.get(name) for name in CODE_FIELDS}
         count = len(CODE_FIELDS)
         same = processor.mounted_code[:count] == processor.wanted_code[:count]
         if processor.mount is not None and same:
             # Only an override or a place of a secret is another: that brings no newer commit.
             request |= {"commit": processor.mount["commit"], "tag": None}
+        running: dict[str, int] | None = {}
+        alone = bool(held) or (failed_same and processor.alone)
+        if self.share is not None and not alone and (request["tag"] or not request["commit"]):
+            code = digest_of(processor.wanted_code)
+            running = self.share.others.of(processor.name, code, now_ms)
+        if running is None:  # It goes on when they have answered.
+            self._waits(processor, _ASKING)
+            return
+        processor.held, processor.alone = "", False
         processor.tried = processor.wanted_code
         request |= {
             "name": processor.name, "cache": str(self.code_dir), "tasks": [], "allow_file": True,
-            "in_use": self._in_use(), "held": held, "rules": self.rules,
+            "in_use": self._in_use(), "held": held, "rules": self.rules, "running": running,
             "named": sorted(set(processor.sockets.values())),
             "overrides": processor.overrides, "import_ms": self.settings["import_ms"],
         }  # fmt: skip
@@ -355,6 +373,8 @@ class Processors:
         self._failed(processor, reason)
         if self.share is not None and not mounting.held and self.share.helps(result):
             self.share.wanted({**processor.fields, "name": processor.name}, reason, now_ms)
+        else:  # What the others run may be the reason.
+            processor.alone = mounting.is_as_others
 
     def _failed(self, processor: Processor, reason: str) -> None:
         if processor.mount is not None:
@@ -389,7 +409,7 @@ class Processors:
         processor.problem = ""
         processor.next_start_ms = 0
         processor.reason = STARTING
-        result["overrides"] = made.overrides
+        result["overrides"], result["held"] = made.overrides, made.held
         result["label"] = override.label(result["commit"], made.overrides)
         self.commits[processor.name] = result["label"]
         self.save(processor.name, {"mount": result, "code": list(processor.mounted_code)})
@@ -399,22 +419,32 @@ class Processors:
     # Code from peers.
 
     def share_with(
-        self, send: Send, peers: Callable[[], list[bytes]], label: Callable[[bytes], str]
+        self,
+        send: Send,
+        peers: Callable[[], list[bytes]],
+        may_run: Callable[[str], list[bytes]],
+        label: Callable[[bytes], str],
     ) -> CodeShare:
         """Exchange code with peers from now on.
 
         Args:
             send: hands a message to a peer; False when it could not be.
             peers: the alive ones, now.
+            may_run: who may tell the commit of a processor; the best first.
             label: a peer as people call it.
         """
-        from meshcode.node.codeshare import CodeShare  # A node without peers never needs it.
+        from meshcode.node.codeothers import Others
+        from meshcode.node.codeshare import CodeShare  # A node without peers never needs them.
 
         self.share = CodeShare(
             send, peers, self.code_dir, held=self.held, ready=self._from_peer, tell=self._tell,
-            label=label,
+            label=label, others=Others(send, may_run, self._runs, self.reconcile),
         )  # fmt: skip
         return self.share
+
+    def _runs(self, name: str, code: str) -> str:
+        processor = self.by_name.get(name)
+        return processor.runs(code) if processor is not None else ""
 
     def held(self) -> list[Held]:
         """What is mounted here, for peers that look for it."""

@@ -4,6 +4,7 @@ In:  {"name", "git", "branch", "commit", "tag", "module", "module_path", "requir
       "cache": folder, "tasks": [names], "named": [names that sockets call], "allow_file": true,
       "offline": false, "builder": "auto" | "uv" | "venv",
       "held": a commit that a peer gave for what is wanted,
+      "running": {commit: how many other nodes run it for a branch or tag},
       "import_ms": how long importing the module may take,
       "rules": objects of kind `repo`, each with its name (`policy.py`),
       "in_use": {"keys": [...], "worktrees": [...]}}; all but
@@ -126,6 +127,7 @@ def _mount(
         tag=_text(request, "tag"),
         offline=_field(request, "offline", bool, False),
         held=_text(request, "held"),
+        running=_field(request, "running", dict, {}),
     )
     fetched = time.monotonic()
     tell("fetch", f"commit {checkout.commit} in {fetched - started:.2f} s")

@@ -17,7 +17,7 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -105,6 +105,7 @@ class Repository:
         tag: str = "",
         offline: bool = False,
         held: str = "",
+        running: Mapping[str, int] | None = None,
     ) -> Checkout:
         """Put the wanted commit on disk and say where.
 
@@ -115,6 +116,9 @@ class Repository:
             offline: never ask the remote; what the mirror has must do.
             held: the full id of a commit that a peer gave for what is wanted; used without asking
                 the remote.
+            running: how many other nodes run each commit for that branch or tag.  What most of
+                them run is taken where it is in the history of what is wanted; of equally many
+                the newest there.
 
         Raises:
             MountFailed: step "fetch"; `reason` is one of bad_url, bad_ref, not_allowed, no_git,
@@ -135,13 +139,18 @@ class Repository:
             if held:
                 full, source = self._held(git.check_commit(held), "" if tag else commit)
             else:
-                (full, warning), source = self._find(branch, commit, tag, offline), self.mirror
+                (full, trouble), source = self._find(branch, commit, tag, offline), self.mirror
+                if running and (tag or not commit):
+                    full = self._as_others(full, running)
+                if trouble:
+                    warning = f"{trouble}; using {full[:12]} from the mirror on this host"
+                    self.tell("fetch", warning)
             policy.check_commit(self.remote.url, source, full, self.rules)
             folder = self._worktree(full, source)
         return Checkout(self.remote.url, full, folder, self.name, warning)
 
     def _find(self, branch: str, commit: str, tag: str, offline: bool) -> tuple[str, str]:
-        """The full id of the commit, and why it may be an old one, or ""."""
+        """The full id of the commit, and why the remote could not be asked, or ""."""
         trouble = self._refresh(commit if not tag else "", offline)
         try:
             full = self._resolve(branch=branch, commit=commit, tag=tag, trouble=trouble)
@@ -149,11 +158,37 @@ class Repository:
             if trouble and error.fields.get("reason") in ("no_branch", "no_tag", "no_commit"):
                 raise self._unreachable(trouble) from error
             raise
-        if not trouble:
-            return full, ""
-        warning = f"{trouble}; using {full[:12]} from the mirror on this host"
-        self.tell("fetch", warning)
-        return full, warning
+        return full, trouble
+
+    def _as_others(self, newest: str, running: Mapping[str, int]) -> str:
+        """The commit that most others run, of those that led to the newest and are allowed.
+
+        What did not lead there is of another history, or was taken back: no node has it from a
+        peer's word.
+        """
+        behind = {commit: self._behind(commit, newest) for commit in running}
+        good = [(running[c], -steps, c) for c, steps in behind.items() if steps is not None]
+        for nodes, steps, commit in sorted(good, reverse=True):
+            try:
+                policy.check_commit(self.remote.url, self.mirror, commit, self.rules)
+            except MountFailed as error:
+                self.tell("fetch", f"not as {nodes} other nodes: {error.text}")
+                continue
+            self.tell("fetch", f"{commit[:12]}, as {nodes} other nodes; the newest is {-steps} on")
+            return commit
+        self.tell("fetch", f"{newest[:12]}, which cannot be what other nodes run")
+        return newest
+
+    def _behind(self, commit: str, newest: str) -> int | None:
+        """How many commits came after one; None: it is not in the history of the newest."""
+        if self._lookup(commit) != commit:
+            return None
+        try:
+            row = self._git("rev-list", "--left-right", "--count", f"{commit}...{newest}")
+        except git.GitFailed:  # It took too long: they are far apart.
+            return None
+        lacking, after = map(int, row.split())
+        return None if lacking else after
 
     def _held(self, held: str, pinned: str) -> tuple[str, str]:
         """The commit that a peer gave, and the repository it is in."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from meshcode.node.codeothers import Others
 from meshcode.node.codeserve import Held, ref_of
 from meshcode.node.codeshare import CodeShare
 from meshcode.wire.codec import pack, unpack
@@ -35,15 +36,31 @@ class Member:
         self.held: list[Held] = []
         self.ready: list[tuple[str, str]] = []
         self.told: dict[str, list[str]] = {}
+        self.runs: dict[tuple[str, str], str] = {}  # By processor and digest of its code: commits.
+        self.answered = 0  # How often a question about these was over.
         self.share = CodeShare(
-            lambda to, message: world.send(self.id, to, message),
-            lambda: [other for other in world.by_id if other != self.id],
+            self._send,
+            self.peers,
             cache,
+            others=Others(
+                self._send, lambda _processor: self.peers(),
+                lambda *what: self.runs.get(what, ""), self._answered,
+            ),
             held=lambda: self.held,
             ready=lambda name, commit, _now_ms: self.ready.append((name, commit)),
             tell=lambda name, text: self.told.setdefault(name, []).append(text),
             label=lambda node: node.rstrip(b".").decode(),
         )
+
+    def _send(self, to: bytes, message: dict[str, Any]) -> bool:
+        return self.world.send(self.id, to, message)
+
+    def _answered(self, _now_ms: int) -> None:
+        self.answered += 1
+
+    def peers(self) -> list[bytes]:
+        """The other nodes that are alive."""
+        return [other for other in self.world.by_id if other != self.id]
 
     def mount(self, url: str, *, held: str = "", ref: str = "", **wanted: str) -> Checkout:
         """Mount here, from the server or what a peer gave; others may have it from now on."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from meshcode import limits
+from tests.node.code_hosts import Host, Network
 from tests.node.code_world import CHUNK, World
 from tests.worker.conftest import Repo
 
@@ -26,3 +27,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made = World(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[Callable[[str], Host]]:
+    """Makes nodes that reach each other, with processors and real workers."""
+    network: Network = {}
+    yield lambda name: Host(name, tmp_path / name, network)
+    for host in network.values():
+        host.close()

@@ -20,6 +20,8 @@ GOOD = {
     "read": {"op": "read", "ask": 1, "commit": "d" * 40, "sha256": "0" * 64, "offset": 0},
     "chunk": {"op": "chunk", "ask": 1, "commit": "d" * 40, "offset": 0, "data": b"x"},
     "sorry": {"op": "sorry", "ask": 1, "commit": "d" * 40, "why": "gone"},
+    "runs": {"op": "runs", "ask": 1, "processor": "p", "code": "0" * 32},
+    "running": {"op": "running", "ask": 1, "commit": "d" * 40},
 }
 BAD_VALUES: dict[str, list[Any]] = {
     "ask": [None, "1", 1.0, True, -1, 1 << 63],
@@ -31,9 +33,16 @@ BAD_VALUES: dict[str, list[Any]] = {
     "sha256": [None, "0" * 63, "0" * 65, "A" * 64, "../" * 21 + "x", b"0" * 64, "0" * 64 + "\n"],
     "offset": [None, -1, 1 << 63, "0", False],
     "data": [None, b"", "x", bytes(limits.CODE_CHUNK_BYTES + 1), [1]],
+    "processor": [None, b"p", 1, "x" * (limits.NAME_BYTES_MAX + 1), "a\nb"],
+    "code": [None, b"0" * 32, "", "0" * 31, "0" * 33, "A" * 32, "0" * 32 + "\n"],
     "why": [None, b"x", "x" * 501, "a\nb"],
 }
 BAD_COMMITS: list[Any] = [None, b"d" * 40, 1, "D" * 40, "../../x", "d" * 65, "d" * 40 + "\n", "-x"]
+
+
+def bad_commits(op: str) -> list[Any]:
+    """Values that are no commit in a message: `who` may give a short or no one, `running` none."""
+    return BAD_COMMITS + {"who": [], "running": ["abc1234"]}.get(op, ["", "abc1234"])
 
 
 def test_good_messages_are_good():
@@ -49,8 +58,7 @@ def test_a_message_with_a_bad_field_is_dropped(op: str, tmp_path: Path):
     for name in message:
         if name == "op":
             continue
-        commits = BAD_COMMITS if op == "who" else [*BAD_COMMITS, "", "abc1234"]
-        for value in commits if name == "commit" else BAD_VALUES[name]:
+        for value in bad_commits(op) if name == "commit" else BAD_VALUES[name]:
             said = member.hear_say(stranger, **message | {name: value})
             assert said == f"{op} has a bad {name!r}", value
             seen += 1

@@ -56,3 +56,9 @@ def test_a_node_of_an_older_meshcode_is_told_of_one_instance_after_the_other():
     rest = [(Kind.STORED, [keys[0]]), (Kind.TAKEN, [keys[0], 1])]
     assert heard(made[new]) == [(Kind.TOLD, told), *rest]
     assert heard(made[old]) == [(Kind.TOLD, [key, 2, None, False]) for key in keys] + rest
+
+
+def test_an_older_node_is_not_asked_which_commit_it_runs():
+    """It would not answer, and be waited for."""
+    assert peerwords.tells_commits(peerwords.ABOUT)
+    assert not peerwords.tells_commits({"names_many": True, "version": "0.9"})
