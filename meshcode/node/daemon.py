@@ -109,7 +109,11 @@ def _shown(home: str | None) -> str:
 def unusable(home: str | None, error: OSError | zmq.ZMQError | UnicodeError) -> NodeError:
     """The error of a start that the operating system refused."""
     home = _shown(home)
-    if isinstance(error, UnicodeError):
+    encoding = sys.getfilesystemencoding()
+    if isinstance(error, UnicodeError) and encoding != "utf-8":  # The name may be as good as any.
+        what = f"in this locale Python writes names of files in {encoding}, which does not have it"
+        do = "start it with PYTHONUTF8=1 or LC_ALL=C.UTF-8, or name a folder in plain ASCII"
+    elif isinstance(error, UnicodeError):
         what, do = "its name is no text in UTF-8", "name it otherwise"
     else:
         what = str(error)

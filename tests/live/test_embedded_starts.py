@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from meshcode import Node, connect
 from meshcode.errors import FolderInUse, NodeError
+from tests.live.harness import ROOT
 
 
 def descriptors() -> int:
@@ -54,6 +57,23 @@ def test_a_folder_that_cannot_be_used_is_a_node_error_that_names_it(tmp_path: Pa
         Node(str(tmp_path / name)).start()
 
     assert not isinstance(told.value, FolderInUse)
+
+
+@pytest.mark.parametrize("name", ["t\u00e9st", "t\udcc3\udca9st"])
+def test_a_locale_in_which_a_good_name_cannot_be_written_is_blamed_itself(tmp_path: Path, name):
+    start = "import sys; from meshcode import Node; Node(ascii_home).start()"
+    code = start.replace("ascii_home", ascii(str(tmp_path / name)))
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **plain}, capture_output=True,
+        text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    said = run.stderr.splitlines()[-1]
+    assert f"NodeError: no node can be started on {tmp_path}/t\\" in said
+    assert "in this locale Python writes names of files in ascii, which does not have it" in said
+    assert "start it with PYTHONUTF8=1 or LC_ALL=C.UTF-8" in said
 
 
 def test_a_start_without_descriptors_is_refused_before_libzmq_ends_the_process(tmp_path: Path):
