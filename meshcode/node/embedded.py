@@ -13,11 +13,19 @@ import os
 import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, Self
 
 from meshcode import ahead, paths
 from meshcode.errors import NodeError
+
+
+def _remove(home: str, pid: int) -> None:
+    """Remove a temporary folder; not in a child that was forked: there it is the parent's."""
+    if os.getpid() == pid:
+        paths.drop_ipc_dir(home)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 class Node:
@@ -30,10 +38,13 @@ class Node:
     def __init__(self, data: str | None = None) -> None:
         """A node that keeps everything in the folder `data`; None = a temporary one, then deleted.
 
-        It starts with `start` or as a context manager.
+        It starts with `start` or as a context manager.  The temporary folder goes at the end of the
+        program, or with the `Node` that nobody has any more, when it was never stopped.
         """
         self._temporary = data is None
         self.home = paths.home(data or tempfile.mkdtemp(prefix="mesh-"))
+        if self._temporary:
+            weakref.finalize(self, _remove, self.home, os.getpid())
         self._thread: threading.Thread | None = None
         self._loop: Any = None
         self._error: BaseException | None = None

@@ -69,6 +69,35 @@ def test_functions_are_served_from_many_threads_while_the_node_runs():
         assert [client.socket(name).submit(1).result(30) for name in names] == [200] * 6
 
 
+NEVER_STOPPED = """
+import gc, os, sys
+from meshcode import Node
+
+dropped, started, kept = Node(), Node().start(), Node()
+homes = [node.home for node in (dropped, started, kept)]
+del dropped
+gc.collect()
+print(*(os.path.isdir(home) for home in homes))
+child = os.fork()
+if not child:
+    sys.exit(0)  # With all that is done at the end of a program.
+os.waitpid(child, 0)
+print(*(os.path.isdir(home) for home in homes))
+print(*homes)
+"""
+
+
+def test_a_temporary_node_that_is_never_stopped_leaves_nothing_behind():
+    run = subprocess.run(
+        [sys.executable, "-c", NEVER_STOPPED],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    before, after, homes = run.stdout.splitlines()
+    assert (before, after) == ("False True True", "False True True"), run.stderr
+    assert [os.path.exists(home) for home in homes.split()] == [False] * 3
+
+
 def test_a_function_that_was_served_is_known():
     """The node looked at what clients said before it looked at what was served just then."""
     with Node() as node, connect(node.address) as client:
