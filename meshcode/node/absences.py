@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 AWAY = "away"  # What membership calls dead: it is never removed, and may come back.
 
 
@@ -11,6 +13,11 @@ class Absences:
     def __init__(self) -> None:
         self._states: dict[bytes, str] = {}
         self._back: dict[bytes, str] = {}  # With the words for its return.
+
+    @property
+    def gone(self) -> Set[bytes]:
+        """The nodes of which people were told so, and not yet that they are back."""
+        return self._back.keys()
 
     def sentence(self, node: bytes, name: str, state: str, by: str = "") -> str:
         """What to say of a member that is in another state now; "" is nothing.

@@ -185,7 +185,7 @@ class Mesh:
 
         Right after a start all members are among them that are not known to be away.
         """
-        others = self.roster.members.keys() - {self.node} - self._gone
+        others = self.roster.members.keys() - {self.node} - self._absences.gone
         told = [n for n in others if peerwords.tells_commits(self.up.get(n, peerwords.ABOUT))]
         works = self.loop.router.peer_workers
         return sorted(told, key=lambda n: ((n, processor) not in works, n not in self.up, n))

@@ -21,7 +21,9 @@ def test_who_went_and_is_back_is_told_once_each(state, word):
     absences = Absences()
 
     assert told(absences, "alive", "suspect", state) == ["", "", f"node n3 is {word}"]
+    assert absences.gone == {NODE}
     assert told(absences, "alive", "alive") == ["node n3 is alive again", ""]
+    assert not absences.gone
 
 
 def test_what_another_says_of_a_member_that_answers_is_its_word_alone():
