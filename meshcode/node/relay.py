@@ -33,10 +33,10 @@ from meshcode.node.guard import check_for_peer, closed_for_peer
 from meshcode.node.meshrows import KEPT
 from meshcode.node.partly import Partly
 from meshcode.node.sessions import Session
+from meshcode.node.watches import Watches
 from meshcode.router import acks
 from meshcode.router.effects import Effects
 from meshcode.router.events import ClientLeft, Submitted, Watched
-from meshcode.router.watching import Watchers
 from meshcode.wire.frame import check_envelope
 from meshcode.wire.kinds import Kind
 
@@ -91,8 +91,7 @@ class Relay:
         self._clients: dict[bytes, int] = {}  # Peer -> its number as a client of this node.
         self._askers: dict[int, _Asker] = {}  # By that number.
         self._last_client = 0  # They fall: no number comes twice.
-        self._watching = Watchers()  # Sessions here that want the outcomes of calls elsewhere.
-        self._watched_at: dict[bytes, set[bytes]] = {}  # Peer -> calls it will tell of.
+        self._watches = Watches()
         self._later: list[Callable[[], None]] = []  # To be asked again with the next tick.
 
     # What a client of this node wants.
@@ -104,26 +103,22 @@ class Relay:
         """Let the peers tell how these calls end, to `user` if one asks; `done` gets those that
         nobody knows, or that it may not see.
         """
-        for id in ids:
-            self._watching.add(id, client)
+        asked = self._watches.ask(client, ids)
 
         def answered(answers: list[tuple[bytes, dict[str, Any]]]) -> None:
-            known: set[bytes] = set()
-            for node, data in answers:
-                found = _known(data)
-                self._watched_at.setdefault(node, set()).update(found)
-                known |= found
-            unknown = [id for id in ids if id not in known]
-            for id in unknown:
-                self._watching.drop(id, client)
-            done(unknown)
+            known = {id for _, data in answers for id in _known(data)}
+            told = self._watches.answered(asked, known)
+            if told:
+                self.mesh.loop.turns.add(Effects(outcomes=told))
+            self._will_tell(answers)
+            done([id for id in ids if id not in known])
 
         message: dict[str, Any] = {"op": "watch", "ids": ids}
         self.gather(message if user is None else {**message, "as": user}, answered)
 
     def client_left(self, client: int) -> None:
         """A session here has ended: it wants no outcomes."""
-        self._watching.leave(client)
+        self._watches.client_left(client)
 
     def find(
         self, ids: list[bytes], done: Callable[[dict[bytes, Known]], None], *, sockets: bool
@@ -290,7 +285,7 @@ class Relay:
             question.waiting.discard(node)
             if not question.waiting:
                 self._end(number)
-        watched = [id for id in self._watched_at.pop(node, ()) if id in self._watching.by_call]
+        watched = self._watches.lost(node)
         if watched:
             self._watch_elsewhere(watched)
         self._left(node)
@@ -303,23 +298,29 @@ class Relay:
             self.mesh.loop.step(ClientLeft(client))
 
     def _watch_elsewhere(self, ids: list[bytes]) -> None:
-        def answered(answers: list[tuple[bytes, dict[str, Any]]]) -> None:
-            for node, data in answers:
-                self._watched_at.setdefault(node, set()).update(_known(data))
-
         loop = self.mesh.loop
         ended = loop.ended(ids)
         here = [id for id in ids if id in ended or self._is_known(id)]
         told: list[tuple[int, bytes]] = []
         for id in here:  # This node is a voter: it has the outcome, or learns of it by itself.
-            for client in self._watching.take(id):
+            for client in self._watches.take(id):
                 if id in ended:
                     told.append((client, ended[id]))
                 else:
                     loop.step(Watched(client, [id]))
         if told:
             loop.turns.add(Effects(outcomes=told))
-        self.gather({"op": "watch", "ids": [id for id in ids if id not in here]}, answered)
+        self.gather({"op": "watch", "ids": [id for id in ids if id not in here]}, self._will_tell)
+
+    def _will_tell(self, answers: list[tuple[bytes, dict[str, Any]]]) -> None:
+        """Who said that it knows a call tells how it ends; of one that has gone since, others."""
+        here = self.mesh.here()
+        for node, data in answers:
+            if node in here:
+                self._watches.knows(node, _known(data))
+        gone = {id for node, data in answers if node not in here for id in _known(data)}
+        if lonely := self._watches.lonely(gone):
+            self._watch_elsewhere(lonely)
 
     def _is_known(self, id: bytes) -> bool:
         router = self.mesh.loop.router
@@ -361,9 +362,7 @@ class Relay:
             row = check_envelope(data)
             if row.kind != Kind.OUTCOME:
                 continue
-            for client in self._watching.take(row.id):
-                told.append((client, data))
-            self._watched_at.get(node, set()).discard(row.id)
+            told += self._watches.came(node, row.id, data)
         if told:
             self.mesh.loop.turns.add(Effects(outcomes=told))
 

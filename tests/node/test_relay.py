@@ -156,6 +156,26 @@ def test_a_client_here_that_is_gone_waits_for_no_call_of_another_node():
 
     node.relay.client_left(5)
 
-    assert node.relay._watching.by_call == {id: [6]}
-    node.relay.client_left(6)
-    assert node.relay._watching.by_call == {}
+    assert node.relay._watches.take(id) == [6]
+
+
+def test_a_client_is_told_nothing_of_a_call_before_a_peer_has_said_that_it_may_be():
+    """Another one waits for the same call: what comes for that one is not for all who ask."""
+    node, id = Node(), make_id()
+    node.mesh.here = lambda: [X, Y]
+    unknown: list[list[bytes]] = []
+    told: list[tuple[int, bytes]] = []
+    node.turns.add = lambda effects: told.extend(effects.outcomes)  # type: ignore[method-assign]
+    node.relay.watch(5, [id], unknown.append)
+    for peer, known in ((X, [id]), (Y, [])):
+        node.relay.heard(peer, {"a": 1, "known": known, "copies": [[2, 3]] * len(known)})
+
+    node.relay.watch(6, [id], unknown.append, "eve")
+    outcome = envelope(Kind.OUTCOME, id=id, code=1)
+    node.relay.heard(X, {"outcomes": [outcome]})
+    for peer in (X, Y):
+        node.relay.heard(peer, {"a": 2, "known": [], "copies": []})
+
+    assert told == [(5, outcome)]
+    assert unknown == [[], [id]]
+    assert {"q": 2, "op": "watch", "ids": [id], "as": "eve"} in [words for _, words in node.said]
