@@ -89,8 +89,6 @@ class Audit:
                 dry = fields.get("dry") is True
                 self._asked[request] = (who, via, _named(what, fields), on, dry)
         elif _is_change(what, str(fields.get("do"))):
-            if fields.get("dry"):
-                return
             (who, via), on = _who(session.who, fields), _object(what, fields)
             if what == "node.leave":  # Until its calls have ended its command asks again and again.
                 if who in self._leaving:

@@ -196,7 +196,10 @@ class ModelGuard:
         if do in ("add", "update"):
             yield from self._secrets(kind, name, given)
         if kind == "schedule" and given != {"requested_status": "pause"}:
-            yield from self._schedule(do, name, given)
+            socket = given.get("socket") or self.rights.option(kind, name, "socket")
+            yield from self._runs(do, socket)
+        if kind == "queue" and given.get("dead_letter") is not None:
+            yield from self._runs(do, given["dead_letter"])
         yield from self._along(do, kind, name, given)
         hand = self.rights.missing_to_change(self._user, do, kind, name, given)
         if hand is not None:
@@ -232,12 +235,11 @@ class ModelGuard:
             if not self.rights.allowed(self._user, "USE_SECRET", frozenset({("secret", secret)})):
                 yield self._refusal("USE_SECRET", ("secret", secret))
 
-    def _schedule(self, do: str, name: str, given: dict[str, Any]) -> Iterator[NotAllowed]:
-        """Who schedules a call makes it, so the right to make it is needed, too."""
+    def _runs(self, do: str, socket: object) -> Iterator[NotAllowed]:
+        """Who has a socket called, at times or with what a queue gives up, makes its calls."""
         rights, user = self.rights, self._user
         if do not in ("add", "update"):
             return
-        socket = given.get("socket") or rights.option("schedule", name, "socket")
         if isinstance(socket, str):
             good = rights.allowed(user, "RUN_TASK", rights.places("socket", socket))
         else:  # It is called by its id, or not known here yet.

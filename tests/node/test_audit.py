@@ -209,6 +209,17 @@ def test_a_line_names_what_the_operation_reads_and_nothing_else_that_was_sent(tm
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("what", ["call.cancel", "call.retry", "flow.cancel", "drain", "logout"])
+def test_a_word_that_an_operation_does_not_know_hides_nothing(tmp_path, what):
+    audit, joe = Audit(tmp_path), Session(1, b"")
+    joe.who = Who("k" * 40)
+
+    audit.done(joe, what, b"1", {"id": b"\1" * 16, "dry": True})
+    audit.close()
+
+    assert [(row["what"], row["outcome"]) for row in lines_of(tmp_path)] == [(what, "allowed")]
+
+
 def test_a_command_that_asks_again_while_a_node_leaves_is_one_line(tmp_path):
     audit, owner = Audit(tmp_path), Session(1, b"")
     for fields in ({"for_ms": 0}, {"for_ms": 0}, {"for_ms": 0, "finish": True}):
