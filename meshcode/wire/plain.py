@@ -12,7 +12,7 @@ import math
 import re
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from itertools import chain
 from typing import Any
@@ -65,6 +65,7 @@ _ADVICE: list[tuple[Callable[[Any], bool], str]] = [
     (callable, _BY_NAME),
     (lambda v: isinstance(v, date | time | timedelta), "use the plain type of datetime"),
     (lambda v: hasattr(v, "to_dict"), "use its to_dict()"),
+    (lambda v: isinstance(v, Mapping), "use dict(...)"),
     (lambda v: hasattr(v, "__iter__"), "use list(...)"),
 ]
 
@@ -168,8 +169,11 @@ def _encode_scalar(numpy: Any, value: Any) -> Any:
 def _encode_array(numpy: Any, value: Any) -> tuple[int, bytes]:
     """Payload: u8 length of dtype, dtype text, u8 dimensions, u64 each, elements in C order."""
     if type(value) not in (numpy.ndarray, numpy.memmap):
+        advice = "numpy.asarray"
+        if hasattr(value, "filled"):  # That would give what the mask hides.
+            advice = "its filled(...), or a list of its data and its mask"
         raise NotPlain(
-            f"is a {type(value).__qualname__}, a special kind of numpy array; use numpy.asarray"
+            f"is a {type(value).__qualname__}, a special kind of numpy array; use {advice}"
         )
     dtype = value.dtype.str
     if value.dtype.fields is not None or not re.fullmatch(_ARRAY_DTYPE, dtype):

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+import types
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from uuid import UUID
@@ -133,7 +134,11 @@ def test_a_kin_of_plain_data_comes_out_as_its_plain_base(value, expected):
         (memoryview(b"abcd")[::2], "is a memoryview with gaps; use bytes(view)"),
         (numpy.array([object()]), "is a numpy array of object"),
         (numpy.zeros(2, dtype="i4,f8"), "is a numpy array of [('f0', '<i4'), ('f1', '<f8')]"),
-        (numpy.ma.array([1], mask=[1]), "is a MaskedArray, a special kind of numpy array"),
+        (numpy.ma.array([1], mask=[1]),
+         "is a MaskedArray, a special kind of numpy array; use its filled(...), or a list of its"),
+        (numpy.zeros(1).view(numpy.recarray), "is a recarray, a special kind of numpy array; use "),
+        (types.MappingProxyType({"a": 1}), "is a mappingproxy, which is not plain data; use dict("),
+        (collections.UserDict(a=1), "UserDict, which is not plain data; use dict(...)"),
         (numpy.datetime64("2026-01-01"), "is a numpy scalar of type datetime64[D]"),
         (numpy.longdouble(1), "is a numpy scalar of type"),
         (numpy.complex64(1), "is a numpy scalar of type complex64"),
