@@ -29,6 +29,7 @@ TIMEDELTA_EXT = 6
 DECIMAL_EXT = 7
 UUID_EXT = 8
 ARRAY_EXT = 9
+FOLD_EXT = 10
 
 _TIMEDELTA = struct.Struct("<iii")  # days, seconds, microseconds
 _TIME_TEXT_MAX = 48  # The longest ISO text of ours, an offset with microseconds, has 42 bytes.
@@ -129,7 +130,17 @@ def _encode_int(value: int) -> Any:
 
 
 def _encode_datetime(value: datetime) -> tuple[int, bytes]:
-    return DATETIME_EXT, value.isoformat().encode("ascii")
+    return _folded(value, DATETIME_EXT, value.isoformat().encode("ascii"))
+
+
+def _folded(value: datetime | time, code: int, text: bytes) -> tuple[int, bytes]:
+    """With an offset the text says all; without one, which of two hours it is would be lost.
+
+    A type of its own, so that a reader that does not know it refuses it: for an hour of each year.
+    """
+    if value.fold and value.tzinfo is None:
+        return FOLD_EXT, bytes([code]) + text
+    return code, text
 
 
 def _encode_date(value: date) -> tuple[int, bytes]:
@@ -139,7 +150,7 @@ def _encode_date(value: date) -> tuple[int, bytes]:
 def _encode_time(value: time) -> tuple[int, bytes]:
     if value.tzinfo is not None and value.utcoffset() is None:
         raise NotPlain("is a time whose zone has no offset without a date; use a datetime")
-    return TIME_EXT, value.isoformat().encode("ascii")
+    return _folded(value, TIME_EXT, value.isoformat().encode("ascii"))
 
 
 def _encode_timedelta(value: timedelta) -> tuple[int, bytes]:
@@ -213,6 +224,17 @@ def _decode_time(payload: bytes) -> time:
     return time.fromisoformat(_text(payload, _TIME_TEXT_MAX))
 
 
+def _decode_fold(payload: bytes) -> datetime | time:
+    value: datetime | time | None = None
+    if payload[:1] == bytes([DATETIME_EXT]):
+        value = _decode_datetime(payload[1:])
+    elif payload[:1] == bytes([TIME_EXT]):
+        value = _decode_time(payload[1:])
+    if value is None or value.tzinfo is not None:
+        raise BadExtension("a second pass of an hour that is no datetime or time without an offset")
+    return value.replace(fold=1)
+
+
 def _decode_timedelta(payload: bytes) -> timedelta:
     days, seconds, microseconds = _TIMEDELTA.unpack(payload)
     return timedelta(days, seconds, microseconds)
@@ -268,6 +290,7 @@ DECODERS: dict[int, Callable[[bytes], Any]] = {
     DECIMAL_EXT: _decode_decimal,
     UUID_EXT: _decode_uuid,
     ARRAY_EXT: _decode_array,
+    FOLD_EXT: _decode_fold,
 }
 
 
