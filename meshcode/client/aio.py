@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Generator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -244,14 +244,24 @@ class AsyncSocket:
 
     async def map(
         self,
-        iterable: Iterable[Any],
+        iterable: Iterable[Any] | AsyncIterable[Any],
         *,
         chunk: int = CHUNK,
         timeout: Seconds | None = None,
         propagate: bool = True,
     ) -> AsyncIterator[Any]:
-        """As `Socket.map`; nothing is submitted before the first value is awaited."""
-        arguments = ((item,) for item in iterable)
+        """As `Socket.map`; nothing is submitted before the first value is awaited.
+
+        An async iterable is read by a task of its own, up to `chunk` items ahead; its items leave
+        as they come.
+        """
+        arguments: Any
+        if isinstance(iterable, AsyncIterable):
+            from meshcode.client.asyncitems import each_alone
+
+            arguments = each_alone(iterable)
+        else:
+            arguments = ((item,) for item in iterable)
         async for value in self.starmap(
             arguments, chunk=chunk, timeout=timeout, propagate=propagate
         ):
@@ -259,7 +269,7 @@ class AsyncSocket:
 
     async def starmap(
         self,
-        iterable: Iterable[Sequence[Any]],
+        iterable: Iterable[Sequence[Any]] | AsyncIterable[Sequence[Any]],
         *,
         chunk: int = CHUNK,
         timeout: Seconds | None = None,
@@ -269,6 +279,12 @@ class AsyncSocket:
         check_chunk(chunk)
         await self._ready_client()
         seconds = seconds_of(timeout)
+        if isinstance(iterable, AsyncIterable):
+            from meshcode.client import asyncitems
+
+            async for value in asyncitems.values(self.sync, iterable, chunk, seconds, propagate):
+                yield value
+            return
         deadline = deadline_of(seconds)
         flight = Flight(self.sync, iter(iterable), chunk)
         await waits.fill(flight)

@@ -127,6 +127,15 @@ class Flight:
         # Each result makes room for one more, and for two while the limit grows.
         return min(self._chunk, self._limit // 2, max(1, FLIGHT_BYTES_MAX // self._largest)) // 2
 
+    def look_again(self) -> None:
+        """There may be items now, although there was none."""
+        self._more = self.error is None
+
+    @property
+    def first(self) -> Call | None:
+        """The oldest call in flight, which stays there."""
+        return self._calls[0] if self._calls else None
+
     def take(self) -> Call | None:
         """The oldest call in flight, or None at the end.
 

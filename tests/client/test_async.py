@@ -12,6 +12,7 @@ from meshcode import connect_async, errors
 from meshcode.client import AsyncClient, Call, Client, Socket, aio, aiowaits
 from meshcode.client.flows.aio import AsyncFlow
 from meshcode.client.flows.flow import Flow
+from meshcode.client.mapping import FLIGHT_CALLS_MAX
 from tests.client.conftest import SOON_S
 
 
@@ -360,3 +361,82 @@ def test_the_loop_is_woken_once_for_many_results():
         return len(woken), all(future.done() for future in futures)
 
     assert asyncio.run(main()) == (1, True)
+
+
+async def numbers(count: int, fails: bool = False):
+    for number in range(count):
+        yield number
+    if fails:
+        raise LookupError("no more")
+
+
+def test_a_map_takes_an_async_iterable(run):
+    async def body(client):
+        echo = client.socket("echo")
+        assert [value async for value in echo.map(numbers(3000))] == list(range(3000))
+        assert [value async for value in echo.map(numbers(0))] == []
+        pairs = ((number,) async for number in numbers(5))
+        assert [value async for value in echo.starmap(pairs, chunk=2)] == list(range(5))
+        found = []
+        with pytest.raises(LookupError, match="no more"):
+            async for value in echo.map(numbers(5, fails=True)):
+                found.append(value)
+        mixed = (value async for value in _each([1, {2}, 3]))
+        values = [value async for value in echo.map(mixed, propagate=False)]
+        assert [type(value) for value in values] == [int, errors.BadData, int]
+        with pytest.raises(errors.WaitTimeout, match="item 0"):
+            async for _ in client.socket("never").map(numbers(3), timeout=0.01):
+                pass
+        return found
+
+    assert run(body) == list(range(5))
+
+
+async def _each(values):
+    for value in values:
+        yield value
+
+
+def test_a_result_of_a_map_comes_before_the_next_item_does(run):
+    """What makes the items may wait for results: with a sync iterable it cannot."""
+
+    async def body(client):
+        told: asyncio.Queue[int] = asyncio.Queue()
+
+        async def asks():
+            value = 1
+            while value < 100:
+                yield value
+                value = 2 * await told.get()
+
+        found = []
+        async for value in client.socket("echo").map(asks()):
+            found.append(value)
+            told.put_nowait(value)
+        return found
+
+    assert run(body) == [1, 2, 4, 8, 16, 32, 64]
+
+
+def test_a_map_reads_no_further_ahead_than_may_be_in_flight_and_stops_with_its_reader(run):
+    async def body(client):
+        read, ended = [], asyncio.Event()
+
+        async def endless():
+            try:
+                while True:
+                    read.append(1)
+                    yield len(read)
+                    await asyncio.sleep(0)
+            finally:
+                ended.set()
+
+        values = client.socket("echo").map(endless(), chunk=10)
+        async for value in values:
+            if value == 50:
+                break
+        await values.aclose()
+        await ended.wait()
+        return len(read)
+
+    assert 50 <= run(body) <= 50 + FLIGHT_CALLS_MAX + 10
