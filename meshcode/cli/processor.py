@@ -100,7 +100,7 @@ FIELDS = [
         ("--recycle-calls",),
         "recycle_calls",
         _INT,
-        "Replace a worker after so many calls.",
+        "Replace a worker after so many calls; it first runs what it was handed ahead, up to 511.",
     ),
     Field(
         ("--recycle-age",),
