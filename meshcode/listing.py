@@ -14,6 +14,11 @@ ORPHAN, COPY = LOST = ("ORPHAN", "COPY")  # States of a call that waits for `mes
 LISTED = {"override": "tasks", "node": "nodes --declared"}  # `ls nodes` has those that run.
 
 
+def where(listing: str, count: int) -> str:
+    """Where the names are that one was not among: what `mesh ls` of it shows, and how many."""
+    return f"`mesh ls {listing}` shows {f'all {count}' if count else 'none'}"
+
+
 def whole_page(
     ask: Callable[..., dict[str, Any]],
     operation: str,

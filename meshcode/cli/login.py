@@ -14,7 +14,7 @@ from meshcode.cli.session import session
 
 
 @command()
-@objects.one_name("user")
+@objects.one_name("user", ask=True)
 @click.option("--for", "for_ms", type=DURATION, default="8h", show_default=True,
               help="How long, at most 30d.")
 @password_options

@@ -151,7 +151,7 @@ def _show_up(found: dict[str, Any], home: str, style: Style) -> None:
         "version": found.get("version"),
     }
     pairs = [(k, str(item[k])) for k in ("pid", "home", "log")]
-    if item["boot"] == 1:  # Later on people know what to do.
+    if item["boot"] == 1 and not found.get("model"):  # Nothing is declared in its mesh yet.
         pairs.append(("next", _NEXT))
     output.show_facts("node", item, pairs, style)
 

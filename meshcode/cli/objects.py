@@ -68,19 +68,24 @@ def name_option(kind: str, *, flag: str = "-n") -> Callable[[Any], Any]:
     )
 
 
+def _is_person() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 class _AskedFor(click.Option):
     """A required option that is asked for where a person is there, and else is missing."""
 
     def prompt_for_value(self, ctx: click.Context) -> Any:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not _is_person():
             raise click.MissingParameter(ctx=ctx, param=self)
         return click.prompt(str(self.prompt), err=True)
 
 
-def one_name(kind: str, *flags: str) -> Callable[[Any], Any]:
+def one_name(kind: str, *flags: str, ask: bool = False) -> Callable[[Any], Any]:
     """Add NAME, which may also be written `-n NAME` or, with the id, `--id ID`.
 
-    The command gets it as `name`.  `flags` are further ones for `-n`.
+    The command gets it as `name`.  `flags` are further ones for `-n`; with `ask` a person at a
+    terminal who gave none is asked for it.
     """
 
     def decorate(command: Any) -> Any:
@@ -91,6 +96,8 @@ def one_name(kind: str, *flags: str) -> Callable[[Any], Any]:
             id = kwargs.pop("name_id")
             all_given = (kwargs.pop("name_word"), kwargs.pop("name"), id)
             given = [text for text in all_given if text is not None]
+            if not given and ask and _is_person():
+                given = [click.prompt("Name", err=True)]
             if len(given) != 1:
                 raise click.UsageError(
                     f"name one {kind}, as NAME or with -n NAME"

@@ -216,12 +216,29 @@ def _refuse_password(ctx: click.Context) -> None:
 
 
 def refuse(ctx: click.Context, flag: str) -> None:
-    """Refuse a flag that the original's command had, with what to do instead; pass any other."""
+    """Refuse a flag that the original's command had, with what to do instead, and one that stands
+    behind its command; pass any other.
+    """
     from meshcode.cli import original  # Most command lines are right.
 
     instead = original.of_option(ctx.command_path, flag)
     if instead is not None:
         raise click.UsageError(f"{ctx.command_path} has no {flag}: {instead}", ctx)
+    refuse_late(ctx, flag)
+
+
+def refuse_late(ctx: click.Context, flag: str) -> None:
+    """Refuse an option of `mesh` itself behind a command that has none of the name."""
+    name = flag.partition("=")[0]
+    if any(name in param.opts for param in ctx.command.params):
+        return
+    for param in ctx.find_root().command.params:
+        if isinstance(param, click.Option) and name in param.opts:
+            value = "" if param.is_flag else f" {param.make_metavar(ctx)}"
+            path = ctx.command_path.partition(" ")[2]
+            raise click.UsageError(
+                f"{name} goes before the command: `mesh {name}{value} {path} ...`", ctx
+            )
 
 
 def command(**settings: Any) -> Callable[[Any], Any]:

@@ -7,21 +7,18 @@ import re
 import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from meshcode.cli import output, standard
 from meshcode.cli.data import parse_keyword, parse_word
 from meshcode.cli.moment import MOMENT
-from meshcode.cli.options import DURATION, command, complete
+from meshcode.cli.options import DURATION, command, complete, refuse_late
 from meshcode.cli.result import result_options, wait_and_print
 from meshcode.cli.session import session
 from meshcode.errors import BadData, TooLarge
 from meshcode.limits import BODY_BYTES_MAX, PRIORITY_MAX
-
-if TYPE_CHECKING:
-    pass
 
 _NUMBER = re.compile(r"-(\d|\.\d).*")
 
@@ -94,6 +91,7 @@ class RunCommand(click.Command):
             words = (ctx.params["socket"], *words)
         for word in words[: len(words) - literal]:
             if word.startswith("-") and word != "-" and not _NUMBER.fullmatch(word):
+                refuse_late(ctx, word)
                 raise click.NoSuchOption(word, ctx=ctx)
         return rest
 

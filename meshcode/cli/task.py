@@ -22,7 +22,8 @@ from meshcode.nearest import nearest
 
 
 @command()
-@click.option("-s", "--socket", shell_complete=complete("socket"), help="Socket to call.")
+@click.argument("word", metavar="SOCKET", required=False, shell_complete=complete("socket"))
+@click.option("-s", "--socket", shell_complete=complete("socket"), help="The same.")
 @click.option(
     "-n", "--name", "task", metavar="TASK", help="A task instead: any socket with it is called."
 )
@@ -38,6 +39,7 @@ from meshcode.nearest import nearest
 @call_options
 @result_options
 def run(
+    word: str | None,
     socket: str | None,
     task: str | None,
     data: str | None,
@@ -57,15 +59,21 @@ def run(
 
     Examples:
       mesh task run --socket pkg.module.fn --data "['some data']"
-      mesh task run -s shop.add --data '[2, 3]'
+      mesh task run shop.add --data '[2, 3]'
       mesh task run -n add -d 2 -a a -k b=3
       mesh task run -s shop.beat -nd
       mesh task run -s shop.clear -nd --broadcast    on every worker, on every node
       echo 'HI THERE!' | mesh task run -s shop.clean | mesh task run -s shop.count
       curl -s https://host/x.json | mesh task run -s shop.load --json-stdin
     """
+    if word is not None and (socket or task) is not None:
+        raise click.UsageError(
+            f"name one, as SOCKET, with -s SOCKET or with -n TASK; this names {word!r} and"
+            f" {socket or task!r}; arguments are given with -d and -k"
+        )
+    socket = word if socket is None else socket
     if socket is None and task is None:
-        raise click.UsageError("give a socket with -s, or a task with -n")
+        raise click.UsageError("give a socket, or a task with -n")
     if nodata and (data is not None or json_stdin or argument is not None):
         raise click.UsageError("-nd means no argument; give no --data, --json-stdin and -a with it")
     if argument is not None and data not in (None, "-"):

@@ -15,7 +15,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from meshcode.errors import NotAllowed, ObjectExists, UnknownObject, WrongState
-from meshcode.listing import LISTED
+from meshcode.listing import LISTED, where
 from meshcode.model import acting, applying, declaring, ended, facts, passwords, snapshot, versions
 from meshcode.model.acting import as_owner
 from meshcode.model.checks import NAME_CHARS_MAX, STATUS_CHARS_MAX, near, shown
@@ -167,10 +167,7 @@ def find(session: Session, kind: str, name: str) -> Object:
     if row is None:
         known = _names(session, kind)
         listing = LISTED.get(kind, PLURALS[kind])
-        text = (
-            f"no {kind} is named {name!r}{near(name, known)};"
-            f" `mesh ls {listing}` shows all {len(known)}"
-        )
+        text = f"no {kind} is named {name!r}{near(name, known)}; {where(listing, len(known))}"
         raise UnknownObject(text, kind=kind, name=name)
     return row
 

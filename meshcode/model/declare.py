@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meshcode.errors import MeshError, ObjectExists, UnknownObject
+from meshcode.listing import where
 from meshcode.model.checks import NAME_CHARS_MAX, near, shown
 from meshcode.model.fields import (
     bad,
@@ -152,8 +153,9 @@ def _one(
         lacking = [o for o, spec in FIELDS[kind].items() if spec.required and o not in one.options]
         if lacking:
             raise UnknownObject(
-                f"no {kind} is named {name!r}{near(name, now[kind])}; `mesh ls {PLURALS[kind]}`"
-                f" shows all {len(now[kind])}; to add it, give {' and '.join(lacking)} too;"
+                f"no {kind} is named {name!r}{near(name, now[kind])};"
+                f" {where(PLURALS[kind], len(now[kind]))}; to add it, give"
+                f" {' and '.join(lacking)} too;"
                 " nothing was changed",
                 kind=kind, name=name,
             )  # fmt: skip

@@ -10,7 +10,7 @@ import meshcode
 from meshcode.errors import BadRequest, Busy, UnknownCall, UnknownObject, WrongState
 from meshcode.ids import parse_id, text_of
 from meshcode.limits import DISK_STUCK
-from meshcode.listing import LOST
+from meshcode.listing import LOST, where
 from meshcode.nearest import nearest
 from meshcode.node import (
     accounts,
@@ -416,10 +416,8 @@ def _proc(loop: Loop, session: Session, request: bytes, fields: dict[str, Any]) 
     if name not in loop.processors.by_name and action != "remove":
         near = nearest(name, loop.processors.by_name)
         hint = f"; did you mean {near!r}?" if near else ""
-        count = len(loop.processors.by_name)
-        raise UnknownObject(
-            f"no processor is named {name!r}{hint}; `mesh ls processors` shows all {count}"
-        )
+        known = where("processors", len(loop.processors.by_name))
+        raise UnknownObject(f"no processor is named {name!r}{hint}; {known}")
     model = loop.guard.model_request(session.who, request, as_model("proc", fields))
     loop.ask_model(session.id, request, model)
 

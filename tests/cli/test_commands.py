@@ -123,7 +123,12 @@ def nowhere(tmp_path, monkeypatch):
         ("run a.b - -", "mesh: stdin can be one argument only, and - is given twice"),
         ("run a.b --priority 10", "mesh: Invalid value for '--priority': 10 is not in the range"),
         ("run a.b --timeout 5", "mesh: Invalid value for '--timeout': '5' has no unit; write 5s"),
-        ("task run --data 1", "mesh: give a socket with -s, or a task with -n"),
+        ("run a.b 1 --set x=1", "mesh: --set goes before the command: `mesh --set NAME=VALUE run"),
+        ("ls calls --home=/h", "mesh: --home goes before the command: `mesh --home DIR ls calls"),
+        ("ls queues --color never", "mesh: --color goes before the command: `mesh --color [auto|"),
+        ("task run a 1", "mesh: Got unexpected extra argument (1)"),
+        ("task run a -n b", "mesh: name one, as SOCKET, with -s SOCKET or with -n TASK; this"),
+        ("task run --data 1", "mesh: give a socket, or a task with -n"),
         ("task run -s a --data [1 --json-stdin", "mesh: give --data or --json-stdin, not both"),
         ("task run -s a --data {1}", "mesh: --data is not plain data: line 1, column 1: a set is"),
         ("logs", "mesh: name a SOCKET, or one call with --call ID"),
@@ -352,3 +357,10 @@ def test_colour_follows_the_option_then_the_environment(monkeypatch):
     output.set_colour("auto")
     monkeypatch.delenv("FORCE_COLOR")
     assert not output.has_colour(sys.stdout)
+
+
+def test_an_option_that_a_command_has_too_is_its_own(nowhere, capsys):
+    status, _, err = run("ls", "calls", "--node=n2", capsys=capsys)
+
+    assert status == 7
+    assert err.startswith("mesh: no node answers")

@@ -260,15 +260,24 @@ def test_the_help_and_the_docs_say_how_long_a_password_is():
     assert f"**Passwords** have {length}" in page.read_text()
 
 
-def test_a_name_that_is_not_given_is_asked_for_at_a_terminal_only(tmp_path):
+@pytest.mark.parametrize(
+    ("line", "refused", "answers"),
+    [
+        ("add queue", "Missing option '-n' / '--name'.", [(b"Name: ", b"orders")]),
+        ("login", "name one user, as NAME or with -n NAME",
+         [(b"Name: ", b"joe"), (b"Password: ", SECRET.encode())]),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_not_given_is_asked_for_at_a_terminal_only(tmp_path, line, refused, answers):
     child, terminal = pty.fork()
     if child == 0:
         os.environ["MESH_HOME"] = str(tmp_path)
-        os.execv(sys.executable, [sys.executable, "-m", "meshcode.cli", "add", "queue"])
-    said = os.read(terminal, 4096)
-    while b"Name: " not in said:
-        said += os.read(terminal, 4096)
-    os.write(terminal, b"orders\n")
+        os.execv(sys.executable, [sys.executable, "-m", "meshcode.cli", *line.split()])
+    said = b""
+    for question, answer in answers:
+        while question not in said:
+            said += os.read(terminal, 4096)
+        os.write(terminal, answer + b"\n")
     with contextlib.suppress(OSError):  # So a terminal of Linux tells that its program has ended.
         while part := os.read(terminal, 4096):
             said += part
@@ -277,9 +286,7 @@ def test_a_name_that_is_not_given_is_asked_for_at_a_terminal_only(tmp_path):
 
     assert (status, b"no node answers" in said) == (7, True), said
     run = subprocess.run(
-        [sys.executable, "-m", "meshcode.cli", "add", "queue"], stdin=subprocess.DEVNULL,
+        [sys.executable, "-m", "meshcode.cli", *line.split()], stdin=subprocess.DEVNULL,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (run.returncode, run.stderr.splitlines()[0]) == (
-        2, "mesh: Missing option '-n' / '--name'.",
-    )  # fmt: skip
+    assert (run.returncode, run.stderr.splitlines()[0]) == (2, f"mesh: {refused}")
