@@ -3,49 +3,32 @@
 from __future__ import annotations
 
 from functools import partial
-from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from meshcode.ids import NO_ID, make_id
+from meshcode.ids import make_id
 from meshcode.node.asks import Asks
 from meshcode.node.faults import Faults
-from meshcode.node.history import History
 from meshcode.node.relay import Relay
 from meshcode.node.streamops import READER, Readers
-from meshcode.node.turn import Turns
-from meshcode.router.core import Router
 from meshcode.router.effects import Effects
-from meshcode.router.events import CancelAsked, ModelChanged, Submitted
+from meshcode.router.events import CancelAsked, ModelChanged
 from meshcode.store.contract import DONE
-from meshcode.store.memory_log import MemoryLog
-from meshcode.wire.codec import pack_call
-from meshcode.wire.frame import AT_ID, envelope
-from meshcode.wire.kinds import Flag, Kind
-from tests.records.world import write
+from meshcode.wire.frame import AT_ID
+from tests.router.part import CLIENT, MODEL, Part
 
 X, Y = b"x" * 16, b"y" * 16
-MODEL = {
-    "number": 1,
-    "queues": {"q": {}},
-    "processors": {"p": {}},
-    "sockets": {"s": {"processor": "p", "task": "t", "queue": "q"}},
-}
 
 
-class Node:
+class Node(Part):
     """The parts of a node that answer peers, and what it says to them instead of their links."""
 
     def __init__(self) -> None:
-        self.log = MemoryLog()
-        self.router = Router(b"n" * 16, 1, Random(1))
-        self.turns = Turns(self.router, self._release)
-        self.history = History(self.router, self.turns, self.log, {})
+        super().__init__()
         self.faults, self.asks = Faults(self.turns), Asks()
         self.readers = Readers(self)  # type: ignore[arg-type]
-        self.clock = SimpleNamespace(now_ms=lambda: 1_000)
         nobody = SimpleNamespace(came=lambda _: None, lost=lambda _: None)
         self.feed = SimpleNamespace(peers=nobody)  # Nobody listens.
         self.said: list[tuple[bytes, dict[str, Any]]] = []
@@ -55,13 +38,10 @@ class Node:
         self.relay = Relay(self.mesh)  # type: ignore[arg-type]
         self.step(ModelChanged(MODEL))
 
-    def step(self, event: Any) -> None:
-        self.turns.step(event, 1_000)
-
     def ended(self, ids: list[bytes]) -> dict[bytes, bytes]:
         return self.turns.ended(ids, partial(self.log.get, DONE))
 
-    def _release(self, effects: Effects) -> None:
+    def release(self, effects: Effects) -> None:
         for client, data in effects.outcomes:
             if client == READER:
                 self.readers.ended(data[AT_ID])
@@ -70,20 +50,10 @@ class Node:
         for answer in effects.answers:
             self.relay.give_answer(*answer)
 
-    def sync(self) -> None:
-        """Write and let out all that was thought."""
-        while self.turns.is_open:
-            self.turns.close()
-            ops = self.turns.begin_sync()
-            if ops is not None:
-                write(self.log, *ops)
-                self.turns.synced()
-
     def call(self) -> bytes:
         """A call that waits."""
         id = make_id()
-        data = envelope(Kind.SUBMIT, id=id, name=b"s", body=pack_call([], {}), flags=Flag.FRESH)
-        self.step(Submitted(7, 1, [(id, NO_ID, NO_ID, "s", 0, None, data)]))
+        self.submit(id)
         return id
 
     def read(self, peer: bytes, number: int, id: bytes, first: int) -> None:
@@ -93,7 +63,7 @@ class Node:
         self.relay.heard(peer, ask)
 
     def end(self, id: bytes) -> None:
-        self.step(CancelAsked(7, make_id(), id, "somebody"))
+        self.step(CancelAsked(CLIENT, make_id(), id, "somebody"))
         self.sync()
 
 

@@ -9,42 +9,29 @@ from meshcode.ids import make_ids
 from meshcode.node.turn import Turns
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
-from meshcode.router.events import Finished, ModelChanged, Submitted, Ticked, WorkerJoined
+from meshcode.router.events import Finished, ModelChanged, Ticked, WorkerJoined
 from meshcode.router.records import outcome_of
-from meshcode.wire.codec import pack, pack_call
+from meshcode.wire.codec import pack
 from meshcode.wire.frame import envelope
-from meshcode.wire.kinds import Flag, Kind, Outcome
-
-NODE = bytes(range(16))
-SNAPSHOT = {
-    "number": 1,
-    "queues": {"q": {}},
-    "processors": {"p": {}},
-    "sockets": {"s": {"processor": "p", "task": "t", "queue": "q"}},
-}
+from meshcode.wire.kinds import Kind, Outcome
+from tests.records.world import NODE
+from tests.router.part import MODEL, Part
 
 
-class World:
-    """A router and turns that remember what they released."""
+class World(Part):
+    """A node with a worker, each of whose calls is a turn of its own."""
 
     def __init__(self) -> None:
-        self.released: list[Effects] = []
-        self.turns = Turns(Router(NODE, 1, Random(1)), self.released.append)
-        self.turns.step(ModelChanged(SNAPSHOT), 1)
-        self.turns.step(WorkerJoined(1, "p"), 1)
+        super().__init__(now_ms=10)
+        self.step(ModelChanged(MODEL))
+        self.step(WorkerJoined(1, "p"))
         self.turns.close()
         assert self.turns.begin_sync() is None  # Nothing to write: released at once.
         self.released.clear()
-        self.sequence = 0
 
     def submit(self, id: bytes) -> None:
         """One fresh call in a turn of its own."""
-        data = envelope(
-            Kind.SUBMIT, id=id, name=b"s", body=pack_call([1], {}), argc=1, flags=Flag.FRESH
-        )
-        self.sequence += 1
-        call = (id, bytes(16), bytes(16), "s", 1, None, data)
-        self.turns.step(Submitted(7, self.sequence, [call]), 10)
+        super().submit(id)
         self.turns.close()
 
     def accepted(self) -> list[int]:

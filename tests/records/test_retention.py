@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,11 +13,8 @@ import pytest
 from meshcode import Node, config, limits
 from meshcode.errors import CallerError
 from meshcode.ids import child_id, make_ids, text_of
-from meshcode.node.history import History
 from meshcode.node.later import Later
 from meshcode.node.retention import Retention
-from meshcode.node.turn import Turns
-from meshcode.router.core import Router
 from meshcode.router.records import sequence_key
 from meshcode.store.contract import DONE, FLOW, META, OPEN, OUTPUT, Log
 from meshcode.store.lmdb_log import LmdbLog
@@ -26,35 +22,22 @@ from meshcode.store.memory_log import MemoryLog
 from meshcode.wire.codec import pack
 from tests.cli.conftest import Shell
 from tests.records.world import NODE, done, submit, waiting, write, write_home
+from tests.router.part import Part
 
 NOW = 1_800_000_000_000
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 
 
-class Part:
-    """The parts of a node that keep its history, over a log, without links and processes."""
+class Keeper(Part):
+    """A node that forgets ended calls."""
 
     def __init__(self, log: Log) -> None:
-        self.log = log
-        self.router = Router(NODE, log.boot, Random(1))
-        self.turns = Turns(self.router, lambda effects: None)
-        self.history = History(self.router, self.turns, log, {})
+        super().__init__(log, NOW)
         self.turns.add(self.router.recover(iter(log.scan(OPEN)), iter(()), NOW, ()))
         self.sync()
         self.later = Later()
-        self.clock = SimpleNamespace(now_ms=lambda: NOW)
         self.keeping = Retention(self)  # type: ignore[arg-type]
         self.keeping.age_ms = self.keeping.calls_max = self.keeping.bytes_max = 0
-
-    def step(self, event: Any) -> None:
-        self.turns.step(event, NOW)
-
-    def sync(self) -> None:
-        self.turns.close()
-        ops = self.turns.begin_sync()
-        if ops is not None:
-            write(self.log, *ops)
-            self.turns.synced()
 
     def look(self) -> bool:
         more = self.keeping.look(NOW)
@@ -102,7 +85,7 @@ def test_what_is_older_than_its_age_goes_with_its_output_and_moves_the_horizon(l
     outputs = [(OUTPUT, id + attempt.to_bytes(4, "big"), pack({"stdout": b"x"}))
                for id in ids for attempt in (1, 2)]  # fmt: skip
     write(log, *outputs)
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.age_ms = 5 * HOUR + MINUTE
 
     part.forget()
@@ -124,7 +107,7 @@ def test_what_ran_here_for_others_leaves_no_output_for_ever(log: Log):
     ids = each_hour(600)
     open_one = make_ids(1, NOW - 590 * HOUR)[0]
     write(log, *outputs_of([*ids, open_one]), waiting(submit(open_one, "t.s"), 1))
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.age_ms = 100 * HOUR + MINUTE
 
     for _ in range(4):  # Some hundred at each look.
@@ -138,7 +121,7 @@ def test_output_of_others_goes_with_the_horizon_and_above_a_number_of_bytes(log:
     others = each_hour(10)
     write(log, *(ended(id, NOW - HOUR * (10 - n)) for n, id in enumerate(ids)))
     write(log, *outputs_of(others, bytes(1000)))
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.calls_max = 4
     part.forget()
     part.look()
@@ -152,7 +135,7 @@ def test_output_of_others_goes_with_the_horizon_and_above_a_number_of_bytes(log:
 
 def test_the_oldest_go_above_a_number_and_nothing_goes_below_it(log: Log):
     ids = ended_each_hour(log, 20)
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.calls_max = 7
 
     part.forget()
@@ -167,7 +150,7 @@ def test_the_oldest_go_above_a_number_of_bytes_files_of_large_results_included(l
     large = b"x" * (limits.BLOB_BYTES_MIN + 10_000)
     for n, id in enumerate(ids):
         write(log, ended(id, NOW - HOUR * (12 - n), large))
-    part = Part(log)
+    part = Keeper(log)
     before = part.keeping.facts()["bytes"]
     part.keeping.bytes_max = 5 * len(large)
 
@@ -181,7 +164,7 @@ def test_the_oldest_go_above_a_number_of_bytes_files_of_large_results_included(l
 def test_no_more_goes_than_the_bytes_ask_for_although_records_do_not_fill_their_pages(log: Log):
     ids = each_hour(600)
     write(log, *(ended(id, NOW - HOUR * (600 - n), "x" * 2_300) for n, id in enumerate(ids)))
-    part = Part(log)
+    part = Keeper(log)
     limit = part.keeping.facts()["bytes"] // 2
     part.keeping.bytes_max = limit
 
@@ -195,7 +178,7 @@ def test_what_ended_just_now_is_never_forgotten(log: Log):
     ids = make_ids(5, NOW - limits.RETENTION_MS_MIN + 1)
     late = make_ids(1, NOW - DAY)[0]  # It was made a day ago and took until now.
     write(log, *(ended(id, NOW - 1) for id in [late, *ids]))
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.calls_max, part.keeping.age_ms, part.keeping.bytes_max = 1, 1, 1
 
     part.forget()
@@ -217,14 +200,14 @@ def test_no_call_of_a_flow_goes_while_another_one_is_open_here(log: Log):
           *(ended(id, NOW - 29 * DAY, **below) for id in steps[1:]),
           *(ended(id, NOW - 29 * DAY, flow=other, parent=other) for id in others),
           waiting(submit(steps[0], "t.s", **below), 1, NOW - 30 * DAY))  # fmt: skip
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.age_ms = DAY
 
     part.forget()
     assert set(part.kept) == {root, *steps[1:]}
 
     write(log, (OPEN, sequence_key(1), None), ended(steps[0], NOW - 2 * DAY, **below))
-    again = Part(log)
+    again = Keeper(log)
     again.keeping.age_ms = DAY
     again.forget()
     assert again.kept == []
@@ -237,14 +220,14 @@ def test_a_call_that_a_task_made_keeps_its_flow_while_it_is_open(log: Log):
     write(log, ended(root, NOW - 29 * DAY), ended(second, NOW - 29 * DAY, **below),
           waiting(submit(inner, "t.s", **below), 1), (FLOW, root + inner, b""),
           (FLOW, root + second, b""))  # fmt: skip
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.age_ms = DAY
 
     part.forget()
     assert set(part.kept) == {root, second}
 
     write(log, (OPEN, sequence_key(1), None))
-    again = Part(log)
+    again = Keeper(log)
     again.keeping.age_ms = DAY
     again.forget()
     again.forget()
@@ -258,7 +241,7 @@ def test_a_flow_goes_when_its_youngest_call_may(log: Log):
     times = [3 * DAY, 3 * DAY, 2 * DAY, HOUR]
     write(log, ended(root, NOW - 3 * DAY),
           *(ended(id, NOW - t, **below) for id, t in zip(steps, times, strict=True)))  # fmt: skip
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.age_ms = DAY
 
     part.forget()
@@ -278,7 +261,7 @@ def test_calls_that_stay_do_not_stop_those_behind_them(log: Log, monkeypatch):
           *(ended(id, NOW - 29 * DAY, **below) for id in steps),
           *(ended(id, NOW - 5 * DAY) for id in make_ids(200, NOW - 6 * DAY)),
           *(ended(id, NOW - HOUR) for id in young))  # fmt: skip
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.age_ms = DAY
 
     looks = part.forget()
@@ -290,7 +273,7 @@ def test_calls_that_stay_do_not_stop_those_behind_them(log: Log, monkeypatch):
 def test_a_look_before_the_last_one_is_on_disk_forgets_nothing_more(log: Log, monkeypatch):
     monkeypatch.setattr(limits, "RETENTION_LOOK_CALLS", 50)
     ids = ended_each_hour(log, 400)
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.calls_max = 100
 
     assert part.keeping.look(NOW)
@@ -399,7 +382,7 @@ def fresh(tmp_path: Path) -> Iterator[Shell]:
 def test_a_node_forgets_in_small_looks_with_pauses_between_them(log: Log, monkeypatch):
     monkeypatch.setattr(limits, "RETENTION_LOOK_CALLS", 50)
     ended_each_hour(log, 400)
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.calls_max = 100
     now_ms, kept = NOW, [400]
 
@@ -425,7 +408,7 @@ def test_output_between_that_of_forgotten_calls_stays(log: Log):
           *(ended(id, NOW - HOUR * (100 - n), **(below if n % 7 == 3 else {}))
             for n, id in enumerate(ids)),
           *outputs_of(ids), *outputs_of(make_ids(1, NOW)))  # fmt: skip
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.age_ms = 50 * HOUR + MINUTE
 
     part.forget()
@@ -439,7 +422,7 @@ def test_a_look_goes_on_behind_what_the_last_one_has_forgotten(log: Log, monkeyp
     """Else each look reads once more what is gone, but not yet from the tree."""
     monkeypatch.setattr(limits, "RETENTION_LOOK_CALLS", 50)
     ids = ended_each_hour(log, 400)
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.calls_max = 100
     begins: list[bytes | None] = []
     real = log.scan
@@ -466,7 +449,7 @@ def test_flows_with_entries_are_found_among_others(log: Log):
         write(log, (FLOW, flow + id, b""))
         if flow != ids[8]:
             write(log, waiting(submit(id, "t.s", flow=flow), number))
-    part = Part(log)
+    part = Keeper(log)
     looks = []
     real = log.scan
     part.history.flows._log = SimpleNamespace(
@@ -482,7 +465,7 @@ def test_what_is_too_much_is_counted_when_that_is_gone_and_not_in_each_look(log:
     """Counting asks the log about each record that only its journal has."""
     monkeypatch.setattr(limits, "RETENTION_LOOK_CALLS", 50)
     ids = ended_each_hour(log, 400)
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.calls_max = 100
     counted = []
     real = log.count
