@@ -14,7 +14,7 @@ from meshcode.cli.output import Column, Style
 from meshcode.errors import CallerError
 
 _DB_HELP = (
-    "Path or URI of the database; a URI with a password belongs into $MESH_MODEL."
+    "Path or URI of the database; a URI with a password belongs in $MESH_MODEL."
     "  [env: MESH_MODEL; default: that of the home]"
 )
 _THERE = click.Path(exists=True, dir_okay=False)

@@ -36,7 +36,7 @@ COMMANDS = {
     "mesh web": _HTTP,
 }
 _GLOBAL = {
-    ("-d", "--db"): "say `mesh --set model=URI`; a URI with a password belongs into $MESH_MODEL",
+    ("-d", "--db"): "say `mesh --set model=URI`; a URI with a password belongs in $MESH_MODEL",
     ("--backend", "--broker", "-a", "--api"): _BROKER,
     ("-u", "--user"): "`mesh login -n USER` makes this shell a user",
     ("-p", "--password"): PASSWORD,

@@ -30,6 +30,7 @@ _COLOURS = {
     "RUNNING": "36",
     "WAITING": "33", "DELAYED": "33", "PARKED": "33", "HELD": "33", "WARN": "33", "pause": "33",
     "FAILED": "31", "CANCELLED": "31", "FAIL": "31", "stop": "31",
+    "suspect": "33", "draining": "33", "building": "33", "away": "31", "failed": "31",
 }  # fmt: skip
 
 _colour_wanted = "auto"
@@ -297,6 +298,6 @@ def _show_table(
 def _paint_states(line: str) -> str:
     painted = []
     for part in line.split(" | "):
-        word = part.strip()
+        word = part.strip(" |")  # The first and the last cell have the border with them.
         painted.append(part.replace(word, paint(word, sys.stdout), 1) if word else part)
     return " | ".join(painted)

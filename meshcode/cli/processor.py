@@ -318,7 +318,8 @@ def ls_processors(
     style: Style,
 ) -> None:  # fmt: skip
     """List processors, with their workers on this node: those that are ready, and how many are
-    wanted. Status and Runs, the commit that runs, are those of this node, too.
+    wanted. Old: those of the code before that still take calls. Status and Runs, the commit that
+    runs, are those of this node, too.
 
     Examples:
       mesh ls processors

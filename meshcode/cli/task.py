@@ -23,7 +23,7 @@ from meshcode.nearest import nearest
 
 @command()
 @click.argument("word", metavar="SOCKET", required=False, shell_complete=complete("socket"))
-@click.option("-s", "--socket", shell_complete=complete("socket"), help="The same.")
+@click.option("-s", "--socket", shell_complete=complete("socket"), help="SOCKET as an option.")
 @click.option(
     "-n", "--name", "task", metavar="TASK", help="A task instead: any socket with it is called."
 )

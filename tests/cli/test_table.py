@@ -130,3 +130,14 @@ def test_what_a_task_raises_is_no_command_of_the_terminal_and_no_line_of_ours(ca
         f"mesh: the node ended: {shown}", r"  mesh: fake line \x9b31m",
     ]  # fmt: skip
     assert len(said.out.splitlines()) == 2
+
+
+def test_a_state_is_coloured_in_every_column(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    rows = [{"name": "DONE", "left": "FAILED", "right": "DONE"}]
+    columns = [output.column(key) for key in rows[0]]
+
+    output.show("call", rows, columns, output.Style())
+
+    line = capsys.readouterr().out.splitlines()[3]
+    assert line == "| \x1b[32mDONE\x1b[0m | \x1b[31mFAILED\x1b[0m | \x1b[32mDONE\x1b[0m  |"
