@@ -100,6 +100,12 @@ def _contexts(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[
     return [name for name in names() if name.startswith(typed)]
 
 
+def _settings(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[str]:
+    from meshcode import config
+
+    return [f"{name}=" for name in config.KEYS if name.startswith(typed)]
+
+
 def root() -> LazyGroup:
     """The `mesh` group with its global options."""
     params: list[click.Parameter] = [
@@ -117,7 +123,7 @@ def root() -> LazyGroup:
             help="Settings of this name: see `mesh context`.  [env: MESH_CONTEXT]",
         ),
         click.Option(
-            ["--set", "chosen"], metavar="NAME=VALUE", multiple=True,
+            ["--set", "chosen"], metavar="NAME=VALUE", multiple=True, shell_complete=_settings,
             help="A setting for this command alone; may be repeated.  See `mesh config explain`.",
         ),
         click.Option(

@@ -11,7 +11,7 @@ import click
 from meshcode.cli import objects, output
 from meshcode.cli.noun import Noun, entries
 from meshcode.cli.objects import Field
-from meshcode.cli.options import Words, command, listing, styled
+from meshcode.cli.options import Words, command, complete, listing, styled
 from meshcode.cli.output import Style, column
 from meshcode.cli.secret import new_password, new_password_options, password_options, take_password
 from meshcode.cli.session import model, session, tell_left_out
@@ -162,8 +162,10 @@ def privilege_name(right: str, user: str | None, role: str | None, on: str | Non
 @click.option(
     "-n", "--name", "right", required=True, type=_RIGHT, metavar="RIGHT", help="The right."
 )
-@click.option("-u", "--user", help="Who gets it.")
-@click.option("-ro", "-r", "--role", help="Whose members get it.")
+@click.option("-u", "--user", shell_complete=complete("user"), help="Who gets it.")
+@click.option(
+    "-ro", "-r", "--role", shell_complete=complete("role"), help="Whose members get it."
+)
 @click.option("--on", metavar="KIND:PATTERN", help="On these only: processor:p*, label:env=prod.")
 @click.option("--revoke", is_flag=True, help="Deny it, whoever gives it.")
 @click.option("--as", "name", metavar="NAME", help="Name of the privilege.  [default: made of it]")
@@ -241,7 +243,9 @@ def _which(role: str | None, privilege: str | None) -> None:
         raise click.UsageError(text, click.get_current_context())
 
 
-_role_option = click.option("-r", "--role", help="A role.")
+_role_option = click.option(
+    "-r", "--role", shell_complete=complete("role"), help="A role."
+)
 _privilege_option = click.option(
     "-p", "--privilege", type=_RIGHT, metavar="RIGHT", help="A right."
 )

@@ -339,9 +339,11 @@ def test_a_tab_completes_commands_and_stays_silent_without_a_node(nowhere):
 
     commands = complete("mesh ls so", 2)
     names = complete("mesh run sh", 2)
+    settings = complete("mesh --set retention_a", 2)
 
     assert commands.stdout.split() == ["plain,sockets", "plain,socket"]
     assert (names.stdout.strip(), names.stderr) == ("", "")
+    assert settings.stdout.split() == ["plain,retention_age="]
 
 
 def test_colour_follows_the_option_then_the_environment(monkeypatch):
