@@ -24,6 +24,7 @@ from meshcode.replica.instance import (
     value_of,
 )
 from meshcode.replica.peers import Peers
+from meshcode.replica.shelf import Shelf
 from meshcode.router import replicated
 from meshcode.router.effects import Effects
 from meshcode.sim.planting import Broken
@@ -297,8 +298,7 @@ def _moved_call_runs_on(real: Any) -> Any:
 def _child_without_custody(_real: Any) -> Any:
     def check(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
         custody.done(r, inst, out)
-        r.save(inst, out)
-        forgetting.passed(r, inst, 0, now_ms, out)
+        forgetting.passed(r, inst, now_ms, out)
 
     return check
 
@@ -354,12 +354,32 @@ def _outcome_learnt_from_a_lower_epoch(real: Any) -> Any:
 
 @BROKEN.rule(forgetting, "passed")
 def _most_who_agree_are_taken_for_all(real: Any) -> Any:
-    def passed(r: Replica, inst: Instance, agreed: int, now_ms: int, out: Effects) -> None:
-        if agreed:
+    def passed(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
+        if inst.agreed:
             inst.seen = inst.all_bits
-        real(r, inst, agreed, now_ms, out)
+        real(r, inst, now_ms, out)
 
     return passed
+
+
+@BROKEN.rule(forgetting, "_phase")
+def _told_that_it_ended_before_that_is_on_disk(real: Any) -> Any:
+    def phase(r: Replica, inst: Instance, out: Effects) -> int:
+        if inst.filed and forgetting.all_seen(r, inst):
+            return int(real(r, inst, out))
+        return 1
+
+    return phase
+
+
+@BROKEN.rule(Shelf, "is_put_off")
+def _what_is_on_disk_is_made_anew(_real: Any) -> Any:
+    return lambda self, node, kind, entry, out: False
+
+
+@BROKEN.rule(Shelf, "came_back")
+def _who_comes_back_is_not_told(_real: Any) -> Any:
+    return lambda self, node: False
 
 
 @BROKEN.rule(forgetting, "try_forget")
