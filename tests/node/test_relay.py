@@ -16,7 +16,8 @@ from meshcode.node.streamops import READER, Readers
 from meshcode.router.effects import Effects
 from meshcode.router.events import CancelAsked, ModelChanged
 from meshcode.store.contract import DONE
-from meshcode.wire.frame import AT_ID
+from meshcode.wire.frame import AT_ID, envelope
+from meshcode.wire.kinds import Kind
 from tests.router.part import CLIENT, MODEL, Part
 
 X, Y = b"x" * 16, b"y" * 16
