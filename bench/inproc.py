@@ -30,6 +30,7 @@ from meshcode.client.session import Session as ClientSession
 from meshcode.client.socket import Socket
 from meshcode.node import intake
 from meshcode.node.crew import Crew, WorkerProcess
+from meshcode.node.frames import Frames
 from meshcode.node.keeping import Keeping
 from meshcode.node.release import Release
 from meshcode.node.sessions import NEW_CALL, Arrived, Session, Sessions
@@ -117,6 +118,7 @@ class Line:
             feed=SimpleNamespace(wants=lambda _: False), commits=SimpleNamespace(full_ms=0),
             history=SimpleNamespace(flows=SimpleNamespace(wanted=False)), keeps_no_calls=False,
         ))  # fmt: skip
+        self.loop.frames = Frames(self.loop)
         release = Release(self.loop)
         self.turns = self.loop.turns = Turns(self.router, release, release.begin)
         self.loop.step = lambda event: self.turns.step(event, NOW_MS)
@@ -158,6 +160,8 @@ class Line:
 
     def _take_calls(self, data: bytes) -> None:
         intake.take(self.loop, Arrived(self.session, *pick(data, NEW_CALL)))
+        while self.loop.frames.count:
+            intake.go_on(self.loop)
         self.turns.close()
 
     def _work(self) -> None:

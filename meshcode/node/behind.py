@@ -225,6 +225,7 @@ def submit(loop: Loop, session: Session, event: Submitted) -> None:
     if refused:
         event.calls = good
         loop.turns.add(Effects(refused=refused))
+    event.part = loop.frames.part_of((event.client, event.sequence))
     loop.step(event)
 
 

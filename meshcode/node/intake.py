@@ -11,11 +11,13 @@ from meshcode.errors import InternalError, MeshError, Refused
 from meshcode.ids import unix_ms
 from meshcode.node import behind, requests, workerwords
 from meshcode.node.crew import Attempt
+from meshcode.node.frames import Rest
 from meshcode.node.sessions import Arrived, Port, Session
 from meshcode.router import flows, heard, streams
 from meshcode.router.core import Router
 from meshcode.router.effects import Effects
 from meshcode.router.events import (
+    LAST,
     ClientLeft,
     Event,
     Finished,
@@ -40,12 +42,25 @@ _ID = itemgetter(0)  # Of a call.
 
 def receive(loop: Loop, now_ms: int, port: Port | None = None) -> None:
     """Take what clients have sent, as much as a turn may have; `port` as for `Sessions.receive`."""
-    sessions = loop.sessions
+    sessions, frames = loop.sessions, loop.frames
     before = sessions.came
-    arrived = sessions.receive(limits.TURN_EVENTS_MAX, now_ms, port)
+    arrived = sessions.receive(frames.room, now_ms, port)
     loop.keeping.came(sessions.came - before)
     for frame in arrived:
-        take(loop, frame)
+        if frames.waits(frame.session.id):
+            frames.put(Rest(frame))
+        else:
+            take(loop, frame)
+
+
+def go_on(loop: Loop) -> None:
+    """A turn begins to take of clients: first what waits since the last."""
+    loop.frames.left = limits.TURN_WORK_MAX
+    while (rest := loop.frames.next()) is not None:
+        if rest.at:
+            _take_part(loop, rest)
+        else:
+            take(loop, rest.arrived)
 
 
 def forget_gone(loop: Loop) -> None:
@@ -61,26 +76,51 @@ def forget_gone(loop: Loop) -> None:
         loop.step(ClientLeft(client))
         if loop.mesh is not None:
             loop.mesh.relay.client_left(client)
+    loop.frames.leave(gone)
     loop.listeners.leave(gone)
     loop.feed.leave(gone)
     loop.hear_calls()
 
 
 def take(loop: Loop, arrived: Arrived) -> None:
-    """Take one frame: its calls as one event, its requests one by one."""
+    """Take one frame: its calls as one event, if they are simple, else as far as one step may."""
     session = arrived.session
     try:
-        if not loop.keeps_no_calls and _are_simple(loop, arrived):
+        is_simple = not loop.keeps_no_calls and _are_simple(loop, arrived)
+        if is_simple:
+            loop.frames.left -= len(arrived.calls)
             loop.step(Submitted(session.id, arrived.head.sequence, arrived.calls, {}))
-        else:
-            _take_any(loop, arrived)
     except Exception as error:
         loop.faults.note("frame", "a client", error)
         _refuse_all(loop, arrived, error)
+    else:
+        if not is_simple:
+            _take_part(loop, Rest(arrived))
+
+
+def _take_part(loop: Loop, rest: Rest) -> None:
+    """Take the next part of a frame: its calls as one event, its requests one by one."""
+    arrived, frames = rest.arrived, loop.frames
+    begin, end = frames.cut(rest)
+    if end - begin < len(arrived.kinds):
+        arrived = Arrived(
+            arrived.session, arrived.head, arrived.calls[begin:end],
+            arrived.kinds[begin:end], arrived.flags[begin:end],
+        )  # fmt: skip
+        if end < len(rest.arrived.kinds):
+            frames.put(rest, first=True)
+    try:
+        is_told = _take_any(loop, arrived)
+    except Exception as error:
+        loop.faults.note("frame", "a client", error)
+        _refuse_all(loop, arrived, error)
+        is_told = False
+    if not is_told and frames.skip(rest.key):
+        loop.step(Submitted(*rest.key, [], part=LAST))
 
 
 def _refuse_all(loop: Loop, arrived: Arrived, error: Exception) -> None:
-    """No call of a frame was taken: its client is told so of each."""
+    """No call of a frame, or a part, was taken: its client is told so of each."""
     problem = InternalError(
         f"internal error: the frame of this call failed at {type(error).__name__}; the call was not"
         " accepted, and the node goes on; try again, each call by itself; the node's log has the"
@@ -154,7 +194,8 @@ class _Calls:
         self.taken.append(call)
 
 
-def _take_any(loop: Loop, arrived: Arrived) -> None:
+def _take_any(loop: Loop, arrived: Arrived) -> bool:
+    """Whether there was a call, so that the core is told of the part."""
     session, head = arrived.session, arrived.head
     calls = _Calls(behind.guarded(loop, session))
     for kind, flags, found in zip(arrived.kinds, arrived.flags, arrived.calls, strict=True):
@@ -178,8 +219,10 @@ def _take_any(loop: Loop, arrived: Arrived) -> None:
             requests.handle(loop, session, check_envelope(found[-1]), found[-1])
         elif kind == Kind.BYE:
             loop.sessions.close(session)
-    if calls.taken or calls.refused:
-        _submit(loop, session, head.sequence, calls)
+    if not (calls.taken or calls.refused):
+        return False
+    _submit(loop, session, head.sequence, calls)
+    return True
 
 
 def _submit(loop: Loop, session: Session, sequence: int, calls: _Calls) -> None:

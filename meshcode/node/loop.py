@@ -38,6 +38,7 @@ from meshcode.node.descriptors import Descriptors
 from meshcode.node.faults import Faults
 from meshcode.node.feed import Feed
 from meshcode.node.flowbook import FlowBook
+from meshcode.node.frames import Frames
 from meshcode.node.guard import Guard
 from meshcode.node.history import History
 from meshcode.node.hosted import Hosted
@@ -114,7 +115,7 @@ class Loop:
             paths.clients_address(home),
         )
         self.hosted = Hosted(self.waker.wake)
-        self.listeners = Listeners(self.sessions)
+        self.listeners, self.frames = Listeners(self.sessions), Frames(self)
         self.news, self.feed = News(self), Feed(self)
         self.release = Release(self)
         self.turns = Turns(self.router, self.release, self.release.begin)
@@ -369,8 +370,10 @@ class Loop:
             self.commits.written(now_ms)
         if self.waker.fileno() in ready:
             self._woken()
-        if self.reading_clients and self.sessions.link in ready:
-            intake.receive(self, now_ms)
+        if self.reading_clients:
+            intake.go_on(self)
+            if self.sessions.link in ready:
+                intake.receive(self, now_ms)
         if self.mesh is not None and self.turns.unsynced < limits.TURNS_UNSYNCED_MAX:
             self.mesh.turn(now_ms)
         if self.crew.link in ready:
@@ -427,6 +430,8 @@ class Loop:
             times.append(self.mesh.next_due_ms(now_ms))
         if self.sessions.backlog:
             times.append(now_ms + 5)
+        if self.frames.count and self.reading_clients:
+            times.append(now_ms)
         return min(times)
 
     def _woken(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from meshcode import limits
 from meshcode.errors import LogDamaged
+from meshcode.node.frames import TAKEN
 from meshcode.node.sessions import answer_envelope
 from meshcode.node.streamops import READER
 from meshcode.router.effects import Assignment, Effects
@@ -64,6 +65,8 @@ class Release:
         for channel, data in effects.news:
             if channel == "feed":
                 loop.feed.tell(data)
+            elif channel == TAKEN:
+                self._tell_held(data["client"])
             else:
                 loop.listeners.publish(channel, b"", "", data)
         if effects.events and loop.feed.wants("task"):
@@ -91,6 +94,7 @@ class Release:
             data = envelope(Kind.ACCEPTED, number=sequence, code=level, attempt=told)
             by_client.setdefault(client, []).append(data)
         relayed: dict[int, list[bytes]] = {}
+        held = self._loop.frames.held
         last, append = None, None  # Most go to the client of the one before.
         for client, data in effects.outcomes:
             if client == last and append is not None:
@@ -98,7 +102,9 @@ class Release:
             elif client == READER:
                 self._loop.readers.ended(data[AT_ID])
             else:  # Below zero: a peer, for a client of its own.
-                found = (by_client if client >= 0 else relayed).setdefault(client, [])
+                found = held.get(client) if held else None
+                if found is None:
+                    found = (by_client if client >= 0 else relayed).setdefault(client, [])
                 found.append(data)
                 last, append = client, found.append
         mesh = self._loop.mesh
@@ -118,6 +124,13 @@ class Release:
             session = sessions.by_id.get(client)
             if session is not None:
                 sessions.send(session, envelopes)
+
+    def _tell_held(self, client: int) -> None:
+        """A frame that was taken in parts is acknowledged: what ended meanwhile follows."""
+        outcomes = self._loop.frames.taken(client)
+        session = self._loop.sessions.by_id.get(client)
+        if outcomes and session is not None:
+            self._loop.sessions.send(session, outcomes)
 
     def _fetch(self, sequences: list[int]) -> None:
         found: list[tuple[int, bytes]] = []

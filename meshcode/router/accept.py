@@ -11,7 +11,7 @@ from meshcode.replica.instance import ENDED
 from meshcode.router import acks, ending, flows, plain, replicated, room, seats, timers
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
-from meshcode.router.events import Submitted
+from meshcode.router.events import FIRST, Submitted
 from meshcode.router.line import Line
 from meshcode.router.plan import FLOW
 from meshcode.router.records import custody_header
@@ -43,13 +43,13 @@ _CLIENTS_OPTIONS: Final = (*_NUMBERS, *_FLAGS, *_TEXTS, *_WORDS, "ack")
 
 def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None:
     """Accept or refuse every call of a frame, then acknowledge the frame."""
-    client, frame = event.client, event.sequence
+    client, frame, part = event.client, event.sequence, event.part
+    if part == FIRST:
+        acks.begin_parts(r, client, frame)
     if plain.accept(r, event, now_ms, out):
-        if not r.replica.peers.by_node:  # Else when others have them.
-            acks.acknowledge_frame(r, client, frame, (1, 1), out)
+        acks.acknowledge_plain(r, client, frame, part, out)
         return
-    custody = r.custody_at(now_ms)
-    alone = not r.replica.peers.by_node
+    custody, alone = r.custody_at(now_ms), not r.replica.peers.by_node
     kept = r.replica.by_id
     # Copies and voters of the call that has the fewest.
     safe = event.elsewhere or (limits.VOTERS + 1, 1)
@@ -100,7 +100,7 @@ def on_submitted(r: Router, event: Submitted, now_ms: int, out: Effects) -> None
             r.tell(out, call, "received", "", now_ms)
     for line in touched.values():
         r.offer(line)
-    acks.acknowledge_frame(r, client, frame, safe, out)
+    acks.acknowledge_frame(r, client, frame, part, safe, out)
 
 
 def _line_up(

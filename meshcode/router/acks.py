@@ -8,6 +8,7 @@ from meshcode import limits
 from meshcode.replica.instance import Instance
 from meshcode.router.call import Call
 from meshcode.router.effects import Effects
+from meshcode.router.events import FIRST, LAST, MIDDLE
 from meshcode.wire.kinds import Level
 
 if TYPE_CHECKING:
@@ -71,12 +72,26 @@ def level_of(copies: int, voters: int) -> int:
     return int(Level.ALL if copies >= voters else Level.QUORUM)
 
 
+def begin_parts(r: Router, client: int, frame: int) -> None:
+    """A frame comes in parts: those that are to come are one more thing to wait for."""
+    r.acks[client, frame] = [1, limits.VOTERS + 1, limits.VOTERS]
+
+
+def acknowledge_plain(r: Router, client: int, frame: int, part: int, out: Effects) -> None:
+    """The same of what went the short way: at several nodes all of it waits for copies."""
+    if not r.replica.peers.by_node:
+        acknowledge_frame(r, client, frame, part, (1, 1), out)
+    elif part:
+        acknowledge_frame(r, client, frame, part, (limits.VOTERS + 1, 1), out)
+
+
 def acknowledge_frame(
-    r: Router, client: int, frame: int, safe: tuple[int, int], out: Effects
+    r: Router, client: int, frame: int, part: int, safe: tuple[int, int], out: Effects
 ) -> None:
-    """A whole frame was taken: say so, unless some of its calls still wait for their copies.
+    """A frame or a part was taken: say so if it is the last, and no call still waits for copies.
 
     Args:
+        part: as of `Submitted`.
         safe: copies and voters of the call that has the fewest now; more than VOTERS copies when
             there is none that counts.
     """
@@ -84,6 +99,13 @@ def acknowledge_frame(
     if ack is not None:
         if safe[0] < ack[1]:
             ack[1:] = safe
-        return
+        if part == LAST:
+            ack[0] -= 1
+        if ack[0]:
+            return
+        del r.acks[client, frame]
+        safe = ack[1], ack[2]
+    elif part in (FIRST, MIDDLE):
+        return  # The client left.
     copies, voters = safe if safe[0] <= limits.VOTERS else (1, 1)
     out.accepted.append((client, frame, level_of(copies, voters), copies, voters))

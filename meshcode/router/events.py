@@ -28,6 +28,10 @@ Report = tuple[bytes, int, int, bool, int, int, bytes]
 NewItem = tuple[bytes, int, int, bytes, bytes, int]
 
 
+# Which part of a frame an event has: the core acknowledges a frame with its last one.
+WHOLE, FIRST, MIDDLE, LAST = range(4)
+
+
 @dataclass(slots=True)
 class Submitted:
     """A client sent a frame of calls."""
@@ -38,6 +42,7 @@ class Submitted:
     ended: dict[bytes, bytes] = field(default_factory=dict)  # Ids with an outcome: its envelope.
     # Copies and voters of the one that has the fewest, of calls of the frame that other nodes have.
     elsewhere: tuple[int, int] | None = None
+    part: int = WHOLE  # Perhaps without a call: then it only says that it is the last.
 
 
 @dataclass(slots=True)

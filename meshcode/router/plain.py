@@ -103,7 +103,10 @@ def _accept_shared(r: Router, event: Submitted, now_ms: int, out: Effects) -> bo
         replica.begin(inst, now_ms, envelope, now_ms, out)
         sequence += 1
     r.next_sequence = sequence
-    r.acks[client, frame] = [len(groups), limits.VOTERS + 1, limits.VOTERS]
+    if (ack := r.acks.get((client, frame))) is None:
+        r.acks[client, frame] = [len(groups), limits.VOTERS + 1, limits.VOTERS]
+    else:
+        ack[0] += len(groups)  # Of a frame in parts.
     return True
 
 

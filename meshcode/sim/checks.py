@@ -57,6 +57,7 @@ class Checker:
         self.plugs: PlugBook | None = None  # Of worlds that have plugs.
         self.streams = StreamBook(self)
         self.casts = CastBook(self)
+        self.refused: set[tuple[int, bytes]] = set()  # Told, and not yet its frame.
         self.last_acked: dict[int, int] = {}  # Client session -> sequence of its last frame.
         self.accepted_now: list[Fact] = []  # In this step.
         self.ended_now: list[str] = []  # Sockets of the calls that ended in this step.
@@ -460,7 +461,8 @@ class Checker:
     def released(self, effects: Effects, frames: dict[tuple[int, int], list[bytes]]) -> None:
         """The effects of a turn leave the node: all they tell must be on disk."""
         durable = self.durable
-        refused = {(client, id) for client, id, _ in effects.refused}
+        refused = self.refused  # Of a frame in parts, some with an earlier one.
+        refused.update((client, id) for client, id, _ in effects.refused)
         for client, sequence, *_ in effects.accepted:
             require(self.last_acked.get(client, 0) < sequence, "law", "released out of order")
             self.last_acked[client] = sequence
@@ -470,6 +472,8 @@ class Checker:
                 on_disk = id in durable.open_ids or id in durable.done
                 require(on_disk, "I1 acknowledged", "but not on disk", id.hex())
                 self.facts[id].acked = True
+        for client, sequence, *_ in effects.accepted:  # Two of them may have the same call.
+            refused.difference_update([(client, id) for id in frames[client, sequence]])
         for _client, envelope in effects.outcomes:
             self._told(envelope)
         for _worker, batch in effects.starts:

@@ -24,7 +24,7 @@ from meshcode.sim.between import Between
 from meshcode.sim.checks import Checker
 from meshcode.store.memory_log import MemoryDisk, MemoryLog
 from meshcode.wire.codec import unpack
-from meshcode.wire.frame import index, name_of
+from meshcode.wire.frame import Row, index, name_of
 from meshcode.wire.kinds import Flag
 
 NODE_ID = b"simulated-node-1"
@@ -33,6 +33,7 @@ FETCH_BYTES = 400  # The shell answers fetches in pieces of this size.
 FETCH_BYTES_MIN = 200  # Of one line at once in a world with a small memory.
 TIMERS_AT_ONCE = 1  # So that what is due waits for the next step,
 COPIES_AT_ONCE = 1  # and so do broadcasts.
+PART_CALLS = 2  # Of a frame, which comes in parts then.
 
 
 class SimNode(Between):
@@ -58,7 +59,9 @@ class SimNode(Between):
         self.release = release
         self.router = Router(NODE_ID, self.log.boot, Random(seed * 1_000 + self.log.boot))
         self.router.listening = listening
+        self.part_calls = limits.FRAME_ENVELOPES_MAX
         if bodies_bytes_max is not None:
+            self.part_calls = PART_CALLS
             self.router.bodies_bytes_max = bodies_bytes_max
             self.router.fetch_bytes_min = FETCH_BYTES_MIN
             self.router.timers_at_once = TIMERS_AT_ONCE
@@ -127,6 +130,8 @@ class SimNode(Between):
         kind = item[0]
         if kind == "frame":
             return self._frame(*item[1:])
+        if kind == "part":
+            return self._part(*item[1:], begun=True)
         if kind == "watch":
             _, client, ids = item
             found = self.turns.ended(ids, self._done)
@@ -150,6 +155,18 @@ class SimNode(Between):
 
     def _frame(self, client: int, data: bytes) -> events.Submitted:
         head, rows = index(data)
+        self.frames[client, head.sequence] = [row.id for row in rows]
+        return self._part(client, data, head.sequence, rows)
+
+    def _part(
+        self, client: int, data: bytes, sequence: int, rows: list[Row], *, begun: bool = False
+    ) -> events.Submitted:
+        """The next calls of a frame; the rest comes before what its client has sent after it."""
+        rows, rest = rows[: self.part_calls], rows[self.part_calls :]
+        part = events.LAST if begun else events.WHOLE
+        if rest:
+            part = events.MIDDLE if begun else events.FIRST
+            self._post_rest(client, ("part", client, data, sequence, rest))
         calls: list[events.NewCall] = []
         unsure: list[bytes] = []
         for row in rows:
@@ -161,9 +178,15 @@ class SimNode(Between):
             ))  # fmt: skip
             if not row.flags & Flag.FRESH or calls[-1][3] == FLOW:
                 unsure.append(row.id)
-        self.frames[client, head.sequence] = [call[0] for call in calls]
         ended = self.turns.ended(unsure, self._done) if unsure else {}
-        return events.Submitted(client, head.sequence, calls, ended)
+        return events.Submitted(client, sequence, calls, ended, part=part)
+
+    def _post_rest(self, client: int, item: tuple[Any, ...]) -> None:
+        for number, other in enumerate(self.inbox):
+            if (other[1] if type(other) is tuple else getattr(other, "client", None)) == client:
+                self.inbox.insert(number, item)
+                return
+        self.inbox.append(item)
 
     # The disk.
 
