@@ -61,11 +61,30 @@ def fields(table: Sequence[Field], *, update: bool = False) -> Callable[[Any], A
     return decorate
 
 
-def name_option(kind: str, *, flag: str = "-n") -> Callable[[Any], Any]:
-    """Add a required -n / --name; a person at a terminal is asked for it."""
-    return click.option(
-        flag, "--name", required=True, help=f"Name of the {kind}.", prompt="Name", cls=_AskedFor
-    )
+_WORD = "meshcode.cli.name"  # In the `meta` of a command: NAME as a word.
+
+
+def name_option(kind: str) -> Callable[[Any], Any]:
+    """Add NAME of a new object, which may also be written `-n NAME`; the command gets it as `name`.
+
+    A person at a terminal is asked for it.
+    """
+
+    def keep(ctx: click.Context, _param: click.Parameter, word: str | None) -> None:
+        ctx.meta[_WORD] = word
+
+    def decorate(command: Any) -> Any:
+        option = click.option(
+            "-n", "--name", help=f"Name of the {kind}.", prompt="Name",
+            cls=_AskedFor, kind=kind,
+        )  # fmt: skip
+        word = click.argument(
+            "name_word", metavar="NAME", required=False, is_eager=True, expose_value=False,
+            callback=keep,
+        )
+        return word(option(command))
+
+    return decorate
 
 
 def _is_person() -> bool:
@@ -73,12 +92,26 @@ def _is_person() -> bool:
 
 
 class _AskedFor(click.Option):
-    """A required option that is asked for where a person is there, and else is missing."""
+    """A required name: as a word, as an option, or asked for where a person is there."""
+
+    def __init__(self, *args: Any, kind: str, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._usage = f"name one {kind}, as NAME or with -n NAME"
 
     def prompt_for_value(self, ctx: click.Context) -> Any:
+        word = ctx.meta[_WORD]
+        if word is not None:
+            return word
         if not _is_person():
-            raise click.MissingParameter(ctx=ctx, param=self)
+            raise click.UsageError(self._usage, ctx)
         return click.prompt(str(self.prompt), err=True)
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        found = super().process_value(ctx, value)
+        word = ctx.meta[_WORD]
+        if word not in (None, found):
+            raise click.UsageError(f"{self._usage}; this names {word!r} and {found!r}", ctx)
+        return found
 
 
 def one_name(kind: str, *flags: str, ask: bool = False) -> Callable[[Any], Any]:

@@ -82,7 +82,9 @@ def nowhere(tmp_path, monkeypatch):
         ("ad queue -n q", "mesh: mesh has no command 'ad'; did you mean add?"),
         ("zzz", "mesh: mesh has no command 'zzz'; it has dev, up, down, "),
         ("add queues", "mesh: mesh add has no command 'queues'; did you mean queue?"),
-        ("add queue", "mesh: Missing option '-n' / '--name'."),
+        ("add queue", "mesh: name one queue, as NAME or with -n NAME"),
+        ("add queue a -n b", "mesh: name one queue, as NAME or with -n NAME; this names 'a' and"),
+        ("add queue a b", "mesh: Got unexpected extra argument (b)"),
         (
             "add queue -n q --message-ttl 5",
             "mesh: Invalid value for '--message-ttl': '5' has no unit;",

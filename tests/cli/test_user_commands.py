@@ -263,7 +263,7 @@ def test_the_help_and_the_docs_say_how_long_a_password_is():
 @pytest.mark.parametrize(
     ("line", "refused", "answers"),
     [
-        ("add queue", "Missing option '-n' / '--name'.", [(b"Name: ", b"orders")]),
+        ("add queue", "name one queue, as NAME or with -n NAME", [(b"Name: ", b"orders")]),
         ("login", "name one user, as NAME or with -n NAME",
          [(b"Name: ", b"joe"), (b"Password: ", SECRET.encode())]),
     ],
