@@ -205,14 +205,14 @@ class Hosted:
             data = seal_frame([self._outcome(envelope, attempt)])
             _, rows = index(data)
             row = rows[0]
+            with self._lock:  # Before it is told: the next call needs no further thread.
+                self._spare += 1
+                self._staff()
             self._done.append((
                 row.id, row.attempt, row.code, bool(row.flags & Flag.RETRY), row.number, 0,
                 data[row.start : row.end],
             ))  # fmt: skip
             self._wake()
-            with self._lock:
-                self._spare += 1
-                self._staff()
         with self._lock:
             self._ended += 1
             if self._ended == len(self._threads):
