@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from meshcode import limits
 from meshcode.errors import BadValue, UnknownCall
 from meshcode.ids import ID_BYTES, text_of
-from meshcode.node import behind, requests
+from meshcode.node import behind, callshere, requests
 from meshcode.node.fields import check
 from meshcode.node.guard import check_for_peer, closed_for_peer
 from meshcode.node.meshrows import KEPT
@@ -35,8 +35,9 @@ from meshcode.node.partly import Partly
 from meshcode.node.sessions import Session
 from meshcode.node.watches import Watches
 from meshcode.router import acks
+from meshcode.router.copies import VOTERS
 from meshcode.router.effects import Effects
-from meshcode.router.events import ClientLeft, Submitted, Watched
+from meshcode.router.events import ClientLeft, Submitted
 from meshcode.wire.frame import check_envelope
 from meshcode.wire.kinds import Kind
 
@@ -152,8 +153,9 @@ class Relay:
         own = [
             call[0]
             for call in event.calls
-            if call[0] in again and call[0] not in event.ended and not self._is_known(call[0])
-        ]
+            if call[0] in again and call[0] not in event.ended
+            and call[0] not in loop.router.calls and call[0] not in loop.router.replica.by_id
+        ]  # fmt: skip
         unsure = list(dict.fromkeys([*own, *sorted(fed)]))
         if not unsure or not self.mesh.up:
             behind.settle(loop, session, event, fed, {})
@@ -300,14 +302,14 @@ class Relay:
     def _watch_elsewhere(self, ids: list[bytes]) -> None:
         loop = self.mesh.loop
         ended = loop.ended(ids)
-        here = [id for id in ids if id in ended or self._is_known(id)]
+        here = [id for id in ids if id in ended or callshere.is_known(loop, id)]
         told: list[tuple[int, bytes]] = []
         for id in here:  # This node is a voter: it has the outcome, or learns of it by itself.
             for client in self._watches.take(id):
                 if id in ended:
                     told.append((client, ended[id]))
                 else:
-                    loop.step(Watched(client, [id]))
+                    callshere.watch(loop, client, [id])
         if told:
             loop.turns.add(Effects(outcomes=told))
         self.gather({"op": "watch", "ids": [id for id in ids if id not in here]}, self._will_tell)
@@ -321,10 +323,6 @@ class Relay:
         gone = {id for node, data in answers if node not in here for id in _known(data)}
         if lonely := self._watches.lonely(gone):
             self._watch_elsewhere(lonely)
-
-    def _is_known(self, id: bytes) -> bool:
-        router = self.mesh.loop.router
-        return id in router.calls or id in router.replica.by_id
 
     # What a peer says.
 
@@ -383,13 +381,13 @@ class Relay:
         # An instance that has ended is known too, but its outcome may only be in the history.
         missing = [id for id in good if id not in loop.router.calls]
         ended = loop.ended(missing)
-        known = [id for id in good if id in ended or self._is_known(id)]
+        known = [id for id in good if id in ended or callshere.is_known(loop, id)]
         if op == "watch":
             closed = closed_for_peer(loop, message.get("as"), known)
             known = [id for id in known if id not in closed]
             ended = {id: data for id, data in ended.items() if id not in closed}
             client = self._client(node)
-            loop.step(Watched(client, [id for id in known if id not in ended]))
+            callshere.watch(loop, client, [id for id in known if id not in ended])
             loop.turns.add(Effects(outcomes=[(client, data) for data in ended.values()]))
         copies = [list((2, 3) if id in ended else self._copies_of(id)) for id in known]
         found = {"a": number, "known": known, "copies": copies}
@@ -404,7 +402,9 @@ class Relay:
         call = router.calls.get(id)
         if call is not None:
             return acks.copies_of(call)
-        inst = router.replica.by_id[id]
+        inst = router.replica.by_id.get(id)
+        if inst is None:
+            return (1, VOTERS)  # A copy; its home may be gone.
         return (inst.majority if inst.ended else 1, len(inst.voters))
 
     def _answer_ask(self, node: bytes, number: int, message: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from meshcode.nearest import nearest
 from meshcode.node import (
     accounts,
     audit,
+    callshere,
     flowops,
     meshcalls,
     meshflow,
@@ -33,7 +34,7 @@ from meshcode.node.sessions import Session
 from meshcode.node.subjects import as_model, call_of, socket_of, wanted_of
 from meshcode.router.accept import unknown_socket
 from meshcode.router.effects import Effects
-from meshcode.router.events import CancelAsked, RetryAsked, Watched
+from meshcode.router.events import CancelAsked, RetryAsked
 from meshcode.router.plan import FLOW, result_of
 from meshcode.router.records import split_done
 from meshcode.router.seats import figures, own_lines
@@ -326,14 +327,15 @@ def _call_watch(loop: Loop, session: Session, request: bytes, fields: dict[str, 
     ids = [id for id in asked if id not in closed]
     missing = [id for id in ids if id not in loop.router.calls]
     ended = loop.ended(missing)
-    loop.step(Watched(session.id, ids))
+    callshere.watch(loop, session.id, ids)
     outcomes = [(session.id, envelope) for envelope in ended.values()]
-    kept = loop.router.replica.by_id
+    kept, copies = loop.router.replica.by_id, loop.router.copies
     unknown = [id for id in missing if id not in ended and id not in kept]
     loose = bool(loop.commits.full_ms) and _are_on_disk(loop, ids)
 
     def answer(unknown: list[bytes]) -> None:
-        told = (session.id, request, True, {"unknown": [*unknown, *closed]})
+        lost = [id for id in unknown if id not in copies]  # Their home, which is away, will tell.
+        told = (session.id, request, True, {"unknown": [*lost, *closed]})
         loop.turns.add(Effects(answers=[told]), loose=loose)
 
     loop.turns.add(Effects(outcomes=outcomes), loose=loose)

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from meshcode.client import connect
+from meshcode.errors import UnknownCall, WaitTimeout
 from tests.live.harness import make_repository, until
 from tests.mesh.cluster import Cluster
 from tests.mesh.network import LoopbackNetwork
@@ -111,4 +113,33 @@ def test_a_call_that_runs_at_the_other_node_of_two_names_both_copies_and_no_work
         gate.touch()
         until(lambda: row()["state"] == "DONE", 20, lambda: str(row()))
         assert row()["worker"].startswith("e/")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_who_has_only_the_id_waits_at_the_keeper_of_a_copy_while_its_home_is_away(tmp_path: Path):
+    """It was told that there is no such call."""
+    make_repository(tmp_path / "code", {"e/__init__.py": "", "e/tasks.py": WAITING})
+    folder = Path(tempfile.mkdtemp(prefix="me-"))
+    with Cluster(folder, LoopbackNetwork(NAMES[:2]), NAMES[:2]) as made:
+        made.assemble(NAMES[:2])
+        n1, n2 = made["n1"], made["n2"]
+        n1.offer("e", tmp_path / "code", "e.tasks", ["wait"])
+        n1.add("deployment", "e1", processor="e", host="n1")
+        made.wait_until_ready(processor="e", workers=1, hosts=["n1"])
+        gate = tmp_path / "gate"
+        id = n1.command("run", "e.tasks.wait", str(gate), "--no-wait").split()[-1]
+        until(lambda: "kept: 2 of 2 copies" in n2.command("ls", "call", id), 20, "n2 keeps it")
+        made.kill("n1")
+        until(lambda: made.view("n2")["n1"] != "alive", 60, "n2 misses n1")
+
+        with connect(n2.address) as client:
+            call = client.call(id)
+            with pytest.raises(WaitTimeout):
+                call.result(2)
+            with pytest.raises(UnknownCall):
+                client.call("f" * 32).result(20)
+            gate.touch()
+            made.start("n1")
+            assert call.result(60) == str(gate)
+        assert "DONE" in n2.command("ls", "call", id)
     shutil.rmtree(folder, ignore_errors=True)
