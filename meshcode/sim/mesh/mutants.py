@@ -28,8 +28,8 @@ RARE = {
     "step-that-was-a-guest-forgets-what-it-was-fed": "caught at 788 in worlds of 2026-11-26, then "
     "not in 5,000: the owner of a step, which a peer runs, must die between feeding and end of it",
     "oldest-accepted-value-is-proposed": "caught at 746 before worlds had flows, now after 1,300",
-    "what-is-told-with-its-value-is-heard-last": "caught at 135 while who had agreed was told again "
-    "(decision 0042); since then not in 620",
+    "what-is-told-with-its-value-is-heard-last": "caught at 135 while who had agreed was told "
+    "again (decision 0042); since then not in 620",
     "older-life-of-the-owner-counts": "perhaps equivalent: a claim is written before it is told",
     "moved-call-forgets-its-attempts": "needs a call that died twice, moved, and died again",
     "value-that-was-taken-over-goes-to-the-newest-collector": "not caught in 2,000: a new owner "
