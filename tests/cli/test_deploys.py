@@ -161,13 +161,14 @@ def test_a_commit_without_a_function_that_a_socket_calls_is_told(fresh, remote):
 
 
 def test_nodes_that_run_different_commits_are_named(tmp_path):
-    """Each node looks where the branch is when it mounts: one that joins later finds it ahead."""
+    """One that joins later takes what the others run, but not what the branch has no more."""
     with Cluster(tmp_path / "mesh", LoopbackNetwork(["n1", "n2"]), ["n1", "n2"]) as cluster:
         cluster.assemble(["n1"])
         repository = tmp_path / "repository"
         old = make_repository(repository, {"dep.py": "def which():\n    return 1\n"})
         cluster["n1"].offer("p", repository, "dep", ["which"])
         cluster.wait_until_ready(processor="p")
+        git(repository, "update-ref", "-d", "HEAD")
         new = make_repository(repository, {"dep.py": "def which():\n    return 2\n"})
         cluster.join("n2", by="n1")
         cluster.wait_until_ready(processor="p")

@@ -18,7 +18,7 @@ from meshcode.store.lmdb_log import LmdbLog
 from meshcode.store.memory_log import MemoryLog
 from meshcode.wire.kinds import Outcome
 from tests.live.harness import until
-from tests.records.test_retention import HOUR, NOW, Part
+from tests.records.test_retention import HOUR, NOW, Keeper
 from tests.records.world import NODE, done, ids, submit, write, write_home
 
 OLD = LOOKED_MAX + 1_000
@@ -35,13 +35,13 @@ def failed(id: bytes, code: Outcome = Outcome.FAILED, at_ms: int = NOW - HOUR) -
     return done(submit(id, "t.s"), {"text": "no"}, code=code, at_ms=at_ms)
 
 
-def complete(part: Part) -> None:
+def complete(part: Keeper) -> None:
     for _ in part.history.failed.complete():
         part.sync()
     part.sync()
 
 
-def listed(part: Part, **fields: Any) -> list[bytes]:
+def listed(part: Keeper, **fields: Any) -> list[bytes]:
     return part.history.choose(fields, 100).ids
 
 
@@ -59,7 +59,7 @@ def test_a_record_enters_the_index_unless_it_ended_well():
 def test_a_log_from_before_the_index_gets_the_entries_of_its_history(log: Log):
     made = make_ids(1_000, NOW - HOUR)
     write(log, *(failed(id, Outcome(1 + n % 3)) for n, id in enumerate(made)))
-    part = Part(log)
+    part = Keeper(log)
     before = listed(part, state="FAILED")
     assert not part.history.failed.is_whole
 
@@ -75,7 +75,7 @@ def test_a_log_from_before_the_index_gets_the_entries_of_its_history(log: Log):
 def test_listings_by_the_index_filter_go_on_and_leave_out_what_is_gone(log: Log):
     made = make_ids(600, NOW - HOUR)
     write(log, *(failed(id) for id in made))
-    part = Part(log)
+    part = Keeper(log)
     complete(part)
     write(log, (DONE, made[599], None), (DONE, made[0], None))
 
@@ -86,7 +86,7 @@ def test_listings_by_the_index_filter_go_on_and_leave_out_what_is_gone(log: Log)
 
 
 def test_a_call_that_failed_in_a_turn_not_yet_synced_is_listed(log: Log):
-    part = Part(log)
+    part = Keeper(log)
     complete(part)
     [id] = make_ids(1, NOW)
 
@@ -101,7 +101,7 @@ def test_a_call_that_failed_in_a_turn_not_yet_synced_is_listed(log: Log):
 def test_what_is_forgotten_leaves_the_index(log: Log):
     made = [make_ids(1, NOW - HOUR * n)[0] for n in range(10, 0, -1)]
     write(log, *(failed(id, at_ms=NOW - HOUR * (10 - n)) for n, id in enumerate(made)))
-    part = Part(log)
+    part = Keeper(log)
     complete(part)
     part.keeping.age_ms = 5 * HOUR + 60_000
 

@@ -15,7 +15,7 @@ from meshcode.node.keeping import Keeping
 from meshcode.store import binding
 from meshcode.store.contract import DONE, META, OUTPUT
 from meshcode.store.journaled import JournaledLog, open_log
-from tests.records.test_retention import HOUR, NOW, Part, each_hour, ended
+from tests.records.test_retention import HOUR, NOW, Keeper, each_hour, ended
 from tests.records.world import write
 
 LARGE = b"v" * (BLOB_BYTES_MIN + 1)
@@ -40,7 +40,7 @@ def test_what_is_forgotten_gives_its_room_back_though_the_journal_is_nearly_empt
 ):
     ids = each_hour(6)
     write(log, *(ended(id, NOW - HOUR * (6 - n), LARGE) for n, id in enumerate(ids)))
-    part = Part(log)
+    part = Keeper(log)
     part.keeping.calls_max = 2
     assert files(log) == 6
 
@@ -59,7 +59,7 @@ def test_a_nearly_full_disk_gets_back_what_is_deleted_and_only_then(
     usage = log.usage()
     tight = replace(usage, disk_free=10, disk_total=100, reusable=0)
     monkeypatch.setattr(log, "usage", lambda: tight if level else usage)
-    part: Any = Part(log)
+    part: Any = Keeper(log)
     part.commits = SimpleNamespace(full_ms=0, full_level=0)
     keeping = Keeping(part)
 

@@ -19,7 +19,7 @@ from meshcode.store.contract import DONE, META
 from meshcode.store.memory_log import MemoryLog
 from tests.cli.conftest import Shell
 from tests.live.harness import refusal
-from tests.records.test_retention import Part as NodeParts
+from tests.records.test_retention import Keeper as NodeParts
 from tests.records.world import BEGAN_MS, NODE, done, ids, submit, waiting, write, write_home
 
 LONG = 2 * LOOKED_MAX + 500

@@ -16,7 +16,7 @@ from meshcode.router.records import stretch_at, stretch_of
 from meshcode.store.contract import DONE, SOCKET, Log
 from meshcode.store.lmdb_log import LmdbLog
 from meshcode.store.memory_log import MemoryLog
-from tests.records.test_retention import HOUR, NOW, Part
+from tests.records.test_retention import HOUR, NOW, Keeper
 from tests.records.world import done, submit, write
 
 STRETCH_MS = 16
@@ -33,13 +33,13 @@ def entry(id: bytes, socket: str) -> tuple[str, bytes, bytes]:
     return (SOCKET, socket.encode() + b"\0" + stretch_of(id), b"")
 
 
-def complete(part: Part) -> None:
+def complete(part: Keeper) -> None:
     for _ in part.history.sockets.complete():
         part.sync()
     part.sync()
 
 
-def listed(part: Part, rows: int = 100, **fields: Any) -> list[bytes]:
+def listed(part: Keeper, rows: int = 100, **fields: Any) -> list[bytes]:
     return part.history.choose(fields, rows).ids
 
 
@@ -56,7 +56,7 @@ def test_a_log_from_before_the_index_gets_the_entries_of_its_history(log: Log):
     made = [make_ids(1, NOW - HOUR + 7 * n)[0] for n in range(600)]
     names = ["t.rare" if n % 200 == 9 else "t.usual" for n in range(600)]
     write(log, *(done(submit(id, name)) for id, name in zip(made, names, strict=True)))
-    part = Part(log)
+    part = Keeper(log)
     before = listed(part, socket="t.rare")
     assert not part.history.sockets.is_whole
 
@@ -74,7 +74,7 @@ def test_one_of_very_many_is_found_by_one_look(log: Log):
     [rare] = make_ids(1, NOW - 2 * HOUR)
     usual = make_ids(LOOKED_MAX + 1_000, NOW - HOUR)
     write(log, done(submit(rare, "t.rare")), *(done(submit(id, "t.usual")) for id in usual))
-    part = Part(log)
+    part = Keeper(log)
     assert listed(part, socket="t.rare") == []  # Not found yet: it goes on with a cursor.
 
     complete(part)
@@ -90,7 +90,7 @@ def test_listings_by_the_index_are_those_of_the_whole_history(log: Log):
     made = sorted({make_ids(1, NOW - HOUR + rng.randrange(3_000))[0] for _ in range(700)})
     names = {id: rng.choice(["a", "a", "a", "b", "a\x01", "ab"]) for id in made}
     write(log, *(done(submit(id, name)) for id, name in names.items()))
-    part = Part(log)
+    part = Keeper(log)
     complete(part)
 
     for socket in ("a", "b", "a\x01", "ab", "c"):
@@ -114,7 +114,7 @@ def test_what_is_forgotten_leaves_the_index_and_what_is_kept_stays(log: Log):
     ops = [done(submit(id, "t.s"), at_ms=NOW - HOUR * (10 - n)) for n, id in enumerate(made)]
     ops.append(done(submit(late, "t.late"), at_ms=NOW - 1_000))
     write(log, *ops)
-    part = Part(log)
+    part = Keeper(log)
     complete(part)
     part.keeping.age_ms = 5 * HOUR + 60_000
 
@@ -131,7 +131,7 @@ def test_what_is_forgotten_leaves_the_index_and_what_is_kept_stays(log: Log):
 def test_an_old_stretch_that_a_call_not_yet_synced_needs_is_not_swept(log: Log):
     [id] = make_ids(1, NOW - HOUR)
     write(log, entry(id, "t.s"))
-    part = Part(log)
+    part = Keeper(log)
 
     _, _, record = done(submit(id, "t.s"))
     part.turns.add(Effects(records=[(DONE, id, record), entry(id, "t.s")]))
@@ -146,7 +146,7 @@ def test_an_old_stretch_that_a_call_not_yet_synced_needs_is_not_swept(log: Log):
 def test_a_sweep_goes_on_where_the_last_one_ended(log: Log):
     made = [make_ids(1, NOW - HOUR + STRETCH_MS * n)[0] for n in range(700)]
     write(log, *(entry(id, "t.s") for id in made), *(entry(id, "t.z") for id in made[:3]))
-    part = Part(log)
+    part = Keeper(log)
 
     for _ in range(9):
         write(log, *part.history.sockets.sweep(unix_of(made[600])))
