@@ -27,7 +27,7 @@ QUICK = (
 def test_worlds_have_plugs_joins_gates_and_schedules():
     """A world in which nothing comes along a plug would pass every check."""
     seen: Counter[str] = Counter()
-    for seed in range(60):
+    for seed in range(120):
         world = World(seed)
         world.run()
         book, done = world.checker.plugs, world.checker.durable.done
