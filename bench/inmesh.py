@@ -82,10 +82,6 @@ class Node:
                 accepted_ms, submit = (0, b"") if value is None else accepted_call(value)
                 found.append((sequence, accepted_ms, submit, ended.get(id, b"")))
             self.step(events.Read(found))
-        if effects.votes:
-            votes = self.log.get_many("vote", list(map(sequence_key, effects.votes)))
-            read = zip(effects.votes, votes, strict=True)
-            self.step(events.VotesRead([(sequence, record or b"") for sequence, record in read]))
 
     def work(self) -> list[events.Report]:
         """What its worker has done."""

@@ -12,9 +12,9 @@ from meshcode.node.frames import TAKEN
 from meshcode.node.sessions import answer_envelope
 from meshcode.node.streamops import READER
 from meshcode.router.effects import Assignment, Effects
-from meshcode.router.events import Fetched, Read, VotesRead
+from meshcode.router.events import Fetched, Read
 from meshcode.router.records import accepted_call, sequence_key
-from meshcode.store.contract import DONE, OPEN, VOTE
+from meshcode.store.contract import DONE, OPEN
 from meshcode.wire.codec import pack
 from meshcode.wire.frame import AT_ID, envelope
 from meshcode.wire.kinds import Kind
@@ -56,10 +56,6 @@ class Release:
                 loop.mesh.say_entries(effects.peer)
             if effects.reads:
                 self._read(effects.reads)
-            if effects.votes:
-                found = self._values(VOTE, effects.votes)
-                votes = zip(effects.votes, found, strict=True)
-                loop.step(VotesRead([(sequence, value or b"") for sequence, value in votes]))
             for serial in effects.marks:
                 loop.model_saved(serial)
         for channel, data in effects.news:
@@ -152,8 +148,7 @@ class Release:
         """Read calls back for replication, with the outcome that the history has of their ids."""
         found: list[tuple[int, bytes, int, bytes]] = []
         size = 0
-        values = self._values(OPEN, [sequence for sequence, _ in wanted])
-        for (sequence, id), value in zip(wanted, values, strict=True):
+        for (sequence, id), value in zip(wanted, self._opens(wanted), strict=True):
             accepted_ms, submit = (0, b"") if value is None else accepted_call(value)
             found.append((sequence, id, accepted_ms, submit))
             size += len(submit)
@@ -163,17 +158,17 @@ class Release:
         if found:
             self._give_read(found)
 
-    def _values(self, table: str, sequences: list[int]) -> Iterator[bytes | None]:
-        """The records of these sequences, some at a time; None for one that is damaged."""
+    def _opens(self, wanted: list[tuple[int, bytes]]) -> Iterator[bytes | None]:
+        """The `open` records of these sequences, some at a time; None for one that is damaged."""
         log = self._loop.log
-        for at in range(0, len(sequences), _READ_TOGETHER):
-            keys = [sequence_key(sequence) for sequence in sequences[at : at + _READ_TOGETHER]]
+        for at in range(0, len(wanted), _READ_TOGETHER):
+            keys = [sequence_key(sequence) for sequence, _ in wanted[at : at + _READ_TOGETHER]]
             try:
-                yield from log.get_many(table, keys)
+                yield from log.get_many(OPEN, keys)
             except LogDamaged:
                 for key in keys:
                     try:
-                        value = log.get(table, key)
+                        value = log.get(OPEN, key)
                     except LogDamaged:
                         value = None
                     yield value

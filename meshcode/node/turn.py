@@ -29,7 +29,7 @@ from typing import Final
 
 from meshcode.router.core import Router
 from meshcode.router.effects import Assignment, Effects, Op, Told
-from meshcode.router.events import Event, LookedUp, PeerSaid, Read, VotesRead
+from meshcode.router.events import Event, LookedUp, PeerSaid, Read
 from meshcode.router.records import outcome_of
 from meshcode.wire.kinds import Kind
 
@@ -273,7 +273,7 @@ class Turns:
 def _is_afterwards(event: Event) -> bool:
     """Whether an event may be of calls that are over, and of nothing else."""
     kind = type(event)
-    return kind in (Read, VotesRead) or (kind is PeerSaid and event.kind in _MAY_BE_AFTERWARDS)
+    return kind is Read or (kind is PeerSaid and event.kind in _MAY_BE_AFTERWARDS)
 
 
 def _is_of_what_is_over(effects: Effects) -> bool:

@@ -13,16 +13,7 @@ from random import Random
 from typing import Any, Final, Protocol
 
 from meshcode import limits
-from meshcode.replica import (
-    claims,
-    custody,
-    forgetting,
-    naming,
-    outcomes,
-    remembering,
-    shelf,
-    storing,
-)
+from meshcode.replica import claims, custody, forgetting, naming, outcomes, remembering, storing
 from meshcode.replica.instance import (
     ENDED,
     IDLE,
@@ -122,7 +113,6 @@ class Replica:
         self.by_key: dict[bytes, Instance] = {}
         self.by_id: dict[bytes, Instance] = {}  # The newest instance of each call.
         self.by_sequence: dict[int, Instance] = {}
-        self.shelf = shelf.Shelf()  # Those that are on disk only.
         self.children: dict[bytes, Instance] = {}  # Child key -> ended parent, until handed over.
         self.moved: dict[bytes, Instance] = {}  # By call: not to be made again (`remembering`).
         self.told: dict[bytes, bytes] = {}  # Outcomes of those, from peers; for a moment.
@@ -222,8 +212,6 @@ class Replica:
             elif keyed:
                 left = naming.each(left)
             for one in left:
-                if self.shelf.sequences and self.shelf.is_put_off(node, kind, one, out):
-                    continue
                 handler(self, node, one, now_ms, out)
 
     def read(
@@ -263,8 +251,6 @@ class Replica:
     def changed(self, node: bytes, now_ms: int, out: Effects) -> None:
         """Membership said something new of `node` (`peers.change` was called)."""
         peer = self.peers.by_node[node]
-        if (peer.here or peer.state == EVICTED) and self.shelf.came_back(node):
-            self._wake(now_ms)
         if peer.here:
             for inst in list(self.by_key.values()):
                 broken = inst.role == OWNING and outcomes.is_broken(self, inst)
@@ -291,9 +277,6 @@ class Replica:
 
     def tick(self, now_ms: int, out: Effects) -> None:
         """Do what is due, a bounded number at once."""
-        due_ms = self.shelf.read_some(now_ms, out)
-        if due_ms:
-            self._wake(due_ms)
         timers, left = self.timers, limits.REPLICA_TIMERS_PER_STEP
         while left > 0 and timers and timers[0] <= now_ms:
             due_ms = timers[0]
@@ -333,12 +316,6 @@ class Replica:
             heapq.heappush(self.timers, due_ms)
         else:
             keys.append(inst.key)
-
-    def _wake(self, due_ms: int) -> None:
-        """Have `tick` called then, for no instance."""
-        if due_ms not in self._due:
-            self._due[due_ms] = []
-            heapq.heappush(self.timers, due_ms)
 
     def back_off(self, inst: Instance, now_ms: int) -> None:
         """Look again later, each time twice as late, with all that is due at about that time.
@@ -390,17 +367,13 @@ class Replica:
 
     def forget(self, inst: Instance, out: Effects) -> None:
         """Remove every trace of an instance (P10)."""
-        self.drop(inst)
-        out.records.append(("vote", inst.sequence.to_bytes(8, "big"), None))
-
-    def drop(self, inst: Instance) -> None:
-        """Let an instance go from memory."""
         del self.by_key[inst.key]
         del self.by_sequence[inst.sequence]
         if self.by_id.get(inst.id) is inst:
             del self.by_id[inst.id]
         if self.moved and self.moved.get(inst.id) is inst:
             del self.moved[inst.id]
+        out.records.append(("vote", inst.sequence.to_bytes(8, "big"), None))
 
     def rest(self, inst: Instance, now_ms: int) -> None:
         """This node does nothing for the instance but watch whoever it was promised to."""

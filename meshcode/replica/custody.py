@@ -131,7 +131,7 @@ def on_child_says(r: Replica, node: bytes, entry: list[Any], now_ms: int, out: E
 
 def _is_over(r: Replica, key: bytes) -> bool:
     known = r.by_key.get(key)
-    return known.role == ENDED if known is not None else key in r.shelf.sequences
+    return known is not None and known.role == ENDED
 
 
 def hand_over(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:

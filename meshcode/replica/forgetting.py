@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from meshcode import limits
-from meshcode.replica import custody, naming, outcomes, remembering, shelf, storing
+from meshcode.replica import custody, naming, outcomes, remembering, storing
 from meshcode.replica.instance import (
     ENDED,
     Instance,
@@ -281,8 +281,6 @@ def look(r: Replica, inst: Instance, now_ms: int, out: Effects) -> None:
     if inst.filed:
         inst.slim()
     inst.seen |= inst.bit(r.me)
-    if shelf.put_away(r, inst, out):
-        return
     tell(r, inst, now_ms, out, again=True)
     try_forget(r, inst, now_ms, out)
 
@@ -363,7 +361,7 @@ def parent_state(r: Replica, key: bytes) -> str:
     """How far this node is with an instance that was some child's parent."""
     inst = r.by_key.get(key)
     if inst is None:
-        return HANDED if key in r.shelf.sequences else NONE
+        return NONE
     if not inst.handed:
         return HELD
     return FULL if all_seen(r, inst) else HANDED

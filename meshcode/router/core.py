@@ -17,7 +17,6 @@ from random import Random
 from typing import Any
 
 from meshcode import limits
-from meshcode.replica import shelf
 from meshcode.replica.core import Replica, recovered
 from meshcode.replica.instance import Instance, make_key
 from meshcode.replica.storing import is_newer
@@ -60,7 +59,6 @@ from meshcode.router.records import (
     accepted_call,
     custody_parts,
     home_of,
-    joined,
     read_envelope,
     split_open,
     split_state,
@@ -203,15 +201,9 @@ class Router:
         late: list[Call] = []
         self.late = late
         changed = {key: split_state(value) for key, value in states}
-        lone: list[Instance] = []  # Votes without the call itself, but for what only waits.
-        for key, value, vote in joined(opens, votes):
-            if value is None:
-                assert vote is not None, key.hex()
-                inst = recovered(int.from_bytes(key, "big"), vote)
-                self.next_sequence = max(self.next_sequence, inst.sequence + 1)
-                if not shelf.put_recovered(self.replica, inst):
-                    lone.append(inst)
-                continue
+        voted = dict(votes)
+        for key, value in opens:
+            vote = voted.pop(key, None)
             home = home_of(value)
             if vote is None and value[1] == 1 and home != self.node and self._is_copy(value):
                 number = int.from_bytes(key, "big")
@@ -223,8 +215,11 @@ class Router:
                 if home != self.node:
                     self.seats.former.add(home)
                 self._recover_one(key, value, changed.pop(key, None), now_ms, out)
-        for inst in lone:
-            self.replica.recover(inst.sequence, inst, payload=False, now_ms=now_ms, out=out)
+        for key, vote in voted.items():
+            number = int.from_bytes(key, "big")
+            self.next_sequence = max(self.next_sequence, number + 1)
+            inst = recovered(number, vote)
+            self.replica.recover(number, inst, payload=False, now_ms=now_ms, out=out)
         self.late, self.fresh_from = None, self.next_sequence
         # What they make must not take numbers that records not read yet have.
         for own in sorted(late, key=joins.comes_late):
@@ -584,7 +579,6 @@ _HANDLERS: dict[type, Callable[[Router, Any, int, Effects], None]] = {
     events.PeerChanged: peers.on_peer_changed,
     events.PeerReturned: peers.on_peer_returned,
     events.Read: peers.on_read,
-    events.VotesRead: peers.on_votes_read,
     events.LookedUp: gathering.on_looked_up,
     events.RecoverAsked: recovering.on_recover,
     events.Ticked: _on_ticked,

@@ -54,8 +54,6 @@ class Effects:
     chosen: list[Told] = field(default_factory=list)
     # log sequence and id of calls that replication wants to see; answered by events.Read.
     reads: list[tuple[int, bytes]] = field(default_factory=list)
-    # log sequence of `vote` records that replication wants back; answered by events.VotesRead.
-    votes: list[int] = field(default_factory=list)
     # node, call id: outcomes to look up in the history, for a peer or (empty) for calls here;
     # answered by events.LookedUp.
     lookups: list[tuple[bytes, bytes]] = field(default_factory=list)

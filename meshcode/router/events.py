@@ -262,16 +262,6 @@ class Read:
 
 
 @dataclass(slots=True)
-class VotesRead:
-    """`vote` records that replication asked for (Effects.votes).
-
-    Each is its sequence and the record (empty: it could not be read).
-    """
-
-    found: list[tuple[int, bytes]]
-
-
-@dataclass(slots=True)
 class LookedUp:
     """Outcomes that were looked up in the history (Effects.lookups).
 
@@ -322,7 +312,6 @@ Event = (
     | PeerChanged
     | PeerReturned
     | Read
-    | VotesRead
     | LookedUp
     | RecoverAsked
     | Ticked

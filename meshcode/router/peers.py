@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshcode import limits
-from meshcode.replica import shelf
 from meshcode.replica.peers import ALIVE, DEAD, EVICTED, LEFT
 from meshcode.router import births, copies, events, replicated, seats, work
 from meshcode.router.effects import Effects
@@ -68,11 +67,6 @@ def on_read(r: Router, event: events.Read, now_ms: int, out: Effects) -> None:
         for table, key, value in out.records[before:] if several else ():
             if table == "done" and value is not None:
                 filed[key] = outcome_of(value)
-
-
-def on_votes_read(r: Router, event: events.VotesRead, now_ms: int, out: Effects) -> None:
-    """What replication keeps in the log only, and asked for."""
-    shelf.on_read(r.replica, event.found, now_ms, out)
 
 
 def tick(r: Router, now_ms: int, out: Effects) -> None:

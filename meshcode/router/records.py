@@ -15,7 +15,6 @@ never repeated, so no epoch is ever used twice.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Final
 
@@ -39,26 +38,6 @@ _SIXTEENTHS: Final = tuple(bytes([16 * number]) for number in range(16))
 def sequence_key(sequence: int) -> bytes:
     """The log key of an open call."""
     return sequence.to_bytes(8, "big")
-
-
-def joined(
-    opens: Iterable[tuple[bytes, bytes]], votes: Iterable[tuple[bytes, bytes]]
-) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
-    """The records of two tables, both in key order, with those of the same key together."""
-    others = iter(votes)
-    other = next(others, None)
-    for key, value in opens:
-        while other is not None and other[0] < key:
-            yield other[0], None, other[1]
-            other = next(others, None)
-        if other is not None and other[0] == key:
-            yield key, value, other[1]
-            other = next(others, None)
-        else:
-            yield key, value, None
-    while other is not None:
-        yield other[0], None, other[1]
-        other = next(others, None)
 
 
 def custody_parts(node: bytes, boot: int) -> tuple[bytes, bytes]:

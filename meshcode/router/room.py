@@ -59,12 +59,10 @@ def busy(r: Router) -> errors.Busy | None:
 
 
 def _until(r: Router) -> str:
-    """When there will be room.  Until each of its voters has heard of it, what has ended is kept,
-    after some seconds in the log, and by its key only in memory.
-    """
+    """When there will be room.  What has ended is kept until each of its voters has heard of it."""
     peers = r.replica.peers
     away = [peer for peer in peers.by_node.values() if not peer.here and peer.state != EVICTED]
-    if not away or not (r.replica.by_id or r.replica.shelf.sequences):
+    if not away or not r.replica.by_id:
         return "try again when some have ended"
     names = ", ".join(sorted(peers.name_of(peer.node) for peer in away))
     return (

@@ -124,10 +124,6 @@ class Member:
                 self.report(worker, id, gone.attempt, Outcome.CANCELLED, {})
         if effects.reads:
             self.post(events.Read([self.read(*one) for one in effects.reads]))
-        if effects.votes:
-            votes = self.log["vote"]
-            read = [(n, votes[n.to_bytes(8, "big")]) for n in effects.votes]
-            self.post(events.VotesRead(read))
         if effects.lookups:
             found = [(node, id, self.outcome(id)) for node, id in effects.lookups]
             self.post(events.LookedUp(found))

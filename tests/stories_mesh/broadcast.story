@@ -30,11 +30,11 @@ n0: c1/n1-1 superseded, attempt 1
 n0: c1/n2-0 WAITING, attempt 0
 n0: c1/n2-1 WAITING, attempt 0
 n0: c1/gather GATHERING, attempt 0: waits for 2 of 4 calls
+n0: c1/n1-0 ended, seen by n0 n1; that all have seen it knows nobody
+n0: c1/n1-1 ended, seen by n0 n1; that all have seen it knows nobody
 n0: c1/n2-0 voters n0 n1 n2: owns it, promised epoch 1 of n0
 n0: c1/n2-1 voters n0 n1 n2: owns it, promised epoch 1 of n0
 n0: c1/gather voters n0 n1 n2: owns it, promised epoch 1 of n0
-n0: c1/n1-0 ended, in the log only
-n0: c1/n1-1 ended, in the log only
 n0: c1 on record, DONE
 n0: c1/n1-1 on record, DONE
 n0: c1/n1-0 on record, DONE

@@ -91,10 +91,10 @@ show n1 n2
 ----
 n1: c1/child taken over, epoch 2
 n1: c1/child WAITING, attempt 0
+n1: c1 ended, seen by n1 n2; that all have seen it knows nobody
 n1: c1/child voters n0 n1 n2: owns it, promised epoch 2 of n1
-n1: c1 ended, in the log only
 n1: c1 on record, CANCELLED
+n2: c1 ended, seen by n1 n2; that all have seen it knows nobody
 n2: c1/child voters n0 n1 n2: votes, promised epoch 2 of n1
-n2: c1 ended, in the log only
 n2: c1 on record, CANCELLED
 

@@ -29,9 +29,9 @@ RARE = {
     "not in 5,000: the owner of a step, which a peer runs, must die between feeding and end of it",
     "oldest-accepted-value-is-proposed": "caught at 746 before worlds had flows, now after 1,300",
     "what-is-told-with-its-value-is-heard-last": "caught at 135 while who had agreed was told "
-    "again (decision 0042); since then not in 620",
-    "keepers-are-told-of-a-value-once": "caught at 145 before decision 0042; then not in 1,000",
-    "collector-that-moved-is-made-again": "caught at 2275 before decision 0042; not looked "
+    "again; since then not in 620",
+    "keepers-are-told-of-a-value-once": "caught at 145 in worlds of before; then not in 1,000",
+    "collector-that-moved-is-made-again": "caught at 2275 in worlds of before; not looked "
     "for since; tests/router/test_joins_between.py has it",
     "older-life-of-the-owner-counts": "perhaps equivalent: a claim is written before it is told",
     "moved-call-forgets-its-attempts": "needs a call that died twice, moved, and died again",

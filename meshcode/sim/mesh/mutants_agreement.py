@@ -24,7 +24,6 @@ from meshcode.replica.instance import (
     value_of,
 )
 from meshcode.replica.peers import Peers
-from meshcode.replica.shelf import Shelf
 from meshcode.router import replicated
 from meshcode.router.effects import Effects
 from meshcode.sim.planting import Broken
@@ -370,16 +369,6 @@ def _told_that_it_ended_before_that_is_on_disk(real: Any) -> Any:
         return 1
 
     return phase
-
-
-@BROKEN.rule(Shelf, "is_put_off")
-def _what_is_on_disk_is_made_anew(_real: Any) -> Any:
-    return lambda self, node, kind, entry, out: False
-
-
-@BROKEN.rule(Shelf, "came_back")
-def _who_comes_back_is_not_told(_real: Any) -> Any:
-    return lambda self, node: False
 
 
 @BROKEN.rule(forgetting, "try_forget")

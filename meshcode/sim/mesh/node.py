@@ -328,11 +328,6 @@ class MeshNode(Between):
             world.client(client).ended(client, outcome)
         if effects.reads:
             self._read(effects.reads)
-        if effects.votes:
-            keys = [(one, one.to_bytes(8, "big")) for one in effects.votes]
-            found = [(one, self.log.get("vote", key) or b"") for one, key in keys]
-            self.turns.step(events.VotesRead(found), self.now_ms)
-            self.wake()
         if effects.fetches:
             self._fetch(effects.fetches)
         if effects.lookups:

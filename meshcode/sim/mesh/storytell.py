@@ -177,8 +177,6 @@ def show(names: Names, node: StoryNode) -> list[str]:
         lines.append(f"{node}: {names.call(call.id)} {_state(call)}")
     for inst in sorted(node.router.replica.by_key.values(), key=lambda one: one.sequence):
         lines.append(f"{node}: {names.instance(inst.key)} {_vote(inst)}")
-    for key in node.router.replica.shelf.sequences:
-        lines.append(f"{node}: {names.instance(key)} ended, in the log only")
     for id, copy in sorted(node.router.copies.items()):
         lines.append(f"{node}: {names.call(id)} a copy without a vote, for {who(copy.home)}")
     for id, value in sorted(node.done_codes().items()):
