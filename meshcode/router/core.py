@@ -72,8 +72,6 @@ class Router:
     """All calls of one node, and who may run them."""
 
     name = ""  # Of the node, as people know it; the shell tells.
-    copies_at_once: int = limits.COPIES_AT_ONCE  # Of broadcasts, in one step,
-    copies_left: int = limits.COPIES_AT_ONCE  # and how many of them are left of this step.
     late: list[Call] | None = None  # While it recovers: calls that are the router's own to do.
 
     def __init__(self, node: bytes, boot: int, rng: Random, kind: str = "core") -> None:
@@ -96,6 +94,7 @@ class Router:
         self.watchers = watching.Watchers()
         self.timers: list[tuple[int, int, int, Any]] = []
         self.timer_count, self.timers_at_once = 0, limits.TIMERS_AT_ONCE
+        self.copies_at_once = self.copies_left = limits.COPIES_AT_ONCE  # In a step; left of it.
         self.next_sequence = self.fresh_from = 1  # Of the calls of this boot.
         self.model_number = self.bodies_bytes = 0  # The second: of envelopes in memory.
         self.horizon_ms = 0  # Ids made before this may have been forgotten.
@@ -119,8 +118,7 @@ class Router:
         self.guest_lines: dict[str, Line] = {}
         self.reports: dict[bytes, tuple[bytes, list[Any]]] = {}  # Not yet taken by their owners.
         self.peer_workers: dict[tuple[bytes, str], work.PeerWorker] = {}  # By node, processor.
-        self.last_peer_worker = 0  # Their ids count down.
-        self.grants_ms = 0  # When grants were told last.
+        self.last_peer_worker = self.grants_ms = 0  # Ids count down; when grants were told last.
         self.needed: dict[bytes, list[Call]] = {}  # Calls that wait for the outcome of another.
         self.ripe: dict[bytes, bytes] = {}  # Calls that ended in this step; their outcomes.
         self.needs_ask_ms = 0  # Not before are peers asked again for what is needed.
