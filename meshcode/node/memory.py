@@ -62,6 +62,11 @@ def own_bytes() -> int:
     return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
 
+def address_space_bytes() -> int:
+    """What this process has of what `ulimit -v` limits."""
+    return int(os.pread(_statm(), _STATM_BYTES, 0).split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def most_bytes(setting: str) -> int:
     """The setting `memory` in bytes; 0 stands for half of the machine's.
 
@@ -115,4 +120,4 @@ class Memory:
         return {"used": own_bytes(), "limit": self.most, "calls_max": calls_max}
 
 
-__all__ = ["Memory", "bytes_of_machine", "most_bytes", "own_bytes"]
+__all__ = ["Memory", "address_space_bytes", "bytes_of_machine", "most_bytes", "own_bytes"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import resource
 import threading
 from typing import Any, Final
 
 import zmq
 
+from meshcode.node.memory import address_space_bytes
 from meshcode.store.filesystem import address_space_limit, has_address_space
 
 _LIBZMQ: Final = 2  # What a context of libzmq starts with its first link.
@@ -24,7 +24,7 @@ class NoThread(OSError):
         limit = address_space_limit()
         has = f"{threading.active_count()} threads of Python"
         if limit:
-            has = f"{has} and {_address_space():,} of the {limit:,} bytes of `ulimit -v`"
+            has = f"{has} and {address_space_bytes():,} of the {limit:,} bytes of `ulimit -v`"
         super().__init__(errno.EAGAIN, f"{why}; it has {has}")
 
     def __str__(self) -> str:
@@ -60,12 +60,3 @@ def zmq_context() -> zmq.Context[Any]:
             " space for them"
         )
     return zmq.Context()
-
-
-def _address_space() -> int:
-    """How many bytes of it this process has; 0 where /proc does not tell."""
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
